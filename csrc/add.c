@@ -1,0 +1,267 @@
+/* ev_add: check, make room, learn, write, encode, link, and only then change which id is where. Up to that last step the index
+ * answers as before, so an error or a stop just forgets the new slots. */
+#include "internal.h"
+
+enum { WARM_UP = 64, MOST_WORKERS = 256 };
+
+typedef struct {
+    ev_index *ix;
+    int64_t n;
+    const float *vectors;
+    const int64_t *ids; /* NULL: numbered on */
+    uint32_t *slots;    /* of the rows */
+    ev__scratch *scratches[MOST_WORKERS];
+    int workers;
+    /* 8-bit codes of all slots, when a binary index grows by enough to make them worth their room */
+    int8_t *codes;
+    ev__factor *factors;
+    size_t coded;
+    ev__builder builder;
+    ev__mutex entry_lock;
+    ev__work work;
+    int64_t offset; /* of the rows in work among those of the call */
+} addition;
+
+/* ---- checks: before anything changes ------------------------------------------------------------------------------------------ */
+
+static int check_ids(const ev_index *ix, int64_t n, const int64_t *ids) {
+    if (!ids) return ix->next_id > INT64_MAX - n ? ev__fail(EV_E_FULL, "no ids are left after %lld", (long long)ix->next_id) : EV_OK;
+    if ((uint64_t)n >= EV_NONE) return ev__fail(EV_E_FULL, "%lld rows in one call", (long long)n);
+    ev__idmap seen = {0};
+    int rc = ev__idmap_reserve(&seen, ids, (size_t)n);
+    if (rc != EV_OK) rc = ev__fail(rc, "checking %lld ids", (long long)n);
+    for (int64_t i = 0; rc == EV_OK && i < n; i++) {
+        if (ev__idmap_get(&seen, ids, ids[i]) != EV_NONE)
+            rc = ev__fail_row(EV_E_DUPLICATE, i, "id %lld at row %lld", (long long)ids[i], (long long)i);
+        else
+            ev__idmap_put(&seen, ids, ids[i], (uint32_t)i);
+    }
+    ev__idmap_free(&seen);
+    return rc;
+}
+
+/* ---- room ------------------------------------------------------------------------------------------------------------------------- */
+
+static bool wants_codes(const addition *a) {
+    const ev_params *p = &a->ix->p;
+    return p->quantization == EV_QUANT_BINARY && p->keep_vectors && (size_t)a->n >= ev__slots(a->ix) / 16;
+}
+
+static int make_room(addition *a, int threads) {
+    ev_index *ix = a->ix;
+    int rc = ev__store_reserve(ix, (size_t)a->n);
+    if (rc != EV_OK) return rc;
+    a->slots = ev__alloc((size_t)a->n * sizeof *a->slots, EV_LINE);
+    if (!a->slots) return ev__fail(EV_E_NOMEM, "%lld rows", (long long)a->n);
+    if (wants_codes(a)) {
+        a->coded = ev__slots(ix) + (size_t)a->n;
+        a->codes = ev__alloc(a->coded * ix->dim, EV_LINE);
+        a->factors = ev__alloc(a->coded * sizeof *a->factors, EV_LINE);
+        if (!a->codes || !a->factors) return ev__fail(EV_E_NOMEM, "codes of %zu vectors to build on", a->coded);
+    }
+    if (threads > 1) {
+        a->builder.locks = ev__alloc_zero(EV_STRIPES * sizeof *a->builder.locks, EV_LINE);
+        if (!a->builder.locks) return ev__fail(EV_E_NOMEM, "locks");
+    }
+    while (a->workers < threads) {
+        rc = ev__scratch_borrow(ix, &a->scratches[a->workers]);
+        if (rc != EV_OK) return rc;
+        a->workers++;
+    }
+    return EV_OK;
+}
+
+/* After the slots are taken: walks need a mark per slot. */
+static int fit_scratches(addition *a) {
+    for (int i = 0; i < a->workers; i++) {
+        int rc = ev__scratch_fit(a->ix, a->scratches[i], (size_t)a->ix->p.ef_construction, 1, false);
+        if (rc != EV_OK) return rc;
+        a->scratches[i]->stats.distances = 0;
+    }
+    return EV_OK;
+}
+
+static void give_back(addition *a) {
+    ev_index *ix = a->ix;
+    for (int i = 0; i < a->workers; i++) {
+        ix->built_distances += a->scratches[i]->stats.distances;
+        ev__scratch_return(ix, a->scratches[i]);
+    }
+    ev__release(a->slots, (size_t)a->n * sizeof *a->slots, EV_LINE);
+    ev__release(a->codes, a->coded * ix->dim, EV_LINE);
+    ev__release(a->factors, a->coded * sizeof *a->factors, EV_LINE);
+    ev__release(a->builder.locks, EV_STRIPES * sizeof *a->builder.locks, EV_LINE);
+}
+
+/* ---- writing and encoding ----------------------------------------------------------------------------------------------------------- */
+
+static void write_row(addition *a, int64_t i, ev__scratch *s) {
+    ev_index *ix = a->ix;
+    uint32_t slot = a->slots[i];
+    const float *row = ev__unit(ix, a->vectors + (size_t)i * ix->dim, s->unit);
+    float *kept = ev__vector(ix, slot);
+    if (kept) memcpy(kept, row, ix->dim * sizeof *row);
+    if (ix->store.lengths.count) ((float *)(void *)ix->store.lengths.at)[slot] = (float)ev__norm2(row, ix->dim);
+    if (ix->p.quantization != EV_QUANT_NONE)
+        ev__encode(ix, row, ev__block(ix, slot), (ev__factor *)(void *)ix->store.factors.at + slot, s);
+    ev__ids_of(ix)[slot] = a->ids ? a->ids[i] : ix->next_id + i;
+}
+
+static void write_rows(void *arg, int worker) {
+    addition *a = arg;
+    for (int64_t from, to; ev__work_next(&a->work, worker, &from, &to);)
+        for (int64_t i = from; i < to; i++) write_row(a, i, a->scratches[worker]);
+}
+
+static void encode_for_build(void *arg, int worker) {
+    addition *a = arg;
+    for (int64_t from, to; ev__work_next(&a->work, worker, &from, &to);)
+        for (int64_t slot = from; slot < to; slot++)
+            ev__encode_i8(a->ix, ev__vector(a->ix, (uint32_t)slot), a->codes + (size_t)slot * a->ix->dim, a->factors + slot);
+}
+
+static void write(addition *a) {
+    ev_index *ix = a->ix;
+    for (int64_t i = 0; i < a->n; i++) a->slots[i] = ev__slot_take(ix);
+    a->work = (ev__work){.total = a->n, .run = 256};
+    ev__parallel(a->workers, write_rows, a);
+    if (ix->store.lengths.count)
+        for (int64_t i = 0; i < a->n; i++) {
+            float length = ((float *)(void *)ix->store.lengths.at)[a->slots[i]];
+            if (length > ix->reach2) ix->reach2 = length;
+        }
+    if (a->codes) {
+        a->work = (ev__work){.total = (int64_t)ev__slots(ix), .run = 256};
+        ev__parallel(a->workers, encode_for_build, a);
+    }
+}
+
+/* ---- linking ------------------------------------------------------------------------------------------------------------------------- */
+
+static void link_rows(void *arg, int worker) {
+    addition *a = arg;
+    for (int64_t from, to; ev__work_next(&a->work, worker, &from, &to);)
+        for (int64_t i = from; i < to; i++) {
+            ev__insert(&a->builder, a->slots[a->offset + i], a->scratches[worker]);
+            ev__add64(&a->work.done, 1);
+        }
+}
+
+/* Rows [from, to); false when stopped. */
+static bool link_range(addition *a, int64_t from, int64_t to, int threads, ev_progress progress, void *user) {
+    a->offset = from;
+    a->work = (ev__work){.total = to - from, .run = 1, .progress = progress, .user = user, .told = ev__now(), .base = from,
+                         .base_total = a->n};
+    a->builder.entry_lock = threads > 1 ? &a->entry_lock : NULL;
+    ev__parallel(threads, link_rows, a);
+    return !a->work.stopped;
+}
+
+static bool link_all(addition *a, ev_progress progress, void *user) {
+    a->builder.ix = a->ix;
+    a->builder.space = ev__build_space(a->ix, a->codes, a->factors);
+    /* the first few one by one, so that threads do not all start from an empty graph */
+    int64_t warm = a->workers > 1 && a->ix->live < WARM_UP ? (a->n < WARM_UP ? a->n : WARM_UP) : 0;
+    ev__mutex_init(&a->entry_lock);
+    bool finished = link_range(a, 0, warm, 1, progress, user) && link_range(a, warm, a->n, a->workers, progress, user);
+    ev__mutex_free(&a->entry_lock);
+    return finished && (!progress || progress(user, a->n, a->n));
+}
+
+/* Hang the duplicates found on their nodes' chains. */
+static int hang_duplicates(addition *a) {
+    ev_index *ix = a->ix;
+    bool any = false;
+    for (int64_t i = 0; i < a->n && !any; i++) any = ev__state(ix, a->slots[i]) == EV_DUPLICATE;
+    if (!any) return EV_OK;
+    int rc = ev__chain_open(ix);
+    if (rc != EV_OK) return rc;
+    for (int64_t i = 0; i < a->n; i++) {
+        uint32_t slot = a->slots[i];
+        if (ev__state(ix, slot) != EV_DUPLICATE) continue;
+        uint32_t node = ev__links0(ix, slot)[0];
+        ev__links0(ix, slot)[0] = EV_NONE;
+        const float *vector = ev__vector(ix, slot), *other = ev__vector(ix, node);
+        if (!vector || memcmp(vector, other, ix->dim * sizeof *vector) == 0) ev__states(ix)[slot] |= EV_TWIN;
+        ev__chain(ix)[slot] = ev__chain(ix)[node];
+        ev__chain(ix)[node] = slot;
+    }
+    return EV_OK;
+}
+
+/* ---- the end, either way ---------------------------------------------------------------------------------------------------------------- */
+
+static void commit(addition *a, int64_t *out_ids) {
+    ev_index *ix = a->ix;
+    const int64_t *held = ev__ids_of(ix);
+    for (int64_t i = 0; i < a->n; i++) {
+        int64_t id = held[a->slots[i]];
+        uint32_t old = ev__idmap_get(&ix->idmap, held, id);
+        if (old != EV_NONE) ev__slot_drop(ix, old);
+        ev__idmap_put(&ix->idmap, held, id, a->slots[i]);
+        ix->live++;
+        if (id >= ix->next_id) ix->next_id = id < INT64_MAX ? id + 1 : id;
+        if (out_ids) out_ids[i] = id;
+    }
+    ix->unrepaired += a->n;
+    ix->version++;
+}
+
+/* Linked nodes go on routing as dead ones; the rest is as if never taken. */
+static void roll_back(addition *a) {
+    ev_index *ix = a->ix;
+    for (int64_t i = a->n; i-- > 0;) {
+        if (ev__state(ix, a->slots[i]) == EV_NODE) {
+            ev__states(ix)[a->slots[i]] = EV_DEAD_NODE;
+            ix->dead++;
+        } else {
+            ev__slot_free(ix, a->slots[i]);
+        }
+    }
+    ix->version++;
+}
+
+static int add_rows(addition *a, int32_t threads, int64_t *out_ids, ev_progress progress, void *user) {
+    ev_index *ix = a->ix;
+    int rc = EV_OK;
+    if (ix->dead > 32 && ix->dead > (int64_t)ev__slots(ix) / 8) rc = ev__bury(ix, threads);
+    if (rc == EV_OK) rc = make_room(a, threads);
+    if (rc == EV_OK) rc = ev__train(ix, a->n, a->vectors, a->scratches[0]);
+    if (rc != EV_OK) return rc;
+    write(a);
+    rc = fit_scratches(a);
+    if (rc == EV_OK && !link_all(a, progress, user)) rc = ev__fail(EV_E_STOPPED, "after %lld rows", (long long)a->work.done);
+    if (rc == EV_OK) rc = hang_duplicates(a);
+    if (rc != EV_OK) {
+        roll_back(a);
+        return rc;
+    }
+    commit(a, out_ids);
+    /* mending is a service, not a promise: for want of memory it is left to the next call */
+    if (ix->unrepaired > ix->live / 32) ev__reconnect(ix);
+    return ev__ok();
+}
+
+static int workers_for(int32_t threads, int64_t n) {
+    int64_t workers = threads ? threads : ev__cores();
+    if (workers > n / 4 + 1) workers = n / 4 + 1; /* a thread for a row or two costs more than it saves */
+    return workers > MOST_WORKERS ? MOST_WORKERS : (int)workers;
+}
+
+int ev_add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, int64_t *out_ids, int32_t threads, ev_progress progress,
+           void *user) {
+    if (n < 0) return ev__fail(EV_E_PARAM, "%lld rows", (long long)n);
+    if (threads < 0) return ev__fail(EV_E_PARAM, "threads %d", threads);
+    if (n == 0) return ev__ok();
+    int rc = ev__check_rows(ix, n, vectors);
+    if (rc != EV_OK) return rc;
+    ev__write_lock(&ix->lock);
+    rc = check_ids(ix, n, ids);
+    if (rc == EV_OK) {
+        addition a = {.ix = ix, .n = n, .vectors = vectors, .ids = ids};
+        rc = add_rows(&a, workers_for(threads, n), out_ids, progress, user);
+        give_back(&a);
+    }
+    ev__write_unlock(&ix->lock);
+    return rc;
+}

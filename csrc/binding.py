@@ -1,0 +1,34 @@
+"""Write the C source of the extension module edgevec._core: python binding.py edgevec.h OUT.c
+
+The declarations are those of the public header between its cdef marks: no signature is written twice.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from cffi import FFI
+
+MODULE = "edgevec._core"
+PROGRESS = 'extern "Python" int ev__progress_py(void *, int64_t, int64_t);'
+
+
+def declarations(header: str) -> str:
+    """The part of the header that cffi reads: what lies between the lines with the cdef marks."""
+    marked, _, _ = header.partition("/* cdef-end")
+    _, begin, body = marked.partition("/* cdef-begin")
+    if not begin:
+        raise ValueError("the header has no cdef marks")
+    return begin + body + PROGRESS
+
+
+def write_binding(header: Path, out: Path) -> None:
+    ffi = FFI()
+    ffi.cdef(declarations(header.read_text(encoding="utf-8")))
+    ffi.set_source(MODULE, f'#include "{header.name}"')
+    ffi.emit_c_code(str(out))
+
+
+if __name__ == "__main__":
+    write_binding(Path(sys.argv[1]), Path(sys.argv[2]))

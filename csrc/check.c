@@ -1,0 +1,137 @@
+/* ev_check: does the index say of itself what is so? Everything is counted afresh from the columns. */
+#include "internal.h"
+
+static const ev__mask everything = {false, NULL};
+
+static bool is_node(const ev_index *ix, uint32_t slot) {
+    unsigned state = ev__state(ix, slot);
+    return state == EV_NODE || state == EV_DEAD_NODE;
+}
+
+static bool is_live(const ev_index *ix, uint32_t slot) { return ev__slot_ok(ix, &everything, slot); }
+
+/* ---- states and ids --------------------------------------------------------------------------------------------------------- */
+
+static void count_states(const ev_index *ix, ev_report *r) {
+    for (size_t slot = 0; slot < ev__slots(ix); slot++) {
+        unsigned state = ev__state(ix, (uint32_t)slot);
+        r->live += is_live(ix, (uint32_t)slot);
+        r->dead += state == EV_DEAD_NODE || state == EV_DEAD_DUPLICATE;
+        r->free_slots += state == EV_FREE;
+        r->duplicates += state == EV_DUPLICATE;
+    }
+}
+
+/* From the ids to the table and back. */
+static void check_ids(const ev_index *ix, ev_report *r) {
+    const int64_t *ids = ev__ids_of(ix);
+    for (size_t slot = 0; slot < ev__slots(ix); slot++)
+        if (is_live(ix, (uint32_t)slot)) r->bad_ids += ev__idmap_get(&ix->idmap, ids, ids[slot]) != slot;
+    for (size_t i = 0; i < ix->idmap.room; i++) {
+        uint32_t slot = ix->idmap.cells[i];
+        if (slot != EV_NONE) r->bad_ids += slot >= ev__slots(ix) || !is_live(ix, slot);
+    }
+}
+
+/* ---- links ------------------------------------------------------------------------------------------------------------------ */
+
+static uint32_t degree(const ev_index *ix, const uint32_t *links, int level) {
+    uint32_t n = 0;
+    while (n < ev__max_links(ix, level) && links[n] != EV_NONE) n++;
+    return n;
+}
+
+static bool holds(const uint32_t *links, uint32_t count, uint32_t slot) {
+    for (uint32_t i = 0; i < count; i++)
+        if (links[i] == slot) return true;
+    return false;
+}
+
+static bool is_bad_link(const ev_index *ix, uint32_t from, int level, const uint32_t *links, uint32_t i) {
+    uint32_t to = links[i];
+    return to >= ev__slots(ix) || to == from || !is_node(ix, to) || ev__levels(ix)[to] < level || holds(links, i, to);
+}
+
+static void check_level(const ev_index *ix, uint32_t slot, int level, ev_report *r) {
+    const uint32_t *links = ev__links(ix, slot, level);
+    uint32_t n = degree(ix, links, level);
+    for (uint32_t i = 0; i < n; i++) {
+        if (is_bad_link(ix, slot, level, links, i)) {
+            r->bad_links++;
+        } else if (level == 0) {
+            const uint32_t *back = ev__links0(ix, links[i]);
+            r->mutual_edges += holds(back, degree(ix, back, 0), slot);
+        }
+    }
+    if (level > 0) return;
+    r->edges += n;
+    if (r->min_degree < 0 || n < r->min_degree) r->min_degree = n;
+    if (n > r->max_degree) r->max_degree = n;
+}
+
+static void check_links(const ev_index *ix, ev_report *r) {
+    r->min_degree = -1;
+    for (size_t slot = 0; slot < ev__slots(ix); slot++) {
+        if (!is_node(ix, (uint32_t)slot)) continue;
+        r->nodes += ev__node_ok(ix, &everything, (uint32_t)slot);
+        int level = ev__levels(ix)[slot];
+        if (level >= r->levels) r->levels = level + 1;
+        for (; level >= 0; level--) check_level(ix, (uint32_t)slot, level, r);
+    }
+    if (r->min_degree < 0) r->min_degree = 0;
+}
+
+/* Only over links that are in range: ev__reach trusts them. */
+static int count_unreachable(const ev_index *ix, ev_report *r) {
+    if (r->bad_links) {
+        r->unreachable = r->nodes;
+        return EV_OK;
+    }
+    size_t slots = ev__slots(ix), bytes = (slots + 63) / 64 * sizeof(uint64_t);
+    uint64_t *reached = ev__alloc_zero(bytes, EV_LINE);
+    uint32_t *stack = ev__alloc(slots * sizeof *stack, EV_LINE);
+    if (reached && stack) {
+        ev__reach(ix, ix->entry, reached, stack);
+        for (size_t slot = 0; slot < slots; slot++)
+            r->unreachable += is_node(ix, (uint32_t)slot) && !(reached[slot >> 6] >> (slot & 63) & 1) &&
+                              ev__node_ok(ix, &everything, (uint32_t)slot);
+    }
+    int rc = reached && stack ? EV_OK : EV_E_NOMEM;
+    ev__release(reached, bytes, EV_LINE);
+    ev__release(stack, slots * sizeof *stack, EV_LINE);
+    return rc;
+}
+
+/* ---- codes ------------------------------------------------------------------------------------------------------------------ */
+
+/* Encode anew where the vectors are there to do it from. */
+static int check_codes(ev_index *ix, ev_report *r) {
+    if (ix->p.quantization == EV_QUANT_NONE || !ix->p.keep_vectors) return EV_OK;
+    ev__scratch *s;
+    int rc = ev__scratch_borrow(ix, &s);
+    if (rc != EV_OK) return rc;
+    const ev__factor *factors = (const ev__factor *)(const void *)ix->store.factors.at;
+    for (size_t slot = 0; slot < ev__slots(ix); slot++) {
+        if (ev__state(ix, (uint32_t)slot) == EV_FREE) continue;
+        ev__factor factor;
+        ev__encode(ix, ev__vector(ix, (uint32_t)slot), s->code, &factor, s);
+        r->bad_codes += factor.scale != factors[slot].scale || factor.bias != factors[slot].bias ||
+                        memcmp(s->code, ev__block(ix, (uint32_t)slot), ix->code_bytes) != 0;
+    }
+    ev__scratch_return(ix, s);
+    return EV_OK;
+}
+
+int ev_check(ev_index *ix, ev_report *out) {
+    ev_report r = {0};
+    ev__read_lock(&ix->lock);
+    count_states(ix, &r);
+    check_ids(ix, &r);
+    check_links(ix, &r);
+    int rc = count_unreachable(ix, &r);
+    if (rc == EV_OK) rc = check_codes(ix, &r);
+    ev__read_unlock(&ix->lock);
+    if (rc != EV_OK) return ev__fail(rc, "checking the index");
+    *out = r;
+    return ev__ok();
+}

@@ -1,0 +1,193 @@
+/* Vectors to codes and back.
+ *
+ * sq8: centred on the mean of the data, then one scale a vector (as in LVQ), integers in [-127, 127]. Data that come later and lie
+ * further out just get a larger scale; the centre is learned anew when it no longer fits (train.c).
+ * binary: centred, randomly rotated, one sign a coordinate, with the factor that makes the estimated dot product unbiased (RaBitQ).
+ *
+ * Nothing here depends on the instruction set: sums run in double in a fixed order, the rest is one rounding per operation, and the
+ * compiler is told not to fuse. So codes, and the graphs built on them, are the same bytes everywhere. */
+#include "internal.h"
+
+#include <math.h>
+
+double ev__dot_fixed(const float *a, const float *b, size_t dim) {
+    double sum[4] = {0, 0, 0, 0};
+    size_t i = 0;
+    for (; i + 4 <= dim; i += 4)
+        for (size_t j = 0; j < 4; j++) sum[j] += (double)a[i + j] * (double)b[i + j];
+    for (; i < dim; i++) sum[0] += (double)a[i] * (double)b[i];
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+double ev__norm2(const float *v, size_t dim) { return ev__dot_fixed(v, v, dim); }
+
+void ev__normalize(const float *v, double norm2, float *out, size_t dim) {
+    double inverse = 1.0 / sqrt(norm2);
+    for (size_t i = 0; i < dim; i++) out[i] = (float)((double)v[i] * inverse);
+}
+
+const float *ev__unit(const ev_index *ix, const float *row, float *buffer) {
+    if (ix->p.metric != EV_METRIC_COSINE) return row;
+    ev__normalize(row, ev__norm2(row, ix->dim), buffer, ix->dim);
+    return buffer;
+}
+
+int ev__check_rows(const ev_index *ix, int64_t n, const float *rows) {
+    for (int64_t i = 0; i < n; i++) {
+        double norm2 = ev__norm2(rows + (size_t)i * ix->dim, ix->dim);
+        if (!(norm2 < 1e37)) return ev__fail_row(EV_E_NOT_FINITE, i, "row %lld", (long long)i);
+        if (ix->p.metric == EV_METRIC_COSINE && norm2 == 0) return ev__fail_row(EV_E_ZERO, i, "row %lld", (long long)i);
+    }
+    return EV_OK;
+}
+
+/* Round half to even without a library call: valid for |x| < 2^22. */
+static inline float round_even(float x) {
+    const float magic = 12582912.0f; /* 1.5 * 2^23 */
+    return (x + magic) - magic;
+}
+
+static inline float largest_difference(const float *v, const float *centre, size_t dim) {
+    float most[4] = {0, 0, 0, 0};
+    size_t i = 0;
+    for (; i + 4 <= dim; i += 4)
+        for (size_t j = 0; j < 4; j++) {
+            float d = fabsf(v[i + j] - centre[i + j]);
+            most[j] = d > most[j] ? d : most[j];
+        }
+    for (; i < dim; i++) {
+        float d = fabsf(v[i] - centre[i]);
+        most[0] = d > most[0] ? d : most[0];
+    }
+    float a = most[0] > most[1] ? most[0] : most[1], b = most[2] > most[3] ? most[2] : most[3];
+    return a > b ? a : b;
+}
+
+/* Values to integers in [-limit, limit]; returns the scale. */
+static float quantize_i8(const float *v, const float *centre, size_t dim, float limit, int8_t *code) {
+    float most = largest_difference(v, centre, dim);
+    float scale = most / limit;
+    if (!(scale > 1e-37f)) { /* all equal to the centre, or so near that the scale's inverse overflows */
+        memset(code, 0, dim);
+        return 0.0f;
+    }
+    float inverse = limit / most;
+    for (size_t i = 0; i < dim; i++) {
+        float x = round_even((v[i] - centre[i]) * inverse);
+        x = x > limit ? limit : x < -limit ? -limit : x;
+        code[i] = (int8_t)x;
+    }
+    return scale;
+}
+
+static int32_t square_sum(const int8_t *code, size_t dim) {
+    int32_t sum = 0;
+    for (size_t i = 0; i < dim; i++) sum += (int32_t)code[i] * (int32_t)code[i];
+    return sum;
+}
+
+void ev__encode_i8(const ev_index *ix, const float *vector, int8_t *code, ev__factor *factor) {
+    factor->scale = quantize_i8(vector, ix->centre, ix->dim, 127.0f, code);
+    if (ix->p.metric == EV_METRIC_IP) {
+        double dot = 0;
+        for (size_t i = 0; i < ix->dim; i++) dot += (double)ix->centre[i] * (double)code[i];
+        factor->bias = (float)(-dot * (double)factor->scale);
+    } else {
+        factor->bias = (factor->scale * factor->scale) * (float)square_sum(code, ix->dim);
+    }
+}
+
+static void encode_bits(const ev_index *ix, const float *vector, uint8_t *code, ev__factor *factor, ev__scratch *s) {
+    for (size_t i = 0; i < ix->dim; i++) s->decoded[i] = vector[i] - ix->centre[i];
+    double norm2 = ev__norm2(s->decoded, ix->dim);
+    ev__rotate(&ix->rotation, s->decoded, s->rotated);
+    double magnitude = 0;
+    memset(code, 0, ix->bits / 8);
+    for (size_t i = 0; i < ix->bits; i++) {
+        magnitude += fabs((double)s->rotated[i]);
+        code[i >> 3] |= (uint8_t)((s->rotated[i] >= 0) << (i & 7));
+    }
+    factor->scale = magnitude > 0 ? (float)(norm2 / magnitude) : 0.0f;
+    factor->bias = ix->p.metric == EV_METRIC_IP ? (float)-ev__dot_fixed(ix->centre, s->decoded, ix->dim) : (float)norm2;
+}
+
+void ev__encode(const ev_index *ix, const float *vector, void *code, ev__factor *factor, ev__scratch *scratch) {
+    if (ix->p.quantization == EV_QUANT_SQ8)
+        ev__encode_i8(ix, vector, code, factor);
+    else
+        encode_bits(ix, vector, code, factor, scratch);
+}
+
+void ev__decode(const ev_index *ix, uint32_t slot, float *out, ev__scratch *s) {
+    const char *code = ev__block(ix, slot);
+    float scale = ((const ev__factor *)(const void *)ix->store.factors.at)[slot].scale;
+    if (ix->p.quantization == EV_QUANT_SQ8) {
+        for (size_t i = 0; i < ix->dim; i++) out[i] = ix->centre[i] + scale * (float)(int8_t)code[i];
+    } else {
+        for (size_t i = 0; i < ix->bits; i++) s->rotated[i] = (code[i >> 3] >> (i & 7) & 1) ? scale : -scale;
+        ev__rotate_back(&ix->rotation, s->rotated, out);
+        for (size_t i = 0; i < ix->dim; i++) out[i] += ix->centre[i];
+    }
+    if (ix->p.metric == EV_METRIC_COSINE) {
+        double norm2 = ev__norm2(out, ix->dim);
+        if (norm2 > 0) ev__normalize(out, norm2, out, ix->dim);
+    }
+}
+
+/* The query's integers in [-7, 7] as four planes of two's complement; returns their scale. */
+static float encode_planes(const ev_index *ix, const float *rotated, uint8_t *planes, int32_t *sum) {
+    size_t bytes = ix->bits / 8;
+    float most = 0;
+    for (size_t i = 0; i < ix->bits; i++) most = fabsf(rotated[i]) > most ? fabsf(rotated[i]) : most;
+    float scale = most / 7.0f;
+    memset(planes, 0, EV_PLANES * bytes);
+    *sum = 0;
+    if (!(scale > 1e-37f)) return 0.0f;
+    float inverse = 7.0f / most;
+    for (size_t i = 0; i < ix->bits; i++) {
+        int value = (int)round_even(rotated[i] * inverse);
+        value = value > 7 ? 7 : value < -7 ? -7 : value;
+        *sum += value;
+        for (size_t p = 0; p < EV_PLANES; p++)
+            planes[p * bytes + (i >> 3)] |= (uint8_t)(((unsigned)value >> p & 1u) << (i & 7));
+    }
+    return scale;
+}
+
+/* l2, cosine: |q - x|^2 = |q'|^2 + |x'|^2 - 2 q'x', both centred; at unit length that is 2 (1 - cos).
+ * ip: q x = q x' + q centre, with the query as it is. */
+static void probe_codes(const ev_index *ix, const float *query, ev__probe *probe, ev__scratch *s) {
+    bool ip = ix->p.metric == EV_METRIC_IP;
+    for (size_t i = 0; i < ix->dim; i++) s->query[i] = ip ? query[i] : query[i] - ix->centre[i];
+    float scale;
+    probe->sum = 0;
+    probe->data = s->code;
+    if (ix->p.quantization == EV_QUANT_SQ8) {
+        memset(s->decoded, 0, ix->dim * sizeof(float));
+        scale = quantize_i8(s->query, s->decoded, ix->dim, 127.0f, s->code);
+    } else {
+        ev__rotate(&ix->rotation, s->query, s->rotated);
+        scale = encode_planes(ix, s->rotated, s->code, &probe->sum);
+    }
+    probe->reach = 0;
+    if (ip) {
+        probe->scale = scale;
+        probe->bias = 0;
+        probe->offset = (float)(1.0 - ev__dot_fixed(query, ix->centre, ix->dim));
+        probe->gain = 1;
+    } else {
+        probe->scale = 2 * scale;
+        probe->bias = 1;
+        probe->gain = ix->p.metric == EV_METRIC_COSINE ? 0.5f : 1.0f;
+        probe->offset = probe->gain * (float)ev__norm2(s->query, ix->dim);
+    }
+}
+
+void ev__probe_query(const ev_index *ix, const float *query, ev__probe *probe, ev__scratch *s) {
+    if (ix->p.quantization != EV_QUANT_NONE) {
+        probe_codes(ix, query, probe, s);
+        return;
+    }
+    bool l2 = ix->p.metric == EV_METRIC_L2;
+    *probe = (ev__probe){.data = query, .scale = 1, .offset = l2 ? 0.0f : 1.0f, .gain = 1};
+}

@@ -1,0 +1,26 @@
+/* The file system, as save.c and load.c see it. Paths are UTF-8; calls return 0 or an errno unless they say otherwise. */
+#ifndef EV_FILE_OPS_H
+#define EV_FILE_OPS_H
+
+#include "internal.h"
+
+/* What ev_save writes with: the system's, or those of ev_set_file_ops. */
+const ev_file_ops *ev__file_ops(void);
+
+/* Note in the error's detail what the system refused; EV_E_IO, or EV_E_NOMEM where it had no memory. */
+int ev__refused(int error, const char *what, const char *path);
+
+/* A regular file, open for reading from its start to its end. */
+typedef struct {
+    int fd;
+    uint64_t bytes; /* its size when it was opened */
+} ev__file;
+int ev__file_open(const char *path, ev__file *out);
+int ev__file_read(const ev__file *file, void *out, size_t n); /* the next n bytes; EIO when the file ends before */
+void ev__file_close(const ev__file *file);
+
+/* The whole file in memory, private and copy-on-write; it outlives the open file. ENOTSUP where the system cannot. */
+int ev__map(const ev__file *file, void **out);
+void ev__unmap(void *map, size_t bytes);
+
+#endif

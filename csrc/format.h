@@ -1,0 +1,88 @@
+/* The index file, format version 1.
+ *
+ * WHAT LIES WHERE
+ *
+ *   header     640 bytes: ev__file_header below
+ *   sections   one after the other in the order of the table in the header, each filled up with zeros to a multiple of 64 bytes
+ *
+ * All numbers are little-endian, floats are IEEE 754, and there is nothing in the file but what is described here: no pointers, no gaps, no
+ * bytes that say nothing, nothing behind the last section. So equal indexes are equal files, and a mapped file is used in place.
+ *
+ * A section holds one column of the store (ev__store in internal.h), an item for each slot:
+ *
+ *   blocks     code (or float vector, when unquantised) | 2 M links of level 0, as slots, ended by 0xFFFFFFFF | zeros to 64 bytes
+ *   factors    two floats, scale and bias of the code; quantised only
+ *   lengths    float, squared length; inner product only
+ *   vectors    dim floats; quantised with keep_vectors only
+ *   ids        int64
+ *   state      uint8, free, node, duplicate, dead node or dead duplicate; a bit marks duplicates whose vectors are equal too
+ *   level      uint8, the highest level that a node in this slot is on
+ *   upper_at   uint32, where in `upper` the links of the slot's levels 1, 2, .. begin, counted in links
+ *   upper      uint32, the links of all upper levels, M per slot and level, in the order of the slots
+ *   chain      uint32, the next duplicate of the same node or 0xFFFFFFFF; only where there ever was a duplicate
+ *   centre     dim floats, the mean that codes are taken from; quantised only. Not a column: one for the index
+ *
+ * A section without bytes is left out. What can be derived is not stored: the rotation comes from the seed, the id table from ids
+ * and states, the list of free slots from the states.
+ *
+ * HOW IT IS PROTECTED
+ *
+ * Every section's CRC-32C is in the table, the header's own is its last four bytes, and the filling is checked to be zero: no
+ * byte of the file can change unnoticed. A file made with intent can have right checksums, so whatever would lead a search out of
+ * bounds or round in circles is looked for too.
+ *
+ * HOW IT MAY CHANGE
+ *
+ * Any version begins with magic, version, header_bytes and file_bytes, and ends its header with a CRC-32C of all header bytes before it.
+ * That much is enough to tell a newer file from a damaged one. Everything else belongs to the version. */
+#ifndef EV_FORMAT_H
+#define EV_FORMAT_H
+
+#include "internal.h"
+
+#define EV_FILE_VERSION 1
+#define EV_FILE_SECTIONS (EV_COLUMNS + 1)
+#define EV_FILE_NAME 16
+#define EV_FILE_MOST_HEADER 4096 /* of any version */
+
+/* As PNG's: no text file begins like it, and a transfer that strips bit 7 or turns line ends breaks it. */
+#define EV_FILE_MAGIC "\x89" "EVX\r\n\x1a\n"
+
+typedef struct {
+    char name[EV_FILE_NAME]; /* filled up with zeros */
+    uint64_t offset, bytes;  /* from the file's start; without the filling */
+    uint32_t crc, zero;
+} ev__file_section;
+
+typedef struct {
+    char magic[8];
+    uint32_t version, header_bytes;
+    uint64_t file_bytes;
+    uint32_t sections; /* rows of the table in use; the others are zero */
+
+    int32_t dim, metric, quantization, M, ef_construction, ef, keep_vectors; /* as in ev_params */
+    uint64_t seed;
+
+    uint64_t slots;
+    int64_t live, dead, next_id; /* as in ev_index, from here on */
+    uint32_t entry;
+    int32_t trainings;
+    int64_t trained_on, unchecked, unrepaired;
+    float reach2;
+    uint32_t zero;
+
+    ev__file_section section[EV_FILE_SECTIONS];
+    uint8_t zeros[60];
+    uint32_t crc; /* of all bytes before it */
+} ev__file_header;
+
+_Static_assert(sizeof(ev__file_section) == 40, "a row of the table has no padding");
+_Static_assert(sizeof(ev__file_header) == 640 && sizeof(ev__file_header) % EV_LINE == 0, "the header has no padding");
+
+/* Is an index read from a file one that cannot lead a search astray: every link, chain and count as the library would have made them?
+ * EV_E_CORRUPT names the section where it is not. (verify.c) */
+int ev__verify(const ev_index *ix);
+
+static inline uint64_t ev__file_padded(uint64_t bytes) { return (bytes + EV_LINE - 1) / EV_LINE * EV_LINE; }
+
+#endif

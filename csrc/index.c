@@ -1,0 +1,121 @@
+/* An index's life, and the small questions it answers. */
+#include "file_ops.h"
+#include "internal.h"
+
+int ev_new(const ev_params *params, ev_index **out) {
+    int rc = ev__params_check(params);
+    if (rc == EV_OK) rc = ev__index_make(params, out);
+    return rc == EV_OK ? ev__ok() : rc;
+}
+
+void ev_free(ev_index *ix) {
+    if (!ix) return;
+    ev__store_free(&ix->store);
+    ev__scratch_drop_all(ix);
+    ev__idmap_free(&ix->idmap);
+    ev__rotation_free(&ix->rotation);
+    ev__release(ix->centre, ix->dim * sizeof(float), EV_LINE);
+    ev__release(ix->free_slots, ix->free_room * sizeof(uint32_t), EV_LINE);
+    if (ix->map) ev__unmap(ix->map, ix->map_bytes);
+    ev__rwlock_free(&ix->lock);
+    ev__mutex_free(&ix->scratch_lock);
+    ev__release(ix, sizeof *ix, EV_LINE);
+}
+
+void ev_get_params(const ev_index *ix, ev_params *out) { *out = ix->p; }
+
+int ev_set_ef(ev_index *ix, int32_t ef) {
+    ev_params p = ix->p;
+    p.ef = ef;
+    int rc = ev__params_check(&p);
+    if (rc != EV_OK) return rc;
+    ev__write_lock(&ix->lock);
+    ix->p.ef = ef;
+    ev__write_unlock(&ix->lock);
+    return ev__ok();
+}
+
+int ev_get(ev_index *ix, int64_t n, const int64_t *ids, float *out) {
+    ev__scratch *s;
+    int rc = ev__scratch_borrow(ix, &s);
+    if (rc != EV_OK) return rc;
+    ev__read_lock(&ix->lock);
+    for (int64_t i = 0; i < n && rc == EV_OK; i++)
+        if (ev__idmap_get(&ix->idmap, ev__ids_of(ix), ids[i]) == EV_NONE)
+            rc = ev__fail_row(EV_E_NO_ID, i, "id %lld", (long long)ids[i]);
+    for (int64_t i = 0; i < n && rc == EV_OK; i++) {
+        uint32_t slot = ev__idmap_get(&ix->idmap, ev__ids_of(ix), ids[i]);
+        const float *vector = ev__vector(ix, slot);
+        if (vector)
+            memcpy(out + (size_t)i * ix->dim, vector, ix->dim * sizeof(float));
+        else
+            ev__decode(ix, slot, out + (size_t)i * ix->dim, s);
+    }
+    ev__read_unlock(&ix->lock);
+    ev__scratch_return(ix, s);
+    return rc == EV_OK ? ev__ok() : rc;
+}
+
+int64_t ev_count(ev_index *ix) {
+    ev__read_lock(&ix->lock);
+    int64_t live = ix->live;
+    ev__read_unlock(&ix->lock);
+    return live;
+}
+
+int ev_contains(ev_index *ix, int64_t id) {
+    ev__read_lock(&ix->lock);
+    bool held = ev__idmap_get(&ix->idmap, ev__ids_of(ix), id) != EV_NONE;
+    ev__read_unlock(&ix->lock);
+    return held;
+}
+
+int ev_ids(ev_index *ix, int64_t *cursor, int64_t n, int64_t *ids, int64_t *written) {
+    if (*cursor < 0) return ev__fail(EV_E_PARAM, "cursor %lld", (long long)*cursor);
+    *written = 0;
+    ev__read_lock(&ix->lock);
+    int64_t at = *cursor, slots = (int64_t)ev__slots(ix);
+    for (; at < slots && *written < n; at++)
+        if (ev__alive(ix, (uint32_t)at)) ids[(*written)++] = ev__ids_of(ix)[at];
+    ev__read_unlock(&ix->lock);
+    *cursor = at;
+    return ev__ok();
+}
+
+void ev_memory_usage(ev_index *ix, ev_memory *out) {
+    *out = (ev_memory){0};
+    ev__read_lock(&ix->lock);
+    const ev__store *store = &ix->store;
+    int64_t blocks = (int64_t)ev__array_bytes(&store->blocks);
+    int64_t links = (int64_t)(store->blocks.room * (ix->block_bytes - ix->code_bytes));
+    out->links = links;
+    out->codes = (int64_t)ev__array_bytes(&store->factors);
+    *(ix->p.quantization == EV_QUANT_NONE ? &out->vectors : &out->codes) += blocks - links;
+    out->vectors += (int64_t)ev__array_bytes(&store->vectors);
+    out->upper_links = (int64_t)(ev__array_bytes(&store->upper) + ev__array_bytes(&store->upper_at) + ev__array_bytes(&store->level));
+    out->ids = (int64_t)(ev__array_bytes(&store->ids) + ix->idmap.room * sizeof(uint32_t));
+    out->other = (int64_t)(sizeof *ix + ev__array_bytes(&store->state) + ev__array_bytes(&store->chain) +
+                           ev__array_bytes(&store->lengths) + ev__rotation_bytes(&ix->rotation) + ix->free_room * sizeof(uint32_t) +
+                           (ix->centre ? ix->dim * sizeof(float) : 0));
+    ev__lock(&ix->scratch_lock);
+    for (const ev__scratch *s = ix->scratches; s; s = s->next) out->other += (int64_t)ev__scratch_bytes(s);
+    ev__unlock(&ix->scratch_lock);
+    out->total = out->vectors + out->codes + out->links + out->upper_links + out->ids + out->other;
+    ev__column columns[EV_COLUMNS];
+    ev__columns(&ix->store, columns);
+    for (size_t i = 0; i < EV_COLUMNS; i++)
+        if (columns[i].array->mapped) out->mapped += (int64_t)ev__array_bytes(columns[i].array);
+    ev__read_unlock(&ix->lock);
+}
+
+void ev_get_stats(ev_index *ix, ev_stats *out) {
+    ev__read_lock(&ix->lock);
+    *out = (ev_stats){.slots = (int64_t)ev__slots(ix),
+                      .live = ix->live,
+                      .dead = ix->dead,
+                      .bits = (int64_t)ix->bits,
+                      .max_level = ix->entry == EV_NONE ? -1 : ev__levels(ix)[ix->entry],
+                      .codes_trained = ix->trainings,
+                      .built_distances = ix->built_distances};
+    ev__read_unlock(&ix->lock);
+}

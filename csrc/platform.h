@@ -1,0 +1,117 @@
+/* Everything that differs between compilers and systems: attributes, atomics, locks, threads, the clock. */
+#ifndef EV_PLATFORM_H
+#define EV_PLATFORM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "edgevec's file is read in place and is little-endian"
+#endif
+
+#if defined(__EMSCRIPTEN__) && !defined(__EMSCRIPTEN_PTHREADS__)
+#define EV_THREADS 0
+#else
+#define EV_THREADS 1
+#endif
+
+#if defined(__GNUC__)
+#define EV_PRINTF(a, b) __attribute__((format(printf, a, b)))
+#define EV_LIKELY(x) __builtin_expect(!!(x), 1)
+#define EV_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#else
+#define EV_PRINTF(a, b)
+#define EV_LIKELY(x) (x)
+#define EV_UNLIKELY(x) (x)
+#endif
+
+#if defined(__GNUC__) && !defined(__EMSCRIPTEN__)
+#define EV_PREFETCH(p) __builtin_prefetch(p)
+#elif defined(_MSC_VER) && (defined(_M_X64) || defined(_M_IX86))
+#include <xmmintrin.h>
+#define EV_PREFETCH(p) _mm_prefetch((const char *)(p), _MM_HINT_T0)
+#else
+#define EV_PREFETCH(p) ((void)(p))
+#endif
+
+#if !EV_THREADS
+#define EV_THREAD_LOCAL
+#elif defined(_MSC_VER)
+#define EV_THREAD_LOCAL __declspec(thread)
+#else
+#define EV_THREAD_LOCAL _Thread_local
+#endif
+
+/* Relaxed loads and stores of words that other threads may be writing, and counters. */
+#if defined(_MSC_VER) && !defined(__clang__)
+#include <intrin.h>
+static inline uint32_t ev__load32(const uint32_t *p) { return *(const volatile uint32_t *)p; }
+static inline void ev__store32(uint32_t *p, uint32_t v) { *(volatile uint32_t *)p = v; }
+static inline int64_t ev__add64(int64_t *p, int64_t v) { return _InterlockedExchangeAdd64((volatile __int64 *)p, v); }
+static inline int64_t ev__load64(const int64_t *p) { return _InterlockedOr64((volatile __int64 *)p, 0); }
+static inline uint32_t ev__load32_acquire(const uint32_t *p) { return (uint32_t)_InterlockedOr((volatile long *)p, 0); }
+static inline void ev__store32_release(uint32_t *p, uint32_t v) { _InterlockedExchange((volatile long *)p, (long)v); }
+static inline void ev__store8(uint8_t *p, uint8_t v) { *(volatile uint8_t *)p = v; }
+static inline uint8_t ev__load8(const uint8_t *p) { return *(const volatile uint8_t *)p; }
+#else
+static inline uint32_t ev__load32(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
+static inline void ev__store32(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
+static inline int64_t ev__add64(int64_t *p, int64_t v) { return __atomic_fetch_add(p, v, __ATOMIC_RELAXED); }
+static inline int64_t ev__load64(const int64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
+static inline uint32_t ev__load32_acquire(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+static inline void ev__store32_release(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
+static inline void ev__store8(uint8_t *p, uint8_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
+static inline uint8_t ev__load8(const uint8_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
+#endif
+
+#if !EV_THREADS
+typedef struct { char none; } ev__mutex;
+typedef struct { char none; } ev__rwlock;
+#elif defined(_WIN32)
+typedef struct { void *srw; } ev__mutex; /* SRWLOCK, without <windows.h> in every file */
+typedef struct { void *srw; } ev__rwlock;
+#else
+#include <pthread.h>
+typedef struct { pthread_mutex_t m; } ev__mutex;
+typedef struct { pthread_rwlock_t l; } ev__rwlock;
+#endif
+
+void ev__mutex_init(ev__mutex *m);
+void ev__mutex_free(ev__mutex *m);
+void ev__lock(ev__mutex *m);
+void ev__unlock(ev__mutex *m);
+
+/* Writers are preferred: a stream of searches cannot keep one waiting for ever. */
+void ev__rwlock_init(ev__rwlock *l);
+void ev__rwlock_free(ev__rwlock *l);
+void ev__read_lock(ev__rwlock *l);
+void ev__read_unlock(ev__rwlock *l);
+void ev__write_lock(ev__rwlock *l);
+void ev__write_unlock(ev__rwlock *l);
+
+/* A lock of four bytes for very short stretches. */
+typedef struct { uint32_t held; } ev__spin;
+void ev__spin_lock(ev__spin *s);
+void ev__spin_unlock(ev__spin *s);
+
+int ev__cores(void);
+double ev__now(void); /* seconds, monotonic */
+/* Run work(arg, 0..threads-1) at once, number 0 on the calling thread; returns when all have. Where the system gives
+ * fewer threads fewer run, so the work must be shared out by a counter. */
+void ev__parallel(int threads, void (*work)(void *arg, int worker), void *arg);
+
+/* Rows handed out in runs to the workers of ev__parallel, with progress told from worker 0. */
+typedef struct {
+    int64_t total, run;
+    int64_t taken, done; /* atomic */
+    uint32_t stopped;    /* atomic */
+    int (*progress)(void *user, int64_t done, int64_t total);
+    void *user;
+    double told;
+    int64_t base, base_total; /* what progress shows: base + done of base_total */
+} ev__work;
+/* the next run [*from, *to); false when there is none or the work was stopped */
+bool ev__work_next(ev__work *w, int worker, int64_t *from, int64_t *to);
+
+#endif

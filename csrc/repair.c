@@ -1,0 +1,209 @@
+/* Mending the graph: leading links around removed nodes, and linking what the entry cannot reach. */
+#include "internal.h"
+
+/* ---- burying the dead -------------------------------------------------------------------------------------------------------- */
+
+/* The chain of a node without its dead; a dead node with a living duplicate takes over that duplicate's vector and id and lives on. */
+static void clean_chain(ev_index *ix, uint32_t node) {
+    uint32_t *chain = ev__chain(ix), kept = EV_NONE;
+    for (uint32_t at = chain[node], next; at != EV_NONE; at = next) {
+        next = chain[at];
+        if (ev__state(ix, at) == EV_DEAD_DUPLICATE) {
+            ev__slot_free(ix, at);
+            ix->dead--;
+        } else if (ev__state(ix, node) == EV_DEAD_NODE) {
+            ev__slot_copy(ix, at, node);
+            ev__idmap_put(&ix->idmap, ev__ids_of(ix), ev__ids_of(ix)[node], node);
+            ev__states(ix)[node] = EV_NODE;
+            ev__slot_free(ix, at);
+            ix->dead--;
+        } else {
+            chain[at] = kept;
+            kept = at;
+        }
+    }
+    chain[node] = kept;
+}
+
+/* The living nodes that the links of `slot` lead to, through any number of dead ones, at most `most`, into s->slots. */
+static size_t living_beyond(const ev_index *ix, uint32_t slot, int level, size_t most, bool *met_dead, ev__scratch *s) {
+    uint32_t dead[EV_BATCH / 2];
+    size_t living = 0, waiting = 0;
+    if (++s->epoch == 0) {
+        memset(s->visited, 0, s->visited_room * sizeof *s->visited);
+        s->epoch = 1;
+    }
+    s->visited[slot] = s->epoch;
+    *met_dead = false;
+    for (uint32_t from = slot;; from = dead[--waiting]) {
+        const uint32_t *links = ev__links(ix, from, level);
+        for (uint32_t i = 0; i < ev__max_links(ix, level) && links[i] != EV_NONE; i++) {
+            uint32_t to = links[i];
+            if (s->visited[to] == s->epoch) continue;
+            s->visited[to] = s->epoch;
+            if (ev__state(ix, to) != EV_DEAD_NODE) {
+                if (living < most) s->slots[living++] = to;
+            } else {
+                *met_dead = true;
+                if (waiting < EV_BATCH / 2) dead[waiting++] = to;
+            }
+        }
+        if (!waiting || (living == most && *met_dead)) return living;
+    }
+}
+
+typedef struct {
+    ev_index *ix;
+    ev__space space;
+    ev__work work;
+    ev__scratch **scratches;
+} burial;
+
+static void lead_around(void *arg, int worker) {
+    burial *b = arg;
+    ev_index *ix = b->ix;
+    ev__scratch *s = b->scratches[worker];
+    for (int64_t from, to; ev__work_next(&b->work, worker, &from, &to);)
+        for (int64_t slot = from; slot < to; slot++) {
+            if (ev__state(ix, (uint32_t)slot) != EV_NODE) continue;
+            for (int level = 0; level <= ev__levels(ix)[slot]; level++) {
+                bool met_dead;
+                size_t n = living_beyond(ix, (uint32_t)slot, level, EV_BATCH / 2, &met_dead, s);
+                if (met_dead) ev__relink(ix, &b->space, (uint32_t)slot, level, s->slots, n, s);
+            }
+        }
+}
+
+static void elect_entry(ev_index *ix) {
+    ix->entry = EV_NONE;
+    for (size_t slot = 0; slot < ev__slots(ix); slot++)
+        if (ev__state(ix, (uint32_t)slot) == EV_NODE &&
+            (ix->entry == EV_NONE || ev__levels(ix)[slot] > ev__levels(ix)[ix->entry]))
+            ix->entry = (uint32_t)slot;
+}
+
+int ev__bury(ev_index *ix, int32_t threads) {
+    if (!ix->dead) return EV_OK;
+    enum { MOST = 64 };
+    ev__scratch *scratches[MOST];
+    int workers = 0, rc = EV_OK;
+    if (threads < 1) threads = ev__cores();
+    while (workers < threads && workers < MOST && rc == EV_OK) {
+        rc = ev__scratch_borrow(ix, &scratches[workers]);
+        if (rc == EV_OK) rc = ev__scratch_fit(ix, scratches[workers++], 1, 1, false);
+    }
+    if (rc == EV_OK) {
+        size_t slots = ev__slots(ix);
+        if (ix->store.chain.count)
+            for (size_t slot = 0; slot < slots; slot++) {
+                unsigned state = ev__state(ix, (uint32_t)slot);
+                if (state == EV_NODE || state == EV_DEAD_NODE) clean_chain(ix, (uint32_t)slot);
+            }
+        burial b = {ix, ev__build_space(ix, NULL, NULL), {.total = (int64_t)slots, .run = 256}, scratches};
+        ev__parallel(workers, lead_around, &b);
+        for (size_t slot = slots; slot-- > 0;)
+            if (ev__state(ix, (uint32_t)slot) == EV_DEAD_NODE) {
+                ev__slot_free(ix, (uint32_t)slot);
+                ix->dead--;
+            }
+        if (ix->entry != EV_NONE && ev__state(ix, ix->entry) != EV_NODE) elect_entry(ix);
+        ix->version++;
+    }
+    for (int i = 0; i < workers; i++) ev__scratch_return(ix, scratches[i]);
+    return rc;
+}
+
+/* ---- reaching everything ------------------------------------------------------------------------------------------------------ */
+
+static bool test(const uint64_t *bits, uint32_t i) { return bits[i >> 6] >> (i & 63) & 1; }
+static void set(uint64_t *bits, uint32_t i) { bits[i >> 6] |= (uint64_t)1 << (i & 63); }
+
+void ev__reach(const ev_index *ix, uint32_t from, uint64_t *reached, uint32_t *stack) {
+    size_t waiting = 0;
+    if (from == EV_NONE || test(reached, from)) return;
+    set(reached, from);
+    stack[waiting++] = from;
+    while (waiting) {
+        const uint32_t *links = ev__links0(ix, stack[--waiting]);
+        for (uint32_t i = 0; i < ix->m0 && links[i] != EV_NONE; i++)
+            if (!test(reached, links[i])) {
+                set(reached, links[i]);
+                stack[waiting++] = links[i];
+            }
+    }
+}
+
+/* Put `slot` into the list of one of the found nodes: where there is room, else in place of a link that its target can spare. */
+static void adopt(ev_index *ix, uint32_t slot, const uint32_t *in_degree, ev__scratch *s) {
+    for (size_t i = 0; i < s->pool.count; i++) {
+        uint32_t *links = ev__links0(ix, s->pool.at[i].slot);
+        if (links[ix->m0 - 1] == EV_NONE) {
+            while (*links != EV_NONE) links++;
+            *links = slot;
+            return;
+        }
+    }
+    for (size_t i = 0; i < s->pool.count; i++) {
+        uint32_t *links = ev__links0(ix, s->pool.at[i].slot);
+        for (uint32_t j = ix->m0; j-- > 0;) /* the furthest first */
+            if (in_degree[links[j]] > 2) {
+                links[j] = slot;
+                return;
+            }
+    }
+    ev__links0(ix, s->pool.at[0].slot)[ix->m0 - 1] = slot;
+}
+
+static void count_links(const ev_index *ix, uint32_t *in_degree) {
+    memset(in_degree, 0, ev__slots(ix) * sizeof *in_degree);
+    for (size_t slot = 0; slot < ev__slots(ix); slot++) {
+        if (ev__state(ix, (uint32_t)slot) != EV_NODE && ev__state(ix, (uint32_t)slot) != EV_DEAD_NODE) continue;
+        const uint32_t *links = ev__links0(ix, (uint32_t)slot);
+        for (uint32_t i = 0; i < ix->m0 && links[i] != EV_NONE; i++) in_degree[links[i]]++;
+    }
+}
+
+/* One pass; returns how many nodes had to be adopted. */
+static size_t reconnect_once(ev_index *ix, uint64_t *reached, uint32_t *stack, uint32_t *in_degree, ev__scratch *s) {
+    static const ev__mask everything = {false, NULL};
+    ev__space space = ev__build_space(ix, NULL, NULL);
+    size_t slots = ev__slots(ix), adopted = 0;
+    memset(reached, 0, (slots + 63) / 64 * sizeof *reached);
+    ev__reach(ix, ix->entry, reached, stack);
+    for (size_t slot = 0; slot < slots; slot++) {
+        if (ev__state(ix, (uint32_t)slot) != EV_NODE || test(reached, (uint32_t)slot)) continue;
+        if (adopted++ == 0) count_links(ix, in_degree);
+        ev__probe probe;
+        float key;
+        ev__probe_slot(ix, &space, (uint32_t)slot, &probe, s->probe_a);
+        uint32_t start = ev__descend(ix, &space, &probe, 0, &key, s);
+        if (!test(reached, start)) { /* upper levels lead into the lost part: start where all is reachable */
+            start = ix->entry;
+            ev__keys(ix, &space, &probe, &start, 1, &key, s);
+        }
+        ev__walk(ix, &space, &probe, 0, start, key, (size_t)ix->p.ef_construction, &everything, 0, s);
+        adopt(ix, (uint32_t)slot, in_degree, s);
+        in_degree[slot]++;
+        ev__reach(ix, (uint32_t)slot, reached, stack);
+    }
+    return adopted;
+}
+
+int ev__reconnect(ev_index *ix) {
+    size_t slots = ev__slots(ix), words = (slots + 63) / 64;
+    ix->unrepaired = 0;
+    if (ix->entry == EV_NONE) return EV_OK;
+    uint64_t *reached = ev__alloc(words * sizeof *reached, EV_LINE);
+    uint32_t *stack = ev__alloc(slots * sizeof *stack, EV_LINE), *in_degree = ev__alloc(slots * sizeof *in_degree, EV_LINE);
+    ev__scratch *s = NULL;
+    int rc = reached && stack && in_degree ? ev__scratch_borrow(ix, &s) : EV_E_NOMEM;
+    if (rc == EV_OK) rc = ev__scratch_fit(ix, s, (size_t)ix->p.ef_construction, 1, false);
+    /* giving up a spare link can cut off another node, so look again; a few rounds settle it */
+    for (int round = 0; rc == EV_OK && round < 8; round++)
+        if (!reconnect_once(ix, reached, stack, in_degree, s)) break;
+    if (s) ev__scratch_return(ix, s);
+    ev__release(reached, words * sizeof *reached, EV_LINE);
+    ev__release(stack, slots * sizeof *stack, EV_LINE);
+    ev__release(in_degree, slots * sizeof *in_degree, EV_LINE);
+    return rc;
+}

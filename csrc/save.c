@@ -1,0 +1,130 @@
+/* Saving: a new file beside the old one, flushed, then renamed over it, so that there is a whole file at every moment. */
+#include "file_ops.h"
+#include "format.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#define EV_NAME_TRIES 16 /* a temporary name is 64 random bits, so one is enough unless someone is at mischief */
+
+typedef struct {
+    const char *name;
+    const void *at;
+    size_t bytes;
+} part;
+
+/* What the file holds behind its header, in order. */
+static size_t list_parts(ev_index *ix, part out[EV_FILE_SECTIONS]) {
+    ev__column columns[EV_COLUMNS];
+    ev__columns(&ix->store, columns);
+    size_t n = 0;
+    for (size_t i = 0; i < EV_COLUMNS; i++) {
+        const ev__array *array = columns[i].array;
+        if (array->count) out[n++] = (part){columns[i].name, array->at, array->count * array->item};
+    }
+    if (ix->centre) out[n++] = (part){"centre", ix->centre, ix->dim * sizeof(float)};
+    return n;
+}
+
+static void fill_header(const ev_index *ix, const part *parts, size_t count, ev__file_header *h) {
+    *h = (ev__file_header){
+        .version = EV_FILE_VERSION,
+        .header_bytes = sizeof *h,
+        .file_bytes = sizeof *h,
+        .sections = (uint32_t)count,
+        .dim = ix->p.dim,
+        .metric = ix->p.metric,
+        .quantization = ix->p.quantization,
+        .M = ix->p.M,
+        .ef_construction = ix->p.ef_construction,
+        .ef = ix->p.ef,
+        .keep_vectors = ix->p.keep_vectors,
+        .seed = ix->p.seed,
+        .slots = ev__slots(ix),
+        .live = ix->live,
+        .dead = ix->dead,
+        .next_id = ix->next_id,
+        .entry = ix->entry,
+        .trainings = ix->trainings,
+        .trained_on = ix->trained_on,
+        .unchecked = ix->unchecked,
+        .unrepaired = ix->unrepaired,
+        .reach2 = ix->reach2,
+    };
+    memcpy(h->magic, EV_FILE_MAGIC, sizeof h->magic);
+    for (size_t i = 0; i < count; i++) {
+        ev__file_section *section = &h->section[i];
+        memcpy(section->name, parts[i].name, strlen(parts[i].name));
+        section->offset = h->file_bytes;
+        section->bytes = parts[i].bytes;
+        section->crc = ix->kernels->crc32c(0, parts[i].at, parts[i].bytes);
+        h->file_bytes += ev__file_padded(parts[i].bytes);
+    }
+    h->crc = ix->kernels->crc32c(0, h, offsetof(ev__file_header, crc));
+}
+
+static int write_parts(const ev_file_ops *ops, void *file, ev_index *ix) {
+    static const char zeros[EV_LINE];
+    part parts[EV_FILE_SECTIONS];
+    ev__file_header header;
+    size_t count = list_parts(ix, parts);
+    fill_header(ix, parts, count, &header);
+    int error = ops->write(ops->user, file, &header, sizeof header);
+    for (size_t i = 0; !error && i < count; i++) {
+        size_t filling = (size_t)(ev__file_padded(parts[i].bytes) - parts[i].bytes);
+        error = ops->write(ops->user, file, parts[i].at, parts[i].bytes);
+        if (!error && filling) error = ops->write(ops->user, file, zeros, filling);
+    }
+    return error;
+}
+
+/* Write and flush a new file. Writers wait only while the index is read, not while the disk works. */
+static int write_file(const ev_file_ops *ops, ev_index *ix, void *file, const char *path) {
+    ev__read_lock(&ix->lock);
+    int error = write_parts(ops, file, ix);
+    ev__read_unlock(&ix->lock);
+    int rc = error ? ev__refused(error, "write", path) : EV_OK;
+    if (rc == EV_OK && (error = ops->sync(ops->user, file)) != 0) rc = ev__refused(error, "flush", path);
+    error = ops->close(ops->user, file);
+    return rc == EV_OK && error ? ev__refused(error, "close", path) : rc;
+}
+
+/* Create a file that nobody else has, named after `path`. */
+static int create_beside(const ev_file_ops *ops, const char *path, char *name, size_t room, void **file) {
+    static int64_t names;
+    int error = EEXIST;
+    for (int i = 0; error == EEXIST && i < EV_NAME_TRIES; i++) {
+        uint64_t time;
+        double now = ev__now();
+        memcpy(&time, &now, sizeof time);
+        uint64_t random = ev__mix(ev__mix(time ^ (uintptr_t)&now) + (uint64_t)ev__add64(&names, 1));
+        snprintf(name, room, "%s.tmp-%016llx", path, (unsigned long long)random);
+        error = ops->open(ops->user, name, file);
+    }
+    return error ? ev__refused(error, "create", name) : EV_OK;
+}
+
+static int save_over(const ev_file_ops *ops, ev_index *ix, const char *path, char *name, size_t room) {
+    void *file;
+    int rc = create_beside(ops, path, name, room, &file);
+    if (rc != EV_OK) return rc;
+    rc = write_file(ops, ix, file, name);
+    int error = rc == EV_OK ? ops->rename(ops->user, name, path) : 0;
+    if (error) rc = ev__refused(error, "replace", path);
+    if (rc != EV_OK) {
+        ops->unlink(ops->user, name);
+        return rc;
+    }
+    error = ops->sync_folder(ops->user, path);
+    return error ? ev__refused(error, "flush the folder of", path) : ev__ok();
+}
+
+int ev_save(ev_index *ix, const char *path) {
+    size_t room = strlen(path) + sizeof ".tmp-0123456789abcdef";
+    char *name = ev__alloc(room, 1);
+    if (!name) return ev__fail(EV_E_NOMEM, "the name of a temporary file");
+    int rc = save_over(ev__file_ops(), ix, path, name, room);
+    ev__release(name, room, 1);
+    return rc;
+}

@@ -1,0 +1,138 @@
+/* What one search, or one building thread, needs at hand: made once, reused, fitted to the index as it grows. */
+#include "internal.h"
+
+/* The parts whose size depends on the index's geometry alone lie in one allocation, cut here. */
+typedef struct {
+    char *at;
+    size_t used;
+} cutter;
+
+static void *cut(cutter *c, size_t bytes) {
+    void *at = c->at ? c->at + c->used : NULL;
+    c->used += ev__round_up(bytes, EV_LINE);
+    return at;
+}
+
+static size_t cut_up(const ev_index *ix, ev__scratch *s, char *memory) {
+    cutter c = {memory, 0};
+    size_t bits = ix->bits ? ix->bits : 1, query_code = ix->bits ? EV_PLANES * ix->bits / 8 : ix->dim;
+    s->unit = cut(&c, ix->dim * sizeof(float));
+    s->query = cut(&c, ix->dim * sizeof(float));
+    s->decoded = cut(&c, ix->dim * sizeof(float));
+    s->rotated = cut(&c, bits * sizeof(float));
+    s->code = cut(&c, query_code);
+    s->probe_a = cut(&c, ix->dim);
+    s->probe_b = cut(&c, ix->dim);
+    s->fresh = cut(&c, ix->dim);
+    s->rows = cut(&c, EV_BATCH * sizeof *s->rows);
+    s->integers = cut(&c, EV_BATCH * sizeof *s->integers);
+    s->slots = cut(&c, EV_BATCH * sizeof *s->slots);
+    s->keys = cut(&c, EV_BATCH * sizeof *s->keys);
+    s->candidates = cut(&c, EV_BATCH * sizeof *s->candidates);
+    s->chosen = cut(&c, (EV_MAX_LEVEL + 1) * ix->m0 * sizeof *s->chosen);
+    return c.used;
+}
+
+int ev__scratch_new(const ev_index *ix, ev__scratch **out) {
+    ev__scratch *s = ev__alloc_zero(sizeof *s, EV_LINE);
+    if (!s) return ev__fail(EV_E_NOMEM, "a search context");
+    s->bytes = cut_up(ix, s, NULL);
+    s->memory = ev__alloc_zero(s->bytes, EV_LINE);
+    if (!s->memory) {
+        ev__release(s, sizeof *s, EV_LINE);
+        return ev__fail(EV_E_NOMEM, "a search context");
+    }
+    cut_up(ix, s, s->memory);
+    *out = s;
+    return EV_OK;
+}
+
+static void free_pool(ev__pool *pool) {
+    ev__release(pool->at, pool->room * sizeof *pool->at, EV_LINE);
+    ev__release(pool->expanded, pool->room, EV_LINE);
+    *pool = (ev__pool){0};
+}
+
+void ev__scratch_free(ev__scratch *s) {
+    if (!s) return;
+    free_pool(&s->pool);
+    free_pool(&s->results);
+    ev__release(s->visited, s->visited_room * sizeof *s->visited, EV_LINE);
+    ev__release(s->heap, s->heap_room * sizeof *s->heap, EV_LINE);
+    ev__release(s->memory, s->bytes, EV_LINE);
+    ev__release(s, sizeof *s, EV_LINE);
+}
+
+size_t ev__scratch_bytes(const ev__scratch *s) {
+    return sizeof *s + s->bytes + s->visited_room * sizeof *s->visited + s->heap_room * sizeof *s->heap +
+           (s->pool.room + s->results.room) * (sizeof *s->pool.at + 1);
+}
+
+static int fit_visited(const ev_index *ix, ev__scratch *s) {
+    size_t room = ix->store.state.room;
+    if (s->visited_room >= ev__slots(ix)) return EV_OK;
+    uint16_t *visited = ev__alloc_zero(room * sizeof *visited, EV_LINE);
+    if (!visited) return EV_E_NOMEM;
+    ev__release(s->visited, s->visited_room * sizeof *visited, EV_LINE);
+    s->visited = visited;
+    s->visited_room = room;
+    s->epoch = 0;
+    return EV_OK;
+}
+
+static int fit_pool(ev__pool *pool, size_t ef) {
+    if (pool->room >= ef + 1) return EV_OK;
+    ev__pool grown = {ev__alloc((ef + 1) * sizeof *grown.at, EV_LINE), ev__alloc(ef + 1, EV_LINE), 0, ef + 1};
+    if (!grown.at || !grown.expanded) {
+        free_pool(&grown);
+        return EV_E_NOMEM;
+    }
+    free_pool(pool);
+    *pool = grown;
+    return EV_OK;
+}
+
+static int fit_heap(const ev_index *ix, ev__scratch *s) {
+    size_t room = ev__slots(ix) + 1; /* a walk meets each slot once */
+    if (s->heap_room >= room) return EV_OK;
+    ev__hit *heap = ev__alloc(room * sizeof *heap, EV_LINE);
+    if (!heap) return EV_E_NOMEM;
+    ev__release(s->heap, s->heap_room * sizeof *heap, EV_LINE);
+    s->heap = heap;
+    s->heap_room = room;
+    return EV_OK;
+}
+
+int ev__scratch_fit(const ev_index *ix, ev__scratch *s, size_t ef, size_t k, bool masked) {
+    size_t slots = ev__slots(ix) ? ev__slots(ix) : 1;
+    int rc = fit_visited(ix, s);
+    if (rc == EV_OK) rc = fit_pool(&s->pool, ef < slots ? ef : slots);
+    if (rc == EV_OK) rc = fit_pool(&s->results, k < slots ? k : slots);
+    if (rc == EV_OK && masked) rc = fit_heap(ix, s);
+    return rc == EV_OK ? EV_OK : ev__fail(rc, "a search over %zu slots with ef %zu", slots, ef);
+}
+
+int ev__scratch_borrow(ev_index *ix, ev__scratch **out) {
+    ev__lock(&ix->scratch_lock);
+    ev__scratch *s = ix->scratches;
+    if (s) ix->scratches = s->next;
+    ev__unlock(&ix->scratch_lock);
+    if (!s) return ev__scratch_new(ix, out);
+    *out = s;
+    return EV_OK;
+}
+
+void ev__scratch_return(ev_index *ix, ev__scratch *s) {
+    ev__lock(&ix->scratch_lock);
+    s->next = ix->scratches;
+    ix->scratches = s;
+    ev__unlock(&ix->scratch_lock);
+}
+
+void ev__scratch_drop_all(ev_index *ix) {
+    for (ev__scratch *s = ix->scratches, *next; s; s = next) {
+        next = s->next;
+        ev__scratch_free(s);
+    }
+    ix->scratches = NULL;
+}

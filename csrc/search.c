@@ -1,0 +1,258 @@
+/* ev_search: choose a strategy, find candidates by their codes, rank them by exact distance. */
+#include "internal.h"
+
+#include <math.h>
+
+struct ev_context {
+    ev_index *ix;
+    ev__scratch *scratch;
+};
+
+int ev_context_new(ev_index *ix, ev_context **out) {
+    ev_context *c = ev__alloc_zero(sizeof *c, EV_LINE);
+    if (!c) return ev__fail(EV_E_NOMEM, "a search context");
+    c->ix = ix;
+    int rc = ev__scratch_new(ix, &c->scratch);
+    if (rc != EV_OK) {
+        ev__release(c, sizeof *c, EV_LINE);
+        return rc;
+    }
+    *out = c;
+    return ev__ok();
+}
+
+void ev_context_free(ev_context *c) {
+    if (!c) return;
+    ev__scratch_free(c->scratch);
+    ev__release(c, sizeof *c, EV_LINE);
+}
+
+void ev_context_stats(const ev_context *c, ev_search_stats *out) { *out = c->scratch->stats; }
+
+enum {
+    RUN = 64,             /* rows scanned at a time */
+    FEW = 1024,           /* this many are compared by their float vectors at once: cheaper than finding and re-ranking */
+    SCATTER = 2,          /* a row met on a walk costs this many rows met in a scan */
+    PATIENCE = 2,         /* a filtered walk may cost this many scans before a scan takes over */
+    RERANK_FACTOR = 2,    /* of an sq8 walk, the best 2 k + 16 hold the k nearest: codes err by about 1% of a distance */
+    RERANK_MARGIN = 16
+};
+
+/* One call's queries and how each is to be answered. */
+typedef struct {
+    ev_index *ix;
+    const float *queries;
+    size_t k, ef;
+    bool exact, scan;   /* scan: by codes, or by float vectors when exact or few */
+    ev__mask mask;
+    int64_t matches;    /* vectors that may be results */
+    int64_t *ids;
+    float *distances;
+    ev__scratch *scratches[64];
+    ev__work work;
+} batch;
+
+/* ---- results ------------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct {
+    const batch *b;
+    const float *query;
+    const ev__probe *probe;
+    ev__scratch *s;
+    uint32_t slots[RUN];
+    size_t count;
+} ranking;
+
+static void rank_flush(ranking *r) {
+    float distances[RUN];
+    ev__distances(r->b->ix, r->query, r->probe, r->slots, r->count, distances, r->s);
+    for (size_t i = 0; i < r->count; i++) ev__pool_insert(&r->s->results, r->b->k, distances[i], r->slots[i]);
+    r->s->stats.reranked += (int64_t)r->count;
+    r->count = 0;
+}
+
+static void rank(ranking *r, uint32_t slot) {
+    r->slots[r->count++] = slot;
+    if (r->count == RUN) rank_flush(r);
+}
+
+/* A node and what hangs on its chain. Of duplicates equal to the last bit k are enough. */
+static void rank_node(ranking *r, uint32_t node) {
+    const ev_index *ix = r->b->ix;
+    size_t twins = 0;
+    for (uint32_t slot = node; slot != EV_NONE; slot = ev__next(ix, slot)) {
+        if (!ev__slot_ok(ix, &r->b->mask, slot)) continue;
+        if ((ev__states(ix)[slot] & EV_TWIN) && twins++ >= r->b->k) continue;
+        rank(r, slot);
+    }
+}
+
+/* The pool of a walk or scan -> s->results. */
+static void rank_pool(ranking *r, bool nodes) {
+    const ev_index *ix = r->b->ix;
+    ev__pool *pool = &r->s->pool;
+    size_t most = pool->count;
+    if (ix->p.quantization == EV_QUANT_SQ8 && most > RERANK_FACTOR * r->b->k + RERANK_MARGIN)
+        most = RERANK_FACTOR * r->b->k + RERANK_MARGIN;
+    for (size_t i = 0; i < most; i++) {
+        if (nodes)
+            rank_node(r, pool->at[i].slot);
+        else
+            rank(r, pool->at[i].slot);
+    }
+    rank_flush(r);
+}
+
+static void write_results(const batch *b, const ev__pool *results, int64_t row) {
+    int64_t *ids = b->ids + (size_t)row * b->k;
+    float *distances = b->distances + (size_t)row * b->k;
+    for (size_t i = 0; i < b->k; i++) {
+        bool found = i < results->count;
+        ids[i] = found ? ev__ids_of(b->ix)[results->at[i].slot] : -1;
+        distances[i] = found ? results->at[i].key : INFINITY;
+    }
+}
+
+/* ---- scanning ------------------------------------------------------------------------------------------------------------------------ */
+
+/* The next run of slots that may be results, from *at on. */
+static size_t next_run(const batch *b, size_t *at, uint32_t *slots) {
+    size_t n = 0, end = ev__slots(b->ix);
+    while (n < RUN && *at < end) {
+        if (b->mask.allowed && *at % 64 == 0 && b->mask.allowed[*at / 64] == 0) {
+            *at += 64;
+            continue;
+        }
+        if (ev__slot_ok(b->ix, &b->mask, (uint32_t)*at)) slots[n++] = (uint32_t)*at;
+        ++*at;
+    }
+    return n;
+}
+
+static void scan_vectors(ranking *r) {
+    for (size_t at = 0; (r->count = next_run(r->b, &at, r->slots));) {
+        r->s->stats.distances += (int64_t)r->count;
+        rank_flush(r);
+    }
+    r->s->stats.reranked = 0; /* every distance was exact to begin with */
+}
+
+static void scan_codes(ranking *r) {
+    const ev_index *ix = r->b->ix;
+    ev__space space = ev__walk_space(ix);
+    ev__pool *pool = &r->s->pool;
+    size_t ef = r->b->ef < pool->room ? r->b->ef : pool->room - 1, n;
+    uint32_t slots[RUN];
+    float keys[RUN];
+    pool->count = 0;
+    for (size_t at = 0; (n = next_run(r->b, &at, slots));) {
+        ev__keys(ix, &space, r->probe, slots, n, keys, r->s);
+        for (size_t i = 0; i < n; i++) ev__pool_insert(pool, ef, keys[i], slots[i]);
+        r->s->stats.distances += (int64_t)n;
+    }
+    rank_pool(r, false);
+}
+
+static void scan(ranking *r) {
+    r->s->results.count = 0;
+    r->count = 0;
+    r->s->stats.strategy = EV_STRATEGY_EXACT;
+    if (r->b->exact || (r->b->matches <= FEW && r->b->ix->p.keep_vectors))
+        scan_vectors(r);
+    else
+        scan_codes(r);
+}
+
+/* ---- one query ------------------------------------------------------------------------------------------------------------------------- */
+
+/* False when the walk cost more than a scan would, or came back short. */
+static bool walk(ranking *r) {
+    const batch *b = r->b;
+    ev_index *ix = b->ix;
+    ev__space space = ev__walk_space(ix);
+    float key;
+    r->s->stats.strategy = b->mask.on ? EV_STRATEGY_GRAPH_FILTERED : EV_STRATEGY_GRAPH;
+    if (ix->entry == EV_NONE) return false;
+    uint32_t start = ev__descend(ix, &space, r->probe, 0, &key, r->s);
+    int64_t budget = PATIENCE * b->matches + (int64_t)ix->m0;
+    if (!ev__walk(ix, &space, r->probe, 0, start, key, b->ef, &b->mask, budget, r->s)) return false;
+    rank_pool(r, true);
+    return (int64_t)r->s->results.count >= ((int64_t)b->k < b->matches ? (int64_t)b->k : b->matches);
+}
+
+static void answer(const batch *b, int64_t row, ev__scratch *s) {
+    const ev_index *ix = b->ix;
+    s->stats = (ev_search_stats){.queries = s->stats.queries + 1};
+    s->results.count = 0;
+    if (b->matches) {
+        ev__probe probe;
+        ranking r = {.b = b, .probe = &probe, .s = s};
+        r.query = ev__unit(ix, b->queries + (size_t)row * ix->dim, s->unit);
+        ev__probe_query(ix, r.query, &probe, s);
+        if (b->exact || b->scan || !walk(&r)) scan(&r);
+    }
+    write_results(b, &s->results, row);
+}
+
+static void answer_all(void *arg, int worker) {
+    batch *b = arg;
+    for (int64_t from, to; ev__work_next(&b->work, worker, &from, &to);)
+        for (int64_t i = from; i < to; i++) answer(b, i, b->scratches[worker]);
+}
+
+/* ---- the call ------------------------------------------------------------------------------------------------------------------------- */
+
+static int check(const ev_index *ix, int64_t n, const float *queries, const ev_search_params *p) {
+    if (n < 0) return ev__fail(EV_E_PARAM, "%lld queries", (long long)n);
+    if (p->k < 1) return ev__fail(EV_E_PARAM, "k %d is not at least 1", p->k);
+    if (p->ef < 0) return ev__fail(EV_E_PARAM, "ef %d is not at least 1", p->ef);
+    if (p->threads < 0) return ev__fail(EV_E_PARAM, "threads %d", p->threads);
+    if (p->context && p->context->ix != ix) return ev__fail(EV_E_PARAM, "the context belongs to another index");
+    return ev__check_rows(ix, n, queries);
+}
+
+/* A walk that must collect ef matches meets about ef / share nodes, M new rows each; a scan meets every match. */
+static bool scan_is_cheaper(const batch *b) {
+    double slots = (double)ev__slots(b->ix), matches = (double)b->matches;
+    return matches * matches <= (double)SCATTER * (double)b->ef * (double)b->ix->p.M * slots;
+}
+
+static int run(batch *b, int64_t n, const ev_search_params *p) {
+    enum { MOST = sizeof b->scratches / sizeof *b->scratches };
+    int64_t workers = p->threads ? p->threads : ev__cores();
+    if (workers > n / 8 + 1) workers = n / 8 + 1;
+    if (workers > MOST) workers = MOST;
+    bool own = workers == 1 && p->context;
+    int rc = EV_OK, ready = 0;
+    if (own) b->scratches[0] = p->context->scratch;
+    while (ready < workers && rc == EV_OK) {
+        if (!own) rc = ev__scratch_borrow(b->ix, &b->scratches[ready]);
+        if (rc == EV_OK) rc = ev__scratch_fit(b->ix, b->scratches[ready++], b->ef, b->k, b->mask.on);
+    }
+    if (rc == EV_OK) {
+        b->work = (ev__work){.total = n, .run = workers > 1 ? 8 : n};
+        ev__parallel((int)workers, answer_all, b);
+    }
+    for (int i = 0; i < ready && !own; i++) ev__scratch_return(b->ix, b->scratches[i]);
+    return rc;
+}
+
+int ev_search(ev_index *ix, int64_t n, const float *queries, const ev_search_params *p, int64_t *out_ids, float *out_distances) {
+    int rc = check(ix, n, queries, p);
+    if (rc != EV_OK || n == 0) return rc;
+    batch b = {.ix = ix, .queries = queries, .k = (size_t)p->k, .exact = p->exact != 0, .ids = out_ids, .distances = out_distances};
+    void *hold = NULL;
+    ev__read_lock(&ix->lock);
+    int32_t ef = p->ef ? p->ef : ix->p.ef;
+    b.ef = ef > p->k ? (size_t)ef : (size_t)p->k;
+    b.matches = ix->live;
+    b.mask.on = ix->dead > 0 || p->filter;
+    if (p->filter) rc = ev__filter_slots(p->filter, ix, &b.mask.allowed, &b.matches, &hold);
+    if (rc == EV_OK) {
+        b.scan = scan_is_cheaper(&b);
+        rc = run(&b, n, p);
+    }
+    if (hold) ev__filter_release(p->filter, hold);
+    ev__read_unlock(&ix->lock);
+    return rc == EV_OK ? ev__ok() : rc;
+}

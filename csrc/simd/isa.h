@@ -1,0 +1,110 @@
+/* What the files of kernels share: which machine this is, how one function is compiled for an instruction set that the rest of
+ * the library must not assume, and loads that stop where the data stop.
+ *
+ * An ISA file defines EV_KERNEL, EV_STEP and EV_NAME, the few steps that the template_*.h name, and includes those. It holds kernels
+ * alone and no vector constant at file scope: such a constant may become code that runs when the library is loaded, on any machine. */
+#ifndef EV_ISA_H
+#define EV_ISA_H
+
+#include "kernels.h"
+
+#include <string.h>
+
+#if defined(__x86_64__) || (defined(_M_X64) && !defined(_M_ARM64EC))
+#define EV_X86_64 1
+#elif defined(__aarch64__) || defined(_M_ARM64)
+#define EV_AARCH64 1
+#elif defined(__wasm_simd128__)
+#define EV_WASM128 1
+#endif
+
+#if defined(_MSC_VER) && !defined(__clang__)
+#define EV_INLINE static __forceinline
+#define EV_TARGET(isa)
+#else
+#define EV_INLINE static inline __attribute__((always_inline))
+#define EV_TARGET(isa) __attribute__((target(isa)))
+#endif
+
+#if defined(__wasm__)
+#define EV_PREFETCH(address) ((void)(address))
+#elif defined(__GNUC__) || defined(__clang__)
+#define EV_PREFETCH(address) __builtin_prefetch(address)
+#elif defined(EV_X86_64)
+#include <intrin.h>
+#define EV_PREFETCH(address) _mm_prefetch((const char *)(address), _MM_HINT_T0)
+#elif defined(EV_AARCH64)
+#include <intrin.h>
+#define EV_PREFETCH(address) __prefetch(address)
+#else
+#define EV_PREFETCH(address) ((void)(address))
+#endif
+
+#if defined(EV_X86_64)
+/* Kernels on 64-bit words, which vectors do not beat on x86 before VPOPCNTDQ. */
+uint32_t ev__hamming_sse42(const uint8_t *a, const uint8_t *b, size_t bytes);
+int32_t ev__dot_bits_sse42(const uint8_t *planes, const uint8_t *code, size_t bytes);
+void ev__hamming_rows_sse42(const uint8_t *query, const void *const *rows, size_t m, size_t bytes, uint32_t *out);
+void ev__dot_bits_rows_sse42(const uint8_t *planes, const void *const *rows, size_t m, size_t bytes, int32_t *out);
+uint32_t ev__crc32c_sse42(uint32_t crc, const void *bytes, size_t n);
+
+extern const ev__kernels ev__kernels_avx2;
+extern const ev__kernels ev__kernels_avx512;        /* F, BW, VL, DQ */
+extern const ev__kernels ev__kernels_avx512_vnni;   /* and VNNI */
+extern const ev__kernels ev__kernels_avx512_popcnt; /* and VNNI, VPOPCNTDQ */
+#elif defined(EV_AARCH64)
+extern const ev__kernels ev__kernels_neon;
+/* Before version 16, clang knew the dot product of ARMv8.2 only where the whole file may use it. */
+#if !defined(__clang__) || __clang_major__ >= 16 || defined(__ARM_FEATURE_DOTPROD)
+#define EV_NEON_DOT 1
+extern const ev__kernels ev__kernels_neon_dot;
+#endif
+#elif defined(EV_WASM128)
+extern const ev__kernels ev__kernels_wasm128;
+#endif
+
+uint32_t ev__crc32c_scalar(uint32_t crc, const void *bytes, size_t n);
+
+EV_INLINE uint64_t ev__load64(const void *p) {
+    uint64_t word;
+    memcpy(&word, p, sizeof word);
+    return word;
+}
+
+/* The k < 8 bytes at p with zeros above them. Two loads overlap, so that none reaches beyond p + k. */
+EV_INLINE uint64_t ev__head8(const uint8_t *p, size_t k) {
+    if (k >= 4) {
+        uint32_t low, high;
+        memcpy(&low, p, sizeof low);
+        memcpy(&high, p + k - 4, sizeof high);
+        return low | (uint64_t)high << (8 * (k - 4));
+    }
+    if (k >= 2) {
+        uint16_t low, high;
+        memcpy(&low, p, sizeof low);
+        memcpy(&high, p + k - 2, sizeof high);
+        return low | (uint64_t)high << (8 * (k - 2));
+    }
+    return k ? *p : 0;
+}
+
+/* The same for k < 16, as two words. */
+EV_INLINE void ev__head16(const void *from, size_t k, uint64_t words[2]) {
+    const uint8_t *p = from;
+    words[0] = k >= 8 ? ev__load64(p) : ev__head8(p, k);
+    words[1] = k > 8 ? ev__head8(p + 8, k - 8) : 0;
+}
+
+/* How far ahead of the row in work the *_rows forms ask for others. */
+#define EV_ROWS_AHEAD 8
+
+/* Ask for the rows [from, to) of the m there are. The hardware follows a row by itself once it has seen its first two lines, and asking
+ * for more was slower. */
+EV_INLINE void ev__prefetch(const void *const *rows, size_t from, size_t to, size_t m, size_t bytes) {
+    for (size_t i = from; i < to && i < m; i++) {
+        EV_PREFETCH(rows[i]);
+        if (bytes > 64) EV_PREFETCH((const char *)rows[i] + 64);
+    }
+}
+
+#endif

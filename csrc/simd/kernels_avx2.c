@@ -1,0 +1,84 @@
+/* AVX2 and FMA. */
+#include "isa.h"
+
+#if defined(EV_X86_64)
+#include <immintrin.h>
+
+#define EV_KERNEL EV_TARGET("avx2,fma") static
+#define EV_STEP EV_TARGET("avx2,fma") EV_INLINE
+#define EV_NAME(kernel) kernel##_avx2
+
+/* The k < 32 bytes at p, then zeros. Not a masked load of floats: some emulators let that fault where a forbidden page follows. */
+EV_STEP __m256i head32(const void *from, size_t k) {
+    const uint8_t *p = from;
+    uint64_t low[2], high[2] = {0, 0};
+    if (k >= 16) {
+        memcpy(low, p, sizeof low);
+        ev__head16(p + 16, k - 16, high);
+    } else {
+        ev__head16(p, k, low);
+    }
+    return _mm256_setr_epi64x((long long)low[0], (long long)low[1], (long long)high[0], (long long)high[1]);
+}
+
+/* ---- floats ------------------------------------------------------------------------------------------------------------------ */
+
+#define VF __m256
+#define VF_LANES 8
+#define vf_zero _mm256_setzero_ps
+#define vf_load _mm256_loadu_ps
+#define vf_head(p, k) _mm256_castsi256_ps(head32(p, (k) * sizeof(float)))
+#define vf_add _mm256_add_ps
+#define vf_sub _mm256_sub_ps
+#define vf_muladd _mm256_fmadd_ps
+
+EV_STEP float vf_sum(__m256 v) {
+    __m128 x = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
+}
+
+#include "template_f32.h"
+
+/* ---- bytes ------------------------------------------------------------------------------------------------------------------- */
+
+#define I8_NAME EV_NAME
+#define VI __m256i
+#define VI_BYTES 32
+#define VS __m256i
+#define vi_load(p) _mm256_loadu_si256((const __m256i *)(p))
+#define vi_head head32
+#define vs_zero _mm256_setzero_si256
+#define vs_add _mm256_add_epi32
+#define I8_EXCESS(query, n) 0
+
+EV_STEP int32_t vs_sum(__m256i v) {
+    __m128i x = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    x = _mm_add_epi32(x, _mm_shuffle_epi32(x, 0x4E));
+    return _mm_cvtsi128_si32(_mm_add_epi32(x, _mm_shuffle_epi32(x, 0xB1)));
+}
+
+/* The instruction wants one side unsigned: |q| * (r with the sign of q). Pairs fit 16 bits because neither side is -128. */
+EV_STEP __m256i I8_DOT(__m256i sum, __m256i q, __m256i r) {
+    __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(r, q));
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+
+#include "template_i8.h"
+
+const ev__kernels ev__kernels_avx2 = {
+    .name = "avx2",
+    .dot_f32 = dot_f32_avx2,
+    .l2_f32 = l2_f32_avx2,
+    .dot_i8 = dot_i8_avx2,
+    .hamming = ev__hamming_sse42,
+    .dot_bits = ev__dot_bits_sse42,
+    .dot_f32_rows = dot_f32_rows_avx2,
+    .l2_f32_rows = l2_f32_rows_avx2,
+    .dot_i8_rows = dot_i8_rows_avx2,
+    .hamming_rows = ev__hamming_rows_sse42,
+    .dot_bits_rows = ev__dot_bits_rows_sse42,
+    .crc32c = ev__crc32c_sse42,
+};
+
+#endif

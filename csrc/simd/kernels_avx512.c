@@ -1,0 +1,130 @@
+/* AVX-512: one set of float kernels; byte and bit kernels for what a CPU adds to F, BW, VL and DQ. */
+#include "isa.h"
+
+#if defined(EV_X86_64)
+#include <immintrin.h>
+
+#define AVX512 "avx512f,avx512bw,avx512vl,avx512dq"
+
+/* ---- floats ------------------------------------------------------------------------------------------------------------------ */
+
+#define EV_KERNEL EV_TARGET(AVX512) static
+#define EV_STEP EV_TARGET(AVX512) EV_INLINE
+#define EV_NAME(kernel) kernel##_avx512
+
+#define VF __m512
+#define VF_LANES 16
+#define vf_zero _mm512_setzero_ps
+#define vf_load _mm512_loadu_ps
+#define vf_head(p, k) _mm512_maskz_loadu_ps((__mmask16)((1u << (k)) - 1), p)
+#define vf_add _mm512_add_ps
+#define vf_sub _mm512_sub_ps
+#define vf_muladd _mm512_fmadd_ps
+#define vf_sum _mm512_reduce_add_ps
+
+#include "template_f32.h"
+
+/* ---- bytes ------------------------------------------------------------------------------------------------------------------- */
+
+#define VI __m512i
+#define VI_BYTES 64
+#define VS __m512i
+#define vi_load(p) _mm512_loadu_si512(p)
+#define vi_head(p, k) _mm512_maskz_loadu_epi8(((__mmask64)1 << (k)) - 1, p)
+#define vs_zero _mm512_setzero_si512
+#define vs_add _mm512_add_epi32
+#define vs_sum _mm512_reduce_add_epi32
+
+/* |q| * (r with the sign of q), as with AVX2; 512 bits lack the sign instruction, so r is negated under a mask. */
+EV_STEP __m512i dot_by_maddubs(__m512i sum, __m512i q, __m512i r) {
+    __m512i signed_r = _mm512_mask_sub_epi8(r, _mm512_movepi8_mask(q), _mm512_setzero_si512(), r);
+    __m512i pairs = _mm512_maddubs_epi16(_mm512_abs_epi8(q), signed_r);
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+}
+
+#define I8_NAME EV_NAME
+#define I8_DOT dot_by_maddubs
+#define I8_EXCESS(query, n) 0
+
+#include "template_i8.h"
+
+#undef EV_KERNEL
+#undef EV_STEP
+#undef I8_NAME
+#undef I8_DOT
+#undef I8_EXCESS
+
+#define EV_KERNEL EV_TARGET(AVX512 ",avx512vnni") static
+#define EV_STEP EV_TARGET(AVX512 ",avx512vnni") EV_INLINE
+
+/* The instruction wants one side unsigned: r + 128, which makes the sum too large by 128 for each unit of the query. */
+EV_STEP __m512i dot_by_vnni(__m512i sum, __m512i q, __m512i r) {
+    return _mm512_dpbusd_epi32(sum, _mm512_xor_si512(r, _mm512_set1_epi8(-128)), q);
+}
+
+EV_STEP int32_t excess_of_vnni(const int8_t *query, size_t n) {
+    __m512i even = vs_zero(), odd = vs_zero(), excess = _mm512_set1_epi8(-128);
+    size_t i = 0;
+    for (; i + 2 * VI_BYTES <= n; i += 2 * VI_BYTES) {
+        even = _mm512_dpbusd_epi32(even, excess, vi_load(query + i));
+        odd = _mm512_dpbusd_epi32(odd, excess, vi_load(query + i + VI_BYTES));
+    }
+    for (; i < n; i += VI_BYTES)
+        even = _mm512_dpbusd_epi32(even, excess, n - i < VI_BYTES ? vi_head(query + i, n - i) : vi_load(query + i));
+    return vs_sum(vs_add(even, odd));
+}
+
+#define I8_NAME(kernel) kernel##_vnni_avx512
+#define I8_DOT dot_by_vnni
+#define I8_EXCESS excess_of_vnni
+
+#include "template_i8.h"
+
+/* ---- bits -------------------------------------------------------------------------------------------------------------------- */
+
+#undef EV_STEP
+#define EV_STEP EV_TARGET(AVX512 ",avx512vpopcntdq") EV_INLINE
+
+#define BITS_KERNEL EV_TARGET(AVX512 ",avx512vpopcntdq") static
+#define BITS_NAME EV_NAME
+#define VB __m512i
+#define VB_BYTES 64
+#define VC __m512i
+#define vb_load(p) _mm512_loadu_si512(p)
+#define vb_head(p, k) _mm512_maskz_loadu_epi64((__mmask8)((1u << ((k) / 8)) - 1), p)
+#define vc_zero _mm512_setzero_si512
+#define vc_sum _mm512_reduce_add_epi64
+
+EV_STEP __m512i vc_differ(__m512i count, __m512i a, __m512i b) {
+    return _mm512_add_epi64(count, _mm512_popcnt_epi64(_mm512_xor_si512(a, b)));
+}
+
+EV_STEP __m512i vc_weigh(__m512i count, const __m512i *p, __m512i r) {
+    __m512i ones = _mm512_popcnt_epi64(_mm512_and_si512(p[0], r)), twos = _mm512_popcnt_epi64(_mm512_and_si512(p[1], r));
+    __m512i fours = _mm512_popcnt_epi64(_mm512_and_si512(p[2], r)), eights = _mm512_popcnt_epi64(_mm512_and_si512(p[3], r));
+    fours = _mm512_sub_epi64(fours, _mm512_slli_epi64(eights, 1));
+    twos = _mm512_add_epi64(twos, _mm512_slli_epi64(fours, 1));
+    return _mm512_add_epi64(count, _mm512_add_epi64(ones, _mm512_slli_epi64(twos, 1)));
+}
+
+#include "template_bits.h"
+
+/* ---- tables ------------------------------------------------------------------------------------------------------------------ */
+
+#define FLOATS                                                                                                                 \
+    .name = "avx512", .dot_f32 = dot_f32_avx512, .l2_f32 = l2_f32_avx512, .dot_f32_rows = dot_f32_rows_avx512,                 \
+    .l2_f32_rows = l2_f32_rows_avx512, .crc32c = ev__crc32c_sse42
+#define BYTES_BY_MADDUBS .dot_i8 = dot_i8_avx512, .dot_i8_rows = dot_i8_rows_avx512
+#define BYTES_BY_VNNI .dot_i8 = dot_i8_vnni_avx512, .dot_i8_rows = dot_i8_rows_vnni_avx512
+#define BITS_BY_WORDS                                                                                                          \
+    .hamming = ev__hamming_sse42, .dot_bits = ev__dot_bits_sse42, .hamming_rows = ev__hamming_rows_sse42,                      \
+    .dot_bits_rows = ev__dot_bits_rows_sse42
+#define BITS_BY_VECTORS                                                                                                        \
+    .hamming = hamming_avx512, .dot_bits = dot_bits_avx512, .hamming_rows = hamming_rows_avx512,                               \
+    .dot_bits_rows = dot_bits_rows_avx512
+
+const ev__kernels ev__kernels_avx512 = {FLOATS, BYTES_BY_MADDUBS, BITS_BY_WORDS};
+const ev__kernels ev__kernels_avx512_vnni = {FLOATS, BYTES_BY_VNNI, BITS_BY_WORDS};
+const ev__kernels ev__kernels_avx512_popcnt = {FLOATS, BYTES_BY_VNNI, BITS_BY_VECTORS};
+
+#endif

@@ -1,0 +1,101 @@
+/* WebAssembly's 128-bit SIMD, without the relaxed instructions: an engine that lacks one of those refuses the whole module. */
+#include "isa.h"
+
+#if defined(EV_WASM128)
+#include <wasm_simd128.h>
+
+#define EV_KERNEL static
+#define EV_STEP EV_INLINE
+#define EV_NAME(kernel) kernel##_wasm128
+
+EV_INLINE v128_t head16(const void *p, size_t k) {
+    uint64_t words[2];
+    ev__head16(p, k, words);
+    return wasm_u64x2_make(words[0], words[1]);
+}
+
+/* ---- floats ------------------------------------------------------------------------------------------------------------------ */
+
+#define VF v128_t
+#define VF_LANES 4
+#define vf_zero() wasm_f32x4_splat(0)
+#define vf_load wasm_v128_load
+#define vf_head(p, k) head16(p, (k) * sizeof(float))
+#define vf_add wasm_f32x4_add
+#define vf_sub wasm_f32x4_sub
+#define vf_muladd(a, b, sum) wasm_f32x4_add(wasm_f32x4_mul(a, b), sum)
+
+EV_STEP float vf_sum(v128_t v) {
+    v = wasm_f32x4_add(v, wasm_i32x4_shuffle(v, v, 2, 3, 0, 1));
+    return wasm_f32x4_extract_lane(v, 0) + wasm_f32x4_extract_lane(v, 1);
+}
+
+#include "template_f32.h"
+
+/* ---- bytes ------------------------------------------------------------------------------------------------------------------- */
+
+#define I8_NAME EV_NAME
+#define VI v128_t
+#define VI_BYTES 16
+#define VS v128_t
+#define vi_load wasm_v128_load
+#define vi_head head16
+#define vs_zero() wasm_i32x4_splat(0)
+#define vs_add wasm_i32x4_add
+#define I8_EXCESS(query, n) 0
+
+EV_STEP int32_t vs_sum(v128_t v) {
+    v = wasm_i32x4_add(v, wasm_i32x4_shuffle(v, v, 2, 3, 0, 1));
+    return wasm_i32x4_extract_lane(v, 0) + wasm_i32x4_extract_lane(v, 1);
+}
+
+EV_STEP v128_t I8_DOT(v128_t sum, v128_t q, v128_t r) {
+    v128_t low = wasm_i32x4_dot_i16x8(wasm_i16x8_extend_low_i8x16(q), wasm_i16x8_extend_low_i8x16(r));
+    v128_t high = wasm_i32x4_dot_i16x8(wasm_i16x8_extend_high_i8x16(q), wasm_i16x8_extend_high_i8x16(r));
+    return wasm_i32x4_add(sum, wasm_i32x4_add(low, high));
+}
+
+#include "template_i8.h"
+
+/* ---- bits: in words, because engines have an instruction for those ------------------------------------------------------------ */
+
+#define BITS_KERNEL static
+#define BITS_NAME EV_NAME
+#define VB uint64_t
+#define VB_BYTES 8
+#define VC uint64_t
+#define vb_load ev__load64
+#define vb_head(p, k) ((void)(k), ev__load64(p)) /* words leave no rest */
+#define vc_zero() 0
+#define vc_sum(c) (c)
+
+EV_STEP uint64_t bits(uint64_t x) {
+    return (uint64_t)__builtin_popcountll(x);
+}
+
+EV_STEP uint64_t vc_differ(uint64_t count, uint64_t a, uint64_t b) {
+    return count + bits(a ^ b);
+}
+
+EV_STEP uint64_t vc_weigh(uint64_t count, const uint64_t *p, uint64_t r) {
+    return count + bits(p[0] & r) + 2 * bits(p[1] & r) + 4 * bits(p[2] & r) - 8 * bits(p[3] & r);
+}
+
+#include "template_bits.h"
+
+const ev__kernels ev__kernels_wasm128 = {
+    .name = "wasm128",
+    .dot_f32 = dot_f32_wasm128,
+    .l2_f32 = l2_f32_wasm128,
+    .dot_i8 = dot_i8_wasm128,
+    .hamming = hamming_wasm128,
+    .dot_bits = dot_bits_wasm128,
+    .dot_f32_rows = dot_f32_rows_wasm128,
+    .l2_f32_rows = l2_f32_rows_wasm128,
+    .dot_i8_rows = dot_i8_rows_wasm128,
+    .hamming_rows = hamming_rows_wasm128,
+    .dot_bits_rows = dot_bits_rows_wasm128,
+    .crc32c = ev__crc32c_scalar,
+};
+
+#endif

@@ -1,0 +1,150 @@
+/* Distances: one probe (a query, or a node under construction) against many rows.
+ *
+ * All metrics become one formula, key = bias - scale * product - lift, evaluated lane by lane without fusing, so keys made from
+ * integer products are the same on every machine.
+ *
+ * ip between nodes uses the reduction of maximum inner product to nearest neighbours (Bachrach et al. 2014): a coordinate
+ * sqrt(R^2 - |x|^2) added to every node, 0 for queries, makes all nodes equally long; links then join what is near in that space, and
+ * a query's nearest node there is the one of largest inner product. */
+#include "internal.h"
+
+#include <math.h>
+
+ev__space ev__walk_space(const ev_index *ix) {
+    static const ev__space_kind kind[] = {EV_SPACE_F32, EV_SPACE_I8, EV_SPACE_BITS};
+    return (ev__space){kind[ix->p.quantization], ix->store.blocks.at, ix->block_bytes, (const void *)ix->store.factors.at};
+}
+
+ev__space ev__build_space(const ev_index *ix, const int8_t *codes, const ev__factor *factors) {
+    ev__space space = ev__walk_space(ix);
+    if (ix->p.quantization != EV_QUANT_BINARY) return space;
+    if (!ix->p.keep_vectors) {
+        space.kind = EV_SPACE_HAMMING;
+        return space;
+    }
+    if (codes) return (ev__space){EV_SPACE_I8, (const char *)codes, ix->dim, factors};
+    return (ev__space){EV_SPACE_I8_FRESH, ix->store.vectors.at, ix->dim * sizeof(float), NULL};
+}
+
+/* sqrt(R^2 - |x|^2) */
+static inline float lift(const ev_index *ix, uint32_t slot) {
+    float rest = ix->reach2 - ((const float *)(const void *)ix->store.lengths.at)[slot];
+    return rest > 0 ? sqrtf(rest) : 0.0f;
+}
+
+static inline const void *row_of(const ev__space *space, uint32_t slot) { return space->rows + (size_t)slot * space->stride; }
+
+void ev__probe_slot(const ev_index *ix, const ev__space *space, uint32_t slot, ev__probe *probe, void *buffer) {
+    bool ip = ix->p.metric == EV_METRIC_IP;
+    ev__factor factor = {1, 0};
+    probe->data = row_of(space, slot);
+    probe->sum = 0;
+    if (space->kind == EV_SPACE_I8_FRESH) {
+        ev__encode_i8(ix, probe->data, buffer, &factor);
+        probe->data = buffer;
+    } else if (space->factors) {
+        factor = space->factors[slot];
+    }
+    probe->scale = ip || space->kind == EV_SPACE_F32 ? factor.scale : 2 * factor.scale;
+    probe->bias = space->kind == EV_SPACE_F32 ? 0.0f : 1.0f;
+    probe->reach = ip ? lift(ix, slot) : 0.0f;
+    probe->offset = space->kind == EV_SPACE_F32 ? 0.0f : factor.bias;
+    probe->gain = 1;
+}
+
+/* Between two sign codes t = 1 - 2 h / bits estimates 1 - 2 angle / pi; sin(pi t / 2), by an odd polynomial, is the cosine. Factors are
+ * lengths over mean absolute coordinate, sqrt(pi / 2 / bits) * length, which the constant undoes. */
+static inline float hamming_product(uint32_t differ, size_t bits) {
+    float t = 1.0f - 2.0f * (float)differ / (float)bits, t2 = t * t;
+    return t * (1.5706268f - t2 * (0.6432292f - t2 * 0.0727102f)) * (0.63661977f * (float)bits);
+}
+
+static inline float key_of(const ev_index *ix, const ev__probe *probe, ev__factor factor, uint32_t slot, float product) {
+    float key = probe->bias * factor.bias - (probe->scale * factor.scale) * product;
+    if (ix->p.metric == EV_METRIC_IP && probe->reach > 0) key -= probe->reach * lift(ix, slot);
+    return key;
+}
+
+static void keys_f32(const ev_index *ix, const ev__probe *probe, const uint32_t *slots, size_t m, float *keys, ev__scratch *s) {
+    if (ix->p.metric == EV_METRIC_L2) {
+        ix->kernels->l2_f32_rows(probe->data, s->rows, m, ix->dim, keys);
+        return;
+    }
+    ix->kernels->dot_f32_rows(probe->data, s->rows, m, ix->dim, keys);
+    for (size_t i = 0; i < m; i++) keys[i] = key_of(ix, probe, (ev__factor){1, 0}, slots[i], keys[i]);
+}
+
+/* Codes made on the spot from the float rows: slower per distance, but a few additions to a binary index need no second copy of it. */
+static void keys_fresh(const ev_index *ix, const ev__space *space, const ev__probe *probe, const uint32_t *slots, size_t m, float *keys,
+                       ev__scratch *s) {
+    for (size_t i = 0; i < m; i++) {
+        ev__factor factor;
+        ev__encode_i8(ix, row_of(space, slots[i]), s->fresh, &factor);
+        keys[i] = key_of(ix, probe, factor, slots[i], (float)ix->kernels->dot_i8(probe->data, s->fresh, ix->dim));
+    }
+}
+
+void ev__keys(const ev_index *ix, const ev__space *space, const ev__probe *probe, const uint32_t *slots, size_t m, float *keys,
+              ev__scratch *s) {
+    if (space->kind == EV_SPACE_I8_FRESH) {
+        keys_fresh(ix, space, probe, slots, m, keys, s);
+        return;
+    }
+    for (size_t i = 0; i < m; i++) s->rows[i] = row_of(space, slots[i]);
+    if (space->factors)
+        for (size_t i = 0; i < m; i++) EV_PREFETCH(space->factors + slots[i]);
+    switch (space->kind) {
+    case EV_SPACE_F32: keys_f32(ix, probe, slots, m, keys, s); return;
+    case EV_SPACE_I8: ix->kernels->dot_i8_rows(probe->data, s->rows, m, ix->dim, s->integers); break;
+    case EV_SPACE_BITS: ix->kernels->dot_bits_rows(probe->data, s->rows, m, ix->bits / 8, s->integers); break;
+    default: ix->kernels->hamming_rows(probe->data, s->rows, m, ix->bits / 8, (uint32_t *)s->integers); break;
+    }
+    for (size_t i = 0; i < m; i++) {
+        float product;
+        if (space->kind == EV_SPACE_I8)
+            product = (float)s->integers[i];
+        else if (space->kind == EV_SPACE_BITS)
+            product = (float)(2 * s->integers[i] - probe->sum);
+        else
+            product = hamming_product((uint32_t)s->integers[i], ix->bits);
+        keys[i] = key_of(ix, probe, space->factors[slots[i]], slots[i], product);
+    }
+}
+
+bool ev__same(const ev_index *ix, const ev__space *space, uint32_t a, uint32_t b, ev__scratch *s) {
+    const void *row_a = row_of(space, a), *row_b = row_of(space, b);
+    ev__factor factor_a = {0, 0}, factor_b = {0, 0};
+    size_t bytes = ix->code_bytes;
+    if (space->kind == EV_SPACE_I8_FRESH) {
+        ev__encode_i8(ix, row_a, s->probe_a, &factor_a);
+        ev__encode_i8(ix, row_b, s->fresh, &factor_b);
+        row_a = s->probe_a;
+        row_b = s->fresh;
+    } else if (space->factors) {
+        factor_a = space->factors[a];
+        factor_b = space->factors[b];
+    }
+    if (space->kind == EV_SPACE_I8 || space->kind == EV_SPACE_I8_FRESH) bytes = ix->dim;
+    return factor_a.scale == factor_b.scale && factor_a.bias == factor_b.bias && memcmp(row_a, row_b, bytes) == 0;
+}
+
+void ev__distances(const ev_index *ix, const float *query, const ev__probe *probe, const uint32_t *slots, size_t m, float *distances,
+                   ev__scratch *s) {
+    bool l2 = ix->p.metric == EV_METRIC_L2;
+    if (ix->p.keep_vectors) {
+        for (size_t i = 0; i < m; i++) s->rows[i] = ev__vector(ix, slots[i]);
+        (l2 ? ix->kernels->l2_f32_rows : ix->kernels->dot_f32_rows)(query, s->rows, m, ix->dim, distances);
+    } else if (ix->p.quantization == EV_QUANT_SQ8) {
+        for (size_t i = 0; i < m; i++) {
+            ev__decode(ix, slots[i], s->decoded, s);
+            distances[i] = (l2 ? ix->kernels->l2_f32 : ix->kernels->dot_f32)(query, s->decoded, ix->dim);
+        }
+    } else { /* a decoded sign code knows no more than the estimate */
+        ev__space space = ev__walk_space(ix);
+        ev__keys(ix, &space, probe, slots, m, distances, s);
+        for (size_t i = 0; i < m; i++) distances[i] = probe->offset + probe->gain * distances[i];
+        return;
+    }
+    if (!l2)
+        for (size_t i = 0; i < m; i++) distances[i] = 1.0f - distances[i];
+}

@@ -1,0 +1,148 @@
+/* Searching the graph: greedy descent through the upper levels, best-first search of one level. */
+#include "internal.h"
+
+size_t ev__pool_insert(ev__pool *pool, size_t limit, float key, uint32_t slot) {
+    if (pool->count == limit && !(key < pool->at[limit - 1].key)) return SIZE_MAX;
+    size_t low = 0, high = pool->count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (key < pool->at[middle].key)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    size_t tail = (pool->count < limit ? pool->count++ : limit - 1) - low;
+    memmove(pool->at + low + 1, pool->at + low, tail * sizeof *pool->at);
+    memmove(pool->expanded + low + 1, pool->expanded + low, tail);
+    pool->at[low] = (ev__hit){key, slot};
+    pool->expanded[low] = 0;
+    return low;
+}
+
+bool ev__node_ok(const ev_index *ix, const ev__mask *mask, uint32_t slot) {
+    for (; slot != EV_NONE; slot = ev__next(ix, slot))
+        if (ev__slot_ok(ix, mask, slot)) return true;
+    return false;
+}
+
+/* Epochs instead of clearing: a slot is visited when its mark is this walk's. */
+static uint16_t next_epoch(ev__scratch *s) {
+    if (++s->epoch == 0) {
+        memset(s->visited, 0, s->visited_room * sizeof *s->visited);
+        s->epoch = 1;
+    }
+    return s->epoch;
+}
+
+/* The neighbours of a node not seen in this walk, into s->slots; marks them seen. */
+static size_t unseen(const ev_index *ix, uint32_t slot, int level, uint16_t epoch, ev__scratch *s) {
+    const uint32_t *links = ev__links(ix, slot, level);
+    size_t n = 0;
+    for (uint32_t i = 0, most = ev__max_links(ix, level); i < most; i++) {
+        uint32_t to = ev__load32(links + i); /* another thread may be changing the list: old or new entries, both valid */
+        if (to == EV_NONE) break;
+        s->slots[n] = to;
+        n += s->visited[to] != epoch;
+        s->visited[to] = epoch;
+    }
+    s->stats.visited++;
+    s->stats.distances += (int64_t)n;
+    return n;
+}
+
+uint32_t ev__descend(const ev_index *ix, const ev__space *space, const ev__probe *probe, int bottom, float *key, ev__scratch *s) {
+    uint32_t nearest = ev__load32_acquire(&ix->entry);
+    ev__keys(ix, space, probe, &nearest, 1, key, s);
+    s->stats.distances++;
+    for (int level = ev__levels(ix)[nearest]; level > bottom; level--) {
+        uint16_t epoch = next_epoch(s);
+        for (bool moved = true; moved;) {
+            moved = false;
+            size_t n = unseen(ix, nearest, level, epoch, s);
+            ev__keys(ix, space, probe, s->slots, n, s->keys, s);
+            for (size_t i = 0; i < n; i++)
+                if (s->keys[i] < *key) {
+                    *key = s->keys[i];
+                    nearest = s->slots[i];
+                    moved = true;
+                }
+        }
+    }
+    return nearest;
+}
+
+/* Without a mask the results are the frontier: one sorted pool serves as both, and the walk ends when all of it is expanded. */
+static void walk_all(const ev_index *ix, const ev__space *space, const ev__probe *probe, int level, uint32_t start, float start_key,
+                     size_t ef, ev__scratch *s) {
+    ev__pool *pool = &s->pool;
+    uint16_t epoch = next_epoch(s);
+    pool->count = 0;
+    ev__pool_insert(pool, ef, start_key, start);
+    s->visited[start] = epoch;
+    for (size_t at = 0; at < pool->count;) {
+        if (pool->expanded[at]) {
+            at++;
+            continue;
+        }
+        pool->expanded[at] = 1;
+        size_t n = unseen(ix, pool->at[at].slot, level, epoch, s), first = at + 1;
+        if (at + 1 < pool->count) EV_PREFETCH(ev__links(ix, pool->at[at + 1].slot, level));
+        ev__keys(ix, space, probe, s->slots, n, s->keys, s);
+        for (size_t i = 0; i < n; i++) {
+            size_t place = ev__pool_insert(pool, ef, s->keys[i], s->slots[i]);
+            if (place < first) first = place;
+        }
+        at = first;
+    }
+}
+
+static void heap_push(ev__hit *heap, size_t *count, ev__hit hit) {
+    size_t i = (*count)++;
+    for (; i && hit.key < heap[(i - 1) / 2].key; i = (i - 1) / 2) heap[i] = heap[(i - 1) / 2];
+    heap[i] = hit;
+}
+
+static ev__hit heap_pop(ev__hit *heap, size_t *count) {
+    ev__hit top = heap[0], last = heap[--*count];
+    size_t i = 0;
+    for (size_t child; (child = 2 * i + 1) < *count; i = child) {
+        if (child + 1 < *count && heap[child + 1].key < heap[child].key) child++;
+        if (!(heap[child].key < last.key)) break;
+        heap[i] = heap[child];
+    }
+    heap[i] = last;
+    return top;
+}
+
+/* With a mask every node routes but only allowed ones enter the pool; the frontier is a heap of its own. */
+static bool walk_masked(const ev_index *ix, const ev__space *space, const ev__probe *probe, int level, uint32_t start, float start_key,
+                        size_t ef, const ev__mask *mask, int64_t budget, ev__scratch *s) {
+    ev__pool *pool = &s->pool;
+    uint16_t epoch = next_epoch(s);
+    size_t frontier = 0;
+    pool->count = 0;
+    if (ev__node_ok(ix, mask, start)) ev__pool_insert(pool, ef, start_key, start);
+    heap_push(s->heap, &frontier, (ev__hit){start_key, start});
+    s->visited[start] = epoch;
+    while (frontier) {
+        ev__hit nearest = heap_pop(s->heap, &frontier);
+        if (pool->count == ef && nearest.key > pool->at[ef - 1].key) break;
+        size_t n = unseen(ix, nearest.slot, level, epoch, s);
+        if ((budget -= (int64_t)n) < 0) return false;
+        ev__keys(ix, space, probe, s->slots, n, s->keys, s);
+        for (size_t i = 0; i < n; i++) {
+            if (pool->count == ef && !(s->keys[i] < pool->at[ef - 1].key)) continue;
+            heap_push(s->heap, &frontier, (ev__hit){s->keys[i], s->slots[i]});
+            if (ev__node_ok(ix, mask, s->slots[i])) ev__pool_insert(pool, ef, s->keys[i], s->slots[i]);
+        }
+    }
+    return true;
+}
+
+bool ev__walk(const ev_index *ix, const ev__space *space, const ev__probe *probe, int level, uint32_t start, float start_key, size_t ef,
+              const ev__mask *mask, int64_t budget, ev__scratch *s) {
+    if (ef >= s->pool.room) ef = s->pool.room - 1; /* the pool is fitted to the number of slots */
+    if (mask->on) return walk_masked(ix, space, probe, level, start, start_key, ef, mask, budget, s);
+    walk_all(ix, space, probe, level, start, start_key, ef, s);
+    return true;
+}

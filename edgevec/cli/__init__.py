@@ -1,0 +1,19 @@
+"""The command line: edgevec demo | info | build | search | bench | tui."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line with the arguments of the process."""
+    try:
+        from .app import edgevec
+    except ModuleNotFoundError as error:
+        if error.name not in ("click", "rich"):
+            raise
+        print(f"edgevec: the command line needs {error.name}; install it with: pip install click rich", file=sys.stderr)
+        sys.exit(2)
+    edgevec(prog_name="edgevec")

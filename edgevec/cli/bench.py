@@ -1,0 +1,183 @@
+"""edgevec bench: recall and latency over ef, on vectors of one's own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+import edgevec
+
+from .. import measure
+from ..errors import MissingExtraError, ParameterError
+from ..measure import Point
+from ..reading import Dataset
+from .common import (
+    INPUT,
+    build_index,
+    bytes_per_vector,
+    index_options,
+    note,
+    output_option,
+    progress_bar,
+    read,
+    reading_options,
+    results,
+)
+
+__all__ = ["bench"]
+
+
+def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> list[int]:
+    try:
+        numbers = [int(part) for part in value.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < 1:
+        raise click.BadParameter(f"{value!r} is not a list of positive numbers such as 10,20,40", context, parameter)
+    return numbers
+
+
+@click.command()
+@click.argument("file", type=INPUT)
+@click.option("--ef", "efs", callback=_numbers, metavar="N,N,...", default="10,20,40,80,160,320", show_default=True)
+@click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Neighbours per query.")
+@click.option("--queries", "count", type=click.IntRange(1), default=1000, show_default=True, help="At most so many.")
+@click.option("--search-threads", type=click.IntRange(0), default=1, show_default=True, help="Of the batch behind QPS.")
+@output_option("--json", "json_path", help="Write everything measured to this file.")
+@output_option("--plot", "plot_path", help="Draw recall against latency to this PNG or SVG.")
+@index_options
+@reading_options
+def bench(
+    file: Path,
+    efs: list[int],
+    k: int,
+    count: int,
+    search_threads: int,
+    json_path: Path | None,
+    plot_path: Path | None,
+    metric: str | None,
+    column: str | None,
+    limit: int | None,
+    **parameters: Any,
+) -> None:
+    """Measure recall, latency and throughput on the vectors in FILE.
+
+    Queries are the file's own test set (HDF5), else rows held out of the index. Latencies are of single calls on one
+    thread, QPS is of one call with all queries; the true neighbours come from a brute-force scan.
+    """
+    if plot_path is not None:
+        _make_figure(plot_path)  # so that a missing library or a wrong ending is told before the work
+    dataset = read(file, column=column, limit=limit)
+    metric = metric or dataset.metric or "cosine"
+    task = _make_task(dataset, count, parameters["seed"])
+    index, seconds = build_index(task.vectors, task.ids, metric=metric, **parameters)
+    note(f"built in {seconds:.2f} s; finding the true neighbours of {len(task.queries):,} queries")
+    truth = _true_ids(dataset, task, k, metric)
+    points = []
+    with progress_bar("measuring") as report:
+        for point in measure.recall_curve(index, task.queries, truth, k=k, efs=efs, threads=search_threads):
+            points.append(point)
+            report(len(points), len(efs))
+    document = {
+        "data": {"file": file.name, "rows": len(task.vectors), "dim": dataset.dim, "queries": len(task.queries)},
+        "index": {"metric": metric, **parameters},
+        "k": k,
+        "search_threads": search_threads,
+        "simd": edgevec.simd_info().active,
+        "machine": measure.machine(),
+        "edgevec": edgevec.__version__,
+        "build_seconds": seconds,
+        "bytes_per_vector": bytes_per_vector(index),
+        "points": [point._asdict() for point in points],
+    }
+    _show(document, points)
+    if json_path is not None:
+        json_path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    if plot_path is not None:
+        _plot(plot_path, document, points)
+
+
+@dataclass(frozen=True)
+class _Task:
+    vectors: NDArray[np.float32]
+    ids: NDArray[np.int64]
+    queries: NDArray[np.float32]
+
+
+def _make_task(dataset: Dataset, count: int, seed: int) -> _Task:
+    """What to index and what to ask; ids are the file's row numbers."""
+    ids = np.arange(len(dataset), dtype=np.int64)
+    if dataset.queries is not None:
+        return _Task(dataset.vectors, ids, dataset.queries[:count])
+    if len(dataset) < 2:
+        raise ParameterError("too few rows: one is needed to search and one to ask")
+    held = min(count, max(1, len(dataset) // 10))
+    order = np.random.default_rng(seed).permutation(ids)
+    base = np.sort(order[held:])
+    return _Task(dataset.vectors[base], base, dataset.vectors[order[:held]])
+
+
+def _true_ids(dataset: Dataset, task: _Task, k: int, metric: str) -> NDArray[np.int64]:
+    given = dataset.neighbors
+    if given is not None and metric == dataset.metric and len(given) >= len(task.queries) and given.shape[1] >= k:
+        return given[: len(task.queries), :k]
+    return task.ids[measure.exact_neighbors(task.vectors, task.queries, k, metric)]
+
+
+def _show(document: dict[str, Any], points: list[Point]) -> None:
+    data, index = document["data"], document["index"]
+    results.print(
+        f"{data['file']}: {data['rows']:,} x {data['dim']}, {index['metric']}, {index['quantization']}, "
+        f"M={index['M']}, ef_construction={index['ef_construction']}",
+        soft_wrap=True,
+    )
+    table = Table()
+    for header in ("ef", f"recall@{document['k']}", "P50 µs", "P95 µs", "P99 µs", "QPS"):
+        table.add_column(header, justify="right")
+    for point in points:
+        latencies = (f"{value:,.0f}" for value in (point.p50, point.p95, point.p99, point.qps))
+        table.add_row(str(point.ef), f"{point.recall:.4f}", *latencies)
+    results.print(table)
+    results.print(
+        f"{data['queries']:,} queries; QPS on {document['search_threads'] or 'all'} thread(s); "
+        f"built in {document['build_seconds']:.2f} s; {document['bytes_per_vector']:,} bytes per vector\n"
+        f"SIMD {document['simd']}; {document['machine']}",
+        soft_wrap=True,
+    )
+
+
+def _make_figure(path: Path) -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("--plot needs matplotlib; install it with: pip install 'edgevec[plot]'") from error
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    endings = figure.canvas.get_supported_filetypes()
+    if path.suffix.lower().removeprefix(".") not in endings:
+        raise ParameterError(f"{path}: no picture can end in {path.suffix!r}; known are {', '.join(sorted(endings))}")
+    return figure
+
+
+def _plot(path: Path, document: dict[str, Any], points: list[Point]) -> None:
+    data, index = document["data"], document["index"]
+    figure = _make_figure(path)
+    axes = figure.subplots()
+    recalls = [point.recall for point in points]
+    axes.plot(recalls, [point.p50 for point in points], marker="o", label="P50")
+    axes.plot(recalls, [point.p99 for point in points], marker="o", linestyle="--", label="P99")
+    for point in points:
+        axes.annotate(f"ef {point.ef}", (point.recall, point.p50), xytext=(4, -12), textcoords="offset points", size=8)
+    axes.set(xlabel=f"recall@{document['k']}", ylabel="latency of one search, µs", yscale="log")
+    axes.set_title(
+        f"{data['file']}: {data['rows']:,} x {data['dim']}, {index['quantization']}, SIMD {document['simd']}"
+    )
+    axes.grid(visible=True, which="both", alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=150)

@@ -1,0 +1,35 @@
+"""edgevec build: from a file of vectors to an index file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .common import INPUT, build_index, bytes_per_vector, index_options, note, output_option, read, reading_options
+
+__all__ = ["build"]
+
+
+@click.command()
+@click.argument("file", type=INPUT)
+@output_option("-o", "--output", required=True, help="The index file to write.")
+@index_options
+@reading_options
+def build(
+    file: Path, output: Path, metric: str | None, column: str | None, limit: int | None, **parameters: Any
+) -> None:
+    """Build an index of the vectors in FILE.
+
+    Ids are those of the file, else the row numbers from 0.
+    """
+    dataset = read(file, column=column, limit=limit)
+    index, seconds = build_index(
+        dataset.vectors, dataset.ids, metric=metric or dataset.metric or "cosine", **parameters
+    )
+    index.save(output)
+    note(
+        f"{output}: {len(index):,} x {index.dim}, {index.metric}, {index.quantization}; built in {seconds:.2f} s; "
+        f"{output.stat().st_size / 1e6:,.1f} MB; {bytes_per_vector(index):,} bytes per vector in memory"
+    )

@@ -1,0 +1,43 @@
+"""edgevec info: what is installed and which SIMD path it takes on this machine."""
+
+from __future__ import annotations
+
+import json
+
+import click
+import numpy as np
+from rich.table import Table
+
+import edgevec
+
+from .. import measure
+from .common import results
+
+__all__ = ["info"]
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+def info(as_json: bool) -> None:
+    """Show the version, the SIMD path in use, and what this build and this machine offer."""
+    simd = edgevec.simd_info()
+    facts = {
+        "version": edgevec.__version__,
+        "simd": simd.active,
+        "available": list(simd.available),
+        "compiled": list(simd.compiled),
+        "forced": simd.forced,
+        "numpy": np.__version__,
+        "machine": measure.machine(),
+    }
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    table = Table(show_header=False, box=None)
+    table.add_row("edgevec", edgevec.__version__)
+    table.add_row("SIMD in use", simd.active + (" (EDGEVEC_SIMD)" if simd.forced else ""))
+    table.add_row("this machine", " ".join(simd.available))
+    table.add_row("this build", " ".join(simd.compiled))
+    table.add_row("NumPy", np.__version__)
+    table.add_row("machine", measure.machine())
+    results.print(table)

@@ -1,0 +1,123 @@
+"""edgevec search: ask an index file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+import edgevec
+
+from ..errors import ParameterError
+from ..reading.request import Request, Rows
+from .common import INPUT, progress_bar, results, shown_rows
+
+__all__ = ["search"]
+
+
+@click.command()
+@click.argument("index_file", metavar="INDEX", type=INPUT)
+@click.option("--query", help='A file of vectors, "-" for standard input (a vector a line), or a vector: "[0.1, 0.2]".')
+@click.option("--row", type=click.IntRange(0), help="Of the query file, this row alone.")
+@click.option("--id", "stored_id", type=int, help="In place of --query: what lies near the vector stored with this id.")
+@click.option("--column", help="The array, column or field of the query file that holds the vectors.")
+@click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Answers per query.")
+@click.option("--ef", type=click.IntRange(1), help="Candidates that a search keeps; more is slower and finds more.")
+@click.option("--exact", is_flag=True, help="Compare with every vector.")
+@click.option("--data", type=INPUT, help="The file that the index was built from: shows the texts in it.")
+@click.option("--mmap", is_flag=True, help="Use the index file in place, without loading it.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON list with an object for each query.")
+def search(
+    index_file: Path,
+    query: str | None,
+    row: int | None,
+    stored_id: int | None,
+    column: str | None,
+    k: int,
+    ef: int | None,
+    exact: bool,
+    data: Path | None,
+    mmap: bool,
+    as_json: bool,
+) -> None:
+    """Find the vectors of INDEX that are nearest to the queries."""
+    if (query is None) == (stored_id is None):
+        raise click.UsageError("give either --query or --id")
+    index = edgevec.Index.load(index_file, mmap=mmap)
+    queries = _read_queries(query, row, column) if query is not None else index.get([stored_id])
+    found = index.search(queries, k, ef=ef, exact=exact)
+    if as_json:
+        click.echo(json.dumps([_as_object(number, *answer) for number, answer in _numbered(found)]))
+        return
+    texts = _read_texts(data)
+    for number, (ids, distances) in _numbered(found):
+        table = Table(title=f"query {number}" if len(queries) > 1 else None, title_justify="left")
+        table.add_column("rank", justify="right")
+        table.add_column("id", justify="right")
+        if texts:
+            table.add_column("text", ratio=1)
+        table.add_column("distance", justify="right")
+        for rank, id, distance in shown_rows(ids, distances):
+            text = [texts.get(id, "")] if texts else []
+            table.add_row(rank, str(id), *text, distance)
+        results.print(table)
+
+
+def _read_queries(query: str, row: int | None, column: str | None) -> NDArray[np.float32]:
+    """float32 [n, dim]"""
+    if query == "-":
+        return _parse(sys.stdin, Request(Path("standard input")))
+    if query.lstrip().startswith("["):
+        return _parse([query], Request(Path("--query")))
+    queries = edgevec.read_vectors(query, column=column, limit=None if row is None else row + 1).vectors
+    if row is None:
+        return queries
+    if row >= len(queries):
+        raise ParameterError(f"{query}: there is no row {row}, only 0 to {len(queries) - 1}")
+    return queries[row : row + 1]
+
+
+def _parse(lines: Iterable[str], request: Request) -> NDArray[np.float32]:
+    """A vector a line: a JSON list, or numbers with commas or blanks between them."""
+    rows = Rows(request)
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        text = line.strip()
+        if not text.startswith("["):
+            text = f"[{','.join(text.replace(',', ' ').split())}]"
+        try:
+            vector = json.loads(text)
+        except (ValueError, RecursionError):
+            raise request.error(f"line {number}: not a vector: {line.strip()[:40]!r}") from None
+        rows.append(vector, f"line {number}")
+    return rows.vectors()
+
+
+def _read_texts(data: Path | None) -> dict[int, str]:
+    if data is None:
+        return {}
+    with progress_bar(f"reading {data.name}") as report:
+        dataset = edgevec.read_vectors(data, progress=report)
+    if dataset.texts is None:
+        raise ParameterError(f"{data}: holds no texts")
+    ids = range(len(dataset)) if dataset.ids is None else dataset.ids.tolist()
+    return dict(zip(ids, dataset.texts, strict=True))
+
+
+def _numbered(found: Any) -> Iterable[tuple[int, tuple[NDArray[np.int64], NDArray[np.float32]]]]:
+    """(number of the query, (ids, distances)), without the padding of short rows."""
+    for number, (ids, distances) in enumerate(zip(found.ids, found.distances, strict=True)):
+        real = np.isfinite(distances)
+        yield number, (ids[real], distances[real])
+
+
+def _as_object(number: int, ids: NDArray[np.int64], distances: NDArray[np.float32]) -> dict[str, Any]:
+    return {"query": number, "ids": ids.tolist(), "distances": distances.tolist()}

@@ -1,0 +1,107 @@
+"""Every exception and warning of the package.
+
+Each error is an `EdgevecError` and also the builtin that a caller would catch anyway, so both
+`except edgevec.EdgevecError` and `except ValueError` work.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CorruptIndexError",
+    "DataFormatError",
+    "DataNotFoundError",
+    "DuplicateIdError",
+    "EdgevecError",
+    "FormatVersionError",
+    "IndexNotFoundError",
+    "MissingExtraError",
+    "NoVectorsError",
+    "NotFiniteError",
+    "OutOfMemoryError",
+    "ParameterError",
+    "SimdError",
+    "SimdWarning",
+    "StorageError",
+    "UnknownIdError",
+    "ZeroVectorError",
+]
+
+
+class EdgevecError(Exception):
+    """The root of every error that the package raises."""
+
+
+# The caller's input.
+
+
+class ParameterError(EdgevecError, ValueError):
+    """An argument is out of its range or of the wrong shape or type."""
+
+
+class NotFiniteError(EdgevecError, ValueError):
+    """A vector holds NaN or infinity, or is so long that its square overflows."""
+
+
+class ZeroVectorError(EdgevecError, ValueError):
+    """A vector of length zero has no direction, which cosine needs."""
+
+
+class DuplicateIdError(EdgevecError, ValueError):
+    """The same id came twice in one call."""
+
+
+class UnknownIdError(EdgevecError, KeyError):
+    """An id that the index does not hold."""
+
+    # KeyError would show the repr of its argument, quotes and all.
+    __str__ = Exception.__str__
+
+
+class NoVectorsError(EdgevecError, ValueError):
+    """Float vectors were asked of an index that keeps only codes."""
+
+
+# The machine.
+
+
+class OutOfMemoryError(EdgevecError, MemoryError):
+    """The memory ran out; the index is as it was before the call."""
+
+
+class SimdError(EdgevecError, RuntimeError):
+    """EDGEVEC_SIMD names a path that this machine or this build lacks."""
+
+
+class MissingExtraError(EdgevecError, ImportError):
+    """An optional library is not installed; the message names the extra that brings it."""
+
+
+class SimdWarning(RuntimeWarning):
+    """The slow scalar path is in use."""
+
+
+# Files.
+
+
+class StorageError(EdgevecError, OSError):
+    """The system refused to read, write, flush or rename a file."""
+
+
+class IndexNotFoundError(EdgevecError, FileNotFoundError):
+    """There is no index file at the given path."""
+
+
+class DataNotFoundError(EdgevecError, FileNotFoundError):
+    """There is no data file at the given path, or the sample data are not installed."""
+
+
+class CorruptIndexError(EdgevecError, ValueError):
+    """Not an index file, or a damaged one; the message names the section."""
+
+
+class FormatVersionError(EdgevecError, ValueError):
+    """The index file was written by a newer version of edgevec."""
+
+
+class DataFormatError(EdgevecError, ValueError):
+    """A data file holds something other than the vectors expected; the message names file and place."""

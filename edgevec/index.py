@@ -1,0 +1,436 @@
+"""The index: vectors under integer ids, searched by HNSW or exactly, in full precision or on 8-bit and 1-bit codes."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from edgevec._arrays import as_ids, as_int, as_rows
+from edgevec._native import Progress, bridge, check, ffi, lib, pointer
+from edgevec.errors import ParameterError
+
+__all__ = ["CheckReport", "IdFilter", "Index", "Metric", "Quantization", "SearchContext", "SearchResult", "SearchStats"]
+
+Metric = Literal["cosine", "ip", "l2"]
+Quantization = Literal["none", "sq8", "binary"]
+PathLike = str | os.PathLike[str]
+
+_METRICS: tuple[Metric, ...] = ("cosine", "ip", "l2")
+_QUANTIZATIONS: tuple[Quantization, ...] = ("none", "sq8", "binary")
+_STRATEGIES = ("graph", "exact", "graph, filtered")
+_DEFAULT_EF = 64
+_MANY_ROWS = 256
+"""Calls on fewer rows return too soon to need progress or Ctrl-C."""
+_QUERIES_AT_ONCE = 4096
+"""Batches are cut into runs of this many, between which Python sees Ctrl-C."""
+
+
+class SearchResult(NamedTuple):
+    """Nearest first. For one query [found], for a batch [n, k] padded with id -1 and distance inf."""
+
+    ids: npt.NDArray[np.int64]
+    distances: npt.NDArray[np.float32]
+
+
+class SearchStats(NamedTuple):
+    """What the last search with a context did."""
+
+    queries: int
+    """Searches made with the context so far."""
+    visited: int
+    """Nodes whose links were read."""
+    distances: int
+    """Distances computed while walking or scanning."""
+    reranked: int
+    """Exact distances computed in the final pass."""
+    strategy: str
+    """"graph", "exact", or "graph, filtered"."""
+
+
+class CheckReport(NamedTuple):
+    """What Index.check() found. `ok` says whether anything is wrong."""
+
+    live: int
+    dead: int
+    """Removed vectors whose room is not yet reused."""
+    free_slots: int
+    duplicates: int
+    """Vectors that share the graph node of an equal one."""
+    nodes: int
+    edges: int
+    mutual_edges: int
+    min_degree: int
+    max_degree: int
+    unreachable: int
+    """Nodes that no walk from the entry reaches. A few may appear between mendings; compact() links them."""
+    bad_links: int
+    bad_codes: int
+    bad_ids: int
+    levels: int
+
+    @property
+    def ok(self) -> bool:
+        """No broken link, code or id; and no node out of reach."""
+        return not (self.unreachable or self.bad_links or self.bad_codes or self.bad_ids)
+
+
+class IdFilter:
+    """A set of allowed ids, built once and used in any number of searches, threads and indexes.
+
+    ids: int64[n] or anything like it; repeated ids count once.
+    """
+
+    def __init__(self, ids: npt.ArrayLike) -> None:
+        allowed = np.unique(as_ids(ids, "filter ids"))
+        out = ffi.new("ev_filter **")
+        check(lib.ev_filter_new(allowed.size, pointer(allowed, "int64_t[]"), out))
+        self._handle = ffi.gc(out[0], lib.ev_filter_free, allowed.nbytes)
+
+    def __len__(self) -> int:
+        return int(lib.ev_filter_count(self._handle))
+
+    def __repr__(self) -> str:
+        return f"IdFilter({len(self)} ids)"
+
+
+class SearchContext:
+    """Scratch memory for a thread that searches one index in a loop, and the statistics of its last search.
+
+    One search at a time may use a context; threads that search at once need one each (or none: the index then lends them one).
+    """
+
+    def __init__(self, index: Index) -> None:
+        self._index = index  # keeps it alive
+        out = ffi.new("ev_context **")
+        check(lib.ev_context_new(index._handle, out))
+        self._handle = ffi.gc(out[0], lib.ev_context_free)
+
+    @property
+    def stats(self) -> SearchStats:
+        """Of the last search that used this context on its own (single queries, or threads=1)."""
+        s = ffi.new("ev_search_stats *")
+        lib.ev_context_stats(self._handle, s)
+        return SearchStats(s.queries, s.visited, s.distances, s.reranked, _STRATEGIES[s.strategy])
+
+
+class Index:
+    """Nearest-neighbour search over float32 vectors under int64 ids of the caller's choosing.
+
+    dim              1..65535
+    metric           "cosine" (1 - cos; vectors are brought to unit length, zero vectors refused), "ip" (1 - dot product) or
+                     "l2" (squared Euclidean). Distances: lower is closer.
+    quantization     "none": the graph is walked on float32 vectors. "sq8": on 8-bit codes, a quarter of the memory traffic.
+                     "binary": on 1-bit codes of centred, randomly rotated vectors (RaBitQ).
+    M                links per node on the upper levels, twice as many on the lowest (Malkov and Yashunin's HNSW); 2..256
+    ef_construction  candidates looked at when a node is linked: more is slower to build and better to search
+    seed             of levels and rotation. The same seed, input and threads=1 give the same file, byte for byte; for "sq8" and
+                     "binary" on every instruction set.
+    keep_vectors     keep the float32 vectors beside the codes: results are re-ranked and their distances exact. False keeps codes only.
+
+    Any number of threads may search at once. A call that changes the index waits for running searches and holds new ones
+    back until it returns; a progress callback must therefore not use the index. The GIL is released in all calls.
+    Bad input is refused before anything changes: ParameterError and its kin are ValueErrors, UnknownIdError is a KeyError,
+    OutOfMemoryError a MemoryError.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        metric: Metric = "cosine",
+        *,
+        quantization: Quantization = "sq8",
+        M: int = 16,
+        ef_construction: int = 200,
+        seed: int = 0,
+        keep_vectors: bool = True,
+    ) -> None:
+        if metric not in _METRICS:
+            raise ParameterError(f"metric must be one of {', '.join(_METRICS)}, not {metric!r}")
+        if quantization not in _QUANTIZATIONS:
+            raise ParameterError(f"quantization must be one of {', '.join(_QUANTIZATIONS)}, not {quantization!r}")
+        params = ffi.new("ev_params *")
+        params.dim = as_int(dim, "dim", 1, 65535)
+        params.metric = _METRICS.index(metric)
+        params.quantization = _QUANTIZATIONS.index(quantization)
+        params.M = as_int(M, "M", 2, 256)
+        params.ef_construction = as_int(ef_construction, "ef_construction", 1, 65535)
+        params.ef = _DEFAULT_EF
+        params.keep_vectors = bool(keep_vectors)
+        params.seed = as_int(seed, "seed", 0, 2**64 - 1)
+        out = ffi.new("ev_index **")
+        check(lib.ev_new(params, out))
+        self._adopt(out[0])
+
+    def _adopt(self, handle: Any) -> None:
+        self._handle = ffi.gc(handle, lib.ev_free)
+        self._params = ffi.new("ev_params *")
+        lib.ev_get_params(handle, self._params)
+        self._dim: int = self._params.dim
+
+    # ---- what it is ------------------------------------------------------------------------------------------------
+
+    @property
+    def dim(self) -> int:
+        return self._dim
+
+    @property
+    def metric(self) -> Metric:
+        return _METRICS[self._params.metric]
+
+    @property
+    def quantization(self) -> Quantization:
+        return _QUANTIZATIONS[self._params.quantization]
+
+    @property
+    def M(self) -> int:
+        return int(self._params.M)
+
+    @property
+    def ef_construction(self) -> int:
+        return int(self._params.ef_construction)
+
+    @property
+    def seed(self) -> int:
+        return int(self._params.seed)
+
+    @property
+    def keep_vectors(self) -> bool:
+        return bool(self._params.keep_vectors)
+
+    @property
+    def ef(self) -> int:
+        """Candidates kept while searching, for searches that name no ef of their own: more is slower and finds more. 64 at first."""
+        return int(self._params.ef)
+
+    @ef.setter
+    def ef(self, ef: int) -> None:
+        check(lib.ev_set_ef(self._handle, as_int(ef, "ef", 1, 1_000_000)))
+        self._params.ef = ef
+
+    def __len__(self) -> int:
+        return int(lib.ev_count(self._handle))
+
+    def __contains__(self, id: object) -> bool:
+        try:
+            wanted = as_int(id, "id", -(2**63), 2**63 - 1)
+        except ParameterError:
+            return False
+        return bool(lib.ev_contains(self._handle, wanted))
+
+    def __iter__(self) -> Iterator[int]:
+        """The ids, in storage order. Changes made meanwhile may or may not be seen."""
+        cursor, written = ffi.new("int64_t *"), ffi.new("int64_t *")
+        page = np.empty(4096, np.int64)
+        while True:
+            check(lib.ev_ids(self._handle, cursor, page.size, pointer(page, "int64_t[]"), written))
+            if written[0] == 0:
+                return
+            yield from page[: written[0]].tolist()
+
+    def __repr__(self) -> str:
+        return (
+            f"Index({len(self)} x {self.dim}, {self.metric!r}, quantization={self.quantization!r}, M={self.M}, "
+            f"ef_construction={self.ef_construction}, ef={self.ef}, keep_vectors={self.keep_vectors})"
+        )
+
+    # ---- content ---------------------------------------------------------------------------------------------------
+
+    def add(
+        self,
+        vectors: Any,
+        ids: npt.ArrayLike | None = None,
+        *,
+        threads: int = 0,
+        progress: Progress | None = None,
+    ) -> npt.NDArray[np.int64]:
+        """Insert vectors and return their ids, int64[n].
+
+        vectors   [n, dim] or [dim]: an array of any real dtype, a buffer, a DLPack tensor, or lists
+        ids       int64[n]; one that exists is replaced. None: numbered on from the highest id ever held.
+        threads   0: one per core. 1: deterministic.
+        progress  progress(done, total), about ten times a second; returning False stops.
+
+        All or nothing: after an error, a stop (which returns an empty array) or Ctrl-C the index holds what it held before.
+        """
+        rows = as_rows(vectors, self._dim, "vectors").reshape(-1, self._dim)
+        n = rows.shape[0]
+        given = None if ids is None else as_ids(ids, "ids")
+        if given is not None and given.size != n:
+            raise ParameterError(f"{n} vectors but {given.size} ids")
+        threads = as_int(threads, "threads", 0)
+        out = np.empty(n, np.int64)
+        arguments = (
+            self._handle,
+            n,
+            pointer(rows, "float[]"),
+            ffi.NULL if given is None else pointer(given, "int64_t[]"),
+            pointer(out, "int64_t[]"),
+            threads,
+        )
+        if progress is None and n < _MANY_ROWS:
+            check(lib.ev_add(*arguments, ffi.NULL, ffi.NULL))
+            return out
+        with bridge(progress) as (callback, handle):
+            code = lib.ev_add(*arguments, callback, handle)
+        if code == lib.EV_E_STOPPED:
+            return np.empty(0, np.int64)
+        check(code)
+        return out
+
+    def remove(self, ids: npt.ArrayLike) -> int:
+        """Forget the vectors of these ids, O(1) each, and return how many were held. Others are passed over."""
+        unwanted, removed = as_ids(ids, "ids"), ffi.new("int64_t *")
+        check(lib.ev_remove(self._handle, unwanted.size, pointer(unwanted, "int64_t[]"), removed))
+        return int(removed[0])
+
+    def get(self, ids: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """The vectors of these ids, float32[n, dim]: at unit length under cosine; decoded from codes where none are kept.
+
+        UnknownIdError (a KeyError) when one is not held.
+        """
+        wanted = as_ids(ids, "ids")
+        out = np.empty((wanted.size, self._dim), np.float32)
+        check(lib.ev_get(self._handle, wanted.size, pointer(wanted, "int64_t[]"), pointer(out, "float[]")))
+        return out
+
+    def compact(self, *, progress: Progress | None = None) -> None:
+        """Give back the memory of removed vectors and lay the rest out for locality. Ids stay. Needs room for a second copy meanwhile."""
+        with bridge(progress) as (callback, handle):
+            code = lib.ev_compact(self._handle, callback, handle)
+        if code != lib.EV_E_STOPPED:
+            check(code)
+
+    # ---- search ----------------------------------------------------------------------------------------------------
+
+    def search(
+        self,
+        queries: Any,
+        k: int = 10,
+        *,
+        ef: int | None = None,
+        filter: IdFilter | npt.ArrayLike | None = None,
+        exact: bool = False,
+        threads: int = 0,
+        context: SearchContext | None = None,
+    ) -> SearchResult:
+        """The k nearest vectors of each query.
+
+        queries  [dim]: a result trimmed to what exists. [n, dim]: [n, k], padded with id -1 and distance inf.
+        ef       candidates kept while walking (>= k is made sure of); None: the index's own
+        filter   allowed ids, or an IdFilter: exactly min(k, matches) results, all of them allowed
+        exact    compare with every vector instead of walking the graph
+        threads  for batches: 0, one per core; 1, the calling thread
+        context  a SearchContext of this index, for one thread at a time
+        """
+        rows = as_rows(queries, self._dim, "queries")
+        single = rows.ndim == 1
+        params = ffi.new("ev_search_params *")
+        params.k = k = as_int(k, "k", 1)
+        if ef is not None:
+            params.ef = as_int(ef, "ef", 1, 1_000_000)
+        params.exact = bool(exact)
+        params.threads = 1 if single else as_int(threads, "threads", 0)
+        if filter is not None:
+            allowed = filter if isinstance(filter, IdFilter) else IdFilter(filter)
+            params.filter = allowed._handle
+        if context is not None:
+            params.context = context._handle
+        if single:
+            return self._search_one(rows, k, params)
+        n = rows.shape[0]
+        ids, distances = np.empty((n, k), np.int64), np.empty((n, k), np.float32)
+        for i in range(0, n, _QUERIES_AT_ONCE):
+            self._search_into(rows[i : i + _QUERIES_AT_ONCE], params, ids[i:], distances[i:])
+        return SearchResult(ids, distances)
+
+    def _search_one(self, row: npt.NDArray[np.float32], k: int, params: Any) -> SearchResult:
+        params.k = k = max(1, min(k, len(self)))
+        ids, distances = np.empty(k, np.int64), np.empty(k, np.float32)
+        self._search_into(row.reshape(1, -1), params, ids, distances)
+        if distances[-1] == np.inf:
+            found = int(np.count_nonzero(distances != np.inf))
+            ids, distances = ids[:found], distances[:found]
+        return SearchResult(ids, distances)
+
+    def _search_into(
+        self,
+        rows: npt.NDArray[np.float32],
+        params: Any,
+        ids: npt.NDArray[np.int64],
+        distances: npt.NDArray[np.float32],
+    ) -> None:
+        check(
+            lib.ev_search(
+                self._handle,
+                rows.shape[0],
+                pointer(rows, "float[]"),
+                params,
+                pointer(ids, "int64_t[]"),
+                pointer(distances, "float[]"),
+            )
+        )
+
+    # ---- files -----------------------------------------------------------------------------------------------------
+
+    def save(self, path: PathLike) -> None:
+        """Write the index to one file: durable when this returns, and the old file stays whole until then.
+
+        In a browser the file is in memory until the file system is persisted.
+        StorageError (an OSError) when the system refuses.
+        """
+        check(lib.ev_save(self._handle, os.fsencode(path)))
+
+    @classmethod
+    def load(cls, path: PathLike, *, mmap: bool = False) -> Index:
+        """Read an index that save() wrote. Every byte is verified; the parameters are in the file.
+
+        mmap  use the file in place: it is shared between processes and read from disk as needed. Changes made to the index do not
+              reach the file. The file must not be truncated meanwhile.
+        IndexNotFoundError (a FileNotFoundError); CorruptIndexError, which names the damaged section; FormatVersionError.
+        """
+        out = ffi.new("ev_index **")
+        check(lib.ev_load(os.fsencode(path), bool(mmap), out))
+        index = cls.__new__(cls)
+        index._adopt(out[0])
+        return index
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "index")
+            self.save(path)
+            return _from_bytes, (path.read_bytes(),)
+
+    # ---- insight ---------------------------------------------------------------------------------------------------
+
+    def check(self) -> CheckReport:
+        """Verify links, codes and ids, and whether every node can be reached."""
+        report = ffi.new("ev_report *")
+        check(lib.ev_check(self._handle, report))
+        return CheckReport(**{name: getattr(report, name) for name in CheckReport._fields})
+
+    def stats(self) -> dict[str, int]:
+        """slots, live, dead, bits (of a binary code), max_level, codes_trained, built_distances."""
+        return _as_dict("ev_stats", lib.ev_get_stats, self._handle)
+
+    def memory_usage(self) -> dict[str, int]:
+        """Bytes allocated, slack included: vectors, codes, links, upper_links, ids, other, total; and how many of them are mapped."""
+        return _as_dict("ev_memory", lib.ev_memory_usage, self._handle)
+
+
+def _as_dict(struct: str, fill: Any, handle: Any) -> dict[str, int]:
+    out = ffi.new(f"{struct} *")
+    fill(handle, out)
+    return {name: int(getattr(out, name)) for name, _ in ffi.typeof(struct).fields}
+
+
+def _from_bytes(data: bytes) -> Index:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "index")
+        path.write_bytes(data)
+        return Index.load(path)

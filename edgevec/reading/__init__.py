@@ -1,0 +1,83 @@
+"""Read vectors, with the ids and metadata beside them, from the file formats that people keep them in.
+
+    dataset = read_vectors("glove.parquet", column="embedding")
+    index = Index(dataset.dim, dataset.metric or "cosine")
+    index.add(dataset.vectors, dataset.ids)
+
+Each family of formats has a module of its own, which imports its library only when such a file is read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import DataFormatError, DataNotFoundError, EdgevecError, OutOfMemoryError, ParameterError, StorageError
+from . import arrow, hdf5, lines, numpy_files, tensors, texmex
+from .dataset import Dataset, Progress
+from .request import Request
+
+__all__ = ["SUFFIXES", "Dataset", "Progress", "read_vectors"]
+
+_READERS: dict[str, Callable[[Request], Dataset]] = {
+    ".npy": numpy_files.read_npy,
+    ".npz": numpy_files.read_npz,
+    ".fvecs": texmex.read,
+    ".bvecs": texmex.read,
+    ".ivecs": texmex.read,
+    ".hdf5": hdf5.read,
+    ".h5": hdf5.read,
+    ".parquet": arrow.read_parquet,
+    ".arrow": arrow.read_ipc,
+    ".feather": arrow.read_ipc,
+    ".jsonl": lines.read_jsonl,
+    ".jsonl.gz": lines.read_jsonl,
+    ".csv": lines.read_csv,
+    ".safetensors": tensors.read,
+}
+
+SUFFIXES = tuple(_READERS)
+"""The endings of the files that `read_vectors` knows."""
+
+
+def read_vectors(
+    path: str | os.PathLike[str],
+    *,
+    column: str | None = None,
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Read a file of vectors; its ending tells the format.
+
+    column    the array, dataset, tensor, column or field that holds the vectors. Without it: the one called
+              "vectors", "embedding" or the like, else the only one that can be meant.
+    limit     read the first `limit` rows and no more.
+    progress  called as progress(done_rows, total_rows) between pieces. The total is an estimate where the file does
+              not say; the last call has done == total. To stop, raise KeyboardInterrupt or an exception of your own.
+
+    NaN and infinity are passed on: the index refuses them and names the row.
+
+    Raises DataNotFoundError, DataFormatError (names the file and the row), MissingExtraError (names what to
+    install), ParameterError, StorageError, OutOfMemoryError.
+    """
+    if limit is not None and limit < 1:
+        raise ParameterError(f"limit must be at least 1, not {limit}")
+    path = Path(path)
+    suffix = next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
+    if suffix is None:
+        raise DataFormatError(f"{path}: unknown ending; the formats known are {' '.join(SUFFIXES)}")
+    try:
+        path.open("rb").close()  # so that the system's own refusals are told apart from those of the libraries
+        return _READERS[suffix](Request(path, column, limit, progress))
+    except EdgevecError:
+        raise
+    except ValueError as error:  # what the libraries raise for bytes that make no sense to them
+        reason = str(error).partition("\n")[0]
+        raise DataFormatError(f"{path}: damaged: {reason}") from error
+    except FileNotFoundError as error:
+        raise DataNotFoundError(f"{path}: no such file") from error
+    except MemoryError as error:
+        raise OutOfMemoryError(f"{path}: not enough memory: {error}") from error
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror or error}") from error

@@ -1,0 +1,58 @@
+"""What reading a file gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["TEXT_NAMES", "Dataset", "Progress"]
+
+Progress = Callable[[int, int], object]
+"""progress(done_rows, total_rows)"""
+
+TEXT_NAMES = ("text", "texts", "document", "documents", "sentence", "content", "title", "name")
+"""Columns that hold what a vector stands for, best first."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """Vectors and what is known about them, in row order.
+
+    vectors    float32 [n, dim], C order
+    ids        int64 [n], or None when the file names none
+    metadata   one dict a row, or None when the file holds vectors alone
+    name       the file's name without its ending
+    metric     "cosine", "ip" or "l2" when the file says, else None
+    queries    float32 [q, dim] when the file comes with a test set, else None
+    neighbors  int64 [q, m]: for each query the nearest rows, nearest first, else None
+    """
+
+    vectors: NDArray[np.float32]
+    ids: NDArray[np.int64] | None = None
+    metadata: list[dict[str, Any]] | None = None
+    name: str = ""
+    metric: str | None = None
+    queries: NDArray[np.float32] | None = None
+    neighbors: NDArray[np.int64] | None = None
+
+    @property
+    def dim(self) -> int:
+        return int(self.vectors.shape[1])
+
+    @property
+    def texts(self) -> list[str] | None:
+        """The column of metadata that holds texts, when there is one."""
+        if not self.metadata:
+            return None
+        name = next((name for name in TEXT_NAMES if isinstance(self.metadata[0].get(name), str)), None)
+        return None if name is None else [str(row.get(name) or "") for row in self.metadata]
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.name!r}, {len(self):,} x {self.dim}, metric={self.metric!r})"

@@ -1,0 +1,79 @@
+"""HDF5 in the layout of ann-benchmarks: train, test, neighbors, and an attribute that names the distance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .dataset import Dataset
+from .request import Request
+
+__all__ = ["read"]
+
+_METRICS = {"angular": "cosine", "cosine": "cosine", "euclidean": "l2", "l2": "l2", "dot": "ip", "ip": "ip"}
+
+
+def read(request: Request) -> Dataset:
+    h5py = request.library("h5py", "hdf5")
+    try:
+        with h5py.File(request.path, "r") as file:
+            return _read_file(request, file, h5py)
+    except OSError as error:  # also what h5py raises for bytes that are not HDF5
+        raise request.error(f"not an HDF5 file, or damaged: {error}") from error
+    except (KeyError, RuntimeError) as error:
+        raise request.error(f"damaged: {error}") from error
+
+
+def _read_file(request: Request, file: Any, h5py: Any) -> Dataset:
+    arrays: dict[str, Any] = {}
+    file.visititems(lambda name, item: arrays.update({name: item}) if isinstance(item, h5py.Dataset) else None)
+    chosen = request.choose([name for name, item in arrays.items() if len(item.shape or ()) == 2], kind="dataset")
+    metric = _metric(request, file.attrs.get("distance"))
+    vectors = _read_matrix(request, arrays[chosen], limit=True)
+
+    queries = neighbors = None
+    if chosen == "train" and "test" in arrays:
+        queries = _read_matrix(request, arrays["test"])
+        if queries.shape[1] != vectors.shape[1]:
+            raise request.error(f"test has {queries.shape[1]} dimensions where train has {vectors.shape[1]}")
+        if "neighbors" in arrays and len(vectors) == len(arrays[chosen]):  # true of the whole set only
+            neighbors = _read_array(request, arrays["neighbors"]).astype(np.int64)
+
+    columns = {
+        name: _read_array(request, item, len(vectors))
+        for name, item in arrays.items()
+        if item.shape == arrays[chosen].shape[:1] and (item.dtype.kind in "biuf" or h5py.check_string_dtype(item.dtype))
+    }
+    return request.dataset(vectors, columns, metric=metric, queries=queries, neighbors=neighbors)
+
+
+def _metric(request: Request, distance: object) -> str | None:
+    if distance is None:
+        return None
+    name = distance.decode("utf-8", "replace") if isinstance(distance, bytes) else str(distance)
+    if name not in _METRICS:
+        raise request.error(f"its distance is {name!r}; edgevec knows {', '.join(sorted(_METRICS))}")
+    return _METRICS[name]
+
+
+def _check(request: Request, item: Any) -> None:
+    if item.external or item.is_virtual:
+        raise request.error(f"{item.name} keeps its data in other files")
+    request.check_size(item.shape, item.dtype.itemsize, item.id.get_storage_size())
+
+
+def _read_matrix(request: Request, item: Any, *, limit: bool = False) -> NDArray[np.float32]:
+    request.check_matrix(item.shape, item.dtype.kind)
+    _check(request, item)
+    if not limit:
+        return np.ascontiguousarray(item[:], np.float32)
+    return request.fill(request.rows(item.shape[0]), item.shape[1], lambda start, stop: item[start:stop])
+
+
+def _read_array(request: Request, item: Any, rows: int | None = None) -> NDArray[Any]:
+    """The first rows of an array of numbers or strings."""
+    _check(request, item)
+    values: NDArray[Any] = (item if item.dtype.kind in "biuf" else item.asstr("utf-8", "replace"))[:rows]
+    return values

@@ -1,0 +1,83 @@
+"""NumPy's own files: .npy, and .npz with ids and metadata in further arrays. Pickled objects are never loaded."""
+
+from __future__ import annotations
+
+import math
+import struct
+import zipfile
+import zlib
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from .dataset import Dataset
+from .request import Request
+
+__all__ = ["read_npy", "read_npz"]
+
+
+class _Header(NamedTuple):
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype[Any]
+
+
+def read_npy(request: Request) -> Dataset:
+    with request.path.open("rb") as stream:
+        header = _read_header(request, stream)
+        claimed = math.prod(header.shape) * header.dtype.itemsize
+        held = request.path.stat().st_size - stream.tell()
+        if claimed > held:
+            raise request.error(f"truncated: {held:,} of {claimed:,} bytes of data")
+        return request.dataset(_read_matrix(request, stream, header))
+
+
+def read_npz(request: Request) -> Dataset:
+    try:
+        with zipfile.ZipFile(request.path) as archive:
+            members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+            headers = {}
+            for name, member in members.items():
+                with archive.open(member) as stream:
+                    headers[name] = _read_header(request, stream)
+                request.check_size(headers[name].shape, headers[name].dtype.itemsize, request.path.stat().st_size)
+            chosen = request.choose([name for name, header in headers.items() if len(header.shape) == 2], kind="array")
+            with archive.open(members[chosen]) as stream:
+                vectors = _read_matrix(request, stream, _read_header(request, stream))
+            columns = {}
+            for name, header in headers.items():
+                if header.shape == headers[chosen].shape[:1] and header.dtype.kind in "biufU":
+                    with archive.open(members[name]) as stream:
+                        _read_header(request, stream)
+                        columns[name] = request.read_items(stream, header.dtype, len(vectors))
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, struct.error) as error:
+        raise request.error(f"damaged: {error}") from error
+    return request.dataset(vectors, columns)
+
+
+def _read_header(request: Request, stream: IO[bytes]) -> _Header:
+    try:
+        version = npy.read_magic(stream)
+        header = _Header(*(npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(stream))
+    except Exception as error:  # the header is parsed as Python: damage raises nearly anything
+        reason = str(error).partition("\n")[0]
+        raise request.error(f"not a NumPy array, or damaged: {reason}") from error
+    if min(header.shape, default=0) < 0:
+        raise request.error(f"damaged: its shape is {header.shape}")
+    return header
+
+
+def _read_matrix(request: Request, stream: IO[bytes], header: _Header) -> NDArray[np.float32]:
+    request.check_matrix(header.shape, header.dtype.kind)
+    total, dim = header.shape
+    rows = request.rows(total)
+    if header.fortran:  # a row is spread over the whole file
+        whole = request.read_items(stream, header.dtype, total * dim).reshape(dim, total).T
+        return request.fill(rows, dim, lambda start, stop: whole[start:stop])
+    return request.fill(
+        rows,
+        dim,
+        lambda start, stop: request.read_items(stream, header.dtype, (stop - start) * dim).reshape(-1, dim),
+    )

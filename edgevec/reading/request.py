@@ -1,0 +1,185 @@
+"""What a reader is asked for, and the steps that all readers share."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from array import array
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataFormatError, MissingExtraError
+from .dataset import Dataset, Progress
+
+__all__ = ["ID_NAMES", "PIECE_BYTES", "Request", "Rows"]
+
+VECTOR_NAMES = ("vectors", "vector", "embeddings", "embedding", "emb", "train", "data", "arr_0")
+ID_NAMES = ("id", "ids")
+
+PIECE_BYTES = 1 << 22
+"""How much is read between two calls of progress."""
+
+MAX_EXPANSION = 1032
+"""The most that deflate can shrink anything: a file that claims more is not believed, and no memory is taken for it."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One file to read. `progress` and `limit` as in `read_vectors`."""
+
+    path: Path
+    column: str | None = None
+    limit: int | None = None
+    progress: Progress | None = None
+
+    def error(self, problem: str) -> DataFormatError:
+        return DataFormatError(f"{self.path}: {problem}")
+
+    def library(self, module: str, extra: str) -> Any:
+        """Import an optional library, or say which extra brings it."""
+        try:
+            return importlib.import_module(module)
+        except ImportError as error:
+            package = module.partition(".")[0]
+            raise MissingExtraError(
+                f"{self.path}: needs {package}; install it with: pip install 'edgevec[{extra}]'"
+            ) from error
+
+    def name(self) -> str:
+        return self.path.name.partition(".")[0]
+
+    def rows(self, total: int) -> int:
+        """How many of the file's rows to read."""
+        return total if self.limit is None else min(total, self.limit)
+
+    def report(self, done: int, total: int) -> None:
+        if self.progress is not None:
+            self.progress(done, total)
+
+    def report_share(self, done: int, share: float) -> None:
+        """Report on a file that does not say how many rows it holds, but of which the share `share` is read."""
+        self.report(done, max(done, self.rows(round(done / max(share, 1e-9)))))
+
+    def read_items(self, stream: IO[bytes], dtype: np.dtype[Any], count: int) -> NDArray[Any]:
+        data = stream.read(count * dtype.itemsize)
+        if len(data) < count * dtype.itemsize:
+            raise self.error("truncated")
+        return np.frombuffer(data, dtype)
+
+    def choose(self, candidates: Sequence[str], *, kind: str) -> str:
+        """Which of the file's `candidates` holds the vectors."""
+        if not candidates:
+            raise self.error(f"holds no {kind} of vectors")
+        if self.column is not None:
+            if self.column not in candidates:
+                raise self.error(f"no {kind} of vectors is called {self.column!r}; there is {', '.join(candidates)}")
+            return self.column
+        name = next((name for name in VECTOR_NAMES if name in candidates), None)
+        if name is None and len(candidates) > 1:
+            raise self.error(f"which {kind} holds the vectors: {', '.join(candidates)}? Name it with column=")
+        return name or candidates[0]
+
+    def check_matrix(self, shape: tuple[int, ...], kind: str) -> None:
+        """Refuse what cannot be n vectors; `kind` is the dtype's: "f" float, "i" and "u" integer."""
+        if kind not in "fiu":
+            raise self.error("its elements are not real numbers")
+        if len(shape) != 2:
+            raise self.error(f"vectors need two axes, rows and dimensions; its shape is {shape}")
+        if min(shape) < 1:
+            raise self.error(f"holds no vectors; its shape is {shape}")
+
+    def check_size(self, shape: tuple[int, ...], itemsize: int, stored: int) -> None:
+        """Refuse an array that claims more than `stored` compressed bytes can hold, before room is made for it."""
+        claimed = math.prod(shape) * itemsize
+        if claimed > stored * MAX_EXPANSION:
+            raise self.error(f"damaged: claims {claimed:,} bytes of data but holds {stored:,}")
+
+    def fill(self, rows: int, dim: int, read: Callable[[int, int], NDArray[Any]]) -> NDArray[np.float32]:
+        """Gather float32 [rows, dim] from pieces: read(start, stop) gives the rows [start, stop) in order."""
+        out = np.empty((rows, dim), np.float32)
+        step = max(1, PIECE_BYTES // (4 * dim))
+        for start in range(0, rows, step):
+            stop = min(start + step, rows)
+            with np.errstate(over="ignore"):  # too large for float32 becomes infinity, which the index reports
+                out[start:stop] = read(start, stop)
+            self.report(stop, rows)
+        return out
+
+    def dataset(
+        self,
+        vectors: NDArray[np.float32],
+        columns: Mapping[str, Sequence[Any] | NDArray[Any]] | None = None,
+        *,
+        metric: str | None = None,
+        queries: NDArray[np.float32] | None = None,
+        neighbors: NDArray[np.int64] | None = None,
+    ) -> Dataset:
+        """Put vectors and the columns beside them together; an integer column called id becomes the ids."""
+        ids: NDArray[np.int64] | None = None
+        rest: dict[str, Sequence[Any]] = {}
+        for name, column in (columns or {}).items():
+            if ids is None and name in ID_NAMES and all_integers(column):
+                ids = self.ids(column)
+            else:
+                rest[name] = column.tolist() if isinstance(column, np.ndarray) else column
+        metadata = [dict(zip(rest, row, strict=True)) for row in zip(*rest.values(), strict=True)] if rest else None
+        return Dataset(vectors, ids, metadata, self.name(), metric, queries, neighbors)
+
+    def ids(self, column: Sequence[int] | NDArray[Any]) -> NDArray[np.int64]:
+        if isinstance(column, np.ndarray) and column.dtype.kind == "u" and column.itemsize == 8:
+            column = column.tolist()  # as Python integers the cast below is checked
+        try:
+            return np.array(column, np.int64)
+        except OverflowError:
+            raise self.error("an id does not fit into 64 bits") from None
+
+
+def all_integers(column: Sequence[Any] | NDArray[Any]) -> bool:
+    if isinstance(column, np.ndarray):
+        return column.dtype.kind in "iu"
+    return set(map(type, column)) == {int}
+
+
+class Rows:
+    """Vectors that come one after the other, their number unknown; the first tells the dimension."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._values = array("f")
+        self.dim = 0
+
+    def __len__(self) -> int:
+        return len(self._values) // self.dim if self.dim else 0
+
+    def append(self, numbers: Collection[float], place: str) -> None:
+        """Add a row of Python numbers; `place` says in an error where it stands."""
+        self._check_dim(len(numbers), place)
+        if not set(map(type, numbers)) <= {float, int}:
+            raise self._request.error(f"{place}: a vector holds something other than numbers")
+        try:
+            self._values.extend(numbers)
+        except OverflowError:
+            raise self._request.error(f"{place}: a number is too large for float32") from None
+
+    def append_block(self, block: NDArray[Any], place: str) -> None:
+        """Add the rows of an array [n, dim]."""
+        self._check_dim(block.shape[1], place)
+        with np.errstate(over="ignore"):
+            self._values.frombytes(np.ascontiguousarray(block, np.float32).reshape(-1).view(np.uint8).data)
+
+    def vectors(self) -> NDArray[np.float32]:
+        if not len(self):
+            raise self._request.error("holds no vectors")
+        return np.frombuffer(self._values, np.float32).reshape(-1, self.dim)
+
+    def _check_dim(self, dim: int, place: str) -> None:
+        if dim < 1:
+            raise self._request.error(f"{place}: a vector without elements")
+        self.dim = self.dim or dim
+        if dim != self.dim:
+            raise self._request.error(f"{place}: a vector of {dim} elements where the first has {self.dim}")

@@ -1,0 +1,63 @@
+"""safetensors: one tensor holds the vectors, another may hold the ids."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .dataset import Dataset
+from .request import ID_NAMES, Request
+
+__all__ = ["read"]
+
+_DTYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8")
+
+
+def read(request: Request) -> Dataset:
+    safetensors = request.library("safetensors", "safetensors")
+    try:
+        # Opening checks that header, shapes and file size agree.
+        with safetensors.safe_open(request.path, framework="numpy") as file:
+            slices = {name: file.get_slice(name) for name in sorted(file.keys())}
+            chosen = request.choose(
+                [name for name, part in slices.items() if len(part.get_shape()) == 2], kind="tensor"
+            )
+            vectors = _read_matrix(request, chosen, slices[chosen])
+            columns = {
+                name: slices[name][: len(vectors)]
+                for name in ID_NAMES
+                if name in slices and slices[name].get_shape() == slices[chosen].get_shape()[:1]
+            }
+            metric = (file.metadata() or {}).get("metric")
+    except safetensors.SafetensorError as error:
+        raise request.error(f"damaged: {error}") from error
+    return request.dataset(vectors, columns, metric=metric if metric in ("cosine", "ip", "l2") else None)
+
+
+def _read_matrix(request: Request, name: str, part: Any) -> NDArray[np.float32]:
+    shape, dtype = tuple(part.get_shape()), part.get_dtype()
+    if dtype not in _DTYPES:
+        raise request.error(f"tensor {name!r} has elements of type {dtype}; known are {', '.join(_DTYPES)}")
+    request.check_matrix(shape, "f")
+    rows, dim = request.rows(shape[0]), shape[1]
+    if dtype == "BF16":
+        return request.fill(rows, dim, _bfloat16_reader(request, name, dim))
+    return request.fill(rows, dim, lambda start, stop: part[start:stop])
+
+
+def _bfloat16_reader(request: Request, name: str, dim: int) -> Any:
+    """NumPy has no bfloat16, but its bits are the upper half of a float32's."""
+    with request.path.open("rb") as stream:
+        header_bytes = int.from_bytes(stream.read(8), "little")
+        begin = 8 + header_bytes + json.loads(stream.read(header_bytes))[name]["data_offsets"][0]
+
+    def piece(start: int, stop: int) -> NDArray[np.float32]:
+        with request.path.open("rb") as stream:
+            stream.seek(begin + start * dim * 2)
+            upper = request.read_items(stream, np.dtype("<u2"), (stop - start) * dim)
+        return (upper.astype(np.uint32) << 16).view(np.float32).reshape(-1, dim)
+
+    return piece

@@ -1,0 +1,42 @@
+"""The .fvecs, .bvecs and .ivecs of the TEXMEX corpora: before each row stands its dimension as a 32-bit integer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .dataset import Dataset
+from .request import Request
+
+__all__ = ["read"]
+
+_ELEMENTS = {".fvecs": "<f4", ".bvecs": "u1", ".ivecs": "<i4"}
+_MAX_DIM = 65_535
+
+
+def read(request: Request) -> Dataset:
+    size = request.path.stat().st_size
+    with request.path.open("rb") as stream:
+        dim = int.from_bytes(stream.read(4), "little", signed=True)
+        element = np.dtype(_ELEMENTS[request.path.suffix.lower()])
+        row_bytes = 4 + dim * element.itemsize
+        if not 1 <= dim <= _MAX_DIM or row_bytes > size:
+            raise request.error(f"damaged: {size:,} bytes, and the first row claims {dim:,} elements")
+        if size % row_bytes:
+            raise request.error(
+                f"truncated, or its rows differ in length: {size:,} bytes are no multiple of {row_bytes:,}"
+            )
+        row = np.dtype([("dim", "<i4"), ("vector", element, (dim,))])
+        stream.seek(0)
+
+        def piece(start: int, stop: int) -> NDArray[Any]:
+            rows = request.read_items(stream, row, stop - start)
+            odd = np.flatnonzero(rows["dim"] != dim)
+            if len(odd):
+                raise request.error(f"row {start + odd[0]}: {rows['dim'][odd[0]]} elements where the first has {dim}")
+            vectors: NDArray[Any] = rows["vector"]
+            return vectors
+
+        return request.dataset(request.fill(request.rows(size // row_bytes), dim, piece))

@@ -1,0 +1,99 @@
+"""Build the core alone and run its C tests in every way this machine can: python run.py BUILD_FOLDER [variant ...]
+
+Without names: all variants. One whose tools are missing is skipped with a line that says so; where CI=true it fails.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+JOBS = str(min(os.cpu_count() or 1, 4))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to configure CMake, what it needs on the PATH, and which tests it is for."""
+
+    defines: dict[str, str]
+    tools: tuple[str, ...] = ()
+    tests: str = ".*"
+
+
+def cross(processor: str, emulator: str, *, compiler: str) -> dict[str, str]:
+    """Linux on another processor: CTest starts every test under the emulator."""
+    return {
+        "CMAKE_BUILD_TYPE": "Release",
+        "CMAKE_C_COMPILER": compiler,
+        "CMAKE_SYSTEM_NAME": "Linux",
+        "CMAKE_SYSTEM_PROCESSOR": processor,
+        "CMAKE_CROSSCOMPILING_EMULATOR": emulator,
+    }
+
+
+VARIANTS = {
+    "release": Variant({"CMAKE_BUILD_TYPE": "Release"}),
+    "asan": Variant({"CMAKE_BUILD_TYPE": "Debug", "EDGEVEC_SANITIZE": "address,undefined"}),
+    "tsan": Variant({"CMAKE_BUILD_TYPE": "Debug", "EDGEVEC_SANITIZE": "thread"}, tests="threads"),
+    # An x86 CPU from before AVX: nothing that runs there may have been compiled for a newer one.
+    "nehalem": Variant(
+        cross("x86_64", "qemu-x86_64;-cpu;Nehalem", compiler="x86_64-linux-gnu-gcc"),
+        tools=("x86_64-linux-gnu-gcc", "qemu-x86_64"),
+    ),
+    "neon": Variant(
+        cross("aarch64", "qemu-aarch64;-L;/usr/aarch64-linux-gnu", compiler="aarch64-linux-gnu-gcc"),
+        tools=("aarch64-linux-gnu-gcc", "qemu-aarch64"),
+    ),
+}
+
+
+def missing(variant: Variant) -> str:
+    """Why this machine cannot run the variant; empty when it can."""
+    tools = [tool for tool in variant.tools if shutil.which(tool) is None]
+    return f"{', '.join(tools)} not installed" if tools else ""
+
+
+def quietly(*command: str) -> None:
+    """Run a command whose output is worth reading only when it fails."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        print(done.stdout, file=sys.stderr)
+        done.check_returncode()
+
+
+def run(build: Path, variant: Variant) -> None:
+    defines = {"EDGEVEC_BUILD_TESTS": "ON", "CMAKE_COMPILE_WARNING_AS_ERROR": "ON", **variant.defines}
+    quietly(
+        "cmake", "-S", str(ROOT / "csrc"), "-B", str(build), *(f"-D{key}={value}" for key, value in defines.items())
+    )
+    quietly("cmake", "--build", str(build), "--parallel", JOBS)
+    select = ["--tests-regex", variant.tests, "--no-tests=error", "--output-on-failure"]
+    subprocess.run(["ctest", "--test-dir", str(build), *select], check=True)
+
+
+def passes(name: str, folder: Path) -> bool:
+    reason = missing(VARIANTS[name])
+    print(f"== {name}{': skipped, ' + reason if reason else ''}", flush=True)
+    if reason:
+        return os.environ.get("CI") != "true"
+    try:
+        run(folder / name, VARIANTS[name])
+    except subprocess.CalledProcessError as error:
+        print(error, file=sys.stderr)
+        return False
+    return True
+
+
+def main(folder: str, *names: str) -> int:
+    failed = [name for name in names or VARIANTS if not passes(name, Path(folder))]
+    print(f"failed: {', '.join(failed)}" if failed else "C: every variant that this machine can run passed")
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,350 @@
+/* Saving under faults: whatever call fails, tears or lies, there is a whole file at the path, the old one or the new one. */
+#include "check.h"
+#include "file_ops.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define PATH "test_file.edgevec"
+enum { DIM = 24, ROWS = 120 };
+
+/* ---- indexes and files ------------------------------------------------------------------------------------------------------ */
+
+static void add_rows(ev_index *ix, int64_t first, int64_t n) {
+    float rows[ROWS * DIM];
+    int64_t ids[ROWS];
+    for (int64_t i = 0; i < n; i++) {
+        ids[i] = first + i;
+        for (int64_t j = 0; j < DIM; j++) /* every fifth row twice, so that there are duplicates */
+            rows[i * DIM + j] = (float)(ev__mix((uint64_t)((first + i - (i % 5 == 4)) * DIM + j)) % 2001) / 1000.0f - 1.0f;
+    }
+    CHECK(ev_add(ix, n, rows, ids, NULL, 1, NULL, NULL) == EV_OK);
+}
+
+static ev_index *make(int32_t metric, int32_t quantization, int32_t keep) {
+    ev_params p = {DIM, metric, quantization, 4, 40, 40, keep, 7};
+    ev_index *ix = NULL;
+    CHECK(ev_new(&p, &ix) == EV_OK);
+    return ix;
+}
+
+static ev_index *load(const char *path, int32_t map) {
+    ev_index *ix = NULL;
+    CHECK(ev_load(path, map, &ix) == EV_OK);
+    return ix;
+}
+
+typedef struct {
+    char *at;
+    size_t count;
+} bytes;
+
+static bytes read_all(const char *path) {
+    bytes b = {NULL, 0};
+    FILE *f = fopen(path, "rb");
+    if (!f) return b;
+    fseek(f, 0, SEEK_END);
+    b.count = (size_t)ftell(f);
+    rewind(f);
+    b.at = malloc(b.count + 1);
+    if (b.at) b.count = fread(b.at, 1, b.count, f);
+    fclose(f);
+    return b;
+}
+
+static bool equal(bytes a, bytes b) { return a.at && b.at && a.count == b.count && memcmp(a.at, b.at, a.count) == 0; }
+
+static bool exists(const char *path) {
+    FILE *f = fopen(path, "rb");
+    if (f) fclose(f);
+    return f != NULL;
+}
+
+static bool is_sound(ev_index *ix, int64_t live) {
+    ev_report r;
+    return ev_check(ix, &r) == EV_OK && r.live == live && ev_count(ix) == live && !r.unreachable && !r.bad_links && !r.bad_codes &&
+           !r.bad_ids;
+}
+
+/* The file at PATH is whole and holds `live` vectors. */
+static void check_file(int64_t live) {
+    ev_index *ix = load(PATH, 0);
+    if (ix) CHECK(is_sound(ix, live));
+    ev_free(ix);
+}
+
+/* ---- a file system that fails ----------------------------------------------------------------------------------------------- */
+
+static ev_file_ops real;
+
+static struct {
+    char log[256]; /* a letter per call */
+    char name[512]; /* of the temporary file */
+    size_t calls, fail_at; /* number of the call that fails, from 1; 0: none */
+    int error;
+    bool dead;        /* after the failing call nothing works: the machine lost its power */
+    bool cannot_unlink;
+    size_t tear_at;   /* bytes that reach the disk before a write fails */
+    size_t lose_from, lose_to; /* bytes that never do, though the write says so */
+    size_t written;
+} faults;
+
+static void reset(void) {
+    memset(&faults, 0, sizeof faults);
+    faults.error = ENOSPC;
+    faults.tear_at = SIZE_MAX;
+}
+
+/* Is this the call that fails? */
+static bool fails(char letter) {
+    size_t length = strlen(faults.log);
+    if (length + 1 < sizeof faults.log && (letter != 'w' || !length || faults.log[length - 1] != 'w')) faults.log[length] = letter;
+    faults.calls++;
+    return faults.fail_at && (faults.calls == faults.fail_at || (faults.dead && faults.calls > faults.fail_at));
+}
+
+static int faulty_open(void *user, const char *path, void **file) {
+    if (fails('o')) return faults.error;
+    snprintf(faults.name, sizeof faults.name, "%s", path);
+    return real.open(user, path, file);
+}
+
+static int faulty_write(void *user, void *file, const void *from, size_t n) {
+    if (fails('w')) return faults.error;
+    size_t start = faults.written, room = faults.tear_at - start;
+    bool torn = room < n;
+    if (torn) n = room;
+    faults.written += n;
+    char *copy = malloc(n + 1);
+    if (!copy) return ENOMEM;
+    memcpy(copy, from, n);
+    for (size_t i = 0; i < n; i++)
+        if (start + i >= faults.lose_from && start + i < faults.lose_to) copy[i] = 0;
+    int error = real.write(user, file, copy, n);
+    free(copy);
+    if (torn) {
+        faults.fail_at = faults.calls;
+        return faults.error;
+    }
+    return error;
+}
+
+static int faulty_sync(void *user, void *file) { return fails('s') ? faults.error : real.sync(user, file); }
+
+static int faulty_close(void *user, void *file) {
+    int error = real.close(user, file); /* even a dead machine's descriptors are gone */
+    return fails('c') ? faults.error : error;
+}
+
+static int faulty_rename(void *user, const char *from, const char *to) {
+    CHECK(strcmp(from, faults.name) == 0);
+    return fails('r') ? faults.error : real.rename(user, from, to);
+}
+
+static int faulty_sync_folder(void *user, const char *path) { return fails('f') ? faults.error : real.sync_folder(user, path); }
+
+static int faulty_unlink(void *user, const char *path) {
+    CHECK(strcmp(path, faults.name) == 0);
+    return fails('u') || faults.cannot_unlink ? faults.error : real.unlink(user, path);
+}
+
+static const ev_file_ops faulty = {faulty_open,   faulty_write,       faulty_sync,   faulty_close,
+                                   faulty_rename, faulty_sync_folder, faulty_unlink, NULL};
+
+/* ---- tests ------------------------------------------------------------------------------------------------------------------ */
+
+/* A file with ROWS rows at PATH, and an index with as many more. */
+static ev_index *grown_beyond_file(void) {
+    ev_index *ix = make(EV_METRIC_L2, EV_QUANT_SQ8, 1);
+    add_rows(ix, 0, ROWS);
+    CHECK(ev_save(ix, PATH) == EV_OK);
+    add_rows(ix, ROWS, ROWS);
+    return ix;
+}
+
+static void order_of_calls(void) {
+    ev_index *ix = make(EV_METRIC_L2, EV_QUANT_SQ8, 1);
+    add_rows(ix, 0, ROWS);
+    reset();
+    ev_set_file_ops(&faulty);
+    CHECK(ev_save(ix, PATH) == EV_OK);
+    ev_set_file_ops(NULL);
+    CHECK(strcmp(faults.log, "owscrf") == 0);
+    CHECK(strncmp(faults.name, PATH ".tmp-", strlen(PATH ".tmp-")) == 0);
+    CHECK(!exists(faults.name));
+    check_file(ROWS);
+    ev_free(ix);
+}
+
+static void each_call_failing(bool cannot_unlink) {
+    ev_index *ix = grown_beyond_file();
+    bytes old = read_all(PATH);
+    for (size_t n = 1;; n++) {
+        reset();
+        faults.fail_at = n;
+        faults.cannot_unlink = cannot_unlink;
+        ev_set_file_ops(&faulty);
+        int rc = ev_save(ix, PATH);
+        ev_set_file_ops(NULL);
+        if (faults.calls < n) {
+            CHECK(rc == EV_OK && n > 6);
+            break;
+        }
+        CHECK(rc == EV_E_IO);
+        CHECK(strstr(ev_error_detail(), strerror(ENOSPC)) && strstr(ev_error_detail(), PATH));
+        bool renamed = strchr(faults.log, 'f') != NULL; /* too late to go back: then the new file is there */
+        bytes now = read_all(PATH);
+        CHECK(renamed ? !equal(now, old) : equal(now, old));
+        check_file(renamed ? 2 * ROWS : ROWS);
+        free(now.at);
+        if (faults.name[0]) CHECK(exists(faults.name) == (cannot_unlink && !renamed));
+        if (faults.name[0]) remove(faults.name);
+        CHECK(is_sound(ix, 2 * ROWS));
+    }
+    check_file(2 * ROWS);
+    free(old.at);
+    ev_free(ix);
+}
+
+static void out_of_memory_in_the_system(void) {
+    ev_index *ix = grown_beyond_file();
+    reset();
+    faults.fail_at = 1;
+    faults.error = ENOMEM;
+    ev_set_file_ops(&faulty);
+    CHECK(ev_save(ix, PATH) == EV_E_NOMEM);
+    ev_set_file_ops(NULL);
+    check_file(ROWS);
+    ev_free(ix);
+}
+
+/* A name that is taken is not overwritten: another is tried. */
+static void name_taken(void) {
+    ev_index *ix = grown_beyond_file();
+    reset();
+    faults.fail_at = 1;
+    faults.error = EEXIST;
+    ev_set_file_ops(&faulty);
+    CHECK(ev_save(ix, PATH) == EV_OK);
+    ev_set_file_ops(NULL);
+    CHECK(strcmp(faults.log, "oowscrf") == 0);
+    check_file(2 * ROWS);
+    ev_free(ix);
+}
+
+/* The power goes in the middle of a write: what is left of the temporary file is refused, the old file is whole. */
+static void torn_writes(void) {
+    ev_index *ix = grown_beyond_file();
+    bytes old = read_all(PATH);
+    for (size_t tear = 0;; tear += tear < 1400 ? 97 : 1009) {
+        reset();
+        faults.tear_at = tear;
+        faults.dead = true;
+        ev_set_file_ops(&faulty);
+        int rc = ev_save(ix, PATH);
+        ev_set_file_ops(NULL);
+        if (faults.written < tear) break; /* behind the end of the file: nothing tore */
+        CHECK(rc == EV_E_IO);
+        ev_index *torn = NULL;
+        CHECK(ev_load(faults.name, 0, &torn) == EV_E_CORRUPT);
+        CHECK(ev_load(faults.name, 1, &torn) == EV_E_CORRUPT);
+        CHECK(torn == NULL && strstr(ev_error_detail(), "section '"));
+        bytes now = read_all(PATH);
+        CHECK(equal(now, old));
+        free(now.at);
+        remove(faults.name);
+    }
+    check_file(2 * ROWS);
+    free(old.at);
+    ev_free(ix);
+}
+
+/* A disk that says yes and loses a page: the file is there, and is refused. */
+static void lost_writes(void) {
+    ev_index *ix = grown_beyond_file();
+    bytes old = read_all(PATH);
+    for (size_t page = 0; page + 512 < old.count; page += 512 * 3) {
+        reset();
+        faults.lose_from = page;
+        faults.lose_to = page + 512;
+        ev_set_file_ops(&faulty);
+        CHECK(ev_save(ix, PATH) == EV_OK);
+        ev_set_file_ops(NULL);
+        ev_index *loaded = NULL;
+        CHECK(ev_load(PATH, 0, &loaded) == EV_E_CORRUPT);
+        CHECK(ev_load(PATH, 1, &loaded) == EV_E_CORRUPT);
+        CHECK(loaded == NULL);
+    }
+    free(old.at);
+    ev_free(ix);
+}
+
+static void same_bytes_again(void) {
+    for (int32_t metric = EV_METRIC_COSINE; metric <= EV_METRIC_L2; metric++)
+        for (int32_t kind = 0; kind < 5; kind++) {
+            ev_index *ix = make(metric, (kind + 1) / 2, kind % 2 == 0);
+            CHECK(ev_save(ix, PATH) == EV_OK); /* empty */
+            check_file(0);
+            add_rows(ix, 0, ROWS);
+            for (int64_t id = 0; id < ROWS; id += 3) CHECK(ev_remove(ix, 1, &id, NULL) == EV_OK);
+            CHECK(ev_save(ix, PATH) == EV_OK);
+            bytes first = read_all(PATH);
+            for (int32_t map = 0; map <= 1; map++) {
+                ev_index *loaded = load(PATH, map);
+                CHECK(is_sound(loaded, ROWS - (ROWS + 2) / 3));
+                CHECK(ev_save(loaded, PATH ".again") == EV_OK);
+                bytes second = read_all(PATH ".again");
+                CHECK(equal(first, second));
+                free(second.at);
+                ev_free(loaded);
+            }
+            free(first.at);
+            ev_free(ix);
+        }
+    remove(PATH ".again");
+}
+
+#if !defined(_WIN32) /* which does not let a mapped file be replaced */
+static void saved_over_its_own_map(void) {
+    ev_free(grown_beyond_file());
+    ev_index *mapped = load(PATH, 1);
+    add_rows(mapped, ROWS, ROWS);
+    CHECK(ev_save(mapped, PATH) == EV_OK);
+    CHECK(is_sound(mapped, 2 * ROWS));
+    check_file(2 * ROWS);
+    ev_free(mapped);
+}
+#endif
+
+static void what_is_no_file(void) {
+    ev_index *ix = make(EV_METRIC_L2, EV_QUANT_NONE, 1), *loaded = NULL;
+    CHECK(ev_save(ix, "no such folder/" PATH) == EV_E_IO);
+    CHECK(strstr(ev_error_detail(), strerror(ENOENT)) && strstr(ev_error_detail(), "no such folder/" PATH));
+    CHECK(ev_load("no such file", 0, &loaded) == EV_E_NOT_FOUND);
+    CHECK(strstr(ev_error_detail(), "no such file"));
+    CHECK(ev_load(".", 0, &loaded) == EV_E_IO);
+    FILE *f = fopen(PATH, "wb");
+    if (f) fclose(f);
+    CHECK(ev_load(PATH, 0, &loaded) == EV_E_CORRUPT && strstr(ev_error_detail(), "section 'header'"));
+    CHECK(ev_load(PATH, 1, &loaded) == EV_E_CORRUPT && strstr(ev_error_detail(), "section 'header'"));
+    CHECK(loaded == NULL);
+    ev_free(ix);
+}
+
+int main(void) {
+    real = *ev__file_ops();
+    order_of_calls();
+    each_call_failing(false);
+    each_call_failing(true);
+    out_of_memory_in_the_system();
+    name_taken();
+    torn_writes();
+    lost_writes();
+    same_bytes_again();
+#if !defined(_WIN32)
+    saved_over_its_own_map();
+#endif
+    what_is_no_file();
+    remove(PATH);
+    return check_summary();
+}

@@ -1,0 +1,366 @@
+/* Every kernel table that this machine runs, against plain loops: all lengths, all alignments, extreme values, and buffers between
+ * forbidden pages. `test_kernels NAME` also checks that NAME is the path in use. */
+#include "check.h"
+
+#include "../../csrc/edgevec.h"
+#include "../../csrc/simd/kernels.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__unix__) || defined(__APPLE__)
+#if !defined(__EMSCRIPTEN__)
+#define GUARD_PAGES 1
+#include <sys/mman.h>
+#include <unistd.h>
+#endif
+#endif
+
+enum { LONGEST = 65535, MOST_ROWS = 40 };
+
+static const ev__kernels *tables[8]; /* the first is the scalar one */
+static size_t table_count;
+
+/* ---- memory between forbidden pages --------------------------------------------------------------------------------------------- */
+
+enum { ARENA_BYTES = 1 << 19 };
+
+static uint8_t *arena(void) {
+#if defined(GUARD_PAGES)
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    uint8_t *p = mmap(NULL, ARENA_BYTES + 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED || mprotect(p, page, PROT_NONE) || mprotect(p + page + ARENA_BYTES, page, PROT_NONE)) abort();
+    return p + page;
+#else
+    uint8_t *p = malloc(ARENA_BYTES);
+    if (!p) abort();
+    return p;
+#endif
+}
+
+/* Where in its arena a buffer lies: hard against either forbidden page, or `place` elements after the first. */
+enum { AT_START = 0, AFTER_ONE = 1, AFTER_THREE = 3, AT_END = 4 };
+static const int places[] = {AT_START, AFTER_ONE, AFTER_THREE, AT_END};
+
+static void *put(uint8_t *in, int place, size_t n, size_t element) {
+    return place == AT_END ? in + ARENA_BYTES - n * element : in + (size_t)place * element;
+}
+
+/* ---- samples ------------------------------------------------------------------------------------------------------------------ */
+
+static uint64_t state = 88172645463325252u;
+
+static uint32_t random32(void) {
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return (uint32_t)(state >> 32);
+}
+
+static void random_bytes(void *out, size_t n) {
+    for (size_t i = 0; i < n; i++) ((uint8_t *)out)[i] = (uint8_t)random32();
+}
+
+static void random_i8(int8_t *out, size_t n) {
+    for (size_t i = 0; i < n; i++) out[i] = (int8_t)((int)(random32() % 255) - 127);
+}
+
+static void random_f32(float *out, size_t n) {
+    for (size_t i = 0; i < n; i++) out[i] = ((float)random32() / 2147483648.0f - 1.0f) * (random32() % 8 ? 1.0f : 100.0f);
+}
+
+/* Lengths: all small ones, then odd and round ones up to the longest. */
+static size_t next_length(size_t n) {
+    static const size_t large[] = {1101, 4096, 4097, 65535};
+    if (n < 130) return n + 1;
+    if (n < 1100) return n + 37 < 1100 ? n + 37 : 1100;
+    for (size_t i = 0; i < sizeof large / sizeof *large; i++)
+        if (n < large[i]) return large[i];
+    return LONGEST + 1;
+}
+
+/* ---- the oracle ---------------------------------------------------------------------------------------------------------------- */
+
+/* Sum of products and of their sizes, in double. */
+static double slow_dot(const float *a, const float *b, size_t n, double *sizes) {
+    double sum = 0;
+    *sizes = 0;
+    for (size_t i = 0; i < n; i++) {
+        sum += (double)a[i] * b[i];
+        *sizes += fabs((double)a[i] * b[i]);
+    }
+    return sum;
+}
+
+static double slow_l2(const float *a, const float *b, size_t n) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+    return sum;
+}
+
+static int64_t slow_dot_i8(const int8_t *a, const int8_t *b, size_t n) {
+    int64_t sum = 0;
+    for (size_t i = 0; i < n; i++) sum += (int64_t)a[i] * b[i];
+    return sum;
+}
+
+static int bit(const uint8_t *bits, size_t i) {
+    return bits[i / 8] >> (i % 8) & 1;
+}
+
+static int64_t slow_hamming(const uint8_t *a, const uint8_t *b, size_t bytes) {
+    int64_t sum = 0;
+    for (size_t i = 0; i < 8 * bytes; i++) sum += bit(a, i) != bit(b, i);
+    return sum;
+}
+
+static int64_t slow_dot_bits(const uint8_t *planes, const uint8_t *code, size_t bytes) {
+    int64_t sum = 0;
+    for (size_t i = 0; i < 8 * bytes; i++) {
+        int value = 0;
+        for (int j = 0; j < EV_PLANES; j++) value += bit(planes + (size_t)j * bytes, i) << j;
+        if (value >= 8) value -= 16;
+        sum += bit(code, i) * value;
+    }
+    return sum;
+}
+
+static uint32_t slow_crc32c(const uint8_t *p, size_t n) {
+    uint32_t crc = 0xFFFFFFFFu;
+    for (size_t i = 0; i < 8 * n; i++) {
+        uint32_t out = (crc ^ (uint32_t)bit(p, i)) & 1;
+        crc = crc >> 1 ^ (out ? 0x82F63B78u : 0);
+    }
+    return ~crc;
+}
+
+/* ---- one row -------------------------------------------------------------------------------------------------------------------- */
+
+static int near(float found, double expected, double sizes, size_t n) {
+    return fabs(found - expected) <= (double)n * ldexp(sizes, -23) + (double)n * ldexp(1, -149);
+}
+
+static void check_f32(const float *a, const float *b, size_t n) {
+    double sizes, dot = slow_dot(a, b, n, &sizes), l2 = slow_l2(a, b, n);
+    for (size_t t = 0; t < table_count; t++) {
+        float fast_dot = tables[t]->dot_f32(a, b, n), fast_l2 = tables[t]->l2_f32(a, b, n);
+        CHECK(near(fast_dot, dot, sizes, n));
+        CHECK(near(fast_dot, tables[0]->dot_f32(a, b, n), sizes, n));
+        CHECK(near(fast_l2, l2, 2 * l2, n));
+        CHECK(near(fast_l2, tables[0]->l2_f32(a, b, n), l2, n));
+    }
+}
+
+static void check_i8(const int8_t *a, const int8_t *b, size_t n) {
+    int64_t dot = slow_dot_i8(a, b, n);
+    for (size_t t = 0; t < table_count; t++) CHECK(tables[t]->dot_i8(a, b, n) == dot);
+}
+
+static void check_bits(const uint8_t *planes, const uint8_t *code, size_t bytes) {
+    int64_t differing = slow_hamming(planes, code, bytes), dot = slow_dot_bits(planes, code, bytes);
+    for (size_t t = 0; t < table_count; t++) {
+        CHECK(tables[t]->hamming(planes, code, bytes) == (uint64_t)differing);
+        CHECK(tables[t]->dot_bits(planes, code, bytes) == dot);
+    }
+}
+
+static void check_crc(const uint8_t *p, size_t n) {
+    uint32_t crc = slow_crc32c(p, n);
+    size_t cut = n ? random32() % n : 0;
+    for (size_t t = 0; t < table_count; t++) {
+        CHECK(tables[t]->crc32c(0, p, n) == crc);
+        CHECK(tables[t]->crc32c(tables[t]->crc32c(0, p, cut), p + cut, n - cut) == crc);
+    }
+}
+
+static void test_lengths(void) {
+    uint8_t *in_a = arena(), *in_b = arena();
+    for (size_t n = 0; n <= LONGEST; n = next_length(n))
+        for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+            int place = places[i];
+            size_t bytes = n / 8 * 8;
+            float *fa = put(in_a, place, n, sizeof(float)), *fb = put(in_b, place, n, sizeof(float));
+            random_f32(fa, n);
+            random_f32(fb, n);
+            check_f32(fa, fb, n);
+            int8_t *ia = put(in_a, place, n, 1), *ib = put(in_b, place, n, 1);
+            random_i8(ia, n);
+            random_i8(ib, n);
+            check_i8(ia, ib, n);
+            check_crc((const uint8_t *)ia, n);
+            uint8_t *planes = put(in_a, place, EV_PLANES * bytes, 1), *code = put(in_b, place, bytes, 1);
+            random_bytes(planes, EV_PLANES * bytes);
+            random_bytes(code, bytes);
+            check_bits(planes, code, bytes);
+        }
+}
+
+/* ---- extreme values ------------------------------------------------------------------------------------------------------------- */
+
+static void test_extreme_bytes(void) {
+    static const int8_t extremes[] = {-127, 127};
+    static int8_t a[LONGEST], b[LONGEST];
+    for (size_t n = 1; n <= LONGEST; n = next_length(n))
+        for (int i = 0; i < 4; i++) {
+            memset(a, extremes[i & 1], n);
+            memset(b, extremes[i >> 1], n);
+            check_i8(a, b, n);
+        }
+}
+
+static void test_extreme_bits(void) {
+    static uint8_t planes[EV_PLANES * 65528], code[65528];
+    static const size_t sizes[] = {8, 64, 8192, 65528};
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+        for (int set = 0; set < 1 << EV_PLANES; set++) {
+            for (int j = 0; j < EV_PLANES; j++) memset(planes + (size_t)j * sizes[s], set >> j & 1 ? 255 : 0, sizes[s]);
+            memset(code, 255, sizes[s]);
+            check_bits(planes, code, sizes[s]);
+        }
+}
+
+static void fill_f32(float *out, size_t n, float value) {
+    for (size_t i = 0; i < n; i++) out[i] = i % 2 ? value : -value;
+}
+
+static void test_extreme_floats(void) {
+    static float a[1100], b[1100];
+    static const float pairs[][2] = {{1e30f, 1e-30f}, {1e15f, 3e15f},          {1e-20f, 1e-20f}, {FLT_MIN / 4, 1e3f},
+                                     {1e-45f, 1e-45f}, {1e-45f, 1e38f / 1100}, {0, 1e18f},       {-1e17f, 1e17f}};
+    for (size_t n = 0; n <= 1100; n = next_length(n))
+        for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+            fill_f32(a, n, pairs[i][0]);
+            fill_f32(b, n, pairs[i][1]);
+            double sizes, dot = slow_dot(a, b, n, &sizes), l2 = slow_l2(a, b, n);
+            for (size_t t = 0; t < table_count; t++) {
+                CHECK(near(tables[t]->dot_f32(a, b, n), dot, sizes, n));
+                if (l2 > FLT_MAX)
+                    CHECK(isinf(tables[t]->l2_f32(a, b, n)));
+                else
+                    CHECK(near(tables[t]->l2_f32(a, b, n), l2, 2 * l2, n));
+            }
+        }
+}
+
+/* ---- many rows ------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct {
+    const void *rows[MOST_ROWS];
+    const void *query;
+    size_t n; /* elements, or bytes of bits */
+} batch;
+
+/* The rows form against the single one, bit for bit, for every m; the element after the last must stay. */
+#define CHECK_ROWS(kernel, query_type, out_type)                                                                               \
+    static void check_##kernel##_rows(const ev__kernels *table, const batch *in) {                                             \
+        for (size_t m = 0; m <= MOST_ROWS; m++) {                                                                              \
+            out_type out[MOST_ROWS + 1], single[MOST_ROWS + 1];                                                                \
+            memset(out, 0x5A, sizeof out);                                                                                     \
+            memset(single, 0x5A, sizeof single);                                                                               \
+            for (size_t i = 0; i < m; i++) single[i] = table->kernel((const query_type *)in->query, in->rows[i], in->n);       \
+            table->kernel##_rows((const query_type *)in->query, in->rows, m, in->n, out);                                      \
+            CHECK(memcmp(out, single, sizeof out) == 0);                                                                       \
+        }                                                                                                                      \
+    }
+
+CHECK_ROWS(dot_f32, float, float)
+CHECK_ROWS(l2_f32, float, float)
+CHECK_ROWS(dot_i8, int8_t, int32_t)
+CHECK_ROWS(hamming, uint8_t, uint32_t)
+CHECK_ROWS(dot_bits, uint8_t, int32_t)
+
+/* Rows anywhere: in no order, some of them the same, the last against the forbidden page. */
+static void scatter(batch *in, uint8_t *from, size_t n, size_t element) {
+    in->n = n;
+    for (size_t i = 0; i < MOST_ROWS; i++) {
+        size_t room = (ARENA_BYTES - n * element) / element;
+        in->rows[i] = from + (i == MOST_ROWS - 1 ? room : random32() % (room + 1)) * element;
+    }
+}
+
+static void test_rows(void) {
+    static const size_t lengths[] = {0, 1, 3, 7, 16, 31, 63, 64, 65, 100, 128, 257, 300, 384, 511, 768, 1099, 4097, 65535};
+    uint8_t *in_rows = arena(), *in_query = arena();
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        size_t n = lengths[i], bytes = n / 8 * 8;
+        batch in;
+        random_f32((float *)(void *)in_rows, ARENA_BYTES / sizeof(float));
+        in.query = put(in_query, AT_END, n, sizeof(float));
+        random_f32(put(in_query, AT_END, n, sizeof(float)), n);
+        scatter(&in, in_rows, n, sizeof(float));
+        for (size_t t = 0; t < table_count; t++) {
+            check_dot_f32_rows(tables[t], &in);
+            check_l2_f32_rows(tables[t], &in);
+        }
+        random_i8((int8_t *)in_rows, ARENA_BYTES);
+        in.query = put(in_query, AT_END, n, 1);
+        random_i8(put(in_query, AT_END, n, 1), n);
+        scatter(&in, in_rows, n, 1);
+        for (size_t t = 0; t < table_count; t++) check_dot_i8_rows(tables[t], &in);
+        in.query = put(in_query, AT_END, EV_PLANES * bytes, 1);
+        random_bytes(put(in_query, AT_END, EV_PLANES * bytes, 1), EV_PLANES * bytes);
+        scatter(&in, in_rows, bytes, 1);
+        for (size_t t = 0; t < table_count; t++) {
+            check_hamming_rows(tables[t], &in);
+            check_dot_bits_rows(tables[t], &in);
+        }
+    }
+}
+
+/* ---- known values, and the choice of a path --------------------------------------------------------------------------------------- */
+
+static void test_crc_vectors(void) {
+    uint8_t zeros[32] = {0}, ones[32], rising[32];
+    memset(ones, 255, sizeof ones);
+    for (size_t i = 0; i < sizeof rising; i++) rising[i] = (uint8_t)i;
+    for (size_t t = 0; t < table_count; t++) {
+        CHECK(tables[t]->crc32c(0, "", 0) == 0);
+        CHECK(tables[t]->crc32c(0, "123456789", 9) == 0xE3069283u);
+        CHECK(tables[t]->crc32c(0, zeros, 32) == 0x8A9136AAu);
+        CHECK(tables[t]->crc32c(0, ones, 32) == 0x62A8AB43u);
+        CHECK(tables[t]->crc32c(0, rising, 32) == 0x46DD794Eu);
+    }
+}
+
+static int listed(const char *name, const char *names) {
+    size_t length = strlen(name);
+    for (const char *at = names; (at = strstr(at, name)) != NULL; at += length)
+        if ((at == names || at[-1] == ' ') && (at[length] == ' ' || !at[length])) return 1;
+    return 0;
+}
+
+static void test_choice(const char *expected) {
+    const ev__kernels *active = ev__simd();
+    const char *forced = ev_simd_forced();
+    CHECK(table_count >= 1 && tables[0] == &ev__kernels_scalar);
+    for (size_t t = 0; t < table_count; t++) {
+        CHECK(listed(tables[t]->name, ev_simd_available()));
+        CHECK(listed(tables[t]->name, ev_simd_compiled()));
+    }
+    CHECK(ev__simd() == active);
+    if (*forced && !listed(forced, ev_simd_available())) {
+        CHECK(active == NULL && ev_simd_active() == NULL && ev_selftest() != 0);
+    } else {
+        CHECK(active != NULL && ev_selftest() == 0);
+        if (*forced)
+            CHECK(strcmp(ev_simd_active(), forced) == 0);
+        else
+            CHECK(active == tables[table_count - 1]);
+    }
+    if (expected) CHECK(active != NULL && strcmp(ev_simd_active(), expected) == 0);
+}
+
+int main(int argc, char **argv) {
+    table_count = ev__simd_runnable(tables);
+    printf("tables: %d, compiled: %s, available: %s\n", (int)table_count, ev_simd_compiled(), ev_simd_available());
+    test_choice(argc > 1 ? argv[1] : NULL);
+    test_crc_vectors();
+    test_lengths();
+    test_extreme_bytes();
+    test_extreme_bits();
+    test_extreme_floats();
+    test_rows();
+    return check_summary();
+}

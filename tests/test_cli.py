@@ -1,0 +1,355 @@
+"""The command line: through click's runner, and as the program that a person starts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import need_module
+
+import edgevec
+
+if sys.platform == "emscripten":
+    pytest.skip("a browser has no command line", allow_module_level=True)
+
+from click.testing import CliRunner, Result  # noqa: E402
+
+from edgevec.cli.app import edgevec as app  # noqa: E402
+
+
+def run(*arguments: object, input: str | None = None) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=input)
+
+
+def succeed(*arguments: object, input: str | None = None) -> Result:
+    result = run(*arguments, input=input)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def complaint(*arguments: object, input: str | None = None) -> str:
+    """What a command that must fail says: one line on standard error, nothing on standard output."""
+    result = run(*arguments, input=input)
+    assert result.exit_code == 2
+    assert isinstance(result.exception, SystemExit)
+    assert result.stdout == ""
+    *_, line, end = result.stderr.split("\n")
+    assert end == ""
+    assert line.startswith("edgevec: ")
+    return line
+
+
+@pytest.fixture
+def vectors(rng: np.random.Generator) -> np.ndarray:
+    return rng.normal(size=(300, 16)).astype(np.float32)
+
+
+@pytest.fixture
+def data(tmp_path: Path, vectors: np.ndarray) -> Path:
+    """300 rows with the ids 1000 to 1299 and texts."""
+    path = tmp_path / "data.jsonl"
+    with path.open("w") as file:
+        for row, vector in enumerate(vectors.tolist()):
+            file.write(json.dumps({"id": 1000 + row, "text": f"[text] {row}", "vector": vector}) + "\n")
+    return path
+
+
+@pytest.fixture
+def index(tmp_path: Path, data: Path) -> Path:
+    path = tmp_path / "index.ev"
+    succeed("build", data, "-o", path, "--metric", "l2", "-q", "none")
+    return path
+
+
+def nearest(vectors: np.ndarray, query: np.ndarray, k: int) -> list[int]:
+    return (1000 + np.argsort(((vectors - query) ** 2).sum(axis=1))[:k]).tolist()
+
+
+# ---- help and info
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], *([name, "--help"] for name in app.commands)])
+def test_help(arguments: list[str]) -> None:
+    assert "Usage: " in succeed(*arguments).stdout
+
+
+def test_every_promised_command_is_there() -> None:
+    assert set(app.commands) == {"demo", "info", "build", "search", "bench", "tui"}
+
+
+def test_version() -> None:
+    assert edgevec.__version__ in succeed("--version").stdout
+
+
+def test_info_names_the_simd_path() -> None:
+    simd = edgevec.simd_info()
+    shown = succeed("info").stdout
+    assert edgevec.__version__ in shown
+    assert simd.active in shown
+    facts = json.loads(succeed("info", "--json").stdout)
+    assert facts["version"] == edgevec.__version__
+    assert facts["simd"] == simd.active
+    assert facts["compiled"] == list(simd.compiled)
+
+
+# ---- demo
+
+
+def test_demo_answers_one_query_with_its_measures() -> None:
+    result = succeed("demo", "device", "for", "measuring", "temperature", "--repeats", "3", "-k", "4")
+    assert "thermometer" in result.stdout
+    assert "noun.artifact" in result.stdout
+    assert "P50" in result.stdout
+    assert "over 3 searches" in result.stdout
+    assert "recall@4" in result.stdout
+    assert "bytes per vector" in result.stdout
+    assert f"SIMD {edgevec.simd_info().active}" in result.stdout
+    assert "built in" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_demo_answers_examples_and_ends_without_a_terminal() -> None:
+    result = succeed("demo", "--repeats", "1", "-q", "none", input="this is not asked\n")
+    assert result.stdout.count("recall@5 ") == 3
+    assert "this is not asked" not in result.stdout
+
+
+def test_demo_names_unknown_words() -> None:
+    assert complaint("demo", "qqxyzzy").endswith("qqxyzzy")
+
+
+# ---- build and search
+
+
+def test_build_and_search_give_the_nearest(index: Path, data: Path, vectors: np.ndarray, tmp_path: Path) -> None:
+    queries = vectors[:5] + 0.01
+    np.save(tmp_path / "queries.npy", queries)
+    answers = json.loads(
+        succeed("search", index, "--query", tmp_path / "queries.npy", "-k", 3, "--ef", 300, "--json").stdout
+    )
+    assert [answer["query"] for answer in answers] == [0, 1, 2, 3, 4]
+    for query, answer in zip(queries, answers, strict=True):
+        assert answer["ids"] == nearest(vectors, query, 3)
+        assert answer["distances"][0] == pytest.approx(16 * 0.01**2, rel=1e-2)
+
+
+@pytest.mark.parametrize("form", ["literal", "json line", "plain line", "commas", "row", "id", "mmap", "exact"])
+def test_search_takes_a_query_in_every_form(index: Path, vectors: np.ndarray, tmp_path: Path, form: str) -> None:
+    numbers = vectors[7].tolist()
+    np.save(tmp_path / "queries.npy", vectors)
+    arguments, input = {
+        "literal": (["--query", json.dumps(numbers)], None),
+        "json line": (["--query", "-"], json.dumps(numbers) + "\n\n"),
+        "plain line": (["--query", "-"], " ".join(map(str, numbers))),
+        "commas": (["--query", "-"], ", ".join(map(str, numbers)) + "\n"),
+        "row": (["--query", tmp_path / "queries.npy", "--row", 7], None),
+        "id": (["--id", 1007], None),
+        "mmap": (["--id", 1007, "--mmap"], None),
+        "exact": (["--id", 1007, "--exact"], None),
+    }[form]
+    if form == "mmap" and sys.platform == "win32":
+        pytest.skip("a mapped file cannot be removed here")
+    [answer] = json.loads(succeed("search", index, *arguments, "-k", 2, "--json", input=input).stdout)
+    assert answer["ids"] == nearest(vectors, vectors[7], 2)
+    assert answer["distances"][0] == pytest.approx(0, abs=1e-5)
+
+
+def test_search_shows_texts_and_never_padding(index: Path, data: Path) -> None:
+    shown = succeed("search", index, "--id", 1003, "-k", 1, "--data", data).stdout
+    assert "[text] 3" in shown  # brackets are text, not markup
+    assert "1003" in shown
+    [answer] = json.loads(succeed("search", index, "--id", 1003, "-k", 1000, "--json").stdout)
+    assert len(answer["ids"]) == 300
+    assert -1 not in answer["ids"]
+
+
+def test_build_uses_the_metric_of_the_file_and_its_row_numbers(tmp_path: Path, vectors: np.ndarray) -> None:
+    with need_module("h5py").File(tmp_path / "v.hdf5", "w") as file:
+        file["train"] = vectors
+        file.attrs["distance"] = "dot"
+    succeed("build", tmp_path / "v.hdf5", "-o", tmp_path / "v.ev", "--limit", 50, "-M", 4, "--ef-construction", 20)
+    index = edgevec.Index.load(tmp_path / "v.ev")
+    assert index.metric == "ip"
+    assert len(index) == 50
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nonsense"], "nonsense"),
+        (["--nonsense"], "--nonsense"),
+        (["build", "none.npy", "-o", "x.ev"], "none.npy: no such file"),
+        (["build", "index.ev", "-o", "x.ev"], "unknown ending"),
+        (["build", "data.jsonl"], "--output"),
+        (["build", "data.jsonl", "-o", "nowhere/x.ev"], "no folder 'nowhere'"),
+        (["build", "data.jsonl", "-o", "x.ev", "--metric", "hamming"], "hamming"),
+        (["build", "nan.npy", "-o", "x.ev"], "1"),
+        (["search", "index.ev"], "either --query or --id"),
+        (["search", "index.ev", "--id", "5", "--query", "-"], "either --query or --id"),
+        (["search", "index.ev", "--id", "5"], "5"),
+        (["search", "none.ev", "--id", "5"], "none.ev"),
+        (["search", "data.jsonl", "--id", "5"], "data.jsonl"),
+        (["search", "index.ev", "--query", "none.npy"], "none.npy"),
+        (["search", "index.ev", "--query", "[1, 2"], "line 1: not a vector"),
+        (["search", "index.ev", "--query", "[1, 2]"], "16"),
+        (["search", "index.ev", "--query", "-"], "holds no vectors"),
+        (["search", "index.ev", "--query", "data.jsonl", "--row", "300"], "no row 300, only 0 to 299"),
+        (["search", "index.ev", "--id", "1000", "--data", "nan.npy"], "holds no texts"),
+        (["search", "index.ev", "--id", "1000", "-k", "0"], "-k"),
+        (["bench", "data.jsonl", "--ef", "10,x"], "'10,x'"),
+        (["bench", "data.jsonl", "--ef", "0"], "'0'"),
+        (["bench", "data.jsonl", "--plot", "x.doc"], "x.doc"),
+        (["bench", "one.npy"], "too few rows"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(
+    index: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    monkeypatch.chdir(index.parent)
+    np.save("nan.npy", [[1.0, 2.0], [np.nan, 1.0]])
+    np.save("one.npy", [[1.0, 2.0]])
+    if "--plot" in arguments:
+        need_module("matplotlib")
+    assert said in complaint(*arguments, input="")
+    assert not Path("x.ev").exists()
+
+
+def test_tui_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "edgevec.tui.app", None)
+    assert "pip install 'edgevec[tui]'" in complaint("tui")
+
+
+# ---- bench
+
+
+def test_bench_reports_recall_beside_speed(data: Path, tmp_path: Path) -> None:
+    result = succeed(
+        "bench", data, "--ef", "5,300", "-k", 5, "--queries", 20, "--json", tmp_path / "out.json", "-q", "none"
+    )
+    assert "recall@5" in result.stdout
+    assert f"SIMD {edgevec.simd_info().active}" in result.stdout
+    document = json.loads((tmp_path / "out.json").read_text())
+    assert document["data"] == {"file": "data.jsonl", "rows": 280, "dim": 16, "queries": 20}
+    assert document["index"]["metric"] == "cosine"
+    assert [point["ef"] for point in document["points"]] == [5, 300]
+    assert document["points"][1]["recall"] == 1.0  # ef is all of the rows
+    for point in document["points"]:
+        assert 0 < point["p50"] <= point["p95"] <= point["p99"]
+        assert point["qps"] > 0
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_bench_of_a_test_set_uses_its_queries_and_neighbors(tmp_path: Path, vectors: np.ndarray, given: bool) -> None:
+    with need_module("h5py").File(tmp_path / "v.hdf5", "w") as file:
+        file["train"], file["test"] = vectors, vectors[:8] + 0.01
+        file.attrs["distance"] = "euclidean"
+        if given:  # wrong on purpose: the recall tells whether they were used
+            file["neighbors"] = np.full((8, 10), 299)
+    succeed("bench", tmp_path / "v.hdf5", "--ef", "300", "-q", "none", "--json", tmp_path / "out.json")
+    document = json.loads((tmp_path / "out.json").read_text())
+    assert document["data"]["queries"] == 8
+    assert document["data"]["rows"] == 300
+    assert document["index"]["metric"] == "l2"
+    assert (document["points"][0]["recall"] == 1.0) is not given
+
+
+def test_bench_draws_the_curve(data: Path, tmp_path: Path) -> None:
+    need_module("matplotlib")
+    succeed("bench", data, "--ef", "5,20", "--plot", tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_bench_names_the_extra_of_the_plot(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert "edgevec[plot]" in complaint("bench", data, "--plot", tmp_path / "curve.png")
+
+
+# ---- the real program
+
+
+def start(*arguments: object, **settings: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "edgevec", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=300, **settings)  # type: ignore[call-overload,no-any-return]
+
+
+@pytest.mark.subprocess
+def test_the_program_answers_and_fails_with_exit_codes(index: Path) -> None:
+    done = start("search", index, "--id", 1000, "-k", 2, "--json", stdin=subprocess.DEVNULL)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)[0]["ids"][0] == 1000
+    failed = start("search", index, "--id", 5, stdin=subprocess.DEVNULL)
+    assert failed.returncode == 2
+    assert failed.stdout == ""
+    assert len(failed.stderr.splitlines()) == 1
+
+
+@pytest.mark.subprocess
+def test_a_closed_pipe_is_no_error(index: Path) -> None:
+    command = [sys.executable, "-m", "edgevec", "search", str(index), "--id", "1000", "-k", "300"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert "Traceback" not in process.stderr.read()
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize("missing", ["click", "rich"])
+def test_without_its_libraries_the_program_names_them(missing: str) -> None:
+    code = f"import sys; sys.modules['{missing}'] = None; import edgevec.cli; edgevec.cli.main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert f"needs {missing}" in done.stderr
+
+
+@pytest.mark.subprocess
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals in Python")
+@pytest.mark.parametrize("ending", [b"quit\n", b"\n", b"\x04", b"\x03"])
+def test_demo_answers_what_is_typed_on_a_terminal(ending: bytes) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "edgevec", "demo", "--repeats", "2"]
+    environment = {**os.environ, "TERM": "dumb", "COLUMNS": "120"}
+    process = subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True
+    )
+    os.close(theirs)
+    try:
+        read_until(ours, b"query (empty to end):")
+        os.write(ours, b"qqxyzzy\n")
+        assert b"no known word" in read_until(ours, b"query (empty to end):")
+        os.write(ours, b"large animal with a trunk\n")
+        answer = read_until(ours, b"query (empty to end):")
+        assert b"elephant" in answer
+        assert b"recall@5" in answer
+        os.write(ours, ending)
+        assert b"Traceback" not in read_until(ours, None)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+def read_until(terminal: int, mark: bytes | None) -> bytes:
+    """What the program printed up to the mark, or to its end."""
+    seen = b""
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and (mark is None or mark not in seen):
+        try:
+            piece = os.read(terminal, 4096)
+        except OSError:  # how Linux reports that the other side is closed
+            break
+        if not piece:
+            break
+        seen += piece
+    assert mark is None or mark in seen, seen.decode(errors="replace")
+    return seen

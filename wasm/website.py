@@ -1,0 +1,54 @@
+"""A static folder from which edgevec runs in a browser with nothing fetched from elsewhere."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from build import built_wheel
+from cache import CACHE, fresh_folder, sha256
+from runtime import RUNTIME_WHEELS, lock_entry, pure_folder, runtime_folder, wheel_folder
+
+SITE = CACHE / "site"
+RUNTIME_FILES = ("pyodide.js", "pyodide.mjs", "pyodide.asm.js", "pyodide.asm.wasm", "python_stdlib.zip")
+
+
+def build_site(folder: Path = SITE) -> Path:
+    """Write the folder anew: pyodide/ with the runtime, the wheels, and a lock file that knows these and no others."""
+    with fresh_folder(folder) as scratch:
+        pyodide = scratch / "pyodide"
+        pyodide.mkdir()
+        for name in RUNTIME_FILES:
+            shutil.copy(runtime_folder() / name, pyodide)
+        lock = json.loads((runtime_folder() / "pyodide-lock.json").read_text())
+        known = lock["packages"]
+        lock["packages"] = {name: known[name] for name in RUNTIME_WHEELS}
+        lock["packages"]["cffi"] = known["cffi"] | {"sha256": sha256(wheel_folder() / lock_entry("cffi")["file_name"])}
+        lock["packages"]["pycparser"] = _entry(next(pure_folder().glob("pycparser-*.whl")), [])
+        lock["packages"]["edgevec"] = _entry(built_wheel(), ["numpy", "cffi"])
+        for entry in lock["packages"].values():
+            shutil.copy(_find(entry["file_name"]), pyodide)
+        (pyodide / "pyodide-lock.json").write_text(json.dumps(lock))
+    return folder
+
+
+def _entry(wheel: Path, depends: list[str]) -> dict[str, Any]:
+    name, version = wheel.name.split("-")[:2]
+    return {
+        "name": name,
+        "version": version,
+        "file_name": wheel.name,
+        "install_dir": "site",
+        "sha256": sha256(wheel),
+        "package_type": "package",
+        "imports": [name],
+        "depends": depends,
+        "unvendored_tests": False,
+    }
+
+
+def _find(file_name: str) -> Path:
+    folders = (wheel_folder(), pure_folder(), built_wheel().parent)
+    return next(folder / file_name for folder in folders if (folder / file_name).exists())
