@@ -27,7 +27,7 @@ typedef struct {
 static int check_ids(const ev_index *ix, int64_t n, const int64_t *ids) {
     if (!ids) return ix->next_id > INT64_MAX - n ? ev__fail(EV_E_FULL, "no ids are left after %lld", (long long)ix->next_id) : EV_OK;
     if ((uint64_t)n >= EV_NONE) return ev__fail(EV_E_FULL, "%lld rows in one call", (long long)n);
-    ev__idmap seen = {0};
+    ev__table seen = {0};
     int rc = ev__idmap_reserve(&seen, ids, (size_t)n);
     if (rc != EV_OK) rc = ev__fail(rc, "checking %lld ids", (long long)n);
     for (int64_t i = 0; rc == EV_OK && i < n; i++) {
@@ -101,7 +101,6 @@ static void write_row(addition *a, int64_t i, ev__scratch *s) {
     const float *row = ev__unit(ix, a->vectors + (size_t)i * ix->dim, s->unit);
     float *kept = ev__vector(ix, slot);
     if (kept) memcpy(kept, row, ix->dim * sizeof *row);
-    if (ix->store.lengths.count) ((float *)(void *)ix->store.lengths.at)[slot] = (float)ev__norm2(row, ix->dim);
     if (ix->p.quantization != EV_QUANT_NONE)
         ev__encode(ix, row, ev__block(ix, slot), (ev__factor *)(void *)ix->store.factors.at + slot, s);
     ev__ids_of(ix)[slot] = a->ids ? a->ids[i] : ix->next_id + i;
@@ -125,14 +124,43 @@ static void write(addition *a) {
     for (int64_t i = 0; i < a->n; i++) a->slots[i] = ev__slot_take(ix);
     a->work = (ev__work){.total = a->n, .run = 256};
     ev__parallel(a->workers, write_rows, a);
-    if (ix->store.lengths.count)
-        for (int64_t i = 0; i < a->n; i++) {
-            float length = ((float *)(void *)ix->store.lengths.at)[a->slots[i]];
-            if (length > ix->reach2) ix->reach2 = length;
-        }
     if (a->codes) {
         a->work = (ev__work){.total = (int64_t)ev__slots(ix), .run = 256};
         ev__parallel(a->workers, encode_for_build, a);
+    }
+}
+
+/* ---- duplicates --------------------------------------------------------------------------------------------------------------------- */
+
+/* Rows whose code a node has already, or an earlier row of this call. Returns how many; their nodes are in their first links. */
+static int64_t find_duplicates(addition *a) {
+    ev_index *ix = a->ix;
+    int64_t found = 0;
+    for (int64_t i = 0; i < a->n; i++) {
+        uint32_t slot = a->slots[i], node = ev__twins_get(ix, slot);
+        if (node == EV_NONE) {
+            ev__twins_put(ix, slot);
+            continue;
+        }
+        ev__states(ix)[slot] = EV_DUPLICATE;
+        ev__links0(ix, slot)[0] = node;
+        found++;
+    }
+    return found;
+}
+
+/* Hang them on their nodes' chains. */
+static void hang_duplicates(addition *a) {
+    ev_index *ix = a->ix;
+    for (int64_t i = 0; i < a->n; i++) {
+        uint32_t slot = a->slots[i];
+        if (ev__state(ix, slot) != EV_DUPLICATE) continue;
+        uint32_t node = ev__links0(ix, slot)[0];
+        ev__links0(ix, slot)[0] = EV_NONE;
+        const float *vector = ev__vector(ix, slot), *other = ev__vector(ix, node);
+        if (!vector || memcmp(vector, other, ix->dim * sizeof *vector) == 0) ev__states(ix)[slot] |= EV_TWIN;
+        ev__chain(ix)[slot] = ev__chain(ix)[node];
+        ev__chain(ix)[node] = slot;
     }
 }
 
@@ -142,7 +170,7 @@ static void link_rows(void *arg, int worker) {
     addition *a = arg;
     for (int64_t from, to; ev__work_next(&a->work, worker, &from, &to);)
         for (int64_t i = from; i < to; i++) {
-            ev__insert(&a->builder, a->slots[a->offset + i], a->scratches[worker]);
+            if (ev__state(a->ix, a->slots[a->offset + i]) != EV_DUPLICATE) ev__insert(&a->builder, a->slots[a->offset + i], a->scratches[worker]);
             ev__add64(&a->work.done, 1);
         }
 }
@@ -163,30 +191,9 @@ static bool link_all(addition *a, ev_progress progress, void *user) {
     /* the first few one by one, so that threads do not all start from an empty graph */
     int64_t warm = a->workers > 1 && a->ix->live < WARM_UP ? (a->n < WARM_UP ? a->n : WARM_UP) : 0;
     ev__mutex_init(&a->entry_lock);
-    bool finished = link_range(a, 0, warm, 1, progress, user) && link_range(a, warm, a->n, a->workers, progress, user);
+    bool finished = (!progress || progress(user, 0, a->n)) && link_range(a, 0, warm, 1, progress, user) && link_range(a, warm, a->n, a->workers, progress, user);
     ev__mutex_free(&a->entry_lock);
     return finished && (!progress || progress(user, a->n, a->n));
-}
-
-/* Hang the duplicates found on their nodes' chains. */
-static int hang_duplicates(addition *a) {
-    ev_index *ix = a->ix;
-    bool any = false;
-    for (int64_t i = 0; i < a->n && !any; i++) any = ev__state(ix, a->slots[i]) == EV_DUPLICATE;
-    if (!any) return EV_OK;
-    int rc = ev__chain_open(ix);
-    if (rc != EV_OK) return rc;
-    for (int64_t i = 0; i < a->n; i++) {
-        uint32_t slot = a->slots[i];
-        if (ev__state(ix, slot) != EV_DUPLICATE) continue;
-        uint32_t node = ev__links0(ix, slot)[0];
-        ev__links0(ix, slot)[0] = EV_NONE;
-        const float *vector = ev__vector(ix, slot), *other = ev__vector(ix, node);
-        if (!vector || memcmp(vector, other, ix->dim * sizeof *vector) == 0) ev__states(ix)[slot] |= EV_TWIN;
-        ev__chain(ix)[slot] = ev__chain(ix)[node];
-        ev__chain(ix)[node] = slot;
-    }
-    return EV_OK;
 }
 
 /* ---- the end, either way ---------------------------------------------------------------------------------------------------------------- */
@@ -212,6 +219,7 @@ static void roll_back(addition *a) {
     ev_index *ix = a->ix;
     for (int64_t i = a->n; i-- > 0;) {
         if (ev__state(ix, a->slots[i]) == EV_NODE) {
+            ev__twins_remove(ix, a->slots[i]);
             ev__states(ix)[a->slots[i]] = EV_DEAD_NODE;
             ix->dead++;
         } else {
@@ -227,15 +235,18 @@ static int add_rows(addition *a, int32_t threads, int64_t *out_ids, ev_progress 
     if (ix->dead > 32 && ix->dead > (int64_t)ev__slots(ix) / 8) rc = ev__bury(ix, threads);
     if (rc == EV_OK) rc = make_room(a, threads);
     if (rc == EV_OK) rc = ev__train(ix, a->n, a->vectors, a->scratches[0]);
+    if (rc == EV_OK) rc = ev__twins_reserve(ix, (size_t)a->n);
     if (rc != EV_OK) return rc;
     write(a);
+    int64_t duplicates = find_duplicates(a);
     rc = fit_scratches(a);
+    if (rc == EV_OK && duplicates) rc = ev__chain_open(ix);
     if (rc == EV_OK && !link_all(a, progress, user)) rc = ev__fail(EV_E_STOPPED, "after %lld rows", (long long)a->work.done);
-    if (rc == EV_OK) rc = hang_duplicates(a);
     if (rc != EV_OK) {
         roll_back(a);
         return rc;
     }
+    if (duplicates) hang_duplicates(a);
     commit(a, out_ids);
     /* mending is a service, not a promise: for want of memory it is left to the next call */
     if (ix->unrepaired > ix->live / 32) ev__reconnect(ix);

@@ -169,7 +169,6 @@ static void probe_codes(const ev_index *ix, const float *query, ev__probe *probe
         ev__rotate(&ix->rotation, s->query, s->rotated);
         scale = encode_planes(ix, s->rotated, s->code, &probe->sum);
     }
-    probe->reach = 0;
     if (ip) {
         probe->scale = scale;
         probe->bias = 0;

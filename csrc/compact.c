@@ -85,7 +85,7 @@ static int relocate(layout *l) {
     ev__store fresh;
     memset(&fresh, 0, sizeof fresh);
     choose_order(l);
-    ev__idmap idmap = {0};
+    ev__table idmap = {0};
     uint32_t *free_slots = NULL;
     int rc = reserve(l, &fresh);
     if (rc == EV_OK) rc = ev__idmap_reserve(&idmap, NULL, (size_t)ix->live);
@@ -106,6 +106,7 @@ static int relocate(layout *l) {
     ix->free_room = l->kept + 1;
     ix->free_count = 0;
     for (size_t slot = 0; slot < l->kept; slot++) ev__idmap_put(&ix->idmap, ev__ids_of(ix), ev__ids_of(ix)[slot], (uint32_t)slot);
+    ev__twins_free(ix);
     ix->version++;
     return EV_OK;
 }

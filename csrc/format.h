@@ -12,7 +12,6 @@
  *
  *   blocks     code (or float vector, when unquantised) | 2 M links of level 0, as slots, ended by 0xFFFFFFFF | zeros to 64 bytes
  *   factors    two floats, scale and bias of the code; quantised only
- *   lengths    float, squared length; inner product only
  *   vectors    dim floats; quantised with keep_vectors only
  *   ids        int64
  *   state      uint8, free, node, duplicate, dead node or dead duplicate; a bit marks duplicates whose vectors are equal too
@@ -68,11 +67,9 @@ typedef struct {
     uint32_t entry;
     int32_t trainings;
     int64_t trained_on, unchecked, unrepaired;
-    float reach2;
-    uint32_t zero;
 
     ev__file_section section[EV_FILE_SECTIONS];
-    uint8_t zeros[60];
+    uint8_t zeros[108];
     uint32_t crc; /* of all bytes before it */
 } ev__file_header;
 

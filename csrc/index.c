@@ -13,6 +13,7 @@ void ev_free(ev_index *ix) {
     ev__store_free(&ix->store);
     ev__scratch_drop_all(ix);
     ev__idmap_free(&ix->idmap);
+    ev__twins_free(ix);
     ev__rotation_free(&ix->rotation);
     ev__release(ix->centre, ix->dim * sizeof(float), EV_LINE);
     ev__release(ix->free_slots, ix->free_room * sizeof(uint32_t), EV_LINE);
@@ -93,9 +94,9 @@ void ev_memory_usage(ev_index *ix, ev_memory *out) {
     *(ix->p.quantization == EV_QUANT_NONE ? &out->vectors : &out->codes) += blocks - links;
     out->vectors += (int64_t)ev__array_bytes(&store->vectors);
     out->upper_links = (int64_t)(ev__array_bytes(&store->upper) + ev__array_bytes(&store->upper_at) + ev__array_bytes(&store->level));
-    out->ids = (int64_t)(ev__array_bytes(&store->ids) + ix->idmap.room * sizeof(uint32_t));
+    out->ids = (int64_t)(ev__array_bytes(&store->ids) + (ix->idmap.room + ix->twins.room) * sizeof(uint32_t));
     out->other = (int64_t)(sizeof *ix + ev__array_bytes(&store->state) + ev__array_bytes(&store->chain) +
-                           ev__array_bytes(&store->lengths) + ev__rotation_bytes(&ix->rotation) + ix->free_room * sizeof(uint32_t) +
+                           ev__rotation_bytes(&ix->rotation) + ix->free_room * sizeof(uint32_t) +
                            (ix->centre ? ix->dim * sizeof(float) : 0));
     ev__lock(&ix->scratch_lock);
     for (const ev__scratch *s = ix->scratches; s; s = s->next) out->other += (int64_t)ev__scratch_bytes(s);

@@ -117,7 +117,7 @@ typedef struct {
 typedef struct {
     const void *data; /* f32[dim] | i8[dim] | bit planes | bits */
     int32_t sum;      /* bit planes: sum of the query's integers */
-    float scale, bias, reach; /* key = bias * row.bias - scale * row.scale * integer product - reach * row's lift (ip, between nodes) */
+    float scale, bias; /* key = bias * row.bias - scale * row.scale * integer product */
     float offset, gain;
 } ev__probe;
 
@@ -130,19 +130,16 @@ void ev__probe_slot(const ev_index *ix, const ev__space *space, uint32_t slot, e
 /* keys of m rows */
 void ev__keys(const ev_index *ix, const ev__space *space, const ev__probe *probe, const uint32_t *slots, size_t m, float *keys,
               ev__scratch *scratch);
-/* same code and factor */
-bool ev__same(const ev_index *ix, const ev__space *space, uint32_t a, uint32_t b, ev__scratch *scratch);
 /* The final distances of m rows to a query (normalised under cosine): exact where float vectors are kept, else from the decoded codes. */
 void ev__distances(const ev_index *ix, const float *query, const ev__probe *probe, const uint32_t *slots, size_t m, float *distances,
                    ev__scratch *scratch);
 
 /* ---- store.c: slots ----------------------------------------------------------------------------------------------------------- */
 
-/* The seven columns of a slot. A block is [code, or float vector when unquantised | 2 M links of level 0], a multiple of 64 bytes. */
+/* The columns of a slot. A block is [code, or float vector when unquantised | 2 M links of level 0], a multiple of 64 bytes. */
 typedef struct {
     ev__array blocks;
     ev__array factors;  /* ev__factor; quantised only */
-    ev__array lengths;  /* float: squared length; ip only */
     ev__array vectors;  /* float[dim]; quantised with keep_vectors only */
     ev__array ids;      /* int64 */
     ev__array state;    /* uint8: EV_FREE.. | EV_TWIN */
@@ -152,18 +149,25 @@ typedef struct {
     ev__array chain;    /* uint32: next duplicate of the node, or EV_NONE. Empty until the first duplicate */
 } ev__store;
 
-/* ---- idmap.c ------------------------------------------------------------------------------------------------------------------ */
+/* ---- idmap.c, twins.c ----------------------------------------------------------------------------------------------------------- */
 
-/* id -> slot: open addressing over slots; the ids themselves are in the store. */
+/* See table.h. */
 typedef struct {
     uint32_t *cells;
     size_t room, used; /* room: 0 or a power of two */
-} ev__idmap;
-int ev__idmap_reserve(ev__idmap *map, const int64_t *ids, size_t count);
-uint32_t ev__idmap_get(const ev__idmap *map, const int64_t *ids, int64_t id);
-void ev__idmap_put(ev__idmap *map, const int64_t *ids, int64_t id, uint32_t slot); /* room was reserved; replaces */
-void ev__idmap_remove(ev__idmap *map, const int64_t *ids, int64_t id);
-void ev__idmap_free(ev__idmap *map);
+} ev__table;
+int ev__idmap_reserve(ev__table *map, const int64_t *ids, size_t count);
+uint32_t ev__idmap_get(const ev__table *map, const int64_t *ids, int64_t id);
+void ev__idmap_put(ev__table *map, const int64_t *ids, int64_t id, uint32_t slot); /* room was reserved; replaces */
+void ev__idmap_remove(ev__table *map, const int64_t *ids, int64_t id);
+void ev__idmap_free(ev__table *map);
+
+/* The living node whose code and factor equal the slot's, or EV_NONE. */
+uint32_t ev__twins_get(const ev_index *ix, uint32_t slot);
+void ev__twins_put(ev_index *ix, uint32_t node); /* room was reserved */
+void ev__twins_remove(ev_index *ix, uint32_t slot); /* nothing where it is not in the table */
+int ev__twins_reserve(ev_index *ix, size_t extra); /* makes the table when there is none */
+void ev__twins_free(ev_index *ix);
 
 /* ---- the index ----------------------------------------------------------------------------------------------------------------- */
 
@@ -174,12 +178,11 @@ struct ev_index {
     uint32_t m0;                                          /* 2 M */
 
     ev__store store;
-    ev__idmap idmap;
+    ev__table idmap, twins; /* by id; living nodes by code, empty until first needed */
     ev__rotation rotation; /* binary only */
     float *centre;         /* dim; quantised only */
     int64_t trained_on, unchecked; /* vectors behind the centre; vectors added since it was last looked at */
     int32_t trainings;
-    float reach2; /* ip: the largest squared length so far */
 
     uint32_t entry; /* EV_NONE when empty */
     int64_t live, dead;     /* vectors held; dead nodes and duplicates */
@@ -234,14 +237,14 @@ void ev__slot_free(ev_index *ix, uint32_t slot);
 /* Forget the vector and its id; the slot is dead, not free (remove.c). */
 void ev__slot_drop(ev_index *ix, uint32_t slot);
 int ev__chain_open(ev_index *ix); /* make the chain column */
-/* code, factor, length, vector and id of one slot to another */
+/* code, factor, vector and id of one slot to another */
 void ev__slot_copy(ev_index *ix, uint32_t from, uint32_t to);
 /* all arrays by name, for save, load, memory and compact */
 typedef struct {
     const char *name;
     ev__array *array;
 } ev__column;
-#define EV_COLUMNS 10
+#define EV_COLUMNS 9
 void ev__columns(ev__store *store, ev__column out[EV_COLUMNS]);
 void ev__store_free(ev__store *store);
 /* Fill idmap and the free-slot stack from ids and states (after a load or a compaction). */
@@ -271,7 +274,7 @@ struct ev__scratch {
     float *unit, *query, *rotated, *decoded; /* dim, dim, bits, dim: the query at unit length, centred, turned; a decoded row */
     void *code;                       /* query code or planes */
     void *probe_a, *probe_b;          /* codes of two slots, I8_FRESH */
-    int8_t *fresh;                    /* a few rows of codes, I8_FRESH */
+    int8_t *fresh;                    /* and of the row they are compared with */
     const void **rows;                /* EV_BATCH */
     int32_t *integers;                /* EV_BATCH */
     uint32_t *slots;                  /* EV_BATCH: unvisited neighbours */
@@ -331,8 +334,7 @@ size_t ev__select(const ev_index *ix, const ev__space *space, ev__hit *candidate
 /* candidates with keys that are not distances yet, in any order -> the chosen links of `slot`. */
 void ev__relink(const ev_index *ix, const ev__space *space, uint32_t slot, int level, const uint32_t *candidates, size_t count,
                 ev__scratch *s);
-/* Link one slot, codes written, into the graph: it becomes a node. Or, when an equal node is there, a duplicate that is yet
- * to be hung on its chain; the node's slot then stands in its first link. */
+/* Link one slot, codes written, into the graph: it becomes a node. */
 void ev__insert(ev__builder *b, uint32_t slot, ev__scratch *s);
 
 /* ---- repair.c --------------------------------------------------------------------------------------------------------------------- */

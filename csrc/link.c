@@ -68,13 +68,6 @@ static void link_back(ev__builder *b, uint32_t to, uint32_t slot, int level, ev_
     if (lock) ev__spin_unlock(lock);
 }
 
-/* A node among the nearest whose code is the same, or EV_NONE. Equal codes give equal keys. */
-static uint32_t find_equal(const ev__builder *b, uint32_t slot, float own_key, ev__scratch *s) {
-    for (size_t i = 0; i < s->pool.count && s->pool.at[i].key <= own_key; i++)
-        if (s->pool.at[i].key == own_key && ev__same(b->ix, &b->space, slot, s->pool.at[i].slot, s)) return s->pool.at[i].slot;
-    return EV_NONE;
-}
-
 /* The first node, or one higher than all before it, becomes the entry. */
 static bool raise_entry(ev__builder *b, uint32_t slot, bool only_if_none) {
     ev_index *ix = b->ix;
@@ -104,20 +97,13 @@ void ev__insert(ev__builder *b, uint32_t slot, ev__scratch *s) {
         return;
     }
     ev__probe probe;
-    float own_key, key;
+    float key;
     ev__probe_slot(ix, &b->space, slot, &probe, s->probe_a);
-    ev__keys(ix, &b->space, &probe, &slot, 1, &own_key, s);
     int level = ev__levels(ix)[slot], top = ev__levels(ix)[ev__load32_acquire(&ix->entry)];
     if (top > level) top = level;
     uint32_t start = ev__descend(ix, &b->space, &probe, top, &key, s);
     for (int at = top; at >= 0; at--) {
         ev__walk(ix, &b->space, &probe, at, start, key, (size_t)ix->p.ef_construction, &everything, 0, s);
-        uint32_t equal = find_equal(b, slot, own_key, s);
-        if (equal != EV_NONE) {
-            ev__states(ix)[slot] = EV_DUPLICATE;
-            ev__links0(ix, slot)[0] = equal;
-            return;
-        }
         start = s->pool.at[0].slot;
         key = s->pool.at[0].key;
         for (size_t i = 0; i < s->pool.count; i++) s->pool.at[i].key += probe.offset;

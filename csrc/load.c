@@ -60,8 +60,7 @@ static int check_fields(const ev__file_header *h) {
     if (h->live < 0 || h->dead < 0 || h->next_id < 0 || !is_counter(h->trained_on) || !is_counter(h->unchecked) || !is_counter(h->unrepaired))
         return bad_header("an impossible count");
     if (h->trainings < 0 || h->trainings > INT32_MAX / 4) return bad_header("an impossible count");
-    if (!(isfinite(h->reach2) && h->reach2 >= 0)) return bad_header("not a length");
-    if (h->zero || !all_zero(h->zeros, sizeof h->zeros)) return bad_header("something where nothing is known");
+    if (!all_zero(h->zeros, sizeof h->zeros)) return bad_header("something where nothing is known");
     return EV_OK;
 }
 
@@ -114,7 +113,6 @@ static bool column_fits(const ev_index *ix, const ev__array *array, uint64_t slo
     if (array == &store->upper) return count <= UINT32_MAX; /* how many, the levels tell */
     if (array == &store->chain && count == 0) return true;
     if (array == &store->factors && !quantised) return count == 0;
-    if (array == &store->lengths && ix->p.metric != EV_METRIC_IP) return count == 0;
     if (array == &store->vectors && !(quantised && ix->p.keep_vectors)) return count == 0;
     return count == slots;
 }
@@ -210,7 +208,6 @@ static void take_header(ev_index *ix, const ev__file_header *h) {
     ix->trained_on = h->trained_on;
     ix->unchecked = h->unchecked;
     ix->unrepaired = h->unrepaired;
-    ix->reach2 = h->reach2;
 }
 
 static int check_ids(const ev_index *ix) {

@@ -4,6 +4,7 @@
 
 void ev__slot_drop(ev_index *ix, uint32_t slot) {
     ev__idmap_remove(&ix->idmap, ev__ids_of(ix), ev__ids_of(ix)[slot]);
+    ev__twins_remove(ix, slot);
     ev__states(ix)[slot] = ev__state(ix, slot) == EV_DUPLICATE ? EV_DEAD_DUPLICATE : EV_DEAD_NODE;
     ix->live--;
     ix->dead++;

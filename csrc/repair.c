@@ -16,6 +16,7 @@ static void clean_chain(ev_index *ix, uint32_t node) {
             ev__idmap_put(&ix->idmap, ev__ids_of(ix), ev__ids_of(ix)[node], node);
             ev__states(ix)[node] = EV_NODE;
             ev__slot_free(ix, at);
+            if (ix->twins.room && ev__twins_get(ix, node) == EV_NONE) ev__twins_put(ix, node);
             ix->dead--;
         } else {
             chain[at] = kept;

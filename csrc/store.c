@@ -21,8 +21,7 @@ static size_t bits_of(const ev_params *p) {
 }
 
 static void lay_out(ev_index *ix) {
-    static const size_t item_sizes[] = {0, sizeof(ev__factor), sizeof(float), 0,       sizeof(int64_t), 1,
-                                        1, sizeof(uint32_t),   sizeof(uint32_t), sizeof(uint32_t)};
+    static const size_t item_sizes[] = {0, sizeof(ev__factor), 0, sizeof(int64_t), 1, 1, sizeof(uint32_t), sizeof(uint32_t), sizeof(uint32_t)};
     ix->dim = (size_t)ix->p.dim;
     ix->m0 = 2 * (uint32_t)ix->p.M;
     ix->bits = bits_of(&ix->p);
@@ -69,7 +68,7 @@ int ev__index_make(const ev_params *params, ev_index **out) {
 
 void ev__columns(ev__store *store, ev__column out[EV_COLUMNS]) {
     const ev__column columns[EV_COLUMNS] = {
-        {"blocks", &store->blocks}, {"factors", &store->factors},   {"lengths", &store->lengths}, {"vectors", &store->vectors},
+        {"blocks", &store->blocks}, {"factors", &store->factors}, {"vectors", &store->vectors},
         {"ids", &store->ids},       {"state", &store->state},       {"level", &store->level},     {"upper_at", &store->upper_at},
         {"upper", &store->upper},   {"chain", &store->chain},
     };
@@ -91,7 +90,6 @@ static size_t slot_columns(ev_index *ix, ev__array *out[EV_COLUMNS]) {
     out[n++] = &ix->store.level;
     out[n++] = &ix->store.upper_at;
     if (ix->p.quantization != EV_QUANT_NONE) out[n++] = &ix->store.factors;
-    if (ix->p.metric == EV_METRIC_IP) out[n++] = &ix->store.lengths;
     if (ix->p.quantization != EV_QUANT_NONE && ix->p.keep_vectors) out[n++] = &ix->store.vectors;
     if (ix->store.chain.count) out[n++] = &ix->store.chain;
     return n;
@@ -158,7 +156,8 @@ uint32_t ev__slot_take(ev_index *ix) {
 
 /* A free slot's bytes are as if it had never been used, so that files do not tell what was removed. */
 void ev__slot_free(ev_index *ix, uint32_t slot) {
-    ev__array *columns[] = {&ix->store.blocks, &ix->store.factors, &ix->store.lengths, &ix->store.vectors, &ix->store.ids};
+    ev__twins_remove(ix, slot);
+    ev__array *columns[] = {&ix->store.blocks, &ix->store.factors, &ix->store.vectors, &ix->store.ids};
     for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
         if (columns[i]->count) memset(columns[i]->at + (size_t)slot * columns[i]->item, 0, columns[i]->item);
     ev__states(ix)[slot] = EV_FREE;
@@ -178,7 +177,7 @@ int ev__chain_open(ev_index *ix) {
 
 void ev__slot_copy(ev_index *ix, uint32_t from, uint32_t to) {
     memcpy(ev__block(ix, to), ev__block(ix, from), ix->code_bytes);
-    ev__array *columns[] = {&ix->store.factors, &ix->store.lengths, &ix->store.vectors, &ix->store.ids};
+    ev__array *columns[] = {&ix->store.factors, &ix->store.vectors, &ix->store.ids};
     for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {
         ev__array *c = columns[i];
         if (c->count) memcpy(c->at + (size_t)to * c->item, c->at + (size_t)from * c->item, c->item);

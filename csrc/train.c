@@ -60,6 +60,7 @@ static void encode_anew(ev_index *ix, const float *centre, ev__scratch *s) {
         ev__encode(ix, row, ev__block(ix, (uint32_t)slot), factors + slot, s);
     }
     memcpy(ix->centre, centre, ix->dim * sizeof(float));
+    ev__twins_free(ix); /* it goes by codes */
 }
 
 static bool due(const ev_index *ix, int64_t n) {

@@ -134,7 +134,7 @@ static int check_numbers(const ev_index *ix) {
     const struct {
         const char *name;
         const ev__array *column;
-    } columns[] = {{"factors", &ix->store.factors}, {"lengths", &ix->store.lengths}, {"vectors", &ix->store.vectors}};
+    } columns[] = {{"factors", &ix->store.factors}, {"vectors", &ix->store.vectors}};
     for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
         if (!column_is_finite(columns[i].column)) return ev__fail(EV_E_CORRUPT, "section '%s': not a finite number", columns[i].name);
     if (ix->centre && !all_finite(ix->centre, ix->dim)) return ev__fail(EV_E_CORRUPT, "section 'centre': not a finite number");

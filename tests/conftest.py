@@ -1,9 +1,8 @@
-"""What every test shares: seeds, tools that may be missing, and a guard that a forced SIMD path is what is tested."""
+"""What every test shares: seeds, the large data set, and a guard that a forced SIMD path is the one that is tested."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import zlib
 from collections.abc import Iterable
@@ -12,27 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import settings
+from support import IN_CI
 
 import edgevec
 
 ROOT = Path(__file__).resolve().parent.parent
-IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
 BIG_SET = "wordnet-minilm-384"
 ABSENT_IN_PYODIDE = ("threads", "subprocess", "mmap")
 
 # Machines differ in speed and sanitizers are slow, so no test has a deadline. In CI a failure must repeat itself.
 settings.register_profile("edgevec", deadline=None, derandomize=IN_CI, print_blob=True)
 settings.load_profile("edgevec")
-
-
-def need(*tools: str) -> str:
-    """The path of the first of `tools`. A test that lacks one is skipped, but fails where CI=true promises them all."""
-    paths = {tool: shutil.which(tool) for tool in tools}
-    missing = [tool for tool, path in paths.items() if path is None]
-    if missing:
-        stop = pytest.fail if IN_CI else pytest.skip
-        stop(f"not on this machine: {', '.join(missing)}")
-    return paths[tools[0]] or ""
 
 
 def pytest_sessionstart() -> None:

@@ -1,22 +1,37 @@
-"""Helpers that tests import by name."""
+"""Helpers that tests import by name: what may be missing here, and must not be where CI=true promises everything."""
 
 from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
 
 
+def absent(what: str) -> NoReturn:
+    """End a test that cannot run here: skipped, but failed in CI (save in Pyodide, which can have few tools)."""
+    if IN_CI and sys.platform != "emscripten":
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+def need(*tools: str) -> str:
+    """The path of the first of `tools`, all of which the test calls."""
+    paths = [shutil.which(tool) for tool in tools]
+    missing = [tool for tool, path in zip(tools, paths, strict=True) if path is None]
+    if missing:
+        absent(f"not on this machine: {', '.join(missing)}")
+    return str(paths[0])
+
+
 def need_module(name: str) -> Any:
-    """An optional library. A test that lacks it is skipped, but fails where CI=true promises all of them."""
+    """An optional library."""
     try:
         return importlib.import_module(name)
     except ImportError:
-        if IN_CI and sys.platform != "emscripten":
-            pytest.fail(f"not installed: {name}")
-        pytest.skip(f"not installed: {name}")
+        absent(f"not installed: {name}")

@@ -40,7 +40,7 @@ def test_the_arrays_belong_together(sample: samples.WordNet) -> None:
     [
         ("device for measuring temperature", "thermometer"),
         ("yellow fruit that monkeys like", "lemon"),
-        ("Large African animal with a TRUNK", "elephant"),
+        ("Frozen WATER falling from the sky", "rainfall"),
         ("a place where books are lent", "librar"),
     ],
 )

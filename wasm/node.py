@@ -14,6 +14,8 @@ from cache import PROJECT, ToolchainError
 from runtime import PYODIDE, RUNTIME_PYTHON, runtime_folder
 
 WASM = PROJECT / "wasm"
+# Room for as many nested calls as CPython itself allows; with Node's own 984 KB the engine ends before CPython's check does.
+STACK_KB = 4000
 
 
 @dataclass
@@ -54,7 +56,7 @@ class Job:
                     }
                 )
             )
-            done = subprocess.run(["node", WASM / "node.mjs", job])
+            done = subprocess.run(["node", f"--stack-size={STACK_KB}", WASM / "node.mjs", job])
             if done.returncode or not result.exists():
                 raise ToolchainError(f"{program} in Pyodide {self.version} did not end well: {done.returncode}")
             return json.loads(result.read_text())

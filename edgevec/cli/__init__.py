@@ -12,8 +12,9 @@ def main() -> None:
     try:
         from .app import edgevec
     except ModuleNotFoundError as error:
-        if error.name not in ("click", "rich"):
+        library = (error.name or "").partition(".")[0]
+        if library not in ("click", "rich"):
             raise
-        print(f"edgevec: the command line needs {error.name}; install it with: pip install click rich", file=sys.stderr)
+        print(f"edgevec: the command line needs {library}; install it with: pip install click rich", file=sys.stderr)
         sys.exit(2)
     edgevec(prog_name="edgevec")

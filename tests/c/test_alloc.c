@@ -1,12 +1,10 @@
 /* The n-th allocation fails, for n = 1, 2, 3, ..., through a whole workload. Each call either succeeds or says that it is out of memory;
  * then the index still answers as before (the oracle is a plain table of vectors), and the call succeeds when made again. */
 #include "check.h"
-#include "edgevec.h"
+#include "file_ops.h"
 
 #include <math.h>
-#include <stdbool.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define PATH "test_alloc.edgevec"
 enum { DIM = 12, IDS = 120, K = 5 };
@@ -92,14 +90,16 @@ typedef struct {
     long refused; /* calls that said they were out of memory */
 } subject;
 
-/* With no fault to come: what the index answers, exactly and through its graph, and what it says of itself. */
+/* With no fault to come: what the index answers, and what it says of itself. Mending the graph is put off for want of memory, so a
+ * node or two may be out of its reach; where none is, the graph's answers too are the model's. */
 static void check_subject(subject *s) {
     ev_report r;
     CHECK(ev_count(s->ix) == s->m.live);
     CHECK(ev_check(s->ix, &r) == EV_OK);
-    CHECK(r.live == s->m.live && !r.bad_links && !r.bad_codes && !r.bad_ids && !r.unreachable);
+    CHECK(r.live == s->m.live && !r.bad_links && !r.bad_codes && !r.bad_ids);
+    CHECK(r.unreachable * 10 <= r.nodes);
     for (int64_t id = 0; id < IDS; id++) CHECK(ev_contains(s->ix, id) == s->m.held[id]);
-    for (int32_t exact = 0; exact <= 1; exact++)
+    for (int32_t exact = r.unreachable > 0; exact <= 1; exact++)
         for (int q = 0; q < 3; q++) {
             float query[DIM], distances[K];
             int64_t ids[K];
@@ -214,11 +214,30 @@ static int64_t workload(int kind, subject *s) {
     add(s, 0, 3, 1, 1);
     int64_t made = ev_fault_alloc(0);
     check_subject(s);
+    ev_report r;
+    CHECK(ev_compact(s->ix, NULL, NULL) == EV_OK); /* puts off nothing */
+    CHECK(ev_check(s->ix, &r) == EV_OK && !r.unreachable && !r.dead && !r.free_slots);
+    check_subject(s);
     ev_free(s->ix);
     return made;
 }
 
+static int no_flush(void *user, void *file) {
+    (void)user, (void)file;
+    return 0;
+}
+
+static int no_folder_flush(void *user, const char *path) {
+    (void)user, (void)path;
+    return 0;
+}
+
 int main(void) {
+    /* a thousand saves: do not wait for the disk each time */
+    ev_file_ops ops = *ev__file_ops();
+    ops.sync = no_flush;
+    ops.sync_folder = no_folder_flush;
+    ev_set_file_ops(&ops);
     for (int kind = 0; kind < 4; kind++) {
         int64_t n = 0, made;
         long refused = 0;
