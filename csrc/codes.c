@@ -19,6 +19,15 @@ double ev__dot_fixed(const float *a, const float *b, size_t dim) {
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
+static double dot_mixed(const float *a, const int8_t *b, size_t dim) {
+    double sum[4] = {0, 0, 0, 0};
+    size_t i = 0;
+    for (; i + 4 <= dim; i += 4)
+        for (size_t j = 0; j < 4; j++) sum[j] += (double)a[i + j] * (double)b[i + j];
+    for (; i < dim; i++) sum[0] += (double)a[i] * (double)b[i];
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
 double ev__norm2(const float *v, size_t dim) { return ev__dot_fixed(v, v, dim); }
 
 void ev__normalize(const float *v, double norm2, float *out, size_t dim) {
@@ -47,54 +56,12 @@ static inline float round_even(float x) {
     return (x + magic) - magic;
 }
 
-static inline float largest_difference(const float *v, const float *centre, size_t dim) {
-    float most[4] = {0, 0, 0, 0};
-    size_t i = 0;
-    for (; i + 4 <= dim; i += 4)
-        for (size_t j = 0; j < 4; j++) {
-            float d = fabsf(v[i + j] - centre[i + j]);
-            most[j] = d > most[j] ? d : most[j];
-        }
-    for (; i < dim; i++) {
-        float d = fabsf(v[i] - centre[i]);
-        most[0] = d > most[0] ? d : most[0];
-    }
-    float a = most[0] > most[1] ? most[0] : most[1], b = most[2] > most[3] ? most[2] : most[3];
-    return a > b ? a : b;
-}
-
-/* Values to integers in [-limit, limit]; returns the scale. */
-static float quantize_i8(const float *v, const float *centre, size_t dim, float limit, int8_t *code) {
-    float most = largest_difference(v, centre, dim);
-    float scale = most / limit;
-    if (!(scale > 1e-37f)) { /* all equal to the centre, or so near that the scale's inverse overflows */
-        memset(code, 0, dim);
-        return 0.0f;
-    }
-    float inverse = limit / most;
-    for (size_t i = 0; i < dim; i++) {
-        float x = round_even((v[i] - centre[i]) * inverse);
-        x = x > limit ? limit : x < -limit ? -limit : x;
-        code[i] = (int8_t)x;
-    }
-    return scale;
-}
-
-static int32_t square_sum(const int8_t *code, size_t dim) {
-    int32_t sum = 0;
-    for (size_t i = 0; i < dim; i++) sum += (int32_t)code[i] * (int32_t)code[i];
-    return sum;
-}
-
 void ev__encode_i8(const ev_index *ix, const float *vector, int8_t *code, ev__factor *factor) {
-    factor->scale = quantize_i8(vector, ix->centre, ix->dim, 127.0f, code);
-    if (ix->p.metric == EV_METRIC_IP) {
-        double dot = 0;
-        for (size_t i = 0; i < ix->dim; i++) dot += (double)ix->centre[i] * (double)code[i];
-        factor->bias = (float)(-dot * (double)factor->scale);
-    } else {
-        factor->bias = (factor->scale * factor->scale) * (float)square_sum(code, ix->dim);
-    }
+    factor->scale = ix->kernels->encode_i8(vector, ix->centre, ix->dim, code);
+    if (ix->p.metric == EV_METRIC_IP)
+        factor->bias = (float)(-dot_mixed(ix->centre, code, ix->dim) * (double)factor->scale);
+    else
+        factor->bias = (factor->scale * factor->scale) * (float)ix->kernels->dot_i8(code, code, ix->dim);
 }
 
 static void encode_bits(const ev_index *ix, const float *vector, uint8_t *code, ev__factor *factor, ev__scratch *s) {
@@ -164,7 +131,7 @@ static void probe_codes(const ev_index *ix, const float *query, ev__probe *probe
     probe->data = s->code;
     if (ix->p.quantization == EV_QUANT_SQ8) {
         memset(s->decoded, 0, ix->dim * sizeof(float));
-        scale = quantize_i8(s->query, s->decoded, ix->dim, 127.0f, s->code);
+        scale = ix->kernels->encode_i8(s->query, s->decoded, ix->dim, s->code);
     } else {
         ev__rotate(&ix->rotation, s->query, s->rotated);
         scale = encode_planes(ix, s->rotated, s->code, &probe->sum);

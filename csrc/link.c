@@ -1,6 +1,8 @@
 /* Growing the graph: finding a new node's neighbours, choosing among them, linking both ways. */
 #include "internal.h"
 
+#include <math.h>
+
 static void set_links(uint32_t *links, uint32_t most, const ev__hit *chosen, size_t count) {
     for (uint32_t i = 0; i < most; i++) ev__store32(links + i, i < count ? chosen[i].slot : EV_NONE);
 }
@@ -15,9 +17,11 @@ static void sort(ev__hit *hits, size_t count) {
     }
 }
 
-/* Is any of the chosen nearer to the candidate than the candidate is to the centre? */
+/* Is any of the chosen nearer to the candidate than the candidate is to the centre? Nearer by more than rounding: else a tight
+ * cluster, seen from whose members all the rest is equally far, would by chance drop the few links that lead out of it. */
 static bool occluded(const ev_index *ix, const ev__space *space, ev__hit candidate, const ev__hit *chosen, size_t count,
                      ev__scratch *s) {
+    static const float CLEARLY = 0.001f;
     enum { RUN = 8 }; /* most candidates are occluded by one of the first few */
     ev__probe probe;
     ev__probe_slot(ix, space, candidate.slot, &probe, s->probe_b);
@@ -29,7 +33,7 @@ static bool occluded(const ev_index *ix, const ev__space *space, ev__hit candida
         ev__keys(ix, space, &probe, slots, n, keys, s);
         s->stats.distances += (int64_t)n;
         for (size_t i = 0; i < n; i++)
-            if (probe.offset + keys[i] < candidate.key) return true;
+            if (probe.offset + keys[i] < candidate.key - CLEARLY * fabsf(candidate.key)) return true;
     }
     return false;
 }

@@ -3,6 +3,8 @@
 
 /* ---- burying the dead -------------------------------------------------------------------------------------------------------- */
 
+enum { MOST_BEYOND = 2 }; /* candidates for a list of links, over its length; EV_BATCH holds as many */
+
 /* The chain of a node without its dead; a dead node with a living duplicate takes over that duplicate's vector and id and lives on. */
 static void clean_chain(ev_index *ix, uint32_t node) {
     uint32_t *chain = ev__chain(ix), kept = EV_NONE;
@@ -28,7 +30,7 @@ static void clean_chain(ev_index *ix, uint32_t node) {
 
 /* The living nodes that the links of `slot` lead to, through any number of dead ones, at most `most`, into s->slots. */
 static size_t living_beyond(const ev_index *ix, uint32_t slot, int level, size_t most, bool *met_dead, ev__scratch *s) {
-    uint32_t dead[EV_BATCH / 2];
+    uint32_t dead[EV_BATCH];
     size_t living = 0, waiting = 0;
     if (++s->epoch == 0) {
         memset(s->visited, 0, s->visited_room * sizeof *s->visited);
@@ -46,7 +48,7 @@ static size_t living_beyond(const ev_index *ix, uint32_t slot, int level, size_t
                 if (living < most) s->slots[living++] = to;
             } else {
                 *met_dead = true;
-                if (waiting < EV_BATCH / 2) dead[waiting++] = to;
+                if (waiting < EV_BATCH) dead[waiting++] = to;
             }
         }
         if (!waiting || (living == most && *met_dead)) return living;
@@ -69,7 +71,7 @@ static void lead_around(void *arg, int worker) {
             if (ev__state(ix, (uint32_t)slot) != EV_NODE) continue;
             for (int level = 0; level <= ev__levels(ix)[slot]; level++) {
                 bool met_dead;
-                size_t n = living_beyond(ix, (uint32_t)slot, level, EV_BATCH / 2, &met_dead, s);
+                size_t n = living_beyond(ix, (uint32_t)slot, level, MOST_BEYOND * ev__max_links(ix, level), &met_dead, s);
                 if (met_dead) ev__relink(ix, &b->space, (uint32_t)slot, level, s->slots, n, s);
             }
         }

@@ -39,7 +39,7 @@ void ev__probe_slot(const ev_index *ix, const ev__space *space, uint32_t slot, e
     }
     probe->scale = ip || space->kind == EV_SPACE_F32 ? factor.scale : 2 * factor.scale;
     probe->bias = space->kind == EV_SPACE_F32 ? 0.0f : 1.0f;
-    probe->offset = space->kind == EV_SPACE_F32 ? 0.0f : factor.bias;
+    probe->offset = space->kind != EV_SPACE_F32 ? factor.bias : ix->p.metric == EV_METRIC_COSINE ? 1.0f : 0.0f;
     probe->gain = 1;
 }
 

@@ -2,7 +2,9 @@
  * the index leaves its arrays or goes round in circles. */
 #include "format.h"
 
-static int corrupt(const char *section, const char *what, size_t slot) {
+static int corrupt(const char *section, const char *what) { return ev__fail(EV_E_CORRUPT, "section '%s': %s", section, what); }
+
+static int corrupt_slot(const char *section, const char *what, size_t slot) {
     return ev__fail(EV_E_CORRUPT, "section '%s': %s (slot %zu)", section, what, slot);
 }
 
@@ -23,15 +25,15 @@ static int check_states(const ev_index *ix, size_t *duplicates) {
     *duplicates = 0;
     for (size_t slot = 0; slot < slots; slot++) {
         unsigned byte = ev__states(ix)[slot], state = byte & EV_STATE;
-        if (byte & ~(EV_STATE | EV_TWIN) || state > EV_DEAD_DUPLICATE) return corrupt("state", "an unknown state", slot);
+        if (byte & ~(EV_STATE | EV_TWIN) || state > EV_DEAD_DUPLICATE) return corrupt_slot("state", "an unknown state", slot);
         live += state == EV_NODE || state == EV_DUPLICATE;
         dead += state == EV_DEAD_NODE || state == EV_DEAD_DUPLICATE;
         nodes += is_node(ix, (uint32_t)slot);
         *duplicates += is_duplicate(ix, (uint32_t)slot);
     }
-    if (live != ix->live || dead != ix->dead) return corrupt("state", "other counts than the header's", slots);
-    if (ix->entry == EV_NONE) return nodes ? corrupt("header", "no entry", slots) : EV_OK;
-    if (ix->entry >= slots || !is_node(ix, ix->entry)) return corrupt("header", "the entry is no node", ix->entry);
+    if (live != ix->live || dead != ix->dead) return corrupt("state", "other counts than the header's");
+    if (ix->entry == EV_NONE) return nodes ? corrupt("header", "no entry") : EV_OK;
+    if (ix->entry >= slots || !is_node(ix, ix->entry)) return corrupt("header", "the entry is no node");
     return EV_OK;
 }
 
@@ -40,7 +42,7 @@ static int check_ids(const ev_index *ix) {
     for (size_t slot = 0; slot < ev__slots(ix); slot++) {
         unsigned state = ev__state(ix, (uint32_t)slot);
         if (state != EV_NODE && state != EV_DUPLICATE) continue;
-        if (ev__ids_of(ix)[slot] >= ix->next_id && ix->next_id != INT64_MAX) return corrupt("ids", "an id beyond the next", slot);
+        if (ev__ids_of(ix)[slot] >= ix->next_id && ix->next_id != INT64_MAX) return corrupt_slot("ids", "an id beyond the next", slot);
     }
     return EV_OK;
 }
@@ -51,11 +53,11 @@ static int check_levels(const ev_index *ix) {
     uint64_t used = 0;
     for (size_t slot = 0; slot < ev__slots(ix); slot++) {
         unsigned level = ev__levels(ix)[slot];
-        if (level > EV_MAX_LEVEL) return corrupt("level", "too high a level", slot);
-        if (level && upper_at[slot] != used) return corrupt("upper_at", "another slot's place", slot);
+        if (level > EV_MAX_LEVEL) return corrupt_slot("level", "too high a level", slot);
+        if (level && upper_at[slot] != used) return corrupt_slot("upper_at", "another slot's place", slot);
         used += (uint64_t)level * (uint64_t)ix->p.M;
     }
-    return used == ix->store.upper.count ? EV_OK : corrupt("upper", "other than the levels add up to", ev__slots(ix));
+    return used == ix->store.upper.count ? EV_OK : corrupt("upper", "other than the levels add up to");
 }
 
 static bool links_are_sound(const ev_index *ix, uint32_t slot, int level) {
@@ -74,7 +76,7 @@ static int check_links(const ev_index *ix) {
     for (size_t slot = 0; slot < ev__slots(ix); slot++) {
         if (!is_node(ix, (uint32_t)slot)) continue;
         for (int level = 0; level <= ev__levels(ix)[slot]; level++)
-            if (!links_are_sound(ix, (uint32_t)slot, level)) return corrupt(level ? "upper" : "blocks", "a link to no node", slot);
+            if (!links_are_sound(ix, (uint32_t)slot, level)) return corrupt_slot(level ? "upper" : "blocks", "a link to no node", slot);
     }
     return EV_OK;
 }
@@ -84,20 +86,20 @@ static int follow_chains(const ev_index *ix, size_t duplicates, uint64_t *met) {
     const uint32_t *chain = ev__chain(ix);
     size_t hanging = 0;
     for (size_t slot = 0; slot < ev__slots(ix); slot++) {
-        if (ev__state(ix, (uint32_t)slot) == EV_FREE && chain[slot] != EV_NONE) return corrupt("chain", "a free slot's chain", slot);
+        if (ev__state(ix, (uint32_t)slot) == EV_FREE && chain[slot] != EV_NONE) return corrupt_slot("chain", "a free slot's chain", slot);
         if (!is_node(ix, (uint32_t)slot)) continue;
         for (uint32_t at = chain[slot]; at != EV_NONE; at = chain[at]) {
-            if (at >= ev__slots(ix) || !is_duplicate(ix, at)) return corrupt("chain", "a chain leads to no duplicate", slot);
-            if (met[at >> 6] >> (at & 63) & 1) return corrupt("chain", "a duplicate on two chains", at);
+            if (at >= ev__slots(ix) || !is_duplicate(ix, at)) return corrupt_slot("chain", "a chain leads to no duplicate", slot);
+            if (met[at >> 6] >> (at & 63) & 1) return corrupt_slot("chain", "a duplicate on two chains", at);
             met[at >> 6] |= (uint64_t)1 << (at & 63);
             hanging++;
         }
     }
-    return hanging == duplicates ? EV_OK : corrupt("chain", "a duplicate on no chain", ev__slots(ix));
+    return hanging == duplicates ? EV_OK : corrupt("chain", "a duplicate on no chain");
 }
 
 static int check_chains(const ev_index *ix, size_t duplicates) {
-    if (!ix->store.chain.count) return duplicates ? corrupt("chain", "missing", ev__slots(ix)) : EV_OK;
+    if (!ix->store.chain.count) return duplicates ? corrupt("chain", "missing") : EV_OK;
     size_t bytes = (ev__slots(ix) + 63) / 64 * sizeof(uint64_t);
     uint64_t *met = ev__alloc_zero(bytes, EV_LINE);
     if (!met) return ev__fail(EV_E_NOMEM, "the chains of %zu slots", ev__slots(ix));
@@ -124,8 +126,8 @@ static bool column_is_finite(const ev__array *column) { return all_finite(column
 static int check_rows(const ev_index *ix) {
     for (size_t slot = 0; slot < ev__slots(ix); slot++) {
         const char *row = ev__block(ix, (uint32_t)slot);
-        if (ix->p.quantization == EV_QUANT_NONE && !all_finite(row, ix->dim)) return corrupt("blocks", "not a finite number", slot);
-        if (ix->p.quantization == EV_QUANT_SQ8 && memchr(row, 0x80, ix->dim)) return corrupt("blocks", "not a code", slot);
+        if (ix->p.quantization == EV_QUANT_NONE && !all_finite(row, ix->dim)) return corrupt_slot("blocks", "not a finite number", slot);
+        if (ix->p.quantization == EV_QUANT_SQ8 && memchr(row, 0x80, ix->dim)) return corrupt_slot("blocks", "not a code", slot);
     }
     return EV_OK;
 }
@@ -136,8 +138,8 @@ static int check_numbers(const ev_index *ix) {
         const ev__array *column;
     } columns[] = {{"factors", &ix->store.factors}, {"vectors", &ix->store.vectors}};
     for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
-        if (!column_is_finite(columns[i].column)) return ev__fail(EV_E_CORRUPT, "section '%s': not a finite number", columns[i].name);
-    if (ix->centre && !all_finite(ix->centre, ix->dim)) return ev__fail(EV_E_CORRUPT, "section 'centre': not a finite number");
+        if (!column_is_finite(columns[i].column)) return corrupt(columns[i].name, "not a finite number");
+    if (ix->centre && !all_finite(ix->centre, ix->dim)) return corrupt("centre", "not a finite number");
     return check_rows(ix);
 }
 

@@ -10,12 +10,15 @@ import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import ParameterError
+
+if TYPE_CHECKING:
+    from .index import Metric
 
 __all__ = ["Latency", "Point", "exact_neighbors", "latency", "machine", "recall", "recall_curve"]
 
@@ -70,7 +73,7 @@ def recall(found_ids: ArrayLike, true_ids: ArrayLike) -> float:
 
 
 def exact_neighbors(
-    vectors: NDArray[np.float32], queries: NDArray[np.float32], k: int, metric: str
+    vectors: NDArray[np.float32], queries: NDArray[np.float32], k: int, metric: Metric
 ) -> NDArray[np.int64]:
     """The rows of `vectors` nearest to each query, nearest first: int64 [q, min(k, n)].
 

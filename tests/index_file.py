@@ -1,8 +1,9 @@
-"""Index files taken apart and put together in plain Python, from the description in csrc/format.h, with checksums that are right."""
+"""Index files taken apart and put together in plain Python, as csrc/format.h describes them, with right checksums."""
 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,17 +31,14 @@ HEADER = np.dtype(
         ("entry", "<u4"),
         ("trainings", "<i4"),
         *[(name, "<i8") for name in ("trained_on", "unchecked", "unrepaired")],
-        ("reach2", "<f4"),
-        ("zero", "<u4"),
-        ("section", SECTION, 11),
-        ("zeros", "V60"),
+        ("section", SECTION, 10),
+        ("zeros", "V108"),
         ("crc", "<u4"),
     ]
 )
 ITEMS = {
     "blocks": "u1",
     "factors": "<f4",
-    "lengths": "<f4",
     "vectors": "<f4",
     "ids": "<i8",
     "state": "u1",
@@ -94,11 +92,11 @@ class IndexFile:
 
     def __init__(self, data: bytes) -> None:
         self._header = np.frombuffer(data, HEADER, 1).copy()
-        self.sections: dict[str, npt.NDArray[np.generic]] = {}
+        self.sections: dict[str, npt.NDArray[Any]] = {}
         for name, offset, size, _, _ in self.table():
             self.sections[name] = np.frombuffer(data[offset : offset + size], ITEMS[name]).copy()
 
-    def __getitem__(self, section: str) -> npt.NDArray[np.generic]:
+    def __getitem__(self, section: str) -> npt.NDArray[Any]:
         return self.sections[section]
 
     def get(self, field: str) -> int:
@@ -109,7 +107,9 @@ class IndexFile:
 
     def table(self) -> list[tuple[str, int, int, int, int]]:
         rows = self._header["section"][0][: self.get("sections")]
-        return [(row["name"].decode(), *(int(row[field]) for field in SECTION.names[1:])) for row in rows]
+        return [
+            (row["name"].decode(), *(int(row[field]) for field in ("offset", "bytes", "crc", "zero"))) for row in rows
+        ]
 
     def links(self) -> npt.NDArray[np.uint32]:
         """Level 0, [slots, 2 M], as a view into the blocks of an index with 8-bit codes."""
@@ -124,7 +124,7 @@ class IndexFile:
 
     def data(self) -> bytes:
         body = b""
-        table = np.zeros(11, SECTION)
+        table = np.zeros(len(ITEMS), SECTION)
         for row, (name, array) in zip(table, self.sections.items(), strict=False):
             section = array.tobytes()
             row["name"], row["offset"], row["bytes"] = name, HEADER.itemsize + len(body), len(section)

@@ -33,6 +33,7 @@ from index_file import (
 )
 
 import edgevec
+from edgevec.index import Metric, Quantization
 
 DIM = 12
 Rows = npt.NDArray[np.float32]
@@ -51,8 +52,8 @@ def make_rows(rng: np.random.Generator, n: int) -> Rows:
 
 def make_index(
     rng: np.random.Generator,
-    metric: edgevec.Metric = "ip",
-    quantization: edgevec.Quantization = "sq8",
+    metric: Metric = "ip",
+    quantization: Quantization = "sq8",
     keep_vectors: bool = True,
     seed: int = 5,
 ) -> tuple[edgevec.Index, dict[int, Rows]]:
@@ -121,8 +122,8 @@ def section_at(file: IndexFile, position: int) -> str:
 @each_kind
 @each_metric
 def test_round_trip(
-    metric: edgevec.Metric,
-    quantization: edgevec.Quantization,
+    metric: Metric,
+    quantization: Quantization,
     keep_vectors: bool,
     mmap: bool,
     tmp_path: Path,
@@ -156,7 +157,7 @@ def test_round_trip(
 @each_way
 @each_kind
 def test_empty_index(
-    quantization: edgevec.Quantization, keep_vectors: bool, mmap: bool, tmp_path: Path, rng: np.random.Generator
+    quantization: Quantization, keep_vectors: bool, mmap: bool, tmp_path: Path, rng: np.random.Generator
 ) -> None:
     index = edgevec.Index(DIM, quantization=quantization, keep_vectors=keep_vectors)
     index.save(tmp_path / "empty")
@@ -184,7 +185,7 @@ def test_mapped_memory_is_reported_and_given_up(tmp_path: Path, rng: np.random.G
 
 @each_kind
 def test_same_seed_same_bytes(
-    quantization: edgevec.Quantization, keep_vectors: bool, tmp_path: Path, request: pytest.FixtureRequest
+    quantization: Quantization, keep_vectors: bool, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     def build(seed: int) -> bytes:
         rng = np.random.default_rng(99)
@@ -236,13 +237,13 @@ def test_a_file_saved_while_another_thread_writes_is_one_moment(tmp_path: Path, 
     rows = make_rows(rng, 1500)
     writer = threading.Thread(target=lambda: [index.add(rows[i : i + 10], threads=1) for i in range(0, 1500, 10)])
     writer.start()
-    sizes = []
+    sizes: list[int] = []
     while not sizes or sizes[-1] < 1500:
         index.save(tmp_path / "index")
         loaded = edgevec.Index.load(tmp_path / "index")
         sizes.append(len(loaded))
         report = loaded.check()
-        assert not (report.bad_links or report.bad_codes or report.bad_ids)
+        assert report.bad_links == report.bad_codes == report.bad_ids == 0
         np.testing.assert_array_equal(loaded.get(list(range(sizes[-1]))), rows[: sizes[-1]])
     writer.join()
     assert sizes == sorted(sizes)
@@ -298,12 +299,12 @@ def test_every_header_byte(tmp_path: Path, rng: np.random.Generator) -> None:
     path = tmp_path / "index"
     data = bytearray(saved(make_index(rng)[0], path))
     for position in range(HEADER.itemsize):
-        for flip in (1 << int(rng.integers(8)), 0xFF):
-            data[position] ^= flip
-            path.write_bytes(data)
-            with pytest.raises(edgevec.CorruptIndexError, match="section 'header'"):
-                edgevec.Index.load(path)
-            data[position] ^= flip
+        flip = int(rng.integers(1, 256))
+        data[position] ^= flip
+        path.write_bytes(data)
+        with pytest.raises(edgevec.CorruptIndexError, match="section 'header'"):
+            edgevec.Index.load(path)
+        data[position] ^= flip
 
 
 @each_way
@@ -344,7 +345,10 @@ Change = Callable[[IndexFile], None]
 
 
 def header(field: str, *values: float) -> list[tuple[str, Change]]:
-    return [(f"{field}={value}", lambda file, value=value: file.set(field, value)) for value in values]
+    def setter(value: float) -> Change:
+        return lambda file: file.set(field, value)
+
+    return [(f"{field}={value}", setter(value)) for value in values]
 
 
 def item(section: str, value: float, *states: int, level: int = 0) -> Change:
@@ -429,8 +433,8 @@ def renamed(file: IndexFile) -> None:
 
 HOSTILE: list[tuple[str, Change]] = [
     *header("dim", 0, -1, DIM - 1, DIM + 1, 65535, 65536),
-    *header("metric", -1, 0, 2, 3),
-    *header("quantization", -1, 0, 2, 3),
+    *header("metric", -1, 3),
+    *header("quantization", -1, 0, 3),
     *header("M", 1, 3, 5, 256, 257),
     *header("ef_construction", 0, 65536),
     *header("ef", 0, 1_000_001),
@@ -444,8 +448,6 @@ HOSTILE: list[tuple[str, Change]] = [
     *header("trained_on", -1, 2**63 - 1),
     *header("unchecked", -1, 2**63 - 1),
     *header("unrepaired", -1, 2**63 - 1),
-    *header("reach2", -1, np.nan, np.inf),
-    *header("zero", 1),
     ("the entry is a duplicate", lambda file: file.set("entry", file.slots(DUPLICATE)[0])),
     ("the entry is free", lambda file: file.set("entry", file.slots(FREE)[0])),
     *[(f"state {state}", item("state", state, NODE)) for state in (FREE, DUPLICATE, DEAD_NODE, 5, 7, 0x11, 0xFF)],
@@ -469,8 +471,8 @@ HOSTILE: list[tuple[str, Change]] = [
     ("chain to a node", item("chain", 0, NODE)),
     ("chain out of range", item("chain", NONE - 1, DUPLICATE)),
     ("chain of a free slot", item("chain", 1, FREE)),
-    *[(f"{name} nan", item(name, np.nan, NODE)) for name in ("factors", "lengths", "vectors")],
-    *[(f"{name} inf", item(name, np.inf, DUPLICATE)) for name in ("factors", "lengths", "vectors")],
+    *[(f"{name} nan", item(name, np.nan, NODE)) for name in ("factors", "vectors")],
+    *[(f"{name} inf", item(name, np.inf, DUPLICATE)) for name in ("factors", "vectors")],
     ("centre nan", lambda file: file["centre"].put(0, np.nan)),
     ("code -128", item("blocks", 0x80, NODE)),
     *[(f"no {section}", without(section)) for section in ITEMS],
@@ -491,6 +493,17 @@ def test_hostile_content(change: Change, mmap: bool, tmp_path: Path) -> None:
         edgevec.Index.load(tmp_path / "hostile", mmap=mmap)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_hostile_vectors(value: float, tmp_path: Path) -> None:
+    """Without codes the vectors lie in the blocks."""
+    index, _ = make_index(np.random.default_rng(3), quantization="none")
+    file = IndexFile(saved(index, tmp_path / "index"))
+    file["blocks"].view("<f4").reshape(file.get("slots"), -1)[file.slots(NODE)[-1], DIM - 1] = value
+    (tmp_path / "hostile").write_bytes(file.data())
+    with pytest.raises(edgevec.CorruptIndexError, match="section 'blocks': not a finite number"):
+        edgevec.Index.load(tmp_path / "hostile")
+
+
 @pytest.mark.parametrize(
     ("row", "field", "values"),
     [
@@ -499,7 +512,7 @@ def test_hostile_content(change: Change, mmap: bool, tmp_path: Path) -> None:
         (0, "bytes", [2**63, 2**64 - 640]),
         (1, "name", [b"", b"blocks", b"centre", b"x" * 16]),
         (1, "zero", [1]),
-        (10, "name", [b"ids"]),
+        (9, "name", [b"ids"]),
     ],
 )
 def test_hostile_table(row: int, field: str, values: list[int | bytes], tmp_path: Path) -> None:
@@ -517,11 +530,11 @@ def test_hostile_table(row: int, field: str, values: list[int | bytes], tmp_path
     "fields",
     [
         {"sections": 0},
-        {"sections": 10},
-        {"sections": 12},
+        {"sections": 9},
+        {"sections": 11},
         {"sections": 2**32 - 1},
         {"file_bytes": 0},
-        {"zeros": b"\1" * 60},
+        {"zeros": b"\1" * 108},
     ],
     ids=str,
 )
@@ -534,7 +547,7 @@ def test_hostile_header(fields: dict[str, object], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("quantization", ["none", "sq8", "binary"])
-def test_random_hostility(quantization: edgevec.Quantization, tmp_path: Path, rng: np.random.Generator) -> None:
+def test_random_hostility(quantization: Quantization, tmp_path: Path, rng: np.random.Generator) -> None:
     """Anything with right checksums is refused, or can be searched and changed like any other index."""
     path = tmp_path / "hostile"
     index, _ = make_index(rng, "ip", quantization)

@@ -36,7 +36,7 @@ def build(*, official: bool = False) -> Path:
     """Build the wheel in dist/, replacing an older one."""
     python, root = prepare_build(official=official)
     describe_choice(official=official)
-    variables = build_environment(root) | {"CFLAGS": COMPILE_FLAGS, "LDFLAGS": LINK_FLAGS}
+    variables = build_environment(root, compile_flags=COMPILE_FLAGS, link_flags=LINK_FLAGS)
     with tempfile.TemporaryDirectory() as scratch:
         command: list[str | Path] = [
             python.parent / "pyodide",

@@ -27,6 +27,9 @@ PYODIDE_BUILD = "pyodide-build==0.39.0"
 SYSCONFIG_NAME = "_sysconfigdata__emscripten_wasm32-emscripten"
 ENVIRONMENT_ROOT = CACHE / "xbuildenv"
 OFFICIAL_ROOT = CACHE / "xbuildenv-official"
+WASM = PROJECT / "wasm"
+# The C library's types as the runtime has them; a system's emcc may carry older headers.
+LIBC_FLAGS = f"-include {WASM / 'libc' / 'abi.h'} -I{WASM / 'libc'}"
 
 
 @dataclass(frozen=True)
@@ -98,14 +101,16 @@ def install_official(python: Path) -> Path:
     return OFFICIAL_ROOT
 
 
-def build_environment(root: Path) -> dict[str, str]:
-    """Environment variables for `pyodide build` in the cross-build environment at root."""
+def build_environment(root: Path, *, compile_flags: str = "", link_flags: str = "") -> dict[str, str]:
+    """Environment variables for `pyodide build` in the cross-build environment at root, with flags that win."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
     variables |= {"PYODIDE_XBUILDENV_PATH": str(root), "USE_LEGACY_PLATFORM": "1"}
+    variables |= {"CFLAGS": compile_flags, "LDFLAGS": link_flags}
     if root == ENVIRONMENT_ROOT:
         variables |= {"SKIP_EMSCRIPTEN_VERSION_CHECK": "1", "PYODIDE_SKIP_EMSCRIPTEN_INSTALL": "1"}
         # Debian's emcc runs under the first python3 of the PATH, and within a build that is not the one it came with.
         variables["EMSDK_PYTHON"] = "/usr/bin/python3"
+        variables["CFLAGS"] = f"{LIBC_FLAGS} {compile_flags}"
     return variables
 
 
@@ -121,7 +126,7 @@ def build_cffi(python: Path, root: Path) -> Path:
     say(f"building cffi {entry['version']} from its sdist")
     with tempfile.TemporaryDirectory() as scratch:
         source = _unpack_sdist(python, f"cffi=={entry['version']}", Path(scratch))
-        variables = build_environment(root) | {"CFLAGS": f"-I{PROJECT / 'wasm' / 'ffi'}", "PKG_CONFIG": "false"}
+        variables = build_environment(root, compile_flags=f"-I{WASM / 'ffi'}") | {"PKG_CONFIG": "false"}
         run([python.parent / "pyodide", "build", source, "--outdir", scratch], cwd=source, env=variables)
         shutil.move(next(Path(scratch).glob("cffi-*.whl")), wheel)
     return wheel

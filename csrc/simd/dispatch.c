@@ -13,7 +13,7 @@ enum {
     CPU_DOTPROD = 16
 };
 
-/* ---- asking the machine ------------------------------------------------------------------------------------------------------- */
+/* ---- asking the machine ------------------------------------------------------------------------------------------ */
 
 #if defined(EV_X86_64)
 
@@ -93,7 +93,7 @@ static unsigned machine(void) {
 
 #endif
 
-/* ---- the tables, from the plainest to the best -------------------------------------------------------------------------------- */
+/* ---- the tables, from the plainest to the best ------------------------------------------------------------------- */
 
 /* A machine that runs one name runs every name before it, which `names` lists; variants of a table share its name. */
 typedef struct {
@@ -129,7 +129,7 @@ size_t ev__simd_runnable(const ev__kernels **out) {
     return n;
 }
 
-/* ---- the choice --------------------------------------------------------------------------------------------------------------- */
+/* ---- the choice -------------------------------------------------------------------------------------------------- */
 
 /* Threads that arrive together all reach the same answer, so a pointer that is stored whole is all it takes. */
 #if defined(_MSC_VER) && !defined(__clang__)

@@ -1,8 +1,9 @@
-/* What the files of kernels share: which machine this is, how one function is compiled for an instruction set that the rest of
- * the library must not assume, and loads that stop where the data stop.
+/* What the files of kernels share: which machine this is, how one function is compiled for an instruction set that the
+ * rest of the library must not assume, and loads that stop where the data stop.
  *
- * An ISA file defines EV_KERNEL, EV_STEP and EV_NAME, the few steps that the template_*.h name, and includes those. It holds kernels
- * alone and no vector constant at file scope: such a constant may become code that runs when the library is loaded, on any machine. */
+ * An ISA file defines EV_KERNEL, EV_STEP and EV_NAME, the few steps that the template_*.h name, and includes those. It
+ * holds kernels alone and no vector constant at file scope: such a constant may become code that runs when the library
+ * is loaded, on any machine. */
 #ifndef EV_ISA_H
 #define EV_ISA_H
 
@@ -98,8 +99,8 @@ EV_INLINE void ev__head16(const void *from, size_t k, uint64_t words[2]) {
 /* How far ahead of the row in work the *_rows forms ask for others. */
 #define EV_ROWS_AHEAD 8
 
-/* Ask for the rows [from, to) of the m there are. The hardware follows a row by itself once it has seen its first two lines, and asking
- * for more was slower. */
+/* Ask for the rows [from, to) of the m there are. The hardware follows a row by itself once it has seen its first two
+ * lines, and asking for more was slower. */
 EV_INLINE void ev__prefetch(const void *const *rows, size_t from, size_t to, size_t m, size_t bytes) {
     for (size_t i = from; i < to && i < m; i++) {
         EV_PREFETCH(rows[i]);

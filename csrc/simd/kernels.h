@@ -37,6 +37,10 @@ typedef struct ev__kernels {
     void (*hamming_rows)(const uint8_t *query, const void *const *rows, size_t m, size_t bytes, uint32_t *out);
     void (*dot_bits_rows)(const uint8_t *planes, const void *const *rows, size_t m, size_t bytes, int32_t *out);
 
+    /* v - centre as integers in [-127, 127] times the scale that is returned: the largest of them is 127 or -127. All zero, and the
+     * scale too, where v is the centre to within 1e-35. */
+    float (*encode_i8)(const float *v, const float *centre, size_t n, int8_t *code);
+
     /* CRC-32C (Castagnoli), as in iSCSI; crc is the value so far, 0 first. */
     uint32_t (*crc32c)(uint32_t crc, const void *bytes, size_t n);
 } ev__kernels;

@@ -8,7 +8,8 @@
 #define EV_STEP EV_TARGET("avx2,fma") EV_INLINE
 #define EV_NAME(kernel) kernel##_avx2
 
-/* The k < 32 bytes at p, then zeros. Not a masked load of floats: some emulators let that fault where a forbidden page follows. */
+/* The k < 32 bytes at p, then zeros. Not a masked load of floats: some emulators let that fault where a forbidden page
+ * follows. */
 EV_STEP __m256i head32(const void *from, size_t k) {
     const uint8_t *p = from;
     uint64_t low[2], high[2] = {0, 0};
@@ -21,7 +22,7 @@ EV_STEP __m256i head32(const void *from, size_t k) {
     return _mm256_setr_epi64x((long long)low[0], (long long)low[1], (long long)high[0], (long long)high[1]);
 }
 
-/* ---- floats ------------------------------------------------------------------------------------------------------------------ */
+/* ---- floats ------------------------------------------------------------------------------------------------------ */
 
 #define VF __m256
 #define VF_LANES 8
@@ -40,7 +41,7 @@ EV_STEP float vf_sum(__m256 v) {
 
 #include "template_f32.h"
 
-/* ---- bytes ------------------------------------------------------------------------------------------------------------------- */
+/* ---- bytes ------------------------------------------------------------------------------------------------------- */
 
 #define I8_NAME EV_NAME
 #define VI __m256i
@@ -58,13 +59,15 @@ EV_STEP int32_t vs_sum(__m256i v) {
     return _mm_cvtsi128_si32(_mm_add_epi32(x, _mm_shuffle_epi32(x, 0xB1)));
 }
 
-/* The instruction wants one side unsigned: |q| * (r with the sign of q). Pairs fit 16 bits because neither side is -128. */
+/* The instruction wants one side unsigned: |q| * (r with the sign of q). Pairs fit 16 bits because neither side is
+ * -128. */
 EV_STEP __m256i I8_DOT(__m256i sum, __m256i q, __m256i r) {
     __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(r, q));
     return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
 #include "template_i8.h"
+#include "template_encode.h"
 
 const ev__kernels ev__kernels_avx2 = {
     .name = "avx2",
@@ -78,6 +81,7 @@ const ev__kernels ev__kernels_avx2 = {
     .dot_i8_rows = dot_i8_rows_avx2,
     .hamming_rows = ev__hamming_rows_sse42,
     .dot_bits_rows = ev__dot_bits_rows_sse42,
+    .encode_i8 = encode_i8_avx2,
     .crc32c = ev__crc32c_sse42,
 };
 

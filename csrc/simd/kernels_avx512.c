@@ -6,7 +6,7 @@
 
 #define AVX512 "avx512f,avx512bw,avx512vl,avx512dq"
 
-/* ---- floats ------------------------------------------------------------------------------------------------------------------ */
+/* ---- floats ------------------------------------------------------------------------------------------------------ */
 
 #define EV_KERNEL EV_TARGET(AVX512) static
 #define EV_STEP EV_TARGET(AVX512) EV_INLINE
@@ -24,7 +24,7 @@
 
 #include "template_f32.h"
 
-/* ---- bytes ------------------------------------------------------------------------------------------------------------------- */
+/* ---- bytes ------------------------------------------------------------------------------------------------------- */
 
 #define VI __m512i
 #define VI_BYTES 64
@@ -47,6 +47,7 @@ EV_STEP __m512i dot_by_maddubs(__m512i sum, __m512i q, __m512i r) {
 #define I8_EXCESS(query, n) 0
 
 #include "template_i8.h"
+#include "template_encode.h"
 
 #undef EV_KERNEL
 #undef EV_STEP
@@ -80,7 +81,7 @@ EV_STEP int32_t excess_of_vnni(const int8_t *query, size_t n) {
 
 #include "template_i8.h"
 
-/* ---- bits -------------------------------------------------------------------------------------------------------------------- */
+/* ---- bits -------------------------------------------------------------------------------------------------------- */
 
 #undef EV_STEP
 #define EV_STEP EV_TARGET(AVX512 ",avx512vpopcntdq") EV_INLINE
@@ -100,8 +101,10 @@ EV_STEP __m512i vc_differ(__m512i count, __m512i a, __m512i b) {
 }
 
 EV_STEP __m512i vc_weigh(__m512i count, const __m512i *p, __m512i r) {
-    __m512i ones = _mm512_popcnt_epi64(_mm512_and_si512(p[0], r)), twos = _mm512_popcnt_epi64(_mm512_and_si512(p[1], r));
-    __m512i fours = _mm512_popcnt_epi64(_mm512_and_si512(p[2], r)), eights = _mm512_popcnt_epi64(_mm512_and_si512(p[3], r));
+    __m512i ones = _mm512_popcnt_epi64(_mm512_and_si512(p[0], r)),
+            twos = _mm512_popcnt_epi64(_mm512_and_si512(p[1], r));
+    __m512i fours = _mm512_popcnt_epi64(_mm512_and_si512(p[2], r)),
+            eights = _mm512_popcnt_epi64(_mm512_and_si512(p[3], r));
     fours = _mm512_sub_epi64(fours, _mm512_slli_epi64(eights, 1));
     twos = _mm512_add_epi64(twos, _mm512_slli_epi64(fours, 1));
     return _mm512_add_epi64(count, _mm512_add_epi64(ones, _mm512_slli_epi64(twos, 1)));
@@ -109,18 +112,18 @@ EV_STEP __m512i vc_weigh(__m512i count, const __m512i *p, __m512i r) {
 
 #include "template_bits.h"
 
-/* ---- tables ------------------------------------------------------------------------------------------------------------------ */
+/* ---- tables ------------------------------------------------------------------------------------------------------ */
 
-#define FLOATS                                                                                                                 \
-    .name = "avx512", .dot_f32 = dot_f32_avx512, .l2_f32 = l2_f32_avx512, .dot_f32_rows = dot_f32_rows_avx512,                 \
-    .l2_f32_rows = l2_f32_rows_avx512, .crc32c = ev__crc32c_sse42
+#define FLOATS                                                                                                 \
+    .name = "avx512", .dot_f32 = dot_f32_avx512, .l2_f32 = l2_f32_avx512, .dot_f32_rows = dot_f32_rows_avx512, \
+    .l2_f32_rows = l2_f32_rows_avx512, .crc32c = ev__crc32c_sse42, .encode_i8 = encode_i8_avx512
 #define BYTES_BY_MADDUBS .dot_i8 = dot_i8_avx512, .dot_i8_rows = dot_i8_rows_avx512
 #define BYTES_BY_VNNI .dot_i8 = dot_i8_vnni_avx512, .dot_i8_rows = dot_i8_rows_vnni_avx512
-#define BITS_BY_WORDS                                                                                                          \
-    .hamming = ev__hamming_sse42, .dot_bits = ev__dot_bits_sse42, .hamming_rows = ev__hamming_rows_sse42,                      \
+#define BITS_BY_WORDS                                                                                     \
+    .hamming = ev__hamming_sse42, .dot_bits = ev__dot_bits_sse42, .hamming_rows = ev__hamming_rows_sse42, \
     .dot_bits_rows = ev__dot_bits_rows_sse42
-#define BITS_BY_VECTORS                                                                                                        \
-    .hamming = hamming_avx512, .dot_bits = dot_bits_avx512, .hamming_rows = hamming_rows_avx512,                               \
+#define BITS_BY_VECTORS                                                                          \
+    .hamming = hamming_avx512, .dot_bits = dot_bits_avx512, .hamming_rows = hamming_rows_avx512, \
     .dot_bits_rows = dot_bits_rows_avx512
 
 const ev__kernels ev__kernels_avx512 = {FLOATS, BYTES_BY_MADDUBS, BITS_BY_WORDS};

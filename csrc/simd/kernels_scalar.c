@@ -58,14 +58,15 @@ static int32_t dot_bits_scalar(const uint8_t *planes, const uint8_t *code, size_
     return sum;
 }
 
-/* ---- one query, many rows ---------------------------------------------------------------------------------------------------- */
+/* ---- one query, many rows ---------------------------------------------------------------------------------------- */
 
-#define ROWS(kernel, query_type, out_type, row_bytes)                                                                          \
-    static void kernel##_rows_scalar(const query_type *query, const void *const *rows, size_t m, size_t n, out_type *out) {    \
-        for (size_t i = 0; i < m; i++) {                                                                                       \
-            ev__prefetch(rows, i + 1, i + 2, m, row_bytes);                                                                    \
-            out[i] = kernel##_scalar(query, rows[i], n);                                                                       \
-        }                                                                                                                      \
+#define ROWS(kernel, query_type, out_type, row_bytes)                                                      \
+    static void kernel##_rows_scalar(const query_type *query, const void *const *rows, size_t m, size_t n, \
+                                     out_type *out) {                                                      \
+        for (size_t i = 0; i < m; i++) {                                                                   \
+            ev__prefetch(rows, i + 1, i + 2, m, row_bytes);                                                \
+            out[i] = kernel##_scalar(query, rows[i], n);                                                   \
+        }                                                                                                  \
     }
 
 ROWS(dot_f32, float, float, n * sizeof(float))
@@ -74,26 +75,31 @@ ROWS(dot_i8, int8_t, int32_t, n)
 ROWS(hamming, uint8_t, uint32_t, n)
 ROWS(dot_bits, uint8_t, int32_t, n)
 
-/* ---- CRC-32C ------------------------------------------------------------------------------------------------------------------ */
+#define EV_KERNEL static
+#define EV_NAME(kernel) kernel##_scalar
+#include "template_encode.h"
 
-/* Eight bytes at a time ("slicing by 8"). A CRC is linear over GF(2), so an entry is the exclusive or of the entries of its bits:
- * POWERS names, for the table of the byte that has k bytes after it, the eight of them; each follows from the one before by one
- * step of the shift register, starting at the reflected polynomial 0x82F63B78. */
-#define BIT(i, j, power) ((i) >> (j)&1u ? (power) : 0u)
-#define ENTRY(i, a, b, c, d, e, f, g, h)                                                                                       \
-    (BIT(i, 0, a) ^ BIT(i, 1, b) ^ BIT(i, 2, c) ^ BIT(i, 3, d) ^ BIT(i, 4, e) ^ BIT(i, 5, f) ^ BIT(i, 6, g) ^ BIT(i, 7, h))
-#define ENTRIES4(i, a, b, c, d, e, f, g, h)                                                                                    \
-    ENTRY((i), a, b, c, d, e, f, g, h), ENTRY((i) + 1u, a, b, c, d, e, f, g, h), ENTRY((i) + 2u, a, b, c, d, e, f, g, h),      \
-        ENTRY((i) + 3u, a, b, c, d, e, f, g, h)
-#define ENTRIES16(i, a, b, c, d, e, f, g, h)                                                                                   \
-    ENTRIES4((i), a, b, c, d, e, f, g, h), ENTRIES4((i) + 4u, a, b, c, d, e, f, g, h),                                         \
+/* ---- CRC-32C ----------------------------------------------------------------------------------------------------- */
+
+/* Eight bytes at a time ("slicing by 8"). A CRC is linear over GF(2), so an entry is the exclusive or of the entries of
+ * its bits: POWERS names, for the table of the byte that has k bytes after it, the eight of them; each follows from the
+ * one before by one step of the shift register, starting at the reflected polynomial 0x82F63B78. */
+#define BIT(i, j, power) ((i) >> (j) & 1u ? (power) : 0u)
+#define ENTRY(i, a, b, c, d, e, f, g, h)                                                                      \
+    (BIT(i, 0, a) ^ BIT(i, 1, b) ^ BIT(i, 2, c) ^ BIT(i, 3, d) ^ BIT(i, 4, e) ^ BIT(i, 5, f) ^ BIT(i, 6, g) ^ \
+     BIT(i, 7, h))
+#define ENTRIES4(i, a, b, c, d, e, f, g, h)                                      \
+    ENTRY((i), a, b, c, d, e, f, g, h), ENTRY((i) + 1u, a, b, c, d, e, f, g, h), \
+        ENTRY((i) + 2u, a, b, c, d, e, f, g, h), ENTRY((i) + 3u, a, b, c, d, e, f, g, h)
+#define ENTRIES16(i, a, b, c, d, e, f, g, h)                                           \
+    ENTRIES4((i), a, b, c, d, e, f, g, h), ENTRIES4((i) + 4u, a, b, c, d, e, f, g, h), \
         ENTRIES4((i) + 8u, a, b, c, d, e, f, g, h), ENTRIES4((i) + 12u, a, b, c, d, e, f, g, h)
-#define ENTRIES64(i, a, b, c, d, e, f, g, h)                                                                                   \
-    ENTRIES16((i), a, b, c, d, e, f, g, h), ENTRIES16((i) + 16u, a, b, c, d, e, f, g, h),                                      \
+#define ENTRIES64(i, a, b, c, d, e, f, g, h)                                              \
+    ENTRIES16((i), a, b, c, d, e, f, g, h), ENTRIES16((i) + 16u, a, b, c, d, e, f, g, h), \
         ENTRIES16((i) + 32u, a, b, c, d, e, f, g, h), ENTRIES16((i) + 48u, a, b, c, d, e, f, g, h)
-#define POWERS(a, b, c, d, e, f, g, h)                                                                                         \
-    {ENTRIES64(0u, a, b, c, d, e, f, g, h), ENTRIES64(64u, a, b, c, d, e, f, g, h), ENTRIES64(128u, a, b, c, d, e, f, g, h),   \
-     ENTRIES64(192u, a, b, c, d, e, f, g, h)}
+#define POWERS(a, b, c, d, e, f, g, h)                                              \
+    {ENTRIES64(0u, a, b, c, d, e, f, g, h), ENTRIES64(64u, a, b, c, d, e, f, g, h), \
+     ENTRIES64(128u, a, b, c, d, e, f, g, h), ENTRIES64(192u, a, b, c, d, e, f, g, h)}
 
 static const uint32_t crc_table[8][256] = {
     POWERS(0xF26B8303u, 0xE13B70F7u, 0xC79A971Fu, 0x8AD958CFu, 0x105EC76Fu, 0x20BD8EDEu, 0x417B1DBCu, 0x82F63B78u),
@@ -103,15 +109,17 @@ static const uint32_t crc_table[8][256] = {
     POWERS(0x38116FACu, 0x7022DF58u, 0xE045BEB0u, 0xC5670B91u, 0x8F2261D3u, 0x1BA8B557u, 0x37516AAEu, 0x6EA2D55Cu),
     POWERS(0xEF306B19u, 0xDB8CA0C3u, 0xB2F53777u, 0x6006181Fu, 0xC00C303Eu, 0x85F4168Du, 0x0E045BEBu, 0x1C08B7D6u),
     POWERS(0x68032CC8u, 0xD0065990u, 0xA5E0C5D1u, 0x4E2DFD53u, 0x9C5BFAA6u, 0x3D5B83BDu, 0x7AB7077Au, 0xF56E0EF4u),
-    POWERS(0x493C7D27u, 0x9278FA4Eu, 0x211D826Du, 0x423B04DAu, 0x847609B4u, 0x0D006599u, 0x1A00CB32u, 0x34019664u),};
+    POWERS(0x493C7D27u, 0x9278FA4Eu, 0x211D826Du, 0x423B04DAu, 0x847609B4u, 0x0D006599u, 0x1A00CB32u, 0x34019664u),
+};
 
 uint32_t ev__crc32c_scalar(uint32_t crc, const void *bytes, size_t n) {
     const uint8_t *p = bytes;
     crc = ~crc;
     for (; n >= 8; n -= 8, p += 8) {
         uint64_t x = ev__load64(p) ^ crc;
-        crc = crc_table[7][x & 255] ^ crc_table[6][x >> 8 & 255] ^ crc_table[5][x >> 16 & 255] ^ crc_table[4][x >> 24 & 255] ^
-              crc_table[3][x >> 32 & 255] ^ crc_table[2][x >> 40 & 255] ^ crc_table[1][x >> 48 & 255] ^ crc_table[0][x >> 56];
+        crc = crc_table[7][x & 255] ^ crc_table[6][x >> 8 & 255] ^ crc_table[5][x >> 16 & 255] ^
+              crc_table[4][x >> 24 & 255] ^ crc_table[3][x >> 32 & 255] ^ crc_table[2][x >> 40 & 255] ^
+              crc_table[1][x >> 48 & 255] ^ crc_table[0][x >> 56];
     }
     for (; n; n--, p++) crc = crc_table[0][(crc ^ *p) & 255] ^ crc >> 8;
     return ~crc;
@@ -129,5 +137,6 @@ const ev__kernels ev__kernels_scalar = {
     .dot_i8_rows = dot_i8_rows_scalar,
     .hamming_rows = hamming_rows_scalar,
     .dot_bits_rows = dot_bits_rows_scalar,
+    .encode_i8 = encode_i8_scalar,
     .crc32c = ev__crc32c_scalar,
 };

@@ -1,4 +1,5 @@
-/* WebAssembly's 128-bit SIMD, without the relaxed instructions: an engine that lacks one of those refuses the whole module. */
+/* WebAssembly's 128-bit SIMD, without the relaxed instructions: an engine that lacks one of those refuses the whole
+ * module. */
 #include "isa.h"
 
 #if defined(EV_WASM128)
@@ -14,7 +15,7 @@ EV_INLINE v128_t head16(const void *p, size_t k) {
     return wasm_u64x2_make(words[0], words[1]);
 }
 
-/* ---- floats ------------------------------------------------------------------------------------------------------------------ */
+/* ---- floats ------------------------------------------------------------------------------------------------------ */
 
 #define VF v128_t
 #define VF_LANES 4
@@ -32,7 +33,7 @@ EV_STEP float vf_sum(v128_t v) {
 
 #include "template_f32.h"
 
-/* ---- bytes ------------------------------------------------------------------------------------------------------------------- */
+/* ---- bytes ------------------------------------------------------------------------------------------------------- */
 
 #define I8_NAME EV_NAME
 #define VI v128_t
@@ -56,8 +57,9 @@ EV_STEP v128_t I8_DOT(v128_t sum, v128_t q, v128_t r) {
 }
 
 #include "template_i8.h"
+#include "template_encode.h"
 
-/* ---- bits: in words, because engines have an instruction for those ------------------------------------------------------------ */
+/* ---- bits: in words, because engines have an instruction for those ----------------------------------------------- */
 
 #define BITS_KERNEL static
 #define BITS_NAME EV_NAME
@@ -95,6 +97,7 @@ const ev__kernels ev__kernels_wasm128 = {
     .dot_i8_rows = dot_i8_rows_wasm128,
     .hamming_rows = hamming_rows_wasm128,
     .dot_bits_rows = dot_bits_rows_wasm128,
+    .encode_i8 = encode_i8_wasm128,
     .crc32c = ev__crc32c_scalar,
 };
 

@@ -1,4 +1,5 @@
-/* Every kernel of the path in use against plain C, on rows of many lengths: for machines on which no test suite can run. */
+/* Every kernel of the path in use against plain C, on rows of many lengths: for machines on which no test suite can
+ * run. */
 #include "../edgevec.h"
 #include "isa.h"
 
@@ -28,8 +29,9 @@ static int close_enough(float a, float b, size_t n) {
 }
 
 /* Does one row's result agree with plain C's, and with the result that came with other rows? */
-#define AGREE_EXACTLY(kernel, q, r, n, together) (fast->kernel(q, r, n) == plain->kernel(q, r, n) && fast->kernel(q, r, n) == (together))
-#define AGREE_CLOSELY(kernel, q, r, n, together)                                                                               \
+#define AGREE_EXACTLY(kernel, q, r, n, together) \
+    (fast->kernel(q, r, n) == plain->kernel(q, r, n) && fast->kernel(q, r, n) == (together))
+#define AGREE_CLOSELY(kernel, q, r, n, together) \
     (close_enough(fast->kernel(q, r, n), plain->kernel(q, r, n), n) && fast->kernel(q, r, n) == (together))
 
 /* The first kernel, numbered as in the table, that fails with rows of n elements. */
@@ -57,7 +59,10 @@ static int first_failure(const ev__kernels *fast, const samples *s, size_t n) {
         if (!AGREE_EXACTLY(hamming, bits, byte_rows[i], bit_bytes, differing[i])) return 4;
         if (!AGREE_EXACTLY(dot_bits, bits, byte_rows[i], bit_bytes, bit_dots[i])) return 5;
     }
-    return fast->crc32c(0, bits, n) == plain->crc32c(0, bits, n) ? 0 : 6;
+    int8_t code[LONGEST], expected[LONGEST];
+    float scale = fast->encode_i8(s->floats[0], s->floats[1], n, code);
+    if (scale != plain->encode_i8(s->floats[0], s->floats[1], n, expected) || memcmp(code, expected, n) != 0) return 6;
+    return fast->crc32c(0, bits, n) == plain->crc32c(0, bits, n) ? 0 : 7;
 }
 
 int ev_selftest(void) {

@@ -103,7 +103,8 @@ BITS_KERNEL int32_t BITS_NAME(dot_bits)(const uint8_t *planes, const uint8_t *co
     return BITS_NAME(weigh_one)(planes, code, bytes);
 }
 
-BITS_KERNEL void BITS_NAME(hamming_rows)(const uint8_t *query, const void *const *rows, size_t m, size_t bytes, uint32_t *out) {
+BITS_KERNEL void BITS_NAME(hamming_rows)(const uint8_t *query, const void *const *rows, size_t m, size_t bytes,
+                                         uint32_t *out) {
     size_t i = 0;
     ev__prefetch(rows, 0, EV_ROWS_AHEAD, m, bytes);
     for (; i + 4 <= m; i += 4) {
@@ -113,7 +114,8 @@ BITS_KERNEL void BITS_NAME(hamming_rows)(const uint8_t *query, const void *const
     for (; i < m; i++) out[i] = BITS_NAME(differ_one)(query, rows[i], bytes);
 }
 
-BITS_KERNEL void BITS_NAME(dot_bits_rows)(const uint8_t *planes, const void *const *rows, size_t m, size_t bytes, int32_t *out) {
+BITS_KERNEL void BITS_NAME(dot_bits_rows)(const uint8_t *planes, const void *const *rows, size_t m, size_t bytes,
+                                          int32_t *out) {
     size_t i = 0;
     ev__prefetch(rows, 0, EV_ROWS_AHEAD, m, bytes);
     for (; i + 4 <= m; i += 4) {

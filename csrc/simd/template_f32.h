@@ -5,8 +5,9 @@
  *   vf_add(a, b) vf_sub(a, b) vf_muladd(a, b, s)
  *   vf_sum(v)              of the lanes
  *
- * Four sums run side by side to hide the latency of the additions. Four rows at a time share the loads of the query and keep more of the
- * memory busy, which outweighs that 16-register machines spill some sums; each row is summed in the order in which it is summed alone. */
+ * Four sums run side by side to hide the latency of the additions. Four rows at a time share the loads of the query and
+ * keep more of the memory busy, which outweighs that 16-register machines spill some sums; each row is summed in the
+ * order in which it is summed alone. */
 
 typedef struct {
     VF s0, s1, s2, s3;
@@ -31,7 +32,8 @@ EV_STEP void f32_step(f32_sums *s, const float *q, const float *r, int l2) {
 }
 
 EV_STEP float f32_finish(f32_sums s, const float *q, const float *r, size_t left, int l2) {
-    for (; left >= VF_LANES; left -= VF_LANES, q += VF_LANES, r += VF_LANES) s.s0 = f32_term(s.s0, vf_load(q), vf_load(r), l2);
+    for (; left >= VF_LANES; left -= VF_LANES, q += VF_LANES, r += VF_LANES)
+        s.s0 = f32_term(s.s0, vf_load(q), vf_load(r), l2);
     if (left) s.s1 = f32_term(s.s1, vf_head(q, left), vf_head(r, left), l2);
     return vf_sum(vf_add(vf_add(s.s0, s.s1), vf_add(s.s2, s.s3)));
 }

@@ -16,6 +16,7 @@ import edgevec
 
 from .. import measure
 from ..errors import MissingExtraError, ParameterError
+from ..index import Metric
 from ..measure import Point
 from ..reading import Dataset
 from .common import (
@@ -62,7 +63,7 @@ def bench(
     search_threads: int,
     json_path: Path | None,
     plot_path: Path | None,
-    metric: str | None,
+    metric: Metric | None,
     column: str | None,
     limit: int | None,
     **parameters: Any,
@@ -124,7 +125,7 @@ def _make_task(dataset: Dataset, count: int, seed: int) -> _Task:
     return _Task(dataset.vectors[base], base, dataset.vectors[order[:held]])
 
 
-def _true_ids(dataset: Dataset, task: _Task, k: int, metric: str) -> NDArray[np.int64]:
+def _true_ids(dataset: Dataset, task: _Task, k: int, metric: Metric) -> NDArray[np.int64]:
     given = dataset.neighbors
     if given is not None and metric == dataset.metric and len(given) >= len(task.queries) and given.shape[1] >= k:
         return given[: len(task.queries), :k]

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ..index import Metric
 from .common import INPUT, build_index, bytes_per_vector, index_options, note, output_option, read, reading_options
 
 __all__ = ["build"]
@@ -18,7 +19,7 @@ __all__ = ["build"]
 @index_options
 @reading_options
 def build(
-    file: Path, output: Path, metric: str | None, column: str | None, limit: int | None, **parameters: Any
+    file: Path, output: Path, metric: Metric | None, column: str | None, limit: int | None, **parameters: Any
 ) -> None:
     """Build an index of the vectors in FILE.
 

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import edgevec
 
+from ..index import Metric
 from ..reading import Dataset
 
 __all__ = [
@@ -110,7 +111,7 @@ def read(path: Path, *, column: str | None, limit: int | None) -> Dataset:
 
 
 def build_index(
-    vectors: NDArray[np.float32], ids: NDArray[np.int64] | None, *, metric: str, threads: int, **parameters: Any
+    vectors: NDArray[np.float32], ids: NDArray[np.int64] | None, *, metric: Metric, threads: int, **parameters: Any
 ) -> tuple[edgevec.Index, float]:
     """The index, and the seconds that it took."""
     index = edgevec.Index(vectors.shape[1], metric, **parameters)

@@ -36,6 +36,8 @@ def demo(query: tuple[str, ...], quantization: str, k: int, ef: int | None, repe
     start = time.perf_counter()
     sample = wordnet()
     note(f"WordNet: {len(sample):,} entries, {sample.dim} dimensions, read in {time.perf_counter() - start:.2f} s")
+    if query:
+        sample.encode(" ".join(query))  # so that unknown words are told before the work
     index, seconds = build_index(
         sample.vectors, sample.ids, metric="cosine", threads=threads, quantization=quantization
     )

@@ -51,7 +51,7 @@ def search(
     if (query is None) == (stored_id is None):
         raise click.UsageError("give either --query or --id")
     index = edgevec.Index.load(index_file, mmap=mmap)
-    queries = _read_queries(query, row, column) if query is not None else index.get([stored_id])
+    queries = _read_queries(query or "", row, column) if stored_id is None else index.get([stored_id])
     found = index.search(queries, k, ef=ef, exact=exact)
     if as_json:
         click.echo(json.dumps([_as_object(number, *answer) for number, answer in _numbered(found)]))

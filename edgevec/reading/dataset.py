@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ..index import Metric
 
 __all__ = ["TEXT_NAMES", "Dataset", "Progress"]
 
@@ -35,7 +38,7 @@ class Dataset:
     ids: NDArray[np.int64] | None = None
     metadata: list[dict[str, Any]] | None = None
     name: str = ""
-    metric: str | None = None
+    metric: Metric | None = None
     queries: NDArray[np.float32] | None = None
     neighbors: NDArray[np.int64] | None = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +10,19 @@ from numpy.typing import NDArray
 from .dataset import Dataset
 from .request import Request
 
+if TYPE_CHECKING:
+    from ..index import Metric
+
 __all__ = ["read"]
 
-_METRICS = {"angular": "cosine", "cosine": "cosine", "euclidean": "l2", "l2": "l2", "dot": "ip", "ip": "ip"}
+_METRICS: dict[str, Metric] = {
+    "angular": "cosine",
+    "cosine": "cosine",
+    "euclidean": "l2",
+    "l2": "l2",
+    "dot": "ip",
+    "ip": "ip",
+}
 
 
 def read(request: Request) -> Dataset:
@@ -49,7 +59,7 @@ def _read_file(request: Request, file: Any, h5py: Any) -> Dataset:
     return request.dataset(vectors, columns, metric=metric, queries=queries, neighbors=neighbors)
 
 
-def _metric(request: Request, distance: object) -> str | None:
+def _metric(request: Request, distance: object) -> Metric | None:
     if distance is None:
         return None
     name = distance.decode("utf-8", "replace") if isinstance(distance, bytes) else str(distance)

@@ -8,13 +8,16 @@ from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataFormatError, MissingExtraError
 from .dataset import Dataset, Progress
+
+if TYPE_CHECKING:
+    from ..index import Metric
 
 __all__ = ["ID_NAMES", "PIECE_BYTES", "Request", "Rows"]
 
@@ -115,7 +118,7 @@ class Request:
         vectors: NDArray[np.float32],
         columns: Mapping[str, Sequence[Any] | NDArray[Any]] | None = None,
         *,
-        metric: str | None = None,
+        metric: Metric | None = None,
         queries: NDArray[np.float32] | None = None,
         neighbors: NDArray[np.int64] | None = None,
     ) -> Dataset:

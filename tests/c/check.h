@@ -7,12 +7,12 @@
 static long check_passed, check_failed;
 
 /* Only the first failures are shown: a broken kernel fails thousands of times. */
-#define CHECK(condition)                                                                                                       \
-    do {                                                                                                                       \
-        if (condition)                                                                                                         \
-            check_passed++;                                                                                                    \
-        else if (check_failed++ < 50)                                                                                          \
-            printf("%s:%d: %s: not %s\n", __FILE__, __LINE__, __func__, #condition);                                           \
+#define CHECK(condition)                                                             \
+    do {                                                                             \
+        if (condition)                                                               \
+            check_passed++;                                                          \
+        else if (check_failed++ < 50)                                                \
+            printf("%s:%d: %s: not %s\n", __FILE__, __LINE__, __func__, #condition); \
     } while (0)
 
 static int check_summary(void) {

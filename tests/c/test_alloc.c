@@ -1,10 +1,11 @@
 /* The n-th allocation fails, for n = 1, 2, 3, ..., through a whole workload. Each call either succeeds or says that it is out of memory;
- * then the index still answers as before (the oracle is a plain table of vectors), and the call succeeds when made again. */
+ * then the index still answers as before (the oracle is a plain table of vectors), and the call succeeds when made again. In the end
+ * nothing is left allocated. */
 #include "check.h"
+#include "counting.h"
 #include "file_ops.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 #define PATH "test_alloc.edgevec"
 enum { DIM = 12, IDS = 120, K = 5 };
@@ -233,6 +234,7 @@ static int no_folder_flush(void *user, const char *path) {
 }
 
 int main(void) {
+    count_allocations();
     /* a thousand saves: do not wait for the disk each time */
     ev_file_ops ops = *ev__file_ops();
     ops.sync = no_flush;
@@ -245,6 +247,7 @@ int main(void) {
             subject s;
             ev_fault_alloc(++n);
             made = workload(kind, &s);
+            CHECK(held_bytes == 0);
             refused += s.refused;
         } while (made >= n);
         CHECK(n > 50 && refused > n / 2); /* the faults were real, and nearly all of them were told */

@@ -1,5 +1,5 @@
-/* Every kernel table that this machine runs, against plain loops: all lengths, all alignments, extreme values, and buffers between
- * forbidden pages. `test_kernels NAME` also checks that NAME is the path in use. */
+/* Every kernel table that this machine runs, against plain loops: all lengths, all alignments, extreme values, and
+ * buffers between forbidden pages. `test_kernels NAME` also checks that NAME is the path in use. */
 #include "check.h"
 
 #include "../../csrc/edgevec.h"
@@ -23,7 +23,7 @@ enum { LONGEST = 65535, MOST_ROWS = 40 };
 static const ev__kernels *tables[8]; /* the first is the scalar one */
 static size_t table_count;
 
-/* ---- memory between forbidden pages --------------------------------------------------------------------------------------------- */
+/* ---- memory between forbidden pages ------------------------------------------------------------------------------ */
 
 enum { ARENA_BYTES = 1 << 19 };
 
@@ -48,7 +48,7 @@ static void *put(uint8_t *in, int place, size_t n, size_t element) {
     return place == AT_END ? in + ARENA_BYTES - n * element : in + (size_t)place * element;
 }
 
-/* ---- samples ------------------------------------------------------------------------------------------------------------------ */
+/* ---- samples ----------------------------------------------------------------------------------------------------- */
 
 static uint64_t state = 88172645463325252u;
 
@@ -68,7 +68,8 @@ static void random_i8(int8_t *out, size_t n) {
 }
 
 static void random_f32(float *out, size_t n) {
-    for (size_t i = 0; i < n; i++) out[i] = ((float)random32() / 2147483648.0f - 1.0f) * (random32() % 8 ? 1.0f : 100.0f);
+    for (size_t i = 0; i < n; i++)
+        out[i] = ((float)random32() / 2147483648.0f - 1.0f) * (random32() % 8 ? 1.0f : 100.0f);
 }
 
 /* Lengths: all small ones, then odd and round ones up to the longest. */
@@ -81,7 +82,7 @@ static size_t next_length(size_t n) {
     return LONGEST + 1;
 }
 
-/* ---- the oracle ---------------------------------------------------------------------------------------------------------------- */
+/* ---- the oracle -------------------------------------------------------------------------------------------------- */
 
 /* Sum of products and of their sizes, in double. */
 static double slow_dot(const float *a, const float *b, size_t n, double *sizes) {
@@ -136,7 +137,7 @@ static uint32_t slow_crc32c(const uint8_t *p, size_t n) {
     return ~crc;
 }
 
-/* ---- one row -------------------------------------------------------------------------------------------------------------------- */
+/* ---- one row ----------------------------------------------------------------------------------------------------- */
 
 static int near(float found, double expected, double sizes, size_t n) {
     return fabs(found - expected) <= (double)n * ldexp(sizes, -23) + (double)n * ldexp(1, -149);
@@ -197,7 +198,7 @@ static void test_lengths(void) {
         }
 }
 
-/* ---- extreme values ------------------------------------------------------------------------------------------------------------- */
+/* ---- extreme values ---------------------------------------------------------------------------------------------- */
 
 static void test_extreme_bytes(void) {
     static const int8_t extremes[] = {-127, 127};
@@ -227,7 +228,7 @@ static void fill_f32(float *out, size_t n, float value) {
 
 static void test_extreme_floats(void) {
     static float a[1100], b[1100];
-    static const float pairs[][2] = {{1e30f, 1e-30f}, {1e15f, 3e15f},          {1e-20f, 1e-20f}, {FLT_MIN / 4, 1e3f},
+    static const float pairs[][2] = {{1e30f, 1e-30f},  {1e15f, 3e15f},         {1e-20f, 1e-20f}, {FLT_MIN / 4, 1e3f},
                                      {1e-45f, 1e-45f}, {1e-45f, 1e38f / 1100}, {0, 1e18f},       {-1e17f, 1e17f}};
     for (size_t n = 0; n <= 1100; n = next_length(n))
         for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
@@ -244,7 +245,7 @@ static void test_extreme_floats(void) {
         }
 }
 
-/* ---- many rows ------------------------------------------------------------------------------------------------------------------ */
+/* ---- many rows --------------------------------------------------------------------------------------------------- */
 
 typedef struct {
     const void *rows[MOST_ROWS];
@@ -253,16 +254,17 @@ typedef struct {
 } batch;
 
 /* The rows form against the single one, bit for bit, for every m; the element after the last must stay. */
-#define CHECK_ROWS(kernel, query_type, out_type)                                                                               \
-    static void check_##kernel##_rows(const ev__kernels *table, const batch *in) {                                             \
-        for (size_t m = 0; m <= MOST_ROWS; m++) {                                                                              \
-            out_type out[MOST_ROWS + 1], single[MOST_ROWS + 1];                                                                \
-            memset(out, 0x5A, sizeof out);                                                                                     \
-            memset(single, 0x5A, sizeof single);                                                                               \
-            for (size_t i = 0; i < m; i++) single[i] = table->kernel((const query_type *)in->query, in->rows[i], in->n);       \
-            table->kernel##_rows((const query_type *)in->query, in->rows, m, in->n, out);                                      \
-            CHECK(memcmp(out, single, sizeof out) == 0);                                                                       \
-        }                                                                                                                      \
+#define CHECK_ROWS(kernel, query_type, out_type)                                              \
+    static void check_##kernel##_rows(const ev__kernels *table, const batch *in) {            \
+        for (size_t m = 0; m <= MOST_ROWS; m++) {                                             \
+            out_type out[MOST_ROWS + 1], single[MOST_ROWS + 1];                               \
+            memset(out, 0x5A, sizeof out);                                                    \
+            memset(single, 0x5A, sizeof single);                                              \
+            for (size_t i = 0; i < m; i++)                                                    \
+                single[i] = table->kernel((const query_type *)in->query, in->rows[i], in->n); \
+            table->kernel##_rows((const query_type *)in->query, in->rows, m, in->n, out);     \
+            CHECK(memcmp(out, single, sizeof out) == 0);                                      \
+        }                                                                                     \
     }
 
 CHECK_ROWS(dot_f32, float, float)
@@ -281,7 +283,8 @@ static void scatter(batch *in, uint8_t *from, size_t n, size_t element) {
 }
 
 static void test_rows(void) {
-    static const size_t lengths[] = {0, 1, 3, 7, 16, 31, 63, 64, 65, 100, 128, 257, 300, 384, 511, 768, 1099, 4097, 65535};
+    static const size_t lengths[] = {0,   1,   3,   7,   16,  31,  63,   64,   65,   100,
+                                     128, 257, 300, 384, 511, 768, 1099, 4097, 65535};
     uint8_t *in_rows = arena(), *in_query = arena();
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
         size_t n = lengths[i], bytes = n / 8 * 8;
@@ -309,7 +312,7 @@ static void test_rows(void) {
     }
 }
 
-/* ---- known values, and the choice of a path --------------------------------------------------------------------------------------- */
+/* ---- known values, and the choice of a path ---------------------------------------------------------------------- */
 
 static void test_crc_vectors(void) {
     uint8_t zeros[32] = {0}, ones[32], rising[32];

@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-enum { DIM = 20, ROWS = 2000, FIXED = 500, READERS = 7, ROUNDS = 150, K = 10 };
+enum { DIM = 20, ROWS = 800, FIXED = 200, READERS = 7, ROUNDS = 60, BATCH = 200, K = 10 };
 
 static float rows[ROWS * DIM];
 static int64_t ids[ROWS];
@@ -35,7 +35,7 @@ static bool is_answer(const int64_t *found, const float *distances, bool filtere
 }
 
 /* Searches of every kind: with a context of its own and a borrowed one, filtered and not, exact and not. */
-static void read(scene *s, int reader) {
+static void search_all_ways(scene *s, int reader) {
     ev_context *own = NULL;
     int64_t bad = ev_context_new(s->ix, &own) != EV_OK;
     for (int round = 0; round < ROUNDS; round++) {
@@ -52,12 +52,12 @@ static void read(scene *s, int reader) {
 }
 
 /* Take the rows after the fixed ones out and put them back, piece by piece. */
-static void write(scene *s) {
+static void rewrite(scene *s) {
     int64_t bad = 0, removed;
-    for (int64_t from = FIXED; from + 300 <= ROWS; from += 300) {
-        bad += ev_remove(s->ix, 300, ids + from, &removed) != EV_OK || removed != 300;
+    for (int64_t from = FIXED; from < ROWS; from += BATCH) {
+        bad += ev_remove(s->ix, BATCH, ids + from, &removed) != EV_OK || removed != BATCH;
         bad += ev_compact(s->ix, NULL, NULL) != EV_OK;
-        bad += ev_add(s->ix, 300, rows + from * DIM, ids + from, NULL, 2, NULL, NULL) != EV_OK;
+        bad += ev_add(s->ix, BATCH, rows + from * DIM, ids + from, NULL, 2, NULL, NULL) != EV_OK;
     }
     ev__add64(&s->bad, bad);
 }
@@ -65,9 +65,9 @@ static void write(scene *s) {
 static void work(void *arg, int worker) {
     scene *s = arg;
     if (worker == 0 && s->writing)
-        write(s);
+        rewrite(s);
     else
-        read(s, worker);
+        search_all_ways(s, worker);
 }
 
 static void check_kind(int32_t metric, int32_t quantization) {

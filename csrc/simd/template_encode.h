@@ -1,0 +1,33 @@
+/* Floats to 8-bit codes: plain C that compilers vectorise, compiled anew for each instruction set. Every lane goes through the same
+ * single roundings, so the codes are the same bits everywhere. The including file has defined EV_KERNEL and EV_NAME. */
+
+EV_KERNEL float EV_NAME(encode_i8)(const float *v, const float *centre, size_t n, int8_t *code) {
+    /* sizes compare like their bits do; unlike floats, integers may be compared in any order */
+    int32_t most = 0;
+    for (size_t i = 0; i < n; i++) {
+        union {
+            float value;
+            int32_t bits;
+        } d = {v[i] - centre[i]};
+        int32_t size = d.bits & 0x7FFFFFFF;
+        most = size > most ? size : most;
+    }
+    float largest;
+    memcpy(&largest, &most, sizeof largest);
+
+    float scale = largest / 127.0f;
+    if (!(scale > 1e-37f)) { /* all equal to the centre, or so near that the scale's inverse overflows */
+        memset(code, 0, n);
+        return 0.0f;
+    }
+    /* adding 1.5 * 2^23 rounds to the nearest integer, ties to even, and leaves it in the low bits of the sum */
+    const float inverse = 127.0f / largest, magic = 12582912.0f;
+    for (size_t i = 0; i < n; i++) {
+        union {
+            float value;
+            int32_t bits;
+        } x = {(v[i] - centre[i]) * inverse + magic};
+        code[i] = (int8_t)x.bits;
+    }
+    return scale;
+}

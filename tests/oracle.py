@@ -1,0 +1,126 @@
+"""What the engine is measured against: brute force in NumPy, float64, and data to search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import edgevec
+from edgevec.index import Metric, Quantization
+
+Rows = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Ids = npt.NDArray[np.int64]
+
+METRICS: tuple[Metric, ...] = ("cosine", "ip", "l2")
+QUANTIZATIONS: tuple[Quantization, ...] = ("none", "sq8", "binary")
+each_metric = pytest.mark.parametrize("metric", METRICS)
+each_quantization = pytest.mark.parametrize("quantization", QUANTIZATIONS)
+
+_EPSILON = 2.0**-23
+_LEAST = 1e-37
+"""Below it float32 has no full precision, and a CPU may take it for zero."""
+
+
+def clustered(
+    rng: np.random.Generator, n: int, dim: int, clusters: int = 20, rank: int = 12, noise: float = 0.05
+) -> Rows:
+    """Rows like those that models make: clusters on a surface of few dimensions, with a little noise around it."""
+    rank = min(rank, dim)
+    surface = rng.standard_normal((rank, dim)) / np.sqrt(rank)
+    centres = rng.standard_normal((clusters, rank))
+    latent = centres[rng.integers(clusters, size=n)] + 0.5 * rng.standard_normal((n, rank))
+    return np.asarray(latent @ surface + noise * rng.standard_normal((n, dim)), np.float32)
+
+
+def unit(rows: npt.ArrayLike) -> Doubles:
+    doubles = np.asarray(rows, np.float64)
+    return doubles / np.linalg.norm(doubles, axis=-1, keepdims=True)
+
+
+def distances(metric: str, rows: npt.ArrayLike, query: npt.ArrayLike) -> Doubles:
+    """The distances of all rows to one query, float64[n]."""
+    held, q = np.asarray(rows, np.float64), np.asarray(query, np.float64)
+    if metric == "l2":
+        return np.square(held - q).sum(axis=1)
+    if metric == "cosine":
+        held, q = unit(held), unit(q)
+    return 1 - held @ q
+
+
+def error_bound(metric: str, rows: npt.ArrayLike, query: npt.ArrayLike) -> Doubles:
+    """How far float32 sums may be from `distances`, whatever the order of their terms: float64[n]."""
+    held, q = np.abs(np.asarray(rows, np.float64)), np.abs(np.asarray(query, np.float64))
+    dim = q.size
+    if metric == "l2":
+        terms = np.square(np.asarray(rows, np.float64) - np.asarray(query, np.float64)).sum(axis=1)
+    else:
+        terms = 1 + (unit(held) @ unit(q) if metric == "cosine" else held @ q)
+    return (dim + 8) * (_EPSILON / 2 * terms + _LEAST)
+
+
+def nearest(metric: str, rows: npt.ArrayLike, queries: npt.ArrayLike, k: int) -> Doubles:
+    """The k smallest distances of each query, ascending: float64[q, k]."""
+    return np.stack([np.sort(distances(metric, rows, query))[:k] for query in np.atleast_2d(np.asarray(queries))])
+
+
+def recall(metric: str, rows: npt.ArrayLike, queries: npt.ArrayLike, found: Ids, k: int, *, slack: float = 1e-6) -> float:
+    """The share of the k nearest that was found, where `found` [q, k] names rows; those that tie with the k-th nearest count too.
+
+    slack: distances that differ by less, relative to the k-th, are a tie: float32 cannot tell them apart.
+    """
+    shares = []
+    for query, ids in zip(np.atleast_2d(np.asarray(queries)), np.atleast_2d(found), strict=True):
+        truth = distances(metric, rows, query)
+        most = min(k, truth.size)
+        furthest = np.partition(truth, most - 1)[most - 1]
+        held = np.unique(ids[ids >= 0])
+        shares.append(np.count_nonzero(truth[held] <= furthest + slack * max(1.0, abs(furthest))) / most)
+    return float(np.mean(np.minimum(shares, 1.0)))
+
+
+def assert_right(
+    result: Any, metric: str, held: dict[int, Rows] | tuple[Sequence[int] | Ids, Rows], query: Rows, k: int
+) -> None:
+    """One query's result is what brute force over `held` finds: as many, the nearest, each at its distance, in order.
+
+    Where distances are nearer to each other than float32 can tell, any order is right.
+    """
+    ids = list(held) if isinstance(held, dict) else [int(i) for i in held[0]]
+    rows = (np.array(list(held.values())) if isinstance(held, dict) else held[1]).reshape(len(ids), query.size)
+    found, got = np.asarray(result.ids), np.asarray(result.distances, np.float64)
+    assert found.shape == got.shape == (min(k, len(ids)),)
+    if not ids:
+        return
+    assert len(set(found.tolist())) == found.size, "an id came twice"
+    place = {id: row for row, id in enumerate(ids)}
+    at = np.array([place[id] for id in found.tolist()])
+    truth, bound = distances(metric, rows, query), error_bound(metric, rows, query)
+    assert (np.diff(got) >= 0).all(), "not in order"
+    np.testing.assert_array_less(np.abs(got - truth[at]), bound[at])
+    # At each rank, nothing nearer was left out.
+    order = np.argsort(truth)[: found.size]
+    np.testing.assert_array_less(truth[at], truth[order] + 2 * np.maximum(bound[at], bound[order]))
+
+
+def assert_valid(result: Any, metric: str, held: dict[int, Rows], query: Rows, k: int) -> None:
+    """One query's result is full and true of what is held, whether or not it is the nearest."""
+    found, got = np.asarray(result.ids), np.asarray(result.distances, np.float64)
+    assert found.size == min(k, len(held))
+    assert len(set(found.tolist())) == found.size
+    assert set(found.tolist()) <= held.keys()
+    assert (np.diff(got) >= 0).all()
+    if found.size:
+        rows = np.array([held[id] for id in found.tolist()])
+        np.testing.assert_array_less(np.abs(got - distances(metric, rows, query)), error_bound(metric, rows, query))
+
+
+def strategy(index: edgevec.Index, query: Rows, k: int, **options: Any) -> str:
+    """How the index answers such a query."""
+    context = edgevec.SearchContext(index)
+    index.search(query, k, context=context, **options)
+    return context.stats.strategy
