@@ -90,9 +90,9 @@ void ev__release(void *memory, size_t size, size_t align) {
 
 int ev__array_reserve(ev__array *array, size_t room) {
     if (room <= array->room) return EV_OK;
-    /* one at a time grows by half, so that n single additions copy O(n) */
-    size_t half_more = array->room + array->room / 2;
-    if (array->room && room < half_more) room = half_more;
+    /* one at a time grows by a quarter, so that n single additions copy O(n) */
+    size_t quarter_more = array->room + array->room / 4;
+    if (array->room && room < quarter_more) room = quarter_more;
     if (room < 16) room = 16;
     if (array->item && room > (PTRDIFF_MAX - EV_HUGE_PAGE * 2) / array->item) return EV_E_FULL;
     char *grown = ev__alloc(room * array->item, EV_LINE);

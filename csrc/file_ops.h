@@ -1,4 +1,5 @@
-/* The file system, as save.c and load.c see it. Paths are UTF-8; calls return 0 or an errno unless they say otherwise. */
+/* The file system, as save.c and load.c see it. Paths are UTF-8; calls return 0 or an errno
+ * unless they say otherwise. */
 #ifndef EV_FILE_OPS_H
 #define EV_FILE_OPS_H
 

@@ -3,37 +3,40 @@
  * WHAT LIES WHERE
  *
  *   header     640 bytes: ev__file_header below
- *   sections   one after the other in the order of the table in the header, each filled up with zeros to a multiple of 64 bytes
+ *   sections   one after the other in the order of the header's table, each filled up with zeros to 64 bytes
  *
- * All numbers are little-endian, floats are IEEE 754, and there is nothing in the file but what is described here: no pointers, no gaps, no
- * bytes that say nothing, nothing behind the last section. So equal indexes are equal files, and a mapped file is used in place.
+ * All numbers are little-endian, floats are IEEE 754, and there is nothing in the file but what is described here: no
+ * pointers, no gaps, no bytes that say nothing, nothing behind the last section. So equal indexes are equal files, and
+ * a mapped file is used in place.
  *
  * A section holds one column of the store (ev__store in internal.h), an item for each slot:
  *
- *   blocks     code (or float vector, when unquantised) | 2 M links of level 0, as slots, ended by 0xFFFFFFFF | zeros to 64 bytes
+ *   blocks     code (or float vector, when unquantised) | 2 M links of level 0, as slots, ended by 0xFFFFFFFF |
+ *              zeros to 64 bytes
  *   factors    two floats, scale and bias of the code; quantised only
  *   vectors    dim floats; quantised with keep_vectors only
  *   ids        int64
- *   state      uint8, free, node, duplicate, dead node or dead duplicate; a bit marks duplicates whose vectors are equal too
+ *   state      uint8, free, node, duplicate, dead node or dead duplicate; a bit marks duplicates whose vectors are
+ *              equal too
  *   level      uint8, the highest level that a node in this slot is on
  *   upper_at   uint32, where in `upper` the links of the slot's levels 1, 2, .. begin, counted in links
  *   upper      uint32, the links of all upper levels, M per slot and level, in the order of the slots
  *   chain      uint32, the next duplicate of the same node or 0xFFFFFFFF; only where there ever was a duplicate
  *   centre     dim floats, the mean that codes are taken from; quantised only. Not a column: one for the index
  *
- * A section without bytes is left out. What can be derived is not stored: the rotation comes from the seed, the id table from ids
- * and states, the list of free slots from the states.
+ * A section without bytes is left out. What can be derived is not stored: the rotation comes from the seed, the id
+ * table from ids and states, the list of free slots from the states.
  *
  * HOW IT IS PROTECTED
  *
- * Every section's CRC-32C is in the table, the header's own is its last four bytes, and the filling is checked to be zero: no
- * byte of the file can change unnoticed. A file made with intent can have right checksums, so whatever would lead a search out of
- * bounds or round in circles is looked for too.
+ * Every section's CRC-32C is in the table, the header's own is its last four bytes, and the filling is checked to be
+ * zero: no byte of the file can change unnoticed. A file made with intent can have right checksums, so whatever would
+ * lead a search out of bounds or round in circles is looked for too.
  *
  * HOW IT MAY CHANGE
  *
- * Any version begins with magic, version, header_bytes and file_bytes, and ends its header with a CRC-32C of all header bytes before it.
- * That much is enough to tell a newer file from a damaged one. Everything else belongs to the version. */
+ * Any version begins with magic, version, header_bytes and file_bytes, and ends its header with a CRC-32C of all header
+ * bytes before it. That is enough to tell a newer file from a damaged one. Everything else belongs to the version. */
 #ifndef EV_FORMAT_H
 #define EV_FORMAT_H
 
@@ -45,7 +48,7 @@
 #define EV_FILE_MOST_HEADER 4096 /* of any version */
 
 /* As PNG's: no text file begins like it, and a transfer that strips bit 7 or turns line ends breaks it. */
-#define EV_FILE_MAGIC "\x89" "EVX\r\n\x1a\n"
+#define EV_FILE_MAGIC "\x89\x45VX\r\n\x1a\n"
 
 typedef struct {
     char name[EV_FILE_NAME]; /* filled up with zeros */
@@ -76,8 +79,8 @@ typedef struct {
 _Static_assert(sizeof(ev__file_section) == 40, "a row of the table has no padding");
 _Static_assert(sizeof(ev__file_header) == 640 && sizeof(ev__file_header) % EV_LINE == 0, "the header has no padding");
 
-/* Is an index read from a file one that cannot lead a search astray: every link, chain and count as the library would have made them?
- * EV_E_CORRUPT names the section where it is not. (verify.c) */
+/* Is an index read from a file one that cannot lead a search astray: every link, chain and count as the library would
+ * have made them? EV_E_CORRUPT names the section where it is not. (verify.c) */
 int ev__verify(const ev_index *ix);
 
 static inline uint64_t ev__file_padded(uint64_t bytes) { return (bytes + EV_LINE - 1) / EV_LINE * EV_LINE; }

@@ -47,7 +47,7 @@ typedef struct {
     bool mapped;
 } ev__array;
 
-/* Room for at least `room` items (exactly that, or half as much again when growing step by step). */
+/* Room for at least `room` items (exactly that, or a quarter more when growing step by step). */
 int ev__array_reserve(ev__array *array, size_t room);
 int ev__array_resize(ev__array *array, size_t count);
 void ev__array_free(ev__array *array);

@@ -1,5 +1,6 @@
-/* Loading: nothing in the file is believed. Sizes are checked against the file's before anything is allocated, so a load takes
- * memory in proportion to the bytes that are really there; then checksums, then what the bytes mean (verify.c). */
+/* Loading: nothing in the file is believed. Sizes are checked against the file's before anything is allocated, so a
+ * load takes memory in proportion to the bytes that are really there; then checksums, then what the bytes mean
+ * (verify.c). */
 #include "file_ops.h"
 #include "format.h"
 
@@ -16,7 +17,7 @@ typedef struct {
     ev_index *ix;
 } loader;
 
-/* ---- the header ------------------------------------------------------------------------------------------------------------- */
+/* ---- the header -------------------------------------------------------------------------------------------------- */
 
 static int bad_header(const char *what) { return ev__fail(EV_E_CORRUPT, "section 'header': %s", what); }
 
@@ -37,7 +38,8 @@ static int read_header(loader *l) {
     if (error) return ev__refused(error, "read", l->path);
     memcpy(h, bytes, common);
     if (memcmp(h->magic, EV_FILE_MAGIC, sizeof h->magic) != 0) return bad_header("this is no index file");
-    if (h->header_bytes < common + sizeof h->crc || h->header_bytes > sizeof bytes) return bad_header("an impossible size");
+    if (h->header_bytes < common + sizeof h->crc || h->header_bytes > sizeof bytes)
+        return bad_header("an impossible size");
     if (h->header_bytes > l->file.bytes) return bad_header("the file ends before it does");
     error = ev__file_read(&l->file, bytes + common, h->header_bytes - common);
     if (error) return ev__refused(error, "read", l->path);
@@ -45,8 +47,8 @@ static int read_header(loader *l) {
     memcpy(&crc, bytes + h->header_bytes - sizeof crc, sizeof crc);
     if (crc != ev__kernels_scalar.crc32c(0, bytes, h->header_bytes - sizeof crc)) return bad_header("checksum differs");
     if (h->version > EV_FILE_VERSION)
-        return ev__fail(EV_E_VERSION, "the file has format version %u; edgevec %s reads versions up to %d", h->version, ev_version(),
-                        EV_FILE_VERSION);
+        return ev__fail(EV_E_VERSION, "the file has format version %u; edgevec %s reads versions up to %d", h->version,
+                        ev_version(), EV_FILE_VERSION);
     if (h->version < 1 || h->header_bytes != sizeof *h) return bad_header("an impossible version or size");
     memcpy(h, bytes, sizeof *h);
     return EV_OK;
@@ -57,7 +59,8 @@ static bool is_counter(int64_t n) { return n >= 0 && n <= INT64_MAX / 4; }
 
 static int check_fields(const ev__file_header *h) {
     if (h->slots > EV_NONE - 1) return bad_header("more slots than there are numbers for");
-    if (h->live < 0 || h->dead < 0 || h->next_id < 0 || !is_counter(h->trained_on) || !is_counter(h->unchecked) || !is_counter(h->unrepaired))
+    if (h->live < 0 || h->dead < 0 || h->next_id < 0 || !is_counter(h->trained_on) || !is_counter(h->unchecked) ||
+        !is_counter(h->unrepaired))
         return bad_header("an impossible count");
     if (h->trainings < 0 || h->trainings > INT32_MAX / 4) return bad_header("an impossible count");
     if (!all_zero(h->zeros, sizeof h->zeros)) return bad_header("something where nothing is known");
@@ -73,7 +76,8 @@ static void section_names(ev_index *ix, const char *names[EV_FILE_SECTIONS]) {
 }
 
 static bool is_named(const ev__file_section *section, const char *name) {
-    return strncmp(section->name, name, EV_FILE_NAME) == 0 && all_zero(section->name + strlen(name), EV_FILE_NAME - strlen(name));
+    return strncmp(section->name, name, EV_FILE_NAME) == 0 &&
+           all_zero(section->name + strlen(name), EV_FILE_NAME - strlen(name));
 }
 
 /* Known sections in their order, one behind the other, to the end of the file. */
@@ -98,7 +102,7 @@ static int check_table(const loader *l) {
     return end == h->file_bytes && end == l->file.bytes ? EV_OK : bad_header("the file has another length");
 }
 
-/* ---- the sections ----------------------------------------------------------------------------------------------------------- */
+/* ---- the sections ------------------------------------------------------------------------------------------------ */
 
 static const ev__file_section *find_section(const ev__file_header *h, const char *name) {
     for (size_t i = 0; i < h->sections; i++)
@@ -130,7 +134,8 @@ static int fetch(loader *l, const ev__file_section *section, const char *name, v
         if (!error) error = ev__file_read(&l->file, room, behind);
         if (error) return ev__refused(error, "read", l->path);
     }
-    if (l->ix->kernels->crc32c(0, into, bytes) != section->crc) return ev__fail(EV_E_CORRUPT, "section '%s': checksum differs", name);
+    if (l->ix->kernels->crc32c(0, into, bytes) != section->crc)
+        return ev__fail(EV_E_CORRUPT, "section '%s': checksum differs", name);
     return all_zero(filling, behind) ? EV_OK : ev__fail(EV_E_CORRUPT, "section '%s': something behind its end", name);
 }
 
@@ -139,8 +144,8 @@ static int fetch_column(loader *l, const ev__column *column) {
     uint64_t bytes = section ? section->bytes : 0;
     ev__array *array = column->array;
     if (bytes % array->item || !column_fits(l->ix, array, l->header.slots, bytes / array->item))
-        return ev__fail(EV_E_CORRUPT, "section '%s': %llu bytes do not fit %llu slots", column->name, (unsigned long long)bytes,
-                        (unsigned long long)l->header.slots);
+        return ev__fail(EV_E_CORRUPT, "section '%s': %llu bytes do not fit %llu slots", column->name,
+                        (unsigned long long)bytes, (unsigned long long)l->header.slots);
     if (!section) return EV_OK;
     size_t count = (size_t)(bytes / array->item);
     if (l->map) {
@@ -155,7 +160,8 @@ static int fetch_column(loader *l, const ev__column *column) {
 static int fetch_centre(loader *l) {
     const ev__file_section *section = find_section(&l->header, "centre");
     size_t bytes = l->ix->centre ? l->ix->dim * sizeof(float) : 0;
-    if ((section ? section->bytes : 0) != bytes) return ev__fail(EV_E_CORRUPT, "section 'centre': not one number for each dimension");
+    if ((section ? section->bytes : 0) != bytes)
+        return ev__fail(EV_E_CORRUPT, "section 'centre': not one number for each dimension");
     return section ? fetch(l, section, "centre", l->ix->centre) : EV_OK;
 }
 
@@ -169,7 +175,7 @@ static int fetch_all(loader *l) {
     return fetch_centre(l);
 }
 
-/* ---- the index -------------------------------------------------------------------------------------------------------------- */
+/* ---- the index --------------------------------------------------------------------------------------------------- */
 
 static int make_index(loader *l) {
     const ev__file_header *h = &l->header;
@@ -218,7 +224,8 @@ static int check_ids(const ev_index *ix) {
 static int load(loader *l, bool map) {
     int rc = read_header(l);
     if (rc == EV_OK) rc = check_fields(&l->header);
-    if (rc == EV_OK && l->header.file_bytes > PTRDIFF_MAX) rc = ev__fail(EV_E_FULL, "more bytes than the address space holds");
+    if (rc == EV_OK && l->header.file_bytes > PTRDIFF_MAX)
+        rc = ev__fail(EV_E_FULL, "more bytes than the address space holds");
     if (rc == EV_OK) rc = make_index(l);
     if (rc == EV_OK) rc = check_table(l);
     if (rc == EV_OK && map) rc = map_file(l);

@@ -1,4 +1,5 @@
-/* Saving: a new file beside the old one, flushed, then renamed over it, so that there is a whole file at every moment. */
+/* Saving: a new file beside the old one, flushed, then renamed over it, so that there is a whole file at every
+ * moment. */
 #include "file_ops.h"
 #include "format.h"
 

@@ -1,8 +1,10 @@
-/* Checksums keep out accidents. This keeps out files made with intent: after it, whatever the bytes were, no search or change of
- * the index leaves its arrays or goes round in circles. */
+/* Checksums keep out accidents. This keeps out files made with intent: after it, whatever the bytes were, no search or
+ * change of the index leaves its arrays or goes round in circles. */
 #include "format.h"
 
-static int corrupt(const char *section, const char *what) { return ev__fail(EV_E_CORRUPT, "section '%s': %s", section, what); }
+static int corrupt(const char *section, const char *what) {
+    return ev__fail(EV_E_CORRUPT, "section '%s': %s", section, what);
+}
 
 static int corrupt_slot(const char *section, const char *what, size_t slot) {
     return ev__fail(EV_E_CORRUPT, "section '%s': %s (slot %zu)", section, what, slot);
@@ -25,7 +27,8 @@ static int check_states(const ev_index *ix, size_t *duplicates) {
     *duplicates = 0;
     for (size_t slot = 0; slot < slots; slot++) {
         unsigned byte = ev__states(ix)[slot], state = byte & EV_STATE;
-        if (byte & ~(EV_STATE | EV_TWIN) || state > EV_DEAD_DUPLICATE) return corrupt_slot("state", "an unknown state", slot);
+        if (byte & ~(EV_STATE | EV_TWIN) || state > EV_DEAD_DUPLICATE)
+            return corrupt_slot("state", "an unknown state", slot);
         live += state == EV_NODE || state == EV_DUPLICATE;
         dead += state == EV_DEAD_NODE || state == EV_DEAD_DUPLICATE;
         nodes += is_node(ix, (uint32_t)slot);
@@ -42,7 +45,8 @@ static int check_ids(const ev_index *ix) {
     for (size_t slot = 0; slot < ev__slots(ix); slot++) {
         unsigned state = ev__state(ix, (uint32_t)slot);
         if (state != EV_NODE && state != EV_DUPLICATE) continue;
-        if (ev__ids_of(ix)[slot] >= ix->next_id && ix->next_id != INT64_MAX) return corrupt_slot("ids", "an id beyond the next", slot);
+        if (ev__ids_of(ix)[slot] >= ix->next_id && ix->next_id != INT64_MAX)
+            return corrupt_slot("ids", "an id beyond the next", slot);
     }
     return EV_OK;
 }
@@ -76,7 +80,8 @@ static int check_links(const ev_index *ix) {
     for (size_t slot = 0; slot < ev__slots(ix); slot++) {
         if (!is_node(ix, (uint32_t)slot)) continue;
         for (int level = 0; level <= ev__levels(ix)[slot]; level++)
-            if (!links_are_sound(ix, (uint32_t)slot, level)) return corrupt_slot(level ? "upper" : "blocks", "a link to no node", slot);
+            if (!links_are_sound(ix, (uint32_t)slot, level))
+                return corrupt_slot(level ? "upper" : "blocks", "a link to no node", slot);
     }
     return EV_OK;
 }
@@ -86,10 +91,12 @@ static int follow_chains(const ev_index *ix, size_t duplicates, uint64_t *met) {
     const uint32_t *chain = ev__chain(ix);
     size_t hanging = 0;
     for (size_t slot = 0; slot < ev__slots(ix); slot++) {
-        if (ev__state(ix, (uint32_t)slot) == EV_FREE && chain[slot] != EV_NONE) return corrupt_slot("chain", "a free slot's chain", slot);
+        if (ev__state(ix, (uint32_t)slot) == EV_FREE && chain[slot] != EV_NONE)
+            return corrupt_slot("chain", "a free slot's chain", slot);
         if (!is_node(ix, (uint32_t)slot)) continue;
         for (uint32_t at = chain[slot]; at != EV_NONE; at = chain[at]) {
-            if (at >= ev__slots(ix) || !is_duplicate(ix, at)) return corrupt_slot("chain", "a chain leads to no duplicate", slot);
+            if (at >= ev__slots(ix) || !is_duplicate(ix, at))
+                return corrupt_slot("chain", "a chain leads to no duplicate", slot);
             if (met[at >> 6] >> (at & 63) & 1) return corrupt_slot("chain", "a duplicate on two chains", at);
             met[at >> 6] |= (uint64_t)1 << (at & 63);
             hanging++;
@@ -120,14 +127,18 @@ static bool all_finite(const void *floats, size_t n) {
     return finite;
 }
 
-static bool column_is_finite(const ev__array *column) { return all_finite(column->at, column->count * column->item / sizeof(float)); }
+static bool column_is_finite(const ev__array *column) {
+    return all_finite(column->at, column->count * column->item / sizeof(float));
+}
 
 /* The code or vector of every block: finite floats, and no -128, which integer kernels do not expect. */
 static int check_rows(const ev_index *ix) {
     for (size_t slot = 0; slot < ev__slots(ix); slot++) {
         const char *row = ev__block(ix, (uint32_t)slot);
-        if (ix->p.quantization == EV_QUANT_NONE && !all_finite(row, ix->dim)) return corrupt_slot("blocks", "not a finite number", slot);
-        if (ix->p.quantization == EV_QUANT_SQ8 && memchr(row, 0x80, ix->dim)) return corrupt_slot("blocks", "not a code", slot);
+        if (ix->p.quantization == EV_QUANT_NONE && !all_finite(row, ix->dim))
+            return corrupt_slot("blocks", "not a finite number", slot);
+        if (ix->p.quantization == EV_QUANT_SQ8 && memchr(row, 0x80, ix->dim))
+            return corrupt_slot("blocks", "not a code", slot);
     }
     return EV_OK;
 }

@@ -210,7 +210,8 @@ class Index:
 
     @ef.setter
     def ef(self, ef: int) -> None:
-        check(lib.ev_set_ef(self._handle, as_int(ef, "ef", 1, 1_000_000)))
+        ef = as_int(ef, "ef", 1, 1_000_000)
+        check(lib.ev_set_ef(self._handle, ef))
         self._params.ef = ef
 
     def __len__(self) -> int:
@@ -384,7 +385,7 @@ class Index:
         In a browser the file is in memory until the file system is persisted.
         StorageError (an OSError) when the system refuses.
         """
-        check(lib.ev_save(self._handle, os.fsencode(path)))
+        check(lib.ev_save(self._handle, _file_name(path)))
 
     @classmethod
     def load(cls, path: PathLike, *, mmap: bool = False) -> Index:
@@ -395,7 +396,7 @@ class Index:
         IndexNotFoundError (a FileNotFoundError); CorruptIndexError, which names the damaged section; FormatVersionError.
         """
         out = ffi.new("ev_index **")
-        check(lib.ev_load(os.fsencode(path), bool(mmap), out))
+        check(lib.ev_load(_file_name(path), bool(mmap), out))
         index = cls.__new__(cls)
         index._adopt(out[0])
         return index
@@ -427,6 +428,13 @@ def _as_dict(struct: str, fill: Any, handle: Any) -> dict[str, int]:
     out = ffi.new(f"{struct} *")
     fill(handle, out)
     return {name: int(getattr(out, name)) for name, _ in ffi.typeof(struct).fields}
+
+
+def _file_name(path: PathLike) -> bytes:
+    name = os.fsencode(path)
+    if b"\0" in name:
+        raise ParameterError(f"a path cannot hold a NUL: {path!r}")
+    return name
 
 
 def _from_bytes(data: bytes) -> Index:

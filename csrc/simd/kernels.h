@@ -1,6 +1,6 @@
 /* The kernel table: everything in edgevec that is worth a SIMD instruction, one column per instruction set.
  *
- * To add an ISA: write simd/<isa>.c with an `ev__kernels_<isa>` table, add its row to dispatch.c, list the file in CMakeLists.txt.
+ * To add an ISA: write kernels_<isa>.c with an `ev__kernels_<isa>` table, declare that in isa.h, add its row to dispatch.c.
  *
  * Contracts that hold for every table:
  *   - any n from 0 to 65,535 elements, any alignment, nothing is read outside [p, p + n);

@@ -174,7 +174,9 @@ def _plot(path: Path, document: dict[str, Any], points: list[Point]) -> None:
     axes.plot(recalls, [point.p50 for point in points], marker="o", label="P50")
     axes.plot(recalls, [point.p99 for point in points], marker="o", linestyle="--", label="P99")
     for point in points:
-        axes.annotate(f"ef {point.ef}", (point.recall, point.p50), xytext=(4, -12), textcoords="offset points", size=8)
+        place = (point.recall, point.p50)
+        axes.annotate(f"ef {point.ef}", place, xytext=(0, 6), textcoords="offset points", ha="center", size=8)
+    axes.margins(0.08)
     axes.set(xlabel=f"recall@{document['k']}", ylabel="latency of one search, µs", yscale="log")
     axes.set_title(
         f"{data['file']}: {data['rows']:,} x {data['dim']}, {index['quantization']}, SIMD {document['simd']}"

@@ -1,6 +1,6 @@
-/* The n-th allocation fails, for n = 1, 2, 3, ..., through a whole workload. Each call either succeeds or says that it is out of memory;
- * then the index still answers as before (the oracle is a plain table of vectors), and the call succeeds when made again. In the end
- * nothing is left allocated. */
+/* The n-th allocation fails, for n = 1, 2, 3, ..., through a whole workload. Each call either succeeds or says that it
+ * is out of memory; then the index still answers as before (the oracle is a plain table of vectors), and the call
+ * succeeds when made again. In the end nothing is left allocated. */
 #include "check.h"
 #include "counting.h"
 #include "file_ops.h"
@@ -14,7 +14,7 @@ static const int32_t metrics[] = {EV_METRIC_L2, EV_METRIC_IP, EV_METRIC_COSINE, 
 static const int32_t kinds[] = {EV_QUANT_NONE, EV_QUANT_SQ8, EV_QUANT_BINARY, EV_QUANT_SQ8};
 static const int32_t keeps[] = {1, 1, 1, 0};
 
-/* ---- the model -------------------------------------------------------------------------------------------------------------- */
+/* ---- the model --------------------------------------------------------------------------------------------------- */
 
 typedef struct {
     int32_t metric;
@@ -31,7 +31,8 @@ static float number(uint64_t seed) {
 
 /* Row `id` of a generation; every seventh is a copy of the one before. */
 static void make_row(int64_t id, int generation, float *row) {
-    for (int j = 0; j < DIM; j++) row[j] = number((uint64_t)((id - (id % 7 == 6)) * DIM + j) * 3 + (uint64_t)generation);
+    for (int j = 0; j < DIM; j++)
+        row[j] = number((uint64_t)((id - (id % 7 == 6)) * DIM + j) * 3 + (uint64_t)generation);
 }
 
 static void model_put(model *m, int64_t id, const float *row) {
@@ -82,7 +83,7 @@ static void check_answer(const model *m, const float *query, const int64_t *ids,
     }
 }
 
-/* ---- the index beside it ---------------------------------------------------------------------------------------------------- */
+/* ---- the index beside it ----------------------------------------------------------------------------------------- */
 
 typedef struct {
     ev_index *ix;
@@ -91,8 +92,8 @@ typedef struct {
     long refused; /* calls that said they were out of memory */
 } subject;
 
-/* With no fault to come: what the index answers, and what it says of itself. Mending the graph is put off for want of memory, so a
- * node or two may be out of its reach; where none is, the graph's answers too are the model's. */
+/* With no fault to come: what the index answers, and what it says of itself. Mending the graph is put off for want of
+ * memory, so a node or two may be out of its reach; where none is, the graph's answers too are the model's. */
 static void check_subject(subject *s) {
     ev_report r;
     CHECK(ev_count(s->ix) == s->m.live);
@@ -112,15 +113,15 @@ static void check_subject(subject *s) {
 }
 
 /* Make a call; when it is out of memory look at the index, then make it once more: it must succeed. */
-#define TRY(subject, call)                                                                                                     \
-    do {                                                                                                                       \
-        int rc_ = (call);                                                                                                      \
-        if (rc_ == EV_E_NOMEM) {                                                                                               \
-            (subject)->refused++;                                                                                              \
-            if ((subject)->ix) check_subject(subject);                                                                         \
-            rc_ = (call);                                                                                                      \
-        }                                                                                                                      \
-        CHECK(rc_ == EV_OK);                                                                                                   \
+#define TRY(subject, call)                                                                                             \
+    do {                                                                                                               \
+        int rc_ = (call);                                                                                              \
+        if (rc_ == EV_E_NOMEM) {                                                                                       \
+            (subject)->refused++;                                                                                      \
+            if ((subject)->ix) check_subject(subject);                                                                 \
+            rc_ = (call);                                                                                              \
+        }                                                                                                              \
+        CHECK(rc_ == EV_OK);                                                                                           \
     } while (0)
 
 static void add(subject *s, int64_t first, int64_t n, int generation, int32_t threads) {
@@ -193,8 +194,8 @@ static void inquire(subject *s) {
     TRY(s, ev_get(s->ix, 1, &id, row));
 }
 
-/* All the verbs, with enough removals for the dead to be buried, and duplicates, and ids replaced; returns how many allocations
- * it took. */
+/* All the verbs, with enough removals for the dead to be buried, and duplicates, and ids replaced; returns how many
+ * allocations it took. */
 static int64_t workload(int kind, subject *s) {
     ev_params p = {DIM, metrics[kind], kinds[kind], 4, 24, 24, keeps[kind], 11};
     memset(s, 0, sizeof *s);

@@ -1,4 +1,5 @@
-/* Saving under faults: whatever call fails, tears or lies, there is a whole file at the path, the old one or the new one. */
+/* Saving under faults: whatever call fails, tears or lies, there is a whole file at the path, the old one or the new
+ * one. */
 #include "check.h"
 #include "counting.h"
 #include "file_ops.h"
@@ -10,7 +11,7 @@
 #define PATH "test_file.edgevec"
 enum { DIM = 24, ROWS = 120 };
 
-/* ---- indexes and files ------------------------------------------------------------------------------------------------------ */
+/* ---- indexes and files ------------------------------------------------------------------------------------------- */
 
 static void add_rows(ev_index *ix, int64_t first, int64_t n) {
     float rows[ROWS * DIM];
@@ -18,7 +19,8 @@ static void add_rows(ev_index *ix, int64_t first, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
         ids[i] = first + i;
         for (int64_t j = 0; j < DIM; j++) /* every fifth row twice, so that there are duplicates */
-            rows[i * DIM + j] = (float)(ev__mix((uint64_t)((first + i - (i % 5 == 4)) * DIM + j)) % 2001) / 1000.0f - 1.0f;
+            rows[i * DIM + j] =
+                (float)(ev__mix((uint64_t)((first + i - (i % 5 == 4)) * DIM + j)) % 2001) / 1000.0f - 1.0f;
     }
     CHECK(ev_add(ix, n, rows, ids, NULL, 1, NULL, NULL) == EV_OK);
 }
@@ -64,8 +66,8 @@ static bool exists(const char *path) {
 
 static bool is_sound(ev_index *ix, int64_t live) {
     ev_report r;
-    return ev_check(ix, &r) == EV_OK && r.live == live && ev_count(ix) == live && !r.unreachable && !r.bad_links && !r.bad_codes &&
-           !r.bad_ids;
+    return ev_check(ix, &r) == EV_OK && r.live == live && ev_count(ix) == live && !r.unreachable && !r.bad_links &&
+           !r.bad_codes && !r.bad_ids;
 }
 
 /* The file at PATH is whole and holds `live` vectors. */
@@ -75,18 +77,18 @@ static void check_file(int64_t live) {
     ev_free(ix);
 }
 
-/* ---- a file system that fails ----------------------------------------------------------------------------------------------- */
+/* ---- a file system that fails ------------------------------------------------------------------------------------ */
 
 static ev_file_ops real;
 
 static struct {
-    char log[256]; /* a letter per call */
-    char name[512]; /* of the temporary file */
+    char log[256];         /* a letter per call */
+    char name[512];        /* of the temporary file */
     size_t calls, fail_at; /* number of the call that fails, from 1; 0: none */
     int error;
-    bool dead;        /* after the failing call nothing works: the machine lost its power */
+    bool dead; /* after the failing call nothing works: the machine lost its power */
     bool cannot_unlink;
-    size_t tear_at;   /* bytes that reach the disk before a write fails */
+    size_t tear_at;            /* bytes that reach the disk before a write fails */
     size_t lose_from, lose_to; /* bytes that never do, though the write says so */
     size_t written;
 } faults;
@@ -100,7 +102,8 @@ static void reset(void) {
 /* Is this the call that fails? */
 static bool fails(char letter) {
     size_t length = strlen(faults.log);
-    if (length + 1 < sizeof faults.log && (letter != 'w' || !length || faults.log[length - 1] != 'w')) faults.log[length] = letter;
+    if (length + 1 < sizeof faults.log && (letter != 'w' || !length || faults.log[length - 1] != 'w'))
+        faults.log[length] = letter;
     faults.calls++;
     return faults.fail_at && (faults.calls == faults.fail_at || (faults.dead && faults.calls > faults.fail_at));
 }
@@ -143,7 +146,9 @@ static int faulty_rename(void *user, const char *from, const char *to) {
     return fails('r') ? faults.error : real.rename(user, from, to);
 }
 
-static int faulty_sync_folder(void *user, const char *path) { return fails('f') ? faults.error : real.sync_folder(user, path); }
+static int faulty_sync_folder(void *user, const char *path) {
+    return fails('f') ? faults.error : real.sync_folder(user, path);
+}
 
 static int faulty_unlink(void *user, const char *path) {
     CHECK(strcmp(path, faults.name) == 0);
@@ -153,7 +158,7 @@ static int faulty_unlink(void *user, const char *path) {
 static const ev_file_ops faulty = {faulty_open,   faulty_write,       faulty_sync,   faulty_close,
                                    faulty_rename, faulty_sync_folder, faulty_unlink, NULL};
 
-/* ---- tests ------------------------------------------------------------------------------------------------------------------ */
+/* ---- tests ------------------------------------------------------------------------------------------------------- */
 
 /* A file with ROWS rows at PATH, and an index with as many more. */
 static ev_index *grown_beyond_file(void) {
@@ -342,7 +347,8 @@ static void write_all(const char *path, bytes b) {
 /* Loading takes memory for what is in the file, not for what the file says of itself. */
 static void memory_for_what_is_there(void) {
     enum { KINDS = 5, ABOUT = 64 * 1024 }; /* the index itself, its rotation and centre, small tables */
-    const ev__file_header claims[KINDS] = {{.slots = 0}, {.slots = EV_NONE - 1}, {.dim = EV_MAX_DIM}, {.M = EV_MAX_M}, {.live = INT32_MAX}};
+    const ev__file_header claims[KINDS] = {
+        {.slots = 0}, {.slots = EV_NONE - 1}, {.dim = EV_MAX_DIM}, {.M = EV_MAX_M}, {.live = INT32_MAX}};
     for (int32_t quantization = EV_QUANT_NONE; quantization <= EV_QUANT_BINARY; quantization++) {
         ev_index *ix = make(EV_METRIC_L2, quantization, 1);
         for (int64_t i = 0; i < 40; i++) add_rows(ix, i * ROWS, ROWS);

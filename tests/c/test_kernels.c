@@ -159,6 +159,30 @@ static void check_i8(const int8_t *a, const int8_t *b, size_t n) {
     for (size_t t = 0; t < table_count; t++) CHECK(tables[t]->dot_i8(a, b, n) == dot);
 }
 
+/* By the C library's rounding, one value at a time. out: n codes, where nothing else may be written. */
+static void check_encode(const float *v, const float *centre, size_t n, int8_t *out) {
+    float most = 0;
+    for (size_t i = 0; i < n; i++) most = fmaxf(most, fabsf(v[i] - centre[i]));
+    float scale = most / 127.0f, inverse = 127.0f / most;
+    int zero = !(scale > 1e-37f);
+    for (size_t t = 0; t < table_count; t++) {
+        size_t wrong = 0;
+        CHECK(tables[t]->encode_i8(v, centre, n, out) == (zero ? 0.0f : scale));
+        for (size_t i = 0; i < n; i++) wrong += out[i] != (zero ? 0 : (int)nearbyintf((v[i] - centre[i]) * inverse));
+        CHECK(wrong == 0);
+    }
+}
+
+static void test_encode_limits(void) {
+    float ties[] = {127, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -127, 126.5f, 3.4999999f}, same[] = {3, 3, 3}, tiny[] = {1e-38f, -1e-40f, 0};
+    float large[] = {3e38f, -1e38f, 1}, zero[9] = {0};
+    int8_t out[9];
+    check_encode(ties, zero, 9, out);
+    check_encode(same, same, 3, out);
+    check_encode(tiny, zero, 3, out);
+    check_encode(large, zero, 3, out);
+}
+
 static void check_bits(const uint8_t *planes, const uint8_t *code, size_t bytes) {
     int64_t differing = slow_hamming(planes, code, bytes), dot = slow_dot_bits(planes, code, bytes);
     for (size_t t = 0; t < table_count; t++) {
@@ -186,6 +210,10 @@ static void test_lengths(void) {
             random_f32(fa, n);
             random_f32(fb, n);
             check_f32(fa, fb, n);
+            static int8_t codes[LONGEST + 1];
+            codes[n] = 77;
+            check_encode(fa, fb, n, codes);
+            CHECK(codes[n] == 77);
             int8_t *ia = put(in_a, place, n, 1), *ib = put(in_b, place, n, 1);
             random_i8(ia, n);
             random_i8(ib, n);
@@ -361,6 +389,7 @@ int main(int argc, char **argv) {
     test_choice(argc > 1 ? argv[1] : NULL);
     test_crc_vectors();
     test_lengths();
+    test_encode_limits();
     test_extreme_bytes();
     test_extreme_bits();
     test_extreme_floats();
