@@ -43,8 +43,7 @@ static int check_ids(const ev_index *ix, int64_t n, const int64_t *ids) {
 /* ---- room ------------------------------------------------------------------------------------------------------------------------- */
 
 static bool wants_codes(const addition *a) {
-    const ev_params *p = &a->ix->p;
-    return p->quantization == EV_QUANT_BINARY && p->keep_vectors && (size_t)a->n >= ev__slots(a->ix) / 16;
+    return ev__by_bits(a->ix) && a->ix->p.keep_vectors && (size_t)a->n >= ev__slots(a->ix) / 16;
 }
 
 static int make_room(addition *a, int threads) {

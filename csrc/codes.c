@@ -79,7 +79,7 @@ static void encode_bits(const ev_index *ix, const float *vector, uint8_t *code, 
 }
 
 void ev__encode(const ev_index *ix, const float *vector, void *code, ev__factor *factor, ev__scratch *scratch) {
-    if (ix->p.quantization == EV_QUANT_SQ8)
+    if (ev__by_bytes(ix))
         ev__encode_i8(ix, vector, code, factor);
     else
         encode_bits(ix, vector, code, factor, scratch);
@@ -88,7 +88,7 @@ void ev__encode(const ev_index *ix, const float *vector, void *code, ev__factor 
 void ev__decode(const ev_index *ix, uint32_t slot, float *out, ev__scratch *s) {
     const char *code = ev__block(ix, slot);
     float scale = ((const ev__factor *)(const void *)ix->store.factors.at)[slot].scale;
-    if (ix->p.quantization == EV_QUANT_SQ8) {
+    if (ev__by_bytes(ix)) {
         for (size_t i = 0; i < ix->dim; i++) out[i] = ix->centre[i] + scale * (float)(int8_t)code[i];
     } else {
         for (size_t i = 0; i < ix->bits; i++) s->rotated[i] = (code[i >> 3] >> (i & 7) & 1) ? scale : -scale;
@@ -129,7 +129,7 @@ static void probe_codes(const ev_index *ix, const float *query, ev__probe *probe
     float scale;
     probe->sum = 0;
     probe->data = s->code;
-    if (ix->p.quantization == EV_QUANT_SQ8) {
+    if (ev__by_bytes(ix)) {
         memset(s->decoded, 0, ix->dim * sizeof(float));
         scale = ix->kernels->encode_i8(s->query, s->decoded, ix->dim, s->code);
     } else {

@@ -56,7 +56,7 @@ enum {
 };
 
 enum { EV_METRIC_COSINE = 0, EV_METRIC_IP = 1, EV_METRIC_L2 = 2 };
-enum { EV_QUANT_NONE = 0, EV_QUANT_SQ8 = 1, EV_QUANT_BINARY = 2 };
+enum { EV_QUANT_NONE = 0, EV_QUANT_SQ8 = 1, EV_QUANT_BINARY = 2 }; /* binary: 8-bit codes up to 32 dimensions, where they are smaller */
 
 /* One line for a code; never NULL. */
 const char *ev_strerror(int code);

@@ -200,6 +200,9 @@ struct ev_index {
     size_t map_bytes;
 };
 
+/* The codes walked on. Binary vectors of up to 32 dimensions have 8-bit codes: smaller than a sign code that could tell them apart. */
+static inline bool ev__by_bits(const ev_index *ix) { return ix->bits != 0; }
+static inline bool ev__by_bytes(const ev_index *ix) { return !ix->bits && ix->p.quantization != EV_QUANT_NONE; }
 static inline char *ev__block(const ev_index *ix, uint32_t slot) { return ix->store.blocks.at + (size_t)slot * ix->block_bytes; }
 static inline uint32_t *ev__links0(const ev_index *ix, uint32_t slot) { return (uint32_t *)(void *)(ev__block(ix, slot) + ix->links_at); }
 static inline int64_t *ev__ids_of(const ev_index *ix) { return (int64_t *)(void *)ix->store.ids.at; }

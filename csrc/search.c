@@ -92,7 +92,7 @@ static void rank_pool(ranking *r, bool nodes) {
     const ev_index *ix = r->b->ix;
     ev__pool *pool = &r->s->pool;
     size_t most = pool->count;
-    if (ix->p.quantization == EV_QUANT_SQ8 && most > RERANK_FACTOR * r->b->k + RERANK_MARGIN)
+    if (ev__by_bytes(ix) && most > RERANK_FACTOR * r->b->k + RERANK_MARGIN)
         most = RERANK_FACTOR * r->b->k + RERANK_MARGIN;
     for (size_t i = 0; i < most; i++) {
         if (nodes)

@@ -9,13 +9,13 @@
 #include "internal.h"
 
 ev__space ev__walk_space(const ev_index *ix) {
-    static const ev__space_kind kind[] = {EV_SPACE_F32, EV_SPACE_I8, EV_SPACE_BITS};
-    return (ev__space){kind[ix->p.quantization], ix->store.blocks.at, ix->block_bytes, (const void *)ix->store.factors.at};
+    ev__space_kind kind = ev__by_bits(ix) ? EV_SPACE_BITS : ev__by_bytes(ix) ? EV_SPACE_I8 : EV_SPACE_F32;
+    return (ev__space){kind, ix->store.blocks.at, ix->block_bytes, (const void *)ix->store.factors.at};
 }
 
 ev__space ev__build_space(const ev_index *ix, const int8_t *codes, const ev__factor *factors) {
     ev__space space = ev__walk_space(ix);
-    if (ix->p.quantization != EV_QUANT_BINARY) return space;
+    if (!ev__by_bits(ix)) return space;
     if (!ix->p.keep_vectors) {
         space.kind = EV_SPACE_HAMMING;
         return space;
@@ -106,7 +106,7 @@ void ev__distances(const ev_index *ix, const float *query, const ev__probe *prob
     if (ix->p.keep_vectors) {
         for (size_t i = 0; i < m; i++) s->rows[i] = ev__vector(ix, slots[i]);
         (l2 ? ix->kernels->l2_f32_rows : ix->kernels->dot_f32_rows)(query, s->rows, m, ix->dim, distances);
-    } else if (ix->p.quantization == EV_QUANT_SQ8) {
+    } else if (ev__by_bytes(ix)) {
         for (size_t i = 0; i < m; i++) {
             ev__decode(ix, slots[i], s->decoded, s);
             distances[i] = (l2 ? ix->kernels->l2_f32 : ix->kernels->dot_f32)(query, s->decoded, ix->dim);

@@ -14,10 +14,12 @@ int ev__params_check(const ev_params *p) {
     return EV_OK;
 }
 
-/* A sign code of few bits is too coarse to walk on, so short vectors get 256 of them. */
+/* A sign code of few bits is too coarse to walk on, so shorter vectors get 256 of them, and 0, that is 8-bit codes, where those are
+ * no larger. */
 static size_t bits_of(const ev_params *p) {
     size_t bits = ev__round_up((size_t)p->dim, 64);
-    return p->quantization != EV_QUANT_BINARY ? 0 : bits < 256 ? 256 : bits;
+    if (p->quantization != EV_QUANT_BINARY || p->dim <= 32) return 0;
+    return bits < 256 ? 256 : bits;
 }
 
 static void lay_out(ev_index *ix) {
@@ -25,9 +27,7 @@ static void lay_out(ev_index *ix) {
     ix->dim = (size_t)ix->p.dim;
     ix->m0 = 2 * (uint32_t)ix->p.M;
     ix->bits = bits_of(&ix->p);
-    ix->code_bytes = ix->p.quantization == EV_QUANT_NONE  ? ix->dim * sizeof(float)
-                     : ix->p.quantization == EV_QUANT_SQ8 ? ix->dim
-                                                          : ix->bits / 8;
+    ix->code_bytes = ev__by_bits(ix) ? ix->bits / 8 : ev__by_bytes(ix) ? ix->dim : ix->dim * sizeof(float);
     ix->links_at = ev__round_up(ix->code_bytes, sizeof(uint32_t));
     ix->block_bytes = ev__round_up(ix->links_at + ix->m0 * sizeof(uint32_t), EV_LINE);
     ev__column columns[EV_COLUMNS];

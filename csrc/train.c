@@ -66,7 +66,7 @@ static void encode_anew(ev_index *ix, const float *centre, ev__scratch *s) {
 static bool due(const ev_index *ix, int64_t n) {
     int64_t after = ix->live + n;
     if (ix->trained_on == 0) return true;
-    if (!ix->p.keep_vectors && ix->p.quantization == EV_QUANT_BINARY) return false; /* signs cannot be encoded twice */
+    if (!ix->p.keep_vectors && ev__by_bits(ix)) return false; /* signs cannot be encoded twice */
     if (ix->trained_on < SETTLED && after >= 4 * ix->trained_on) return true;
     return ix->unchecked + n >= (ix->trained_on > 2048 ? ix->trained_on / 8 : 256);
 }

@@ -126,7 +126,8 @@ class Index:
     metric           "cosine" (1 - cos; vectors are brought to unit length, zero vectors refused), "ip" (1 - dot product) or
                      "l2" (squared Euclidean). Distances: lower is closer.
     quantization     "none": the graph is walked on float32 vectors. "sq8": on 8-bit codes, a quarter of the memory traffic.
-                     "binary": on 1-bit codes of centred, randomly rotated vectors (RaBitQ).
+                     "binary": on 1-bit codes of centred, randomly rotated vectors (RaBitQ); up to 32 dimensions on
+                     8-bit codes, which are smaller than a useful 1-bit code.
     M                links per node on the upper levels, twice as many on the lowest (Malkov and Yashunin's HNSW); 2..256
     ef_construction  candidates looked at when a node is linked: more is slower to build and better to search
     seed             of levels and rotation. The same seed, input and threads=1 give the same file, byte for byte; for "sq8" and

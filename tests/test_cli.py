@@ -24,17 +24,17 @@ from click.testing import CliRunner, Result
 from edgevec.cli.app import edgevec as app
 
 
-def run(*arguments: object, input: str | None = None) -> Result:
+def run(*arguments: object, input: str | bytes | None = None) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments], input=input)
 
 
-def succeed(*arguments: object, input: str | None = None) -> Result:
+def succeed(*arguments: object, input: str | bytes | None = None) -> Result:
     result = run(*arguments, input=input)
     assert result.exit_code == 0, result.output
     return result
 
 
-def complaint(*arguments: object, input: str | None = None) -> str:
+def complaint(*arguments: object, input: str | bytes | None = None) -> str:
     """What a command that must fail says: one line on standard error, nothing on standard output."""
     result = run(*arguments, input=input)
     assert result.exit_code == 2
@@ -219,6 +219,10 @@ def test_a_mistake_is_one_clear_line(
         need_module("matplotlib")
     assert said in complaint(*arguments, input="")
     assert not Path("x.ev").exists()
+
+
+def test_standard_input_that_is_no_text(index: Path) -> None:
+    assert "standard input: not utf-8 text" in complaint("search", index, "--query", "-", input=b"\xff\xfe 1 2")
 
 
 def test_tui_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

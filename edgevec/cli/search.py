@@ -73,7 +73,7 @@ def search(
 def _read_queries(query: str, row: int | None, column: str | None) -> NDArray[np.float32]:
     """float32 [n, dim]"""
     if query == "-":
-        return _parse(sys.stdin, Request(Path("standard input")))
+        return _parse(_standard_input(), Request(Path("standard input")))
     if query.lstrip().startswith("["):
         return _parse([query], Request(Path("--query")))
     queries = edgevec.read_vectors(query, column=column, limit=None if row is None else row + 1).vectors
@@ -82,6 +82,13 @@ def _read_queries(query: str, row: int | None, column: str | None) -> NDArray[np
     if row >= len(queries):
         raise ParameterError(f"{query}: there is no row {row}, only 0 to {len(queries) - 1}")
     return queries[row : row + 1]
+
+
+def _standard_input() -> list[str]:
+    try:
+        return sys.stdin.read().splitlines()
+    except UnicodeDecodeError as error:
+        raise ParameterError(f"standard input: not {error.encoding} text") from error
 
 
 def _parse(lines: Iterable[str], request: Request) -> NDArray[np.float32]:
