@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+from edgevec import samples
 from edgevec._native import SimdInfo, simd_info, version
 from edgevec.errors import *  # noqa: F403
 from edgevec.errors import SimdError, SimdWarning
@@ -32,6 +33,7 @@ __all__ = [
     "__version__",
     "read_vectors",
     "recall",
+    "samples",
     "simd_info",
 ]
 __all__ += _errors

@@ -51,7 +51,7 @@ def as_ids(data: Any, what: str) -> npt.NDArray[np.int64]:
     if array.dtype.kind not in "iu":
         hint = ": a mask says nothing about ids; pass the ids themselves" if array.dtype.kind == "b" else ""
         raise ParameterError(f"{what} must be 64-bit integers, not {array.dtype}{hint}")
-    if array.dtype.kind == "u" and array.max() > np.iinfo(np.int64).max:
+    if array.dtype.kind == "u" and int(array.max()) > 2**63 - 1:
         raise ParameterError(f"{what} hold {array.max()}, which is more than an int64 can be")
     return np.require(array, np.int64, ["C", "A"])
 

@@ -41,12 +41,12 @@ def _text(chars: Any) -> str:
     return str(ffi.string(chars).decode("utf-8", "replace"))
 
 
-def check(code: int) -> None:
-    """Raise what a return code stands for."""
+def check(code: int, subject: str = "") -> None:
+    """Raise what a return code stands for, about the subject (a file, say) where one is given."""
     if code == 0:
         return
-    line, detail = _text(lib.ev_strerror(code)), _text(lib.ev_error_detail())
-    raise _ERRORS.get(code, errors.EdgevecError)(f"{line}: {detail}" if detail else line)
+    parts = (subject, _text(lib.ev_strerror(code)), _text(lib.ev_error_detail()))
+    raise _ERRORS.get(code, errors.EdgevecError)(": ".join(part for part in parts if part))
 
 
 def pointer(array: npt.NDArray[Any], kind: str) -> Any:

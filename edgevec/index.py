@@ -182,11 +182,11 @@ class Index:
 
     @property
     def metric(self) -> Metric:
-        return _METRICS[self._params.metric]
+        return _METRICS[int(self._params.metric)]
 
     @property
     def quantization(self) -> Quantization:
-        return _QUANTIZATIONS[self._params.quantization]
+        return _QUANTIZATIONS[int(self._params.quantization)]
 
     @property
     def M(self) -> int:
@@ -397,7 +397,7 @@ class Index:
         IndexNotFoundError (a FileNotFoundError); CorruptIndexError, which names the damaged section; FormatVersionError.
         """
         out = ffi.new("ev_index **")
-        check(lib.ev_load(_file_name(path), bool(mmap), out))
+        check(lib.ev_load(_file_name(path), bool(mmap), out), os.fspath(path))
         index = cls.__new__(cls)
         index._adopt(out[0])
         return index

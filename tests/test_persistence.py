@@ -25,6 +25,7 @@ from index_file import (
     MAGIC,
     NODE,
     NONE,
+    STATE,
     IndexFile,
     crc32c,
     padded,
@@ -451,6 +452,7 @@ HOSTILE: list[tuple[str, Change]] = [
     ("the entry is a duplicate", lambda file: file.set("entry", file.slots(DUPLICATE)[0])),
     ("the entry is free", lambda file: file.set("entry", file.slots(FREE)[0])),
     *[(f"state {state}", item("state", state, NODE)) for state in (FREE, DUPLICATE, DEAD_NODE, 5, 7, 0x11, 0xFF)],
+    ("unknown state of a free slot", item("state", 5, FREE)),
     ("a free slot becomes a node", item("state", NODE, FREE)),
     ("a duplicate becomes a node", item("state", NODE, DUPLICATE)),
     *[(f"level {level}", item("level", level, NODE, level=1)) for level in (0, 30, 31, 255)],
@@ -544,6 +546,39 @@ def test_hostile_header(fields: dict[str, object], tmp_path: Path) -> None:
     (tmp_path / "hostile").write_bytes(with_header(data, **fields))
     with pytest.raises(edgevec.CorruptIndexError, match="section '"):
         edgevec.Index.load(tmp_path / "hostile")
+
+
+def test_check_reports_what_a_load_lets_pass(tmp_path: Path) -> None:
+    """Harmless to a search, but not as the library would have made it."""
+    index, _ = make_index(np.random.default_rng(3))
+    sound = index.check()
+    file = IndexFile(saved(index, tmp_path / "index"))
+    links, states = file.links(), file["state"] & STATE
+    assert sound.ok
+    assert sound.live == file.get("live") == len(file.slots(NODE, DUPLICATE))
+    assert sound.dead == len(file.slots(DEAD_NODE, DEAD_DUPLICATE))
+    assert sound.free_slots == len(file.slots(FREE))
+    assert sound.duplicates == len(file.slots(DUPLICATE))
+    assert sound.levels == file["level"][file.slots(NODE, DEAD_NODE)].max() + 1
+    routing = np.flatnonzero(np.isin(states, (NODE, DEAD_NODE)))
+    edges = {(int(a), int(b)) for a in routing for b in links[a] if b != NONE}
+    degrees = (links[routing] != NONE).sum(1)
+    assert (sound.edges, sound.min_degree, sound.max_degree) == (len(edges), degrees.min(), degrees.max())
+    assert sound.mutual_edges == sum((b, a) in edges for a, b in edges)
+
+    file["blocks"].reshape(file.get("slots"), -1)[file.slots(NODE)[3], 0] ^= 1  # a code
+    lost = next(slot for slot in reversed(file.slots(NODE)) if slot != file.get("entry"))
+    for row in links:  # nothing leads to it any more
+        kept = row[(row != NONE) & (row != lost)]
+        row[:] = NONE
+        row[: kept.size] = kept
+    twice = next(slot for slot in file.slots(NODE) if 1 <= (links[slot] != NONE).sum() < links.shape[1])
+    links[twice, (links[twice] != NONE).sum()] = links[twice, 0]
+    (tmp_path / "odd").write_bytes(file.data())
+    found = edgevec.Index.load(tmp_path / "odd").check()
+    assert not found.ok
+    assert (found.bad_codes, found.unreachable, found.bad_links, found.bad_ids) == (1, found.unreachable, 1, 0)
+    assert found.unreachable >= 1
 
 
 @pytest.mark.parametrize("quantization", ["none", "sq8", "binary"])

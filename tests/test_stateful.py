@@ -33,6 +33,8 @@ class Machine(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.held: dict[int, Rows] = {}
         self.next_id = 0
+        self.unmended = 0
+        self.all_reachable = True
         self.files = 0
 
     def teardown(self) -> None:
@@ -62,6 +64,10 @@ class Machine(RuleBasedStateMachine):
     def remember(self, ids: list[int], rows: Rows) -> None:
         self.held.update(zip(ids, rows, strict=True))
         self.next_id = max([self.next_id, *(min(id + 1, 2**63 - 1) for id in ids)])
+        if ids:
+            self.unmended += len(ids)
+            self.all_reachable = self.unmended > len(self.held) // 32
+            self.unmended *= not self.all_reachable
 
     # ---- changes ---------------------------------------------------------------------------------------------------
 
@@ -87,6 +93,7 @@ class Machine(RuleBasedStateMachine):
         ids = self.some_of_the_held(fraction, seed)
         rows = np.array([self.held[id] for id in ids], np.float32).reshape(len(ids), self.index.dim)
         self.index.add(rows, ids)
+        self.remember(ids, rows)
 
     @rule(fraction=fractions, seed=seeds, others=st.lists(SOME_IDS, max_size=5))
     def remove(self, fraction: float, seed: int, others: list[int]) -> None:
@@ -99,6 +106,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def compact(self) -> None:
         self.index.compact()
+        self.unmended, self.all_reachable = 0, True
         stats = self.index.stats()
         assert stats["slots"] == stats["live"] == len(self.held)
         assert stats["dead"] == 0
@@ -114,10 +122,12 @@ class Machine(RuleBasedStateMachine):
         assert again.read_bytes() == path.read_bytes()
         assert loaded.check() == self.index.check()
         self.take(loaded)
+        self.unmended = 0
 
     @rule()
     def pickle(self) -> None:
         self.take(pickle.loads(pickle.dumps(self.index)))
+        self.unmended = 0
 
     # ---- questions -------------------------------------------------------------------------------------------------
 
@@ -199,7 +209,9 @@ class Machine(RuleBasedStateMachine):
         if not hasattr(self, "index"):
             return
         report = self.index.check()
-        assert report.ok, report
+        # Links may cut a few nodes off until the graph is mended, which happens when it has grown by a 32nd.
+        assert report._replace(unreachable=0).ok, report
+        assert report.unreachable == 0 or not self.all_reachable, report
         assert report.live == len(self.held)
         assert report.max_degree <= 2 * self.index.M
 
@@ -209,5 +221,5 @@ class Machine(RuleBasedStateMachine):
 def test_any_sequence_of_calls(metric: Metric, quantization: Quantization) -> None:
     machine = type("Machine", (Machine,), {"metric": metric, "quantization": quantization})
     case = machine.TestCase()
-    case.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+    case.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
     case.runTest()
