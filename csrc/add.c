@@ -2,7 +2,13 @@
  * answers as before, so an error or a stop just forgets the new slots. */
 #include "internal.h"
 
-enum { WARM_UP = 64, MOST_WORKERS = 256 };
+enum {
+    WARM_UP = 64,
+    MOST_WORKERS = 256,
+    /* the graph is mended when one in so many of its nodes is new; under ip, where short vectors lose their links to longer ones, more often */
+    MEND_LATE = 32,
+    MEND_SOON = 256
+};
 
 typedef struct {
     ev_index *ix;
@@ -248,7 +254,7 @@ static int add_rows(addition *a, int32_t threads, int64_t *out_ids, ev_progress 
     if (duplicates) hang_duplicates(a);
     commit(a, out_ids);
     /* mending is a service, not a promise: for want of memory it is left to the next call */
-    if (ix->unrepaired > ix->live / 32) ev__reconnect(ix);
+    if (ix->unrepaired > ix->live / (ix->p.metric == EV_METRIC_IP ? MEND_SOON : MEND_LATE)) ev__reconnect(ix);
     return ev__ok();
 }
 

@@ -155,6 +155,7 @@ typedef struct {
 typedef struct {
     uint32_t *cells;
     size_t room, used; /* room: 0 or a power of two */
+    uint64_t salt;     /* so that nobody can choose ids that collide */
 } ev__table;
 int ev__idmap_reserve(ev__table *map, const int64_t *ids, size_t count);
 uint32_t ev__idmap_get(const ev__table *map, const int64_t *ids, int64_t id);

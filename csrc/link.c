@@ -57,8 +57,9 @@ void ev__relink(const ev_index *ix, const ev__space *space, uint32_t slot, int l
     set_links(ev__links(ix, slot, level), most, s->candidates, ev__select(ix, space, s->candidates, count, most, s));
 }
 
-/* to -> slot: appended while there is room, else the list is chosen anew. */
-static void link_back(ev__builder *b, uint32_t to, uint32_t slot, int level, ev__scratch *s) {
+/* to -> slot: appended while there is room, else the list is chosen anew. Where `slot` must be in it, it takes the last place if it was
+ * not chosen. Returns whether it is in it. */
+static bool link_back(ev__builder *b, uint32_t to, uint32_t slot, int level, bool must, ev__scratch *s) {
     uint32_t *links = ev__links(b->ix, to, level), most = ev__max_links(b->ix, level), n = 0;
     ev__spin *lock = b->locks ? b->locks + to % EV_STRIPES : NULL;
     if (lock) ev__spin_lock(lock);
@@ -69,7 +70,11 @@ static void link_back(ev__builder *b, uint32_t to, uint32_t slot, int level, ev_
         s->slots[n] = slot;
         ev__relink(b->ix, &b->space, to, level, s->slots, (size_t)n + 1, s);
     }
+    bool linked = false;
+    for (n = 0; n < most && ev__load32(links + n) != EV_NONE; n++) linked |= ev__load32(links + n) == slot;
+    if (!linked && must) ev__store32(links + (n < most ? n : most - 1), slot);
     if (lock) ev__spin_unlock(lock);
+    return linked || must;
 }
 
 /* The first node, or one higher than all before it, becomes the entry. */
@@ -88,9 +93,12 @@ static void link_chosen(ev__builder *b, uint32_t slot, int top, ev__scratch *s) 
         uint32_t *chosen = s->chosen + (size_t)level * b->ix->m0, *links = ev__links(b->ix, slot, level);
         for (uint32_t i = 0; i < s->chosen_count[level]; i++) ev__store32(links + i, chosen[i]);
     }
-    for (int level = top; level >= 0; level--)
-        for (uint32_t i = 0; i < s->chosen_count[level]; i++)
-            link_back(b, s->chosen[(size_t)level * b->ix->m0 + i], slot, level, s);
+    for (int level = top; level >= 0; level--) {
+        /* nearest last: it keeps a new node findable that all others passed over, as they do short vectors under ip */
+        bool linked = false;
+        for (uint32_t i = s->chosen_count[level]; i-- > 0;)
+            linked |= link_back(b, s->chosen[(size_t)level * b->ix->m0 + i], slot, level, !linked && i == 0, s);
+    }
 }
 
 void ev__insert(ev__builder *b, uint32_t slot, ev__scratch *s) {

@@ -194,7 +194,6 @@ static size_t reconnect_once(ev_index *ix, uint64_t *reached, uint32_t *stack, u
 
 int ev__reconnect(ev_index *ix) {
     size_t slots = ev__slots(ix), words = (slots + 63) / 64;
-    ix->unrepaired = 0;
     if (ix->entry == EV_NONE) return EV_OK;
     uint64_t *reached = ev__alloc(words * sizeof *reached, EV_LINE);
     uint32_t *stack = ev__alloc(slots * sizeof *stack, EV_LINE), *in_degree = ev__alloc(slots * sizeof *in_degree, EV_LINE);
@@ -204,6 +203,7 @@ int ev__reconnect(ev_index *ix) {
     /* giving up a spare link can cut off another node, so look again; a few rounds settle it */
     for (int round = 0; rc == EV_OK && round < 8; round++)
         if (!reconnect_once(ix, reached, stack, in_degree, s)) break;
+    if (rc == EV_OK) ix->unrepaired = 0;
     if (s) ev__scratch_return(ix, s);
     ev__release(reached, words * sizeof *reached, EV_LINE);
     ev__release(stack, slots * sizeof *stack, EV_LINE);

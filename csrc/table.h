@@ -14,8 +14,12 @@ static inline void ev__table_free(ev__table *t) {
     *t = (ev__table){0};
 }
 
+static inline size_t ev__table_home(const ev__table *t, uint64_t hash) {
+    return (size_t)ev__mix(hash ^ t->salt) & (t->room - 1);
+}
+
 static inline void ev__table_place(ev__table *t, uint64_t hash, uint32_t slot) {
-    size_t i = (size_t)hash & (t->room - 1);
+    size_t i = ev__table_home(t, hash);
     while (t->cells[i] != EV_NONE) i = (i + 1) & (t->room - 1);
     t->cells[i] = slot;
 }
@@ -27,7 +31,8 @@ static inline int ev__table_reserve(ev__table *t, size_t count, const void *keys
         room *= 2;
     }
     if (room == t->room) return EV_OK;
-    ev__table grown = {ev__alloc(room * sizeof *grown.cells, EV_LINE), room, t->used};
+    uint64_t salt = t->room ? t->salt : ev__mix((uint64_t)(ev__now() * 1e9) ^ (uintptr_t)t);
+    ev__table grown = {ev__alloc(room * sizeof *grown.cells, EV_LINE), room, t->used, salt};
     if (!grown.cells) return EV_E_NOMEM;
     memset(grown.cells, 0xFF, room * sizeof *grown.cells);
     for (size_t i = 0; i < t->room; i++)
@@ -40,7 +45,7 @@ static inline int ev__table_reserve(ev__table *t, size_t count, const void *keys
 /* The cell, or SIZE_MAX. */
 static inline size_t ev__table_find(const ev__table *t, uint64_t hash, const void *keys, ev__slot_is is, const void *key) {
     if (!t->room) return SIZE_MAX;
-    for (size_t i = (size_t)hash & (t->room - 1);; i = (i + 1) & (t->room - 1)) {
+    for (size_t i = ev__table_home(t, hash);; i = (i + 1) & (t->room - 1)) {
         if (t->cells[i] == EV_NONE) return SIZE_MAX;
         if (is(keys, t->cells[i], key)) return i;
     }
@@ -50,7 +55,7 @@ static inline void ev__table_remove(ev__table *t, size_t hole, const void *keys,
     size_t mask = t->room - 1;
     for (size_t i = (hole + 1) & mask; t->cells[i] != EV_NONE; i = (i + 1) & mask) {
         /* an entry may move into the hole unless its home lies behind the hole */
-        size_t from_home = (i - (size_t)hash(keys, t->cells[i])) & mask;
+        size_t from_home = (i - ev__table_home(t, hash(keys, t->cells[i]))) & mask;
         if (from_home >= ((i - hole) & mask)) {
             t->cells[hole] = t->cells[i];
             hole = i;

@@ -18,7 +18,7 @@ static uint64_t hash_of(const void *index, uint32_t slot) {
     memcpy(&word, code + i, ix->code_bytes - i);
     hash = mix_in(hash, word);
     if (ix->store.factors.count) memcpy(&word, ix->store.factors.at + slot * sizeof(ev__factor), 8);
-    return ev__mix(mix_in(hash, word));
+    return mix_in(hash, word);
 }
 
 static bool same_code(const void *index, uint32_t a, const void *other) {
