@@ -1,11 +1,12 @@
-/* ev_add: check, make room, learn, write, encode, link, and only then change which id is where. Up to that last step the index
- * answers as before, so an error or a stop just forgets the new slots. */
+/* ev_add: check, make room, learn, write, encode, link, and only then change which id is where. Up to that last step
+ * the index answers as before, so an error or a stop just forgets the new slots. */
 #include "internal.h"
 
 enum {
     WARM_UP = 64,
     MOST_WORKERS = 256,
-    /* the graph is mended when one in so many of its nodes is new; under ip, where short vectors lose their links to longer ones, more often */
+    /* the graph is mended when one in so many of its nodes is new; under ip, where short vectors lose their links to
+       longer ones, more often */
     MEND_LATE = 32,
     MEND_SOON = 256
 };
@@ -28,10 +29,12 @@ typedef struct {
     int64_t offset; /* of the rows in work among those of the call */
 } addition;
 
-/* ---- checks: before anything changes ------------------------------------------------------------------------------------------ */
+/* ---- checks: before anything changes --------------------------------------------------------- */
 
 static int check_ids(const ev_index *ix, int64_t n, const int64_t *ids) {
-    if (!ids) return ix->next_id > INT64_MAX - n ? ev__fail(EV_E_FULL, "no ids are left after %lld", (long long)ix->next_id) : EV_OK;
+    if (!ids)
+        return ix->next_id > INT64_MAX - n ? ev__fail(EV_E_FULL, "no ids are left after %lld", (long long)ix->next_id)
+                                           : EV_OK;
     if ((uint64_t)n >= EV_NONE) return ev__fail(EV_E_FULL, "%lld rows in one call", (long long)n);
     ev__table seen = {0};
     int rc = ev__idmap_reserve(&seen, ids, (size_t)n);
@@ -46,7 +49,7 @@ static int check_ids(const ev_index *ix, int64_t n, const int64_t *ids) {
     return rc;
 }
 
-/* ---- room ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- room ------------------------------------------------------------------------------------ */
 
 static bool wants_codes(const addition *a) {
     return ev__by_bits(a->ix) && a->ix->p.keep_vectors && (size_t)a->n >= ev__slots(a->ix) / 16;
@@ -98,7 +101,7 @@ static void give_back(addition *a) {
     ev__release(a->builder.locks, EV_STRIPES * sizeof *a->builder.locks, EV_LINE);
 }
 
-/* ---- writing and encoding ----------------------------------------------------------------------------------------------------------- */
+/* ---- writing and encoding -------------------------------------------------------------------- */
 
 static void write_row(addition *a, int64_t i, ev__scratch *s) {
     ev_index *ix = a->ix;
@@ -121,7 +124,8 @@ static void encode_for_build(void *arg, int worker) {
     addition *a = arg;
     for (int64_t from, to; ev__work_next(&a->work, worker, &from, &to);)
         for (int64_t slot = from; slot < to; slot++)
-            ev__encode_i8(a->ix, ev__vector(a->ix, (uint32_t)slot), a->codes + (size_t)slot * a->ix->dim, a->factors + slot);
+            ev__encode_i8(a->ix, ev__vector(a->ix, (uint32_t)slot), a->codes + (size_t)slot * a->ix->dim,
+                          a->factors + slot);
 }
 
 static void write(addition *a) {
@@ -135,9 +139,10 @@ static void write(addition *a) {
     }
 }
 
-/* ---- duplicates --------------------------------------------------------------------------------------------------------------------- */
+/* ---- duplicates ------------------------------------------------------------------------------ */
 
-/* Rows whose code a node has already, or an earlier row of this call. Returns how many; their nodes are in their first links. */
+/* Rows whose code a node has already, or an earlier row of this call. Returns how many; their nodes are in their first
+ * links. */
 static int64_t find_duplicates(addition *a) {
     ev_index *ix = a->ix;
     int64_t found = 0;
@@ -169,13 +174,14 @@ static void hang_duplicates(addition *a) {
     }
 }
 
-/* ---- linking ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- linking --------------------------------------------------------------------------------- */
 
 static void link_rows(void *arg, int worker) {
     addition *a = arg;
     for (int64_t from, to; ev__work_next(&a->work, worker, &from, &to);)
         for (int64_t i = from; i < to; i++) {
-            if (ev__state(a->ix, a->slots[a->offset + i]) != EV_DUPLICATE) ev__insert(&a->builder, a->slots[a->offset + i], a->scratches[worker]);
+            if (ev__state(a->ix, a->slots[a->offset + i]) != EV_DUPLICATE)
+                ev__insert(&a->builder, a->slots[a->offset + i], a->scratches[worker]);
             ev__add64(&a->work.done, 1);
         }
 }
@@ -183,7 +189,12 @@ static void link_rows(void *arg, int worker) {
 /* Rows [from, to); false when stopped. */
 static bool link_range(addition *a, int64_t from, int64_t to, int threads, ev_progress progress, void *user) {
     a->offset = from;
-    a->work = (ev__work){.total = to - from, .run = 1, .progress = progress, .user = user, .told = ev__now(), .base = from,
+    a->work = (ev__work){.total = to - from,
+                         .run = 1,
+                         .progress = progress,
+                         .user = user,
+                         .told = ev__now(),
+                         .base = from,
                          .base_total = a->n};
     a->builder.entry_lock = threads > 1 ? &a->entry_lock : NULL;
     ev__parallel(threads, link_rows, a);
@@ -196,12 +207,13 @@ static bool link_all(addition *a, ev_progress progress, void *user) {
     /* the first few one by one, so that threads do not all start from an empty graph */
     int64_t warm = a->workers > 1 && a->ix->live < WARM_UP ? (a->n < WARM_UP ? a->n : WARM_UP) : 0;
     ev__mutex_init(&a->entry_lock);
-    bool finished = (!progress || progress(user, 0, a->n)) && link_range(a, 0, warm, 1, progress, user) && link_range(a, warm, a->n, a->workers, progress, user);
+    bool finished = (!progress || progress(user, 0, a->n)) && link_range(a, 0, warm, 1, progress, user) &&
+                    link_range(a, warm, a->n, a->workers, progress, user);
     ev__mutex_free(&a->entry_lock);
     return finished && (!progress || progress(user, a->n, a->n));
 }
 
-/* ---- the end, either way ---------------------------------------------------------------------------------------------------------------- */
+/* ---- the end, either way --------------------------------------------------------------------- */
 
 static void commit(addition *a, int64_t *out_ids) {
     ev_index *ix = a->ix;
@@ -246,7 +258,8 @@ static int add_rows(addition *a, int32_t threads, int64_t *out_ids, ev_progress 
     int64_t duplicates = find_duplicates(a);
     rc = fit_scratches(a);
     if (rc == EV_OK && duplicates) rc = ev__chain_open(ix);
-    if (rc == EV_OK && !link_all(a, progress, user)) rc = ev__fail(EV_E_STOPPED, "after %lld rows", (long long)a->work.done);
+    if (rc == EV_OK && !link_all(a, progress, user))
+        rc = ev__fail(EV_E_STOPPED, "after %lld rows", (long long)a->work.done);
     if (rc != EV_OK) {
         roll_back(a);
         return rc;
@@ -264,8 +277,8 @@ static int workers_for(int32_t threads, int64_t n) {
     return workers > MOST_WORKERS ? MOST_WORKERS : (int)workers;
 }
 
-int ev_add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, int64_t *out_ids, int32_t threads, ev_progress progress,
-           void *user) {
+int ev_add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, int64_t *out_ids, int32_t threads,
+           ev_progress progress, void *user) {
     if (n < 0) return ev__fail(EV_E_PARAM, "%lld rows", (long long)n);
     if (threads < 0) return ev__fail(EV_E_PARAM, "threads %d", threads);
     if (n == 0) return ev__ok();

@@ -10,7 +10,7 @@ static bool is_node(const ev_index *ix, uint32_t slot) {
 
 static bool is_live(const ev_index *ix, uint32_t slot) { return ev__slot_ok(ix, &everything, slot); }
 
-/* ---- states and ids ---------------------------------------------------------------------------------------------- */
+/* ---- states and ids -------------------------------------------------------------------------- */
 
 static void count_states(const ev_index *ix, ev_report *r) {
     for (size_t slot = 0; slot < ev__slots(ix); slot++) {
@@ -33,7 +33,7 @@ static void check_ids(const ev_index *ix, ev_report *r) {
     }
 }
 
-/* ---- links ------------------------------------------------------------------------------------------------------- */
+/* ---- links ----------------------------------------------------------------------------------- */
 
 static uint32_t degree(const ev_index *ix, const uint32_t *links, int level) {
     uint32_t n = 0;
@@ -102,7 +102,7 @@ static int count_unreachable(const ev_index *ix, ev_report *r) {
     return rc;
 }
 
-/* ---- codes ------------------------------------------------------------------------------------------------------- */
+/* ---- codes ----------------------------------------------------------------------------------- */
 
 /* Encode anew where the vectors are there to do it from. */
 static int check_codes(ev_index *ix, ev_report *r) {

@@ -1,11 +1,13 @@
 /* Vectors to codes and back.
  *
- * sq8: centred on the mean of the data, then one scale a vector (as in LVQ), integers in [-127, 127]. Data that come later and lie
- * further out just get a larger scale; the centre is learned anew when it no longer fits (train.c).
- * binary: centred, randomly rotated, one sign a coordinate, with the factor that makes the estimated dot product unbiased (RaBitQ).
+ * sq8: centred on the mean of the data, then one scale a vector (as in LVQ), integers in [-127, 127]. Data that come
+ * later and lie further out just get a larger scale; the centre is learned anew when it no longer fits (train.c).
+ * binary: centred, randomly rotated, one sign a coordinate, with the factor that makes the estimated dot product
+ * unbiased (RaBitQ).
  *
- * Nothing here depends on the instruction set: sums run in double in a fixed order, the rest is one rounding per operation, and the
- * compiler is told not to fuse. So codes, and the graphs built on them, are the same bytes everywhere. */
+ * Nothing here depends on the instruction set: sums run in double in a fixed order, the rest is one rounding per
+ * operation, and the compiler is told not to fuse. So codes, and the graphs built on them, are the same bytes
+ * everywhere. */
 #include "internal.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
-/* ev_compact: everything laid out anew, without holes, in the order a breadth-first walk from the entry meets the nodes, so that what is
- * searched together lies together. Built beside the old columns and swapped in at the end. */
+/* ev_compact: everything laid out anew, without holes, in the order a breadth-first walk from the entry meets the
+ * nodes, so that what is searched together lies together. Built beside the old columns and swapped in at the end. */
 #include "internal.h"
 
 typedef struct {
@@ -14,7 +14,8 @@ static void put(layout *l, uint32_t old) {
     l->order[l->kept++] = old;
 }
 
-/* Breadth first; `order` is its own queue. What the entry does not reach starts walks of its own. Duplicates follow their nodes. */
+/* Breadth first; `order` is its own queue. What the entry does not reach starts walks of its own. Duplicates follow
+ * their nodes. */
 static void choose_order(layout *l) {
     ev_index *ix = l->ix;
     memset(l->place, 0xFF, l->slots * sizeof *l->place);
@@ -50,7 +51,8 @@ static void move(const layout *l, ev__store *to) {
         ev__array *into = to_columns[c].array;
         if (from == &ix->store.upper || !from->count) continue;
         ev__array_resize(into, l->kept);
-        for (size_t i = 0; i < l->kept; i++) memcpy(into->at + i * from->item, from->at + l->order[i] * from->item, from->item);
+        for (size_t i = 0; i < l->kept; i++)
+            memcpy(into->at + i * from->item, from->at + l->order[i] * from->item, from->item);
     }
     for (size_t i = 0; i < l->kept; i++) {
         size_t upper = (size_t)ev__levels(ix)[l->order[i]] * (size_t)ix->p.M, at = to->upper.count;
@@ -105,7 +107,8 @@ static int relocate(layout *l) {
     ix->free_slots = free_slots;
     ix->free_room = l->kept + 1;
     ix->free_count = 0;
-    for (size_t slot = 0; slot < l->kept; slot++) ev__idmap_put(&ix->idmap, ev__ids_of(ix), ev__ids_of(ix)[slot], (uint32_t)slot);
+    for (size_t slot = 0; slot < l->kept; slot++)
+        ev__idmap_put(&ix->idmap, ev__ids_of(ix), ev__ids_of(ix)[slot], (uint32_t)slot);
     ev__twins_free(ix);
     ix->version++;
     return EV_OK;
@@ -115,7 +118,8 @@ int ev_compact(ev_index *ix, ev_progress progress, void *user) {
     ev__write_lock(&ix->lock);
     int rc = ev__bury(ix, 0);
     if (rc == EV_OK) rc = ev__reconnect(ix);
-    if (rc == EV_OK && progress && !progress(user, ix->live / 2, ix->live)) rc = ev__fail(EV_E_STOPPED, "before the vectors were moved");
+    if (rc == EV_OK && progress && !progress(user, ix->live / 2, ix->live))
+        rc = ev__fail(EV_E_STOPPED, "before the vectors were moved");
     if (rc == EV_OK) {
         layout l = {.ix = ix, .slots = ev__slots(ix)};
         size_t bytes = (l.slots + 1) * sizeof *l.order;

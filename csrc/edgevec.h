@@ -1,19 +1,21 @@
 /* edgevec: vector search in one C11 library.
  *
- * WHAT TO KNOW FIRST
+ * What to know first:
  *
- * Threads   An index may be searched by any number of threads at once. Calls that change it (ev_add, ev_remove,
- *           ev_compact, ev_set_ef) wait for running searches and hold new ones back until they return; ev_save and
- *           ev_check count as readers. ev_free must not race with any other call. An ev_context belongs to one search at a time;
- *           a search given none borrows one from the index. An ev_filter may be shared by any number of threads.
- * Fork      No thread outlives a call, so a forked child may use an index that no thread was using at the fork.
- * Durable   ev_save returns EV_OK only after the file's bytes and its name were flushed (fsync of file and folder). The old file stays
- *           whole until then. Nothing else touches the disk.
- * Failure   A call that fails for bad input or for want of memory leaves the index as it was. The library never prints, aborts,
- *           exits, or reads past what it was given; every allocation goes through the hook of ev_set_allocator.
- * Distances Lower is closer. l2: squared Euclidean. cosine: 1 - cos. ip: 1 - dot product.
+ * - Threads: an index may be searched by any number of threads at once. Calls that change it (ev_add, ev_remove,
+ *   ev_compact, ev_set_ef) wait for running searches and hold new ones back until they return; ev_save and ev_check
+ *   count as readers. ev_free must not race with any other call. An ev_context belongs to one search at a time. A
+ *   search given none borrows one from the index. An ev_filter may be shared by any number of threads.
+ * - Fork: no thread outlives a call, so a forked child may use an index that no thread was using at the fork.
+ * - Durability: ev_save returns EV_OK only after the file's bytes and its name were flushed (fsync of file and folder).
+ *   The old file stays whole until then. Nothing else touches the disk.
+ * - Failure: a call that fails for bad input or for want of memory leaves the index answering as it did. The library
+ *   never prints, aborts, exits, or reads past what it was given; every allocation goes through the hook of
+ *   ev_set_allocator.
+ * - Distances: lower is closer. l2: squared Euclidean. cosine: 1 - cos. ip: 1 - dot product.
  *
- * Vectors are float32, row-major, C order, of ix->dim elements each, any alignment that suits float. Ids are int64, chosen by the caller.
+ * Vectors are float32, row-major, C order, of the index's dim elements each, any alignment that suits float. Ids are
+ * int64, chosen by the caller.
  */
 #ifndef EDGEVEC_H
 #define EDGEVEC_H
@@ -56,31 +58,34 @@ enum {
 };
 
 enum { EV_METRIC_COSINE = 0, EV_METRIC_IP = 1, EV_METRIC_L2 = 2 };
-enum { EV_QUANT_NONE = 0, EV_QUANT_SQ8 = 1, EV_QUANT_BINARY = 2 }; /* binary: 8-bit codes up to 32 dimensions, where they are smaller */
+/* Binary vectors of up to 32 dimensions have 8-bit codes, which are smaller there. */
+enum { EV_QUANT_NONE = 0, EV_QUANT_SQ8 = 1, EV_QUANT_BINARY = 2 };
 
 /* One line for a code; never NULL. */
 const char *ev_strerror(int code);
-/* What the calling thread's last failed call said beyond its code; "" when nothing. Valid until the thread's next call. */
+/* What the calling thread's last failed call said beyond its code; "" when nothing. Valid until the thread's next call.
+ */
 const char *ev_error_detail(void);
 /* The row or position that the last failed call objected to, or -1. */
 int64_t ev_error_row(void);
 
 const char *ev_version(void);
 
-/* ---- SIMD ------------------------------------------------------------------------------------------------------------------- */
+/* ---- SIMD ------------------------------------------------------------------------------------ */
 
 /* The path in use ("scalar", "avx2", "avx512", "neon", "wasm128"), decided once by CPUID and XGETBV or by EDGEVEC_SIMD.
- * NULL when EDGEVEC_SIMD asks for one that is not to be had: then ev_simd_error says so and ev_new refuses. */
+ * NULL when EDGEVEC_SIMD asks for one that is not to be had: then ev_new refuses. */
 const char *ev_simd_active(void);
-/* Space-separated names: what this build holds, what this machine can run; and what EDGEVEC_SIMD says ("" when unset). */
+/* Space-separated names: what this build holds, what this machine can run; and what EDGEVEC_SIMD says ("" when unset).
+ */
 const char *ev_simd_compiled(void);
 const char *ev_simd_available(void);
 const char *ev_simd_forced(void);
-/* Compare every kernel of the active path with the scalar one on made-up rows; 0 when all agree, else the number of the first
- * that does not, or -1 when there is no path. For machines where no test suite can be run. */
+/* Compare every kernel of the active path with the scalar one on made-up rows; 0 when all agree, else the number of the
+ * first that does not, or -1 when there is no path. For machines where no test suite can be run. */
 int ev_selftest(void);
 
-/* ---- life ------------------------------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 typedef struct {
     int32_t dim;             /* 1..65535 */
@@ -98,18 +103,20 @@ void ev_free(ev_index *ix);
 void ev_get_params(const ev_index *ix, ev_params *out);
 int ev_set_ef(ev_index *ix, int32_t ef);
 
-/* ---- content ---------------------------------------------------------------------------------------------------------------- */
+/* ---- content --------------------------------------------------------------------------------- */
 
 /* Called now and then on the thread that made the call, about ten times a second; returns 0 to stop. */
 typedef int (*ev_progress)(void *user, int64_t done, int64_t total);
 
-/* Insert n rows. ids NULL: numbered on from the highest id ever held, written to out_ids (n, may be NULL). An id that exists is
- * replaced. threads 0: one per core; 1: deterministic. All or nothing: after an error or a stop the index answers as before. */
+/* Insert n rows. ids NULL: numbered on from the highest id ever held, written to out_ids (n, may be NULL). An id that
+ * exists is replaced. threads 0: one per core; 1: deterministic. All or nothing: after an error or a stop the index
+ * answers as before. */
 int ev_add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, int64_t *out_ids, int32_t threads,
            ev_progress progress, void *user);
 /* Forget those of the n ids that are held; *removed counts them. O(1) each. */
 int ev_remove(ev_index *ix, int64_t n, const int64_t *ids, int64_t *removed);
-/* Copy vectors to out[n * dim]: as given (cosine: at unit length), or decoded from codes when no vectors are kept. All ids must exist. */
+/* Copy vectors to out[n * dim]: as given (cosine: at unit length), or decoded from codes when no vectors are kept. All
+ * ids must exist. */
 int ev_get(ev_index *ix, int64_t n, const int64_t *ids, float *out);
 int64_t ev_count(ev_index *ix);
 int ev_contains(ev_index *ix, int64_t id);
@@ -118,7 +125,7 @@ int ev_ids(ev_index *ix, int64_t *cursor, int64_t n, int64_t *ids, int64_t *writ
 /* Give back the room of removed vectors and lay nodes out anew for locality. Ids stay. */
 int ev_compact(ev_index *ix, ev_progress progress, void *user);
 
-/* ---- search ----------------------------------------------------------------------------------------------------------------- */
+/* ---- search ---------------------------------------------------------------------------------- */
 
 typedef struct {
     int32_t k;           /* >= 1 */
@@ -129,8 +136,10 @@ typedef struct {
     ev_context *context; /* NULL: borrowed. Used by single-thread searches only */
 } ev_search_params;
 
-/* n queries -> out_ids[n * k], out_distances[n * k], nearest first; rows with fewer than k results are padded with id -1, distance inf. */
-int ev_search(ev_index *ix, int64_t n, const float *queries, const ev_search_params *params, int64_t *out_ids, float *out_distances);
+/* n queries -> out_ids[n * k], out_distances[n * k], nearest first; rows with fewer than k results are padded with id
+ * -1, distance inf. */
+int ev_search(ev_index *ix, int64_t n, const float *queries, const ev_search_params *params, int64_t *out_ids,
+              float *out_distances);
 
 enum { EV_STRATEGY_GRAPH = 0, EV_STRATEGY_EXACT = 1, EV_STRATEGY_GRAPH_FILTERED = 2 };
 typedef struct {
@@ -150,23 +159,25 @@ int ev_filter_new(int64_t n, const int64_t *ids, ev_filter **out);
 void ev_filter_free(ev_filter *filter);
 int64_t ev_filter_count(const ev_filter *filter); /* distinct ids */
 
-/* ---- file ------------------------------------------------------------------------------------------------------------------- */
+/* ---- file ------------------------------------------------------------------------------------ */
 
 int ev_save(ev_index *ix, const char *path);
-/* map != 0: use the file in place, copy-on-write; the file must not be truncated while the index lives. Every byte is verified either way. */
+/* map != 0: use the file in place, copy-on-write; the file must not be truncated while the index lives. Every byte is
+ * verified either way. */
 int ev_load(const char *path, int32_t map, ev_index **out);
 
-/* ---- insight ---------------------------------------------------------------------------------------------------------------- */
+/* ---- insight --------------------------------------------------------------------------------- */
 
 typedef struct {
-    int64_t live, dead, free_slots, duplicates; /* vectors; tombstones; reusable slots; vectors that share another's node */
-    int64_t nodes;                              /* nodes of the graph that hold live vectors */
-    int64_t edges, mutual_edges;                /* level 0 */
+    int64_t live, dead, free_slots,
+        duplicates;              /* vectors; tombstones; reusable slots; vectors that share another's node */
+    int64_t nodes;               /* nodes of the graph that hold live vectors */
+    int64_t edges, mutual_edges; /* level 0 */
     int64_t min_degree, max_degree;
-    int64_t unreachable;  /* live nodes that no walk from the entry reaches on level 0 */
-    int64_t bad_links;    /* links to slots out of range, free, to themselves, twice, or above their level */
-    int64_t bad_codes;    /* codes that are not those of their vectors */
-    int64_t bad_ids;      /* ids that the id table does not lead to their slot, and the reverse */
+    int64_t unreachable; /* live nodes that no walk from the entry reaches on level 0 */
+    int64_t bad_links;   /* links to slots out of range, free, to themselves, twice, or above their level */
+    int64_t bad_codes;   /* codes that are not those of their vectors */
+    int64_t bad_ids;     /* ids that the id table does not lead to their slot, and the reverse */
     int32_t levels;
 } ev_report;
 int ev_check(ev_index *ix, ev_report *out);
@@ -186,15 +197,17 @@ typedef struct {
 } ev_stats;
 void ev_get_stats(ev_index *ix, ev_stats *out);
 
-/* ---- for tests --------------------------------------------------------------------------------------------------------------- */
+/* ---- for tests ------------------------------------------------------------------------------- */
 
-/* Make the n-th allocation from now fail (1: the next), and only that one; 0: none. Returns how many were made since the last call. */
+/* Make the n-th allocation from now fail (1: the next), and only that one; 0: none. Returns how many were made since
+ * the last call. */
 int64_t ev_fault_alloc(int64_t n);
 
 /* cdef-end */
 
-/* Replace malloc and free, for the whole process, before the first index is made. alloc returns memory aligned to `align` (a power of two, at
- * least sizeof(void *)) or NULL; release is given the size that alloc was given. NULL restores the system's. */
+/* Replace malloc and free, for the whole process, before the first index is made. alloc returns memory aligned to
+ * `align` (a power of two, at least sizeof(void *)) or NULL; release is given the size that alloc was given. NULL
+ * restores the system's. */
 typedef struct {
     void *(*alloc)(void *user, size_t size, size_t align);
     void (*release)(void *user, void *memory, size_t size, size_t align);
@@ -202,7 +215,8 @@ typedef struct {
 } ev_allocator;
 void ev_set_allocator(const ev_allocator *allocator);
 
-/* The calls that ev_save makes, so that a test can tear, drop or fail them. Each returns 0, or an errno. NULL restores the system's. */
+/* The calls that ev_save makes, so that a test can tear, drop or fail them. Each returns 0, or an errno. NULL restores
+ * the system's. */
 typedef struct {
     int (*open)(void *user, const char *path, void **file); /* create, must not exist */
     int (*write)(void *user, void *file, const void *bytes, size_t n);

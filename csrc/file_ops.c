@@ -26,7 +26,7 @@
 /* Some systems refuse to move 2 GB or more in one call. */
 #define EV_MOST_AT_ONCE ((size_t)1 << 30)
 
-/* ---- the differences --------------------------------------------------------------------------------------------- */
+/* ---- the differences ------------------------------------------------------------------------- */
 
 #if defined(_WIN32)
 
@@ -185,7 +185,7 @@ void ev__unmap(void *map, size_t bytes) { munmap(map, bytes); }
 #endif
 #endif
 
-/* ---- writing ----------------------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static int fd_of(void *file) { return (int)(intptr_t)file; }
 
@@ -239,7 +239,7 @@ int ev__refused(int error, const char *what, const char *path) {
     return ev__fail(error == ENOMEM ? EV_E_NOMEM : EV_E_IO, "%s: cannot %s '%s'", strerror(error), what, path);
 }
 
-/* ---- reading ----------------------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 int ev__file_open(const char *path, ev__file *out) {
     int fd = open_old(path);

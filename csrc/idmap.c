@@ -2,13 +2,17 @@
 #include "table.h"
 
 static uint64_t hash_of(const void *ids, uint32_t slot) { return (uint64_t)((const int64_t *)ids)[slot]; }
-static bool has_id(const void *ids, uint32_t slot, const void *id) { return ((const int64_t *)ids)[slot] == *(const int64_t *)id; }
+static bool has_id(const void *ids, uint32_t slot, const void *id) {
+    return ((const int64_t *)ids)[slot] == *(const int64_t *)id;
+}
 
 static size_t find(const ev__table *map, const int64_t *ids, int64_t id) {
     return ev__table_find(map, (uint64_t)id, ids, has_id, &id);
 }
 
-int ev__idmap_reserve(ev__table *map, const int64_t *ids, size_t count) { return ev__table_reserve(map, count, ids, hash_of); }
+int ev__idmap_reserve(ev__table *map, const int64_t *ids, size_t count) {
+    return ev__table_reserve(map, count, ids, hash_of);
+}
 
 uint32_t ev__idmap_get(const ev__table *map, const int64_t *ids, int64_t id) {
     size_t i = find(map, ids, id);

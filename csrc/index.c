@@ -93,7 +93,8 @@ void ev_memory_usage(ev_index *ix, ev_memory *out) {
     out->codes = (int64_t)ev__array_bytes(&store->factors);
     *(ix->p.quantization == EV_QUANT_NONE ? &out->vectors : &out->codes) += blocks - links;
     out->vectors += (int64_t)ev__array_bytes(&store->vectors);
-    out->upper_links = (int64_t)(ev__array_bytes(&store->upper) + ev__array_bytes(&store->upper_at) + ev__array_bytes(&store->level));
+    out->upper_links =
+        (int64_t)(ev__array_bytes(&store->upper) + ev__array_bytes(&store->upper_at) + ev__array_bytes(&store->level));
     out->ids = (int64_t)(ev__array_bytes(&store->ids) + (ix->idmap.room + ix->twins.room) * sizeof(uint32_t));
     out->other = (int64_t)(sizeof *ix + ev__array_bytes(&store->state) + ev__array_bytes(&store->chain) +
                            ev__rotation_bytes(&ix->rotation) + ix->free_room * sizeof(uint32_t) +

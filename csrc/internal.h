@@ -8,8 +8,9 @@
  *   add, remove, compact, search, filter, save, load, check     one file per verb of edgevec.h
  *
  * A slot is the place of one vector, numbered from 0. A slot is in one of the states below. Nodes form the graph; a
- * vector whose codes equal a node's becomes that node's duplicate: it hangs on the node's chain and has no links, so that any number of
- * copies cost the graph nothing. A removed node goes on routing (dead) until `repair` has led its neighbours around it; then it is free.
+ * vector whose codes equal a node's becomes that node's duplicate: it hangs on the node's chain and has no links, so
+ * that any number of copies cost the graph nothing. A removed node goes on routing (dead) until `repair` has led its
+ * neighbours around it; then it is free.
  */
 #ifndef EV_INTERNAL_H
 #define EV_INTERNAL_H
@@ -34,13 +35,14 @@ enum { EV_FREE = 0, EV_NODE = 1, EV_DUPLICATE = 2, EV_DEAD_NODE = 3, EV_DEAD_DUP
 #define EV_STATE 7u /* the bits of a state byte that hold one of these */
 #define EV_TWIN 8u  /* on a duplicate: its float vector too equals its node's */
 
-/* ---- alloc.c ---------------------------------------------------------------------------------------------------------------- */
+/* ---- alloc.c --------------------------------------------------------------------------------- */
 
 void *ev__alloc(size_t size, size_t align);
 void *ev__alloc_zero(size_t size, size_t align);
 void ev__release(void *memory, size_t size, size_t align);
 
-/* A growing array of fixed-size items, new ones zero, 64-byte aligned. `mapped`: it lies in a mapped file and is not ours to release. */
+/* A growing array of fixed-size items, new ones zero, 64-byte aligned. `mapped`: it lies in a mapped file and is not
+ * ours to release. */
 typedef struct {
     char *at;
     size_t item, count, room;
@@ -53,23 +55,23 @@ int ev__array_resize(ev__array *array, size_t count);
 void ev__array_free(ev__array *array);
 size_t ev__array_bytes(const ev__array *array);
 
-/* ---- error.c ---------------------------------------------------------------------------------------------------------------- */
+/* ---- error.c --------------------------------------------------------------------------------- */
 
 /* Note the detail (printf) and the row for ev_error_*, and return code. ev__ok clears them. */
 int ev__fail(int code, const char *format, ...) EV_PRINTF(2, 3);
 int ev__fail_row(int code, int64_t row, const char *format, ...) EV_PRINTF(3, 4);
 int ev__ok(void);
 
-/* ---- codes.c, rotate.c ------------------------------------------------------------------------------------------------------ */
+/* ---- codes.c, rotate.c ----------------------------------------------------------------------- */
 
-/* What a code needs beside its integers: value = scale * integer. bias: l2 and cosine: squared length of the decoded, centred
- * vector; ip: minus its dot product with the centre. */
+/* What a code needs beside its integers: value = scale * integer. bias: l2 and cosine: squared length of the decoded,
+ * centred vector; ip: minus its dot product with the centre. */
 typedef struct {
     float scale, bias;
 } ev__factor;
 
-/* A fast random rotation of `dim` (zero-padded to `bits`) coordinates: rounds of sign flips and Hadamard transforms. Adds, subtracts and
- * one multiplication a coordinate: the same bits on every machine. */
+/* A fast random rotation of `dim` (zero-padded to `bits`) coordinates: rounds of sign flips and Hadamard transforms.
+ * Adds, subtracts and one multiplication a coordinate: the same bits on every machine. */
 typedef struct {
     size_t dim, bits;
     uint64_t *signs; /* EV_ROUNDS * bits bits */
@@ -77,7 +79,7 @@ typedef struct {
 int ev__rotation_init(ev__rotation *r, size_t dim, size_t bits, uint64_t seed);
 void ev__rotation_free(ev__rotation *r);
 size_t ev__rotation_bytes(const ev__rotation *r);
-void ev__rotate(const ev__rotation *r, const float *in, float *out);      /* in[dim] -> out[bits] */
+void ev__rotate(const ev__rotation *r, const float *in, float *out);   /* in[dim] -> out[bits] */
 void ev__rotate_back(const ev__rotation *r, float *inout, float *out); /* inout[bits] is used up -> out[dim] */
 
 typedef struct ev__scratch ev__scratch;
@@ -94,16 +96,18 @@ int ev__check_rows(const ev_index *ix, int64_t n, const float *rows);
 /* The row as the index holds it: at unit length in buffer[dim] under cosine, else the row itself. */
 const float *ev__unit(const ev_index *ix, const float *row, float *buffer);
 
-/* vector (normalised under cosine) -> code and factor; the code's layout is the walking code of the index (i8 or bits). */
+/* vector (normalised under cosine) -> code and factor; the code's layout is the walking code of the index (i8 or bits).
+ */
 void ev__encode(const ev_index *ix, const float *vector, void *code, ev__factor *factor, ev__scratch *scratch);
 /* the 8-bit code whatever the index's quantisation: what quantised graphs are built on */
 void ev__encode_i8(const ev_index *ix, const float *vector, int8_t *code, ev__factor *factor);
 /* the decoded vector of a slot, un-centred and un-rotated; at unit length under cosine */
 void ev__decode(const ev_index *ix, uint32_t slot, float *out, ev__scratch *scratch);
 
-/* ---- space.c: distances ------------------------------------------------------------------------------------------------------ */
+/* ---- space.c: distances ---------------------------------------------------------------------- */
 
-/* Where the rows to compare with lie: walking codes, float vectors, or the 8-bit codes that a binary index is built on. */
+/* Where the rows to compare with lie: walking codes, float vectors, or the 8-bit codes that a binary index is built on.
+ */
 typedef enum { EV_SPACE_F32, EV_SPACE_I8, EV_SPACE_BITS, EV_SPACE_HAMMING, EV_SPACE_I8_FRESH } ev__space_kind;
 typedef struct {
     ev__space_kind kind;
@@ -112,11 +116,12 @@ typedef struct {
     const ev__factor *factors; /* of slot s; NULL for f32 and I8_FRESH */
 } ev__space;
 
-/* One side of many comparisons. key: smaller is nearer, comparable between rows of one probe only. offset + gain * key is the estimated
- * distance of a query, and for a slot's probe a measure comparable with those of other slots' probes. */
+/* One side of many comparisons. key: smaller is nearer, comparable between rows of one probe only. offset + gain * key
+ * is the estimated distance of a query, and for a slot's probe a measure comparable with those of other slots' probes.
+ */
 typedef struct {
-    const void *data; /* f32[dim] | i8[dim] | bit planes | bits */
-    int32_t sum;      /* bit planes: sum of the query's integers */
+    const void *data;  /* f32[dim] | i8[dim] | bit planes | bits */
+    int32_t sum;       /* bit planes: sum of the query's integers */
     float scale, bias; /* key = bias * row.bias - scale * row.scale * integer product */
     float offset, gain;
 } ev__probe;
@@ -128,15 +133,17 @@ void ev__probe_query(const ev_index *ix, const float *query, ev__probe *probe, e
 /* data points into the row, or into buffer (EV_PROBE_BYTES(ix)) for I8_FRESH */
 void ev__probe_slot(const ev_index *ix, const ev__space *space, uint32_t slot, ev__probe *probe, void *buffer);
 /* keys of m rows */
-void ev__keys(const ev_index *ix, const ev__space *space, const ev__probe *probe, const uint32_t *slots, size_t m, float *keys,
-              ev__scratch *scratch);
-/* The final distances of m rows to a query (normalised under cosine): exact where float vectors are kept, else from the decoded codes. */
-void ev__distances(const ev_index *ix, const float *query, const ev__probe *probe, const uint32_t *slots, size_t m, float *distances,
-                   ev__scratch *scratch);
+void ev__keys(const ev_index *ix, const ev__space *space, const ev__probe *probe, const uint32_t *slots, size_t m,
+              float *keys, ev__scratch *scratch);
+/* The final distances of m rows to a query (normalised under cosine): exact where float vectors are kept, else from the
+ * decoded codes. */
+void ev__distances(const ev_index *ix, const float *query, const ev__probe *probe, const uint32_t *slots, size_t m,
+                   float *distances, ev__scratch *scratch);
 
-/* ---- store.c: slots ----------------------------------------------------------------------------------------------------------- */
+/* ---- store.c: slots -------------------------------------------------------------------------- */
 
-/* The columns of a slot. A block is [code, or float vector when unquantised | 2 M links of level 0], a multiple of 64 bytes. */
+/* The columns of a slot. A block is [code, or float vector when unquantised | 2 M links of level 0], a multiple of 64
+ * bytes. */
 typedef struct {
     ev__array blocks;
     ev__array factors;  /* ev__factor; quantised only */
@@ -149,7 +156,7 @@ typedef struct {
     ev__array chain;    /* uint32: next duplicate of the node, or EV_NONE. Empty until the first duplicate */
 } ev__store;
 
-/* ---- idmap.c, twins.c ----------------------------------------------------------------------------------------------------------- */
+/* ---- idmap.c, twins.c ------------------------------------------------------------------------ */
 
 /* See table.h. */
 typedef struct {
@@ -165,28 +172,28 @@ void ev__idmap_free(ev__table *map);
 
 /* The living node whose code and factor equal the slot's, or EV_NONE. */
 uint32_t ev__twins_get(const ev_index *ix, uint32_t slot);
-void ev__twins_put(ev_index *ix, uint32_t node); /* room was reserved */
+void ev__twins_put(ev_index *ix, uint32_t node);    /* room was reserved */
 void ev__twins_remove(ev_index *ix, uint32_t slot); /* nothing where it is not in the table */
-int ev__twins_reserve(ev_index *ix, size_t extra); /* makes the table when there is none */
+int ev__twins_reserve(ev_index *ix, size_t extra);  /* makes the table when there is none */
 void ev__twins_free(ev_index *ix);
 
-/* ---- the index ----------------------------------------------------------------------------------------------------------------- */
+/* ---- the index ------------------------------------------------------------------------------- */
 
 struct ev_index {
     ev_params p;
     const ev__kernels *kernels;
     size_t dim, bits, code_bytes, links_at, block_bytes; /* links_at: offset of the links in a block */
-    uint32_t m0;                                          /* 2 M */
+    uint32_t m0;                                         /* 2 M */
 
     ev__store store;
-    ev__table idmap, twins; /* by id; living nodes by code, empty until first needed */
-    ev__rotation rotation; /* binary only */
-    float *centre;         /* dim; quantised only */
+    ev__table idmap, twins;        /* by id; living nodes by code, empty until first needed */
+    ev__rotation rotation;         /* binary only */
+    float *centre;                 /* dim; quantised only */
     int64_t trained_on, unchecked; /* vectors behind the centre; vectors added since it was last looked at */
     int32_t trainings;
 
-    uint32_t entry; /* EV_NONE when empty */
-    int64_t live, dead;     /* vectors held; dead nodes and duplicates */
+    uint32_t entry;              /* EV_NONE when empty */
+    int64_t live, dead;          /* vectors held; dead nodes and duplicates */
     int64_t next_id, unrepaired; /* unrepaired: nodes linked since the graph was last mended */
     int64_t built_distances;
     uint32_t *free_slots; /* a stack */
@@ -197,15 +204,20 @@ struct ev_index {
     ev__rwlock lock;
     ev__mutex scratch_lock;
     ev__scratch *scratches; /* spare ones */
-    void *map; /* the mapped file, or NULL */
+    void *map;              /* the mapped file, or NULL */
     size_t map_bytes;
 };
 
-/* The codes walked on. Binary vectors of up to 32 dimensions have 8-bit codes: smaller than a sign code that could tell them apart. */
+/* The codes walked on. Binary vectors of up to 32 dimensions have 8-bit codes: smaller than a sign code that could tell
+ * them apart. */
 static inline bool ev__by_bits(const ev_index *ix) { return ix->bits != 0; }
 static inline bool ev__by_bytes(const ev_index *ix) { return !ix->bits && ix->p.quantization != EV_QUANT_NONE; }
-static inline char *ev__block(const ev_index *ix, uint32_t slot) { return ix->store.blocks.at + (size_t)slot * ix->block_bytes; }
-static inline uint32_t *ev__links0(const ev_index *ix, uint32_t slot) { return (uint32_t *)(void *)(ev__block(ix, slot) + ix->links_at); }
+static inline char *ev__block(const ev_index *ix, uint32_t slot) {
+    return ix->store.blocks.at + (size_t)slot * ix->block_bytes;
+}
+static inline uint32_t *ev__links0(const ev_index *ix, uint32_t slot) {
+    return (uint32_t *)(void *)(ev__block(ix, slot) + ix->links_at);
+}
 static inline int64_t *ev__ids_of(const ev_index *ix) { return (int64_t *)(void *)ix->store.ids.at; }
 static inline uint8_t *ev__states(const ev_index *ix) { return (uint8_t *)ix->store.state.at; }
 static inline uint8_t *ev__levels(const ev_index *ix) { return (uint8_t *)ix->store.level.at; }
@@ -228,12 +240,15 @@ static inline uint32_t *ev__links(const ev_index *ix, uint32_t slot, int level) 
 }
 static inline uint32_t ev__max_links(const ev_index *ix, int level) { return level == 0 ? ix->m0 : (uint32_t)ix->p.M; }
 /* next of a node's chain */
-static inline uint32_t ev__next(const ev_index *ix, uint32_t slot) { return ix->store.chain.count ? ev__chain(ix)[slot] : EV_NONE; }
+static inline uint32_t ev__next(const ev_index *ix, uint32_t slot) {
+    return ix->store.chain.count ? ev__chain(ix)[slot] : EV_NONE;
+}
 
 /* store.c */
 int ev__index_make(const ev_params *params, ev_index **out); /* checked parameters, geometry, empty columns */
 int ev__params_check(const ev_params *params);
-/* Room for `extra` more slots in every column (free slots are counted first) and as many ids. Nothing visible changes. */
+/* Room for `extra` more slots in every column (free slots are counted first) and as many ids. Nothing visible changes.
+ */
 int ev__store_reserve(ev_index *ix, size_t extra);
 /* A free or new slot; room was reserved. Its links are empty. */
 uint32_t ev__slot_take(ev_index *ix);
@@ -254,7 +269,7 @@ void ev__store_free(ev__store *store);
 /* Fill idmap and the free-slot stack from ids and states (after a load or a compaction). */
 int ev__store_index(ev_index *ix);
 
-/* ---- scratch: what one search or one building thread needs (scratch.c) ---------------------------------------------------------- */
+/* ---- scratch: what one search or one building thread needs (scratch.c) ----------------------- */
 
 typedef struct {
     float key;
@@ -262,7 +277,7 @@ typedef struct {
 } ev__hit;
 
 typedef struct {
-    ev__hit *at;      /* sorted by key */
+    ev__hit *at; /* sorted by key */
     uint8_t *expanded;
     size_t count, room;
 } ev__pool;
@@ -273,15 +288,16 @@ struct ev__scratch {
     size_t visited_room;
     uint16_t epoch;
     ev__pool pool, results; /* what a walk found; what a search returns */
-    ev__hit *heap; /* of masked walks */
+    ev__hit *heap;          /* of masked walks */
     size_t heap_room;
-    float *unit, *query, *rotated, *decoded; /* dim, dim, bits, dim: the query at unit length, centred, turned; a decoded row */
-    void *code;                       /* query code or planes */
-    void *probe_a, *probe_b;          /* codes of two slots, I8_FRESH */
-    int8_t *fresh;                    /* and of the row they are compared with */
-    const void **rows;                /* EV_BATCH */
-    int32_t *integers;                /* EV_BATCH */
-    uint32_t *slots;                  /* EV_BATCH: unvisited neighbours */
+    float *unit, *query, *rotated,
+        *decoded;            /* dim, dim, bits, dim: the query at unit length, centred, turned; a decoded row */
+    void *code;              /* query code or planes */
+    void *probe_a, *probe_b; /* codes of two slots, I8_FRESH */
+    int8_t *fresh;           /* and of the row they are compared with */
+    const void **rows;       /* EV_BATCH */
+    int32_t *integers;       /* EV_BATCH */
+    uint32_t *slots;         /* EV_BATCH: unvisited neighbours */
     float *keys;
     ev__hit *candidates; /* EV_BATCH: for link selection */
     uint32_t *chosen;    /* (EV_MAX_LEVEL + 1) * m0 selected links of a node under insertion */
@@ -302,7 +318,7 @@ int ev__scratch_borrow(ev_index *ix, ev__scratch **out);
 void ev__scratch_return(ev_index *ix, ev__scratch *s);
 void ev__scratch_drop_all(ev_index *ix);
 
-/* ---- walk.c ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- walk.c ---------------------------------------------------------------------------------- */
 
 /* Which nodes may be results. allowed: bit per slot, NULL: all. Dead ones never are. */
 typedef struct {
@@ -315,15 +331,16 @@ static inline bool ev__slot_ok(const ev_index *ix, const ev__mask *mask, uint32_
 /* the node or one of its duplicates is allowed */
 bool ev__node_ok(const ev_index *ix, const ev__mask *mask, uint32_t slot);
 /* From the entry down to level `bottom` + 1: the nearest node found, by greedy steps; *key is its key. */
-uint32_t ev__descend(const ev_index *ix, const ev__space *space, const ev__probe *probe, int bottom, float *key, ev__scratch *s);
-/* The ef nearest nodes of one level into s->pool, from `start`. With a mask: the ef nearest allowed ones; false when more
- * than `budget` distances were needed (then the pool is of no use). */
-bool ev__walk(const ev_index *ix, const ev__space *space, const ev__probe *probe, int level, uint32_t start, float start_key, size_t ef,
-              const ev__mask *mask, int64_t budget, ev__scratch *s);
+uint32_t ev__descend(const ev_index *ix, const ev__space *space, const ev__probe *probe, int bottom, float *key,
+                     ev__scratch *s);
+/* The ef nearest nodes of one level into s->pool, from `start`. With a mask: the ef nearest allowed ones; false when
+ * more than `budget` distances were needed (then the pool is of no use). */
+bool ev__walk(const ev_index *ix, const ev__space *space, const ev__probe *probe, int level, uint32_t start,
+              float start_key, size_t ef, const ev__mask *mask, int64_t budget, ev__scratch *s);
 /* Insert into a sorted pool of at most `limit`; the place, or SIZE_MAX when it is too far. */
 size_t ev__pool_insert(ev__pool *pool, size_t limit, float key, uint32_t slot);
 
-/* ---- link.c ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- link.c ---------------------------------------------------------------------------------- */
 
 typedef struct {
     ev_index *ix;
@@ -333,15 +350,17 @@ typedef struct {
 } ev__builder;
 #define EV_STRIPES 4096
 
-/* Choose at most `most` of the sorted candidates, in place, so that none is nearer to a chosen one than to the centre; returns how many. */
-size_t ev__select(const ev_index *ix, const ev__space *space, ev__hit *candidates, size_t count, size_t most, ev__scratch *s);
+/* Choose at most `most` of the sorted candidates, in place, so that none is nearer to a chosen one than to the centre;
+ * returns how many. */
+size_t ev__select(const ev_index *ix, const ev__space *space, ev__hit *candidates, size_t count, size_t most,
+                  ev__scratch *s);
 /* candidates with keys that are not distances yet, in any order -> the chosen links of `slot`. */
-void ev__relink(const ev_index *ix, const ev__space *space, uint32_t slot, int level, const uint32_t *candidates, size_t count,
-                ev__scratch *s);
+void ev__relink(const ev_index *ix, const ev__space *space, uint32_t slot, int level, const uint32_t *candidates,
+                size_t count, ev__scratch *s);
 /* Link one slot, codes written, into the graph: it becomes a node. */
 void ev__insert(ev__builder *b, uint32_t slot, ev__scratch *s);
 
-/* ---- repair.c --------------------------------------------------------------------------------------------------------------------- */
+/* ---- repair.c -------------------------------------------------------------------------------- */
 
 /* Lead all links around dead nodes and free their slots. */
 int ev__bury(ev_index *ix, int32_t threads);
@@ -350,18 +369,19 @@ int ev__reconnect(ev_index *ix);
 /* Mark in `reached` (bit per slot, zeroed) what the entry reaches on level 0; stack: room for all slots. */
 void ev__reach(const ev_index *ix, uint32_t from, uint64_t *reached, uint32_t *stack);
 
-/* ---- train.c ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- train.c --------------------------------------------------------------------------------- */
 
-/* Before n rows are added: learn the centre when there is none or when it no longer fits, and encode what is held anew. */
+/* Before n rows are added: learn the centre when there is none or when it no longer fits, and encode what is held anew.
+ */
 int ev__train(ev_index *ix, int64_t n, const float *rows, ev__scratch *s);
 
-/* ---- filter.c ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- filter.c -------------------------------------------------------------------------------- */
 
 /* The bit set over ix's slots (reader lock held) and how many of them are set; valid until ev__filter_release. */
 int ev__filter_slots(ev_filter *filter, ev_index *ix, const uint64_t **bits, int64_t *count, void **hold);
 void ev__filter_release(ev_filter *filter, void *hold);
 
-/* ---- small things ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- small things ---------------------------------------------------------------------------- */
 
 static inline uint64_t ev__mix(uint64_t x) { /* splitmix64 */
     x += 0x9E3779B97F4A7C15u;

@@ -17,8 +17,9 @@ static void sort(ev__hit *hits, size_t count) {
     }
 }
 
-/* Is any of the chosen nearer to the candidate than the candidate is to the centre? Nearer by more than rounding: else a tight
- * cluster, seen from whose members all the rest is equally far, would by chance drop the few links that lead out of it. */
+/* Is any of the chosen nearer to the candidate than the candidate is to the centre? Nearer by more than rounding: else
+ * a tight cluster, seen from whose members all the rest is equally far, would by chance drop the few links that lead
+ * out of it. */
 static bool occluded(const ev_index *ix, const ev__space *space, ev__hit candidate, const ev__hit *chosen, size_t count,
                      ev__scratch *s) {
     static const float CLEARLY = 0.001f;
@@ -38,15 +39,16 @@ static bool occluded(const ev_index *ix, const ev__space *space, ev__hit candida
     return false;
 }
 
-size_t ev__select(const ev_index *ix, const ev__space *space, ev__hit *candidates, size_t count, size_t most, ev__scratch *s) {
+size_t ev__select(const ev_index *ix, const ev__space *space, ev__hit *candidates, size_t count, size_t most,
+                  ev__scratch *s) {
     size_t chosen = 0;
     for (size_t i = 0; i < count && chosen < most; i++)
         if (!occluded(ix, space, candidates[i], candidates, chosen, s)) candidates[chosen++] = candidates[i];
     return chosen;
 }
 
-void ev__relink(const ev_index *ix, const ev__space *space, uint32_t slot, int level, const uint32_t *candidates, size_t count,
-                ev__scratch *s) {
+void ev__relink(const ev_index *ix, const ev__space *space, uint32_t slot, int level, const uint32_t *candidates,
+                size_t count, ev__scratch *s) {
     ev__probe probe;
     ev__probe_slot(ix, space, slot, &probe, s->probe_a);
     ev__keys(ix, space, &probe, candidates, count, s->keys, s);
@@ -57,8 +59,8 @@ void ev__relink(const ev_index *ix, const ev__space *space, uint32_t slot, int l
     set_links(ev__links(ix, slot, level), most, s->candidates, ev__select(ix, space, s->candidates, count, most, s));
 }
 
-/* to -> slot: appended while there is room, else the list is chosen anew. Where `slot` must be in it, it takes the last place if it was
- * not chosen. Returns whether it is in it. */
+/* to -> slot: appended while there is room, else the list is chosen anew. Where `slot` must be in it, it takes the last
+ * place if it was not chosen. Returns whether it is in it. */
 static bool link_back(ev__builder *b, uint32_t to, uint32_t slot, int level, bool must, ev__scratch *s) {
     uint32_t *links = ev__links(b->ix, to, level), most = ev__max_links(b->ix, level), n = 0;
     ev__spin *lock = b->locks ? b->locks + to % EV_STRIPES : NULL;

@@ -17,7 +17,7 @@ typedef struct {
     ev_index *ix;
 } loader;
 
-/* ---- the header -------------------------------------------------------------------------------------------------- */
+/* ---- the header ------------------------------------------------------------------------------ */
 
 static int bad_header(const char *what) { return ev__fail(EV_E_CORRUPT, "section 'header': %s", what); }
 
@@ -102,7 +102,7 @@ static int check_table(const loader *l) {
     return end == h->file_bytes && end == l->file.bytes ? EV_OK : bad_header("the file has another length");
 }
 
-/* ---- the sections ------------------------------------------------------------------------------------------------ */
+/* ---- the sections ---------------------------------------------------------------------------- */
 
 static const ev__file_section *find_section(const ev__file_header *h, const char *name) {
     for (size_t i = 0; i < h->sections; i++)
@@ -175,7 +175,7 @@ static int fetch_all(loader *l) {
     return fetch_centre(l);
 }
 
-/* ---- the index --------------------------------------------------------------------------------------------------- */
+/* ---- the index ------------------------------------------------------------------------------- */
 
 static int make_index(loader *l) {
     const ev__file_header *h = &l->header;

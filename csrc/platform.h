@@ -66,15 +66,27 @@ static inline uint8_t ev__load8(const uint8_t *p) { return __atomic_load_n(p, __
 #endif
 
 #if !EV_THREADS
-typedef struct { char none; } ev__mutex;
-typedef struct { char none; } ev__rwlock;
+typedef struct {
+    char none;
+} ev__mutex;
+typedef struct {
+    char none;
+} ev__rwlock;
 #elif defined(_WIN32)
-typedef struct { void *srw; } ev__mutex; /* SRWLOCK, without <windows.h> in every file */
-typedef struct { void *srw; } ev__rwlock;
+typedef struct {
+    void *srw;
+} ev__mutex; /* SRWLOCK, without <windows.h> in every file */
+typedef struct {
+    void *srw;
+} ev__rwlock;
 #else
 #include <pthread.h>
-typedef struct { pthread_mutex_t m; } ev__mutex;
-typedef struct { pthread_rwlock_t l; } ev__rwlock;
+typedef struct {
+    pthread_mutex_t m;
+} ev__mutex;
+typedef struct {
+    pthread_rwlock_t l;
+} ev__rwlock;
 #endif
 
 void ev__mutex_init(ev__mutex *m);
@@ -91,7 +103,9 @@ void ev__write_lock(ev__rwlock *l);
 void ev__write_unlock(ev__rwlock *l);
 
 /* A lock of four bytes for very short stretches. */
-typedef struct { uint32_t held; } ev__spin;
+typedef struct {
+    uint32_t held;
+} ev__spin;
 void ev__spin_lock(ev__spin *s);
 void ev__spin_unlock(ev__spin *s);
 

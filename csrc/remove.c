@@ -1,5 +1,5 @@
-/* ev_remove: a removed vector is only marked. Its node goes on routing until it is buried, which ev_add does when an eighth of the
- * slots are dead, and ev_compact always. */
+/* ev_remove: a removed vector is only marked. Its node goes on routing until it is buried, which ev_add does when an
+ * eighth of the slots are dead, and ev_compact always. */
 #include "internal.h"
 
 void ev__slot_drop(ev_index *ix, uint32_t slot) {

@@ -1,11 +1,12 @@
 /* Mending the graph: leading links around removed nodes, and linking what the entry cannot reach. */
 #include "internal.h"
 
-/* ---- burying the dead -------------------------------------------------------------------------------------------------------- */
+/* ---- burying the dead ------------------------------------------------------------------------ */
 
 enum { MOST_BEYOND = 2 }; /* candidates for a list of links, over its length; EV_BATCH holds as many */
 
-/* The chain of a node without its dead; a dead node with a living duplicate takes over that duplicate's vector and id and lives on. */
+/* The chain of a node without its dead; a dead node with a living duplicate takes over that duplicate's vector and id
+ * and lives on. */
 static void clean_chain(ev_index *ix, uint32_t node) {
     uint32_t *chain = ev__chain(ix), kept = EV_NONE;
     for (uint32_t at = chain[node], next; at != EV_NONE; at = next) {
@@ -71,7 +72,8 @@ static void lead_around(void *arg, int worker) {
             if (ev__state(ix, (uint32_t)slot) != EV_NODE) continue;
             for (int level = 0; level <= ev__levels(ix)[slot]; level++) {
                 bool met_dead;
-                size_t n = living_beyond(ix, (uint32_t)slot, level, MOST_BEYOND * ev__max_links(ix, level), &met_dead, s);
+                size_t n =
+                    living_beyond(ix, (uint32_t)slot, level, MOST_BEYOND * ev__max_links(ix, level), &met_dead, s);
                 if (met_dead) ev__relink(ix, &b->space, (uint32_t)slot, level, s->slots, n, s);
             }
         }
@@ -116,7 +118,7 @@ int ev__bury(ev_index *ix, int32_t threads) {
     return rc;
 }
 
-/* ---- reaching everything ------------------------------------------------------------------------------------------------------ */
+/* ---- reaching everything --------------------------------------------------------------------- */
 
 static bool test(const uint64_t *bits, uint32_t i) { return bits[i >> 6] >> (i & 63) & 1; }
 static void set(uint64_t *bits, uint32_t i) { bits[i >> 6] |= (uint64_t)1 << (i & 63); }
@@ -136,7 +138,8 @@ void ev__reach(const ev_index *ix, uint32_t from, uint64_t *reached, uint32_t *s
     }
 }
 
-/* Put `slot` into the list of one of the found nodes: where there is room, else in place of a link that its target can spare. */
+/* Put `slot` into the list of one of the found nodes: where there is room, else in place of a link that its target can
+ * spare. */
 static void adopt(ev_index *ix, uint32_t slot, const uint32_t *in_degree, ev__scratch *s) {
     for (size_t i = 0; i < s->pool.count; i++) {
         uint32_t *links = ev__links0(ix, s->pool.at[i].slot);
@@ -196,7 +199,8 @@ int ev__reconnect(ev_index *ix) {
     size_t slots = ev__slots(ix), words = (slots + 63) / 64;
     if (ix->entry == EV_NONE) return EV_OK;
     uint64_t *reached = ev__alloc(words * sizeof *reached, EV_LINE);
-    uint32_t *stack = ev__alloc(slots * sizeof *stack, EV_LINE), *in_degree = ev__alloc(slots * sizeof *in_degree, EV_LINE);
+    uint32_t *stack = ev__alloc(slots * sizeof *stack, EV_LINE),
+             *in_degree = ev__alloc(slots * sizeof *in_degree, EV_LINE);
     ev__scratch *s = NULL;
     int rc = reached && stack && in_degree ? ev__scratch_borrow(ix, &s) : EV_E_NOMEM;
     if (rc == EV_OK) rc = ev__scratch_fit(ix, s, (size_t)ix->p.ef_construction, 1, false);

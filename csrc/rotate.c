@@ -1,6 +1,6 @@
-/* A fast random rotation (Hadamard transforms between random sign flips; Ailon and Chazelle's FJLT, the form used by RaBitQ). Where the
- * number of bits is no power of two, each round turns the leading and then the trailing power-of-two block; they overlap, so a
- * few rounds mix everything. */
+/* A fast random rotation (Hadamard transforms between random sign flips; Ailon and Chazelle's FJLT, the form used by
+ * RaBitQ). Where the number of bits is no power of two, each round turns the leading and then the trailing power-of-two
+ * block; they overlap, so a few rounds mix everything. */
 #include "internal.h"
 
 #include <math.h>

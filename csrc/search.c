@@ -30,11 +30,11 @@ void ev_context_free(ev_context *c) {
 void ev_context_stats(const ev_context *c, ev_search_stats *out) { *out = c->scratch->stats; }
 
 enum {
-    RUN = 64,             /* rows scanned at a time */
-    FEW = 1024,           /* this many are compared by their float vectors at once: cheaper than finding and re-ranking */
-    SCATTER = 2,          /* a row met on a walk costs this many rows met in a scan */
-    PATIENCE = 2,         /* a filtered walk may cost this many scans before a scan takes over */
-    RERANK_FACTOR = 2,    /* of an sq8 walk, the best 2 k + 16 hold the k nearest: codes err by about 1% of a distance */
+    RUN = 64,          /* rows scanned at a time */
+    FEW = 1024,        /* this many are compared by their float vectors at once: cheaper than finding and re-ranking */
+    SCATTER = 2,       /* a row met on a walk costs this many rows met in a scan */
+    PATIENCE = 2,      /* a filtered walk may cost this many scans before a scan takes over */
+    RERANK_FACTOR = 2, /* of an sq8 walk, the best 2 k + 16 hold the k nearest: codes err by about 1% of a distance */
     RERANK_MARGIN = 16
 };
 
@@ -43,16 +43,16 @@ typedef struct {
     ev_index *ix;
     const float *queries;
     size_t k, ef;
-    bool exact, scan;   /* scan: by codes, or by float vectors when exact or few */
+    bool exact, scan; /* scan: by codes, or by float vectors when exact or few */
     ev__mask mask;
-    int64_t matches;    /* vectors that may be results */
+    int64_t matches; /* vectors that may be results */
     int64_t *ids;
     float *distances;
     ev__scratch *scratches[64];
     ev__work work;
 } batch;
 
-/* ---- results ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- results --------------------------------------------------------------------------------- */
 
 typedef struct {
     const batch *b;
@@ -113,7 +113,7 @@ static void write_results(const batch *b, const ev__pool *results, int64_t row) 
     }
 }
 
-/* ---- scanning ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- scanning -------------------------------------------------------------------------------- */
 
 /* The next run of slots that may be results, from *at on. */
 static size_t next_run(const batch *b, size_t *at, uint32_t *slots) {
@@ -163,7 +163,7 @@ static void scan(ranking *r) {
         scan_codes(r);
 }
 
-/* ---- one query ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- one query ------------------------------------------------------------------------------- */
 
 /* False when the walk cost more than a scan would, or came back short. */
 static bool walk(ranking *r) {
@@ -200,7 +200,7 @@ static void answer_all(void *arg, int worker) {
         for (int64_t i = from; i < to; i++) answer(b, i, b->scratches[worker]);
 }
 
-/* ---- the call ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the call -------------------------------------------------------------------------------- */
 
 static int check(const ev_index *ix, int64_t n, const float *queries, const ev_search_params *p) {
     if (n < 0) return ev__fail(EV_E_PARAM, "%lld queries", (long long)n);
@@ -237,10 +237,16 @@ static int run(batch *b, int64_t n, const ev_search_params *p) {
     return rc;
 }
 
-int ev_search(ev_index *ix, int64_t n, const float *queries, const ev_search_params *p, int64_t *out_ids, float *out_distances) {
+int ev_search(ev_index *ix, int64_t n, const float *queries, const ev_search_params *p, int64_t *out_ids,
+              float *out_distances) {
     int rc = check(ix, n, queries, p);
     if (rc != EV_OK || n == 0) return rc;
-    batch b = {.ix = ix, .queries = queries, .k = (size_t)p->k, .exact = p->exact != 0, .ids = out_ids, .distances = out_distances};
+    batch b = {.ix = ix,
+               .queries = queries,
+               .k = (size_t)p->k,
+               .exact = p->exact != 0,
+               .ids = out_ids,
+               .distances = out_distances};
     void *hold = NULL;
     ev__read_lock(&ix->lock);
     int32_t ef = p->ef ? p->ef : ix->p.ef;

@@ -1,11 +1,12 @@
 /* Distances: one probe (a query, or a node under construction) against many rows.
  *
- * All metrics become one formula, key = bias - scale * product, evaluated lane by lane without fusing, so keys made from
- * integer products are the same on every machine.
+ * All metrics become one formula, key = bias - scale * product, evaluated lane by lane without fusing, so keys made
+ * from integer products are the same on every machine.
  *
- * Inner product is walked and linked by the inner product itself (Morozov and Babenko's ip-NSW): links then lead to long vectors, which is
- * where the largest products are, and what no link leads to is linked when the graph is mended. Measured against the reduction to
- * Euclidean distance by an added coordinate, at equal work this finds far more where lengths differ much. */
+ * Inner product is walked and linked by the inner product itself (Morozov and Babenko's ip-NSW): links then lead to
+ * long vectors, which is where the largest products are, and what no link leads to is linked when the graph is mended.
+ * Measured against the reduction to Euclidean distance by an added coordinate, at equal work this finds far more where
+ * lengths differ much. */
 #include "internal.h"
 
 ev__space ev__walk_space(const ev_index *ix) {
@@ -24,7 +25,9 @@ ev__space ev__build_space(const ev_index *ix, const int8_t *codes, const ev__fac
     return (ev__space){EV_SPACE_I8_FRESH, ix->store.vectors.at, ix->dim * sizeof(float), NULL};
 }
 
-static inline const void *row_of(const ev__space *space, uint32_t slot) { return space->rows + (size_t)slot * space->stride; }
+static inline const void *row_of(const ev__space *space, uint32_t slot) {
+    return space->rows + (size_t)slot * space->stride;
+}
 
 void ev__probe_slot(const ev_index *ix, const ev__space *space, uint32_t slot, ev__probe *probe, void *buffer) {
     bool ip = ix->p.metric == EV_METRIC_IP;
@@ -43,8 +46,9 @@ void ev__probe_slot(const ev_index *ix, const ev__space *space, uint32_t slot, e
     probe->gain = 1;
 }
 
-/* Between two sign codes t = 1 - 2 h / bits estimates 1 - 2 angle / pi; sin(pi t / 2), by an odd polynomial, is the cosine. Factors are
- * lengths over mean absolute coordinate, sqrt(pi / 2 / bits) * length, which the constant undoes. */
+/* Between two sign codes t = 1 - 2 h / bits estimates 1 - 2 angle / pi; sin(pi t / 2), by an odd polynomial, is the
+ * cosine. Factors are lengths over mean absolute coordinate, sqrt(pi / 2 / bits) * length, which the constant undoes.
+ */
 static inline float hamming_product(uint32_t differ, size_t bits) {
     float t = 1.0f - 2.0f * (float)differ / (float)bits, t2 = t * t;
     return t * (1.5706268f - t2 * (0.6432292f - t2 * 0.0727102f)) * (0.63661977f * (float)bits);
@@ -63,9 +67,10 @@ static void keys_f32(const ev_index *ix, const ev__probe *probe, size_t m, float
     for (size_t i = 0; i < m; i++) keys[i] = -keys[i];
 }
 
-/* Codes made on the spot from the float rows: slower per distance, but a few additions to a binary index need no second copy of it. */
-static void keys_fresh(const ev_index *ix, const ev__space *space, const ev__probe *probe, const uint32_t *slots, size_t m, float *keys,
-                       ev__scratch *s) {
+/* Codes made on the spot from the float rows: slower per distance, but a few additions to a binary index need no second
+ * copy of it. */
+static void keys_fresh(const ev_index *ix, const ev__space *space, const ev__probe *probe, const uint32_t *slots,
+                       size_t m, float *keys, ev__scratch *s) {
     for (size_t i = 0; i < m; i++) {
         ev__factor factor;
         ev__encode_i8(ix, row_of(space, slots[i]), s->fresh, &factor);
@@ -73,8 +78,8 @@ static void keys_fresh(const ev_index *ix, const ev__space *space, const ev__pro
     }
 }
 
-void ev__keys(const ev_index *ix, const ev__space *space, const ev__probe *probe, const uint32_t *slots, size_t m, float *keys,
-              ev__scratch *s) {
+void ev__keys(const ev_index *ix, const ev__space *space, const ev__probe *probe, const uint32_t *slots, size_t m,
+              float *keys, ev__scratch *s) {
     if (space->kind == EV_SPACE_I8_FRESH) {
         keys_fresh(ix, space, probe, slots, m, keys, s);
         return;
@@ -100,8 +105,8 @@ void ev__keys(const ev_index *ix, const ev__space *space, const ev__probe *probe
     }
 }
 
-void ev__distances(const ev_index *ix, const float *query, const ev__probe *probe, const uint32_t *slots, size_t m, float *distances,
-                   ev__scratch *s) {
+void ev__distances(const ev_index *ix, const float *query, const ev__probe *probe, const uint32_t *slots, size_t m,
+                   float *distances, ev__scratch *s) {
     bool l2 = ix->p.metric == EV_METRIC_L2;
     if (ix->p.keep_vectors) {
         for (size_t i = 0; i < m; i++) s->rows[i] = ev__vector(ix, slots[i]);

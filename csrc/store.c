@@ -14,8 +14,8 @@ int ev__params_check(const ev_params *p) {
     return EV_OK;
 }
 
-/* A sign code of few bits is too coarse to walk on, so shorter vectors get 256 of them, and 0, that is 8-bit codes, where those are
- * no larger. */
+/* A sign code of few bits is too coarse to walk on, so shorter vectors get 256 of them, and 0, that is 8-bit codes,
+ * where those are no larger. */
 static size_t bits_of(const ev_params *p) {
     size_t bits = ev__round_up((size_t)p->dim, 64);
     if (p->quantization != EV_QUANT_BINARY || p->dim <= 32) return 0;
@@ -23,7 +23,8 @@ static size_t bits_of(const ev_params *p) {
 }
 
 static void lay_out(ev_index *ix) {
-    static const size_t item_sizes[] = {0, sizeof(ev__factor), 0, sizeof(int64_t), 1, 1, sizeof(uint32_t), sizeof(uint32_t), sizeof(uint32_t)};
+    static const size_t item_sizes[] = {
+        0, sizeof(ev__factor), 0, sizeof(int64_t), 1, 1, sizeof(uint32_t), sizeof(uint32_t), sizeof(uint32_t)};
     ix->dim = (size_t)ix->p.dim;
     ix->m0 = 2 * (uint32_t)ix->p.M;
     ix->bits = bits_of(&ix->p);
@@ -41,7 +42,8 @@ int ev__index_make(const ev_params *params, ev_index **out) {
     static uint64_t serials;
     const ev__kernels *kernels = ev__simd();
     if (!kernels)
-        return ev__fail(EV_E_SIMD, "EDGEVEC_SIMD=%s, but this machine and build offer: %s", ev_simd_forced(), ev_simd_available());
+        return ev__fail(EV_E_SIMD, "EDGEVEC_SIMD=%s, but this machine and build offer: %s", ev_simd_forced(),
+                        ev_simd_available());
     ev_index *ix = ev__alloc_zero(sizeof *ix, EV_LINE);
     if (!ix) return ev__fail(EV_E_NOMEM, "a new index");
     ix->p = *params;
@@ -68,9 +70,9 @@ int ev__index_make(const ev_params *params, ev_index **out) {
 
 void ev__columns(ev__store *store, ev__column out[EV_COLUMNS]) {
     const ev__column columns[EV_COLUMNS] = {
-        {"blocks", &store->blocks}, {"factors", &store->factors}, {"vectors", &store->vectors},
-        {"ids", &store->ids},       {"state", &store->state},       {"level", &store->level},     {"upper_at", &store->upper_at},
-        {"upper", &store->upper},   {"chain", &store->chain},
+        {"blocks", &store->blocks},     {"factors", &store->factors}, {"vectors", &store->vectors},
+        {"ids", &store->ids},           {"state", &store->state},     {"level", &store->level},
+        {"upper_at", &store->upper_at}, {"upper", &store->upper},     {"chain", &store->chain},
     };
     memcpy(out, columns, sizeof columns);
 }
@@ -196,7 +198,8 @@ int ev__store_index(ev_index *ix) {
     ix->free_count = 0;
     for (size_t slot = slots; slot-- > 0;) { /* the lowest is taken first */
         if (ev__state(ix, (uint32_t)slot) == EV_FREE) ix->free_slots[ix->free_count++] = (uint32_t)slot;
-        if (ev__alive(ix, (uint32_t)slot)) ev__idmap_put(&ix->idmap, ev__ids_of(ix), ev__ids_of(ix)[slot], (uint32_t)slot);
+        if (ev__alive(ix, (uint32_t)slot))
+            ev__idmap_put(&ix->idmap, ev__ids_of(ix), ev__ids_of(ix)[slot], (uint32_t)slot);
     }
     return EV_OK;
 }

@@ -1,6 +1,6 @@
-/* A hash table of slots, 4 bytes an entry: open addressing with linear probing. Keys stay where they are, in the slot's columns, so
- * every call is given how to hash a slot, and finds are given what to compare. Removal shifts the entries behind back: no tombstones.
- * Inline, so that the callbacks are too. */
+/* A hash table of slots, 4 bytes an entry: open addressing with linear probing. Keys stay where they are, in the slot's
+ * columns, so every call is given how to hash a slot, and finds are given what to compare. Removal shifts the entries
+ * behind back: no tombstones. Inline, so that the callbacks are too. */
 #ifndef EV_TABLE_H
 #define EV_TABLE_H
 
@@ -43,7 +43,8 @@ static inline int ev__table_reserve(ev__table *t, size_t count, const void *keys
 }
 
 /* The cell, or SIZE_MAX. */
-static inline size_t ev__table_find(const ev__table *t, uint64_t hash, const void *keys, ev__slot_is is, const void *key) {
+static inline size_t ev__table_find(const ev__table *t, uint64_t hash, const void *keys, ev__slot_is is,
+                                    const void *key) {
     if (!t->room) return SIZE_MAX;
     for (size_t i = ev__table_home(t, hash);; i = (i + 1) & (t->room - 1)) {
         if (t->cells[i] == EV_NONE) return SIZE_MAX;

@@ -1,10 +1,11 @@
 /* Learning the centre of the codes.
  *
- * It is the mean of what is held: learned with the first vectors, learned anew as the index grows from a few to many, and
- * looked at again whenever it has grown by an eighth: when the data have moved away from it, everything is encoded anew. */
+ * It is the mean of what is held: learned with the first vectors, learned anew as the index grows from a few to many,
+ * and looked at again whenever it has grown by an eighth: when the data have moved away from it, everything is encoded
+ * anew. */
 #include "internal.h"
 
-enum { SETTLED = 16384 };       /* vectors after which the mean is taken as known, unless the data move */
+enum { SETTLED = 16384 };        /* vectors after which the mean is taken as known, unless the data move */
 static const double MOVED = 0.1; /* squared shift of the mean over the variance that calls for a new centre */
 
 typedef struct {
@@ -43,7 +44,8 @@ static bool has_moved(const ev_index *ix, const moments *m) {
     return shift > MOVED * variance;
 }
 
-/* All that is held, with the new centre. From decoded codes where no vectors are kept: then each time costs a little precision. */
+/* All that is held, with the new centre. From decoded codes where no vectors are kept: then each time costs a little
+ * precision. */
 static void encode_anew(ev_index *ix, const float *centre, ev__scratch *s) {
     ev__factor *factors = (ev__factor *)(void *)ix->store.factors.at;
     float *old_centre = s->query; /* swapped slot by slot: decoding needs the old one, encoding the new */

@@ -1,5 +1,5 @@
-/* Which living node has this code? Vectors that the codes cannot tell apart share one node, so that no number of copies can
- * crowd a graph's links. The table is made by the first ev_add that needs it and never saved. */
+/* Which living node has this code? Vectors that the codes cannot tell apart share one node, so that no number of copies
+ * can crowd a graph's links. The table is made by the first ev_add that needs it and never saved. */
 #include "table.h"
 
 static uint64_t mix_in(uint64_t hash, uint64_t word) { return (hash ^ word) * 0x9E3779B97F4A7C15u ^ (hash >> 29); }
@@ -26,7 +26,8 @@ static bool same_code(const void *index, uint32_t a, const void *other) {
     uint32_t b = *(const uint32_t *)other;
     const ev__array *factors = &ix->store.factors;
     return memcmp(ev__block(ix, a), ev__block(ix, b), ix->code_bytes) == 0 &&
-           (!factors->count || memcmp(factors->at + a * factors->item, factors->at + b * factors->item, factors->item) == 0);
+           (!factors->count ||
+            memcmp(factors->at + a * factors->item, factors->at + b * factors->item, factors->item) == 0);
 }
 
 uint32_t ev__twins_get(const ev_index *ix, uint32_t slot) {

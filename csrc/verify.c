@@ -137,8 +137,7 @@ static int check_rows(const ev_index *ix) {
         const char *row = ev__block(ix, (uint32_t)slot);
         if (ix->p.quantization == EV_QUANT_NONE && !all_finite(row, ix->dim))
             return corrupt_slot("blocks", "not a finite number", slot);
-        if (ev__by_bytes(ix) && memchr(row, 0x80, ix->dim))
-            return corrupt_slot("blocks", "not a code", slot);
+        if (ev__by_bytes(ix) && memchr(row, 0x80, ix->dim)) return corrupt_slot("blocks", "not a code", slot);
     }
     return EV_OK;
 }

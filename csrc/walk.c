@@ -39,7 +39,8 @@ static size_t unseen(const ev_index *ix, uint32_t slot, int level, uint16_t epoc
     const uint32_t *links = ev__links(ix, slot, level);
     size_t n = 0;
     for (uint32_t i = 0, most = ev__max_links(ix, level); i < most; i++) {
-        uint32_t to = ev__load32(links + i); /* another thread may be changing the list: old or new entries, both valid */
+        uint32_t to =
+            ev__load32(links + i); /* another thread may be changing the list: old or new entries, both valid */
         if (to == EV_NONE) break;
         s->slots[n] = to;
         n += s->visited[to] != epoch;
@@ -50,7 +51,8 @@ static size_t unseen(const ev_index *ix, uint32_t slot, int level, uint16_t epoc
     return n;
 }
 
-uint32_t ev__descend(const ev_index *ix, const ev__space *space, const ev__probe *probe, int bottom, float *key, ev__scratch *s) {
+uint32_t ev__descend(const ev_index *ix, const ev__space *space, const ev__probe *probe, int bottom, float *key,
+                     ev__scratch *s) {
     uint32_t nearest = ev__load32_acquire(&ix->entry);
     ev__keys(ix, space, probe, &nearest, 1, key, s);
     s->stats.distances++;
@@ -71,9 +73,10 @@ uint32_t ev__descend(const ev_index *ix, const ev__space *space, const ev__probe
     return nearest;
 }
 
-/* Without a mask the results are the frontier: one sorted pool serves as both, and the walk ends when all of it is expanded. */
-static void walk_all(const ev_index *ix, const ev__space *space, const ev__probe *probe, int level, uint32_t start, float start_key,
-                     size_t ef, ev__scratch *s) {
+/* Without a mask the results are the frontier: one sorted pool serves as both, and the walk ends when all of it is
+ * expanded. */
+static void walk_all(const ev_index *ix, const ev__space *space, const ev__probe *probe, int level, uint32_t start,
+                     float start_key, size_t ef, ev__scratch *s) {
     ev__pool *pool = &s->pool;
     uint16_t epoch = next_epoch(s);
     pool->count = 0;
@@ -115,8 +118,8 @@ static ev__hit heap_pop(ev__hit *heap, size_t *count) {
 }
 
 /* With a mask every node routes but only allowed ones enter the pool; the frontier is a heap of its own. */
-static bool walk_masked(const ev_index *ix, const ev__space *space, const ev__probe *probe, int level, uint32_t start, float start_key,
-                        size_t ef, const ev__mask *mask, int64_t budget, ev__scratch *s) {
+static bool walk_masked(const ev_index *ix, const ev__space *space, const ev__probe *probe, int level, uint32_t start,
+                        float start_key, size_t ef, const ev__mask *mask, int64_t budget, ev__scratch *s) {
     ev__pool *pool = &s->pool;
     uint16_t epoch = next_epoch(s);
     size_t frontier = 0;
@@ -139,8 +142,8 @@ static bool walk_masked(const ev_index *ix, const ev__space *space, const ev__pr
     return true;
 }
 
-bool ev__walk(const ev_index *ix, const ev__space *space, const ev__probe *probe, int level, uint32_t start, float start_key, size_t ef,
-              const ev__mask *mask, int64_t budget, ev__scratch *s) {
+bool ev__walk(const ev_index *ix, const ev__space *space, const ev__probe *probe, int level, uint32_t start,
+              float start_key, size_t ef, const ev__mask *mask, int64_t budget, ev__scratch *s) {
     if (ef >= s->pool.room) ef = s->pool.room - 1; /* the pool is fitted to the number of slots */
     if (mask->on) return walk_masked(ix, space, probe, level, start, start_key, ef, mask, budget, s);
     walk_all(ix, space, probe, level, start, start_key, ef, s);

@@ -13,23 +13,17 @@ enum {
     CPU_DOTPROD = 16
 };
 
-/* ---- asking the machine ------------------------------------------------------------------------------------------ */
+/* ---- asking the machine ---------------------------------------------------------------------- */
 
 #if defined(EV_X86_64)
 
 #if defined(_MSC_VER) && !defined(__clang__)
 #include <intrin.h>
-static void cpuid(unsigned leaf, unsigned regs[4]) {
-    __cpuidex((int *)regs, (int)leaf, 0);
-}
-static uint64_t xgetbv(void) {
-    return _xgetbv(0);
-}
+static void cpuid(unsigned leaf, unsigned regs[4]) { __cpuidex((int *)regs, (int)leaf, 0); }
+static uint64_t xgetbv(void) { return _xgetbv(0); }
 #else
 #include <cpuid.h>
-static void cpuid(unsigned leaf, unsigned regs[4]) {
-    __cpuid_count(leaf, 0, regs[0], regs[1], regs[2], regs[3]);
-}
+static void cpuid(unsigned leaf, unsigned regs[4]) { __cpuid_count(leaf, 0, regs[0], regs[1], regs[2], regs[3]); }
 static uint64_t xgetbv(void) {
     uint32_t low, high;
     __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
@@ -37,9 +31,7 @@ static uint64_t xgetbv(void) {
 }
 #endif
 
-static int has(uint64_t value, uint64_t bits) {
-    return (value & bits) == bits;
-}
+static int has(uint64_t value, uint64_t bits) { return (value & bits) == bits; }
 
 #define BIT(n) (1u << (n))
 
@@ -66,34 +58,26 @@ static unsigned machine(void) {
 #elif defined(EV_AARCH64)
 
 #if defined(__ARM_FEATURE_DOTPROD)
-static unsigned machine(void) {
-    return CPU_DOTPROD;
-}
+static unsigned machine(void) { return CPU_DOTPROD; }
 #elif defined(__linux__)
 #include <sys/auxv.h>
-static unsigned machine(void) {
-    return getauxval(AT_HWCAP) & (1ul << 20) ? CPU_DOTPROD : 0; /* HWCAP_ASIMDDP */
-}
+static unsigned machine(void) { return getauxval(AT_HWCAP) & (1ul << 20) ? CPU_DOTPROD : 0; /* HWCAP_ASIMDDP */ }
 #elif defined(_WIN32)
 #include <windows.h>
 static unsigned machine(void) {
     return IsProcessorFeaturePresent(43) ? CPU_DOTPROD : 0; /* PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE */
 }
 #else
-static unsigned machine(void) {
-    return 0;
-}
+static unsigned machine(void) { return 0; }
 #endif
 
 #else
 
-static unsigned machine(void) {
-    return 0;
-}
+static unsigned machine(void) { return 0; }
 
 #endif
 
-/* ---- the tables, from the plainest to the best ------------------------------------------------------------------- */
+/* ---- the tables, from the plainest to the best ----------------------------------------------- */
 
 /* A machine that runs one name runs every name before it, which `names` lists; variants of a table share its name. */
 typedef struct {
@@ -129,7 +113,7 @@ size_t ev__simd_runnable(const ev__kernels **out) {
     return n;
 }
 
-/* ---- the choice -------------------------------------------------------------------------------------------------- */
+/* ---- the choice ------------------------------------------------------------------------------ */
 
 /* Threads that arrive together all reach the same answer, so a pointer that is stored whole is all it takes. */
 #if defined(_MSC_VER) && !defined(__clang__)
@@ -167,9 +151,7 @@ const char *ev_simd_active(void) {
     return kernels ? kernels->name : NULL;
 }
 
-const char *ev_simd_compiled(void) {
-    return paths[PATHS - 1].names;
-}
+const char *ev_simd_compiled(void) { return paths[PATHS - 1].names; }
 
 const char *ev_simd_available(void) {
     unsigned found = machine();

@@ -1,6 +1,7 @@
 /* The kernel table: everything in edgevec that is worth a SIMD instruction, one column per instruction set.
  *
- * To add an ISA: write kernels_<isa>.c with an `ev__kernels_<isa>` table, declare that in isa.h, add its row to dispatch.c.
+ * To add an ISA: write kernels_<isa>.c with an `ev__kernels_<isa>` table, declare that in isa.h, add its row to
+ * dispatch.c.
  *
  * Contracts that hold for every table:
  *   - any n from 0 to 65,535 elements, any alignment, nothing is read outside [p, p + n);
@@ -27,7 +28,8 @@ typedef struct ev__kernels {
     int32_t (*dot_i8)(const int8_t *a, const int8_t *b, size_t n);
     /* Bits that differ. bytes is a multiple of 8. */
     uint32_t (*hamming)(const uint8_t *a, const uint8_t *b, size_t bytes);
-    /* sum over planes j of w_j * popcount(plane_j & code), w = 1, 2, 4, -8. planes: EV_PLANES runs of `bytes` bytes. bytes is a multiple of 8. */
+    /* sum over planes j of w_j * popcount(plane_j & code), w = 1, 2, 4, -8. planes: EV_PLANES runs of `bytes` bytes.
+     * bytes is a multiple of 8. */
     int32_t (*dot_bits)(const uint8_t *planes, const uint8_t *code, size_t bytes);
 
     /* One query, m rows: rows[i] points to the i-th. */
@@ -37,8 +39,8 @@ typedef struct ev__kernels {
     void (*hamming_rows)(const uint8_t *query, const void *const *rows, size_t m, size_t bytes, uint32_t *out);
     void (*dot_bits_rows)(const uint8_t *planes, const void *const *rows, size_t m, size_t bytes, int32_t *out);
 
-    /* v - centre as integers in [-127, 127] times the scale that is returned: the largest of them is 127 or -127. All zero, and the
-     * scale too, where v is the centre to within 1e-35. */
+    /* v - centre as integers in [-127, 127] times the scale that is returned: the largest of them is 127 or -127. All
+     * zero, and the scale too, where v is the centre to within 1e-35. */
     float (*encode_i8)(const float *v, const float *centre, size_t n, int8_t *code);
 
     /* CRC-32C (Castagnoli), as in iSCSI; crc is the value so far, 0 first. */

@@ -14,7 +14,7 @@ EV_INLINE uint8x16_t head16(const void *p, size_t k) {
     return vreinterpretq_u8_u64(vld1q_u64(words));
 }
 
-/* ---- floats ------------------------------------------------------------------------------------------------------ */
+/* ---- floats ---------------------------------------------------------------------------------- */
 
 #define VF float32x4_t
 #define VF_LANES 4
@@ -28,7 +28,7 @@ EV_INLINE uint8x16_t head16(const void *p, size_t k) {
 
 #include "template_f32.h"
 
-/* ---- bytes ------------------------------------------------------------------------------------------------------- */
+/* ---- bytes ----------------------------------------------------------------------------------- */
 
 #define VI int8x16_t
 #define VI_BYTES 16
@@ -77,7 +77,7 @@ EV_STEP int32x4_t dot_by_widening(int32x4_t sum, int8x16_t q, int8x16_t r) {
 
 #endif
 
-/* ---- bits -------------------------------------------------------------------------------------------------------- */
+/* ---- bits ------------------------------------------------------------------------------------ */
 
 #define BITS_KERNEL static
 #define BITS_NAME EV_NAME
@@ -105,12 +105,13 @@ EV_STEP int32x4_t vc_weigh(int32x4_t count, const uint8x16_t *p, uint8x16_t r) {
 
 #include "template_bits.h"
 
-/* ---- tables ------------------------------------------------------------------------------------------------------ */
+/* ---- tables ---------------------------------------------------------------------------------- */
 
-#define FLOATS_AND_BITS                                                                                \
-    .name = "neon", .dot_f32 = dot_f32_neon, .l2_f32 = l2_f32_neon, .dot_f32_rows = dot_f32_rows_neon, \
-    .l2_f32_rows = l2_f32_rows_neon, .hamming = hamming_neon, .dot_bits = dot_bits_neon,               \
-    .hamming_rows = hamming_rows_neon, .dot_bits_rows = dot_bits_rows_neon, .encode_i8 = encode_i8_neon, .crc32c = ev__crc32c_scalar
+#define FLOATS_AND_BITS                                                                                  \
+    .name = "neon", .dot_f32 = dot_f32_neon, .l2_f32 = l2_f32_neon, .dot_f32_rows = dot_f32_rows_neon,   \
+    .l2_f32_rows = l2_f32_rows_neon, .hamming = hamming_neon, .dot_bits = dot_bits_neon,                 \
+    .hamming_rows = hamming_rows_neon, .dot_bits_rows = dot_bits_rows_neon, .encode_i8 = encode_i8_neon, \
+    .crc32c = ev__crc32c_scalar
 
 const ev__kernels ev__kernels_neon = {FLOATS_AND_BITS, .dot_i8 = dot_i8_neon, .dot_i8_rows = dot_i8_rows_neon};
 #if defined(EV_NEON_DOT)

@@ -58,7 +58,7 @@ static int32_t dot_bits_scalar(const uint8_t *planes, const uint8_t *code, size_
     return sum;
 }
 
-/* ---- one query, many rows ---------------------------------------------------------------------------------------- */
+/* ---- one query, many rows -------------------------------------------------------------------- */
 
 #define ROWS(kernel, query_type, out_type, row_bytes)                                                      \
     static void kernel##_rows_scalar(const query_type *query, const void *const *rows, size_t m, size_t n, \
@@ -79,7 +79,7 @@ ROWS(dot_bits, uint8_t, int32_t, n)
 #define EV_NAME(kernel) kernel##_scalar
 #include "template_encode.h"
 
-/* ---- CRC-32C ----------------------------------------------------------------------------------------------------- */
+/* ---- CRC-32C --------------------------------------------------------------------------------- */
 
 /* Eight bytes at a time ("slicing by 8"). A CRC is linear over GF(2), so an entry is the exclusive or of the entries of
  * its bits: POWERS names, for the table of the byte that has k bytes after it, the eight of them; each follows from the

@@ -16,13 +16,9 @@
 #define vc_zero() 0
 #define vc_sum(c) (c)
 
-EV_STEP uint64_t bits(uint64_t x) {
-    return (uint64_t)_mm_popcnt_u64(x);
-}
+EV_STEP uint64_t bits(uint64_t x) { return (uint64_t)_mm_popcnt_u64(x); }
 
-EV_STEP uint64_t vc_differ(uint64_t count, uint64_t a, uint64_t b) {
-    return count + bits(a ^ b);
-}
+EV_STEP uint64_t vc_differ(uint64_t count, uint64_t a, uint64_t b) { return count + bits(a ^ b); }
 
 EV_STEP uint64_t vc_weigh(uint64_t count, const uint64_t *p, uint64_t r) {
     return count + bits(p[0] & r) + 2 * bits(p[1] & r) + 4 * bits(p[2] & r) - 8 * bits(p[3] & r);

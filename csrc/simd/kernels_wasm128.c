@@ -15,7 +15,7 @@ EV_INLINE v128_t head16(const void *p, size_t k) {
     return wasm_u64x2_make(words[0], words[1]);
 }
 
-/* ---- floats ------------------------------------------------------------------------------------------------------ */
+/* ---- floats ---------------------------------------------------------------------------------- */
 
 #define VF v128_t
 #define VF_LANES 4
@@ -33,7 +33,7 @@ EV_STEP float vf_sum(v128_t v) {
 
 #include "template_f32.h"
 
-/* ---- bytes ------------------------------------------------------------------------------------------------------- */
+/* ---- bytes ----------------------------------------------------------------------------------- */
 
 #define I8_NAME EV_NAME
 #define VI v128_t
@@ -59,7 +59,7 @@ EV_STEP v128_t I8_DOT(v128_t sum, v128_t q, v128_t r) {
 #include "template_i8.h"
 #include "template_encode.h"
 
-/* ---- bits: in words, because engines have an instruction for those ----------------------------------------------- */
+/* ---- bits: in words, because engines have an instruction for those --------------------------- */
 
 #define BITS_KERNEL static
 #define BITS_NAME EV_NAME
@@ -71,13 +71,9 @@ EV_STEP v128_t I8_DOT(v128_t sum, v128_t q, v128_t r) {
 #define vc_zero() 0
 #define vc_sum(c) (c)
 
-EV_STEP uint64_t bits(uint64_t x) {
-    return (uint64_t)__builtin_popcountll(x);
-}
+EV_STEP uint64_t bits(uint64_t x) { return (uint64_t)__builtin_popcountll(x); }
 
-EV_STEP uint64_t vc_differ(uint64_t count, uint64_t a, uint64_t b) {
-    return count + bits(a ^ b);
-}
+EV_STEP uint64_t vc_differ(uint64_t count, uint64_t a, uint64_t b) { return count + bits(a ^ b); }
 
 EV_STEP uint64_t vc_weigh(uint64_t count, const uint64_t *p, uint64_t r) {
     return count + bits(p[0] & r) + 2 * bits(p[1] & r) + 4 * bits(p[2] & r) - 8 * bits(p[3] & r);

@@ -24,9 +24,7 @@ static void fill(samples *s) {
 }
 
 /* Of n terms that are 4 at most, since the floats lie in [-1, 1). */
-static int close_enough(float a, float b, size_t n) {
-    return fabsf(a - b) <= 4 * (float)n * (float)n / (1 << 23);
-}
+static int close_enough(float a, float b, size_t n) { return fabsf(a - b) <= 4 * (float)n * (float)n / (1 << 23); }
 
 /* Does one row's result agree with plain C's, and with the result that came with other rows? */
 #define AGREE_EXACTLY(kernel, q, r, n, together) \

@@ -1,5 +1,6 @@
-/* Floats to 8-bit codes: plain C that compilers vectorise, compiled anew for each instruction set. Every lane goes through the same
- * single roundings, so the codes are the same bits everywhere. The including file has defined EV_KERNEL and EV_NAME. */
+/* Floats to 8-bit codes: plain C that compilers vectorise, compiled anew for each instruction set. Every lane goes
+ * through the same single roundings, so the codes are the same bits everywhere. The including file has defined
+ * EV_KERNEL and EV_NAME. */
 
 EV_KERNEL float EV_NAME(encode_i8)(const float *v, const float *centre, size_t n, int8_t *code) {
     /* sizes compare like their bits do; unlike floats, integers may be compared in any order */

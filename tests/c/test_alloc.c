@@ -14,7 +14,7 @@ static const int32_t metrics[] = {EV_METRIC_L2, EV_METRIC_IP, EV_METRIC_COSINE, 
 static const int32_t kinds[] = {EV_QUANT_NONE, EV_QUANT_SQ8, EV_QUANT_BINARY, EV_QUANT_SQ8};
 static const int32_t keeps[] = {1, 1, 1, 0};
 
-/* ---- the model --------------------------------------------------------------------------------------------------- */
+/* ---- the model ------------------------------------------------------------------------------- */
 
 typedef struct {
     int32_t metric;
@@ -83,7 +83,7 @@ static void check_answer(const model *m, const float *query, const int64_t *ids,
     }
 }
 
-/* ---- the index beside it ----------------------------------------------------------------------------------------- */
+/* ---- the index beside it --------------------------------------------------------------------- */
 
 typedef struct {
     ev_index *ix;
@@ -113,15 +113,15 @@ static void check_subject(subject *s) {
 }
 
 /* Make a call; when it is out of memory look at the index, then make it once more: it must succeed. */
-#define TRY(subject, call)                                                                                             \
-    do {                                                                                                               \
-        int rc_ = (call);                                                                                              \
-        if (rc_ == EV_E_NOMEM) {                                                                                       \
-            (subject)->refused++;                                                                                      \
-            if ((subject)->ix) check_subject(subject);                                                                 \
-            rc_ = (call);                                                                                              \
-        }                                                                                                              \
-        CHECK(rc_ == EV_OK);                                                                                           \
+#define TRY(subject, call)                             \
+    do {                                               \
+        int rc_ = (call);                              \
+        if (rc_ == EV_E_NOMEM) {                       \
+            (subject)->refused++;                      \
+            if ((subject)->ix) check_subject(subject); \
+            rc_ = (call);                              \
+        }                                              \
+        CHECK(rc_ == EV_OK);                           \
     } while (0)
 
 static void add(subject *s, int64_t first, int64_t n, int generation, int32_t threads) {

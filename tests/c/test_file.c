@@ -11,7 +11,7 @@
 #define PATH "test_file.edgevec"
 enum { DIM = 24, ROWS = 120 };
 
-/* ---- indexes and files ------------------------------------------------------------------------------------------- */
+/* ---- indexes and files ----------------------------------------------------------------------- */
 
 static void add_rows(ev_index *ix, int64_t first, int64_t n) {
     float rows[ROWS * DIM];
@@ -77,7 +77,7 @@ static void check_file(int64_t live) {
     ev_free(ix);
 }
 
-/* ---- a file system that fails ------------------------------------------------------------------------------------ */
+/* ---- a file system that fails ---------------------------------------------------------------- */
 
 static ev_file_ops real;
 
@@ -158,7 +158,7 @@ static int faulty_unlink(void *user, const char *path) {
 static const ev_file_ops faulty = {faulty_open,   faulty_write,       faulty_sync,   faulty_close,
                                    faulty_rename, faulty_sync_folder, faulty_unlink, NULL};
 
-/* ---- tests ------------------------------------------------------------------------------------------------------- */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 /* A file with ROWS rows at PATH, and an index with as many more. */
 static ev_index *grown_beyond_file(void) {

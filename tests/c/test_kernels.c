@@ -23,7 +23,7 @@ enum { LONGEST = 65535, MOST_ROWS = 40 };
 static const ev__kernels *tables[8]; /* the first is the scalar one */
 static size_t table_count;
 
-/* ---- memory between forbidden pages ------------------------------------------------------------------------------ */
+/* ---- memory between forbidden pages ---------------------------------------------------------- */
 
 enum { ARENA_BYTES = 1 << 19 };
 
@@ -48,7 +48,7 @@ static void *put(uint8_t *in, int place, size_t n, size_t element) {
     return place == AT_END ? in + ARENA_BYTES - n * element : in + (size_t)place * element;
 }
 
-/* ---- samples ----------------------------------------------------------------------------------------------------- */
+/* ---- samples --------------------------------------------------------------------------------- */
 
 static uint64_t state = 88172645463325252u;
 
@@ -82,7 +82,7 @@ static size_t next_length(size_t n) {
     return LONGEST + 1;
 }
 
-/* ---- the oracle -------------------------------------------------------------------------------------------------- */
+/* ---- the oracle ------------------------------------------------------------------------------ */
 
 /* Sum of products and of their sizes, in double. */
 static double slow_dot(const float *a, const float *b, size_t n, double *sizes) {
@@ -107,9 +107,7 @@ static int64_t slow_dot_i8(const int8_t *a, const int8_t *b, size_t n) {
     return sum;
 }
 
-static int bit(const uint8_t *bits, size_t i) {
-    return bits[i / 8] >> (i % 8) & 1;
-}
+static int bit(const uint8_t *bits, size_t i) { return bits[i / 8] >> (i % 8) & 1; }
 
 static int64_t slow_hamming(const uint8_t *a, const uint8_t *b, size_t bytes) {
     int64_t sum = 0;
@@ -137,7 +135,7 @@ static uint32_t slow_crc32c(const uint8_t *p, size_t n) {
     return ~crc;
 }
 
-/* ---- one row ----------------------------------------------------------------------------------------------------- */
+/* ---- one row --------------------------------------------------------------------------------- */
 
 static int near(float found, double expected, double sizes, size_t n) {
     return fabs(found - expected) <= (double)n * ldexp(sizes, -23) + (double)n * ldexp(1, -149);
@@ -174,7 +172,8 @@ static void check_encode(const float *v, const float *centre, size_t n, int8_t *
 }
 
 static void test_encode_limits(void) {
-    float ties[] = {127, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -127, 126.5f, 3.4999999f}, same[] = {3, 3, 3}, tiny[] = {1e-38f, -1e-40f, 0};
+    float ties[] = {127, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -127, 126.5f, 3.4999999f}, same[] = {3, 3, 3},
+          tiny[] = {1e-38f, -1e-40f, 0};
     float large[] = {3e38f, -1e38f, 1}, zero[9] = {0};
     int8_t out[9];
     check_encode(ties, zero, 9, out);
@@ -226,7 +225,7 @@ static void test_lengths(void) {
         }
 }
 
-/* ---- extreme values ---------------------------------------------------------------------------------------------- */
+/* ---- extreme values -------------------------------------------------------------------------- */
 
 static void test_extreme_bytes(void) {
     static const int8_t extremes[] = {-127, 127};
@@ -273,7 +272,7 @@ static void test_extreme_floats(void) {
         }
 }
 
-/* ---- many rows --------------------------------------------------------------------------------------------------- */
+/* ---- many rows ------------------------------------------------------------------------------- */
 
 typedef struct {
     const void *rows[MOST_ROWS];
@@ -340,7 +339,7 @@ static void test_rows(void) {
     }
 }
 
-/* ---- known values, and the choice of a path ---------------------------------------------------------------------- */
+/* ---- known values, and the choice of a path -------------------------------------------------- */
 
 static void test_crc_vectors(void) {
     uint8_t zeros[32] = {0}, ones[32], rising[32];

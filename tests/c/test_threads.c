@@ -1,5 +1,5 @@
-/* Many threads on one index: searches side by side, and beside a writer. What makes it a test is ThreadSanitizer; what is checked here
- * is that no answer is torn. */
+/* Many threads on one index: searches side by side, and beside a writer. What makes it a test is ThreadSanitizer; what
+ * is checked here is that no answer is torn. */
 #include "check.h"
 #include "internal.h"
 
@@ -13,7 +13,8 @@ static int64_t ids[ROWS];
 static void make_rows(void) {
     for (int64_t i = 0; i < ROWS; i++) {
         ids[i] = i * 3;
-        for (int64_t j = 0; j < DIM; j++) rows[i * DIM + j] = (float)(ev__mix((uint64_t)(i * DIM + j)) % 2001) / 1000.0f - 1.0f;
+        for (int64_t j = 0; j < DIM; j++)
+            rows[i * DIM + j] = (float)(ev__mix((uint64_t)(i * DIM + j)) % 2001) / 1000.0f - 1.0f;
     }
 }
 
