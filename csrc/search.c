@@ -106,10 +106,12 @@ static void rank_pool(ranking *r, bool nodes) {
 static void write_results(const batch *b, const ev__pool *results, int64_t row) {
     int64_t *ids = b->ids + (size_t)row * b->k;
     float *distances = b->distances + (size_t)row * b->k;
+    bool ip = b->ix->p.metric == EV_METRIC_IP;
     for (size_t i = 0; i < b->k; i++) {
         bool found = i < results->count;
         ids[i] = found ? ev__ids_of(b->ix)[results->at[i].slot] : -1;
-        distances[i] = found ? results->at[i].key : INFINITY;
+        /* rounding, or a code's estimate, can make a small distance negative */
+        distances[i] = !found ? INFINITY : ip || results->at[i].key > 0 ? results->at[i].key : 0.0f;
     }
 }
 

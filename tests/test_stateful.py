@@ -122,12 +122,10 @@ class Machine(RuleBasedStateMachine):
         assert again.read_bytes() == path.read_bytes()
         assert loaded.check() == self.index.check()
         self.take(loaded)
-        self.unmended = 0
 
     @rule()
     def pickle(self) -> None:
         self.take(pickle.loads(pickle.dumps(self.index)))
-        self.unmended = 0
 
     # ---- questions -------------------------------------------------------------------------------------------------
 
