@@ -167,10 +167,7 @@ static void hang_duplicates(addition *a) {
         if (ev__state(ix, slot) != EV_DUPLICATE) continue;
         uint32_t node = ev__links0(ix, slot)[0];
         ev__links0(ix, slot)[0] = EV_NONE;
-        const float *vector = ev__vector(ix, slot), *other = ev__vector(ix, node);
-        if (!vector || memcmp(vector, other, ix->dim * sizeof *vector) == 0) ev__states(ix)[slot] |= EV_TWIN;
-        ev__chain(ix)[slot] = ev__chain(ix)[node];
-        ev__chain(ix)[node] = slot;
+        ev__hang(ix, node, slot);
     }
 }
 

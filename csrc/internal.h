@@ -108,12 +108,19 @@ void ev__decode(const ev_index *ix, uint32_t slot, float *out, ev__scratch *scra
 
 /* Where the rows to compare with lie: walking codes, float vectors, or the 8-bit codes that a binary index is built on.
  */
-typedef enum { EV_SPACE_F32, EV_SPACE_I8, EV_SPACE_BITS, EV_SPACE_HAMMING, EV_SPACE_I8_FRESH } ev__space_kind;
+typedef enum {
+    EV_SPACE_DOT,
+    EV_SPACE_L2,
+    EV_SPACE_I8,
+    EV_SPACE_BITS,
+    EV_SPACE_HAMMING,
+    EV_SPACE_I8_FRESH
+} ev__space_kind;
 typedef struct {
     ev__space_kind kind;
     const char *rows; /* row of slot s: rows + s * stride. I8_FRESH: float vectors, encoded anew for each comparison */
     size_t stride;
-    const ev__factor *factors; /* of slot s; NULL for f32 and I8_FRESH */
+    const ev__factor *factors; /* of slot s; NULL for DOT, L2 and I8_FRESH */
 } ev__space;
 
 /* One side of many comparisons. key: smaller is nearer, comparable between rows of one probe only. offset + gain * key
@@ -313,6 +320,8 @@ void ev__scratch_free(ev__scratch *s);
 size_t ev__scratch_bytes(const ev__scratch *s);
 /* fit for the index as it stands now, a pool of ef, k results and, when masked, a heap */
 int ev__scratch_fit(const ev_index *ix, ev__scratch *s, size_t ef, size_t k, bool masked);
+/* A new epoch: a slot is visited when its mark equals it, so nothing needs clearing. */
+uint16_t ev__new_walk(ev__scratch *s);
 /* one of the index's spares, or a new one; put it back afterwards */
 int ev__scratch_borrow(ev_index *ix, ev__scratch **out);
 void ev__scratch_return(ev_index *ix, ev__scratch *s);
@@ -350,18 +359,23 @@ typedef struct {
 } ev__builder;
 #define EV_STRIPES 4096
 
-/* Choose at most `most` of the sorted candidates, in place, so that none is nearer to a chosen one than to the centre;
- * returns how many. */
-size_t ev__select(const ev_index *ix, const ev__space *space, ev__hit *candidates, size_t count, size_t most,
-                  ev__scratch *s);
-/* candidates with keys that are not distances yet, in any order -> the chosen links of `slot`. */
+/* Choose at most `most` of the candidates, in place: the first `kept`, and of the others, which are sorted, those that
+ * are not nearer to a chosen one than to the centre. Returns how many. */
+size_t ev__select(const ev_index *ix, const ev__space *space, ev__hit *candidates, size_t kept, size_t count,
+                  size_t most, ev__scratch *s);
+/* Links of `slot` chosen from candidates: the first `kept` of them, and what ev__select adds of the others. */
 void ev__relink(const ev_index *ix, const ev__space *space, uint32_t slot, int level, const uint32_t *candidates,
-                size_t count, ev__scratch *s);
+                size_t kept, size_t count, ev__scratch *s);
+/* to -> slot: appended while there is room, else the list is chosen anew. Where `slot` must be in it, it takes the last
+ * place if it was not chosen. Returns whether it is in it. */
+bool ev__link_back(const ev__builder *b, uint32_t to, uint32_t slot, int level, bool must, ev__scratch *s);
 /* Link one slot, codes written, into the graph: it becomes a node. */
 void ev__insert(ev__builder *b, uint32_t slot, ev__scratch *s);
 
 /* ---- repair.c -------------------------------------------------------------------------------- */
 
+/* Put a duplicate on its node's chain. */
+void ev__hang(ev_index *ix, uint32_t node, uint32_t duplicate);
 /* Lead all links around dead nodes and free their slots. */
 int ev__bury(ev_index *ix, int32_t threads);
 /* Link nodes that the entry cannot reach on level 0. */

@@ -39,29 +39,30 @@ static bool occluded(const ev_index *ix, const ev__space *space, ev__hit candida
     return false;
 }
 
-size_t ev__select(const ev_index *ix, const ev__space *space, ev__hit *candidates, size_t count, size_t most,
-                  ev__scratch *s) {
-    size_t chosen = 0;
-    for (size_t i = 0; i < count && chosen < most; i++)
+size_t ev__select(const ev_index *ix, const ev__space *space, ev__hit *candidates, size_t kept, size_t count,
+                  size_t most, ev__scratch *s) {
+    size_t chosen = kept;
+    for (size_t i = kept; i < count && chosen < most; i++)
         if (!occluded(ix, space, candidates[i], candidates, chosen, s)) candidates[chosen++] = candidates[i];
     return chosen;
 }
 
 void ev__relink(const ev_index *ix, const ev__space *space, uint32_t slot, int level, const uint32_t *candidates,
-                size_t count, ev__scratch *s) {
+                size_t kept, size_t count, ev__scratch *s) {
     ev__probe probe;
     ev__probe_slot(ix, space, slot, &probe, s->probe_a);
     ev__keys(ix, space, &probe, candidates, count, s->keys, s);
     s->stats.distances += (int64_t)count;
     for (size_t i = 0; i < count; i++) s->candidates[i] = (ev__hit){probe.offset + s->keys[i], candidates[i]};
-    sort(s->candidates, count);
+    sort(s->candidates, kept);
+    sort(s->candidates + kept, count - kept);
     uint32_t most = ev__max_links(ix, level);
-    set_links(ev__links(ix, slot, level), most, s->candidates, ev__select(ix, space, s->candidates, count, most, s));
+    size_t chosen = ev__select(ix, space, s->candidates, kept, count, most, s);
+    sort(s->candidates, chosen);
+    set_links(ev__links(ix, slot, level), most, s->candidates, chosen);
 }
 
-/* to -> slot: appended while there is room, else the list is chosen anew. Where `slot` must be in it, it takes the last
- * place if it was not chosen. Returns whether it is in it. */
-static bool link_back(ev__builder *b, uint32_t to, uint32_t slot, int level, bool must, ev__scratch *s) {
+bool ev__link_back(const ev__builder *b, uint32_t to, uint32_t slot, int level, bool must, ev__scratch *s) {
     uint32_t *links = ev__links(b->ix, to, level), most = ev__max_links(b->ix, level), n = 0;
     ev__spin *lock = b->locks ? b->locks + to % EV_STRIPES : NULL;
     if (lock) ev__spin_lock(lock);
@@ -70,7 +71,7 @@ static bool link_back(ev__builder *b, uint32_t to, uint32_t slot, int level, boo
         ev__store32(links + n, slot);
     } else {
         s->slots[n] = slot;
-        ev__relink(b->ix, &b->space, to, level, s->slots, (size_t)n + 1, s);
+        ev__relink(b->ix, &b->space, to, level, s->slots, 0, (size_t)n + 1, s);
     }
     bool linked = false;
     for (n = 0; n < most && ev__load32(links + n) != EV_NONE; n++) linked |= ev__load32(links + n) == slot;
@@ -99,7 +100,7 @@ static void link_chosen(ev__builder *b, uint32_t slot, int top, ev__scratch *s) 
         /* nearest last: it keeps a new node findable that all others passed over, as they do short vectors under ip */
         bool linked = false;
         for (uint32_t i = s->chosen_count[level]; i-- > 0;)
-            linked |= link_back(b, s->chosen[(size_t)level * b->ix->m0 + i], slot, level, !linked && i == 0, s);
+            linked |= ev__link_back(b, s->chosen[(size_t)level * b->ix->m0 + i], slot, level, !linked && i == 0, s);
     }
 }
 
@@ -121,7 +122,7 @@ void ev__insert(ev__builder *b, uint32_t slot, ev__scratch *s) {
         start = s->pool.at[0].slot;
         key = s->pool.at[0].key;
         for (size_t i = 0; i < s->pool.count; i++) s->pool.at[i].key += probe.offset;
-        size_t n = ev__select(ix, &b->space, s->pool.at, s->pool.count, (size_t)ix->p.M, s);
+        size_t n = ev__select(ix, &b->space, s->pool.at, 0, s->pool.count, (size_t)ix->p.M, s);
         s->chosen_count[at] = (uint32_t)n;
         for (size_t i = 0; i < n; i++) s->chosen[(size_t)at * ix->m0 + i] = s->pool.at[i].slot;
     }

@@ -5,38 +5,53 @@
 
 enum { MOST_BEYOND = 2 }; /* candidates for a list of links, over its length; EV_BATCH holds as many */
 
-/* The chain of a node without its dead; a dead node with a living duplicate takes over that duplicate's vector and id
- * and lives on. */
+/* Does the duplicate's float vector equal the node's too? */
+static void mark_twin(ev_index *ix, uint32_t node, uint32_t duplicate) {
+    const float *a = ev__vector(ix, node), *b = ev__vector(ix, duplicate);
+    bool twin = !a || memcmp(a, b, ix->dim * sizeof *a) == 0;
+    ev__states(ix)[duplicate] = (uint8_t)(EV_DUPLICATE | (twin ? EV_TWIN : 0));
+}
+
+void ev__hang(ev_index *ix, uint32_t node, uint32_t duplicate) {
+    mark_twin(ix, node, duplicate);
+    ev__chain(ix)[duplicate] = ev__chain(ix)[node];
+    ev__chain(ix)[node] = duplicate;
+}
+
+/* The vector and id of a duplicate become those of its dead node, which lives on; the duplicate's slot is free. */
+static void take_over(ev_index *ix, uint32_t node, uint32_t duplicate) {
+    ev__slot_copy(ix, duplicate, node);
+    ev__idmap_put(&ix->idmap, ev__ids_of(ix), ev__ids_of(ix)[node], node);
+    ev__states(ix)[node] = EV_NODE;
+    ev__slot_free(ix, duplicate);
+    if (ix->twins.room && ev__twins_get(ix, node) == EV_NONE) ev__twins_put(ix, node);
+    ix->dead--;
+}
+
+/* Free the dead of a node's chain; a dead node is taken over by a living duplicate. */
 static void clean_chain(ev_index *ix, uint32_t node) {
-    uint32_t *chain = ev__chain(ix), kept = EV_NONE;
-    for (uint32_t at = chain[node], next; at != EV_NONE; at = next) {
-        next = chain[at];
+    uint32_t at = ev__chain(ix)[node];
+    ev__chain(ix)[node] = EV_NONE;
+    for (uint32_t next; at != EV_NONE; at = next) {
+        next = ev__chain(ix)[at];
         if (ev__state(ix, at) == EV_DEAD_DUPLICATE) {
             ev__slot_free(ix, at);
             ix->dead--;
         } else if (ev__state(ix, node) == EV_DEAD_NODE) {
-            ev__slot_copy(ix, at, node);
-            ev__idmap_put(&ix->idmap, ev__ids_of(ix), ev__ids_of(ix)[node], node);
-            ev__states(ix)[node] = EV_NODE;
-            ev__slot_free(ix, at);
-            if (ix->twins.room && ev__twins_get(ix, node) == EV_NONE) ev__twins_put(ix, node);
-            ix->dead--;
+            take_over(ix, node, at);
         } else {
-            chain[at] = kept;
-            kept = at;
+            ev__hang(ix, node, at);
         }
     }
-    chain[node] = kept;
 }
 
-/* The living nodes that the links of `slot` lead to, through any number of dead ones, at most `most`, into s->slots. */
-static size_t living_beyond(const ev_index *ix, uint32_t slot, int level, size_t most, bool *met_dead, ev__scratch *s) {
+/* The living nodes that the links of `slot` lead to, into s->slots: first the *direct ones, then, at most `most` in
+ * all, those reached through any number of dead ones. */
+static size_t living_beyond(const ev_index *ix, uint32_t slot, int level, size_t most, size_t *direct, bool *met_dead,
+                            ev__scratch *s) {
     uint32_t dead[EV_BATCH];
     size_t living = 0, waiting = 0;
-    if (++s->epoch == 0) {
-        memset(s->visited, 0, s->visited_room * sizeof *s->visited);
-        s->epoch = 1;
-    }
+    ev__new_walk(s);
     s->visited[slot] = s->epoch;
     *met_dead = false;
     for (uint32_t from = slot;; from = dead[--waiting]) {
@@ -52,7 +67,8 @@ static size_t living_beyond(const ev_index *ix, uint32_t slot, int level, size_t
                 if (waiting < EV_BATCH) dead[waiting++] = to;
             }
         }
-        if (!waiting || (living == most && *met_dead)) return living;
+        if (from == slot) *direct = living;
+        if (!waiting || living == most) return living;
     }
 }
 
@@ -72,11 +88,27 @@ static void lead_around(void *arg, int worker) {
             if (ev__state(ix, (uint32_t)slot) != EV_NODE) continue;
             for (int level = 0; level <= ev__levels(ix)[slot]; level++) {
                 bool met_dead;
-                size_t n =
-                    living_beyond(ix, (uint32_t)slot, level, MOST_BEYOND * ev__max_links(ix, level), &met_dead, s);
-                if (met_dead) ev__relink(ix, &b->space, (uint32_t)slot, level, s->slots, n, s);
+                size_t direct;
+                size_t most = MOST_BEYOND * ev__max_links(ix, level);
+                size_t n = living_beyond(ix, (uint32_t)slot, level, most, &direct, &met_dead, s);
+                if (met_dead) ev__relink(ix, &b->space, (uint32_t)slot, level, s->slots, direct, n, s);
             }
         }
+}
+
+/* A node's new neighbours do not know of it yet: let at least the nearest link back, or what lies apart is hard to
+ * find. */
+static void link_nearest_back(ev_index *ix, const ev__space *space, ev__scratch *s) {
+    ev__builder b = {.ix = ix, .space = *space};
+    for (size_t slot = 0; slot < ev__slots(ix); slot++) {
+        if (ev__state(ix, (uint32_t)slot) != EV_NODE) continue;
+        uint32_t nearest = ev__links0(ix, (uint32_t)slot)[0];
+        if (nearest == EV_NONE) continue;
+        const uint32_t *links = ev__links0(ix, nearest);
+        uint32_t i = 0;
+        while (i < ix->m0 && links[i] != EV_NONE && links[i] != slot) i++;
+        if (i == ix->m0 || links[i] != slot) ev__link_back(&b, nearest, (uint32_t)slot, 0, false, s);
+    }
 }
 
 static void elect_entry(ev_index *ix) {
@@ -106,6 +138,7 @@ int ev__bury(ev_index *ix, int32_t threads) {
             }
         burial b = {ix, ev__build_space(ix, NULL, NULL), {.total = (int64_t)slots, .run = 256}, scratches};
         ev__parallel(workers, lead_around, &b);
+        link_nearest_back(ix, &b.space, scratches[0]);
         for (size_t slot = slots; slot-- > 0;)
             if (ev__state(ix, (uint32_t)slot) == EV_DEAD_NODE) {
                 ev__slot_free(ix, (uint32_t)slot);
@@ -113,6 +146,7 @@ int ev__bury(ev_index *ix, int32_t threads) {
             }
         if (ix->entry != EV_NONE && ev__state(ix, ix->entry) != EV_NODE) elect_entry(ix);
         ix->version++;
+        ix->unrepaired += ix->live; /* so it is mended next */
     }
     for (int i = 0; i < workers; i++) ev__scratch_return(ix, scratches[i]);
     return rc;
@@ -138,26 +172,36 @@ void ev__reach(const ev_index *ix, uint32_t from, uint64_t *reached, uint32_t *s
     }
 }
 
-/* Put `slot` into the list of one of the found nodes: where there is room, else in place of a link that its target can
- * spare. */
-static void adopt(ev_index *ix, uint32_t slot, const uint32_t *in_degree, ev__scratch *s) {
-    for (size_t i = 0; i < s->pool.count; i++) {
-        uint32_t *links = ev__links0(ix, s->pool.at[i].slot);
-        if (links[ix->m0 - 1] == EV_NONE) {
-            while (*links != EV_NONE) links++;
-            *links = slot;
-            return;
-        }
+/* The nearest place, in steps along links from the found nodes, where a list has room; NULL when none of EV_BATCH nodes
+ * has. */
+static uint32_t *room_near(const ev_index *ix, ev__scratch *s) {
+    size_t queued = 0;
+    ev__new_walk(s);
+    for (size_t i = 0; i < s->pool.count && queued < EV_BATCH; i++) {
+        s->slots[queued++] = s->pool.at[i].slot;
+        s->visited[s->pool.at[i].slot] = s->epoch;
     }
-    for (size_t i = 0; i < s->pool.count; i++) {
-        uint32_t *links = ev__links0(ix, s->pool.at[i].slot);
-        for (uint32_t j = ix->m0; j-- > 0;) /* the furthest first */
-            if (in_degree[links[j]] > 2) {
-                links[j] = slot;
-                return;
+    for (size_t head = 0; head < queued; head++) {
+        uint32_t *links = ev__links0(ix, s->slots[head]), i = 0;
+        for (; i < ix->m0 && links[i] != EV_NONE; i++)
+            if (s->visited[links[i]] != s->epoch && queued < EV_BATCH) {
+                s->slots[queued++] = links[i];
+                s->visited[links[i]] = s->epoch;
             }
+        if (i < ix->m0) return links + i;
     }
-    ev__links0(ix, s->pool.at[0].slot)[ix->m0 - 1] = slot;
+    return NULL;
+}
+
+/* Put `slot` into a list near it: where there is room, else in place of a link that its target can spare. */
+static void adopt(ev_index *ix, uint32_t slot, const uint32_t *in_degree, ev__scratch *s) {
+    uint32_t *room = room_near(ix, s);
+    for (size_t i = 0; i < s->pool.count && !room; i++) {
+        uint32_t *links = ev__links0(ix, s->pool.at[i].slot);
+        for (uint32_t j = ix->m0; j-- > 0 && !room;) /* the furthest first */
+            if (in_degree[links[j]] > 2) room = links + j;
+    }
+    *(room ? room : ev__links0(ix, s->pool.at[0].slot) + ix->m0 - 1) = slot;
 }
 
 static void count_links(const ev_index *ix, uint32_t *in_degree) {

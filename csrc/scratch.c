@@ -112,6 +112,14 @@ int ev__scratch_fit(const ev_index *ix, ev__scratch *s, size_t ef, size_t k, boo
     return rc == EV_OK ? EV_OK : ev__fail(rc, "a search over %zu slots with ef %zu", slots, ef);
 }
 
+uint16_t ev__new_walk(ev__scratch *s) {
+    if (++s->epoch == 0) {
+        memset(s->visited, 0, s->visited_room * sizeof *s->visited);
+        s->epoch = 1;
+    }
+    return s->epoch;
+}
+
 int ev__scratch_borrow(ev_index *ix, ev__scratch **out) {
     ev__lock(&ix->scratch_lock);
     ev__scratch *s = ix->scratches;

@@ -10,12 +10,17 @@
 #include "internal.h"
 
 ev__space ev__walk_space(const ev_index *ix) {
-    ev__space_kind kind = ev__by_bits(ix) ? EV_SPACE_BITS : ev__by_bytes(ix) ? EV_SPACE_I8 : EV_SPACE_F32;
+    ev__space_kind kind = ev__by_bits(ix)                ? EV_SPACE_BITS
+                          : ev__by_bytes(ix)             ? EV_SPACE_I8
+                          : ix->p.metric == EV_METRIC_L2 ? EV_SPACE_L2
+                                                         : EV_SPACE_DOT;
     return (ev__space){kind, ix->store.blocks.at, ix->block_bytes, (const void *)ix->store.factors.at};
 }
 
+/* Cosine: at unit length the order is that of l2, which tells near copies apart where 1 - dot is all rounding. */
 ev__space ev__build_space(const ev_index *ix, const int8_t *codes, const ev__factor *factors) {
     ev__space space = ev__walk_space(ix);
+    if (space.kind == EV_SPACE_DOT && ix->p.metric == EV_METRIC_COSINE) space.kind = EV_SPACE_L2;
     if (!ev__by_bits(ix)) return space;
     if (!ix->p.keep_vectors) {
         space.kind = EV_SPACE_HAMMING;
@@ -30,20 +35,18 @@ static inline const void *row_of(const ev__space *space, uint32_t slot) {
 }
 
 void ev__probe_slot(const ev_index *ix, const ev__space *space, uint32_t slot, ev__probe *probe, void *buffer) {
-    bool ip = ix->p.metric == EV_METRIC_IP;
-    ev__factor factor = {1, 0};
-    probe->data = row_of(space, slot);
-    probe->sum = 0;
+    *probe = (ev__probe){.data = row_of(space, slot), .gain = 1};
+    if (space->kind == EV_SPACE_DOT || space->kind == EV_SPACE_L2) return;
+    ev__factor factor;
     if (space->kind == EV_SPACE_I8_FRESH) {
         ev__encode_i8(ix, probe->data, buffer, &factor);
         probe->data = buffer;
-    } else if (space->factors) {
+    } else {
         factor = space->factors[slot];
     }
-    probe->scale = ip || space->kind == EV_SPACE_F32 ? factor.scale : 2 * factor.scale;
-    probe->bias = space->kind == EV_SPACE_F32 ? 0.0f : 1.0f;
-    probe->offset = space->kind != EV_SPACE_F32 ? factor.bias : ix->p.metric == EV_METRIC_COSINE ? 1.0f : 0.0f;
-    probe->gain = 1;
+    probe->scale = ix->p.metric == EV_METRIC_IP ? factor.scale : 2 * factor.scale;
+    probe->bias = 1;
+    probe->offset = factor.bias;
 }
 
 /* Between two sign codes t = 1 - 2 h / bits estimates 1 - 2 angle / pi; sin(pi t / 2), by an odd polynomial, is the
@@ -56,15 +59,6 @@ static inline float hamming_product(uint32_t differ, size_t bits) {
 
 static inline float key_of(const ev__probe *probe, ev__factor factor, float product) {
     return probe->bias * factor.bias - (probe->scale * factor.scale) * product;
-}
-
-static void keys_f32(const ev_index *ix, const ev__probe *probe, size_t m, float *keys, ev__scratch *s) {
-    if (ix->p.metric == EV_METRIC_L2) {
-        ix->kernels->l2_f32_rows(probe->data, s->rows, m, ix->dim, keys);
-        return;
-    }
-    ix->kernels->dot_f32_rows(probe->data, s->rows, m, ix->dim, keys);
-    for (size_t i = 0; i < m; i++) keys[i] = -keys[i];
 }
 
 /* Codes made on the spot from the float rows: slower per distance, but a few additions to a binary index need no second
@@ -88,7 +82,11 @@ void ev__keys(const ev_index *ix, const ev__space *space, const ev__probe *probe
     if (space->factors)
         for (size_t i = 0; i < m; i++) EV_PREFETCH(space->factors + slots[i]);
     switch (space->kind) {
-    case EV_SPACE_F32: keys_f32(ix, probe, m, keys, s); return;
+    case EV_SPACE_L2: ix->kernels->l2_f32_rows(probe->data, s->rows, m, ix->dim, keys); return;
+    case EV_SPACE_DOT:
+        ix->kernels->dot_f32_rows(probe->data, s->rows, m, ix->dim, keys);
+        for (size_t i = 0; i < m; i++) keys[i] = -keys[i];
+        return;
     case EV_SPACE_I8: ix->kernels->dot_i8_rows(probe->data, s->rows, m, ix->dim, s->integers); break;
     case EV_SPACE_BITS: ix->kernels->dot_bits_rows(probe->data, s->rows, m, ix->bits / 8, s->integers); break;
     default: ix->kernels->hamming_rows(probe->data, s->rows, m, ix->bits / 8, (uint32_t *)s->integers); break;

@@ -25,15 +25,6 @@ bool ev__node_ok(const ev_index *ix, const ev__mask *mask, uint32_t slot) {
     return false;
 }
 
-/* Epochs instead of clearing: a slot is visited when its mark is this walk's. */
-static uint16_t next_epoch(ev__scratch *s) {
-    if (++s->epoch == 0) {
-        memset(s->visited, 0, s->visited_room * sizeof *s->visited);
-        s->epoch = 1;
-    }
-    return s->epoch;
-}
-
 /* The neighbours of a node not seen in this walk, into s->slots; marks them seen. */
 static size_t unseen(const ev_index *ix, uint32_t slot, int level, uint16_t epoch, ev__scratch *s) {
     const uint32_t *links = ev__links(ix, slot, level);
@@ -57,7 +48,7 @@ uint32_t ev__descend(const ev_index *ix, const ev__space *space, const ev__probe
     ev__keys(ix, space, probe, &nearest, 1, key, s);
     s->stats.distances++;
     for (int level = ev__levels(ix)[nearest]; level > bottom; level--) {
-        uint16_t epoch = next_epoch(s);
+        uint16_t epoch = ev__new_walk(s);
         for (bool moved = true; moved;) {
             moved = false;
             size_t n = unseen(ix, nearest, level, epoch, s);
@@ -78,7 +69,7 @@ uint32_t ev__descend(const ev_index *ix, const ev__space *space, const ev__probe
 static void walk_all(const ev_index *ix, const ev__space *space, const ev__probe *probe, int level, uint32_t start,
                      float start_key, size_t ef, ev__scratch *s) {
     ev__pool *pool = &s->pool;
-    uint16_t epoch = next_epoch(s);
+    uint16_t epoch = ev__new_walk(s);
     pool->count = 0;
     ev__pool_insert(pool, ef, start_key, start);
     s->visited[start] = epoch;
@@ -121,7 +112,7 @@ static ev__hit heap_pop(ev__hit *heap, size_t *count) {
 static bool walk_masked(const ev_index *ix, const ev__space *space, const ev__probe *probe, int level, uint32_t start,
                         float start_key, size_t ef, const ev__mask *mask, int64_t budget, ev__scratch *s) {
     ev__pool *pool = &s->pool;
-    uint16_t epoch = next_epoch(s);
+    uint16_t epoch = ev__new_walk(s);
     size_t frontier = 0;
     pool->count = 0;
     if (ev__node_ok(ix, mask, start)) ev__pool_insert(pool, ef, start_key, start);

@@ -42,14 +42,15 @@ def unit(rows: npt.ArrayLike) -> Doubles:
     return doubles / np.linalg.norm(doubles, axis=-1, keepdims=True)
 
 
-def distances(metric: str, rows: npt.ArrayLike, query: npt.ArrayLike) -> Doubles:
-    """The distances of all rows to one query, float64[n]."""
-    held, q = np.asarray(rows, np.float64), np.asarray(query, np.float64)
+def distances(metric: str, rows: npt.ArrayLike, queries: npt.ArrayLike) -> Doubles:
+    """The distances of all rows: to one query [dim], float64[n]; to several [q, dim], float64[q, n]."""
+    held, asked = np.asarray(rows, np.float64), np.asarray(queries, np.float64)
     if metric == "l2":
-        return np.square(held - q).sum(axis=1)
+        from_one = [np.square(held - query).sum(axis=1) for query in np.atleast_2d(asked)]
+        return np.reshape(from_one, (*asked.shape[:-1], len(held)))
     if metric == "cosine":
-        held, q = unit(held), unit(q)
-    return 1 - held @ q
+        held, asked = unit(held), unit(asked)
+    return 1 - asked @ held.T
 
 
 def error_bound(metric: str, rows: npt.ArrayLike, query: npt.ArrayLike) -> Doubles:
@@ -63,19 +64,13 @@ def error_bound(metric: str, rows: npt.ArrayLike, query: npt.ArrayLike) -> Doubl
     return (dim + 8) * (_EPSILON / 2 * terms + _LEAST)
 
 
-def nearest(metric: str, rows: npt.ArrayLike, queries: npt.ArrayLike, k: int) -> Doubles:
-    """The k smallest distances of each query, ascending: float64[q, k]."""
-    return np.stack([np.sort(distances(metric, rows, query))[:k] for query in np.atleast_2d(np.asarray(queries))])
-
-
-def recall(metric: str, rows: npt.ArrayLike, queries: npt.ArrayLike, found: Ids, k: int, *, slack: float = 1e-6) -> float:
-    """The share of the k nearest that was found, where `found` [q, k] names rows; those that tie with the k-th nearest count too.
+def recall(metric: str, rows: Rows, queries: Rows, found: Ids, k: int, *, slack: float = 1e-6) -> float:
+    """The share of the k nearest that was found, where `found` [q, k] names rows; ties with the k-th nearest count too.
 
     slack: distances that differ by less, relative to the k-th, are a tie: float32 cannot tell them apart.
     """
     shares = []
-    for query, ids in zip(np.atleast_2d(np.asarray(queries)), np.atleast_2d(found), strict=True):
-        truth = distances(metric, rows, query)
+    for truth, ids in zip(distances(metric, rows, np.atleast_2d(queries)), np.atleast_2d(found), strict=True):
         most = min(k, truth.size)
         furthest = np.partition(truth, most - 1)[most - 1]
         held = np.unique(ids[ids >= 0])

@@ -36,14 +36,16 @@ def encoded_texts() -> Rows:
 
 
 @functools.cache
-def _pickled(quantization: Quantization) -> bytes:
+def _pickled(quantization: Quantization, first: int | None) -> bytes:
     rows, _, _ = split()
-    index = edgevec.Index(rows.shape[1], "cosine", quantization=quantization)
-    index.add(rows)
+    index = edgevec.Index(
+        rows.shape[1], "cosine", quantization=quantization, ef_construction=200 if first is None else 100
+    )
+    index.add(rows[:first])
     return pickle.dumps(index)
 
 
-def sample_index(quantization: Quantization = "sq8") -> edgevec.Index:
-    """An index of the rows of split(), ids = their order there. Each call gives one of its own."""
-    index: edgevec.Index = pickle.loads(_pickled(quantization))
+def sample_index(quantization: Quantization, first: int | None = None) -> edgevec.Index:
+    """An index of the (first) rows of split(), ids = their order there. Each call gives one of its own."""
+    index: edgevec.Index = pickle.loads(_pickled(quantization, first))
     return index

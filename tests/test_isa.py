@@ -82,9 +82,7 @@ def test_ranks_like_brute_force(
 @each_isa
 @pytest.mark.parametrize("quantization", ["sq8", "binary"])
 @pytest.mark.parametrize("metric", METRICS)
-def test_quantised_indexes_are_the_same_files(
-    isa: str, quantization: str, metric: str, runs: dict[str, Path]
-) -> None:
+def test_quantised_indexes_are_the_same_files(isa: str, quantization: str, metric: str, runs: dict[str, Path]) -> None:
     for dim in DIMS:
         name = f"{metric}-{quantization}-{dim}"
         assert (runs[isa] / name).read_bytes() == (runs["scalar"] / name).read_bytes()

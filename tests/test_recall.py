@@ -13,6 +13,8 @@ import edgevec
 from edgevec.index import Quantization
 
 FLOOR = {"none": 0.95, "sq8": 0.95, "binary": 0.90}
+FEW = 8000
+"""Entries in the tests that build more than once: enough that searches walk the graph."""
 
 
 def held_rows(index: edgevec.Index) -> Rows:
@@ -55,9 +57,9 @@ def test_a_text_finds_its_entry() -> None:
 def test_a_graph_built_by_one_thread(quantization: Quantization) -> None:
     rows, _, queries = split()
     index = edgevec.Index(rows.shape[1], "cosine", quantization=quantization, ef_construction=100)
-    index.add(rows[:8000], threads=1)
+    index.add(rows[:FEW], threads=1)
     assert index.check().ok
-    assert quality(index, rows[:8000], queries) >= FLOOR[quantization]
+    assert quality(index, rows[:FEW], queries) >= FLOOR[quantization]
 
 
 @each_quantization
@@ -74,8 +76,8 @@ def test_a_graph_grown_little_by_little(quantization: Quantization) -> None:
 
 
 def removed_and_added_again(index: edgevec.Index, rng: np.random.Generator) -> None:
-    rows, _, _ = split()
-    gone = rng.choice(len(rows), len(rows) * 3 // 10, replace=False)
+    rows = split()[0][:FEW]
+    gone = rng.choice(FEW, FEW * 3 // 10, replace=False)
     assert index.remove(gone) == gone.size
     index.add(rows[gone], gone)
 
@@ -95,26 +97,23 @@ def compacted(index: edgevec.Index, rng: np.random.Generator) -> None:
 
 def all_replaced(index: edgevec.Index, rng: np.random.Generator) -> None:
     """Every id by the vector of another, a tenth at a time."""
-    rows, _, _ = split()
-    ids = rng.permutation(len(rows))
-    for part in np.array_split(np.arange(len(rows)), 10):
+    rows = split()[0][:FEW]
+    ids = rng.permutation(FEW)
+    for part in np.array_split(np.arange(FEW), 10):
         index.add(rows[ids[part]], part)
 
 
 @each_quantization
-@pytest.mark.parametrize(
-    "change", [removed, removed_and_added_again, removed_and_compacted, compacted, all_replaced]
-)
+@pytest.mark.parametrize("change", [removed, removed_and_added_again, removed_and_compacted, compacted, all_replaced])
 def test_after_changes(
     change: Callable[[edgevec.Index, np.random.Generator], None],
     quantization: Quantization,
     rng: np.random.Generator,
 ) -> None:
-    index = sample_index(quantization)
+    index = sample_index(quantization, FEW)
     change(index, rng)
     report = index.check()
-    assert report.unreachable <= (0 if change is not all_replaced else len(index) // 500)
-    assert report._replace(unreachable=0).ok
+    assert report.ok, report
     rows, (_, _, queries) = held_rows(index), split()
     found = index.search(queries, 10, ef=64)
     assert quality(index, rows, queries) >= FLOOR[quantization]
@@ -124,15 +123,17 @@ def test_after_changes(
 
 @each_quantization
 def test_data_that_move_away(quantization: Quantization, rng: np.random.Generator) -> None:
-    """Later vectors lie far outside of what the codes were learned from."""
+    """What the codes were learned from is long gone, and its successors lie far outside: they are learned anew."""
     rows, _, queries = split()
-    rows, queries = rows[:6000].copy(), queries.copy()
     shift = 10 * rng.standard_normal(rows.shape[1]).astype(np.float32)
-    rows[3000:] = rows[3000:] * 5 + shift
+    moved = 5 * rows[:6000] + shift
     index = edgevec.Index(rows.shape[1], "l2", quantization=quantization, ef_construction=100)
-    for part in np.array_split(rows, 6):
-        index.add(part)
+    index.add(rows[6000:6300], np.arange(6000, 6300))
+    index.add(moved[:1000], np.arange(1000))
+    index.remove(range(6000, 6300))
+    for start in range(1000, 6000, 1000):
+        index.add(moved[start : start + 1000], np.arange(start, start + 1000))
     assert index.check().ok
-    for at in (queries, queries * 5 + shift):
-        found = index.search(at, 10, ef=64)
-        assert recall("l2", rows, at, found.ids, 10) >= FLOOR[quantization]
+    assert index.stats()["codes_trained"] >= (0 if quantization == "none" else 2)
+    found = index.search(5 * queries + shift, 10, ef=64)
+    assert recall("l2", moved, 5 * queries + shift, found.ids, 10) >= FLOOR[quantization]

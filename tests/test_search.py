@@ -87,9 +87,7 @@ def test_denormal_numbers(metric: Metric, quantization: Quantization, rng: np.ra
 
 @each_quantization
 @each_metric
-def test_the_graph_ranks_like_brute_force(
-    metric: Metric, quantization: Quantization, rng: np.random.Generator
-) -> None:
+def test_the_graph_ranks_like_brute_force(metric: Metric, quantization: Quantization, rng: np.random.Generator) -> None:
     rows = clustered(rng, 3100, 90)
     rows, queries = rows[:3000], rows[3000:]
     index = index_of(rows, metric, quantization)

@@ -44,9 +44,7 @@ class Machine(RuleBasedStateMachine):
 
     @initialize(dim=st.sampled_from([2, 3, 5, 8, 17]), M=st.sampled_from([2, 3, 8]), seed=st.integers(0, 2**64 - 1))
     def make(self, dim: int, M: int, seed: int) -> None:
-        self.take(
-            edgevec.Index(dim, self.metric, quantization=self.quantization, M=M, ef_construction=12, seed=seed)
-        )
+        self.take(edgevec.Index(dim, self.metric, quantization=self.quantization, M=M, ef_construction=12, seed=seed))
 
     def take(self, index: edgevec.Index) -> None:
         self.index = index
@@ -219,5 +217,5 @@ class Machine(RuleBasedStateMachine):
 def test_any_sequence_of_calls(metric: Metric, quantization: Quantization) -> None:
     machine = type("Machine", (Machine,), {"metric": metric, "quantization": quantization})
     case = machine.TestCase()
-    case.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+    case.settings = settings(max_examples=25, stateful_step_count=25, deadline=None, print_blob=True)
     case.runTest()
