@@ -31,7 +31,7 @@ from timing import Latency, call_times_us, in_turns, installed, machine, spent, 
 SIZES = (10_000, 50_000, 100_000)
 JUDGED = 100_000
 DIM, M, EF_CONSTRUCTION, EF, K = 768, 12, 100, 50, 10
-QUERIES, ROUNDS = 500, 5
+QUERIES, ROUNDS = 1000, 5
 P50_LIMIT_US = 800.0
 RATIO_LIMIT = 2.0
 

@@ -215,13 +215,15 @@ static void count_links(const ev_index *ix, uint32_t *in_degree) {
 
 /* One pass; returns how many nodes had to be adopted. */
 static size_t reconnect_once(ev_index *ix, uint64_t *reached, uint32_t *stack, uint32_t *in_degree, ev__scratch *s) {
-    static const ev__mask everything = {false, NULL};
+    static const ev__mask everything = {false, NULL}, living = {true, NULL};
     ev__space space = ev__build_space(ix, NULL, NULL);
     size_t slots = ev__slots(ix), adopted = 0;
     memset(reached, 0, (slots + 63) / 64 * sizeof *reached);
     ev__reach(ix, ix->entry, reached, stack);
     for (size_t slot = 0; slot < slots; slot++) {
-        if (ev__state(ix, (uint32_t)slot) != EV_NODE || test(reached, (uint32_t)slot)) continue;
+        if (ev__state(ix, (uint32_t)slot) != EV_NODE && ev__state(ix, (uint32_t)slot) != EV_DEAD_NODE) continue;
+        /* also a dead node, if living duplicates hang on it */
+        if (test(reached, (uint32_t)slot) || !ev__node_ok(ix, &living, (uint32_t)slot)) continue;
         if (adopted++ == 0) count_links(ix, in_degree);
         ev__probe probe;
         float key;

@@ -35,15 +35,16 @@ enum {
     SCATTER = 2,       /* a row met on a walk costs this many rows met in a scan */
     PATIENCE = 2,      /* a filtered walk may cost this many scans before a scan takes over */
     RERANK_FACTOR = 2, /* of an sq8 walk, the best 2 k + 16 hold the k nearest: codes err by about 1% of a distance */
-    RERANK_MARGIN = 16
+    RERANK_MARGIN = 16,
+    SIGNS_KEPT = 128 /* at least, by a scan */
 };
 
 /* One call's queries and how each is to be answered. */
 typedef struct {
     ev_index *ix;
     const float *queries;
-    size_t k, ef;
-    bool exact, scan; /* scan: by codes, or by float vectors when exact or few */
+    size_t k, ef, scan_ef; /* candidates kept by a walk; by a scan */
+    bool exact, scan;      /* scan: by codes, or by float vectors when exact or few */
     ev__mask mask;
     int64_t matches; /* vectors that may be results */
     int64_t *ids;
@@ -143,7 +144,7 @@ static void scan_codes(ranking *r) {
     const ev_index *ix = r->b->ix;
     ev__space space = ev__walk_space(ix);
     ev__pool *pool = &r->s->pool;
-    size_t ef = r->b->ef < pool->room ? r->b->ef : pool->room - 1, n;
+    size_t ef = r->b->scan_ef < pool->room ? r->b->scan_ef : pool->room - 1, n;
     uint32_t slots[RUN];
     float keys[RUN];
     pool->count = 0;
@@ -229,7 +230,7 @@ static int run(batch *b, int64_t n, const ev_search_params *p) {
     if (own) b->scratches[0] = p->context->scratch;
     while (ready < workers && rc == EV_OK) {
         if (!own) rc = ev__scratch_borrow(b->ix, &b->scratches[ready]);
-        if (rc == EV_OK) rc = ev__scratch_fit(b->ix, b->scratches[ready++], b->ef, b->k, b->mask.on);
+        if (rc == EV_OK) rc = ev__scratch_fit(b->ix, b->scratches[ready++], b->scan_ef, b->k, b->mask.on);
     }
     if (rc == EV_OK) {
         b->work = (ev__work){.total = n, .run = workers > 1 ? 8 : n};
@@ -253,6 +254,8 @@ int ev_search(ev_index *ix, int64_t n, const float *queries, const ev_search_par
     ev__read_lock(&ix->lock);
     int32_t ef = p->ef ? p->ef : ix->p.ef;
     b.ef = ef > p->k ? (size_t)ef : (size_t)p->k;
+    /* re-ranking what a scan by sign codes finds costs little beside the scan, and the codes are coarse */
+    b.scan_ef = ev__by_bits(ix) && b.ef < SIGNS_KEPT ? SIGNS_KEPT : b.ef;
     b.matches = ix->live;
     b.mask.on = ix->dead > 0 || p->filter;
     if (p->filter) rc = ev__filter_slots(p->filter, ix, &b.mask.allowed, &b.matches, &hold);

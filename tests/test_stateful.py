@@ -217,5 +217,5 @@ class Machine(RuleBasedStateMachine):
 def test_any_sequence_of_calls(metric: Metric, quantization: Quantization) -> None:
     machine = type("Machine", (Machine,), {"metric": metric, "quantization": quantization})
     case = machine.TestCase()
-    case.settings = settings(max_examples=25, stateful_step_count=25, deadline=None, print_blob=True)
+    case.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
     case.runTest()
