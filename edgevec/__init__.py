@@ -46,7 +46,7 @@ def _warn_when_scalar() -> None:
         return  # raised again, where it can be caught, by the first index
     if info.active == "scalar" and info.forced is None:
         warnings.warn(
-            f"no SIMD path fits this machine (built with: {', '.join(info.compiled)}): edgevec runs several times slower",
+            f"edgevec runs several times slower here: no SIMD path of this build ({', '.join(info.compiled)}) fits",
             SimdWarning,
             stacklevel=3,
         )

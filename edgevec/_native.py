@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import numpy as np
 import numpy.typing as npt
 
 from edgevec import _core, errors
@@ -72,7 +71,10 @@ class SimdInfo(NamedTuple):
 
 
 def simd_info() -> SimdInfo:
-    """Which SIMD path is in use and which there are; SimdError when EDGEVEC_SIMD asks for one that is not to be had."""
+    """Which SIMD path is in use and which there are.
+
+    SimdError when EDGEVEC_SIMD asks for one that is not to be had.
+    """
     available, compiled = (tuple(_text(f()).split()) for f in (lib.ev_simd_available, lib.ev_simd_compiled))
     forced = _text(lib.ev_simd_forced()) or None
     active = lib.ev_simd_active()
@@ -99,7 +101,8 @@ def ev__progress_py(user: Any, done: int, total: int) -> int:
 def bridge(callback: Progress | None) -> Iterator[tuple[Any, Any]]:
     """The C callback and its argument for a long call.
 
-    Also with no callback of the user's: Python gets to see Ctrl-C ten times a second. What was raised inside is raised here.
+    Also with no callback of the user's: Python gets to see Ctrl-C ten times a second. What is raised inside is raised
+    here.
     """
     handle = ffi.new_handle(callback)
     _raised.error = None

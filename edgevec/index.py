@@ -102,7 +102,8 @@ class IdFilter:
 class SearchContext:
     """Scratch memory for a thread that searches one index in a loop, and the statistics of its last search.
 
-    One search at a time may use a context; threads that search at once need one each (or none: the index then lends them one).
+    One search at a time may use a context. Threads that search at once need one each, or none: the index then lends
+    them one.
     """
 
     def __init__(self, index: Index) -> None:
@@ -123,21 +124,22 @@ class Index:
     """Nearest-neighbour search over float32 vectors under int64 ids of the caller's choosing.
 
     dim              1..65535
-    metric           "cosine" (1 - cos; vectors are brought to unit length, zero vectors refused), "ip" (1 - dot product) or
-                     "l2" (squared Euclidean). Distances: lower is closer.
-    quantization     "none": the graph is walked on float32 vectors. "sq8": on 8-bit codes, a quarter of the memory traffic.
-                     "binary": on 1-bit codes of centred, randomly rotated vectors (RaBitQ); up to 32 dimensions on
-                     8-bit codes, which are smaller than a useful 1-bit code.
-    M                links per node on the upper levels, twice as many on the lowest (Malkov and Yashunin's HNSW); 2..256
+    metric           "cosine" (1 - cos; vectors are brought to unit length, zero vectors refused), "ip" (1 - dot
+                     product) or "l2" (squared Euclidean). Distances: lower is closer.
+    quantization     "none": the graph is walked on float32 vectors. "sq8": on 8-bit codes, a quarter of the memory
+                     traffic. "binary": on 1-bit codes of centred, randomly rotated vectors (RaBitQ); up to 32
+                     dimensions on 8-bit codes, which are smaller than a useful 1-bit code.
+    M                links per node on the upper levels, twice as many on the lowest (HNSW, Malkov and Yashunin); 2..256
     ef_construction  candidates looked at when a node is linked: more is slower to build and better to search
-    seed             of levels and rotation. The same seed, input and threads=1 give the same file, byte for byte; for "sq8" and
-                     "binary" on every instruction set.
-    keep_vectors     keep the float32 vectors beside the codes: results are re-ranked and their distances exact. False keeps codes only.
+    seed             of levels and rotation. The same seed, input and threads=1 give the same file, byte for byte; for
+                     "sq8" and "binary" on every instruction set.
+    keep_vectors     keep the float32 vectors beside the codes: results are re-ranked and their distances exact. False
+                     keeps codes only.
 
-    Any number of threads may search at once. A call that changes the index waits for running searches and holds new ones
-    back until it returns; a progress callback must therefore not use the index. The GIL is released in all calls.
-    Bad input is refused before anything changes: ParameterError and its kin are ValueErrors, UnknownIdError is a KeyError,
-    OutOfMemoryError a MemoryError.
+    Any number of threads may search at once. A call that changes the index waits for running searches and holds new
+    ones back until it returns; a progress callback must therefore not use the index. The GIL is released in all calls.
+    Bad input is refused before anything changes: ParameterError and its kin are ValueErrors, UnknownIdError is a
+    KeyError, OutOfMemoryError a MemoryError.
     """
 
     def __init__(
@@ -206,7 +208,7 @@ class Index:
 
     @property
     def ef(self) -> int:
-        """Candidates kept while searching, for searches that name no ef of their own: more is slower and finds more. 64 at first."""
+        """Candidates kept by searches that name no ef of their own: more is slower and finds more. 64 at first."""
         return int(self._params.ef)
 
     @ef.setter
@@ -258,7 +260,7 @@ class Index:
         threads   0: one per core. 1: deterministic.
         progress  progress(done, total), about ten times a second; returning False stops.
 
-        All or nothing: after an error, a stop (which returns an empty array) or Ctrl-C the index holds what it held before.
+        All or nothing: after an error, a stop (which returns an empty array) or Ctrl-C the index holds what it held.
         """
         rows = as_rows(vectors, self._dim, "vectors").reshape(-1, self._dim)
         n = rows.shape[0]
@@ -292,7 +294,7 @@ class Index:
         return int(removed[0])
 
     def get(self, ids: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """The vectors of these ids, float32[n, dim]: at unit length under cosine; decoded from codes where none are kept.
+        """The vectors of these ids, float32[n, dim]: at unit length under cosine; decoded where only codes are kept.
 
         UnknownIdError (a KeyError) when one is not held.
         """
@@ -302,7 +304,10 @@ class Index:
         return out
 
     def compact(self, *, progress: Progress | None = None) -> None:
-        """Give back the memory of removed vectors and lay the rest out for locality. Ids stay. Needs room for a second copy meanwhile."""
+        """Give back the memory of removed vectors and lay the rest out for locality. Ids stay.
+
+        Needs room for a second copy meanwhile.
+        """
         with bridge(progress) as (callback, handle):
             code = lib.ev_compact(self._handle, callback, handle)
         if code != lib.EV_E_STOPPED:
@@ -392,9 +397,9 @@ class Index:
     def load(cls, path: PathLike, *, mmap: bool = False) -> Index:
         """Read an index that save() wrote. Every byte is verified; the parameters are in the file.
 
-        mmap  use the file in place: it is shared between processes and read from disk as needed. Changes made to the index do not
-              reach the file. The file must not be truncated meanwhile.
-        IndexNotFoundError (a FileNotFoundError); CorruptIndexError, which names the damaged section; FormatVersionError.
+        mmap  use the file in place: it is shared between processes and read from disk as needed. Changes made to the
+              index do not reach the file. The file must not be truncated meanwhile.
+        IndexNotFoundError (a FileNotFoundError); CorruptIndexError, naming the damaged section; FormatVersionError.
         """
         out = ffi.new("ev_index **")
         check(lib.ev_load(_file_name(path), bool(mmap), out), os.fspath(path))
@@ -421,7 +426,10 @@ class Index:
         return _as_dict("ev_stats", lib.ev_get_stats, self._handle)
 
     def memory_usage(self) -> dict[str, int]:
-        """Bytes allocated, slack included: vectors, codes, links, upper_links, ids, other, total; and how many of them are mapped."""
+        """Bytes allocated, slack included: vectors, codes, links, upper_links, ids, other, total.
+
+        mapped: how many of these lie in a mapped file.
+        """
         return _as_dict("ev_memory", lib.ev_memory_usage, self._handle)
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from edgevec import Index
 from numpy.typing import NDArray
+
+from edgevec import Index
 
 METRICS = ("cosine", "ip", "l2")
 QUANTIZATIONS = ("none", "sq8", "binary")

@@ -6,7 +6,6 @@ import base64
 from pathlib import Path
 from typing import Any
 
-import edgevec
 import numpy as np
 import pytest
 from build import built_wheel
@@ -14,6 +13,8 @@ from inside.exchange import KINDS, answers, build
 from node import Job
 from numpy.typing import NDArray
 from runtime import wheel_folder
+
+import edgevec
 
 # Sums of 32 products of numbers below 1 in another order, and with or without FMA.
 FLOAT_BOUND = {"rtol": 0.0, "atol": 32 * 2.0**-22}
@@ -54,7 +55,9 @@ def test_indexes_built_on_codes_are_the_same_file(pyodide: Any, native: dict[str
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pyodide_reads_native_files(pyodide: Any, native: dict[str, Path], vectors: NDArray[np.float32], kind: str) -> None:
+def test_pyodide_reads_native_files(
+    pyodide: Any, native: dict[str, Path], vectors: NDArray[np.float32], kind: str
+) -> None:
     assert_same_answers(pyodide[kind]["loaded"], answers(edgevec.Index.load(native[kind]), vectors))
 
 
