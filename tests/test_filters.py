@@ -122,23 +122,22 @@ def test_one_filter_follows_its_indexes(rng: np.random.Generator) -> None:
     allowed = edgevec.IdFilter(range(0, 4000, 2))
     indexes = [edgevec.Index(DIM, "l2", M=4), edgevec.Index(DIM, "l2", M=4)]
     models: list[dict[int, Rows]] = [{}, {}]
-    for turn in range(30):
-        for index, held in zip(indexes, models, strict=True):
-            ids = rng.choice(4000, 100, replace=False)
-            rows = clustered(rng, 100, DIM)
-            index.add(rows, ids)
-            held.update(zip(ids.tolist(), rows, strict=True))
-            gone = rng.choice(list(held), 40, replace=False)
-            index.remove(gone)
-            for id in gone.tolist():
-                del held[id]
-            if turn % 7 == 6:
-                index.compact()
-        for index, held in zip(indexes, models, strict=True):
-            matches = {id: row for id, row in held.items() if id % 2 == 0}
-            query = clustered(rng, 1, DIM)[0]
-            assert_right(index.search(query, 10, filter=allowed, exact=True), "l2", matches, query, 10)
-            assert_valid(index.search(query, 10, filter=allowed, ef=5), "l2", matches, query, 10)
+    for turn in range(60):
+        index, held = indexes[turn // 2 % 2], models[turn // 2 % 2]  # twice the same, then the other
+        ids = rng.choice(4000, 100, replace=False)
+        rows = clustered(rng, 100, DIM)
+        index.add(rows, ids)
+        held.update(zip(ids.tolist(), rows, strict=True))
+        gone = rng.choice(list(held), 40, replace=False)
+        index.remove(gone)
+        for id in gone.tolist():
+            del held[id]
+        if turn % 7 == 6:
+            index.compact()
+        matches = {id: row for id, row in held.items() if id % 2 == 0}
+        query = clustered(rng, 1, DIM)[0]
+        assert_right(index.search(query, 10, filter=allowed, exact=True), "l2", matches, query, 10)
+        assert_valid(index.search(query, 10, filter=allowed, ef=5), "l2", matches, query, 10)
     for _ in range(20):  # new indexes where freed ones lay in memory
         index = edgevec.Index(DIM, "l2")
         index.add(clustered(rng, 3, DIM), rng.choice(4000, 3, replace=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import math
 from typing import Any
 
 import numpy as np
@@ -252,6 +253,24 @@ def test_a_context_outlives_changes_of_its_index(rng: np.random.Generator) -> No
         np.testing.assert_array_equal(
             index.search(rows[start], 9, context=context).ids, index.search(rows[start], 9).ids
         )
+
+
+@each_quantization
+def test_a_context_does_not_take_old_walks_for_new_ones(quantization: Quantization, rng: np.random.Generator) -> None:
+    """Walks are numbered with 16 bits: what the one of the same number saw, a round ago, this one did not see."""
+    rows = clustered(rng, 400, 4)
+    rows[200:] += 1000
+    index = index_of(rows, "l2", quantization, M=4)
+    here, there = rows[0], rows[200]
+    context = edgevec.SearchContext(index)
+    fresh = index.search(here, 5, ef=5, context=context)
+    assert context.stats.strategy == "graph"
+    walks = index.stats()["max_level"] + 1  # a search takes one on each level
+    between = 65535 // math.gcd(walks, 65535) - 1
+    index.search(np.tile(there, (between, 1)), 1, ef=5, threads=1, context=context)
+    again = index.search(here, 5, ef=5, context=context)
+    np.testing.assert_array_equal(again.ids, fresh.ids)
+    assert context.stats.queries == between + 2
 
 
 def test_more_effort_finds_no_less(rng: np.random.Generator) -> None:

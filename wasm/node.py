@@ -14,7 +14,7 @@ from cache import PROJECT, ToolchainError
 from runtime import PYODIDE, RUNTIME_PYTHON, runtime_folder
 
 WASM = PROJECT / "wasm"
-# Room for as many nested calls as CPython itself allows; with Node's own 984 KB the engine ends before CPython's check does.
+# Room for the nesting that CPython allows: with Node's own 984 KB the engine gives up before CPython does.
 STACK_KB = 4000
 
 

@@ -1,4 +1,4 @@
-"""Indexes of every kind from one input, on whatever machine this runs; inside Pyodide, for comparison with a native build."""
+"""Indexes of every kind from one input, natively and inside Pyodide, so that the two can be compared."""
 
 from __future__ import annotations
 

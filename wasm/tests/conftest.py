@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import threading
@@ -16,7 +17,10 @@ sys.path.insert(0, str(HERE.parent))
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
-    extensions_map = {**SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript", ".wasm": "application/wasm"}
+    def guess_type(self, path: str | os.PathLike[str]) -> str:
+        return {".mjs": "text/javascript", ".wasm": "application/wasm"}.get(Path(path).suffix) or super().guess_type(
+            path
+        )
 
     def log_message(self, *_: object) -> None:
         pass

@@ -1,0 +1,242 @@
+"""edgevec in headless Chromium: in the page and in a worker, with files that outlive both."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from textwrap import dedent
+from typing import Any
+
+import pytest
+from build import built_wheel
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PLACES = ("page", "worker")
+PATIENCE = 120
+
+
+class Visit:
+    """One open page. What it prints as an error fails the test that caused it."""
+
+    def __init__(self, page: Page, address: str) -> None:
+        self.page, self.address = page, address
+        self.errors: list[str] = []
+        page.on("console", self._note)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.goto(address)
+
+    def _note(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.errors.append(message.text)
+
+    def run(self, code: str, place: str = "page") -> Any:
+        """Run Python; the value that it leaves in `result`, by way of JSON."""
+        program = f"import json\nresult = None\n{dedent(code)}\njson.dumps(result)"
+        # A rejected promise would be waited for, but a page that never answers should fail here and not hang.
+        answer = self.page.evaluate(
+            """([place, program, seconds]) => Promise.race([
+                runIn[place](program),
+                new Promise((_, reject) => setTimeout(() => reject(new Error("no answer")), 1000 * seconds)),
+            ])""",
+            [place, program, PATIENCE],
+        )
+        return json.loads(answer)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(chromium: Browser) -> Iterator[BrowserContext]:
+    """A browser profile of its own, with empty storage."""
+    context = chromium.new_context()
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def visit(context: BrowserContext, site: str) -> Iterator[Visit]:
+    visit = Visit(context.new_page(), site)
+    yield visit
+    assert visit.errors == []
+
+
+MOUNT = """
+from pathlib import Path
+from edgevec import browser
+await browser.mount("/edgevec", storage="{storage}")
+kept = Path("/edgevec/notes")
+"""
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("storage", ["indexeddb", "opfs"])
+def test_files_outlive_a_reload_once_persisted(visit: Visit, storage: str, place: str) -> None:
+    mount = MOUNT.format(storage=storage)
+    assert visit.run(mount + "result = kept.exists()", place) is False
+    visit.run("kept.write_text('first'); await browser.persist(); kept.write_text('second')", place)
+    visit.page.reload()
+    assert visit.run(mount + "result = kept.read_text()", place) == "first"
+    visit.run("kept.unlink(); await browser.persist()", place)
+    visit.page.reload()
+    assert visit.run(mount + "result = kept.exists()", place) is False
+
+
+@pytest.mark.parametrize("storage", ["indexeddb", "opfs"])
+def test_full_storage_is_an_error_and_old_files_stay(visit: Visit, context: BrowserContext, storage: str) -> None:
+    mount = MOUNT.format(storage=storage)
+    # Before the first write, because Chromium remembers for a while how much room there was.
+    devtools = context.new_cdp_session(visit.page)
+    devtools.send("Storage.overrideQuotaForOrigin", {"origin": visit.address.rstrip("/"), "quotaSize": 100_000})
+    visit.run(mount + "kept.write_bytes(b'old' * 1000); await browser.persist()")
+    message = visit.run("""
+        kept.write_bytes(bytes(range(256)) * 4000)
+        try:
+            await browser.persist()
+        except OSError as error:
+            result = f"{type(error).__name__}: {error}"
+    """)
+    assert message == "StorageError: the browser's storage is full; what it held before is untouched"
+    visit.page.reload()
+    assert visit.run(mount + "result = kept.read_bytes() == b'old' * 1000") is True
+
+
+def test_mounting_a_folder_leaves_what_others_have_not_persisted(visit: Visit) -> None:
+    result = visit.run("""
+        from pathlib import Path
+        from edgevec import browser
+        await browser.mount("/one")
+        Path("/one/unsaved").write_text("still here")
+        await browser.mount("/two")
+        await browser.mount("/three", storage="opfs")
+        result = Path("/one/unsaved").read_text()
+    """)
+    assert result == "still here"
+
+
+BUILD = """
+import numpy as np
+from edgevec import Index, browser, recall, simd_info
+rows = np.random.default_rng(5).standard_normal((3000, 48), dtype=np.float32)
+queries = rows[:50] + np.float32(0.1)
+"""
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_an_index_outlives_a_reload_with_the_same_answers(visit: Visit, place: str) -> None:
+    missing = visit.run(
+        BUILD
+        + """
+await browser.mount()
+try:
+    Index.load("/edgevec/rows")
+except FileNotFoundError as error:
+    result = type(error).__name__
+""",
+        place,
+    )
+    assert missing == "IndexNotFoundError"
+    before = visit.run(
+        """
+        index = Index(48, "l2")
+        index.add(rows)
+        index.save("/edgevec/rows")
+        await browser.persist()
+        found = index.search(queries, ef=200)
+        truth = np.argsort(((queries[:, None] - rows) ** 2).sum(2), axis=1)[:, :10]
+        result = {"simd": simd_info().active, "recall": recall(found.ids, truth), "ids": found.ids.tolist()}
+        """,
+        place,
+    )
+    assert before["simd"] == "wasm128"
+    assert before["recall"] > 0.95
+    visit.page.reload()
+    after = visit.run(
+        BUILD
+        + """
+await browser.mount()
+result = Index.load("/edgevec/rows").search(queries, ef=200).ids.tolist()
+""",
+        place,
+    )
+    assert after == before["ids"]
+
+
+def test_micropip_installs_the_wheel_from_an_address(visit: Visit) -> None:
+    wheel = f"{visit.address}pyodide/{built_wheel().name}"
+    answer = visit.page.evaluate(
+        """async (wheel) => {
+            const { loadPyodide } = await import("./pyodide/pyodide.mjs");
+            const pyodide = await loadPyodide();
+            await pyodide.loadPackage(["micropip", "numpy", "cffi"], { messageCallback: () => {} });
+            await pyodide.pyimport("micropip").install(wheel);
+            return pyodide.runPython(`
+                import edgevec
+                index = edgevec.Index(2, "l2")
+                index.add([[0, 0], [3, 4]])
+                index.search([3, 3], k=1).ids.tolist()[0]
+            `);
+        }""",
+        wheel,
+    )
+    assert answer == 1
+
+
+def test_typed_arrays_go_in_and_out_as_buffers(visit: Visit) -> None:
+    answer = visit.page.evaluate(
+        """async () => {
+            const { boot } = await import("./boot.mjs");
+            const pyodide = await boot();
+            const dim = 4, rows = Float32Array.from({ length: 100 * dim }, (_, i) => Math.sin(i));
+            pyodide.globals.set("given", rows);
+            pyodide.runPython(`
+                import numpy as np
+                from edgevec import Index
+                index = Index(4, "l2")
+                index.add(np.asarray(given.to_py()).reshape(-1, 4))
+            `);
+            pyodide.globals.set("query", rows.subarray(7 * dim, 8 * dim));
+            const found = pyodide.runPython("index.search(np.asarray(query.to_py()), k=3)");
+            const [ids, distances] = [found.get(0).getBuffer(), found.get(1).getBuffer("f32")];
+            return [Number(ids.data[0]), ids.data.constructor.name, distances.data[0], distances.data.constructor.name];
+        }"""
+    )
+    assert answer == [7, "BigInt64Array", 0, "Float32Array"]
+
+
+def test_an_index_that_the_heap_cannot_hold_is_a_memory_error_and_the_page_lives_on(visit: Visit) -> None:
+    result = visit.run("""
+        import numpy as np
+        from edgevec import Index
+        rows = np.random.default_rng(1).standard_normal((40_000, 4096), dtype=np.float32)
+        indexes = []
+        try:
+            for _ in range(8):
+                indexes.append(Index(4096, "l2", quantization="none", M=4, ef_construction=1))
+                indexes[-1].add(rows, threads=1)
+        except MemoryError as error:
+            result = [type(error).__name__, str(error)]
+        del indexes, rows
+        small = Index(2)
+        small.add([[1, 0], [0, 1]])
+        result.append(small.search([0, 1], k=1).ids.tolist()[0])
+    """)
+    name, message, found = result
+    assert name == "OutOfMemoryError"
+    assert "bytes" in message
+    assert found == 1
