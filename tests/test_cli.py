@@ -323,7 +323,9 @@ def test_demo_answers_what_is_typed_on_a_terminal(ending: str) -> None:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "edgevec", "demo", "--repeats", "2"]
     environment = {**os.environ, "TERM": "dumb", "COLUMNS": "120"}
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    process = subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, preexec_fn=heed_interrupts
+    )
     os.close(theirs)
     try:
         read_until(ours, b"query (empty to end):")
@@ -348,11 +350,16 @@ def test_demo_answers_what_is_typed_on_a_terminal(ending: str) -> None:
         os.close(ours)
 
 
+def heed_interrupts() -> None:
+    """What a shell does for a program in the foreground; a test runner in the background ignores them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def read_until(terminal: int, mark: bytes | None) -> bytes:
     """What the program printed up to the mark, or to its end."""
     seen = b""
     while mark is None or mark not in seen:
-        ready, _, _ = select.select([terminal], [], [], 240)
+        ready, _, _ = select.select([terminal], [], [], 60)
         assert ready, f"no more came after {seen!r}"
         try:
             piece = os.read(terminal, 4096)
