@@ -36,7 +36,7 @@ def filtered_index(metric: Metric, quantization: Quantization) -> tuple[edgevec.
     rng = np.random.default_rng(2)
     rows = clustered(rng, N, DIM)
     rows[100:130] = rows[100]
-    ids = rng.permutation(N) + OFFSET
+    ids = rng.permutation(N).astype(np.int64) + OFFSET
     index = edgevec.Index(DIM, metric, quantization=quantization, M=4, ef_construction=60)
     index.add(rows, ids, threads=1)
     held = dict(zip(ids.tolist(), rows, strict=True))

@@ -74,7 +74,7 @@ def test_contains_len_and_iter_are_those_of_a_set(ids: list[int], data: st.DataO
 
 def test_ids_that_share_their_low_bits(rng: np.random.Generator) -> None:
     """Multiples of a large power of two, as made by packing fields into an id, do not confuse the table."""
-    ids = np.arange(-2000, 2000) << 48
+    ids = np.arange(-2000, 2000, dtype=np.int64) << 48
     index = edgevec.Index(4, "l2", M=2, ef_construction=4)
     rows = clustered(rng, 4000, 4)
     index.add(rows, ids)

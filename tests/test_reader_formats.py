@@ -358,6 +358,15 @@ def test_jsonl_names_the_bad_line(tmp_path: Path, second: str, message: str) -> 
     assert len(read_vectors(tmp_path / "v.jsonl", limit=1)) == 1
 
 
+def test_jsonl_nested_too_deep(tmp_path: Path) -> None:
+    (tmp_path / "v.jsonl").write_text('{"vector": [1, 2], "note": ' + "[" * 30_000 + "]" * 30_000 + "}\n")
+    with pytest.raises(DataFormatError, match=r"line 1: .*nested"):
+        read_vectors(tmp_path / "v.jsonl")
+    flat = {"vector": [1, 2], "many": [[]] * 1000, "text": "]["}  # many brackets, none deep
+    (tmp_path / "w.jsonl").write_text(json.dumps(flat) + "\n")
+    assert read_vectors(tmp_path / "w.jsonl").metadata == [{"many": [[]] * 1000, "text": "]["}]
+
+
 @pytest.mark.parametrize("data", [b"", b"\n\n", b"{}", b'{"v": "x"}', b'{"a": [1], "b": [2]}', b"\xff\xfe[1]"])
 def test_jsonl_without_vectors(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "v.jsonl").write_bytes(data)

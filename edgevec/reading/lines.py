@@ -21,6 +21,11 @@ __all__ = ["read_csv", "read_jsonl"]
 _MAX_LINE = 1 << 26
 """No honest line is longer, and a few MB of gzip can hold gigabytes without a line break."""
 
+_DEEPEST = 256
+"""Brackets within brackets. The json module recurses, which in a browser can end the page's whole Python."""
+_MOST_BRACKETS = 256
+"""Lines with fewer cannot be deeper, and need no look."""
+
 _REPORT_ROWS = 1024
 
 _INTEGER = re.compile(r"[+-]?\d+")
@@ -120,11 +125,22 @@ def _report_now_and_then(request: Request, rows: Rows, file: BinaryIO) -> None:
 
 
 def _parse_json(request: Request, text: str, place: str) -> Any:
+    if text.count("[") + text.count("{") > _MOST_BRACKETS and _depth(text) > _DEEPEST:
+        raise request.error(f"{place}: not JSON: nested more than {_DEEPEST} deep")
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         reason = getattr(error, "msg", None) or str(error)
         raise request.error(f"{place}: not JSON: {reason}") from None
+
+
+def _depth(text: str) -> int:
+    """An upper bound of how deep the brackets nest: those in strings count too."""
+    deepest = depth = 0
+    for bracket in re.findall(r"[\[\]{}]", text):
+        depth = depth + 1 if bracket in "[{" else max(0, depth - 1)
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _parse_record(request: Request, line: str, place: str) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def read_npz(request: Request) -> Dataset:
                     with archive.open(members[name]) as stream:
                         _read_header(request, stream)
                         columns[name] = request.read_items(stream, header.dtype, len(vectors))
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, struct.error) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OverflowError, struct.error) as error:
         raise request.error(f"damaged: {error}") from error
     return request.dataset(vectors, columns)
 
