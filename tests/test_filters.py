@@ -71,7 +71,10 @@ def test_exactly_as_many_as_match(
     index, held = filtered_index(metric, quantization)
     rng = np.random.default_rng(seed)
     allowed = np.concatenate(
-        [OFFSET + np.flatnonzero(rng.random(N) < share), OFFSET + N + rng.integers(0, 2**40, strangers)]
+        [
+            OFFSET + np.flatnonzero(rng.random(N) < share).astype(np.int64),
+            OFFSET + N + rng.integers(0, 2**40, strangers),
+        ]
     )
     allowed = rng.permutation(np.concatenate([allowed, allowed[:10]]))  # in no order, some twice
     matches = {id: held[id] for id in set(allowed.tolist()) & held.keys()}
