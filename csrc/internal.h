@@ -137,7 +137,7 @@ ev__space ev__walk_space(const ev_index *ix);
 /* The space graphs are built in. codes/factors: the 8-bit codes of a binary index made for a large build, or NULL. */
 ev__space ev__build_space(const ev_index *ix, const int8_t *codes, const ev__factor *factors);
 void ev__probe_query(const ev_index *ix, const float *query, ev__probe *probe, ev__scratch *scratch);
-/* data points into the row, or into buffer (EV_PROBE_BYTES(ix)) for I8_FRESH */
+/* data points into the row, or for I8_FRESH into buffer[dim] */
 void ev__probe_slot(const ev_index *ix, const ev__space *space, uint32_t slot, ev__probe *probe, void *buffer);
 /* keys of m rows */
 void ev__keys(const ev_index *ix, const ev__space *space, const ev__probe *probe, const uint32_t *slots, size_t m,

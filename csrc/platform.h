@@ -18,11 +18,9 @@
 
 #if defined(__GNUC__)
 #define EV_PRINTF(a, b) __attribute__((format(printf, a, b)))
-#define EV_LIKELY(x) __builtin_expect(!!(x), 1)
 #define EV_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #else
 #define EV_PRINTF(a, b)
-#define EV_LIKELY(x) (x)
 #define EV_UNLIKELY(x) (x)
 #endif
 
