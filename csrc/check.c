@@ -116,7 +116,8 @@ static int check_codes(ev_index *ix, ev_report *r) {
         ev__factor factor;
         ev__encode(ix, ev__vector(ix, (uint32_t)slot), s->code, &factor, s);
         r->bad_codes += factor.scale != factors[slot].scale || factor.bias != factors[slot].bias ||
-                        memcmp(s->code, ev__block(ix, (uint32_t)slot), ix->code_bytes) != 0;
+                        memcmp(s->code, ev__block(ix, (uint32_t)slot), ix->code_bytes) != 0 ||
+                        !ev__sift_ok(ix, (uint32_t)slot, s);
     }
     ev__scratch_return(ix, s);
     return EV_OK;

@@ -97,22 +97,29 @@ void ev__decode(const ev_index *ix, uint32_t slot, float *out, ev__scratch *s) {
     }
 }
 
-/* The query's integers in [-7, 7] as four planes of two's complement; returns their scale. */
-static float encode_planes(const ev_index *ix, const float *rotated, uint8_t *planes, int32_t *sum) {
-    size_t bytes = ix->bits / 8;
+/* The lowest bits of eight bytes, shifted by p, as one byte. */
+static inline uint8_t plane_of(uint64_t bytes, size_t p) {
+    return (uint8_t)(((bytes >> p & 0x0101010101010101u) * 0x0102040810204080u) >> 56);
+}
+
+/* In two's complement. */
+float ev__encode_planes(const float *numbers, size_t n, uint8_t *planes, size_t stride, int32_t *sum) {
     float most = 0;
-    for (size_t i = 0; i < ix->bits; i++) most = fabsf(rotated[i]) > most ? fabsf(rotated[i]) : most;
+    for (size_t i = 0; i < n; i++) most = fabsf(numbers[i]) > most ? fabsf(numbers[i]) : most;
     float scale = most / 7.0f;
-    memset(planes, 0, EV_PLANES * bytes);
+    memset(planes, 0, EV_PLANES * stride);
     *sum = 0;
     if (!(scale > 1e-37f)) return 0.0f;
     float inverse = 7.0f / most;
-    for (size_t i = 0; i < ix->bits; i++) {
-        int value = (int)round_even(rotated[i] * inverse);
-        value = value > 7 ? 7 : value < -7 ? -7 : value;
-        *sum += value;
-        for (size_t p = 0; p < EV_PLANES; p++)
-            planes[p * bytes + (i >> 3)] |= (uint8_t)(((unsigned)value >> p & 1u) << (i & 7));
+    for (size_t i = 0; i < n; i += 8) {
+        uint64_t bytes = 0;
+        for (size_t j = 0; j < 8; j++) {
+            int value = (int)round_even(numbers[i + j] * inverse);
+            value = value > 7 ? 7 : value < -7 ? -7 : value;
+            *sum += value;
+            bytes |= (uint64_t)(uint8_t)value << (8 * j);
+        }
+        for (size_t p = 0; p < EV_PLANES; p++) planes[p * stride + i / 8] = plane_of(bytes, p);
     }
     return scale;
 }
@@ -122,15 +129,15 @@ static float encode_planes(const ev_index *ix, const float *rotated, uint8_t *pl
 static void probe_codes(const ev_index *ix, const float *query, ev__probe *probe, ev__scratch *s) {
     bool ip = ix->p.metric == EV_METRIC_IP;
     for (size_t i = 0; i < ix->dim; i++) s->query[i] = ip ? query[i] : query[i] - ix->centre[i];
+    double norm2 = ip && !ev__sifts(ix) ? 0 : ev__norm2(s->query, ix->dim);
     float scale;
-    probe->sum = 0;
-    probe->data = s->code;
+    *probe = (ev__probe){.data = s->code};
     if (ev__by_bytes(ix)) {
         memset(s->decoded, 0, ix->dim * sizeof(float));
         scale = ix->kernels->encode_i8(s->query, s->decoded, ix->dim, s->code);
     } else {
         ev__rotate(&ix->rotation, s->query, s->rotated);
-        scale = encode_planes(ix, s->rotated, s->code, &probe->sum);
+        scale = ev__encode_planes(s->rotated, ix->bits, s->code, ix->bits / 8, &probe->sum);
     }
     if (ip) {
         probe->scale = scale;
@@ -141,8 +148,9 @@ static void probe_codes(const ev_index *ix, const float *query, ev__probe *probe
         probe->scale = 2 * scale;
         probe->bias = 1;
         probe->gain = ix->p.metric == EV_METRIC_COSINE ? 0.5f : 1.0f;
-        probe->offset = probe->gain * (float)ev__norm2(s->query, ix->dim);
+        probe->offset = probe->gain * (float)norm2;
     }
+    if (ev__sifts(ix)) ev__sift_query(ix, s->query, norm2, ip ? 1.0f : 2.0f, probe, s);
 }
 
 void ev__probe_query(const ev_index *ix, const float *query, ev__probe *probe, ev__scratch *s) {

@@ -146,6 +146,7 @@ typedef struct {
     int64_t queries;   /* searches made with this context */
     int64_t visited;   /* of the last search: nodes whose links were read */
     int64_t distances; /* of the last search: distances computed on codes or vectors while walking or scanning */
+    int64_t estimates; /* of the last search: distances estimated from signs, to tell which to compute */
     int64_t reranked;  /* of the last search: exact distances of the final pass */
     int32_t strategy;  /* of the last search: EV_STRATEGY_* */
     double seconds;    /* of the last search: time spent on it, from the query to its results */

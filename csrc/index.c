@@ -16,6 +16,7 @@ void ev_free(ev_index *ix) {
     ev__twins_free(ix);
     ev__rotation_free(&ix->rotation);
     ev__release(ix->centre, ix->dim * sizeof(float), EV_LINE);
+    ev__release(ix->flips, 2 * ix->bits * sizeof *ix->flips, EV_LINE);
     ev__release(ix->free_slots, ix->free_room * sizeof(uint32_t), EV_LINE);
     if (ix->map) ev__unmap(ix->map, ix->map_bytes);
     ev__rwlock_free(&ix->lock);
@@ -90,15 +91,15 @@ void ev_memory_usage(ev_index *ix, ev_memory *out) {
     int64_t blocks = (int64_t)ev__array_bytes(&store->blocks);
     int64_t links = (int64_t)(store->blocks.room * (ix->block_bytes - ix->code_bytes));
     out->links = links;
-    out->codes = (int64_t)ev__array_bytes(&store->factors);
+    out->codes = (int64_t)(ev__array_bytes(&store->factors) + ev__array_bytes(&store->sift));
     *(ix->p.quantization == EV_QUANT_NONE ? &out->vectors : &out->codes) += blocks - links;
     out->vectors += (int64_t)ev__array_bytes(&store->vectors);
     out->upper_links =
         (int64_t)(ev__array_bytes(&store->upper) + ev__array_bytes(&store->upper_at) + ev__array_bytes(&store->level));
     out->ids = (int64_t)(ev__array_bytes(&store->ids) + (ix->idmap.room + ix->twins.room) * sizeof(uint32_t));
     out->other = (int64_t)(sizeof *ix + ev__array_bytes(&store->state) + ev__array_bytes(&store->chain) +
-                           ev__rotation_bytes(&ix->rotation) + ix->free_room * sizeof(uint32_t) +
-                           (ix->centre ? ix->dim * sizeof(float) : 0));
+                           ev__rotation_bytes(&ix->rotation) + (ix->flips ? 2 * ix->bits * sizeof *ix->flips : 0) +
+                           ix->free_room * sizeof(uint32_t) + (ix->centre ? ix->dim * sizeof(float) : 0));
     ev__lock(&ix->scratch_lock);
     for (const ev__scratch *s = ix->scratches; s; s = s->next) out->other += (int64_t)ev__scratch_bytes(s);
     ev__unlock(&ix->scratch_lock);
@@ -115,7 +116,7 @@ void ev_get_stats(ev_index *ix, ev_stats *out) {
     *out = (ev_stats){.slots = (int64_t)ev__slots(ix),
                       .live = ix->live,
                       .dead = ix->dead,
-                      .bits = (int64_t)ix->bits,
+                      .bits = ev__by_bits(ix) ? (int64_t)ix->bits : 0,
                       .max_level = ix->entry == EV_NONE ? -1 : ev__levels(ix)[ix->entry],
                       .codes_trained = ix->trainings,
                       .built_distances = ix->built_distances};

@@ -3,6 +3,7 @@
  *   alloc, error, thread      memory, messages, locks and workers
  *   simd/                     kernels
  *   rotate, codes, space      vectors -> codes; distances between them
+ *   sift                      which distances are not worth computing
  *   store, idmap              slots: where everything about a vector lies, and which id is where
  *   walk, link, repair        the graph: searching it, growing it, mending it
  *   add, remove, compact, search, filter, save, load, check     one file per verb of edgevec.h
@@ -101,6 +102,8 @@ const float *ev__unit(const ev_index *ix, const float *row, float *buffer);
 void ev__encode(const ev_index *ix, const float *vector, void *code, ev__factor *factor, ev__scratch *scratch);
 /* the 8-bit code whatever the index's quantisation: what quantised graphs are built on */
 void ev__encode_i8(const ev_index *ix, const float *vector, int8_t *code, ev__factor *factor);
+/* numbers as integers in [-7, 7], in EV_PLANES planes of `stride` bytes; returns their scale, and in *sum their sum */
+float ev__encode_planes(const float *numbers, size_t n, uint8_t *planes, size_t stride, int32_t *sum);
 /* the decoded vector of a slot, un-centred and un-rotated; at unit length under cosine */
 void ev__decode(const ev_index *ix, uint32_t slot, float *out, ev__scratch *scratch);
 
@@ -123,6 +126,13 @@ typedef struct {
     const ev__factor *factors; /* of slot s; NULL for DOT, L2 and I8_FRESH */
 } ev__space;
 
+/* The same side against sign codes (sift.c); planes: NULL where nothing is sifted. */
+typedef struct {
+    const uint8_t *planes;
+    int32_t sum; /* of the integers in the planes */
+    float scale, error;
+} ev__sieve;
+
 /* One side of many comparisons. key: smaller is nearer, comparable between rows of one probe only. offset + gain * key
  * is the estimated distance of a query, and for a slot's probe a measure comparable with those of other slots' probes.
  */
@@ -131,7 +141,12 @@ typedef struct {
     int32_t sum;       /* bit planes: sum of the query's integers */
     float scale, bias; /* key = bias * row.bias - scale * row.scale * integer product */
     float offset, gain;
+    ev__sieve sieve;
 } ev__probe;
+
+static inline float ev__key(const ev__probe *probe, ev__factor factor, float product) {
+    return probe->bias * factor.bias - (probe->scale * factor.scale) * product;
+}
 
 ev__space ev__walk_space(const ev_index *ix);
 /* The space graphs are built in. codes/factors: the 8-bit codes of a binary index made for a large build, or NULL. */
@@ -147,6 +162,27 @@ void ev__keys(const ev_index *ix, const ev__space *space, const ev__probe *probe
 void ev__distances(const ev_index *ix, const float *query, const ev__probe *probe, const uint32_t *slots, size_t m,
                    float *distances, ev__scratch *scratch);
 
+/* ---- sift.c ---------------------------------------------------------------------------------- */
+
+size_t ev__sift_bits(size_t dim); /* signs of a row; 0 where a code is too short for sifting to pay */
+size_t ev__sift_bytes(size_t bits);
+int ev__sift_init(ev_index *ix);
+/* The row of a slot from its code and factor; of all slots, after a load; is it what it should be? */
+void ev__sift_write(const ev_index *ix, uint32_t slot, ev__scratch *s);
+int ev__sift_all(ev_index *ix);
+bool ev__sift_ok(const ev_index *ix, uint32_t slot, ev__scratch *s);
+/* probe->sieve of a vector whose squared length is norm2, keys being ... - unit * (vector . row); or of a slot's code
+ */
+void ev__sift_query(const ev_index *ix, const float *query, double norm2, float unit, ev__probe *probe, ev__scratch *s);
+void ev__sift_slot(const ev_index *ix, uint32_t slot, ev__probe *probe, ev__scratch *s);
+/* Keep, in place and in order, those of n slots whose key may be below the bound; returns how many. */
+size_t ev__sift(const ev_index *ix, const ev__probe *probe, float bound, uint32_t *slots, size_t n, ev__scratch *s);
+void ev__sift_prefetch(const ev_index *ix, const uint32_t *slots, size_t n); /* what sifting will read */
+/* The keys of those kept, as ev__keys, and what that will read */
+void ev__sifted_keys(const ev_index *ix, const ev__probe *probe, const uint32_t *slots, size_t n, float *keys,
+                     ev__scratch *s);
+void ev__sifted_prefetch(const ev_index *ix, const uint32_t *slots, size_t n);
+
 /* ---- store.c: slots -------------------------------------------------------------------------- */
 
 /* The columns of a slot. A block is [code, or float vector when unquantised | 2 M links of level 0], a multiple of 64
@@ -161,6 +197,7 @@ typedef struct {
     ev__array upper_at; /* uint32: where in `upper` the links of levels 1.. begin */
     ev__array upper;    /* uint32: M per level */
     ev__array chain;    /* uint32: next duplicate of the node, or EV_NONE. Empty until the first duplicate */
+    ev__array sift;     /* rows of sift.c, made from the codes and not in files; 8-bit codes of some length only */
 } ev__store;
 
 /* ---- idmap.c, twins.c ------------------------------------------------------------------------ */
@@ -189,12 +226,14 @@ void ev__twins_free(ev_index *ix);
 struct ev_index {
     ev_params p;
     const ev__kernels *kernels;
-    size_t dim, bits, code_bytes, links_at, block_bytes; /* links_at: offset of the links in a block */
-    uint32_t m0;                                         /* 2 M */
+    size_t dim, code_bytes, links_at, block_bytes; /* links_at: offset of the links in a block */
+    size_t bits, sift_bytes; /* bits of a sign code; bytes of a row of sift.c; 0: there are none */
+    uint32_t m0;             /* 2 M */
 
     ev__store store;
     ev__table idmap, twins;        /* by id; living nodes by code, empty until first needed */
     ev__rotation rotation;         /* binary only */
+    uint32_t *flips;               /* 2 bits, of sift.c */
     float *centre;                 /* dim; quantised only */
     int64_t trained_on, unchecked; /* vectors behind the centre; vectors added since it was last looked at */
     int32_t trainings;
@@ -217,8 +256,9 @@ struct ev_index {
 
 /* The codes walked on. Binary vectors of up to 32 dimensions have 8-bit codes: smaller than a sign code that could tell
  * them apart. */
-static inline bool ev__by_bits(const ev_index *ix) { return ix->bits != 0; }
-static inline bool ev__by_bytes(const ev_index *ix) { return !ix->bits && ix->p.quantization != EV_QUANT_NONE; }
+static inline bool ev__by_bits(const ev_index *ix) { return ix->bits && !ix->sift_bytes; }
+static inline bool ev__by_bytes(const ev_index *ix) { return ix->p.quantization != EV_QUANT_NONE && !ev__by_bits(ix); }
+static inline bool ev__sifts(const ev_index *ix) { return ix->sift_bytes != 0; }
 static inline char *ev__block(const ev_index *ix, uint32_t slot) {
     return ix->store.blocks.at + (size_t)slot * ix->block_bytes;
 }
@@ -297,9 +337,10 @@ struct ev__scratch {
     ev__pool pool, results; /* what a walk found; what a search returns */
     ev__hit *heap;          /* of masked walks */
     size_t heap_room;
-    float *unit, *query, *rotated,
-        *decoded;            /* dim, dim, bits, dim: the query at unit length, centred, turned; a decoded row */
+    /* dim, dim, bits, bits, dim: the query at unit length, centred, being turned, turned; a decoded row */
+    float *unit, *query, *turning, *rotated, *decoded;
     void *code;              /* query code or planes */
+    uint8_t *planes;         /* of a sieve */
     void *probe_a, *probe_b; /* codes of two slots, I8_FRESH */
     int8_t *fresh;           /* and of the row they are compared with */
     const void **rows;       /* EV_BATCH */

@@ -233,6 +233,7 @@ static int load(loader *l, bool map) {
     if (rc != EV_OK) return rc;
     take_header(l->ix, &l->header);
     rc = ev__verify(l->ix);
+    if (rc == EV_OK) rc = ev__sift_all(l->ix);
     if (rc == EV_OK) rc = ev__store_index(l->ix);
     return rc == EV_OK ? check_ids(l->ix) : rc;
 }

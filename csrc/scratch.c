@@ -15,12 +15,14 @@ static void *cut(cutter *c, size_t bytes) {
 
 static size_t cut_up(const ev_index *ix, ev__scratch *s, char *memory) {
     cutter c = {memory, 0};
-    size_t bits = ix->bits ? ix->bits : 1, query_code = ix->bits ? EV_PLANES * ix->bits / 8 : ix->dim;
+    size_t bits = ix->bits ? ix->bits : 1, query_code = ev__by_bits(ix) ? EV_PLANES * ix->bits / 8 : ix->dim;
     s->unit = cut(&c, ix->dim * sizeof(float));
     s->query = cut(&c, ix->dim * sizeof(float));
     s->decoded = cut(&c, ix->dim * sizeof(float));
+    s->turning = cut(&c, bits * sizeof(float));
     s->rotated = cut(&c, bits * sizeof(float));
     s->code = cut(&c, query_code);
+    s->planes = cut(&c, EV_PLANES * ix->sift_bytes);
     s->probe_a = cut(&c, ix->dim);
     s->probe_b = cut(&c, ix->dim);
     s->fresh = cut(&c, ix->dim);

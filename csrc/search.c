@@ -36,6 +36,8 @@ enum {
     PATIENCE = 2,      /* a filtered walk may cost this many scans before a scan takes over */
     RERANK_FACTOR = 2, /* of an sq8 walk, the best 2 k + 16 hold the k nearest: codes err by about 1% of a distance */
     RERANK_MARGIN = 16,
+    TOGETHER = 4,    /* of those, so many at a time */
+    SURE = 4,        /* standard deviations */
     SIGNS_KEPT = 128 /* at least, by a scan */
 };
 
@@ -88,6 +90,20 @@ static void rank_node(ranking *r, uint32_t node) {
     }
 }
 
+/* Can a candidate of an 8-bit walk still be among the k nearest? Its distance is known to within the rounding of both
+ * codes; where it is further than the k-th by more than that, so are all behind it. */
+static bool may_enter(const ranking *r, ev__hit candidate) {
+    const ev_index *ix = r->b->ix;
+    const ev__probe *p = r->probe;
+    const ev__pool *results = &r->s->results;
+    if (results->count < r->b->k || ix->p.metric == EV_METRIC_IP) return true; /* lengths are not known under ip */
+    ev__factor factor = ((const ev__factor *)(const void *)ix->store.factors.at)[candidate.slot];
+    float query2 = p->offset / p->gain, scale = p->scale / 2; /* the query's squared length and the scale of its code */
+    float variance = (query2 * factor.scale * factor.scale + factor.bias * scale * scale) / 12; /* of rounding */
+    float nearest = p->offset + p->gain * (candidate.key - SURE * 2 * sqrtf(variance));
+    return nearest < results->at[r->b->k - 1].key;
+}
+
 /* The pool of a walk or scan -> s->results. */
 static void rank_pool(ranking *r, bool nodes) {
     const ev_index *ix = r->b->ix;
@@ -96,6 +112,10 @@ static void rank_pool(ranking *r, bool nodes) {
     if (ev__by_bytes(ix) && most > RERANK_FACTOR * r->b->k + RERANK_MARGIN)
         most = RERANK_FACTOR * r->b->k + RERANK_MARGIN;
     for (size_t i = 0; i < most; i++) {
+        if (ev__by_bytes(ix) && i >= r->b->k && (i - r->b->k) % TOGETHER == 0) {
+            rank_flush(r);
+            if (!may_enter(r, pool->at[i])) break;
+        }
         if (nodes)
             rank_node(r, pool->at[i].slot);
         else

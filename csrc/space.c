@@ -57,10 +57,6 @@ static inline float hamming_product(uint32_t differ, size_t bits) {
     return t * (1.5706268f - t2 * (0.6432292f - t2 * 0.0727102f)) * (0.63661977f * (float)bits);
 }
 
-static inline float key_of(const ev__probe *probe, ev__factor factor, float product) {
-    return probe->bias * factor.bias - (probe->scale * factor.scale) * product;
-}
-
 /* Codes made on the spot from the float rows: slower per distance, but a few additions to a binary index need no second
  * copy of it. */
 static void keys_fresh(const ev_index *ix, const ev__space *space, const ev__probe *probe, const uint32_t *slots,
@@ -68,7 +64,7 @@ static void keys_fresh(const ev_index *ix, const ev__space *space, const ev__pro
     for (size_t i = 0; i < m; i++) {
         ev__factor factor;
         ev__encode_i8(ix, row_of(space, slots[i]), s->fresh, &factor);
-        keys[i] = key_of(probe, factor, (float)ix->kernels->dot_i8(probe->data, s->fresh, ix->dim));
+        keys[i] = ev__key(probe, factor, (float)ix->kernels->dot_i8(probe->data, s->fresh, ix->dim));
     }
 }
 
@@ -99,7 +95,7 @@ void ev__keys(const ev_index *ix, const ev__space *space, const ev__probe *probe
             product = (float)(2 * s->integers[i] - probe->sum);
         else
             product = hamming_product((uint32_t)s->integers[i], ix->bits);
-        keys[i] = key_of(probe, space->factors[slots[i]], product);
+        keys[i] = ev__key(probe, space->factors[slots[i]], product);
     }
 }
 

@@ -16,7 +16,7 @@ int ev__params_check(const ev_params *p) {
 
 /* A sign code of few bits is too coarse to walk on, so shorter vectors get 256 of them, and 0, that is 8-bit codes,
  * where those are no larger. */
-static size_t bits_of(const ev_params *p) {
+static size_t walked_bits(const ev_params *p) {
     size_t bits = ev__round_up((size_t)p->dim, 64);
     if (p->quantization != EV_QUANT_BINARY || p->dim <= 32) return 0;
     return bits < 256 ? 256 : bits;
@@ -27,7 +27,9 @@ static void lay_out(ev_index *ix) {
         0, sizeof(ev__factor), 0, sizeof(int64_t), 1, 1, sizeof(uint32_t), sizeof(uint32_t), sizeof(uint32_t)};
     ix->dim = (size_t)ix->p.dim;
     ix->m0 = 2 * (uint32_t)ix->p.M;
-    ix->bits = bits_of(&ix->p);
+    ix->bits = walked_bits(&ix->p);
+    if (ix->p.quantization == EV_QUANT_SQ8 && (ix->bits = ev__sift_bits(ix->dim)) != 0)
+        ix->sift_bytes = ev__sift_bytes(ix->bits);
     ix->code_bytes = ev__by_bits(ix) ? ix->bits / 8 : ev__by_bytes(ix) ? ix->dim : ix->dim * sizeof(float);
     ix->links_at = ev__round_up(ix->code_bytes, sizeof(uint32_t));
     ix->block_bytes = ev__round_up(ix->links_at + ix->m0 * sizeof(uint32_t), EV_LINE);
@@ -36,6 +38,7 @@ static void lay_out(ev_index *ix) {
     for (size_t i = 0; i < EV_COLUMNS; i++) columns[i].array->item = item_sizes[i];
     ix->store.blocks.item = ix->block_bytes;
     ix->store.vectors.item = ix->dim * sizeof(float);
+    ix->store.sift.item = ix->sift_bytes;
 }
 
 int ev__index_make(const ev_params *params, ev_index **out) {
@@ -59,7 +62,8 @@ int ev__index_make(const ev_params *params, ev_index **out) {
         ix->centre = ev__alloc_zero(ix->dim * sizeof(float), EV_LINE);
         if (!ix->centre) rc = EV_E_NOMEM;
     }
-    if (rc == EV_OK && ix->bits) rc = ev__rotation_init(&ix->rotation, ix->dim, ix->bits, ix->p.seed);
+    if (rc == EV_OK && ev__sifts(ix)) rc = ev__sift_init(ix);
+    if (rc == EV_OK && ev__by_bits(ix)) rc = ev__rotation_init(&ix->rotation, ix->dim, ix->bits, ix->p.seed);
     if (rc != EV_OK) {
         ev_free(ix);
         return ev__fail(rc, "a new index");
@@ -81,10 +85,11 @@ void ev__store_free(ev__store *store) {
     ev__column columns[EV_COLUMNS];
     ev__columns(store, columns);
     for (size_t i = 0; i < EV_COLUMNS; i++) ev__array_free(columns[i].array);
+    ev__array_free(&store->sift);
 }
 
 /* Which of the columns this kind of index fills, one item a slot. */
-static size_t slot_columns(ev_index *ix, ev__array *out[EV_COLUMNS]) {
+static size_t slot_columns(ev_index *ix, ev__array *out[EV_COLUMNS + 1]) {
     size_t n = 0;
     out[n++] = &ix->store.blocks;
     out[n++] = &ix->store.ids;
@@ -93,6 +98,7 @@ static size_t slot_columns(ev_index *ix, ev__array *out[EV_COLUMNS]) {
     out[n++] = &ix->store.upper_at;
     if (ix->p.quantization != EV_QUANT_NONE) out[n++] = &ix->store.factors;
     if (ix->p.quantization != EV_QUANT_NONE && ix->p.keep_vectors) out[n++] = &ix->store.vectors;
+    if (ev__sifts(ix)) out[n++] = &ix->store.sift;
     if (ix->store.chain.count) out[n++] = &ix->store.chain;
     return n;
 }
@@ -115,7 +121,7 @@ int ev__store_reserve(ev_index *ix, size_t extra) {
     for (size_t i = 0; i < fresh; i++) upper += level_of(ix, (uint32_t)(slots + i)) * (size_t)ix->p.M;
     if (upper > UINT32_MAX - ix->store.upper.count) return ev__fail(EV_E_FULL, "the upper levels");
 
-    ev__array *columns[EV_COLUMNS];
+    ev__array *columns[EV_COLUMNS + 1];
     size_t n = slot_columns(ix, columns);
     int rc = ev__idmap_reserve(&ix->idmap, ev__ids_of(ix), ix->idmap.used + extra);
     for (size_t i = 0; rc == EV_OK && i < n; i++) rc = ev__array_reserve(columns[i], slots + fresh);
@@ -143,7 +149,7 @@ uint32_t ev__slot_take(ev_index *ix) {
     if (ix->free_count) {
         slot = ix->free_slots[--ix->free_count]; /* keeps its level: levels do not depend on the vector */
     } else {
-        ev__array *columns[EV_COLUMNS];
+        ev__array *columns[EV_COLUMNS + 1];
         size_t n = slot_columns(ix, columns);
         slot = (uint32_t)ev__slots(ix);
         for (size_t i = 0; i < n; i++) ev__array_resize(columns[i], (size_t)slot + 1); /* within the reserve */
@@ -159,7 +165,7 @@ uint32_t ev__slot_take(ev_index *ix) {
 /* A free slot's bytes are as if it had never been used, so that files do not tell what was removed. */
 void ev__slot_free(ev_index *ix, uint32_t slot) {
     ev__twins_remove(ix, slot);
-    ev__array *columns[] = {&ix->store.blocks, &ix->store.factors, &ix->store.vectors, &ix->store.ids};
+    ev__array *columns[] = {&ix->store.blocks, &ix->store.factors, &ix->store.vectors, &ix->store.ids, &ix->store.sift};
     for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
         if (columns[i]->count) memset(columns[i]->at + (size_t)slot * columns[i]->item, 0, columns[i]->item);
     ev__states(ix)[slot] = EV_FREE;
@@ -179,7 +185,7 @@ int ev__chain_open(ev_index *ix) {
 
 void ev__slot_copy(ev_index *ix, uint32_t from, uint32_t to) {
     memcpy(ev__block(ix, to), ev__block(ix, from), ix->code_bytes);
-    ev__array *columns[] = {&ix->store.factors, &ix->store.vectors, &ix->store.ids};
+    ev__array *columns[] = {&ix->store.factors, &ix->store.vectors, &ix->store.ids, &ix->store.sift};
     for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {
         ev__array *c = columns[i];
         if (c->count) memcpy(c->at + (size_t)to * c->item, c->at + (size_t)from * c->item, c->item);

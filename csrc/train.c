@@ -60,6 +60,7 @@ static void encode_anew(ev_index *ix, const float *centre, ev__scratch *s) {
         }
         memcpy(ix->centre, centre, ix->dim * sizeof(float));
         ev__encode(ix, row, ev__block(ix, (uint32_t)slot), factors + slot, s);
+        ev__sift_write(ix, (uint32_t)slot, s);
     }
     memcpy(ix->centre, centre, ix->dim * sizeof(float));
     ev__twins_free(ix); /* it goes by codes */

@@ -47,6 +47,8 @@ class SearchStats(NamedTuple):
     """Nodes whose links were read."""
     distances: int
     """Distances computed while walking or scanning."""
+    estimates: int
+    """Distances estimated from signs, to tell which are worth computing; 0 where codes are short or not 8-bit."""
     reranked: int
     """Exact distances computed in the final pass."""
     strategy: str
@@ -119,7 +121,7 @@ class SearchContext:
         """Of the last search that used this context on its own (single queries, or threads=1)."""
         s = ffi.new("ev_search_stats *")
         lib.ev_context_stats(self._handle, s)
-        return SearchStats(s.queries, s.visited, s.distances, s.reranked, _STRATEGIES[s.strategy], s.seconds)
+        return SearchStats(s.queries, s.visited, s.distances, s.estimates, s.reranked, _STRATEGIES[s.strategy], s.seconds)
 
 
 class Index:
