@@ -17,12 +17,16 @@ async function open(opened, saved = {}) {
   clearNotices();
   state.source = opened.source;
   state.index = null;
+  byId("index-facts").replaceChildren();
   Object.assign(state.settings, { topic: "" }, settings);
   showSource();
   showSettings();
   results.draw([], "cosine");
   setStatus("");
-  byId("main").hidden = false;
+  if (byId("main").hidden) {
+    byId("main").hidden = false;
+    if (matchMedia("(hover: hover)").matches) byId("query").focus(); // on a phone the keyboard would cover the page
+  }
   state.question = question ?? (await firstQuestion());
   byId("query").value = state.question.text ?? "";
   if (opened.index) {
@@ -80,15 +84,12 @@ async function openFirst({ kept, storage_problem: problem }) {
   if (kept) {
     try {
       await restore(open);
-      byId("query").focus();
       return;
     } catch (error) {
       complain(error, "What was saved cannot be read; here is the sample instead");
     }
   }
-  const opening = openSample();
-  byId("query").focus();
-  await opening;
+  await openSample();
 }
 
 function showFacts({ version, python, simd, clock }) {

@@ -54,10 +54,10 @@ export function showIndex(index) {
     dimensions: count(state.source.dim),
     built: index.seconds ? `in ${duration(index.seconds)}` : "read from a file",
     ...(index.rate && { "build rate": `${count(index.rate)} rows/s` }),
-    "in memory": bytes(memory.total),
-    "– vectors": bytes(memory.vectors),
-    "– codes": bytes(memory.codes),
-    "– links": bytes(memory.links + memory.upper_links),
+    "index in memory": bytes(memory.total),
+    "its vectors": bytes(memory.vectors),
+    "its codes": bytes(memory.codes),
+    "its links": bytes(memory.links + memory.upper_links),
     "worker's heap": bytes(engine.heap),
   });
 }

@@ -1,12 +1,13 @@
 // The worker: Pyodide, edgevec and the Python in engine/, which answers the page's messages.
 //
-// In:  {id, name, args, file?}; a File is put where Python finds it, as args.path.
+// In:  {id, name, args, file?}; a File is put where Python finds it, as args.path, until the call returns.
 // Out: {id, result | error, heap, file?} once a call, and {event, ...} at any time.
 
 import { countFetches, fetchWhole } from "./fetching.mjs";
 
 const here = new URL("./", import.meta.url);
 const tell = (event, details) => postMessage({ event, ...details });
+const INBOX = "/inbox";
 let pyodide;
 let session;
 
@@ -25,6 +26,8 @@ async function boot() {
     pyodide.FS.mkdirTree(target.slice(0, target.lastIndexOf("/")));
     pyodide.FS.writeFile(target, bytes);
   }
+  pyodide.FS.mkdirTree(INBOX);
+  pyodide.FS.chdir(INBOX); // so that Python's messages name the user's files and not where they lie
   tell("starting", {});
   pyodide.runPython("import sys; sys.path.insert(0, '/')");
   const { Session } = pyodide.pyimport("engine");
@@ -63,22 +66,26 @@ const booted = boot();
 booted.catch(() => {}); // told to whoever calls
 
 onmessage = async ({ data: { id, name, args, file } }) => {
+  const fail = ({ name: kind, message }, fatal) => postMessage({ id, error: { kind, message, fatal } });
   try {
     await booted;
+  } catch (error) {
+    return fail(error, true);
+  }
+  try {
     if (file) args.path = await takeIn(file);
+  } catch (error) {
+    return fail(error, false); // unreadable, or too big to hold
+  }
+  try {
     const reply = JSON.parse(await answer(name, args));
     const out = { id, ...reply, heap: pyodide._module.HEAPU8.byteLength };
-    if (name === "export" && !reply.error) {
-      const bytes = handOut(args.path);
-      postMessage({ ...out, file: bytes }, [bytes.buffer]);
-    } else {
-      postMessage(out);
-    }
+    if (name === "export" && !reply.error) out.file = pyodide.FS.readFile(args.path);
+    postMessage(out, out.file ? [out.file.buffer] : []);
   } catch (error) {
-    postMessage({ id, error: { kind: error.name, message: error.message, fatal: true } });
-  } finally {
-    if (args?.path) remove(args.path);
+    fail(error, true); // Python's own exceptions are in the reply: this is the runtime that broke
   }
+  if (args.path) remove(args.path);
 };
 
 async function answer(name, args) {
@@ -92,14 +99,11 @@ async function answer(name, args) {
 }
 
 async function takeIn(file) {
-  const path = `/inbox/${file.name.replaceAll("/", "_")}`;
-  pyodide.FS.mkdirTree("/inbox");
+  const path = file.name.replaceAll("/", "_");
   pyodide.FS.writeFile(path, new Uint8Array(await file.arrayBuffer()), { canOwn: true });
   return path;
 }
 
-const handOut = (path) => pyodide.FS.readFile(path);
-
 function remove(path) {
-  if (pyodide?.FS.analyzePath(path).exists) pyodide.FS.unlink(path);
+  if (pyodide.FS.analyzePath(path).exists) pyodide.FS.unlink(path);
 }
