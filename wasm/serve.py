@@ -13,9 +13,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from build import DIST, build
-from cache import PROJECT, ToolchainError, say
+from cache import CACHE, PROJECT, ToolchainError, say
 from toolchain import prepare_build, prepare_tests
-from website import SITE, build_demo
+from website import build_demo
 
 MIME_TYPES = {".mjs": "text/javascript", ".wasm": "application/wasm", ".py": "text/x-python", ".whl": "application/zip"}
 SOURCES = {".c", ".h", ".py", ".txt"}
@@ -64,7 +64,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: %(default)s)")
     parser.add_argument(
-        "--out", type=Path, default=SITE, metavar="FOLDER", help="where to build (default: %(default)s)"
+        "--out", type=Path, default=CACHE / "demo", metavar="FOLDER", help="where to build (default: %(default)s)"
     )
     parser.add_argument("--no-serve", action="store_true", help="leave the folder for another server")
     arguments = parser.parse_args()

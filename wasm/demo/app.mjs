@@ -62,15 +62,15 @@ async function start() {
     byId("loading-text").textContent = "Starting Python";
   });
   engine.start();
-  wireControls();
-  wireBuilding();
-  wireFiles(open);
-  wireKeeping(open);
-  byId("sample").onclick = openSample;
   try {
     const found = await engine.call("start");
     byId("loading").hidden = true;
     showFacts(found);
+    wireControls();
+    wireBuilding();
+    wireFiles(open);
+    wireKeeping(open);
+    byId("sample").onclick = openSample;
     await openFirst(found);
   } catch (error) {
     byId("loading").hidden = true;

@@ -22,6 +22,7 @@ export function wireControls() {
     byId("query").focus();
     ask({ text: byId("query").value });
   };
+  byId("measure-note").textContent = howTimed();
   showSettings();
 }
 
@@ -93,14 +94,16 @@ async function measure() {
     const { ef, k, topic } = state.settings;
     const figures = await engine.call("measure", { ef, k, topic });
     drawFigures(figures, k);
-    const each = `each timed over at least 10 steps of this browser's clock (${duration(state.clock)})`;
-    byId("measure-note").textContent = figures.finished ? `${figures.calls.n} queries, ${each}` : "";
   } catch (error) {
     complain(error);
   } finally {
+    byId("measure-note").textContent = howTimed();
     byId("measure").disabled = state.building;
   }
 }
+
+const howTimed = () =>
+  `A search is repeated, warm, until it has taken 10 steps of this browser's clock (${duration(state.clock)} each).`;
 
 function offerTopics({ topics, rows }) {
   byId("topic-label").hidden = !topics.length;

@@ -21,16 +21,21 @@ export function drawFigures({ calls, trips, recalls, scans }, k) {
     ...(trips.n && { "round trip, P50": duration(trips.p50) }),
   });
   drawSpark(calls.values.slice(-SHOWN));
-  const share = trips.n ? calls.p50 / trips.p50 : 1;
-  byId("split").hidden = !trips.n;
-  byId("split").style.setProperty("--share", Math.min(1, share));
+  showSplit(trips.n ? Math.min(1, calls.p50 / trips.p50) : undefined);
 }
 
 export function clearFigures() {
   for (const id of ["p50", "recall"]) byId(id).textContent = "–";
-  byId("latencies").replaceChildren();
-  byId("spark").replaceChildren();
-  byId("split").hidden = true;
+  for (const id of ["latencies", "spark"]) byId(id).replaceChildren();
+  showSplit();
+}
+
+// The search call's share of the round trip; undefined where there was none.
+function showSplit(share) {
+  byId("split").hidden = share === undefined;
+  if (share === undefined) return;
+  byId("split-bar").style.setProperty("--share", share);
+  byId("split-share").textContent = share < 0.01 ? "under 1\u202f%" : `${Math.round(100 * share)}\u202f%`;
 }
 
 const percent = (share) => `${(100 * share).toFixed(share >= 0.9995 ? 0 : 1)}\u202f%`;
@@ -44,7 +49,7 @@ function drawSpark(values) {
   const [x, y] = points.at(-1);
   const area = `${points[0][0].toFixed(1)},${HEIGHT} ${line} ${x.toFixed(1)},${HEIGHT}`;
   byId("spark").innerHTML = `<polygon points="${area}" /><polyline points="${line}" />
-    <circle cx="${Math.min(x, WIDTH - 2.5)}" cy="${y.toFixed(1)}" r="2.5" />`;
+    <path d="M${x.toFixed(1)},${y.toFixed(1)}h0" />`;
   const [least, most] = [Math.min(...values), Math.max(...values)];
   byId("spark").setAttribute(
     "aria-label",

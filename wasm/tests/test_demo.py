@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -195,7 +198,7 @@ def test_figures_are_measured(demo: Demo, demo_address: str) -> None:
         demo.page.get_by_label("k", exact=True).press("ArrowRight")  # starts the figures anew
         eventually(lambda: demo.facts("latencies").get("searches"), "1")
     assert recalls[0] < recalls[1] == 100
-    assert demo.page.locator("#spark circle").count() == 1
+    assert demo.page.locator("#spark path").count() == 1
 
 
 def test_typing_is_answered_and_never_queued(demo: Demo, demo_address: str) -> None:
@@ -473,6 +476,34 @@ def test_it_is_readable_on_a_phone(chromium: Browser, demo_address: str, scheme:
     demo.page.screenshot(path=ARTIFACTS / f"phone-{scheme}.png")
     assert demo.errors == []
     context.close()
+
+
+def test_serve_builds_the_folder_and_serves_it_with_the_types_that_browsers_want(tmp_path: Path) -> None:
+    command = [sys.executable, DEMO.parent / "serve.py", "--port", "0", "--out", tmp_path / "out"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            address = next(line.split()[2] for line in process.stdout if " open http" in line)
+            for path, kind in {
+                "": "text/html",
+                "app.mjs": "text/javascript",
+                "pyodide/pyodide.asm.wasm": "application/wasm",
+                "manifest.json": "application/json",
+            }.items():
+                with urllib.request.urlopen(address + path) as response:
+                    assert response.headers.get_content_type() == kind
+                    assert response.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+        finally:
+            process.terminate()
+
+
+def test_serve_leaves_a_folder_with_other_things_alone(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
+    command = [sys.executable, DEMO.parent / "serve.py", "--no-serve", "--out", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "holds other things than a demo" in done.stdout
+    assert [file.name for file in tmp_path.iterdir()] == ["letter.txt"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
