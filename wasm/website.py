@@ -41,7 +41,7 @@ def build_site(folder: Path = SITE) -> Path:
 def build_demo(folder: Path) -> Path:
     """The same with the demo page, the sample's files in data/, and the manifest that the page starts from."""
     build_site(folder)
-    shutil.copytree(DEMO, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(DEMO, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", ".*"))
     (folder / "data").mkdir()
     for name in SAMPLE_FILES:
         shutil.copy(SAMPLE / name, folder / "data")

@@ -33,6 +33,7 @@ export function wireBuilding() {
     if (!state.index) ask(); // what is there already answers
   });
   byId("stop").onclick = () => engine.call("stop");
+  byId("complete").onclick = build;
   byId("quantization").onchange = build;
   byId("metric").onchange = build;
 }
@@ -48,6 +49,7 @@ export function showIndex(index) {
   clearFigures();
   document.querySelector(`[name=quantization][value=${index.quantization}]`).checked = true;
   byId("metric").value = index.metric;
+  byId("complete").hidden = index.rows === index.total;
   const { memory } = index;
   pairs(byId("index-facts"), {
     rows: index.rows === index.total ? count(index.rows) : `${count(index.rows)} of ${count(index.total)}`,
@@ -65,6 +67,7 @@ export function showIndex(index) {
 function showProgress({ done, total, rate }) {
   state.building = true;
   byId("building").hidden = false;
+  byId("complete").hidden = true;
   byId("building-bar").value = done / total;
   byId("building-text").textContent = `${count(done)} of ${count(total)}${rate ? ` · ${count(rate)} rows/s` : ""}`;
   for (const id of NEEDS_INDEX) byId(id).disabled = true;

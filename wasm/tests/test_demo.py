@@ -144,6 +144,7 @@ def test_a_first_visit(demo: Demo, context: BrowserContext, folder: Path, demo_a
     demo.wait_until_built()
     eventually(demo.ids, entries(THERMOMETER))
 
+    context.set_offline(True)
     demo.type("yellow fruit that monkeys like")
     wanted = entries("yellow fruit that monkeys like")
     eventually(demo.ids, wanted)
@@ -235,6 +236,20 @@ def test_the_keyboard_alone(demo: Demo, demo_address: str) -> None:
     expect(page.get_by_role("searchbox")).to_be_focused()
     page.keyboard.type("to walk slowly without purpose")
     eventually(demo.ids, entries("to walk slowly without purpose"))
+
+
+def test_a_first_build_answers_while_it_runs_and_when_it_is_stopped(demo: Demo, demo_address: str) -> None:
+    page = demo.page
+    page.goto(demo_address)
+    page.get_by_role("button", name="Stop").click(timeout=SLOW)
+    demo.wait_until_built()
+    rows, total = (int(number.replace(",", "")) for number in demo.facts()["rows"].split(" of "))
+    assert 0 < rows < total == 25_000
+    sample = wordnet()
+    eventually(demo.ids, nearest(sample.vectors[:rows], sample.encode(THERMOMETER), 10))
+    page.get_by_role("button", name="Build over all rows").click()
+    demo.wait_until_built()
+    eventually(demo.ids, entries(THERMOMETER))
 
 
 def test_quantisations_are_built_and_a_build_can_be_stopped(demo: Demo, demo_address: str) -> None:

@@ -8,8 +8,9 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from edgevec import Index, browser
 
@@ -20,7 +21,8 @@ INDEX, ROWS, STATE = FOLDER / "index.ev", FOLDER / "rows.json.gz", FOLDER / "sta
 ASIDE = Path("/tmp/kept-before")
 
 
-class Kept(NamedTuple):
+@dataclass(frozen=True)
+class Kept:
     state: dict[str, Any]
     index: Index
     texts: list[str] | None

@@ -93,8 +93,9 @@ class Session:
         index = Index.load(path)
         if not len(index):
             raise ParameterError(f"{Path(path).name} holds no vectors")
-        known = self._source is not None and sources.holds_rows_of(index, self._source)
-        source = self._source if known else sources.from_index(index, Path(path).name)
+        source = self._source
+        if source is None or not sources.holds_rows_of(index, source):
+            source = sources.from_index(index, Path(path).name)
         return self._open_built(source, index)
 
     def _open(self, source: Source) -> dict[str, Any]:
@@ -103,8 +104,7 @@ class Session:
         self._filters = {}
         return {"source": source.describe(), "index": None}
 
-    def _open_built(self, source: Source | None, index: Index) -> dict[str, Any]:
-        assert source is not None
+    def _open_built(self, source: Source, index: Index) -> dict[str, Any]:
         opened = self._open(source)
         self._adopt(index)
         return opened | {"index": self.describe()}
@@ -134,9 +134,7 @@ class Session:
 
     async def build(self, quantization: Quantization, metric: Metric) -> dict[str, Any]:
         """Build anew, in slices. The old index answers meanwhile; where there is none, what is built so far does."""
-        source = self._source
-        if source is None:
-            raise ParameterError("nothing is open yet")
+        source = self._opened()
         sources.refuse_bad_rows(source, metric)
         index = Index(source.vectors.shape[1], metric, quantization=quantization)
         self._build = job = object()
@@ -283,8 +281,8 @@ class Session:
         return self._filters.get(topic)
 
     def random_row(self) -> int:
-        assert self._source is not None
-        return int(np.random.default_rng().choice(self._source.ids))
+        """The id of any row."""
+        return int(np.random.default_rng().choice(self._opened().ids))
 
     # ---- keep and hand out -----------------------------------------------------------------------------------------
 
@@ -313,10 +311,16 @@ class Session:
 
     # ---- helpers ---------------------------------------------------------------------------------------------------
 
+    def _opened(self) -> Source:
+        if self._source is None:
+            raise ParameterError("nothing is open yet")
+        return self._source
+
     def _require(self) -> tuple[Index, Source]:
-        if self._index is None or self._source is None:
+        source = self._opened()
+        if self._index is None:
             raise ParameterError("nothing is built yet")
-        return self._index, self._source
+        return self._index, source
 
     def _tell(self, event: str, **details: Any) -> None:
         self._send(json.dumps({"event": event} | details))

@@ -153,7 +153,7 @@ def refuse_bad_rows(source: Source, metric: Metric) -> None:
 
 
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30), np.float32)
 
 
 def _topics(data: Dataset) -> list[str] | None:
