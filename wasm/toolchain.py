@@ -15,7 +15,7 @@ from cache import ToolchainError, run, say
 from crossenv import assemble, build_cffi, host_python, install_official
 from runtime import PYODIDE, RUNTIME_SHA256, TEST_PACKAGES, fetch_pure_wheels, fetch_runtime, fetch_wheels
 
-DEBIAN_PROGRAMS = {"emcc": "emscripten", "chromium": "chromium"}
+DEBIAN_PROGRAMS = {"emcc": "emscripten", "chromium": "chromium", "firefox-esr": "firefox-esr"}
 
 
 def require_program(name: str) -> None:
@@ -29,6 +29,14 @@ def require_program(name: str) -> None:
     say(f"{name} is missing: installing Debian's {package}")
     run(["apt-get", "update"])
     run(install, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"})
+
+
+def require_firefox() -> None:
+    """Its test is left out where Firefox is not there, but not in continuous integration."""
+    if os.environ.get("CI") == "true":
+        require_program("firefox-esr")
+    elif shutil.which("firefox-esr") is None:
+        say("firefox-esr is missing: its test will be skipped")
 
 
 def prepare_build(*, official: bool) -> tuple[Path, Path]:
@@ -58,13 +66,14 @@ def prepare_tests(python: Path, root: Path, *, official: bool) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--official", action="store_true", help="Pyodide's own cross-build environment, SDK and CDN")
-    parser.add_argument("--browser", action="store_true", help="Chromium too")
+    parser.add_argument("--browser", action="store_true", help="Chromium too, and Firefox when CI=true")
     arguments = parser.parse_args()
     try:
         python, root = prepare_build(official=arguments.official)
         prepare_tests(python, root, official=arguments.official)
         if arguments.browser:
             require_program("chromium")
+            require_firefox()
     except ToolchainError as error:
         say(str(error))
         return 1

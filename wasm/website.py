@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from build import built_wheel
-from cache import CACHE, fresh_folder, sha256
+from cache import CACHE, PROJECT, fresh_folder, sha256
 from runtime import RUNTIME_WHEELS, lock_entry, pure_folder, runtime_folder, wheel_folder
 
 SITE = CACHE / "site"
+DEMO = PROJECT / "wasm" / "demo"
+SAMPLE = PROJECT / "edgevec" / "data"
+SAMPLE_FILES = ("wordnet25k.npz", "entries.jsonl.gz", "LICENSE-WordNet-3.0.txt")
+DEMO_PACKAGES = ("numpy", "cffi", "pycparser", "edgevec")
 RUNTIME_FILES = ("pyodide.js", "pyodide.mjs", "pyodide.asm.js", "pyodide.asm.wasm", "python_stdlib.zip")
 
 
@@ -32,6 +36,33 @@ def build_site(folder: Path = SITE) -> Path:
             shutil.copy(_find(entry["file_name"]), pyodide)
         (pyodide / "pyodide-lock.json").write_text(json.dumps(lock))
     return folder
+
+
+def build_demo(folder: Path) -> Path:
+    """The same with the demo page, the sample's files in data/, and the manifest that the page starts from."""
+    build_site(folder)
+    shutil.copytree(DEMO, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    (folder / "data").mkdir()
+    for name in SAMPLE_FILES:
+        shutil.copy(SAMPLE / name, folder / "data")
+    (folder / "manifest.json").write_text(json.dumps(_manifest(folder), indent=1))
+    return folder
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    """What the page's worker fetches, with sizes, so that loading can be shown in bytes."""
+    lock = json.loads((folder / "pyodide" / "pyodide-lock.json").read_text())
+    wheels = [lock["packages"][name]["file_name"] for name in DEMO_PACKAGES]
+    runtime = [name for name in RUNTIME_FILES if name != "pyodide.js"]
+    groups = {
+        "runtime": [folder / "pyodide" / name for name in [*runtime, "pyodide-lock.json", *wheels]],
+        "engine": sorted((folder / "engine").glob("*.py")),
+        "sample": [folder / "data" / name for name in SAMPLE_FILES if not name.startswith("LICENSE")],
+    }
+    return {
+        group: [{"path": file.relative_to(folder).as_posix(), "bytes": file.stat().st_size} for file in files]
+        for group, files in groups.items()
+    }
 
 
 def _entry(wheel: Path, depends: list[str]) -> dict[str, Any]:

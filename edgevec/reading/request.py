@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import sys
 from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -104,6 +105,8 @@ class Request:
 
     def fill(self, rows: int, dim: int, read: Callable[[int, int], NDArray[Any]]) -> NDArray[np.float32]:
         """Gather float32 [rows, dim] from pieces: read(start, stop) gives the rows [start, stop) in order."""
+        if (claimed := 4 * rows * dim) > sys.maxsize:  # which NumPy would call a wrong value
+            raise MemoryError(f"vectors of {claimed:,} bytes are beyond what a process can address here")
         out = np.empty((rows, dim), np.float32)
         step = max(1, PIECE_BYTES // (4 * dim))
         for start in range(0, rows, step):

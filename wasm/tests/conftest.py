@@ -1,39 +1,76 @@
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from browsing import Visit
+    from playwright.sync_api import Browser, BrowserContext
 
 HERE = Path(__file__).resolve().parent
 # The scripts beside this folder import one another by name.
 sys.path.insert(0, str(HERE.parent))
 
 
-class QuietHandler(SimpleHTTPRequestHandler):
-    def guess_type(self, path: str | os.PathLike[str]) -> str:
-        return {".mjs": "text/javascript", ".wasm": "application/wasm"}.get(Path(path).suffix) or super().guess_type(
-            path
-        )
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a loopback server with the test page, Pyodide and the built wheel."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the loopback server serves: the test page, Pyodide and the built wheel."""
     from website import build_site
 
     folder = build_site(tmp_path_factory.mktemp("site") / "site")
     shutil.copytree(HERE / "pages", folder, dirs_exist_ok=True)
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(folder))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def site(folder: Path) -> Iterator[str]:
+    """The address of that folder."""
+    from serve import server
+
+    with server(folder) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}/"
+        running.shutdown()
+
+
+@pytest.fixture(scope="session")
+def demo_address(site: str, folder: Path) -> str:
+    """The demo page, hosted somewhere below the root."""
+    from website import build_demo
+
+    build_demo(folder / "some" / "where")
+    return f"{site}some/where/"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    from browsing import FLAGS
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(chromium: Browser) -> Iterator[BrowserContext]:
+    """A browser profile of its own, with empty storage."""
+    context = chromium.new_context()
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def visit(context: BrowserContext, site: str) -> Iterator[Visit]:
+    from browsing import Visit
+
+    visit = Visit(context.new_page(), site)
+    yield visit
+    assert visit.errors == []

@@ -2,79 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Iterator
-from textwrap import dedent
-from typing import Any
-
 import pytest
+from browsing import Visit
 from build import built_wheel
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import BrowserContext
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 PLACES = ("page", "worker")
-PATIENCE = 120
-
-
-class Visit:
-    """One open page. What it prints as an error fails the test that caused it."""
-
-    def __init__(self, page: Page, address: str) -> None:
-        self.page, self.address = page, address
-        self.errors: list[str] = []
-        page.on("console", self._note)
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.goto(address)
-
-    def _note(self, message: ConsoleMessage) -> None:
-        if message.type == "error":
-            self.errors.append(message.text)
-
-    def run(self, code: str, place: str = "page") -> Any:
-        """Run Python; the value that it leaves in `result`, by way of JSON."""
-        program = f"import json\nresult = None\n{dedent(code)}\njson.dumps(result)"
-        # A rejected promise would be waited for, but a page that never answers should fail here and not hang.
-        answer = self.page.evaluate(
-            """([place, program, seconds]) => Promise.race([
-                runIn[place](program),
-                new Promise((_, reject) => setTimeout(() => reject(new Error("no answer")), 1000 * seconds)),
-            ])""",
-            [place, program, PATIENCE],
-        )
-        return json.loads(answer)
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def context(chromium: Browser) -> Iterator[BrowserContext]:
-    """A browser profile of its own, with empty storage."""
-    context = chromium.new_context()
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def visit(context: BrowserContext, site: str) -> Iterator[Visit]:
-    visit = Visit(context.new_page(), site)
-    yield visit
-    assert visit.errors == []
-
 
 MOUNT = """
 from pathlib import Path

@@ -1,0 +1,68 @@
+// The page's side of the worker: calls that return promises, and latest-wins for calls that come fast.
+
+export class EngineError extends Error {
+  constructor({ kind, message, fatal = false }) {
+    super(message);
+    this.kind = kind;
+    this.fatal = fatal; // the worker is of no more use
+  }
+}
+
+export class Engine {
+  #worker;
+  #waiting = new Map();
+  #listeners = new Map();
+  #calls = 0;
+  heap = 0; // bytes of the worker's memory, as of its last answer
+
+  start() {
+    this.#worker = new Worker(new URL("./worker.mjs", import.meta.url), { type: "module" });
+    this.#worker.onmessage = ({ data }) => (data.event ? this.#listeners.get(data.event)?.(data) : this.#settle(data));
+    this.#worker.onerror = (event) => {
+      event.preventDefault();
+      const message = event.message || "a script of the page cannot be loaded";
+      for (const id of this.#waiting.keys()) this.#settle({ id, error: { kind: "WorkerError", message, fatal: true } });
+    };
+  }
+
+  // What the worker tells by itself: "loading", "starting", "building", "measuring".
+  on(event, listener) {
+    this.#listeners.set(event, listener);
+  }
+
+  // Returns what the Python method of that name returns; for "export" the file's bytes as well.
+  call(name, args = {}, file = undefined) {
+    const id = ++this.#calls;
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject });
+      this.#worker.postMessage({ id, name, args, file });
+    });
+  }
+
+  #settle({ id, result, error, heap, file }) {
+    const { resolve, reject } = this.#waiting.get(id);
+    this.#waiting.delete(id);
+    this.heap = heap ?? this.heap;
+    error ? reject(new EngineError(error)) : resolve(file ? { ...result, file } : result);
+  }
+}
+
+// At most one call runs and at most one waits: a newer one takes the place of the one that waits.
+export function latest(run) {
+  let running = false;
+  let waiting;
+  return async (input) => {
+    waiting = { input };
+    if (running) return;
+    running = true;
+    try {
+      while (waiting) {
+        const { input: next } = waiting;
+        waiting = undefined;
+        await run(next, () => waiting !== undefined);
+      }
+    } finally {
+      running = false;
+    }
+  };
+}

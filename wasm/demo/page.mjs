@@ -1,0 +1,53 @@
+// Small helpers over the document.
+
+export const byId = (id) => document.getElementById(id);
+
+// Fill a <dl> with {name: value}.
+export function pairs(list, values) {
+  list.replaceChildren(
+    ...Object.entries(values).map(([name, value]) => {
+      const pair = document.createElement("div");
+      const [term, definition] = [document.createElement("dt"), document.createElement("dd")];
+      term.textContent = name;
+      definition.textContent = value;
+      pair.append(term, definition);
+      return pair;
+    }),
+  );
+}
+
+// Show a problem at the top of the page. One of a kind at a time: a new one replaces the old.
+export function notify(message, { title = "That did not work", action, onAction, kind = "error" } = {}) {
+  const notice = document.createElement("div");
+  notice.className = `notice ${kind}`;
+  notice.innerHTML = `<p><b></b> <span></span></p><div class="buttons"></div>`;
+  notice.querySelector("b").textContent = `${title}.`;
+  notice.querySelector("span").textContent = message;
+  const add = (label, run) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = label;
+    button.onclick = run;
+    notice.querySelector(".buttons").append(button);
+  };
+  if (action) add(action, onAction);
+  add("Dismiss", clearNotices);
+  byId("notices").replaceChildren(notice);
+}
+
+export const clearNotices = () => byId("notices").replaceChildren();
+
+const TITLES = {
+  OutOfMemoryError: "Not enough memory",
+  MemoryError: "Not enough memory",
+  FetchError: "A file of this page is missing",
+  StorageError: "The browser's storage refused",
+};
+
+// Show an error of the engine's. After a fatal one only a new start helps.
+export function complain(error, title = "That did not work") {
+  notify(error.message, {
+    title: TITLES[error.kind] ?? title,
+    ...(error.fatal && { action: "Start again", onAction: () => location.reload() }),
+  });
+}

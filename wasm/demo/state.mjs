@@ -1,0 +1,14 @@
+// What the page knows, and the worker that it asks. Every module reads these; app.mjs says when they change.
+
+import { Engine } from "./client.mjs";
+
+export const engine = new Engine();
+
+export const state = {
+  settings: { k: 10, ef: 64, topic: "" },
+  question: { text: "" }, // or {like: id}
+  source: null, // what is open, as engine/sources.py describes it
+  index: null, // as engine/session.py describes it
+  building: false,
+  clock: 0, // seconds: the smallest step of the worker's clock
+};
