@@ -8,7 +8,7 @@
 #include <math.h>
 
 #define PATH "test_alloc.edgevec"
-enum { DIM = 12, IDS = 120, K = 5 };
+enum { DIM = 196, IDS = 120, K = 5 };
 
 static const int32_t metrics[] = {EV_METRIC_L2, EV_METRIC_IP, EV_METRIC_COSINE, EV_METRIC_L2};
 static const int32_t kinds[] = {EV_QUANT_NONE, EV_QUANT_SQ8, EV_QUANT_BINARY, EV_QUANT_SQ8};

@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-enum { DIM = 20, ROWS = 800, FIXED = 200, READERS = 7, ROUNDS = 60, BATCH = 200, K = 10 };
+enum { DIM = 200, ROWS = 800, FIXED = 200, READERS = 7, ROUNDS = 60, BATCH = 200, K = 10 };
 
 static float rows[ROWS * DIM];
 static int64_t ids[ROWS];

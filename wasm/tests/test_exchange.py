@@ -16,14 +16,16 @@ from runtime import wheel_folder
 
 import edgevec
 
-# Sums of 32 products of numbers below 1 in another order, and with or without FMA.
-FLOAT_BOUND = 32 * 2.0**-22
+# Enough dimensions for 8-bit codes to be sifted.
+DIM = 200
+# Sums of so many products of numbers below 1 in another order, and with or without FMA.
+FLOAT_BOUND = DIM * 2.0**-22
 
 
 @pytest.fixture(scope="module")
 def vectors() -> NDArray[np.float32]:
     # Sixteenths, so that no rounding depends on the machine; a few twice, because duplicates share a node.
-    rows: NDArray[np.float32] = np.random.default_rng(3).integers(-16, 17, (2000, 32)).astype(np.float32) / np.float32(
+    rows: NDArray[np.float32] = np.random.default_rng(3).integers(-16, 17, (2000, DIM)).astype(np.float32) / np.float32(
         16
     )
     rows[500:520] = rows[:20]
