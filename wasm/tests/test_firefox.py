@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ import pytest
 
 from edgevec import samples
 
-if os.environ.get("CI") != "true":
-    pytest.importorskip("marionette_driver")
-from marionette_driver.marionette import Marionette
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # of the driver's own dependencies
+    if os.environ.get("CI") != "true":
+        pytest.importorskip("marionette_driver")
+    from marionette_driver.marionette import Marionette
 
 ARTIFACTS = Path(__file__).resolve().parent / "artifacts"
 PATIENCE = 120
