@@ -185,6 +185,7 @@ static bool walk(ranking *r) {
 
 static void answer(const batch *b, int64_t row, ev__scratch *s) {
     const ev_index *ix = b->ix;
+    double start = ev__now();
     s->stats = (ev_search_stats){.queries = s->stats.queries + 1};
     s->results.count = 0;
     if (b->matches) {
@@ -195,6 +196,7 @@ static void answer(const batch *b, int64_t row, ev__scratch *s) {
         if (b->exact || b->scan || !walk(&r)) scan(&r);
     }
     write_results(b, &s->results, row);
+    s->stats.seconds = ev__now() - start;
 }
 
 static void answer_all(void *arg, int worker) {

@@ -51,6 +51,8 @@ class SearchStats(NamedTuple):
     """Exact distances computed in the final pass."""
     strategy: str
     """"graph", "exact", or "graph, filtered"."""
+    seconds: float
+    """Time that the core spent on it: without Python, and without waiting for the GIL."""
 
 
 class CheckReport(NamedTuple):
@@ -117,7 +119,7 @@ class SearchContext:
         """Of the last search that used this context on its own (single queries, or threads=1)."""
         s = ffi.new("ev_search_stats *")
         lib.ev_context_stats(self._handle, s)
-        return SearchStats(s.queries, s.visited, s.distances, s.reranked, _STRATEGIES[s.strategy])
+        return SearchStats(s.queries, s.visited, s.distances, s.reranked, _STRATEGIES[s.strategy], s.seconds)
 
 
 class Index:
