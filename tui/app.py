@@ -42,8 +42,6 @@ class EdgevecApp(App[None]):
         "latency": LatencyScreen,
         "compare": CompareScreen,
     }
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-narrow"), (100, "-normal"), (150, "-wide")]
-    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-short"), (32, "-tall")]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1,ctrl+o", "go('open')", "Open", show=False),
         Binding("f2", "go('data')", "Data and index", show=False),
@@ -142,7 +140,9 @@ class EdgevecApp(App[None]):
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         yield from super().get_system_commands(screen)
         for place, (key, name) in topbar.PLACES.items():
-            yield SystemCommand(f"Go to {name}", f"The screen {name} ({key})", lambda place=place: self.action_go(place))
+            yield SystemCommand(
+                f"Go to {name}", f"The screen {name} ({key})", lambda place=place: self.action_go(place)
+            )
         if isinstance(screen, Place):
             yield from (SystemCommand(*command) for command in screen.commands())
 

@@ -1,10 +1,10 @@
 """What may be typed as a query, and the vector it stands for.
 
-    yellow fruit that monkeys like      a text, where the data set has an encoder
-    #17  or  like row 17                the vector of a row, counted from 0
-    id:17                               the vector stored with an id
-    [0.1, -0.2, ...]                    a vector
-    @queries.npy 3                      row 3 of a file of vectors; without a number, its first
+yellow fruit that monkeys like      a text, where the data set has an encoder
+#17  or  like row 17                the vector of a row, counted from 0
+id:17                               the vector stored with an id
+[0.1, -0.2, ...]                    a vector
+@queries.npy 3                      row 3 of a file of vectors; without a number, its first
 """
 
 from __future__ import annotations

@@ -37,7 +37,9 @@ def write_curves(path: Path, curves: Iterable[Curve], k: int) -> None:
     """A CSV line for each point. Latencies in microseconds."""
     header = ["contender", "bytes_per_vector", "build_seconds", "k", *Point._fields]
     rows: list[list[Any]] = [
-        [curve.name, curve.bytes_per_vector, curve.build_seconds, k, *point] for curve in curves for point in curve.points
+        [curve.name, curve.bytes_per_vector, curve.build_seconds, k, *point]
+        for curve in curves
+        for point in curve.points
     ]
     _write(path, _csv([header, *rows]))
 

@@ -4,7 +4,7 @@
     filter     condition AND condition AND ...
 
 A column is one of the metadata, or `text`, or `id`. Values with blanks stand in quotes. Numbers compare as numbers,
-everything else as text; = and contains do not mind upper and lower case. A row without a value meets no condition but !=.
+everything else as text; = and contains do not mind upper and lower case. A row without a value meets only !=.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ def _conditions(tokens: list[str]) -> list[list[str]]:
         if len(part) == 2:
             raise ParameterError(f"{' '.join(part)}: a value is missing")
         if len(part) > 3:
-            raise ParameterError(f"{' '.join(part[2:])}: more than a value; put it in quotes, or AND before a condition")
+            raise ParameterError(
+                f"{' '.join(part[2:])}: more than a value; put it in quotes, or AND before a condition"
+            )
     return parts
 
 

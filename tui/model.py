@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,28 +73,17 @@ class Data:
 
     def rows_of(self, ids: Ids) -> Ids:
         """The rows of ids; -1 where there is none."""
-        if len(self) and self.ids[0] == 0 and self.ids[-1] == len(self) - 1 and self._numbered:
-            return np.where((ids >= 0) & (ids < len(self)), ids, -1)
-        order, ordered = self._order
-        at = np.minimum(np.searchsorted(ordered, ids), max(0, len(ordered) - 1))
-        return np.where(ordered[at] == ids, order[at], -1) if len(ordered) else np.full(len(ids), -1)
+        if not len(self):
+            return np.full(len(ids), -1, np.int64)
+        order, ordered = self._by_id
+        at = np.minimum(np.searchsorted(ordered, ids), len(self) - 1)
+        return np.where(ordered[at] == ids, order[at], -1)
 
-    @property
-    def _numbered(self) -> bool:
-        return self._once("_is_numbered", lambda: bool((self.ids == np.arange(len(self))).all()))
-
-    @property
-    def _order(self) -> tuple[Ids, Ids]:
-        def sort() -> tuple[Ids, Ids]:
-            order = np.argsort(self.ids, kind="stable")
-            return order, self.ids[order]
-
-        return self._once("_sorted", sort)
-
-    def _once(self, name: str, make: Callable[[], Any]) -> Any:
-        if name not in self.__dict__:
-            self.__dict__[name] = make()  # past the frozen __setattr__: derived, so not part of what the record says
-        return self.__dict__[name]
+    @cached_property
+    def _by_id(self) -> tuple[Ids, Ids]:
+        """Rows in the order of their ids, and the ids in order."""
+        order = np.argsort(self.ids, kind="stable")
+        return order, self.ids[order]
 
 
 class Answer(NamedTuple):

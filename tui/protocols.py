@@ -121,4 +121,3 @@ class Engine(Protocol):
         """Recall and latency over ef, measured in a process of its own; simd forces a path there."""
 
     def export_figure(self, path: Path, title: str, curves: Mapping[str, list[Point]], k: int) -> None: ...
-

@@ -106,8 +106,8 @@ class ThreadedLoad:
 class _Worker(threading.Thread):
     def __init__(self, load: Load, first: int, clock: Clock) -> None:
         super().__init__(daemon=True, name=f"load {first}")
-        self.load, self.go, self.failure = load, threading.Event(), None
-        self.failure: BaseException | None
+        self.load, self.go = load, threading.Event()
+        self.failure: BaseException | None = None
         self._clock, self._ended, self._notes = clock, False, _Notes()
         self._at = first * 97  # so that threads do not ask the same queries in step
 

@@ -23,7 +23,7 @@ def main(folder: str, k: int, efs: list[int]) -> None:
 
 def without(truth: NDArray[np.int64], own: NDArray[np.int64], k: int) -> NDArray[np.int64]:
     """The k nearest; a query that is a row of the index itself (its id in `own`) is no neighbour of its own: -1."""
-    nearest = truth[:, :k].copy()
+    nearest: NDArray[np.int64] = truth[:, :k].copy()
     nearest[nearest == own[:, None]] = -1
     return nearest
 

@@ -60,15 +60,15 @@ class IndexSearcher:
         report = self._index.check()
         lines = [f"{report.nodes:,} nodes, {report.edges:,} links, {report.levels} levels"]
         for count, what in (
-            (report.duplicates, "rows share the node of an equal one"),
-            (report.dead, "removed rows not yet reused"),
-            (report.unreachable, "nodes that no walk reaches"),
+            (report.duplicates, "equal rows"),
+            (report.dead, "removed"),
+            (report.unreachable, "out of reach"),
             (report.bad_links, "broken links"),
             (report.bad_codes, "broken codes"),
             (report.bad_ids, "broken ids"),
         ):
             if count:
-                lines.append(f"{count:,} {what}")
+                lines.append(f"{what}: {count:,}")
         return Health(report.ok, tuple(lines))
 
     def memory(self) -> dict[str, int]:

@@ -66,7 +66,9 @@ def _measure(folder: Path, k: int, efs: list[int], simd: str | None, progress: P
             count += 1
             yield Point(*json.loads(line))
         if process.wait() != 0:
-            raise EdgevecError((process.stderr.read().strip().splitlines() or ["the measuring process ended early"])[-1])
+            raise EdgevecError(
+                (process.stderr.read().strip().splitlines() or ["the measuring process ended early"])[-1]
+            )
     finally:
         process.kill()
         process.wait()

@@ -28,6 +28,9 @@ __all__ = ["Place"]
 class Place(Screen[None]):
     """place: its name among the modes; about: what it is for and what one should know, shown by the help."""
 
+    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-narrow"), (100, "-normal"), (150, "-wide")]
+    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-short"), (32, "-tall")]
+
     place: ClassVar[str]
     about: ClassVar[str]
 

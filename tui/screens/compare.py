@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
+from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -38,32 +39,39 @@ class CompareScreen(Place):
     about = """
 [b]Compare[/]
 
-The same data and queries in several settings: [b]quantisation[/] (none, sq8, binary), or the [b]SIMD[/] paths of this machine. Each is measured over ef, one thread, in a process of its own.
+The same data and queries in several settings: [b]quantisation[/] (none, sq8, binary), or the [b]SIMD[/] paths \
+of this machine. Each is measured over ef, one thread, in a process of its own.
 
-A curve further to the lower right is better: more recall in less time. The table says what it takes to reach a recall of 0.95 and 0.99: the first ef of the sweep that does, P50 of single calls, and the queries a second of one batch.
+A curve further to the lower right is better: more recall in less time. The table says what it takes to reach a \
+recall of 0.95 and 0.99: the first ef of the sweep that does, P50 of single calls, and the queries a second of \
+one batch.
 
 Export writes a picture (.png, .svg) or the points (.csv).
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "run", "Run"),
         Binding("escape", "stop", "Stop"),
-        Binding("ctrl+e,e", "export", "Export"),
+        Binding("ctrl+s,e", "export", "Export"),
     ]
 
     def body(self) -> ComposeResult:
         with Horizontal(id="what", classes="row"):
-            yield Button("▶ Run", id="run", variant="primary", compact=True, tooltip="Build what is missing, and measure")
+            yield Button(
+                "▶ Run", id="run", variant="primary", compact=True, tooltip="Build what is missing, and measure"
+            )
             yield Button("■ Stop", id="stop", compact=True, disabled=True, tooltip="Stop measuring; points so far stay")
             yield Button("Export", id="export", compact=True, disabled=True, tooltip="Write a picture or the points")
             yield Choice(
-                "compare", ["quantisation", "SIMD"], "quantisation", id="kind", hint="What differs between the contenders"
+                "by", ["quantisation", "SIMD"], "quantisation", id="kind", hint="What differs between the contenders"
             )
-            yield Number("k", self.host.state.k, (1, 5, 10, 20, 50, 100), most=100, id="k", hint="Neighbours a query wants")
+            yield Number(
+                "k", self.host.state.k, (1, 5, 10, 20, 50, 100), most=100, id="k", hint="Neighbours a query wants"
+            )
             yield Choice("ask", ["rows"], "rows", id="source", hint="Queries: random rows, or the data's own test set")
         with Horizontal(id="now", classes="row"):
             yield Static("", id="status", markup=False)
             yield JobProgress("rows", id="progress")
-        yield DataTable(id="table", cursor_type="none", classes="box")
+        yield DataTable(id="table", cursor_type="none", cell_padding=0, classes="box")
         with Horizontal(id="below"):
             plot = CurvePlot(id="curve", classes="box")
             plot.border_title = "P50 of a call against recall"
@@ -72,15 +80,20 @@ Export writes a picture (.png, .svg) or the points (.csv).
             points.border_title = "Points"
             yield points
 
+    running = False
+
     def on_mount(self) -> None:
         self.curves: dict[str, Curve] = {}
-        self.running = False
         self._of: Data | None = None
         self._k = self.host.state.k
-        table = cast("DataTable[Any]", self.query_one("#table", DataTable))
+        table = self.query_one("#table", DataTable)
         table.border_title = "What it takes"
         table.can_focus = False
-        self._points_table.add_columns("", "ef", "recall", "P50", "P99", "QPS")
+        for name, width in (("of", 8), ("ef", 4), ("recall", 7), ("P50", 8), ("P99", 8), ("QPS", 8)):
+            self._points_table.add_column(_right(name), width=width)
+        table.add_column("", width=9)
+        for name, width in (("built", 8), ("B/row", 7), *_reach_columns()):
+            table.add_column(_right(name), width=width)
         super().on_mount()
         self.query_one("#progress").add_class("gone")
         self.query_one("#run").focus()
@@ -88,7 +101,7 @@ Export writes a picture (.png, .svg) or the points (.csv).
 
     @property
     def _points_table(self) -> DataTable[Any]:
-        return cast("DataTable[Any]", self.query_one("#points", DataTable))
+        return self.query_one("#points", DataTable)
 
     def opened(self) -> None:
         data = self.session.data
@@ -187,7 +200,7 @@ Export writes a picture (.png, .svg) or the points (.csv).
             return
         self.curves[message.name] = replace(curve, points=(*curve.points, point))
         cells = (str(point.ef), text.recall_text(point.recall), text.micros(point.p50), text.micros(point.p99))
-        self._points_table.add_row(message.name, *cells, text.count(point.qps), key=f"{message.name} {point.ef}")
+        self._points_table.add_row(message.name, *map(_right, (*cells, text.count(point.qps))))
         self._show()
 
     def on_sweep_done(self) -> None:
@@ -208,6 +221,7 @@ Export writes a picture (.png, .svg) or the points (.csv).
 
     def _set_running(self, running: bool) -> None:
         self.running = running
+        self.refresh_bindings()
         self.query_one("#stop", Button).disabled = not running
         self.query_one("#run", Button).disabled = running
         if not running:
@@ -229,15 +243,13 @@ Export writes a picture (.png, .svg) or the points (.csv).
         self._show_table()
 
     def _show_table(self) -> None:
-        table = cast("DataTable[Any]", self.query_one("#table", DataTable))
-        table.clear(columns=True)
-        heads = [part for target in TARGETS for part in (f"ef @{target}", "P50", "QPS")]
-        table.add_columns("", "built in", "bytes/row", *heads)
+        table = self.query_one("#table", DataTable)
+        table.clear()
         for at, curve in enumerate(self.curves.values(), 1):
             built = "–" if curve.build_seconds is None else text.duration(curve.build_seconds)
             memory = text.count(curve.bytes_per_vector) if curve.bytes_per_vector else "–"
             reached = [part for target in TARGETS for part in _reach(curve.points, target)]
-            table.add_row(f"{at} {curve.name}", built, memory, *reached)
+            table.add_row(f"{at} {curve.name}", *map(_right, (built, memory, *reached)))
 
     # ---- export ----------------------------------------------------------------------------------------------------
 
@@ -278,12 +290,24 @@ Export writes a picture (.png, .svg) or the points (.csv).
         }
         actions[event.button.id]()
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Stopping is offered while there is something to stop."""
+        return self.running if action == "stop" else True
+
     def on_control_changed(self, event: Control.Changed) -> None:
         event.stop()
 
     def commands(self) -> Iterable[tuple[str, str, Callable[[], None]]]:
         yield "Run the comparison", "Measure every contender over ef", self.action_run
         yield "Export the comparison", "A picture or the points", self.action_export
+
+
+def _right(cell: str) -> Text:
+    return Text(cell, justify="right")
+
+
+def _reach_columns() -> list[tuple[str, int]]:
+    return [column for target in TARGETS for column in ((f"ef@{target}", 8), ("P50", 8), ("QPS", 9))]
 
 
 def _reach(points: Iterable[Point], target: float) -> tuple[str, str, str]:

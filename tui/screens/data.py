@@ -37,7 +37,9 @@ class DataScreen(Place):
 [b]Data and index[/]
 
 [b]metric[/]  cosine compares directions, l2 distances, ip inner products.
-[b]quantisation[/]  what a search reads while it walks the graph. none: whole float vectors. sq8: a byte per dimension, a quarter of that. binary: a bit per dimension, for vectors of hundreds of dimensions. The floats put the results in order at the end, so distances stay exact.
+[b]quantisation[/]  what a search reads while it walks the graph. none: whole float vectors. sq8: a byte per \
+dimension, a quarter of that. binary: a bit per dimension, for vectors of hundreds of dimensions. The floats put \
+the results in order at the end, so distances stay exact.
 [b]M[/]  links per node: more memory, better recall.
 [b]ef_construction[/]  how hard building looks for good links: more is slower to build and better to search.
 
@@ -81,8 +83,12 @@ Stopping a build leaves the index that was in use as it is.
                 hint="How hard building looks for links. More builds slower and finds more later",
             )
         with Horizontal(id="actions", classes="row"):
-            yield Button("Build", id="build", variant="primary", compact=True, tooltip="Build an index with these settings")
-            yield Button("Stop", id="stop", compact=True, disabled=True, tooltip="Stop building; nothing is left half done")
+            yield Button(
+                "Build", id="build", variant="primary", compact=True, tooltip="Build an index with these settings"
+            )
+            yield Button(
+                "Stop", id="stop", compact=True, disabled=True, tooltip="Stop building; nothing is left half done"
+            )
             yield Button("Save", id="save", compact=True, tooltip="Write the index to its file")
             yield Button("Save as", id="save-as", compact=True, tooltip="Write the index to another file")
             yield Button("Reload", id="reload", compact=True, tooltip="Read the file again")
@@ -95,6 +101,8 @@ Stopping a build leaves the index that was in use as it is.
         table: DataTable[Any] = DataTable(id="preview", cursor_type="row", zebra_stripes=True, classes="box")
         table.border_title = "Preview"
         yield table
+
+    building = False
 
     def on_mount(self) -> None:
         self._health = ""
@@ -142,14 +150,14 @@ Stopping a build leaves the index that was in use as it is.
         self.query_one("#reload", Button).disabled = self._file() is None
 
     def _preview(self, data: Data) -> None:
-        table = cast("DataTable[Any]", self.query_one("#preview", DataTable))
+        table = self.query_one("#preview", DataTable)
         table.clear(columns=True)
-        table.add_columns("row", "id", *(["text"] if data.texts is not None else []), *data.columns)
+        table.add_columns("row", "id", *data.columns, *(["text"] if data.texts is not None else []))
         for row in range(min(len(data), _PREVIEW)):
             cells = [str(row), str(data.ids[row])]
-            if data.texts is not None:
-                cells.append(_short(data.texts[row], 60))
             cells += [_short(column[row], 24) for column in data.columns.values()]
+            if data.texts is not None:
+                cells.append(_short(data.texts[row], 160))
             table.add_row(*cells)
         more = f", the first {_PREVIEW} of {len(data):,} rows" if len(data) > _PREVIEW else ""
         table.border_title = f"Preview{more}"
@@ -164,7 +172,7 @@ Stopping a build leaves the index that was in use as it is.
 
     def on_checked(self, message: Checked) -> None:
         mark = "✓ sound" if message.health.ok else "✗ not sound"
-        self._health = ": ".join((mark, ", ".join(message.health.lines)))
+        self._health = ", ".join((mark, *message.health.lines))
         self._show_facts()
 
     # ---- building --------------------------------------------------------------------------------------------------
@@ -195,6 +203,7 @@ Stopping a build leaves the index that was in use as it is.
 
     def _building(self, running: bool) -> None:
         self.building = running
+        self.refresh_bindings()
         self.query_one("#progress").set_class(not running, "gone")
         self.query_one("#stop", Button).disabled = not running
 
@@ -224,7 +233,9 @@ Stopping a build leaves the index that was in use as it is.
         if self.building:
             workers.cancel(self, "build")
             self._building(False)
-            self.notify("Stopped. The index in use is as it was." if self.session.searcher else "Stopped. No index was built.")
+            self.notify(
+                "Stopped. The index in use is as it was." if self.session.searcher else "Stopped. No index was built."
+            )
 
     # ---- files -----------------------------------------------------------------------------------------------------
 
@@ -291,6 +302,10 @@ Stopping a build leaves the index that was in use as it is.
         }
         actions[event.button.id]()
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Stopping is offered while there is something to stop."""
+        return self.building if action == "stop" else True
+
     def on_control_changed(self, event: Control.Changed) -> None:
         event.stop()
 
@@ -307,10 +322,10 @@ def _data_facts(data: Data) -> list[tuple[str, str]]:
         facts.append(("vectors", "only in the index"))
     else:
         facts.append(("vectors", f"float32, {text.bytes_text(data.vectors.nbytes)}"))
-    facts.append(("metric", data.metric or "the file does not say"))
+    facts.append(("metric", data.metric or "not told"))
     facts.append(("columns", ", ".join(data.columns) or "none"))
     facts.append(("texts", "yes" if data.texts is not None else "none"))
-    facts.append(("text queries", "yes" if data.encode is not None else "no: ask by row or vector"))
+    facts.append(("encoder", "yes: ask with words" if data.encode is not None else "none: ask by row or vector"))
     if data.queries is not None:
         facts.append(("test set", f"{len(data.queries):,} queries"))
     return facts
@@ -319,14 +334,17 @@ def _data_facts(data: Data) -> list[tuple[str, str]]:
 def _index_facts(entry: Entry, health: str) -> list[tuple[str, str]]:
     searcher, seconds = entry.searcher, entry.seconds
     settings, rows, memory = searcher.settings, max(1, len(searcher)), searcher.memory()
-    parts = [f"{name.replace('_', ' ')} {memory[name] / rows:,.0f}" for name in memory if memory[name] >= rows]
+    parts = [
+        (f"  {name.replace('_', ' ')}", f"{memory[name] / rows:,.0f}")
+        for name in ("vectors", "codes", "links")
+        if memory[name] >= rows
+    ]
     built = "–" if seconds is None else f"{text.duration(seconds)}, {rows / max(seconds, 1e-9):,.0f} rows/s"
     return [
-        ("kind", f"{settings.metric}, {settings.quantization}"),
-        ("graph", f"M {settings.M}, ef_construction {settings.ef_construction}"),
+        ("kind", f"{settings.quantization}, M {settings.M}, ef_construction {settings.ef_construction}"),
         ("built in", built),
-        ("bytes a row", f"{memory['total'] / rows:,.0f}"),
-        ("of these", ", ".join(part for part in parts if not part.startswith(("total", "mapped")))),
+        ("bytes a row", f"{memory['total'] / rows:,.0f} ({text.bytes_text(memory['total'])} in all)"),
+        *parts,
         ("health", health),
         ("file", "not saved" if entry.path is None else entry.path.name),
     ]

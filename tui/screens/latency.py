@@ -27,7 +27,7 @@ from ..widgets.plots import HistogramPlot, LatencyPlot
 from ..widgets.progress import JobProgress
 from .base import Place
 from .dialogs import PathDialog, TroubleScreen
-from .questions import FROM_FILE, FILE_ENDINGS, prepare, sources
+from .questions import FILE_ENDINGS, FROM_FILE, prepare, sources
 
 __all__ = ["LatencyScreen"]
 
@@ -44,20 +44,23 @@ class LatencyScreen(Place):
     about = f"""
 [b]Latency[/]
 
-The load generator asks query after query and notes what each took. Change ef, quantisation or threads while it runs and watch the step.
+The load generator asks query after query and notes what each took. Change ef, quantisation or threads while it \
+runs and watch the step.
 
 [b]P50[/]  half of the searches were faster; [b]P99[/]  99 of 100 were.
 [b]ef[/]  candidates a search keeps: more is slower, and recall rises.
 [b]recall[/]  the share of the true neighbours (by exact search) that was found; random rows do not count themselves.
 [b]QPS[/]  queries answered in a second, by all threads together.
 
-Latencies are those inside the C core, where Python and this screen cost nothing; the line below says what a call from Python takes. In batches of {_BATCH} a latency is the call's time divided by its queries. The numbers count from the last change on.
+Latencies are those inside the C core, where Python and this screen cost nothing; the line below says what a \
+call from Python takes. In batches of {_BATCH} a latency is the call's time divided by its queries. The numbers \
+count from the last change on.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "start_pause", "Start/pause"),
         Binding("s", "stop", "Stop"),
-        Binding("left_square_bracket", "turn('ef', -1)", "ef −", key_display="["),
-        Binding("right_square_bracket", "turn('ef', 1)", "ef +", key_display="]"),
+        Binding("left_square_bracket", "turn('ef', -1)", "ef", key_display="[ ]"),
+        Binding("right_square_bracket", "turn('ef', 1)", "More ef", key_display="]", show=False),
         Binding("u", "turn('quantization', 1)", "Quantisation"),
         Binding("t", "turn('threads', 1)", "Threads", show=False),
         Binding("b", "turn('batch', 1)", "Single/batch", show=False),
@@ -67,8 +70,13 @@ Latencies are those inside the C core, where Python and this screen cost nothing
     def body(self) -> ComposeResult:
         state = self.host.state
         with Horizontal(id="run", classes="row"):
-            yield Button("▶ Start", id="toggle", variant="primary", compact=True, tooltip="Start, pause and go on: space")
+            yield Button(
+                "▶ Start", id="toggle", variant="primary", compact=True, tooltip="Start, pause and go on: space"
+            )
             yield Button("■ Stop", id="stop", compact=True, disabled=True, tooltip="Stop the load generator")
+            yield Choice(
+                "ask", ["rows"], "rows", id="source", hint="Queries: random rows, the file's test set, or a file"
+            )
             yield Static("", id="status", markup=False)
         with Horizontal(id="load", classes="row"):
             yield Number(
@@ -79,7 +87,11 @@ Latencies are those inside the C core, where Python and this screen cost nothing
                 hint="Candidates that a search keeps. More is slower and finds more. [ and ] from anywhere",
             )
             yield Choice(
-                "quant", ["sq8"], "sq8", id="quantization", hint="What a search reads on its way: 32, 8 or 1 bit a dimension"
+                "quant",
+                ["sq8"],
+                "sq8",
+                id="quantization",
+                hint="What a search reads on its way: 32, 8 or 1 bit a dimension",
             )
             yield Number("k", state.k, (1, 5, 10, 20, 50, 100), most=100, id="k", hint="Neighbours a query wants")
             yield Number(
@@ -88,7 +100,6 @@ Latencies are those inside the C core, where Python and this screen cost nothing
             yield Choice(
                 "calls", ["single", "batch"], "single", id="batch", hint=f"One query a call, or {_BATCH} in one call"
             )
-            yield Choice("ask", ["rows"], "rows", id="source", hint="Queries: random rows, the file's test set, or a file")
         yield JobProgress("rows", id="progress")
         yield Tiles(
             {"p50": "P50", "p95": "P95", "p99": "P99", "most": "max", "qps": "QPS", "n": "n", "recall": "recall"},
@@ -288,8 +299,7 @@ Latencies are those inside the C core, where Python and this screen cost nothing
         self.query_one("#stop", Button).disabled = state == "stopped"
         self.query_one("#status", Static).update(self._status(totals))
         self.query_one("#tiles", Tiles).show(_tiles(totals))
-        at = self.rolling.moments[-1].at if self.rolling.moments else 0.0
-        self.query_one(LatencyPlot).show(self.rolling.moments, self.rolling.changes, at, 60.0)
+        self.query_one(LatencyPlot).show(self.rolling.moments, self.rolling.changes)
         self.query_one(HistogramPlot).show(self.rolling.counts, EDGES)
 
     def on_screen_resume(self) -> None:
@@ -328,5 +338,3 @@ def _tiles(totals: Totals | None) -> dict[str, str]:
         "n": text.count(totals.n),
         "recall": "–" if totals.recall != totals.recall else text.recall_text(totals.recall),
     }
-
-

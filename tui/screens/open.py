@@ -31,6 +31,10 @@ INDEX_ENDING = ".ev"
 class VectorFiles(DirectoryTree):
     """Folders, and the files that can be opened."""
 
+    ICON_NODE = "▸ "
+    ICON_NODE_EXPANDED = "▾ "
+    ICON_FILE = "· "
+
     hint = "Folders and the files that edgevec can open: vectors and indexes. Enter opens"
 
     def filter_paths(self, paths: Iterable[Path]) -> Iterable[Path]:
@@ -55,7 +59,8 @@ class OpenScreen(Place):
     about = """
 [b]Open[/b]
 
-A file of vectors (.npy .npz .fvecs .hdf5 .parquet .arrow .jsonl .csv .safetensors), an index that was saved (.ev), or the sample: 25,000 dictionary entries that can be searched with words.
+A file of vectors (.npy .npz .fvecs .hdf5 .parquet .arrow .jsonl .csv .safetensors), an index that was saved \
+(.ev), or the sample: 25,000 dictionary entries that can be searched with words.
 
 Choose a recent file, or one in the tree, or type a path.
 """
@@ -69,7 +74,7 @@ Choose a recent file, or one in the tree, or type a path.
         yield Static(
             Content.from_markup(
                 "[b $primary]edgevec[/]  vector search that goes wherever Python goes\n"
-                "[$muted]Open vectors, search them, and watch what ef, quantisation and SIMD do to speed and recall.[/]"
+                "[$muted]Open vectors, search them, watch what ef, quantisation and SIMD do.[/]"
             ),
             id="banner",
         )
@@ -102,13 +107,11 @@ Choose a recent file, or one in the tree, or type a path.
     def _fill(self) -> None:
         start = self.query_one("#start", OptionList)
         start.clear_options()
-        sample = Content.from_markup("[b]WordNet sample[/]\n[$muted]25,000 entries, searched with words[/]")
+        sample = Content.from_markup("[b]WordNet sample[/]\n25,000 dictionary entries")
         start.add_option(Option(sample, id=SAMPLE))
         for name in self.host.state.recent:
             path = Path(name)
-            start.add_option(
-                Option(Content.assemble(path.name, "\n", (f"{path.parent}", "$muted")), id=name)
-            )
+            start.add_option(Option(Content.assemble((path.name, "bold"), f"\n{path.parent}"), id=name))
         start.highlighted = 0
 
     # ---- opening ---------------------------------------------------------------------------------------------------

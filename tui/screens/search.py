@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ClassVar
@@ -34,6 +35,9 @@ __all__ = ["SearchScreen"]
 _REMEMBER_AFTER = 1.5
 """Seconds without a key after which a query belongs to the history."""
 
+_SETTLE = 0.1
+"""Seconds without a key before the exact search: on large data it costs more than all searches while typing."""
+
 _HISTORY = 50
 
 
@@ -43,22 +47,26 @@ class SearchScreen(Place):
     about = """
 [b]Search[/]
 
-What you type is searched for at once: a text (where the data have an encoder), [b]#17[/] for what is near row 17, [b]id:17[/], a vector \\[0.1, 0.2, …], or [b]@file.npy 3[/]. Enter on a result searches for its neighbours.
+What you type is searched for at once: a text (where the data have an encoder), [b]#17[/] for what is near row \
+17, [b]id:17[/], a vector \\[0.1, 0.2, …], or [b]@file.npy 3[/]. Enter on a result searches for its neighbours.
 
-[b]ef[/]  candidates a search keeps: more is slower and finds more. Watch [b]recall[/], the share of the true neighbours that was found.
+[b]ef[/]  candidates a search keeps: more is slower and finds more. Watch [b]recall[/], the share of the true \
+neighbours that was found.
 [b]exact[/]  compares with every vector: the truth, slowly.
-[b]filter[/]  topic = noun.animal AND text contains dog. Operators: = != < <= > >= contains; a value with blanks goes in quotes.
+[b]filter[/]  topic = noun.animal AND text contains dog. Operators: = != < <= > >= contains; a value with blanks \
+goes in quotes.
 
-[b]key to result[/] is the time from a key press to the filled table; [b]call[/] the search called from Python; [b]core[/] what of it was spent in the C core.
+[b]core[/] is the time spent in the C core, [b]call[/] that of the search called from Python, [b]total[/] that \
+from the key press to the filled table.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "ask", "Query", show=False),
         Binding("escape", "results", "To the results", show=False),
         Binding("ctrl+r", "random", "Random row"),
         Binding("ctrl+b", "back", "Back"),
-        Binding("ctrl+e", "export", "Export"),
+        Binding("ctrl+s", "export", "Export"),
         Binding("c", "copy_row", "Copy row", show=False),
-        Binding("C,ctrl+y", "copy_all", "Copy"),
+        Binding("ctrl+y,C", "copy_all", "Copy"),
     ]
 
     def body(self) -> ComposeResult:
@@ -84,10 +92,14 @@ What you type is searched for at once: a text (where the data have an encoder), 
             yield filter_box
         yield Static("", id="told", markup=False)
         with Horizontal(id="found"):
-            results = ResultsTable(id="results")
-            results.add_class("box")
-            results.border_title = "Results"
-            yield results
+            with Vertical(id="answers"):
+                results = ResultsTable(id="results")
+                results.add_class("box")
+                results.border_title = "Results"
+                yield results
+                detail = Static("", id="detail", classes="box", markup=False)
+                detail.border_title = "In full"
+                yield detail
             with Vertical(id="side"):
                 cost = Vertical(id="cost-box", classes="box")
                 cost.border_title = "This query"
@@ -165,6 +177,7 @@ What you type is searched for at once: a text (where the data have an encoder), 
                 return Unclear(" ".join(str(error).split()))
             among = "" if allowed is None else f", among {len(allowed):,} rows that pass the filter"
             job.tell(Answered(asked.reading + among, vector, answer, since))
+            time.sleep(_SETTLE)
             if not job.wanted:
                 return None
             truth = answer if exact else searcher.search(vector, k, ef=ef, allowed=allowed, exact=True)
@@ -185,8 +198,22 @@ What you type is searched for at once: a text (where the data have an encoder), 
         table.show(found, data)
         table.border_title = f"Results, {text.plural(len(found), 'row')}"
         self._total = self.host.clock() - message.since
+        self._show_detail()
         self._tell(message.asked)
         self._show_cost()
+
+    def on_data_table_row_highlighted(self) -> None:
+        self._show_detail()
+
+    def _show_detail(self) -> None:
+        hit, data = self.query_one(ResultsTable).current(), self._of[0]
+        if hit is None or data is None:
+            self.query_one("#detail", Static).update("")
+            return
+        fields = "  ".join(f"{name}={value}" for name, value in zip(data.columns, hit.fields, strict=True))
+        self.query_one("#detail", Static).update(
+            "\n".join(part for part in (hit.text, fields) if part) or f"id {hit.id}"
+        )
 
     def on_compared(self, message: Compared) -> None:
         self._recall = message.recall
@@ -228,7 +255,7 @@ What you type is searched for at once: a text (where the data have an encoder), 
             [
                 ("core", text.seconds(work.seconds)),
                 ("call", text.seconds(answer.seconds)),
-                ("key to result", text.seconds(self._total)),
+                ("total", text.seconds(self._total)),
                 (f"recall@{k}", "…" if self._recall is None else text.recall_text(self._recall)),
                 ("visited", f"{work.visited:,} nodes"),
                 ("distances", f"{work.distances:,}"),
@@ -311,7 +338,9 @@ What you type is searched for at once: a text (where the data have an encoder), 
         if not self.query_one(ResultsTable).hits:
             self.notify("There are no results to export", severity="warning")
             return
-        self.app.push_screen(PathDialog("Export the results", Path.cwd() / "results.json", (".json", ".csv")), self._export)
+        self.app.push_screen(
+            PathDialog("Export the results", Path.cwd() / "results.json", (".json", ".csv")), self._export
+        )
 
     def _export(self, path: Path | None) -> None:
         found, data, asked = list(self.query_one(ResultsTable).hits), self._of[0], self.query_one("#query", Input).value

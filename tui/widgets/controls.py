@@ -78,9 +78,7 @@ class Control(Widget, can_focus=True):
 class Choice(Control):
     """One of a few words."""
 
-    def __init__(
-        self, label: str, options: Sequence[str], value: str, *, hint: str, id: str | None = None
-    ) -> None:
+    def __init__(self, label: str, options: Sequence[str], value: str, *, hint: str, id: str | None = None) -> None:
         super().__init__(label, hint=hint, id=id)
         self.options, self._value = list(options), value
 

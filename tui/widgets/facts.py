@@ -15,7 +15,7 @@ __all__ = ["Facts", "Tile", "Tiles"]
 class Facts(Static):
     """Lines of label and value, the values below one another."""
 
-    DEFAULT_CSS = "Facts { height: auto; }"
+    DEFAULT_CSS = "Facts { height: auto; text-wrap: nowrap; text-overflow: ellipsis; }"
 
     def show(self, facts: Iterable[tuple[str, str]]) -> None:
         """A label "" continues the line before; a value "" makes the label a line of its own."""

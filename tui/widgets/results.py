@@ -40,7 +40,9 @@ def hits(answer: Answer, data: Data, metric: str) -> list[Hit]:
         closeness = np.clip(1 - distances, 0, 1)
     else:
         spread = float(np.ptp(distances)) if len(distances) else 0.0
-        closeness = 1 - 0.8 * (distances - distances.min(initial=np.inf)) / spread if spread else np.ones(len(distances))
+        closeness = (
+            1 - 0.8 * (distances - distances.min(initial=np.inf)) / spread if spread else np.ones(len(distances))
+        )
     rows = data.rows_of(answer.ids)
     found = []
     for rank, (row, id) in enumerate(zip(rows.tolist(), answer.ids.tolist(), strict=True)):
@@ -50,7 +52,7 @@ def hits(answer: Answer, data: Data, metric: str) -> list[Hit]:
     return found
 
 
-def bar(share: float, width: int = _BAR) -> str:
+def bar(share: float, width: int) -> str:
     full, half = divmod(round(share * width * 2), 2)
     return ("━" * full + "╸" * half).ljust(width)
 
@@ -102,7 +104,9 @@ class ResultsTable(DataTable[Any]):
     def _layout(self, data: Data) -> tuple[tuple[str, int], ...]:
         """Columns and widths for the room there is; metadata that does not fit is left to the line of details."""
         id_width = max((len(str(hit.id)) for hit in self.hits), default=6)
-        layout = [("#", 3), ("id", max(6, id_width)), ("distance", 8), ("near", _BAR)]
+        tight = self.size.width < 70
+        layout = [("#", 2 if tight else 3), ("id", max(5, id_width)), ("distance", 8)]
+        layout.append(("near", _BAR - 3 if tight else _BAR))
         texts = data.texts is not None
         room = self.size.width - 2 - sum(width + 2 for _, width in layout)
         fields = []
@@ -123,7 +127,7 @@ class ResultsTable(DataTable[Any]):
             "#": Text(str(hit.rank), justify="right"),
             "id": Text(str(hit.id), justify="right"),
             "distance": Text(f"{hit.distance:.4f}", justify="right"),
-            "near": Text(bar(hit.closeness), style=self.app.theme_variables["primary"]),
+            "near": Text(bar(hit.closeness, dict(self._shown)["near"]), style=self.app.theme_variables["primary"]),
         }
         cells = []
         for name, width in self._shown:

@@ -13,15 +13,14 @@ _PARTS = (("█", "$primary", "core"), ("▓", "$secondary", "Python"), ("░", 
 class TimeSplit(Static):
     """The parts differ in pattern as well as in colour."""
 
+    _seconds: tuple[float, float, float] | None = None
+
     DEFAULT_CSS = "TimeSplit { height: 2; text-wrap: nowrap; }"
 
     def show(self, seconds: tuple[float, float, float] | None) -> None:
         """Of core, Python and screen, one after the other."""
         self._seconds = seconds
         self._draw()
-
-    def on_mount(self) -> None:
-        self._seconds: tuple[float, float, float] | None = None
 
     def on_resize(self) -> None:
         self._draw()
