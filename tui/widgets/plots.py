@@ -56,10 +56,10 @@ class ThemedPlot(PlotextPlot):
 
     def times(self, low: float, high: float, most: int) -> tuple[list[float], list[str]]:
         """Ticks of a logarithmic axis of microseconds: at most so many, at round figures."""
-        for bases in ((1, 2, 5), (1, 3), (1,)):
+        for bases in ((1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9), (1, 2, 5), (1, 3), (1,)):
             steps = [base * 10.0**power for power in range(-1, 8) for base in bases]
             inside = [step for step in steps if low <= step <= high]
-            if len(inside) <= most:
+            if len(inside) <= min(most, 7):
                 break
         inside = inside or [low, high]
         return [float(np.log10(step)) for step in inside], [text.micros(step) for step in inside]
