@@ -143,7 +143,9 @@ async def test_neighbours_are_followed_and_the_way_back_is_kept(sample_index: Pa
         await ask(app, pilot, "yellow fruit")
         second = found(app)[1]
         await pilot.press("escape", "down", "enter")
-        await until(pilot, lambda: app.screen.query_one("#query", Input).value == f"id:{second}", "the neighbour's query")
+        await until(
+            pilot, lambda: app.screen.query_one("#query", Input).value == f"id:{second}", "the neighbour's query"
+        )
         await until(pilot, lambda: found(app)[:1] == [second], "its neighbours")
         vectors = samples.wordnet().vectors
         await until(pilot, lambda: app.screen._recall is not None, "the recall")
@@ -160,7 +162,9 @@ async def test_a_filter_is_kept_to(sample_index: Path) -> None:
         app.screen.query_one("#filter", Input).value = "topic = noun.animal AND text contains dog"
         await ask(app, pilot, "loyal friend")
         allowed = [
-            row for row, text in enumerate(sample.texts) if sample.topics[row] == "noun.animal" and "dog" in text.lower()
+            row
+            for row, text in enumerate(sample.texts)
+            if sample.topics[row] == "noun.animal" and "dog" in text.lower()
         ]
         best = nearest(sample.encode("loyal friend"), sample.vectors[allowed], 10)
         assert found(app) == [allowed[row] for row in best]
