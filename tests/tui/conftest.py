@@ -66,3 +66,12 @@ def animals(folder: Path) -> Path:
             }
             lines.write(json.dumps(entry) + "\n")
     return path
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--accept", action="store_true", help="Keep the pictures of the screens as they are now.")
+
+
+@pytest.fixture
+def accept(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--accept"))

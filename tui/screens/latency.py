@@ -122,7 +122,7 @@ count from the last change on.
         super().on_mount()
         self.query_one("#progress").add_class("gone")
         self.query_one("#toggle").focus()
-        self.set_interval(_REDRAW, self.tick)
+        self.ticker = self.set_interval(_REDRAW, self.tick)
 
     def on_unmount(self) -> None:
         self.generator.stop()

@@ -81,8 +81,7 @@ def facts(session: Session, simd: SimdInfo) -> Content:
         else:
             parts.append((f" · {searcher.settings.metric} · {searcher.settings.quantization}", ""))
     if simd.active == "scalar":
-        forced = "EDGEVEC_SIMD" if simd.forced else "no SIMD path fits"
-        parts.append((f" · ⚠ scalar code, slow: {forced}", "bold $warning"))
+        parts.append((" · ⚠ no SIMD: slow" + (" (forced)" if simd.forced else ""), "bold $warning"))
     else:
         parts.append((f" · SIMD {simd.active}", "$success"))
     return Content.assemble(*parts)
