@@ -98,5 +98,3 @@ class StagedEngine(RealEngine):
         for ef in efs:
             recall = 1 - {"none": 0.9, "sq8": 1.0, "binary": 2.5}[searcher.settings.quantization] * 0.8 / ef
             yield Point(ef, recall, slow * ef, slow * ef * 1.3, slow * ef * 1.9, 1e6 / (slow * ef))
-
-

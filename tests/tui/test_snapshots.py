@@ -55,9 +55,7 @@ class Stage:
         clock = StillClock()
         file = StateFile()
         file.write(State(theme=theme, recent=["/data/glove-100.hdf5", "/data/wordnet.ev"]))
-        self.running = running(
-            size=SIZES[size], engine=StagedEngine(clock), clock=clock, state_file=StateFile()
-        )
+        self.running = running(size=SIZES[size], engine=StagedEngine(clock), clock=clock, state_file=StateFile())
 
     async def __aenter__(self):
         self.app, self.pilot = await self.running.__aenter__()
