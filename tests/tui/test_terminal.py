@@ -22,7 +22,7 @@ class Terminal:
 
     def __init__(self, folder: Path) -> None:
         self._tmux = [need("tmux"), "-S", str(folder / "socket"), "-f", os.devnull]
-        environment = {**os.environ, "PS1": f"{SHELL_READY}$ ", "TERM": "xterm-256color"}
+        environment = {**os.environ, "TERM": "xterm-256color"}
         self.run("new-session", "-d", "-x", "100", "-y", "30", "sh", environment=environment)
 
     def run(self, *command: str, environment: dict[str, str] | None = None) -> str:
@@ -54,6 +54,8 @@ class Terminal:
 def terminal(tmp_path: Path) -> Iterator[Terminal]:
     terminal = Terminal(tmp_path)
     try:
+        terminal.type("PS1=shell-'is-ready> '")  # the quote keeps what is typed apart from what is waited for
+        terminal.press("Enter")
         terminal.wait_for(SHELL_READY)
         yield terminal
     finally:
