@@ -48,8 +48,8 @@ async def draw(folder: Path, settings: Path) -> None:
         await until(pilot, lambda: isinstance(app.screen, LatencyScreen) and app.screen.query("#toggle"))
         await pilot.press("space")
         await pilot.pause(5)
-        for _ in range(6):
-            await pilot.press("right_square_bracket")
+        app.screen.query_one("#ef").focus()
+        await pilot.press("2", "5", "6", "enter")
         await pilot.pause(4)
         keep("latency")
         await pilot.press("s", "f5")

@@ -16,6 +16,9 @@ __all__ = ["EDGES", "Moment", "Rolling", "Totals"]
 EDGES = np.logspace(-1, 7, 161)
 """Of the histogram, in microseconds: 20 bins for each power of ten."""
 
+_SAME_CHANGE = 3.0
+"""Seconds."""
+
 
 class Moment(NamedTuple):
     """The calls of a fraction of a second; latencies in microseconds."""
@@ -41,6 +44,11 @@ class Totals:
     recall: float
 
 
+def _setting(change: str) -> str:
+    """ "ef" of "ef 96"."""
+    return change.partition(" ")[0]
+
+
 class Rolling:
     """keep: seconds of moments to hold on to."""
 
@@ -57,7 +65,12 @@ class Rolling:
         self._forget()
 
     def mark(self, at: float, what: str) -> None:
-        """A setting changed: what was measured before says nothing about it."""
+        """A setting changed: what was measured before says nothing about it.
+
+        Steps of the same setting in quick succession are one change, named by where they led.
+        """
+        if self.changes and at - self.changes[-1][0] < _SAME_CHANGE and _setting(what) == _setting(self.changes[-1][1]):
+            at, _ = self.changes.pop()
         self.changes.append((at, what))
         self._forget()
 
