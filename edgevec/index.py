@@ -121,7 +121,9 @@ class SearchContext:
         """Of the last search that used this context on its own (single queries, or threads=1)."""
         s = ffi.new("ev_search_stats *")
         lib.ev_context_stats(self._handle, s)
-        return SearchStats(s.queries, s.visited, s.distances, s.estimates, s.reranked, _STRATEGIES[s.strategy], s.seconds)
+        return SearchStats(
+            s.queries, s.visited, s.distances, s.estimates, s.reranked, _STRATEGIES[s.strategy], s.seconds
+        )
 
 
 class Index:

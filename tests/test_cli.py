@@ -225,8 +225,10 @@ def test_standard_input_that_is_no_text(index: Path) -> None:
     assert "standard input: not utf-8 text" in complaint("search", index, "--query", "-", input=b"\xff\xfe 1 2")
 
 
-def test_tui_says_that_there_is_none_yet() -> None:
-    assert "no terminal app yet" in complaint("tui")
+def test_tui_needs_a_terminal_and_a_file_that_is_there(tmp_path: Path) -> None:
+    need_module("textual")
+    assert "needs a terminal" in complaint("tui")
+    assert "gone.npy: no such file" in complaint("tui", tmp_path / "gone.npy")
 
 
 # ---- bench

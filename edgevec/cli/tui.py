@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
+import sys
 from pathlib import Path
 
 import click
 
-from ..errors import MissingExtraError
+from ..errors import DataNotFoundError, MissingExtraError
 from .common import INPUT
 
 __all__ = ["tui"]
@@ -16,11 +17,16 @@ __all__ = ["tui"]
 @click.command()
 @click.argument("file", type=INPUT, required=False)
 def tui(file: Path | None) -> None:
-    """Load, search and measure in the terminal; FILE is a file of vectors or an index."""
-    if importlib.util.find_spec("edgevec.tui.app") is None:
-        raise click.UsageError("this version has no terminal app yet; try edgevec demo, search or bench")
+    """Load, search and measure in the terminal.
+
+    FILE is a file of vectors or an index; without one, choose in the app.
+    """
     try:
         app = importlib.import_module("edgevec.tui.app")
     except ImportError as error:
         raise MissingExtraError("the terminal app needs more: pip install 'edgevec[tui]'") from error
+    if file is not None and not file.exists():
+        raise DataNotFoundError(f"{file}: no such file")
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise click.UsageError("the terminal app needs a terminal; edgevec demo, search and bench do without")
     app.run(file)

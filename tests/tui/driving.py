@@ -1,0 +1,78 @@
+"""How tests drive the app: start it, wait for what should come, read what is shown."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from edgevec.tui.app import EdgevecApp
+from edgevec.tui.model import SAMPLE
+from edgevec.tui.screens.dialogs import TroubleScreen
+from edgevec.tui.state import StateFile
+
+JOBS = ("open", "build", "check", "save", "ask", "export", "queries", "sweep")
+
+PATIENCE = 60.0
+"""Seconds after which something that should come is missed. Not a bound on speed: machines may be busy."""
+
+
+@asynccontextmanager
+async def running(
+    file: Path | None = None, size: tuple[int, int] = (120, 40), **settings: Any
+) -> AsyncIterator[tuple[EdgevecApp, Pilot[None]]]:
+    app = EdgevecApp(file, **settings)
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: app.current_mode == "open" or app.session.data is not None, "the first screen")
+        yield app, pilot
+
+
+async def until(pilot: Pilot[None], condition: Callable[[], object], what: str) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > end:
+            pytest.fail(f"{what} did not come; the screen shows:\n{shown(pilot.app)}")
+        await pilot.pause(0.02)
+    await pilot.pause()
+
+
+def shown(app: Any) -> str:
+    """The text on the screen, line by line."""
+    strips = app.screen._compositor.render_strips()
+    return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
+
+
+def idle(app: EdgevecApp) -> bool:
+    """Whether no job runs; the file tree's own worker never ends."""
+    return all(worker.is_finished for worker in app.workers if worker.group in JOBS)
+
+
+def trouble_of(app: EdgevecApp) -> str:
+    """Title, reason and advice of the error that is shown; empty when there is none."""
+    screen = app.screen
+    if not isinstance(screen, TroubleScreen):
+        return ""
+    return "\n".join((screen.trouble.title, screen.trouble.reason, screen.trouble.advice))
+
+
+def knows(index: Path, data: Path | None = None) -> StateFile:
+    """Settings that know which data an index was built from: by default the sample."""
+    file = StateFile()
+    state = file.read()
+    state.remember(index)
+    state.companions[str(index.absolute())] = SAMPLE if data is None else str(data.absolute())
+    file.write(state)
+    return StateFile()
+
+
+@asynccontextmanager
+async def searching(index: Path, **settings: Any) -> AsyncIterator[tuple[EdgevecApp, Pilot[None]]]:
+    """On the search screen, the sample open."""
+    async with running(index, state_file=knows(index), **settings) as (app, pilot):
+        await until(pilot, lambda: app.current_mode == "search", "the search screen")
+        yield app, pilot

@@ -1,0 +1,100 @@
+"""A stage on which every run looks the same: a clock that stands still unless it is moved, an engine that takes the
+time it is told to, a machine with AVX2, a small part of the sample."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+
+import edgevec
+from edgevec import SimdInfo
+from edgevec.measure import Point
+from edgevec.tui.engine import RealEngine
+from edgevec.tui.engine.opening import read_sample
+from edgevec.tui.engine.searcher import IndexSearcher
+from edgevec.tui.model import Answer, Samples
+
+ROWS = 1500
+
+
+class StillClock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class StagedSearcher(IndexSearcher):
+    """Answers like the index, in 42 microseconds."""
+
+    def search(self, query, k, *, ef, allowed, exact) -> Answer:
+        answer = super().search(query, k, ef=ef, allowed=allowed, exact=exact)
+        if not exact:
+            self._clock.now += 0.0021
+        return answer._replace(work=answer.work._replace(seconds=42e-6), seconds=71e-6)
+
+
+class StagedLoad:
+    """Latencies around 40 microseconds, more with a higher ef; a quarter of a second passes with each drain."""
+
+    def __init__(self, clock: StillClock) -> None:
+        self._clock, self._random = clock, np.random.default_rng(5)
+        self.state = "stopped"
+
+    def start(self, load) -> None:
+        self.load, self.state = load, "running"
+
+    def change(self, load) -> None:
+        self.load = load
+
+    def pause(self) -> None:
+        self.state = "paused"
+
+    def resume(self) -> None:
+        self.state = "running"
+
+    def stop(self) -> None:
+        self.state = "stopped"
+
+    def failure(self) -> None:
+        return None
+
+    def drain(self) -> Samples:
+        self._clock.now += 0.25
+        core = self._random.gamma(20.0, 2e-6, 500) * (self.load.ef / 64)
+        return Samples(core, core + 20e-6, 500, 493, 500, 0.25)
+
+
+class StagedEngine(RealEngine):
+    def __init__(self, clock: StillClock) -> None:
+        super().__init__(clock)
+        self.clock = clock
+
+    def simd(self) -> SimdInfo:
+        return SimdInfo("avx2", ("scalar", "avx2"), ("scalar", "avx2", "avx512"), None)
+
+    def sample(self):
+        data = read_sample()
+        columns = {name: column[:ROWS] for name, column in data.columns.items()}
+        return dataclasses.replace(
+            data, ids=data.ids[:ROWS], vectors=data.vectors[:ROWS], texts=data.texts[:ROWS], columns=columns
+        )
+
+    def build(self, data, settings, progress):
+        """One thread, so that the graph is the same each time."""
+        index = edgevec.Index(data.dim, settings.metric, quantization=settings.quantization, ef_construction=100)
+        index.add(data.vectors, data.ids, threads=1)
+        self.clock.now += 1.5
+        return StagedSearcher(index, self.clock)
+
+    def load_generator(self) -> StagedLoad:
+        return StagedLoad(self.clock)
+
+    def sweep(self, searcher, queries, k, efs, simd, progress) -> Iterator[Point]:
+        slow = {"none": 1.6, "sq8": 1.0, "binary": 0.7}[searcher.settings.quantization]
+        for ef in efs:
+            recall = 1 - {"none": 0.9, "sq8": 1.0, "binary": 2.5}[searcher.settings.quantization] * 0.8 / ef
+            yield Point(ef, recall, slow * ef, slow * ef * 1.3, slow * ef * 1.9, 1e6 / (slow * ef))

@@ -1,0 +1,151 @@
+"""The parts that need no screen: filters, settings, percentiles, the load generator."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import edgevec
+from edgevec.tui.filters import filter_ids
+from edgevec.tui.model import Data, Samples
+from edgevec.tui.rolling import Rolling
+from edgevec.tui.state import State, StateFile
+
+ROWS = [
+    {"kind": "cat", "legs": 4, "weight": 3.5, "note": "sleeps a lot"},
+    {"kind": "sea horse", "legs": 0, "weight": None, "note": "Swims"},
+    {"kind": "dog", "legs": 4, "weight": 20, "note": "barks AND runs"},
+    {"kind": "Dog", "legs": 3, "weight": 18.25, "note": None},
+]
+DATA = Data(
+    "animals",
+    2,
+    np.array([10, 11, 12, 13]),
+    texts=["a cat", "a sea horse", "a dog", "another dog"],
+    columns={name: np.array([row[name] for row in ROWS], object) for name in ROWS[0]},
+)
+
+
+@pytest.mark.parametrize(
+    ("typed", "ids"),
+    [
+        ("kind = dog", [12, 13]),
+        ("kind=dog", [12, 13]),
+        ("kind != dog", [10, 11]),
+        ('kind = "sea horse"', [11]),
+        ("legs = 4", [10, 12]),
+        ("legs >= 3 AND kind = dog", [12, 13]),
+        ("legs < 4 and legs > 0", [13]),
+        ("weight <= 18.25", [10, 13]),
+        ("weight != 20", [10, 11, 13]),
+        ("note contains SWIM", [11]),
+        ('note contains "barks AND"', [12]),
+        ("text contains dog", [12, 13]),
+        ("id = 12", [12]),
+        ("id > 12", [13]),
+        ("kind = fish", []),
+    ],
+)
+def test_filters(typed: str, ids: list[int]) -> None:
+    assert filter_ids(typed, DATA).tolist() == ids
+
+
+@pytest.mark.parametrize("typed", ["", "   "])
+def test_an_empty_filter_allows_all(typed: str) -> None:
+    assert filter_ids(typed, DATA) is None
+
+
+@pytest.mark.parametrize(
+    ("typed", "named"),
+    [
+        ("colour = red", "colour"),
+        ("kind", "kind"),
+        ("kind dog", "dog"),
+        ("kind ~ dog", "~"),
+        ("kind =", "a value is missing"),
+        ("kind = dog AND", "beside AND"),
+        ("kind = sea horse", "sea horse"),
+    ],
+)
+def test_filters_without_sense_name_the_part(typed: str, named: str) -> None:
+    with pytest.raises(edgevec.ParameterError, match=named):
+        filter_ids(typed, DATA)
+
+
+@given(st.text(max_size=30))
+def test_whatever_is_typed_is_a_filter_or_an_error_of_ours(typed: str) -> None:
+    try:
+        ids = filter_ids(typed, DATA)
+    except edgevec.ParameterError:
+        return
+    assert ids is None or set(ids.tolist()) <= {10, 11, 12, 13}
+
+
+@given(st.lists(st.integers(-(2**40), 2**40), unique=True, min_size=1), st.lists(st.integers(-(2**40), 2**40)))
+def test_rows_of_ids(ids: list[int], asked: list[int]) -> None:
+    data = Data("ids", 2, np.array(ids))
+    rows = data.rows_of(np.array([*asked, *ids], np.int64)).tolist()
+    assert rows == [ids.index(id) if id in ids else -1 for id in [*asked, *ids]]
+
+
+# ---- settings ------------------------------------------------------------------------------------------------------
+
+
+def test_settings_are_kept(tmp_path: Path) -> None:
+    file = StateFile(tmp_path / "deep" / "tui.json")
+    assert file.read() == State()
+    state = State(theme="edgevec-light", ef=128)
+    state.remember(tmp_path / "a.ev")
+    state.remember(tmp_path / "b.ev")
+    state.remember(tmp_path / "a.ev")
+    file.write(state)
+    assert StateFile(file.path).read() == state
+    assert [Path(name).name for name in state.recent] == ["a.ev", "b.ev"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", '{"ef": "many"}', '{"ef": 0}', '{"recent": [1]}', '{"quantization": "pq"}', "[" * 100_000, "\0"],
+)
+def test_damaged_settings_are_set_aside(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "tui.json"
+    path.write_text(content)
+    file = StateFile(path)
+    assert file.read() == State()
+    assert "damaged" in file.notice
+    assert (tmp_path / "tui.json.damaged").read_text() == content
+    file.write(State(ef=99))
+    assert json.loads(path.read_text())["ef"] == 99
+
+
+def test_settings_that_cannot_be_kept_are_no_reason_to_stop(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    file = StateFile(tmp_path / "taken" / "tui.json")
+    file.write(State())
+    assert "cannot be kept" in file.notice
+
+
+# ---- percentiles ---------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.lists(st.floats(1e-7, 1.0), min_size=1, max_size=30), min_size=1, max_size=8))
+def test_totals_are_those_of_all_calls_since_the_last_change(parts: list[list[float]]) -> None:
+    rolling = Rolling()
+    rolling.take(Samples(np.array([5.0]), np.array([6.0]), 1, 1, 1, 1.0), 0.0)
+    rolling.mark(0.5, "ef 10")
+    for at, part in enumerate(parts, 1):
+        core = np.array(part)
+        rolling.take(Samples(core, core * 2, len(part), 3, 4, 0.5), float(at))
+    every = np.concatenate([np.array(part) for part in parts]) * 1e6
+    totals = rolling.totals()
+    assert totals is not None
+    np.testing.assert_allclose([totals.p50, totals.p95, totals.p99], np.percentile(every, (50, 95, 99)))
+    assert totals.most == every.max()
+    assert totals.n == len(every) == rolling.counts.sum()
+    assert totals.recall == 0.75
+    np.testing.assert_allclose(totals.qps, len(every) / (0.5 * len(parts)))

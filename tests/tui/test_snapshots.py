@@ -1,0 +1,189 @@
+"""Every screen, cell by cell and colour by colour, as an SVG beside this file.
+
+A picture that differs is written to the folder `artefacts` (or where EDGEVEC_TUI_ARTEFACTS says) and the test fails.
+Look at both; where the new one is meant, run `pytest tests/tui/test_snapshots.py --accept`, or copy it over.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from driving import running, shown, until
+from staging import StagedEngine, StillClock
+from textual.widgets import Input
+
+from edgevec.tui.screens.dialogs import PathDialog, TroubleScreen
+from edgevec.tui.state import State, StateFile
+from edgevec.tui.trouble import Trouble
+
+HERE = Path(__file__).resolve().parent
+KEPT = HERE / "snapshots"
+ARTEFACTS = Path(os.environ.get("EDGEVEC_TUI_ARTEFACTS", HERE / "artefacts"))
+
+SIZES = {"80x24": (80, 24), "120x40": (120, 40)}
+at_each_size = pytest.mark.parametrize("size", list(SIZES))
+
+
+def normal(svg: str) -> str:
+    """Without what says nothing about the picture: ids made from a hash, and where the fonts come from."""
+    svg = re.sub(r"terminal-[\w-]*?(?=-(?:r\d|line|clip|matrix|title)|\b)", "terminal", svg)
+    return re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)
+
+
+def compare(app, name: str, accept: bool) -> None:
+    app.clear_notifications()
+    new, path = normal(app.export_screenshot(title="edgevec", simplify=True)), KEPT / f"{name}.svg"
+    if accept:
+        path.write_text(new, encoding="utf-8")
+    if path.exists() and path.read_text(encoding="utf-8") == new:
+        return
+    ARTEFACTS.mkdir(exist_ok=True)
+    (ARTEFACTS / path.name).write_text(new, encoding="utf-8")
+    pytest.fail(
+        f"{path.name} {'differs' if path.exists() else 'is not kept yet'}: the new one is {ARTEFACTS / path.name}; "
+        "to accept it, look at it and run the test with --accept"
+    )
+
+
+class Stage:
+    """The app on the stage, and how to get to its screens."""
+
+    def __init__(self, size: str, theme: str = "edgevec-dark") -> None:
+        clock = StillClock()
+        file = StateFile()
+        file.write(State(theme=theme, recent=["/data/glove-100.hdf5", "/data/wordnet.ev"]))
+        self.running = running(size=SIZES[size], engine=StagedEngine(clock), clock=clock, state_file=StateFile())
+
+    async def __aenter__(self):
+        self.app, self.pilot = await self.running.__aenter__()
+        return self
+
+    async def __aexit__(self, *error) -> None:
+        await self.running.__aexit__(*error)
+
+    async def sample(self) -> None:
+        await self.pilot.press("enter")
+        await until(self.pilot, lambda: self.app.current_mode == "search", "the search screen")
+        for field in self.app.screen.query(Input):
+            field.cursor_blink = False
+
+    async def go(self, key: str, place: str) -> None:
+        await self.pilot.press(key)
+        await until(self.pilot, lambda: self.app.current_mode == place, place)
+        await self.pilot.pause(0.1)
+
+    async def search(self) -> None:
+        self.app.screen.query_one("#query", Input).value = "yellow fruit"
+        await until(self.pilot, lambda: self.app.screen._recall is not None, "an answer")
+        self.app.screen._remember("yellow fruit")
+        await self.pilot.pause(0.1)
+
+    async def latency(self) -> None:
+        await self.go("f4", "latency")
+        screen = self.app.screen
+        screen.ticker.pause()
+        await self.pilot.press("space")
+        await until(self.pilot, lambda: screen.generator.state == "running", "the load")
+        for _ in range(60):
+            screen.tick()
+        await self.pilot.press("right_square_bracket", "right_square_bracket")
+        for _ in range(50):
+            screen.tick()
+        await self.pilot.pause(0.1)
+
+    async def compare(self) -> None:
+        await self.go("f5", "compare")
+        await self.pilot.press("r")
+        await until(self.pilot, lambda: len(self.app.screen.curves) == 3, "the contenders")
+        await until(self.pilot, lambda: not self.app.screen.running, "the end of the comparison")
+        await self.pilot.pause(0.1)
+
+
+@at_each_size
+async def test_open(size: str, folder: Path, animals: Path, accept: bool) -> None:
+    (folder / "more").mkdir()
+    async with Stage(size) as stage:
+        await stage.pilot.pause(0.3)
+        compare(stage.app, f"open-{size}", accept)
+
+
+@at_each_size
+async def test_data(size: str, accept: bool) -> None:
+    async with Stage(size) as stage:
+        await stage.sample()
+        await stage.go("f2", "data")
+        await until(stage.pilot, lambda: "sound" in stage.app.screen._health, "the check")
+        await stage.pilot.pause(0.1)
+        compare(stage.app, f"data-{size}", accept)
+
+
+@at_each_size
+async def test_search(size: str, accept: bool) -> None:
+    async with Stage(size) as stage:
+        await stage.sample()
+        await stage.search()
+        compare(stage.app, f"search-{size}", accept)
+
+
+@at_each_size
+async def test_latency(size: str, accept: bool) -> None:
+    async with Stage(size) as stage:
+        await stage.sample()
+        await stage.latency()
+        compare(stage.app, f"latency-{size}", accept)
+
+
+@at_each_size
+async def test_compare(size: str, accept: bool) -> None:
+    async with Stage(size) as stage:
+        await stage.sample()
+        await stage.compare()
+        compare(stage.app, f"compare-{size}", accept)
+
+
+@at_each_size
+async def test_help(size: str, accept: bool) -> None:
+    async with Stage(size) as stage:
+        await stage.sample()
+        await stage.go("f2", "data")
+        await stage.pilot.press("question_mark")
+        await stage.pilot.pause(0.1)
+        compare(stage.app, f"help-{size}", accept)
+
+
+@at_each_size
+async def test_error(size: str, accept: bool) -> None:
+    async with Stage(size) as stage:
+        reason = "/data/wordnet.ev: damaged index file: section 'blocks': checksum"
+        await stage.app.push_screen(TroubleScreen(Trouble("wordnet.ev cannot be opened", reason, "Build it again.")))
+        await stage.pilot.pause(0.1)
+        compare(stage.app, f"error-{size}", accept)
+
+
+@at_each_size
+async def test_path(size: str, accept: bool) -> None:
+    async with Stage(size) as stage:
+        dialog = PathDialog("Save the index", Path("/data/wordnet.ev"), (".ev",))
+        await stage.app.push_screen(dialog)
+        dialog.query_one(Input).cursor_blink = False
+        await stage.pilot.pause(0.1)
+        compare(stage.app, f"path-{size}", accept)
+
+
+@pytest.mark.parametrize("theme", ["light", "contrast"])
+async def test_themes(theme: str, accept: bool) -> None:
+    async with Stage("80x24", f"edgevec-{theme}") as stage:
+        await stage.sample()
+        await stage.search()
+        compare(stage.app, f"search-80x24-{theme}", accept)
+
+
+async def test_a_machine_without_simd_sees_a_warning() -> None:
+    async with Stage("80x24") as stage:
+        engine = stage.app.engine
+        engine.simd = lambda: type(StagedEngine.simd(engine))("scalar", ("scalar",), ("scalar", "avx2"), None)
+        await stage.sample()
+        assert "⚠ no SIMD: slow" in shown(stage.app)

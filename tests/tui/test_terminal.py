@@ -1,0 +1,106 @@
+"""The real program in a real terminal: started, typed into, read, left; the terminal is as it was."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from driving import PATIENCE
+from support import need
+
+SHELL_READY = "shell-is-ready"
+
+
+class Terminal:
+    """A tmux server of its own with one window."""
+
+    def __init__(self, folder: Path) -> None:
+        self._tmux = [need("tmux"), "-S", str(folder / "socket"), "-f", os.devnull]
+        environment = {**os.environ, "TERM": "xterm-256color"}
+        self.run("new-session", "-d", "-x", "100", "-y", "30", "sh", environment=environment)
+
+    def run(self, *command: str, environment: dict[str, str] | None = None) -> str:
+        done = subprocess.run([*self._tmux, *command], env=environment, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    def type(self, text: str) -> None:
+        self.run("send-keys", "-l", text)
+
+    def press(self, *keys: str) -> None:
+        self.run("send-keys", *keys)
+
+    def shown(self) -> str:
+        return self.run("capture-pane", "-p")
+
+    def wait_for(self, text: str) -> None:
+        end = time.monotonic() + PATIENCE
+        while text not in self.shown():
+            if time.monotonic() > end:
+                pytest.fail(f"{text!r} did not come; the terminal shows:\n{self.shown()}")
+            time.sleep(0.1)
+
+    def state(self) -> str:
+        """Alternate screen, cursor and mouse as the terminal has them."""
+        return self.run("display-message", "-p", "#{alternate_on} #{cursor_flag} #{mouse_any_flag}").strip()
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Terminal]:
+    terminal = Terminal(tmp_path)
+    try:
+        terminal.type("PS1=shell-'is-ready> '")  # the quote keeps what is typed apart from what is waited for
+        terminal.press("Enter")
+        terminal.wait_for(SHELL_READY)
+        yield terminal
+    finally:
+        terminal.run("kill-server")
+
+
+def start(terminal: Terminal, *arguments: str) -> None:
+    terminal.type(shlex.join([sys.executable, "-m", *arguments]) + "; echo code=$?=")
+    terminal.press("Enter")
+
+
+def test_it_starts_answers_and_leaves_the_terminal_as_it_was(terminal: Terminal) -> None:
+    before = terminal.state()
+    start(terminal, "edgevec", "tui")
+    terminal.wait_for("WordNet sample")
+    terminal.press("Enter")
+    terminal.wait_for("This query")
+    terminal.type("device for measuring temperature")
+    terminal.wait_for("thermometer")
+    terminal.press("F4")
+    terminal.wait_for("Latency of the last minute")
+    terminal.press("Space")
+    terminal.wait_for("running")
+    terminal.press("C-q")
+    terminal.wait_for("code=0=")
+    assert terminal.state() == before
+    assert "Traceback" not in terminal.shown()
+    terminal.type("echo typed-again")
+    terminal.press("Enter")
+    terminal.wait_for("\ntyped-again")
+
+
+def test_it_quits_in_the_middle_of_a_build_of_a_named_file(terminal: Terminal, folder: Path) -> None:
+    make = "import numpy as n; n.save('many.npy', n.random.default_rng(0).standard_normal((60000, 96), 'f4'))"
+    subprocess.run([sys.executable, "-c", make], check=True, cwd=folder)
+    start(terminal, "edgevec.tui", str(folder / "many.npy"))
+    terminal.wait_for("no index yet")
+    terminal.type("b")
+    terminal.wait_for("left")
+    terminal.press("C-q")
+    terminal.wait_for("code=0=")
+    assert "Traceback" not in terminal.shown()
+
+
+def test_a_file_that_is_not_there_is_one_line(terminal: Terminal) -> None:
+    start(terminal, "edgevec", "tui", "gone.npy")
+    terminal.wait_for("edgevec: gone.npy: no such file")
+    terminal.wait_for("code=2=")

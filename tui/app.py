@@ -1,0 +1,152 @@
+"""The app: what is open, what is remembered, and the way between the screens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.signal import Signal
+
+from .engine import RealEngine
+from .filters import filter_ids
+from .protocols import Clock, Engine, FilterLanguage
+from .screens.base import Place
+from .screens.compare import CompareScreen
+from .screens.data import DataScreen
+from .screens.help import HelpScreen
+from .screens.latency import LatencyScreen
+from .screens.open import OpenScreen
+from .screens.search import SearchScreen
+from .session import Session
+from .state import StateFile
+from .themes import THEMES, following
+from .widgets import topbar
+
+__all__ = ["EdgevecApp", "run"]
+
+
+class EdgevecApp(App[None]):
+    """file: opened at once. The other arguments are for tests: where else work, time and settings come from."""
+
+    TITLE = "edgevec"
+    CSS_PATH = "app.tcss"
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[None]]]] = {
+        "open": OpenScreen,
+        "data": DataScreen,
+        "search": SearchScreen,
+        "latency": LatencyScreen,
+        "compare": CompareScreen,
+    }
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f1,ctrl+o", "go('open')", "Open", show=False),
+        Binding("f2", "go('data')", "Data and index", show=False),
+        Binding("f3", "go('search')", "Search", show=False),
+        Binding("f4", "go('latency')", "Latency", show=False),
+        Binding("f5", "go('compare')", "Compare", show=False),
+        Binding("question_mark,f12", "help", "Help", key_display="?"),
+        Binding("ctrl+t", "next_theme", "Next theme", show=False),
+        Binding("ctrl+q", "quit", "Quit", priority=True),
+    ]
+
+    def __init__(
+        self,
+        file: Path | None = None,
+        *,
+        engine: Engine | None = None,
+        clock: Clock = time.perf_counter,
+        filters: FilterLanguage = filter_ids,
+        state_file: StateFile | None = None,
+    ) -> None:
+        super().__init__()
+        self.clock: Clock = clock
+        self.engine: Engine = engine or RealEngine(clock)
+        self.filters = filters
+        self.session = Session()
+        self.session_changed: Signal[Session] = Signal(self, "session")
+        self.state_file = state_file or StateFile()
+        self.state = self.state_file.read()
+        self.first_file = file
+
+    def on_mount(self) -> None:
+        for theme in THEMES:
+            self.register_theme(theme)
+        self.theme = self.state.theme if self.state.theme in self.available_themes else THEMES[0].name
+        self.theme_changed_signal.subscribe(self, lambda theme: self.keep_theme(theme.name))
+        self.switch_mode("open")
+        if self.state_file.notice:
+            self.notify(self.state_file.notice, title="Settings", severity="warning", timeout=12)
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """Textual's own themes have no quiet colour that text can be given piece by piece."""
+        return {"muted": "#909090"}
+
+    # ---- what is open ----------------------------------------------------------------------------------------------
+
+    def announce(self) -> None:
+        """Tell every screen that something else is open or in use."""
+        self.session_changed.publish(self.session)
+
+    def open_file(self, path: Path) -> None:
+        """Go where files are opened, and open this one."""
+        self.first_file = path
+        self.switch_mode("open")
+
+    def require(self, place: str) -> str | None:
+        """Why a screen cannot be used yet, or None."""
+        if place == "open":
+            return None
+        if self.session.data is None:
+            return "Open a file of vectors, an index or the sample first"
+        if place != "data" and self.session.searcher is None:
+            return "Build an index first: F2, then Build"
+        return None
+
+    # ---- actions ---------------------------------------------------------------------------------------------------
+
+    def action_go(self, place: str) -> None:
+        missing = self.require(place)
+        if missing is not None:
+            self.notify(missing, severity="warning")
+        elif self.current_mode != place:
+            self.switch_mode(place)
+
+    def on_place_chosen(self, event: topbar.Place.Chosen) -> None:
+        self.action_go(event.place)
+
+    def action_help(self) -> None:
+        if isinstance(self.screen, Place):
+            self.push_screen(HelpScreen(self.screen))
+
+    def action_next_theme(self) -> None:
+        self.theme = following(self.theme)
+        self.notify(f"Theme: {self.theme}", timeout=2)
+
+    def keep_theme(self, name: str) -> None:
+        if self.state.theme != name:
+            self.state.theme = name
+            self.state_file.write(self.state)
+
+    async def action_quit(self) -> None:
+        """Everything that runs is told to stop; what is half done leaves nothing behind."""
+        self.workers.cancel_all()
+        self.state_file.write(self.state)
+        self.exit()
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        yield from super().get_system_commands(screen)
+        for place, (key, name) in topbar.PLACES.items():
+            yield SystemCommand(
+                f"Go to {name}", f"The screen {name} ({key})", lambda place=place: self.action_go(place)
+            )
+        if isinstance(screen, Place):
+            yield from (SystemCommand(*command) for command in screen.commands())
+
+
+def run(file: Path | None = None) -> None:
+    """Start the app on this terminal, and return when it is left."""
+    EdgevecApp(file).run()

@@ -1,0 +1,154 @@
+"""The load generator: threads that search without pause, and note what each search took."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from ..model import Samples
+from ..protocols import Clock, Load
+
+__all__ = ["ThreadedLoad"]
+
+_COMPARE_EVERY = 8
+"""One call of so many is compared with the truth: enough to know recall, too few to slow the searches."""
+
+
+@dataclass
+class _Notes:
+    """What one thread measured since the last drain. Swapped whole, so that neither side waits for the other."""
+
+    core: list[float] = field(default_factory=list)
+    call: list[float] = field(default_factory=list)
+    queries: int = 0
+    found: int = 0
+    wanted: int = 0
+
+
+class ThreadedLoad:
+    """A change of the load reaches every thread with its next call."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._state: Literal["stopped", "running", "paused"] = "stopped"
+        self._workers: list[_Worker] = []
+        self._load: Load | None = None
+        self._drained = clock()
+        self._failure: BaseException | None = None
+
+    @property
+    def state(self) -> Literal["stopped", "running", "paused"]:
+        return self._state
+
+    def start(self, load: Load) -> None:
+        self.stop()
+        self._load, self._state, self._failure = load, "running", None
+        self._drained = self._clock()
+        self._hire(load.threads)
+
+    def change(self, load: Load) -> None:
+        if self._state == "stopped":
+            return
+        self._load = load
+        self._hire(load.threads)
+        for worker in self._workers:
+            worker.load = load
+
+    def pause(self) -> None:
+        if self._state == "running":
+            self._state = "paused"
+            for worker in self._workers:
+                worker.go.clear()
+
+    def resume(self) -> None:
+        if self._state == "paused":
+            self._state = "running"
+            self.drain()  # so that the pause is not counted as time in which nothing was answered
+            for worker in self._workers:
+                worker.go.set()
+
+    def stop(self) -> None:
+        self._state = "stopped"
+        self._hire(0)
+
+    def drain(self) -> Samples:
+        now = self._clock()
+        seconds, self._drained = now - self._drained, now
+        notes = [worker.hand_over() for worker in self._workers]
+        return Samples(
+            np.array([value for note in notes for value in note.core]),
+            np.array([value for note in notes for value in note.call]),
+            sum(note.queries for note in notes),
+            sum(note.found for note in notes),
+            sum(note.wanted for note in notes),
+            seconds,
+        )
+
+    def failure(self) -> BaseException | None:
+        return next((worker.failure for worker in self._workers if worker.failure is not None), None)
+
+    def _hire(self, count: int) -> None:
+        """Bring the number of threads to `count`."""
+        while len(self._workers) > count:
+            self._workers.pop().end()
+        while len(self._workers) < count:
+            assert self._load is not None
+            worker = _Worker(self._load, first=len(self._workers), clock=self._clock)
+            if self._state == "running":
+                worker.go.set()
+            self._workers.append(worker)
+            worker.start()
+
+
+class _Worker(threading.Thread):
+    def __init__(self, load: Load, first: int, clock: Clock) -> None:
+        super().__init__(daemon=True, name=f"load {first}")
+        self.load, self.go = load, threading.Event()
+        self.failure: BaseException | None = None
+        self._clock, self._ended, self._notes = clock, False, _Notes()
+        self._at = first * 97  # so that threads do not ask the same queries in step
+
+    def end(self) -> None:
+        self._ended = True
+        self.go.set()
+        self.join()
+
+    def hand_over(self) -> _Notes:
+        notes, self._notes = self._notes, _Notes()
+        return notes
+
+    def run(self) -> None:
+        try:
+            while not self._ended:
+                self._serve(self.load)
+        except BaseException as error:  # shown on the screen: a thread has nobody else to tell
+            self.failure = error
+
+    def _serve(self, load: Load) -> None:
+        """Search until the load changes."""
+        lane, wanted = load.searcher.lane(), load.queries.wanted(load.k)
+        vectors, total, single = load.queries.vectors, len(load.queries.vectors), load.batch == 1
+        calls = 0
+        while self.load is load and not self._ended:
+            if not self.go.is_set():
+                self.go.wait()
+                continue
+            picked = [(self._at + i) % total for i in range(load.batch)]
+            self._at = (picked[-1] + 1) % total
+            asked = vectors[picked[0]] if single else vectors[picked]
+            start = self._clock()
+            ids, core = lane(asked, load.k, load.ef)
+            call = (self._clock() - start) / load.batch
+            notes = self._notes
+            notes.call.append(call)
+            notes.core.append(call if core is None else core)
+            notes.queries += load.batch
+            if calls % _COMPARE_EVERY == 0:
+                answers = [ids.tolist()] if single else ids.tolist()
+                for row, answer in zip(picked, answers, strict=True):
+                    notes.found += len(wanted[row].intersection(answer))
+                    notes.wanted += len(wanted[row])
+            calls += 1

@@ -1,0 +1,105 @@
+"""From a path to data or an index: what the file's first bytes say decides, not its name."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import edgevec
+from edgevec import samples
+
+from ..model import SAMPLE, Data
+from ..protocols import Clock, Opened, Progress
+from .searcher import IndexSearcher
+
+__all__ = ["open_file", "read_sample"]
+
+_MAGIC = b"\x89EVX\r\n\x1a\n"
+
+
+class _Stopped(Exception):
+    pass
+
+
+def open_file(path: Path, companion: str | None, progress: Progress, clock: Clock) -> Opened | None:
+    if not _is_index(path):
+        data = _read(path, progress)
+        return None if data is None else Opened(data, None)
+    searcher = IndexSearcher(edgevec.Index.load(path), clock)
+    data = _companion(companion, searcher, progress) or Data(path.stem, searcher.dim, searcher.ids())
+    return Opened(data, searcher)
+
+
+def read_sample() -> Data:
+    wordnet = samples.wordnet()
+    return Data(
+        "WordNet sample",
+        wordnet.dim,
+        wordnet.ids,
+        wordnet.vectors,
+        wordnet.texts,
+        {"topic": np.array(wordnet.topics, object), "pos": np.array(wordnet.pos, object)},
+        "cosine",
+        encode=wordnet.encode,
+    )
+
+
+def _is_index(path: Path) -> bool:
+    if path.is_dir():
+        raise edgevec.DataFormatError(f"{path}: a folder; open a file in it")
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(len(_MAGIC))
+    except FileNotFoundError as error:
+        raise edgevec.DataNotFoundError(f"{path}: no such file") from error
+    except OSError as error:
+        raise edgevec.StorageError(f"{path}: {error.strerror or error}") from error
+    return start == _MAGIC or path.suffix == ".ev"
+
+
+def _read(path: Path, progress: Progress) -> Data | None:
+    def report(done: int, total: int) -> None:
+        if not progress(done, total):
+            raise _Stopped
+
+    try:
+        dataset = edgevec.read_vectors(path, progress=report)
+    except _Stopped:
+        return None
+    columns = _columns(dataset.metadata)
+    texts = dataset.texts
+    if texts is not None:
+        columns = {name: column for name, column in columns.items() if column.tolist() != texts}
+    ids = np.arange(len(dataset), dtype=np.int64) if dataset.ids is None else dataset.ids
+    return Data(
+        path.name, dataset.dim, ids, dataset.vectors, texts, columns, dataset.metric, dataset.queries, path=path
+    )
+
+
+def _columns(metadata: list[dict[str, Any]] | None) -> dict[str, NDArray[Any]]:
+    if not metadata:
+        return {}
+    names = dict.fromkeys(name for row in metadata for name in row)
+    columns = {}
+    for name in names:
+        column = np.empty(len(metadata), object)  # np.array(list of lists, object) would make a matrix
+        column[:] = [row.get(name) for row in metadata]
+        columns[name] = column
+    return columns
+
+
+def _companion(name: str | None, searcher: IndexSearcher, progress: Progress) -> Data | None:
+    """The data that an index was built from, when they are still there and still fit."""
+    if name is None:
+        return None
+    try:
+        data = read_sample() if name == SAMPLE else _read(Path(name), progress)
+    except edgevec.EdgevecError:
+        return None  # the index can do without
+    if data is None or data.dim != searcher.dim or not np.array_equal(np.sort(data.ids), searcher.ids()):
+        return None
+    return dataclasses.replace(data, metric=searcher.settings.metric)

@@ -1,0 +1,62 @@
+"""The engine that the app runs with: one method a wish, each passed to the module that grants it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import edgevec
+from edgevec import SimdInfo
+from edgevec.measure import Point
+
+from ..model import BuildSettings, Data, Queries
+from ..protocols import Clock, LoadGenerator, Opened, Progress, Searcher
+from . import figure, opening, questions, sweep
+from .load import ThreadedLoad
+from .searcher import IndexSearcher
+
+__all__ = ["RealEngine"]
+
+
+class RealEngine:
+    def __init__(self, clock: Clock = time.perf_counter) -> None:
+        self._clock = clock
+
+    def simd(self) -> SimdInfo:
+        return edgevec.simd_info()
+
+    def open(self, path: Path, companion: str | None, progress: Progress) -> Opened | None:
+        return opening.open_file(path, companion, progress, self._clock)
+
+    def sample(self) -> Data:
+        return opening.read_sample()
+
+    def build(self, data: Data, settings: BuildSettings, progress: Progress) -> Searcher | None:
+        if data.vectors is None:
+            raise edgevec.NoVectorsError(f"{data.name}: only the index is open, not the data it was built from")
+        index = edgevec.Index(
+            data.dim,
+            settings.metric,
+            quantization=settings.quantization,
+            M=settings.M,
+            ef_construction=settings.ef_construction,
+        )
+        added = index.add(data.vectors, data.ids, progress=progress)
+        return IndexSearcher(index, self._clock) if len(added) == len(data) else None
+
+    def queries(
+        self, data: Data, searcher: Searcher, source: str, progress: Progress, *, count: int = 500
+    ) -> Queries | None:
+        return questions.make(data, searcher, source, progress, count=count)
+
+    def load_generator(self) -> LoadGenerator:
+        return ThreadedLoad(self._clock)
+
+    def sweep(
+        self, searcher: Searcher, queries: Queries, k: int, efs: list[int], simd: str | None, progress: Progress
+    ) -> Iterator[Point]:
+        return sweep.run(searcher, queries, k, efs, simd, progress)
+
+    def export_figure(self, path: Path, title: str, curves: Mapping[str, list[Point]], k: int) -> None:
+        figure.save(path, title, curves, k)

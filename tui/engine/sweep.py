@@ -1,0 +1,82 @@
+"""Recall and latency over ef, measured in a process of its own: there the screen's work costs nothing, SIMD paths can
+be forced, and a stop is a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from queue import Empty, Queue
+from typing import IO
+
+import numpy as np
+
+from edgevec import EdgevecError
+from edgevec.measure import Point
+
+from ..model import Queries
+from ..protocols import Progress, Searcher
+
+__all__ = ["run"]
+
+_LOOK_EVERY = 0.1
+"""Seconds between two looks at whether to go on."""
+
+
+def run(
+    searcher: Searcher, queries: Queries, k: int, efs: list[int], simd: str | None, progress: Progress
+) -> Iterator[Point]:
+    """A point for each ef, as they come; fewer when progress says stop."""
+    with tempfile.TemporaryDirectory(prefix="edgevec-") as folder:
+        if not progress(0, len(efs)):
+            return
+        searcher.save(Path(folder, "index.ev"))
+        np.savez(Path(folder, "queries.npz"), vectors=queries.vectors, truth=queries.truth, own=queries.own)
+        yield from _measure(Path(folder), k, efs, simd, progress)
+
+
+def _measure(folder: Path, k: int, efs: list[int], simd: str | None, progress: Progress) -> Iterator[Point]:
+    command = [sys.executable, "-m", f"{__package__}.probe", str(folder), str(k), ",".join(map(str, efs))]
+    environment = dict(os.environ)
+    if simd is not None:
+        environment["EDGEVEC_SIMD"] = simd
+    process = subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    lines: Queue[str | None] = Queue()
+    threading.Thread(target=_pass_on, args=(process.stdout, lines), daemon=True).start()
+    try:
+        count = 0
+        while True:
+            if not progress(count, len(efs)):
+                return
+            try:
+                line = lines.get(timeout=_LOOK_EVERY)
+            except Empty:
+                continue
+            if line is None:
+                break
+            count += 1
+            yield Point(*json.loads(line))
+        if process.wait() != 0:
+            raise EdgevecError(
+                (process.stderr.read().strip().splitlines() or ["the measuring process ended early"])[-1]
+            )
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def _pass_on(stream: IO[str], lines: Queue[str | None]) -> None:
+    with stream:
+        for line in stream:
+            lines.put(line)
+    lines.put(None)

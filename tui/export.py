@@ -1,0 +1,69 @@
+"""Results and curves, written to files and to the clipboard."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgevec.measure import Point
+
+from .model import Curve, Data
+from .widgets.results import Hit
+
+__all__ = ["as_lines", "write_curves", "write_hits"]
+
+
+def as_lines(found: Iterable[Hit], data: Data) -> str:
+    """A hit a line, tabs between the fields."""
+    return "\n".join("\t".join(map(str, row)) for row in _rows(found, data))
+
+
+def write_hits(path: Path, asked: str, found: Sequence[Hit], data: Data) -> None:
+    """As JSON or CSV, by the ending."""
+    if path.suffix.lower() == ".csv":
+        _write(path, _csv([_header(data), *_rows(found, data)]))
+        return
+    names = _header(data)
+    rows = [dict(zip(names, row, strict=True)) for row in _rows(found, data)]
+    _write(path, json.dumps({"data": data.name, "query": asked, "results": rows}, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_curves(path: Path, curves: Iterable[Curve], k: int) -> None:
+    """A CSV line for each point. Latencies in microseconds."""
+    header = ["contender", "bytes_per_vector", "build_seconds", "k", *Point._fields]
+    rows: list[list[Any]] = [
+        [curve.name, curve.bytes_per_vector, curve.build_seconds, k, *point]
+        for curve in curves
+        for point in curve.points
+    ]
+    _write(path, _csv([header, *rows]))
+
+
+def _header(data: Data) -> list[str]:
+    return ["rank", "id", "distance", *(["text"] if data.texts is not None else []), *data.columns]
+
+
+def _rows(found: Iterable[Hit], data: Data) -> Iterable[list[Any]]:
+    for hit in found:
+        yield [hit.rank, hit.id, hit.distance, *([hit.text] if data.texts is not None else []), *hit.fields]
+
+
+def _csv(rows: Iterable[Iterable[Any]]) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(rows)
+    return out.getvalue()
+
+
+def _write(path: Path, content: str) -> None:
+    """Whole or not at all."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        partial.write_text(content, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

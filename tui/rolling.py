@@ -1,0 +1,134 @@
+"""What the load generator measured, as a moving picture: moments for the plot, and sums since the last change."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .model import Samples
+
+__all__ = ["EDGES", "Moment", "Rolling", "Totals"]
+
+EDGES = np.logspace(-1, 7, 161)
+"""Of the histogram, in microseconds: 20 bins for each power of ten."""
+
+_SAME_CHANGE = 3.0
+"""Seconds."""
+
+
+class Moment(NamedTuple):
+    """The calls of a fraction of a second; latencies in microseconds."""
+
+    at: float
+    p50: float
+    p95: float
+    p99: float
+    qps: float
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Since the last change. Latencies in microseconds; recall is nan until a query was compared."""
+
+    p50: float
+    p95: float
+    p99: float
+    most: float
+    call_p50: float
+    qps: float
+    n: int
+    recall: float
+
+
+def _setting(change: str) -> str:
+    """ "ef" of "ef 96"."""
+    return change.partition(" ")[0]
+
+
+class Rolling:
+    """keep: seconds of moments to hold on to."""
+
+    def __init__(self, keep: float = 180.0) -> None:
+        self._keep = keep
+        self.moments: deque[Moment] = deque()
+        self.changes: deque[tuple[float, str]] = deque(maxlen=20)
+        self.counts: NDArray[np.int64] = np.zeros(len(EDGES) - 1, np.int64)
+        self._forget()
+
+    def clear(self) -> None:
+        self.moments.clear()
+        self.changes.clear()
+        self._forget()
+
+    def mark(self, at: float, what: str) -> None:
+        """A setting changed: what was measured before says nothing about it.
+
+        Steps of the same setting in quick succession are one change, named by where they led.
+        """
+        if self.changes and at - self.changes[-1][0] < _SAME_CHANGE and _setting(what) == _setting(self.changes[-1][1]):
+            at, _ = self.changes.pop()
+        self.changes.append((at, what))
+        self._forget()
+
+    def _forget(self) -> None:
+        self.counts = np.zeros(len(EDGES) - 1, np.int64)
+        self._core, self._call = _Reservoir(), _Reservoir()
+        self._most = self._seconds = 0.0
+        self._n = self._found = self._wanted = 0
+
+    def take(self, samples: Samples, at: float) -> None:
+        if not len(samples.core):
+            return
+        core = samples.core * 1e6
+        p50, p95, p99 = np.percentile(core, (50, 95, 99))
+        qps = samples.queries / samples.seconds if samples.seconds > 0 else 0.0
+        self.moments.append(Moment(at, float(p50), float(p95), float(p99), qps))
+        while at - self.moments[0].at > self._keep:
+            self.moments.popleft()
+        self.counts += np.histogram(np.clip(core, EDGES[0], EDGES[-1]), EDGES)[0]
+        self._core.take(core)
+        self._call.take(samples.call * 1e6)
+        self._most = max(self._most, float(core.max()))
+        self._seconds += samples.seconds
+        self._n += samples.queries
+        self._found += samples.found
+        self._wanted += samples.wanted
+
+    def totals(self) -> Totals | None:
+        """None before the first call."""
+        if not self._n:
+            return None
+        p50, p95, p99 = np.percentile(self._core.values(), (50, 95, 99))
+        return Totals(
+            float(p50),
+            float(p95),
+            float(p99),
+            self._most,
+            float(np.median(self._call.values())),
+            self._n / self._seconds if self._seconds > 0 else 0.0,
+            self._n,
+            self._found / self._wanted if self._wanted else float("nan"),
+        )
+
+
+class _Reservoir:
+    """The last 100,000 values: percentiles of a long run stay honest about now, and memory stays small."""
+
+    _ROOM = 100_000
+
+    def __init__(self) -> None:
+        self._ring, self._at, self._full = np.empty(self._ROOM), 0, False
+
+    def take(self, values: NDArray[np.float64]) -> None:
+        values = values[-self._ROOM :]
+        places = (self._at + np.arange(len(values))) % self._ROOM
+        self._ring[places] = values
+        self._full = self._full or self._at + len(values) >= self._ROOM
+        self._at = (self._at + len(values)) % self._ROOM
+
+    def values(self) -> NDArray[np.float64]:
+        return self._ring if self._full else self._ring[: self._at]

@@ -1,0 +1,318 @@
+"""Settings side by side: what each costs and finds, and recall against latency swept over ef."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.widgets import Button, DataTable, Static
+
+from edgevec.index import Quantization
+from edgevec.measure import Point
+
+from .. import export, text, workers
+from ..messages import Advanced, Contender, Exported, Failed, Measured, QueriesReady, SweepDone
+from ..model import Curve, Data, Queries
+from ..widgets.controls import Choice, Control, Number
+from ..widgets.plots import CurvePlot
+from ..widgets.progress import JobProgress
+from .base import Place
+from .dialogs import PathDialog
+from .questions import prepare, sources
+
+__all__ = ["CompareScreen"]
+
+EFS = (10, 16, 24, 40, 64, 100, 160, 250, 400)
+TARGETS = (0.95, 0.99)
+
+
+class CompareScreen(Place):
+    place = "compare"
+    CSS_PATH = "compare.tcss"
+    about = """
+[b]Compare[/]
+
+The same data and queries in several settings: [b]quantisation[/] (none, sq8, binary), or the [b]SIMD[/] paths \
+of this machine. Each is measured over ef, one thread, in a process of its own.
+
+A curve further to the lower right is better: more recall in less time. The table says what it takes to reach a \
+recall of 0.95 and 0.99: the first ef of the sweep that does, P50 of single calls, and the queries a second of \
+one batch.
+
+Export writes a picture (.png, .svg) or the points (.csv).
+"""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("r", "run", "Run"),
+        Binding("escape", "stop", "Stop"),
+        Binding("ctrl+s,e", "export", "Export"),
+    ]
+
+    def body(self) -> ComposeResult:
+        with Horizontal(id="what", classes="row"):
+            yield Button(
+                "▶ Run", id="run", variant="primary", compact=True, tooltip="Build what is missing, and measure"
+            )
+            yield Button("■ Stop", id="stop", compact=True, disabled=True, tooltip="Stop measuring; points so far stay")
+            yield Button("Export", id="export", compact=True, disabled=True, tooltip="Write a picture or the points")
+            yield Choice(
+                "by", ["quantisation", "SIMD"], "quantisation", id="kind", hint="What differs between the contenders"
+            )
+            yield Number(
+                "k", self.host.state.k, (1, 5, 10, 20, 50, 100), most=100, id="k", hint="Neighbours a query wants"
+            )
+            yield Choice("ask", ["rows"], "rows", id="source", hint="Queries: random rows, or the data's own test set")
+        with Horizontal(id="now", classes="row"):
+            yield Static("", id="status", markup=False)
+            yield JobProgress("rows", id="progress")
+        yield DataTable(id="table", cursor_type="none", cell_padding=0, classes="box")
+        with Horizontal(id="below"):
+            plot = CurvePlot(id="curve", classes="box")
+            plot.border_title = "P50 of a call against recall"
+            yield plot
+            points: DataTable[Any] = DataTable(id="points", cursor_type="row", zebra_stripes=True, classes="box")
+            points.border_title = "Points"
+            yield points
+
+    running = False
+
+    def on_mount(self) -> None:
+        self.curves: dict[str, Curve] = {}
+        self._of: Data | None = None
+        self._k = self.host.state.k
+        table = self.query_one("#table", DataTable)
+        table.border_title = "What it takes"
+        table.can_focus = False
+        for name, width in (("of", 8), ("ef", 4), ("recall", 7), ("P50", 8), ("P99", 8), ("QPS", 8)):
+            self._points_table.add_column(_right(name), width=width)
+        table.add_column("", width=9)
+        for name, width in (("built", 8), ("B/row", 7), *_reach_columns()):
+            table.add_column(_right(name), width=width)
+        super().on_mount()
+        self.query_one("#progress").add_class("gone")
+        self.query_one("#run").focus()
+        self._show()
+
+    @property
+    def _points_table(self) -> DataTable[Any]:
+        return self.query_one("#points", DataTable)
+
+    def opened(self) -> None:
+        data = self.session.data
+        if data is None or data is self._of:
+            return
+        self._of = data
+        self.action_stop()
+        self.curves = {}
+        source = self.query_one("#source", Choice)
+        source.options, source.value = sources(data)[:-1], "rows"
+        self._points_table.clear()
+        self._show()
+
+    def on_screen_resume(self) -> None:
+        self._show()
+
+    # ---- measuring -------------------------------------------------------------------------------------------------
+
+    def action_run(self) -> None:
+        searcher = self.session.searcher
+        if searcher is None or self.running:
+            return
+        self._k = self.query_one("#k", Number).value
+        self.curves = {name: Curve(name) for name in self.contenders()}
+        self._points_table.clear()
+        self._set_running(True)
+        queries = self.session.queries.get((self.query_one("#source", Choice).value, searcher.settings.metric))
+        if queries is None:
+            self._say("finding the true neighbours of the queries …")
+            prepare(self, self.query_one("#source", Choice).value)
+        else:
+            self._measure(queries)
+        self._show()
+
+    def contenders(self) -> list[str]:
+        if self.query_one("#kind", Choice).value == "SIMD":
+            return list(self.host.engine.simd().available)
+        return self.session.quantizations()
+
+    def on_queries_ready(self, message: QueriesReady) -> None:
+        if message.data is self.session.data:
+            self.session.queries[message.source, message.metric] = message.queries
+            if self.running:
+                self._measure(message.queries)
+
+    def _measure(self, queries: Queries) -> None:
+        session, engine, clock, data = self.session, self.host.engine, self.host.clock, self._of
+        assert session.searcher is not None
+        assert data is not None
+        k, by_simd = self._k, self.query_one("#kind", Choice).value == "SIMD"
+        own = session.searcher.settings.quantization
+        quantizations = {name: own if by_simd else cast("Quantization", name) for name in self.curves}
+        builders = {name: session.builder(engine, kind, clock) for name, kind in quantizations.items()}
+        efs = [ef for ef in EFS if ef >= k] or [k]
+
+        def work(job: workers.Job) -> SweepDone | None:
+            for name, build in builders.items():
+                entry = build(job.progress)
+                if entry is None:
+                    return None
+                job.tell(Contender(data, name, entry))
+                forced = name if by_simd else None
+                for point in engine.sweep(entry.searcher, queries, k, efs, forced, lambda done, total: job.wanted):
+                    job.tell(Measured(name, point))
+                if not job.wanted:
+                    return None
+            return SweepDone()
+
+        self._say("building what is missing …")
+        self.job("sweep", work, "The comparison stopped")
+
+    def on_advanced(self, message: Advanced) -> None:
+        if message.group == "sweep":
+            progress = self.query_one("#progress", JobProgress)
+            if progress.has_class("gone"):
+                progress.remove_class("gone")
+                progress.begin("", message.now)
+            progress.advance(message.done, message.total, message.now)
+
+    def on_contender(self, message: Contender) -> None:
+        self.query_one("#progress").add_class("gone")
+        if message.data is not self.session.data or message.name not in self.curves:
+            return
+        self.session.keep(message.entry)
+        searcher = message.entry.searcher
+        memory = round(searcher.memory()["total"] / max(1, len(searcher)))
+        self.curves[message.name] = replace(
+            self.curves[message.name], bytes_per_vector=memory, build_seconds=message.entry.seconds
+        )
+        self._say(f"measuring {message.name} …")
+        self._show()
+
+    def on_measured(self, message: Measured) -> None:
+        curve, point = self.curves.get(message.name), message.point
+        if curve is None:
+            return
+        self.curves[message.name] = replace(curve, points=(*curve.points, point))
+        cells = (str(point.ef), text.recall_text(point.recall), text.micros(point.p50), text.micros(point.p99))
+        self._points_table.add_row(message.name, *map(_right, (*cells, text.count(point.qps))))
+        self._show()
+
+    def on_sweep_done(self) -> None:
+        self._set_running(False)
+        self._say("done · one thread, a process of its own for each")
+        self._show()
+
+    def failed(self, message: Failed) -> None:
+        self._set_running(False)
+        self._say("stopped by an error")
+
+    def action_stop(self) -> None:
+        if self.running:
+            for group in ("queries", "sweep"):
+                workers.cancel(self, group)
+            self._set_running(False)
+            self._say("stopped")
+
+    def _set_running(self, running: bool) -> None:
+        self.running = running
+        self.refresh_bindings()
+        self.query_one("#stop", Button).disabled = not running
+        self.query_one("#run", Button).disabled = running
+        if not running:
+            self.query_one("#progress").add_class("gone")
+
+    # ---- the picture -----------------------------------------------------------------------------------------------
+
+    def _say(self, what: str) -> None:
+        self.query_one("#status", Static).update(what)
+
+    def _show(self) -> None:
+        measured = {name: curve.points for name, curve in self.curves.items() if curve.points}
+        self.query_one("#export", Button).disabled = not measured
+        if not self.is_current:
+            return
+        plot = self.query_one(CurvePlot)
+        plot.show({name: curve.points for name, curve in self.curves.items()}, self._k)
+        plot.border_subtitle = "  ".join(f"{at} {name}" for at, name in enumerate(self.curves, 1))
+        self._show_table()
+
+    def _show_table(self) -> None:
+        table = self.query_one("#table", DataTable)
+        table.clear()
+        for at, curve in enumerate(self.curves.values(), 1):
+            built = "–" if curve.build_seconds is None else text.duration(curve.build_seconds)
+            memory = text.count(curve.bytes_per_vector) if curve.bytes_per_vector else "–"
+            reached = [part for target in TARGETS for part in _reach(curve.points, target)]
+            table.add_row(f"{at} {curve.name}", *map(_right, (built, memory, *reached)))
+
+    # ---- export ----------------------------------------------------------------------------------------------------
+
+    def action_export(self) -> None:
+        if not any(curve.points for curve in self.curves.values()):
+            self.notify("There is nothing to export: run the comparison first", severity="warning")
+            return
+        dialog = PathDialog("Export the comparison", Path.cwd() / "recall-latency.svg", (".svg", ".png", ".csv"))
+        self.app.push_screen(dialog, self._export)
+
+    def _export(self, path: Path | None) -> None:
+        data, searcher, engine, k = self.session.data, self.session.searcher, self.host.engine, self._k
+        if path is None or data is None or searcher is None:
+            return
+        curves = [curve for curve in self.curves.values() if curve.points]
+        title = f"{data.name}: {len(data):,} × {data.dim}, {searcher.settings.metric}"
+
+        def work(job: workers.Job) -> Exported:
+            if path.suffix.lower() == ".csv":
+                export.write_curves(path, curves, k)
+            else:
+                engine.export_figure(path, title, {curve.name: list(curve.points) for curve in curves}, k)
+            return Exported(path)
+
+        self.job("export", work, f"{path.name} cannot be written")
+
+    def on_exported(self, message: Exported) -> None:
+        self.notify(f"Wrote {message.path}", timeout=4)
+
+    # ---- buttons ---------------------------------------------------------------------------------------------------
+
+    @on(Button.Pressed)
+    def _pressed(self, event: Button.Pressed) -> None:
+        actions: dict[str | None, Callable[[], None]] = {
+            "run": self.action_run,
+            "stop": self.action_stop,
+            "export": self.action_export,
+        }
+        actions[event.button.id]()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Stopping is offered while there is something to stop."""
+        return self.running if action == "stop" else True
+
+    def on_control_changed(self, event: Control.Changed) -> None:
+        event.stop()
+
+    def commands(self) -> Iterable[tuple[str, str, Callable[[], None]]]:
+        yield "Run the comparison", "Measure every contender over ef", self.action_run
+        yield "Export the comparison", "A picture or the points", self.action_export
+
+
+def _right(cell: str) -> Text:
+    return Text(cell, justify="right")
+
+
+def _reach_columns() -> list[tuple[str, int]]:
+    return [column for target in TARGETS for column in ((f"ef@{target}", 8), ("P50", 8), ("QPS", 9))]
+
+
+def _reach(points: Iterable[Point], target: float) -> tuple[str, str, str]:
+    """ef, P50 and QPS of the first point that reaches the recall."""
+    for point in points:
+        if point.recall >= target:
+            return str(point.ef), text.micros(point.p50), text.count(point.qps)
+    return "–", "–", "–"

@@ -1,0 +1,359 @@
+"""The data that are open and the index over them: settings, building, what came out, saving."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.widgets import Button, DataTable
+
+from edgevec.index import Metric, Quantization
+
+from .. import text, workers
+from ..messages import Advanced, Built, Checked, Exported, Failed
+from ..model import SAMPLE, BuildSettings, Data
+from ..protocols import Searcher
+from ..session import Entry
+from ..widgets.controls import Choice, Control, Number
+from ..widgets.facts import Facts
+from ..widgets.progress import JobProgress
+from .base import Place
+from .dialogs import PathDialog
+
+__all__ = ["DataScreen"]
+
+_PREVIEW = 200
+
+
+class DataScreen(Place):
+    place = "data"
+    CSS_PATH = "data.tcss"
+    about = """
+[b]Data and index[/]
+
+[b]metric[/]  cosine compares directions, l2 distances, ip inner products.
+[b]quantisation[/]  what a search reads while it walks the graph. none: whole float vectors. sq8: a byte per \
+dimension, a quarter of that. binary: a bit per dimension, for vectors of hundreds of dimensions. The floats put \
+the results in order at the end, so distances stay exact.
+[b]M[/]  links per node: more memory, better recall.
+[b]ef_construction[/]  how hard building looks for good links: more is slower to build and better to search.
+
+Stopping a build leaves the index that was in use as it is.
+"""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("b", "build", "Build"),
+        Binding("escape", "stop", "Stop building"),
+        Binding("ctrl+s", "save", "Save"),
+        Binding("s", "save_as", "Save as"),
+        Binding("r", "reload", "Reload"),
+    ]
+
+    def body(self) -> ComposeResult:
+        state = self.host.state
+        with Horizontal(id="settings", classes="row"):
+            yield Choice(
+                "metric", ["cosine", "l2", "ip"], "cosine", id="metric", hint="What near means: angle, distance or dot"
+            )
+            yield Choice(
+                "quantisation",
+                ["none", "sq8", "binary"],
+                state.quantization,
+                id="quantization",
+                hint="What a search reads on its way: none 32 bits a dimension, sq8 8, binary 1. Fewer is faster",
+            )
+            yield Number(
+                "M",
+                state.M,
+                (4, 8, 12, 16, 24, 32, 48, 64),
+                least=2,
+                most=256,
+                id="M",
+                hint="Links per node. More finds more, and takes more memory and time to build",
+            )
+            yield Number(
+                "ef_construction",
+                state.ef_construction,
+                (50, 100, 150, 200, 300, 400, 600, 800),
+                id="ef_construction",
+                hint="How hard building looks for links. More builds slower and finds more later",
+            )
+        with Horizontal(id="actions", classes="row"):
+            yield Button(
+                "Build", id="build", variant="primary", compact=True, tooltip="Build an index with these settings"
+            )
+            yield Button(
+                "Stop", id="stop", compact=True, disabled=True, tooltip="Stop building; nothing is left half done"
+            )
+            yield Button("Save", id="save", compact=True, tooltip="Write the index to its file")
+            yield Button("Save as", id="save-as", compact=True, tooltip="Write the index to another file")
+            yield Button("Reload", id="reload", compact=True, tooltip="Read the file again")
+        yield JobProgress("rows", id="progress")
+        with Horizontal(id="summary"):
+            for name, title in (("data-facts", "Data"), ("index-facts", "Index")):
+                facts = Facts(id=name, classes="box")
+                facts.border_title = title
+                yield facts
+        table: DataTable[Any] = DataTable(id="preview", cursor_type="row", zebra_stripes=True, classes="box")
+        table.border_title = "Preview"
+        yield table
+
+    building = False
+
+    def on_mount(self) -> None:
+        self._health = ""
+        self._previewed: Data | None = None
+        self._checked: Searcher | None = None
+        super().on_mount()
+        self.query_one("#progress").add_class("gone")
+        self.query_one("#build").focus()
+
+    # ---- what is shown ---------------------------------------------------------------------------------------------
+
+    def opened(self) -> None:
+        session = self.session
+        if session.data is None:
+            return
+        if session.data is not self._previewed:
+            self._building(False)
+            workers.cancel(self, "build")
+            self._previewed = session.data
+            self._preview(session.data)
+            if session.searcher is None:
+                self.query_one("#metric", Choice).value = session.data.metric or "cosine"
+        if session.searcher is not None:
+            self._show_settings(session.searcher.settings)
+        self._show_facts()
+        self._check()
+
+    def _show_settings(self, settings: BuildSettings) -> None:
+        self.query_one("#metric", Choice).value = settings.metric
+        self.query_one("#quantization", Choice).value = settings.quantization
+        self.query_one("#M", Number).value = settings.M
+        self.query_one("#ef_construction", Number).value = settings.ef_construction
+
+    def _show_facts(self) -> None:
+        session, data = self.session, self.session.data
+        assert data is not None
+        self.query_one("#data-facts", Facts).show(_data_facts(data))
+        facts = self.query_one("#index-facts", Facts)
+        if session.current is None:
+            facts.show([("Not built yet.", ""), ("Choose settings, then Build.", "")])
+        else:
+            facts.show(_index_facts(session.current, self._health))
+        for name, needs in (("save", session.searcher), ("save-as", session.searcher), ("build", data.vectors)):
+            self.query_one(f"#{name}", Button).disabled = needs is None
+        self.query_one("#reload", Button).disabled = self._file() is None
+
+    def _preview(self, data: Data) -> None:
+        table = self.query_one("#preview", DataTable)
+        table.clear(columns=True)
+        table.add_columns("row", "id", *data.columns, *(["text"] if data.texts is not None else []))
+        for row in range(min(len(data), _PREVIEW)):
+            cells = [str(row), str(data.ids[row])]
+            cells += [_short(column[row], 24) for column in data.columns.values()]
+            if data.texts is not None:
+                cells.append(_short(data.texts[row], 160))
+            table.add_row(*cells)
+        more = f", the first {_PREVIEW} of {len(data):,} rows" if len(data) > _PREVIEW else ""
+        table.border_title = f"Preview{more}"
+
+    def _check(self) -> None:
+        searcher = self.session.searcher
+        if searcher is None or searcher is self._checked:
+            return
+        self._checked, self._health = searcher, "checking …"
+        self._show_facts()
+        self.job("check", lambda job: Checked(searcher.health()), "The index cannot be checked")
+
+    def on_checked(self, message: Checked) -> None:
+        mark = "✓ sound" if message.health.ok else "✗ not sound"
+        self._health = ", ".join((mark, *message.health.lines))
+        self._show_facts()
+
+    # ---- building --------------------------------------------------------------------------------------------------
+
+    def chosen(self) -> BuildSettings:
+        return BuildSettings(
+            cast("Metric", self.query_one("#metric", Choice).value),
+            cast("Quantization", self.query_one("#quantization", Choice).value),
+            self.query_one("#M", Number).value,
+            self.query_one("#ef_construction", Number).value,
+        )
+
+    def action_build(self) -> None:
+        data = self.session.data
+        if data is None or data.vectors is None:
+            self.notify("Open the data to build from: the index alone is open", severity="warning")
+            return
+        engine, clock, settings = self.host.engine, self.host.clock, self.chosen()
+
+        def work(job: workers.Job) -> Built | None:
+            start = clock()
+            searcher = engine.build(data, settings, job.progress)
+            return None if searcher is None else Built(data, Entry(searcher, clock() - start))
+
+        self._building(True)
+        self.query_one("#progress", JobProgress).begin("starting", clock())
+        self.job("build", work, "The index cannot be built")
+
+    def _building(self, running: bool) -> None:
+        self.building = running
+        self.refresh_bindings()
+        self.query_one("#progress").set_class(not running, "gone")
+        self.query_one("#stop", Button).disabled = not running
+
+    def on_advanced(self, message: Advanced) -> None:
+        if message.group == "build":
+            self.query_one("#progress", JobProgress).advance(message.done, message.total, message.now)
+
+    def on_built(self, message: Built) -> None:
+        if message.data is not self.session.data:
+            return
+        self._building(False)
+        self.session.use(message.entry)
+        self._keep_settings(message.entry.searcher.settings)
+        self.host.announce()
+        self.notify(f"Built in {text.duration(message.entry.seconds or 0)}. F3 searches it.", timeout=4)
+
+    def _keep_settings(self, settings: BuildSettings) -> None:
+        state = self.host.state
+        state.quantization, state.M, state.ef_construction = settings.quantization, settings.M, settings.ef_construction
+        self.host.state_file.write(state)
+
+    def failed(self, message: Failed) -> None:
+        if message.group == "build":
+            self._building(False)
+
+    def action_stop(self) -> None:
+        if self.building:
+            workers.cancel(self, "build")
+            self._building(False)
+            self.notify(
+                "Stopped. The index in use is as it was." if self.session.searcher else "Stopped. No index was built."
+            )
+
+    # ---- files -----------------------------------------------------------------------------------------------------
+
+    def action_save(self) -> None:
+        if self.session.searcher is None:
+            self.notify("There is no index to save: build one first", severity="warning")
+        elif self.session.current is None or self.session.current.path is None:
+            self.action_save_as()
+        else:
+            self._save(self.session.current.path)
+
+    def action_save_as(self) -> None:
+        data, entry = self.session.data, self.session.current
+        if entry is None or data is None:
+            self.notify("There is no index to save: build one first", severity="warning")
+            return
+        name = entry.path or Path.cwd() / f"{_file_stem(data)}.ev"
+        self.app.push_screen(PathDialog("Save the index", name, (".ev",)), self._save)
+
+    def _save(self, path: Path | None) -> None:
+        entry = self.session.current
+        if path is None or entry is None:
+            return
+
+        def work(job: workers.Job) -> Exported:
+            entry.searcher.save(path)
+            entry.path = path
+            return Exported(path)
+
+        self.job("save", work, f"{path.name} cannot be written")
+
+    def on_exported(self, message: Exported) -> None:
+        session, state = self.session, self.host.state
+        state.remember(message.path)
+        if session.data is not None and session.data.vectors is not None:
+            own = SAMPLE if session.data.path is None else str(session.data.path.absolute())
+            state.companions[str(message.path.absolute())] = own
+        self.host.state_file.write(state)
+        self._show_facts()
+        self.notify(f"Saved {message.path}", timeout=4)
+
+    def _file(self) -> Path | None:
+        """What was opened: the index's file, else that of the data."""
+        data, entry = self.session.data, self.session.current
+        return (entry.path if entry is not None else None) or (data.path if data is not None else None)
+
+    def action_reload(self) -> None:
+        path = self._file()
+        if path is None:
+            self.notify("The sample has no file to read again", severity="warning")
+            return
+        self.host.open_file(path)
+
+    # ---- buttons ---------------------------------------------------------------------------------------------------
+
+    @on(Button.Pressed)
+    def _pressed(self, event: Button.Pressed) -> None:
+        actions: dict[str | None, Callable[[], None]] = {
+            "build": self.action_build,
+            "stop": self.action_stop,
+            "save": self.action_save,
+            "save-as": self.action_save_as,
+            "reload": self.action_reload,
+        }
+        actions[event.button.id]()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Stopping is offered while there is something to stop."""
+        return self.building if action == "stop" else True
+
+    def on_control_changed(self, event: Control.Changed) -> None:
+        event.stop()
+
+    def commands(self) -> Iterable[tuple[str, str, Callable[[], None]]]:
+        yield "Build", "Build an index with the settings chosen", self.action_build
+        yield "Save", "Write the index to its file", self.action_save
+        yield "Save as", "Write the index to another file", self.action_save_as
+        yield "Reload", "Read the file again", self.action_reload
+
+
+def _data_facts(data: Data) -> list[tuple[str, str]]:
+    facts = [("name", data.name), ("rows", f"{len(data):,} × {data.dim}")]
+    if data.vectors is None:
+        facts.append(("vectors", "only in the index"))
+    else:
+        facts.append(("vectors", f"float32, {text.bytes_text(data.vectors.nbytes)}"))
+    facts.append(("metric", data.metric or "not told"))
+    facts.append(("columns", ", ".join(data.columns) or "none"))
+    facts.append(("texts", "yes" if data.texts is not None else "none"))
+    facts.append(("encoder", "yes: ask with words" if data.encode is not None else "none: ask by row or vector"))
+    if data.queries is not None:
+        facts.append(("test set", f"{len(data.queries):,} queries"))
+    return facts
+
+
+def _index_facts(entry: Entry, health: str) -> list[tuple[str, str]]:
+    searcher, seconds = entry.searcher, entry.seconds
+    settings, rows, memory = searcher.settings, max(1, len(searcher)), searcher.memory()
+    parts = [
+        (f"  {name.replace('_', ' ')}", f"{memory[name] / rows:,.0f}")
+        for name in ("vectors", "codes", "links")
+        if memory[name] >= rows
+    ]
+    built = "–" if seconds is None else f"{text.duration(seconds)}, {rows / max(seconds, 1e-9):,.0f} rows/s"
+    return [
+        ("kind", f"{settings.quantization}, M {settings.M}, ef_construction {settings.ef_construction}"),
+        ("built in", built),
+        ("bytes a row", f"{memory['total'] / rows:,.0f} ({text.bytes_text(memory['total'])} in all)"),
+        *parts,
+        ("health", health),
+        ("file", "not saved" if entry.path is None else entry.path.name),
+    ]
+
+
+def _short(value: object, width: int) -> str:
+    shown = "" if value is None else " ".join(str(value).split())
+    return shown if len(shown) <= width else f"{shown[: width - 1]}…"
+
+
+def _file_stem(data: Data) -> str:
+    return "wordnet" if data.path is None else data.path.name.partition(".")[0]

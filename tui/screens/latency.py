@@ -1,0 +1,340 @@
+"""Live: a load generator, what it measures, and settings that can be changed while it runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import ClassVar, cast
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.widgets import Button, Static
+
+from edgevec.index import Quantization
+
+from .. import text, workers
+from ..messages import Advanced, Built, Failed, QueriesReady
+from ..model import Data, Queries
+from ..protocols import Load, LoadGenerator
+from ..rolling import EDGES, Rolling, Totals
+from ..trouble import trouble
+from ..widgets.controls import Choice, Control, Number
+from ..widgets.facts import Tiles
+from ..widgets.plots import HistogramPlot, LatencyPlot
+from ..widgets.progress import JobProgress
+from .base import Place
+from .dialogs import PathDialog, TroubleScreen
+from .questions import FILE_ENDINGS, FROM_FILE, prepare, sources
+
+__all__ = ["LatencyScreen"]
+
+_REDRAW = 0.25
+"""Seconds between two pictures."""
+
+_BATCH = 100
+_CORES = os.cpu_count() or 1
+
+
+class LatencyScreen(Place):
+    place = "latency"
+    CSS_PATH = "latency.tcss"
+    about = f"""
+[b]Latency[/]
+
+The load generator asks query after query and notes what each took. Change ef, quantisation or threads while it \
+runs and watch the step.
+
+[b]P50[/]  half of the searches were faster; [b]P99[/]  99 of 100 were.
+[b]ef[/]  candidates a search keeps: more is slower, and recall rises.
+[b]recall[/]  the share of the true neighbours (by exact search) that was found; random rows do not count themselves.
+[b]QPS[/]  queries answered in a second, by all threads together.
+
+Latencies are those inside the C core, where Python and this screen cost nothing; the line below says what a \
+call from Python takes. In batches of {_BATCH} a latency is the call's time divided by its queries. The numbers \
+count from the last change on.
+"""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "start_pause", "Start/pause"),
+        Binding("s", "stop", "Stop"),
+        Binding("left_square_bracket", "turn('ef', -1)", "ef", key_display="[ ]"),
+        Binding("right_square_bracket", "turn('ef', 1)", "More ef", key_display="]", show=False),
+        Binding("u", "turn('quantization', 1)", "Quantisation"),
+        Binding("t", "turn('threads', 1)", "Threads", show=False),
+        Binding("b", "turn('batch', 1)", "Single/batch", show=False),
+        Binding("x", "clear", "Clear the plot", show=False),
+    ]
+
+    def body(self) -> ComposeResult:
+        state = self.host.state
+        with Horizontal(id="run", classes="row"):
+            yield Button(
+                "▶ Start", id="toggle", variant="primary", compact=True, tooltip="Start, pause and go on: space"
+            )
+            yield Button("■ Stop", id="stop", compact=True, disabled=True, tooltip="Stop the load generator")
+            yield Choice(
+                "ask", ["rows"], "rows", id="source", hint="Queries: random rows, the file's test set, or a file"
+            )
+            yield Static("", id="status", markup=False)
+        with Horizontal(id="load", classes="row"):
+            yield Number(
+                "ef",
+                state.ef,
+                (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512),
+                id="ef",
+                hint="Candidates that a search keeps. More is slower and finds more. [ and ] from anywhere",
+            )
+            yield Choice(
+                "quant",
+                ["sq8"],
+                "sq8",
+                id="quantization",
+                hint="What a search reads on its way: 32, 8 or 1 bit a dimension",
+            )
+            yield Number("k", state.k, (1, 5, 10, 20, 50, 100), most=100, id="k", hint="Neighbours a query wants")
+            yield Number(
+                "threads", 1, range(1, _CORES + 1), most=64, id="threads", hint="Threads that search at the same time"
+            )
+            yield Choice(
+                "calls", ["single", "batch"], "single", id="batch", hint=f"One query a call, or {_BATCH} in one call"
+            )
+        yield JobProgress("rows", id="progress")
+        yield Tiles(
+            {"p50": "P50", "p95": "P95", "p99": "P99", "most": "max", "qps": "QPS", "n": "n", "recall": "recall"},
+            id="tiles",
+        )
+        with Horizontal(id="plots"):
+            plot = LatencyPlot(id="latency-plot", classes="box")
+            plot.border_title = "Latency of the last minute"
+            yield plot
+            histogram = HistogramPlot(id="histogram", classes="box")
+            histogram.border_title = "How many took how long"
+            yield histogram
+
+    def on_mount(self) -> None:
+        self.generator: LoadGenerator = self.host.engine.load_generator()
+        self.rolling = Rolling()
+        self._of: Data | None = None
+        self._source = "rows"
+        self._start_when_ready = False
+        super().on_mount()
+        self.query_one("#progress").add_class("gone")
+        self.query_one("#toggle").focus()
+        self.ticker = self.set_interval(_REDRAW, self.tick)
+
+    def on_unmount(self) -> None:
+        self.generator.stop()
+
+    def opened(self) -> None:
+        session = self.session
+        if session.data is None or session.searcher is None:
+            self.generator.stop()
+            return
+        if session.data is not self._of:
+            self._of, self._source = session.data, "rows"
+            self.action_stop()
+            self.action_clear()
+            source = self.query_one("#source", Choice)
+            source.options, source.value = sources(session.data), "rows"
+        quantization = self.query_one("#quantization", Choice)
+        quantization.options = session.quantizations()
+        quantization.value = session.searcher.settings.quantization
+        load = self._load()
+        if load is not None and self.generator.state != "stopped":
+            self.generator.change(load)
+        self._show()
+
+    # ---- the load --------------------------------------------------------------------------------------------------
+
+    def _queries(self) -> Queries | None:
+        searcher = self.session.searcher
+        return None if searcher is None else self.session.queries.get((self._source, searcher.settings.metric))
+
+    def _load(self) -> Load | None:
+        """As the controls say; None while the queries are not ready."""
+        searcher, queries = self.session.searcher, self._queries()
+        if searcher is None or queries is None:
+            return None
+        batch = _BATCH if self.query_one("#batch", Choice).value == "batch" else 1
+        numbers = {name: self.query_one(f"#{name}", Number).value for name in ("k", "ef", "threads")}
+        return Load(searcher, queries, batch=batch, **numbers)
+
+    def action_start_pause(self) -> None:
+        state = self.generator.state
+        if state == "running":
+            self.generator.pause()
+        elif state == "paused":
+            self.generator.resume()
+        else:
+            self._start()
+        self._show()
+
+    def _start(self) -> None:
+        load = self._load()
+        self._start_when_ready = load is None
+        if load is None:
+            prepare(self, self._source)
+        else:
+            self.generator.start(load)
+
+    def on_queries_ready(self, message: QueriesReady) -> None:
+        if message.data is not self.session.data:
+            return
+        self.session.queries[message.source, message.metric] = message.queries
+        if self._start_when_ready:
+            self._start()
+        elif (load := self._load()) is not None:
+            self.generator.change(load)
+        self._show()
+
+    def action_stop(self) -> None:
+        self._start_when_ready = False
+        workers.cancel(self, "queries")
+        self.generator.stop()
+        self._show()
+
+    def action_clear(self) -> None:
+        self.rolling.clear()
+        self._show()
+
+    # ---- changes while it runs -------------------------------------------------------------------------------------
+
+    def action_turn(self, name: str, by: int) -> None:
+        self.query_one(f"#{name}", Control).action_step(by)
+
+    def on_control_changed(self, event: Control.Changed) -> None:
+        name = event.source.id
+        if name == "quantization":
+            self._switch(cast("Quantization", self.query_one("#quantization", Choice).value))
+            return
+        if name == "source":
+            self._choose_source(self.query_one("#source", Choice).value)
+            return
+        load = self._load()
+        if load is not None and self.generator.state != "stopped":
+            self.generator.change(load)
+        self._mark(f"{event.source.label} {event.source.shown()}")
+        state = self.host.state
+        state.ef, state.k = self.query_one("#ef", Number).value, self.query_one("#k", Number).value
+
+    def _mark(self, what: str) -> None:
+        if self.rolling.moments:
+            self.generator.drain()  # what was measured up to now belongs to the settings before
+            self.rolling.mark(self.host.clock(), what)
+        self._show()
+
+    def _switch(self, quantization: Quantization) -> None:
+        """Use the index in another quantisation; it is built first, when there is none yet."""
+        data = self.session.data
+        assert data is not None
+        build = self.session.builder(self.host.engine, quantization, self.host.clock)
+
+        def work(job: workers.Job) -> Built | None:
+            entry = build(job.progress)
+            return None if entry is None else Built(data, entry)
+
+        progress = self.query_one("#progress", JobProgress)
+        progress.begin(f"building {quantization}", self.host.clock())
+        progress.remove_class("gone")
+        self.job("build", work, f"The index cannot be built as {quantization}")
+
+    def on_built(self, message: Built) -> None:
+        self.query_one("#progress").add_class("gone")
+        if message.data is self.session.data:
+            self.session.use(message.entry)
+            self._mark(message.entry.searcher.settings.quantization)
+            self.host.announce()
+
+    def on_advanced(self, message: Advanced) -> None:
+        if message.group == "build":
+            self.query_one("#progress", JobProgress).advance(message.done, message.total, message.now)
+
+    def failed(self, message: Failed) -> None:
+        self.query_one("#progress").add_class("gone")
+        self._start_when_ready = False
+        if message.group == "queries":
+            self._source = self.query_one("#source", Choice).value = "rows"
+        self.opened()
+
+    def _choose_source(self, source: str) -> None:
+        if source == FROM_FILE:
+            dialog = PathDialog("Queries from a file", Path.cwd() / "queries.npy", FILE_ENDINGS, write=False)
+            self.app.push_screen(dialog, self._file_chosen)
+        else:
+            self._use_source(source)
+
+    def _file_chosen(self, path: Path | None) -> None:
+        if path is None:
+            self.query_one("#source", Choice).value = "rows"
+        self._use_source("rows" if path is None else str(path))
+
+    def _use_source(self, source: str) -> None:
+        self._source = source
+        load = self._load()
+        if load is None:
+            prepare(self, source)
+        elif self.generator.state != "stopped":
+            self.generator.change(load)
+        self._mark("queries")
+
+    # ---- the picture -----------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        failure = self.generator.failure()
+        if failure is not None:
+            self.action_stop()
+            self.app.push_screen(TroubleScreen(trouble("The load generator stopped", failure)))
+            return
+        if self.generator.state == "running":
+            self.rolling.take(self.generator.drain(), self.host.clock())
+            self._show()
+
+    def _show(self) -> None:
+        if not self.is_current:
+            return
+        state, totals = self.generator.state, self.rolling.totals()
+        self.query_one("#toggle", Button).label = {"running": "❚❚ Pause", "paused": "▶ Go on"}.get(state, "▶ Start")
+        self.query_one("#stop", Button).disabled = state == "stopped"
+        self.query_one("#status", Static).update(self._status(totals))
+        self.query_one("#tiles", Tiles).show(_tiles(totals))
+        self.query_one(LatencyPlot).show(self.rolling.moments, self.rolling.changes)
+        self.query_one(HistogramPlot).show(self.rolling.counts, EDGES)
+
+    def on_screen_resume(self) -> None:
+        self._show()
+
+    def _status(self, totals: Totals | None) -> str:
+        if self._start_when_ready:
+            return "finding the true neighbours of the queries …"
+        state = self.generator.state
+        if totals is None:
+            return "" if state == "stopped" else state
+        return f"{state} · a call from Python takes {text.micros(totals.call_p50)} at P50"
+
+    @on(Button.Pressed)
+    def _pressed(self, event: Button.Pressed) -> None:
+        if event.button.id == "stop":
+            self.action_stop()
+        else:
+            self.action_start_pause()
+
+    def commands(self) -> Iterable[tuple[str, str, Callable[[], None]]]:
+        yield "Start or pause the load", "Search without pause and watch the latency", self.action_start_pause
+        yield "Stop the load", "End the load generator", self.action_stop
+        yield "Clear the plot", "Forget what was measured", self.action_clear
+
+
+def _tiles(totals: Totals | None) -> dict[str, str]:
+    if totals is None:
+        return dict.fromkeys(("p50", "p95", "p99", "most", "qps", "n", "recall"), "–")
+    return {
+        "p50": text.micros(totals.p50),
+        "p95": text.micros(totals.p95),
+        "p99": text.micros(totals.p99),
+        "most": text.micros(totals.most),
+        "qps": text.count(totals.qps),
+        "n": text.count(totals.n),
+        "recall": "–" if totals.recall != totals.recall else text.recall_text(totals.recall),
+    }

@@ -1,0 +1,201 @@
+"""Where one starts: the sample, recent files, and a tree to find others in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.widgets import DirectoryTree, Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from edgevec.reading import SUFFIXES
+
+from .. import workers
+from ..messages import Advanced, Failed, FileOpened
+from ..model import SAMPLE, BuildSettings
+from ..session import Entry
+from ..widgets.progress import JobProgress
+from .base import Place
+
+__all__ = ["OpenScreen"]
+
+INDEX_ENDING = ".ev"
+
+
+class VectorFiles(DirectoryTree):
+    """Folders, and the files that can be opened."""
+
+    ICON_NODE = "▸ "
+    ICON_NODE_EXPANDED = "▾ "
+    ICON_FILE = "· "
+
+    hint = "Folders and the files that edgevec can open: vectors and indexes. Enter opens"
+
+    def filter_paths(self, paths: Iterable[Path]) -> Iterable[Path]:
+        endings = (*SUFFIXES, INDEX_ENDING)
+        return [
+            path
+            for path in paths
+            if not path.name.startswith(".") and (path.name.lower().endswith(endings) or _is_folder(path))
+        ]
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+class OpenScreen(Place):
+    place = "open"
+    CSS_PATH = "open.tcss"
+    about = """
+[b]Open[/b]
+
+A file of vectors (.npy .npz .fvecs .hdf5 .parquet .arrow .jsonl .csv .safetensors), an index that was saved \
+(.ev), or the sample: 25,000 dictionary entries that can be searched with words.
+
+Choose a recent file, or one in the tree, or type a path.
+"""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "stop", "Stop reading", show=False),
+        Binding("slash", "path", "Type a path"),
+        Binding("delete", "forget", "Forget this file", show=False),
+    ]
+
+    def body(self) -> ComposeResult:
+        yield Static(
+            Content.from_markup(
+                "[b $primary]edgevec[/]  vector search that goes wherever Python goes\n"
+                "[$muted]Open vectors, search them, watch what ef, quantisation and SIMD do.[/]"
+            ),
+            id="banner",
+        )
+        with Horizontal(id="path-row", classes="row"):
+            path = Input(placeholder="path of a file of vectors or an index", compact=True, id="path")
+            path.tooltip = "A path, ~ allowed. Enter opens it"
+            yield path
+        with Horizontal(id="places-to-open"):
+            with Vertical(id="left"):
+                start = OptionList(id="start", classes="box")
+                start.border_title = "Start here"
+                start.tooltip = "Enter opens; Del forgets a recent file"
+                yield start
+            tree = VectorFiles(Path.cwd(), id="tree", classes="box")
+            tree.border_title = "Files"
+            yield tree
+        yield JobProgress("rows", id="opening")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.query_one("#opening").add_class("gone")
+        self.query_one("#start").focus()
+
+    def on_screen_resume(self) -> None:
+        self._fill()
+        wanted, self.host.first_file = self.host.first_file, None
+        if wanted is not None:
+            self.open(wanted)
+
+    def _fill(self) -> None:
+        start = self.query_one("#start", OptionList)
+        start.clear_options()
+        sample = Content.from_markup("[b]WordNet sample[/]\n25,000 dictionary entries")
+        start.add_option(Option(sample, id=SAMPLE))
+        for name in self.host.state.recent:
+            path = Path(name)
+            start.add_option(Option(Content.assemble((path.name, "bold"), f"\n{path.parent}"), id=name))
+        start.highlighted = 0
+
+    # ---- opening ---------------------------------------------------------------------------------------------------
+
+    def open(self, path: Path) -> None:
+        path = path.expanduser()
+        engine, companion = self.host.engine, self.host.state.companions.get(str(path.absolute()))
+
+        def work(job: workers.Job) -> FileOpened | None:
+            opened = engine.open(path, companion, job.progress)
+            if opened is None:
+                return None
+            entry = None if opened.searcher is None else Entry(opened.searcher, path=path)
+            return FileOpened(path, opened.data, entry)
+
+        self._begin(f"reading {path.name}")
+        self.job("open", work, f"{path.name} cannot be opened")
+
+    def open_sample(self) -> None:
+        """With an index at once: the first thing to see is an answer."""
+        engine, clock, state = self.host.engine, self.host.clock, self.host.state
+        settings = BuildSettings("cosine", state.quantization, state.M, state.ef_construction)
+
+        def work(job: workers.Job) -> FileOpened | None:
+            data = engine.sample()
+            start = clock()
+            searcher = engine.build(data, settings, job.progress)
+            return None if searcher is None else FileOpened(None, data, Entry(searcher, clock() - start))
+
+        self._begin("reading the sample")
+        self.job("open", work, "The sample cannot be opened")
+
+    def _begin(self, what: str) -> None:
+        progress = self.query_one("#opening", JobProgress)
+        progress.remove_class("gone")
+        progress.begin(what, self.host.clock())
+
+    def on_advanced(self, message: Advanced) -> None:
+        self.query_one("#opening", JobProgress).advance(message.done, message.total, message.now)
+
+    def on_file_opened(self, message: FileOpened) -> None:
+        self.query_one("#opening").add_class("gone")
+        host = self.host
+        host.session.open(message.data, message.entry)
+        if message.path is not None:
+            host.state.remember(message.path)
+            host.state_file.write(host.state)
+        host.announce()
+        host.action_go("data" if message.entry is None else "search")
+
+    def failed(self, message: Failed) -> None:
+        self.query_one("#opening").add_class("gone")
+
+    def action_stop(self) -> None:
+        if workers.cancel(self, "open"):
+            self.query_one("#opening").add_class("gone")
+            self.notify("Stopped. Nothing was opened.")
+
+    # ---- choosing --------------------------------------------------------------------------------------------------
+
+    @on(OptionList.OptionSelected, "#start")
+    def _chosen(self, event: OptionList.OptionSelected) -> None:
+        if event.option_id == SAMPLE:
+            self.open_sample()
+        elif event.option_id is not None:
+            self.open(Path(event.option_id))
+
+    def on_directory_tree_file_selected(self, event: DirectoryTree.FileSelected) -> None:
+        self.open(event.path)
+
+    @on(Input.Submitted, "#path")
+    def _typed(self, event: Input.Submitted) -> None:
+        if event.value.strip():
+            self.open(Path(event.value.strip()))
+
+    def action_path(self) -> None:
+        self.query_one("#path").focus()
+
+    def action_forget(self) -> None:
+        start = self.query_one("#start", OptionList)
+        option = start.highlighted_option
+        if start.has_focus and option is not None and option.id not in (None, SAMPLE):
+            self.host.state.forget(Path(str(option.id)))
+            self._fill()
+
+    def commands(self) -> Iterable[tuple[str, str, Callable[[], None]]]:
+        yield "Open the sample", "25,000 dictionary entries", self.open_sample

@@ -1,0 +1,81 @@
+"""What is open: the data, the index in use, those already built of the same data, and queries with their truth."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgevec.index import Metric, Quantization
+
+from .model import BuildSettings, Data, Queries
+from .protocols import Engine, Progress, Searcher
+
+__all__ = ["Entry", "Session"]
+
+
+@dataclass
+class Entry:
+    """An index; seconds: what building it took, when it was built here; path: the file that holds it, when one does."""
+
+    searcher: Searcher
+    seconds: float | None = None
+    path: Path | None = None
+
+
+@dataclass
+class Session:
+    data: Data | None = None
+    current: Entry | None = None
+    entries: dict[BuildSettings, Entry] = field(default_factory=dict)
+    queries: dict[tuple[str, Metric], Queries] = field(default_factory=dict)
+
+    @property
+    def searcher(self) -> Searcher | None:
+        """The index in use."""
+        return None if self.current is None else self.current.searcher
+
+    def open(self, data: Data, entry: Entry | None) -> None:
+        """Everything before is let go."""
+        self.data, self.current = data, None
+        self.entries, self.queries = {}, {}
+        if entry is not None:
+            self.use(entry)
+
+    def use(self, entry: Entry) -> None:
+        """Search this one from now on."""
+        self.current = entry
+        self.keep(entry)
+
+    def keep(self, entry: Entry) -> None:
+        """Have it at hand without using it."""
+        self.entries[entry.searcher.settings] = entry
+
+    def quantizations(self) -> list[str]:
+        """Those that there is an index of, or the data to build one from."""
+        if self.data is not None and self.data.vectors is not None:
+            return ["none", "sq8", "binary"]
+        return [] if self.searcher is None else [self.searcher.settings.quantization]
+
+    def builder(
+        self, engine: Engine, quantization: Quantization, clock: Callable[[], float]
+    ) -> Callable[[Progress], Entry | None]:
+        """How to get the index in use in another quantisation, all else equal; for a worker to call.
+
+        The call gives None when progress said stop.
+        """
+        data, searcher = self.data, self.searcher
+        assert data is not None
+        assert searcher is not None
+        settings = dataclasses.replace(searcher.settings, quantization=quantization)
+        known = self.entries.get(settings)
+
+        def build(progress: Progress) -> Entry | None:
+            if known is not None:
+                return known
+            start = clock()
+            built = engine.build(data, settings, progress)
+            return None if built is None else Entry(built, clock() - start)
+
+        return build

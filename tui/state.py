@@ -1,0 +1,104 @@
+"""What is remembered from one run to the next: recent files, theme, last settings, and which data an index is of.
+
+A JSON file in the platform's folder for configuration. A damaged one is set aside under another name and the app
+starts with what it would know on the first day.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from edgevec.index import Quantization
+
+__all__ = ["State", "StateFile"]
+
+_RECENT = 12
+
+
+@dataclass
+class State:
+    """recent: paths, the last one first; companions: of an index file, the path of its data (or the sample's name)."""
+
+    theme: str = "edgevec-dark"
+    recent: list[str] = field(default_factory=list)
+    companions: dict[str, str] = field(default_factory=dict)
+    quantization: Quantization = "sq8"
+    M: int = 16
+    ef_construction: int = 200
+    k: int = 10
+    ef: int = 64
+
+    def remember(self, path: Path) -> None:
+        name = str(path.absolute())
+        self.recent = [name, *(other for other in self.recent if other != name)][:_RECENT]
+        self.companions = {index: data for index, data in self.companions.items() if index in self.recent}
+
+    def forget(self, path: Path) -> None:
+        self.recent = [other for other in self.recent if other != str(path.absolute())]
+
+
+class StateFile:
+    """notice: what happened to a damaged file, to be told once."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or platformdirs.user_config_path("edgevec", appauthor=False) / "tui.json"
+        self.notice = ""
+
+    def read(self) -> State:
+        try:
+            return _checked(json.loads(self.path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return State()
+        except OSError as error:
+            self.notice = f"Settings cannot be read: {error.strerror or error}"
+            return State()
+        except (ValueError, TypeError, RecursionError) as error:
+            self._set_aside(error)
+            return State()
+
+    def write(self, state: State) -> None:
+        """Whole or not at all. That settings cannot be kept is no reason to stop, so a refusal is only noted."""
+        partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
+            partial.replace(self.path)
+        except OSError as error:
+            self.notice = f"Settings cannot be kept: {error.strerror or error}"
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+
+    def _set_aside(self, error: Exception) -> None:
+        aside = self.path.with_name(f"{self.path.name}.damaged")
+        try:
+            self.path.replace(aside)
+            self.notice = f"The settings file was damaged ({error}) and is now {aside}"
+        except OSError as refusal:
+            self.notice = f"The settings file is damaged and stays where it is: {refusal.strerror or refusal}"
+
+
+def _checked(content: Any) -> State:
+    """Only what has the right name and type is taken over; TypeError when it is no settings file at all."""
+    if not isinstance(content, dict):
+        raise TypeError("no JSON object")
+    state = State()
+    for name, default in asdict(state).items():
+        value = content.get(name, default)
+        if type(value) is not type(default):
+            raise TypeError(f"{name} is {value!r}")
+        setattr(state, name, value)
+    if not all(isinstance(path, str) for path in [*state.recent, *state.companions, *state.companions.values()]):
+        raise TypeError("a path is not a text")
+    if state.quantization not in ("none", "sq8", "binary"):
+        raise ValueError(f"quantization is {state.quantization!r}")
+    for name, least, most in (("M", 2, 256), ("ef_construction", 1, 65535), ("k", 1, 1000), ("ef", 1, 1_000_000)):
+        if not least <= getattr(state, name) <= most:
+            raise ValueError(f"{name} is {getattr(state, name)}")
+    return state

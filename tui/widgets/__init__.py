@@ -1,0 +1,3 @@
+"""What the screens are made of."""
+
+from __future__ import annotations

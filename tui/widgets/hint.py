@@ -1,0 +1,20 @@
+"""The line above the footer that says what the focused thing is for."""
+
+from __future__ import annotations
+
+from textual.widgets import Static
+
+__all__ = ["Hint"]
+
+
+class Hint(Static):
+    DEFAULT_CSS = """
+    Hint {
+        height: 1;
+        padding: 0 1;
+        color: $muted;
+        background: $background;
+        text-wrap: nowrap;
+        text-overflow: ellipsis;
+    }
+    """

@@ -1,0 +1,207 @@
+"""Plots by plotext, in the colours of the theme. What a colour says, a marker or a name beside the line says too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from textual.color import Color
+from textual_plotext import PlotextPlot
+
+from edgevec.measure import Point
+
+from .. import text
+from ..rolling import Moment
+
+__all__ = ["CurvePlot", "HistogramPlot", "LatencyPlot"]
+
+RGB = tuple[int, int, int]
+
+_RECALLS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0)
+
+
+class ThemedPlot(PlotextPlot):
+    """Keeps what it shows, and draws it anew when size or theme change."""
+
+    DEFAULT_CSS = "ThemedPlot { background: $surface; }"  # where plotext draws, too
+
+    def colour(self, name: str) -> RGB:
+        return Color.parse(self.app.theme_variables[name]).rgb
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.app.theme_changed_signal.subscribe(self, lambda _: self.call_after_refresh(self.redraw))
+        self.redraw()
+
+    def on_resize(self) -> None:
+        self.redraw()
+
+    def redraw(self) -> None:
+        self.plt.clear_figure()
+        self.draw()
+        self.refresh()
+
+    def draw(self) -> None:
+        raise NotImplementedError
+
+    def frame(self) -> None:
+        """Axes at the left and below only: there is a box around the plot."""
+        self.plt.xaxes(True, False)
+        self.plt.yaxes(True, False)
+
+    def write(self, what: str, x: float, y: float, colour: str, alignment: Literal["left", "center"]) -> None:
+        self.plt.text(what, x=x, y=y, color=self.colour(colour), background=self.colour("surface"), alignment=alignment)
+
+    def times(self, low: float, high: float, most: int) -> tuple[list[float], list[str]]:
+        """Ticks of a logarithmic axis of microseconds: at most so many, at round figures."""
+        for bases in ((1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9), (1, 2, 5), (1, 3), (1,)):
+            steps = [base * 10.0**power for power in range(-1, 8) for base in bases]
+            inside = [step for step in steps if low <= step <= high]
+            if len(inside) <= min(most, 7):
+                break
+        inside = inside or [low, high]
+        return [float(np.log10(step)) for step in inside], [text.micros(step) for step in inside]
+
+
+class LatencyPlot(ThemedPlot):
+    """Percentiles over the last minute, with a mark where a setting changed."""
+
+    _moments: Sequence[Moment] = ()
+    _changes: Sequence[tuple[float, str]] = ()
+
+    def show(self, moments: Sequence[Moment], changes: Sequence[tuple[float, str]]) -> None:
+        self._moments, self._changes = moments, changes
+        self.redraw()
+
+    def draw(self) -> None:
+        plot = self.plt
+        self.frame()
+        if not self._moments:
+            self._draw_nothing()
+            return
+        now = self._moments[-1].at
+        age = now - self._moments[0].at
+        span = next((span for span in (10.0, 20.0, 30.0) if age <= span), 60.0)
+        shown = [moment for moment in self._moments if now - moment.at <= span]
+        x = [moment.at - now for moment in shown]
+        low, high = min(moment.p50 for moment in shown) * 0.8, max(moment.p99 for moment in shown) * 1.3
+        for name, colour in (("p99", "accent"), ("p95", "secondary"), ("p50", "primary")):
+            values = [float(np.log10(getattr(moment, name))) for moment in shown]
+            plot.plot(x, values, marker="braille", color=self.colour(colour))
+        for at, what in self._changes:
+            if now - at <= span:
+                plot.vline(at - now, color=self.colour("muted"))
+                self.write(what, at - now + span / 100, float(np.log10(high)), "foreground", "left")
+        self._name_lines(shown[-1], low, high, span)
+        plot.xlim(-span, span / 10)
+        plot.ylim(float(np.log10(low)), float(np.log10(high)))
+        plot.yticks(*self.times(low, high, max(2, self.size.height // 2)))
+        steps = [-span, -span / 2, 0.0]
+        plot.xticks(steps, [f"{-step:.0f} s ago" if step else "now" for step in steps])
+
+    def _draw_nothing(self) -> None:
+        plot = self.plt
+        plot.xlim(-10, 1)
+        plot.ylim(0, 1)
+        plot.xticks([], [])
+        plot.yticks([], [])
+        self.write("space starts the load", -4.5, 0.5, "muted", "center")
+
+    def _name_lines(self, last: Moment, low: float, high: float, span: float) -> None:
+        """Names at the ends of the lines, pushed apart where the lines lie close."""
+        apart = float(np.log10(high / low)) / max(4, self.size.height - 4)
+        at = -np.inf
+        for name, value, colour in (
+            ("P50", last.p50, "primary"),
+            ("P95", last.p95, "secondary"),
+            ("P99", last.p99, "accent"),
+        ):
+            at = max(float(np.log10(value)), at + apart * 1.05)
+            self.write(name, span / 50, at, colour, "left")
+
+
+class HistogramPlot(ThemedPlot):
+    """How many searches took how long; the axis of time is logarithmic."""
+
+    _counts: NDArray[np.int64] = np.zeros(0, np.int64)
+    _edges: NDArray[np.float64] = np.zeros(0)
+
+    def show(self, counts: NDArray[np.int64], edges: NDArray[np.float64]) -> None:
+        """counts [n]; edges [n + 1], microseconds"""
+        self._counts, self._edges = counts, edges
+        self.redraw()
+
+    def draw(self) -> None:
+        plot = self.plt
+        self.frame()
+        used = np.flatnonzero(self._counts)
+        if not len(used):
+            plot.xlim(0, 1)
+            plot.ylim(0, 1)
+            plot.xticks([], [])
+            plot.yticks([], [])
+            return
+        first, last = max(0, used[0] - 1), min(len(self._counts) - 1, used[-1] + 1)
+        counts = self._counts[first : last + 1]
+        middles = np.sqrt(self._edges[first : last + 1] * self._edges[first + 1 : last + 2])
+        plot.bar(np.log10(middles).tolist(), counts.tolist(), color=self.colour("primary"), width=1, marker="sd")
+        plot.xticks(*self.times(middles[0], middles[-1], max(2, self.size.width // 9)))
+        most = int(counts.max())
+        plot.ylim(0, most)
+        plot.yticks([0, most / 2, most], ["0", _short(most / 2), _short(most)])
+
+
+def _short(number: float) -> str:
+    """A count in few characters: 940, 12k, 3.4M."""
+    for size, sign in ((1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.1f}{sign}" if number < 10 * size else f"{number / size:.0f}{sign}"
+    return f"{number:.0f}"
+
+
+class CurvePlot(ThemedPlot):
+    """Recall against latency; the points of each contender are its number.
+
+    The axis of recall is stretched towards 1, where the contest is: 0.9, 0.99 and 0.999 are as far from each other.
+    """
+
+    _curves: Mapping[str, Sequence[Point]] = {}
+    _k = 10
+
+    def show(self, curves: Mapping[str, Sequence[Point]], k: int) -> None:
+        self._curves, self._k = curves, k
+        self.redraw()
+
+    def draw(self) -> None:
+        plot = self.plt
+        self.frame()
+        points = [point for curve in self._curves.values() for point in curve]
+        if not points:
+            plot.xlim(0, 1)
+            plot.ylim(0, 1)
+            plot.xticks([], [])
+            plot.yticks([], [])
+            self.write("r runs the comparison", 0.5, 0.5, "muted", "center")
+            return
+        colours = ("primary", "accent", "secondary", "success", "error")
+        for number, (curve, colour) in enumerate(zip(self._curves.values(), colours, strict=False), 1):
+            if curve:
+                x = [_stretched(point.recall) for point in curve]
+                y = [float(np.log10(point.p50)) for point in curve]
+                plot.plot(x, y, marker="braille", color=self.colour(colour))
+                plot.scatter(x, y, marker=str(number), color=self.colour(colour))
+        low, high = min(point.p50 for point in points) * 0.85, max(point.p50 for point in points) * 1.2
+        left = _stretched(min(point.recall for point in points)) - 0.05
+        plot.xlabel(f"recall@{self._k}")
+        plot.xlim(left, _stretched(1.0) + 0.02)
+        plot.ylim(float(np.log10(low)), float(np.log10(high)))
+        plot.yticks(*self.times(low, high, max(2, self.size.height // 2)))
+        ticks = [tick for tick in _RECALLS if _stretched(tick) >= left]
+        plot.xticks([_stretched(tick) for tick in ticks], [f"{tick:g}" for tick in ticks])
+
+
+def _stretched(recall: float) -> float:
+    """1 is where 0.9996 would be: finer than a sweep can tell."""
+    return float(-np.log10(max(1 - recall, 4e-4)))
