@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -35,6 +37,12 @@ class Workload:
     base: Floats
     queries: Floats
     truth: Ids
+
+
+def named(name: str, n: int | None, n_queries: int = 1000, k: int = 10) -> Workload:
+    """One of WORKLOADS, or its first n vectors."""
+    full, make = WORKLOADS[name]
+    return make(full if n is None else n, n_queries, k)
 
 
 def real_folder() -> Path | None:
@@ -145,3 +153,11 @@ def in_order(base: Floats, query: Floats, rows: Ids, metric: Metric) -> Ids:
     else:
         distances = -(vectors @ centre) / np.linalg.norm(vectors, axis=1)
     return rows[np.lexsort((rows, distances))]
+
+
+WORKLOADS: dict[str, tuple[int, Callable[[int, int, int], Workload]]] = {
+    "real": (117_659, load),
+    "lowrank768": (100_000, partial(clustered, dim=768, latent=48)),
+    "d128": (100_000, partial(clustered, dim=128, latent=32)),
+}
+"""By the name that command lines know: how many vectors there are, and how to make fewer (n, queries, k)."""
