@@ -101,9 +101,8 @@ class Report:
         ]
         for about in self.machines:
             packages = ", ".join(f"{name} {version}" for name, version in about["packages"].items())
-            lines.append(
-                f"{about['cpu']}, {about['cores']} cores, {about['os']}, Python {about['python']}; {packages}."
-            )
+            system = f"{about['cores']} cores, {about['os']}, Python {about['python']}"
+            lines.append(f"{about['date']}, {about['cpu']}, {system}; {packages}.")
         shares = {outcome.family: [point.core_share for point in outcome.points] for outcome in self.outcomes}
         busy = min((min(each) for each in shares.values() if each), default=1.0)
         if busy < QUIET:
@@ -185,7 +184,7 @@ def to_markdown(report: Report) -> str:
     for target in TARGETS:
         lines = [f"**{report.title(target)}**", "", row_of(HEADS), row_of(["---"] * len(HEADS))]
         parts.append("\n".join(lines + [row_of(cells) for cells in rows(report, target)]))
-    return "\n\n".join(parts + ["\n".join(f"- {note}" for note in report.notes())]) + "\n"
+    return "\n\n".join([*parts, "\n".join(f"- {note}" for note in report.notes())]) + "\n"
 
 
 def row_of(cells: Sequence[str]) -> str:
@@ -225,7 +224,7 @@ def plot(report: Report, stem: Path) -> None:
     axes.grid(visible=True, which="both", alpha=0.3)
     axes.legend(fontsize="small", loc="lower left")
     about = report.machines[0]
-    figure.text(0.5, 0.01, f"{about['cpu']}, {about['cores']} cores; {about.get('date', '')}", ha="center", fontsize=8)
+    figure.text(0.5, 0.01, f"{about['cpu']}, {about['cores']} cores; {about['date']}", ha="center", fontsize=8)
     for kind, metadata in (("png", None), ("svg", {"Date": None})):
         figure.savefig(f"{stem}.{kind}", dpi=130, bbox_inches="tight", metadata=metadata)
     pyplot.close(figure)

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -138,11 +139,15 @@ def own_bytes() -> int | None:
     return sum(int(fields.get(name, "0 kB").split()[0]) for name in ("RssAnon", "RssShmem", "HugetlbPages")) * 1024
 
 
-def build(engine: Engine, workload: Workload, breadth: int) -> Built:
-    """Index the workload, once a small index has loaded the library's code and started its threads."""
+def warm(engine: Engine, workload: Workload, breadth: int) -> None:
+    """Build and search a small index once: libraries load code and start threads on first use."""
     engine.build(np.array(workload.base[:WARM_ROWS]))
     engine.tune(breadth)
     engine.many(workload.queries[:1])
+
+
+def build(engine: Engine, workload: Workload) -> Built:
+    """Index the workload and say what that took."""
     before = own_bytes()
     took = spent(lambda: engine.build(workload.base))
     after = own_bytes()
@@ -168,8 +173,10 @@ def serve(folder: Path, family: str, build_options: Options, settings: Settings)
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # some libraries chat on standard output
     workload = kept(folder)
-    engine = FAMILIES[family].make(settings, **build_options)
-    print(json.dumps(asdict(build(engine, workload, FAMILIES[family].grid[0]))), file=answers)
+    make = partial(FAMILIES[family].make, settings, **build_options)
+    warm(make(), workload, FAMILIES[family].grid[0])  # gone before memory is looked at
+    engine = make()
+    print(json.dumps(asdict(build(engine, workload))), file=answers)
     for line in sys.stdin:
         match json.loads(line):
             case ["recall", breadth, search]:

@@ -7,26 +7,16 @@ from importlib import import_module
 import numpy as np
 from data import Floats, Ids
 
-from engines.base import Engine, Settings
+from engines.base import Engine, Settings, Value
 
 
 class Edgevec(Engine):
-    def __init__(
-        self,
-        settings: Settings,
-        quantization: str = "sq8",
-        M: int = 16,
-        ef_construction: int = 200,
-        keep_vectors: bool = True,
-    ) -> None:
+    """Parameters are those of edgevec.Index; what is not given is its default."""
+
+    def __init__(self, settings: Settings, **parameters: Value) -> None:
         super().__init__(settings)
         self.lib = import_module("edgevec")
-        self.parameters = {
-            "quantization": quantization,
-            "M": M,
-            "ef_construction": ef_construction,
-            "keep_vectors": keep_vectors,
-        }
+        self.parameters = parameters
 
     def build(self, base: Floats) -> None:
         self.index = self.lib.Index(base.shape[1], "cosine", **self.parameters)
