@@ -79,6 +79,13 @@ def load(n: int, n_queries: int = 1000, k: int = 10) -> Workload:
 
 def clustered(n: int, n_queries: int, k: int, dim: int = 384, latent: int = 24, clusters: int = 200) -> Workload:
     """Unit vectors of low intrinsic dimension in clusters, as embeddings are; queries are fresh draws of that kind."""
+    base, queries = clustered_parts(n, n_queries, dim, latent, clusters)
+    name = f"clustered({n} x {dim}, {latent} latent, {clusters} clusters)"
+    return Workload(name, False, base, queries, exact(base, queries, k, "cosine"))
+
+
+def clustered_parts(n: int, n_queries: int, dim: int, latent: int, clusters: int = 200) -> tuple[Floats, Floats]:
+    """The vectors and queries of `clustered`, without the truth."""
     rng = np.random.default_rng(42)
     centres = rng.standard_normal((clusters, latent))
     plane = np.linalg.qr(rng.standard_normal((dim, latent)))[0].T
@@ -87,9 +94,7 @@ def clustered(n: int, n_queries: int, k: int, dim: int = 384, latent: int = 24, 
         points = centres[rng.integers(clusters, size=rows)] + 0.6 * rng.standard_normal((rows, latent))
         return unit((points @ plane + 0.02 * rng.standard_normal((rows, dim))).astype(np.float32))
 
-    base, queries = draw(n), draw(n_queries)
-    name = f"clustered({n} x {dim}, {latent} latent, {clusters} clusters)"
-    return Workload(name, False, base, queries, exact(base, queries, k, "cosine"))
+    return draw(n), draw(n_queries)
 
 
 def uniform(n: int, n_queries: int, dim: int, k: int) -> Workload:
