@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -35,6 +37,12 @@ class Workload:
     base: Floats
     queries: Floats
     truth: Ids
+
+
+def named(name: str, n: int | None, n_queries: int = 1000, k: int = 10) -> Workload:
+    """One of WORKLOADS, or its first n vectors."""
+    full, make = WORKLOADS[name]
+    return make(full if n is None else n, n_queries, k)
 
 
 def real_folder() -> Path | None:
@@ -71,6 +79,13 @@ def load(n: int, n_queries: int = 1000, k: int = 10) -> Workload:
 
 def clustered(n: int, n_queries: int, k: int, dim: int = 384, latent: int = 24, clusters: int = 200) -> Workload:
     """Unit vectors of low intrinsic dimension in clusters, as embeddings are; queries are fresh draws of that kind."""
+    base, queries = clustered_parts(n, n_queries, dim, latent, clusters)
+    name = f"clustered({n} x {dim}, {latent} latent, {clusters} clusters)"
+    return Workload(name, False, base, queries, exact(base, queries, k, "cosine"))
+
+
+def clustered_parts(n: int, n_queries: int, dim: int, latent: int, clusters: int = 200) -> tuple[Floats, Floats]:
+    """The vectors and queries of `clustered`, without the truth."""
     rng = np.random.default_rng(42)
     centres = rng.standard_normal((clusters, latent))
     plane = np.linalg.qr(rng.standard_normal((dim, latent)))[0].T
@@ -79,9 +94,7 @@ def clustered(n: int, n_queries: int, k: int, dim: int = 384, latent: int = 24, 
         points = centres[rng.integers(clusters, size=rows)] + 0.6 * rng.standard_normal((rows, latent))
         return unit((points @ plane + 0.02 * rng.standard_normal((rows, dim))).astype(np.float32))
 
-    base, queries = draw(n), draw(n_queries)
-    name = f"clustered({n} x {dim}, {latent} latent, {clusters} clusters)"
-    return Workload(name, False, base, queries, exact(base, queries, k, "cosine"))
+    return draw(n), draw(n_queries)
 
 
 def uniform(n: int, n_queries: int, dim: int, k: int) -> Workload:
@@ -145,3 +158,11 @@ def in_order(base: Floats, query: Floats, rows: Ids, metric: Metric) -> Ids:
     else:
         distances = -(vectors @ centre) / np.linalg.norm(vectors, axis=1)
     return rows[np.lexsort((rows, distances))]
+
+
+WORKLOADS: dict[str, tuple[int, Callable[[int, int, int], Workload]]] = {
+    "real": (117_659, load),
+    "lowrank768": (100_000, partial(clustered, dim=768, latent=48)),
+    "d128": (100_000, partial(clustered, dim=128, latent=32)),
+}
+"""By the name that command lines know: how many vectors there are, and how to make fewer (n, queries, k)."""

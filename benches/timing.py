@@ -75,8 +75,9 @@ def spent(call: Callable[[], object]) -> Spent:
 
 
 def machine(packages: Iterable[str] = ("numpy",)) -> dict[str, Any]:
-    """The CPU, the system and the versions that a figure belongs to."""
+    """The CPU, the system, the day and the versions that a figure belongs to."""
     return {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "cpu": cpu_model(),
         "cores": cores(),
         "os": platform.platform(),

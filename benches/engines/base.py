@@ -1,0 +1,66 @@
+"""What every engine under test looks like, and how its grid of settings is written down."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from data import Floats, Ids
+
+Value = int | float | str | bool
+Options = Mapping[str, Value]
+
+EF_GRID = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What no engine may choose for itself."""
+
+    k: int = 10
+    build_threads: int = 2
+
+
+class Engine(ABC):
+    """An index under test. Searching uses one thread; only building may use more.
+
+    The vectors are of unit length, so that cosine, inner product and squared L2 put them in the same order.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @abstractmethod
+    def build(self, base: Floats) -> None:
+        """Index the rows of base, float32 [n, dim] of unit length, under the ids 0..n-1."""
+
+    @abstractmethod
+    def tune(self, breadth: int) -> None:
+        """Breadth of the searches that follow. Adapters with more to choose take it by keyword."""
+
+    @abstractmethod
+    def one(self, query: Floats) -> object:
+        """The k nearest of one query, float32 [dim], in whatever form the engine returns."""
+
+    @abstractmethod
+    def many(self, queries: Floats) -> Ids:
+        """Ids [m, k] of the nearest of each query."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """A row of the table: how to make the engine, and all the settings of which its best are taken.
+
+    builds    keyword arguments of `make`, one index each
+    searches  keyword arguments of `Engine.tune` beside the breadth, tried with every build
+    breadth   what the engine calls the knob that trades speed for recall
+    grid      its values, ascending; between two of them the smallest that reaches a target is found by bisection
+    """
+
+    package: str
+    make: Callable[..., Engine]
+    builds: tuple[Options, ...] = ({},)
+    searches: tuple[Options, ...] = ({},)
+    breadth: str = "ef"
+    grid: tuple[int, ...] = EF_GRID

@@ -1,0 +1,103 @@
+"""The research graphs: Intel SVS (Vamana) and rabitqlib (SymphonyQG and HNSW on RaBitQ codes)."""
+
+from __future__ import annotations
+
+import tempfile
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from data import Floats, Ids
+
+from engines.base import Engine, Settings
+
+
+class Svs(Engine):
+    """Vamana over float16 or LVQ codes, which SVS refuses to make on processors other than Intel's."""
+
+    def __init__(self, settings: Settings, codes: str, degree: int = 32, window: int = 200) -> None:
+        super().__init__(settings)
+        self.lib = import_module("svs")
+        self.codes, self.degree, self.window = codes, degree, window
+
+    def build(self, base: Floats) -> None:
+        lib = self.lib
+        parameters = lib.VamanaBuildParameters(alpha=1.2, graph_max_degree=self.degree, window_size=self.window)
+        with tempfile.TemporaryDirectory() as folder:
+            source = self._source(base, Path(folder))
+            threads = self.settings.build_threads
+            self.index = lib.Vamana.build(parameters, source, lib.DistanceType.L2, num_threads=threads)
+        self.index.num_threads = 1
+
+    def _source(self, base: Floats, folder: Path) -> Any:
+        """What is indexed. LVQ codes are made from a file only; writing it is a small part of the build's time."""
+        if self.codes == "f16":
+            return base.astype(np.float16)
+        file = str(folder / "base.fvecs")
+        self.lib.write_vecs(base, file)
+        loader = self.lib.VectorDataLoader(file, self.lib.DataType.float32, dims=base.shape[1])
+        primary, residual = {"LVQ4x8": (4, 8), "LVQ8": (8, 0)}[self.codes]
+        return self.lib.LVQLoader(loader, primary, residual, padding=32, strategy=self.lib.LVQStrategy.Turbo)
+
+    def tune(self, breadth: int, capacity: float = 1.0, visited_set: bool = False) -> None:
+        """capacity: of the buffer that is re-ranked, in breadths."""
+        parameters = self.index.search_parameters
+        parameters.buffer_config = self.lib.SearchBufferConfig(breadth, int(breadth * capacity))
+        parameters.search_buffer_visited_set = visited_set
+        self.index.search_parameters = parameters
+
+    def one(self, query: Floats) -> object:
+        return self.index.search(query, self.settings.k)
+
+    def many(self, queries: Floats) -> Ids:
+        return np.asarray(self.index.search(queries, self.settings.k)[0]).astype(np.int64)
+
+
+class SymphonyQG(Engine):
+    def __init__(
+        self, settings: Settings, degree: int = 32, bits: int = 0, ef_construction: int = 200, init: str = "random"
+    ) -> None:
+        super().__init__(settings)
+        self.lib = import_module("rabitqlib")
+        self.degree, self.bits, self.ef_construction, self.init = degree, bits, ef_construction, init
+
+    def build(self, base: Floats) -> None:
+        self.index = self.lib.SymqgIndex(base.shape[1], self.degree, "l2", self.bits)
+        self.index.build(base, self.ef_construction, self.settings.build_threads, self.init)
+
+    def tune(self, breadth: int) -> None:
+        self.ef = breadth
+
+    def one(self, query: Floats) -> object:
+        return self.index.search(query[None], self.settings.k, self.ef, 1)
+
+    def many(self, queries: Floats) -> Ids:
+        return np.asarray(self.index.search_batch(queries, self.settings.k, self.ef, 1)[0]).astype(np.int64)
+
+
+class RabitqHnsw(Engine):
+    """Its codes are relative to centroids; sixteen, as in its own documentation, and their training is built time."""
+
+    clusters = 16
+
+    def __init__(self, settings: Settings, bits: int, M: int = 16, ef_construction: int = 200) -> None:
+        super().__init__(settings)
+        self.lib = import_module("rabitqlib")
+        self.bits, self.M, self.ef_construction = bits, M, ef_construction
+
+    def build(self, base: Floats) -> None:
+        threads = self.settings.build_threads
+        means = self.lib.RaBitQKMeans(base.shape[1], self.clusters, num_threads=threads)
+        means.train(base)
+        self.index = self.lib.HnswIndex(base.shape[1], len(base), self.M, self.ef_construction, self.bits, "l2")
+        self.index.build(base, means.centroids, means.assignments, threads)
+
+    def tune(self, breadth: int) -> None:
+        self.ef = breadth
+
+    def one(self, query: Floats) -> object:
+        return self.index.search(query[None], self.settings.k, self.ef, 1)
+
+    def many(self, queries: Floats) -> Ids:
+        return np.asarray(self.index.search(queries, self.settings.k, self.ef, 1)[0]).astype(np.int64)

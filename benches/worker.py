@@ -1,0 +1,191 @@
+"""One index in a process of its own, and the other end of the pipe to it.
+
+Engines bring thread pools, allocators and OpenMP runtimes that would meet in one process, and some end the process when
+they dislike the machine. So every index is built in a fresh one, which then answers a line of JSON with a line of JSON:
+recall at a setting, or the times of a round. It also makes the memory of an index plain to see.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from data import Workload, recall
+from engines import FAMILIES, Engine, Options, Settings
+from timing import Latency, Spent, call_times_us, spent
+
+# Pools that are sized once, at import, and serve searches too.
+ONE_THREAD = dict.fromkeys(
+    ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "RAYON_NUM_THREADS"), "1"
+)
+WARM_ROWS = 2048
+WARM_QUERIES = 100
+
+Setting = tuple[int, Options]
+"""A breadth, and the rest of what Engine.tune takes."""
+
+
+class WorkerError(Exception):
+    """The process ended before its work was done; the message is its last word."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """What an index cost. Bytes are by how much the process grew, for each vector; None where there is no /proc."""
+
+    seconds: float
+    cpu_seconds: float
+    bytes_per_vector: float | None
+
+
+@dataclass(frozen=True)
+class Round:
+    """One setting in one round: P50 and P99 of single calls, then one batch."""
+
+    p50_us: float
+    p99_us: float
+    qps: float
+    core_share: float
+
+
+class Worker:
+    """This side of the pipe. WorkerError when the other side is gone."""
+
+    def __init__(self, process: subprocess.Popen[str], errors: Path) -> None:
+        self._process, self._errors = process, errors
+        self.built = Built(**self._read())
+
+    def recall(self, breadth: int, search: Options) -> float:
+        """Of all queries, at this setting."""
+        return float(self._ask("recall", breadth, dict(search)))
+
+    def time(self, settings: Sequence[Setting]) -> list[Round]:
+        """One round over these settings."""
+        return [
+            Round(*figures) for figures in self._ask("time", [[breadth, dict(search)] for breadth, search in settings])
+        ]
+
+    def _ask(self, *question: Any) -> Any:
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # its last word says more
+            self._process.stdin.write(json.dumps(question) + "\n")
+            self._process.stdin.flush()
+        return self._read()
+
+    def _read(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            code = self._process.wait()
+            said = [line for line in self._errors.read_text(errors="replace").splitlines() if line.strip()]
+            raise WorkerError(said[-1] if said else f"ended with code {code}")
+        return json.loads(line)
+
+
+@contextmanager
+def worker(folder: Path, family: str, build: Options, settings: Settings) -> Iterator[Worker]:
+    """A Worker that has built its index over the workload that `keep` left in the folder; ended with the block."""
+    job = json.dumps({"family": family, "build": dict(build), "settings": asdict(settings)})
+    with (
+        tempfile.NamedTemporaryFile() as errors,
+        subprocess.Popen(
+            [sys.executable, __file__, str(folder), job],
+            env=os.environ | ONE_THREAD | {"OMP_NUM_THREADS": str(settings.build_threads)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as process,
+    ):
+        try:
+            yield Worker(process, Path(errors.name))
+        finally:
+            process.kill()
+
+
+def keep(workload: Workload, folder: Path) -> None:
+    """Write a workload where workers find it."""
+    for name in ("base", "queries", "truth"):
+        np.save(folder / f"{name}.npy", getattr(workload, name))
+
+
+def kept(folder: Path) -> Workload:
+    """A workload that `keep` wrote. The base is mapped: all workers share it, and it is not memory of theirs."""
+    base = np.load(folder / "base.npy", mmap_mode="c").view(np.ndarray)
+    return Workload("kept", False, base, np.load(folder / "queries.npy"), np.load(folder / "truth.npy"))
+
+
+def own_bytes() -> int | None:
+    """Memory of this process that no file backs, huge pages among it (Linux); None elsewhere."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return None
+    gc.collect()
+    with suppress(OSError, AttributeError):  # what was freed goes back first, where malloc is glibc's
+        ctypes.CDLL(None).malloc_trim(0)
+    fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    return sum(int(fields.get(name, "0 kB").split()[0]) for name in ("RssAnon", "RssShmem", "HugetlbPages")) * 1024
+
+
+def warm(engine: Engine, workload: Workload, breadth: int) -> None:
+    """Build and search a small index once: libraries load code and start threads on first use."""
+    engine.build(np.array(workload.base[:WARM_ROWS]))
+    engine.tune(breadth)
+    engine.many(workload.queries[:1])
+
+
+def build(engine: Engine, workload: Workload) -> Built:
+    """Index the workload and say what that took."""
+    before = own_bytes()
+    took = spent(lambda: engine.build(workload.base))
+    after = own_bytes()
+    grown = None if before is None or after is None else (after - before) / len(workload.base)
+    return Built(took.wall, took.cpu, grown)
+
+
+def timed(engine: Engine, workload: Workload, settings: Sequence[Setting]) -> list[list[float]]:
+    """The figures of a Round for each setting."""
+    figures = []
+    for breadth, search in settings:
+        engine.tune(breadth, **search)
+        engine.many(workload.queries[:WARM_QUERIES])
+        batch: Spent = spent(lambda: engine.many(workload.queries))
+        single = Latency.of([call_times_us(engine.one, workload.queries)])
+        qps = len(workload.queries) / batch.wall
+        figures.append([single.p50_us, single.p99_us, qps, batch.cpu / batch.wall])
+    return figures
+
+
+def serve(folder: Path, family: str, build_options: Options, settings: Settings) -> None:
+    """The other side: build, say what it cost, and answer until the pipe closes."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # some libraries chat on standard output
+    workload = kept(folder)
+    make = partial(FAMILIES[family].make, settings, **build_options)
+    warm(make(), workload, FAMILIES[family].grid[0])  # gone before memory is looked at
+    engine = make()
+    print(json.dumps(asdict(build(engine, workload))), file=answers)
+    for line in sys.stdin:
+        match json.loads(line):
+            case ["recall", breadth, search]:
+                engine.tune(breadth, **search)
+                print(recall(engine.many(workload.queries), workload.truth), file=answers)
+            case ["time", wanted]:
+                print(json.dumps(timed(engine, workload, wanted)), file=answers)
+
+
+if __name__ == "__main__":
+    given = json.loads(sys.argv[2])
+    serve(Path(sys.argv[1]), given["family"], given["build"], Settings(**given["settings"]))
