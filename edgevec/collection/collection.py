@@ -8,9 +8,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 from numpy.typing import ArrayLike
 
-from .._arrays import as_int
+from .._arrays import as_int, as_rows
 from .._native import Progress
 from ..errors import EdgevecError, ParameterError, UnknownIdError
 from ..index import Metric, Quantization
@@ -236,8 +237,17 @@ class Collection:
             vector = self._encode([text], "")[0]
         if vector is not None and text is not None:
             vector, text = vector if vector_weight else None, text if text_weight else None
+        if vector is not None:
+            vector = self._as_query(vector)
         condition = compile_where(where, params)
         return self._searcher.search(Question(vector, text, k, ef, exact, condition, (vector_weight, text_weight)))
+
+    def _as_query(self, vector: Any) -> Any:
+        if self.dim is not None and not (isinstance(vector, np.ndarray) and vector.ndim == 1):
+            vector = as_rows(vector, self.dim, "vector")
+            if vector.ndim != 1:
+                raise ParameterError(f"vector must be one vector [{self.dim}], not [{len(vector)}, {self.dim}]")
+        return vector
 
     def _encode(self, texts: list[str], otherwise: str) -> Any:
         if self._encoder is None:

@@ -7,11 +7,12 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._native import Progress
 from ..index import Index
 from . import journal, schema
-from .records import vectors_of
+from .records import Rows, vectors_of
 from .snapshot import Snapshot, UnusableError
 
 __all__ = ["Graph", "StoppedError"]
@@ -139,7 +140,7 @@ def _runs(rows: Sequence[int]) -> Iterator[tuple[int, Sequence[int]]]:
     return ((start, rows[start : start + _AT_ONCE]) for start in range(0, len(rows), _AT_ONCE))
 
 
-def _add(index: Index, vectors: np.ndarray, rows: np.ndarray, progress: Progress | None) -> None:  # type: ignore[type-arg]
+def _add(index: Index, vectors: NDArray[np.float32], rows: Rows, progress: Progress | None) -> None:
     if len(rows) and not len(index.add(vectors, rows, progress=progress)):
         raise StoppedError
 

@@ -33,7 +33,7 @@ class Hit:
 
     __slots__ = ("_json", "_metadata", "distance", "document", "id", "score")
 
-    def __init__(self, id: Id, score: float, distance: float | None, metadata: str, document: str | None) -> None:
+    def __init__(self, score: float, distance: float | None, id: Id, metadata: str, document: str | None) -> None:
         self.id = id
         self.score = score
         self.distance = distance

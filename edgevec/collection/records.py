@@ -13,13 +13,29 @@ from numpy.typing import NDArray
 
 from .values import Id
 
-__all__ = ["Record", "Rows", "delete", "fetch", "page", "rows_of", "rows_where", "shown", "upsert", "vectors_of"]
+__all__ = [
+    "Record",
+    "Rows",
+    "Shown",
+    "delete",
+    "fetch",
+    "page",
+    "rows_of",
+    "rows_where",
+    "shown",
+    "upsert",
+    "vectors_of",
+]
 
 Rows = NDArray[np.int64]
 T = TypeVar("T")
 
 _AT_ONCE = 4096
 """Ids in one statement."""
+
+
+Shown = tuple[Id, str, str | None]
+"""id, metadata as text and document of a row."""
 
 
 class Record(NamedTuple):
@@ -102,8 +118,7 @@ def rows_where(connection: sqlite3.Connection, sql: str, parameters: Sequence[An
     return np.fromiter((row for (row,) in found), np.int64)
 
 
-def shown(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, tuple[Id, str, str | None]]:
-    """id, metadata as text and document of each row."""
+def shown(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, Shown]:
     sql = f"SELECT row, id, metadata, document FROM records WHERE row IN ({','.join('?' * len(rows))})"
     if len(rows) > 256:
         sql = "SELECT row, id, metadata, document FROM records WHERE row IN (SELECT value FROM json_each(?))"

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from .._arrays import as_rows
-from ..errors import ParameterError
 from ..index import Index, SearchContext
 from . import fulltext
 from .filters import Filters
 from .fuse import reciprocal_rank
 from .hits import Hit, Hits, HitStats
-from .records import shown
+from .recent import Recent
 from .store import Store
 from .where import EVERYTHING, Condition
 
@@ -39,6 +35,7 @@ class Searcher:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._filters = Filters()
+        self._recent = Recent()
         self._contexts: list[tuple[Index, SearchContext]] = []
 
     def search(self, question: Question) -> Hits:
@@ -53,12 +50,12 @@ class Searcher:
         rows, distances, stats = self._nearest(connection, question, question.k)
         l2 = self._store.settings["metric"] == "l2"
         scores = [-distance if l2 else 1 - distance for distance in distances]
-        return _hits(connection, rows, scores, distances, stats)
+        return self._hits(connection, rows, scores, distances, stats)
 
     def _by_text(self, connection: sqlite3.Connection, question: Question) -> Hits:
         found = fulltext.search(connection, question.text or "", question.k, question.condition)
         rows, scores = [row for row, _ in found], [score for _, score in found]
-        return _hits(connection, rows, scores, [None] * len(rows), HitStats("text", None, 0, 0))
+        return self._hits(connection, rows, scores, [None] * len(rows), HitStats("text", None, 0, 0))
 
     def _by_both(self, connection: sqlite3.Connection, question: Question) -> Hits:
         k = max(question.k, _FUSED)
@@ -67,7 +64,7 @@ class Searcher:
         best = reciprocal_rank((near, said), question.weights)[: question.k]
         known = dict(zip(near, distances, strict=True))
         known.update(self._distances(question, [row for row, _ in best if row not in known]))
-        return _hits(
+        return self._hits(
             connection,
             [row for row, _ in best],
             [score for _, score in best],
@@ -85,9 +82,7 @@ class Searcher:
         if question.condition is not EVERYTHING:
             allowed, count = self._filters.get(connection, self._store.version, question.condition)
         context = self._context(index)
-        found = index.search(
-            self._query(question), k, ef=question.ef, filter=allowed, exact=question.exact, context=context
-        )
+        found = index.search(question.vector, k, ef=question.ef, filter=allowed, exact=question.exact, context=context)
         stats = context.stats
         self._contexts.append((index, context))
         return (
@@ -101,14 +96,8 @@ class Searcher:
         index = self._store.graph.index
         if not rows or index is None:
             return {}
-        found = index.search(self._query(question), len(rows), filter=rows, exact=True)
+        found = index.search(question.vector, len(rows), filter=rows, exact=True)
         return dict(zip(found.ids.tolist(), found.distances.tolist(), strict=True))
-
-    def _query(self, question: Question) -> NDArray[np.float32]:
-        query = as_rows(question.vector, self._store.settings["dim"], "vector")
-        if query.ndim != 1:
-            raise ParameterError(f"vector must be one vector, not {len(query)}")
-        return query
 
     def _context(self, index: Index) -> SearchContext:
         """A free one, of this very index."""
@@ -121,18 +110,17 @@ class Searcher:
                 return context
         return SearchContext(index)
 
-
-def _hits(
-    connection: sqlite3.Connection,
-    rows: list[int],
-    scores: list[float],
-    distances: list[float] | list[float | None],
-    stats: HitStats,
-) -> Hits:
-    known = shown(connection, rows)
-    hits = Hits()
-    hits.stats = stats
-    for row, score, distance in zip(rows, scores, distances, strict=True):
-        id, metadata, document = known[row]
-        hits.append(Hit(id, score, distance, metadata, document))
-    return hits
+    def _hits(
+        self,
+        connection: sqlite3.Connection,
+        rows: Sequence[int],
+        scores: Sequence[float],
+        distances: Sequence[float | None],
+        stats: HitStats,
+    ) -> Hits:
+        known = self._recent.get(connection, self._store.version, rows)
+        hits = Hits(
+            [Hit(score, distance, *known[row]) for row, score, distance in zip(rows, scores, distances, strict=True)]
+        )
+        hits.stats = stats
+        return hits

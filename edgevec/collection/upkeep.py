@@ -116,7 +116,9 @@ def _differ(index: Index, rows: NDArray[np.int64], vectors: NDArray[np.float32])
     lengths = np.linalg.norm(meant, axis=1, keepdims=True)
     if index.metric == "cosine":
         meant, lengths = meant / lengths, np.ones_like(lengths)
-    different: NDArray[np.bool_] = np.abs(held - meant).max(axis=1, initial=0) > _TOLERANCE * np.maximum(lengths[:, 0], 1e-30)
+    different: NDArray[np.bool_] = np.abs(held - meant).max(axis=1, initial=0) > _TOLERANCE * np.maximum(
+        lengths[:, 0], 1e-30
+    )
     return different
 
 

@@ -65,7 +65,7 @@ def _entry(key: Any, value: Any, level: int) -> Node:
         return All(parts) if key == "$and" else Any_(parts)
     if key.startswith("$"):
         raise WhereError(f"unknown operator {key!r} in the place of a field; there are $and, $or and $not")
-    return _of_field(parse_field(key), value, level + 1)
+    return _of_field(parse_field(key), value, level)
 
 
 def _of_field(field: Field, value: Any, level: int) -> Node:

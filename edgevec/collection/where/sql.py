@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ...errors import WhereError
-from .syntax import MAX_PATTERN, All, Any_, Field, IsNull, Node, Not, OneOf, Pattern, Test
+from .syntax import MAX_PATTERN, All, Any_, Field, IsNull, Node, Not, OneOf, Pattern, Test, depth
 
 __all__ = ["Condition", "compile_node", "field_sql"]
+
+_GROUP = 16
 
 
 class Condition(NamedTuple):
@@ -25,7 +27,7 @@ class Condition(NamedTuple):
 
 def compile_node(node: Node) -> Condition:
     compiler = _Compiler()
-    return Condition(compiler.sql(node), tuple(compiler.parameters))
+    return Condition(compiler.sql(_inward(node, False)), tuple(compiler.parameters))
 
 
 def field_sql(field: Field) -> str:
@@ -50,7 +52,9 @@ class _Compiler:
         if isinstance(node, Not):
             return f"(NOT {self.sql(node.part)})"
         if isinstance(node, (All, Any_)):
-            return _balanced([self.sql(part) for part in node.parts], " AND " if isinstance(node, All) else " OR ")
+            # The deepest first, where SQLite's parser has the least on its stack of 100.
+            parts = [self.sql(part) for part in sorted(node.parts, key=depth, reverse=True)]
+            return _chain(parts, " AND " if isinstance(node, All) else " OR ")
         if isinstance(node, IsNull):
             return f"({field_sql(node.field)} IS NULL)"
         if isinstance(node, OneOf):
@@ -124,12 +128,20 @@ def _kind(field: Field, kinds: Sequence[str]) -> str:
     return f"(json_type(metadata, {_path(field)}) IN ({listed}) OR {field_sql(field)} IS NULL)"
 
 
-def _balanced(parts: list[str], operator: str) -> str:
-    """SQLite limits how deep an expression is, and a chain is as deep as it is long."""
-    if len(parts) == 1:
-        return parts[0]
-    half = len(parts) // 2
-    return f"({_balanced(parts[:half], operator)}{operator}{_balanced(parts[half:], operator)})"
+def _inward(node: Node, negated: bool) -> Node:
+    """Every NOT at a test (De Morgan holds for NULL too), so that only AND and OR are nested."""
+    if isinstance(node, Not):
+        return _inward(node.part, not negated)
+    if isinstance(node, (All, Any_)):
+        kind = All if isinstance(node, All) != negated else Any_
+        return kind(tuple(_inward(part, negated) for part in node.parts))
+    return Not(node) if negated else node
+
+
+def _chain(parts: list[str], operator: str) -> str:
+    """In groups: an expression is as deep as a chain is long, and SQLite takes no deeper than 1000."""
+    groups = [operator.join(parts[at : at + _GROUP]) for at in range(0, len(parts), _GROUP)]
+    return f"({groups[0]})" if len(groups) == 1 else f"({operator.join(f'({group})' for group in groups)})"
 
 
 # ---- patterns ------------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ __all__ = [
 
 MAX_TEXT = 65_536
 """Characters of a condition."""
-MAX_DEPTH = 50
+MAX_DEPTH = 30
 """Levels of NOT, AND and OR within each other. A chain of any length is one level."""
 MAX_TESTS = 1000
 MAX_LIST = 100_000

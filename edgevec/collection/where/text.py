@@ -46,6 +46,8 @@ _TERMINALS = {word: f"_{word}" if word in _SILENT else word for word in _KEYWORD
 
 _SEGMENT = re.compile(r"`([^`]+)`|(\w+)")
 _FIELD = re.compile(r"(`[^`]+`|[^\W\d]\w*)(\.(`[^`]+`|\w+))*")
+_KEY_SEGMENT = re.compile(r"""`([^`]+)`|([^`.=<>!()'",;]+)""")
+_KEY = re.compile(rf"(?:{_KEY_SEGMENT.pattern})(?:\.(?:{_KEY_SEGMENT.pattern}))*")
 
 _GRAMMAR = rf"""
 start: either
@@ -117,10 +119,10 @@ def _parse(text: str) -> Node:
 
 
 def parse_field(name: str) -> Field:
-    """The names in a field that stands by itself."""
-    if not isinstance(name, str) or not _FIELD.fullmatch(name) or name.upper() in _KEYWORDS:
-        raise WhereError(f"not the name of a field: {name!r} (other characters than letters, digits and _ go in backticks)")
-    return _names(name)
+    """The names in a field that stands by itself, where it needs fewer backticks than in a text."""
+    if not isinstance(name, str) or not _KEY.fullmatch(name):
+        raise WhereError(f"not the name of a field: {name!r} (dots and signs in a name go in backticks)")
+    return tuple(quoted or plain for quoted, plain in _KEY_SEGMENT.findall(name))
 
 
 def bind(node: Node, params: Sequence[Any], text: str) -> Node:
@@ -176,7 +178,7 @@ class _ProblemError(Exception):
 
 
 @v_args(inline=True)
-class _Builder(Transformer):  # type: ignore[misc,type-arg]
+class _Builder(Transformer):  # type: ignore[type-arg]
     """Each method gets the parts of a rule, once they are built; what is optional and not there is None."""
 
     def start(self, node: Node) -> Node:
@@ -274,7 +276,7 @@ def _parser() -> Lark:
 
 def _explained(error: UnexpectedInput, text: str) -> WhereError:
     if isinstance(error, UnexpectedCharacters):
-        position = error.pos_in_stream
+        position = int(error.pos_in_stream or 0)
         rest = text[position]
         problem = "a string that does not end" if rest in "'\"" else f"what is {rest!r} doing here?"
         return WhereError(problem, text, position)
