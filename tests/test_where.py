@@ -171,7 +171,7 @@ def test_long_lists() -> None:
     ],
 )
 def test_an_error_shows_the_place(where: str, message: str, position: int) -> None:
-    with collection(RECORDS) as made, pytest.raises(edgevec.WhereError, match="(?s)") as raised:
+    with collection(RECORDS) as made, pytest.raises(edgevec.WhereError) as raised:
         made.count(where)
     assert message in raised.value.problem
     assert raised.value.position == position
@@ -322,10 +322,11 @@ def fuzzed() -> Collection:
     return collection(RECORDS)
 
 
-words = st.sampled_from(
-    [*"a notes not AND or IN between like escape contains is null true false ? 1 -1.5 1e5 'x' `z w`".split()]
-    + [*"= == <> <= ( ) , . ' ` ; -- % é".split(), '"', '"y"', "\\", "\0", "\n"]
-)
+WORDS = """
+a notes not AND or IN between like escape contains is null true false = == <> <= ( ) , . ? 1 -1.5 1e5 'x' "y" `z w` ; --
+% é \\ ' " `
+"""
+words = st.sampled_from([*WORDS.split(), "\0", "\n"])
 
 
 @settings(max_examples=500)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ _BUSY_MS = 10_000
 _MEANING: tuple[tuple[str, type[EdgevecError]], ...] = (
     ("not a database", CorruptCollectionError),
     ("malformed", CorruptCollectionError),
+    ("Could not decode", CorruptCollectionError),
     ("no such table", CorruptCollectionError),
     ("locked", LockedError),
     ("too big", ParameterError),
@@ -52,6 +54,8 @@ def translated(subject: str) -> Iterator[None]:
             if words in message:
                 raise kind(f"{subject}: {message}") from error
         raise
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CorruptCollectionError(f"{subject}: damaged: {error}") from error
     except MemoryError as error:
         if isinstance(error, EdgevecError):
             raise

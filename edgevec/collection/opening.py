@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from .._arrays import as_int
 from .._native import Progress
-from ..errors import CollectionNotFoundError, EdgevecError, ParameterError
+from ..errors import CollectionNotFoundError, CorruptCollectionError, EdgevecError, ParameterError
 from ..index import Index, Metric, Quantization
 from . import schema
 from .collection import Collection, Encoder
@@ -52,8 +52,8 @@ def open(
     path        the file; ":memory:" for a collection that ends with the program
     dim         of the vectors; without it, a new collection takes that of the first ones
     metric, quantization, M, ef_construction
-                as in edgevec.Index, "cosine" and so on by default. Of a collection that exists they may be left out, and
-                must agree when given.
+                as in edgevec.Index, "cosine" and so on by default. Of a collection that exists they may be left out,
+                and must agree when given.
     mode        "a" to read and write, and to make it if need be; "r" to read, while another process may write
     encoder     a function from a list of texts to vectors: upsert() and search() then take texts alone
     dtype       "float32", or "float16" for half the file and a little less accuracy
@@ -112,6 +112,8 @@ def _agree(database: Database, given: dict[str, Any], *, writable: bool) -> None
         schema.create(database.main, {**_DEFAULTS, **given})
         return
     stored = schema.read_settings(database.main)
+    if not _DEFAULTS.keys() <= stored.keys():
+        raise CorruptCollectionError(f"{database.name}: its settings are damaged")
     for name, value in given.items():
         if name == "dim" and stored.get("dim") is None:
             if writable:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import CorruptCollectionError
 from .values import Id
 
 __all__ = [
@@ -153,6 +154,8 @@ def page(
 
 def _records(selected: Iterable[tuple[Any, ...]], dtype: str) -> Iterator[Record]:
     for key, blob, metadata, document, *_ in selected:
+        if not isinstance(blob, bytes) or len(blob) % np.dtype(dtype).itemsize or not isinstance(metadata, str):
+            raise CorruptCollectionError(f"the record {key!r} is damaged")
         yield Record(key, np.frombuffer(blob, dtype).astype(np.float32), json.loads(metadata), document)
 
 
@@ -165,5 +168,7 @@ def vectors_of(
         (json.dumps(rows),),
     ).fetchall()
     found = np.array([row for row, _ in selected], np.int64)
-    flat = np.frombuffer(b"".join(blob for _, blob in selected), dtype)
-    return found, flat.reshape(len(found), dim).astype(np.float32)
+    data = b"".join(blob for _, blob in selected if isinstance(blob, bytes))
+    if len(data) != len(found) * dim * np.dtype(dtype).itemsize:
+        raise CorruptCollectionError("a stored vector has another length than the rest")
+    return found, np.frombuffer(data, dtype).reshape(len(found), dim).astype(np.float32)

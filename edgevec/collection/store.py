@@ -68,8 +68,9 @@ class Store:
         """A connection to records which the graph answers for; both stay as they are until the end."""
         self._check_open()
         if self._owner == threading.get_ident():
-            self._take_in(self.database.main)
-            yield self.database.main
+            with translated(self.database.name):
+                self._take_in(self.database.main)
+                yield self.database.main
         elif self.database.shared:
             with self._mutex, translated(self.database.name):
                 if self.graph.version is None:
