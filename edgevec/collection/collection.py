@@ -24,7 +24,7 @@ from .searching import Question, Searcher
 from .store import Store
 from .upkeep import CollectionReport
 from .values import Id
-from .where import EVERYTHING, Where, compile_field, compile_where
+from .where import Where, compile_field, compile_where
 
 __all__ = ["Collection", "Encoder", "Plan"]
 
@@ -166,14 +166,7 @@ class Collection:
         """How many records there are, or how many satisfy a condition."""
         condition = compile_where(where, params)
         with self._store.reading() as connection:
-            index = self._store.graph.index
-            if condition is EVERYTHING:
-                return 0 if index is None else len(index)
-            return int(
-                connection.execute(
-                    f"SELECT count(*) FROM records WHERE {condition.sql}", condition.parameters
-                ).fetchone()[0]
-            )
+            return records.count(connection, *condition)
 
     def pages(
         self, size: int = 1000, where: Where | None = None, params: Sequence[Any] | None = None
@@ -329,10 +322,10 @@ class Collection:
         """Sizes: records, bytes of the files, and of the index in memory."""
         path, graph = self.path, self._store.graph
         snapshot = graph.snapshot.path if graph.snapshot else None
-        with self._store.reading():
+        with self._store.reading() as connection:
             index = graph.index
             return {
-                "records": 0 if index is None else len(index),
+                "records": records.count(connection),
                 "file_bytes": _size(path),
                 "log_bytes": _size(Path(f"{path}-wal")) if path else 0,
                 "snapshot_bytes": _size(snapshot),

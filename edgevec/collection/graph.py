@@ -134,6 +134,8 @@ class Graph:
             _add(self.index, vectors, found, _shifted(progress, start, len(rows)))
             if len(found) < len(run):
                 self.index.remove(np.setdiff1d(run, found))
+        if progress is not None:
+            progress(len(rows), len(rows))
 
 
 def _runs(rows: Sequence[int]) -> Iterator[tuple[int, Sequence[int]]]:

@@ -119,6 +119,10 @@ def rows_where(connection: sqlite3.Connection, sql: str, parameters: Sequence[An
     return np.fromiter((row for (row,) in found), np.int64)
 
 
+def count(connection: sqlite3.Connection, sql: str = "1", parameters: Sequence[Any] = ()) -> int:
+    return int(connection.execute(f"SELECT count(*) FROM records WHERE {sql}", parameters).fetchone()[0])
+
+
 def shown(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, Shown]:
     sql = f"SELECT row, id, metadata, document FROM records WHERE row IN ({','.join('?' * len(rows))})"
     if len(rows) > 256:

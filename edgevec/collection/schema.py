@@ -46,13 +46,11 @@ END;
 CREATE TRIGGER text_removed AFTER DELETE ON records WHEN old.document IS NOT NULL BEGIN
     INSERT INTO texts(texts, rowid, document) VALUES ('delete', old.row, old.document);
 END;
-CREATE TRIGGER text_left AFTER UPDATE OF document ON records
-WHEN old.document IS NOT NULL AND old.document IS NOT new.document BEGIN
-    INSERT INTO texts(texts, rowid, document) VALUES ('delete', old.row, old.document);
-END;
-CREATE TRIGGER text_came AFTER UPDATE OF document ON records
-WHEN new.document IS NOT NULL AND old.document IS NOT new.document BEGIN
-    INSERT INTO texts(rowid, document) VALUES (new.row, new.document);
+-- One trigger, since the old text must go before the new one comes and several would fire in no given order.
+CREATE TRIGGER text_changed AFTER UPDATE OF document ON records WHEN old.document IS NOT new.document BEGIN
+    INSERT INTO texts(texts, rowid, document)
+        SELECT 'delete', old.row, old.document WHERE old.document IS NOT NULL;
+    INSERT INTO texts(rowid, document) SELECT new.row, new.document WHERE new.document IS NOT NULL;
 END;
 """
 

@@ -39,7 +39,7 @@ class Searcher:
         self._contexts: list[tuple[Index, SearchContext]] = []
 
     def search(self, question: Question) -> Hits:
-        with self._store.reading() as connection:
+        with self._store.reading(graph=question.vector is not None) as connection:
             if question.text is None:
                 return self._by_vector(connection, question)
             if question.vector is None:

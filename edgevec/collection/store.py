@@ -64,12 +64,16 @@ class Store:
     # ---- reading ---------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection to records which the graph answers for; both stay as they are until the end."""
+    def reading(self, *, graph: bool = False) -> Iterator[sqlite3.Connection]:
+        """A connection to records which stay as they are until the end, and the graph with them.
+
+        graph: it will be searched, so inside the calling thread's own batch it must take in what was written.
+        """
         self._check_open()
         if self._owner == threading.get_ident():
             with translated(self.database.name):
-                self._take_in(self.database.main)
+                if graph:
+                    self._take_in(self.database.main)
                 yield self.database.main
         elif self.database.shared:
             with self._mutex, translated(self.database.name):

@@ -13,7 +13,7 @@ from .._native import Progress
 from ..index import CheckReport, Index
 from . import journal, schema
 from .graph import Graph
-from .records import vectors_of
+from .records import count, vectors_of
 from .store import Store
 
 __all__ = ["CollectionReport", "check"]
@@ -143,7 +143,7 @@ def _report(
     connection: sqlite3.Connection, graph: Graph, texts: list[str], difference: Difference, *, repaired: bool
 ) -> CollectionReport:
     return CollectionReport(
-        records=int(connection.execute("SELECT count(*) FROM records").fetchone()[0]),
+        records=count(connection),
         missing=len(difference.missing),
         extra=len(difference.extra),
         stale=len(difference.stale),
