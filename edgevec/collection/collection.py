@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from .._arrays import as_int, as_rows
 from .._native import Progress
 from ..errors import EdgevecError, ParameterError, UnknownIdError
 from ..index import Metric, Quantization
-from . import records, schema, upkeep, values
+from . import records, schema, transfer, upkeep, values
 from .database import translated
 from .graph import StoppedError
 from .hits import Hits
@@ -193,6 +194,43 @@ class Collection:
         keys = values.as_keys(id)
         with self._store.reading() as connection:
             return bool(records.rows_of(connection, keys))
+
+    # ---- tables and files ------------------------------------------------------------------------------------------
+
+    def import_from(
+        self,
+        data: Any,
+        *,
+        id: str | None = None,
+        vector: str | None = None,
+        document: str | None = None,
+        progress: Progress | None = None,
+    ) -> int:
+        """Upsert the rows of a table in one batch; how many they were.
+
+        data      a file that edgevec.read_vectors() knows (.jsonl, .parquet, .npy, ...), a pandas or polars DataFrame,
+                  a pyarrow Table, or dicts
+        id, vector, document
+                  the columns that hold them; None: one of a usual name ("id", "embedding", "text", ...). Without ids
+                  the rows are numbered on from the highest number there is. The other columns are the metadata.
+        progress  progress(done, total) while the graph takes the rows in
+        """
+        columns, count = transfer.Columns(id, vector, document), 0
+        with self.batch(progress=progress):
+            for table in transfer.tables(data, columns):
+                ids = table.ids
+                if ids is None:
+                    with self._store.reading() as connection:
+                        start = records.next_number(connection)
+                    ids = list(range(start, start + len(table.metadata)))
+                count += self.upsert(ids, table.vectors, table.metadata, table.documents)
+        return count
+
+    def export(
+        self, path: str | os.PathLike[str], where: Where | None = None, params: Sequence[Any] | None = None
+    ) -> int:
+        """Write the records, or those that satisfy a condition, to a .jsonl, .jsonl.gz or .parquet file; how many."""
+        return transfer.export(Path(path), self.pages(1000, where, params), self.dim)
 
     # ---- search ----------------------------------------------------------------------------------------------------
 

@@ -123,6 +123,12 @@ def count(connection: sqlite3.Connection, sql: str = "1", parameters: Sequence[A
     return int(connection.execute(f"SELECT count(*) FROM records WHERE {sql}", parameters).fetchone()[0])
 
 
+def next_number(connection: sqlite3.Connection) -> int:
+    """One more than the highest integer id, and at least 0."""
+    found = connection.execute("SELECT max(id) FROM records WHERE id < ''").fetchone()[0]
+    return 0 if found is None else max(0, found + 1)
+
+
 def shown(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, Shown]:
     sql = f"SELECT row, id, metadata, document FROM records WHERE row IN ({','.join('?' * len(rows))})"
     if len(rows) > 256:
