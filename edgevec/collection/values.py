@@ -66,7 +66,13 @@ def refuse_repeated(keys: Sequence[Id]) -> None:
 def as_vectors(vectors: Any, count: int, dim: int | None, metric: str, dtype: str) -> NDArray[Any]:
     """[count, dim] in the type that is stored. Refuses, by row, what an index would refuse."""
     if dim is None:
-        dim = int(np.shape(vectors)[-1]) if np.ndim(vectors) else 0
+        try:
+            shape = np.shape(vectors)
+        except ValueError as error:
+            raise ParameterError(f"vectors cannot be read as an array of numbers: {error}") from error
+        if count == 0 and 0 in shape:
+            return np.empty((0, 0), dtype)
+        dim = int(shape[-1]) if shape else 0
         if not 1 <= dim <= 65535:
             raise ParameterError("the dimensions of the first vectors must be in 1..65535")
     rows = as_rows(vectors, dim, "vectors").reshape(-1, dim)
