@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
+from typing import TYPE_CHECKING, Any
 
 from edgevec import samples
 from edgevec._native import SimdInfo, simd_info, version
@@ -20,23 +22,41 @@ from edgevec.index import (
 from edgevec.measure import recall
 from edgevec.reading import Dataset, read_vectors
 
+if TYPE_CHECKING:
+    from edgevec.collection import Collection, Hit, Hits, Record, open
+
 __version__ = version()
 __all__ = [
     "CheckReport",
+    "Collection",
     "Dataset",
+    "Hit",
+    "Hits",
     "IdFilter",
     "Index",
+    "Record",
     "SearchContext",
     "SearchResult",
     "SearchStats",
     "SimdInfo",
     "__version__",
+    "open",
     "read_vectors",
     "recall",
     "samples",
     "simd_info",
 ]
 __all__ += _errors
+
+
+_OF_COLLECTIONS = ("Collection", "Hit", "Hits", "Record", "open")
+
+
+def __getattr__(name: str) -> Any:
+    """Collections come with the first use of one: Pyodide has SQLite as a package of its own."""
+    if name not in _OF_COLLECTIONS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("edgevec.collection"), name)
 
 
 def _warn_when_scalar() -> None:

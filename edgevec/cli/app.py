@@ -1,4 +1,7 @@
-"""The group of commands, and how all of them report errors: one line on standard error, exit code 2, no traceback."""
+"""The group of commands, and how all of them report errors: one line on standard error, exit code 2, no traceback.
+
+An error in a condition shows the place on two more lines.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ from typing import Any, NoReturn
 import click
 
 from .. import __version__
-from ..errors import EdgevecError
+from ..errors import EdgevecError, WhereError
 from .bench import bench
 from .build import build
+from .db import db
 from .demo import demo
 from .info import info
 from .search import search
@@ -30,13 +34,15 @@ class _Group(click.Group):
             _stop("interrupted", _INTERRUPTED)
         except click.ClickException as error:
             _stop(error.format_message())
+        except WhereError as error:
+            _stop(error.problem, below=str(error).removeprefix(error.problem))
         except (EdgevecError, OSError, MemoryError) as error:
             _stop(str(error) or type(error).__name__)
         sys.exit(result if isinstance(result, int) else 0)
 
 
-def _stop(message: str, code: int = 2) -> NoReturn:
-    print("edgevec:", " ".join(message.split()), file=sys.stderr)
+def _stop(message: str, code: int = 2, below: str = "") -> NoReturn:
+    print("edgevec:", " ".join(message.split()), end=f"{below}\n", file=sys.stderr)
     sys.exit(code)
 
 
@@ -49,5 +55,5 @@ def edgevec(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (demo, info, build, search, bench, tui):
+for _command in (demo, info, build, search, bench, db, tui):
     edgevec.add_command(_command)

@@ -1,0 +1,212 @@
+"""edgevec db: a collection from the command line."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+import edgevec
+
+from ..collection import Collection, Hits, Plan
+from ..collection.transfer import EXPORTS
+from ..errors import ParameterError
+from ..index import Metric, Quantization
+from .common import INPUT, note, output_option, progress_bar, results
+
+__all__ = ["db"]
+
+_SHOWN = 60
+"""Characters of a document or of metadata in a table."""
+
+
+def _where(command: Any) -> Any:
+    return click.option(
+        "--where", metavar="CONDITION", help="Only these records, such as: \"year >= 1990 AND lang IN ('de', 'fr')\"."
+    )(command)
+
+
+@click.group()
+@click.argument("file", type=INPUT)
+@click.pass_context
+def db(context: click.Context, file: Path) -> None:
+    """Work with the collection in FILE: records with metadata and texts around an index."""
+    context.obj = file
+
+
+@db.command("import")
+@click.argument("source", type=INPUT)
+@click.option("--id", "id_column", help="The column or field with the ids. Without ids, rows are numbered on.")
+@click.option("--vector", "vector_column", help="The one with the vectors.")
+@click.option("--document", "document_column", help="The one with the texts, to be found by their words.")
+@click.option("--metric", type=click.Choice(["cosine", "ip", "l2"]), help="Of a new collection; cosine by default.")
+@click.option("--quantization", "-q", type=click.Choice(["none", "sq8", "binary"]), help="Likewise; sq8 by default.")
+@click.pass_obj
+def import_(
+    file: Path,
+    source: Path,
+    id_column: str | None,
+    vector_column: str | None,
+    document_column: str | None,
+    metric: Metric | None,
+    quantization: Quantization | None,
+) -> None:
+    """Read SOURCE (.jsonl, .parquet, .csv, .npy, ...); records whose id exists are replaced. All or nothing."""
+    start = time.perf_counter()
+    with _open(file, "a", metric=metric, quantization=quantization) as made, progress_bar("building") as report:
+        count = made.import_from(source, id=id_column, vector=vector_column, document=document_column, progress=report)
+        note(f"{file}: {count:,} records in {time.perf_counter() - start:.2f} s; it holds {len(made):,} now")
+
+
+@db.command()
+@click.option("--vector", help='A vector: "[0.1, 0.2]".')
+@click.option("--id", "stored_id", help="What lies near the vector stored under this id.")
+@click.option("--text", help="Words to find in the documents; with a vector, both rankings are fused.")
+@_where
+@click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Answers.")
+@click.option("--ef", type=click.IntRange(1), help="Candidates that a search keeps; more is slower and finds more.")
+@click.option("--exact", is_flag=True, help="Compare with every vector.")
+@click.option("--explain", is_flag=True, help="Say how the search and its condition are carried out.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON list of hits.")
+@click.pass_obj
+def search(
+    file: Path,
+    vector: str | None,
+    stored_id: str | None,
+    text: str | None,
+    where: str | None,
+    k: int,
+    ef: int | None,
+    exact: bool,
+    explain: bool,
+    as_json: bool,
+) -> None:
+    """Find records by vector, by words, or by both."""
+    if vector is not None and stored_id is not None:
+        raise click.UsageError("give --vector or --id, not both")
+    with _open(file, "r") as made:
+        query = _parse(vector) if stored_id is None else _stored(made, stored_id)
+        hits = made.search(query, k, text=text, where=where, ef=ef, exact=exact)
+        plan = made.explain(where) if explain and where else None
+    if as_json:
+        click.echo(json.dumps([hit.as_dict() for hit in hits], ensure_ascii=False))
+    else:
+        _show(hits)
+    if explain:
+        _explain(hits, plan)
+
+
+def _parse(vector: str | None) -> Any:
+    if vector is None:
+        return None
+    try:
+        return json.loads(vector)
+    except (ValueError, RecursionError):
+        raise ParameterError(f"not a vector: {vector[:40]!r}") from None
+
+
+def _stored(made: Collection, id: str) -> Any:
+    """On a command line 7 may be the number or the text."""
+    candidates: list[int | str] = [int(id), id] if id.lstrip("-").isdecimal() else [id]
+    found = made.get(candidates, missing="skip")
+    if not found:
+        made.get([id])
+    return found[0].vector
+
+
+def _show(hits: Hits) -> None:
+    table = Table("", "id", "score", "distance", "document", "metadata", box=None)
+    for rank, hit in enumerate(hits, 1):
+        distance = "" if hit.distance is None else f"{hit.distance:.4f}"
+        metadata = json.dumps(hit.metadata, ensure_ascii=False)
+        table.add_row(
+            str(rank), str(hit.id), f"{hit.score:.4f}", distance, _short(hit.document or ""), _short(metadata)
+        )
+    results.print(table)
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+def _explain(hits: Hits, plan: Plan | None) -> None:
+    stats = hits.stats
+    allowed = "" if stats.allowed is None else f", {stats.allowed:,} records allowed"
+    note(f"strategy: {stats.strategy}{allowed}, {stats.distances:,} distances")
+    if plan is not None:
+        note(f"condition: {plan}")
+
+
+@db.command()
+@click.option("--json", "as_json", is_flag=True)
+@click.pass_obj
+def info(file: Path, as_json: bool) -> None:
+    """What it holds, and how large it is."""
+    with _open(file, "r") as made:
+        facts = {
+            "dim": made.dim,
+            "metric": made.metric,
+            "quantization": made.quantization,
+            "indexes": made.indexes(),
+            **made.stats(),
+        }
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    table = Table("", "", box=None, show_header=False)
+    for name, value in facts.items():
+        shown = ", ".join(value) if isinstance(value, list) else f"{value:,}" if isinstance(value, int) else str(value)
+        table.add_row(name.replace("_", " "), shown)
+    results.print(table)
+
+
+@db.command()
+@click.option("--repair", is_flag=True, help="Make the graph and the full-text index anew where they are wrong.")
+@click.pass_obj
+def check(file: Path, repair: bool) -> int:
+    """Verify records, texts and graph. Exit code 1 when something is wrong (still, after --repair)."""
+    with _open(file, "a" if repair else "r") as made, progress_bar("checking") as report:
+        found = made.check(repair=repair, progress=report)
+    for problem in found.problems:
+        note(problem)
+    for name in ("missing", "extra", "stale"):
+        if getattr(found, name):
+            note(f"{getattr(found, name):,} {name} in the graph")
+    if found.graph is not None and not found.graph.ok:
+        note(f"the graph: {found.graph}")
+    results.print(f"{found.records:,} records: {'in order' if found.ok else 'damaged'}{', repaired' * found.repaired}")
+    return 0 if found.ok else 1
+
+
+@db.command()
+@click.pass_obj
+def compact(file: Path) -> None:
+    """Give back the room of deleted records."""
+    with _open(file, "a") as made, progress_bar("compacting") as report:
+        before = made.stats()
+        made.compact(progress=report)
+        after = made.stats()
+    for name in ("file_bytes", "snapshot_bytes"):
+        note(f"{name.replace('_', ' ')}: {before[name]:,} -> {after[name]:,}")
+
+
+@db.command()
+@output_option("-o", "--output", required=True, help=f"The file to write: {' '.join(EXPORTS)}")
+@_where
+@click.pass_obj
+def export(file: Path, output: Path, where: str | None) -> None:
+    """Write the records to a file that import can read."""
+    with _open(file, "r") as made:
+        note(f"{output}: {made.export(output, where):,} records")
+
+
+def _open(file: Path, mode: Any, **parameters: Any) -> Collection:
+    if mode == "a" and not parameters and not file.exists():
+        mode = "r"  # which says that there is none
+    with progress_bar("building the graph") as report:
+        return edgevec.open(file, mode=mode, progress=report, **parameters)

@@ -1,0 +1,20 @@
+"""A small vector database: records with metadata and documents around an index, in one SQLite file.
+
+    with edgevec.open("notes.edgevec", dim=384) as notes:
+        notes.upsert(["a", "b"], vectors, [{"year": 1999}, {"year": 2020}], ["a text", "another"])
+        hits = notes.search(query, k=5, where="year >= 2000")
+
+Floors, from the ground: `schema`, `database` and `values`; `records`, `journal` and `fulltext`, which are SQL; `where`,
+which compiles to it; `snapshot` and `graph`, which follow the records; `store`, which keeps both in step; `searching`
+and `upkeep` on top of it; and `collection`, the public class.
+"""
+
+from __future__ import annotations
+
+from .collection import Collection, Encoder, Plan
+from .hits import Hit, Hits, HitStats
+from .opening import open
+from .records import Record
+from .upkeep import CollectionReport
+
+__all__ = ["Collection", "CollectionReport", "Encoder", "Hit", "HitStats", "Hits", "Plan", "Record", "open"]

@@ -1,0 +1,406 @@
+"""The public class: records with vectors, metadata and documents, searched by any of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .._arrays import as_int, as_rows
+from .._native import Progress
+from ..errors import EdgevecError, ParameterError, UnknownIdError
+from ..index import Metric, Quantization
+from . import records, schema, transfer, upkeep, values
+from .database import translated
+from .graph import StoppedError
+from .hits import Hits
+from .records import Record
+from .searching import Question, Searcher
+from .store import Store
+from .upkeep import CollectionReport
+from .values import Id
+from .where import Where, compile_field, compile_where
+
+__all__ = ["Collection", "Encoder", "Plan"]
+
+Encoder = Callable[[list[str]], ArrayLike]
+"""Texts to vectors [n, dim]."""
+
+
+class Plan(NamedTuple):
+    """How a condition is evaluated."""
+
+    sql: str
+    parameters: tuple[Any, ...]
+    steps: tuple[str, ...]
+    """What SQLite says that it does."""
+    indexes: tuple[str, ...]
+    """The fields whose index is used; with none every record is looked at."""
+
+    def __str__(self) -> str:
+        return "\n".join(self.steps)
+
+
+class Collection:
+    """Records under ids of your choosing, int (64 bits) or str; made by edgevec.open().
+
+    A record is a vector, metadata (a JSON object) and a document (a text), the last two of which may be missing. All of
+    it is in one SQLite file and durable once a call returns, or the batch that it is in has ended. The search graph
+    beside it is derived: lost or damaged, it is made again.
+
+    Any number of threads may use a collection. One process writes; others may open it with mode="r", and see what was
+    committed. `where` is a text such as "year >= 1990 AND lang IN ('de', 'fr')", with `params` for its question marks,
+    or a dict such as {"year": {"$gte": 1990}}.
+    """
+
+    def __init__(self, store: Store, encoder: Encoder | None = None) -> None:
+        self._store = store
+        self._searcher = Searcher(store)
+        self._encoder = encoder
+
+    # ---- what it is ------------------------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> Path | None:
+        """None for a collection in memory."""
+        return self._store.database.path
+
+    @property
+    def dim(self) -> int | None:
+        """None until the first vector is stored, where open() was not told."""
+        dim: int | None = self._store.settings.get("dim")
+        return dim
+
+    @property
+    def metric(self) -> Metric:
+        metric: Metric = self._store.settings["metric"]
+        return metric
+
+    @property
+    def quantization(self) -> Quantization:
+        quantization: Quantization = self._store.settings["quantization"]
+        return quantization
+
+    @property
+    def mode(self) -> Literal["a", "r"]:
+        return "a" if self._store.writable else "r"
+
+    def __repr__(self) -> str:
+        return f"Collection({self._store.database.name!r}, dim={self.dim}, {self.metric!r}, mode={self.mode!r})"
+
+    # ---- records ---------------------------------------------------------------------------------------------------
+
+    def upsert(
+        self,
+        ids: Id | Sequence[Id] | ArrayLike,
+        vectors: ArrayLike | None = None,
+        metadata: Mapping[str, Any] | Sequence[Mapping[str, Any] | None] | None = None,
+        documents: str | Sequence[str | None] | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> int:
+        """Store records, replacing those whose id exists; how many they were.
+
+        ids        a list of int and str, or one
+        vectors    [n, dim]; [dim] with one id. None: the encoder makes them from the documents.
+        metadata   a dict for each; JSON values, NumPy numbers, dates and times
+        documents  a text, or None, for each
+        progress   progress(done, total) while the graph takes them in; returning False stops: nothing is stored, 0 is
+                   returned. Inside a batch this is at the batch's end.
+
+        All or nothing. ParameterError, NotFiniteError, ZeroVectorError and DuplicateIdError name the record.
+        """
+        keys = values.as_keys(ids)
+        values.refuse_repeated(keys)
+        objects = values.as_metadata(metadata, len(keys))
+        texts = values.as_documents(documents, len(keys))
+        if vectors is None:
+            vectors = self._encode(values.as_texts(texts), "vectors are missing")
+        try:
+            with self._store.writing(progress) as connection, translated(self._store.database.name):
+                settings = self._store.settings
+                stored = values.as_vectors(vectors, len(keys), self.dim, self.metric, settings["dtype"])
+                if self.dim is None and len(keys):
+                    schema.write_setting(connection, "dim", stored.shape[1])
+                    settings["dim"] = stored.shape[1]
+                records.upsert(connection, keys, stored, objects, texts)
+        except StoppedError:
+            return 0
+        return len(keys)
+
+    def get(self, ids: Id | Sequence[Id] | ArrayLike, *, missing: Literal["raise", "skip"] = "raise") -> list[Record]:
+        """The records of these ids, in this order. UnknownIdError (a KeyError) for one that does not exist."""
+        keys = values.as_keys(ids)
+        with self._store.reading() as connection:
+            found = records.fetch(connection, keys, self._store.settings["dtype"])
+        if missing == "raise":
+            for key in keys:
+                if key not in found:
+                    raise UnknownIdError(f"no record has the id {key!r}")
+        return [found[key] for key in keys if key in found]
+
+    def delete(
+        self,
+        ids: Id | Sequence[Id] | ArrayLike | None = None,
+        where: Where | None = None,
+        params: Sequence[Any] | None = None,
+    ) -> int:
+        """Delete the records of these ids, or those that satisfy a condition; how many there were."""
+        if (ids is None) == (where is None):
+            raise ParameterError("give ids or where")
+        condition = compile_where(where, params)
+        keys = values.as_keys(ids) if where is None else []
+        with self._store.writing() as connection, translated(self._store.database.name):
+            if where is None:
+                rows = sorted(set(records.rows_of(connection, keys).values()))
+            else:
+                rows = records.rows_where(connection, *condition).tolist()
+            return records.delete(connection, rows)
+
+    def count(self, where: Where | None = None, params: Sequence[Any] | None = None) -> int:
+        """How many records there are, or how many satisfy a condition."""
+        condition = compile_where(where, params)
+        with self._store.reading() as connection:
+            return records.count(connection, *condition)
+
+    def pages(
+        self, size: int = 1000, where: Where | None = None, params: Sequence[Any] | None = None
+    ) -> Iterator[list[Record]]:
+        """The records in order of insertion, up to `size` at a time. Changes made meanwhile may or may not be seen."""
+        size, condition, last = as_int(size, "size", 1), compile_where(where, params), -(2**63)
+        while True:
+            with self._store.reading() as connection:
+                last, page = records.page(connection, last, size, self._store.settings["dtype"], *condition)
+            if not page:
+                return
+            yield page
+
+    def __iter__(self) -> Iterator[Record]:
+        for page in self.pages():
+            yield from page
+
+    def __len__(self) -> int:
+        return self.count()
+
+    def __contains__(self, id: object) -> bool:
+        if not values.is_one(id):
+            return False
+        keys = values.as_keys(id)
+        with self._store.reading() as connection:
+            return bool(records.rows_of(connection, keys))
+
+    # ---- tables and files ------------------------------------------------------------------------------------------
+
+    def import_from(
+        self,
+        data: Any,
+        *,
+        id: str | None = None,
+        vector: str | None = None,
+        document: str | None = None,
+        progress: Progress | None = None,
+    ) -> int:
+        """Upsert the rows of a table in one batch; how many they were.
+
+        data      a file that edgevec.read_vectors() knows (.jsonl, .parquet, .npy, ...), a pandas or polars DataFrame,
+                  a pyarrow Table, or dicts
+        id, vector, document
+                  the columns that hold them; None: one of a usual name ("id", "embedding", "text", ...). Without ids
+                  the rows are numbered on from the highest number there is. The other columns are the metadata.
+        progress  progress(done, total) while the graph takes the rows in
+        """
+        columns, count = transfer.Columns(id, vector, document), 0
+        with self.batch(progress=progress):
+            for table in transfer.tables(data, columns):
+                ids = table.ids
+                if ids is None:
+                    with self._store.reading() as connection:
+                        start = records.next_number(connection)
+                    ids = list(range(start, start + len(table.metadata)))
+                count += self.upsert(ids, table.vectors, table.metadata, table.documents)
+        return count
+
+    def export(
+        self, path: str | os.PathLike[str], where: Where | None = None, params: Sequence[Any] | None = None
+    ) -> int:
+        """Write the records, or those that satisfy a condition, to a .jsonl, .jsonl.gz or .parquet file; how many."""
+        return transfer.export(Path(path), self.pages(1000, where, params), self.dim)
+
+    # ---- search ----------------------------------------------------------------------------------------------------
+
+    def search(
+        self,
+        vector: ArrayLike | None = None,
+        k: int = 10,
+        *,
+        text: str | None = None,
+        where: Where | None = None,
+        params: Sequence[Any] | None = None,
+        ef: int | None = None,
+        exact: bool = False,
+        weights: tuple[float, float] = (1.0, 1.0),
+    ) -> Hits:
+        """The k best records, best first, among those that `where` allows.
+
+        By vector: exactly min(k, allowed records). By text: BM25, the documents that hold at least one of its words. By
+        both, or by text in a collection with an encoder: both rankings, fused by reciprocal rank (score: the sum of
+        weight / (60 + rank)).
+
+        ef       candidates that a walk over the graph keeps; more is slower and finds more
+        exact    compare with every vector that is allowed
+        weights  of the vector and of the text, when there are both; 0 leaves one out
+
+        The result is a list of Hit; its `stats` tell how it was found.
+        """
+        as_int(k, "k", 1)
+        if vector is None and text is None:
+            raise ParameterError("give a vector or a text to search for")
+        if text is not None and not isinstance(text, str):
+            raise ParameterError(f"text must be a string, not {type(text).__name__}")
+        vector_weight, text_weight = _as_weights(weights)
+        if text is not None and vector is None and self._encoder is not None and vector_weight:
+            vector = self._encode([text], "")[0]
+        if vector is not None and text is not None:
+            vector, text = vector if vector_weight else None, text if text_weight else None
+        if vector is not None:
+            vector = self._as_query(vector)
+        condition = compile_where(where, params)
+        return self._searcher.search(Question(vector, text, k, ef, exact, condition, (vector_weight, text_weight)))
+
+    def _as_query(self, vector: Any) -> Any:
+        if self.dim is not None and not (isinstance(vector, np.ndarray) and vector.ndim == 1):
+            vector = as_rows(vector, self.dim, "vector")
+            if vector.ndim != 1:
+                raise ParameterError(f"vector must be one vector [{self.dim}], not [{len(vector)}, {self.dim}]")
+        return vector
+
+    def _encode(self, texts: list[str], otherwise: str) -> Any:
+        if self._encoder is None:
+            raise ParameterError(f"{otherwise}: give them, or open the collection with an encoder")
+        return self._encoder(texts) if texts else []
+
+    # ---- conditions ------------------------------------------------------------------------------------------------
+
+    def create_index(self, field: str) -> None:
+        """Let conditions on a field ("year", "author.name") find their records without looking at all of them."""
+        names, sql = compile_field(field)
+        with self._store.maintaining() as connection:
+            connection.execute(f"CREATE INDEX IF NOT EXISTS {_index_name(names)} ON records ({sql})")
+            connection.execute("ANALYZE records")
+
+    def drop_index(self, field: str) -> None:
+        names, _ = compile_field(field)
+        with self._store.maintaining() as connection:
+            connection.execute(f"DROP INDEX IF EXISTS {_index_name(names)}")
+
+    def indexes(self) -> list[str]:
+        """The fields that have an index."""
+        with self._store.reading() as connection:
+            names = connection.execute(
+                "SELECT substr(name, ?) FROM sqlite_schema WHERE type = 'index' AND name GLOB ? ORDER BY name",
+                (len(_INDEX) + 1, f"{_INDEX}*"),
+            )
+            return [name for (name,) in names]
+
+    def explain(self, where: Where, params: Sequence[Any] | None = None) -> Plan:
+        """The SQL that a condition becomes, and how SQLite goes about it."""
+        condition = compile_where(where, params)
+        with self._store.reading() as connection:
+            plan = connection.execute(
+                f"EXPLAIN QUERY PLAN SELECT row FROM records WHERE {condition.sql}", condition.parameters
+            )
+            steps = tuple(detail for *_, detail in plan)
+        used = (name for name in self.indexes() if any(f"INDEX {_INDEX}{name} " in f"{step} " for step in steps))
+        return Plan(condition.sql, condition.parameters, steps, tuple(used))
+
+    # ---- upkeep ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def batch(self, *, progress: Progress | None = None) -> Iterator[Collection]:
+        """All that is written inside happens at its end, or not at all when an exception leaves it.
+
+        get(), count() and search() inside see what was written; other threads do not, and wait for the end once a
+        search inside has made the graph follow. Batches may be nested: an inner one can fail by itself.
+        """
+        try:
+            with self._store.writing(progress):
+                yield self
+        except StoppedError:
+            raise EdgevecError("the batch was stopped by its progress function: nothing of it is stored") from None
+
+    def checkpoint(self) -> None:
+        """Write the graph beside the database and copy SQLite's log back, so that the next opening is quick."""
+        with self._store.maintaining() as connection:
+            self._store.save_snapshot()
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def compact(self, *, progress: Progress | None = None) -> None:
+        """Give back the room of deleted records, in the file and in memory."""
+        with self._store.maintaining() as connection:
+            if self._store.graph.index is not None:
+                self._store.graph.index.compact(progress=progress)
+            connection.execute("INSERT INTO texts(texts) VALUES ('optimize')")
+            connection.execute("VACUUM")
+        self.checkpoint()
+
+    def check(self, *, repair: bool = False, progress: Progress | None = None) -> CollectionReport:
+        """Verify the database, the full-text index and the graph against the records; set right what is derived.
+
+        What SQLite finds wrong in the records themselves is reported and cannot be repaired here.
+        """
+        return upkeep.check(self._store, repair=repair, progress=progress)
+
+    def stats(self) -> dict[str, Any]:
+        """Sizes: records, bytes of the files, and of the index in memory."""
+        path, graph = self.path, self._store.graph
+        snapshot = graph.snapshot.path if graph.snapshot else None
+        with self._store.reading() as connection:
+            index = graph.index
+            return {
+                "records": records.count(connection),
+                "file_bytes": _size(path),
+                "log_bytes": _size(Path(f"{path}-wal")) if path else 0,
+                "snapshot_bytes": _size(snapshot),
+                "changes_since_snapshot": graph.seq - graph.saved_seq,
+                "memory_bytes": 0 if index is None else index.memory_usage()["total"],
+            }
+
+    def close(self) -> None:
+        """Let go of the file. Later calls are a ClosedError."""
+        self._store.close()
+
+    def __enter__(self) -> Collection:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+_INDEX = "field:"
+
+
+def _index_name(field: tuple[str, ...]) -> str:
+    names = [name if name.isidentifier() else f"`{name}`" for name in field]
+    return f'"{_INDEX}{".".join(names)}"'
+
+
+def _as_weights(weights: Sequence[float]) -> tuple[float, float]:
+    try:
+        vector, text = (float(weight) for weight in weights)
+    except (TypeError, ValueError):
+        raise ParameterError(f"weights must be two numbers, not {weights!r}") from None
+    if not (0 <= vector < float("inf") and 0 <= text < float("inf") and vector + text > 0):
+        raise ParameterError(f"weights must be positive, not {weights!r}")
+    return vector, text
+
+
+def _size(path: Path | None) -> int:
+    return path.stat().st_size if path is not None and path.exists() else 0

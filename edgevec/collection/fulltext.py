@@ -1,0 +1,29 @@
+"""Full-text search over the documents: SQLite's FTS5, ranked by BM25."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+
+from .where import EVERYTHING, Condition
+
+__all__ = ["search"]
+
+_MAX_WORDS = 256
+
+
+def search(connection: sqlite3.Connection, text: str, k: int, condition: Condition) -> list[tuple[int, float]]:
+    """(row, score), best first, of up to k documents that hold at least one of the words and satisfy the condition."""
+    words = list(dict.fromkeys(re.findall(r"\w+", text.lower())))[:_MAX_WORDS]
+    if not words:
+        return []
+    # In quotes a word is a word and no operator of FTS5's own language.
+    query = " OR ".join(f'"{word}"' for word in words)
+    join, more = "", ""
+    if condition != EVERYTHING:
+        join, more = "JOIN records ON records.row = texts.rowid", f"AND ({condition.sql})"
+    found = connection.execute(
+        f"SELECT texts.rowid, -rank FROM texts {join} WHERE texts MATCH ? {more} ORDER BY rank, texts.rowid LIMIT ?",
+        (query, *condition.parameters, k),
+    )
+    return found.fetchall()

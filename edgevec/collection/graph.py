@@ -1,0 +1,151 @@
+"""The index in memory: it follows the changes of the records, and never leads."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._native import Progress
+from ..index import Index
+from . import journal, schema
+from .records import Rows, vectors_of
+from .snapshot import Snapshot, UnusableError
+
+__all__ = ["Graph", "StoppedError"]
+
+log = logging.getLogger("edgevec")
+
+_AT_ONCE = 16_384
+"""Vectors brought from the database to the index at a time."""
+
+
+class StoppedError(Exception):
+    """A progress callback returned False."""
+
+
+class Graph:
+    """version  of the records that the index answers for, or None when it has to be made (again)
+    seq      the last change that it has taken in
+    """
+
+    def __init__(self, name: str, snapshot: Snapshot | None) -> None:
+        self.name = name
+        self.snapshot = snapshot
+        self.saved_seq = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything; the next `follow` starts from the snapshot or the records."""
+        self.index: Index | None = None
+        self.version: int | None = None
+        self.seq = -1
+        self._touched: set[int] = set()
+
+    def follow(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
+        """Answer for the records as the connection sees them. StoppedError when progress returns False."""
+        if self.index is None or self.seq < journal.trimmed(connection):
+            self._start(connection, progress)
+        if self.index is not None:
+            self._take(connection, journal.changed_since(connection, self.seq), progress)
+        self.seq = journal.last_change(connection)
+
+    def settle(self, version: int) -> None:
+        """What was taken in is committed."""
+        self.version = version
+        self._touched.clear()
+
+    def undo(self, connection: sqlite3.Connection) -> None:
+        """After a rollback, or a part of one: answer for the records as they are now."""
+        rows, self._touched = sorted(self._touched), set()
+        if self.index is not None and schema.read_settings(connection).get("dim") is None:
+            self.reset()
+            return
+        seq = min(self.seq, journal.last_change(connection))
+        self._take(connection, rows, None)
+        self.seq = seq
+
+    def correct(self, connection: sqlite3.Connection, rows: Sequence[int]) -> None:
+        """Make the index agree with the records of these rows, whatever it held."""
+        self._take(connection, rows, None)
+
+    def rebuild(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
+        """Make the index from all records."""
+        index = self._empty(connection)
+        if index is None:
+            return
+        total = int(connection.execute("SELECT count(*) FROM vectors").fetchone()[0])
+        dtype = str(schema.read_settings(connection)["dtype"])
+        done, last = 0, -(2**63)
+        while rows := [
+            row
+            for (row,) in connection.execute(
+                "SELECT row FROM vectors WHERE row > ? ORDER BY row LIMIT ?", (last, _AT_ONCE)
+            )
+        ]:
+            found, vectors = vectors_of(connection, rows, index.dim, dtype)
+            _add(index, vectors, found, _shifted(progress, done, total))
+            done, last = done + len(rows), rows[-1]
+        self.index, self.seq = index, journal.last_change(connection)
+
+    # ---- steps -----------------------------------------------------------------------------------------------------
+
+    def _empty(self, connection: sqlite3.Connection) -> Index | None:
+        """An index of this collection's kind; None while nothing was ever stored."""
+        settings = schema.read_settings(connection)
+        if settings.get("dim") is None:
+            return None
+        return Index(
+            settings["dim"],
+            settings["metric"],
+            quantization=settings["quantization"],
+            M=settings["M"],
+            ef_construction=settings["ef_construction"],
+        )
+
+    def _start(self, connection: sqlite3.Connection, progress: Progress | None) -> None:
+        reason = "there is none"
+        if self.snapshot is not None:
+            try:
+                self.index, self.seq = self.snapshot.load(connection)
+                self.saved_seq = self.seq
+                return
+            except UnusableError as error:
+                reason = str(error)
+        self.saved_seq = 0
+        if journal.trimmed(connection) == 0:  # the changes go back to the first record
+            self.index, self.seq = self._empty(connection), 0
+            return
+        log.warning("%s: the graph is built from the records; its snapshot cannot be used: %s", self.name, reason)
+        self.rebuild(connection, progress)
+
+    def _take(self, connection: sqlite3.Connection, rows: Sequence[int], progress: Progress | None) -> None:
+        """Make the index agree with the records of these rows."""
+        assert self.index is not None or not rows
+        if self.index is None or not rows:
+            return
+        dtype = str(schema.read_settings(connection)["dtype"])
+        self._touched.update(rows)
+        for start, run in _runs(rows):
+            found, vectors = vectors_of(connection, run, self.index.dim, dtype)
+            _add(self.index, vectors, found, _shifted(progress, start, len(rows)))
+            if len(found) < len(run):
+                self.index.remove(np.setdiff1d(run, found))
+        if progress is not None:
+            progress(len(rows), len(rows))
+
+
+def _runs(rows: Sequence[int]) -> Iterator[tuple[int, Sequence[int]]]:
+    return ((start, rows[start : start + _AT_ONCE]) for start in range(0, len(rows), _AT_ONCE))
+
+
+def _add(index: Index, vectors: NDArray[np.float32], rows: Rows, progress: Progress | None) -> None:
+    if len(rows) and not len(index.add(vectors, rows, progress=progress)):
+        raise StoppedError
+
+
+def _shifted(progress: Progress | None, done: int, total: int) -> Progress | None:
+    return None if progress is None else lambda more, _: progress(done + more, total)

@@ -1,0 +1,65 @@
+"""What a search returns."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from .values import Id
+
+__all__ = ["Hit", "HitStats", "Hits"]
+
+
+class HitStats(NamedTuple):
+    """How a search was answered."""
+
+    strategy: str
+    """"graph", "exact" (a scan of what is allowed), "graph, filtered"; "text"; or two of them: "graph + text"."""
+    allowed: int | None
+    """Records that `where` allows; None without one, and where only a text was asked for."""
+    visited: int
+    """Nodes of the graph whose links were read."""
+    distances: int
+    """Distances computed."""
+
+
+class Hit:
+    """A record that was found.
+
+    score     more is better. A vector search: the cosine, the inner product, or minus the squared distance. A text
+              search: BM25. Both: the fused score.
+    distance  of the vectors, as in Index.search: less is closer. None where only a text was asked for.
+    """
+
+    __slots__ = ("_json", "_metadata", "distance", "document", "id", "score")
+
+    def __init__(self, score: float, distance: float | None, id: Id, metadata: str, document: str | None) -> None:
+        self.id = id
+        self.score = score
+        self.distance = distance
+        self.document = document
+        self._json = metadata
+        self._metadata: dict[str, Any] | None = None
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        if self._metadata is None:  # most hits are never looked into
+            self._metadata = json.loads(self._json)
+        return self._metadata
+
+    def as_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("id", "score", "distance", "metadata", "document")}
+
+    def __eq__(self, other: object) -> bool:
+        return self.as_dict() == other.as_dict() if isinstance(other, Hit) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Hit({', '.join(f'{name}={value!r}' for name, value in self.as_dict().items())})"
+
+
+class Hits(list[Hit]):
+    """Hits, best first, and how they were found."""
+
+    stats: HitStats

@@ -1,0 +1,122 @@
+"""edgevec.open(): find or make the file, agree on its parameters, bring the graph up to date."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any, Literal
+
+from .._arrays import as_int
+from .._native import Progress
+from ..errors import CollectionNotFoundError, CorruptCollectionError, EdgevecError, ParameterError
+from ..index import Index, Metric, Quantization
+from . import schema
+from .collection import Collection, Encoder
+from .database import Database, Durability, translated
+from .graph import Graph
+from .snapshot import Snapshot
+from .store import Store
+
+__all__ = ["open"]
+
+Dtype = Literal["float32", "float16"]
+
+_SQLITE = (3, 38)
+"""The first with JSON functions in every build."""
+_DEFAULTS: dict[str, Any] = {
+    "metric": "cosine",
+    "quantization": "sq8",
+    "M": 16,
+    "ef_construction": 200,
+    "dtype": "float32",
+}
+
+
+def open(
+    path: str | os.PathLike[str],
+    dim: int | None = None,
+    metric: Metric | None = None,
+    *,
+    mode: Literal["a", "r"] = "a",
+    encoder: Encoder | None = None,
+    quantization: Quantization | None = None,
+    M: int | None = None,
+    ef_construction: int | None = None,
+    dtype: Dtype | None = None,
+    durability: Durability = "full",
+    progress: Progress | None = None,
+) -> Collection:
+    """Open a collection, or make one.
+
+    path        the file; ":memory:" for a collection that ends with the program
+    dim         of the vectors; without it, a new collection takes that of the first ones
+    metric, quantization, M, ef_construction
+                as in edgevec.Index, "cosine" and so on by default. Of a collection that exists they may be left out,
+                and must agree when given.
+    mode        "a" to read and write, and to make it if need be; "r" to read, while another process may write
+    encoder     a function from a list of texts to vectors: upsert() and search() then take texts alone
+    dtype       "float32", or "float16" for half the file and a little less accuracy
+    durability  "full": what was committed survives a crash of the program and loss of power. "fast" does not flush the
+                disk at each commit: loss of power may take the last commits, whole ones, and nothing else.
+    progress    progress(done, total) while the graph is built from the records, where that is necessary
+
+    Raises LockedError when something else writes to it, CollectionNotFoundError (mode "r"), CorruptCollectionError,
+    FormatVersionError, StorageError, ParameterError.
+    """
+    if mode not in ("a", "r"):
+        raise ParameterError(f"mode must be 'a' or 'r', not {mode!r}")
+    if durability not in ("full", "fast"):
+        raise ParameterError(f"durability must be 'full' or 'fast', not {durability!r}")
+    if sqlite3.sqlite_version_info < _SQLITE:
+        raise EdgevecError(f"collections need SQLite 3.38 or newer; this Python has {sqlite3.sqlite_version}")
+    given = {
+        "dim": dim,
+        "metric": metric,
+        "quantization": quantization,
+        "M": M,
+        "ef_construction": ef_construction,
+        "dtype": dtype,
+    }
+    given = _checked({name: value for name, value in given.items() if value is not None})
+    file = None if os.fspath(path) == ":memory:" else Path(path).absolute()
+    if file is None and mode == "r":
+        raise ParameterError("a collection in memory cannot be opened to read")
+    database = Database(file, writable=mode == "a", durability=durability)
+    try:
+        with translated(database.name):
+            _agree(database, given, writable=mode == "a")
+        snapshot = None if file is None else Snapshot(Path(f"{file}-graph"))
+        graph = Graph(database.name, snapshot)
+        return Collection(Store(database, graph, writable=mode == "a", progress=progress), encoder)
+    except BaseException:
+        database.close()
+        raise
+
+
+def _checked(given: dict[str, Any]) -> dict[str, Any]:
+    """ParameterError for what no index takes, before a file is made."""
+    if "dtype" in given and given["dtype"] not in ("float32", "float16"):
+        raise ParameterError(f"dtype must be 'float32' or 'float16', not {given['dtype']!r}")
+    if "dim" in given:
+        given["dim"] = as_int(given["dim"], "dim", 1, 65535)
+    Index(**{"dim": 1, **{name: value for name, value in given.items() if name != "dtype"}})
+    return given
+
+
+def _agree(database: Database, given: dict[str, Any], *, writable: bool) -> None:
+    """Make a new file a collection; of an old one make sure that it is what was asked for."""
+    if not schema.verify(database.main, database.name):
+        if not writable:
+            raise CollectionNotFoundError(f"{database.name} is empty")
+        schema.create(database.main, {**_DEFAULTS, **given})
+        return
+    stored = schema.read_settings(database.main)
+    if not _DEFAULTS.keys() <= stored.keys():
+        raise CorruptCollectionError(f"{database.name}: its settings are damaged")
+    for name, value in given.items():
+        if name == "dim" and stored.get("dim") is None:
+            if writable:
+                schema.write_setting(database.main, "dim", value)
+        elif stored[name] != value:
+            raise ParameterError(f"{database.name} has {name} {stored[name]!r}, not {value!r}")

@@ -1,0 +1,184 @@
+"""Records in SQL: every statement that reads or writes them, on whichever connection is given."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import CorruptCollectionError
+from .values import Id
+
+__all__ = [
+    "Record",
+    "Rows",
+    "Shown",
+    "delete",
+    "fetch",
+    "page",
+    "rows_of",
+    "rows_where",
+    "shown",
+    "upsert",
+    "vectors_of",
+]
+
+Rows = NDArray[np.int64]
+T = TypeVar("T")
+
+_AT_ONCE = 4096
+"""Ids in one statement."""
+
+
+Shown = tuple[Id, str, str | None]
+"""id, metadata as text and document of a row."""
+
+
+class Record(NamedTuple):
+    """What is stored under an id. vector: float32 [dim], as it was given; document: its text, if it has one."""
+
+    id: Id
+    vector: NDArray[np.float32]
+    metadata: dict[str, Any]
+    document: str | None
+
+
+def _runs(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (items[at : at + _AT_ONCE] for at in range(0, len(items), _AT_ONCE))
+
+
+def rows_of(connection: sqlite3.Connection, keys: Sequence[Id]) -> dict[Id, int]:
+    """The rows of those ids that exist."""
+    found: dict[Id, int] = {}
+    for run in _runs(keys):
+        # One parameter for any number of ids; their types survive in JSON.
+        found.update(
+            connection.execute(
+                "SELECT id, row FROM records WHERE id IN (SELECT value FROM json_each(?))",
+                (json.dumps(run, ensure_ascii=False),),
+            )
+        )
+    return found
+
+
+def upsert(
+    connection: sqlite3.Connection,
+    keys: Sequence[Id],
+    vectors: NDArray[Any],
+    metadata: Sequence[str],
+    documents: Sequence[str | None],
+) -> None:
+    """Insert records, or replace those whose id exists. A vector that stays the same is no change to the graph."""
+    known = rows_of(connection, keys)
+    last = int(connection.execute("SELECT coalesce(max(row), 0) FROM records").fetchone()[0])
+    numbers = iter(range(last + 1, last + 1 + len(keys) - len(known)))
+    rows = [known[key] if key in known else next(numbers) for key in keys]
+    blobs = [vector.tobytes() for vector in vectors]
+    changed = list(zip(rows, blobs, strict=True))
+    if known:
+        same = _unchanged(connection, {row: blob for row, blob in changed if row <= last})
+        changed = [pair for pair in changed if pair[0] not in same]
+    connection.executemany(
+        "INSERT INTO records(row, id, metadata, document) VALUES (?, ?, ?, ?) "
+        "ON CONFLICT(row) DO UPDATE SET metadata = excluded.metadata, document = excluded.document",
+        zip(rows, keys, metadata, documents, strict=True),
+    )
+    connection.executemany("INSERT OR REPLACE INTO vectors(row, vector) VALUES (?, ?)", changed)
+    connection.executemany("INSERT INTO changes(row) VALUES (?)", ((row,) for row, _ in changed))
+
+
+def _unchanged(connection: sqlite3.Connection, blobs: dict[int, bytes]) -> set[int]:
+    same: set[int] = set()
+    for run in _runs(list(blobs)):
+        stored = connection.execute(
+            "SELECT row, vector FROM vectors WHERE row IN (SELECT value FROM json_each(?))", (json.dumps(run),)
+        )
+        same.update(row for row, blob in stored if blobs[row] == blob)
+    return same
+
+
+def delete(connection: sqlite3.Connection, rows: Iterable[int]) -> int:
+    """Delete the records of these rows; how many there were."""
+    gone = 0
+    remaining = iter(rows)
+    while run := [(row,) for row in islice(remaining, _AT_ONCE)]:
+        connection.executemany("DELETE FROM vectors WHERE row = ?", run)
+        connection.executemany("INSERT INTO changes(row) VALUES (?)", run)
+        gone += connection.executemany("DELETE FROM records WHERE row = ?", run).rowcount
+    return gone
+
+
+def rows_where(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]) -> Rows:
+    """The rows whose record satisfies a compiled filter."""
+    found = connection.execute(f"SELECT row FROM records WHERE {sql}", parameters)
+    return np.fromiter((row for (row,) in found), np.int64)
+
+
+def count(connection: sqlite3.Connection, sql: str = "1", parameters: Sequence[Any] = ()) -> int:
+    return int(connection.execute(f"SELECT count(*) FROM records WHERE {sql}", parameters).fetchone()[0])
+
+
+def next_number(connection: sqlite3.Connection) -> int:
+    """One more than the highest integer id, and at least 0."""
+    found = connection.execute("SELECT max(id) FROM records WHERE id < ''").fetchone()[0]
+    return 0 if found is None else max(0, found + 1)
+
+
+def shown(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, Shown]:
+    sql = f"SELECT row, id, metadata, document FROM records WHERE row IN ({','.join('?' * len(rows))})"
+    if len(rows) > 256:
+        sql = "SELECT row, id, metadata, document FROM records WHERE row IN (SELECT value FROM json_each(?))"
+        rows = [json.dumps(rows)]  # type: ignore[list-item]
+    return {row: (key, metadata, document) for row, key, metadata, document in connection.execute(sql, rows)}
+
+
+def fetch(connection: sqlite3.Connection, keys: Sequence[Id], dtype: str) -> dict[Id, Record]:
+    """The records of those ids that exist."""
+    found: dict[Id, Record] = {}
+    for run in _runs(keys):
+        selected = connection.execute(
+            "SELECT id, vector, metadata, document FROM records JOIN vectors USING (row) "
+            "WHERE id IN (SELECT value FROM json_each(?))",
+            (json.dumps(run, ensure_ascii=False),),
+        )
+        found.update((record.id, record) for record in _records(selected, dtype))
+    return found
+
+
+def page(
+    connection: sqlite3.Connection, after: int, size: int, dtype: str, sql: str, parameters: Sequence[Any]
+) -> tuple[int, list[Record]]:
+    """Up to `size` records in order of insertion, from those after a row on; and the last one's row."""
+    selected = connection.execute(
+        "SELECT id, vector, metadata, document, row FROM records JOIN vectors USING (row) "
+        f"WHERE row > ? AND ({sql}) ORDER BY row LIMIT ?",
+        (after, *parameters, size),
+    ).fetchall()
+    return (selected[-1][-1] if selected else after), list(_records(selected, dtype))
+
+
+def _records(selected: Iterable[tuple[Any, ...]], dtype: str) -> Iterator[Record]:
+    for key, blob, metadata, document, *_ in selected:
+        if not isinstance(blob, bytes) or len(blob) % np.dtype(dtype).itemsize or not isinstance(metadata, str):
+            raise CorruptCollectionError(f"the record {key!r} is damaged")
+        yield Record(key, np.frombuffer(blob, dtype).astype(np.float32), json.loads(metadata), document)
+
+
+def vectors_of(
+    connection: sqlite3.Connection, rows: Sequence[int], dim: int, dtype: str
+) -> tuple[Rows, NDArray[np.float32]]:
+    """Those of the rows that exist, ascending, and their vectors [n, dim]."""
+    selected = connection.execute(
+        "SELECT row, vector FROM vectors WHERE row IN (SELECT value FROM json_each(?)) ORDER BY row",
+        (json.dumps(rows),),
+    ).fetchall()
+    found = np.array([row for row, _ in selected], np.int64)
+    data = b"".join(blob for _, blob in selected if isinstance(blob, bytes))
+    if len(data) != len(found) * dim * np.dtype(dtype).itemsize:
+        raise CorruptCollectionError("a stored vector has another length than the rest")
+    return found, np.frombuffer(data, dtype).reshape(len(found), dim).astype(np.float32)

@@ -1,0 +1,90 @@
+"""What is in the SQLite file, and its versions.
+
+records    what the user keeps, under a row number of our own. `id` has no type: 1 and '1' are two ids.
+vectors    apart from the records, so that a filter does not read past them.
+texts      the full-text index of the documents; triggers keep it in step.
+changes    the rows whose vector changed, in order, since the snapshot of the graph: what a graph has to catch up with.
+snapshots  the graph files that may lie beside this file, each with the last change it holds.
+state      counts the commits, and the changes that were cut from the start of `changes`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from ..errors import CorruptCollectionError, FormatVersionError
+
+__all__ = ["Settings", "create", "read_settings", "verify", "write_setting"]
+
+APPLICATION_ID = 0x45564442  # "EVDB"
+VERSION = 1
+
+Settings = dict[str, Any]
+
+_TABLES = """
+CREATE TABLE settings (name TEXT PRIMARY KEY, value ANY) WITHOUT ROWID;
+CREATE TABLE records (
+    row INTEGER PRIMARY KEY,
+    id UNIQUE NOT NULL CHECK (typeof(id) IN ('integer', 'text')),
+    metadata TEXT NOT NULL,
+    document TEXT
+);
+CREATE TABLE vectors (row INTEGER PRIMARY KEY, vector BLOB NOT NULL);
+CREATE TABLE changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NULL);
+CREATE TABLE snapshots (identity TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE state (version INTEGER NOT NULL, trimmed INTEGER NOT NULL);
+INSERT INTO state VALUES (0, 0);
+
+CREATE VIEW documents AS SELECT row, document FROM records WHERE document IS NOT NULL;
+CREATE VIRTUAL TABLE texts USING fts5(
+    document, content='documents', content_rowid='row', tokenize="unicode61 remove_diacritics 2"
+);
+CREATE TRIGGER text_added AFTER INSERT ON records WHEN new.document IS NOT NULL BEGIN
+    INSERT INTO texts(rowid, document) VALUES (new.row, new.document);
+END;
+CREATE TRIGGER text_removed AFTER DELETE ON records WHEN old.document IS NOT NULL BEGIN
+    INSERT INTO texts(texts, rowid, document) VALUES ('delete', old.row, old.document);
+END;
+-- One trigger, since the old text must go before the new one comes and several would fire in no given order.
+CREATE TRIGGER text_changed AFTER UPDATE OF document ON records WHEN old.document IS NOT new.document BEGIN
+    INSERT INTO texts(texts, rowid, document)
+        SELECT 'delete', old.row, old.document WHERE old.document IS NOT NULL;
+    INSERT INTO texts(rowid, document) SELECT new.row, new.document WHERE new.document IS NOT NULL;
+END;
+"""
+
+
+def create(connection: sqlite3.Connection, settings: Settings) -> None:
+    """Make an empty file a collection, or nothing at all."""
+    connection.executescript(
+        f"BEGIN IMMEDIATE; {_TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
+    )
+    for name, value in settings.items():
+        write_setting(connection, name, value)
+    connection.execute("COMMIT")
+
+
+def verify(connection: sqlite3.Connection, path: str) -> bool:
+    """Whether the file holds a collection already; an empty one does not.
+
+    CorruptCollectionError when it is something else, FormatVersionError when it is of a newer version.
+    """
+    application, version = (
+        int(connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("application_id", "user_version")
+    )
+    if application == APPLICATION_ID:
+        if version > VERSION:
+            raise FormatVersionError(f"{path}: a collection of version {version}; this edgevec reads up to {VERSION}")
+        return True
+    if application or version or connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
+        raise CorruptCollectionError(f"{path}: an SQLite database, but not a collection of edgevec's")
+    return False
+
+
+def read_settings(connection: sqlite3.Connection) -> Settings:
+    return dict(connection.execute("SELECT name, value FROM settings"))
+
+
+def write_setting(connection: sqlite3.Connection, name: str, value: Any) -> None:
+    connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))

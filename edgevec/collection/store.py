@@ -1,0 +1,324 @@
+"""Records and graph, always in step: who may read, who may write, and what a commit is.
+
+SQLite's commit is the point at which a batch happens. Just before it the graph takes the batch in, while nobody reads;
+should either fail, both go back. So a reader never sees one without the other, and an interrupted process leaves
+records alone, from which the graph follows.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .._native import Progress
+from ..errors import ClosedError, EdgevecError, ParameterError, ReadOnlyError, StorageError
+from . import journal, schema
+from .database import Database, translated
+from .graph import Graph
+from .turns import Turns
+
+__all__ = ["Store"]
+
+log = logging.getLogger("edgevec")
+
+_LEAST_CHANGES, _SHARE_OF_RECORDS = 20_000, 2
+"""A snapshot is made by itself once this many changes, and the records divided by this, are not in the last one."""
+_LEAST_AT_CLOSE, _SHARE_AT_CLOSE = 200, 100
+"""Fewer than these are caught up with at the next opening in less time than a snapshot takes to write."""
+
+
+class Store:
+    """One database and its graph.
+
+    Readers (threads) share the turn of reading; the graph and SQLite's committed state change together while a writer
+    has the turn. `_mutex` belongs to the thread whose batch is open.
+    """
+
+    def __init__(self, database: Database, graph: Graph, *, writable: bool, progress: Progress | None = None) -> None:
+        self.database = database
+        self.graph = graph
+        self.writable = writable
+        self._turns = Turns()
+        self._mutex = threading.RLock()
+        self._owner: int | None = None
+        self._depth = 0
+        self._has_turn = False
+        self._failed = ""
+        self._closed = False
+        self._process = os.getpid()
+        self._version = journal.version(database.main)
+        self.settings = schema.read_settings(database.main)
+        with translated(database.name):
+            self._follow_all(database.main, progress)
+            database.main.execute("ROLLBACK")
+
+    @property
+    def version(self) -> int | None:
+        """Of the records that a reader sees; None inside the calling thread's own batch, which has none yet."""
+        return None if self._owner == threading.get_ident() else self.graph.version
+
+    # ---- reading ---------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def reading(self, *, graph: bool = False) -> Iterator[sqlite3.Connection]:
+        """A connection to records which stay as they are until the end, and the graph with them.
+
+        graph: it will be searched, so inside the calling thread's own batch it must take in what was written.
+        """
+        self._check_open()
+        if self._owner == threading.get_ident():
+            with translated(self.database.name):
+                if graph:
+                    self._take_in(self.database.main)
+                yield self.database.main
+        elif self.database.shared:
+            with self._mutex, translated(self.database.name):
+                if self.graph.version is None:
+                    self._follow_all(self.database.main)
+                    self.database.main.execute("ROLLBACK")
+                yield self.database.main
+        else:
+            with translated(self.database.name):
+                connection = self.database.take()
+                alone = False
+                try:
+                    alone = self._begin_reading(connection)
+                    yield connection
+                finally:
+                    self._end_reading(connection, alone)
+
+    def _begin_reading(self, connection: sqlite3.Connection) -> bool:
+        """Wait for the turn. True when it was the writer's, because the graph had to move first."""
+        self._turns.begin_read()
+        try:
+            self._check_open()
+            if self.writable:
+                current = self._version
+            else:  # the writer is another process
+                connection.execute("BEGIN")
+                current = journal.version(connection)
+        except BaseException:
+            self._turns.end_read()
+            raise
+        if self.graph.version == current:
+            return False
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        self._turns.end_read()
+        self._turns.begin_write()
+        try:
+            self._follow_all(connection)
+        except BaseException:
+            self._turns.end_write()
+            raise
+        return True
+
+    def _end_reading(self, connection: sqlite3.Connection, alone: bool) -> None:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        (self._turns.end_write if alone else self._turns.end_read)()
+        self.database.give_back(connection)
+
+    def _follow_all(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
+        """Bring the graph to what is committed, and stay in that transaction."""
+        if not connection.in_transaction:
+            connection.execute("BEGIN")
+        version = journal.version(connection)
+        self.graph.follow(connection, progress)
+        self.graph.settle(version)
+        if self.settings.get("dim") is None:
+            self.settings = schema.read_settings(connection)
+
+    # ---- writing ---------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def writing(self, progress: Progress | None = None) -> Iterator[sqlite3.Connection]:
+        """A transaction, or within one a part that can fail by itself. Committed and durable when it ends."""
+        self._check_writable()
+        with self._mutex:
+            if self._depth:
+                with self._part() as connection:
+                    yield connection
+                return
+            with self._transaction(progress) as connection:
+                yield connection
+            self._snapshot_when_due()
+
+    @contextmanager
+    def _transaction(self, progress: Progress | None) -> Iterator[sqlite3.Connection]:
+        connection = self.database.main
+        with translated(self.database.name):
+            if self.graph.version is None:
+                with self._alone():
+                    self._follow_all(connection)
+                    connection.execute("ROLLBACK")
+            connection.execute("BEGIN IMMEDIATE")
+        self._owner, self._depth, before = threading.get_ident(), 1, connection.total_changes
+        try:
+            yield connection
+            with translated(self.database.name):
+                self._commit(connection, connection.total_changes != before, progress)
+        except BaseException as error:
+            if isinstance(error, StorageError) and "disk I/O error" in str(error):
+                # What the disk holds now is unknown, and a second try could seem to succeed.
+                self._failed = str(error)
+            self._roll_back(connection)
+            raise
+        finally:
+            self._owner, self._depth = None, 0
+            self._leave_turn()
+
+    def _commit(self, connection: sqlite3.Connection, changed: bool, progress: Progress | None) -> None:
+        self._check_transaction(connection)
+        if not changed:
+            connection.execute("COMMIT")
+            return
+        journal.bump(connection)
+        self._take_in(connection, progress)
+        connection.execute("COMMIT")
+        self._version += 1
+        self.graph.settle(self._version)
+
+    def _roll_back(self, connection: sqlite3.Connection) -> None:
+        """Whatever state the failure left: records as SQLite has them, and the graph as the records are."""
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            self.settings = schema.read_settings(connection)
+            self._version = journal.version(connection)
+            self.graph.undo(connection)
+            self.graph.settle(self._version)
+        except (sqlite3.Error, EdgevecError) as error:
+            log.warning("%s: the graph will be made again: %s", self.database.name, error)
+            self.graph.reset()
+
+    @contextmanager
+    def _part(self) -> Iterator[sqlite3.Connection]:
+        connection = self.database.main
+        self._depth += 1
+        name = f"part{self._depth}"
+        with translated(self.database.name):
+            self._check_transaction(connection)
+            connection.execute(f"SAVEPOINT {name}")
+        try:
+            yield connection
+            with translated(self.database.name):
+                self._check_transaction(connection)
+                connection.execute(f"RELEASE {name}")
+        except BaseException:
+            if connection.in_transaction:  # else SQLite has rolled all of it back, and the commit will say so
+                connection.execute(f"ROLLBACK TO {name}")
+                connection.execute(f"RELEASE {name}")
+                self.settings = schema.read_settings(connection)
+                self.graph.undo(connection)
+            raise
+        finally:
+            self._depth -= 1
+
+    def _take_in(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
+        """Let the graph take in what the open batch has written. Others read again when the batch has ended."""
+        if not self._has_turn and not self.database.shared:
+            self._turns.begin_write()
+            self._has_turn = True
+        self.graph.follow(connection, progress)
+
+    def _leave_turn(self) -> None:
+        if self._has_turn:
+            self._has_turn = False
+            self._turns.end_write()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No reader, and no batch of another thread."""
+        with self._mutex:
+            if self.database.shared:
+                yield
+                return
+            self._turns.begin_write()
+            try:
+                yield
+            finally:
+                self._turns.end_write()
+
+    # ---- upkeep ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def maintaining(self) -> Iterator[sqlite3.Connection]:
+        """Nobody else reads or writes, and no transaction is open."""
+        self._check_writable()
+        with self._mutex:
+            if self._depth:
+                raise ParameterError("not inside a batch")
+            with translated(self.database.name), self._alone():
+                if self.graph.version is None:
+                    self._follow_all(self.database.main)
+                    self.database.main.execute("ROLLBACK")
+                yield self.database.main
+
+    def save_snapshot(self) -> None:
+        """Write the graph beside the database. The calling thread has the mutex and no open batch."""
+        graph, connection = self.graph, self.database.main
+        if graph.snapshot is not None and graph.index is not None and graph.version is not None:
+            graph.snapshot.save(connection, graph.index, graph.seq)
+            graph.saved_seq = graph.seq
+
+    def _snapshot_when_due(self) -> None:
+        if not self._behind(_LEAST_CHANGES, _SHARE_OF_RECORDS):
+            return
+        try:
+            with translated(self.database.name):
+                self.save_snapshot()
+        except EdgevecError as error:  # the records are safe: only the next opening will take longer
+            log.warning("%s: no snapshot of the graph: %s", self.database.name, error)
+
+    def _behind(self, least: int, share: int) -> bool:
+        graph = self.graph
+        if graph.index is None or graph.snapshot is None:
+            return False
+        return graph.seq - graph.saved_seq > max(least, len(graph.index) // share)
+
+    def close(self) -> None:
+        if self._closed or os.getpid() != self._process:
+            return
+        with self._mutex:
+            if self._depth:
+                raise ParameterError("not inside a batch")
+            with self._alone():
+                if self._closed:
+                    return
+                self._closed = True
+                try:
+                    if self.writable and not self._failed and self._behind(_LEAST_AT_CLOSE, _SHARE_AT_CLOSE):
+                        with translated(self.database.name):
+                            self.save_snapshot()
+                except EdgevecError as error:
+                    log.warning("%s: no snapshot of the graph: %s", self.database.name, error)
+                finally:
+                    self.database.close()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True) and os.getpid() == self._process:
+            self.database.close()
+
+    # ---- what must hold --------------------------------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError(f"{self.database.name} is closed")
+        if os.getpid() != self._process:
+            raise ClosedError(f"{self.database.name} was opened by the process that this one was forked from")
+
+    def _check_writable(self) -> None:
+        self._check_open()
+        if not self.writable:
+            raise ReadOnlyError(f"{self.database.name} is open for reading")
+        if self._failed:
+            raise StorageError(f"an earlier write failed ({self._failed}): close the collection and open it again")
+
+    def _check_transaction(self, connection: sqlite3.Connection) -> None:
+        if not connection.in_transaction:
+            raise StorageError(f"{self.database.name}: the batch was rolled back by an earlier failure in it")

@@ -1,0 +1,163 @@
+"""Whether records, texts and graph agree, and how to make them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._native import Progress
+from ..index import CheckReport, Index
+from . import journal, schema
+from .graph import Graph
+from .records import count, vectors_of
+from .store import Store
+
+__all__ = ["CollectionReport", "check"]
+
+_AT_ONCE = 8192
+_TOLERANCE = 1e-5
+
+
+class CollectionReport(NamedTuple):
+    """What Collection.check() found. `ok` says whether anything is wrong (still, after a repair)."""
+
+    records: int
+    missing: int
+    """Records that the graph lacks."""
+    extra: int
+    """Vectors in the graph that no record has."""
+    stale: int
+    """Vectors in the graph that are not those of their records."""
+    graph: CheckReport | None
+    """None while there is nothing to search."""
+    problems: tuple[str, ...]
+    """What is wrong in the database, or in the full-text index."""
+    repaired: bool
+
+    @property
+    def ok(self) -> bool:
+        agrees = not (self.missing or self.extra or self.stale or self.problems)
+        return agrees and (self.graph is None or self.graph.ok)
+
+
+class Difference(NamedTuple):
+    missing: list[int]
+    extra: list[int]
+    stale: list[int]
+
+
+def _record_problems(connection: sqlite3.Connection) -> list[str]:
+    """What SQLite finds wrong, and records and vectors that lack each other."""
+    problems = [line for (line,) in connection.execute("PRAGMA integrity_check(20)") if line != "ok"]
+    for one, other in (("records", "vectors"), ("vectors", "records")):
+        lonely = connection.execute(f"SELECT count(*) FROM {one} WHERE row NOT IN (SELECT row FROM {other})")
+        count = int(lonely.fetchone()[0])
+        if count:
+            problems.append(f"{count} {one} without {other}")
+    return problems
+
+
+def _text_problems(connection: sqlite3.Connection, *, repair: bool) -> list[str]:
+    """Whether the full-text index is that of the documents; made anew when asked."""
+    try:
+        connection.execute("INSERT INTO texts(texts, rank) VALUES ('integrity-check', 1)")
+    except sqlite3.DatabaseError as error:
+        if not repair:
+            return [f"the full-text index: {error}"]
+        connection.execute("INSERT INTO texts(texts) VALUES ('rebuild')")
+    return []
+
+
+def _compare(connection: sqlite3.Connection, graph: Graph, progress: Progress | None) -> Difference:
+    """The rows on which records and graph differ."""
+    index = graph.index
+    if index is None:
+        return Difference([], [], [])
+    settings = schema.read_settings(connection)
+    total = int(connection.execute("SELECT count(*) FROM vectors").fetchone()[0])
+    difference, seen = Difference([], [], []), 0
+    extra = set(index)
+    for rows, vectors in _pages(connection, index.dim, str(settings["dtype"])):
+        held = [row in extra for row in rows.tolist()]
+        difference.missing.extend(rows[~np.array(held)].tolist())
+        extra.difference_update(rows.tolist())
+        rows, vectors = rows[held], vectors[held]
+        difference.stale.extend(rows[_differ(index, rows, vectors)].tolist())
+        seen += len(held)
+        if progress is not None:
+            progress(seen, total)
+    difference.extra.extend(sorted(extra))
+    return difference
+
+
+def _pages(
+    connection: sqlite3.Connection, dim: int, dtype: str
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    last = -(2**63)
+    while True:
+        rows = [
+            row
+            for (row,) in connection.execute(
+                "SELECT row FROM vectors WHERE row > ? ORDER BY row LIMIT ?", (last, _AT_ONCE)
+            )
+        ]
+        if not rows:
+            return
+        yield vectors_of(connection, rows, dim, dtype)
+        last = rows[-1]
+
+
+def _differ(index: Index, rows: NDArray[np.int64], vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
+    held, meant = index.get(rows).astype(np.float64), vectors.astype(np.float64)
+    lengths = np.linalg.norm(meant, axis=1, keepdims=True)
+    if index.metric == "cosine":
+        meant, lengths = meant / lengths, np.ones_like(lengths)
+    different: NDArray[np.bool_] = np.abs(held - meant).max(axis=1, initial=0) > _TOLERANCE * np.maximum(
+        lengths[:, 0], 1e-30
+    )
+    return different
+
+
+def check(store: Store, *, repair: bool, progress: Progress | None) -> CollectionReport:
+    """As Collection.check()."""
+    if not repair and not store.writable:
+        with store.reading() as connection:
+            return _report(connection, store.graph, [], _compare(connection, store.graph, progress), repaired=False)
+    with store.maintaining() as connection:
+        texts = _text_problems(connection, repair=repair)
+        difference = _compare(connection, store.graph, progress)
+        report = _report(connection, store.graph, texts, difference, repaired=False)
+        if not repair or report.ok:
+            return report
+        _repair_graph(connection, store.graph, difference, progress)
+        store.save_snapshot()
+        difference = _compare(connection, store.graph, progress)
+        return _report(connection, store.graph, texts, difference, repaired=True)
+
+
+def _report(
+    connection: sqlite3.Connection, graph: Graph, texts: list[str], difference: Difference, *, repaired: bool
+) -> CollectionReport:
+    return CollectionReport(
+        records=count(connection),
+        missing=len(difference.missing),
+        extra=len(difference.extra),
+        stale=len(difference.stale),
+        graph=None if graph.index is None else graph.index.check(),
+        problems=(*_record_problems(connection), *texts),
+        repaired=repaired,
+    )
+
+
+def _repair_graph(
+    connection: sqlite3.Connection, graph: Graph, difference: Difference, progress: Progress | None
+) -> None:
+    """Bring the graph to what the records say; made anew when it is damaged in itself."""
+    graph.correct(connection, sorted({*difference.missing, *difference.extra, *difference.stale}))
+    if graph.index is not None and not graph.index.check().ok:
+        graph.rebuild(connection, progress)
+    graph.settle(journal.version(connection))

@@ -1,0 +1,44 @@
+"""The language of `where`: a condition on metadata as text or as a dict, compiled to SQL with parameters.
+
+Two front ends (text, mapping) give one syntax tree, and one back end (sql) compiles it. Nothing that the user wrote
+gets into the SQL but field names, quoted; all values are parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...errors import WhereError
+from .mapping import read_mapping
+from .sql import Condition, compile_node, field_sql
+from .syntax import Field
+from .text import bind, parse, parse_field
+
+__all__ = ["EVERYTHING", "Condition", "Where", "compile_field", "compile_where"]
+
+Where = str | Mapping[str, Any]
+
+EVERYTHING = Condition("1", ())
+
+
+def compile_where(where: Where | None, params: Sequence[Any] | None = None) -> Condition:
+    """WhereError says what is wrong and, for text, where."""
+    if where is None:
+        if params:
+            raise WhereError("params without where")
+        return EVERYTHING
+    if isinstance(where, str):
+        return compile_node(bind(parse(where), params or (), where))
+    if not isinstance(where, Mapping):
+        raise WhereError(f"where must be text or a dict, not {type(where).__name__}")
+    if params:
+        raise WhereError("params go with a text; a dict holds its values itself")
+    node = read_mapping(where)
+    return EVERYTHING if node is None else compile_node(node)
+
+
+def compile_field(name: str) -> tuple[Field, str]:
+    """A field's canonical name and its value in SQL."""
+    field = parse_field(name)
+    return field, field_sql(field)

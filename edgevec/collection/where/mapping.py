@@ -1,0 +1,135 @@
+"""The dict form, as Chroma, Pinecone and MongoDB have it: dict to syntax tree.
+
+    {"year": {"$gte": 1990}, "$or": [{"lang": "de"}, {"tags": {"$contains": "x"}}]}
+
+Several keys must all hold. A value by itself means equal, None means missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ...errors import WhereError
+from .syntax import (
+    MAX_DEPTH,
+    MAX_TESTS,
+    All,
+    Any_,
+    Field,
+    IsNull,
+    Node,
+    Not,
+    OneOf,
+    Pattern,
+    Test,
+    as_list,
+    as_value,
+    depth,
+    tests,
+)
+from .text import parse_field
+
+__all__ = ["read_mapping"]
+
+
+def read_mapping(where: Mapping[str, Any]) -> Node | None:
+    """None for an empty dict, which holds of every record."""
+    if not where:
+        return None
+    node = _all(where, 1)
+    if tests(node) > MAX_TESTS:
+        raise WhereError(f"more than {MAX_TESTS:,} tests")
+    if depth(node) > MAX_DEPTH:
+        raise WhereError(f"nested more than {MAX_DEPTH} deep")
+    return node
+
+
+def _all(where: Any, level: int) -> Node:
+    if not isinstance(where, Mapping) or not where:
+        raise WhereError(f"expected a dict with a condition, found {_short(where)}")
+    if level > MAX_DEPTH:
+        raise WhereError(f"nested more than {MAX_DEPTH} deep")
+    return _joined([_entry(key, value, level) for key, value in where.items()])
+
+
+def _entry(key: Any, value: Any, level: int) -> Node:
+    if not isinstance(key, str):
+        raise WhereError(f"a key must be a field or an operator, not {_short(key)}")
+    if key == "$not":
+        return Not(_all(value, level + 1))
+    if key in ("$and", "$or"):
+        if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+            raise WhereError(f"{key} needs a list of dicts, not {_short(value)}")
+        parts = tuple(_all(part, level + 1) for part in value)
+        return All(parts) if key == "$and" else Any_(parts)
+    if key.startswith("$"):
+        raise WhereError(f"unknown operator {key!r} in the place of a field; there are $and, $or and $not")
+    return _of_field(parse_field(key), value, level)
+
+
+def _of_field(field: Field, value: Any, level: int) -> Node:
+    if level > MAX_DEPTH:
+        raise WhereError(f"nested more than {MAX_DEPTH} deep")
+    if not isinstance(value, Mapping):
+        if isinstance(value, (list, tuple, set, frozenset)):
+            raise WhereError(f"{'.'.join(field)}: a list of values goes with $in")
+        return _equal(field, value)
+    if not value:
+        raise WhereError(f"{'.'.join(field)}: an empty dict is no condition")
+    return _joined([_operation(field, name, operand, level) for name, operand in value.items()])
+
+
+def _operation(field: Field, name: Any, operand: Any, level: int) -> Node:
+    if name == "$not":
+        return Not(_of_field(field, operand, level + 1))
+    build = _OPERATIONS.get(name) if isinstance(name, str) else None
+    if build is None:
+        raise WhereError(f"unknown operator {_short(name)}; there are {', '.join(_OPERATIONS)}, $not")
+    return build(field, operand)
+
+
+def _equal(field: Field, value: Any) -> Node:
+    return IsNull(field) if value is None else Test(field, "=", as_value(value))
+
+
+def _compared(operator: str) -> Callable[[Field, Any], Node]:
+    return lambda field, value: Test(field, operator, as_value(value))
+
+
+def _pattern(field: Field, value: Any, fold: bool) -> Node:
+    if not isinstance(value, str):
+        raise WhereError(f"a pattern is a string, not {_short(value)}")
+    return Pattern(field, str(as_value(value)), fold=fold)
+
+
+def _exists(field: Field, wanted: Any) -> Node:
+    if not isinstance(wanted, bool):
+        raise WhereError(f"$exists takes True or False, not {_short(wanted)}")
+    return Not(IsNull(field)) if wanted else IsNull(field)
+
+
+_OPERATIONS: dict[str, Callable[[Field, Any], Node]] = {
+    "$eq": _equal,
+    "$ne": lambda field, value: Not(_equal(field, value)),
+    "$gt": _compared(">"),
+    "$gte": _compared(">="),
+    "$lt": _compared("<"),
+    "$lte": _compared("<="),
+    "$in": lambda field, values: OneOf(field, as_list(values)),
+    "$nin": lambda field, values: Not(OneOf(field, as_list(values))),
+    "$contains": _compared("CONTAINS"),
+    "$not_contains": lambda field, value: Not(Test(field, "CONTAINS", as_value(value))),
+    "$like": lambda field, value: _pattern(field, value, False),
+    "$ilike": lambda field, value: _pattern(field, value, True),
+    "$exists": _exists,
+}
+
+
+def _joined(parts: list[Node]) -> Node:
+    return parts[0] if len(parts) == 1 else All(tuple(parts))
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

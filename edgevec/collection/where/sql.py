@@ -1,0 +1,183 @@
+"""Syntax tree to SQL. A field name is the only thing of the user's in it, quoted; every value is a parameter.
+
+What SQLite does otherwise than the language says is put right here: it orders numbers before strings, gives lists and
+objects as JSON text, and tells no kind apart when it compares.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ...errors import WhereError
+from .syntax import MAX_PATTERN, All, Any_, Field, IsNull, Node, Not, OneOf, Pattern, Test, depth
+
+__all__ = ["Condition", "compile_node", "field_sql"]
+
+_GROUP = 16
+
+
+class Condition(NamedTuple):
+    """SQL over a row of `records`, which is NULL where the language says so, and its parameters."""
+
+    sql: str
+    parameters: tuple[Any, ...]
+
+
+def compile_node(node: Node) -> Condition:
+    compiler = _Compiler()
+    return Condition(compiler.sql(_inward(node, False)), tuple(compiler.parameters))
+
+
+def field_sql(field: Field) -> str:
+    """The value of a field: NULL when it is missing or null. The same text is in the indexes."""
+    return f"json_extract(metadata, {_path(field)})"
+
+
+def _path(field: Field) -> str:
+    for name in field:
+        # SQLite finds these only as they stand in JSON, escaped, and versions differ in how.
+        if not name.isprintable() or '"' in name or "\\" in name:
+            raise WhereError(f"a field name with quotes, backslashes or control characters: {name!r}")
+    path = "$" + "".join(f'."{name}"' for name in field)
+    return "'" + path.replace("'", "''") + "'"
+
+
+class _Compiler:
+    def __init__(self) -> None:
+        self.parameters: list[Any] = []
+
+    def sql(self, node: Node) -> str:
+        if isinstance(node, Not):
+            return f"(NOT {self.sql(node.part)})"
+        if isinstance(node, (All, Any_)):
+            # The deepest first, where SQLite's parser has the least on its stack of 100.
+            parts = [self.sql(part) for part in sorted(node.parts, key=depth, reverse=True)]
+            return _chain(parts, " AND " if isinstance(node, All) else " OR ")
+        if isinstance(node, IsNull):
+            return f"({field_sql(node.field)} IS NULL)"
+        if isinstance(node, OneOf):
+            return self._one_of(node)
+        if isinstance(node, Pattern):
+            return self._pattern(node)
+        return self._contains(node) if node.operator == "CONTAINS" else self._compare(node)
+
+    def _value(self, value: Any) -> str:
+        if isinstance(value, float):
+            # Read by the reader that reads the metadata: what is written alike is equal.
+            self.parameters.append(repr(value))
+            return "json_extract(?, '$')"
+        self.parameters.append(value)
+        return "?"
+
+    def _compare(self, test: Test) -> str:
+        field, value = field_sql(test.field), self._value(test.value)
+        compared = f"{field} {test.operator} {value}"
+        if isinstance(test.value, str):
+            return f"({compared} AND {_kind(test.field, ('text',))})"
+        # No number is less than a string, and every number is less than the empty one.
+        return f"({compared} AND {field} < '')" if test.operator in (">", ">=") else f"({compared})"
+
+    def _one_of(self, node: OneOf) -> str:
+        self.parameters.append(json.dumps(node.values, ensure_ascii=False))
+        listed = f"{field_sql(node.field)} IN (SELECT value FROM json_each(?))"
+        return f"({listed} AND {_kind(node.field, ('text', 'integer', 'real', 'true', 'false'))})"
+
+    def _contains(self, test: Test) -> str:
+        field, path = field_sql(test.field), _path(test.field)
+        kinds = "('text')" if isinstance(test.value, str) else "('integer', 'real', 'true', 'false')"
+        element = f"item.type IN {kinds} AND item.value = {self._value(test.value)}"
+        within = "0"
+        if isinstance(test.value, str):
+            within = f"instr({field}, {self._value(test.value)}) > 0"
+        return (
+            f"(CASE WHEN {field} IS NULL THEN NULL ELSE CASE json_type(metadata, {path}) "
+            f"WHEN 'array' THEN EXISTS (SELECT 1 FROM json_each(metadata, {path}) AS item WHERE {element}) "
+            f"WHEN 'text' THEN {within} ELSE 0 END END)"
+        )
+
+    def _pattern(self, node: Pattern) -> str:
+        pattern = str(node.pattern)
+        if not isinstance(node.pattern, str):
+            raise WhereError("a pattern is a string")
+        if len(pattern) > MAX_PATTERN:
+            raise WhereError(f"a pattern of {len(pattern):,} characters; up to {MAX_PATTERN:,} are allowed")
+        field, kind = field_sql(node.field), _kind(node.field, ("text",))
+        pieces = _pieces(pattern, node.escape)
+        if node.fold:
+            self.parameters.append("".join(_LIKE.get(piece, _like_literal(piece)) for piece in pieces))
+            return f"({field} LIKE ? ESCAPE '\\' AND {kind})"
+        # GLOB is LIKE with case; the bounds let an index find a prefix.
+        bounds = ""
+        prefix = pieces[0][1:] if pieces and pieces[0] not in _GLOB else ""
+        if prefix:
+            self.parameters.append(prefix)
+            bounds = f"{field} >= ? AND "
+            after = _after(prefix)
+            if after:
+                self.parameters.append(after)
+                bounds += f"{field} < ? AND "
+        self.parameters.append("".join(_GLOB.get(piece, _glob_literal(piece)) for piece in pieces))
+        return f"({bounds}{field} GLOB ? AND {kind})"
+
+
+def _kind(field: Field, kinds: Sequence[str]) -> str:
+    """That a field is of one of these kinds, or missing: then the other half of the test is NULL and decides."""
+    listed = ", ".join(f"'{kind}'" for kind in kinds)
+    return f"(json_type(metadata, {_path(field)}) IN ({listed}) OR {field_sql(field)} IS NULL)"
+
+
+def _inward(node: Node, negated: bool) -> Node:
+    """Every NOT at a test (De Morgan holds for NULL too), so that only AND and OR are nested."""
+    if isinstance(node, Not):
+        return _inward(node.part, not negated)
+    if isinstance(node, (All, Any_)):
+        kind = All if isinstance(node, All) != negated else Any_
+        return kind(tuple(_inward(part, negated) for part in node.parts))
+    return Not(node) if negated else node
+
+
+def _chain(parts: list[str], operator: str) -> str:
+    """In groups: an expression is as deep as a chain is long, and SQLite takes no deeper than 1000."""
+    groups = [operator.join(parts[at : at + _GROUP]) for at in range(0, len(parts), _GROUP)]
+    return f"({groups[0]})" if len(groups) == 1 else f"({operator.join(f'({group})' for group in groups)})"
+
+
+# ---- patterns ------------------------------------------------------------------------------------------------------
+
+_ANY_TEXT, _ONE_CHARACTER, _LITERAL = "%", "_", "="
+_GLOB = {_ANY_TEXT: "*", _ONE_CHARACTER: "?"}
+_LIKE = {_ANY_TEXT: "%", _ONE_CHARACTER: "_"}
+
+
+def _pieces(pattern: str, escape: str | None) -> list[str]:
+    """%, _ or literal text after a =."""
+    pieces: list[str] = []
+    literal = ""
+    characters = iter(pattern)
+    for character in characters:
+        if character == escape:
+            literal += next(characters, "")
+        elif character in (_ANY_TEXT, _ONE_CHARACTER):
+            pieces += [_LITERAL + literal, character] if literal else [character]
+            literal = ""
+        else:
+            literal += character
+    return [*pieces, _LITERAL + literal] if literal else pieces
+
+
+def _glob_literal(piece: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in piece[1:])
+
+
+def _like_literal(piece: str) -> str:
+    return "".join(f"\\{c}" if c in "%_\\" else c for c in piece[1:])
+
+
+def _after(prefix: str) -> str:
+    """The least text that is more than every text with this prefix; "" when there is none."""
+    code = ord(prefix[-1]) + 1
+    if code == 0xD800:
+        code = 0xE000  # surrogates are no characters
+    return prefix[:-1] + chr(code) if code <= 0x10FFFF else ""

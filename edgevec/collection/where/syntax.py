@@ -1,0 +1,165 @@
+"""What a condition is made of. All else that the languages have is written with these.
+
+Values of different kinds are never equal, and neither is less: a comparison of them is false. A boolean is the number 1
+or 0, as in Python. A field that is missing, or null, makes every test of it NULL: neither true nor false, nor is its
+negation; only `IS NULL` tells.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...errors import WhereError
+
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_LIST",
+    "MAX_PATTERN",
+    "MAX_TESTS",
+    "MAX_TEXT",
+    "All",
+    "Any_",
+    "Field",
+    "IsNull",
+    "Node",
+    "Not",
+    "OneOf",
+    "Parameter",
+    "Pattern",
+    "Test",
+    "Value",
+    "as_list",
+    "as_value",
+    "depth",
+    "tests",
+]
+
+MAX_TEXT = 65_536
+"""Characters of a condition."""
+MAX_DEPTH = 30
+"""Levels of NOT, AND and OR within each other. A chain of any length is one level."""
+MAX_TESTS = 1000
+MAX_LIST = 100_000
+"""Values of one IN."""
+MAX_PATTERN = 10_000
+
+Value = str | int | float
+Field = tuple[str, ...]
+"""The names that lead to it: ("a", "b") is b inside the object a."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A `?`: where in the text. They are numbered as they come."""
+
+    position: int
+
+
+@dataclass(frozen=True)
+class Test:
+    """operator: =, <, <=, >, >= or CONTAINS (an element of a list, a part of a string)."""
+
+    field: Field
+    operator: str
+    value: Value | Parameter
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """LIKE: % stands for any text, _ for a character. fold: ASCII letters match whatever their case."""
+
+    field: Field
+    pattern: str | Parameter
+    escape: str | None = None
+    fold: bool = False
+
+
+@dataclass(frozen=True)
+class OneOf:
+    field: Field
+    values: tuple[Value | Parameter, ...] | Parameter
+
+
+@dataclass(frozen=True)
+class IsNull:
+    field: Field
+
+
+@dataclass(frozen=True)
+class Not:
+    part: Node
+
+
+@dataclass(frozen=True)
+class All:
+    parts: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Any_:
+    parts: tuple[Node, ...]
+
+
+Node = Test | Pattern | OneOf | IsNull | Not | All | Any_
+
+
+def _parts(node: Node) -> tuple[Node, ...]:
+    if isinstance(node, Not):
+        return (node.part,)
+    return node.parts if isinstance(node, (All, Any_)) else ()
+
+
+def depth(node: Node) -> int:
+    """Without recursion: it is what keeps recursion safe."""
+    deepest, level = 0, [node]
+    while level:
+        deepest += 1
+        level = [part for outer in level for part in _parts(outer)]
+    return deepest
+
+
+def tests(node: Node) -> int:
+    count, waiting = 0, [node]
+    while waiting:
+        inner = _parts(waiting.pop())
+        count += not inner
+        waiting.extend(inner)
+    return count
+
+
+def as_value(value: Any) -> Value:
+    """A value to compare with; NULL is not one."""
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        value = value.item()  # NumPy's
+    if hasattr(value, "isoformat"):
+        value = value.isoformat()  # as metadata keeps dates and times
+    if value is None:
+        raise WhereError("nothing equals NULL, and nothing is less or more; IS NULL tells whether a field is there")
+    if isinstance(value, str):
+        if not value.isprintable() and any("\ud800" <= c <= "\udfff" or c == "\0" for c in value):
+            raise WhereError("a value holds a NUL or half of a surrogate pair")
+        return str(value)
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, int):
+        if not -(2**63) <= value < 2**63:
+            raise WhereError(f"{value} is more than 64 bits")
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise WhereError(f"a field cannot be compared with {value}")
+        return value
+    raise WhereError(f"a field is compared with a string, a number or a boolean, not with {type(value).__name__}")
+
+
+def as_list(values: Any) -> tuple[Value, ...]:
+    if hasattr(values, "tolist"):
+        values = values.tolist()
+    if isinstance(values, (str, bytes)) or not isinstance(values, (Sequence, set, frozenset)):
+        raise WhereError(f"IN needs a list of values, not {type(values).__name__}")
+    if len(values) > MAX_LIST:
+        raise WhereError(f"a list of {len(values):,} values; up to {MAX_LIST:,} are allowed")
+    return tuple(as_value(value) for value in values)

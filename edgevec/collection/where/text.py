@@ -1,0 +1,294 @@
+"""The SQL-like language: text to syntax tree.
+
+    topic = 'noun.animal' AND year >= 1990 AND NOT (lang IN ('de', "fr")) AND title LIKE 'wolf%'
+        AND tags CONTAINS 'x' AND deleted IS NULL AND a.b BETWEEN 1 AND ? AND active
+
+Keywords in any case. Both kinds of quotes make a string, and are doubled inside one. A field name with other characters
+than letters, digits and _ stands in backticks. A field alone is true when it is true.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedInput, UnexpectedToken, v_args
+
+from ...errors import WhereError
+from .syntax import (
+    MAX_DEPTH,
+    MAX_TESTS,
+    MAX_TEXT,
+    All,
+    Any_,
+    Field,
+    IsNull,
+    Node,
+    Not,
+    OneOf,
+    Parameter,
+    Pattern,
+    Test,
+    as_list,
+    as_value,
+    depth,
+    tests,
+)
+
+__all__ = ["bind", "parse", "parse_field"]
+
+_SILENT = ("AND", "OR", "ESCAPE")
+_KEYWORDS = (*_SILENT, "NOT", "IN", "BETWEEN", "LIKE", "ILIKE", "CONTAINS", "IS", "NULL", "TRUE", "FALSE")
+_TERMINALS = {word: f"_{word}" if word in _SILENT else word for word in _KEYWORDS}
+"""lark leaves what begins with _ out of the tree."""
+
+_SEGMENT = re.compile(r"`([^`]+)`|(\w+)")
+_FIELD = re.compile(r"(`[^`]+`|[^\W\d]\w*)(\.(`[^`]+`|\w+))*")
+_KEY_SEGMENT = re.compile(r"""`([^`]+)`|([^`.=<>!()'",;]+)""")
+_KEY = re.compile(rf"(?:{_KEY_SEGMENT.pattern})(?:\.(?:{_KEY_SEGMENT.pattern}))*")
+
+_GRAMMAR = rf"""
+start: either
+?either: both
+       | both (_OR both)+                       -> any
+?both: unary
+     | unary (_AND unary)+                      -> all
+?unary: NOT unary                               -> negated
+      | "(" either ")"
+      | test
+?test: FIELD                                    -> truth
+     | FIELD OPERATOR value                     -> compare
+     | FIELD [NOT] IN list                      -> one_of
+     | FIELD [NOT] BETWEEN value _AND value     -> between
+     | FIELD [NOT] (LIKE | ILIKE) value [_ESCAPE value]  -> like
+     | FIELD [NOT] CONTAINS value               -> contains
+     | FIELD IS [NOT] NULL                      -> is_null
+list: "(" [value ("," value)*] ")"
+    | PARAMETER                                 -> parameter
+?value: STRING                                  -> string
+      | NUMBER                                  -> number
+      | PARAMETER                               -> parameter
+      | TRUE                                    -> true
+      | FALSE                                   -> false
+
+FIELD: /{_FIELD.pattern}/
+STRING: /'(?:[^']|'')*'|"(?:[^"]|"")*"/
+NUMBER: /[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?(?![\w.])/
+OPERATOR: /==|=|!=|<>|<=|>=|<|>/
+PARAMETER: "?"
+%declare {" ".join(_TERMINALS.values())}
+%ignore /\s+/
+"""
+
+_EXPECTED = (
+    ("STRING", "a value"),
+    ("OPERATOR", "an operator, IN, BETWEEN, LIKE, CONTAINS or IS"),
+    ("FIELD", "a field"),
+    ("_AND", "AND"),
+    ("NULL", "NULL"),
+    ("RPAR", "')'"),
+    ("LPAR", "a list in parentheses"),
+    ("COMMA", "','"),
+    ("$END", "the end"),
+)
+"""What may come next, in the words of a message; a terminal stands for others that come together with it."""
+
+
+def parse(text: str) -> Node:
+    """WhereError, with the position, when it is not in the language or exceeds a limit."""
+    if len(text) > MAX_TEXT:
+        raise WhereError(f"a condition of {len(text):,} characters; up to {MAX_TEXT:,} are allowed")
+    return _parse(text)
+
+
+@lru_cache(maxsize=256)
+def _parse(text: str) -> Node:
+    try:
+        node: Node = _parser().parse(text)  # type: ignore[assignment]
+    except UnexpectedInput as error:
+        raise _explained(error, text) from None
+    except _ProblemError as error:
+        raise WhereError(error.problem, text, error.position) from None
+    if tests(node) > MAX_TESTS:
+        raise WhereError(f"more than {MAX_TESTS:,} tests")
+    if depth(node) > MAX_DEPTH:
+        raise WhereError(f"nested more than {MAX_DEPTH} deep")
+    return node
+
+
+def parse_field(name: str) -> Field:
+    """The names in a field that stands by itself, where it needs fewer backticks than in a text."""
+    if not isinstance(name, str) or not _KEY.fullmatch(name):
+        raise WhereError(f"not the name of a field: {name!r} (dots and signs in a name go in backticks)")
+    return tuple(quoted or plain for quoted, plain in _KEY_SEGMENT.findall(name))
+
+
+def bind(node: Node, params: Sequence[Any], text: str) -> Node:
+    """The tree with values for its parameters."""
+    if isinstance(params, (str, bytes)) or not isinstance(params, Sequence):
+        raise WhereError("params must be a list of values")
+    return _Binding(params, text).bind(node)
+
+
+class _Binding:
+    def __init__(self, params: Sequence[Any], text: str) -> None:
+        self.params, self.text = params, text
+        self.used = 0
+
+    def bind(self, node: Node) -> Node:
+        bound = self._node(node)
+        if self.used < len(self.params):
+            raise WhereError(f"{len(self.params)} params for {self.used} '?'")
+        return bound
+
+    def _node(self, node: Node) -> Node:
+        if isinstance(node, Not):
+            return Not(self._node(node.part))
+        if isinstance(node, (All, Any_)):
+            return type(node)(tuple(self._node(part) for part in node.parts))
+        if isinstance(node, Test):
+            return Test(node.field, node.operator, self._value(node.value))
+        if isinstance(node, Pattern):
+            return Pattern(node.field, self._value(node.pattern), node.escape, node.fold)
+        if isinstance(node, OneOf):
+            if isinstance(node.values, Parameter):
+                return OneOf(node.field, self._take(node.values, as_list))
+            return OneOf(node.field, tuple(self._value(value) for value in node.values))
+        return node
+
+    def _value(self, value: Any) -> Any:
+        return self._take(value, as_value) if isinstance(value, Parameter) else value
+
+    def _take(self, parameter: Parameter, read: Callable[[Any], Any]) -> Any:
+        if self.used == len(self.params):
+            raise WhereError(f"no param for this '?': there are {self.used}", self.text, parameter.position)
+        self.used += 1
+        try:
+            return read(self.params[self.used - 1])
+        except WhereError as error:
+            raise WhereError(error.problem, self.text, parameter.position) from None
+
+
+class _ProblemError(Exception):
+    def __init__(self, problem: str, token: Token) -> None:
+        self.problem = problem
+        self.position = token.start_pos or 0
+
+
+@v_args(inline=True)
+class _Builder(Transformer):  # type: ignore[type-arg]
+    """Each method gets the parts of a rule, once they are built; what is optional and not there is None."""
+
+    def start(self, node: Node) -> Node:
+        return node
+
+    def any(self, *parts: Node) -> Node:
+        return Any_(parts)
+
+    def all(self, *parts: Node) -> Node:
+        return All(parts)
+
+    def negated(self, _: Token, part: Node) -> Node:
+        return Not(part)
+
+    def truth(self, field: Token) -> Node:
+        return Test(_names(field), "=", 1)
+
+    def compare(self, field: Token, operator: Token, value: Any) -> Node:
+        if operator in ("!=", "<>"):
+            return Not(Test(_names(field), "=", value))
+        return Test(_names(field), "=" if operator == "==" else str(operator), value)
+
+    def one_of(self, field: Token, negated: Token | None, _: Token, values: Any) -> Node:
+        return _unless(negated, OneOf(_names(field), values))
+
+    def between(self, field: Token, negated: Token | None, _: Token, low: Any, high: Any) -> Node:
+        return _unless(negated, All((Test(_names(field), ">=", low), Test(_names(field), "<=", high))))
+
+    def like(self, field: Token, negated: Token | None, like: Token, pattern: Any, escape: Any) -> Node:
+        if not isinstance(pattern, (str, Parameter)):
+            raise _ProblemError("a pattern is a string", like)
+        if escape is not None and not (isinstance(escape, str) and len(escape) == 1):
+            raise _ProblemError("ESCAPE takes a string of one character", like)
+        return _unless(negated, Pattern(_names(field), pattern, escape, like.type == "ILIKE"))
+
+    def contains(self, field: Token, negated: Token | None, _: Token, value: Any) -> Node:
+        return _unless(negated, Test(_names(field), "CONTAINS", value))
+
+    def is_null(self, field: Token, _: Token, negated: Token | None, __: Token) -> Node:
+        return _unless(negated, IsNull(_names(field)))
+
+    def list(self, *values: Any) -> tuple[Any, ...]:
+        return tuple(value for value in values if value is not None)
+
+    def parameter(self, token: Token) -> Parameter:
+        return Parameter(token.start_pos or 0)
+
+    def string(self, token: Token) -> str:
+        quote = token[0]
+        return str(self._read(token, token[1:-1].replace(quote * 2, quote)))
+
+    def number(self, token: Token) -> Any:
+        return self._read(token, int(token) if re.fullmatch(r"[+-]?\d{1,40}", token) else float(token))
+
+    def true(self, _: Token) -> int:
+        return 1
+
+    def false(self, _: Token) -> int:
+        return 0
+
+    def _read(self, token: Token, value: Any) -> Any:
+        try:
+            return as_value(value)
+        except WhereError as error:
+            raise _ProblemError(error.problem, token) from None
+
+
+def _unless(negated: Token | None, node: Node) -> Node:
+    return node if negated is None else Not(node)
+
+
+def _names(field: str) -> Field:
+    return tuple(quoted or plain for quoted, plain in _SEGMENT.findall(field))
+
+
+def _as_keyword(token: Token) -> Token:
+    word = token.upper()
+    if word in _KEYWORDS:
+        token.type = _TERMINALS[word]
+    return token
+
+
+@lru_cache(maxsize=1)
+def _parser() -> Lark:
+    # A field that is a keyword becomes one as a whole word only: `notes` is a field.
+    return Lark(
+        _GRAMMAR,
+        parser="lalr",
+        lexer="basic",
+        transformer=_Builder(),
+        lexer_callbacks={"FIELD": _as_keyword},
+        maybe_placeholders=True,
+    )
+
+
+def _explained(error: UnexpectedInput, text: str) -> WhereError:
+    if isinstance(error, UnexpectedCharacters):
+        position = int(error.pos_in_stream or 0)
+        rest = text[position]
+        problem = "a string that does not end" if rest in "'\"" else f"what is {rest!r} doing here?"
+        return WhereError(problem, text, position)
+    assert isinstance(error, UnexpectedToken)
+    token = error.token
+    at_end = token.type == "$END"
+    wanted = [words for terminal, words in _EXPECTED if terminal in error.expected]
+    if "a field" in wanted:
+        wanted = ["a condition"]
+    problem = f"expected {' or '.join(wanted)}, found {'the end' if at_end else repr(str(token))}"
+    if token.type == "FIELD" and "STRING" in error.expected:
+        problem += " (a string needs quotes)"
+    if token.type == "NULL" and "STRING" in error.expected:
+        problem += " (nothing equals NULL: write IS NULL)"
+    return WhereError(problem, text, len(text) if at_end else token.start_pos or 0)

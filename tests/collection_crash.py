@@ -1,0 +1,92 @@
+"""The work of a process that is to be killed: batches that follow from their number alone. Also what they amount to.
+
+As a program it waits for paths on standard input, one a line, and forks a worker for each, which writes batches there
+until it is killed. Standard output carries "pid N" and then, after each commit, its number.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import edgevec
+from edgevec.collection import Collection
+
+DIM = 6
+State = dict[Any, int]
+"""The batch that each record is of."""
+
+
+def plan(batch: int) -> tuple[list[Any], list[Any]]:
+    """Which ids a batch writes, and which it then deletes."""
+    rng = np.random.default_rng(batch)
+    ids = [int(id) if id % 3 else f"id {id}" for id in rng.permutation(300)[: rng.integers(1, 60)]]
+    gone = [int(id) if id % 3 else f"id {id}" for id in rng.permutation(300)[: rng.integers(0, 12)]]
+    return ids, gone
+
+
+def vector(id: Any, batch: int) -> Any:
+    seed = [batch, id if isinstance(id, int) else 1000 + int(id[3:])]
+    return np.random.default_rng(seed).standard_normal(DIM).astype(np.float32)
+
+
+def apply(state: State, batch: int) -> State:
+    ids, gone = plan(batch)
+    state = {**state, **dict.fromkeys(ids, batch)}
+    for id in gone:
+        state.pop(id, None)
+    return state
+
+
+def commit(made: Collection, batch: int) -> None:
+    ids, gone = plan(batch)
+    half = len(ids) // 2
+    with made.batch():
+        for part in (ids[:half], ids[half:]):
+            vectors = np.array([vector(id, batch) for id in part], np.float32).reshape(len(part), DIM)
+            made.upsert(part, vectors, [{"batch": batch}] * len(part), [f"of batch{batch}"] * len(part))
+        made.delete(gone)
+
+
+def state_of(made: Collection) -> State:
+    """What a collection holds, once every record of it is right."""
+    state: State = {}
+    for record in made:
+        state[record.id] = batch = record.metadata["batch"]
+        np.testing.assert_array_equal(record.vector, vector(record.id, batch))
+        assert record.document == f"of batch{batch}"
+    return state
+
+
+def work(path: Path) -> None:
+    with edgevec.open(path, DIM) as made:
+        batch = 1 + int(max((record.metadata["batch"] for record in made), default=-1))
+        while True:
+            commit(made, batch)
+            os.write(1, f"{batch}\n".encode())
+            if batch % 7 == 0:
+                made.checkpoint()
+            if batch % 25 == 0:
+                made.compact()
+            batch += 1
+
+
+def main() -> None:
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            try:
+                work(Path(line.rstrip("\n")))
+            finally:
+                os._exit(1)
+        os.write(1, f"pid {child}\n".encode())
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        os.write(1, f"end {status}\n".encode())
+
+
+if __name__ == "__main__":
+    main()

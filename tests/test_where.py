@@ -1,0 +1,395 @@
+"""`where`: both languages say what plain Python says, nothing gets out of them into SQL, and errors show the place."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from conditions import Metadata, Tree, Writer, as_mapping, field_text, holds, metadata, trees
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import edgevec
+from edgevec.collection import Collection
+
+
+def collection(records: list[Metadata]) -> Collection:
+    """Ids are positions in the list."""
+    made = edgevec.open(":memory:", dim=2, metric="l2")
+    made.upsert(range(len(records)), np.eye(2, dtype=np.float32)[np.arange(len(records)) % 2], records)
+    return made
+
+
+def selected(made: Collection, where: Any, params: Any = None) -> set[Any]:
+    """The ids of the records, by every way that takes a condition."""
+    ids = {record.id for page in made.pages(size=2, where=where, params=params) for record in page}
+    assert made.count(where, params) == len(ids)
+    assert {hit.id for hit in made.search([1, 0], max(1, len(made)), where=where, params=params)} == ids
+    return ids
+
+
+def expected(tree: Tree, records: list[Metadata]) -> set[int]:
+    return {at for at, record in enumerate(records) if holds(tree, record) is True}
+
+
+@settings(max_examples=300)
+@given(data=st.data(), records=st.lists(metadata, max_size=6), tree=trees)
+def test_both_languages_mean_what_python_means(data: st.DataObject, records: list[Metadata], tree: Tree) -> None:
+    with collection(records) as made:
+        writer = Writer(data.draw)
+        text = writer.text(tree)
+        assert selected(made, text, writer.params) == expected(tree, records)
+        assert selected(made, as_mapping(tree)) == expected(tree, records)
+
+
+@settings(max_examples=100)
+@given(
+    records=st.lists(metadata, max_size=6), tree=trees, paths=st.sets(st.sampled_from([("a",), ("a", "b")]), min_size=1)
+)
+def test_an_index_changes_no_answer(records: list[Metadata], tree: Tree, paths: set[tuple[str, ...]]) -> None:
+    with collection(records) as made:
+        for path in paths:
+            made.create_index(field_text(path))
+        assert selected(made, as_mapping(tree)) == expected(tree, records)
+
+
+RECORDS: list[Metadata] = [
+    {"topic": "noun.animal", "year": 1990, "title": "wolf", "tags": ["x", 1, True], "a": {"b": 1.5}, "active": True},
+    {"topic": "noun.plant", "year": 2001, "title": "Wolfsbane", "tags": "xyz", "a": {"b": 3}, "active": False},
+    {"topic": "it's", "lang": "de", "deleted": None, "notes": "x", "note": 3, "b": 2, "two words": 5, "dc:title": "x"},
+    {},
+]
+
+
+@pytest.mark.parametrize(
+    ("where", "ids"),
+    [
+        ("topic = 'noun.animal' AND year >= 1990 AND NOT (year IN (1, 2)) AND a.b BETWEEN 1 AND 2", {0}),
+        ('topic == "noun.plant"', {1}),
+        ("topic = 'it''s'", {2}),
+        ('topic = "it\'s"', {2}),
+        ("title LIKE 'wolf%'", {0}),
+        ("title ILIKE 'WOLF%'", {0, 1}),
+        ("title NOT LIKE '%s_ane'", {0}),
+        ("title LIKE 'w!olf' ESCAPE '!'", {0}),
+        ("tags CONTAINS 'x'", {0, 1}),
+        ("tags CONTAINS 1", {0}),
+        ("deleted IS NULL AND lang IS NOT NULL", {2}),
+        ("active", {0}),
+        ("NOT active", {1}),
+        ("year <> 1990", {1}),
+        ("year > 1e3 AND year < +1.9905e3", {0}),
+        # A word that begins with a keyword is a word of its own.
+        ('notes = "x"', {2}),
+        ("note = 3 and notes = 'x'", {2}),
+        # What is missing is neither equal nor different; the other side of an OR decides.
+        ("a.b = 1 OR b = 2", {2}),
+        ("b = 2 OR a.b = 1", {2}),
+        ("NOT (year = 1990)", {1}),
+        ("year != 1990 OR year IS NULL", {1, 2, 3}),
+        # AND binds closer than OR, NOT closest.
+        ("year = 2001 OR year = 1990 AND title = 'none'", {1}),
+        ("NOT year = 2001 AND title = 'wolf'", {0}),
+        ("title BETWEEN 'a' AND 'z' AND year BETWEEN 1 AND 1995", {0}),
+        # Kinds do not mix.
+        ("year = '1990'", set()),
+        ("year < 'a'", set()),
+        ("title > 5", set()),
+        ("NOT title > 5", {0, 1}),
+        ("tags = '[\"x\",1,true]'", set()),
+        ("a LIKE '%'", set()),
+        ({}, {0, 1, 2, 3}),
+        ({"year": 1990}, {0}),
+        ({"year": {"$gte": 1990, "$lt": 2000}}, {0}),
+        ({"$or": [{"year": {"$gt": 2000}}, {"lang": {"$in": ["de", "fr"]}}]}, {1, 2}),
+        ({"a.b": {"$ne": 3}}, {0}),
+        ({"lang": {"$exists": True}}, {2}),
+        ({"lang": {"$exists": False}, "year": {"$nin": [1990]}}, {1}),
+        ({"tags": {"$not_contains": "y"}}, {0}),
+        ({"year": {"$not": {"$gt": 2000}}}, {0}),
+        ({"two words": 5}, {2}),
+        ({"dc:title": {"$exists": True}}, {2}),
+        ({"`two words`": 5, "`dc:title`": "x"}, {2}),
+        ({"year": np.int64(1990), "a.b": np.float32(1.5)}, {0}),
+    ],
+)
+def test_examples(where: Any, ids: set[int]) -> None:
+    with collection(RECORDS) as made:
+        assert selected(made, where) == ids
+
+
+def test_params() -> None:
+    with collection(RECORDS) as made:
+        assert selected(made, "year > ? AND title LIKE ?", [1990, "W%"]) == {1}
+        assert selected(made, "lang IN ?", [{"de", "en"}]) == {2}
+        assert selected(made, "lang IN (?, 'fr')", ("de",)) == {2}
+        assert made.delete(where="year = ?", params=[1990]) == 1
+        assert made.search([1, 0], where="year > ?", params=[0])[0].id == 1
+
+
+@pytest.mark.parametrize("terms", [60, 1000])
+def test_a_long_chain_is_not_deep(terms: int) -> None:
+    with collection(RECORDS) as made:
+        assert selected(made, " OR ".join(f"year = {1989 + at}" for at in range(terms))) == {0, 1}
+        assert selected(made, {"$or": [{"year": 1989 + at} for at in range(terms)]}) == {0, 1}
+
+
+def test_long_lists() -> None:
+    with collection(RECORDS) as made:
+        assert selected(made, "year IN ?", [list(range(2000, 102_000))]) == {1}
+        assert selected(made, {"year": {"$in": list(range(1, 5000))}}) == {0, 1}
+
+
+# ---- what is refused -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("where", "message", "position"),
+    [
+        ("year > AND x = 1", "expected a value, found 'AND'", 7),
+        ("", "expected a condition, found the end", 0),
+        ("year = 19x", "what is '1' doing here?", 7),
+        ("year = nineteen", "a string needs quotes", 7),
+        ("year = NULL", "IS NULL", 7),
+        ("(year = 1", "expected", 9),
+        ("year = 1)", "found ')'", 8),
+        ("year = 'abc", "a string that does not end", 7),
+        ("year = 1; DROP TABLE records", "what is ';' doing here?", 8),
+        ("year -- comment", "what is '-' doing here?", 5),
+        ("year /* comment */ = 1", "what is '/' doing here?", 5),
+        ("year BETWEEN 1 OR 2", "expected AND, found 'OR'", 15),
+        ("year LIKE 5", "a pattern is a string", 5),
+        ("year LIKE 'x' ESCAPE 'yz'", "one character", 5),
+        ("lower(year) = 1", "found '('", 5),
+        ("year = 99999999999999999999", "more than 64 bits", 7),
+        ("year = 1e999", "inf", 7),
+        ("year = ?", "no param for this '?'", 7),
+        ("SELECT = 1 FROM", "found 'FROM'", 11),
+    ],
+)
+def test_an_error_shows_the_place(where: str, message: str, position: int) -> None:
+    with collection(RECORDS) as made, pytest.raises(edgevec.WhereError) as raised:
+        made.count(where)
+    assert message in raised.value.problem
+    assert raised.value.position == position
+    _, line, caret = str(raised.value).split("\n")
+    assert line[2:].rstrip() == where.rstrip()
+    assert caret.index("^") == position + 2
+
+
+def test_the_place_in_a_long_text() -> None:
+    where = " AND ".join(["year = 1"] * 50 + ["year ="] + ["year = 1"] * 50)
+    with collection([]) as made, pytest.raises(edgevec.WhereError) as raised:
+        made.count(where)
+    _, line, caret = str(raised.value).split("\n")
+    assert line[caret.index("^") :].startswith("AND year = 1")
+    assert where[raised.value.position :].startswith("AND year = 1")
+    assert len(line) < 100
+
+
+@pytest.mark.parametrize(
+    ("where", "params", "message"),
+    [
+        ("year = ?", [1, 2], "2 params for 1"),
+        ("year = ?", [None], "IS NULL"),
+        ("year = ?", [[1]], "not with list"),
+        ("year = ?", [float("nan")], "nan"),
+        ("year IN ?", ["abc"], "a list"),
+        ("year LIKE ?", [5], "a pattern is a string"),
+        ("year = ?", "x", "params must be a list"),
+        ("year = ?", ["\ud800"], "surrogate"),
+        ('`a"b` = 1', None, "a field name with quotes"),
+        ("`a\\b` = 1", None, "a field name with quotes"),
+        (None, [1], "params without where"),
+        ({"year": 1}, [1], "params go with a text"),
+        (5, None, "must be text or a dict"),
+        ({"year": [1, 2]}, None, "goes with \\$in"),
+        ({"year": {"$regex": "x"}}, None, "unknown operator '\\$regex'"),
+        ({"$nor": []}, None, "unknown operator '\\$nor'"),
+        ({"$and": []}, None, "\\$and needs a list"),
+        ({"$or": [{}]}, None, "expected a dict with a condition"),
+        ({"year": {}}, None, "empty dict"),
+        ({"year = 1 OR x": 1}, None, "not the name of a field"),
+        ({1: 2}, None, "a key must be"),
+        ({"year": {"$exists": 1}}, None, "True or False"),
+        ({"year": {"$like": 1}}, None, "a pattern is a string"),
+        ({"year": {"$gt": None}}, None, "IS NULL"),
+    ],
+)
+def test_what_is_refused(where: Any, params: Any, message: str) -> None:
+    with collection(RECORDS) as made, pytest.raises(edgevec.WhereError, match=message):
+        made.count(where, params)
+
+
+def nested(levels: int) -> Any:
+    where: Any = {"a": 1}
+    for _ in range(levels):
+        where = {"$not": where}
+    return where
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "a = '" + "x" * 65_536 + "'",
+        "NOT " * 30 + "a",
+        nested(30),
+        nested(100_000),
+        " OR ".join(["a"] * 1001),
+        {"$and": [{"a": 1}] * 1001},
+        {"a": {"$in": list(range(100_001))}},
+        {"a": {"$like": "x" * 10_001}},
+    ],
+    ids=["length", "depth", "depth of a dict", "depth beyond the stack", "tests", "tests of a dict", "list", "pattern"],
+)
+def test_limits(where: Any) -> None:
+    with collection(RECORDS) as made, pytest.raises(edgevec.WhereError):
+        made.count(where)
+
+
+def test_within_the_limits() -> None:
+    with collection(RECORDS) as made:
+        assert made.count("(" * 20_000 + "active" + ")" * 20_000) == 1
+        assert made.count("NOT " * 28 + "active") == 1
+        assert made.count(nested(29)) == 2  # where a is an object, and no number
+        assert made.count({"title": {"$like": "%" * 9_999}}) == 2
+        assert made.count({"title": {"$like": "%a" * 4_999}}) == 0
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_the_widest_and_deepest_that_is_allowed(first: bool) -> None:
+    where = "year = 1990"
+    for level in range(27):
+        others = [
+            f"title CONTAINS '{level}' OR tags = '{at}'" if level % 2 else f"year > {at} OR active" for at in range(16)
+        ]
+        operator = " OR " if level % 2 else " AND "
+        parts = [f"({part})" for part in others]
+        where = operator.join([f"({where})", *parts] if first else [*parts, f"({where})"])
+    with collection(RECORDS) as made:
+        assert selected(made, where) == {0}
+
+
+# ---- what comes from outside ---------------------------------------------------------------------------------------
+
+HOSTILE = [
+    "'; DROP TABLE records; --",
+    "' OR '1'='1",
+    "x' UNION SELECT id FROM records --",
+    '" OR ""="',
+    "\\' OR 1=1 --",
+    "'||(SELECT group_concat(id) FROM records)||'",
+    "%' AND 1=randomblob(1000000000) --",
+    "$.a') OR 1=1 --",
+    "a\") OR json_extract(metadata, '$.x",
+    "?1",
+    ":name",
+    "@name",
+    "[metadata]",
+    "*",
+    "')); ATTACH 'x' AS y; --",
+    "\n; PRAGMA writable_schema=1;",
+    "\uff07 OR 1=1",
+    "\u202e' OR 1=1",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_texts_are_only_texts(text: str) -> None:
+    records = [{"a": text}, {"a": "other"}, {}]
+    quoted = text.replace("'", "''")
+    with collection(records) as made:
+        assert selected(made, f"a = '{quoted}'") == {0}
+        assert selected(made, "a = ?", [text]) == {0}
+        assert selected(made, {"a": text}) == {0}
+        assert selected(made, {"a": {"$contains": text}}) == {0}
+        assert selected(made, "a IN ?", [[text]]) == {0}
+        for where in (text, {text: 1}, f"`{text}` = 1", f"a = '{text}'", f'a = "{text}"', f"a {text} 1"):
+            try:
+                assert made.count(where) in (0, 1)
+            except edgevec.WhereError:
+                continue
+        assert made.search(text=text, k=5) == []
+        assert [record.metadata for record in made] == records
+        assert made.check().ok
+
+
+@cache
+def fuzzed() -> Collection:
+    return collection(RECORDS)
+
+
+WORDS = """
+a notes not AND or IN between like escape contains is null true false = == <> <= ( ) , . ? 1 -1.5 1e5 'x' "y" `z w` ; --
+% é \\ ' " `
+"""
+words = st.sampled_from([*WORDS.split(), "\0", "\n"])
+
+
+@settings(max_examples=500)
+@given(where=st.lists(words, max_size=25).map(" ".join) | st.text(max_size=40))
+@example("a" * 65_537)
+@example("`" * 1000)
+@example("a" + ".a" * 10_000 + " = 1")
+def test_any_text_is_understood_or_refused(where: str) -> None:
+    with contextlib.suppress(edgevec.WhereError):
+        fuzzed().count(where, [1] * where.count("?"))
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["a", "b.c", "$and", "$or", "$not", "$in", "$gt", "$like", "$exists", "$x", "", "`"])
+            | st.text(max_size=3),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=500)
+@given(
+    where=st.dictionaries(
+        st.sampled_from(["a", "$and", "$or", "$not", "b"]) | st.text(max_size=3), anything, max_size=3
+    )
+)
+def test_any_dict_is_understood_or_refused(where: dict[str, Any]) -> None:
+    with contextlib.suppress(edgevec.WhereError):
+        fuzzed().count(where)
+
+
+# ---- indexes -------------------------------------------------------------------------------------------------------
+
+
+def test_an_index_is_used_and_shown() -> None:
+    records = [{"year": year % 200, "who": {"name": f"n{year}"}, "two words": year} for year in range(3000)]
+    with collection(records) as made:
+        assert made.explain("year = 5").indexes == ()
+        for field in ("year", "who.name", "`two words`"):
+            made.create_index(field)
+            made.create_index(field)
+        assert made.indexes() == ["`two words`", "who.name", "year"]
+        for where, field in [
+            ("year = 5", "year"),
+            ("year BETWEEN 5 AND 6", "year"),
+            ("year IN (1, 2)", "year"),
+            ("who.name = 'n5'", "who.name"),
+            ("who.name LIKE 'n12%'", "who.name"),
+            ({"two words": {"$lt": 10}}, "`two words`"),
+        ]:
+            plan = made.explain(where)
+            assert plan.indexes == (field,), where
+            assert "USING" in str(plan)
+        assert made.count("year BETWEEN 5 AND 6") == 30
+        made.drop_index("year")
+        assert made.explain("year = 5").indexes == ()
+        assert made.count("year BETWEEN 5 AND 6") == 30
+        with pytest.raises(edgevec.WhereError, match="not the name"):
+            made.create_index("year); DROP TABLE records; --")
