@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "edgevec's file is read in place and is little-endian"
@@ -39,6 +40,28 @@
 #define EV_THREAD_LOCAL __declspec(thread)
 #else
 #define EV_THREAD_LOCAL _Thread_local
+#endif
+
+/* Move bytes up by a few places, for which others have a fast memmove. A WASM module calls that out of another module,
+ * and it moves a word at a time. */
+#if defined(__wasm_simd128__)
+#include <wasm_simd128.h>
+static inline void ev__move_up(void *from, size_t bytes, size_t by) {
+    char *p = from;
+    if (bytes < 16) {
+        while (bytes--) p[bytes + by] = p[bytes];
+        return;
+    }
+    v128_t head = wasm_v128_load(p);
+    while (bytes > 16) {
+        bytes -= 16;
+        wasm_v128_store(p + bytes + by, wasm_v128_load(p + bytes));
+        __asm__ volatile(""); /* else compilers see what this is and call memmove */
+    }
+    wasm_v128_store(p + by, head);
+}
+#else
+static inline void ev__move_up(void *from, size_t bytes, size_t by) { memmove((char *)from + by, from, bytes); }
 #endif
 
 /* Relaxed loads and stores of words that other threads may be writing, and counters. */

@@ -12,8 +12,8 @@ size_t ev__pool_insert(ev__pool *pool, size_t limit, float key, uint32_t slot) {
             low = middle + 1;
     }
     size_t tail = (pool->count < limit ? pool->count++ : limit - 1) - low;
-    memmove(pool->at + low + 1, pool->at + low, tail * sizeof *pool->at);
-    memmove(pool->expanded + low + 1, pool->expanded + low, tail);
+    ev__move_up(pool->at + low, tail * sizeof *pool->at, sizeof *pool->at);
+    ev__move_up(pool->expanded + low, tail, 1);
     pool->at[low] = (ev__hit){key, slot};
     pool->expanded[low] = 0;
     return low;

@@ -24,7 +24,7 @@ DIST = PROJECT / "dist"
 # The module's entry, and the self-test for runtimes in which no test suite can be run.
 EXPORTS = "PyInit__core,ev_selftest"
 # pyodide-build ends every command line with -Oz; what is given here comes after it. Function names stay in the binary.
-COMPILE_FLAGS = "-O3"
+COMPILE_FLAGS = "-O3 -finline-functions"
 LINK_FLAGS = "-O3 --profiling-funcs"
 # A plain C module without exceptions, setjmp or threads loads under every ABI since; the tests run it on each.
 PLATFORMS = "pyodide_2024_0_wasm32.pyemscripten_2025_0_wasm32.pyemscripten_2026_0_wasm32"
