@@ -13,6 +13,9 @@ from edgevec.errors import ParameterError
 __all__ = ["as_ids", "as_int", "as_rows"]
 
 
+_FLOAT32 = np.dtype(np.float32)
+
+
 def _as_array(data: Any, what: str) -> npt.NDArray[Any]:
     if isinstance(data, np.ndarray):
         return data
@@ -35,6 +38,8 @@ def as_rows(data: Any, dim: int, what: str) -> npt.NDArray[np.float32]:
         raise ParameterError(f"{what} have {array.shape[-1]} dimensions, the index has {dim}")
     if array.dtype.kind not in "fiub":
         raise ParameterError(f"{what} must be real numbers, not {array.dtype}")
+    if array.dtype is _FLOAT32 and array.flags.c_contiguous and array.flags.aligned:
+        return array
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, which is refused by row
         return np.require(array, np.float32, ["C", "A"])
 
@@ -58,6 +63,8 @@ def as_ids(data: Any, what: str) -> npt.NDArray[np.int64]:
 
 def as_int(value: Any, what: str, least: int, most: int = 2**31 - 1) -> int:
     """An int in a range; what has no exact integer value is refused."""
+    if type(value) is int and least <= value <= most:
+        return value
     try:
         number = operator.index(value)
     except TypeError:

@@ -29,6 +29,9 @@ _MANY_ROWS = 256
 """Calls on fewer rows return too soon to need progress or Ctrl-C."""
 _QUERIES_AT_ONCE = 4096
 """Batches are cut into runs of this many, between which Python sees Ctrl-C."""
+_MANY_RESULTS = 256
+"""For more, the room that a query's results take is first held against what there is to find."""
+_INT64, _FLOAT32 = np.dtype(np.int64), np.dtype(np.float32)
 
 
 class SearchResult(NamedTuple):
@@ -347,7 +350,8 @@ class Index:
         params.k = k = as_int(k, "k", 1)
         if ef is not None:
             params.ef = as_int(ef, "ef", 1, 1_000_000)
-        params.exact = bool(exact)
+        if exact:
+            params.exact = True
         params.threads = 1 if single else as_int(threads, "threads", 0)
         if filter is not None:
             allowed = filter if isinstance(filter, IdFilter) else IdFilter(filter)
@@ -359,13 +363,15 @@ class Index:
         n = rows.shape[0]
         ids, distances = np.empty((n, k), np.int64), np.empty((n, k), np.float32)
         for i in range(0, n, _QUERIES_AT_ONCE):
-            self._search_into(rows[i : i + _QUERIES_AT_ONCE], params, ids[i:], distances[i:])
+            run = rows[i : i + _QUERIES_AT_ONCE]
+            self._search_into(run.shape[0], run, params, ids[i:], distances[i:])
         return SearchResult(ids, distances)
 
     def _search_one(self, row: npt.NDArray[np.float32], k: int, params: Any) -> SearchResult:
-        params.k = k = max(1, min(k, len(self)))
-        ids, distances = np.empty(k, np.int64), np.empty(k, np.float32)
-        self._search_into(row.reshape(1, -1), params, ids, distances)
+        if k > _MANY_RESULTS:
+            params.k = k = max(1, min(k, len(self)))
+        ids, distances = np.empty(k, _INT64), np.empty(k, _FLOAT32)
+        self._search_into(1, row, params, ids, distances)
         if distances[-1] == np.inf:
             found = int(np.count_nonzero(distances != np.inf))
             ids, distances = ids[:found], distances[:found]
@@ -373,21 +379,18 @@ class Index:
 
     def _search_into(
         self,
+        n: int,
         rows: npt.NDArray[np.float32],
         params: Any,
         ids: npt.NDArray[np.int64],
         distances: npt.NDArray[np.float32],
     ) -> None:
-        check(
-            lib.ev_search(
-                self._handle,
-                rows.shape[0],
-                pointer(rows, "float[]"),
-                params,
-                pointer(ids, "int64_t[]"),
-                pointer(distances, "float[]"),
-            )
+        queries, out_ids, out_distances = (
+            pointer(rows, "float[]"),
+            pointer(ids, "int64_t[]"),
+            pointer(distances, "float[]"),
         )
+        check(lib.ev_search(self._handle, n, queries, params, out_ids, out_distances))
 
     # ---- files -----------------------------------------------------------------------------------------------------
 

@@ -42,7 +42,11 @@ class Machine(RuleBasedStateMachine):
         self.__dict__.pop("context", None)
         self.folder.cleanup()
 
-    @initialize(dim=st.sampled_from([2, 3, 5, 8, 17, 200]), M=st.sampled_from([2, 3, 8]), seed=st.integers(0, 2**64 - 1))
+    @initialize(
+        dim=st.sampled_from([2, 3, 5, 8, 17, 200]),
+        M=st.sampled_from([2, 3, 8]),
+        seed=st.integers(0, 2**64 - 1),
+    )
     def make(self, dim: int, M: int, seed: int) -> None:
         self.take(edgevec.Index(dim, self.metric, quantization=self.quantization, M=M, ef_construction=12, seed=seed))
 

@@ -38,6 +38,13 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def require_hash(path: Path, expected: str) -> None:
+    """Refuse what is not the very file that was named."""
+    found = sha256(path)
+    if found != expected:
+        raise ToolchainError(f"{path.name}: sha256 is {found}, expected {expected}; not used")
+
+
 @contextmanager
 def fresh_folder(target: Path) -> Iterator[Path]:
     """A scratch folder that takes target's place once the block succeeds: a torn run leaves nothing half made."""

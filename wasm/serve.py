@@ -6,41 +6,16 @@ The folder is all that the page needs: any file server can host it, under any pa
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from build import DIST, build
 from cache import CACHE, PROJECT, ToolchainError, say
+from loopback import server
 from toolchain import prepare_build, prepare_tests
 from website import build_demo
 
-MIME_TYPES = {".mjs": "text/javascript", ".wasm": "application/wasm", ".py": "text/x-python", ".whl": "application/zip"}
 SOURCES = {".c", ".h", ".py", ".txt"}
-# In an isolated page the browser's clock ticks every 5 us instead of every 100 us. Nothing else depends on these.
-ISOLATION = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp"}
-
-
-class Handler(SimpleHTTPRequestHandler):
-    """Files with the types that browsers insist on, asked for anew on each visit."""
-
-    def guess_type(self, path: str | os.PathLike[str]) -> str:
-        return MIME_TYPES.get(Path(path).suffix) or super().guess_type(path)
-
-    def end_headers(self) -> None:
-        for name, value in {**ISOLATION, "Cache-Control": "no-cache"}.items():
-            self.send_header(name, value)
-        super().end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-def server(folder: Path, port: int = 0) -> ThreadingHTTPServer:
-    """A server on 127.0.0.1 that is not running yet; port 0 takes a free one."""
-    return ThreadingHTTPServer(("127.0.0.1", port), partial(Handler, directory=str(folder)))
 
 
 def have_wheel() -> None:

@@ -26,6 +26,7 @@ EV_STEP __m256i head32(const void *from, size_t k) {
 
 #define VF __m256
 #define VF_LANES 8
+#define VF_SUMS 4
 #define vf_zero _mm256_setzero_ps
 #define vf_load _mm256_loadu_ps
 #define vf_head(p, k) _mm256_castsi256_ps(head32(p, (k) * sizeof(float)))

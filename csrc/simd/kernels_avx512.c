@@ -14,6 +14,7 @@
 
 #define VF __m512
 #define VF_LANES 16
+#define VF_SUMS 4
 #define vf_zero _mm512_setzero_ps
 #define vf_load _mm512_loadu_ps
 #define vf_head(p, k) _mm512_maskz_loadu_ps((__mmask16)((1u << (k)) - 1), p)

@@ -18,6 +18,7 @@ EV_INLINE uint8x16_t head16(const void *p, size_t k) {
 
 #define VF float32x4_t
 #define VF_LANES 4
+#define VF_SUMS 4
 #define vf_zero() vdupq_n_f32(0)
 #define vf_load vld1q_f32
 #define vf_head(p, k) vreinterpretq_f32_u8(head16(p, (k) * sizeof(float)))

@@ -19,6 +19,7 @@ EV_INLINE v128_t head16(const void *p, size_t k) {
 
 #define VF v128_t
 #define VF_LANES 4
+#define VF_SUMS 2
 #define vf_zero() wasm_f32x4_splat(0)
 #define vf_load wasm_v128_load
 #define vf_head(p, k) head16(p, (k) * sizeof(float))

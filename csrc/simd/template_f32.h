@@ -1,13 +1,14 @@
 /* Dot product and squared distance of floats. The including file has defined
  *   VF, VF_LANES           a vector of floats
+ *   VF_SUMS                4, or 2 where spilling costs more than it hides
  *   vf_zero() vf_load(p)
  *   vf_head(p, k)          the k < VF_LANES floats at p, then zeros; reads nothing else
  *   vf_add(a, b) vf_sub(a, b) vf_muladd(a, b, s)
  *   vf_sum(v)              of the lanes
  *
- * Four sums run side by side to hide the latency of the additions. Four rows at a time share the loads of the query and
- * keep more of the memory busy, which outweighs that 16-register machines spill some sums; each row is summed in the
- * order in which it is summed alone. */
+ * The sums run side by side to hide the latency of the additions. Four rows at a time share the loads of the query and
+ * keep more of the memory busy, which mostly outweighs that 16-register machines spill some sums; each row is summed in
+ * the order in which it is summed alone. */
 
 typedef struct {
     VF s0, s1, s2, s3;
@@ -27,6 +28,7 @@ EV_STEP f32_sums f32_start(void) {
 EV_STEP void f32_step(f32_sums *s, const float *q, const float *r, int l2) {
     s->s0 = f32_term(s->s0, vf_load(q), vf_load(r), l2);
     s->s1 = f32_term(s->s1, vf_load(q + VF_LANES), vf_load(r + VF_LANES), l2);
+    if (VF_SUMS == 2) return;
     s->s2 = f32_term(s->s2, vf_load(q + 2 * VF_LANES), vf_load(r + 2 * VF_LANES), l2);
     s->s3 = f32_term(s->s3, vf_load(q + 3 * VF_LANES), vf_load(r + 3 * VF_LANES), l2);
 }
@@ -41,7 +43,7 @@ EV_STEP float f32_finish(f32_sums s, const float *q, const float *r, size_t left
 EV_STEP float f32_one(const float *q, const float *r, size_t n, int l2) {
     size_t i = 0;
     f32_sums s = f32_start();
-    for (; i + 4 * VF_LANES <= n; i += 4 * VF_LANES) f32_step(&s, q + i, r + i, l2);
+    for (; i + VF_SUMS * VF_LANES <= n; i += VF_SUMS * VF_LANES) f32_step(&s, q + i, r + i, l2);
     return f32_finish(s, q + i, r + i, n - i, l2);
 }
 
@@ -49,7 +51,7 @@ EV_STEP void f32_four(const float *q, const void *const *rows, size_t n, int l2,
     const float *a = rows[0], *b = rows[1], *c = rows[2], *d = rows[3];
     size_t i = 0;
     f32_sums sa = f32_start(), sb = f32_start(), sc = f32_start(), sd = f32_start();
-    for (; i + 4 * VF_LANES <= n; i += 4 * VF_LANES) {
+    for (; i + VF_SUMS * VF_LANES <= n; i += VF_SUMS * VF_LANES) {
         f32_step(&sa, q + i, a + i, l2);
         f32_step(&sb, q + i, b + i, l2);
         f32_step(&sc, q + i, c + i, l2);

@@ -8,15 +8,6 @@ from typing import Any
 
 from playwright.sync_api import ConsoleMessage, Page
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 PATIENCE = 120
 
 

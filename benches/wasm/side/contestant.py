@@ -1,0 +1,53 @@
+"""edgevec under test, the same in Pyodide and natively: build, answer, and time calls from Python."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import edgevec
+
+
+class Contestant:
+    """An index of one quantisation, cosine, built and searched with one thread."""
+
+    def __init__(self, quantization: Any) -> None:
+        self.quantization = quantization
+
+    def build(self, folder: str, n: int, dim: int, M: int, ef_construction: int) -> float:
+        """Index the first n rows of the folder's base.f32; seconds."""
+        rows = np.fromfile(Path(folder, "base.f32"), np.float32, n * dim).reshape(n, dim)
+        self.queries = np.fromfile(Path(folder, "queries.f32"), np.float32).reshape(-1, dim)
+        self.index = edgevec.Index(dim, "cosine", quantization=self.quantization, M=M, ef_construction=ef_construction)
+        start = time.perf_counter()
+        self.index.add(rows, threads=1)
+        return time.perf_counter() - start
+
+    def bytes(self) -> int:
+        return self.index.memory_usage()["total"]
+
+    def ids(self, count: int, k: int, ef: int) -> list[int]:
+        """Ids of the first queries' nearest, k each."""
+        found: list[int] = self.index.search(self.queries[:count], k, ef=ef, threads=1).ids.ravel().tolist()
+        return found
+
+    def round(self, count: int, k: int, ef: int, seconds: float) -> dict[str, Any]:
+        """Microseconds of single calls, their mean with the loop around them, and the mean within one batch call, which
+        leaves Python once and so is the time inside the core."""
+        search, clock = self.index.search, time.perf_counter
+        queries = list(self.queries[:count])
+        calls, started = [], clock()
+        for query in queries:
+            start = clock()
+            search(query, k, ef=ef)
+            now = clock()
+            calls.append((now - start) * 1e6)
+            if now - started > seconds:
+                break
+        mean = (clock() - started) * 1e6 / len(calls)
+        start = clock()
+        search(self.queries[:count], k, ef=ef, threads=1)
+        return {"calls_us": calls, "mean_us": mean, "core_us": (clock() - start) * 1e6 / count}
