@@ -97,7 +97,7 @@ def test_signs_follow_every_change(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("k", [1, 40, 64, 200])
 def test_as_many_as_asked_for(k: int, rng: np.random.Generator) -> None:
     """A pool that the sieve guards before it is full is filled all the same."""
-    rows, queries = wide("turned")
+    _, queries = wide("turned")
     index = built("turned")
     assert (index.search(queries, k, ef=1).ids >= 0).all()
     allowed = rng.choice(FEW, FEW * 2 // 3, replace=False)
