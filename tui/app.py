@@ -79,7 +79,7 @@ class EdgevecApp(App[None]):
         self.theme_changed_signal.subscribe(self, lambda theme: self.keep_theme(theme.name))
         self.switch_mode("open")
         if self.state_file.notice:
-            self.notify(self.state_file.notice, title="Settings", severity="warning", timeout=12)
+            self.notify(self.state_file.notice, title="Settings", severity="warning", timeout=12, markup=False)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Textual's own themes have no quiet colour that text can be given piece by piece."""

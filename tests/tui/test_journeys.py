@@ -151,7 +151,7 @@ async def test_neighbours_are_followed_and_the_way_back_is_kept(sample_index: Pa
         await until(pilot, lambda: app.screen._recall is not None, "the recall")
         assert set(found(app)) == set(nearest(vectors[second], vectors, 10))
         history = app.screen.query_one("#history", OptionList)
-        assert history.get_option_at_index(0).prompt == "yellow fruit"
+        assert str(history.get_option_at_index(0).prompt) == "yellow fruit"
         await pilot.press("ctrl+b")
         assert app.screen.query_one("#query", Input).value == "yellow fruit"
 

@@ -277,7 +277,7 @@ Export writes a picture (.png, .svg) or the points (.csv).
         self.job("export", work, f"{path.name} cannot be written")
 
     def on_exported(self, message: Exported) -> None:
-        self.notify(f"Wrote {message.path}", timeout=4)
+        self.notify(f"Wrote {message.path}", timeout=4, markup=False)
 
     # ---- buttons ---------------------------------------------------------------------------------------------------
 

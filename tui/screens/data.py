@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
+from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -158,7 +159,7 @@ Stopping a build leaves the index that was in use as it is.
             cells += [_short(column[row], 24) for column in data.columns.values()]
             if data.texts is not None:
                 cells.append(_short(data.texts[row], 160))
-            table.add_row(*cells)
+            table.add_row(*map(Text, cells))
         more = f", the first {_PREVIEW} of {len(data):,} rows" if len(data) > _PREVIEW else ""
         table.border_title = f"Preview{more}"
 
@@ -275,7 +276,7 @@ Stopping a build leaves the index that was in use as it is.
             state.companions[str(message.path.absolute())] = own
         self.host.state_file.write(state)
         self._show_facts()
-        self.notify(f"Saved {message.path}", timeout=4)
+        self.notify(f"Saved {message.path}", timeout=4, markup=False)
 
     def _file(self) -> Path | None:
         """What was opened: the index's file, else that of the data."""

@@ -8,6 +8,7 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.markup import escape
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
@@ -28,7 +29,7 @@ class TroubleScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="window trouble") as window:
-            window.border_title = f"✗ {self.trouble.title}"
+            window.border_title = escape(f"✗ {self.trouble.title}")
             yield Static(self.trouble.reason, id="reason", markup=False)
             yield Static(self.trouble.advice, id="advice", markup=False)
             with Horizontal(classes="buttons"):

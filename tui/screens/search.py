@@ -12,6 +12,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 from textual.timer import Timer
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
@@ -285,7 +286,9 @@ from the key press to the filled table.
     def _show_history(self) -> None:
         history = self.query_one("#history", OptionList)
         history.clear_options()
-        history.add_options([Option(typed, id=str(at)) for at, typed in reversed(list(enumerate(self._history)))])
+        history.add_options(
+            [Option(Content(typed), id=str(at)) for at, typed in reversed(list(enumerate(self._history)))]
+        )
 
     @on(Input.Submitted, "#query")
     def _submitted(self, event: Input.Submitted) -> None:
@@ -354,7 +357,7 @@ from the key press to the filled table.
         self.job("export", work, f"{path.name} cannot be written")
 
     def on_exported(self, message: Exported) -> None:
-        self.notify(f"Wrote {message.path}", timeout=4)
+        self.notify(f"Wrote {message.path}", timeout=4, markup=False)
 
     def commands(self) -> Iterable[tuple[str, str, Callable[[], None]]]:
         yield "Random row", "Search for what is near some row", self.action_random

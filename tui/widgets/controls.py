@@ -28,7 +28,7 @@ class Control(Widget, can_focus=True):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left,minus", "step(-1)", "Less", show=False),
-        Binding("right,plus,equals_sign,space", "step(1)", "More", show=False),
+        Binding("right,plus,equals_sign", "step(1)", "More", show=False),
     ]
 
     class Changed(Message):

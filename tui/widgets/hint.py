@@ -8,6 +8,11 @@ __all__ = ["Hint"]
 
 
 class Hint(Static):
+    """Its text may hold any brackets."""
+
+    def __init__(self) -> None:
+        super().__init__(markup=False)
+
     DEFAULT_CSS = """
     Hint {
         height: 1;

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from textual.app import RenderResult
 from textual.color import Color
 from textual_plotext import PlotextPlot
 
@@ -39,9 +40,13 @@ class ThemedPlot(PlotextPlot):
         self.redraw()
 
     def redraw(self) -> None:
+        self.refresh()
+
+    def render(self) -> RenderResult:
+        """From scratch each time: building a figure changes it."""
         self.plt.clear_figure()
         self.draw()
-        self.refresh()
+        return super().render()
 
     def draw(self) -> None:
         raise NotImplementedError
