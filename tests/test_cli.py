@@ -81,7 +81,7 @@ def test_help(arguments: list[str]) -> None:
 
 
 def test_every_promised_command_is_there() -> None:
-    assert set(app.commands) == {"demo", "info", "build", "search", "bench", "tui"}
+    assert set(app.commands) == {"demo", "info", "build", "search", "bench", "db", "tui"}
 
 
 def test_version() -> None:

@@ -61,14 +61,12 @@ def _record_problems(connection: sqlite3.Connection) -> list[str]:
     return problems
 
 
-def _text_problems(connection: sqlite3.Connection, *, repair: bool) -> list[str]:
-    """Whether the full-text index is that of the documents; made anew when asked."""
+def _text_problems(connection: sqlite3.Connection) -> list[str]:
+    """Whether the full-text index is that of the documents."""
     try:
         connection.execute("INSERT INTO texts(texts, rank) VALUES ('integrity-check', 1)")
     except sqlite3.DatabaseError as error:
-        if not repair:
-            return [f"the full-text index: {error}"]
-        connection.execute("INSERT INTO texts(texts) VALUES ('rebuild')")
+        return [f"the full-text index: {error}"]
     return []
 
 
@@ -128,14 +126,15 @@ def check(store: Store, *, repair: bool, progress: Progress | None) -> Collectio
         with store.reading() as connection:
             return _report(connection, store.graph, [], _compare(connection, store.graph, progress), repaired=False)
     with store.maintaining() as connection:
-        texts = _text_problems(connection, repair=repair)
-        difference = _compare(connection, store.graph, progress)
+        texts, difference = _text_problems(connection), _compare(connection, store.graph, progress)
         report = _report(connection, store.graph, texts, difference, repaired=False)
         if not repair or report.ok:
             return report
+        if texts:
+            connection.execute("INSERT INTO texts(texts) VALUES ('rebuild')")
         _repair_graph(connection, store.graph, difference, progress)
         store.save_snapshot()
-        difference = _compare(connection, store.graph, progress)
+        texts, difference = _text_problems(connection), _compare(connection, store.graph, progress)
         return _report(connection, store.graph, texts, difference, repaired=True)
 
 

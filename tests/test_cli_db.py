@@ -1,0 +1,135 @@
+"""edgevec db, run as a program would be."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+if sys.platform == "emscripten":
+    pytest.skip("a browser has no command line", allow_module_level=True)
+
+import edgevec
+from edgevec.cli.app import edgevec as command
+
+
+def run(*arguments: Any) -> int:
+    try:
+        command.main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> Path:
+    path = tmp_path / "in.jsonl"
+    rows = [
+        {"id": f"r{n}", "vector": np.eye(1, 4, n % 4)[0].tolist(), "text": f"word{n} common", "year": 1990 + n}
+        for n in range(20)
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+@pytest.fixture
+def made(lines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    path = tmp_path / "notes.edgevec"
+    assert run("db", path, "import", lines, "--metric", "l2") == 0
+    assert "20 records" in capsys.readouterr().err
+    return path
+
+
+def test_import_and_info(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("db", made, "info", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["records"], facts["dim"], facts["metric"], facts["indexes"]) == (20, 4, "l2", [])
+    assert facts["file_bytes"] == made.stat().st_size
+    assert run("db", made, "info") == 0
+    assert "l2" in capsys.readouterr().out
+
+
+def test_search(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def hits(*arguments: str) -> list[dict[str, Any]]:
+        assert run("db", made, "search", "--json", *arguments) == 0
+        return list(json.loads(capsys.readouterr().out))
+
+    found = hits("--vector", "[0, 1, 0, 0]", "-k", "3", "--where", "year > 1995")
+    assert {hit["id"] for hit in found} <= {"r9", "r13", "r17"}
+    assert [hit["distance"] for hit in found] == [0, 0, 0]
+    assert [hit["id"] for hit in hits("--text", "word7")] == ["r7"]
+    assert hits("--id", "r2", "-k", "1", "--where", "year = 1992")[0]["metadata"] == {"year": 1992}
+    assert hits("--vector", "[0, 1, 0, 0]", "--text", "word5", "-k", "1")[0]["id"] == "r5"
+    assert run("db", made, "search", "--id", "r2", "--where", "year < 1995", "--explain") == 0
+    said = capsys.readouterr()
+    assert "word2 common" in said.out
+    assert "5 records allowed" in said.err
+    assert "SCAN" in said.err
+
+
+def test_export(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.jsonl"
+    assert run("db", made, "export", "-o", out, "--where", "year >= 2000") == 0
+    assert "10 records" in capsys.readouterr().err
+    assert len(out.read_text().splitlines()) == 10
+
+
+def test_check_and_compact(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("db", made, "check") == 0
+    assert "20 records: in order" in capsys.readouterr().out
+    with edgevec.open(made) as db:
+        db._store.database.main.execute("INSERT INTO texts(rowid, document) VALUES (5, 'nobody said this')")
+        db.delete(where="year < 2000")
+    assert run("db", made, "check", "--repair") == 0
+    assert "10 records: in order, repaired" in capsys.readouterr().out
+    assert run("db", made, "compact") == 0
+    assert "file bytes" in capsys.readouterr().err
+
+
+def test_damage_is_an_exit_code(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with edgevec.open(made) as db:
+        db._store.database.main.execute("DELETE FROM vectors WHERE row = 3")
+    assert run("db", made, "check") == 1
+    said = capsys.readouterr()
+    assert "damaged" in said.out
+    assert "1 records without vectors" in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["info"], "no such collection"),
+        (["compact"], "no such collection"),
+        (["check", "--repair"], "no such collection"),
+        (["import", "missing.jsonl"], "missing.jsonl"),
+    ],
+)
+def test_nothing_there(tmp_path: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("db", tmp_path / "none.edgevec", *arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_errors(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("db", made, "search", "--id", "r1", "--where", "year > AND") == 2
+    first, line, caret = capsys.readouterr().err.rstrip("\n").split("\n")
+    assert first == "edgevec: expected a value, found 'AND'"
+    assert line[caret.index("^") :] == "AND"
+    for arguments, message in [
+        (["--id", "nobody"], "no record has the id 'nobody'"),
+        (["--vector", "[1"], "not a vector"),
+        (["--vector", "[1, 2]"], "2 dimensions"),
+        ([], "a vector or a text"),
+        (["--vector", "[1]", "--id", "r1"], "not both"),
+    ]:
+        assert run("db", made, "search", *arguments) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert len(error.splitlines()) == 1
+    with edgevec.open(made):
+        assert run("db", made, "compact") == 2
+        assert "open for writing already" in capsys.readouterr().err
+        assert run("db", made, "info") == 0
