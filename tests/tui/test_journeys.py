@@ -395,7 +395,7 @@ async def test_simd_paths_are_compared_and_a_stop_is_a_kill(sample_index: Path) 
         await pilot.press("right")
         await pilot.press("r")
         paths = list(edgevec.simd_info().available)
-        assert list(screen.curves) == paths
+        await until(pilot, lambda: list(screen.curves) == paths, "the contenders")
         await until(pilot, lambda: screen.curves[paths[0]].points, "the first point")
         screen.action_stop()
         measured = sum(len(curve.points) for curve in screen.curves.values())

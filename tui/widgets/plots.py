@@ -20,6 +20,9 @@ __all__ = ["CurvePlot", "HistogramPlot", "LatencyPlot"]
 
 RGB = tuple[int, int, int]
 
+_LABEL = 10
+"""Columns that a label and the space beside it take."""
+
 _RECALLS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0)
 
 
@@ -152,10 +155,21 @@ class HistogramPlot(ThemedPlot):
         counts = self._counts[first : last + 1]
         middles = np.sqrt(self._edges[first : last + 1] * self._edges[first + 1 : last + 2])
         plot.bar(np.log10(middles).tolist(), counts.tolist(), color=self.colour("primary"), width=1, marker="sd")
-        plot.xticks(*self.times(middles[0], middles[-1], max(2, self.size.width // 9)))
+        plot.xticks(*self._spread(*self.times(middles[0], middles[-1], max(2, self.size.width // 9))))
         most = int(counts.max())
         plot.ylim(0, most)
         plot.yticks([0, most / 2, most], ["0", _short(most / 2), _short(most)])
+
+    def _spread(self, ticks: list[float], labels: list[str]) -> tuple[list[float], list[str]]:
+        """Without those that have no room for their label: plotext would push it aside, now this way, now that."""
+        used = np.flatnonzero(self._counts)
+        span = float(np.log10(self._edges[used[-1] + 1] / self._edges[used[0]]))
+        room = _LABEL * span / max(1, self.size.width - _LABEL)
+        kept = ticks[:1]
+        for tick in ticks[1:]:
+            if tick - kept[-1] >= room:
+                kept.append(tick)
+        return kept, [label for tick, label in zip(ticks, labels, strict=True) if tick in kept]
 
 
 def _short(number: float) -> str:
