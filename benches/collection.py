@@ -152,7 +152,7 @@ class Chroma(Engine):
     def build(self, base: Floats, rows: list[Row], texts: list[str]) -> None:
         self._connect()
         self.made = self.client.create_collection(
-            "c", configuration={"hnsw": {"space": "cosine", "max_neighbors": 16, "ef_construction": 200}}
+            "bench", configuration={"hnsw": {"space": "cosine", "max_neighbors": 16, "ef_construction": 200}}
         )
         for start in range(0, len(base), 5_000):
             piece = slice(start, start + 5_000)
@@ -171,7 +171,7 @@ class Chroma(Engine):
 
     def reopen(self) -> None:
         self._connect()
-        self.made = self.client.get_collection("c")
+        self.made = self.client.get_collection("bench")
 
     def search(self, query: Floats, effort: int, where: bool) -> Any:
         if effort != self.effort:

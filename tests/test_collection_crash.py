@@ -27,8 +27,8 @@ HERE = Path(__file__).parent
 KILLS = int(os.environ.get("EDGEVEC_KILLS", "200" if IN_CI else "20"))
 PER_FILE = 20
 """Kills before the work starts again on a new file."""
-LONGEST = 0.12
-"""Seconds that a process lives, at most, after it was forked."""
+LONGEST = 0.05
+"""Seconds that a process lives, at most, after the last commit that is waited for."""
 
 pytestmark = [
     pytest.mark.subprocess,
@@ -50,8 +50,8 @@ class Nursery:
             bufsize=1,
         )
 
-    def kill_after(self, path: Path, seconds: float) -> list[int]:
-        """Let a worker write to `path` for so long; the batches that it reported."""
+    def kill_after(self, path: Path, commits: int, seconds: float) -> list[int]:
+        """Let a worker write to `path` until it has reported so many, and so long more; what it reported."""
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
@@ -60,12 +60,14 @@ class Nursery:
         for line in stdout:
             word, _, rest = line.partition(" ")
             if word == "pid":
-                threading.Timer(seconds, os.kill, (int(rest), 9)).start()
+                timer = threading.Timer(seconds, os.kill, (int(rest), 9))
             elif word == "end":
                 assert int(rest) == -9, f"the worker ended by itself: {self._errors()}"
                 return reported
             else:
                 reported.append(int(word))
+            if len(reported) == commits and word != "end":
+                timer.start()
         raise AssertionError(self._errors())
 
     def _errors(self) -> str:
@@ -106,7 +108,7 @@ def test_kill(tmp_path: Path, rng: np.random.Generator) -> None:
         for kill in range(KILLS):
             if kill % PER_FILE == 0:
                 path, state, batch = tmp_path / f"{kill}.edgevec", State(), 0
-            reported = workers.kill_after(path, rng.uniform(0, LONGEST))
+            reported = workers.kill_after(path, int(rng.integers(0, 8)), rng.uniform(0, LONGEST))
             assert reported == list(range(batch, batch + len(reported)))
             for number in reported:
                 state = apply(state, number)

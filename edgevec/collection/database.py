@@ -53,6 +53,8 @@ def translated(subject: str) -> Iterator[None]:
         for words, kind in _MEANING:
             if words in message:
                 raise kind(f"{subject}: {message}") from error
+        if type(error) is sqlite3.DatabaseError:  # Python 3.10 may give no message for bytes that make no sense
+            raise CorruptCollectionError(f"{subject}: damaged {message}".rstrip()) from error
         raise
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise CorruptCollectionError(f"{subject}: damaged: {error}") from error
