@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
@@ -20,14 +20,23 @@ WARM_ROWS = 500
 WITHOUT_EF = ("voy-search", "exact scan")
 # Those are slow and there is nothing to tune: fewer queries say as much of their recall.
 FEW_QUERIES = 200
+RUN = 20
 
 Round = dict[int, dict[str, Any]]
 """What a place says of an engine's calls, by ef."""
 
 
+def typical(rounds: Sequence[Sequence[float]]) -> float:
+    """Median of the means of every 20 calls in a row: finer than the browser's clock, which moves by 5 us, and deaf to
+    the moments in which the machine did something else."""
+    runs = [calls[at : at + RUN] for calls in rounds for at in range(0, max(len(calls) - RUN, 0) + 1, RUN)]
+    return median(fmean(run) for run in runs)
+
+
 @dataclass(frozen=True)
 class Timed:
-    """One engine at one ef (0: it has none), medians over rounds, in microseconds. core: of a query within a batch."""
+    """One engine at one ef (0: it has none), in microseconds. P50, P99 and core, which is a query's share of one batch
+    call, are medians over rounds; mean_us: see typical()."""
 
     target: float
     ef: int
@@ -128,7 +137,7 @@ class Contestant:
             found = [each[ef] for each in rounds]
             latency = Latency.of([np.asarray(each["calls_us"]) for each in found])
             core = None if found[0]["core_us"] is None else median(each["core_us"] for each in found)
-            mean = median(each["mean_us"] for each in found)
+            mean = typical([each["calls_us"] for each in found])
             timed.append(Timed(target, ef, self.recalls[ef], latency.p50_us, latency.p99_us, mean, core))
         return Result(
             self.engine,

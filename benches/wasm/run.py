@@ -104,7 +104,7 @@ def timed_cells(result: Result, timed: Timed | None) -> list[str]:
 
 
 def ratios(results: dict[str, Result]) -> dict[str, dict[str, float]]:
-    """By our engines, at the first target: how many times longer the others search (mean time of a call) and build, and
+    """By our engines, at the first target: how many times longer the others search (typical call) and build, and
     how many times longer ours take than natively, in the core and to build."""
     found: dict[str, dict[str, float]] = {}
     for name in OURS:
@@ -209,7 +209,9 @@ def write_notes(console: Console, about: dict[str, Any], workload: Workload, res
         f"download: gzipped; edgevec's wheel runs in Pyodide {PYODIDE}, which with NumPy and cffi is "
         f"{rivals.runtime_bytes() / 1e6:.1f} MB more"
     )
-    console.print("P50, P99, QPS: single calls from Python or JavaScript; core: a query's share of one batch call")
+    console.print(
+        "single calls from Python or JavaScript, QPS by the median of runs of 20; core: a query's share of one batch call"
+    )
     console.print(f"native: the installed edgevec on {about['native']['simd']}, at the same ef")
     for result in results.values():
         if result.failure:
