@@ -28,8 +28,8 @@ COMPILE_FLAGS = "-O3 -finline-functions"
 LINK_FLAGS = "-O3 --profiling-funcs"
 # A plain C module without exceptions, setjmp or threads loads under every ABI since; the tests run it on each.
 PLATFORMS = "pyodide_2024_0_wasm32.pyemscripten_2025_0_wasm32.pyemscripten_2026_0_wasm32"
-# Fetched by a page when it wants it, so not part of what every page downloads.
-LEFT_OUT = "edgevec/data/*"
+# The sample, which a page fetches when it wants it, and the terminal app, which a page cannot show.
+LEFT_OUT = "edgevec/data/*;edgevec/tui/**"
 
 
 def build(*, official: bool = False) -> Path:

@@ -210,7 +210,8 @@ def write_notes(console: Console, about: dict[str, Any], workload: Workload, res
         f"{rivals.runtime_bytes() / 1e6:.1f} MB more"
     )
     console.print(
-        "single calls from Python or JavaScript, QPS by the median of runs of 20; core: a query's share of one batch call"
+        "single calls from Python or JavaScript, QPS by the median of runs of 20; "
+        "core: a query's share of one batch call"
     )
     console.print(f"native: the installed edgevec on {about['native']['simd']}, at the same ef")
     for result in results.values():
