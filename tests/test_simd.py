@@ -39,7 +39,9 @@ LACKING = sorted({"avx2", "avx512", "neon", "wasm128"} - set(edgevec.simd_info()
 
 def output(code: str, *, simd: str | None = None, under: tuple[str, ...] = ()) -> str:
     """What Python prints for `code` in a process of its own, whatever path this one is forced to."""
-    environment = {key: value for key, value in os.environ.items() if key != "EDGEVEC_SIMD"}
+    # NumPy's OpenBLAS may have been told to take this very CPU's instructions; an emulated one lacks them.
+    unwanted = ("EDGEVEC_SIMD", "OPENBLAS_") if under else ("EDGEVEC_SIMD",)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(unwanted)}
     if simd is not None:
         environment["EDGEVEC_SIMD"] = simd
     done = subprocess.run([*under, sys.executable, "-c", code], env=environment, capture_output=True, text=True)

@@ -31,6 +31,7 @@ def build_site(folder: Path = SITE) -> Path:
         lock["packages"] = {name: known[name] for name in RUNTIME_WHEELS}
         lock["packages"]["cffi"] = known["cffi"] | {"sha256": sha256(wheel_folder() / lock_entry("cffi")["file_name"])}
         lock["packages"]["pycparser"] = _entry(next(pure_folder().glob("pycparser-*.whl")), [])
+        lock["packages"]["lark"] = _entry(next(pure_folder().glob("lark-*.whl")), [])  # collections alone need it
         lock["packages"]["edgevec"] = _entry(built_wheel(), ["numpy", "cffi"])
         for entry in lock["packages"].values():
             shutil.copy(_find(entry["file_name"]), pyodide)
