@@ -35,8 +35,8 @@ def typical(rounds: Sequence[Sequence[float]]) -> float:
 
 @dataclass(frozen=True)
 class Timed:
-    """One engine at one ef (0: it has none), in microseconds. P50, P99 and core, which is a query's share of one batch
-    call, are medians over rounds; mean_us: see typical()."""
+    """One engine at one ef (0: it has none), in microseconds. P50 and P99 are medians over rounds; mean_us: see
+    typical(); core_us: the median share that a query has of a batch call."""
 
     target: float
     ef: int
@@ -136,9 +136,13 @@ class Contestant:
         for target, ef in self.efs.items():
             found = [each[ef] for each in rounds]
             latency = Latency.of([np.asarray(each["calls_us"]) for each in found])
-            core = None if found[0]["core_us"] is None else median(each["core_us"] for each in found)
+            cores = [core for each in found for core in each["core_us"]]
             mean = typical([each["calls_us"] for each in found])
-            timed.append(Timed(target, ef, self.recalls[ef], latency.p50_us, latency.p99_us, mean, core))
+            timed.append(
+                Timed(
+                    target, ef, self.recalls[ef], latency.p50_us, latency.p99_us, mean, median(cores) if cores else None
+                )
+            )
         return Result(
             self.engine,
             median(self.build_seconds),

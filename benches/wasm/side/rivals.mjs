@@ -29,7 +29,7 @@ class Rival {
       calls.push((now - start) * 1e3);
       if (now > end) break;
     }
-    return { calls_us: calls, core_us: null };
+    return { calls_us: calls, core_us: [] };
   }
 }
 
