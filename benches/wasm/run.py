@@ -126,9 +126,7 @@ def ratios(results: dict[str, Result]) -> dict[str, dict[str, float]]:
 
 
 def table_of_ratios(compared: dict[str, dict[str, float]]) -> Table:
-    table = Table(
-        title=f"At recall {TARGETS[0]}: times as long as edgevec; of native: times as long as the native build"
-    )
+    table = Table(title=f"At recall {TARGETS[0]}: times edgevec's time; of native: times the native build's")
     table.add_column("")
     for name in compared:
         table.add_column(name, justify="right")
@@ -209,9 +207,8 @@ def write_notes(console: Console, about: dict[str, Any], workload: Workload, res
         f"download: gzipped; edgevec's wheel runs in Pyodide {PYODIDE}, which with NumPy and cffi is "
         f"{rivals.runtime_bytes() / 1e6:.1f} MB more"
     )
-    console.print(
-        "single calls from Python or JavaScript, QPS by the median of runs of 20; core: a query's share of one batch call"
-    )
+    console.print("P50, P99, QPS: single calls from Python or JavaScript, QPS by the median of runs of 20 calls")
+    console.print("core: a query's share of one batch call")
     console.print(f"native: the installed edgevec on {about['native']['simd']}, at the same ef")
     for result in results.values():
         if result.failure:
