@@ -23,7 +23,8 @@ from toolchain import prepare_build
 DIST = PROJECT / "dist"
 # The module's entry, and the self-test for runtimes in which no test suite can be run.
 EXPORTS = "PyInit__core,ev_selftest"
-# pyodide-build ends every command line with -Oz; what is given here comes after it. Function names stay in the binary.
+# pyodide-build ends every command line with -Oz; what is given here comes after it. Once emcc has seen -Oz it keeps
+# inlining off, whatever level follows. Function names stay in the binary.
 COMPILE_FLAGS = "-O3 -finline-functions"
 LINK_FLAGS = "-O3 --profiling-funcs"
 # A plain C module without exceptions, setjmp or threads loads under every ABI since; the tests run it on each.
