@@ -80,6 +80,12 @@ def facts(firefox: Marionette) -> dict[str, str]:
     )
 
 
+def finds(firefox: Marionette, wanted: list[int]) -> bool:
+    """The nearest first, and of the others at least eight of ten: a walk of the graph may miss a few."""
+    found = ids(firefox)
+    return len(found) == len(wanted) and found[0] == wanted[0] and len({*found} & {*wanted}) >= 0.8 * len(wanted)
+
+
 def test_build_search_save_and_reload(firefox: Marionette, demo_address: str) -> None:
     sample = samples.wordnet()
     wanted = (-sample.vectors @ sample.encode(QUERY)).argsort(kind="stable")[:10].tolist()
@@ -90,7 +96,7 @@ def test_build_search_save_and_reload(firefox: Marionette, demo_address: str) ->
     field = element(firefox, "#query")
     field.clear()
     field.send_keys(QUERY)
-    eventually(lambda: ids(firefox), wanted)
+    eventually(lambda: finds(firefox, wanted), True)
     element(firefox, "#keep").click()
     eventually(lambda: text(firefox, "#kept").startswith("Saved just now: WordNet, 25,000 rows"), True)
     assert text(firefox, "#notices") == ""
@@ -99,6 +105,6 @@ def test_build_search_save_and_reload(firefox: Marionette, demo_address: str) ->
 
     firefox.refresh()
     eventually(lambda: facts(firefox).get("built"), "read from a file")
-    eventually(lambda: ids(firefox), wanted)
+    eventually(lambda: finds(firefox, wanted), True)
     assert text(firefox, "#kept").startswith("Restored from this browser")
     assert text(firefox, "#notices") == ""
