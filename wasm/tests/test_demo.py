@@ -169,7 +169,7 @@ def test_a_first_visit(demo: Demo, context: BrowserContext, folder: Path, demo_a
     assert word in first
     assert definition in first
     assert wordnet().topics[wanted[0]] in first
-    exact = 1 - wordnet().vectors[wanted] @ wordnet().encode("yellow fruit that monkeys like")
+    exact = 1 - wordnet().vectors[demo.ids()] @ wordnet().encode("yellow fruit that monkeys like")
     assert demo.distances() == pytest.approx(exact, abs=1e-3)
 
     assert page.locator("#facts").inner_text().split("\n")[1] == "SIMD wasm128"
