@@ -63,9 +63,6 @@ static void move(const layout *l, ev__store *to) {
         move_links(l, links, upper);
         move_links(l, (uint32_t *)(void *)(to->blocks.at + i * ix->block_bytes + ix->links_at), ix->m0);
     }
-    ev__array_resize(&to->sift, ev__sifts(ix) ? l->kept : 0);
-    for (size_t i = 0; i < l->kept && ev__sifts(ix); i++)
-        memcpy(to->sift.at + i * ix->sift_bytes, ix->store.sift.at + l->order[i] * ix->sift_bytes, ix->sift_bytes);
     if (to->chain.count) move_links(l, (uint32_t *)(void *)to->chain.at, l->kept);
 }
 
@@ -82,8 +79,6 @@ static int reserve(const layout *l, ev__store *to) {
         size_t room = from[c].array == &ix->store.upper ? upper : l->kept;
         if (from[c].array->count && room) rc = ev__array_reserve(into[c].array, room);
     }
-    to->sift.item = ix->sift_bytes;
-    if (ev__sifts(ix) && l->kept && rc == EV_OK) rc = ev__array_reserve(&to->sift, l->kept);
     return rc;
 }
 

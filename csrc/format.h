@@ -43,7 +43,7 @@
 #include "internal.h"
 
 #define EV_FILE_VERSION 1
-#define EV_FILE_SECTIONS (EV_COLUMNS + 1)
+#define EV_FILE_SECTIONS (EV_FILE_COLUMNS + 1)
 #define EV_FILE_NAME 16
 #define EV_FILE_MOST_HEADER 4096 /* of any version */
 

@@ -310,7 +310,8 @@ typedef struct {
     const char *name;
     ev__array *array;
 } ev__column;
-#define EV_COLUMNS 9
+#define EV_COLUMNS 10
+#define EV_FILE_COLUMNS 9 /* the first of them; the rest is made from these */
 void ev__columns(ev__store *store, ev__column out[EV_COLUMNS]);
 void ev__store_free(ev__store *store);
 /* Fill idmap and the free-slot stack from ids and states (after a load or a compaction). */

@@ -71,8 +71,8 @@ static int check_fields(const ev__file_header *h) {
 static void section_names(ev_index *ix, const char *names[EV_FILE_SECTIONS]) {
     ev__column columns[EV_COLUMNS];
     ev__columns(&ix->store, columns);
-    for (size_t i = 0; i < EV_COLUMNS; i++) names[i] = columns[i].name;
-    names[EV_COLUMNS] = "centre";
+    for (size_t i = 0; i < EV_FILE_COLUMNS; i++) names[i] = columns[i].name;
+    names[EV_FILE_COLUMNS] = "centre";
 }
 
 static bool is_named(const ev__file_section *section, const char *name) {
@@ -168,7 +168,7 @@ static int fetch_centre(loader *l) {
 static int fetch_all(loader *l) {
     ev__column columns[EV_COLUMNS];
     ev__columns(&l->ix->store, columns);
-    for (size_t i = 0; i < EV_COLUMNS; i++) {
+    for (size_t i = 0; i < EV_FILE_COLUMNS; i++) {
         int rc = fetch_column(l, &columns[i]);
         if (rc != EV_OK) return rc;
     }

@@ -20,7 +20,7 @@ static size_t list_parts(ev_index *ix, part out[EV_FILE_SECTIONS]) {
     ev__column columns[EV_COLUMNS];
     ev__columns(&ix->store, columns);
     size_t n = 0;
-    for (size_t i = 0; i < EV_COLUMNS; i++) {
+    for (size_t i = 0; i < EV_FILE_COLUMNS; i++) {
         const ev__array *array = columns[i].array;
         if (array->count) out[n++] = (part){columns[i].name, array->at, array->count * array->item};
     }

@@ -24,7 +24,7 @@ static size_t walked_bits(const ev_params *p) {
 
 static void lay_out(ev_index *ix) {
     static const size_t item_sizes[] = {
-        0, sizeof(ev__factor), 0, sizeof(int64_t), 1, 1, sizeof(uint32_t), sizeof(uint32_t), sizeof(uint32_t)};
+        0, sizeof(ev__factor), 0, sizeof(int64_t), 1, 1, sizeof(uint32_t), sizeof(uint32_t), sizeof(uint32_t), 0};
     ix->dim = (size_t)ix->p.dim;
     ix->m0 = 2 * (uint32_t)ix->p.M;
     ix->bits = walked_bits(&ix->p);
@@ -77,6 +77,7 @@ void ev__columns(ev__store *store, ev__column out[EV_COLUMNS]) {
         {"blocks", &store->blocks},     {"factors", &store->factors}, {"vectors", &store->vectors},
         {"ids", &store->ids},           {"state", &store->state},     {"level", &store->level},
         {"upper_at", &store->upper_at}, {"upper", &store->upper},     {"chain", &store->chain},
+        {"sift", &store->sift},
     };
     memcpy(out, columns, sizeof columns);
 }
@@ -85,11 +86,10 @@ void ev__store_free(ev__store *store) {
     ev__column columns[EV_COLUMNS];
     ev__columns(store, columns);
     for (size_t i = 0; i < EV_COLUMNS; i++) ev__array_free(columns[i].array);
-    ev__array_free(&store->sift);
 }
 
 /* Which of the columns this kind of index fills, one item a slot. */
-static size_t slot_columns(ev_index *ix, ev__array *out[EV_COLUMNS + 1]) {
+static size_t slot_columns(ev_index *ix, ev__array *out[EV_COLUMNS]) {
     size_t n = 0;
     out[n++] = &ix->store.blocks;
     out[n++] = &ix->store.ids;
@@ -121,7 +121,7 @@ int ev__store_reserve(ev_index *ix, size_t extra) {
     for (size_t i = 0; i < fresh; i++) upper += level_of(ix, (uint32_t)(slots + i)) * (size_t)ix->p.M;
     if (upper > UINT32_MAX - ix->store.upper.count) return ev__fail(EV_E_FULL, "the upper levels");
 
-    ev__array *columns[EV_COLUMNS + 1];
+    ev__array *columns[EV_COLUMNS];
     size_t n = slot_columns(ix, columns);
     int rc = ev__idmap_reserve(&ix->idmap, ev__ids_of(ix), ix->idmap.used + extra);
     for (size_t i = 0; rc == EV_OK && i < n; i++) rc = ev__array_reserve(columns[i], slots + fresh);
@@ -149,7 +149,7 @@ uint32_t ev__slot_take(ev_index *ix) {
     if (ix->free_count) {
         slot = ix->free_slots[--ix->free_count]; /* keeps its level: levels do not depend on the vector */
     } else {
-        ev__array *columns[EV_COLUMNS + 1];
+        ev__array *columns[EV_COLUMNS];
         size_t n = slot_columns(ix, columns);
         slot = (uint32_t)ev__slots(ix);
         for (size_t i = 0; i < n; i++) ev__array_resize(columns[i], (size_t)slot + 1); /* within the reserve */

@@ -5,8 +5,8 @@
 
 size_t ev__pool_insert(ev__pool *pool, size_t limit, float key, uint32_t slot) {
     if (pool->count == limit && !(key < pool->at[limit - 1].key)) return SIZE_MAX;
-    const ev__hit *from =
-        pool->at; /* in the end behind all that are as near; no branches, which nobody could predict */
+    /* in the end behind all that are as near; no branches, which nobody could predict */
+    const ev__hit *from = pool->at;
     for (size_t left = pool->count; left; left -= (left + 1) / 2) {
         size_t half = (left + 1) / 2;
         from = key < from[half - 1].key ? from : from + half;
