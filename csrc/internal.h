@@ -177,11 +177,12 @@ void ev__sift_query(const ev_index *ix, const float *query, double norm2, float 
 void ev__sift_slot(const ev_index *ix, uint32_t slot, ev__probe *probe, ev__scratch *s);
 /* Keep, in place and in order, those of n slots whose key may be below the bound; returns how many. */
 size_t ev__sift(const ev_index *ix, const ev__probe *probe, float bound, uint32_t *slots, size_t n, ev__scratch *s);
-void ev__sift_prefetch(const ev_index *ix, const uint32_t *slots, size_t n); /* what sifting will read */
-/* The keys of those kept, as ev__keys, and what that will read */
+/* Of them at most so many, those whose keys may be least. */
+size_t ev__sift_nearest(const ev_index *ix, const ev__probe *probe, size_t most, uint32_t *slots, size_t n,
+                        ev__scratch *s);
+/* The keys of those kept, as ev__keys */
 void ev__sifted_keys(const ev_index *ix, const ev__probe *probe, const uint32_t *slots, size_t n, float *keys,
                      ev__scratch *s);
-void ev__sifted_prefetch(const ev_index *ix, const uint32_t *slots, size_t n);
 
 /* ---- store.c: slots -------------------------------------------------------------------------- */
 
@@ -262,6 +263,29 @@ static inline bool ev__sifts(const ev_index *ix) { return ix->sift_bytes != 0; }
 static inline char *ev__block(const ev_index *ix, uint32_t slot) {
     return ix->store.blocks.at + (size_t)slot * ix->block_bytes;
 }
+/* What sifting reads of a slot. */
+static inline void ev__sift_prefetch(const ev_index *ix, uint32_t slot) {
+    const char *row = ix->store.sift.at + (size_t)slot * ix->sift_bytes;
+    for (size_t at = 0; at < ix->sift_bytes; at += EV_LINE) EV_PREFETCH(row + at);
+}
+/* Codes of some slots that are to be fetched, a line at a time; `code` is the first of them, read up to `at`. */
+typedef struct {
+    const uint32_t *slots, *end;
+    const char *code;
+    size_t at;
+} ev__fetch;
+static inline ev__fetch ev__fetch_codes(const ev_index *ix, const uint32_t *slots, size_t n) {
+    return (ev__fetch){slots, slots + n, n ? ev__block(ix, *slots) : NULL, 0};
+}
+static inline void ev__fetch_line(const ev_index *ix, ev__fetch *f) {
+    if (f->slots == f->end) return;
+    EV_PREFETCH_SOON(f->code + f->at);
+    f->at += EV_LINE;
+    if (f->at >= ix->code_bytes && ++f->slots != f->end) {
+        f->code = ev__block(ix, *f->slots);
+        f->at = 0;
+    }
+}
 static inline uint32_t *ev__links0(const ev_index *ix, uint32_t slot) {
     return (uint32_t *)(void *)(ev__block(ix, slot) + ix->links_at);
 }
@@ -326,15 +350,29 @@ typedef struct {
 
 typedef struct {
     ev__hit *at; /* sorted by key */
-    uint8_t *expanded;
     size_t count, room;
 } ev__pool;
 
+/* What a walk has done with each slot, emptied by counting on: a mark below the epoch is of an earlier walk, the epoch
+ * says seen, the next number expanded, its links having been read. Bits would be eight times closer together and were
+ * slower: a walk marks many slots at once, and a CPU that finds two of them in one word does them one by one. */
+typedef struct {
+    uint16_t *at;
+    size_t room;
+    uint16_t epoch;
+} ev__marks;
+/* true when it was not seen before */
+static inline bool ev__see(ev__marks *m, uint32_t slot) {
+    uint16_t mark = m->at[slot];
+    m->at[slot] = mark < m->epoch ? m->epoch : mark;
+    return mark < m->epoch;
+}
+static inline void ev__expand(ev__marks *m, uint32_t slot) { m->at[slot] = (uint16_t)(m->epoch + 1); }
+static inline bool ev__expanded(const ev__marks *m, uint32_t slot) { return m->at[slot] > m->epoch; }
+
 struct ev__scratch {
     struct ev__scratch *next;
-    uint16_t *visited; /* epoch per slot */
-    size_t visited_room;
-    uint16_t epoch;
+    ev__marks marks;
     ev__pool pool, results; /* what a walk found; what a search returns */
     ev__hit *heap;          /* of masked walks */
     size_t heap_room;
@@ -362,8 +400,7 @@ void ev__scratch_free(ev__scratch *s);
 size_t ev__scratch_bytes(const ev__scratch *s);
 /* fit for the index as it stands now, a pool of ef, k results and, when masked, a heap */
 int ev__scratch_fit(const ev_index *ix, ev__scratch *s, size_t ef, size_t k, bool masked);
-/* A new epoch: a slot is visited when its mark equals it, so nothing needs clearing. */
-uint16_t ev__new_walk(ev__scratch *s);
+void ev__new_walk(ev__scratch *s); /* nothing is seen or expanded any more */
 /* one of the index's spares, or a new one; put it back afterwards */
 int ev__scratch_borrow(ev_index *ix, ev__scratch **out);
 void ev__scratch_return(ev_index *ix, ev__scratch *s);

@@ -109,6 +109,7 @@ static void rank_pool(ranking *r, bool nodes) {
     const ev_index *ix = r->b->ix;
     ev__pool *pool = &r->s->pool;
     size_t most = pool->count;
+    for (size_t i = 0; i < most && i < r->b->k; i++) EV_PREFETCH(ev__ids_of(ix) + pool->at[i].slot);
     if (ev__by_bytes(ix) && most > RERANK_FACTOR * r->b->k + RERANK_MARGIN)
         most = RERANK_FACTOR * r->b->k + RERANK_MARGIN;
     for (size_t i = 0; i < most; i++) {
