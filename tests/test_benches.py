@@ -17,6 +17,7 @@ sys.path.insert(0, str(BENCHES))
 
 import caches  # noqa: E402
 import data  # noqa: E402
+import shortcodes  # noqa: E402
 from engines import FAMILIES, Settings  # noqa: E402
 from growth import fit  # noqa: E402
 from report import Outcome, Report, rows, to_markdown  # noqa: E402
@@ -128,6 +129,18 @@ def test_the_line_through_growth_is_least_squares() -> None:
     assert (exact.a, exact.b) == pytest.approx((3, 5))
     assert exact.deviations == pytest.approx((0, 0, 0), abs=1e-9)
     assert max(map(abs, fit((1024, 4096, 65536), (35, 41, 100)).deviations)) > 0.1
+
+
+def test_levels_of_short_codes_are_those_of_lloyd_and_max() -> None:
+    assert shortcodes.levels(1) == pytest.approx([-0.798, 0.798], abs=0.01)
+    assert shortcodes.levels(2) == pytest.approx([-1.51, -0.453, 0.453, 1.51], abs=0.01)
+    assert shortcodes.error_of(shortcodes.levels(3)) == pytest.approx(0.0345, abs=0.001)
+
+
+def test_bits_go_where_they_pay() -> None:
+    errors = [4.0**-bits for bits in range(5)]
+    shares = shortcodes.share_out(np.array([16.0, 4.0, 1.0, 1e-9]), 6, errors)
+    assert shares.tolist() == [3, 2, 1, 0]
 
 
 def test_lines_of_a_query() -> None:
