@@ -122,7 +122,7 @@ typedef enum {
 typedef struct {
     ev__space_kind kind;
     const char *rows; /* row of slot s: rows + s * stride. I8_FRESH: float vectors, encoded anew for each comparison */
-    size_t stride;
+    size_t stride, bytes;      /* bytes: of a row, as far as it is compared */
     const ev__factor *factors; /* of slot s; NULL for DOT, L2 and I8_FRESH */
 } ev__space;
 
@@ -262,29 +262,6 @@ static inline bool ev__by_bytes(const ev_index *ix) { return ix->p.quantization 
 static inline bool ev__sifts(const ev_index *ix) { return ix->sift_bytes != 0; }
 static inline char *ev__block(const ev_index *ix, uint32_t slot) {
     return ix->store.blocks.at + (size_t)slot * ix->block_bytes;
-}
-/* What sifting reads of a slot. */
-static inline void ev__sift_prefetch(const ev_index *ix, uint32_t slot) {
-    const char *row = ix->store.sift.at + (size_t)slot * ix->sift_bytes;
-    for (size_t at = 0; at < ix->sift_bytes; at += EV_LINE) EV_PREFETCH(row + at);
-}
-/* Codes of some slots that are to be fetched, a line at a time; `code` is the first of them, read up to `at`. */
-typedef struct {
-    const uint32_t *slots, *end;
-    const char *code;
-    size_t at;
-} ev__fetch;
-static inline ev__fetch ev__fetch_codes(const ev_index *ix, const uint32_t *slots, size_t n) {
-    return (ev__fetch){slots, slots + n, n ? ev__block(ix, *slots) : NULL, 0};
-}
-static inline void ev__fetch_line(const ev_index *ix, ev__fetch *f) {
-    if (f->slots == f->end) return;
-    EV_PREFETCH_SOON(f->code + f->at);
-    f->at += EV_LINE;
-    if (f->at >= ix->code_bytes && ++f->slots != f->end) {
-        f->code = ev__block(ix, *f->slots);
-        f->at = 0;
-    }
 }
 static inline uint32_t *ev__links0(const ev_index *ix, uint32_t slot) {
     return (uint32_t *)(void *)(ev__block(ix, slot) + ix->links_at);
@@ -427,6 +404,40 @@ bool ev__walk(const ev_index *ix, const ev__space *space, const ev__probe *probe
               float start_key, size_t ef, const ev__mask *mask, int64_t budget, ev__scratch *s);
 /* Insert into a sorted pool of at most `limit`; the place, or SIZE_MAX when it is too far. */
 size_t ev__pool_insert(ev__pool *pool, size_t limit, float key, uint32_t slot);
+
+/* Rows that a walk is about to read, asked for a line at a time: of *slots those from `at` on. Beside them, of slots
+ * just met, what is read first or along with the rows: signs, or factors. */
+typedef struct {
+    const uint32_t *slots, *end;
+    const char *rows, *beside, *row;
+    size_t stride, bytes, beside_stride, at;
+} ev__fetch;
+static inline ev__fetch ev__fetch_rows(const ev_index *ix, const ev__space *space, const ev__probe *probe,
+                                       const uint32_t *slots, size_t n) {
+    bool sifts = probe->sieve.planes != NULL;
+    return (ev__fetch){.slots = slots,
+                       .end = slots + n,
+                       .rows = space->rows,
+                       .row = n ? space->rows + *slots * space->stride : NULL,
+                       .stride = space->stride,
+                       .bytes = space->bytes,
+                       .beside = sifts ? ix->store.sift.at : (const char *)space->factors,
+                       .beside_stride = sifts ? ix->sift_bytes : sizeof(ev__factor)};
+}
+static inline void ev__fetch_line(ev__fetch *f) {
+    if (f->slots == f->end) return;
+    EV_PREFETCH_SOON(f->row + f->at);
+    f->at += EV_LINE;
+    if (f->at >= f->bytes && ++f->slots != f->end) {
+        f->row = f->rows + *f->slots * f->stride;
+        f->at = 0;
+    }
+}
+static inline void ev__fetch_beside(const ev__fetch *f, uint32_t slot) {
+    if (!f->beside) return;
+    const char *row = f->beside + slot * f->beside_stride;
+    for (size_t at = 0; at < f->beside_stride; at += EV_LINE) EV_PREFETCH(row + at);
+}
 
 /* ---- link.c ---------------------------------------------------------------------------------- */
 

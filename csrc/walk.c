@@ -44,8 +44,8 @@ static inline size_t unseen_and_fetch(const ev_index *ix, uint32_t slot, int lev
             ev__load32(links + i); /* another thread may be changing the list: old or new entries, both valid */
         if (to == EV_NONE) break;
         if (EV_PREFETCHES && fetch) {
-            ev__sift_prefetch(ix, to);
-            ev__fetch_line(ix, fetch);
+            ev__fetch_beside(fetch, to);
+            ev__fetch_line(fetch);
         }
         out[n] = to;
         n += ev__see(&s->marks, to);
@@ -94,47 +94,29 @@ static size_t next_unexpanded(const ev__pool *pool, size_t at, const ev__scratch
     return at;
 }
 
-/* Without a mask the results are the frontier: one sorted pool serves as both, and the walk ends when all of it is
- * expanded. */
-static void walk_plain(const ev_index *ix, const ev__space *space, const ev__probe *probe, int level, uint32_t start,
-                       float start_key, size_t ef, ev__scratch *s) {
-    ev__pool *pool = &s->pool;
-    ev__new_walk(s);
-    pool->count = 0;
-    ev__pool_insert(pool, ef, start_key, start);
-    ev__see(&s->marks, start);
-    for (size_t at = 0; (at = next_unexpanded(pool, at, s)) < pool->count;) {
-        uint32_t slot = pool->at[at].slot;
-        ev__expand(&s->marks, slot);
-        size_t n = unseen(ix, slot, level, s);
-        if (at + 1 < pool->count) EV_PREFETCH(ev__links(ix, pool->at[at + 1].slot, level));
-        ev__keys(ix, space, probe, s->slots, n, s->keys, s);
-        s->stats.distances += (int64_t)n;
-        for (size_t i = 0; i < n; i++) {
-            size_t place = ev__pool_insert(pool, ef, s->keys[i], s->slots[i]);
-            if (place < at) at = place;
-        }
-    }
-}
-
 /* Neighbours of a node expanded a few turns ago. */
 typedef struct {
     size_t count;
     uint32_t slots[2 * EV_MAX_M];
 } party;
 
-/* The unseen neighbours of the node at this place. Meanwhile their signs and the codes of those that passed the sieve
- * last are fetched, and the links of the node that will probably be next. */
-static void expand(const ev_index *ix, size_t at, int level, const party *passed, party *out, ev__scratch *s) {
+/* The unseen neighbours of the node at this place. Meanwhile rows of those that are taken in next, when there are any
+ * to fetch, and what lies beside those just met are fetched, and the links of the node that will probably be next. */
+static void expand(const ev_index *ix, const ev__space *space, const ev__probe *probe, size_t at, int level,
+                   const party *next, party *out, ev__scratch *s) {
     ev__pool *pool = &s->pool;
     uint32_t slot = pool->at[at].slot;
-    ev__fetch fetch = ev__fetch_codes(ix, passed->slots, passed->count);
     ev__expand(&s->marks, slot);
-    out->count = unseen_and_fetch(ix, slot, level, &fetch, out->slots, s);
-    while (EV_PREFETCHES && fetch.slots != fetch.end) ev__fetch_line(ix, &fetch);
-    size_t next = next_unexpanded(pool, at + 1, s);
-    if (next < pool->count) {
-        const uint32_t *links = ev__links(ix, pool->at[next].slot, level);
+    if (next) {
+        ev__fetch fetch = ev__fetch_rows(ix, space, probe, next->slots, next->count);
+        out->count = unseen_and_fetch(ix, slot, level, &fetch, out->slots, s);
+        while (EV_PREFETCHES && fetch.slots != fetch.end) ev__fetch_line(&fetch);
+    } else {
+        out->count = unseen_and_fetch(ix, slot, level, NULL, out->slots, s);
+    }
+    size_t after = next_unexpanded(pool, at + 1, s);
+    if (after < pool->count) {
+        const uint32_t *links = ev__links(ix, pool->at[after].slot, level);
         for (uint32_t i = 0; i < ev__max_links(ix, level); i += EV_LINE / sizeof *links) EV_PREFETCH(links + i);
     }
 }
@@ -150,9 +132,12 @@ static void sift(const ev_index *ix, const ev__probe *probe, size_t ef, party *p
 }
 
 /* The pool takes in those that are near enough; the first place that changed, or `at`. */
-static size_t take_in(const ev_index *ix, const ev__probe *probe, const party *p, size_t ef, size_t at,
-                      ev__scratch *s) {
-    ev__sifted_keys(ix, probe, p->slots, p->count, s->keys, s);
+static size_t take_in(const ev_index *ix, const ev__space *space, const ev__probe *probe, const party *p, size_t ef,
+                      size_t at, ev__scratch *s) {
+    if (probe->sieve.planes)
+        ev__sifted_keys(ix, probe, p->slots, p->count, s->keys, s);
+    else
+        ev__keys(ix, space, probe, p->slots, p->count, s->keys, s);
     s->stats.distances += (int64_t)p->count;
     for (size_t i = 0; i < p->count; i++) {
         size_t place = ev__pool_insert(&s->pool, ef, s->keys[i], p->slots[i]);
@@ -161,13 +146,16 @@ static size_t take_in(const ev_index *ix, const ev__probe *probe, const party *p
     return at;
 }
 
-/* As walk_plain, but codes are fetched only of what the sieve lets pass, and nothing is waited for. What a node leads
- * to is sifted one turn after the node was expanded, when its signs have arrived, fetched in the turn after that and
- * taken in in the third. So a node is chosen before the three expanded last have told what they found; a walk takes a
- * few steps more, and far less time. */
-static void walk_sifted(const ev_index *ix, const ev__probe *probe, int level, uint32_t start, float start_key,
-                        size_t ef, ev__scratch *s) {
-    enum { ON_THE_WAY = 3, RING = ON_THE_WAY + 1 };
+/* Without a mask the results are the frontier: one sorted pool serves as both, and the walk ends when all of it is
+ * expanded. Codes are not waited for: what a node leads to is fetched in the turn after the node was expanded, and
+ * taken in in the turn after that; where codes are sifted first, the signs have one turn more to arrive. So a node is
+ * chosen before those expanded last have told what they found; a walk takes a few steps more, and far less time. Float
+ * vectors are long enough for the hardware to see where a fetch is going, and too many bytes to fetch in vain. */
+static void walk_plain(const ev_index *ix, const ev__space *space, const ev__probe *probe, int level, uint32_t start,
+                       float start_key, size_t ef, ev__scratch *s) {
+    enum { RING = 4 };
+    bool sifts = probe->sieve.planes != NULL, codes = space->kind != EV_SPACE_DOT && space->kind != EV_SPACE_L2;
+    size_t fetched = sifts ? 2 : 1, taken = codes ? fetched + 1 : 0;
     ev__pool *pool = &s->pool;
     party parties[RING];
     for (size_t i = 0; i < RING; i++) parties[i].count = 0;
@@ -175,15 +163,15 @@ static void walk_sifted(const ev_index *ix, const ev__probe *probe, int level, u
     pool->count = 0;
     ev__pool_insert(pool, ef, start_key, start);
     ev__see(&s->marks, start);
-    for (size_t turn = 0, at = 0, idle = 0; idle <= ON_THE_WAY; turn++) {
-        party *now = &parties[turn % RING], *before[RING];
-        for (size_t i = 1; i < RING; i++) before[i] = &parties[(turn - i) % RING];
+    for (size_t turn = 0, at = 0, idle = 0; idle <= taken; turn++) {
+        party *before[RING], *now = &parties[turn % RING]; /* before[i]: i turns ago */
+        for (size_t i = 0; i < RING; i++) before[i] = &parties[(turn - i) % RING];
         at = next_unexpanded(pool, at, s);
         idle = at < pool->count ? 0 : idle + 1;
         now->count = 0;
-        if (!idle) expand(ix, at, level, before[2], now, s);
-        at = take_in(ix, probe, before[3], ef, at, s);
-        sift(ix, probe, ef, before[1], s);
+        if (!idle) expand(ix, space, probe, at, level, taken ? before[fetched] : NULL, now, s);
+        at = take_in(ix, space, probe, before[taken], ef, at, s);
+        if (sifts) sift(ix, probe, ef, before[1], s);
     }
 }
 
@@ -234,9 +222,6 @@ bool ev__walk(const ev_index *ix, const ev__space *space, const ev__probe *probe
               float start_key, size_t ef, const ev__mask *mask, int64_t budget, ev__scratch *s) {
     if (ef >= s->pool.room) ef = s->pool.room - 1; /* the pool is fitted to the number of slots */
     if (mask->on) return walk_masked(ix, space, probe, level, start, start_key, ef, mask, budget, s);
-    if (probe->sieve.planes)
-        walk_sifted(ix, probe, level, start, start_key, ef, s);
-    else
-        walk_plain(ix, space, probe, level, start, start_key, ef, s);
+    walk_plain(ix, space, probe, level, start, start_key, ef, s);
     return true;
 }
