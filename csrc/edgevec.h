@@ -61,6 +61,12 @@ enum { EV_METRIC_COSINE = 0, EV_METRIC_IP = 1, EV_METRIC_L2 = 2 };
 /* Binary vectors of up to 32 dimensions have 8-bit codes, which are smaller there. */
 enum { EV_QUANT_NONE = 0, EV_QUANT_SQ8 = 1, EV_QUANT_BINARY = 2 };
 
+/* What of the vectors is kept beside the codes, to rank by exact distance what the codes find.
+ * FLOAT32: all bits that were given; FINE: 16 bits a dimension beside the 8 of the code, which places each coordinate
+ * to within max |vector - centre of the codes| / (127 * 65536), about what a float32 dot product rounds off. FINE is
+ * for indexes walked on 8-bit codes and means FLOAT32 elsewhere. Without quantisation the vectors are always kept. */
+enum { EV_VECTORS_NONE = 0, EV_VECTORS_FLOAT32 = 1, EV_VECTORS_FINE = 2 };
+
 /* One line for a code; never NULL. */
 const char *ev_strerror(int code);
 /* What the calling thread's last failed call said beyond its code; "" when nothing. Valid until the thread's next call.
@@ -94,7 +100,7 @@ typedef struct {
     int32_t M;               /* 2..256: links per node on the upper levels; level 0 holds 2 M */
     int32_t ef_construction; /* 1..65535 */
     int32_t ef;              /* 1..1000000: the default of searches that name none */
-    int32_t keep_vectors;    /* 0: keep codes only */
+    int32_t keep_vectors;    /* EV_VECTORS_* */
     uint64_t seed;
 } ev_params;
 
@@ -115,8 +121,8 @@ int ev_add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, in
            ev_progress progress, void *user);
 /* Forget those of the n ids that are held; *removed counts them. O(1) each. */
 int ev_remove(ev_index *ix, int64_t n, const int64_t *ids, int64_t *removed);
-/* Copy vectors to out[n * dim]: as given (cosine: at unit length), or decoded from codes when no vectors are kept. All
- * ids must exist. */
+/* Copy vectors to out[n * dim], as exactly as they are kept: as given with FLOAT32 (cosine: at unit length), within the
+ * bound at EV_VECTORS_* with FINE, decoded from codes with NONE. All ids must exist. */
 int ev_get(ev_index *ix, int64_t n, const int64_t *ids, float *out);
 int64_t ev_count(ev_index *ix);
 int ev_contains(ev_index *ix, int64_t id);
@@ -178,7 +184,7 @@ typedef struct {
     int64_t min_degree, max_degree;
     int64_t unreachable; /* live nodes that no walk from the entry reaches on level 0 */
     int64_t bad_links;   /* links to slots out of range, free, to themselves, twice, or above their level */
-    int64_t bad_codes;   /* codes that are not those of their vectors */
+    int64_t bad_codes;   /* codes that are not those of their vectors, or of none */
     int64_t bad_ids;     /* ids that the id table does not lead to their slot, and the reverse */
     int32_t levels;
 } ev_report;

@@ -10,7 +10,8 @@ int ev__params_check(const ev_params *p) {
     if (p->ef_construction < 1 || p->ef_construction > 65535)
         return ev__fail(EV_E_PARAM, "ef_construction %d is not in 1..65535", p->ef_construction);
     if (p->ef < 1 || p->ef > 1000000) return ev__fail(EV_E_PARAM, "ef %d is not in 1..1000000", p->ef);
-    if (p->keep_vectors != 0 && p->keep_vectors != 1) return ev__fail(EV_E_PARAM, "keep_vectors %d", p->keep_vectors);
+    if (p->keep_vectors < EV_VECTORS_NONE || p->keep_vectors > EV_VECTORS_FINE)
+        return ev__fail(EV_E_PARAM, "keep_vectors %d", p->keep_vectors);
     return EV_OK;
 }
 
@@ -37,7 +38,9 @@ static void lay_out(ev_index *ix) {
     ev__columns(&ix->store, columns);
     for (size_t i = 0; i < EV_COLUMNS; i++) columns[i].array->item = item_sizes[i];
     ix->store.blocks.item = ix->block_bytes;
-    ix->store.vectors.item = ix->dim * sizeof(float);
+    if (ix->p.quantization == EV_QUANT_NONE || (ev__fine(ix) && !ev__by_bytes(ix)))
+        ix->p.keep_vectors = EV_VECTORS_FLOAT32;
+    ix->store.vectors.item = ix->dim * (ev__fine(ix) ? sizeof(int16_t) : sizeof(float));
     ix->store.sift.item = ix->sift_bytes;
 }
 
@@ -50,7 +53,6 @@ int ev__index_make(const ev_params *params, ev_index **out) {
     ev_index *ix = ev__alloc_zero(sizeof *ix, EV_LINE);
     if (!ix) return ev__fail(EV_E_NOMEM, "a new index");
     ix->p = *params;
-    if (ix->p.quantization == EV_QUANT_NONE) ix->p.keep_vectors = 1;
     ix->kernels = kernels;
     ix->entry = EV_NONE;
     ix->serial = (uint64_t)ev__add64((int64_t *)&serials, 1) + 1;
