@@ -61,10 +61,13 @@ enum { EV_METRIC_COSINE = 0, EV_METRIC_IP = 1, EV_METRIC_L2 = 2 };
 /* Binary vectors of up to 32 dimensions have 8-bit codes, which are smaller there. */
 enum { EV_QUANT_NONE = 0, EV_QUANT_SQ8 = 1, EV_QUANT_BINARY = 2 };
 
-/* What of the vectors is kept beside the codes, to rank by exact distance what the codes find.
- * FLOAT32: all bits that were given; FINE: 16 bits a dimension beside the 8 of the code, which places each coordinate
- * to within max |vector - centre of the codes| / (127 * 65536), about what a float32 dot product rounds off. FINE is
- * for indexes walked on 8-bit codes and means FLOAT32 elsewhere. Without quantisation the vectors are always kept. */
+/* What of the vectors is kept beside the codes, to rank by exact distance what the codes find. Without quantisation the
+ * vectors are always kept.
+ * FLOAT32: all bits that were given.
+ * FINE: 16 bits a dimension, which refine the 8 of the code: a coordinate is known to within a step of
+ * max |vector - centre| / (127 * 65536), about what a float32 dot product rounds off, the centre being the mean of what
+ * is held. Each time that is learned anew, as the index grows, may cost another step. Numbers given in fewer bits, such
+ * as integers or float16, mostly come back as they were. Where no 8-bit codes are walked on, it means FLOAT32. */
 enum { EV_VECTORS_NONE = 0, EV_VECTORS_FLOAT32 = 1, EV_VECTORS_FINE = 2 };
 
 /* One line for a code; never NULL. */
@@ -116,7 +119,7 @@ typedef int (*ev_progress)(void *user, int64_t done, int64_t total);
 
 /* Insert n rows. ids NULL: numbered on from the highest id ever held, written to out_ids (n, may be NULL). An id that
  * exists is replaced. threads 0: one per core; 1: deterministic. All or nothing: after an error or a stop the index
- * answers as before. */
+ * answers as before (with EV_VECTORS_FINE, to within its steps: the centre may have been learned anew). */
 int ev_add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, int64_t *out_ids, int32_t threads,
            ev_progress progress, void *user);
 /* Forget those of the n ids that are held; *removed counts them. O(1) each. */

@@ -15,7 +15,17 @@ from edgevec._arrays import as_ids, as_int, as_rows
 from edgevec._native import Progress, bridge, check, ffi, lib, pointer
 from edgevec.errors import ParameterError
 
-__all__ = ["CheckReport", "IdFilter", "Index", "KeepVectors", "Metric", "Quantization", "SearchContext", "SearchResult", "SearchStats"]
+__all__ = [
+    "CheckReport",
+    "IdFilter",
+    "Index",
+    "KeepVectors",
+    "Metric",
+    "Quantization",
+    "SearchContext",
+    "SearchResult",
+    "SearchStats",
+]
 
 Metric = Literal["cosine", "ip", "l2"]
 Quantization = Literal["none", "sq8", "binary"]
