@@ -174,6 +174,9 @@ void ev__keys(const ev_index *ix, const ev__space *space, const ev__probe *probe
  * decoded codes. */
 void ev__distances(const ev_index *ix, const float *query, const ev__probe *probe, const uint32_t *slots, size_t m,
                    float *distances, ev__scratch *scratch);
+/* Ask for what that will read beside the code, which a walk has just read. Float vectors the hardware fetches itself.
+ */
+void ev__distances_prefetch(const ev_index *ix, uint32_t slot);
 
 /* ---- sift.c ---------------------------------------------------------------------------------- */
 

@@ -121,6 +121,12 @@ static void distances_fine(const ev_index *ix, const ev__probe *probe, const uin
     }
 }
 
+void ev__distances_prefetch(const ev_index *ix, uint32_t slot) {
+    if (!ev__fine(ix)) return;
+    const char *residual = (const char *)ev__residual(ix, slot);
+    for (size_t at = 0; at < ix->store.vectors.item; at += EV_LINE) EV_PREFETCH(residual + at);
+}
+
 void ev__distances(const ev_index *ix, const float *query, const ev__probe *probe, const uint32_t *slots, size_t m,
                    float *distances, ev__scratch *s) {
     bool l2 = ix->p.metric == EV_METRIC_L2;

@@ -52,8 +52,9 @@ EV_STEP float fine_one(const float *q, const int8_t *code, const int16_t *residu
 EV_KERNEL void EV_NAME(dot_fine_rows)(const float *query, const void *const *codes, const void *const *residuals,
                                       size_t m, size_t n, float *out) {
     ev__prefetch(residuals, 0, EV_ROWS_AHEAD, m, n * sizeof(int16_t));
+    ev__prefetch(codes, 0, EV_ROWS_AHEAD, m, n);
     for (size_t i = 0; i < m; i++) {
-        ev__prefetch(codes, i + 1, i + 2, m, n);
+        ev__prefetch(codes, i + EV_ROWS_AHEAD, i + EV_ROWS_AHEAD + 1, m, n);
         ev__prefetch(residuals, i + EV_ROWS_AHEAD, i + EV_ROWS_AHEAD + 1, m, n * sizeof(int16_t));
         out[i] = fine_one(query, codes[i], residuals[i], 0, n, 0);
     }
@@ -62,8 +63,9 @@ EV_KERNEL void EV_NAME(dot_fine_rows)(const float *query, const void *const *cod
 EV_KERNEL void EV_NAME(l2_fine_rows)(const float *query, const void *const *codes, const void *const *residuals,
                                      const float *steps, size_t m, size_t n, float *out) {
     ev__prefetch(residuals, 0, EV_ROWS_AHEAD, m, n * sizeof(int16_t));
+    ev__prefetch(codes, 0, EV_ROWS_AHEAD, m, n);
     for (size_t i = 0; i < m; i++) {
-        ev__prefetch(codes, i + 1, i + 2, m, n);
+        ev__prefetch(codes, i + EV_ROWS_AHEAD, i + EV_ROWS_AHEAD + 1, m, n);
         ev__prefetch(residuals, i + EV_ROWS_AHEAD, i + EV_ROWS_AHEAD + 1, m, n * sizeof(int16_t));
         out[i] = fine_one(query, codes[i], residuals[i], steps[i], n, 1);
     }
