@@ -157,8 +157,9 @@ class Index:
                      float32 rounding. Beside 8-bit codes they take 2 bytes a dimension and are held to 24 bits: each
                      coordinate within max|x - centre| / 8,323,072 (2^-23) of what was given, centre being the mean of
                      the vectors that codes are taken from; each time the centre is learned anew as the index grows
-                     may add as much. "float32": bit for bit as given, in 4 bytes a dimension, as they always are for
-                     "none" and for 1-bit codes. False: codes only.
+                     may add as much. Numbers of few digits mostly come back as they were. "float32": bit for bit as
+                     given, in 4 bytes a dimension, as they always are for "none" and for 1-bit codes. False: codes
+                     only, and distances are their best estimate.
 
     Any number of threads may search at once. A call that changes the index waits for running searches and holds new
     ones back until it returns; a progress callback must therefore not use the index. The GIL is released in all calls.
