@@ -121,10 +121,13 @@ static void distances_fine(const ev_index *ix, const ev__probe *probe, const uin
     }
 }
 
+enum { MOST_ASKED = 32 * EV_LINE }; /* of one row: what comes behind, the hardware sees coming */
+
 void ev__distances_prefetch(const ev_index *ix, uint32_t slot) {
     if (!ev__fine(ix)) return;
     const char *residual = (const char *)ev__residual(ix, slot);
-    for (size_t at = 0; at < ix->store.vectors.item; at += EV_LINE) EV_PREFETCH(residual + at);
+    size_t bytes = ix->store.vectors.item < MOST_ASKED ? ix->store.vectors.item : MOST_ASKED;
+    for (size_t at = 0; at < bytes; at += EV_LINE) EV_PREFETCH(residual + at);
 }
 
 void ev__distances(const ev_index *ix, const float *query, const ev__probe *probe, const uint32_t *slots, size_t m,

@@ -23,6 +23,12 @@ static size_t walked_bits(const ev_params *p) {
     return bits < 256 ? 256 : bits;
 }
 
+/* How this kind of index keeps vectors when asked to as its parameters say. */
+static int32_t vectors_kept(const ev_index *ix) {
+    bool nothing_to_refine = ev__fine(ix) && !ev__by_bytes(ix);
+    return ix->p.quantization == EV_QUANT_NONE || nothing_to_refine ? EV_VECTORS_FLOAT32 : ix->p.keep_vectors;
+}
+
 static void lay_out(ev_index *ix) {
     static const size_t item_sizes[] = {
         0, sizeof(ev__factor), 0, sizeof(int64_t), 1, 1, sizeof(uint32_t), sizeof(uint32_t), sizeof(uint32_t), 0};
@@ -38,8 +44,7 @@ static void lay_out(ev_index *ix) {
     ev__columns(&ix->store, columns);
     for (size_t i = 0; i < EV_COLUMNS; i++) columns[i].array->item = item_sizes[i];
     ix->store.blocks.item = ix->block_bytes;
-    if (ix->p.quantization == EV_QUANT_NONE || (ev__fine(ix) && !ev__by_bytes(ix)))
-        ix->p.keep_vectors = EV_VECTORS_FLOAT32;
+    ix->p.keep_vectors = vectors_kept(ix);
     ix->store.vectors.item = ix->dim * (ev__fine(ix) ? sizeof(int16_t) : sizeof(float));
     ix->store.sift.item = ix->sift_bytes;
 }

@@ -2,7 +2,9 @@
  * exactly. Comes after template_f32.h, for which the including file has defined what that names, and here also
  *   vf_splat(x)
  *   vf_fine(code, residual, low, high)           2 VF_LANES elements at code and residual, as floats
- *   vf_fine_head(code, residual, k, low, high)   the k < 2 VF_LANES elements there, then zeros; reads nothing else */
+ *   vf_fine_head(code, residual, k, low, high)   the k < 2 VF_LANES elements there, then zeros; reads nothing else
+ *
+ * One row at a time: four side by side, as floats have it, were slower wherever rows come from memory. */
 
 EV_STEP VF fine_term(VF sum, VF q, VF element, VF minus_step, int l2) {
     if (!l2) return vf_muladd(q, element, sum);
@@ -49,24 +51,23 @@ EV_STEP float fine_one(const float *q, const int8_t *code, const int16_t *residu
     return vf_sum(vf_add(vf_add(s.s0, s.s1), vf_add(s.s2, s.s3)));
 }
 
-EV_KERNEL void EV_NAME(dot_fine_rows)(const float *query, const void *const *codes, const void *const *residuals,
-                                      size_t m, size_t n, float *out) {
-    ev__prefetch(residuals, 0, EV_ROWS_AHEAD, m, n * sizeof(int16_t));
+EV_STEP void fine_rows(const float *query, const void *const *codes, const void *const *residuals, const float *steps,
+                       size_t m, size_t n, int l2, float *out) {
     ev__prefetch(codes, 0, EV_ROWS_AHEAD, m, n);
+    ev__prefetch(residuals, 0, EV_ROWS_AHEAD, m, n * sizeof(int16_t));
     for (size_t i = 0; i < m; i++) {
         ev__prefetch(codes, i + EV_ROWS_AHEAD, i + EV_ROWS_AHEAD + 1, m, n);
         ev__prefetch(residuals, i + EV_ROWS_AHEAD, i + EV_ROWS_AHEAD + 1, m, n * sizeof(int16_t));
-        out[i] = fine_one(query, codes[i], residuals[i], 0, n, 0);
+        out[i] = fine_one(query, codes[i], residuals[i], l2 ? steps[i] : 0, n, l2);
     }
+}
+
+EV_KERNEL void EV_NAME(dot_fine_rows)(const float *query, const void *const *codes, const void *const *residuals,
+                                      size_t m, size_t n, float *out) {
+    fine_rows(query, codes, residuals, NULL, m, n, 0, out);
 }
 
 EV_KERNEL void EV_NAME(l2_fine_rows)(const float *query, const void *const *codes, const void *const *residuals,
                                      const float *steps, size_t m, size_t n, float *out) {
-    ev__prefetch(residuals, 0, EV_ROWS_AHEAD, m, n * sizeof(int16_t));
-    ev__prefetch(codes, 0, EV_ROWS_AHEAD, m, n);
-    for (size_t i = 0; i < m; i++) {
-        ev__prefetch(codes, i + EV_ROWS_AHEAD, i + EV_ROWS_AHEAD + 1, m, n);
-        ev__prefetch(residuals, i + EV_ROWS_AHEAD, i + EV_ROWS_AHEAD + 1, m, n * sizeof(int16_t));
-        out[i] = fine_one(query, codes[i], residuals[i], steps[i], n, 1);
-    }
+    fine_rows(query, codes, residuals, steps, m, n, 1, out);
 }
