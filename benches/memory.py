@@ -32,6 +32,7 @@ WANTED = 160
 SMALL: Options = {"keep_vectors": False}
 SETTINGS: tuple[tuple[str, Options], ...] = (
     ("edgevec sq8", {}),
+    ("edgevec sq8", {"keep_vectors": "float32"}),
     *(("edgevec sq8", {"M": M, **SMALL}) for M in (16, 12, 8)),
     ("edgevec binary", {}),
     *(("edgevec binary", {"M": M, **SMALL}) for M in (32, 24, 16, 12, 8)),

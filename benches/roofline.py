@@ -130,7 +130,7 @@ class Geometry:
     estimate  a row of signs, read before a code is (0: nothing is sifted)
     code      what one distance of the walk reads; factors beside it are their own line
     links     of a visited node on the lowest level
-    vector    of a re-ranking
+    vector    of a re-ranking: all of it, or what refines its code
     """
 
     estimate: int
@@ -148,7 +148,7 @@ class Geometry:
         if quantization == "binary" and bits:
             return cls(0, bits // 8, 16, links, vector)
         signs = rounded(dim, 64) // 8 + 16 if sifting else 0
-        return cls(signs, dim, 0 if sifting else 16, links, vector)
+        return cls(signs, dim, 0 if sifting else 16, links, dim * 2)  # with its code, which was just read
 
 
 def rounded(number: int, unit: int) -> int:

@@ -107,12 +107,7 @@ static void write_row(addition *a, int64_t i, ev__scratch *s) {
     ev_index *ix = a->ix;
     uint32_t slot = a->slots[i];
     const float *row = ev__unit(ix, a->vectors + (size_t)i * ix->dim, s->unit);
-    float *kept = ev__vector(ix, slot);
-    if (kept) memcpy(kept, row, ix->dim * sizeof *row);
-    if (ix->p.quantization != EV_QUANT_NONE) {
-        ev__encode(ix, row, ev__block(ix, slot), (ev__factor *)(void *)ix->store.factors.at + slot, s);
-        ev__sift_write(ix, slot, s);
-    }
+    ev__vector_write(ix, slot, row, s);
     ev__ids_of(ix)[slot] = a->ids ? a->ids[i] : ix->next_id + i;
 }
 

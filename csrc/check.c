@@ -1,6 +1,8 @@
 /* ev_check: does the index say of itself what is so? Everything is counted afresh from the columns. */
 #include "internal.h"
 
+#include <stdlib.h>
+
 static const ev__mask everything = {false, NULL};
 
 static bool is_node(const ev_index *ix, uint32_t slot) {
@@ -104,20 +106,36 @@ static int count_unreachable(const ev_index *ix, ev_report *r) {
 
 /* ---- codes ----------------------------------------------------------------------------------- */
 
-/* Encode anew where the vectors are there to do it from. */
+/* Is it what the vector is encoded to? */
+static bool code_is_of(const ev_index *ix, uint32_t slot, const float *vector, ev__scratch *s) {
+    const ev__factor *held = ev__factor_of(ix, slot);
+    ev__factor factor;
+    ev__encode(ix, vector, s->code, &factor, s);
+    return factor.scale == held->scale && factor.bias == held->bias &&
+           memcmp(s->code, ev__block(ix, slot), ix->code_bytes) == 0;
+}
+
+/* Is it one that any vector is encoded to? The largest coordinate is 127; without a scale, all are 0. */
+static bool code_is_sound(const ev_index *ix, uint32_t slot) {
+    const int8_t *code = (const int8_t *)ev__block(ix, slot);
+    const ev__factor *held = ev__factor_of(ix, slot);
+    int most = 0;
+    for (size_t i = 0; i < ix->dim; i++) most = abs(code[i]) > most ? abs(code[i]) : most;
+    return most == (held->scale > 0 ? 127 : 0) && held->bias == ev__code_bias(ix, code, held->scale);
+}
+
+/* Against the vectors where codes were made of them; codes that are a part of the vector can only be sound. */
 static int check_codes(ev_index *ix, ev_report *r) {
     if (ix->p.quantization == EV_QUANT_NONE || !ix->p.keep_vectors) return EV_OK;
     ev__scratch *s;
     int rc = ev__scratch_borrow(ix, &s);
     if (rc != EV_OK) return rc;
-    const ev__factor *factors = (const ev__factor *)(const void *)ix->store.factors.at;
-    for (size_t slot = 0; slot < ev__slots(ix); slot++) {
-        if (ev__state(ix, (uint32_t)slot) == EV_FREE) continue;
-        ev__factor factor;
-        ev__encode(ix, ev__vector(ix, (uint32_t)slot), s->code, &factor, s);
-        r->bad_codes += factor.scale != factors[slot].scale || factor.bias != factors[slot].bias ||
-                        memcmp(s->code, ev__block(ix, (uint32_t)slot), ix->code_bytes) != 0 ||
-                        !ev__sift_ok(ix, (uint32_t)slot, s);
+    for (size_t i = 0; i < ev__slots(ix); i++) {
+        uint32_t slot = (uint32_t)i;
+        if (ev__state(ix, slot) == EV_FREE) continue;
+        const float *vector = ev__vector(ix, slot);
+        bool good = vector ? code_is_of(ix, slot, vector, s) : code_is_sound(ix, slot);
+        r->bad_codes += !good || !ev__sift_ok(ix, slot, s);
     }
     ev__scratch_return(ix, s);
     return EV_OK;

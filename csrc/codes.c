@@ -46,12 +46,14 @@ int ev__check_rows(const ev_index *ix, int64_t n, const float *rows) {
     return EV_OK;
 }
 
+float ev__code_bias(const ev_index *ix, const int8_t *code, float scale) {
+    if (ix->p.metric == EV_METRIC_IP) return (float)(-dot_mixed(ix->centre, code, ix->dim) * (double)scale);
+    return (scale * scale) * (float)ix->kernels->dot_i8(code, code, ix->dim);
+}
+
 void ev__encode_i8(const ev_index *ix, const float *vector, int8_t *code, ev__factor *factor) {
     factor->scale = ix->kernels->encode_i8(vector, ix->centre, ix->dim, code);
-    if (ix->p.metric == EV_METRIC_IP)
-        factor->bias = (float)(-dot_mixed(ix->centre, code, ix->dim) * (double)factor->scale);
-    else
-        factor->bias = (factor->scale * factor->scale) * (float)ix->kernels->dot_i8(code, code, ix->dim);
+    factor->bias = ev__code_bias(ix, code, factor->scale);
 }
 
 static void encode_bits(const ev_index *ix, const float *vector, uint8_t *code, ev__factor *factor, ev__scratch *s) {

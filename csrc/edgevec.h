@@ -61,6 +61,15 @@ enum { EV_METRIC_COSINE = 0, EV_METRIC_IP = 1, EV_METRIC_L2 = 2 };
 /* Binary vectors of up to 32 dimensions have 8-bit codes, which are smaller there. */
 enum { EV_QUANT_NONE = 0, EV_QUANT_SQ8 = 1, EV_QUANT_BINARY = 2 };
 
+/* What of the vectors is kept beside the codes, to rank by exact distance what the codes find. Without quantisation the
+ * vectors are always kept.
+ * FLOAT32: all bits that were given.
+ * FINE: 16 bits a dimension, which refine the 8 of the code: a coordinate is known to within a step of
+ * max |vector - centre| / (127 * 65536), about what a float32 dot product rounds off, the centre being the mean of what
+ * is held. Each time that is learned anew, as the index grows, may cost another step. Numbers given in fewer bits, such
+ * as integers or float16, mostly come back as they were. Where no 8-bit codes are walked on, it means FLOAT32. */
+enum { EV_VECTORS_NONE = 0, EV_VECTORS_FLOAT32 = 1, EV_VECTORS_FINE = 2 };
+
 /* One line for a code; never NULL. */
 const char *ev_strerror(int code);
 /* What the calling thread's last failed call said beyond its code; "" when nothing. Valid until the thread's next call.
@@ -94,7 +103,7 @@ typedef struct {
     int32_t M;               /* 2..256: links per node on the upper levels; level 0 holds 2 M */
     int32_t ef_construction; /* 1..65535 */
     int32_t ef;              /* 1..1000000: the default of searches that name none */
-    int32_t keep_vectors;    /* 0: keep codes only */
+    int32_t keep_vectors;    /* EV_VECTORS_* */
     uint64_t seed;
 } ev_params;
 
@@ -110,13 +119,13 @@ typedef int (*ev_progress)(void *user, int64_t done, int64_t total);
 
 /* Insert n rows. ids NULL: numbered on from the highest id ever held, written to out_ids (n, may be NULL). An id that
  * exists is replaced. threads 0: one per core; 1: deterministic. All or nothing: after an error or a stop the index
- * answers as before. */
+ * answers as before (with EV_VECTORS_FINE, to within its steps: the centre may have been learned anew). */
 int ev_add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, int64_t *out_ids, int32_t threads,
            ev_progress progress, void *user);
 /* Forget those of the n ids that are held; *removed counts them. O(1) each. */
 int ev_remove(ev_index *ix, int64_t n, const int64_t *ids, int64_t *removed);
-/* Copy vectors to out[n * dim]: as given (cosine: at unit length), or decoded from codes when no vectors are kept. All
- * ids must exist. */
+/* Copy vectors to out[n * dim], as exactly as they are kept: as given with FLOAT32 (cosine: at unit length), within the
+ * bound at EV_VECTORS_* with FINE, decoded from codes with NONE. All ids must exist. */
 int ev_get(ev_index *ix, int64_t n, const int64_t *ids, float *out);
 int64_t ev_count(ev_index *ix);
 int ev_contains(ev_index *ix, int64_t id);
@@ -178,7 +187,7 @@ typedef struct {
     int64_t min_degree, max_degree;
     int64_t unreachable; /* live nodes that no walk from the entry reaches on level 0 */
     int64_t bad_links;   /* links to slots out of range, free, to themselves, twice, or above their level */
-    int64_t bad_codes;   /* codes that are not those of their vectors */
+    int64_t bad_codes;   /* codes that are not those of their vectors, or of none */
     int64_t bad_ids;     /* ids that the id table does not lead to their slot, and the reverse */
     int32_t levels;
 } ev_report;

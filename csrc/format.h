@@ -1,4 +1,4 @@
-/* The index file, format version 1.
+/* The index file, format versions 1 and 2.
  *
  * WHAT LIES WHERE
  *
@@ -14,7 +14,8 @@
  *   blocks     code (or float vector, when unquantised) | 2 M links of level 0, as slots, ended by 0xFFFFFFFF |
  *              zeros to 64 bytes
  *   factors    two floats, scale and bias of the code; quantised only
- *   vectors    dim floats; quantised with keep_vectors only
+ *   vectors    quantised with keep_vectors only. Version 1: dim floats. Version 2: dim int16, each with the code's
+ *              integer one of 24 bits: coordinate = centre + scale / 65536 * (65536 * integer of the code + this)
  *   ids        int64
  *   state      uint8, free, node, duplicate, dead node or dead duplicate; a bit marks duplicates whose vectors are
  *              equal too
@@ -35,6 +36,9 @@
  *
  * HOW IT MAY CHANGE
  *
+ * An index is written in the lowest version that can hold it. Version 1 is for keep_vectors 0 and 1, version 2 for
+ * keep_vectors 2 (EV_VECTORS_FINE) on 8-bit codes, and they differ in nothing else.
+ *
  * Any version begins with magic, version, header_bytes and file_bytes, and ends its header with a CRC-32C of all header
  * bytes before it. That is enough to tell a newer file from a damaged one. Everything else belongs to the version. */
 #ifndef EV_FORMAT_H
@@ -42,7 +46,7 @@
 
 #include "internal.h"
 
-#define EV_FILE_VERSION 1
+#define EV_FILE_VERSION 2 /* the newest */
 #define EV_FILE_SECTIONS (EV_FILE_COLUMNS + 1)
 #define EV_FILE_NAME 16
 #define EV_FILE_MOST_HEADER 4096 /* of any version */
@@ -83,6 +87,8 @@ _Static_assert(sizeof(ev__file_header) == 640 && sizeof(ev__file_header) % EV_LI
  * have made them? EV_E_CORRUPT names the section where it is not. (verify.c) */
 int ev__verify(const ev_index *ix);
 
+/* The version that an index is written in. */
+static inline uint32_t ev__file_version(const ev_index *ix) { return ev__fine(ix) ? 2 : 1; }
 static inline uint64_t ev__file_padded(uint64_t bytes) { return (bytes + EV_LINE - 1) / EV_LINE * EV_LINE; }
 
 #endif

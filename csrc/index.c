@@ -47,11 +47,9 @@ int ev_get(ev_index *ix, int64_t n, const int64_t *ids, float *out) {
             rc = ev__fail_row(EV_E_NO_ID, i, "id %lld", (long long)ids[i]);
     for (int64_t i = 0; i < n && rc == EV_OK; i++) {
         uint32_t slot = ev__idmap_get(&ix->idmap, ev__ids_of(ix), ids[i]);
-        const float *vector = ev__vector(ix, slot);
-        if (vector)
-            memcpy(out + (size_t)i * ix->dim, vector, ix->dim * sizeof(float));
-        else
-            ev__decode(ix, slot, out + (size_t)i * ix->dim, s);
+        float *row = out + (size_t)i * ix->dim;
+        const float *vector = ev__vector_read(ix, slot, row, s);
+        if (vector != row) memcpy(row, vector, ix->dim * sizeof *row);
     }
     ev__read_unlock(&ix->lock);
     ev__scratch_return(ix, s);

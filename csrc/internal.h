@@ -2,7 +2,8 @@
  *
  *   alloc, error, thread      memory, messages, locks and workers
  *   simd/                     kernels
- *   rotate, codes, space      vectors -> codes; distances between them
+ *   rotate, codes, vectors    vectors -> codes; what of a slot's vector is kept, written and read
+ *   space                     distances
  *   sift                      which distances are not worth computing
  *   store, idmap              slots: where everything about a vector lies, and which id is where
  *   walk, link, repair        the graph: searching it, growing it, mending it
@@ -100,12 +101,24 @@ const float *ev__unit(const ev_index *ix, const float *row, float *buffer);
 /* vector (normalised under cosine) -> code and factor; the code's layout is the walking code of the index (i8 or bits).
  */
 void ev__encode(const ev_index *ix, const float *vector, void *code, ev__factor *factor, ev__scratch *scratch);
+/* what an 8-bit code of this scale needs in ev__factor */
+float ev__code_bias(const ev_index *ix, const int8_t *code, float scale);
 /* the 8-bit code whatever the index's quantisation: what quantised graphs are built on */
 void ev__encode_i8(const ev_index *ix, const float *vector, int8_t *code, ev__factor *factor);
 /* numbers as integers in [-7, 7], in EV_PLANES planes of `stride` bytes; returns their scale, and in *sum their sum */
 float ev__encode_planes(const float *numbers, size_t n, uint8_t *planes, size_t stride, int32_t *sum);
 /* the decoded vector of a slot, un-centred and un-rotated; at unit length under cosine */
 void ev__decode(const ev_index *ix, uint32_t slot, float *out, ev__scratch *scratch);
+
+/* ---- vectors.c ------------------------------------------------------------------------------- */
+
+/* All that a slot holds of a vector (normalised under cosine): code and factor, the vector or what refines the code,
+ * the row of sift.c. */
+void ev__vector_write(const ev_index *ix, uint32_t slot, const float *vector, ev__scratch *s);
+/* The vector as exactly as the slot holds it: its own memory, or buffer[dim]. */
+const float *ev__vector_read(const ev_index *ix, uint32_t slot, float *buffer, ev__scratch *s);
+/* Do two slots with the same code and factor hold the same vector? */
+bool ev__vector_same(const ev_index *ix, uint32_t a, uint32_t b);
 
 /* ---- space.c: distances ---------------------------------------------------------------------- */
 
@@ -157,10 +170,13 @@ void ev__probe_slot(const ev_index *ix, const ev__space *space, uint32_t slot, e
 /* keys of m rows */
 void ev__keys(const ev_index *ix, const ev__space *space, const ev__probe *probe, const uint32_t *slots, size_t m,
               float *keys, ev__scratch *scratch);
-/* The final distances of m rows to a query (normalised under cosine): exact where float vectors are kept, else from the
+/* The final distances of m rows to a query (normalised under cosine): exact where vectors are kept, else from the
  * decoded codes. */
 void ev__distances(const ev_index *ix, const float *query, const ev__probe *probe, const uint32_t *slots, size_t m,
                    float *distances, ev__scratch *scratch);
+/* Ask for what that will read beside the code, which a walk has just read. Float vectors the hardware fetches itself.
+ */
+void ev__distances_prefetch(const ev_index *ix, uint32_t slot);
 
 /* ---- sift.c ---------------------------------------------------------------------------------- */
 
@@ -191,7 +207,7 @@ void ev__sifted_keys(const ev_index *ix, const ev__probe *probe, const uint32_t 
 typedef struct {
     ev__array blocks;
     ev__array factors;  /* ev__factor; quantised only */
-    ev__array vectors;  /* float[dim]; quantised with keep_vectors only */
+    ev__array vectors;  /* float[dim], or int16[dim] that refine 8-bit codes; quantised with keep_vectors only */
     ev__array ids;      /* int64 */
     ev__array state;    /* uint8: EV_FREE.. | EV_TWIN */
     ev__array level;    /* uint8: fixed when the slot is made */
@@ -259,6 +275,8 @@ struct ev_index {
  * them apart. */
 static inline bool ev__by_bits(const ev_index *ix) { return ix->bits && !ix->sift_bytes; }
 static inline bool ev__by_bytes(const ev_index *ix) { return ix->p.quantization != EV_QUANT_NONE && !ev__by_bits(ix); }
+/* Does what is kept of the vectors refine the codes? */
+static inline bool ev__fine(const ev_index *ix) { return ix->p.keep_vectors == EV_VECTORS_FINE; }
 static inline bool ev__sifts(const ev_index *ix) { return ix->sift_bytes != 0; }
 static inline char *ev__block(const ev_index *ix, uint32_t slot) {
     return ix->store.blocks.at + (size_t)slot * ix->block_bytes;
@@ -276,10 +294,18 @@ static inline bool ev__alive(const ev_index *ix, uint32_t slot) {
     return state == EV_NODE || state == EV_DUPLICATE;
 }
 static inline size_t ev__slots(const ev_index *ix) { return ix->store.state.count; }
+static inline ev__factor *ev__factor_of(const ev_index *ix, uint32_t slot) {
+    return (ev__factor *)(void *)ix->store.factors.at + slot;
+}
+/* The float vector; NULL where none is kept. */
 static inline float *ev__vector(const ev_index *ix, uint32_t slot) {
-    /* NULL when the index keeps codes only */
     if (ix->p.quantization == EV_QUANT_NONE) return (float *)(void *)ev__block(ix, slot);
-    return ix->store.vectors.at ? (float *)(void *)ix->store.vectors.at + (size_t)slot * ix->dim : NULL;
+    if (ix->p.keep_vectors != EV_VECTORS_FLOAT32) return NULL;
+    return (float *)(void *)ix->store.vectors.at + (size_t)slot * ix->dim;
+}
+/* What refines the slot's 8-bit code, int16[dim], where anything does. */
+static inline int16_t *ev__residual(const ev_index *ix, uint32_t slot) {
+    return (int16_t *)(void *)ix->store.vectors.at + (size_t)slot * ix->dim;
 }
 static inline uint32_t *ev__links(const ev_index *ix, uint32_t slot, int level) {
     if (level == 0) return ev__links0(ix, slot);
@@ -304,7 +330,7 @@ void ev__slot_free(ev_index *ix, uint32_t slot);
 /* Forget the vector and its id; the slot is dead, not free (remove.c). */
 void ev__slot_drop(ev_index *ix, uint32_t slot);
 int ev__chain_open(ev_index *ix); /* make the chain column */
-/* code, factor, vector and id of one slot to another */
+/* code, factor, what is kept of the vector and id of one slot to another */
 void ev__slot_copy(ev_index *ix, uint32_t from, uint32_t to);
 /* all arrays by name, for save, load, memory and compact */
 typedef struct {
@@ -355,13 +381,14 @@ struct ev__scratch {
     size_t heap_room;
     /* dim, dim, bits, bits, dim: the query at unit length, centred, being turned, turned; a decoded row */
     float *unit, *query, *turning, *rotated, *decoded;
-    void *code;              /* query code or planes */
-    uint8_t *planes;         /* of a sieve */
-    void *probe_a, *probe_b; /* codes of two slots, I8_FRESH */
-    int8_t *fresh;           /* and of the row they are compared with */
-    const void **rows;       /* EV_BATCH */
-    int32_t *integers;       /* EV_BATCH */
-    uint32_t *slots;         /* EV_BATCH: unvisited neighbours */
+    void *code;                     /* query code or planes */
+    uint8_t *planes;                /* of a sieve */
+    void *probe_a, *probe_b;        /* codes of two slots, I8_FRESH */
+    int8_t *fresh;                  /* and of the row they are compared with */
+    const void **rows, **residuals; /* EV_BATCH */
+    float *steps;                   /* EV_BATCH: of the residuals */
+    int32_t *integers;              /* EV_BATCH */
+    uint32_t *slots;                /* EV_BATCH: unvisited neighbours */
     float *keys;
     ev__hit *candidates; /* EV_BATCH: for link selection */
     uint32_t *chosen;    /* (EV_MAX_LEVEL + 1) * m0 selected links of a node under insertion */

@@ -192,7 +192,12 @@ static int make_index(loader *l) {
         snprintf(what, sizeof what, "%s", ev_error_detail());
         return bad_header(what);
     }
-    return ev__index_make(&p, &l->ix);
+    int rc = ev__index_make(&p, &l->ix);
+    if (rc != EV_OK) return rc;
+    bool fine = h->keep_vectors == EV_VECTORS_FINE;
+    if (fine != ev__fine(l->ix) || h->version != ev__file_version(l->ix))
+        return bad_header("vectors kept in a way that its version or its codes do not allow");
+    return EV_OK;
 }
 
 static int map_file(loader *l) {

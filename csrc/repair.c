@@ -5,10 +5,9 @@
 
 enum { MOST_BEYOND = 2 }; /* candidates for a list of links, over its length; EV_BATCH holds as many */
 
-/* Does the duplicate's float vector equal the node's too? */
+/* Does the duplicate's vector equal the node's too? */
 static void mark_twin(ev_index *ix, uint32_t node, uint32_t duplicate) {
-    const float *a = ev__vector(ix, node), *b = ev__vector(ix, duplicate);
-    bool twin = !a || memcmp(a, b, ix->dim * sizeof *a) == 0;
+    bool twin = ev__vector_same(ix, node, duplicate);
     ev__states(ix)[duplicate] = (uint8_t)(EV_DUPLICATE | (twin ? EV_TWIN : 0));
 }
 

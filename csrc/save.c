@@ -30,7 +30,7 @@ static size_t list_parts(ev_index *ix, part out[EV_FILE_SECTIONS]) {
 
 static void fill_header(const ev_index *ix, const part *parts, size_t count, ev__file_header *h) {
     *h = (ev__file_header){
-        .version = EV_FILE_VERSION,
+        .version = ev__file_version(ix),
         .header_bytes = sizeof *h,
         .file_bytes = sizeof *h,
         .sections = (uint32_t)count,

@@ -112,7 +112,9 @@ static void rank_pool(ranking *r, bool nodes) {
     for (size_t i = 0; i < most && i < r->b->k; i++) EV_PREFETCH(ev__ids_of(ix) + pool->at[i].slot);
     if (ev__by_bytes(ix) && most > RERANK_FACTOR * r->b->k + RERANK_MARGIN)
         most = RERANK_FACTOR * r->b->k + RERANK_MARGIN;
-    for (size_t i = 0; i < most; i++) {
+    for (size_t i = 0, asked = 0; i < most; i++) {
+        for (size_t ahead = (i < r->b->k ? r->b->k : i) + TOGETHER; asked < most && asked < ahead; asked++)
+            ev__distances_prefetch(ix, pool->at[asked].slot);
         if (ev__by_bytes(ix) && i >= r->b->k && (i - r->b->k) % TOGETHER == 0) {
             rank_flush(r);
             if (!may_enter(r, pool->at[i])) break;

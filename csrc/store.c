@@ -10,7 +10,8 @@ int ev__params_check(const ev_params *p) {
     if (p->ef_construction < 1 || p->ef_construction > 65535)
         return ev__fail(EV_E_PARAM, "ef_construction %d is not in 1..65535", p->ef_construction);
     if (p->ef < 1 || p->ef > 1000000) return ev__fail(EV_E_PARAM, "ef %d is not in 1..1000000", p->ef);
-    if (p->keep_vectors != 0 && p->keep_vectors != 1) return ev__fail(EV_E_PARAM, "keep_vectors %d", p->keep_vectors);
+    if (p->keep_vectors < EV_VECTORS_NONE || p->keep_vectors > EV_VECTORS_FINE)
+        return ev__fail(EV_E_PARAM, "keep_vectors %d", p->keep_vectors);
     return EV_OK;
 }
 
@@ -20,6 +21,12 @@ static size_t walked_bits(const ev_params *p) {
     size_t bits = ev__round_up((size_t)p->dim, 64);
     if (p->quantization != EV_QUANT_BINARY || p->dim <= 32) return 0;
     return bits < 256 ? 256 : bits;
+}
+
+/* How this kind of index keeps vectors when asked to as its parameters say. */
+static int32_t vectors_kept(const ev_index *ix) {
+    bool nothing_to_refine = ev__fine(ix) && !ev__by_bytes(ix);
+    return ix->p.quantization == EV_QUANT_NONE || nothing_to_refine ? EV_VECTORS_FLOAT32 : ix->p.keep_vectors;
 }
 
 static void lay_out(ev_index *ix) {
@@ -37,7 +44,8 @@ static void lay_out(ev_index *ix) {
     ev__columns(&ix->store, columns);
     for (size_t i = 0; i < EV_COLUMNS; i++) columns[i].array->item = item_sizes[i];
     ix->store.blocks.item = ix->block_bytes;
-    ix->store.vectors.item = ix->dim * sizeof(float);
+    ix->p.keep_vectors = vectors_kept(ix);
+    ix->store.vectors.item = ix->dim * (ev__fine(ix) ? sizeof(int16_t) : sizeof(float));
     ix->store.sift.item = ix->sift_bytes;
 }
 
@@ -50,7 +58,6 @@ int ev__index_make(const ev_params *params, ev_index **out) {
     ev_index *ix = ev__alloc_zero(sizeof *ix, EV_LINE);
     if (!ix) return ev__fail(EV_E_NOMEM, "a new index");
     ix->p = *params;
-    if (ix->p.quantization == EV_QUANT_NONE) ix->p.keep_vectors = 1;
     ix->kernels = kernels;
     ix->entry = EV_NONE;
     ix->serial = (uint64_t)ev__add64((int64_t *)&serials, 1) + 1;

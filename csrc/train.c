@@ -25,12 +25,7 @@ static void observe_all(moments *m, const ev_index *ix, int64_t n, const float *
     for (int64_t i = 0; i < n; i++) observe(m, ev__unit(ix, rows + (size_t)i * ix->dim, s->unit), ix->dim);
     for (size_t slot = 0; slot < ev__slots(ix); slot++) {
         if (!ev__alive(ix, (uint32_t)slot)) continue;
-        const float *row = ev__vector(ix, (uint32_t)slot);
-        if (!row) {
-            ev__decode(ix, (uint32_t)slot, s->unit, s);
-            row = s->unit;
-        }
-        observe(m, row, ix->dim);
+        observe(m, ev__vector_read(ix, (uint32_t)slot, s->unit, s), ix->dim);
     }
 }
 
@@ -44,23 +39,17 @@ static bool has_moved(const ev_index *ix, const moments *m) {
     return shift > MOVED * variance;
 }
 
-/* All that is held, with the new centre. From decoded codes where no vectors are kept: then each time costs a little
- * precision. */
+/* All that is held, with the new centre. From what is kept, so where that is not the float vectors each time costs a
+ * little precision: of codes, up to half an integer a coordinate; of refined ones, up to a step. */
 static void encode_anew(ev_index *ix, const float *centre, ev__scratch *s) {
-    ev__factor *factors = (ev__factor *)(void *)ix->store.factors.at;
     float *old_centre = s->query; /* swapped slot by slot: decoding needs the old one, encoding the new */
     memcpy(old_centre, ix->centre, ix->dim * sizeof(float));
     for (size_t slot = 0; slot < ev__slots(ix); slot++) {
         if (ev__state(ix, (uint32_t)slot) == EV_FREE) continue;
-        const float *row = ev__vector(ix, (uint32_t)slot);
-        if (!row) {
-            memcpy(ix->centre, old_centre, ix->dim * sizeof(float));
-            ev__decode(ix, (uint32_t)slot, s->unit, s);
-            row = s->unit;
-        }
+        memcpy(ix->centre, old_centre, ix->dim * sizeof(float));
+        const float *row = ev__vector_read(ix, (uint32_t)slot, s->unit, s);
         memcpy(ix->centre, centre, ix->dim * sizeof(float));
-        ev__encode(ix, row, ev__block(ix, (uint32_t)slot), factors + slot, s);
-        ev__sift_write(ix, (uint32_t)slot, s);
+        ev__vector_write(ix, (uint32_t)slot, row, s);
     }
     memcpy(ix->centre, centre, ix->dim * sizeof(float));
     ev__twins_free(ix); /* it goes by codes */

@@ -127,10 +127,6 @@ static bool all_finite(const void *floats, size_t n) {
     return finite;
 }
 
-static bool column_is_finite(const ev__array *column) {
-    return all_finite(column->at, column->count * column->item / sizeof(float));
-}
-
 /* The code or vector of every block: finite floats, and no -128, which integer kernels do not expect. */
 static int check_rows(const ev_index *ix) {
     for (size_t slot = 0; slot < ev__slots(ix); slot++) {
@@ -143,12 +139,10 @@ static int check_rows(const ev_index *ix) {
 }
 
 static int check_numbers(const ev_index *ix) {
-    const struct {
-        const char *name;
-        const ev__array *column;
-    } columns[] = {{"factors", &ix->store.factors}, {"vectors", &ix->store.vectors}};
-    for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
-        if (!column_is_finite(columns[i].column)) return corrupt(columns[i].name, "not a finite number");
+    const ev__store *store = &ix->store;
+    if (!all_finite(store->factors.at, 2 * store->factors.count)) return corrupt("factors", "not a finite number");
+    if (!ev__fine(ix) && !all_finite(store->vectors.at, ix->dim * store->vectors.count))
+        return corrupt("vectors", "not a finite number");
     if (ix->centre && !all_finite(ix->centre, ix->dim)) return corrupt("centre", "not a finite number");
     return check_rows(ix);
 }

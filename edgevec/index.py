@@ -15,10 +15,21 @@ from edgevec._arrays import as_ids, as_int, as_rows
 from edgevec._native import Progress, bridge, check, ffi, lib, pointer
 from edgevec.errors import ParameterError
 
-__all__ = ["CheckReport", "IdFilter", "Index", "Metric", "Quantization", "SearchContext", "SearchResult", "SearchStats"]
+__all__ = [
+    "CheckReport",
+    "IdFilter",
+    "Index",
+    "KeepVectors",
+    "Metric",
+    "Quantization",
+    "SearchContext",
+    "SearchResult",
+    "SearchStats",
+]
 
 Metric = Literal["cosine", "ip", "l2"]
 Quantization = Literal["none", "sq8", "binary"]
+KeepVectors = bool | Literal["float32"]
 PathLike = str | os.PathLike[str]
 
 _METRICS: tuple[Metric, ...] = ("cosine", "ip", "l2")
@@ -142,8 +153,13 @@ class Index:
     ef_construction  candidates looked at when a node is linked: more is slower to build and better to search
     seed             of levels and rotation. The same seed, input and threads=1 give the same file, byte for byte; for
                      "sq8" and "binary" on every instruction set.
-    keep_vectors     keep the float32 vectors beside the codes: results are re-ranked and their distances exact. False
-                     keeps codes only.
+    keep_vectors     True: the vectors stay beside the codes, results are re-ranked by them and distances are exact to
+                     float32 rounding. Beside 8-bit codes they take 2 bytes a dimension and are held to 24 bits: each
+                     coordinate within max|x - centre| / 8,323,072 (2^-23) of what was given, centre being the mean of
+                     the vectors that codes are taken from; each time the centre is learned anew as the index grows
+                     may add as much. Numbers of few digits mostly come back as they were. "float32": bit for bit as
+                     given, in 4 bytes a dimension, as they always are for "none" and for 1-bit codes. False: codes
+                     only, and distances are their best estimate.
 
     Any number of threads may search at once. A call that changes the index waits for running searches and holds new
     ones back until it returns; a progress callback must therefore not use the index. The GIL is released in all calls.
@@ -160,7 +176,7 @@ class Index:
         M: int = 16,
         ef_construction: int = 200,
         seed: int = 0,
-        keep_vectors: bool = True,
+        keep_vectors: KeepVectors = True,
     ) -> None:
         if metric not in _METRICS:
             raise ParameterError(f"metric must be one of {', '.join(_METRICS)}, not {metric!r}")
@@ -173,7 +189,7 @@ class Index:
         params.M = as_int(M, "M", 2, 256)
         params.ef_construction = as_int(ef_construction, "ef_construction", 1, 65535)
         params.ef = _DEFAULT_EF
-        params.keep_vectors = bool(keep_vectors)
+        params.keep_vectors = _vectors_kept(keep_vectors)
         params.seed = as_int(seed, "seed", 0, 2**64 - 1)
         out = ffi.new("ev_index **")
         check(lib.ev_new(params, out))
@@ -212,7 +228,10 @@ class Index:
         return int(self._params.seed)
 
     @property
-    def keep_vectors(self) -> bool:
+    def keep_vectors(self) -> KeepVectors:
+        """False, True or "float32"; True too where there is no other way than float32 to keep them."""
+        if self._params.keep_vectors == lib.EV_VECTORS_FLOAT32 and self.quantization != "none":
+            return True if self.stats()["bits"] else "float32"
         return bool(self._params.keep_vectors)
 
     @property
@@ -249,7 +268,7 @@ class Index:
     def __repr__(self) -> str:
         return (
             f"Index({len(self)} x {self.dim}, {self.metric!r}, quantization={self.quantization!r}, M={self.M}, "
-            f"ef_construction={self.ef_construction}, ef={self.ef}, keep_vectors={self.keep_vectors})"
+            f"ef_construction={self.ef_construction}, ef={self.ef}, keep_vectors={self.keep_vectors!r})"
         )
 
     # ---- content ---------------------------------------------------------------------------------------------------
@@ -303,7 +322,7 @@ class Index:
         return int(removed[0])
 
     def get(self, ids: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """The vectors of these ids, float32[n, dim]: at unit length under cosine; decoded where only codes are kept.
+        """The vectors of these ids, float32[n, dim], as exactly as keep_vectors says; at unit length under cosine.
 
         UnknownIdError (a KeyError) when one is not held.
         """
@@ -440,6 +459,14 @@ class Index:
         mapped: how many of these lie in a mapped file.
         """
         return _as_dict("ev_memory", lib.ev_memory_usage, self._handle)
+
+
+def _vectors_kept(keep_vectors: object) -> int:
+    if isinstance(keep_vectors, str):
+        if keep_vectors != "float32":
+            raise ParameterError(f'keep_vectors must be True, False or "float32", not {keep_vectors!r}')
+        return int(lib.EV_VECTORS_FLOAT32)
+    return int(lib.EV_VECTORS_FINE if keep_vectors else lib.EV_VECTORS_NONE)
 
 
 def _as_dict(struct: str, fill: Any, handle: Any) -> dict[str, int]:

@@ -48,6 +48,10 @@ ITEMS = {
     "chain": "<u4",
     "centre": "<f4",
 }
+FINE_VERSION = 2
+"""Of files whose vectors refine their codes."""
+REFINEMENT = "<i2"
+"""Their items in place of floats."""
 
 
 def _crc_table() -> list[int]:
@@ -94,7 +98,8 @@ class IndexFile:
         self._header = np.frombuffer(data, HEADER, 1).copy()
         self.sections: dict[str, npt.NDArray[Any]] = {}
         for name, offset, size, _, _ in self.table():
-            self.sections[name] = np.frombuffer(data[offset : offset + size], ITEMS[name]).copy()
+            item = REFINEMENT if name == "vectors" and self.get("version") == FINE_VERSION else ITEMS[name]
+            self.sections[name] = np.frombuffer(data[offset : offset + size], item).copy()
 
     def __getitem__(self, section: str) -> npt.NDArray[Any]:
         return self.sections[section]

@@ -22,6 +22,8 @@ each_metric = pytest.mark.parametrize("metric", METRICS)
 each_quantization = pytest.mark.parametrize("quantization", QUANTIZATIONS)
 
 _EPSILON = 2.0**-23
+_FINE_STEPS = 127 * 65536
+"""From the centre of the codes to the largest coordinate of a vector that is kept in 24 bits."""
 _LEAST = 1e-37
 """Below it float32 has no full precision, and a CPU may take it for zero."""
 
@@ -53,15 +55,41 @@ def distances(metric: str, rows: npt.ArrayLike, queries: npt.ArrayLike) -> Doubl
     return 1 - asked @ held.T
 
 
-def error_bound(metric: str, rows: npt.ArrayLike, query: npt.ArrayLike) -> Doubles:
-    """How far float32 sums may be from `distances`, whatever the order of their terms: float64[n]."""
+def step_of(index: edgevec.Index, rows: npt.ArrayLike) -> float:
+    """How far a coordinate of the rows, all that the index ever held, may be from what was given.
+
+    0 where they are kept as float32; beside 8-bit codes, a 24-bit step for each time that the centre was learned.
+    """
+    stats = index.stats()
+    if index.keep_vectors is not True or index.quantization == "none" or stats["bits"] or not np.size(rows):
+        return 0.0
+    held = unit(rows) if index.metric == "cosine" else np.asarray(rows, np.float64)
+    return float(stats["codes_trained"] * 2 * np.abs(held).max() / _FINE_STEPS)
+
+
+def error_bound(metric: str, rows: npt.ArrayLike, query: npt.ArrayLike, step: float = 0.0) -> Doubles:
+    """How far float32 sums may be from `distances`, whatever the order of their terms: float64[n].
+
+    step: how far the coordinates that are held, and the query's beside them, may be from the rows given.
+    """
     held, q = np.abs(np.asarray(rows, np.float64)), np.abs(np.asarray(query, np.float64))
     dim = q.size
     if metric == "l2":
         terms = np.square(np.asarray(rows, np.float64) - np.asarray(query, np.float64)).sum(axis=1)
     else:
         terms = 1 + (unit(held) @ unit(q) if metric == "cosine" else held @ q)
-    return (dim + 8) * (_EPSILON / 2 * terms + _LEAST)
+    bound = (dim + 8) * (_EPSILON / 2 * terms + _LEAST)
+    if metric == "ip":
+        return np.asarray(bound + (dim + 8) * step * q.sum())
+    off, apart = 2 * step * np.sqrt(dim), np.sqrt(terms) if metric == "l2" else 2.0
+    return np.asarray(bound + 2 * off * apart + off**2)
+
+
+def assert_held(index: edgevec.Index, ids: npt.ArrayLike, rows: npt.ArrayLike) -> None:
+    """The index holds these rows under these ids, as exactly as it keeps vectors."""
+    held = unit(rows) if index.metric == "cosine" else np.asarray(rows, np.float64)
+    rounding = 2.0**-22 if index.metric == "cosine" else 0.0
+    np.testing.assert_allclose(index.get(ids), held, rtol=0, atol=step_of(index, rows) * 1.00001 + rounding)
 
 
 def recall(metric: str, rows: Rows, queries: Rows, found: Ids, k: int, *, slack: float = 1e-6) -> float:
@@ -79,11 +107,17 @@ def recall(metric: str, rows: Rows, queries: Rows, found: Ids, k: int, *, slack:
 
 
 def assert_right(
-    result: Any, metric: str, held: dict[int, Rows] | tuple[Sequence[int] | Ids, Rows], query: Rows, k: int
+    result: Any,
+    metric: str,
+    held: dict[int, Rows] | tuple[Sequence[int] | Ids, Rows],
+    query: Rows,
+    k: int,
+    step: float = 0.0,
 ) -> None:
     """One query's result is what brute force over `held` finds: as many, the nearest, each at its distance, in order.
 
-    Where distances are nearer to each other than float32 can tell, any order is right.
+    Where distances are nearer to each other than float32, or vectors held to within `step`, can tell, any order is
+    right.
     """
     ids = list(held) if isinstance(held, dict) else [int(i) for i in held[0]]
     rows = (np.array(list(held.values())) if isinstance(held, dict) else held[1]).reshape(len(ids), query.size)
@@ -94,7 +128,7 @@ def assert_right(
     assert len(set(found.tolist())) == found.size, "an id came twice"
     place = {id: row for row, id in enumerate(ids)}
     at = np.array([place[id] for id in found.tolist()])
-    truth, bound = distances(metric, rows, query), error_bound(metric, rows, query)
+    truth, bound = distances(metric, rows, query), error_bound(metric, rows, query, step)
     assert (np.diff(got) >= 0).all(), "not in order"
     np.testing.assert_array_less(np.abs(got - truth[at]), bound[at])
     # At each rank, nothing nearer was left out.
@@ -102,7 +136,7 @@ def assert_right(
     np.testing.assert_array_less(truth[at], truth[order] + 2 * np.maximum(bound[at], bound[order]))
 
 
-def assert_valid(result: Any, metric: str, held: dict[int, Rows], query: Rows, k: int) -> None:
+def assert_valid(result: Any, metric: str, held: dict[int, Rows], query: Rows, k: int, step: float = 0.0) -> None:
     """One query's result is full and true of what is held, whether or not it is the nearest."""
     found, got = np.asarray(result.ids), np.asarray(result.distances, np.float64)
     assert found.size == min(k, len(held))
@@ -111,7 +145,8 @@ def assert_valid(result: Any, metric: str, held: dict[int, Rows], query: Rows, k
     assert (np.diff(got) >= 0).all()
     if found.size:
         rows = np.array([held[id] for id in found.tolist()])
-        np.testing.assert_array_less(np.abs(got - distances(metric, rows, query)), error_bound(metric, rows, query))
+        bound = error_bound(metric, rows, query, step)
+        np.testing.assert_array_less(np.abs(got - distances(metric, rows, query)), bound)
 
 
 def strategy(index: edgevec.Index, query: Rows, k: int, **options: Any) -> str:

@@ -146,9 +146,9 @@ def test_bits_go_where_they_pay() -> None:
 def test_lines_of_a_query() -> None:
     counts = {"visited": 60.0, "estimates": 900.0, "distances": 200.0, "reranked": 50.0}
     sifted = lines_per_query(counts, Geometry.of("sq8", 384, 16, 0, sifting=True))
-    assert sifted == {"estimates": 900, "codes": 200 * 6, "links": 60 * 2, "vectors": 50 * 24}
+    assert sifted == {"estimates": 900, "codes": 200 * 6, "links": 60 * 2, "vectors": 50 * 12}
     wide = lines_per_query(counts, Geometry.of("sq8", 768, 32, 0, sifting=True))
-    assert wide == {"estimates": 900 * 2, "codes": 200 * 12, "links": 60 * 4, "vectors": 50 * 48}
+    assert wide == {"estimates": 900 * 2, "codes": 200 * 12, "links": 60 * 4, "vectors": 50 * 24}
     plain = lines_per_query({**counts, "estimates": 0.0}, Geometry.of("none", 100, 16, 0, sifting=False))
     assert plain == {"estimates": 0, "codes": 200 * 7, "links": 60 * 2, "vectors": 0}
 

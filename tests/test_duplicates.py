@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from oracle import Ids, Rows, assert_right, clustered, each_metric, each_quantization, recall, strategy
+from oracle import Ids, Rows, assert_right, clustered, each_metric, each_quantization, recall, step_of, strategy
 
 import edgevec
 from edgevec.index import Metric, Quantization
@@ -99,7 +99,7 @@ def test_copies_among_others(
         assert np.mean(own == np.arange(COPIES, len(rows))) >= (0.97 if quantization == "binary" else 0.995)
     if order is in_one_call:
         exact = index.search(queries[0], 20, exact=True)
-        assert_right(exact, metric, (range(len(rows)), rows), queries[0], 20)
+        assert_right(exact, metric, (range(len(rows)), rows), queries[0], 20, step_of(index, rows))
 
 
 @each_metric

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oracle import clustered, each_quantization
+from oracle import assert_held, clustered, each_quantization
 
 import edgevec
 from edgevec.index import Quantization
@@ -23,7 +23,7 @@ def test_any_int64(quantization: Quantization, rng: np.random.Generator) -> None
     for id, row in zip(EXTREMES, rows, strict=True):
         assert id in index
         assert index.search(row, 1).ids.tolist() == [id]
-        np.testing.assert_array_equal(index.get(id), [row])
+        assert_held(index, id, [row])
         assert index.search(-row, 3, filter=[id]).ids.tolist() == [id]
     assert index.remove(EXTREMES[:3]) == 3
     index.compact()
@@ -78,7 +78,7 @@ def test_ids_that_share_their_low_bits(rng: np.random.Generator) -> None:
     index = edgevec.Index(4, "l2", M=2, ef_construction=4)
     rows = clustered(rng, 4000, 4)
     index.add(rows, ids)
-    np.testing.assert_array_equal(index.get(ids), rows)
+    assert_held(index, ids, rows)
     assert all(int(id) in index for id in ids)
     assert all(int(id) + 1 not in index for id in ids)
 
@@ -100,7 +100,7 @@ def test_an_upsert_moves_an_id(quantization: Quantization, rng: np.random.Genera
     assert len(index) == 31
     assert 500 not in index.search(old, 1).ids or np.array_equal(old, new)
     assert index.search(new, 1).ids.tolist() == [500]
-    np.testing.assert_array_equal(index.get([500, 500]), [new, new])
+    assert_held(index, [500, 500], [new, new])
 
 
 def test_what_is_public_is_there() -> None:

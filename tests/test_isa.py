@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from oracle import METRICS, QUANTIZATIONS, Rows, assert_right, clustered, recall
+from oracle import METRICS, QUANTIZATIONS, Rows, assert_right, clustered, recall, step_of
 
 import edgevec
 
@@ -67,15 +67,17 @@ def test_ranks_like_brute_force(
     quantization: str,
     metric: str,
     data: dict[int, Rows],
+    runs: dict[str, Path],
     results: dict[str, dict[str, npt.NDArray[np.generic]]],
 ) -> None:
     rows, queries = data[dim][:-10], data[dim][-10:]
     name = f"{metric}-{quantization}-{dim}"
+    step = step_of(edgevec.Index.load(runs[isa] / name), rows)
     exact_ids, exact_distances, graph_ids = (
         results[isa][f"{name}-{what}"] for what in ("exact-ids", "exact-distances", "graph-ids")
     )
     for query, ids, distances in zip(queries, exact_ids, exact_distances, strict=True):
-        assert_right(edgevec.SearchResult(ids, distances), metric, (range(len(rows)), rows), query, 8)
+        assert_right(edgevec.SearchResult(ids, distances), metric, (range(len(rows)), rows), query, 8, step)
     assert recall(metric, rows, queries, np.asarray(graph_ids, np.int64), 8) >= 0.85
 
 

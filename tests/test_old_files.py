@@ -23,9 +23,15 @@ def rows() -> Rows:
 
 @pytest.mark.parametrize("name", sorted(path.name for path in FILES.glob("*.ev")))
 def test_files_of_earlier_releases(name: str, tmp_path: Path) -> None:
-    """Each was made by: Index(196, "l2", quantization=..., M=4, ef_construction=20), add(rows(), threads=1), save."""
+    """Each was made by: Index(196, "l2", quantization=..., M=4, ef_construction=20), add(rows(), threads=1), save.
+
+    Those of format version 1 hold float32 vectors, "refined" is of version 2.
+    """
     held = rows()
     index = edgevec.Index.load(shutil.copy(FILES / name, tmp_path))
+    index.save(tmp_path / "same")
+    assert (tmp_path / "same").read_bytes() == (FILES / name).read_bytes()
+    assert index.keep_vectors == ("float32" if name.endswith("-sq8.ev") else True)
     assert index.check().ok
     assert (len(index), index.dim, index.metric, index.M) == (ROWS, DIM, "l2", 4)
     np.testing.assert_array_equal(index.get(range(ROWS)), held)

@@ -32,13 +32,18 @@ from index_file import (
     sealed,
     with_header,
 )
+from oracle import assert_held
 
 import edgevec
-from edgevec.index import Metric, Quantization
+from edgevec.index import KeepVectors, Metric, Quantization
 
 DIM = 12
 Rows = npt.NDArray[np.float32]
-KINDS = [("none", True), ("sq8", True), ("sq8", False), ("binary", True), ("binary", False)]
+KINDS: list[tuple[Quantization, KeepVectors]] = [
+    ("none", True),
+    *[("sq8", keep_vectors) for keep_vectors in (True, "float32", False)],
+    *[("binary", keep_vectors) for keep_vectors in (True, "float32", False)],
+]
 each_kind = pytest.mark.parametrize(("quantization", "keep_vectors"), KINDS)
 each_metric = pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
 each_way = pytest.mark.parametrize("mmap", [False, pytest.param(True, marks=pytest.mark.mmap)])
@@ -55,7 +60,7 @@ def make_index(
     rng: np.random.Generator,
     metric: Metric = "ip",
     quantization: Quantization = "sq8",
-    keep_vectors: bool = True,
+    keep_vectors: KeepVectors = True,
     seed: int = 5,
 ) -> tuple[edgevec.Index, dict[int, Rows]]:
     """An index with slots in every state and upper levels, and what it holds."""
@@ -125,7 +130,7 @@ def section_at(file: IndexFile, position: int) -> str:
 def test_round_trip(
     metric: Metric,
     quantization: Quantization,
-    keep_vectors: bool,
+    keep_vectors: KeepVectors,
     mmap: bool,
     tmp_path: Path,
     rng: np.random.Generator,
@@ -158,7 +163,7 @@ def test_round_trip(
 @each_way
 @each_kind
 def test_empty_index(
-    quantization: Quantization, keep_vectors: bool, mmap: bool, tmp_path: Path, rng: np.random.Generator
+    quantization: Quantization, keep_vectors: KeepVectors, mmap: bool, tmp_path: Path, rng: np.random.Generator
 ) -> None:
     index = edgevec.Index(DIM, quantization=quantization, keep_vectors=keep_vectors)
     index.save(tmp_path / "empty")
@@ -186,7 +191,7 @@ def test_mapped_memory_is_reported_and_given_up(tmp_path: Path, rng: np.random.G
 
 @each_kind
 def test_same_seed_same_bytes(
-    quantization: Quantization, keep_vectors: bool, tmp_path: Path, request: pytest.FixtureRequest
+    quantization: Quantization, keep_vectors: KeepVectors, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     def build(seed: int) -> bytes:
         rng = np.random.default_rng(99)
@@ -245,7 +250,7 @@ def test_a_file_saved_while_another_thread_writes_is_one_moment(tmp_path: Path, 
         sizes.append(len(loaded))
         report = loaded.check()
         assert report.bad_links == report.bad_codes == report.bad_ids == 0
-        np.testing.assert_array_equal(loaded.get(list(range(sizes[-1]))), rows[: sizes[-1]])
+        assert_held(loaded, range(sizes[-1]), rows[: sizes[-1]])
     writer.join()
     assert sizes == sorted(sizes)
     assert all(size % 10 == 0 for size in sizes), "a call is saved whole or not at all"
@@ -280,8 +285,8 @@ def test_not_an_index_file(data: bytes, mmap: bool, tmp_path: Path) -> None:
 def test_newer_version_is_told_from_damage(tmp_path: Path, rng: np.random.Generator) -> None:
     path = tmp_path / "index"
     data = saved(make_index(rng)[0], path)
-    path.write_bytes(with_header(data, version=2))
-    with pytest.raises(edgevec.FormatVersionError, match=r"format version 2.*up to 1"):
+    path.write_bytes(with_header(data, version=3))
+    with pytest.raises(edgevec.FormatVersionError, match=r"format version 3.*up to 2"):
         edgevec.Index.load(path)
     # with another header, of which no more is known than where its checksum lies
     header = data[:8] + (7).to_bytes(4, "little") + (1000).to_bytes(4, "little") + rng.bytes(980)
@@ -291,6 +296,34 @@ def test_newer_version_is_told_from_damage(tmp_path: Path, rng: np.random.Genera
     path.write_bytes(with_header(data, version=0))
     with pytest.raises(edgevec.CorruptIndexError, match="version"):
         edgevec.Index.load(path)
+
+
+@each_way
+@pytest.mark.parametrize(
+    ("quantization", "keep_vectors", "version"), [(*kind, 2 if kind == ("sq8", True) else 1) for kind in KINDS]
+)
+def test_the_lowest_version_that_will_do(
+    quantization: Quantization,
+    keep_vectors: KeepVectors,
+    version: int,
+    mmap: bool,
+    tmp_path: Path,
+    rng: np.random.Generator,
+) -> None:
+    """Each way to keep vectors has its version, and a file in which they do not go together is refused."""
+    index = edgevec.Index(40, quantization=quantization, M=4, keep_vectors=keep_vectors)
+    index.add(rng.standard_normal((50, 40)))
+    data = saved(index, tmp_path / "index")
+    file = IndexFile(data)
+    assert file.get("version") == version
+    for other in ({"version": 3 - version}, {"version": 1, "keep_vectors": 2}, {"version": 2, "keep_vectors": 1}):
+        (tmp_path / "index").write_bytes(with_header(data, **other))
+        with pytest.raises(edgevec.CorruptIndexError, match="section 'header': vectors kept"):
+            edgevec.Index.load(tmp_path / "index", mmap=mmap)
+    if (quantization, keep_vectors) != ("sq8", True):
+        (tmp_path / "index").write_bytes(with_header(data, version=2, keep_vectors=2))
+        with pytest.raises(edgevec.CorruptIndexError, match="section '"):
+            edgevec.Index.load(tmp_path / "index", mmap=mmap)
 
 
 # ---- accidents -----------------------------------------------------------------------------------------------------
@@ -439,7 +472,8 @@ HOSTILE: list[tuple[str, Change]] = [
     *header("M", 1, 3, 5, 256, 257),
     *header("ef_construction", 0, 65536),
     *header("ef", 0, 1_000_001),
-    *header("keep_vectors", 0, 2),
+    *header("keep_vectors", -1, 0, 1, 3),
+    *header("version", 0, 1),
     *header("slots", 0, 1, 2**31, 2**32 - 2, 2**63),
     *header("live", -1, 0, 2**62),
     *header("dead", -1, 0, 2**62),
@@ -473,8 +507,8 @@ HOSTILE: list[tuple[str, Change]] = [
     ("chain to a node", item("chain", 0, NODE)),
     ("chain out of range", item("chain", NONE - 1, DUPLICATE)),
     ("chain of a free slot", item("chain", 1, FREE)),
-    *[(f"{name} nan", item(name, np.nan, NODE)) for name in ("factors", "vectors")],
-    *[(f"{name} inf", item(name, np.inf, DUPLICATE)) for name in ("factors", "vectors")],
+    ("factors nan", item("factors", np.nan, NODE)),
+    ("factors inf", item("factors", np.inf, DUPLICATE)),
     ("centre nan", lambda file: file["centre"].put(0, np.nan)),
     ("code -128", item("blocks", 0x80, NODE)),
     *[(f"no {section}", without(section)) for section in ITEMS],
@@ -496,13 +530,14 @@ def test_hostile_content(change: Change, mmap: bool, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_hostile_vectors(value: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("quantization", "section"), [("none", "blocks"), ("sq8", "vectors")])
+def test_hostile_vectors(quantization: Quantization, section: str, value: float, tmp_path: Path) -> None:
     """Without codes the vectors lie in the blocks."""
-    index, _ = make_index(np.random.default_rng(3), quantization="none")
+    index, _ = make_index(np.random.default_rng(3), quantization=quantization, keep_vectors="float32")
     file = IndexFile(saved(index, tmp_path / "index"))
-    file["blocks"].view("<f4").reshape(file.get("slots"), -1)[file.slots(NODE)[-1], DIM - 1] = value
+    file[section].view("<f4").reshape(file.get("slots"), -1)[file.slots(NODE)[-1], DIM - 1] = value
     (tmp_path / "hostile").write_bytes(file.data())
-    with pytest.raises(edgevec.CorruptIndexError, match="section 'blocks': not a finite number"):
+    with pytest.raises(edgevec.CorruptIndexError, match=f"section '{section}': not a finite number"):
         edgevec.Index.load(tmp_path / "hostile")
 
 
@@ -585,11 +620,13 @@ def test_check_reports_what_a_load_lets_pass(tmp_path: Path) -> None:
     assert check_loaded().bad_links == 1
 
 
-@pytest.mark.parametrize("quantization", ["none", "sq8", "binary"])
-def test_random_hostility(quantization: Quantization, tmp_path: Path, rng: np.random.Generator) -> None:
+@each_kind
+def test_random_hostility(
+    quantization: Quantization, keep_vectors: KeepVectors, tmp_path: Path, rng: np.random.Generator
+) -> None:
     """Anything with right checksums is refused, or can be searched and changed like any other index."""
     path = tmp_path / "hostile"
-    index, _ = make_index(rng, "ip", quantization)
+    index, _ = make_index(rng, "ip", quantization, keep_vectors)
     data = saved(index, path)
     survivors = 0
     for _ in range(400):

@@ -19,16 +19,18 @@ from oracle import (
     each_metric,
     each_quantization,
     recall,
+    step_of,
     strategy,
 )
 
 import edgevec
-from edgevec.index import Metric, Quantization
+from edgevec.index import KeepVectors, Metric, Quantization
 
 # At, below and above the width of every kernel's vectors and unrolled steps.
 EDGES = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 511, 513, 1023, 1025]
 dims = st.one_of(st.sampled_from(EDGES), st.integers(1, 1100))
 seeds = st.integers(0, 2**32 - 1)
+each_way_to_keep = pytest.mark.parametrize("keep_vectors", [True, "float32"])
 scales = st.sampled_from([1e-20, 1e-12, 1e-3, 1.0, 1e4, 1e10, 1e15])
 
 
@@ -46,35 +48,51 @@ def numbered(rows: Rows) -> tuple[range, Rows]:
 # ---- like brute force ----------------------------------------------------------------------------------------------
 
 
+@each_way_to_keep
 @each_quantization
 @each_metric
 @settings(max_examples=40)
 @given(dim=dims, n=st.integers(1, 40), k=st.integers(1, 50), scale=scales, seed=seeds)
 def test_exact_search_is_brute_force(
-    metric: Metric, quantization: Quantization, dim: int, n: int, k: int, scale: float, seed: int
+    metric: Metric,
+    quantization: Quantization,
+    keep_vectors: KeepVectors,
+    dim: int,
+    n: int,
+    k: int,
+    scale: float,
+    seed: int,
 ) -> None:
     rng = np.random.default_rng(seed)
     rows = np.asarray(rng.standard_normal((n, dim)) * scale, np.float32)
     rows[n // 2] = rows[0]  # a tie
     query = np.asarray(rng.standard_normal(dim) * scale, np.float32)
-    index = index_of(rows, metric, quantization, ef_construction=20)
-    assert_right(index.search(query, k, exact=True), metric, numbered(rows), query, k)
-    assert_right(index.search(query, k), metric, numbered(rows), query, k)
+    index = index_of(rows, metric, quantization, ef_construction=20, keep_vectors=keep_vectors)
+    step = step_of(index, rows)
+    assert_right(index.search(query, k, exact=True), metric, numbered(rows), query, k, step)
+    assert_right(index.search(query, k), metric, numbered(rows), query, k, step)
 
 
+@each_way_to_keep
 @each_quantization
 @each_metric
 @settings(max_examples=30)
 @given(dim=dims, seed=seeds, exponents=st.lists(st.integers(-20, 15), min_size=2, max_size=12))
 def test_rows_of_any_length_side_by_side(
-    metric: Metric, quantization: Quantization, dim: int, seed: int, exponents: list[int]
+    metric: Metric,
+    quantization: Quantization,
+    keep_vectors: KeepVectors,
+    dim: int,
+    seed: int,
+    exponents: list[int],
 ) -> None:
     rng = np.random.default_rng(seed)
     lengths = 10.0 ** np.array(exponents)
     rows = np.asarray(rng.standard_normal((len(lengths), dim)) * lengths[:, None], np.float32)
-    index = index_of(rows, metric, quantization)
+    index = index_of(rows, metric, quantization, keep_vectors=keep_vectors)
     for query in rows:
-        assert_right(index.search(query, 5, exact=True), metric, numbered(rows), query, 5)
+        result = index.search(query, 5, exact=True)
+        assert_right(result, metric, numbered(rows), query, 5, step_of(index, rows))
 
 
 @each_quantization
@@ -157,7 +175,7 @@ def test_cosine_goes_by_direction_alone(quantization: Quantization, rng: np.rand
     plain, longer = index_of(rows, "cosine", quantization), index_of(scaled, "cosine", quantization)
     np.testing.assert_allclose(np.linalg.norm(longer.get(range(500)), axis=1), 1, rtol=1e-6)
     for result in (longer.search(query, 9), plain.search(query * 1000, 9), longer.search(query / 1000, 9)):
-        assert_right(result, "cosine", numbered(rows), query, 9)
+        assert_right(result, "cosine", numbered(rows), query, 9, step_of(plain, rows))
 
 
 # ---- shapes --------------------------------------------------------------------------------------------------------
@@ -192,7 +210,7 @@ def test_all_that_is_held_can_be_asked_for(quantization: Quantization, rng: np.r
     index = index_of(rows, "l2", quantization, M=8)
     for exact in (False, True):
         result = index.search(rows[7], 3000, exact=exact)
-        assert_right(result, "l2", numbered(rows), rows[7], 3000)
+        assert_right(result, "l2", numbered(rows), rows[7], 3000, step_of(index, rows))
 
 
 # ---- the same question, asked another way --------------------------------------------------------------------------
@@ -251,7 +269,7 @@ def test_a_context_outlives_changes_of_its_index(rng: np.random.Generator) -> No
         for options in ({"exact": True}, {"filter": list(held)[:50]}):
             expected = held if "exact" in options else {id: held[id] for id in list(held)[:50]}
             result = index.search(rows[start], 9, context=context, **options)
-            assert_right(result, "l2", expected, rows[start], 9)
+            assert_right(result, "l2", expected, rows[start], 9, step_of(index, rows))
         np.testing.assert_array_equal(
             index.search(rows[start], 9, context=context).ids, index.search(rows[start], 9).ids
         )

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from oracle import Rows, clustered, distances, each_quantization
+from oracle import Rows, assert_held, clustered, distances, each_quantization
 
 import edgevec
 from edgevec.index import Quantization
@@ -105,7 +105,7 @@ def test_searching_while_one_writes(quantization: Quantization, rng: np.random.G
             assert (found.ids % 3 == 0).all()
             verify(query, *found)
             always = int(own.integers(staying))
-            np.testing.assert_array_equal(index.get(always)[0], rows[always])
+            assert_held(index, always, rows[[always]])
             assert always in index
             assert len(index) >= staying
             searches += 1
@@ -139,7 +139,7 @@ def test_threads_that_all_write(rng: np.random.Generator) -> None:
     expected = {id for id in range(1600) if id % 20 >= 5}
     assert set(index) == expected
     assert index.check()._replace(unreachable=0).ok
-    np.testing.assert_array_equal(index.get(sorted(expected)), rows[sorted(expected)])
+    assert_held(index, sorted(expected), rows[sorted(expected)])
 
 
 def test_numbered_ids_are_given_once(rng: np.random.Generator) -> None:
@@ -201,8 +201,9 @@ def prepared(rng: np.random.Generator, quantization: Quantization) -> tuple[edge
         assert sorted(index) == held
         after = index.search(rows[:50], 10, exact=True)
         np.testing.assert_array_equal(after.ids, before.ids)
-        np.testing.assert_array_equal(after.distances, before.distances)
-        np.testing.assert_array_equal(index.get(held), rows[np.array(held) // 3])
+        # what came may have taught the codes another centre, to which vectors held in 24 bits are rounded anew
+        np.testing.assert_allclose(after.distances, before.distances, rtol=1e-6, atol=1e-10)
+        assert_held(index, held, rows[np.array(held) // 3])
         assert index.check()._replace(unreachable=0).ok
         walked = index.search(rows[:50], 10, ef=100)
         assert np.isin(walked.ids, held).all()
@@ -291,7 +292,7 @@ CTRL_C = """
         {call}
     except KeyboardInterrupt:
         after = index.search(rows[:20], 5, exact=True)
-        same = (after.ids == before.ids).all() and (after.distances == before.distances).all()
+        same = (after.ids == before.ids).all() and np.allclose(after.distances, before.distances, 1e-6, 1e-10)
         print("interrupted", len(index), same, index.check()._replace(unreachable=0).ok)
         index.add(rows[:100])
         print(len(index))

@@ -40,7 +40,28 @@ EV_STEP float vf_sum(__m256 v) {
     return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
 }
 
+#define vf_splat _mm256_set1_ps
+
+EV_STEP __m256 fine_from(__m128i code, __m128i residual) {
+    __m256i high = _mm256_slli_epi32(_mm256_cvtepi8_epi32(code), 16);
+    return _mm256_cvtepi32_ps(_mm256_add_epi32(high, _mm256_cvtepi16_epi32(residual)));
+}
+
+EV_STEP void vf_fine(const int8_t *code, const int16_t *residual, __m256 *low, __m256 *high) {
+    *low = fine_from(_mm_loadl_epi64((const __m128i *)code), _mm_loadu_si128((const __m128i *)residual));
+    *high = fine_from(_mm_loadl_epi64((const __m128i *)(code + 8)), _mm_loadu_si128((const __m128i *)(residual + 8)));
+}
+
+EV_STEP void vf_fine_head(const int8_t *code, const int16_t *residual, size_t k, __m256 *low, __m256 *high) {
+    uint64_t codes[2];
+    __m256i residuals = head32(residual, k * sizeof *residual);
+    ev__head16(code, k, codes);
+    *low = fine_from(_mm_cvtsi64_si128((long long)codes[0]), _mm256_castsi256_si128(residuals));
+    *high = fine_from(_mm_cvtsi64_si128((long long)codes[1]), _mm256_extracti128_si256(residuals, 1));
+}
+
 #include "template_f32.h"
+#include "template_fine.h"
 
 /* ---- bytes ----------------------------------------------------------------------------------- */
 
@@ -82,7 +103,10 @@ const ev__kernels ev__kernels_avx2 = {
     .dot_i8_rows = dot_i8_rows_avx2,
     .hamming_rows = ev__hamming_rows_sse42,
     .dot_bits_rows = ev__dot_bits_rows_sse42,
+    .dot_fine_rows = dot_fine_rows_avx2,
+    .l2_fine_rows = l2_fine_rows_avx2,
     .encode_i8 = encode_i8_avx2,
+    .refine_i8 = refine_i8_avx2,
     .crc32c = ev__crc32c_sse42,
 };
 

@@ -23,7 +23,29 @@
 #define vf_muladd _mm512_fmadd_ps
 #define vf_sum _mm512_reduce_add_ps
 
+#define vf_splat _mm512_set1_ps
+
+EV_STEP __m512 fine_from(__m128i code, __m256i residual) {
+    __m512i high = _mm512_slli_epi32(_mm512_cvtepi8_epi32(code), 16);
+    return _mm512_cvtepi32_ps(_mm512_add_epi32(high, _mm512_cvtepi16_epi32(residual)));
+}
+
+EV_STEP void vf_fine(const int8_t *code, const int16_t *residual, __m512 *low, __m512 *high) {
+    *low = fine_from(_mm_loadu_si128((const __m128i *)code), _mm256_loadu_si256((const __m256i *)residual));
+    *high =
+        fine_from(_mm_loadu_si128((const __m128i *)(code + 16)), _mm256_loadu_si256((const __m256i *)(residual + 16)));
+}
+
+EV_STEP void vf_fine_head(const int8_t *code, const int16_t *residual, size_t k, __m512 *low, __m512 *high) {
+    __mmask32 held = (1u << k) - 1;
+    __m256i codes = _mm256_maskz_loadu_epi8(held, code);
+    __m512i residuals = _mm512_maskz_loadu_epi16(held, residual);
+    *low = fine_from(_mm256_castsi256_si128(codes), _mm512_castsi512_si256(residuals));
+    *high = fine_from(_mm256_extracti128_si256(codes, 1), _mm512_extracti64x4_epi64(residuals, 1));
+}
+
 #include "template_f32.h"
+#include "template_fine.h"
 
 /* ---- bytes ----------------------------------------------------------------------------------- */
 
@@ -125,9 +147,10 @@ EV_STEP void sum_four_avx512(__m512i a, __m512i b, __m512i c, __m512i d, int32_t
 
 /* ---- tables ---------------------------------------------------------------------------------- */
 
-#define FLOATS                                                                                                 \
-    .name = "avx512", .dot_f32 = dot_f32_avx512, .l2_f32 = l2_f32_avx512, .dot_f32_rows = dot_f32_rows_avx512, \
-    .l2_f32_rows = l2_f32_rows_avx512, .crc32c = ev__crc32c_sse42, .encode_i8 = encode_i8_avx512
+#define FLOATS                                                                                                     \
+    .name = "avx512", .dot_f32 = dot_f32_avx512, .l2_f32 = l2_f32_avx512, .dot_f32_rows = dot_f32_rows_avx512,     \
+    .l2_f32_rows = l2_f32_rows_avx512, .dot_fine_rows = dot_fine_rows_avx512, .l2_fine_rows = l2_fine_rows_avx512, \
+    .encode_i8 = encode_i8_avx512, .refine_i8 = refine_i8_avx512, .crc32c = ev__crc32c_sse42
 #define BYTES_BY_MADDUBS .dot_i8 = dot_i8_avx512, .dot_i8_rows = dot_i8_rows_avx512
 #define BYTES_BY_VNNI .dot_i8 = dot_i8_vnni_avx512, .dot_i8_rows = dot_i8_rows_vnni_avx512
 #define BITS_BY_WORDS                                                                                     \

@@ -75,6 +75,38 @@ ROWS(dot_i8, int8_t, int32_t, n)
 ROWS(hamming, uint8_t, uint32_t, n)
 ROWS(dot_bits, uint8_t, int32_t, n)
 
+/* ---- 24-bit vectors -------------------------------------------------------------------------- */
+
+EV_INLINE float fine_term(const float *q, const int8_t *code, const int16_t *residual, float step, size_t i, int l2) {
+    float element = (float)(65536 * code[i] + residual[i]), d = q[i] - step * element;
+    return l2 ? d * d : q[i] * element;
+}
+
+EV_INLINE float fine_one(const float *q, const int8_t *code, const int16_t *residual, float step, size_t n, int l2) {
+    float sums[SUMS] = {0};
+    size_t i = 0;
+    for (; i + SUMS <= n; i += SUMS)
+        for (size_t j = 0; j < SUMS; j++) sums[j] += fine_term(q, code, residual, step, i + j, l2);
+    for (size_t j = 0; i + j < n; j++) sums[j] += fine_term(q, code, residual, step, i + j, l2);
+    return sum_f32(sums);
+}
+
+static void dot_fine_rows_scalar(const float *query, const void *const *codes, const void *const *residuals, size_t m,
+                                 size_t n, float *out) {
+    for (size_t i = 0; i < m; i++) {
+        ev__prefetch(residuals, i + 1, i + 2, m, n * sizeof(int16_t));
+        out[i] = fine_one(query, codes[i], residuals[i], 0, n, 0);
+    }
+}
+
+static void l2_fine_rows_scalar(const float *query, const void *const *codes, const void *const *residuals,
+                                const float *steps, size_t m, size_t n, float *out) {
+    for (size_t i = 0; i < m; i++) {
+        ev__prefetch(residuals, i + 1, i + 2, m, n * sizeof(int16_t));
+        out[i] = fine_one(query, codes[i], residuals[i], steps[i], n, 1);
+    }
+}
+
 #define EV_KERNEL static
 #define EV_NAME(kernel) kernel##_scalar
 #include "template_encode.h"
@@ -137,6 +169,9 @@ const ev__kernels ev__kernels_scalar = {
     .dot_i8_rows = dot_i8_rows_scalar,
     .hamming_rows = hamming_rows_scalar,
     .dot_bits_rows = dot_bits_rows_scalar,
+    .dot_fine_rows = dot_fine_rows_scalar,
+    .l2_fine_rows = l2_fine_rows_scalar,
     .encode_i8 = encode_i8_scalar,
+    .refine_i8 = refine_i8_scalar,
     .crc32c = ev__crc32c_scalar,
 };

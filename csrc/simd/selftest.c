@@ -32,6 +32,34 @@ static int close_enough(float a, float b, size_t n) { return fabsf(a - b) <= 4 *
 #define AGREE_CLOSELY(kernel, q, r, n, together) \
     (close_enough(fast->kernel(q, r, n), plain->kernel(q, r, n), n) && fast->kernel(q, r, n) == (together))
 
+/* The same for vectors in 24 bits, whose distances are compared in the samples' units. */
+static int first_fine_failure(const ev__kernels *fast, const samples *s, size_t n) {
+    const ev__kernels *plain = &ev__kernels_scalar;
+    int8_t code[ROWS][LONGEST], expected_code[LONGEST];
+    int16_t residual[ROWS][LONGEST], expected[LONGEST];
+    const void *codes[ROWS], *residuals[ROWS];
+    float steps[ROWS], dots[ROWS], distances[ROWS], dot, distance;
+    for (size_t i = 0; i < ROWS; i++) {
+        codes[i] = code[i];
+        residuals[i] = residual[i];
+        float scale = plain->encode_i8(s->floats[1 + i], s->floats[0], n, code[i]);
+        memcpy(expected_code, code[i], n);
+        plain->refine_i8(s->floats[1 + i], s->floats[0], scale, n, expected_code, expected);
+        fast->refine_i8(s->floats[1 + i], s->floats[0], scale, n, code[i], residual[i]);
+        if (memcmp(code[i], expected_code, n) || memcmp(residual[i], expected, n * sizeof *expected)) return 8;
+        steps[i] = scale / 65536;
+    }
+    fast->dot_fine_rows(s->floats[0], codes, residuals, ROWS, n, dots);
+    fast->l2_fine_rows(s->floats[0], codes, residuals, steps, ROWS, n, distances);
+    for (size_t i = 0; i < ROWS; i++) {
+        plain->dot_fine_rows(s->floats[0], codes + i, residuals + i, 1, n, &dot);
+        if (!close_enough(dots[i] * steps[i], dot * steps[i], n)) return 9;
+        plain->l2_fine_rows(s->floats[0], codes + i, residuals + i, steps + i, 1, n, &distance);
+        if (!close_enough(distances[i], distance, 3 * n)) return 10; /* of terms that are 9 at most */
+    }
+    return 0;
+}
+
 /* The first kernel, numbered as in the table, that fails with rows of n elements. */
 static int first_failure(const ev__kernels *fast, const samples *s, size_t n) {
     const ev__kernels *plain = &ev__kernels_scalar;
@@ -60,7 +88,8 @@ static int first_failure(const ev__kernels *fast, const samples *s, size_t n) {
     int8_t code[LONGEST], expected[LONGEST];
     float scale = fast->encode_i8(s->floats[0], s->floats[1], n, code);
     if (scale != plain->encode_i8(s->floats[0], s->floats[1], n, expected) || memcmp(code, expected, n) != 0) return 6;
-    return fast->crc32c(0, bits, n) == plain->crc32c(0, bits, n) ? 0 : 7;
+    if (fast->crc32c(0, bits, n) != plain->crc32c(0, bits, n)) return 7;
+    return first_fine_failure(fast, s, n);
 }
 
 int ev_selftest(void) {

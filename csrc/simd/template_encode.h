@@ -32,3 +32,26 @@ EV_KERNEL float EV_NAME(encode_i8)(const float *v, const float *centre, size_t n
     }
     return scale;
 }
+
+/* What an 8-bit code leaves of a vector, as integers times scale / 65536. Rounding may have sent a coordinate that lies
+ * between two codes to the one further off by a few of these; so that 16 bits hold what is left, it then moves over. */
+EV_KERNEL void EV_NAME(refine_i8)(const float *v, const float *centre, float scale, size_t n, int8_t *code,
+                                  int16_t *residual) {
+    if (scale == 0) {
+        memset(residual, 0, n * sizeof *residual);
+        return;
+    }
+    /* as above, in double: the sum's low 32 bits hold the integer */
+    const double inverse = 65536.0 / (double)scale, magic = 6755399441055744.0;
+    for (size_t i = 0; i < n; i++) {
+        double left = ((double)v[i] - (double)centre[i]) - (double)scale * (double)code[i];
+        union {
+            double value;
+            int64_t bits;
+        } x = {left * inverse + magic};
+        int32_t whole = (int32_t)x.bits;
+        int32_t over = (whole > INT16_MAX) - (whole < INT16_MIN);
+        code[i] = (int8_t)(code[i] + over);
+        residual[i] = (int16_t)(whole - 65536 * over);
+    }
+}

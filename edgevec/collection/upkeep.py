@@ -20,6 +20,10 @@ __all__ = ["CollectionReport", "check"]
 
 _AT_ONCE = 8192
 _TOLERANCE = 1e-5
+"""Of a vector's length: what differs by less is the same vector, rounded."""
+_ROUNDING = 2e-6
+"""Of the longest vectors' length: the index rounds coordinates by their distance from the mean of all, several times as
+it grows."""
 
 
 class CollectionReport(NamedTuple):
@@ -114,9 +118,8 @@ def _differ(index: Index, rows: NDArray[np.int64], vectors: NDArray[np.float32])
     lengths = np.linalg.norm(meant, axis=1, keepdims=True)
     if index.metric == "cosine":
         meant, lengths = meant / lengths, np.ones_like(lengths)
-    different: NDArray[np.bool_] = np.abs(held - meant).max(axis=1, initial=0) > _TOLERANCE * np.maximum(
-        lengths[:, 0], 1e-30
-    )
+    bound = _TOLERANCE * np.maximum(lengths[:, 0], 1e-30) + _ROUNDING * lengths.max(initial=0)
+    different: NDArray[np.bool_] = np.abs(held - meant).max(axis=1, initial=0) > bound
     return different
 
 

@@ -10,9 +10,10 @@
 #define PATH "test_alloc.edgevec"
 enum { DIM = 196, IDS = 120, K = 5 };
 
-static const int32_t metrics[] = {EV_METRIC_L2, EV_METRIC_IP, EV_METRIC_COSINE, EV_METRIC_L2};
-static const int32_t kinds[] = {EV_QUANT_NONE, EV_QUANT_SQ8, EV_QUANT_BINARY, EV_QUANT_SQ8};
-static const int32_t keeps[] = {1, 1, 1, 0};
+static const int32_t metrics[] = {EV_METRIC_L2, EV_METRIC_IP, EV_METRIC_COSINE, EV_METRIC_L2, EV_METRIC_IP};
+static const int32_t kinds[] = {EV_QUANT_NONE, EV_QUANT_SQ8, EV_QUANT_BINARY, EV_QUANT_SQ8, EV_QUANT_SQ8};
+static const int32_t keeps[] = {EV_VECTORS_FLOAT32, EV_VECTORS_FINE, EV_VECTORS_FLOAT32, EV_VECTORS_NONE,
+                                EV_VECTORS_FLOAT32};
 
 /* ---- the model ------------------------------------------------------------------------------- */
 
@@ -241,7 +242,7 @@ int main(void) {
     ops.sync = no_flush;
     ops.sync_folder = no_folder_flush;
     ev_set_file_ops(&ops);
-    for (int kind = 0; kind < 4; kind++) {
+    for (int kind = 0; kind < 5; kind++) {
         int64_t n = 0, made;
         long refused = 0;
         do {

@@ -162,7 +162,7 @@ static const ev_file_ops faulty = {faulty_open,   faulty_write,       faulty_syn
 
 /* A file with ROWS rows at PATH, and an index with as many more. */
 static ev_index *grown_beyond_file(void) {
-    ev_index *ix = make(EV_METRIC_L2, EV_QUANT_SQ8, 1);
+    ev_index *ix = make(EV_METRIC_L2, EV_QUANT_SQ8, EV_VECTORS_FINE);
     add_rows(ix, 0, ROWS);
     CHECK(ev_save(ix, PATH) == EV_OK);
     add_rows(ix, ROWS, ROWS);
@@ -170,7 +170,7 @@ static ev_index *grown_beyond_file(void) {
 }
 
 static void order_of_calls(void) {
-    ev_index *ix = make(EV_METRIC_L2, EV_QUANT_SQ8, 1);
+    ev_index *ix = make(EV_METRIC_L2, EV_QUANT_SQ8, EV_VECTORS_FINE);
     add_rows(ix, 0, ROWS);
     reset();
     ev_set_file_ops(&faulty);
@@ -324,7 +324,7 @@ static void saved_over_its_own_map(void) {
 #endif
 
 static void what_is_no_file(void) {
-    ev_index *ix = make(EV_METRIC_L2, EV_QUANT_NONE, 1), *loaded = NULL;
+    ev_index *ix = make(EV_METRIC_L2, EV_QUANT_NONE, EV_VECTORS_FLOAT32), *loaded = NULL;
     CHECK(ev_save(ix, "no such folder/" PATH) == EV_E_IO);
     CHECK(strstr(ev_error_detail(), strerror(ENOENT)) && strstr(ev_error_detail(), "no such folder/" PATH));
     CHECK(ev_load("no such file", 0, &loaded) == EV_E_NOT_FOUND);
@@ -350,7 +350,7 @@ static void memory_for_what_is_there(void) {
     const ev__file_header claims[KINDS] = {
         {.slots = 0}, {.slots = EV_NONE - 1}, {.dim = EV_MAX_DIM}, {.M = EV_MAX_M}, {.live = INT32_MAX}};
     for (int32_t quantization = EV_QUANT_NONE; quantization <= EV_QUANT_BINARY; quantization++) {
-        ev_index *ix = make(EV_METRIC_L2, quantization, 1);
+        ev_index *ix = make(EV_METRIC_L2, quantization, EV_VECTORS_FINE);
         for (int64_t i = 0; i < 40; i++) add_rows(ix, i * ROWS, ROWS);
         CHECK(ev_save(ix, PATH) == EV_OK);
         ev_free(ix);

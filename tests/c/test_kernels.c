@@ -171,6 +171,47 @@ static void check_encode(const float *v, const float *centre, size_t n, int8_t *
     }
 }
 
+/* A coordinate is 65536 * code + residual steps to within half of one; on every path in the same integers. */
+static void check_refine(const float *v, const float *centre, size_t n, int16_t *out) {
+    static int8_t first[LONGEST], code[LONGEST];
+    static int16_t expected[LONGEST];
+    float scale = tables[0]->encode_i8(v, centre, n, first);
+    double step = (double)scale / 65536;
+    for (size_t t = 0; t < table_count; t++) {
+        size_t wrong = 0;
+        memcpy(code, first, n);
+        tables[t]->refine_i8(v, centre, scale, n, code, out);
+        for (size_t i = 0; i < n; i++) {
+            double d = (double)v[i] - (double)centre[i], element = 65536.0 * code[i] + out[i];
+            wrong += scale > 0 ? fabs(d - step * element) > 0.5000001 * step : element != 0;
+            wrong += abs(code[i] - first[i]) > 1;
+        }
+        CHECK(wrong == 0);
+        if (t == 0)
+            memcpy(expected, out, n * sizeof *out);
+        else
+            CHECK(memcmp(expected, out, n * sizeof *out) == 0);
+    }
+}
+
+/* Halfway between two codes rounding may choose the one that is too far off for 16 bits; then the code moves. */
+static void test_refine_between_codes(void) {
+    static int8_t before[127], after[127];
+    static int16_t residual[127];
+    static float v[127], zero[127];
+    size_t moved = 0;
+    for (int i = 0; i < 2000; i++) {
+        v[0] = 1.0f + (float)i / 2000;
+        for (int j = 1; j < 127; j++) v[j] = (float)(((double)j + 0.5) / 127.0 * (double)v[0]) * (j % 2 ? 1.0f : -1.0f);
+        check_refine(v, zero, 127, residual);
+        float scale = tables[0]->encode_i8(v, zero, 127, before);
+        memcpy(after, before, sizeof after);
+        tables[0]->refine_i8(v, zero, scale, 127, after, residual);
+        moved += memcmp(before, after, sizeof after) != 0;
+    }
+    CHECK(moved > 0); /* it happens */
+}
+
 static void test_encode_limits(void) {
     float ties[] = {127, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -127, 126.5f, 3.4999999f}, same[] = {3, 3, 3},
           tiny[] = {1e-38f, -1e-40f, 0};
@@ -180,6 +221,11 @@ static void test_encode_limits(void) {
     check_encode(same, same, 3, out);
     check_encode(tiny, zero, 3, out);
     check_encode(large, zero, 3, out);
+    int16_t residual[9];
+    check_refine(ties, zero, 9, residual);
+    check_refine(same, same, 3, residual);
+    check_refine(tiny, zero, 3, residual);
+    check_refine(large, zero, 3, residual);
 }
 
 static void check_bits(const uint8_t *planes, const uint8_t *code, size_t bytes) {
@@ -200,7 +246,7 @@ static void check_crc(const uint8_t *p, size_t n) {
 }
 
 static void test_lengths(void) {
-    uint8_t *in_a = arena(), *in_b = arena();
+    uint8_t *in_a = arena(), *in_b = arena(), *in_c = arena();
     for (size_t n = 0; n <= LONGEST; n = next_length(n))
         for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
             int place = places[i];
@@ -213,6 +259,7 @@ static void test_lengths(void) {
             codes[n] = 77;
             check_encode(fa, fb, n, codes);
             CHECK(codes[n] == 77);
+            check_refine(fa, fb, n, put(in_c, place, n, sizeof(int16_t)));
             int8_t *ia = put(in_a, place, n, 1), *ib = put(in_b, place, n, 1);
             random_i8(ia, n);
             random_i8(ib, n);
@@ -339,6 +386,71 @@ static void test_rows(void) {
     }
 }
 
+/* ---- 24-bit vectors -------------------------------------------------------------------------- */
+
+typedef struct {
+    const void *codes[MOST_ROWS], *residuals[MOST_ROWS];
+    float steps[MOST_ROWS], *query;
+    double dots[MOST_ROWS], dot_sizes[MOST_ROWS], distances[MOST_ROWS], distance_sizes[MOST_ROWS];
+} fine_batch;
+
+/* By the plainest loops, in double. */
+static void expect_fine(fine_batch *in, size_t n) {
+    for (size_t row = 0; row < MOST_ROWS; row++) {
+        const int8_t *code = in->codes[row];
+        const int16_t *residual = in->residuals[row];
+        double dot = 0, dot_size = 0, l2 = 0, l2_size = 0;
+        for (size_t i = 0; i < n; i++) {
+            double element = 65536.0 * code[i] + residual[i], q = (double)in->query[i];
+            double x = (double)in->steps[row] * element, d = q - x;
+            dot += q * element;
+            dot_size += fabs(q * element);
+            l2 += d * d;
+            l2_size += d * d + fabs(d * x); /* without fusing, x is rounded before it is subtracted */
+        }
+        in->dots[row] = dot;
+        in->dot_sizes[row] = dot_size;
+        in->distances[row] = l2;
+        in->distance_sizes[row] = 2 * l2_size;
+    }
+}
+
+static void check_fine(const ev__kernels *table, const fine_batch *in, size_t n) {
+    static const size_t counts[] = {0, 1, 3, MOST_ROWS};
+    for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+        size_t m = counts[c];
+        float dots[MOST_ROWS + 1], distances[MOST_ROWS + 1];
+        dots[m] = distances[m] = 77;
+        table->dot_fine_rows(in->query, in->codes, in->residuals, m, n, dots);
+        table->l2_fine_rows(in->query, in->codes, in->residuals, in->steps, m, n, distances);
+        CHECK(dots[m] == 77 && distances[m] == 77);
+        for (size_t i = 0; i < m; i++) {
+            CHECK(near(dots[i], in->dots[i], in->dot_sizes[i], n));
+            CHECK(near(distances[i], in->distances[i], in->distance_sizes[i], n));
+        }
+    }
+}
+
+/* All lengths up to some rounds of every kernel, rows anywhere and against the forbidden page. */
+static void test_fine(void) {
+    uint8_t *in_codes = arena(), *in_residuals = arena(), *in_query = arena();
+    random_i8((int8_t *)in_codes, ARENA_BYTES);
+    random_bytes(in_residuals, ARENA_BYTES);
+    for (size_t n = 0; n <= LONGEST; n = next_length(n)) {
+        fine_batch in;
+        batch codes, residuals;
+        scatter(&codes, in_codes, n, 1);
+        scatter(&residuals, in_residuals, n, sizeof(int16_t));
+        memcpy(in.codes, codes.rows, sizeof in.codes);
+        memcpy(in.residuals, residuals.rows, sizeof in.residuals);
+        in.query = put(in_query, AT_END, n, sizeof(float));
+        random_f32(in.query, n);
+        for (size_t i = 0; i < MOST_ROWS; i++) in.steps[i] = (float)(1 + random32() % 1000) / 4e8f;
+        expect_fine(&in, n);
+        for (size_t t = 0; t < table_count; t++) check_fine(tables[t], &in, n);
+    }
+}
+
 /* ---- known values, and the choice of a path -------------------------------------------------- */
 
 static void test_crc_vectors(void) {
@@ -392,6 +504,8 @@ int main(int argc, char **argv) {
     test_extreme_bytes();
     test_extreme_bits();
     test_extreme_floats();
+    test_refine_between_codes();
     test_rows();
+    test_fine();
     return check_summary();
 }

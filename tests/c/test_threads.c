@@ -72,7 +72,7 @@ static void work(void *arg, int worker) {
 }
 
 static void check_kind(int32_t metric, int32_t quantization) {
-    ev_params p = {DIM, metric, quantization, 8, 40, 40, 1, 7};
+    ev_params p = {DIM, metric, quantization, 8, 40, 40, EV_VECTORS_FINE, 7};
     scene s = {0};
     CHECK(ev_new(&p, &s.ix) == EV_OK);
     CHECK(ev_filter_new(FIXED, ids, &s.fixed) == EV_OK);

@@ -39,8 +39,8 @@ class DataScreen(Place):
 
 [b]metric[/]  cosine compares directions, l2 distances, ip inner products.
 [b]quantisation[/]  what a search reads while it walks the graph. none: whole float vectors. sq8: a byte per \
-dimension, a quarter of that. binary: a bit per dimension, for vectors of hundreds of dimensions. The floats put \
-the results in order at the end, so distances stay exact.
+dimension, a quarter of that. binary: a bit per dimension, for vectors of hundreds of dimensions. The vectors, \
+kept beside, put the results in order at the end, so distances stay exact.
 [b]M[/]  links per node: more memory, better recall.
 [b]ef_construction[/]  how hard building looks for good links: more is slower to build and better to search.
 
