@@ -134,6 +134,9 @@ typedef struct {
     int32_t threads;     /* 0: one per core, for batches; 1: the calling thread */
     ev_filter *filter;   /* NULL: all ids */
     ev_context *context; /* NULL: borrowed. Used by single-thread searches only */
+    /* NULL, or a held id for each query, which answers as if that vector were not there: it is no result and no walk
+     * leads through it. Asked for a vector's own neighbours, this tells how a query like it would fare. */
+    const int64_t *blind;
 } ev_search_params;
 
 /* n queries -> out_ids[n * k], out_distances[n * k], nearest first; rows with fewer than k results are padded with id
@@ -196,6 +199,7 @@ typedef struct {
     int32_t max_level;
     int32_t codes_trained; /* times the centre of the codes was learned */
     int64_t built_distances;
+    int64_t changes; /* vectors added, replaced or removed since the index was made or loaded */
 } ev_stats;
 void ev_get_stats(ev_index *ix, ev_stats *out);
 

@@ -241,7 +241,7 @@ struct ev_index {
     uint32_t entry;              /* EV_NONE when empty */
     int64_t live, dead;          /* vectors held; dead nodes and duplicates */
     int64_t next_id, unrepaired; /* unrepaired: nodes linked since the graph was last mended */
-    int64_t built_distances;
+    int64_t built_distances, changes;
     uint32_t *free_slots; /* a stack */
     size_t free_count, free_room;
     uint64_t version; /* changes with the content; filters cache by it */
@@ -335,6 +335,7 @@ struct ev__scratch {
     uint16_t *visited; /* epoch per slot */
     size_t visited_room;
     uint16_t epoch;
+    uint32_t blind;         /* the node that walks do not see, or EV_NONE */
     ev__pool pool, results; /* what a walk found; what a search returns */
     ev__hit *heap;          /* of masked walks */
     size_t heap_room;
@@ -362,7 +363,8 @@ void ev__scratch_free(ev__scratch *s);
 size_t ev__scratch_bytes(const ev__scratch *s);
 /* fit for the index as it stands now, a pool of ef, k results and, when masked, a heap */
 int ev__scratch_fit(const ev_index *ix, ev__scratch *s, size_t ef, size_t k, bool masked);
-/* A new epoch: a slot is visited when its mark equals it, so nothing needs clearing. */
+/* A new epoch: a slot is visited when its mark equals it, so nothing needs clearing. The blind node is visited from the
+ * start. */
 uint16_t ev__new_walk(ev__scratch *s);
 /* one of the index's spares, or a new one; put it back afterwards */
 int ev__scratch_borrow(ev_index *ix, ev__scratch **out);

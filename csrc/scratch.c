@@ -45,6 +45,7 @@ int ev__scratch_new(const ev_index *ix, ev__scratch **out) {
         return ev__fail(EV_E_NOMEM, "a search context");
     }
     cut_up(ix, s, s->memory);
+    s->blind = EV_NONE;
     *out = s;
     return EV_OK;
 }
@@ -119,6 +120,7 @@ uint16_t ev__new_walk(ev__scratch *s) {
         memset(s->visited, 0, s->visited_room * sizeof *s->visited);
         s->epoch = 1;
     }
+    if (s->blind != EV_NONE) s->visited[s->blind] = s->epoch;
     return s->epoch;
 }
 

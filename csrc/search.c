@@ -49,6 +49,7 @@ typedef struct {
     bool exact, scan;      /* scan: by codes, or by float vectors when exact or few */
     ev__mask mask;
     int64_t matches; /* vectors that may be results */
+    const int64_t *blind;
     int64_t *ids;
     float *distances;
     ev__scratch *scratches[64];
@@ -62,6 +63,7 @@ typedef struct {
     const float *query;
     const ev__probe *probe;
     ev__scratch *s;
+    uint32_t blind; /* the slot that is no result, or EV_NONE */
     uint32_t slots[RUN];
     size_t count;
 } ranking;
@@ -75,6 +77,7 @@ static void rank_flush(ranking *r) {
 }
 
 static void rank(ranking *r, uint32_t slot) {
+    if (slot == r->blind) return;
     r->slots[r->count++] = slot;
     if (r->count == RUN) rank_flush(r);
 }
@@ -139,21 +142,22 @@ static void write_results(const batch *b, const ev__pool *results, int64_t row) 
 /* ---- scanning -------------------------------------------------------------------------------- */
 
 /* The next run of slots that may be results, from *at on. */
-static size_t next_run(const batch *b, size_t *at, uint32_t *slots) {
+static size_t next_run(const ranking *r, size_t *at, uint32_t *slots) {
+    const batch *b = r->b;
     size_t n = 0, end = ev__slots(b->ix);
     while (n < RUN && *at < end) {
         if (b->mask.allowed && *at % 64 == 0 && b->mask.allowed[*at / 64] == 0) {
             *at += 64;
             continue;
         }
-        if (ev__slot_ok(b->ix, &b->mask, (uint32_t)*at)) slots[n++] = (uint32_t)*at;
+        if (ev__slot_ok(b->ix, &b->mask, (uint32_t)*at) && *at != r->blind) slots[n++] = (uint32_t)*at;
         ++*at;
     }
     return n;
 }
 
 static void scan_vectors(ranking *r) {
-    for (size_t at = 0; (r->count = next_run(r->b, &at, r->slots));) {
+    for (size_t at = 0; (r->count = next_run(r, &at, r->slots));) {
         r->s->stats.distances += (int64_t)r->count;
         rank_flush(r);
     }
@@ -168,7 +172,7 @@ static void scan_codes(ranking *r) {
     uint32_t slots[RUN];
     float keys[RUN];
     pool->count = 0;
-    for (size_t at = 0; (n = next_run(r->b, &at, slots));) {
+    for (size_t at = 0; (n = next_run(r, &at, slots));) {
         ev__keys(ix, &space, r->probe, slots, n, keys, r->s);
         for (size_t i = 0; i < n; i++) ev__pool_insert(pool, ef, keys[i], slots[i]);
         r->s->stats.distances += (int64_t)n;
@@ -203,6 +207,15 @@ static bool walk(ranking *r) {
     return (int64_t)r->s->results.count >= ((int64_t)b->k < b->matches ? (int64_t)b->k : b->matches);
 }
 
+/* Make a query blind to a vector. Its node too must go unseen where it is there for that vector alone. */
+static void turn_blind(ranking *r, int64_t id) {
+    const ev_index *ix = r->b->ix;
+    r->blind = ev__idmap_get(&ix->idmap, ev__ids_of(ix), id);
+    bool alone = ev__state(ix, r->blind) == EV_NODE;
+    for (uint32_t slot = r->blind; alone && (slot = ev__next(ix, slot)) != EV_NONE;) alone = !ev__alive(ix, slot);
+    if (alone) r->s->blind = r->blind;
+}
+
 static void answer(const batch *b, int64_t row, ev__scratch *s) {
     const ev_index *ix = b->ix;
     double start = ev__now();
@@ -210,11 +223,13 @@ static void answer(const batch *b, int64_t row, ev__scratch *s) {
     s->results.count = 0;
     if (b->matches) {
         ev__probe probe;
-        ranking r = {.b = b, .probe = &probe, .s = s};
+        ranking r = {.b = b, .probe = &probe, .s = s, .blind = EV_NONE};
+        if (b->blind) turn_blind(&r, b->blind[row]);
         r.query = ev__unit(ix, b->queries + (size_t)row * ix->dim, s->unit);
         ev__probe_query(ix, r.query, &probe, s);
         if (b->exact || b->scan || !walk(&r)) scan(&r);
     }
+    s->blind = EV_NONE; /* others use the scratch too */
     write_results(b, &s->results, row);
     s->stats.seconds = ev__now() - start;
 }
@@ -234,6 +249,13 @@ static int check(const ev_index *ix, int64_t n, const float *queries, const ev_s
     if (p->threads < 0) return ev__fail(EV_E_PARAM, "threads %d", p->threads);
     if (p->context && p->context->ix != ix) return ev__fail(EV_E_PARAM, "the context belongs to another index");
     return ev__check_rows(ix, n, queries);
+}
+
+static int check_blind(const ev_index *ix, int64_t n, const int64_t *ids) {
+    for (int64_t i = 0; ids && i < n; i++)
+        if (ev__idmap_get(&ix->idmap, ev__ids_of(ix), ids[i]) == EV_NONE)
+            return ev__fail_row(EV_E_NO_ID, i, "%lld, to be blind to", (long long)ids[i]);
+    return EV_OK;
 }
 
 /* A walk that must collect ef matches meets about ef / share nodes, M new rows each; a scan meets every match. */
@@ -270,17 +292,19 @@ int ev_search(ev_index *ix, int64_t n, const float *queries, const ev_search_par
                .queries = queries,
                .k = (size_t)p->k,
                .exact = p->exact != 0,
+               .blind = p->blind,
                .ids = out_ids,
                .distances = out_distances};
     void *hold = NULL;
     ev__read_lock(&ix->lock);
+    rc = check_blind(ix, n, p->blind);
     int32_t ef = p->ef ? p->ef : ix->p.ef;
     b.ef = ef > p->k ? (size_t)ef : (size_t)p->k;
     /* re-ranking what a scan by sign codes finds costs little beside the scan, and the codes are coarse */
     b.scan_ef = ev__by_bits(ix) && b.ef < SIGNS_KEPT ? SIGNS_KEPT : b.ef;
     b.matches = ix->live;
     b.mask.on = ix->dead > 0 || p->filter;
-    if (p->filter) rc = ev__filter_slots(p->filter, ix, &b.mask.allowed, &b.matches, &hold);
+    if (rc == EV_OK && p->filter) rc = ev__filter_slots(p->filter, ix, &b.mask.allowed, &b.matches, &hold);
     if (rc == EV_OK) {
         b.scan = scan_is_cheaper(&b);
         rc = run(&b, n, p);

@@ -56,6 +56,7 @@ uint32_t ev__descend(const ev_index *ix, const ev__space *space, const ev__probe
     uint32_t nearest = ev__load32_acquire(&ix->entry);
     ev__keys(ix, space, probe, &nearest, 1, key, s);
     s->stats.distances++;
+    if (nearest == s->blind) *key = INFINITY; /* a way in there must be; anything is nearer */
     for (int level = ev__levels(ix)[nearest]; level > bottom; level--) {
         uint16_t epoch = ev__new_walk(s);
         for (bool moved = true; moved;) {
