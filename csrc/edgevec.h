@@ -153,6 +153,7 @@ typedef struct {
     int64_t reranked;  /* of the last search: exact distances of the final pass */
     int32_t strategy;  /* of the last search: EV_STRATEGY_* */
     double seconds;    /* of the last search: time spent on it, from the query to its results */
+    int32_t ef;        /* of the last search: candidates kept; 0 when every vector was compared */
 } ev_search_stats;
 
 int ev_context_new(ev_index *ix, ev_context **out);

@@ -219,7 +219,7 @@ static void turn_blind(ranking *r, int64_t id) {
 static void answer(const batch *b, int64_t row, ev__scratch *s) {
     const ev_index *ix = b->ix;
     double start = ev__now();
-    s->stats = (ev_search_stats){.queries = s->stats.queries + 1};
+    s->stats = (ev_search_stats){.queries = s->stats.queries + 1, .ef = b->exact ? 0 : (int32_t)b->ef};
     s->results.count = 0;
     if (b->matches) {
         ev__probe probe;

@@ -1,0 +1,221 @@
+"""From a recall asked for to the ef that gives it: measured on the index itself.
+
+Vectors that the index holds are asked for their neighbours while the search is blind to them: they are no result of
+their own, and no walk leads through them, so they fare as new queries of the same kind would.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgevec._native import check, ffi, lib, pointer
+from edgevec.errors import ParameterError, RecallError, UnknownIdError
+
+if TYPE_CHECKING:
+    from edgevec.index import Index
+
+__all__ = ["Calibration", "Calibrations", "as_recall"]
+
+Ids = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+
+_COMPARED = 256
+"""Samples whose true neighbours are found by comparing with every vector."""
+_SAMPLES_AT_1 = 4096
+"""Samples for k = 1; fewer by the root of k, as each then tells more. The standard error of a recall of 0.95 is 0.003."""
+_STEP = 1.25
+_ENOUGH = 0.9995
+_LARGEST = 4096
+"""No walk is tried with a larger ef, unless k asks for it."""
+_PATIENCE = 4
+"""The ladder ends where this many times the ef has brought nothing."""
+_WIDER = 2
+"""A walk that stands in for the truth is so much wider than the widest that is measured."""
+_STALE = 10
+"""Measured anew when one in so many vectors was added, replaced or removed."""
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Which recall@k the index reaches on average at which ef, measured on `samples` of its own vectors.
+
+    ef       int64[m], rising
+    recall   float64[m], rising
+    seconds  that measuring took
+    """
+
+    k: int
+    ef: Ids
+    recall: Doubles
+    samples: int
+    seconds: float
+
+    def ef_for(self, recall: float) -> int | None:
+        """The smallest ef that gives this recall, between measured ones by a straight line; None: none that was tried."""
+        at = int(np.searchsorted(self.recall, recall))
+        if at == len(self.ef):
+            return None
+        if at == 0:
+            return int(self.ef[0])
+        return math.ceil(np.interp(recall, self.recall[at - 1 : at + 1], self.ef[at - 1 : at + 1]))
+
+    def __str__(self) -> str:
+        lines = [f"recall@{self.k} by ef, on {self.samples:,} samples in {self.seconds:.2f} s"]
+        return "\n".join(lines + [f"{ef:>8,}  {recall:.4f}" for ef, recall in zip(self.ef, self.recall, strict=True)])
+
+
+class Calibrations:
+    """Those of one index, made when first needed and again when its content has changed by a tenth."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: dict[int, tuple[Calibration, int]] = {}
+        """By k: the calibration, and how many changes the index will have seen when it is too old."""
+
+    def get(self, index: Index, k: int) -> Calibration:
+        """While one thread measures again, the others go on with what was measured before."""
+        known = self._made.get(k)
+        if known and _changes(index) <= known[1]:
+            return known[0]
+        if not self._lock.acquire(blocking=known is None):
+            return known[0] if known else self.get(index, k)
+        try:
+            known = self._made.get(k)
+            if known and _changes(index) <= known[1]:
+                return known[0]
+            return self._make(index, k, 0)
+        finally:
+            self._lock.release()
+
+    def make(self, index: Index, k: int, threads: int) -> Calibration:
+        with self._lock:
+            return self._make(index, k, threads)
+
+    def _make(self, index: Index, k: int, threads: int) -> Calibration:
+        good_until = _changes(index) + len(index) // _STALE
+        made = _calibrate(index, k, threads)
+        self._made[k] = (made, good_until)
+        return made
+
+    def ef_for(self, index: Index, recall: float, k: int) -> int | None:
+        """The ef for a recall, or None where only comparing with every vector gives it."""
+        if not index.keep_vectors and index.quantization != "none":
+            raise RecallError(
+                f"recall {recall:g} cannot be promised: this index keeps codes only, and nothing to tell by how many of "
+                "the true neighbours they find; give ef, or make the index with keep_vectors=True"
+            )
+        return None if recall == 1 else self.get(index, k).ef_for(recall)
+
+
+def as_recall(value: Any) -> float:
+    """A share in (0, 1]."""
+    try:
+        recall = float(value)
+    except (TypeError, ValueError):
+        raise ParameterError(f"recall must be a number, not {value!r}") from None
+    if isinstance(value, (bool, np.bool_)) or not 0 < recall <= 1:
+        raise ParameterError(f"recall must be above 0 and at most 1, not {value!r}")
+    return recall
+
+
+def _changes(index: Index) -> int:
+    out = ffi.new("ev_stats *")
+    lib.ev_get_stats(index._handle, out)
+    return int(out.changes)
+
+
+def _calibrate(index: Index, k: int, threads: int) -> Calibration:
+    """Samples may be removed by other threads while they are measured; then others are drawn."""
+    for _ in range(_ATTEMPTS):
+        try:
+            return _measure(index, k, threads)
+        except UnknownIdError:
+            continue
+    return _measure(index, k, threads)
+
+
+def _measure(index: Index, k: int, threads: int) -> Calibration:
+    start = time.perf_counter()
+    sample = _Sample(index, min(k, len(index) - 1), threads)
+    if sample.k < 1:
+        return Calibration(k, np.array([k]), np.ones(1), len(sample.ids), time.perf_counter() - start)
+    efs, recalls = sample.curve()
+    return Calibration(k, efs, recalls, len(sample.ids), time.perf_counter() - start)
+
+
+class _Sample:
+    """Vectors of the index, drawn by a hash of their ids: the same whatever the order in which they lie.
+
+    The true neighbours are known of the first few. For the others a very wide walk stands in for the truth, and what
+    that makes of the recall is told by those few, of which both is known: the estimate is as unbiased as if all had
+    been compared with every vector, and hardly less sharp.
+    """
+
+    def __init__(self, index: Index, k: int, threads: int) -> None:
+        self._index, self.k, self._threads = index, k, threads
+        self.ids = _draw(np.fromiter(index, np.int64), max(_COMPARED, round(_SAMPLES_AT_1 / math.sqrt(max(1, k)))))
+        self._rows = index.get(self.ids)
+
+    def curve(self) -> tuple[Ids, Doubles]:
+        few = slice(_COMPARED)
+        truth = self._distances(few, exact=True)[:, -1:]
+        efs, by_truth = [], []
+        for ef in self._ladder():
+            efs.append(ef)
+            by_truth.append(_shares(self._distances(few, ef=ef), truth))
+            if self._is_enough(efs, by_truth):
+                break
+        wide = self._distances(slice(None), ef=_WIDER * efs[-1])[:, -1:]
+        recalls = []
+        for ef, shares in zip(efs, by_truth, strict=True):
+            stand_in = _shares(self._distances(slice(None), ef=ef), wide)
+            recalls.append(stand_in.mean() + (shares - stand_in[few]).mean())
+        return np.array(efs, np.int64), np.clip(np.maximum.accumulate(recalls), 0, 1)
+
+    def _ladder(self) -> Iterator[int]:
+        ef, most = self.k, max(_LARGEST, self.k)
+        while ef <= most:
+            yield ef
+            ef = max(ef + 1, round(ef * _STEP))
+
+    def _is_enough(self, efs: list[int], by_truth: list[Doubles]) -> bool:
+        before = [shares.mean() for ef, shares in zip(efs, by_truth, strict=True) if ef * _PATIENCE <= efs[-1]]
+        reached = by_truth[-1].mean()
+        return bool(reached >= _ENOUGH or (before and reached <= before[-1]))
+
+    def _distances(self, part: slice, *, ef: int = 0, exact: bool = False) -> Rows:
+        """Of the k nearest that a search finds that is blind to what it asks for: float32 [samples, k]."""
+        rows, ids = self._rows[part], self.ids[part]
+        params = ffi.new("ev_search_params *")
+        params.k, params.ef, params.exact, params.threads = self.k, ef, exact, self._threads
+        params.blind = pointer(ids, "int64_t[]")
+        found, distances = np.empty((len(ids), self.k), np.int64), np.empty((len(ids), self.k), np.float32)
+        out = pointer(found, "int64_t[]"), pointer(distances, "float[]")
+        check(lib.ev_search(self._index._handle, len(ids), pointer(rows, "float[]"), params, *out))
+        return distances
+
+
+def _draw(ids: Ids, count: int) -> Ids:
+    """At most `count` of the ids, those that splitmix64 puts first, in its order."""
+    with np.errstate(over="ignore"):
+        x = ids.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        x ^= x >> np.uint64(31)
+    return ids[np.argsort(x, kind="stable")[:count]]
+
+
+def _shares(distances: Rows, furthest: Rows) -> Doubles:
+    """Of each sample's true neighbours the share that was found: by distance, so that any of several equal ones counts."""
+    shares: Doubles = (distances <= furthest).mean(axis=1)
+    return shares
