@@ -5,7 +5,7 @@
  *   rotate, codes, space      vectors -> codes; distances between them
  *   sift                      which distances are not worth computing
  *   store, idmap              slots: where everything about a vector lies, and which id is where
- *   walk, link, repair        the graph: searching it, growing it, mending it
+ *   walk, link, repair, blind the graph: searching it, growing it, mending it, and as if a node were not there
  *   add, remove, compact, search, filter, save, load, check     one file per verb of edgevec.h
  *
  * A slot is the place of one vector, numbered from 0. A slot is in one of the states below. Nodes form the graph; a
@@ -393,6 +393,16 @@ bool ev__walk(const ev_index *ix, const ev__space *space, const ev__probe *probe
 /* Insert into a sorted pool of at most `limit`; the place, or SIZE_MAX when it is too far. */
 size_t ev__pool_insert(ev__pool *pool, size_t limit, float key, uint32_t slot);
 
+/* ---- blind.c --------------------------------------------------------------------------------- */
+
+/* Until s->blind is set back to EV_NONE walks do not see the vector's node, where it is there for that vector alone.
+ * Returns the vector's slot, which must be no result. */
+uint32_t ev__blind(const ev_index *ix, int64_t id, ev__scratch *s);
+/* After the n unseen neighbours of a node in s->slots, and marked as seen: had the blind node not been there, those that
+ * link to it would link to another instead, to one that now hides behind it. Without such links the graph has a hole
+ * just where the query is. Returns how many there are then. */
+size_t ev__look_behind(const ev_index *ix, uint32_t slot, int level, size_t n, ev__scratch *s);
+
 /* ---- link.c ---------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -407,6 +417,9 @@ typedef struct {
  * are not nearer to a chosen one than to the centre. Returns how many. */
 size_t ev__select(const ev_index *ix, const ev__space *space, ev__hit *candidates, size_t kept, size_t count,
                   size_t most, ev__scratch *s);
+/* ev__select among slots, from `slot` as the centre: the chosen are s->candidates. */
+size_t ev__reselect(const ev_index *ix, const ev__space *space, uint32_t slot, const uint32_t *candidates, size_t kept,
+                    size_t count, size_t most, ev__scratch *s);
 /* Links of `slot` chosen from candidates: the first `kept` of them, and what ev__select adds of the others. */
 void ev__relink(const ev_index *ix, const ev__space *space, uint32_t slot, int level, const uint32_t *candidates,
                 size_t kept, size_t count, ev__scratch *s);

@@ -207,15 +207,6 @@ static bool walk(ranking *r) {
     return (int64_t)r->s->results.count >= ((int64_t)b->k < b->matches ? (int64_t)b->k : b->matches);
 }
 
-/* Make a query blind to a vector. Its node too must go unseen where it is there for that vector alone. */
-static void turn_blind(ranking *r, int64_t id) {
-    const ev_index *ix = r->b->ix;
-    r->blind = ev__idmap_get(&ix->idmap, ev__ids_of(ix), id);
-    bool alone = ev__state(ix, r->blind) == EV_NODE;
-    for (uint32_t slot = r->blind; alone && (slot = ev__next(ix, slot)) != EV_NONE;) alone = !ev__alive(ix, slot);
-    if (alone) r->s->blind = r->blind;
-}
-
 static void answer(const batch *b, int64_t row, ev__scratch *s) {
     const ev_index *ix = b->ix;
     double start = ev__now();
@@ -224,7 +215,7 @@ static void answer(const batch *b, int64_t row, ev__scratch *s) {
     if (b->matches) {
         ev__probe probe;
         ranking r = {.b = b, .probe = &probe, .s = s, .blind = EV_NONE};
-        if (b->blind) turn_blind(&r, b->blind[row]);
+        if (b->blind) r.blind = ev__blind(ix, b->blind[row], s);
         r.query = ev__unit(ix, b->queries + (size_t)row * ix->dim, s->unit);
         ev__probe_query(ix, r.query, &probe, s);
         if (b->exact || b->scan || !walk(&r)) scan(&r);

@@ -26,20 +26,6 @@ bool ev__node_ok(const ev_index *ix, const ev__mask *mask, uint32_t slot) {
     return false;
 }
 
-/* Of the nodes that link to the blind one, most would link to another had it not been there: to one that now hides
- * behind it. Without such a link the graph has a hole just where the query is. */
-static size_t look_behind(const ev_index *ix, uint32_t slot, int level, size_t n, ev__scratch *s) {
-    const uint32_t *links = ev__links(ix, slot, level);
-    uint32_t i = 0, most = ev__max_links(ix, level);
-    while (i < most && links[i] != s->blind) i++;
-    if (i == most) return n;
-    uint32_t to = ev__links(ix, s->blind, level)[ev__mix((uint64_t)slot << 32 | s->blind) % most];
-    if (to == EV_NONE || s->visited[to] == s->epoch) return n;
-    s->visited[to] = s->epoch;
-    s->slots[n] = to;
-    return n + 1;
-}
-
 /* The neighbours of a node not seen in this walk, into s->slots; marks them seen. */
 static size_t unseen(const ev_index *ix, uint32_t slot, int level, uint16_t epoch, ev__scratch *s) {
     const uint32_t *links = ev__links(ix, slot, level);
@@ -53,7 +39,7 @@ static size_t unseen(const ev_index *ix, uint32_t slot, int level, uint16_t epoc
         s->visited[to] = epoch;
     }
     s->stats.visited++;
-    return s->blind == EV_NONE ? n : look_behind(ix, slot, level, n, s);
+    return s->blind == EV_NONE ? n : ev__look_behind(ix, slot, level, n, s);
 }
 
 /* Of the neighbours in s->slots those that may be nearer than the bound, where that can be told, and their keys. */
