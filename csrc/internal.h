@@ -398,9 +398,9 @@ size_t ev__pool_insert(ev__pool *pool, size_t limit, float key, uint32_t slot);
 /* Until s->blind is set back to EV_NONE walks do not see the vector's node, where it is there for that vector alone.
  * Returns the vector's slot, which must be no result. */
 uint32_t ev__blind(const ev_index *ix, int64_t id, ev__scratch *s);
-/* After the n unseen neighbours of a node in s->slots, and marked as seen: had the blind node not been there, those that
- * link to it would link to another instead, to one that now hides behind it. Without such links the graph has a hole
- * just where the query is. Returns how many there are then. */
+/* After the n unseen neighbours of a node in s->slots, and marked as seen: had the blind node not been there, those
+ * that link to it would link to another instead, to one that now hides behind it. Without such links the graph has a
+ * hole just where the query is. Returns how many there are then. */
 size_t ev__look_behind(const ev_index *ix, uint32_t slot, int level, size_t n, ev__scratch *s);
 
 /* ---- link.c ---------------------------------------------------------------------------------- */

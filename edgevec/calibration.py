@@ -1,7 +1,8 @@
 """From a recall asked for to the ef that gives it: measured on the index itself.
 
 Vectors that the index holds are asked for their neighbours while the search is blind to them: they are no result of
-their own, and no walk leads through them, so they fare as new queries of the same kind would.
+their own, and no walk leads through them, so they fare as new queries of the same kind would. Queries of another kind
+are found less easily; of these the caller can give examples, which are measured instead.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from edgevec._arrays import as_rows
 from edgevec._native import check, ffi, lib, pointer
 from edgevec.errors import ParameterError, RecallError, UnknownIdError
 
@@ -31,9 +33,9 @@ Doubles = npt.NDArray[np.float64]
 _COMPARED = 256
 """Samples whose true neighbours are found by comparing with every vector."""
 _SAMPLES_AT_1 = 4096
-"""Samples for k = 1; fewer by the root of k, as each then tells more. The standard error of a recall of 0.95 is 0.003."""
-_STEP = 1.25
-_ENOUGH = 0.9995
+"""For k = 1; fewer by the root of k, as each then tells more. The standard error of a recall of 0.95 is then 0.003."""
+_STEP = 1.5
+_ENOUGH = 0.999
 _LARGEST = 4096
 """No walk is tried with a larger ef, unless k asks for it."""
 _PATIENCE = 4
@@ -43,11 +45,13 @@ _WIDER = 2
 _STALE = 10
 """Measured anew when one in so many vectors was added, replaced or removed."""
 _ATTEMPTS = 5
+_LEAST_MISSED = 1e-5
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Which recall@k the index reaches on average at which ef, measured on `samples` of its own vectors.
+    """Which recall@k the index reaches on average at which ef, measured with `samples` queries.
 
     ef       int64[m], rising
     recall   float64[m], rising
@@ -61,60 +65,82 @@ class Calibration:
     seconds: float
 
     def ef_for(self, recall: float) -> int | None:
-        """The smallest ef that gives this recall, between measured ones by a straight line; None: none that was tried."""
+        """The smallest ef that gives this recall; None: none that was tried.
+
+        Between two that were measured, the logarithm of what is missed falls with that of ef along a straight line.
+        """
         at = int(np.searchsorted(self.recall, recall))
         if at == len(self.ef):
             return None
         if at == 0:
             return int(self.ef[0])
-        return math.ceil(np.interp(recall, self.recall[at - 1 : at + 1], self.ef[at - 1 : at + 1]))
+        missed = -np.log(np.maximum(1 - self.recall[at - 1 : at + 1], _LEAST_MISSED))
+        between = np.interp(-math.log(max(1 - recall, _LEAST_MISSED)), missed, np.log(self.ef[at - 1 : at + 1]))
+        return min(math.ceil(math.exp(between) - _ROUNDING), int(self.ef[at]))
 
     def __str__(self) -> str:
         lines = [f"recall@{self.k} by ef, on {self.samples:,} samples in {self.seconds:.2f} s"]
         return "\n".join(lines + [f"{ef:>8,}  {recall:.4f}" for ef, recall in zip(self.ef, self.recall, strict=True)])
 
 
+class _Kept(NamedTuple):
+    calibration: Calibration
+    queries: Rows | None
+    """What it was measured with, where not with the index's own vectors."""
+    good_until: int
+    """So many changes the index may have seen."""
+
+
 class Calibrations:
-    """Those of one index, made when first needed and again when its content has changed by a tenth."""
+    """Those of one index, by k: made when first needed and again when a tenth of the vectors has changed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._made: dict[int, tuple[Calibration, int]] = {}
-        """By k: the calibration, and how many changes the index will have seen when it is too old."""
-
-    def get(self, index: Index, k: int) -> Calibration:
-        """While one thread measures again, the others go on with what was measured before."""
-        known = self._made.get(k)
-        if known and _changes(index) <= known[1]:
-            return known[0]
-        if not self._lock.acquire(blocking=known is None):
-            return known[0] if known else self.get(index, k)
-        try:
-            known = self._made.get(k)
-            if known and _changes(index) <= known[1]:
-                return known[0]
-            return self._make(index, k, 0)
-        finally:
-            self._lock.release()
-
-    def make(self, index: Index, k: int, threads: int) -> Calibration:
-        with self._lock:
-            return self._make(index, k, threads)
-
-    def _make(self, index: Index, k: int, threads: int) -> Calibration:
-        good_until = _changes(index) + len(index) // _STALE
-        made = _calibrate(index, k, threads)
-        self._made[k] = (made, good_until)
-        return made
+        self._kept: dict[int, _Kept] = {}
 
     def ef_for(self, index: Index, recall: float, k: int) -> int | None:
         """The ef for a recall, or None where only comparing with every vector gives it."""
-        if not index.keep_vectors and index.quantization != "none":
-            raise RecallError(
-                f"recall {recall:g} cannot be promised: this index keeps codes only, and nothing to tell by how many of "
-                "the true neighbours they find; give ef, or make the index with keep_vectors=True"
-            )
-        return None if recall == 1 else self.get(index, k).ef_for(recall)
+        if recall == 1:
+            _need_vectors(index)
+            return None
+        return self._get(index, k).ef_for(recall)
+
+    def make(self, index: Index, k: int, queries: Any, threads: int) -> Calibration:
+        rows = None if queries is None else as_rows(queries, index.dim, "queries").reshape(-1, index.dim)
+        if rows is not None and len(rows) == 0:
+            raise ParameterError("queries must hold at least one")
+        with self._lock:
+            return self._make(index, k, rows, threads)
+
+    def _get(self, index: Index, k: int) -> Calibration:
+        """While one thread measures anew, the others go on with what was measured before."""
+        kept = self._kept.get(k)
+        if kept and _changes(index) <= kept.good_until:
+            return kept.calibration
+        if not self._lock.acquire(blocking=kept is None) and kept:
+            return kept.calibration
+        try:
+            kept = self._kept.get(k)
+            if kept and _changes(index) <= kept.good_until:
+                return kept.calibration
+            return self._make(index, k, kept.queries if kept else None, 0)
+        finally:
+            self._lock.release()
+
+    def _make(self, index: Index, k: int, queries: Rows | None, threads: int) -> Calibration:
+        _need_vectors(index)
+        good_until = _changes(index) + len(index) // _STALE
+        made = _calibrate(index, k, queries, threads)
+        self._kept[k] = _Kept(made, queries, good_until)
+        return made
+
+
+def _need_vectors(index: Index) -> None:
+    if not index.keep_vectors and index.quantization != "none":
+        raise RecallError(
+            "no recall can be promised: this index keeps codes only, and nothing that tells how many of the true "
+            "neighbours are found by them; give ef, or make it with keep_vectors=True"
+        )
 
 
 def as_recall(value: Any) -> float:
@@ -134,37 +160,44 @@ def _changes(index: Index) -> int:
     return int(out.changes)
 
 
-def _calibrate(index: Index, k: int, threads: int) -> Calibration:
+def _calibrate(index: Index, k: int, queries: Rows | None, threads: int) -> Calibration:
     """Samples may be removed by other threads while they are measured; then others are drawn."""
     for _ in range(_ATTEMPTS):
         try:
-            return _measure(index, k, threads)
+            return _measure(index, k, queries, threads)
         except UnknownIdError:
             continue
-    return _measure(index, k, threads)
+    return _measure(index, k, queries, threads)
 
 
-def _measure(index: Index, k: int, threads: int) -> Calibration:
+def _measure(index: Index, k: int, queries: Rows | None, threads: int) -> Calibration:
     start = time.perf_counter()
-    sample = _Sample(index, min(k, len(index) - 1), threads)
-    if sample.k < 1:
-        return Calibration(k, np.array([k]), np.ones(1), len(sample.ids), time.perf_counter() - start)
+    if len(index) < 2:
+        return Calibration(k, np.array([k]), np.ones(1), 0, time.perf_counter() - start)
+    if queries is None:
+        ids = _draw(np.fromiter(index, np.int64), max(_COMPARED, round(_SAMPLES_AT_1 / math.sqrt(k))))
+        sample = _Sample(index, min(k, len(index) - 1), index.get(ids), ids, threads)
+    else:
+        rows = queries[_draw(np.arange(len(queries)), len(queries))]
+        sample = _Sample(index, min(k, len(index)), rows, None, threads)
     efs, recalls = sample.curve()
-    return Calibration(k, efs, recalls, len(sample.ids), time.perf_counter() - start)
+    return Calibration(k, efs, recalls, len(sample.rows), time.perf_counter() - start)
 
 
+@dataclass(frozen=True)
 class _Sample:
-    """Vectors of the index, drawn by a hash of their ids: the same whatever the order in which they lie.
+    """Queries in random order, and the ids of the vectors to which each is blind, if any.
 
     The true neighbours are known of the first few. For the others a very wide walk stands in for the truth, and what
     that makes of the recall is told by those few, of which both is known: the estimate is as unbiased as if all had
     been compared with every vector, and hardly less sharp.
     """
 
-    def __init__(self, index: Index, k: int, threads: int) -> None:
-        self._index, self.k, self._threads = index, k, threads
-        self.ids = _draw(np.fromiter(index, np.int64), max(_COMPARED, round(_SAMPLES_AT_1 / math.sqrt(max(1, k)))))
-        self._rows = index.get(self.ids)
+    index: Index
+    k: int
+    rows: Rows
+    ids: Ids | None
+    threads: int
 
     def curve(self) -> tuple[Ids, Doubles]:
         few = slice(_COMPARED)
@@ -194,19 +227,20 @@ class _Sample:
         return bool(reached >= _ENOUGH or (before and reached <= before[-1]))
 
     def _distances(self, part: slice, *, ef: int = 0, exact: bool = False) -> Rows:
-        """Of the k nearest that a search finds that is blind to what it asks for: float32 [samples, k]."""
-        rows, ids = self._rows[part], self.ids[part]
+        """Of the k nearest that a search finds: float32 [samples, k]."""
+        rows = self.rows[part]
         params = ffi.new("ev_search_params *")
-        params.k, params.ef, params.exact, params.threads = self.k, ef, exact, self._threads
-        params.blind = pointer(ids, "int64_t[]")
-        found, distances = np.empty((len(ids), self.k), np.int64), np.empty((len(ids), self.k), np.float32)
-        out = pointer(found, "int64_t[]"), pointer(distances, "float[]")
-        check(lib.ev_search(self._index._handle, len(ids), pointer(rows, "float[]"), params, *out))
+        params.k, params.ef, params.exact, params.threads = self.k, ef, exact, self.threads
+        if self.ids is not None:
+            params.blind = blind = pointer(self.ids[part], "int64_t[]")  # noqa: F841 - held while C reads it
+        ids, distances = np.empty((len(rows), self.k), np.int64), np.empty((len(rows), self.k), np.float32)
+        out = pointer(ids, "int64_t[]"), pointer(distances, "float[]")
+        check(lib.ev_search(self.index._handle, len(rows), pointer(rows, "float[]"), params, *out))
         return distances
 
 
 def _draw(ids: Ids, count: int) -> Ids:
-    """At most `count` of the ids, those that splitmix64 puts first, in its order."""
+    """At most `count` of the ids, those that splitmix64 puts first, in its order: however they lay, the same."""
     with np.errstate(over="ignore"):
         x = ids.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -216,6 +250,6 @@ def _draw(ids: Ids, count: int) -> Ids:
 
 
 def _shares(distances: Rows, furthest: Rows) -> Doubles:
-    """Of each sample's true neighbours the share that was found: by distance, so that any of several equal ones counts."""
+    """Of each sample's true neighbours the share that was found: by distance, so that of equal ones any counts."""
     shares: Doubles = (distances <= furthest).mean(axis=1)
     return shares

@@ -351,10 +351,10 @@ class Index:
         context  a SearchContext of this index, for one thread at a time
 
         With recall=0.95 the index takes the smallest ef that it has measured to find 95% of the k nearest; the first
-        such search with a k measures it, which `calibrate` describes. It holds for queries that are spread as the
-        stored vectors are; of queries of another kind no index can know. More than the widest walk measured has found,
-        1.0 for one, is answered as exact=True would be. With a filter the ef is that of a search without. Where only
-        codes are kept there is no truth to measure by: RecallError.
+        such search with a k measures it, as `calibrate` describes. It holds for queries of the same kind as the stored
+        vectors; `calibrate(k, queries=...)` measures with others. More than the widest walk measured has found, 1.0 for
+        one, is answered as by exact=True. With a filter the ef is that of a search without. Where only codes are kept
+        there is no truth to measure by: RecallError.
         """
         rows = as_rows(queries, self._dim, "queries")
         single = rows.ndim == 1
@@ -363,7 +363,7 @@ class Index:
         if ef is not None:
             params.ef = as_int(ef, "ef", 1, 1_000_000)
         if recall is not None:
-            exact = self._aim(params, as_recall(recall)) or exact
+            exact = self._aim(params, as_recall(recall), exact)
         if exact:
             params.exact = True
         params.threads = 1 if single else as_int(threads, "threads", 0)
@@ -381,26 +381,29 @@ class Index:
             self._search_into(run.shape[0], run, params, ids[i:], distances[i:])
         return SearchResult(ids, distances)
 
-    def _aim(self, params: Any, recall: float) -> bool:
-        """Set the ef for a recall; True where every vector must be compared."""
+    def _aim(self, params: Any, recall: float, exact: bool) -> bool:
+        """Set the ef for a recall; True where every vector is compared, as it may have to be."""
         if params.ef:
             raise ParameterError("give ef or recall, not both")
-        params.ef = self._calibrations.ef_for(self, recall, params.k) or 0
+        if not exact:
+            params.ef = self._calibrations.ef_for(self, recall, params.k) or 0
         return params.ef == 0
 
-    def calibrate(self, k: int = 10, *, threads: int = 0) -> Calibration:
+    def calibrate(self, k: int = 10, *, queries: npt.ArrayLike | None = None, threads: int = 0) -> Calibration:
         """Measure now what `search(..., k, recall=...)` would measure when first called.
 
-        Some hundred to 4,096 stored vectors are searched for as if they were not there, with growing ef; for 256 the
-        true neighbours are found by comparing with every vector, which with 100,000 x 384 takes about a second, and all
-        the rest about as long. The result is kept until a tenth of the vectors were added, replaced or removed, and is
-        not saved. The same content gives the same result.
+        4,096 / sqrt(k) of the stored vectors, at least 256, are searched for as if they were not there, with growing
+        ef; for 256 the true neighbours are found by comparing with every vector. That costs as much as some ten
+        thousand searches and those comparisons. The result is kept until a tenth of the vectors was added, replaced or
+        removed, and is not saved. The same content gives the same result.
 
+        queries  [n, dim]: measure with these instead, where queries are of another kind than what is stored, as
+                 questions are that look for documents; some hundred examples are enough
         threads  0: one per core
         RecallError where only codes are kept.
         """
         k, threads = as_int(k, "k", 1), as_int(threads, "threads", 0)
-        return self._calibrations.make(self, k, threads)
+        return self._calibrations.make(self, k, queries, threads)
 
     def _search_one(self, row: npt.NDArray[np.float32], k: int, params: Any) -> SearchResult:
         if k > _MANY_RESULTS:
@@ -466,7 +469,10 @@ class Index:
         return CheckReport(**{name: getattr(report, name) for name in CheckReport._fields})
 
     def stats(self) -> dict[str, int]:
-        """slots, live, dead, bits (of a binary code), max_level, codes_trained, built_distances."""
+        """slots, live, dead, bits (of a binary code), max_level, codes_trained, built_distances.
+
+        changes: vectors added, replaced or removed since the index was made or loaded.
+        """
         return _as_dict("ev_stats", lib.ev_get_stats, self._handle)
 
     def memory_usage(self) -> dict[str, int]:
