@@ -56,7 +56,7 @@ def test_new_queries_get_the_recall_asked_for(
             got = recall(metric, rows, queries, found, k)
             floor = recall(metric, rows, queries, (index.search(queries, k, ef=k).ids + 50) // 3, k)
             assert got >= wanted - 0.02, (k, wanted)
-            assert got <= max(wanted, floor) + 0.03, (k, wanted)
+            assert got <= max(wanted, floor) + 0.06, (k, wanted)  # a step of ef is much where ef is small
         assert ef_of(index, queries[0], k, recall=0.95) == max(k, curve.ef_for(0.95) or 0)
 
 
@@ -71,7 +71,7 @@ def test_the_average_error_is_small(halves: tuple[Rows, Rows]) -> None:
 
 def test_it_is_harder_when_blind_than_when_not(halves: tuple[Rows, Rows]) -> None:
     """A walk that may lead through the vector asked for finds its neighbours at once, and would promise too much."""
-    rows, queries = halves
+    rows, _ = halves
     index = made(rows)
     ef = index.calibrate(10).ef_for(0.95)
     seen = index.search(rows[:HELD_OUT], 11, ef=ef).ids[:, 1:]
