@@ -3,7 +3,7 @@
 
 uint32_t ev__blind(const ev_index *ix, int64_t id, ev__scratch *s) {
     uint32_t hidden = ev__idmap_get(&ix->idmap, ev__ids_of(ix), id);
-    bool alone = ev__state(ix, hidden) == EV_NODE;
+    bool alone = hidden != EV_NONE && ev__state(ix, hidden) == EV_NODE;
     for (uint32_t slot = hidden; alone && (slot = ev__next(ix, slot)) != EV_NONE;) alone = !ev__alive(ix, slot);
     s->blind = alone ? hidden : EV_NONE;
     return hidden;

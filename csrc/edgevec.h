@@ -134,7 +134,7 @@ typedef struct {
     int32_t threads;     /* 0: one per core, for batches; 1: the calling thread */
     ev_filter *filter;   /* NULL: all ids */
     ev_context *context; /* NULL: borrowed. Used by single-thread searches only */
-    /* NULL, or a held id for each query, which is answered as if that vector were not there: it is no result, and no
+    /* NULL, or an id for each query, which is answered as if that vector were not there: it is no result, and no
      * walk leads through it. Asked for a vector's own neighbours, this tells how a new query like it would fare. */
     const int64_t *blind;
 } ev_search_params;

@@ -396,7 +396,7 @@ size_t ev__pool_insert(ev__pool *pool, size_t limit, float key, uint32_t slot);
 /* ---- blind.c --------------------------------------------------------------------------------- */
 
 /* Until s->blind is set back to EV_NONE walks do not see the vector's node, where it is there for that vector alone.
- * Returns the vector's slot, which must be no result. */
+ * Returns the vector's slot, which must be no result, or EV_NONE where it is not held. */
 uint32_t ev__blind(const ev_index *ix, int64_t id, ev__scratch *s);
 /* After the n unseen neighbours of a node in s->slots, and marked as seen: had the blind node not been there, those
  * that link to it would link to another instead, to one that now hides behind it. Without such links the graph has a

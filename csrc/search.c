@@ -242,13 +242,6 @@ static int check(const ev_index *ix, int64_t n, const float *queries, const ev_s
     return ev__check_rows(ix, n, queries);
 }
 
-static int check_blind(const ev_index *ix, int64_t n, const int64_t *ids) {
-    for (int64_t i = 0; ids && i < n; i++)
-        if (ev__idmap_get(&ix->idmap, ev__ids_of(ix), ids[i]) == EV_NONE)
-            return ev__fail_row(EV_E_NO_ID, i, "%lld, to be blind to", (long long)ids[i]);
-    return EV_OK;
-}
-
 /* A walk that must collect ef matches meets about ef / share nodes, M new rows each; a scan meets every match. */
 static bool scan_is_cheaper(const batch *b) {
     double slots = (double)ev__slots(b->ix), matches = (double)b->matches;
@@ -288,14 +281,13 @@ int ev_search(ev_index *ix, int64_t n, const float *queries, const ev_search_par
                .distances = out_distances};
     void *hold = NULL;
     ev__read_lock(&ix->lock);
-    rc = check_blind(ix, n, p->blind);
     int32_t ef = p->ef ? p->ef : ix->p.ef;
     b.ef = ef > p->k ? (size_t)ef : (size_t)p->k;
     /* re-ranking what a scan by sign codes finds costs little beside the scan, and the codes are coarse */
     b.scan_ef = ev__by_bits(ix) && b.ef < SIGNS_KEPT ? SIGNS_KEPT : b.ef;
     b.matches = ix->live;
     b.mask.on = ix->dead > 0 || p->filter;
-    if (rc == EV_OK && p->filter) rc = ev__filter_slots(p->filter, ix, &b.mask.allowed, &b.matches, &hold);
+    if (p->filter) rc = ev__filter_slots(p->filter, ix, &b.mask.allowed, &b.matches, &hold);
     if (rc == EV_OK) {
         b.scan = scan_is_cheaper(&b);
         rc = run(&b, n, p);

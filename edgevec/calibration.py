@@ -11,6 +11,7 @@ import math
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -44,7 +45,6 @@ _WIDER = 2
 """A walk that stands in for the truth is so much wider than the widest that is measured."""
 _STALE = 10
 """Measured anew when one in so many vectors was added, replaced or removed."""
-_ATTEMPTS = 5
 _LEAST_MISSED = 1e-5
 _ROUNDING = 1e-6
 
@@ -130,7 +130,7 @@ class Calibrations:
     def _make(self, index: Index, k: int, queries: Rows | None, threads: int) -> Calibration:
         _need_vectors(index)
         good_until = _changes(index) + len(index) // _STALE
-        made = _calibrate(index, k, queries, threads)
+        made = _measure(index, k, queries, threads)
         self._kept[k] = _Kept(made, queries, good_until)
         return made
 
@@ -160,23 +160,13 @@ def _changes(index: Index) -> int:
     return int(out.changes)
 
 
-def _calibrate(index: Index, k: int, queries: Rows | None, threads: int) -> Calibration:
-    """Samples may be removed by other threads while they are measured; then others are drawn."""
-    for _ in range(_ATTEMPTS):
-        try:
-            return _measure(index, k, queries, threads)
-        except UnknownIdError:
-            continue
-    return _measure(index, k, queries, threads)
-
-
 def _measure(index: Index, k: int, queries: Rows | None, threads: int) -> Calibration:
     start = time.perf_counter()
     if len(index) < 2:
         return Calibration(k, np.array([k]), np.ones(1), 0, time.perf_counter() - start)
     if queries is None:
         ids = _draw(np.fromiter(index, np.int64), max(_COMPARED, round(_SAMPLES_AT_1 / math.sqrt(k))))
-        sample = _Sample(index, min(k, len(index) - 1), index.get(ids), ids, threads)
+        sample = _Sample(index, min(k, len(index) - 1), *_held(index, ids), threads)
     else:
         rows = queries[_draw(np.arange(len(queries)), len(queries))]
         sample = _Sample(index, min(k, len(index)), rows, None, threads)
@@ -237,6 +227,20 @@ class _Sample:
         out = pointer(ids, "int64_t[]"), pointer(distances, "float[]")
         check(lib.ev_search(self.index._handle, len(rows), pointer(rows, "float[]"), params, *out))
         return distances
+
+
+def _held(index: Index, ids: Ids) -> tuple[Rows, Ids]:
+    """The vectors of those ids that no other thread has removed meanwhile."""
+    try:
+        return index.get(ids), ids
+    except UnknownIdError:
+        pass
+    rows, held = [], []
+    for id in ids.tolist():
+        with suppress(UnknownIdError):
+            rows.append(index.get([id]))
+            held.append(id)
+    return np.concatenate([np.empty((0, index.dim), np.float32), *rows]), np.array(held, np.int64)
 
 
 def _draw(ids: Ids, count: int) -> Ids:

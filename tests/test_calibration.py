@@ -3,36 +3,60 @@
 from __future__ import annotations
 
 import threading
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-from oracle import Rows, clustered, distances, each_metric, each_quantization, recall
+from oracle import METRICS, Doubles, Ids, Rows, clustered, distances, each_metric, each_quantization
 from sample_index import sample
 
 import edgevec
 from edgevec import calibration
 from edgevec.index import Metric, Quantization
 
-N, HELD_OUT = 9000, 1000
+N, HELD_OUT = 6000, 600
+
+
+class World(NamedTuple):
+    """Real vectors of different lengths, so that the metrics differ: what is indexed, and queries like them."""
+
+    rows: Rows
+    queries: Rows
 
 
 @pytest.fixture(scope="module")
-def halves() -> tuple[Rows, Rows]:
-    """Real vectors of different lengths, so that the metrics differ: what is indexed, and queries like them."""
+def world() -> World:
     rng = np.random.default_rng(5)
     rows = sample().vectors[rng.choice(len(sample()), N + HELD_OUT, replace=False)]
     rows = rows * np.exp(0.1 * rng.standard_normal((len(rows), 1))).astype(np.float32)
-    return rows[:N], rows[N:]
+    return World(rows[:N], rows[N:])
 
 
-def made(rows: Rows, metric: Metric = "cosine", quantization: Quantization = "sq8", **more: object) -> edgevec.Index:
+@pytest.fixture(scope="module")
+def truths(world: World) -> dict[str, Doubles]:
+    """By brute force, all distances under each metric."""
+    return {metric: distances(metric, *world) for metric in METRICS}
+
+
+def made(rows: Rows, metric: Metric = "cosine", quantization: Quantization = "sq8", **more: Any) -> edgevec.Index:
     index = edgevec.Index(rows.shape[1], metric, quantization=quantization, ef_construction=100, **more)
-    index.add(rows, np.arange(len(rows)) * 3 - 50)
+    index.add(rows, id_of(np.arange(len(rows))))
     return index
 
 
-def ef_of(index: edgevec.Index, query: Rows, k: int, **options: object) -> int:
+def id_of(row: Any) -> Any:
+    """Ids that are no rows."""
+    return row * 3 - 50
+
+
+def quality(truth: Doubles, ids: Ids, k: int) -> float:
+    """Recall@k, where truth [q, n] holds the distances of all rows."""
+    furthest = np.partition(truth, k - 1, axis=1)[:, k - 1 : k]
+    rows = (ids + 50) // 3
+    return float((np.take_along_axis(truth, rows, axis=1) <= furthest + 1e-6).mean())
+
+
+def ef_of(index: edgevec.Index, query: Rows, k: int, **options: Any) -> int:
     """The candidates that such a search keeps; 0: all."""
     context = edgevec.SearchContext(index)
     index.search(query, k, context=context, **options)
@@ -45,66 +69,62 @@ def ef_of(index: edgevec.Index, query: Rows, k: int, **options: object) -> int:
 @each_metric
 @each_quantization
 def test_new_queries_get_the_recall_asked_for(
-    halves: tuple[Rows, Rows], metric: Metric, quantization: Quantization
+    world: World, truths: dict[str, Doubles], metric: Metric, quantization: Quantization
 ) -> None:
-    rows, queries = halves
-    index = made(rows, metric, quantization)
+    index, truth = made(world.rows, metric, quantization), truths[metric]
     for k in (1, 10, 100):
         curve = index.calibrate(k)
+        least = quality(truth, index.search(world.queries, k, ef=k).ids, k)
         for wanted in (0.9, 0.95, 0.99):
-            found = (index.search(queries, k, recall=wanted).ids + 50) // 3
-            got = recall(metric, rows, queries, found, k)
-            floor = recall(metric, rows, queries, (index.search(queries, k, ef=k).ids + 50) // 3, k)
+            got = quality(truth, index.search(world.queries, k, recall=wanted).ids, k)
             assert got >= wanted - 0.02, (k, wanted)
-            assert got <= max(wanted, floor) + 0.06, (k, wanted)  # a step of ef is much where ef is small
-        assert ef_of(index, queries[0], k, recall=0.95) == max(k, curve.ef_for(0.95) or 0)
+            assert got <= max(wanted, least) + 0.06, (k, wanted)  # a step of ef is much where ef is small
+        assert ef_of(index, world.queries[0], k, recall=0.95) == max(k, curve.ef_for(0.95) or 0)
 
 
-def test_the_average_error_is_small(halves: tuple[Rows, Rows]) -> None:
-    """Where ef is not bounded by k and recall moves slowly with it, so that rounding ef says nothing."""
-    rows, queries = halves
-    index = made(rows)
-    for wanted in (0.95, 0.97, 0.99):
-        found = (index.search(queries, 10, recall=wanted).ids + 50) // 3
-        assert recall("cosine", rows, queries, found, 10) == pytest.approx(wanted, abs=0.015)
+@each_quantization
+def test_the_error_is_small(world: World, truths: dict[str, Doubles], quantization: Quantization) -> None:
+    """Where recall moves slowly with ef, so that rounding ef says nothing."""
+    index = made(world.rows, "l2", quantization)
+    for wanted in (0.97, 0.98, 0.99):
+        found = index.search(world.queries, 10, recall=wanted)
+        assert quality(truths["l2"], found.ids, 10) == pytest.approx(wanted, abs=0.015)
 
 
-def test_it_is_harder_when_blind_than_when_not(halves: tuple[Rows, Rows]) -> None:
+def test_it_is_harder_when_blind_than_when_not(world: World) -> None:
     """A walk that may lead through the vector asked for finds its neighbours at once, and would promise too much."""
-    rows, _ = halves
-    index = made(rows)
+    index = made(world.rows)
     ef = index.calibrate(10).ef_for(0.95)
-    seen = index.search(rows[:HELD_OUT], 11, ef=ef).ids[:, 1:]
-    truth = index.search(rows[:HELD_OUT], 11, exact=True).ids[:, 1:]
+    seen = index.search(world.rows[:HELD_OUT], 11, ef=ef).ids[:, 1:]
+    truth = index.search(world.rows[:HELD_OUT], 11, exact=True).ids[:, 1:]
     assert edgevec.recall(seen, truth) > 0.97
 
 
-def test_queries_of_another_kind(halves: tuple[Rows, Rows], rng: np.random.Generator) -> None:
-    rows, _ = halves
-    others = rng.standard_normal((2 * HELD_OUT, rows.shape[1])).astype(np.float32)
-    index = made(rows)
+def test_queries_of_another_kind(world: World, rng: np.random.Generator) -> None:
+    others = rng.standard_normal((2 * HELD_OUT, world.rows.shape[1])).astype(np.float32)
+    index = made(world.rows)
     own = index.calibrate(10).ef_for(0.9)
     curve = index.calibrate(10, queries=others[:HELD_OUT])
     assert curve.samples == HELD_OUT
-    assert (curve.ef_for(0.9) or 10**6) > 2 * (own or 0)
-    found = (index.search(others[HELD_OUT:], 10, recall=0.9).ids + 50) // 3
-    assert recall("cosine", rows, others[HELD_OUT:], found, 10) == pytest.approx(0.9, abs=0.02)
+    assert (curve.ef_for(0.9) or N) > 2 * (own or 0)
+    found = index.search(others[HELD_OUT:], 10, recall=0.9)
+    truth = distances("cosine", world.rows, others[HELD_OUT:])
+    assert quality(truth, found.ids, 10) == pytest.approx(0.9, abs=0.02)
 
 
 def test_many_copies(rng: np.random.Generator) -> None:
     """A vector that has a copy is found by it, and that is what a new query that is a copy would be."""
     some = clustered(rng, 1000, 32)
-    rows, queries = some[rng.integers(1000, size=6000)], some[rng.integers(1000, size=HELD_OUT)]
-    index = made(rows, "l2")
-    found = (index.search(queries, 10, recall=0.95).ids + 50) // 3
-    assert recall("l2", rows, queries, found, 10) >= 0.93
+    rows, queries = some[rng.integers(1000, size=N)], some[rng.integers(1000, size=200)]
+    found = made(rows, "l2").search(queries, 10, recall=0.95)
+    assert quality(distances("l2", rows, queries), found.ids, 10) >= 0.93
 
 
 # ---- the edges
 
 
-def test_all_of_them(halves: tuple[Rows, Rows]) -> None:
-    rows, queries = halves
+def test_all_of_them(world: World) -> None:
+    rows, queries = world
     index = made(rows[:3000])
     assert ef_of(index, queries[0], 10, recall=1.0) == 0
     assert ef_of(index, queries[0], 10, recall=0.5, exact=True) == 0
@@ -121,14 +141,14 @@ def test_few_vectors(n: int, rng: np.random.Generator) -> None:
         assert index.calibrate(k).samples <= n
 
 
-def test_with_a_filter(halves: tuple[Rows, Rows], rng: np.random.Generator) -> None:
-    rows, queries = halves
+def test_with_a_filter(world: World, rng: np.random.Generator) -> None:
+    rows, queries = world
     index = made(rows)
     allowed = rng.choice(N, N // 2, replace=False)
-    found = (index.search(queries, 10, recall=0.95, filter=allowed * 3 - 50).ids + 50) // 3
-    place = np.full(N, -1)
-    place[allowed] = np.arange(allowed.size)
-    assert recall("cosine", rows[allowed], queries, place[found], 10) >= 0.93
+    found = index.search(queries, 10, recall=0.95, filter=id_of(allowed))
+    truth = np.full((HELD_OUT, N), np.inf)
+    truth[:, allowed] = distances("cosine", rows[allowed], queries)
+    assert quality(truth, found.ids, 10) >= 0.93
 
 
 @pytest.mark.parametrize("wanted", [0, -0.1, 1.0001, float("nan"), "much", True, None])
@@ -158,8 +178,8 @@ def test_bad_input() -> None:
 
 
 @pytest.mark.parametrize("quantization", ["sq8", "binary"])
-def test_codes_cannot_tell(halves: tuple[Rows, Rows], quantization: Quantization) -> None:
-    rows, queries = halves
+def test_codes_cannot_tell(world: World, quantization: Quantization) -> None:
+    rows, queries = world
     index = made(rows[:2000], quantization=quantization, keep_vectors=False)
     for wanted in (0.9, 1.0):
         with pytest.raises(edgevec.RecallError, match="keep_vectors"):
@@ -169,8 +189,8 @@ def test_codes_cannot_tell(halves: tuple[Rows, Rows], quantization: Quantization
     assert index.search(queries[0], 10, recall=0.9, exact=True).ids.size == 10
 
 
-def test_what_no_walk_reaches_is_compared_with_everything(halves: tuple[Rows, Rows]) -> None:
-    rows, queries = halves
+def test_what_no_walk_reaches_is_compared_with_everything(world: World) -> None:
+    rows, queries = world
     index = made(rows)
     reached = float(index.calibrate(10).recall[-1])
     if reached < 1:
@@ -181,8 +201,8 @@ def test_what_no_walk_reaches_is_compared_with_everything(halves: tuple[Rows, Ro
 # ---- the curve
 
 
-def test_a_curve_can_be_read(halves: tuple[Rows, Rows]) -> None:
-    curve = made(halves[0]).calibrate(5)
+def test_a_curve_can_be_read(world: World) -> None:
+    curve = made(world.rows).calibrate(5)
     assert curve.k == 5
     assert (np.diff(curve.ef) > 0).all()
     assert (np.diff(curve.recall) >= 0).all()
@@ -202,15 +222,15 @@ def test_between_what_was_measured() -> None:
     assert curve.ef_for(0.991) is None
 
 
-def test_the_same_content_gives_the_same(halves: tuple[Rows, Rows]) -> None:
-    index = made(halves[0][:5000])
+def test_the_same_content_gives_the_same(world: World) -> None:
+    index = made(world.rows[:5000])
     first, again = index.calibrate(10), index.calibrate(10, threads=1)
     np.testing.assert_array_equal(first.ef, again.ef)
     np.testing.assert_array_equal(first.recall, again.recall)
 
 
-def test_the_graph_is_as_it_was(halves: tuple[Rows, Rows]) -> None:
-    rows, queries = halves
+def test_the_graph_is_as_it_was(world: World) -> None:
+    rows, queries = world
     index = made(rows[:3000])
     before = index.search(queries, 10, ef=20, threads=1)
     index.calibrate(10)
@@ -218,8 +238,8 @@ def test_the_graph_is_as_it_was(halves: tuple[Rows, Rows]) -> None:
     assert index.check().ok
 
 
-def test_measured_anew_after_growth(halves: tuple[Rows, Rows], monkeypatch: pytest.MonkeyPatch) -> None:
-    rows, queries = halves
+def test_measured_anew_after_growth(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, queries = world
     made_of: list[int] = []
     measure = calibration._measure
     monkeypatch.setattr(
@@ -239,7 +259,7 @@ def test_measured_anew_after_growth(halves: tuple[Rows, Rows], monkeypatch: pyte
     assert ask() == []
     index.remove(index.add(rows[4300:4401], np.arange(200_000, 200_101)))
     assert ask() == [4300]
-    index.add(rows[:431], np.arange(431) * 3 - 50)  # replaced
+    index.add(rows[:431], id_of(np.arange(431)))  # replaced
     assert ask() == [4300]
 
 
@@ -253,11 +273,12 @@ def test_blind_is_as_if_it_were_not_there(metric: Metric, quantization: Quantiza
     rows = clustered(rng, 1500, 24)
     rows[700:720] = rows[:20]  # copies stay
     index = made(rows, metric, quantization)
-    index.remove(np.arange(40, 60) * 3 - 50)
-    index.compact() if metric == "ip" else None
+    index.remove(id_of(np.arange(40, 60)))
+    if metric == "ip":
+        index.compact()
     live = np.setdiff1d(np.arange(1500), np.arange(40, 60))
     ids = np.concatenate([live[:40], rng.choice(live, 60, replace=False)])
-    sampled = calibration._Sample(index, 7, index.get(ids * 3 - 50), ids * 3 - 50, 0)
+    sampled = calibration._Sample(index, 7, index.get(id_of(ids)), id_of(ids), 0)
     walked = sampled._distances(slice(None), ef=1400)
     compared = sampled._distances(slice(None), exact=True)
     for row, id in enumerate(ids):
@@ -267,18 +288,17 @@ def test_blind_is_as_if_it_were_not_there(metric: Metric, quantization: Quantiza
 
 
 def test_blind_to_what_is_not_there() -> None:
-    index = made(np.eye(4, dtype=np.float32))
-    strange: npt.NDArray[np.int64] = np.array([-50, 17])
-    with pytest.raises(edgevec.UnknownIdError, match="17"):
-        calibration._Sample(index, 1, np.eye(4, dtype=np.float32)[:2], strange, 0)._distances(slice(None))
+    rows = 2 * np.eye(4, dtype=np.float32)
+    sampled = calibration._Sample(made(rows, "l2"), 1, rows[:2], np.array([-50, 17]), 0)
+    assert sampled._distances(slice(None)).tolist() == [[8], [0]]
 
 
 # ---- threads
 
 
 @pytest.mark.threads
-def test_threads_measure_once(halves: tuple[Rows, Rows], monkeypatch: pytest.MonkeyPatch) -> None:
-    rows, queries = halves
+def test_threads_measure_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, queries = world
     index = made(rows[:5000])
     count: list[int] = []
     measure = calibration._measure
@@ -295,16 +315,16 @@ def test_threads_measure_once(halves: tuple[Rows, Rows], monkeypatch: pytest.Mon
 
 
 @pytest.mark.threads
-def test_beside_a_writer(halves: tuple[Rows, Rows]) -> None:
+def test_beside_a_writer(world: World) -> None:
     """Vectors come and go while their neighbours are asked for."""
-    rows, queries = halves
+    rows, queries = world
     index = made(rows[:3000])
     done, failed = threading.Event(), []
 
     def write() -> None:
         while not done.is_set():
-            index.remove(np.arange(1000) * 3 - 50)
-            index.add(rows[:1000], np.arange(1000) * 3 - 50)
+            index.remove(id_of(np.arange(1000)))
+            index.add(rows[:1000], id_of(np.arange(1000)))
 
     def search() -> None:
         try:
@@ -321,3 +341,4 @@ def test_beside_a_writer(halves: tuple[Rows, Rows]) -> None:
     done.set()
     writer.join()
     assert failed == []
+    assert index.check().ok
