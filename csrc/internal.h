@@ -6,7 +6,7 @@
  *   space                     distances
  *   sift                      which distances are not worth computing
  *   store, idmap              slots: where everything about a vector lies, and which id is where
- *   walk, link, repair        the graph: searching it, growing it, mending it
+ *   walk, link, repair, blind the graph: searching it, growing it, mending it, and as if a node were not there
  *   add, remove, compact, search, filter, save, load, check     one file per verb of edgevec.h
  *
  * A slot is the place of one vector, numbered from 0. A slot is in one of the states below. Nodes form the graph; a
@@ -258,7 +258,7 @@ struct ev_index {
     uint32_t entry;              /* EV_NONE when empty */
     int64_t live, dead;          /* vectors held; dead nodes and duplicates */
     int64_t next_id, unrepaired; /* unrepaired: nodes linked since the graph was last mended */
-    int64_t built_distances;
+    int64_t built_distances, changes;
     uint32_t *free_slots; /* a stack */
     size_t free_count, free_room;
     uint64_t version; /* changes with the content; filters cache by it */
@@ -376,6 +376,7 @@ static inline bool ev__expanded(const ev__marks *m, uint32_t slot) { return m->a
 struct ev__scratch {
     struct ev__scratch *next;
     ev__marks marks;
+    uint32_t blind;         /* the node that walks do not see, or EV_NONE */
     ev__pool pool, results; /* what a walk found; what a search returns */
     ev__hit *heap;          /* of masked walks */
     size_t heap_room;
@@ -404,7 +405,7 @@ void ev__scratch_free(ev__scratch *s);
 size_t ev__scratch_bytes(const ev__scratch *s);
 /* fit for the index as it stands now, a pool of ef, k results and, when masked, a heap */
 int ev__scratch_fit(const ev_index *ix, ev__scratch *s, size_t ef, size_t k, bool masked);
-void ev__new_walk(ev__scratch *s); /* nothing is seen or expanded any more */
+void ev__new_walk(ev__scratch *s); /* nothing is seen any more but the blind node, and nothing expanded */
 /* one of the index's spares, or a new one; put it back afterwards */
 int ev__scratch_borrow(ev_index *ix, ev__scratch **out);
 void ev__scratch_return(ev_index *ix, ev__scratch *s);
@@ -466,6 +467,16 @@ static inline void ev__fetch_beside(const ev__fetch *f, uint32_t slot) {
     for (size_t at = 0; at < f->beside_stride; at += EV_LINE) EV_PREFETCH(row + at);
 }
 
+/* ---- blind.c --------------------------------------------------------------------------------- */
+
+/* Until s->blind is set back to EV_NONE walks do not see the vector's node, where it is there for that vector alone.
+ * Returns the vector's slot, which must be no result, or EV_NONE where it is not held. */
+uint32_t ev__blind(const ev_index *ix, int64_t id, ev__scratch *s);
+/* After the n unseen neighbours of a node, marked as seen: had the blind node not been there, those
+ * that link to it would link to another instead, to one that now hides behind it. Without such links the graph has a
+ * hole just where the query is. Returns how many there are then. */
+size_t ev__look_behind(const ev_index *ix, uint32_t slot, int level, uint32_t *unseen, size_t n, ev__scratch *s);
+
 /* ---- link.c ---------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -480,6 +491,9 @@ typedef struct {
  * are not nearer to a chosen one than to the centre. Returns how many. */
 size_t ev__select(const ev_index *ix, const ev__space *space, ev__hit *candidates, size_t kept, size_t count,
                   size_t most, ev__scratch *s);
+/* ev__select among slots, from `slot` as the centre: the chosen are s->candidates. */
+size_t ev__reselect(const ev_index *ix, const ev__space *space, uint32_t slot, const uint32_t *candidates, size_t kept,
+                    size_t count, size_t most, ev__scratch *s);
 /* Links of `slot` chosen from candidates: the first `kept` of them, and what ev__select adds of the others. */
 void ev__relink(const ev_index *ix, const ev__space *space, uint32_t slot, int level, const uint32_t *candidates,
                 size_t kept, size_t count, ev__scratch *s);

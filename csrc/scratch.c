@@ -47,6 +47,7 @@ int ev__scratch_new(const ev_index *ix, ev__scratch **out) {
         return ev__fail(EV_E_NOMEM, "a search context");
     }
     cut_up(ix, s, s->memory);
+    s->blind = EV_NONE;
     *out = s;
     return EV_OK;
 }
@@ -121,6 +122,7 @@ void ev__new_walk(ev__scratch *s) {
         s->marks.epoch = 0;
     }
     s->marks.epoch += 2;
+    if (s->blind != EV_NONE) ev__see(&s->marks, s->blind);
 }
 
 int ev__scratch_borrow(ev_index *ix, ev__scratch **out) {

@@ -51,7 +51,7 @@ static inline size_t unseen_and_fetch(const ev_index *ix, uint32_t slot, int lev
         n += ev__see(&s->marks, to);
     }
     s->stats.visited++;
-    return n;
+    return s->blind == EV_NONE ? n : ev__look_behind(ix, slot, level, out, n, s);
 }
 
 static size_t unseen(const ev_index *ix, uint32_t slot, int level, ev__scratch *s) {
@@ -72,6 +72,7 @@ uint32_t ev__descend(const ev_index *ix, const ev__space *space, const ev__probe
     uint32_t nearest = ev__load32_acquire(&ix->entry);
     ev__keys(ix, space, probe, &nearest, 1, key, s);
     s->stats.distances++;
+    if (nearest == s->blind) *key = INFINITY; /* a way in there must be; anything is nearer */
     for (int level = ev__levels(ix)[nearest]; level > bottom; level--) {
         ev__new_walk(s);
         for (bool moved = true; moved;) {

@@ -244,6 +244,7 @@ class Collection:
         params: Sequence[Any] | None = None,
         ef: int | None = None,
         exact: bool = False,
+        recall: float | None = None,
         weights: tuple[float, float] = (1.0, 1.0),
     ) -> Hits:
         """The k best records, best first, among those that `where` allows.
@@ -254,6 +255,8 @@ class Collection:
 
         ef       candidates that a walk over the graph keeps; more is slower and finds more
         exact    compare with every vector that is allowed
+        recall   in place of ef: the share of the k nearest by vector that is to be found on average, as Index.search
+                 takes it
         weights  of the vector and of the text, when there are both; 0 leaves one out
 
         The result is a list of Hit; its `stats` tell how it was found.
@@ -271,7 +274,9 @@ class Collection:
         if vector is not None:
             vector = self._as_query(vector)
         condition = compile_where(where, params)
-        return self._searcher.search(Question(vector, text, k, ef, exact, condition, (vector_weight, text_weight)))
+        return self._searcher.search(
+            Question(vector, text, k, ef, exact, recall, condition, (vector_weight, text_weight))
+        )
 
     def _as_query(self, vector: Any) -> Any:
         if self.dim is not None and not (isinstance(vector, np.ndarray) and vector.ndim == 1):

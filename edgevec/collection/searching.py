@@ -27,6 +27,7 @@ class Question(NamedTuple):
     k: int
     ef: int | None
     exact: bool
+    recall: float | None
     condition: Condition
     weights: tuple[float, float]
 
@@ -82,7 +83,8 @@ class Searcher:
         if question.condition is not EVERYTHING:
             allowed, count = self._filters.get(connection, self._store.version, question.condition)
         context = self._context(index)
-        found = index.search(question.vector, k, ef=question.ef, filter=allowed, exact=question.exact, context=context)
+        how: dict[str, Any] = {"ef": question.ef, "exact": question.exact, "recall": question.recall}
+        found = index.search(question.vector, k, filter=allowed, context=context, **how)
         stats = context.stats
         self._contexts.append((index, context))
         return (
