@@ -33,6 +33,9 @@ Encoder = Callable[[list[str]], ArrayLike]
 """Texts to vectors [n, dim]."""
 
 
+_EQUAL = (1.0, 1.0)
+
+
 class Plan(NamedTuple):
     """How a condition is evaluated."""
 
@@ -244,7 +247,7 @@ class Collection:
         params: Sequence[Any] | None = None,
         ef: int | None = None,
         exact: bool = False,
-        weights: tuple[float, float] = (1.0, 1.0),
+        weights: tuple[float, float] = _EQUAL,
     ) -> Hits:
         """The k best records, best first, among those that `where` allows.
 
@@ -393,6 +396,8 @@ def _index_name(field: tuple[str, ...]) -> str:
 
 
 def _as_weights(weights: Sequence[float]) -> tuple[float, float]:
+    if weights is _EQUAL:
+        return _EQUAL
     try:
         vector, text = (float(weight) for weight in weights)
     except (TypeError, ValueError):
