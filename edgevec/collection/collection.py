@@ -132,7 +132,7 @@ class Collection:
                 if self.dim is None and len(keys):
                     schema.write_setting(connection, "dim", stored.shape[1])
                     settings["dim"] = stored.shape[1]
-                records.upsert(connection, keys, stored, objects, texts)
+                self._store.commits.note(records.upsert(connection, keys, stored, objects, texts))
         except StoppedError:
             return 0
         return len(keys)
@@ -164,6 +164,7 @@ class Collection:
                 rows = sorted(set(records.rows_of(connection, keys).values()))
             else:
                 rows = records.rows_where(connection, *condition).tolist()
+            self._store.commits.note(rows)
             return records.delete(connection, rows)
 
     def count(self, where: Where | None = None, params: Sequence[Any] | None = None) -> int:

@@ -75,8 +75,11 @@ def upsert(
     vectors: NDArray[Any],
     metadata: Sequence[str],
     documents: Sequence[str | None],
-) -> None:
-    """Insert records, or replace those whose id exists. A vector that stays the same is no change to the graph."""
+) -> list[int]:
+    """Insert records, or replace those whose id exists; their rows.
+
+    A vector that stays the same is no change to the graph.
+    """
     known = rows_of(connection, keys)
     last = int(connection.execute("SELECT coalesce(max(row), 0) FROM records").fetchone()[0])
     numbers = iter(range(last + 1, last + 1 + len(keys) - len(known)))
@@ -93,6 +96,7 @@ def upsert(
     )
     connection.executemany("INSERT OR REPLACE INTO vectors(row, vector) VALUES (?, ?)", changed)
     connection.executemany("INSERT INTO changes(row) VALUES (?)", ((row,) for row, _ in changed))
+    return rows
 
 
 def _unchanged(connection: sqlite3.Connection, blobs: dict[int, bytes]) -> set[int]:
@@ -116,8 +120,11 @@ def delete(connection: sqlite3.Connection, rows: Iterable[int]) -> int:
     return gone
 
 
-def rows_where(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]) -> Rows:
-    """The rows whose record satisfies a compiled filter."""
+def rows_where(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any], among: Rows | None = None) -> Rows:
+    """The rows whose record satisfies a compiled filter; of all, or of some."""
+    if among is not None:
+        sql = f"row IN (SELECT value FROM json_each(?)) AND ({sql})"
+        parameters = (json.dumps(among.tolist()), *parameters)
     found = connection.execute(f"SELECT row FROM records WHERE {sql}", parameters)
     return np.fromiter((row for (row,) in found), np.int64)
 

@@ -87,7 +87,7 @@ class Searcher:
             return np.empty(0, np.int64), [], HitStats("exact", 0, 0, 0)
         allowed, count = None, None
         if question.condition is not EVERYTHING:
-            allowed, count = self._filters.get(connection, self._store.version, question.condition)
+            allowed, count = self._filters.get(connection, self._store.version, question.condition, self._store.commits)
         context = self._context(index)
         found = index.search(question.vector, k, ef=question.ef, filter=allowed, exact=question.exact, context=context)
         strategy, visited, computed = context.effort()

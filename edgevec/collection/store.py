@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager, contextmanager
 from .._native import Progress
 from ..errors import ClosedError, EdgevecError, ParameterError, ReadOnlyError, StorageError
 from . import journal, schema
+from .commits import Commits
 from .database import Database, translate, translated
 from .graph import Graph
 from .turns import Turns
@@ -74,6 +75,7 @@ class Store:
     def __init__(self, database: Database, graph: Graph, *, writable: bool, progress: Progress | None = None) -> None:
         self.database = database
         self.graph = graph
+        self.commits = Commits()
         self.unread = Unread(self._reading_committed)
         self.writable = writable
         self._turns = Turns()
@@ -230,10 +232,12 @@ class Store:
             self._read_unread()
         connection.execute("COMMIT")
         self._version += 1
+        self.commits.end(self._version)
         self.graph.settle(self._version)
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
         """Whatever state the failure left: records as SQLite has them, and the graph as the records are."""
+        self.commits.end(None)
         try:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
