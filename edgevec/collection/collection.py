@@ -33,6 +33,9 @@ Encoder = Callable[[list[str]], ArrayLike]
 """Texts to vectors [n, dim]."""
 
 
+_EQUAL = (1.0, 1.0)
+
+
 class Plan(NamedTuple):
     """How a condition is evaluated."""
 
@@ -129,7 +132,7 @@ class Collection:
                 if self.dim is None and len(keys):
                     schema.write_setting(connection, "dim", stored.shape[1])
                     settings["dim"] = stored.shape[1]
-                records.upsert(connection, keys, stored, objects, texts)
+                self._store.commits.note(records.upsert(connection, keys, stored, objects, texts))
         except StoppedError:
             return 0
         return len(keys)
@@ -161,6 +164,7 @@ class Collection:
                 rows = sorted(set(records.rows_of(connection, keys).values()))
             else:
                 rows = records.rows_where(connection, *condition).tolist()
+            self._store.commits.note(rows)
             return records.delete(connection, rows)
 
     def count(self, where: Where | None = None, params: Sequence[Any] | None = None) -> int:
@@ -245,7 +249,7 @@ class Collection:
         ef: int | None = None,
         exact: bool = False,
         recall: float | None = None,
-        weights: tuple[float, float] = (1.0, 1.0),
+        weights: tuple[float, float] = _EQUAL,
     ) -> Hits:
         """The k best records, best first, among those that `where` allows.
 
@@ -398,6 +402,8 @@ def _index_name(field: tuple[str, ...]) -> str:
 
 
 def _as_weights(weights: Sequence[float]) -> tuple[float, float]:
+    if weights is _EQUAL:
+        return _EQUAL
     try:
         vector, text = (float(weight) for weight in weights)
     except (TypeError, ValueError):
