@@ -20,6 +20,7 @@ __all__ = [
     "Shown",
     "delete",
     "fetch",
+    "ids",
     "page",
     "rows_of",
     "rows_where",
@@ -117,6 +118,11 @@ def rows_where(connection: sqlite3.Connection, sql: str, parameters: Sequence[An
     """The rows whose record satisfies a compiled filter."""
     found = connection.execute(f"SELECT row FROM records WHERE {sql}", parameters)
     return np.fromiter((row for (row,) in found), np.int64)
+
+
+def ids(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]) -> list[Id]:
+    """The ids of the records that satisfy a compiled filter, in order of insertion."""
+    return [key for (key,) in connection.execute(f"SELECT id FROM records WHERE {sql} ORDER BY row", parameters)]
 
 
 def count(connection: sqlite3.Connection, sql: str = "1", parameters: Sequence[Any] = ()) -> int:

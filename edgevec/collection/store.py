@@ -64,10 +64,11 @@ class Store:
     # ---- reading ---------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def reading(self, *, graph: bool = False) -> Iterator[sqlite3.Connection]:
+    def reading(self, *, graph: bool = False, progress: Progress | None = None) -> Iterator[sqlite3.Connection]:
         """A connection to records which stay as they are until the end, and the graph with them.
 
-        graph: it will be searched, so inside the calling thread's own batch it must take in what was written.
+        graph     it will be searched, so inside the calling thread's own batch it must take in what was written
+        progress  progress(done, total) while the graph takes in what other processes wrote
         """
         self._check_open()
         if self._owner == threading.get_ident():
@@ -86,12 +87,12 @@ class Store:
                 connection = self.database.take()
                 alone = False
                 try:
-                    alone = self._begin_reading(connection)
+                    alone = self._begin_reading(connection, progress)
                     yield connection
                 finally:
                     self._end_reading(connection, alone)
 
-    def _begin_reading(self, connection: sqlite3.Connection) -> bool:
+    def _begin_reading(self, connection: sqlite3.Connection, progress: Progress | None) -> bool:
         """Wait for the turn. True when it was the writer's, because the graph had to move first."""
         self._turns.begin_read()
         try:
@@ -111,7 +112,7 @@ class Store:
         self._turns.end_read()
         self._turns.begin_write()
         try:
-            self._follow_all(connection)
+            self._follow_all(connection, progress)
         except BaseException:
             self._turns.end_write()
             raise
