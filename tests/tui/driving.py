@@ -16,7 +16,7 @@ from edgevec.tui.model import SAMPLE
 from edgevec.tui.screens.dialogs import TroubleScreen
 from edgevec.tui.state import StateFile
 
-JOBS = ("open", "build", "check", "save", "ask", "export", "queries", "sweep")
+JOBS = ("open", "build", "check", "look", "save", "ask", "export", "queries", "sweep")
 
 PATIENCE = 60.0
 """Seconds after which something that should come is missed. Not a bound on speed: machines may be busy."""
