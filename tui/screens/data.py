@@ -173,7 +173,6 @@ disk; changes that it lacks are caught up with at each opening, until the writer
     def _preview(self, data: Data) -> None:
         table = self.query_one("#preview", DataTable)
         table.clear(columns=True)
-        total = self.session.rows
         table.add_columns("row", "id", *data.columns, *(["text"] if data.texts is not None else []))
         for row in range(min(len(data), _PREVIEW)):
             cells = [str(row), str(data.ids[row])]
@@ -181,8 +180,12 @@ disk; changes that it lacks are caught up with at each opening, until the writer
             if data.texts is not None:
                 cells.append(_short(data.texts[row], 160))
             table.add_row(*map(Text, cells))
+        self._title_preview(data)
+
+    def _title_preview(self, data: Data) -> None:
+        total = self.session.rows
         more = f", the first {_PREVIEW} of {total:,} {_what(data)}" if total > _PREVIEW else ""
-        table.border_title = f"Preview{more}"
+        self.query_one("#preview", DataTable).border_title = f"Preview{more}"
 
     def _check(self) -> None:
         searcher = self.session.searcher
@@ -220,6 +223,8 @@ disk; changes that it lacks are caught up with at each opening, until the writer
             self.host.open_file(data.path)  # it was empty: now there are fields, perhaps an encoder
             return
         self._holdings, self._checked = message.holdings, None
+        if data is not None:
+            self._title_preview(data)
         self.host.announce()
 
     # ---- building --------------------------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ runs and watch the step.
 [b]recall[/]  the share of the true neighbours (by exact search) that was found; random rows do not count themselves.
 [b]QPS[/]  queries answered in a second, by all threads together.
 
-Latencies are those inside the C core, where Python and this screen cost nothing; the line below says what a \
+Latencies are those inside the C core, where Python and this screen cost nothing; the line above says what a \
 call from Python takes. In batches of {_BATCH} a latency is the call's time divided by its queries. The numbers \
 count from the last change on.
 
@@ -355,8 +355,8 @@ call, and keeps the quantisation that it was made with.
         if totals is None:
             return "" if state == "stopped" else state
         if self._of is not None and self._of.collection:
-            return f"{state} · times of the whole search"
-        return f"{state} · a call from Python takes {text.micros(totals.call_p50)} at P50"
+            return f"{state} · whole search"
+        return f"{state} · call {text.micros(totals.call_p50)}, Python included, at P50"
 
     @on(Button.Pressed)
     def _pressed(self, event: Button.Pressed) -> None:
