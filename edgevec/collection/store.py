@@ -85,15 +85,26 @@ class Store:
         else:
             with translated(self.database.name):
                 connection = self.database.take()
-                alone = False
+                alone = self._begin_reading(connection, progress)
                 try:
-                    alone = self._begin_reading(connection, progress)
                     yield connection
                 finally:
                     self._end_reading(connection, alone)
 
     def _begin_reading(self, connection: sqlite3.Connection, progress: Progress | None) -> bool:
-        """Wait for the turn. True when it was the writer's, because the graph had to move first."""
+        """Wait for the turn. True when it was the writer's, because the graph had to move first.
+
+        On failure there is no turn, and the connection is given back.
+        """
+        try:
+            return self._take_turn(connection, progress)
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            self.database.give_back(connection)
+            raise
+
+    def _take_turn(self, connection: sqlite3.Connection, progress: Progress | None) -> bool:
         self._turns.begin_read()
         try:
             self._check_open()

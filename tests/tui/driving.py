@@ -18,7 +18,7 @@ from edgevec.tui.state import StateFile
 
 JOBS = ("open", "build", "check", "look", "save", "ask", "export", "queries", "sweep")
 
-PATIENCE = 15.0
+PATIENCE = 60.0
 """Seconds after which something that should come is missed. Not a bound on speed: machines may be busy."""
 
 
