@@ -173,7 +173,7 @@ async def test_collection(size: str, folder: Path, accept: bool) -> None:
         box = stage.app.screen.query_one("#filter", Input)
         box.focus()
         box.value = "topic = noun"
-        await until(stage.pilot, lambda: "▲" in shown(stage.app), "the fault")
+        await until(stage.pilot, lambda: "needs quotes" in shown(stage.app), "the fault")
         await compare(stage, f"fault-{size}", accept)
         await stage.go("f2", "data")
         await until(stage.pilot, lambda: "sound" in stage.app.screen._health, "the check")

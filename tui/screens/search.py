@@ -258,12 +258,14 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
             self._point(message.reason, message.position)
 
     def _point(self, reason: str, position: int) -> None:
-        """Say what is wrong below its place in the filter box, on the side where there is room."""
+        """Say what is wrong below its place in the filter box, on the side where there is room, if on any."""
         told, box = self.query_one("#told", Static), self.query_one(ConditionInput)
         column, width = box.column_of(position) - told.content_region.x, told.content_region.width
         before, after = f"{reason} ▲", f"▲ {reason}"
-        line = " " * column + after if column + len(after) <= width else before.rjust(column + 1)
-        told.update(line if len(line) <= width else f"⚠ {reason}")
+        if column + len(after) <= width:
+            told.update(" " * column + after)
+        else:
+            told.update(before.rjust(column + 1) if len(before) <= column + 1 else f"⚠ {reason}")
         told.set_class(True, "bad")
 
     def _tell(self, what: str, *, bad: bool = False) -> None:
