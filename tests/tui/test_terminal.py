@@ -99,6 +99,7 @@ def test_a_collection_is_made_opened_filtered_and_left(terminal: Terminal, folde
     terminal.wait_for("by BM25")
     for _ in range(4):
         terminal.press("Tab")
+    terminal.wait_for("takes the sugg")
     terminal.type("legs = 2 AND")
     terminal.wait_for("expected a condition, found the end ▲")
     terminal.type(" kind = 'sea horse'")
