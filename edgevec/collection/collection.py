@@ -16,7 +16,7 @@ from .._arrays import as_int, as_rows
 from .._native import Progress
 from ..errors import EdgevecError, ParameterError, UnknownIdError
 from ..index import Metric, Quantization
-from . import records, schema, transfer, upkeep, values
+from . import fulltext, journal, records, schema, transfer, upkeep, values
 from .database import translated
 from .graph import StoppedError
 from .hits import Hits
@@ -89,6 +89,22 @@ class Collection:
     def quantization(self) -> Quantization:
         quantization: Quantization = self._store.settings["quantization"]
         return quantization
+
+    @property
+    def M(self) -> int:
+        links: int = self._store.settings["M"]
+        return links
+
+    @property
+    def ef_construction(self) -> int:
+        candidates: int = self._store.settings["ef_construction"]
+        return candidates
+
+    @property
+    def dtype(self) -> Literal["float32", "float16"]:
+        """Of the vectors as they are stored."""
+        dtype: Literal["float32", "float16"] = self._store.settings["dtype"]
+        return dtype
 
     @property
     def mode(self) -> Literal["a", "r"]:
@@ -172,6 +188,12 @@ class Collection:
         condition = compile_where(where, params)
         with self._store.reading() as connection:
             return records.count(connection, *condition)
+
+    def ids(self, where: Where | None = None, params: Sequence[Any] | None = None) -> list[Id]:
+        """The ids of all records, or of those that satisfy a condition, in order of insertion."""
+        condition = compile_where(where, params)
+        with self._store.reading() as connection:
+            return records.ids_where(connection, *condition)
 
     def pages(
         self, size: int = 1000, where: Where | None = None, params: Sequence[Any] | None = None
@@ -365,14 +387,25 @@ class Collection:
         """
         return upkeep.check(self._store, repair=repair, progress=progress)
 
+    def refresh(self, *, progress: Progress | None = None) -> int:
+        """Let the graph take in what other processes have committed. Every search does so by itself; this one tells
+        progress(done, total). Returns the version of the records: as long as it is the same, so are they.
+        """
+        try:
+            with self._store.reading(progress=progress) as connection:
+                return journal.version(connection)
+        except StoppedError:
+            raise EdgevecError("stopped by its progress function: the next search takes in the rest") from None
+
     def stats(self) -> dict[str, Any]:
-        """Sizes: records, bytes of the files, and of the index in memory."""
+        """Sizes: records, documents, bytes of the files, and of the index in memory."""
         path, graph = self.path, self._store.graph
         snapshot = graph.snapshot.path if graph.snapshot else None
         with self._store.reading() as connection:
             index = graph.index
             return {
                 "records": records.count(connection),
+                "documents": fulltext.count(connection),
                 "file_bytes": _size(path),
                 "log_bytes": _size(Path(f"{path}-wal")) if path else 0,
                 "snapshot_bytes": _size(snapshot),

@@ -22,6 +22,7 @@ __all__ = [
     "fetch",
     "ids",
     "ids_of",
+    "ids_where",
     "page",
     "rows_of",
     "rows_where",
@@ -127,6 +128,11 @@ def rows_where(connection: sqlite3.Connection, sql: str, parameters: Sequence[An
         parameters = (json.dumps(among.tolist()), *parameters)
     found = connection.execute(f"SELECT row FROM records WHERE {sql}", parameters)
     return np.fromiter((row for (row,) in found), np.int64)
+
+
+def ids_where(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]) -> list[Id]:
+    """The ids of the records that satisfy a compiled filter, in order of insertion."""
+    return [key for (key,) in connection.execute(f"SELECT id FROM records WHERE {sql} ORDER BY row", parameters)]
 
 
 def count(connection: sqlite3.Connection, sql: str = "1", parameters: Sequence[Any] = ()) -> int:

@@ -44,16 +44,17 @@ def _no_turn() -> None:
 class _Reading:
     """As a class and no generator, since it stands in the way of every search."""
 
-    __slots__ = ("_committed", "_connection", "_graph", "_store", "_turn")
+    __slots__ = ("_committed", "_connection", "_graph", "_progress", "_store", "_turn")
 
-    def __init__(self, store: Store, graph: bool, committed: bool) -> None:
+    def __init__(self, store: Store, graph: bool, committed: bool, progress: Progress | None) -> None:
         self._store = store
         self._graph = graph
         self._committed = committed
+        self._progress = progress
 
     def __enter__(self) -> sqlite3.Connection:
         try:
-            self._connection, self._turn = self._store.begin_reading(self._graph, self._committed)
+            self._connection, self._turn = self._store.begin_reading(self._graph, self._committed, self._progress)
         except Exception as error:
             translate(error, self._store.database.name)
             raise
@@ -99,19 +100,25 @@ class Store:
 
     # ---- reading ---------------------------------------------------------------------------------------------------
 
-    def reading(self, *, graph: bool = False, committed: bool = False) -> AbstractContextManager[sqlite3.Connection]:
+    def reading(
+        self, *, graph: bool = False, committed: bool = False, progress: Progress | None = None
+    ) -> AbstractContextManager[sqlite3.Connection]:
         """A connection to records which stay as they are until the end, and the graph with them.
 
         Inside the calling thread's own batch these are the records as it has changed them, and
         graph      it will be searched, so it must take in what was written
         committed  they are as they were before the batch
+        Elsewhere
+        progress   progress(done, total) while the graph takes in what other processes wrote
         """
-        return _Reading(self, graph, committed)
+        return _Reading(self, graph, committed, progress)
 
     def _reading_committed(self) -> AbstractContextManager[sqlite3.Connection]:
         return self.reading(committed=True)
 
-    def begin_reading(self, graph: bool, committed: bool) -> tuple[sqlite3.Connection, Turn]:
+    def begin_reading(
+        self, graph: bool, committed: bool, progress: Progress | None
+    ) -> tuple[sqlite3.Connection, Turn]:
         """As reading(). The turn ends with end_reading()."""
         self._check_open()
         if self._owner == threading.get_ident():
@@ -132,7 +139,7 @@ class Store:
                 turn = _no_turn
                 self._turns.begin_write()
                 turn = self._turns.end_write
-                self._follow_all(connection)
+                self._follow_all(connection, progress)
         except BaseException:
             turn()
             if connection is not None:
