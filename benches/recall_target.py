@@ -35,7 +35,7 @@ class Row(NamedTuple):
     least: float
     """Recall at ef = k, below which no search stays."""
     got: list[float]
-    efs: list[int | None]
+    efs: list[int]
     seconds: float
 
 
@@ -67,6 +67,16 @@ def ask(index: edgevec.Index, queries: Floats, truth: Ids, k: int, at_once: int 
     return found(ef=k), [found(recall=asked) for asked in ASKED]
 
 
+def efs_for(index: edgevec.Index, query: Floats, k: int) -> list[int]:
+    """The ef that a search takes; 0: it compares with everything."""
+    context = edgevec.SearchContext(index)
+    efs = []
+    for asked in ASKED:
+        index.search(query, k, recall=asked, context=context)
+        efs.append(context.stats.ef)
+    return efs
+
+
 def measure(task: Task, metric: Metric, quantization: Quantization) -> Iterator[Row]:
     index = edgevec.Index(task.base.shape[1], metric, quantization=quantization)
     index.add(task.base)
@@ -82,8 +92,7 @@ def measure(task: Task, metric: Metric, quantization: Quantization) -> Iterator[
         ):
             curve = index.calibrate(k, queries=examples)
             least, got = ask(index, rows, truth, k, at_once)
-            efs = [curve.ef_for(asked) for asked in ASKED]
-            yield Row(metric, quantization, k, kind, least, got, efs, curve.seconds)
+            yield Row(metric, quantization, k, kind, least, got, efs_for(index, own[0], k), curve.seconds)
 
 
 def show(row: Row) -> str:
