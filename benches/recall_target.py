@@ -21,6 +21,8 @@ from edgevec.measure import exact_neighbors, machine
 METRICS: tuple[Metric, ...] = ("cosine", "l2", "ip")
 QUANTIZATIONS: tuple[Quantization, ...] = ("sq8", "binary", "none")
 DEPTHS = (1, 10, 100)
+FEW = 100
+"""Asked at a time: of so few the index learns nothing."""
 ASKED = (0.8, 0.9, 0.95, 0.99)
 HELD_OUT = 2000
 
@@ -33,7 +35,7 @@ class Row(NamedTuple):
     least: float
     """Recall at ef = k, below which no search stays."""
     got: list[float]
-    efs: list[int | None]
+    efs: list[int]
     seconds: float
 
 
@@ -55,13 +57,24 @@ def make_task(name: str, n: int | None, metric: Metric) -> Task:
     return Task(base[:-HELD_OUT], base[-HELD_OUT:], queries)
 
 
-def ask(index: edgevec.Index, queries: Floats, truth: Ids, k: int) -> tuple[float, list[float]]:
+def ask(index: edgevec.Index, queries: Floats, truth: Ids, k: int, at_once: int = FEW) -> tuple[float, list[float]]:
     """The recall at ef = k, and for each that is asked for."""
 
     def found(**how: float | int) -> float:
-        return recall(index.search(queries, k, **how).ids, truth[:, :k])
+        parts = [index.search(queries[at : at + at_once], k, **how).ids for at in range(0, len(queries), at_once)]
+        return recall(np.concatenate(parts), truth[:, :k])
 
     return found(ef=k), [found(recall=asked) for asked in ASKED]
+
+
+def efs_for(index: edgevec.Index, query: Floats, k: int) -> list[int]:
+    """The ef that a search takes; 0: it compares with everything."""
+    context = edgevec.SearchContext(index)
+    efs = []
+    for asked in ASKED:
+        index.search(query, k, recall=asked, context=context)
+        efs.append(context.stats.ef)
+    return efs
 
 
 def measure(task: Task, metric: Metric, quantization: Quantization) -> Iterator[Row]:
@@ -70,15 +83,16 @@ def measure(task: Task, metric: Metric, quantization: Quantization) -> Iterator[
     half = len(task.queries) // 2
     truths = [exact_neighbors(task.base, rows, max(DEPTHS), metric) for rows in (task.held_out, task.queries[half:])]
     for k in DEPTHS:
-        for kind, rows, truth, examples in (
-            ("held out", task.held_out, truths[0], None),
-            ("its own", task.queries[half:], truths[1], None),
-            ("its own, by the other half", task.queries[half:], truths[1], task.queries[:half]),
+        own = task.queries[half:]
+        for kind, rows, truth, examples, at_once in (
+            ("held out", task.held_out, truths[0], None, FEW),
+            ("its own", own, truths[1], None, FEW),
+            ("its own, by the other half", own, truths[1], task.queries[:half], FEW),
+            ("its own, in one batch", own, truths[1], None, len(own)),
         ):
             curve = index.calibrate(k, queries=examples)
-            least, got = ask(index, rows, truth, k)
-            efs = [curve.ef_for(asked) for asked in ASKED]
-            yield Row(metric, quantization, k, kind, least, got, efs, curve.seconds)
+            least, got = ask(index, rows, truth, k, at_once)
+            yield Row(metric, quantization, k, kind, least, got, efs_for(index, own[0], k), curve.seconds)
 
 
 def show(row: Row) -> str:

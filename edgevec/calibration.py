@@ -2,7 +2,7 @@
 
 Vectors that the index holds are asked for their neighbours while the search is blind to them: they are no result of
 their own, and no walk leads through them, so they fare as new queries of the same kind would. Queries of another kind
-are found less easily; of these the caller can give examples, which are measured instead.
+are found less easily; a large batch of them is measured with too, and the caller can give examples.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from edgevec._arrays import as_rows
 from edgevec._native import check, ffi, lib, pointer
-from edgevec.errors import ParameterError, RecallError, UnknownIdError
+from edgevec.errors import NotFiniteError, ParameterError, RecallError, UnknownIdError, ZeroVectorError
 
 if TYPE_CHECKING:
     from edgevec.index import Index
@@ -32,7 +32,7 @@ Rows = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
 _COMPARED = 256
-"""Samples whose true neighbours are found by comparing with every vector."""
+"""Samples whose true neighbours are found by comparing with every vector; and the least that makes a large batch."""
 _SAMPLES_AT_1 = 4096
 """For k = 1; fewer by the root of k, as each then tells more. The standard error of a recall of 0.95 is then 0.003."""
 _STEP = 1.5
@@ -83,10 +83,14 @@ class Calibration:
         return "\n".join(lines + [f"{ef:>8,}  {recall:.4f}" for ef, recall in zip(self.ef, self.recall, strict=True)])
 
 
+_Source = Literal["stored", "asked", "given"]
+"""The index's own vectors; the first large batch that asked for a recall; what the caller gave to measure with."""
+
+
 class _Kept(NamedTuple):
     calibration: Calibration
     queries: Rows | None
-    """What it was measured with, where not with the index's own vectors."""
+    """What it was measured with, where not with stored vectors."""
     good_until: int
     """So many changes the index may have seen."""
 
@@ -96,42 +100,60 @@ class Calibrations:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: dict[int, _Kept] = {}
+        self._kept: dict[tuple[int, _Source], _Kept] = {}
 
-    def ef_for(self, index: Index, recall: float, k: int) -> int | None:
+    def ef_for(self, index: Index, recall: float, k: int, queries: Rows) -> int | None:
         """The ef for a recall, or None where only comparing with every vector gives it."""
         if recall == 1:
             _need_vectors(index)
             return None
-        return self._get(index, k).ef_for(recall)
+        efs = [curve.ef_for(recall) for curve in self._curves(index, k, queries)]
+        return None if None in efs else max(ef for ef in efs if ef is not None)
 
     def make(self, index: Index, k: int, queries: Any, threads: int) -> Calibration:
         rows = None if queries is None else as_rows(queries, index.dim, "queries").reshape(-1, index.dim)
         if rows is not None and len(rows) == 0:
             raise ParameterError("queries must hold at least one")
+        if rows is not None:
+            index.search(rows, 1, ef=1)  # which names the row that cannot be a query
         with self._lock:
-            return self._make(index, k, rows, threads)
+            self._kept.pop((k, "given"), None)
+            return self._make(index, k, "stored" if rows is None else "given", rows, threads)
 
-    def _get(self, index: Index, k: int) -> Calibration:
+    def _curves(self, index: Index, k: int, queries: Rows) -> Iterator[Calibration]:
+        """Those that count: what was given, else the harder of what is stored and what was asked."""
+        if (k, "given") in self._kept:
+            yield self._get(index, k, "given", None)
+            return
+        yield self._get(index, k, "stored", None)
+        if (k, "asked") in self._kept or (queries.ndim == 2 and len(queries) >= _COMPARED):
+            with suppress(NotFiniteError, ZeroVectorError):  # of which the search itself tells the row
+                yield self._get(index, k, "asked", queries)
+
+    def _get(self, index: Index, k: int, source: _Source, queries: Rows | None) -> Calibration:
         """While one thread measures anew, the others go on with what was measured before."""
-        kept = self._kept.get(k)
+        kept = self._kept.get((k, source))
         if kept and _changes(index) <= kept.good_until:
             return kept.calibration
         if not self._lock.acquire(blocking=kept is None) and kept:
             return kept.calibration
         try:
-            kept = self._kept.get(k)
+            kept = self._kept.get((k, source))
             if kept and _changes(index) <= kept.good_until:
                 return kept.calibration
-            return self._make(index, k, kept.queries if kept else None, 0)
+            if kept:
+                queries = kept.queries
+            elif queries is not None:
+                queries = queries[_draw(np.arange(len(queries)), _samples(k))]
+            return self._make(index, k, source, queries, 0)
         finally:
             self._lock.release()
 
-    def _make(self, index: Index, k: int, queries: Rows | None, threads: int) -> Calibration:
+    def _make(self, index: Index, k: int, source: _Source, queries: Rows | None, threads: int) -> Calibration:
         _need_vectors(index)
         good_until = _changes(index) + len(index) // _STALE
         made = _measure(index, k, queries, threads)
-        self._kept[k] = _Kept(made, queries, good_until)
+        self._kept[k, source] = _Kept(made, queries, good_until)
         return made
 
 
@@ -160,12 +182,16 @@ def _changes(index: Index) -> int:
     return int(out.changes)
 
 
+def _samples(k: int) -> int:
+    return max(_COMPARED, round(_SAMPLES_AT_1 / math.sqrt(k)))
+
+
 def _measure(index: Index, k: int, queries: Rows | None, threads: int) -> Calibration:
     start = time.perf_counter()
     if len(index) < 2:
         return Calibration(k, np.array([k]), np.ones(1), 0, time.perf_counter() - start)
     if queries is None:
-        ids = _draw(np.fromiter(index, np.int64), max(_COMPARED, round(_SAMPLES_AT_1 / math.sqrt(k))))
+        ids = _draw(np.fromiter(index, np.int64), _samples(k))
         sample = _Sample(index, min(k, len(index) - 1), *_held(index, ids), threads)
     else:
         rows = queries[_draw(np.arange(len(queries)), len(queries))]

@@ -378,9 +378,10 @@ class Index:
 
         With recall=0.95 the index takes the smallest ef that it has measured to find 95% of the k nearest; the first
         such search with a k measures it, as `calibrate` describes. It holds for queries of the same kind as the stored
-        vectors; `calibrate(k, queries=...)` measures with others. More than the widest walk measured has found, 1.0 for
-        one, is answered as by exact=True. With a filter the ef is that of a search without. Where only codes are kept
-        there is no truth to measure by: RecallError.
+        vectors, and as those of the first batch of 256 or more, which is measured with too; for others give examples
+        to `calibrate`. More than the widest walk measured has found, 1.0 for one, is answered as by exact=True. With a
+        filter the ef is that of a search without. Where only codes are kept there is no truth to measure by:
+        RecallError.
         """
         rows = as_rows(queries, self._dim, "queries")
         single = rows.ndim == 1
@@ -389,7 +390,7 @@ class Index:
         if ef is not None:
             params.ef = as_int(ef, "ef", 1, 1_000_000)
         if recall is not None:
-            exact = self._aim(params, as_recall(recall), exact)
+            exact = self._aim(params, as_recall(recall), exact, rows)
         if exact:
             params.exact = True
         params.threads = 1 if single else as_int(threads, "threads", 0)
@@ -407,13 +408,13 @@ class Index:
             self._search_into(run.shape[0], run, params, ids[i:], distances[i:])
         return SearchResult(ids, distances)
 
-    def _aim(self, params: Any, recall: float, exact: bool) -> bool:
+    def _aim(self, params: Any, recall: float, exact: bool, rows: npt.NDArray[np.float32]) -> bool:
         """Set the ef for a recall; True where every vector is compared, as it may have to be."""
         if params.ef:
             raise ParameterError("give ef or recall, not both")
         if not exact:
-            params.ef = self._calibrations.ef_for(self, recall, params.k) or 0
-        return params.ef == 0
+            params.ef = self._calibrations.ef_for(self, recall, params.k, rows) or 0
+        return not params.ef
 
     def calibrate(self, k: int = 10, *, queries: npt.ArrayLike | None = None, threads: int = 0) -> Calibration:
         """Measure now what `search(..., k, recall=...)` would measure when first called.
@@ -423,8 +424,8 @@ class Index:
         thousand searches and those comparisons. The result is kept until a tenth of the vectors was added, replaced or
         removed, and is not saved. The same content gives the same result.
 
-        queries  [n, dim]: measure with these instead, where queries are of another kind than what is stored, as
-                 questions are that look for documents; some hundred examples are enough
+        queries  [n, dim]: measure with these alone, where queries are of another kind than what is stored, as
+                 questions are that look for documents; some hundred examples are enough. None: back to stored vectors
         threads  0: one per core
         RecallError where only codes are kept.
         """

@@ -74,12 +74,12 @@ def test_new_queries_get_the_recall_asked_for(
     index, truth = made(world.rows, metric, quantization), truths[metric]
     for k in (1, 10, 100):
         curve = index.calibrate(k)
+        assert ef_of(index, world.queries[0], k, recall=0.95) == max(k, curve.ef_for(0.95) or 0)
         least = quality(truth, index.search(world.queries, k, ef=k).ids, k)
         for wanted in (0.9, 0.95, 0.99):
             got = quality(truth, index.search(world.queries, k, recall=wanted).ids, k)
             assert got >= wanted - 0.02, (k, wanted)
             assert got <= max(wanted, least) + 0.06, (k, wanted)  # a step of ef is much where ef is small
-        assert ef_of(index, world.queries[0], k, recall=0.95) == max(k, curve.ef_for(0.95) or 0)
 
 
 @each_quantization
@@ -110,6 +110,31 @@ def test_queries_of_another_kind(world: World, rng: np.random.Generator) -> None
     found = index.search(others[HELD_OUT:], 10, recall=0.9)
     truth = distances("cosine", world.rows, others[HELD_OUT:])
     assert quality(truth, found.ids, 10) == pytest.approx(0.9, abs=0.02)
+
+
+def test_a_large_batch_is_measured_with(world: World, rng: np.random.Generator) -> None:
+    """Where it is harder than what is stored; one that is easier says nothing about others."""
+    others = rng.standard_normal((HELD_OUT, world.rows.shape[1])).astype(np.float32)
+    index = made(world.rows)
+    own = ef_of(index, world.queries[0], 10, recall=0.9)
+    index.search(world.rows[:HELD_OUT], 10, recall=0.9)
+    assert ef_of(index, world.queries[0], 10, recall=0.9) == own
+    index = made(world.rows)
+    found = index.search(others, 10, recall=0.9)
+    assert quality(distances("cosine", world.rows, others), found.ids, 10) == pytest.approx(0.9, abs=0.02)
+    assert ef_of(index, world.queries[0], 10, recall=0.9) > own
+
+
+def test_a_bad_row_is_named(world: World) -> None:
+    index, queries = made(world.rows[:2000]), world.queries.copy()
+    queries[333, 5] = np.nan
+    with pytest.raises(edgevec.NotFiniteError, match="333"):
+        index.search(queries, 10, recall=0.9)
+    with pytest.raises(edgevec.NotFiniteError, match="333"):
+        index.calibrate(10, queries=queries)
+    queries[333] = 0
+    with pytest.raises(edgevec.ZeroVectorError, match="333"):
+        index.search(queries, 10, recall=0.9)
 
 
 def test_many_copies(rng: np.random.Generator) -> None:
