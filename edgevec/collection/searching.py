@@ -90,14 +90,16 @@ class Searcher:
         if question.condition is not EVERYTHING:
             allowed, count = self._filters.get(connection, self._store.version, question.condition, self._store.commits)
         context = self._context(index)
-<<<<<<< HEAD
-        how: dict[str, Any] = {"ef": question.ef, "exact": question.exact, "recall": question.recall}
-        found = index.search(question.vector, k, filter=allowed, context=context, **how)
-        stats = context.stats
-=======
-        found = index.search(question.vector, k, ef=question.ef, filter=allowed, exact=question.exact, context=context)
+        found = index.search(
+            question.vector,
+            k,
+            ef=question.ef,
+            filter=allowed,
+            exact=question.exact,
+            recall=question.recall,
+            context=context,
+        )
         strategy, visited, computed = context.effort()
->>>>>>> collspeed
         self._contexts.append((index, context))
         return found.ids, found.distances.tolist(), HitStats(strategy, count, visited, computed)
 

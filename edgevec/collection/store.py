@@ -116,9 +116,7 @@ class Store:
     def _reading_committed(self) -> AbstractContextManager[sqlite3.Connection]:
         return self.reading(committed=True)
 
-    def begin_reading(
-        self, graph: bool, committed: bool, progress: Progress | None
-    ) -> tuple[sqlite3.Connection, Turn]:
+    def begin_reading(self, graph: bool, committed: bool, progress: Progress | None) -> tuple[sqlite3.Connection, Turn]:
         """As reading(). The turn ends with end_reading()."""
         self._check_open()
         if self._owner == threading.get_ident():
