@@ -420,9 +420,10 @@ class Index:
         """Measure now what `search(..., k, recall=...)` would measure when first called.
 
         4,096 / sqrt(k) of the stored vectors, at least 256, are searched for as if they were not there, with growing
-        ef; for 256 the true neighbours are found by comparing with every vector. That costs as much as some ten
-        thousand searches and those comparisons. The result is kept until a tenth of the vectors was added, replaced or
-        removed, and is not saved. The same content gives the same result.
+        ef; for 256 the true neighbours are found by comparing with every vector. That costs as much as twenty
+        thousand searches where k is 10, a hundred thousand where it is 1, and those comparisons; on all cores. The
+        result is kept until a tenth of the vectors was added, replaced or removed, and is not saved. The same content
+        gives the same result.
 
         queries  [n, dim]: measure with these alone, where queries are of another kind than what is stored, as
                  questions are that look for documents; some hundred examples are enough. None: back to stored vectors

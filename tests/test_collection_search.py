@@ -240,3 +240,14 @@ def test_scores(world: World) -> None:
                     "l2": -np.square(vector - query).sum(),
                 }[metric]
                 assert hit.score == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+def test_a_recall_in_place_of_ef(world: World) -> None:
+    query = world.vectors[3]
+    best = world.nearest(query, 5, np.arange(3000))
+    assert [hit.id for hit in world.db.search(query, 5, recall=1.0)] == best
+    assert len(world.db.search(query, 5, recall=0.9)) == 5
+    with pytest.raises(edgevec.ParameterError, match="recall"):
+        world.db.search(query, 5, recall=1.5)
+    with pytest.raises(edgevec.ParameterError, match="ef or recall"):
+        world.db.search(query, 5, recall=0.9, ef=10)
