@@ -285,7 +285,10 @@ class Collection:
                  takes it
         weights  of the vector and of the text, when there are both; 0 leaves one out
 
-        The result is a list of Hit; its `stats` tell how it was found.
+        The result is a list of Hit; its `stats` tell how it was found. Id, score and distance are there at once.
+        Metadata and documents are read when they are first asked for, of all hits together, and in any case before this
+        process changes the records or closes the collection: they are those of the time of the search. In a collection
+        that is open for reading, and inside a batch, they are read at once.
         """
         as_int(k, "k", 1)
         if vector is None and text is None:
