@@ -382,14 +382,13 @@ struct ev__scratch {
     size_t heap_room;
     /* dim, dim, bits, bits, dim: the query at unit length, centred, being turned, turned; a decoded row */
     float *unit, *query, *turning, *rotated, *decoded;
-    void *code;                     /* query code or planes */
-    uint8_t *planes;                /* of a sieve */
-    void *probe_a, *probe_b;        /* codes of two slots, I8_FRESH */
-    int8_t *fresh;                  /* and of the row they are compared with */
-    const void **rows, **residuals; /* EV_BATCH */
-    float *steps;                   /* EV_BATCH: of the residuals */
-    int32_t *integers;              /* EV_BATCH */
-    uint32_t *slots;                /* EV_BATCH: unvisited neighbours */
+    void *code;              /* query code or planes */
+    uint8_t *planes;         /* of a sieve */
+    void *probe_a, *probe_b; /* codes of two slots, I8_FRESH */
+    int8_t *fresh;           /* and of the row they are compared with */
+    const void **rows;       /* EV_BATCH */
+    int32_t *integers;       /* EV_BATCH */
+    uint32_t *slots;         /* EV_BATCH: unvisited neighbours */
     float *keys;
     ev__hit *candidates; /* EV_BATCH: for link selection */
     uint32_t *chosen;    /* (EV_MAX_LEVEL + 1) * m0 selected links of a node under insertion */

@@ -27,8 +27,6 @@ static size_t cut_up(const ev_index *ix, ev__scratch *s, char *memory) {
     s->probe_b = cut(&c, ix->dim);
     s->fresh = cut(&c, ix->dim);
     s->rows = cut(&c, EV_BATCH * sizeof *s->rows);
-    s->residuals = cut(&c, EV_BATCH * sizeof *s->residuals);
-    s->steps = cut(&c, EV_BATCH * sizeof *s->steps);
     s->integers = cut(&c, EV_BATCH * sizeof *s->integers);
     s->slots = cut(&c, EV_BATCH * sizeof *s->slots);
     s->keys = cut(&c, EV_BATCH * sizeof *s->keys);

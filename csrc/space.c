@@ -99,23 +99,27 @@ void ev__keys(const ev_index *ix, const ev__space *space, const ev__probe *probe
     }
 }
 
-/* Of refined vectors, whose elements are integers around the centre: s->query is the query as its probe was made of it.
- * Cosine by the squared distance of unit vectors, which is 2 (1 - cos), and tells near copies apart where 1 - dot is
- * all rounding. */
+enum { AT_ONCE = 64 }; /* refined vectors */
+
+/* Of at most AT_ONCE refined vectors, whose elements are integers around the centre: s->query is the query as its probe
+ * was made of it. Cosine by the squared distance of unit vectors, which is 2 (1 - cos), and tells near copies apart
+ * where 1 - dot is all rounding. */
 static void distances_fine(const ev_index *ix, const ev__probe *probe, const uint32_t *slots, size_t m,
                            float *distances, ev__scratch *s) {
+    const void *residuals[AT_ONCE];
+    float steps[AT_ONCE];
     for (size_t i = 0; i < m; i++) {
         s->rows[i] = ev__block(ix, slots[i]);
-        s->residuals[i] = ev__residual(ix, slots[i]);
-        s->steps[i] = ev__factor_of(ix, slots[i])->scale / 65536;
+        residuals[i] = ev__residual(ix, slots[i]);
+        steps[i] = ev__factor_of(ix, slots[i])->scale / 65536;
     }
     if (ix->p.metric == EV_METRIC_IP) {
-        ix->kernels->dot_fine_rows(s->query, s->rows, s->residuals, m, ix->dim, distances);
-        for (size_t i = 0; i < m; i++) distances[i] = probe->offset - distances[i] * s->steps[i];
+        ix->kernels->dot_fine_rows(s->query, s->rows, residuals, m, ix->dim, distances);
+        for (size_t i = 0; i < m; i++) distances[i] = probe->offset - distances[i] * steps[i];
     } else {
-        ix->kernels->l2_fine_rows(s->query, s->rows, s->residuals, s->steps, m, ix->dim, distances);
+        ix->kernels->l2_fine_rows(s->query, s->rows, residuals, steps, m, ix->dim, distances);
         for (size_t i = 0; i < m; i++) {
-            float unknown = (float)ix->dim * (s->steps[i] * s->steps[i]); /* the same vector, for all that is kept */
+            float unknown = (float)ix->dim * (steps[i] * steps[i]); /* the same vector, for all that is kept */
             distances[i] = distances[i] <= unknown ? 0.0f : distances[i] * probe->gain;
         }
     }
@@ -134,7 +138,8 @@ void ev__distances(const ev_index *ix, const float *query, const ev__probe *prob
                    float *distances, ev__scratch *s) {
     bool l2 = ix->p.metric == EV_METRIC_L2;
     if (ev__fine(ix)) {
-        distances_fine(ix, probe, slots, m, distances, s);
+        for (size_t i = 0; i < m; i += AT_ONCE)
+            distances_fine(ix, probe, slots + i, m - i < AT_ONCE ? m - i : AT_ONCE, distances + i, s);
         return;
     }
     if (ix->p.keep_vectors) {
