@@ -43,11 +43,14 @@ class WorkerError(Exception):
 
 @dataclass(frozen=True)
 class Built:
-    """What an index cost. Bytes are by how much the process grew, for each vector; None where there is no /proc."""
+    """What an index cost. Bytes are by how much the process grew, for each vector; None where there is no /proc. What
+    lies in a mapped file is counted apart.
+    """
 
     seconds: float
     cpu_seconds: float
     bytes_per_vector: float | None
+    mapped_per_vector: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,7 @@ def build(engine: Engine, workload: Workload) -> Built:
     took = spent(lambda: engine.build(workload.base))
     after = own_bytes()
     grown = None if before is None or after is None else (after - before) / len(workload.base)
-    return Built(took.wall, took.cpu, grown)
+    return Built(took.wall, took.cpu, grown, engine.file_bytes / len(workload.base))
 
 
 def timed(engine: Engine, workload: Workload, settings: Sequence[Setting]) -> list[list[float]]:

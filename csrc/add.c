@@ -222,6 +222,7 @@ static void commit(addition *a, int64_t *out_ids) {
         if (out_ids) out_ids[i] = id;
     }
     ix->unrepaired += a->n;
+    ix->changes += a->n;
     ix->version++;
 }
 

@@ -46,12 +46,6 @@ int ev__check_rows(const ev_index *ix, int64_t n, const float *rows) {
     return EV_OK;
 }
 
-/* Round half to even without a library call: valid for |x| < 2^22. */
-static inline float round_even(float x) {
-    const float magic = 12582912.0f; /* 1.5 * 2^23 */
-    return (x + magic) - magic;
-}
-
 float ev__code_bias(const ev_index *ix, const int8_t *code, float scale) {
     if (ix->p.metric == EV_METRIC_IP) return (float)(-dot_mixed(ix->centre, code, ix->dim) * (double)scale);
     return (scale * scale) * (float)ix->kernels->dot_i8(code, code, ix->dim);
@@ -104,24 +98,46 @@ static inline uint8_t plane_of(uint64_t bytes, size_t p) {
     return (uint8_t)(((bytes >> p & 0x0101010101010101u) * 0x0102040810204080u) >> 56);
 }
 
+/* The largest absolute value, by way of the bits, whose order is that of the numbers: compilers keep the order of float
+ * comparisons, one after the other, and not that of integers. */
+static float magnitude(const float *numbers, size_t n) {
+    int32_t most = 0;
+    for (size_t i = 0; i < n; i++) {
+        int32_t bits;
+        memcpy(&bits, numbers + i, sizeof bits);
+        bits &= 0x7FFFFFFF;
+        most = bits > most ? bits : most;
+    }
+    float value;
+    memcpy(&value, &most, sizeof value);
+    return value;
+}
+
 /* In two's complement. */
 float ev__encode_planes(const float *numbers, size_t n, uint8_t *planes, size_t stride, int32_t *sum) {
-    float most = 0;
-    for (size_t i = 0; i < n; i++) most = fabsf(numbers[i]) > most ? fabsf(numbers[i]) : most;
-    float scale = most / 7.0f;
+    float most = magnitude(numbers, n), scale = most / 7.0f;
     memset(planes, 0, EV_PLANES * stride);
     *sum = 0;
     if (!(scale > 1e-37f)) return 0.0f;
-    float inverse = 7.0f / most;
-    for (size_t i = 0; i < n; i += 8) {
-        uint64_t bytes = 0;
-        for (size_t j = 0; j < 8; j++) {
-            int value = (int)round_even(numbers[i + j] * inverse);
-            value = value > 7 ? 7 : value < -7 ? -7 : value;
-            *sum += value;
-            bytes |= (uint64_t)(uint8_t)value << (8 * j);
+    /* as encode_i8 does it: adding 1.5 * 2^23 rounds and leaves the integer in the low bits */
+    const float inverse = 7.0f / most, magic = 12582912.0f;
+    for (size_t i = 0; i < n; i += 64) {
+        int8_t values[64];
+        int32_t part = 0;
+        for (size_t j = 0; j < 64; j++) {
+            union {
+                float value;
+                int32_t bits;
+            } x = {numbers[i + j] * inverse + magic};
+            values[j] = (int8_t)x.bits;
         }
-        for (size_t p = 0; p < EV_PLANES; p++) planes[p * stride + i / 8] = plane_of(bytes, p);
+        for (size_t j = 0; j < 64; j++) part += values[j];
+        *sum += part;
+        for (size_t j = 0; j < 8; j++) {
+            uint64_t bytes;
+            memcpy(&bytes, values + 8 * j, sizeof bytes);
+            for (size_t p = 0; p < EV_PLANES; p++) planes[p * stride + i / 8 + j] = plane_of(bytes, p);
+        }
     }
     return scale;
 }

@@ -143,6 +143,9 @@ typedef struct {
     int32_t threads;     /* 0: one per core, for batches; 1: the calling thread */
     ev_filter *filter;   /* NULL: all ids */
     ev_context *context; /* NULL: borrowed. Used by single-thread searches only */
+    /* NULL, or an id for each query, which is answered as if that vector were not there: it is no result, and no
+     * walk leads through it. Asked for a vector's own neighbours, this tells how a new query like it would fare. */
+    const int64_t *blind;
 } ev_search_params;
 
 /* n queries -> out_ids[n * k], out_distances[n * k], nearest first; rows with fewer than k results are padded with id
@@ -159,6 +162,7 @@ typedef struct {
     int64_t reranked;  /* of the last search: exact distances of the final pass */
     int32_t strategy;  /* of the last search: EV_STRATEGY_* */
     double seconds;    /* of the last search: time spent on it, from the query to its results */
+    int32_t ef;        /* of the last search: candidates kept; 0 when every vector was compared */
 } ev_search_stats;
 
 int ev_context_new(ev_index *ix, ev_context **out);
@@ -205,6 +209,7 @@ typedef struct {
     int32_t max_level;
     int32_t codes_trained; /* times the centre of the codes was learned */
     int64_t built_distances;
+    int64_t changes; /* vectors added, replaced or removed since the index was made or loaded */
 } ev_stats;
 void ev_get_stats(ev_index *ix, ev_stats *out);
 

@@ -135,6 +135,11 @@ static int flush(int fd) {
 
 static int system_rename(void *user, const char *from, const char *to) {
     (void)user;
+#if defined(__EMSCRIPTEN__)
+    /* There, a file that is renamed over comes back when the name is deleted. A page that ends between these two calls
+     * loses its files anyway; both are in one folder, so the second has no reason to fail. */
+    if (unlink(to) != 0 && errno != ENOENT) return errno;
+#endif
     return rename(from, to) == 0 ? 0 : errno;
 }
 

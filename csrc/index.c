@@ -117,6 +117,7 @@ void ev_get_stats(ev_index *ix, ev_stats *out) {
                       .bits = ev__by_bits(ix) ? (int64_t)ix->bits : 0,
                       .max_level = ix->entry == EV_NONE ? -1 : ev__levels(ix)[ix->entry],
                       .codes_trained = ix->trainings,
-                      .built_distances = ix->built_distances};
+                      .built_distances = ix->built_distances,
+                      .changes = ix->changes};
     ev__read_unlock(&ix->lock);
 }

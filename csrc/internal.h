@@ -6,7 +6,7 @@
  *   space                     distances
  *   sift                      which distances are not worth computing
  *   store, idmap              slots: where everything about a vector lies, and which id is where
- *   walk, link, repair        the graph: searching it, growing it, mending it
+ *   walk, link, repair, blind the graph: searching it, growing it, mending it, and as if a node were not there
  *   add, remove, compact, search, filter, save, load, check     one file per verb of edgevec.h
  *
  * A slot is the place of one vector, numbered from 0. A slot is in one of the states below. Nodes form the graph; a
@@ -135,7 +135,7 @@ typedef enum {
 typedef struct {
     ev__space_kind kind;
     const char *rows; /* row of slot s: rows + s * stride. I8_FRESH: float vectors, encoded anew for each comparison */
-    size_t stride;
+    size_t stride, bytes;      /* bytes: of a row, as far as it is compared */
     const ev__factor *factors; /* of slot s; NULL for DOT, L2 and I8_FRESH */
 } ev__space;
 
@@ -193,11 +193,12 @@ void ev__sift_query(const ev_index *ix, const float *query, double norm2, float 
 void ev__sift_slot(const ev_index *ix, uint32_t slot, ev__probe *probe, ev__scratch *s);
 /* Keep, in place and in order, those of n slots whose key may be below the bound; returns how many. */
 size_t ev__sift(const ev_index *ix, const ev__probe *probe, float bound, uint32_t *slots, size_t n, ev__scratch *s);
-void ev__sift_prefetch(const ev_index *ix, const uint32_t *slots, size_t n); /* what sifting will read */
-/* The keys of those kept, as ev__keys, and what that will read */
+/* Of them at most so many, those whose keys may be least. */
+size_t ev__sift_nearest(const ev_index *ix, const ev__probe *probe, size_t most, uint32_t *slots, size_t n,
+                        ev__scratch *s);
+/* The keys of those kept, as ev__keys */
 void ev__sifted_keys(const ev_index *ix, const ev__probe *probe, const uint32_t *slots, size_t n, float *keys,
                      ev__scratch *s);
-void ev__sifted_prefetch(const ev_index *ix, const uint32_t *slots, size_t n);
 
 /* ---- store.c: slots -------------------------------------------------------------------------- */
 
@@ -257,7 +258,7 @@ struct ev_index {
     uint32_t entry;              /* EV_NONE when empty */
     int64_t live, dead;          /* vectors held; dead nodes and duplicates */
     int64_t next_id, unrepaired; /* unrepaired: nodes linked since the graph was last mended */
-    int64_t built_distances;
+    int64_t built_distances, changes;
     uint32_t *free_slots; /* a stack */
     size_t free_count, free_room;
     uint64_t version; /* changes with the content; filters cache by it */
@@ -352,15 +353,30 @@ typedef struct {
 
 typedef struct {
     ev__hit *at; /* sorted by key */
-    uint8_t *expanded;
     size_t count, room;
 } ev__pool;
 
+/* What a walk has done with each slot, emptied by counting on: a mark below the epoch is of an earlier walk, the epoch
+ * says seen, the next number expanded, its links having been read. Bits would be eight times closer together and were
+ * slower: a walk marks many slots at once, and a CPU that finds two of them in one word does them one by one. */
+typedef struct {
+    uint16_t *at;
+    size_t room;
+    uint16_t epoch;
+} ev__marks;
+/* true when it was not seen before */
+static inline bool ev__see(ev__marks *m, uint32_t slot) {
+    uint16_t mark = m->at[slot];
+    m->at[slot] = mark < m->epoch ? m->epoch : mark;
+    return mark < m->epoch;
+}
+static inline void ev__expand(ev__marks *m, uint32_t slot) { m->at[slot] = (uint16_t)(m->epoch + 1); }
+static inline bool ev__expanded(const ev__marks *m, uint32_t slot) { return m->at[slot] > m->epoch; }
+
 struct ev__scratch {
     struct ev__scratch *next;
-    uint16_t *visited; /* epoch per slot */
-    size_t visited_room;
-    uint16_t epoch;
+    ev__marks marks;
+    uint32_t blind;         /* the node that walks do not see, or EV_NONE */
     ev__pool pool, results; /* what a walk found; what a search returns */
     ev__hit *heap;          /* of masked walks */
     size_t heap_room;
@@ -388,8 +404,7 @@ void ev__scratch_free(ev__scratch *s);
 size_t ev__scratch_bytes(const ev__scratch *s);
 /* fit for the index as it stands now, a pool of ef, k results and, when masked, a heap */
 int ev__scratch_fit(const ev_index *ix, ev__scratch *s, size_t ef, size_t k, bool masked);
-/* A new epoch: a slot is visited when its mark equals it, so nothing needs clearing. */
-uint16_t ev__new_walk(ev__scratch *s);
+void ev__new_walk(ev__scratch *s); /* nothing is seen any more but the blind node, and nothing expanded */
 /* one of the index's spares, or a new one; put it back afterwards */
 int ev__scratch_borrow(ev_index *ix, ev__scratch **out);
 void ev__scratch_return(ev_index *ix, ev__scratch *s);
@@ -417,6 +432,50 @@ bool ev__walk(const ev_index *ix, const ev__space *space, const ev__probe *probe
 /* Insert into a sorted pool of at most `limit`; the place, or SIZE_MAX when it is too far. */
 size_t ev__pool_insert(ev__pool *pool, size_t limit, float key, uint32_t slot);
 
+/* Rows that a walk is about to read, asked for a line at a time: of *slots those from `at` on. Beside them, of slots
+ * just met, what is read first or along with the rows: signs, or factors. */
+typedef struct {
+    const uint32_t *slots, *end;
+    const char *rows, *beside, *row;
+    size_t stride, bytes, beside_stride, at;
+} ev__fetch;
+static inline ev__fetch ev__fetch_rows(const ev_index *ix, const ev__space *space, const ev__probe *probe,
+                                       const uint32_t *slots, size_t n) {
+    bool sifts = probe->sieve.planes != NULL;
+    return (ev__fetch){.slots = slots,
+                       .end = slots + n,
+                       .rows = space->rows,
+                       .row = n ? space->rows + *slots * space->stride : NULL,
+                       .stride = space->stride,
+                       .bytes = space->bytes,
+                       .beside = sifts ? ix->store.sift.at : (const char *)space->factors,
+                       .beside_stride = sifts ? ix->sift_bytes : sizeof(ev__factor)};
+}
+static inline void ev__fetch_line(ev__fetch *f) {
+    if (f->slots == f->end) return;
+    EV_PREFETCH_SOON(f->row + f->at);
+    f->at += EV_LINE;
+    if (f->at >= f->bytes && ++f->slots != f->end) {
+        f->row = f->rows + *f->slots * f->stride;
+        f->at = 0;
+    }
+}
+static inline void ev__fetch_beside(const ev__fetch *f, uint32_t slot) {
+    if (!f->beside) return;
+    const char *row = f->beside + slot * f->beside_stride;
+    for (size_t at = 0; at < f->beside_stride; at += EV_LINE) EV_PREFETCH(row + at);
+}
+
+/* ---- blind.c --------------------------------------------------------------------------------- */
+
+/* Until s->blind is set back to EV_NONE walks do not see the vector's node, where it is there for that vector alone.
+ * Returns the vector's slot, which must be no result, or EV_NONE where it is not held. */
+uint32_t ev__blind(const ev_index *ix, int64_t id, ev__scratch *s);
+/* After the n unseen neighbours of a node, marked as seen: had the blind node not been there, those
+ * that link to it would link to another instead, to one that now hides behind it. Without such links the graph has a
+ * hole just where the query is. Returns how many there are then. */
+size_t ev__look_behind(const ev_index *ix, uint32_t slot, int level, uint32_t *unseen, size_t n, ev__scratch *s);
+
 /* ---- link.c ---------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -431,6 +490,9 @@ typedef struct {
  * are not nearer to a chosen one than to the centre. Returns how many. */
 size_t ev__select(const ev_index *ix, const ev__space *space, ev__hit *candidates, size_t kept, size_t count,
                   size_t most, ev__scratch *s);
+/* ev__select among slots, from `slot` as the centre: the chosen are s->candidates. */
+size_t ev__reselect(const ev_index *ix, const ev__space *space, uint32_t slot, const uint32_t *candidates, size_t kept,
+                    size_t count, size_t most, ev__scratch *s);
 /* Links of `slot` chosen from candidates: the first `kept` of them, and what ev__select adds of the others. */
 void ev__relink(const ev_index *ix, const ev__space *space, uint32_t slot, int level, const uint32_t *candidates,
                 size_t kept, size_t count, ev__scratch *s);

@@ -48,8 +48,8 @@ size_t ev__select(const ev_index *ix, const ev__space *space, ev__hit *candidate
     return chosen;
 }
 
-void ev__relink(const ev_index *ix, const ev__space *space, uint32_t slot, int level, const uint32_t *candidates,
-                size_t kept, size_t count, ev__scratch *s) {
+size_t ev__reselect(const ev_index *ix, const ev__space *space, uint32_t slot, const uint32_t *candidates, size_t kept,
+                    size_t count, size_t most, ev__scratch *s) {
     ev__probe probe;
     ev__probe_slot(ix, space, slot, &probe, s->probe_a);
     ev__keys(ix, space, &probe, candidates, count, s->keys, s);
@@ -57,8 +57,13 @@ void ev__relink(const ev_index *ix, const ev__space *space, uint32_t slot, int l
     for (size_t i = 0; i < count; i++) s->candidates[i] = (ev__hit){probe.offset + s->keys[i], candidates[i]};
     sort(s->candidates, kept);
     sort(s->candidates + kept, count - kept);
+    return ev__select(ix, space, s->candidates, kept, count, most, s);
+}
+
+void ev__relink(const ev_index *ix, const ev__space *space, uint32_t slot, int level, const uint32_t *candidates,
+                size_t kept, size_t count, ev__scratch *s) {
     uint32_t most = ev__max_links(ix, level);
-    size_t chosen = ev__select(ix, space, s->candidates, kept, count, most, s);
+    size_t chosen = ev__reselect(ix, space, slot, candidates, kept, count, most, s);
     sort(s->candidates, chosen);
     set_links(ev__links(ix, slot, level), most, s->candidates, chosen);
 }

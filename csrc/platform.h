@@ -25,13 +25,21 @@
 #define EV_UNLIKELY(x) (x)
 #endif
 
+/* EV_PREFETCH brings a line into the nearest cache; EV_PREFETCH_SOON, for many lines of which each has a while to come,
+ * only into the next, which can wait for more of them at once. */
 #if defined(__GNUC__) && !defined(__EMSCRIPTEN__)
+#define EV_PREFETCHES 1
 #define EV_PREFETCH(p) __builtin_prefetch(p)
+#define EV_PREFETCH_SOON(p) __builtin_prefetch(p, 0, 2)
 #elif defined(_MSC_VER) && (defined(_M_X64) || defined(_M_IX86))
 #include <xmmintrin.h>
+#define EV_PREFETCHES 1
 #define EV_PREFETCH(p) _mm_prefetch((const char *)(p), _MM_HINT_T0)
+#define EV_PREFETCH_SOON(p) _mm_prefetch((const char *)(p), _MM_HINT_T1)
 #else
+#define EV_PREFETCHES 0
 #define EV_PREFETCH(p) ((void)(p))
+#define EV_PREFETCH_SOON(p) ((void)(p))
 #endif
 
 #if !EV_THREADS

@@ -20,6 +20,7 @@ int ev_remove(ev_index *ix, int64_t n, const int64_t *ids, int64_t *removed) {
         ev__slot_drop(ix, slot);
         count++;
     }
+    ix->changes += count;
     if (count) ix->version++;
     ev__write_unlock(&ix->lock);
     if (removed) *removed = count;

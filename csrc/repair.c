@@ -51,14 +51,13 @@ static size_t living_beyond(const ev_index *ix, uint32_t slot, int level, size_t
     uint32_t dead[EV_BATCH];
     size_t living = 0, waiting = 0;
     ev__new_walk(s);
-    s->visited[slot] = s->epoch;
+    ev__see(&s->marks, slot);
     *met_dead = false;
     for (uint32_t from = slot;; from = dead[--waiting]) {
         const uint32_t *links = ev__links(ix, from, level);
         for (uint32_t i = 0; i < ev__max_links(ix, level) && links[i] != EV_NONE; i++) {
             uint32_t to = links[i];
-            if (s->visited[to] == s->epoch) continue;
-            s->visited[to] = s->epoch;
+            if (!ev__see(&s->marks, to)) continue;
             if (ev__state(ix, to) != EV_DEAD_NODE) {
                 if (living < most) s->slots[living++] = to;
             } else {
@@ -178,15 +177,12 @@ static uint32_t *room_near(const ev_index *ix, ev__scratch *s) {
     ev__new_walk(s);
     for (size_t i = 0; i < s->pool.count && queued < EV_BATCH; i++) {
         s->slots[queued++] = s->pool.at[i].slot;
-        s->visited[s->pool.at[i].slot] = s->epoch;
+        ev__see(&s->marks, s->pool.at[i].slot);
     }
     for (size_t head = 0; head < queued; head++) {
         uint32_t *links = ev__links0(ix, s->slots[head]), i = 0;
         for (; i < ix->m0 && links[i] != EV_NONE; i++)
-            if (s->visited[links[i]] != s->epoch && queued < EV_BATCH) {
-                s->slots[queued++] = links[i];
-                s->visited[links[i]] = s->epoch;
-            }
+            if (queued < EV_BATCH && ev__see(&s->marks, links[i])) s->slots[queued++] = links[i];
         if (i < ix->m0) return links + i;
     }
     return NULL;

@@ -45,13 +45,18 @@ int ev__scratch_new(const ev_index *ix, ev__scratch **out) {
         return ev__fail(EV_E_NOMEM, "a search context");
     }
     cut_up(ix, s, s->memory);
+    s->blind = EV_NONE;
     *out = s;
     return EV_OK;
 }
 
+static void free_marks(ev__marks *marks) {
+    ev__release(marks->at, marks->room * sizeof *marks->at, EV_LINE);
+    *marks = (ev__marks){0};
+}
+
 static void free_pool(ev__pool *pool) {
     ev__release(pool->at, pool->room * sizeof *pool->at, EV_LINE);
-    ev__release(pool->expanded, pool->room, EV_LINE);
     *pool = (ev__pool){0};
 }
 
@@ -59,36 +64,31 @@ void ev__scratch_free(ev__scratch *s) {
     if (!s) return;
     free_pool(&s->pool);
     free_pool(&s->results);
-    ev__release(s->visited, s->visited_room * sizeof *s->visited, EV_LINE);
+    free_marks(&s->marks);
     ev__release(s->heap, s->heap_room * sizeof *s->heap, EV_LINE);
     ev__release(s->memory, s->bytes, EV_LINE);
     ev__release(s, sizeof *s, EV_LINE);
 }
 
 size_t ev__scratch_bytes(const ev__scratch *s) {
-    return sizeof *s + s->bytes + s->visited_room * sizeof *s->visited + s->heap_room * sizeof *s->heap +
-           (s->pool.room + s->results.room) * (sizeof *s->pool.at + 1);
+    return sizeof *s + s->bytes + s->marks.room * sizeof *s->marks.at + s->heap_room * sizeof *s->heap +
+           (s->pool.room + s->results.room) * sizeof *s->pool.at;
 }
 
-static int fit_visited(const ev_index *ix, ev__scratch *s) {
+static int fit_marks(const ev_index *ix, ev__marks *marks) {
     size_t room = ix->store.state.room;
-    if (s->visited_room >= ev__slots(ix)) return EV_OK;
-    uint16_t *visited = ev__alloc_zero(room * sizeof *visited, EV_LINE);
-    if (!visited) return EV_E_NOMEM;
-    ev__release(s->visited, s->visited_room * sizeof *visited, EV_LINE);
-    s->visited = visited;
-    s->visited_room = room;
-    s->epoch = 0;
+    if (marks->room >= ev__slots(ix)) return EV_OK;
+    uint16_t *grown = ev__alloc_zero(room * sizeof *grown, EV_LINE);
+    if (!grown) return EV_E_NOMEM;
+    free_marks(marks);
+    *marks = (ev__marks){grown, room, 0};
     return EV_OK;
 }
 
 static int fit_pool(ev__pool *pool, size_t ef) {
     if (pool->room >= ef + 1) return EV_OK;
-    ev__pool grown = {ev__alloc((ef + 1) * sizeof *grown.at, EV_LINE), ev__alloc(ef + 1, EV_LINE), 0, ef + 1};
-    if (!grown.at || !grown.expanded) {
-        free_pool(&grown);
-        return EV_E_NOMEM;
-    }
+    ev__pool grown = {ev__alloc((ef + 1) * sizeof *grown.at, EV_LINE), 0, ef + 1};
+    if (!grown.at) return EV_E_NOMEM;
     free_pool(pool);
     *pool = grown;
     return EV_OK;
@@ -107,19 +107,20 @@ static int fit_heap(const ev_index *ix, ev__scratch *s) {
 
 int ev__scratch_fit(const ev_index *ix, ev__scratch *s, size_t ef, size_t k, bool masked) {
     size_t slots = ev__slots(ix) ? ev__slots(ix) : 1;
-    int rc = fit_visited(ix, s);
+    int rc = fit_marks(ix, &s->marks);
     if (rc == EV_OK) rc = fit_pool(&s->pool, ef < slots ? ef : slots);
     if (rc == EV_OK) rc = fit_pool(&s->results, k < slots ? k : slots);
     if (rc == EV_OK && masked) rc = fit_heap(ix, s);
     return rc == EV_OK ? EV_OK : ev__fail(rc, "a search over %zu slots with ef %zu", slots, ef);
 }
 
-uint16_t ev__new_walk(ev__scratch *s) {
-    if (++s->epoch == 0) {
-        memset(s->visited, 0, s->visited_room * sizeof *s->visited);
-        s->epoch = 1;
+void ev__new_walk(ev__scratch *s) {
+    if (s->marks.epoch > UINT16_MAX - 3) { /* no room for two more */
+        memset(s->marks.at, 0, s->marks.room * sizeof *s->marks.at);
+        s->marks.epoch = 0;
     }
-    return s->epoch;
+    s->marks.epoch += 2;
+    if (s->blind != EV_NONE) ev__see(&s->marks, s->blind);
 }
 
 int ev__scratch_borrow(ev_index *ix, ev__scratch **out) {

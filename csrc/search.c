@@ -49,6 +49,7 @@ typedef struct {
     bool exact, scan;      /* scan: by codes, or by float vectors when exact or few */
     ev__mask mask;
     int64_t matches; /* vectors that may be results */
+    const int64_t *blind;
     int64_t *ids;
     float *distances;
     ev__scratch *scratches[64];
@@ -62,6 +63,7 @@ typedef struct {
     const float *query;
     const ev__probe *probe;
     ev__scratch *s;
+    uint32_t blind; /* the slot that is no result, or EV_NONE */
     uint32_t slots[RUN];
     size_t count;
 } ranking;
@@ -75,6 +77,7 @@ static void rank_flush(ranking *r) {
 }
 
 static void rank(ranking *r, uint32_t slot) {
+    if (slot == r->blind) return;
     r->slots[r->count++] = slot;
     if (r->count == RUN) rank_flush(r);
 }
@@ -109,6 +112,7 @@ static void rank_pool(ranking *r, bool nodes) {
     const ev_index *ix = r->b->ix;
     ev__pool *pool = &r->s->pool;
     size_t most = pool->count;
+    for (size_t i = 0; i < most && i < r->b->k; i++) EV_PREFETCH(ev__ids_of(ix) + pool->at[i].slot);
     if (ev__by_bytes(ix) && most > RERANK_FACTOR * r->b->k + RERANK_MARGIN)
         most = RERANK_FACTOR * r->b->k + RERANK_MARGIN;
     for (size_t i = 0, asked = 0; i < most; i++) {
@@ -141,21 +145,22 @@ static void write_results(const batch *b, const ev__pool *results, int64_t row) 
 /* ---- scanning -------------------------------------------------------------------------------- */
 
 /* The next run of slots that may be results, from *at on. */
-static size_t next_run(const batch *b, size_t *at, uint32_t *slots) {
+static size_t next_run(const ranking *r, size_t *at, uint32_t *slots) {
+    const batch *b = r->b;
     size_t n = 0, end = ev__slots(b->ix);
     while (n < RUN && *at < end) {
         if (b->mask.allowed && *at % 64 == 0 && b->mask.allowed[*at / 64] == 0) {
             *at += 64;
             continue;
         }
-        if (ev__slot_ok(b->ix, &b->mask, (uint32_t)*at)) slots[n++] = (uint32_t)*at;
+        if (ev__slot_ok(b->ix, &b->mask, (uint32_t)*at) && *at != r->blind) slots[n++] = (uint32_t)*at;
         ++*at;
     }
     return n;
 }
 
 static void scan_vectors(ranking *r) {
-    for (size_t at = 0; (r->count = next_run(r->b, &at, r->slots));) {
+    for (size_t at = 0; (r->count = next_run(r, &at, r->slots));) {
         r->s->stats.distances += (int64_t)r->count;
         rank_flush(r);
     }
@@ -170,7 +175,7 @@ static void scan_codes(ranking *r) {
     uint32_t slots[RUN];
     float keys[RUN];
     pool->count = 0;
-    for (size_t at = 0; (n = next_run(r->b, &at, slots));) {
+    for (size_t at = 0; (n = next_run(r, &at, slots));) {
         ev__keys(ix, &space, r->probe, slots, n, keys, r->s);
         for (size_t i = 0; i < n; i++) ev__pool_insert(pool, ef, keys[i], slots[i]);
         r->s->stats.distances += (int64_t)n;
@@ -208,15 +213,17 @@ static bool walk(ranking *r) {
 static void answer(const batch *b, int64_t row, ev__scratch *s) {
     const ev_index *ix = b->ix;
     double start = ev__now();
-    s->stats = (ev_search_stats){.queries = s->stats.queries + 1};
+    s->stats = (ev_search_stats){.queries = s->stats.queries + 1, .ef = b->exact ? 0 : (int32_t)b->ef};
     s->results.count = 0;
     if (b->matches) {
         ev__probe probe;
-        ranking r = {.b = b, .probe = &probe, .s = s};
+        ranking r = {.b = b, .probe = &probe, .s = s, .blind = EV_NONE};
+        if (b->blind) r.blind = ev__blind(ix, b->blind[row], s);
         r.query = ev__unit(ix, b->queries + (size_t)row * ix->dim, s->unit);
         ev__probe_query(ix, r.query, &probe, s);
         if (b->exact || b->scan || !walk(&r)) scan(&r);
     }
+    s->blind = EV_NONE; /* others use the scratch too */
     write_results(b, &s->results, row);
     s->stats.seconds = ev__now() - start;
 }
@@ -272,6 +279,7 @@ int ev_search(ev_index *ix, int64_t n, const float *queries, const ev_search_par
                .queries = queries,
                .k = (size_t)p->k,
                .exact = p->exact != 0,
+               .blind = p->blind,
                .ids = out_ids,
                .distances = out_distances};
     void *hold = NULL;

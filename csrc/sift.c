@@ -45,20 +45,30 @@ int ev__sift_init(ev_index *ix) {
     return EV_OK;
 }
 
-/* Butterflies between `count` rows, a power of two, of `width` numbers; orthonormal. */
-static void mix(float *at, size_t count, size_t width) {
+/* Butterflies between `count` rows, a power of two, of COLUMNS numbers; orthonormal. */
+static void mix(float *at, size_t count) {
     for (size_t half = 1; half < count; half *= 2)
-        for (size_t i = 0; i < count; i++) {
-            if (i & half) continue;
-            float *a = at + i * width, *b = at + (i + half) * width;
-            for (size_t k = 0; k < width; k++) {
-                float x = a[k], y = b[k];
-                a[k] = x + y;
-                b[k] = x - y;
+        for (size_t from = 0; from < count; from += 2 * half)
+            for (size_t i = from; i < from + half; i++) {
+                float *restrict a = at + i * COLUMNS, *restrict b = a + half * COLUMNS;
+                for (size_t k = 0; k < COLUMNS; k++) {
+                    float x = a[k], y = b[k];
+                    a[k] = x + y;
+                    b[k] = x - y;
+                }
             }
-        }
     float scale = 1.0f / sqrtf((float)count);
-    for (size_t i = 0; i < count * width; i++) at[i] *= scale;
+    for (size_t i = 0; i < count * COLUMNS; i++) at[i] *= scale;
+}
+
+/* The same between the numbers of one row. */
+static void mix_row(const float *restrict in, float *restrict out) {
+    float a[COLUMNS], b[COLUMNS];
+    for (size_t k = 0; k < 8; k++) a[k] = in[k] + in[k + 8], a[k + 8] = in[k] - in[k + 8];
+    for (size_t k = 0; k < 8; k++) b[k] = a[2 * k] + a[2 * k + 1], b[k + 8] = a[2 * k] - a[2 * k + 1];
+    for (size_t k = 0; k < 8; k++) a[k] = b[2 * k] + b[2 * k + 1], a[k + 8] = b[2 * k] - b[2 * k + 1];
+    for (size_t k = 0; k < 8; k++)
+        out[k] = (a[2 * k] + a[2 * k + 1]) * 0.25f, out[k + 8] = (a[2 * k] - a[2 * k + 1]) * 0.25f;
 }
 
 static void flip(float *v, const uint32_t *flips, size_t n) {
@@ -77,12 +87,10 @@ static void turn(const ev_index *ix, const float *in, ev__scratch *s) {
     memcpy(s->turning, in, ix->dim * sizeof(float));
     memset(s->turning + ix->dim, 0, (ix->bits - ix->dim) * sizeof(float));
     flip(s->turning, ix->flips, ix->bits);
-    mix(s->turning, most, COLUMNS);
-    if (most < rows) mix(s->turning + (rows - most) * COLUMNS, most, COLUMNS); /* overlapping, to reach the last rows */
+    mix(s->turning, most);
+    if (most < rows) mix(s->turning + (rows - most) * COLUMNS, most); /* overlapping, to reach the last rows */
     flip(s->turning, ix->flips + ix->bits, ix->bits);
-    for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < COLUMNS; j++) s->rotated[j * rows + i] = s->turning[i * COLUMNS + j];
-    mix(s->rotated, COLUMNS, rows);
+    for (size_t i = 0; i < rows; i++) mix_row(s->turning + i * COLUMNS, s->rotated + i * COLUMNS);
 }
 
 /* The integers of a slot's code, turned; returns their squared length. */
@@ -159,30 +167,38 @@ void ev__sift_slot(const ev_index *ix, uint32_t slot, ev__probe *probe, ev__scra
 
 /* ---- sifting --------------------------------------------------------------------------------- */
 
-void ev__sift_prefetch(const ev_index *ix, const uint32_t *slots, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        for (size_t line = 0; line < ix->sift_bytes; line += EV_LINE) EV_PREFETCH(row_of(ix, slots[i]) + line);
-}
-
-size_t ev__sift(const ev_index *ix, const ev__probe *probe, float bound, uint32_t *slots, size_t n, ev__scratch *s) {
+/* The least that the keys of the slots may be, into `least`. */
+static void estimate(const ev_index *ix, const ev__probe *probe, const uint32_t *slots, size_t n, float *least,
+                     ev__scratch *s) {
     const ev__sieve *sieve = &probe->sieve;
     for (size_t i = 0; i < n; i++) s->rows[i] = row_of(ix, slots[i]);
     ix->kernels->dot_bits_rows(sieve->planes, s->rows, n, ix->sift_bytes, s->integers);
     s->stats.estimates += (int64_t)n;
-    size_t kept = 0;
     for (size_t i = 0; i < n; i++) {
         const tail *t = tail_of(ix, slots[i]);
         float product = (float)(2 * s->integers[i] - sieve->sum);
-        float least = probe->bias * t->bias - (sieve->scale * t->scale) * product - sieve->error * t->error;
+        least[i] = probe->bias * t->bias - (sieve->scale * t->scale) * product - sieve->error * t->error;
+    }
+}
+
+size_t ev__sift(const ev_index *ix, const ev__probe *probe, float bound, uint32_t *slots, size_t n, ev__scratch *s) {
+    size_t kept = 0;
+    estimate(ix, probe, slots, n, s->keys, s);
+    for (size_t i = 0; i < n; i++) {
         slots[kept] = slots[i];
-        kept += least < bound;
+        kept += s->keys[i] < bound;
     }
     return kept;
 }
 
-void ev__sifted_prefetch(const ev_index *ix, const uint32_t *slots, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        for (size_t line = 0; line < ix->code_bytes; line += EV_LINE) EV_PREFETCH(ev__block(ix, slots[i]) + line);
+size_t ev__sift_nearest(const ev_index *ix, const ev__probe *probe, size_t most, uint32_t *slots, size_t n,
+                        ev__scratch *s) {
+    if (n <= most) return n;
+    ev__pool best = {s->candidates, 0, most};
+    estimate(ix, probe, slots, n, s->keys, s);
+    for (size_t i = 0; i < n; i++) ev__pool_insert(&best, most, s->keys[i], slots[i]);
+    for (size_t i = 0; i < most; i++) slots[i] = best.at[i].slot;
+    return most;
 }
 
 void ev__sifted_keys(const ev_index *ix, const ev__probe *probe, const uint32_t *slots, size_t n, float *keys,

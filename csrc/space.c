@@ -14,7 +14,7 @@ ev__space ev__walk_space(const ev_index *ix) {
                           : ev__by_bytes(ix)             ? EV_SPACE_I8
                           : ix->p.metric == EV_METRIC_L2 ? EV_SPACE_L2
                                                          : EV_SPACE_DOT;
-    return (ev__space){kind, ix->store.blocks.at, ix->block_bytes, (const void *)ix->store.factors.at};
+    return (ev__space){kind, ix->store.blocks.at, ix->block_bytes, ix->code_bytes, (const void *)ix->store.factors.at};
 }
 
 /* Cosine: at unit length the order is that of l2, which tells near copies apart where 1 - dot is all rounding. */
@@ -26,8 +26,8 @@ ev__space ev__build_space(const ev_index *ix, const int8_t *codes, const ev__fac
         space.kind = EV_SPACE_HAMMING;
         return space;
     }
-    if (codes) return (ev__space){EV_SPACE_I8, (const char *)codes, ix->dim, factors};
-    return (ev__space){EV_SPACE_I8_FRESH, ix->store.vectors.at, ix->dim * sizeof(float), NULL};
+    if (codes) return (ev__space){EV_SPACE_I8, (const char *)codes, ix->dim, ix->dim, factors};
+    return (ev__space){EV_SPACE_I8_FRESH, ix->store.vectors.at, ix->dim * sizeof(float), ix->dim * sizeof(float), NULL};
 }
 
 static inline const void *row_of(const ev__space *space, uint32_t slot) {

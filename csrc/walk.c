@@ -3,21 +3,27 @@
 
 #include <math.h>
 
+/* How many of a sorted pool are as near as the key or nearer. A few steps of bisection, then counting: a chain of
+ * dependent loads costs more than comparing all that is left at once. */
+static size_t place_of(const ev__pool *pool, float key) {
+    enum { COUNTED = 32 };
+    const ev__hit *from = pool->at;
+    size_t left = pool->count, nearer = 0;
+    for (; left > COUNTED; left -= (left + 1) / 2) {
+        size_t half = (left + 1) / 2;
+        from = key < from[half - 1].key ? from : from + half; /* no branches, which nobody could predict */
+    }
+    for (size_t i = 0; i < left; i++) nearer += !(key < from[i].key);
+    return (size_t)(from - pool->at) + nearer;
+}
+
 size_t ev__pool_insert(ev__pool *pool, size_t limit, float key, uint32_t slot) {
     if (pool->count == limit && !(key < pool->at[limit - 1].key)) return SIZE_MAX;
-    /* in the end behind all that are as near; no branches, which nobody could predict */
-    const ev__hit *from = pool->at;
-    for (size_t left = pool->count; left; left -= (left + 1) / 2) {
-        size_t half = (left + 1) / 2;
-        from = key < from[half - 1].key ? from : from + half;
-    }
-    size_t low = (size_t)(from - pool->at);
-    size_t tail = (pool->count < limit ? pool->count++ : limit - 1) - low;
-    ev__move_up(pool->at + low, tail * sizeof *pool->at, sizeof *pool->at);
-    ev__move_up(pool->expanded + low, tail, 1);
-    pool->at[low] = (ev__hit){key, slot};
-    pool->expanded[low] = 0;
-    return low;
+    size_t place = place_of(pool, key);
+    size_t tail = (pool->count < limit ? pool->count++ : limit - 1) - place;
+    ev__move_up(pool->at + place, tail * sizeof *pool->at, sizeof *pool->at);
+    pool->at[place] = (ev__hit){key, slot};
+    return place;
 }
 
 bool ev__node_ok(const ev_index *ix, const ev__mask *mask, uint32_t slot) {
@@ -26,20 +32,30 @@ bool ev__node_ok(const ev_index *ix, const ev__mask *mask, uint32_t slot) {
     return false;
 }
 
-/* The neighbours of a node not seen in this walk, into s->slots; marks them seen. */
-static size_t unseen(const ev_index *ix, uint32_t slot, int level, uint16_t epoch, ev__scratch *s) {
+/* The neighbours of a node not seen in this walk; marks them seen. Between the links, where there is something to
+ * fetch, it is asked for bit by bit: a CPU has room for some tens of lines on their way, and one that is asked for more
+ * at once does nothing else until there is room again. */
+static inline size_t unseen_and_fetch(const ev_index *ix, uint32_t slot, int level, ev__fetch *fetch, uint32_t *out,
+                                      ev__scratch *s) {
     const uint32_t *links = ev__links(ix, slot, level);
     size_t n = 0;
     for (uint32_t i = 0, most = ev__max_links(ix, level); i < most; i++) {
         uint32_t to =
             ev__load32(links + i); /* another thread may be changing the list: old or new entries, both valid */
         if (to == EV_NONE) break;
-        s->slots[n] = to;
-        n += s->visited[to] != epoch;
-        s->visited[to] = epoch;
+        if (EV_PREFETCHES && fetch) {
+            ev__fetch_beside(fetch, to);
+            ev__fetch_line(fetch);
+        }
+        out[n] = to;
+        n += ev__see(&s->marks, to);
     }
     s->stats.visited++;
-    return n;
+    return s->blind == EV_NONE ? n : ev__look_behind(ix, slot, level, out, n, s);
+}
+
+static size_t unseen(const ev_index *ix, uint32_t slot, int level, ev__scratch *s) {
+    return unseen_and_fetch(ix, slot, level, NULL, s->slots, s);
 }
 
 /* Of the neighbours in s->slots those that may be nearer than the bound, where that can be told, and their keys. */
@@ -56,11 +72,12 @@ uint32_t ev__descend(const ev_index *ix, const ev__space *space, const ev__probe
     uint32_t nearest = ev__load32_acquire(&ix->entry);
     ev__keys(ix, space, probe, &nearest, 1, key, s);
     s->stats.distances++;
+    if (nearest == s->blind) *key = INFINITY; /* a way in there must be; anything is nearer */
     for (int level = ev__levels(ix)[nearest]; level > bottom; level--) {
-        uint16_t epoch = ev__new_walk(s);
+        ev__new_walk(s);
         for (bool moved = true; moved;) {
             moved = false;
-            size_t n = keys_below(ix, space, probe, *key, unseen(ix, nearest, level, epoch, s), s);
+            size_t n = keys_below(ix, space, probe, *key, unseen(ix, nearest, level, s), s);
             for (size_t i = 0; i < n; i++)
                 if (s->keys[i] < *key) {
                     *key = s->keys[i];
@@ -72,94 +89,90 @@ uint32_t ev__descend(const ev_index *ix, const ev__space *space, const ev__probe
     return nearest;
 }
 
-/* Without a mask the results are the frontier: one sorted pool serves as both, and the walk ends when all of it is
- * expanded. */
-static void walk_plain(const ev_index *ix, const ev__space *space, const ev__probe *probe, int level, uint32_t start,
-                       float start_key, size_t ef, ev__scratch *s) {
-    ev__pool *pool = &s->pool;
-    uint16_t epoch = ev__new_walk(s);
-    pool->count = 0;
-    ev__pool_insert(pool, ef, start_key, start);
-    s->visited[start] = epoch;
-    for (size_t at = 0; at < pool->count;) {
-        if (pool->expanded[at]) {
-            at++;
-            continue;
-        }
-        pool->expanded[at] = 1;
-        size_t n = unseen(ix, pool->at[at].slot, level, epoch, s), first = at + 1;
-        if (at + 1 < pool->count) EV_PREFETCH(ev__links(ix, pool->at[at + 1].slot, level));
-        ev__keys(ix, space, probe, s->slots, n, s->keys, s);
-        s->stats.distances += (int64_t)n;
-        for (size_t i = 0; i < n; i++) {
-            size_t place = ev__pool_insert(pool, ef, s->keys[i], s->slots[i]);
-            if (place < first) first = place;
-        }
-        at = first;
-    }
-}
-
-enum { ON_THE_WAY = 2 };
-
-/* Neighbours that passed the sieve, of the last few nodes expanded, whose codes are being fetched. */
-typedef struct {
-    uint32_t slots[ON_THE_WAY + 1][2 * EV_MAX_M];
-    size_t count[ON_THE_WAY + 1];
-} queue;
-
-static size_t next_unexpanded(const ev__pool *pool, size_t at) {
-    while (at < pool->count && pool->expanded[at]) at++;
+/* The first place from `at` on whose node was not expanded yet. */
+static size_t next_unexpanded(const ev__pool *pool, size_t at, const ev__scratch *s) {
+    while (at < pool->count && ev__expanded(&s->marks, pool->at[at].slot)) at++;
     return at;
 }
 
-/* The unseen neighbours of the node at this place, into s->slots; what the next turns will read is asked for. */
-static size_t expand(const ev_index *ix, size_t at, int level, uint16_t epoch, ev__scratch *s) {
+/* Neighbours of a node expanded a few turns ago. */
+typedef struct {
+    size_t count;
+    uint32_t slots[2 * EV_MAX_M];
+} party;
+
+/* The unseen neighbours of the node at this place. Meanwhile rows of those that are taken in next, when there are any
+ * to fetch, and what lies beside those just met are fetched, and the links of the node that will probably be next. */
+static void expand(const ev_index *ix, const ev__space *space, const ev__probe *probe, size_t at, int level,
+                   const party *next, party *out, ev__scratch *s) {
     ev__pool *pool = &s->pool;
-    pool->expanded[at] = 1;
-    size_t n = unseen(ix, pool->at[at].slot, level, epoch, s), next = next_unexpanded(pool, at + 1);
-    ev__sift_prefetch(ix, s->slots, n);
-    if (next < pool->count) {
-        const uint32_t *links = ev__links(ix, pool->at[next].slot, level);
+    uint32_t slot = pool->at[at].slot;
+    ev__expand(&s->marks, slot);
+    if (next) {
+        ev__fetch fetch = ev__fetch_rows(ix, space, probe, next->slots, next->count);
+        out->count = unseen_and_fetch(ix, slot, level, &fetch, out->slots, s);
+        while (EV_PREFETCHES && fetch.slots != fetch.end) ev__fetch_line(&fetch);
+    } else {
+        out->count = unseen_and_fetch(ix, slot, level, NULL, out->slots, s);
+    }
+    size_t after = next_unexpanded(pool, at + 1, s);
+    if (after < pool->count) {
+        const uint32_t *links = ev__links(ix, pool->at[after].slot, level);
         for (uint32_t i = 0; i < ev__max_links(ix, level); i += EV_LINE / sizeof *links) EV_PREFETCH(links + i);
     }
-    return n;
 }
 
-/* The pool takes in those of the slots that are near enough; the first place that changed, or `at`. */
-static size_t take_in(const ev_index *ix, const ev__probe *probe, const uint32_t *slots, size_t n, size_t ef, size_t at,
-                      ev__scratch *s) {
-    ev__sifted_keys(ix, probe, slots, n, s->keys, s);
-    s->stats.distances += (int64_t)n;
-    for (size_t i = 0; i < n; i++) {
-        size_t place = ev__pool_insert(&s->pool, ef, s->keys[i], slots[i]);
+/* From half a pool on, what is further than all that is in it is not worth a fetch; and before, when nothing is known
+ * yet, only what seems to be nearest: the walk has yet to come near. */
+static void sift(const ev_index *ix, const ev__probe *probe, size_t ef, party *p, ev__scratch *s) {
+    const ev__pool *pool = &s->pool;
+    if (pool->count >= ef / 2)
+        p->count = ev__sift(ix, probe, pool->at[pool->count - 1].key, p->slots, p->count, s);
+    else
+        p->count = ev__sift_nearest(ix, probe, ef / 3 + 1, p->slots, p->count, s);
+}
+
+/* The pool takes in those that are near enough; the first place that changed, or `at`. */
+static size_t take_in(const ev_index *ix, const ev__space *space, const ev__probe *probe, const party *p, size_t ef,
+                      size_t at, ev__scratch *s) {
+    if (probe->sieve.planes)
+        ev__sifted_keys(ix, probe, p->slots, p->count, s->keys, s);
+    else
+        ev__keys(ix, space, probe, p->slots, p->count, s->keys, s);
+    s->stats.distances += (int64_t)p->count;
+    for (size_t i = 0; i < p->count; i++) {
+        size_t place = ev__pool_insert(&s->pool, ef, s->keys[i], p->slots[i]);
         if (place < at) at = place;
     }
     return at;
 }
 
-/* As walk_plain, but codes are fetched only of what the sieve lets pass, and nothing is waited for: while the signs of
- * one node's neighbours are on their way, the codes of those of the node before last, which have arrived, are compared.
- * So a node is chosen before the two expanded last have told what they found; a walk takes a few steps more, and far
- * less time. From half a pool on, what is further than all that is in it is not worth a fetch either: the walk has yet
- * to come near. */
-static void walk_sifted(const ev_index *ix, const ev__probe *probe, int level, uint32_t start, float start_key,
-                        size_t ef, ev__scratch *s) {
+/* Without a mask the results are the frontier: one sorted pool serves as both, and the walk ends when all of it is
+ * expanded. Codes are not waited for: what a node leads to is fetched in the turn after the node was expanded, and
+ * taken in in the turn after that; where codes are sifted first, the signs have one turn more to arrive. So a node is
+ * chosen before those expanded last have told what they found; a walk takes a few steps more, and far less time. Float
+ * vectors are long enough for the hardware to see where a fetch is going, and too many bytes to fetch in vain. */
+static void walk_plain(const ev_index *ix, const ev__space *space, const ev__probe *probe, int level, uint32_t start,
+                       float start_key, size_t ef, ev__scratch *s) {
+    enum { RING = 4 };
+    bool sifts = probe->sieve.planes != NULL, codes = space->kind != EV_SPACE_DOT && space->kind != EV_SPACE_L2;
+    size_t fetched = sifts ? 2 : 1, taken = codes ? fetched + 1 : 0;
     ev__pool *pool = &s->pool;
-    uint16_t epoch = ev__new_walk(s);
-    queue q = {.count = {0}};
+    party parties[RING];
+    for (size_t i = 0; i < RING; i++) parties[i].count = 0;
+    ev__new_walk(s);
     pool->count = 0;
     ev__pool_insert(pool, ef, start_key, start);
-    s->visited[start] = epoch;
-    for (size_t turn = 0, at = 0, idle = 0; idle <= ON_THE_WAY; turn++) {
-        size_t last = turn % (ON_THE_WAY + 1), first = (turn + 1) % (ON_THE_WAY + 1), n = 0;
-        at = next_unexpanded(pool, at);
+    ev__see(&s->marks, start);
+    for (size_t turn = 0, at = 0, idle = 0; idle <= taken; turn++) {
+        party *before[RING], *now = &parties[turn % RING]; /* before[i]: i turns ago */
+        for (size_t i = 0; i < RING; i++) before[i] = &parties[(turn - i) % RING];
+        at = next_unexpanded(pool, at, s);
         idle = at < pool->count ? 0 : idle + 1;
-        if (!idle) n = expand(ix, at, level, epoch, s);
-        at = take_in(ix, probe, q.slots[first], q.count[first], ef, at, s);
-        if (pool->count >= ef / 2) n = ev__sift(ix, probe, pool->at[pool->count - 1].key, s->slots, n, s);
-        memcpy(q.slots[last], s->slots, n * sizeof *s->slots);
-        q.count[last] = n;
-        ev__sifted_prefetch(ix, q.slots[last], n);
+        now->count = 0;
+        if (!idle) expand(ix, space, probe, at, level, taken ? before[fetched] : NULL, now, s);
+        at = take_in(ix, space, probe, before[taken], ef, at, s);
+        if (sifts) sift(ix, probe, ef, before[1], s);
     }
 }
 
@@ -185,16 +198,16 @@ static ev__hit heap_pop(ev__hit *heap, size_t *count) {
 static bool walk_masked(const ev_index *ix, const ev__space *space, const ev__probe *probe, int level, uint32_t start,
                         float start_key, size_t ef, const ev__mask *mask, int64_t budget, ev__scratch *s) {
     ev__pool *pool = &s->pool;
-    uint16_t epoch = ev__new_walk(s);
+    ev__new_walk(s);
     size_t frontier = 0;
     pool->count = 0;
     if (ev__node_ok(ix, mask, start)) ev__pool_insert(pool, ef, start_key, start);
     heap_push(s->heap, &frontier, (ev__hit){start_key, start});
-    s->visited[start] = epoch;
+    ev__see(&s->marks, start);
     while (frontier) {
         ev__hit nearest = heap_pop(s->heap, &frontier);
         if (pool->count == ef && nearest.key > pool->at[ef - 1].key) break;
-        size_t n = unseen(ix, nearest.slot, level, epoch, s);
+        size_t n = unseen(ix, nearest.slot, level, s);
         if ((budget -= (int64_t)n) < 0) return false;
         n = keys_below(ix, space, probe, pool->count == ef ? pool->at[ef - 1].key : INFINITY, n, s);
         for (size_t i = 0; i < n; i++) {
@@ -210,9 +223,6 @@ bool ev__walk(const ev_index *ix, const ev__space *space, const ev__probe *probe
               float start_key, size_t ef, const ev__mask *mask, int64_t budget, ev__scratch *s) {
     if (ef >= s->pool.room) ef = s->pool.room - 1; /* the pool is fitted to the number of slots */
     if (mask->on) return walk_masked(ix, space, probe, level, start, start_key, ef, mask, budget, s);
-    if (probe->sieve.planes)
-        walk_sifted(ix, probe, level, start, start_key, ef, s);
-    else
-        walk_plain(ix, space, probe, level, start, start_key, ef, s);
+    walk_plain(ix, space, probe, level, start, start_key, ef, s);
     return true;
 }

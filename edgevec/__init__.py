@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgevec import samples
 from edgevec._native import SimdInfo, simd_info, version
+from edgevec.calibration import Calibration
 from edgevec.errors import *  # noqa: F403
 from edgevec.errors import SimdError, SimdWarning
 from edgevec.errors import __all__ as _errors
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __version__ = version()
 __all__ = [
+    "Calibration",
     "CheckReport",
     "Collection",
     "Dataset",

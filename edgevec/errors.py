@@ -24,6 +24,7 @@ __all__ = [
     "OutOfMemoryError",
     "ParameterError",
     "ReadOnlyError",
+    "RecallError",
     "SimdError",
     "SimdWarning",
     "StorageError",
@@ -93,6 +94,10 @@ class ReadOnlyError(EdgevecError, PermissionError):
 
 class NoVectorsError(EdgevecError, ValueError):
     """Float vectors were asked of an index that keeps only codes."""
+
+
+class RecallError(EdgevecError, ValueError):
+    """The recall asked for is out of reach, or cannot be known; the message says why."""
 
 
 # The machine.

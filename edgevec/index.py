@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from edgevec._arrays import as_ids, as_int, as_rows
 from edgevec._native import Progress, bridge, check, ffi, lib, pointer
+from edgevec.calibration import Calibration, Calibrations, as_recall
 from edgevec.errors import ParameterError
 
 __all__ = [
@@ -69,6 +70,8 @@ class SearchStats(NamedTuple):
     """"graph", "exact", or "graph, filtered"."""
     seconds: float
     """Time that the core spent on it: without Python, and without waiting for the GIL."""
+    ef: int
+    """Candidates kept; 0 when every vector was compared."""
 
 
 class CheckReport(NamedTuple):
@@ -129,15 +132,22 @@ class SearchContext:
         out = ffi.new("ev_context **")
         check(lib.ev_context_new(index._handle, out))
         self._handle = ffi.gc(out[0], lib.ev_context_free)
+        self._stats = ffi.new("ev_search_stats *")
 
     @property
     def stats(self) -> SearchStats:
         """Of the last search that used this context on its own (single queries, or threads=1)."""
-        s = ffi.new("ev_search_stats *")
+        s = self._stats
         lib.ev_context_stats(self._handle, s)
         return SearchStats(
-            s.queries, s.visited, s.distances, s.estimates, s.reranked, _STRATEGIES[s.strategy], s.seconds
+            s.queries, s.visited, s.distances, s.estimates, s.reranked, _STRATEGIES[s.strategy], s.seconds, s.ef
         )
+
+    def effort(self) -> tuple[str, int, int]:
+        """strategy, visited and distances of `stats`, in a fraction of the time."""
+        s = self._stats
+        lib.ev_context_stats(self._handle, s)
+        return _STRATEGIES[s.strategy], s.visited, s.distances
 
 
 class Index:
@@ -200,6 +210,7 @@ class Index:
         self._params = ffi.new("ev_params *")
         lib.ev_get_params(handle, self._params)
         self._dim: int = self._params.dim
+        self._calibrations = Calibrations()
 
     # ---- what it is ------------------------------------------------------------------------------------------------
 
@@ -351,6 +362,7 @@ class Index:
         ef: int | None = None,
         filter: IdFilter | npt.ArrayLike | None = None,
         exact: bool = False,
+        recall: float | None = None,
         threads: int = 0,
         context: SearchContext | None = None,
     ) -> SearchResult:
@@ -360,8 +372,16 @@ class Index:
         ef       candidates kept while walking (>= k is made sure of); None: the index's own
         filter   allowed ids, or an IdFilter: exactly min(k, matches) results, all of them allowed
         exact    compare with every vector instead of walking the graph
+        recall   in place of ef: the share of the k nearest to be found on average, above 0 and at most 1; see below
         threads  for batches: 0, one per core; 1, the calling thread
         context  a SearchContext of this index, for one thread at a time
+
+        With recall=0.95 the index takes the smallest ef that it has measured to find 95% of the k nearest; the first
+        such search with a k measures it, as `calibrate` describes. It holds for queries of the same kind as the stored
+        vectors, and as those of the first batch of 256 or more, which is measured with too; for others give examples
+        to `calibrate`. More than the widest walk measured has found, 1.0 for one, is answered as by exact=True. With a
+        filter the ef is that of a search without. Where only codes are kept there is no truth to measure by:
+        RecallError.
         """
         rows = as_rows(queries, self._dim, "queries")
         single = rows.ndim == 1
@@ -369,6 +389,8 @@ class Index:
         params.k = k = as_int(k, "k", 1)
         if ef is not None:
             params.ef = as_int(ef, "ef", 1, 1_000_000)
+        if recall is not None:
+            exact = self._aim(params, as_recall(recall), exact, rows)
         if exact:
             params.exact = True
         params.threads = 1 if single else as_int(threads, "threads", 0)
@@ -385,6 +407,31 @@ class Index:
             run = rows[i : i + _QUERIES_AT_ONCE]
             self._search_into(run.shape[0], run, params, ids[i:], distances[i:])
         return SearchResult(ids, distances)
+
+    def _aim(self, params: Any, recall: float, exact: bool, rows: npt.NDArray[np.float32]) -> bool:
+        """Set the ef for a recall; True where every vector is compared, as it may have to be."""
+        if params.ef:
+            raise ParameterError("give ef or recall, not both")
+        if not exact:
+            params.ef = self._calibrations.ef_for(self, recall, params.k, rows) or 0
+        return not params.ef
+
+    def calibrate(self, k: int = 10, *, queries: npt.ArrayLike | None = None, threads: int = 0) -> Calibration:
+        """Measure now what `search(..., k, recall=...)` would measure when first called.
+
+        4,096 / sqrt(k) of the stored vectors, at least 256, are searched for as if they were not there, with growing
+        ef; for 256 the true neighbours are found by comparing with every vector. That costs as much as twenty
+        thousand searches where k is 10, a hundred thousand where it is 1, and those comparisons; on all cores. The
+        result is kept until a tenth of the vectors was added, replaced or removed, and is not saved. The same content
+        gives the same result.
+
+        queries  [n, dim]: measure with these alone, where queries are of another kind than what is stored, as
+                 questions are that look for documents; some hundred examples are enough. None: back to stored vectors
+        threads  0: one per core
+        RecallError where only codes are kept.
+        """
+        k, threads = as_int(k, "k", 1), as_int(threads, "threads", 0)
+        return self._calibrations.make(self, k, queries, threads)
 
     def _search_one(self, row: npt.NDArray[np.float32], k: int, params: Any) -> SearchResult:
         if k > _MANY_RESULTS:
@@ -450,7 +497,10 @@ class Index:
         return CheckReport(**{name: getattr(report, name) for name in CheckReport._fields})
 
     def stats(self) -> dict[str, int]:
-        """slots, live, dead, bits (of a binary code), max_level, codes_trained, built_distances."""
+        """slots, live, dead, bits (of a binary code), max_level, codes_trained, built_distances.
+
+        changes: vectors added, replaced or removed since the index was made or loaded.
+        """
         return _as_dict("ev_stats", lib.ev_get_stats, self._handle)
 
     def memory_usage(self) -> dict[str, int]:

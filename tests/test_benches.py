@@ -16,7 +16,10 @@ if not BENCHES.is_dir():
 sys.path.insert(0, str(BENCHES))
 
 import caches  # noqa: E402
+import collection  # noqa: E402
 import data  # noqa: E402
+import shortcodes  # noqa: E402
+from databases import Condition  # noqa: E402
 from engines import FAMILIES, Settings  # noqa: E402
 from growth import fit  # noqa: E402
 from report import Outcome, Report, rows, to_markdown  # noqa: E402
@@ -24,6 +27,8 @@ from rival import ratio_of  # noqa: E402
 from roofline import Geometry, cycle, lines_per_query  # noqa: E402
 from tuning import Point, fastest, finalists, front, promptest, smallest, sweep  # noqa: E402
 from worker import Built  # noqa: E402
+
+import edgevec  # noqa: E402
 
 ABOUT = {"date": "2000-01-01", "cpu": "a", "cores": 1, "os": "b", "python": "3", "packages": {"numpy": "2"}}
 
@@ -130,6 +135,18 @@ def test_the_line_through_growth_is_least_squares() -> None:
     assert max(map(abs, fit((1024, 4096, 65536), (35, 41, 100)).deviations)) > 0.1
 
 
+def test_levels_of_short_codes_are_those_of_lloyd_and_max() -> None:
+    assert shortcodes.levels(1) == pytest.approx([-0.798, 0.798], abs=0.01)
+    assert shortcodes.levels(2) == pytest.approx([-1.51, -0.453, 0.453, 1.51], abs=0.01)
+    assert shortcodes.error_of(shortcodes.levels(3)) == pytest.approx(0.0345, abs=0.001)
+
+
+def test_bits_go_where_they_pay() -> None:
+    errors = [4.0**-bits for bits in range(5)]
+    shares = shortcodes.share_out(np.array([16.0, 4.0, 1.0, 1e-9]), 6, errors)
+    assert shares.tolist() == [3, 2, 1, 0]
+
+
 def test_lines_of_a_query() -> None:
     counts = {"visited": 60.0, "estimates": 900.0, "distances": 200.0, "reranked": 50.0}
     sifted = lines_per_query(counts, Geometry.of("sq8", 384, 16, 0, sifting=True))
@@ -147,6 +164,21 @@ def test_the_chain_goes_through_every_line(rng: np.random.Generator) -> None:
         at = int(lines[at, 0])
         seen.add(at)
     assert len(seen) == 1000
+
+
+def test_conditions_are_the_same_in_every_language() -> None:
+    rows, texts = collection.make_rows(4000)
+    with edgevec.open(":memory:", 2) as made:
+        made.upsert(range(4000), np.ones((4000, 2)), rows, texts)
+        for condition, share in zip(collection.CONDITIONS, (0.5, 0.1, 0.01), strict=True):
+            allowed = condition.allowed(rows)
+            assert len(allowed) / 4000 == pytest.approx(share, rel=0.3)
+            for where in (condition.sql(), condition.chroma()):
+                assert [record.id for page in made.pages(where=where) for record in page] == allowed.tolist()
+        assert collection.never_asked(3).allowed(rows).tolist() == collection.CONDITIONS[1].allowed(rows).tolist()
+        assert collection.never_asked(3).sql() != collection.never_asked(4).sql()
+        assert {made.count(where) > 0 for where in collection.OPERATORS} == {True, False}
+    assert Condition("", (("n", "<", 2), ("n", "=", 1))).allowed([{"n": 0}, {"n": 1}, {"n": 2}]).tolist() == [1]
 
 
 def test_the_ratio_is_of_medians() -> None:

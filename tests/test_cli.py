@@ -128,6 +128,13 @@ def test_demo_names_unknown_words() -> None:
 # ---- build and search
 
 
+def test_search_takes_a_recall(index: Path, vectors: np.ndarray) -> None:
+    answers = json.loads(succeed("search", index, "--id", 1007, "-k", 3, "--recall", 1, "--json").stdout)
+    assert answers[0]["ids"] == nearest(vectors, vectors[7], 3)
+    assert "recall" in complaint("search", index, "--id", 1007, "--recall", 1.5)
+    assert "ef or recall" in complaint("search", index, "--id", 1007, "--recall", 0.9, "--ef", 10)
+
+
 def test_build_and_search_give_the_nearest(index: Path, data: Path, vectors: np.ndarray, tmp_path: Path) -> None:
     queries = vectors[:5] + 0.01
     np.save(tmp_path / "queries.npy", queries)

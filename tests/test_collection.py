@@ -125,6 +125,25 @@ def test_pages(notes: Collection, rng: np.random.Generator) -> None:
     assert len(notes) == 0
 
 
+def test_ids_come_in_order_of_insertion(notes: Collection, rng: np.random.Generator) -> None:
+    ids = [5, "b", -3, "5", 2**62, "a"]
+    notes.upsert(ids, rows(rng, 6), [{"even": at % 2 == 0} for at in range(6)])
+    notes.upsert(["b"], rows(rng, 1), [{"even": False}])  # stays where it was
+    assert notes.ids() == ids
+    assert notes.ids("even") == [5, -3, 2**62]
+    assert notes.ids("even = ?", [0]) == ["b", "5", "a"]
+    notes.delete([-3])
+    assert notes.ids() == [5, "b", "5", 2**62, "a"]
+
+
+def test_documents_are_counted(notes: Collection, rng: np.random.Generator) -> None:
+    notes.upsert(range(5), rows(rng, 5), documents=["a", None, "", "c", None])
+    assert notes.stats()["documents"] == 3
+    notes.upsert([0, 1], rows(rng, 2), documents=[None, "b"])
+    notes.delete([3])
+    assert notes.stats()["documents"] == 2
+
+
 def test_what_metadata_may_hold(notes: Collection, rng: np.random.Generator) -> None:
     fields = {
         "int": np.int64(3),
@@ -504,6 +523,27 @@ def test_a_reader_sees_what_is_committed(notes: Collection, path: Path, rng: np.
         ):
             with pytest.raises(PermissionError, match="open for reading"):
                 change()
+
+
+def test_a_reader_refreshes_with_progress(path: Path, rng: np.random.Generator) -> None:
+    with edgevec.open(path) as writer:
+        writer.upsert(range(10), rows(rng, 10))
+        with edgevec.open(path, mode="r") as reader:
+            version, told = reader.refresh(), []
+            assert reader.refresh() == version
+            writer.upsert(range(10, 3010), vectors := rows(rng, 3000))
+
+            def stop(done: int, total: int) -> bool:
+                return False
+
+            with pytest.raises(edgevec.EdgevecError, match="next search"):
+                reader.refresh(progress=stop)
+            assert reader.search(vectors[7], 1)[0].id == 17
+            writer.upsert(range(3010, 6010), rows(rng, 3000))
+            newest = reader.refresh(progress=lambda done, total: bool(told.append((done, total))) or True)
+            assert newest > version
+            assert told[-1] == (3000, 3000)
+            assert reader.check().ok
 
 
 def test_a_closed_collection_says_so(path: Path, rng: np.random.Generator) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -160,6 +161,39 @@ def test_a_kept_filter_follows_the_records() -> None:
         assert [hit.id for hit in made.search([1, 1], where="n >= 0")] == [0]
 
 
+def test_a_kept_filter_is_led_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever was written since: a few records, more than are remembered, parts that failed."""
+    monkeypatch.setattr("edgevec.collection.commits._MOST_ROWS", 40)
+    rng, held = np.random.default_rng(2), dict.fromkeys(range(200), 0)
+    wheres = {"n = 1": lambda n: n == 1, "n > 1": lambda n: n > 1, "NOT n IN (0, 2)": lambda n: n not in (0, 2)}
+    with edgevec.open(":memory:", 2) as made:
+
+        def write(ids: list[int], n: int) -> None:
+            made.upsert(ids, np.ones((len(ids), 2)), [{"n": n}] * len(ids))
+
+        write(list(held), 0)
+        for step in range(120):
+            ids, n = rng.choice(200, rng.choice([1, 3, 30, 60]), replace=False).tolist(), int(rng.integers(4))
+            if step % 5 == 4:
+                made.delete(ids)
+                held = {id: n for id, n in held.items() if id not in ids}
+            else:
+                with made.batch():
+                    write(ids, n)
+                    with suppress(ZeroDivisionError), made.batch():
+                        write([(id + 1) % 200 for id in ids], 3 - n)
+                        raise ZeroDivisionError
+                held.update(dict.fromkeys(ids, n))
+            with suppress(ZeroDivisionError), made.batch():
+                write(list(range(100)), 1)
+                raise ZeroDivisionError
+            for where in list(wheres)[: 1 + step % 3]:
+                allowed = {id for id, n in held.items() if wheres[where](n)}
+                hits = made.search([1, 1], 200, where=where)
+                assert {hit.id for hit in hits} == allowed
+                assert hits.stats.allowed == len(allowed)
+
+
 def encode(texts: list[str]) -> Any:
     """Which of the words a text holds."""
     return [[word in text.split() for word in WORDS] for text in texts]
@@ -206,3 +240,14 @@ def test_scores(world: World) -> None:
                     "l2": -np.square(vector - query).sum(),
                 }[metric]
                 assert hit.score == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+def test_a_recall_in_place_of_ef(world: World) -> None:
+    query = world.vectors[3]
+    best = world.nearest(query, 5, np.arange(3000))
+    assert [hit.id for hit in world.db.search(query, 5, recall=1.0)] == best
+    assert len(world.db.search(query, 5, recall=0.9)) == 5
+    with pytest.raises(edgevec.ParameterError, match="recall"):
+        world.db.search(query, 5, recall=1.5)
+    with pytest.raises(edgevec.ParameterError, match="ef or recall"):
+        world.db.search(query, 5, recall=0.9, ef=10)

@@ -36,10 +36,13 @@ class Machine(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.path = self.folder / "c.edgevec"
         self.held: Held = {}
+        self.kept: list[tuple[list[edgevec.Hit], Held]] = []
         self.crashes = 0
 
     def teardown(self) -> None:
         self.db.close()
+        while self.kept:
+            self.look_back(0)
         shutil.rmtree(self.folder)
 
     @initialize(metric=st.sampled_from(["cosine", "ip", "l2"]), quantization=st.sampled_from(["none", "sq8", "binary"]))
@@ -96,9 +99,12 @@ class Machine(RuleBasedStateMachine):
                 self.upsert(ids, seed)
                 if search:
                     self.agrees()
+                    self.keep(None)
+                    self.look_back(seed)
                 self.delete(others)
                 if search:
                     self.agrees()
+                    self.look_back(seed)
                 if fail:
                     raise Failure
         except Failure:
@@ -185,6 +191,19 @@ class Machine(RuleBasedStateMachine):
         hits = self.db.search(text=word, k=k)
         assert len(hits) == min(k, len(said))
         assert {hit.id for hit in hits} <= said
+
+    @rule(word=st.none() | st.sampled_from(WORDS))
+    def keep(self, word: str | None) -> None:
+        """Hits that are looked into some time later."""
+        self.kept.append((self.db.search(None if word else np.ones(DIM), 100, text=word), dict(self.held)))
+
+    @precondition(lambda self: self.kept)
+    @rule(at=st.integers(0, 100))
+    def look_back(self, at: int) -> None:
+        if self.kept:
+            hits, held = self.kept.pop(at % len(self.kept))
+            for hit in hits:
+                assert (hit.metadata, hit.document) == held[hit.id][1:]
 
     @invariant()
     def agrees(self) -> None:

@@ -151,9 +151,12 @@ def test_a_part_is_exported(tmp_path: Path) -> None:
     path = tmp_path / "part.jsonl.gz"
     with edgevec.open(":memory:") as made:
         made.upsert(range(2500), np.ones((2500, 2)), [{"n": n} for n in range(2500)])
+        assert made.export(path) == 2500
         assert made.export(path, "n >= ?", [1000]) == 1500
     with gzip.open(path, "rt") as file:
         assert [json.loads(line)["id"] for line in file] == list(range(1000, 2500))
+    path.unlink()
+    assert not path.exists()  # in Emscripten, what was replaced may come back
 
 
 def test_what_cannot_be_exported(tmp_path: Path) -> None:

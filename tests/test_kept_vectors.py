@@ -34,7 +34,7 @@ def uneven(dim: int, n: int, exponents: tuple[int, int, int], seed: int) -> Rows
     apart, between_rows, between_dims = exponents
     rows = rng.standard_normal((n, dim)) * 10.0 ** rng.uniform(-abs(between_rows), 0, (n, 1))
     rows *= 10.0 ** rng.uniform(-abs(between_dims), 0, dim)
-    scale = 10.0 ** rng.uniform(-30, 15)
+    scale = 10.0 ** rng.uniform(-30, 13)  # beyond, a squared length is too much for a float32
     return np.asarray((rows + 10.0**apart * rng.standard_normal(dim)) * scale, np.float32)
 
 

@@ -237,6 +237,22 @@ def test_save_replaces_the_file_under_a_mapped_index(tmp_path: Path, rng: np.ran
     assert_same(loaded, edgevec.Index.load(tmp_path / "index"), rng)
 
 
+def test_a_file_that_was_saved_over_can_be_deleted(tmp_path: Path, rng: np.random.Generator) -> None:
+    """In Emscripten a file that is renamed over would come back."""
+    path = tmp_path / "index"
+    for _ in range(3):
+        index, _ = make_index(rng)
+        for _ in range(3):
+            index.add(make_rows(rng, 5))
+            index.save(path)
+        assert_same(index, edgevec.Index.load(path), rng)
+        assert [file.name for file in tmp_path.iterdir()] == ["index"]
+        path.unlink()
+        assert not path.exists()
+        with pytest.raises(FileNotFoundError):
+            edgevec.Index.load(path)
+
+
 @pytest.mark.threads
 def test_a_file_saved_while_another_thread_writes_is_one_moment(tmp_path: Path, rng: np.random.Generator) -> None:
     index = edgevec.Index(DIM, "l2", M=4)

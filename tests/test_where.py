@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
+from contextlib import closing
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,6 +57,97 @@ def test_an_index_changes_no_answer(records: list[Metadata], tree: Tree, paths: 
         for path in paths:
             made.create_index(field_text(path))
         assert selected(made, as_mapping(tree)) == expected(tree, records)
+
+
+# What JSON writes in several ways, what looks like the space between two elements, and what patterns are made of.
+NASTY = [
+    *",\"\\'[]{}^-*?%_\n\t\x01\x1f\x7fé",
+    "",
+    '","',
+    "],[",
+    ", ",
+    "true",
+    "null",
+    "1",
+    "1,2",
+    "\\u00e9",
+    "e\u0301",
+    "\u2028",
+]
+NASTY += [
+    "\ud7ff\ue000\uffff",
+    "\U0001f600",
+    "wolf",
+    "Wolf",
+    "a" * 199 + "*",
+    "a" * 300,
+    "a" * 2000,
+    "\\",
+    '\\"',
+    "/",
+    "</",
+]
+nasty_texts = st.lists(st.sampled_from(NASTY), max_size=3).map("".join)
+nasty_numbers = st.sampled_from(
+    [0, -0.0, 1, 1.0, -1, 5, 5.0, 0.1, 1e22, 10**18, 2**53, 2**53 + 1, 2.0**53, 2**63 - 1, 2.0**63, -(2**63), 5e-324]
+)
+nasty = nasty_texts | nasty_numbers | st.booleans()
+held = st.one_of(
+    nasty,
+    st.none(),
+    st.lists(
+        nasty | st.none() | st.lists(nasty, max_size=2) | st.dictionaries(nasty_texts, nasty, max_size=2), max_size=4
+    ),
+    st.dictionaries(st.just("a") | nasty_texts, nasty, max_size=2),
+)
+
+
+@settings(max_examples=400)
+@given(data=st.data(), fields=st.lists(held, min_size=1, max_size=5))
+def test_contains_whatever_the_letters(data: st.DataObject, fields: list[Any]) -> None:
+    records: list[Metadata] = [{"b": data.draw(nasty), "a": field} for field in fields]
+    texts = [text for field in fields for text in (field if isinstance(field, list) else [field])]
+    some = data.draw(st.sampled_from([*texts, 0]))
+    if isinstance(some, str) and some:  # a part of one that is there
+        first = data.draw(st.integers(0, len(some) - 1))
+        some = some[first : data.draw(st.integers(first + 1, len(some)))]
+    wanted = data.draw(nasty) if not isinstance(some, (str, int, float)) or data.draw(st.booleans()) else some
+    tree: Tree = ("contains", ("a",), wanted)
+    with collection(records) as made:
+        for asked in (tree, ("not", tree), ("or", [tree, ("null", ("b",))]), ("not", ("and", [tree, tree]))):
+            assert selected(made, as_mapping(asked)) == expected(asked, records)
+
+
+def test_contains_a_long_text() -> None:
+    long = "ab" * 50_000
+    with collection([{"a": [long]}, {"a": long}, {"a": [long + "b"]}, {"a": "b" + long}]) as made:
+        assert selected(made, {"a": {"$contains": long}}) == {0, 1, 3}
+        assert selected(made, {"a": {"$not_contains": long}}) == {2}
+
+
+@pytest.mark.parametrize(
+    ("written", "wanted", "found"),
+    [
+        (r'{"a": ["\u0077olf"]}', "wolf", True),
+        (r'{"a": "a \u0077olf"}', "wolf", True),
+        (r'{"a" : [ "x" , "wolf" ] }', "wolf", True),
+        (r'{"a": ["x" , "y"]}', " , ", False),
+        (r'{"a": [1e0]}', 1, True),
+        (r'{"a": [10e-1, 2]}', True, True),
+        (r'{"a": [0.50E1]}', 5, True),
+        (r'{"a": [true]}', 1.0, True),
+        (r'{"a": [[1], {"b": 1}, "1"]}', 1, False),
+        (r'{"a": {"b": "wolf"}}', "wolf", False),
+    ],
+)
+def test_contains_in_json_of_another_hand(tmp_path: Path, written: str, wanted: Any, found: bool) -> None:
+    with edgevec.open(tmp_path / "c.edgevec") as made:
+        made.upsert([1], [[1, 0]])
+    with closing(sqlite3.connect(tmp_path / "c.edgevec")) as raw, raw:
+        raw.execute("UPDATE records SET metadata = ?", (written,))
+    with edgevec.open(tmp_path / "c.edgevec") as made:
+        assert made.count({"a": {"$contains": wanted}}) == found
+        assert made.count({"a": {"$not_contains": wanted}}) == (not found)
 
 
 RECORDS: list[Metadata] = [

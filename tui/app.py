@@ -13,8 +13,7 @@ from textual.screen import Screen
 from textual.signal import Signal
 
 from .engine import RealEngine
-from .filters import filter_ids
-from .protocols import Clock, Engine, FilterLanguage
+from .protocols import Clock, Engine
 from .screens.base import Place
 from .screens.compare import CompareScreen
 from .screens.data import DataScreen
@@ -59,13 +58,11 @@ class EdgevecApp(App[None]):
         *,
         engine: Engine | None = None,
         clock: Clock = time.perf_counter,
-        filters: FilterLanguage = filter_ids,
         state_file: StateFile | None = None,
     ) -> None:
         super().__init__()
         self.clock: Clock = clock
         self.engine: Engine = engine or RealEngine(clock)
-        self.filters = filters
         self.session = Session()
         self.session_changed: Signal[Session] = Signal(self, "session")
         self.state_file = state_file or StateFile()
@@ -101,7 +98,7 @@ class EdgevecApp(App[None]):
         if place == "open":
             return None
         if self.session.data is None:
-            return "Open a file of vectors, an index or the sample first"
+            return "Open a file of vectors, an index, a collection or the sample first"
         if place != "data" and self.session.searcher is None:
             return "Build an index first: F2, then Build"
         return None
@@ -130,6 +127,10 @@ class EdgevecApp(App[None]):
         if self.state.theme != name:
             self.state.theme = name
             self.state_file.write(self.state)
+
+    def on_unmount(self) -> None:
+        if self.session.searcher is not None:
+            self.session.searcher.close()
 
     async def action_quit(self) -> None:
         """Everything that runs is told to stop; what is half done leaves nothing behind."""

@@ -1,8 +1,10 @@
-"""What may be typed as a query, and the vector it stands for.
+"""What may be typed as a query, and what is searched for then.
 
-yellow fruit that monkeys like      a text, where the data set has an encoder
+yellow fruit that monkeys like      a text: its vector, where there is an encoder; else its words, in a collection
+words: yellow fruit                 documents of a collection with these words, by BM25
+both: yellow fruit                  the text's vector and its words, both rankings fused
 #17  or  like row 17                the vector of a row, counted from 0
-id:17                               the vector stored with an id
+id:17  or  id:"17"                  the vector stored with an id; in quotes it is a text and no number
 [0.1, -0.2, ...]                    a vector
 @queries.npy 3                      row 3 of a file of vectors; without a number, its first
 """
@@ -18,23 +20,39 @@ from typing import NamedTuple
 import numpy as np
 
 import edgevec
-from edgevec import ParameterError
+from edgevec import ParameterError, UnknownIdError
 
-from .model import Data, Floats
+from .model import Data, Floats, Id, Question
 from .protocols import Searcher
 
-__all__ = ["Asked", "understand"]
+__all__ = ["Asked", "id_query", "placeholder", "understand"]
 
 _ROW = re.compile(r"(?:#|like\s+row\s+|row\s+)(\d+)$", re.IGNORECASE)
-_ID = re.compile(r"id\s*:\s*(-?\d+)$", re.IGNORECASE)
+_ID = re.compile(r"id\s*:\s*(?:(-?\d+)|\"((?:[^\"\\]|\\.)*)\"|(.+))$", re.IGNORECASE)
+_RANKED = re.compile(r"(words|both)\s*:\s*(.*)$", re.IGNORECASE | re.DOTALL)
 _FILE = re.compile(r"@\s*(.+?)(?:\s+(\d+))?$")
 
 
 class Asked(NamedTuple):
-    """How a query was read, in words, and how to get its vector, which may take a while."""
+    """How a query was read, in words, and how to get what is searched for, which may take a while."""
 
     reading: str
-    vector: Callable[[], Floats]
+    question: Callable[[], Question]
+
+
+def id_query(id: Id) -> str:
+    """The query for what is near a record."""
+    plain = isinstance(id, int) or re.fullmatch(r"[^\W\d][\w./:-]*", id)
+    return f"id:{id if plain else json.dumps(id, ensure_ascii=False)}"
+
+
+def placeholder(data: Data) -> str:
+    """What may be typed."""
+    said = data.collection and data.texts is not None
+    ways = ["a text"] if data.encode is not None or said else []
+    if said and data.encode is not None:
+        ways += ["words: …", "both: …"]
+    return ", ".join([*ways, "#17, id:17, [0.1, …] or @file.npy 3"])
 
 
 def understand(typed: str, data: Data, searcher: Searcher) -> Asked | None:
@@ -44,31 +62,57 @@ def understand(typed: str, data: Data, searcher: Searcher) -> Asked | None:
         return None
     if row := _ROW.match(typed):
         return _row(int(row[1]), data, searcher)
-    if id := _ID.match(typed):
-        number = int(id[1])
-        return Asked(f"near the vector of id {number}", lambda: searcher.vector(number))
+    if (id := _ID.match(typed)) and (id[1] or data.collection):
+        return _id(id, searcher)
     if typed.startswith("["):
         vector = _vector(typed, searcher.dim)
-        return Asked(f"near a vector of {searcher.dim} numbers", lambda: vector)
+        return Asked(f"near a vector of {searcher.dim} numbers", lambda: Question(vector))
     if file := _FILE.match(typed):
         path, at = Path(file[1]).expanduser(), int(file[2] or 0)
-        return Asked(f"near row {at} of {path.name}", lambda: _of_file(path, at, searcher.dim))
-    if data.encode is None:
-        raise ParameterError(
-            f"{data.name} has no encoder for texts; ask with #17 (a row), id:17, [0.1, …] or @file.npy 3"
-        )
+        return Asked(f"near row {at} of {path.name}", lambda: Question(_of_file(path, at, searcher.dim)))
+    return _text(typed, data)
+
+
+def _id(match: re.Match[str], searcher: Searcher) -> Asked | None:
+    number, quoted, plain = match.groups()
+    id: Id = int(number) if number else plain if quoted is None else json.loads(f'"{quoted}"')
+
+    def stored() -> Question:
+        try:
+            return Question(searcher.vector(id))
+        except UnknownIdError:
+            if number is None:
+                raise
+            return Question(searcher.vector(number))  # a text of digits
+
+    return Asked(f"near the vector of id {id}", stored)
+
+
+def _text(typed: str, data: Data) -> Asked | None:
+    ranked = _RANKED.match(typed) if data.collection and data.texts is not None else None
+    by, words = (ranked[1].lower(), ranked[2].strip()) if ranked else ("", typed)
+    if not words:
+        return None
     encode = data.encode
-    return Asked("near this text", lambda: encode(typed))
+    if by == "words" or (encode is None and data.collection and data.texts is not None):
+        if by == "both":
+            raise ParameterError(f"{data.name}: there is no encoder for its vectors; words: … asks for words alone")
+        return Asked("documents with these words, by BM25", lambda: Question(None, words))
+    if encode is None:
+        why = "no documents to find words in" if data.collection else "no encoder for texts"
+        raise ParameterError(f"{data.name} has {why}; ask with #17 (a row), id:17, [0.1, …] or @file.npy 3")
+    if by == "both":
+        return Asked("near this text, and documents with its words", lambda: Question(encode(words), words))
+    return Asked("near this text", lambda: Question(encode(words)))
 
 
 def _row(row: int, data: Data, searcher: Searcher) -> Asked:
-    if row >= len(data):
-        raise ParameterError(f"there is no row {row}, only 0 to {len(data) - 1:,}")
+    if row >= len(searcher):
+        raise ParameterError(f"there is no row {row}, only 0 to {len(searcher) - 1:,}")
     if data.vectors is None:
-        id = int(data.ids[row])
-        return Asked(f"near row {row}", lambda: searcher.vector(id))
+        return Asked(f"near row {row}", lambda: Question(searcher.vector(searcher.ids()[row])))
     vector: Floats = data.vectors[row]
-    return Asked(f"near row {row}", lambda: vector)
+    return Asked(f"near row {row}", lambda: Question(vector))
 
 
 def _vector(typed: str, dim: int) -> Floats:

@@ -18,7 +18,7 @@ from .widgets.results import Hit
 __all__ = ["as_lines", "write_curves", "write_hits"]
 
 
-def as_lines(found: Iterable[Hit], data: Data) -> str:
+def as_lines(found: Sequence[Hit], data: Data) -> str:
     """A hit a line, tabs between the fields."""
     return "\n".join("\t".join(map(str, row)) for row in _rows(found, data))
 
@@ -26,9 +26,9 @@ def as_lines(found: Iterable[Hit], data: Data) -> str:
 def write_hits(path: Path, asked: str, found: Sequence[Hit], data: Data) -> None:
     """As JSON or CSV, by the ending."""
     if path.suffix.lower() == ".csv":
-        _write(path, _csv([_header(data), *_rows(found, data)]))
+        _write(path, _csv([_header(found, data), *_rows(found, data)]))
         return
-    names = _header(data)
+    names = _header(found, data)
     rows = [dict(zip(names, row, strict=True)) for row in _rows(found, data)]
     _write(path, json.dumps({"data": data.name, "query": asked, "results": rows}, indent=2, ensure_ascii=False) + "\n")
 
@@ -44,13 +44,21 @@ def write_curves(path: Path, curves: Iterable[Curve], k: int) -> None:
     _write(path, _csv([header, *rows]))
 
 
-def _header(data: Data) -> list[str]:
-    return ["rank", "id", "distance", *(["text"] if data.texts is not None else []), *data.columns]
+def _header(found: Sequence[Hit], data: Data) -> list[str]:
+    fixed = ["rank", "id", "distance", *(["score"] if data.collection else [])]
+    return [*fixed, *(["text"] if data.texts is not None else []), *_fields(found, data)]
 
 
-def _rows(found: Iterable[Hit], data: Data) -> Iterable[list[Any]]:
+def _fields(found: Sequence[Hit], data: Data) -> list[str]:
+    """Those of the data set; records of a collection may have more."""
+    return list(dict.fromkeys([*data.columns, *(name for hit in found for name in hit.fields)]))
+
+
+def _rows(found: Sequence[Hit], data: Data) -> Iterable[list[Any]]:
+    names = _fields(found, data)
     for hit in found:
-        yield [hit.rank, hit.id, hit.distance, *([hit.text] if data.texts is not None else []), *hit.fields]
+        fixed = [hit.rank, hit.id, hit.distance, *([hit.score] if data.collection else [])]
+        yield [*fixed, *([hit.text] if data.texts is not None else []), *(hit.fields.get(name, "") for name in names)]
 
 
 def _csv(rows: Iterable[Iterable[Any]]) -> str:

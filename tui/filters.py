@@ -1,151 +1,82 @@
-"""The filter box: `topic = noun.animal AND text contains dog`, evaluated over the columns of a data set.
+"""The filter box over a data set: `where` as collections speak it, asked of the metadata, `text` and `id` of each row.
 
-    condition  column OP value; OP is = != < <= > >= or contains
-    filter     condition AND condition AND ...
-
-A column is one of the metadata, or `text`, or `id`. Values with blanks stand in quotes. Numbers compare as numbers,
-everything else as text; = and contains do not mind upper and lower case. A row without a value meets only !=.
+The rows are put into a table in memory the first time that a filter is typed, since the language compiles to SQL.
 """
 
 from __future__ import annotations
 
-import operator
-import re
-from collections.abc import Callable
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgevec import ParameterError
+from edgevec.collection.where import compile_where
 
-from .model import Data, Ids
+from .model import Allowed, Data
+from .protocols import FilterLanguage
 
-__all__ = ["columns", "filter_ids"]
-
-_TOKEN = re.compile(r"""\s*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|!=|<=|>=|=|<|>|[^\s=!<>"']+|\S)""")
-_ORDER: dict[str, Callable[[Any, Any], bool]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
-_OPERATORS = ("=", "!=", *_ORDER, "contains")
+__all__ = ["fields_of", "where_over"]
 
 
-def columns(data: Data) -> list[str]:
+def where_over(data: Data) -> FilterLanguage:
+    """The language of this data set's filter box."""
+    with _lock:
+        return _known.setdefault(data, _Rows(data))
+
+
+def fields_of(data: Data) -> list[str]:
     """What a filter may name."""
-    return [*data.columns, *(["text"] if data.texts is not None else []), "id"]
+    more = [] if data.collection else [*(["text"] if data.texts is not None else []), "id"]
+    return [*data.columns, *more]
 
 
-def filter_ids(text: str, data: Data) -> Ids | None:
-    """The ids that the filter allows, or None for an empty filter: all.
-
-    ParameterError names the part that makes no sense.
-    """
-    tokens = [token.strip() for token in _TOKEN.findall(text)]
-    if not tokens:
-        return None
-    mask = np.ones(len(data), bool)
-    for condition in _conditions(tokens):
-        mask &= _matches(condition, data)
-    return data.ids[mask]
+_lock = threading.Lock()
 
 
-def _conditions(tokens: list[str]) -> list[list[str]]:
-    """Split at AND; each part must be a column, an operator and a value."""
-    parts: list[list[str]] = [[]]
-    for token in tokens:
-        if token.lower() == "and":
-            parts.append([])
-        else:
-            parts[-1].append(token)
-    for part in parts:
-        if not part:
-            raise ParameterError("a condition is missing beside AND")
-        if len(part) == 1:
-            raise ParameterError(f"{part[0]}: then what? Such as: {part[0]} = value")
-        part[1] = part[1].lower()
-        if part[1] not in _OPERATORS:
-            raise ParameterError(f"{part[1]}: not one of {' '.join(_OPERATORS)}")
-        if len(part) == 2:
-            raise ParameterError(f"{' '.join(part)}: a value is missing")
-        if len(part) > 3:
-            raise ParameterError(
-                f"{' '.join(part[2:])}: more than a value; put it in quotes, or AND before a condition"
-            )
-    return parts
+class _Rows:
+    """As long as the data set is open."""
+
+    def __init__(self, data: Data) -> None:
+        self._ids = data.ids
+        self._source: Iterator[tuple[int, str]] | None = _as_json(data)
+        self._table = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+        self._turn = threading.Lock()
+
+    def __del__(self) -> None:
+        self._table.close()
+
+    def __call__(self, text: str) -> Allowed | None:
+        if not text.strip():
+            return None
+        condition = compile_where(text)
+        with self._turn:
+            self._fill()
+            found = self._table.execute(f"SELECT row FROM records WHERE {condition.sql}", condition.parameters)
+            rows = np.fromiter((row for (row,) in found), np.int64)
+        return Allowed(len(rows), self._ids[rows])
+
+    def _fill(self) -> None:
+        if self._source is None:
+            return
+        self._table.execute("CREATE TABLE records (row INTEGER PRIMARY KEY, metadata TEXT)")
+        self._table.executemany("INSERT INTO records VALUES (?, ?)", self._source)
+        self._source = None
 
 
-def _matches(condition: list[str], data: Data) -> NDArray[np.bool_]:
-    name, op, value = condition
-    column = _column(name, data)
-    if value[0] in "\"'":
-        value = re.sub(r"\\(.)", r"\1", value[1:-1])
-    if op == "contains":
-        wanted = value.casefold()
-        return _each(column, lambda item: item is not None and wanted in str(item).casefold())
-    number = _number(value)
-    if op in _ORDER:
-        return _each(column, _ordered(_ORDER[op], value, number))
-    equal = _each(column, _equals(value, number))
-    return ~equal if op == "!=" else equal
+_known: WeakKeyDictionary[Data, _Rows] = WeakKeyDictionary()
 
 
-def _column(name: str, data: Data) -> Any:
-    if name in data.columns:
-        return data.columns[name]
-    if name == "text" and data.texts is not None:
-        return data.texts
-    if name == "id":
-        return data.ids.tolist()
-    raise ParameterError(f"{name}: no such column; there is {', '.join(columns(data))}")
+def _as_json(data: Data) -> Iterator[tuple[int, str]]:
+    names = fields_of(data)
+    texts = [] if data.texts is None else [data.texts]
+    for row, values in enumerate(zip(*data.columns.values(), *texts, data.ids.tolist(), strict=True)):
+        yield row, json.dumps(dict(zip(names, values, strict=True)), default=_plain)
 
 
-def _each(column: Any, test: Callable[[Any], bool]) -> NDArray[np.bool_]:
-    """Columns repeat few values, as a rule: each different one is tested once."""
-    known: dict[Any, bool] = {}
-    out = np.empty(len(column), bool)
-    for row, item in enumerate(column):
-        try:
-            known_answer = known.get(item)
-        except TypeError:  # a list or an object in the metadata
-            out[row] = test(item)
-            continue
-        if known_answer is None:
-            known_answer = known[item] = test(item)
-        out[row] = known_answer
-    return out
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-def _is_number(item: Any) -> bool:
-    return isinstance(item, (int, float)) and not isinstance(item, bool)
-
-
-def _equals(value: str, number: float | None) -> Callable[[Any], bool]:
-    wanted = value.casefold()
-
-    def test(item: Any) -> bool:
-        if number is not None and _is_number(item):
-            return bool(item == number)
-        return item is not None and str(item).casefold() == wanted
-
-    return test
-
-
-def _ordered(compare: Callable[[Any, Any], bool], value: str, number: float | None) -> Callable[[Any], bool]:
-    def test(item: Any) -> bool:
-        if item is None:
-            return False
-        if _is_number(item):
-            return number is not None and compare(item, number)
-        return compare(str(item), value)
-
-    return test
+def _plain(value: Any) -> Any:
+    """What json does not know, as what it knows: NumPy's numbers and arrays, and dates."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from textual.message import Message
 
-from edgevec.index import Metric
 from edgevec.measure import Point
 
-from .model import Answer, Data, Floats, Health, Queries
+from .model import Allowed, Answer, Data, Health, Holdings, Queries, Wanted
 from .session import Entry
 from .trouble import Trouble
 
@@ -23,6 +22,7 @@ __all__ = [
     "Exported",
     "Failed",
     "FileOpened",
+    "Looked",
     "Measured",
     "Nothing",
     "QueriesReady",
@@ -72,39 +72,51 @@ class Checked(JobMessage):
 
 
 class Answered(JobMessage):
-    """What a query found. asked: what was typed; vector: the query; since: the clock at the key press."""
+    """What a query found. asked: how it was read; since: the clock at the key press; filter: what stood in its box."""
 
-    def __init__(self, asked: str, vector: Floats, answer: Answer, since: float) -> None:
+    def __init__(self, asked: str, answer: Answer, since: float, filter: str) -> None:
         super().__init__()
-        self.asked, self.vector, self.answer, self.since = asked, vector, answer, since
+        self.asked, self.answer, self.since, self.filter = asked, answer, since, filter
 
 
 class Compared(JobMessage):
-    """The recall of the last answer against exact search."""
+    """The recall of the last answer against exact search; None where words were asked for, which have no other."""
 
-    def __init__(self, recall: float) -> None:
+    def __init__(self, recall: float | None) -> None:
         super().__init__()
         self.recall = recall
 
 
 class Unclear(JobMessage):
-    """What was typed makes no sense (yet); the reason names the part."""
+    """What was typed makes no sense (yet); the reason names the part. position: of the fault in the filter box."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, position: int | None = None) -> None:
         super().__init__()
-        self.reason = reason
+        self.reason, self.position = reason, position
 
 
 class Nothing(JobMessage):
-    """Nothing was asked."""
+    """Nothing was asked. allowed: what the filter would let through, if there is one."""
+
+    def __init__(self, allowed: Allowed | None, filter: str) -> None:
+        super().__init__()
+        self.allowed, self.filter = allowed, filter
+
+
+class Looked(JobMessage):
+    """What a collection holds now."""
+
+    def __init__(self, holdings: Holdings) -> None:
+        super().__init__()
+        self.holdings = holdings
 
 
 class QueriesReady(JobMessage):
-    """data: what they are asked of; source and metric: what was wanted."""
+    """data: what they are asked of."""
 
-    def __init__(self, data: Data, source: str, metric: Metric, queries: Queries) -> None:
+    def __init__(self, data: Data, wanted: Wanted, queries: Queries) -> None:
         super().__init__()
-        self.data, self.source, self.metric, self.queries = data, source, metric, queries
+        self.data, self.wanted, self.queries = data, wanted, queries
 
 
 class Contender(JobMessage):

@@ -11,25 +11,32 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevec import SearchStats
 from edgevec.index import Metric, Quantization
 from edgevec.measure import Point
 
 __all__ = [
     "SAMPLE",
+    "Allowed",
     "Answer",
     "BuildSettings",
     "Curve",
     "Data",
     "Floats",
     "Health",
+    "Holdings",
+    "Id",
     "Ids",
     "Queries",
+    "Question",
     "Samples",
+    "Wanted",
+    "Work",
 ]
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
+Id = int | str
+"""Of a record; those of an index are integers."""
 
 SAMPLE = "sample:wordnet"
 """The name of the bundled sample where others have a path."""
@@ -49,16 +56,18 @@ class BuildSettings:
 class Data:
     """A data set: rows of vectors, and what is known about each.
 
-    vectors  float32 [n, dim]; None when an index was opened without the data it was built from
-    ids      int64 [n], row by row
-    columns  metadata, a column each: object [n]
-    queries  float32 [q, dim], when the file brings a test set
-    encode   makes the vector of a text, where the set knows how
+    vectors     float32 [n, dim]; None when an index was opened without the data it was built from
+    ids         int64 [n], row by row
+    columns     metadata, a column each: object [n]
+    queries     float32 [q, dim], when the file brings a test set
+    encode      makes the vector of a text, where the set knows how
+    collection  these are the first records of a collection, to show what there is: its searcher knows all of them,
+                and ids is object [n], integers and texts
     """
 
     name: str
     dim: int
-    ids: Ids
+    ids: NDArray[Any]
     vectors: Floats | None = None
     texts: Sequence[str] | None = None
     columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
@@ -67,6 +76,7 @@ class Data:
     encode: Callable[[str], Floats] | None = None
     path: Path | None = None
     """The file it was read from; None for the sample."""
+    collection: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -86,18 +96,56 @@ class Data:
         return order, self.ids[order]
 
 
-class Answer(NamedTuple):
-    """What a search found, nearest first, and what it cost.
+class Question(NamedTuple):
+    """What is searched for: what lies near a vector, documents with these words, or the best of both rankings."""
 
-    ids      int64 [found]
-    work     visited nodes, distances computed, seconds in the core
-    seconds  of the call from Python, the core included
+    vector: Floats | None
+    words: str | None = None
+
+
+class Allowed(NamedTuple):
+    """What a filter lets through: how many records, and which: their ids, or the condition that the searcher knows."""
+
+    rows: int
+    by: Ids | str
+
+
+class Work(NamedTuple):
+    """What a search cost. None: it was not told.
+
+    strategy  whether the graph was walked, all that is allowed compared, or words looked up
+    visited   nodes of the graph whose links were read
+    core      seconds in the C core
     """
 
-    ids: Ids
-    distances: Floats
-    work: SearchStats
+    strategy: str
+    visited: int
+    distances: int
+    reranked: int | None
+    core: float | None
+
+
+class Answer(NamedTuple):
+    """What a search found, the best first, and what it cost.
+
+    ids        [found]: int64, or integers and texts
+    distances  None where they are not of vectors, but of words alone
+    seconds    of the call from Python, the core included
+    scores     more is better; where the searcher gives none, distances say all
+    records    text and metadata of each, where the searcher knows them and the data set does not
+    """
+
+    ids: NDArray[Any]
+    distances: Floats | None
+    work: Work
     seconds: float
+    scores: Floats | None = None
+    records: Sequence[tuple[str, Mapping[str, Any]]] | None = None
+
+    def recall(self, truth: Answer) -> float:
+        """The share of the truth that is in this answer."""
+        wanted = set(truth.ids.tolist())
+        return len(wanted.intersection(self.ids.tolist())) / len(wanted) if wanted else 1.0
 
 
 class Health(NamedTuple):
@@ -107,25 +155,58 @@ class Health(NamedTuple):
     lines: tuple[str, ...]
 
 
+class Holdings(NamedTuple):
+    """What a collection holds, and how large it is: bytes of its files, and of its index in memory.
+
+    changes  those that the graph's snapshot on the disk lacks; the graph in memory has them
+    indexes  fields that conditions find without looking at every record
+    """
+
+    records: int
+    documents: int
+    dtype: str
+    file: int
+    log: int
+    snapshot: int
+    memory: int
+    changes: int
+    indexes: tuple[str, ...]
+
+
+class Wanted(NamedTuple):
+    """Which queries, with which truth. source: as Engine.queries takes it; filter: what is typed into its box."""
+
+    source: str
+    metric: Metric
+    filter: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class Queries:
     """What the load generator asks, and the truth.
 
     vectors  float32 [q, dim]
-    truth    int64 [q, m]: the nearest ids of each by exact search, nearest first
-    own      int64 [q]: the id of the row that a query is, which finding proves nothing and is not counted; else -1
+    truth    int64 [q, m]: the nearest ids of each by exact search, nearest first, padded with -1. Of a collection:
+             object, integers and texts, padded with None
+    own      [q]: the id of the row that a query is, which finding proves nothing and is not counted; else the padding
     name     how the screen calls them
+    allowed  the filter that all of them are asked with
     """
 
     vectors: Floats
-    truth: Ids
-    own: Ids
+    truth: NDArray[Any]
+    own: NDArray[Any]
     name: str
+    allowed: Allowed | None = None
 
-    def wanted(self, k: int) -> list[frozenset[int]]:
+    @property
+    def padding(self) -> int | None:
+        return None if self.truth.dtype == object else -1
+
+    def wanted(self, k: int) -> list[frozenset[Id]]:
         """For each query the ids that a search of k should find."""
         rows = zip(self.truth[:, :k].tolist(), self.own.tolist(), strict=True)
-        return [frozenset(row) - {own, -1} for row, own in rows]
+        return [frozenset(row) - {own, self.padding} for row, own in rows]
 
 
 class Samples(NamedTuple):

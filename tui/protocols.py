@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
+
+from numpy.typing import NDArray
 
 from edgevec import SimdInfo
 from edgevec.measure import Point
 
-from .model import Answer, BuildSettings, Data, Floats, Health, Ids, Queries, Samples
+from .model import (
+    Allowed,
+    Answer,
+    BuildSettings,
+    Data,
+    Floats,
+    Health,
+    Holdings,
+    Id,
+    Ids,
+    Queries,
+    Question,
+    Samples,
+)
 
 __all__ = ["Clock", "Engine", "FilterLanguage", "Lane", "Load", "LoadGenerator", "Opened", "Progress", "Searcher"]
 
@@ -27,30 +42,47 @@ class Clock(Protocol):
 class Lane(Protocol):
     """A searcher for one thread that searches in a loop.
 
-    Gives the ids [k], or [n, k] for a batch, and the seconds that the core spent, when it can tell (a batch: None).
+    Gives the ids of each query, and the seconds that the core spent, when it can tell (a batch: None).
     """
 
-    def __call__(self, queries: Floats, k: int, ef: int) -> tuple[Ids, float | None]: ...
+    def __call__(self, queries: Floats, k: int, ef: int) -> tuple[Ids | Sequence[Any], float | None]: ...
 
 
 class Searcher(Protocol):
-    """An index."""
+    """An index, or a collection, whose records may change while it is open."""
 
     @property
     def dim(self) -> int: ...
     @property
     def settings(self) -> BuildSettings: ...
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """As of the last refresh."""
 
-    def search(self, query: Floats, k: int, *, ef: int, allowed: Ids | None, exact: bool) -> Answer: ...
-    def vector(self, id: int) -> Floats: ...
-    def lane(self) -> Lane: ...
-    def ids(self) -> Ids: ...
-    def save(self, path: Path) -> None: ...
+    def search(self, question: Question, k: int, *, ef: int, allowed: Allowed | None, exact: bool) -> Answer: ...
+    def filters(self, data: Data) -> FilterLanguage:
+        """What its filter box speaks; data: what belongs to it."""
+
+    def vector(self, id: Id) -> Floats: ...
+    def lane(self, allowed: Allowed | None) -> Lane: ...
+    def ids(self) -> NDArray[Any]:
+        """int64; of a collection object, integers and texts, in order of insertion."""
+
     def health(self) -> Health: ...
-
     def memory(self) -> dict[str, int]:
         """Bytes of each part; "total" is their sum."""
+
+    def save(self, path: Path) -> None: ...
+    def stage(self, folder: Path, allowed: Allowed | None) -> None:
+        """Put into a folder what another process needs to search the same (`engine.probe`)."""
+
+    def refresh(self, progress: Progress) -> bool:
+        """See what others have written meanwhile. Says whether there was something."""
+
+    def holdings(self) -> Holdings | None:
+        """What a collection holds; None for an index."""
+
+    def close(self) -> None:
+        """Let go of its files; it is not asked again."""
 
 
 class Opened(NamedTuple):
@@ -89,10 +121,10 @@ class LoadGenerator(Protocol):
 
 
 class FilterLanguage(Protocol):
-    """Turns what is typed into the filter box into the ids it allows."""
+    """Turns what is typed into the filter box into what it allows."""
 
-    def __call__(self, text: str, data: Data) -> Ids | None:
-        """None: all. ParameterError, which names the offending part, when the text makes no sense."""
+    def __call__(self, text: str) -> Allowed | None:
+        """None: all. WhereError, with the place, or ParameterError, which names the part, when it makes no sense."""
 
 
 class Engine(Protocol):
@@ -100,7 +132,8 @@ class Engine(Protocol):
 
     def simd(self) -> SimdInfo: ...
     def open(self, path: Path, companion: str | None, progress: Progress) -> Opened | None:
-        """Read a file of vectors, or an index together with its companion: the data it was built from, when known.
+        """Read a file of vectors; an index together with its companion: the data it was built from, when known; or
+        a collection, for reading.
 
         None when progress said stop.
         """
@@ -110,9 +143,16 @@ class Engine(Protocol):
         """None when progress said stop."""
 
     def queries(
-        self, data: Data, searcher: Searcher, source: str, progress: Progress, *, count: int = ...
+        self,
+        data: Data,
+        searcher: Searcher,
+        source: str,
+        progress: Progress,
+        *,
+        allowed: Allowed | None = ...,
+        count: int = ...,
     ) -> Queries | None:
-        """Queries and their truth. source: "rows", "test set", or the path of a file."""
+        """Queries and their truth. source: "rows", "test set", or the path of a file; allowed: the filter, if any."""
 
     def load_generator(self) -> LoadGenerator: ...
     def sweep(

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgevec.index import Metric, Quantization
+from edgevec.index import Quantization
 
-from .model import BuildSettings, Data, Queries
+from .model import BuildSettings, Data, Queries, Wanted
 from .protocols import Engine, Progress, Searcher
 
 __all__ = ["Entry", "Session"]
@@ -26,10 +26,18 @@ class Entry:
 
 @dataclass
 class Session:
+    """filter: the last one on the search screen that made sense, for the screens that measure; "" for none."""
+
     data: Data | None = None
     current: Entry | None = None
     entries: dict[BuildSettings, Entry] = field(default_factory=dict)
-    queries: dict[tuple[str, Metric], Queries] = field(default_factory=dict)
+    queries: dict[Wanted, Queries] = field(default_factory=dict)
+    filter: str = ""
+
+    @property
+    def rows(self) -> int:
+        """Rows, or records, that can be searched; of data without an index, those that there are."""
+        return len(self.searcher if self.searcher is not None else self.data or ())
 
     @property
     def searcher(self) -> Searcher | None:
@@ -39,7 +47,7 @@ class Session:
     def open(self, data: Data, entry: Entry | None) -> None:
         """Everything before is let go."""
         self.data, self.current = data, None
-        self.entries, self.queries = {}, {}
+        self.entries, self.queries, self.filter = {}, {}, ""
         if entry is not None:
             self.use(entry)
 

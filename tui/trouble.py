@@ -20,6 +20,9 @@ class Trouble:
 
 _ADVICE: tuple[tuple[type[BaseException], str], ...] = (
     (edgevec.MissingExtraError, "Install what is named, then start the app again."),
+    (edgevec.LockedError, "Wait until the other program is done with it, then try again."),
+    (edgevec.CorruptCollectionError, "If it is one: edgevec db FILE check says what is wrong. Or take a copy of it."),
+    (edgevec.CollectionNotFoundError, "Look for it in the file tree, or make one: edgevec db FILE import."),
     (edgevec.CorruptIndexError, "Build the index again from its data, or restore the file from a copy."),
     (edgevec.FormatVersionError, "Update edgevec: pip install -U edgevec"),
     (edgevec.DataNotFoundError, "Look for it in the file tree, or check the path."),

@@ -28,6 +28,9 @@ class Engine(ABC):
     The vectors are of unit length, so that cosine, inner product and squared L2 put them in the same order.
     """
 
+    file_bytes = 0
+    """Of a file that is mapped: in memory as long as the system has room."""
+
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 from data import Floats, Ids
@@ -11,16 +13,22 @@ from engines.base import Engine, Settings, Value
 
 
 class Edgevec(Engine):
-    """Parameters are those of edgevec.Index; what is not given is its default."""
+    """Parameters are those of edgevec.Index; what is not given is its default. mapped: used in place in its file."""
 
-    def __init__(self, settings: Settings, **parameters: Value) -> None:
+    def __init__(self, settings: Settings, mapped: bool = False, **parameters: Value) -> None:
         super().__init__(settings)
         self.lib = import_module("edgevec")
-        self.parameters = parameters
+        self.mapped, self.parameters = mapped, parameters
 
     def build(self, base: Floats) -> None:
         self.index = self.lib.Index(base.shape[1], "cosine", **self.parameters)
         self.index.add(base, threads=self.settings.build_threads)
+        if self.mapped:
+            self.folder = tempfile.TemporaryDirectory()
+            path = Path(self.folder.name, "index.ev")
+            self.index.save(path)
+            self.index = self.lib.Index.load(path, mmap=True)
+            self.file_bytes = path.stat().st_size
 
     def tune(self, breadth: int) -> None:
         self.index.ef = breadth

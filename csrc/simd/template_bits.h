@@ -5,8 +5,15 @@
  *   vb_load(p)
  *   vb_head(p, k)          the k < VB_BYTES bytes at p, a multiple of 8, then zeros; reads nothing else
  *   vc_zero() vc_sum(c)
+ *   vc_sum_four(a, b, c, d, out)   four sums into int32_t out[4]; may be left undefined
  *   vc_differ(c, a, b)     c plus the bits that differ
  *   vc_weigh(c, p, r)      c plus the common bits of r and p[0..3], weighed 1, 2, 4, -8 */
+
+#ifndef vc_sum_four
+#define vc_sum_four(a, b, c, d, out)                                                              \
+    ((out)[0] = (int32_t)vc_sum(a), (out)[1] = (int32_t)vc_sum(b), (out)[2] = (int32_t)vc_sum(c), \
+     (out)[3] = (int32_t)vc_sum(d))
+#endif
 
 typedef struct {
     VB plane[EV_PLANES];
@@ -89,10 +96,7 @@ EV_STEP void BITS_NAME(weigh_four)(const uint8_t *planes, const void *const *row
         cc = vc_weigh(cc, p.plane, vb_head(c + i, bytes - i));
         cd = vc_weigh(cd, p.plane, vb_head(d + i, bytes - i));
     }
-    out[0] = (int32_t)vc_sum(ca);
-    out[1] = (int32_t)vc_sum(cb);
-    out[2] = (int32_t)vc_sum(cc);
-    out[3] = (int32_t)vc_sum(cd);
+    vc_sum_four(ca, cb, cc, cd, out);
 }
 
 BITS_KERNEL uint32_t BITS_NAME(hamming)(const uint8_t *a, const uint8_t *b, size_t bytes) {

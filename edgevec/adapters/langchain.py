@@ -123,7 +123,13 @@ class EdgevecVectorStore(VectorStore):
 
     def _search(self, vector: list[float], k: int, *, text: str | None = None, **kwargs: Any) -> list[Hit]:
         return self.collection.search(
-            vector, k, text=text, where=_where(kwargs), params=kwargs.get("params"), ef=kwargs.get("ef")
+            vector,
+            k,
+            text=text,
+            where=_where(kwargs),
+            params=kwargs.get("params"),
+            ef=kwargs.get("ef"),
+            recall=kwargs.get("recall"),
         )
 
     def _select_relevance_score_fn(self) -> Any:

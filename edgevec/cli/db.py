@@ -69,6 +69,7 @@ def import_(
 @_where
 @click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Answers.")
 @click.option("--ef", type=click.IntRange(1), help="Candidates that a search keeps; more is slower and finds more.")
+@click.option("--recall", type=float, help="In place of --ef: the share of the nearest to find on average, as 0.95.")
 @click.option("--exact", is_flag=True, help="Compare with every vector.")
 @click.option("--explain", is_flag=True, help="Say how the search and its condition are carried out.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON list of hits.")
@@ -81,6 +82,7 @@ def search(
     where: str | None,
     k: int,
     ef: int | None,
+    recall: float | None,
     exact: bool,
     explain: bool,
     as_json: bool,
@@ -90,7 +92,7 @@ def search(
         raise click.UsageError("give --vector or --id, not both")
     with _open(file, "r") as made:
         query = _parse(vector) if stored_id is None else _stored(made, stored_id)
-        hits = made.search(query, k, text=text, where=where, ef=ef, exact=exact)
+        hits = made.search(query, k, text=text, where=where, ef=ef, exact=exact, recall=recall)
         plan = made.explain(where) if explain and where else None
     if as_json:
         click.echo(json.dumps([hit.as_dict() for hit in hits], ensure_ascii=False))

@@ -30,6 +30,7 @@ __all__ = ["search"]
 @click.option("--column", help="The array, column or field of the query file that holds the vectors.")
 @click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Answers per query.")
 @click.option("--ef", type=click.IntRange(1), help="Candidates that a search keeps; more is slower and finds more.")
+@click.option("--recall", type=float, help="In place of --ef: the share of the nearest to find on average, as 0.95.")
 @click.option("--exact", is_flag=True, help="Compare with every vector.")
 @click.option("--data", type=INPUT, help="The file that the index was built from: shows the texts in it.")
 @click.option("--mmap", is_flag=True, help="Use the index file in place, without loading it.")
@@ -42,6 +43,7 @@ def search(
     column: str | None,
     k: int,
     ef: int | None,
+    recall: float | None,
     exact: bool,
     data: Path | None,
     mmap: bool,
@@ -52,7 +54,7 @@ def search(
         raise click.UsageError("give either --query or --id")
     index = edgevec.Index.load(index_file, mmap=mmap)
     queries = _read_queries(query or "", row, column) if stored_id is None else index.get([stored_id])
-    found = index.search(queries, k, ef=ef, exact=exact)
+    found = index.search(queries, k, ef=ef, exact=exact, recall=recall)
     if as_json:
         click.echo(json.dumps([_as_object(number, *answer) for number, answer in _numbered(found)]))
         return

@@ -19,7 +19,7 @@ __all__ = ["tui"]
 def tui(file: Path | None) -> None:
     """Load, search and measure in the terminal.
 
-    FILE is a file of vectors or an index; without one, choose in the app.
+    FILE is a file of vectors, an index or a collection; without one, choose in the app.
     """
     try:
         app = importlib.import_module("edgevec.tui.app")

@@ -16,7 +16,7 @@ from .._arrays import as_int, as_rows
 from .._native import Progress
 from ..errors import EdgevecError, ParameterError, UnknownIdError
 from ..index import Metric, Quantization
-from . import records, schema, transfer, upkeep, values
+from . import fulltext, journal, records, schema, transfer, upkeep, values
 from .database import translated
 from .graph import StoppedError
 from .hits import Hits
@@ -31,6 +31,9 @@ __all__ = ["Collection", "Encoder", "Plan"]
 
 Encoder = Callable[[list[str]], ArrayLike]
 """Texts to vectors [n, dim]."""
+
+
+_EQUAL = (1.0, 1.0)
 
 
 class Plan(NamedTuple):
@@ -88,6 +91,22 @@ class Collection:
         return quantization
 
     @property
+    def M(self) -> int:
+        links: int = self._store.settings["M"]
+        return links
+
+    @property
+    def ef_construction(self) -> int:
+        candidates: int = self._store.settings["ef_construction"]
+        return candidates
+
+    @property
+    def dtype(self) -> Literal["float32", "float16"]:
+        """Of the vectors as they are stored."""
+        dtype: Literal["float32", "float16"] = self._store.settings["dtype"]
+        return dtype
+
+    @property
     def mode(self) -> Literal["a", "r"]:
         return "a" if self._store.writable else "r"
 
@@ -129,7 +148,7 @@ class Collection:
                 if self.dim is None and len(keys):
                     schema.write_setting(connection, "dim", stored.shape[1])
                     settings["dim"] = stored.shape[1]
-                records.upsert(connection, keys, stored, objects, texts)
+                self._store.commits.note(records.upsert(connection, keys, stored, objects, texts))
         except StoppedError:
             return 0
         return len(keys)
@@ -161,6 +180,7 @@ class Collection:
                 rows = sorted(set(records.rows_of(connection, keys).values()))
             else:
                 rows = records.rows_where(connection, *condition).tolist()
+            self._store.commits.note(rows)
             return records.delete(connection, rows)
 
     def count(self, where: Where | None = None, params: Sequence[Any] | None = None) -> int:
@@ -168,6 +188,12 @@ class Collection:
         condition = compile_where(where, params)
         with self._store.reading() as connection:
             return records.count(connection, *condition)
+
+    def ids(self, where: Where | None = None, params: Sequence[Any] | None = None) -> list[Id]:
+        """The ids of all records, or of those that satisfy a condition, in order of insertion."""
+        condition = compile_where(where, params)
+        with self._store.reading() as connection:
+            return records.ids_where(connection, *condition)
 
     def pages(
         self, size: int = 1000, where: Where | None = None, params: Sequence[Any] | None = None
@@ -244,7 +270,8 @@ class Collection:
         params: Sequence[Any] | None = None,
         ef: int | None = None,
         exact: bool = False,
-        weights: tuple[float, float] = (1.0, 1.0),
+        recall: float | None = None,
+        weights: tuple[float, float] = _EQUAL,
     ) -> Hits:
         """The k best records, best first, among those that `where` allows.
 
@@ -254,9 +281,14 @@ class Collection:
 
         ef       candidates that a walk over the graph keeps; more is slower and finds more
         exact    compare with every vector that is allowed
+        recall   in place of ef: the share of the k nearest by vector that is to be found on average, as Index.search
+                 takes it
         weights  of the vector and of the text, when there are both; 0 leaves one out
 
-        The result is a list of Hit; its `stats` tell how it was found.
+        The result is a list of Hit; its `stats` tell how it was found. Id, score and distance are there at once.
+        Metadata and documents are read when they are first asked for, of all hits together, and in any case before this
+        process changes the records or closes the collection: they are those of the time of the search. In a collection
+        that is open for reading, and inside a batch, they are read at once.
         """
         as_int(k, "k", 1)
         if vector is None and text is None:
@@ -271,7 +303,9 @@ class Collection:
         if vector is not None:
             vector = self._as_query(vector)
         condition = compile_where(where, params)
-        return self._searcher.search(Question(vector, text, k, ef, exact, condition, (vector_weight, text_weight)))
+        return self._searcher.search(
+            Question(vector, text, k, ef, exact, recall, condition, (vector_weight, text_weight))
+        )
 
     def _as_query(self, vector: Any) -> Any:
         if self.dim is not None and not (isinstance(vector, np.ndarray) and vector.ndim == 1):
@@ -356,14 +390,25 @@ class Collection:
         """
         return upkeep.check(self._store, repair=repair, progress=progress)
 
+    def refresh(self, *, progress: Progress | None = None) -> int:
+        """Let the graph take in what other processes have committed. Every search does so by itself; this one tells
+        progress(done, total). Returns the version of the records: as long as it is the same, so are they.
+        """
+        try:
+            with self._store.reading(progress=progress) as connection:
+                return journal.version(connection)
+        except StoppedError:
+            raise EdgevecError("stopped by its progress function: the next search takes in the rest") from None
+
     def stats(self) -> dict[str, Any]:
-        """Sizes: records, bytes of the files, and of the index in memory."""
+        """Sizes: records, documents, bytes of the files, and of the index in memory."""
         path, graph = self.path, self._store.graph
         snapshot = graph.snapshot.path if graph.snapshot else None
         with self._store.reading() as connection:
             index = graph.index
             return {
                 "records": records.count(connection),
+                "documents": fulltext.count(connection),
                 "file_bytes": _size(path),
                 "log_bytes": _size(Path(f"{path}-wal")) if path else 0,
                 "snapshot_bytes": _size(snapshot),
@@ -393,6 +438,8 @@ def _index_name(field: tuple[str, ...]) -> str:
 
 
 def _as_weights(weights: Sequence[float]) -> tuple[float, float]:
+    if weights is _EQUAL:
+        return _EQUAL
     try:
         vector, text = (float(weight) for weight in weights)
     except (TypeError, ValueError):

@@ -20,7 +20,7 @@ from ..errors import (
     StorageError,
 )
 
-__all__ = ["Database", "Durability", "translated"]
+__all__ = ["Database", "Durability", "translate", "translated"]
 
 Durability = Literal["full", "fast"]
 
@@ -48,19 +48,23 @@ def translated(subject: str) -> Iterator[None]:
     """Raise SQLite's errors as edgevec's, about the subject. What only a fault of ours can cause stays as it is."""
     try:
         yield
-    except sqlite3.Error as error:
+    except Exception as error:
+        translate(error, subject)
+        raise
+
+
+def translate(error: BaseException, subject: str) -> None:
+    """Raise what this error is in edgevec's words, if there are any for it."""
+    if isinstance(error, sqlite3.Error):
         message = str(error)
         for words, kind in _MEANING:
             if words in message:
                 raise kind(f"{subject}: {message}") from error
         if type(error) is sqlite3.DatabaseError:  # Python 3.10 may give no message for bytes that make no sense
             raise CorruptCollectionError(f"{subject}: damaged {message}".rstrip()) from error
-        raise
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    elif isinstance(error, (UnicodeDecodeError, json.JSONDecodeError)):
         raise CorruptCollectionError(f"{subject}: damaged: {error}") from error
-    except MemoryError as error:
-        if isinstance(error, EdgevecError):
-            raise
+    elif isinstance(error, MemoryError) and not isinstance(error, EdgevecError):
         raise OutOfMemoryError(f"{subject}: out of memory") from error
 
 

@@ -7,9 +7,14 @@ import sqlite3
 
 from .where import EVERYTHING, Condition
 
-__all__ = ["search"]
+__all__ = ["count", "search"]
 
 _MAX_WORDS = 256
+
+
+def count(connection: sqlite3.Connection) -> int:
+    """Documents that can be found."""
+    return int(connection.execute("SELECT count(*) FROM texts_docsize").fetchone()[0])
 
 
 def search(connection: sqlite3.Connection, text: str, k: int, condition: Condition) -> list[tuple[int, float]]:

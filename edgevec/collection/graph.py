@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from .._native import Progress
 from ..index import Index
 from . import journal, schema
+from .ids import Ids
 from .records import Rows, vectors_of
 from .snapshot import Snapshot, UnusableError
+from .values import Id
 
 __all__ = ["Graph", "StoppedError"]
 
@@ -44,6 +46,7 @@ class Graph:
         self.version: int | None = None
         self.seq = -1
         self._touched: set[int] = set()
+        self._ids: Ids | None = None
 
     def follow(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
         """Answer for the records as the connection sees them. StoppedError when progress returns False."""
@@ -52,6 +55,13 @@ class Graph:
         if self.index is not None:
             self._take(connection, journal.changed_since(connection, self.seq), progress)
         self.seq = journal.last_change(connection)
+
+    def ids_of(self, connection: sqlite3.Connection, rows: Rows) -> list[Id]:
+        """The records' ids. connection: to the records that the index answers for."""
+        ids = self._ids
+        if ids is None:
+            ids = self._ids = Ids(connection)
+        return ids.of(rows)
 
     def settle(self, version: int) -> None:
         """What was taken in is committed."""
@@ -107,7 +117,7 @@ class Graph:
         )
 
     def _start(self, connection: sqlite3.Connection, progress: Progress | None) -> None:
-        reason = "there is none"
+        reason, self._ids = "there is none", None
         if self.snapshot is not None:
             try:
                 self.index, self.seq = self.snapshot.load(connection)
@@ -132,8 +142,11 @@ class Graph:
         for start, run in _runs(rows):
             found, vectors = vectors_of(connection, run, self.index.dim, dtype)
             _add(self.index, vectors, found, _shifted(progress, start, len(rows)))
-            if len(found) < len(run):
-                self.index.remove(np.setdiff1d(run, found))
+            gone = np.setdiff1d(run, found)
+            if gone.size:
+                self.index.remove(gone)
+            if self._ids is not None:
+                self._ids.follow(connection, run)
         if progress is not None:
             progress(len(rows), len(rows))
 

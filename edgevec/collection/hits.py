@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
+from .unread import Details
 from .values import Id
 
 __all__ = ["Hit", "HitStats", "Hits"]
@@ -29,23 +30,33 @@ class Hit:
     score     more is better. A vector search: the cosine, the inner product, or minus the squared distance. A text
               search: BM25. Both: the fused score.
     distance  of the vectors, as in Index.search: less is closer. None where only a text was asked for.
+    metadata, document
+              as they were at the time of the search, whatever has become of the record since. They are read for all
+              hits of a result together when they are first asked for, or before the collection changes or closes.
     """
 
-    __slots__ = ("_json", "_metadata", "distance", "document", "id", "score")
+    __slots__ = ("_details", "_metadata", "_row", "distance", "id", "score")
 
-    def __init__(self, score: float, distance: float | None, id: Id, metadata: str, document: str | None) -> None:
+    def __init__(self, id: Id, score: float, distance: float | None, row: int, details: Details) -> None:
         self.id = id
         self.score = score
         self.distance = distance
-        self.document = document
-        self._json = metadata
+        self._row = row
+        self._details = details
         self._metadata: dict[str, Any] | None = None
 
     @property
     def metadata(self) -> dict[str, Any]:
-        if self._metadata is None:  # most hits are never looked into
-            self._metadata = json.loads(self._json)
+        if self._metadata is None:
+            self._metadata = json.loads(self._details.of(self._row)[1])
         return self._metadata
+
+    @property
+    def document(self) -> str | None:
+        return self._details.of(self._row)[2]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self.id, self.score, self.distance, json.dumps(self.metadata), self.document)
 
     def as_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("id", "score", "distance", "metadata", "document")}
@@ -63,3 +74,7 @@ class Hits(list[Hit]):
     """Hits, best first, and how they were found."""
 
     stats: HitStats
+
+
+def _restored(id: Id, score: float, distance: float | None, metadata: str, document: str | None) -> Hit:
+    return Hit(id, score, distance, 0, Details((0,), {0: (id, metadata, document)}))

@@ -20,6 +20,9 @@ __all__ = [
     "Shown",
     "delete",
     "fetch",
+    "ids",
+    "ids_of",
+    "ids_where",
     "page",
     "rows_of",
     "rows_where",
@@ -33,7 +36,8 @@ T = TypeVar("T")
 
 _AT_ONCE = 4096
 """Ids in one statement."""
-
+_FEW = 256
+"""Up to so many rows are quicker as parameters of their own."""
 
 Shown = tuple[Id, str, str | None]
 """id, metadata as text and document of a row."""
@@ -72,8 +76,11 @@ def upsert(
     vectors: NDArray[Any],
     metadata: Sequence[str],
     documents: Sequence[str | None],
-) -> None:
-    """Insert records, or replace those whose id exists. A vector that stays the same is no change to the graph."""
+) -> list[int]:
+    """Insert records, or replace those whose id exists; their rows.
+
+    A vector that stays the same is no change to the graph.
+    """
     known = rows_of(connection, keys)
     last = int(connection.execute("SELECT coalesce(max(row), 0) FROM records").fetchone()[0])
     numbers = iter(range(last + 1, last + 1 + len(keys) - len(known)))
@@ -90,6 +97,7 @@ def upsert(
     )
     connection.executemany("INSERT OR REPLACE INTO vectors(row, vector) VALUES (?, ?)", changed)
     connection.executemany("INSERT INTO changes(row) VALUES (?)", ((row,) for row, _ in changed))
+    return rows
 
 
 def _unchanged(connection: sqlite3.Connection, blobs: dict[int, bytes]) -> set[int]:
@@ -113,10 +121,18 @@ def delete(connection: sqlite3.Connection, rows: Iterable[int]) -> int:
     return gone
 
 
-def rows_where(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]) -> Rows:
-    """The rows whose record satisfies a compiled filter."""
+def rows_where(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any], among: Rows | None = None) -> Rows:
+    """The rows whose record satisfies a compiled filter; of all, or of some."""
+    if among is not None:
+        sql = f"row IN (SELECT value FROM json_each(?)) AND ({sql})"
+        parameters = (json.dumps(among.tolist()), *parameters)
     found = connection.execute(f"SELECT row FROM records WHERE {sql}", parameters)
     return np.fromiter((row for (row,) in found), np.int64)
+
+
+def ids_where(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]) -> list[Id]:
+    """The ids of the records that satisfy a compiled filter, in order of insertion."""
+    return [key for (key,) in connection.execute(f"SELECT id FROM records WHERE {sql} ORDER BY row", parameters)]
 
 
 def count(connection: sqlite3.Connection, sql: str = "1", parameters: Sequence[Any] = ()) -> int:
@@ -129,12 +145,35 @@ def next_number(connection: sqlite3.Connection) -> int:
     return 0 if found is None else max(0, found + 1)
 
 
+def ids(connection: sqlite3.Connection) -> dict[int, Id]:
+    """Of every row."""
+    return dict(connection.execute("SELECT row, id FROM records"))
+
+
+def ids_of(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, Id]:
+    """Of those rows that exist."""
+    found = connection.execute(
+        "SELECT row, id FROM records WHERE row IN (SELECT value FROM json_each(?))", (json.dumps(rows),)
+    )
+    return dict(found)
+
+
 def shown(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, Shown]:
-    sql = f"SELECT row, id, metadata, document FROM records WHERE row IN ({','.join('?' * len(rows))})"
-    if len(rows) > 256:
-        sql = "SELECT row, id, metadata, document FROM records WHERE row IN (SELECT value FROM json_each(?))"
-        rows = [json.dumps(rows)]  # type: ignore[list-item]
-    return {row: (key, metadata, document) for row, key, metadata, document in connection.execute(sql, rows)}
+    """Of each row. CorruptCollectionError when one does not exist: the graph or the full-text index made it up."""
+    found: dict[int, Shown] = {}
+    for run in _runs(rows):
+        if len(run) <= _FEW:
+            listed, parameters = ",".join("?" * len(run)), run
+        else:
+            listed, parameters = "SELECT value FROM json_each(?)", [json.dumps(run)]  # type: ignore[list-item]
+        selected = connection.execute(
+            f"SELECT row, id, metadata, document FROM records WHERE row IN ({listed})", parameters
+        )
+        found.update((row, (key, metadata, document)) for row, key, metadata, document in selected)
+    for row in rows:
+        if row not in found:
+            raise CorruptCollectionError(f"a search found row {row}, of which there is no record")
+    return found
 
 
 def fetch(connection: sqlite3.Connection, keys: Sequence[Id], dtype: str) -> dict[Id, Record]:

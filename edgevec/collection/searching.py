@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..index import Index, SearchContext
-from . import fulltext
+from . import fulltext, records
 from .filters import Filters
 from .fuse import reciprocal_rank
 from .hits import Hit, Hits, HitStats
-from .recent import Recent
+from .records import Rows
 from .store import Store
+from .unread import Details
 from .where import EVERYTHING, Condition
 
 __all__ = ["Question", "Searcher"]
@@ -27,6 +31,7 @@ class Question(NamedTuple):
     k: int
     ef: int | None
     exact: bool
+    recall: float | None
     condition: Condition
     weights: tuple[float, float]
 
@@ -35,7 +40,6 @@ class Searcher:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._filters = Filters()
-        self._recent = Recent()
         self._contexts: list[tuple[Index, SearchContext]] = []
 
     def search(self, question: Question) -> Hits:
@@ -48,25 +52,29 @@ class Searcher:
 
     def _by_vector(self, connection: sqlite3.Connection, question: Question) -> Hits:
         rows, distances, stats = self._nearest(connection, question, question.k)
-        l2 = self._store.settings["metric"] == "l2"
-        scores = [-distance if l2 else 1 - distance for distance in distances]
+        if self._store.settings["metric"] == "l2":
+            scores = [-distance for distance in distances]
+        else:
+            scores = [1 - distance for distance in distances]
         return self._hits(connection, rows, scores, distances, stats)
 
     def _by_text(self, connection: sqlite3.Connection, question: Question) -> Hits:
         found = fulltext.search(connection, question.text or "", question.k, question.condition)
-        rows, scores = [row for row, _ in found], [score for _, score in found]
+        rows = np.array([row for row, _ in found], np.int64)
+        scores = [score for _, score in found]
         return self._hits(connection, rows, scores, [None] * len(rows), HitStats("text", None, 0, 0))
 
     def _by_both(self, connection: sqlite3.Connection, question: Question) -> Hits:
         k = max(question.k, _FUSED)
-        near, distances, stats = self._nearest(connection, question, k)
+        nearest, distances, stats = self._nearest(connection, question, k)
+        near = nearest.tolist()
         said = [row for row, _ in fulltext.search(connection, question.text or "", k, question.condition)]
         best = reciprocal_rank((near, said), question.weights)[: question.k]
         known = dict(zip(near, distances, strict=True))
         known.update(self._distances(question, [row for row, _ in best if row not in known]))
         return self._hits(
             connection,
-            [row for row, _ in best],
+            np.array([row for row, _ in best], np.int64),
             [score for _, score in best],
             [known.get(row) for row, _ in best],
             stats._replace(strategy=f"{stats.strategy} + text"),
@@ -74,22 +82,26 @@ class Searcher:
 
     def _nearest(
         self, connection: sqlite3.Connection, question: Question, k: int
-    ) -> tuple[list[int], list[float], HitStats]:
+    ) -> tuple[Rows, list[float], HitStats]:
         index = self._store.graph.index
         if index is None:
-            return [], [], HitStats("exact", 0, 0, 0)
+            return np.empty(0, np.int64), [], HitStats("exact", 0, 0, 0)
         allowed, count = None, None
         if question.condition is not EVERYTHING:
-            allowed, count = self._filters.get(connection, self._store.version, question.condition)
+            allowed, count = self._filters.get(connection, self._store.version, question.condition, self._store.commits)
         context = self._context(index)
-        found = index.search(question.vector, k, ef=question.ef, filter=allowed, exact=question.exact, context=context)
-        stats = context.stats
-        self._contexts.append((index, context))
-        return (
-            found.ids.tolist(),
-            found.distances.tolist(),
-            HitStats(stats.strategy, count, stats.visited, stats.distances),
+        found = index.search(
+            question.vector,
+            k,
+            ef=question.ef,
+            filter=allowed,
+            exact=question.exact,
+            recall=question.recall,
+            context=context,
         )
+        strategy, visited, computed = context.effort()
+        self._contexts.append((index, context))
+        return found.ids, found.distances.tolist(), HitStats(strategy, count, visited, computed)
 
     def _distances(self, question: Question, rows: list[int]) -> dict[int, float]:
         """Of rows that only the text has found."""
@@ -113,14 +125,18 @@ class Searcher:
     def _hits(
         self,
         connection: sqlite3.Connection,
-        rows: Sequence[int],
+        found: Rows,
         scores: Sequence[float],
         distances: Sequence[float | None],
         stats: HitStats,
     ) -> Hits:
-        known = self._recent.get(connection, self._store.version, rows)
-        hits = Hits(
-            [Hit(score, distance, *known[row]) for row, score, distance in zip(rows, scores, distances, strict=True)]
-        )
+        """What they show is read with the first look at it; at once where that could be too late."""
+        store, rows = self._store, found.tolist()
+        if store.writable and store.version is not None:
+            ids, details = store.graph.ids_of(connection, found), store.unread.later(rows)
+        else:  # inside the thread's own batch, or while another process writes
+            known = records.shown(connection, rows)
+            ids, details = [known[row][0] for row in rows], Details(rows, known)
+        hits = Hits(map(Hit, ids, scores, distances, rows, repeat(details)))
         hits.stats = stats
         return hits

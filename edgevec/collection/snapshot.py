@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..errors import CorruptIndexError, FormatVersionError, OutOfMemoryError, StorageError
 from ..index import Index
-from . import journal
+from . import files, journal
 
 __all__ = ["Snapshot", "UnusableError"]
 
@@ -56,10 +56,7 @@ class Snapshot:
             index.save(new)
             identity = self._identity(new)
             journal.register(connection, identity, seq)
-            if sys.platform == "emscripten":
-                # There, a file that is renamed over comes back when the name is deleted. Nothing is durable yet anyway.
-                self.path.unlink(missing_ok=True)
-            os.replace(new, self.path)
+            files.replace(new, self.path)
             _flush_folder(self.path.parent)
         except (UnusableError, OSError) as error:
             new.unlink(missing_ok=True)

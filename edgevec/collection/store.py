@@ -11,15 +11,17 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from .._native import Progress
 from ..errors import ClosedError, EdgevecError, ParameterError, ReadOnlyError, StorageError
 from . import journal, schema
-from .database import Database, translated
+from .commits import Commits
+from .database import Database, translate, translated
 from .graph import Graph
 from .turns import Turns
+from .unread import Unread
 
 __all__ = ["Store"]
 
@@ -29,6 +31,39 @@ _LEAST_CHANGES, _SHARE_OF_RECORDS = 20_000, 2
 """A snapshot is made by itself once this many changes, and the records divided by this, are not in the last one."""
 _LEAST_AT_CLOSE, _SHARE_AT_CLOSE = 200, 100
 """Fewer than these are caught up with at the next opening in less time than a snapshot takes to write."""
+
+
+Turn = Callable[[], object]
+"""Ends a turn."""
+
+
+def _no_turn() -> None:
+    """For who needs none."""
+
+
+class _Reading:
+    """As a class and no generator, since it stands in the way of every search."""
+
+    __slots__ = ("_committed", "_connection", "_graph", "_progress", "_store", "_turn")
+
+    def __init__(self, store: Store, graph: bool, committed: bool, progress: Progress | None) -> None:
+        self._store = store
+        self._graph = graph
+        self._committed = committed
+        self._progress = progress
+
+    def __enter__(self) -> sqlite3.Connection:
+        try:
+            self._connection, self._turn = self._store.begin_reading(self._graph, self._committed, self._progress)
+        except Exception as error:
+            translate(error, self._store.database.name)
+            raise
+        return self._connection
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        self._store.end_reading(self._connection, self._turn)
+        if error is not None:
+            translate(error, self._store.database.name)
 
 
 class Store:
@@ -41,6 +76,8 @@ class Store:
     def __init__(self, database: Database, graph: Graph, *, writable: bool, progress: Progress | None = None) -> None:
         self.database = database
         self.graph = graph
+        self.commits = Commits()
+        self.unread = Unread(self._reading_committed)
         self.writable = writable
         self._turns = Turns()
         self._mutex = threading.RLock()
@@ -63,70 +100,85 @@ class Store:
 
     # ---- reading ---------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def reading(self, *, graph: bool = False) -> Iterator[sqlite3.Connection]:
+    def reading(
+        self, *, graph: bool = False, committed: bool = False, progress: Progress | None = None
+    ) -> AbstractContextManager[sqlite3.Connection]:
         """A connection to records which stay as they are until the end, and the graph with them.
 
-        graph: it will be searched, so inside the calling thread's own batch it must take in what was written.
+        Inside the calling thread's own batch these are the records as it has changed them, and
+        graph      it will be searched, so it must take in what was written
+        committed  they are as they were before the batch
+        Elsewhere
+        progress   progress(done, total) while the graph takes in what other processes wrote
         """
+        return _Reading(self, graph, committed, progress)
+
+    def _reading_committed(self) -> AbstractContextManager[sqlite3.Connection]:
+        return self.reading(committed=True)
+
+    def begin_reading(self, graph: bool, committed: bool, progress: Progress | None) -> tuple[sqlite3.Connection, Turn]:
+        """As reading(). The turn ends with end_reading()."""
         self._check_open()
         if self._owner == threading.get_ident():
-            with translated(self.database.name):
-                if graph:
-                    self._take_in(self.database.main)
-                yield self.database.main
-        elif self.database.shared:
-            with self._mutex, translated(self.database.name):
-                if self.graph.version is None:
-                    self._follow_all(self.database.main)
-                    self.database.main.execute("ROLLBACK")
-                yield self.database.main
-        else:
-            with translated(self.database.name):
-                connection = self.database.take()
-                alone = False
-                try:
-                    alone = self._begin_reading(connection)
-                    yield connection
-                finally:
-                    self._end_reading(connection, alone)
-
-    def _begin_reading(self, connection: sqlite3.Connection) -> bool:
-        """Wait for the turn. True when it was the writer's, because the graph had to move first."""
+            if committed and not self.database.shared:
+                return self.database.take(), _no_turn
+            if graph:
+                self._take_in(self.database.main)
+            return self.database.main, _no_turn
+        if self.database.shared:
+            return self._begin_alone()
         self._turns.begin_read()
+        turn, connection = self._turns.end_read, None
         try:
             self._check_open()
-            if self.writable:
-                current = self._version
-            else:  # the writer is another process
-                connection.execute("BEGIN")
-                current = journal.version(connection)
+            connection = self.database.take()
+            if self.graph.version != self._committed_version(connection):  # the graph has to move first
+                turn()
+                turn = _no_turn
+                self._turns.begin_write()
+                turn = self._turns.end_write
+                self._follow_all(connection, progress)
         except BaseException:
-            self._turns.end_read()
+            turn()
+            if connection is not None:
+                connection.close()
             raise
-        if self.graph.version == current:
-            return False
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        self._turns.end_read()
-        self._turns.begin_write()
-        try:
-            self._follow_all(connection)
-        except BaseException:
-            self._turns.end_write()
-            raise
-        return True
+        return connection, turn
 
-    def _end_reading(self, connection: sqlite3.Connection, alone: bool) -> None:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        (self._turns.end_write if alone else self._turns.end_read)()
-        self.database.give_back(connection)
+    def _begin_alone(self) -> tuple[sqlite3.Connection, Turn]:
+        """There is one connection, and a thread at a time uses it."""
+        connection = self.database.main
+        self._mutex.acquire()
+        try:
+            if self.graph.version is None:
+                self._follow_all(connection)
+                connection.execute("ROLLBACK")
+        except BaseException:
+            self._mutex.release()
+            raise
+        return connection, self._mutex.release
+
+    def end_reading(self, connection: sqlite3.Connection, turn: Turn) -> None:
+        try:
+            if connection is not self.database.main:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                self.database.give_back(connection)
+        finally:
+            turn()
+
+    def _committed_version(self, connection: sqlite3.Connection) -> int:
+        """Of the records; where another process writes, what the connection sees until the end of its transaction."""
+        if self.writable:
+            return self._version
+        connection.execute("BEGIN")
+        return journal.version(connection)
 
     def _follow_all(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
         """Bring the graph to what is committed, and stay in that transaction."""
-        if not connection.in_transaction:
-            connection.execute("BEGIN")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        connection.execute("BEGIN")
         version = journal.version(connection)
         self.graph.follow(connection, progress)
         self.graph.settle(version)
@@ -156,6 +208,8 @@ class Store:
                 with self._alone():
                     self._follow_all(connection)
                     connection.execute("ROLLBACK")
+            if self.database.shared:
+                self._read_unread()
             connection.execute("BEGIN IMMEDIATE")
         self._owner, self._depth, before = threading.get_ident(), 1, connection.total_changes
         try:
@@ -179,12 +233,16 @@ class Store:
             return
         journal.bump(connection)
         self._take_in(connection, progress)
+        if not self.database.shared:
+            self._read_unread()
         connection.execute("COMMIT")
         self._version += 1
+        self.commits.end(self._version)
         self.graph.settle(self._version)
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
         """Whatever state the failure left: records as SQLite has them, and the graph as the records are."""
+        self.commits.end(None)
         try:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
@@ -226,6 +284,15 @@ class Store:
             self._has_turn = True
         self.graph.follow(connection, progress)
 
+    def _read_unread(self) -> None:
+        """Before records change: what hits in someone's hand have not read yet. No reader has the turn."""
+        connection = self.database.take()
+        try:
+            self.unread.read_all(connection)
+        finally:
+            if connection is not self.database.main:
+                self.database.give_back(connection)
+
     def _leave_turn(self) -> None:
         if self._has_turn:
             self._has_turn = False
@@ -257,6 +324,7 @@ class Store:
                 if self.graph.version is None:
                     self._follow_all(self.database.main)
                     self.database.main.execute("ROLLBACK")
+                self.unread.read_all(self.database.main)  # a progress function may look at hits
                 yield self.database.main
 
     def save_snapshot(self) -> None:
@@ -290,6 +358,7 @@ class Store:
             with self._alone():
                 if self._closed:
                     return
+                self._read_for_the_last_time()
                 self._closed = True
                 try:
                     if self.writable and not self._failed and self._behind(_LEAST_AT_CLOSE, _SHARE_AT_CLOSE):
@@ -302,7 +371,15 @@ class Store:
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True) and os.getpid() == self._process:
+            self._read_for_the_last_time()
             self.database.close()
+
+    def _read_for_the_last_time(self) -> None:
+        try:
+            with translated(self.database.name):
+                self.unread.read_all(self.database.main)
+        except EdgevecError as error:  # who looks at those hits gets an error, and the file is closed all the same
+            log.warning("%s: what its last hits show cannot be read: %s", self.database.name, error)
 
     # ---- what must hold --------------------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from ..errors import DataFormatError, MissingExtraError, ParameterError, Storage
 from ..reading import Dataset, read_vectors
 from ..reading.dataset import TEXT_NAMES
 from ..reading.request import ID_NAMES, VECTOR_NAMES
+from . import files
 from .records import Record
 
 __all__ = ["EXPORTS", "Columns", "Rows", "Table", "export", "tables"]
@@ -180,7 +181,7 @@ def _replacing(path: Path) -> Iterator[Path]:
     new = path.with_name(f".new-{path.name}")
     try:
         yield new
-        os.replace(new, path)
+        files.replace(new, path)
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror or error}") from error
     finally:

@@ -11,25 +11,26 @@ class Turns:
     """Not reentrant: a thread that reads must not ask again before it is done."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._readers = 0
         self._waiting = 0
         self._writing = False
 
     def begin_read(self) -> None:
-        with self._changed:
+        with self._lock:
             while self._writing or self._waiting:
                 self._changed.wait()
             self._readers += 1
 
     def end_read(self) -> None:
-        with self._changed:
+        with self._lock:
             self._readers -= 1
-            if not self._readers:
+            if self._waiting and not self._readers:
                 self._changed.notify_all()
 
     def begin_write(self) -> None:
-        with self._changed:
+        with self._lock:
             self._waiting += 1
             try:
                 while self._writing or self._readers:
@@ -41,6 +42,6 @@ class Turns:
                     self._changed.notify_all()
 
     def end_write(self) -> None:
-        with self._changed:
+        with self._lock:
             self._writing = False
             self._changed.notify_all()

@@ -16,7 +16,7 @@ from edgevec.tui.model import SAMPLE
 from edgevec.tui.screens.dialogs import TroubleScreen
 from edgevec.tui.state import StateFile
 
-JOBS = ("open", "build", "check", "save", "ask", "export", "queries", "sweep")
+JOBS = ("open", "build", "check", "look", "save", "ask", "export", "queries", "sweep")
 
 PATIENCE = 60.0
 """Seconds after which something that should come is missed. Not a bound on speed: machines may be busy."""
@@ -24,10 +24,10 @@ PATIENCE = 60.0
 
 @asynccontextmanager
 async def running(
-    file: Path | None = None, size: tuple[int, int] = (120, 40), **settings: Any
+    file: Path | None = None, size: tuple[int, int] = (120, 40), *, notifications: bool = False, **settings: Any
 ) -> AsyncIterator[tuple[EdgevecApp, Pilot[None]]]:
     app = EdgevecApp(file, **settings)
-    async with app.run_test(size=size) as pilot:
+    async with app.run_test(size=size, notifications=notifications) as pilot:
         await until(pilot, lambda: app.current_mode == "open" or app.session.data is not None, "the first screen")
         yield app, pilot
 

@@ -12,9 +12,10 @@ import edgevec
 from edgevec import SimdInfo
 from edgevec.measure import Point
 from edgevec.tui.engine import RealEngine
+from edgevec.tui.engine.collection import CollectionSearcher
 from edgevec.tui.engine.opening import read_sample
 from edgevec.tui.engine.searcher import IndexSearcher
-from edgevec.tui.model import Answer, Samples
+from edgevec.tui.model import Answer, Health, Holdings, Samples
 
 ROWS = 1500
 
@@ -30,11 +31,28 @@ class StillClock:
 class StagedSearcher(IndexSearcher):
     """Answers like the index, in 42 microseconds."""
 
-    def search(self, query, k, *, ef, allowed, exact) -> Answer:
-        answer = super().search(query, k, ef=ef, allowed=allowed, exact=exact)
+    def search(self, question, k, *, ef, allowed, exact) -> Answer:
+        answer = super().search(question, k, ef=ef, allowed=allowed, exact=exact)
         if not exact:
             self._clock.now += 0.0021
-        return answer._replace(work=answer.work._replace(seconds=42e-6), seconds=71e-6)
+        return answer._replace(work=answer.work._replace(core=42e-6), seconds=71e-6)
+
+
+class StagedCollection(CollectionSearcher):
+    """Likewise; files and memory are as large as they happen to be elsewhere."""
+
+    def search(self, question, k, *, ef, allowed, exact) -> Answer:
+        answer = super().search(question, k, ef=ef, allowed=allowed, exact=exact)
+        if not exact:
+            self._clock.now += 0.0021
+        return answer._replace(seconds=97e-6)
+
+    def holdings(self) -> Holdings:
+        sizes = {"file": 1_310_720, "log": 45_352, "snapshot": 1_204_224, "memory": 1_230_000}
+        return super().holdings()._replace(**sizes)
+
+    def health(self) -> Health:
+        return Health(super().health().ok, ("1,500 nodes, 36,302 links, 3 levels",))
 
 
 class StagedLoad:
@@ -75,6 +93,10 @@ class StagedEngine(RealEngine):
 
     def simd(self) -> SimdInfo:
         return SimdInfo("avx2", ("scalar", "avx2"), ("scalar", "avx2", "avx512"), None)
+
+    def open(self, path, companion, progress):
+        opened = super().open(path, companion, progress)
+        return opened._replace(searcher=StagedCollection(opened.searcher._collection, self.clock))
 
     def sample(self):
         data = read_sample()

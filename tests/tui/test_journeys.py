@@ -159,7 +159,7 @@ async def test_neighbours_are_followed_and_the_way_back_is_kept(sample_index: Pa
 async def test_a_filter_is_kept_to(sample_index: Path) -> None:
     sample = samples.wordnet()
     async with searching(sample_index) as (app, pilot):
-        app.screen.query_one("#filter", Input).value = "topic = noun.animal AND text contains dog"
+        app.screen.query_one("#filter", Input).value = "topic = 'noun.animal' AND text ILIKE '%dog%'"
         await ask(app, pilot, "loyal friend")
         allowed = [
             row
@@ -169,8 +169,10 @@ async def test_a_filter_is_kept_to(sample_index: Path) -> None:
         best = nearest(sample.encode("loyal friend"), sample.vectors[allowed], 10)
         assert found(app) == [allowed[row] for row in best]
         assert f"among {len(allowed):,} rows" in shown(app)
-        app.screen.query_one("#filter", Input).value = "colour = red"
-        await until(pilot, lambda: "colour: no such column; there is topic, pos, text, id" in shown(app), "the reason")
+        app.screen.query_one("#filter", Input).value = "colour = 'red'"
+        await until(
+            pilot, lambda: "0 rows that pass the filter (fields: topic, pos, text, id)" in shown(app), "the count"
+        )
 
 
 async def test_k_ef_and_exact_change_the_answer(sample_index: Path) -> None:

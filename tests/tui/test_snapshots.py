@@ -15,6 +15,7 @@ from driving import running, shown, until
 from staging import StagedEngine, StillClock
 from textual.widgets import Input
 
+import edgevec
 from edgevec.tui.screens.dialogs import PathDialog, TroubleScreen
 from edgevec.tui.state import State, StateFile
 from edgevec.tui.trouble import Trouble
@@ -89,6 +90,23 @@ class Stage:
         await until(self.pilot, lambda: self.app.current_mode == place, place)
         await self.pilot.pause(0.1)
 
+    async def collection(self, folder: Path) -> None:
+        """The staged sample as a collection, whose ids are numbers and texts."""
+        path, data = folder / "words.edgevec", self.app.engine.sample()
+        ids = [f"wn-{at}" if at % 3 == 0 else at for at in range(len(data))]
+        metadata = [
+            {"topic": topic, "pos": pos, "at": {"row": row}}
+            for row, (topic, pos) in enumerate(zip(*data.columns.values(), strict=True))
+        ]
+        with edgevec.open(path) as made:
+            made.upsert(ids, data.vectors, metadata, data.texts)
+            made.create_index("topic")
+        self.app.open_file(path)
+        self.app.screen.on_screen_resume()
+        await until(self.pilot, lambda: self.app.current_mode == "search", "the search screen")
+        for field in self.app.screen.query(Input):
+            field.cursor_blink = False
+
     async def search(self) -> None:
         self.app.screen.query_one("#query", Input).value = "yellow fruit"
         await until(self.pilot, lambda: self.app.screen._recall is not None, "an answer")
@@ -142,6 +160,24 @@ async def test_search(size: str, accept: bool) -> None:
         await stage.sample()
         await stage.search()
         await compare(stage, f"search-{size}", accept)
+
+
+@at_each_size
+async def test_collection(size: str, folder: Path, accept: bool) -> None:
+    async with Stage(size) as stage:
+        await stage.collection(folder)
+        stage.app.screen.query_one("#filter", Input).value = "topic = 'noun.food'"
+        await stage.search()
+        await until(stage.pilot, lambda: "among" in shown(stage.app), "the filtered answer")
+        await compare(stage, f"collection-{size}", accept)
+        box = stage.app.screen.query_one("#filter", Input)
+        box.focus()
+        box.value = "topic = noun"
+        await until(stage.pilot, lambda: "needs quotes" in shown(stage.app), "the fault")
+        await compare(stage, f"fault-{size}", accept)
+        await stage.go("f2", "data")
+        await until(stage.pilot, lambda: "sound" in stage.app.screen._health, "the check")
+        await compare(stage, f"collection-data-{size}", accept)
 
 
 @at_each_size

@@ -88,6 +88,27 @@ def test_it_starts_answers_and_leaves_the_terminal_as_it_was(terminal: Terminal)
     terminal.wait_for("\ntyped-again")
 
 
+def test_a_collection_is_made_opened_filtered_and_left(terminal: Terminal, folder: Path, animals: Path) -> None:
+    start(terminal, "edgevec", "db", "zoo.edgevec", "import", str(animals))
+    terminal.wait_for("code=0=")
+    terminal.type("clear")
+    terminal.press("Enter")
+    start(terminal, "edgevec", "tui", "zoo.edgevec")
+    terminal.wait_for("400 × 16")
+    terminal.type("animal number 7")
+    terminal.wait_for("by BM25")
+    for _ in range(4):
+        terminal.press("Tab")
+    terminal.wait_for("takes the sugg")
+    terminal.type("legs = 2 AND")
+    terminal.wait_for("expected a condition, found the end ▲")
+    terminal.type(" kind = 'sea horse'")
+    terminal.wait_for("among 27 records")
+    terminal.press("C-q")
+    terminal.wait_for("code=0=")
+    assert "Traceback" not in terminal.shown()
+
+
 def test_it_quits_in_the_middle_of_a_build_of_a_named_file(terminal: Terminal, folder: Path) -> None:
     make = "import numpy as n; n.save('many.npy', n.random.default_rng(0).standard_normal((60000, 96), 'f4'))"
     subprocess.run([sys.executable, "-c", make], check=True, cwd=folder)

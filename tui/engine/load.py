@@ -129,7 +129,7 @@ class _Worker(threading.Thread):
 
     def _serve(self, load: Load) -> None:
         """Search until the load changes."""
-        lane, wanted = load.searcher.lane(), load.queries.wanted(load.k)
+        lane, wanted = load.searcher.lane(load.queries.allowed), load.queries.wanted(load.k)
         vectors, total, single = load.queries.vectors, len(load.queries.vectors), load.batch == 1
         calls = 0
         while self.load is load and not self._ended:
@@ -147,7 +147,7 @@ class _Worker(threading.Thread):
             notes.core.append(call if core is None else core)
             notes.queries += load.batch
             if calls % _COMPARE_EVERY == 0:
-                answers = [ids.tolist()] if single else ids.tolist()
+                answers = [ids] if single else ids
                 for row, answer in zip(picked, answers, strict=True):
                     notes.found += len(wanted[row].intersection(answer))
                     notes.wanted += len(wanted[row])

@@ -1,4 +1,4 @@
-"""From a path to data or an index: what the file's first bytes say decides, not its name."""
+"""From a path to data, an index or a collection: what the file's first bytes say decides, not its name."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from edgevec import samples
 
 from ..model import SAMPLE, Data
 from ..protocols import Clock, Opened, Progress
+from .collection import open_collection
 from .searcher import IndexSearcher
 
 __all__ = ["open_file", "read_sample"]
 
-_MAGIC = b"\x89EVX\r\n\x1a\n"
+_INDEX = b"\x89EVX\r\n\x1a\n"
+_SQLITE = b"SQLite format 3\0"
 
 
 class _Stopped(Exception):
@@ -26,7 +28,10 @@ class _Stopped(Exception):
 
 
 def open_file(path: Path, companion: str | None, progress: Progress, clock: Clock) -> Opened | None:
-    if not _is_index(path):
+    start = _start(path)
+    if start == _SQLITE or path.suffix == ".edgevec":
+        return open_collection(path, progress, clock)
+    if not (start.startswith(_INDEX) or path.suffix == ".ev"):
         data = _read(path, progress)
         return None if data is None else Opened(data, None)
     searcher = IndexSearcher(edgevec.Index.load(path), clock)
@@ -48,17 +53,16 @@ def read_sample() -> Data:
     )
 
 
-def _is_index(path: Path) -> bool:
+def _start(path: Path) -> bytes:
     if path.is_dir():
         raise edgevec.DataFormatError(f"{path}: a folder; open a file in it")
     try:
         with path.open("rb") as stream:
-            start = stream.read(len(_MAGIC))
+            return stream.read(len(_SQLITE))
     except FileNotFoundError as error:
         raise edgevec.DataNotFoundError(f"{path}: no such file") from error
     except OSError as error:
         raise edgevec.StorageError(f"{path}: {error.strerror or error}") from error
-    return start == _MAGIC or path.suffix == ".ev"
 
 
 def _read(path: Path, progress: Progress) -> Data | None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import edgevec
 from edgevec import measure
 
-from ..model import Data, Floats, Ids, Queries
+from ..model import Allowed, Data, Floats, Queries, Question
 from ..protocols import Progress, Searcher
 
 __all__ = ["DEPTH", "make"]
@@ -21,13 +23,17 @@ _AT_ONCE = 50
 """Queries between two looks at whether to go on."""
 
 
-def make(data: Data, searcher: Searcher, source: str, progress: Progress, *, count: int) -> Queries | None:
-    """None when progress said stop. The rows drawn are the same each time."""
-    own = np.full(count, -1, np.int64)
+def make(
+    data: Data, searcher: Searcher, source: str, progress: Progress, *, allowed: Allowed | None, count: int
+) -> Queries | None:
+    """None when progress said stop. The rows drawn are the same each time, whatever the filter."""
+    if not len(searcher):
+        raise edgevec.ParameterError("the index is empty: there is nothing to ask for")
+    if allowed is not None and not allowed.rows:
+        raise edgevec.ParameterError("nothing passes the filter: there is nothing to find")
+    own = np.full(count, None, object) if data.collection else np.full(count, -1, np.int64)
     if source == "rows":
         own = np.random.default_rng(0).permutation(searcher.ids())[:count]
-        if not len(own):
-            raise edgevec.ParameterError("the index is empty: there is nothing to ask for")
         vectors, name = _stored(data, searcher, own), "random rows"
     elif source == "test set":
         if data.queries is None:
@@ -40,27 +46,42 @@ def make(data: Data, searcher: Searcher, source: str, progress: Progress, *, cou
         raise edgevec.ParameterError(
             f"{name}: queries of {vectors.shape[1]} dimensions cannot be asked of an index of {searcher.dim}"
         )
-    truth = _truth(data, searcher, vectors, progress)
-    return None if truth is None else Queries(vectors, truth, own[: len(vectors)], name)
+    truth = _truth(data, searcher, vectors, allowed, progress)
+    return None if truth is None else Queries(vectors, truth, own[: len(vectors)], name, allowed)
 
 
-def _stored(data: Data, searcher: Searcher, ids: Ids) -> Floats:
+def _stored(data: Data, searcher: Searcher, ids: NDArray[Any]) -> Floats:
     if data.vectors is None:
         return np.stack([searcher.vector(id) for id in ids.tolist()])
     rows: Floats = data.vectors[data.rows_of(ids)]
     return rows
 
 
-def _truth(data: Data, searcher: Searcher, vectors: Floats, progress: Progress) -> Ids | None:
+def _truth(
+    data: Data, searcher: Searcher, vectors: Floats, allowed: Allowed | None, progress: Progress
+) -> NDArray[Any] | None:
+    """The nearest of all rows that are allowed: by NumPy where the vectors are at hand, else by exact search."""
     blocks = []
+    ids, rows = data.ids, data.vectors
+    if rows is not None and allowed is not None:
+        ids = np.asarray(allowed.by)
+        rows = rows[data.rows_of(ids)]
     for start in range(0, len(vectors), _AT_ONCE):
         if not progress(start, len(vectors)):
             return None
         block = vectors[start : start + _AT_ONCE]
-        if data.vectors is None:
-            found = [searcher.search(row, DEPTH, ef=DEPTH, allowed=None, exact=True).ids for row in block]
-            blocks.append(np.stack(found))
+        if rows is None:
+            blocks += [
+                searcher.search(Question(row), DEPTH, ef=DEPTH, allowed=allowed, exact=True).ids for row in block
+            ]
         else:
-            rows = measure.exact_neighbors(data.vectors, block, min(DEPTH, len(data)), searcher.settings.metric)
-            blocks.append(data.ids[rows])
-    return np.concatenate(blocks)
+            blocks += list(ids[measure.exact_neighbors(rows, block, min(DEPTH, len(ids)), searcher.settings.metric)])
+    return _level(blocks)
+
+
+def _level(rows: list[NDArray[Any]]) -> NDArray[Any]:
+    """One array, padded where a collection changed between two searches."""
+    level = np.full((len(rows), max(map(len, rows), default=0)), None if rows[0].dtype == object else -1, rows[0].dtype)
+    for at, row in enumerate(rows):
+        level[at, : len(row)] = row
+    return level

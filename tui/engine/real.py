@@ -10,7 +10,7 @@ import edgevec
 from edgevec import SimdInfo
 from edgevec.measure import Point
 
-from ..model import BuildSettings, Data, Queries
+from ..model import Allowed, BuildSettings, Data, Queries
 from ..protocols import Clock, LoadGenerator, Opened, Progress, Searcher
 from . import figure, opening, questions, sweep
 from .load import ThreadedLoad
@@ -46,9 +46,16 @@ class RealEngine:
         return IndexSearcher(index, self._clock) if len(added) == len(data) else None
 
     def queries(
-        self, data: Data, searcher: Searcher, source: str, progress: Progress, *, count: int = 500
+        self,
+        data: Data,
+        searcher: Searcher,
+        source: str,
+        progress: Progress,
+        *,
+        allowed: Allowed | None = None,
+        count: int = 500,
     ) -> Queries | None:
-        return questions.make(data, searcher, source, progress, count=count)
+        return questions.make(data, searcher, source, progress, allowed=allowed, count=count)
 
     def load_generator(self) -> LoadGenerator:
         return ThreadedLoad(self._clock)

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from edgevec import Index, SearchContext
+from edgevec import IdFilter, Index, ParameterError, SearchContext
+from edgevec.index import CheckReport
 
-from ..model import Answer, BuildSettings, Floats, Health, Ids
-from ..protocols import Clock, Lane
+from ..filters import where_over
+from ..model import Allowed, Answer, BuildSettings, Data, Floats, Health, Holdings, Id, Ids, Question, Work
+from ..protocols import Clock, FilterLanguage, Lane, Progress
+from . import stage
 
-__all__ = ["IndexSearcher"]
+__all__ = ["IndexSearcher", "graph_findings"]
 
 
 class IndexSearcher:
@@ -30,22 +33,31 @@ class IndexSearcher:
     def __len__(self) -> int:
         return len(self._index)
 
-    def search(self, query: Floats, k: int, *, ef: int, allowed: Ids | None, exact: bool) -> Answer:
+    def search(self, question: Question, k: int, *, ef: int, allowed: Allowed | None, exact: bool) -> Answer:
         context = SearchContext(self._index)
+        only = None if allowed is None else allowed.by
         start = self._clock()
-        found = self._index.search(query, k, ef=ef, filter=allowed, exact=exact, context=context)
+        found = self._index.search(question.vector, k, ef=ef, filter=only, exact=exact, context=context)
         seconds = self._clock() - start
-        return Answer(found.ids, found.distances, context.stats, seconds)
+        spent = context.stats
+        work = Work(spent.strategy, spent.visited, spent.distances, spent.reranked, spent.seconds)
+        return Answer(found.ids, found.distances, work, seconds)
 
-    def vector(self, id: int) -> Floats:
+    def filters(self, data: Data) -> FilterLanguage:
+        return where_over(data)
+
+    def vector(self, id: Id) -> Floats:
+        if isinstance(id, str):
+            raise ParameterError(f"the ids of an index are numbers, not {id!r}")
         row: Floats = self._index.get([id])[0]
         return row
 
-    def lane(self) -> Lane:
+    def lane(self, allowed: Allowed | None) -> Lane:
         index, context = self._index, SearchContext(self._index)
+        only = None if allowed is None else IdFilter(allowed.by)
 
         def ask(queries: Floats, k: int, ef: int) -> tuple[Ids, float | None]:
-            found = index.search(queries, k, ef=ef, threads=1, context=context)
+            found = index.search(queries, k, ef=ef, filter=only, threads=1, context=context)
             return found.ids, context.stats.seconds if queries.ndim == 1 else None
 
         return ask
@@ -53,23 +65,39 @@ class IndexSearcher:
     def ids(self) -> Ids:
         return np.sort(np.fromiter(self._index, np.int64, len(self._index)))
 
-    def save(self, path: Path) -> None:
-        self._index.save(path)
-
     def health(self) -> Health:
         report = self._index.check()
-        lines = [f"{report.nodes:,} nodes, {report.edges:,} links, {report.levels} levels"]
-        for count, what in (
-            (report.duplicates, "equal rows"),
-            (report.dead, "removed"),
-            (report.unreachable, "out of reach"),
-            (report.bad_links, "broken links"),
-            (report.bad_codes, "broken codes"),
-            (report.bad_ids, "broken ids"),
-        ):
-            if count:
-                lines.append(f"{what}: {count:,}")
-        return Health(report.ok, tuple(lines))
+        return Health(report.ok, graph_findings(report))
 
     def memory(self) -> dict[str, int]:
         return self._index.memory_usage()
+
+    def save(self, path: Path) -> None:
+        self._index.save(path)
+
+    def stage(self, folder: Path, allowed: Allowed | None) -> None:
+        stage.put_index(folder, self._index, allowed)
+
+    def refresh(self, progress: Progress) -> bool:
+        return False
+
+    def holdings(self) -> Holdings | None:
+        return None
+
+    def close(self) -> None:
+        pass
+
+
+def graph_findings(report: CheckReport) -> tuple[str, ...]:
+    lines = [f"{report.nodes:,} nodes, {report.edges:,} links, {report.levels} levels"]
+    for count, what in (
+        (report.duplicates, "equal rows"),
+        (report.dead, "removed"),
+        (report.unreachable, "out of reach"),
+        (report.bad_links, "broken links"),
+        (report.bad_codes, "broken codes"),
+        (report.bad_ids, "broken ids"),
+    ):
+        if count:
+            lines.append(f"{what}: {count:,}")
+    return tuple(lines)

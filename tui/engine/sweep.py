@@ -14,13 +14,12 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import IO
 
-import numpy as np
-
 from edgevec import EdgevecError
 from edgevec.measure import Point
 
 from ..model import Queries
 from ..protocols import Progress, Searcher
+from . import stage
 
 __all__ = ["run"]
 
@@ -35,8 +34,8 @@ def run(
     with tempfile.TemporaryDirectory(prefix="edgevec-") as folder:
         if not progress(0, len(efs)):
             return
-        searcher.save(Path(folder, "index.ev"))
-        np.savez(Path(folder, "queries.npz"), vectors=queries.vectors, truth=queries.truth, own=queries.own)
+        searcher.stage(Path(folder), queries.allowed)
+        stage.put_queries(Path(folder), queries)
         yield from _measure(Path(folder), k, efs, simd, progress)
 
 

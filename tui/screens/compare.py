@@ -19,7 +19,7 @@ from edgevec.measure import Point
 
 from .. import export, text, workers
 from ..messages import Advanced, Contender, Exported, Failed, Measured, QueriesReady, SweepDone
-from ..model import Curve, Data, Queries
+from ..model import Curve, Data, Queries, Wanted
 from ..widgets.controls import Choice, Control, Number
 from ..widgets.plots import CurvePlot
 from ..widgets.progress import JobProgress
@@ -31,6 +31,10 @@ __all__ = ["CompareScreen"]
 
 EFS = (10, 16, 24, 40, 64, 100, 160, 250, 400)
 TARGETS = (0.95, 0.99)
+QUANTISATION, FILTER = "quantisation", "filter"
+
+_DIFFERS = "What differs between the contenders"
+_KEPT = f"{_DIFFERS}. A collection keeps the quantisation that it was made with"
 
 
 class CompareScreen(Place):
@@ -39,8 +43,9 @@ class CompareScreen(Place):
     about = """
 [b]Compare[/]
 
-The same data and queries in several settings: [b]quantisation[/] (none, sq8, binary), or the [b]SIMD[/] paths \
-of this machine. Each is measured over ef, one thread, in a process of its own.
+The same data and queries in several settings: [b]quantisation[/] (none, sq8, binary), the [b]SIMD[/] paths \
+of this machine, or with and without the [b]filter[/] of the screen Search. Each is measured over ef, one thread, in a \
+process of its own. A [b]collection[/] keeps its quantisation; its times are those of the whole search, a query a call.
 
 A curve further to the lower right is better: more recall in less time. The table says what it takes to reach a \
 recall of 0.95 and 0.99: the first ef of the sweep that does, P50 of single calls, and the queries a second of \
@@ -61,9 +66,7 @@ Export writes a picture (.png, .svg) or the points (.csv).
             )
             yield Button("■ Stop", id="stop", compact=True, disabled=True, tooltip="Stop measuring; points so far stay")
             yield Button("Export", id="export", compact=True, disabled=True, tooltip="Write a picture or the points")
-            yield Choice(
-                "by", ["quantisation", "SIMD"], "quantisation", id="kind", hint="What differs between the contenders"
-            )
+            yield Choice("by", [QUANTISATION, "SIMD", FILTER], QUANTISATION, id="kind", hint=_DIFFERS)
             yield Number(
                 "k", self.host.state.k, (1, 5, 10, 20, 50, 100), most=100, id="k", hint="Neighbours a query wants"
             )
@@ -85,7 +88,8 @@ Export writes a picture (.png, .svg) or the points (.csv).
     def on_mount(self) -> None:
         self.curves: dict[str, Curve] = {}
         self._of: Data | None = None
-        self._k = self.host.state.k
+        self._k, self._kind = self.host.state.k, QUANTISATION
+        self._wanted: dict[str, Wanted] = {}
         table = self.query_one("#table", DataTable)
         table.border_title = "What it takes"
         table.can_focus = False
@@ -112,6 +116,10 @@ Export writes a picture (.png, .svg) or the points (.csv).
         self.curves = {}
         source = self.query_one("#source", Choice)
         source.options, source.value = sources(data)[:-1], "rows"
+        kind = self.query_one("#kind", Choice)
+        kind.options = ["SIMD", FILTER] if data.collection else [QUANTISATION, "SIMD", FILTER]
+        kind.value = FILTER if data.collection else QUANTISATION
+        kind.hint = _KEPT if data.collection else _DIFFERS
         self._points_table.clear()
         self._show()
 
@@ -124,36 +132,48 @@ Export writes a picture (.png, .svg) or the points (.csv).
         searcher = self.session.searcher
         if searcher is None or self.running:
             return
-        self._k = self.query_one("#k", Number).value
-        self.curves = {name: Curve(name) for name in self.contenders()}
+        self._k, self._kind = self.query_one("#k", Number).value, self.query_one("#kind", Choice).value
+        source, metric = self.query_one("#source", Choice).value, searcher.settings.metric
+        self._wanted = {name: Wanted(source, metric, condition) for name, condition in self.contenders().items()}
+        self.curves = {name: Curve(name) for name in self._wanted}
         self._points_table.clear()
         self._set_running(True)
-        queries = self.session.queries.get((self.query_one("#source", Choice).value, searcher.settings.metric))
-        if queries is None:
-            self._say("finding the true neighbours of the queries …")
-            prepare(self, self.query_one("#source", Choice).value)
-        else:
-            self._measure(queries)
+        self._go_on()
         self._show()
 
-    def contenders(self) -> list[str]:
-        if self.query_one("#kind", Choice).value == "SIMD":
-            return list(self.host.engine.simd().available)
-        return self.session.quantizations()
+    def contenders(self) -> dict[str, str]:
+        """What is compared, and the filter that each is asked with."""
+        kind, condition = self.query_one("#kind", Choice).value, self.session.filter
+        if kind == FILTER:
+            if not condition:
+                self.notify("There is no filter on the screen Search (F3): only all rows are measured", timeout=6)
+            return {"all": "", **({"filter": condition} if condition else {})}
+        names = self.host.engine.simd().available if kind == "SIMD" else self.session.quantizations()
+        return dict.fromkeys(names, "")
 
     def on_queries_ready(self, message: QueriesReady) -> None:
         if message.data is self.session.data:
-            self.session.queries[message.source, message.metric] = message.queries
+            self.session.queries[message.wanted] = message.queries
             if self.running:
-                self._measure(message.queries)
+                self._go_on()
 
-    def _measure(self, queries: Queries) -> None:
+    def _go_on(self) -> None:
+        """Measure, once the queries of all contenders are there."""
+        known = self.session.queries
+        missing = [wanted for wanted in self._wanted.values() if wanted not in known]
+        if missing:
+            self._say("finding the true neighbours of the queries …")
+            prepare(self, missing[0])
+        else:
+            self._measure({name: known[wanted] for name, wanted in self._wanted.items()})
+
+    def _measure(self, queries: dict[str, Queries]) -> None:
         session, engine, clock, data = self.session, self.host.engine, self.host.clock, self._of
         assert session.searcher is not None
         assert data is not None
-        k, by_simd = self._k, self.query_one("#kind", Choice).value == "SIMD"
+        k, by_simd, by_quantization = self._k, self._kind == "SIMD", self._kind == QUANTISATION
         own = session.searcher.settings.quantization
-        quantizations = {name: own if by_simd else cast("Quantization", name) for name in self.curves}
+        quantizations = {name: cast("Quantization", name) if by_quantization else own for name in self.curves}
         builders = {name: session.builder(engine, kind, clock) for name, kind in quantizations.items()}
         efs = [ef for ef in EFS if ef >= k] or [k]
 
@@ -164,7 +184,9 @@ Export writes a picture (.png, .svg) or the points (.csv).
                     return None
                 job.tell(Contender(data, name, entry))
                 forced = name if by_simd else None
-                for point in engine.sweep(entry.searcher, queries, k, efs, forced, lambda done, total: job.wanted):
+                for point in engine.sweep(
+                    entry.searcher, queries[name], k, efs, forced, lambda done, total: job.wanted
+                ):
                     job.tell(Measured(name, point))
                 if not job.wanted:
                     return None
@@ -265,7 +287,7 @@ Export writes a picture (.png, .svg) or the points (.csv).
         if path is None or data is None or searcher is None:
             return
         curves = [curve for curve in self.curves.values() if curve.points]
-        title = f"{data.name}: {len(data):,} × {data.dim}, {searcher.settings.metric}"
+        title = f"{data.name}: {self.session.rows:,} × {searcher.dim}, {searcher.settings.metric}"
 
         def work(job: workers.Job) -> Exported:
             if path.suffix.lower() == ".csv":

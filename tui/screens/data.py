@@ -16,19 +16,21 @@ from textual.widgets import Button, DataTable
 from edgevec.index import Metric, Quantization
 
 from .. import text, workers
-from ..messages import Advanced, Built, Checked, Exported, Failed
-from ..model import SAMPLE, BuildSettings, Data
+from ..messages import Advanced, Built, Checked, Exported, Failed, Looked
+from ..model import SAMPLE, BuildSettings, Data, Holdings
 from ..protocols import Searcher
 from ..session import Entry
 from ..widgets.controls import Choice, Control, Number
 from ..widgets.facts import Facts
 from ..widgets.progress import JobProgress
+from ..widgets.results import shown
 from .base import Place
 from .dialogs import PathDialog
 
 __all__ = ["DataScreen"]
 
 _PREVIEW = 200
+_KEEPS = "A collection keeps its own index, and is open for reading: edgevec db FILE … changes it"
 
 
 class DataScreen(Place):
@@ -45,6 +47,10 @@ kept beside, put the results in order at the end, so distances stay exact.
 [b]ef_construction[/]  how hard building looks for good links: more is slower to build and better to search.
 
 Stopping a build leaves the index that was in use as it is.
+
+A [b]collection[/] keeps its own index and is open for reading only: nothing is built or saved here. [b]r[/] looks \
+again, and takes in what other programs wrote, with a bar when it is much. Its [b]snapshot[/] is the graph on the \
+disk; changes that it lacks are caught up with at each opening, until the writer's next checkpoint.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("b", "build", "Build"),
@@ -92,7 +98,7 @@ Stopping a build leaves the index that was in use as it is.
             )
             yield Button("Save", id="save", compact=True, tooltip="Write the index to its file")
             yield Button("Save as", id="save-as", compact=True, tooltip="Write the index to another file")
-            yield Button("Reload", id="reload", compact=True, tooltip="Read the file again")
+            yield Button("Reload", id="reload", compact=True, tooltip="Read the file again; look at a collection again")
         yield JobProgress("rows", id="progress")
         with Horizontal(id="summary"):
             for name, title in (("data-facts", "Data"), ("index-facts", "Index")):
@@ -107,6 +113,7 @@ Stopping a build leaves the index that was in use as it is.
 
     def on_mount(self) -> None:
         self._health = ""
+        self._holdings: Holdings | None = None
         self._previewed: Data | None = None
         self._checked: Searcher | None = None
         super().on_mount()
@@ -122,8 +129,10 @@ Stopping a build leaves the index that was in use as it is.
         if session.data is not self._previewed:
             self._building(False)
             workers.cancel(self, "build")
-            self._previewed = session.data
+            self._previewed, self._holdings = session.data, None
             self._preview(session.data)
+            self._fix_settings(session.data.collection)
+            self._look()
             if session.searcher is None:
                 self.query_one("#metric", Choice).value = session.data.metric or "cosine"
         if session.searcher is not None:
@@ -137,16 +146,27 @@ Stopping a build leaves the index that was in use as it is.
         self.query_one("#M", Number).value = settings.M
         self.query_one("#ef_construction", Number).value = settings.ef_construction
 
+    def _fix_settings(self, fixed: bool) -> None:
+        """Those of a collection were chosen when it was made."""
+        for control in self.query_one("#settings").query(Control):
+            control.disabled = fixed
+        for name, title in (("data-facts", "Collection" if fixed else "Data"), ("index-facts", "Index")):
+            self.query_one(f"#{name}").border_title = title
+        self.query_one("#reload" if fixed else "#build").focus()
+
     def _show_facts(self) -> None:
         session, data = self.session, self.session.data
         assert data is not None
-        self.query_one("#data-facts", Facts).show(_data_facts(data))
+        self.query_one("#data-facts", Facts).show(_data_facts(data, session.current, self._holdings))
         facts = self.query_one("#index-facts", Facts)
         if session.current is None:
             facts.show([("Not built yet.", ""), ("Choose settings, then Build.", "")])
+        elif data.collection:
+            facts.show(_graph_facts(session.current, self._holdings, self._health))
         else:
             facts.show(_index_facts(session.current, self._health))
-        for name, needs in (("save", session.searcher), ("save-as", session.searcher), ("build", data.vectors)):
+        index = None if data.collection else session.searcher
+        for name, needs in (("save", index), ("save-as", index), ("build", data.vectors)):
             self.query_one(f"#{name}", Button).disabled = needs is None
         self.query_one("#reload", Button).disabled = self._file() is None
 
@@ -160,8 +180,12 @@ Stopping a build leaves the index that was in use as it is.
             if data.texts is not None:
                 cells.append(_short(data.texts[row], 160))
             table.add_row(*map(Text, cells))
-        more = f", the first {_PREVIEW} of {len(data):,} rows" if len(data) > _PREVIEW else ""
-        table.border_title = f"Preview{more}"
+        self._title_preview(data)
+
+    def _title_preview(self, data: Data) -> None:
+        total = self.session.rows
+        more = f", the first {_PREVIEW} of {total:,} {_what(data)}" if total > _PREVIEW else ""
+        self.query_one("#preview", DataTable).border_title = f"Preview{more}"
 
     def _check(self) -> None:
         searcher = self.session.searcher
@@ -176,6 +200,33 @@ Stopping a build leaves the index that was in use as it is.
         self._health = ", ".join((mark, *message.health.lines))
         self._show_facts()
 
+    # ---- a collection ----------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """What it holds now; the graph takes in what others wrote meanwhile."""
+        searcher, data = self.session.searcher, self.session.data
+        if searcher is None or data is None or not data.collection:
+            return
+
+        def work(job: workers.Job) -> Looked | None:
+            searcher.refresh(job.progress)
+            holdings = searcher.holdings()
+            return None if holdings is None else Looked(holdings)
+
+        self.query_one("#progress", JobProgress).begin("catching up with the records", self.host.clock())
+        self.job("look", work, "The collection cannot be read")
+
+    def on_looked(self, message: Looked) -> None:
+        self._building(False)
+        data = self.session.data
+        if data is not None and data.path is not None and message.holdings.records and not len(data):
+            self.host.open_file(data.path)  # it was empty: now there are fields, perhaps an encoder
+            return
+        self._holdings, self._checked = message.holdings, None
+        if data is not None:
+            self._title_preview(data)
+        self.host.announce()
+
     # ---- building --------------------------------------------------------------------------------------------------
 
     def chosen(self) -> BuildSettings:
@@ -188,6 +239,9 @@ Stopping a build leaves the index that was in use as it is.
 
     def action_build(self) -> None:
         data = self.session.data
+        if data is not None and data.collection:
+            self.notify(_KEEPS, severity="warning")
+            return
         if data is None or data.vectors is None:
             self.notify("Open the data to build from: the index alone is open", severity="warning")
             return
@@ -209,7 +263,9 @@ Stopping a build leaves the index that was in use as it is.
         self.query_one("#stop", Button).disabled = not running
 
     def on_advanced(self, message: Advanced) -> None:
-        if message.group == "build":
+        if message.group == "look":
+            self.query_one("#progress").remove_class("gone")
+        if message.group in ("build", "look"):
             self.query_one("#progress", JobProgress).advance(message.done, message.total, message.now)
 
     def on_built(self, message: Built) -> None:
@@ -227,7 +283,7 @@ Stopping a build leaves the index that was in use as it is.
         self.host.state_file.write(state)
 
     def failed(self, message: Failed) -> None:
-        if message.group == "build":
+        if message.group in ("build", "look"):
             self._building(False)
 
     def action_stop(self) -> None:
@@ -241,7 +297,9 @@ Stopping a build leaves the index that was in use as it is.
     # ---- files -----------------------------------------------------------------------------------------------------
 
     def action_save(self) -> None:
-        if self.session.searcher is None:
+        if self.session.data is not None and self.session.data.collection:
+            self.notify(_KEEPS, severity="warning")
+        elif self.session.searcher is None:
             self.notify("There is no index to save: build one first", severity="warning")
         elif self.session.current is None or self.session.current.path is None:
             self.action_save_as()
@@ -250,6 +308,9 @@ Stopping a build leaves the index that was in use as it is.
 
     def action_save_as(self) -> None:
         data, entry = self.session.data, self.session.current
+        if data is not None and data.collection:
+            self.notify(_KEEPS, severity="warning")
+            return
         if entry is None or data is None:
             self.notify("There is no index to save: build one first", severity="warning")
             return
@@ -284,7 +345,10 @@ Stopping a build leaves the index that was in use as it is.
         return (entry.path if entry is not None else None) or (data.path if data is not None else None)
 
     def action_reload(self) -> None:
-        path = self._file()
+        path, data = self._file(), self.session.data
+        if data is not None and data.collection:
+            self._look()
+            return
         if path is None:
             self.notify("The sample has no file to read again", severity="warning")
             return
@@ -317,7 +381,9 @@ Stopping a build leaves the index that was in use as it is.
         yield "Reload", "Read the file again", self.action_reload
 
 
-def _data_facts(data: Data) -> list[tuple[str, str]]:
+def _data_facts(data: Data, entry: Entry | None, holdings: Holdings | None) -> list[tuple[str, str]]:
+    if data.collection and entry is not None:
+        return _collection_facts(data, entry, holdings)
     facts = [("name", data.name), ("rows", f"{len(data):,} × {data.dim}")]
     if data.vectors is None:
         facts.append(("vectors", "only in the index"))
@@ -330,6 +396,46 @@ def _data_facts(data: Data) -> list[tuple[str, str]]:
     if data.queries is not None:
         facts.append(("test set", f"{len(data.queries):,} queries"))
     return facts
+
+
+def _what(data: Data) -> str:
+    return "records" if data.collection else "rows"
+
+
+def _collection_facts(data: Data, entry: Entry, holdings: Holdings | None) -> list[tuple[str, str]]:
+    searcher = entry.searcher
+    facts = [
+        ("records", f"{len(searcher):,} × {searcher.dim or 'no vectors yet'}"),
+        ("metric", searcher.settings.metric),
+    ]
+    if holdings is None:
+        facts.append(("documents", "looking …"))
+    else:
+        documents = f"{holdings.documents:,}, indexed for words" if holdings.documents else "none: no search by words"
+        facts += [("vectors", holdings.dtype), ("documents", documents)]
+    facts.append(("fields", ", ".join(data.columns) or "none"))
+    if holdings is not None:
+        facts.append(("indexed", ", ".join(holdings.indexes) or "no field"))
+    ways = "the sample's: ask with words" if data.encode is not None else "none: ask by words, row or vector"
+    facts.append(("encoder", ways))
+    return facts
+
+
+def _graph_facts(entry: Entry, holdings: Holdings | None, health: str) -> list[tuple[str, str]]:
+    settings = entry.searcher.settings
+    facts = [("kind", f"{settings.quantization}, M {settings.M}, ef_construction {settings.ef_construction}")]
+    if holdings is None:
+        facts.append(("graph", "being caught up with the records …"))
+    else:
+        rows = max(1, holdings.records)
+        lacks = f"; its snapshot lacks {text.plural(holdings.changes, 'change')}" if holdings.changes else ""
+        facts += [
+            ("graph", f"current{lacks}" if holdings.snapshot else "current; no snapshot yet: made at each opening"),
+            ("bytes a row", f"{holdings.memory / rows:,.0f} ({text.bytes_text(holdings.memory)} in all)"),
+            ("on disk", f"{text.bytes_text(holdings.file)}, log {text.bytes_text(holdings.log)}"),
+            ("snapshot", text.bytes_text(holdings.snapshot) if holdings.snapshot else "none"),
+        ]
+    return [*facts, ("health", health), ("file", f"{entry.path.name if entry.path else '–'}, open for reading")]
 
 
 def _index_facts(entry: Entry, health: str) -> list[tuple[str, str]]:
@@ -352,8 +458,8 @@ def _index_facts(entry: Entry, health: str) -> list[tuple[str, str]]:
 
 
 def _short(value: object, width: int) -> str:
-    shown = "" if value is None else " ".join(str(value).split())
-    return shown if len(shown) <= width else f"{shown[: width - 1]}…"
+    line = " ".join(shown(value).split())
+    return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
 def _file_stem(data: Data) -> str:

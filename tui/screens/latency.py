@@ -17,7 +17,7 @@ from edgevec.index import Quantization
 
 from .. import text, workers
 from ..messages import Advanced, Built, Failed, QueriesReady
-from ..model import Data, Queries
+from ..model import Data, Queries, Wanted
 from ..protocols import Load, LoadGenerator
 from ..rolling import EDGES, Rolling, Totals
 from ..trouble import trouble
@@ -35,7 +35,12 @@ _REDRAW = 0.25
 """Seconds between two pictures."""
 
 _BATCH = 100
+_BATCH_HINT = f"One query a call, or {_BATCH} in one call"
 _CORES = os.cpu_count() or 1
+
+_READS = "What a search reads on its way: 32, 8 or 1 bit a dimension"
+_KEPT = "The quantisation it was made with: another one would need the data themselves"
+_NO_FILTER = "Type a filter on the screen Search (F3) to measure with it"
 
 
 class LatencyScreen(Place):
@@ -52,9 +57,14 @@ runs and watch the step.
 [b]recall[/]  the share of the true neighbours (by exact search) that was found; random rows do not count themselves.
 [b]QPS[/]  queries answered in a second, by all threads together.
 
-Latencies are those inside the C core, where Python and this screen cost nothing; the line below says what a \
+Latencies are those inside the C core, where Python and this screen cost nothing; the line above says what a \
 call from Python takes. In batches of {_BATCH} a latency is the call's time divided by its queries. The numbers \
 count from the last change on.
+
+[b]filter[/]  asks with the filter that stands on the screen Search, or without; recall is then that among what passes.
+
+Of a [b]collection[/] the time of the whole search is shown: condition, graph and records. It takes one query a \
+call, and keeps the quantisation that it was made with.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "start_pause", "Start/pause"),
@@ -64,6 +74,7 @@ count from the last change on.
         Binding("u", "turn('quantization', 1)", "Quantisation"),
         Binding("t", "turn('threads', 1)", "Threads", show=False),
         Binding("b", "turn('batch', 1)", "Single/batch", show=False),
+        Binding("f", "turn('filtered', 1)", "With the filter, or without", show=False),
         Binding("x", "clear", "Clear the plot", show=False),
     ]
 
@@ -77,6 +88,7 @@ count from the last change on.
             yield Choice(
                 "ask", ["rows"], "rows", id="source", hint="Queries: random rows, the file's test set, or a file"
             )
+            yield Choice("filter", ["off"], "off", id="filtered", hint=_NO_FILTER)
             yield Static("", id="status", markup=False)
         with Horizontal(id="load", classes="row"):
             yield Number(
@@ -91,15 +103,13 @@ count from the last change on.
                 ["sq8"],
                 "sq8",
                 id="quantization",
-                hint="What a search reads on its way: 32, 8 or 1 bit a dimension",
+                hint=_READS,
             )
             yield Number("k", state.k, (1, 5, 10, 20, 50, 100), most=100, id="k", hint="Neighbours a query wants")
             yield Number(
                 "threads", 1, range(1, _CORES + 1), most=64, id="threads", hint="Threads that search at the same time"
             )
-            yield Choice(
-                "calls", ["single", "batch"], "single", id="batch", hint=f"One query a call, or {_BATCH} in one call"
-            )
+            yield Choice("calls", ["single", "batch"], "single", id="batch", hint=_BATCH_HINT)
         yield JobProgress("rows", id="progress")
         yield Tiles(
             {"p50": "P50", "p95": "P95", "p99": "P99", "most": "max", "qps": "QPS", "n": "n", "recall": "recall"},
@@ -118,6 +128,7 @@ count from the last change on.
         self.rolling = Rolling()
         self._of: Data | None = None
         self._source = "rows"
+        self._filter = ""
         self._start_when_ready = False
         super().on_mount()
         self.query_one("#progress").add_class("gone")
@@ -141,16 +152,39 @@ count from the last change on.
         quantization = self.query_one("#quantization", Choice)
         quantization.options = session.quantizations()
         quantization.value = session.searcher.settings.quantization
+        quantization.hint = _KEPT if len(quantization.options) < 2 else _READS
+        batch = self.query_one("#batch", Choice)
+        if session.data.collection:
+            batch.options, batch.value, batch.hint = ["single"], "single", "A collection takes one query a call"
+        else:
+            batch.options, batch.hint = ["single", "batch"], _BATCH_HINT
+        self._offer_filter()
         load = self._load()
         if load is not None and self.generator.state != "stopped":
             self.generator.change(load)
         self._show()
 
+    def _offer_filter(self) -> None:
+        """The filter is the one on the screen Search, which may be another one by now."""
+        choice, typed = self.query_one("#filtered", Choice), self.session.filter
+        choice.options = ["off", "on"] if typed else ["off"]
+        choice.hint = f"Only what passes: {typed}" if typed else _NO_FILTER
+        if not typed:
+            choice.value = "off"
+        changed, self._filter = typed != self._filter, typed
+        if changed and self.generator.state != "stopped":
+            self._use_source(self._source)
+
     # ---- the load --------------------------------------------------------------------------------------------------
 
-    def _queries(self) -> Queries | None:
+    def _wanted(self) -> Wanted:
         searcher = self.session.searcher
-        return None if searcher is None else self.session.queries.get((self._source, searcher.settings.metric))
+        assert searcher is not None
+        filtered = self.query_one("#filtered", Choice).value == "on"
+        return Wanted(self._source, searcher.settings.metric, self.session.filter if filtered else "")
+
+    def _queries(self) -> Queries | None:
+        return None if self.session.searcher is None else self.session.queries.get(self._wanted())
 
     def _load(self) -> Load | None:
         """As the controls say; None while the queries are not ready."""
@@ -175,14 +209,14 @@ count from the last change on.
         load = self._load()
         self._start_when_ready = load is None
         if load is None:
-            prepare(self, self._source)
+            prepare(self, self._wanted())
         else:
             self.generator.start(load)
 
     def on_queries_ready(self, message: QueriesReady) -> None:
         if message.data is not self.session.data:
             return
-        self.session.queries[message.source, message.metric] = message.queries
+        self.session.queries[message.wanted] = message.queries
         if self._start_when_ready:
             self._start()
         elif (load := self._load()) is not None:
@@ -202,7 +236,10 @@ count from the last change on.
     # ---- changes while it runs -------------------------------------------------------------------------------------
 
     def action_turn(self, name: str, by: int) -> None:
-        self.query_one(f"#{name}", Control).action_step(by)
+        control = self.query_one(f"#{name}", Control)
+        control.action_step(by)
+        if isinstance(control, Choice) and len(control.options) < 2:
+            self.notify(control.hint, severity="warning")
 
     def on_control_changed(self, event: Control.Changed) -> None:
         name = event.source.id
@@ -211,6 +248,9 @@ count from the last change on.
             return
         if name == "source":
             self._choose_source(self.query_one("#source", Choice).value)
+            return
+        if name == "filtered":
+            self._use_source(self._source, f"filter {self.query_one('#filtered', Choice).value}")
             return
         load = self._load()
         if load is not None and self.generator.state != "stopped":
@@ -256,6 +296,7 @@ count from the last change on.
         self._start_when_ready = False
         if message.group == "queries":
             self._source = self.query_one("#source", Choice).value = "rows"
+            self.query_one("#filtered", Choice).value = "off"
         self.opened()
 
     def _choose_source(self, source: str) -> None:
@@ -270,14 +311,14 @@ count from the last change on.
             self.query_one("#source", Choice).value = "rows"
         self._use_source("rows" if path is None else str(path))
 
-    def _use_source(self, source: str) -> None:
+    def _use_source(self, source: str, change: str = "queries") -> None:
         self._source = source
         load = self._load()
         if load is None:
-            prepare(self, source)
+            prepare(self, self._wanted())
         elif self.generator.state != "stopped":
             self.generator.change(load)
-        self._mark("queries")
+        self._mark(change)
 
     # ---- the picture -----------------------------------------------------------------------------------------------
 
@@ -303,6 +344,8 @@ count from the last change on.
         self.query_one(HistogramPlot).show(self.rolling.counts, EDGES)
 
     def on_screen_resume(self) -> None:
+        if self.session.searcher is not None:
+            self._offer_filter()
         self._show()
 
     def _status(self, totals: Totals | None) -> str:
@@ -311,7 +354,9 @@ count from the last change on.
         state = self.generator.state
         if totals is None:
             return "" if state == "stopped" else state
-        return f"{state} · a call from Python takes {text.micros(totals.call_p50)} at P50"
+        if self._of is not None and self._of.collection:
+            return f"{state} · whole search"
+        return f"{state} · call {text.micros(totals.call_p50)}, Python included, at P50"
 
     @on(Button.Pressed)
     def _pressed(self, event: Button.Pressed) -> None:

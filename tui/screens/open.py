@@ -25,7 +25,7 @@ from .base import Place
 
 __all__ = ["OpenScreen"]
 
-INDEX_ENDING = ".ev"
+ENDINGS = (*SUFFIXES, ".ev", ".edgevec")
 
 
 class VectorFiles(DirectoryTree):
@@ -35,14 +35,13 @@ class VectorFiles(DirectoryTree):
     ICON_NODE_EXPANDED = "▾ "
     ICON_FILE = "· "
 
-    hint = "Folders and the files that edgevec can open: vectors and indexes. Enter opens"
+    hint = "Folders and the files that edgevec can open: vectors, indexes, collections. Enter opens"
 
     def filter_paths(self, paths: Iterable[Path]) -> Iterable[Path]:
-        endings = (*SUFFIXES, INDEX_ENDING)
         return [
             path
             for path in paths
-            if not path.name.startswith(".") and (path.name.lower().endswith(endings) or _is_folder(path))
+            if not path.name.startswith(".") and (path.name.lower().endswith(ENDINGS) or _is_folder(path))
         ]
 
 
@@ -60,7 +59,10 @@ class OpenScreen(Place):
 [b]Open[/b]
 
 A file of vectors (.npy .npz .fvecs .hdf5 .parquet .arrow .jsonl .csv .safetensors), an index that was saved \
-(.ev), or the sample: 25,000 dictionary entries that can be searched with words.
+(.ev), a collection (.edgevec), or the sample: 25,000 dictionary entries that can be searched with words.
+
+A collection is opened for reading: another program may write it meanwhile. Should its graph have to catch up with \
+the records, the bar below shows how far it is.
 
 Choose a recent file, or one in the tree, or type a path.
 """
@@ -79,7 +81,7 @@ Choose a recent file, or one in the tree, or type a path.
             id="banner",
         )
         with Horizontal(id="path-row", classes="row"):
-            path = Input(placeholder="path of a file of vectors or an index", compact=True, id="path")
+            path = Input(placeholder="path of a file of vectors, an index or a collection", compact=True, id="path")
             path.tooltip = "A path, ~ allowed. Enter opens it"
             yield path
         with Horizontal(id="places-to-open"):
@@ -154,12 +156,14 @@ Choose a recent file, or one in the tree, or type a path.
 
     def on_file_opened(self, message: FileOpened) -> None:
         self.query_one("#opening").add_class("gone")
-        host = self.host
+        host, before = self.host, self.session.searcher
         host.session.open(message.data, message.entry)
         if message.path is not None:
             host.state.remember(message.path)
             host.state_file.write(host.state)
         host.announce()
+        if before is not None:  # not here: it waits for searches that still run
+            host.run_worker(before.close, group="close", thread=True, exit_on_error=False)
         host.action_go("data" if message.entry is None else "search")
 
     def failed(self, message: Failed) -> None:

@@ -6,7 +6,7 @@ from edgevec.reading import SUFFIXES
 
 from .. import workers
 from ..messages import QueriesReady
-from ..model import Data
+from ..model import Data, Wanted
 from .base import Place
 
 __all__ = ["FILE_ENDINGS", "FROM_FILE", "prepare", "sources"]
@@ -20,14 +20,15 @@ def sources(data: Data) -> list[str]:
     return ["rows", *(["test set"] if data.queries is not None else []), FROM_FILE]
 
 
-def prepare(place: Place, source: str) -> None:
+def prepare(place: Place, wanted: Wanted) -> None:
     """Get queries and their truth; the place is told with QueriesReady."""
     data, searcher, engine = place.session.data, place.session.searcher, place.host.engine
     if data is None or searcher is None:
         return
 
     def work(job: workers.Job) -> QueriesReady | None:
-        queries = engine.queries(data, searcher, source, job.progress)
-        return None if queries is None else QueriesReady(data, source, searcher.settings.metric, queries)
+        allowed = searcher.filters(data)(wanted.filter)
+        queries = engine.queries(data, searcher, wanted.source, job.progress, allowed=allowed)
+        return None if queries is None else QueriesReady(data, wanted, queries)
 
     place.job("queries", work, "The queries cannot be used")

@@ -17,17 +17,20 @@ from textual.timer import Timer
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from edgevec import EdgevecError, measure
+from edgevec import EdgevecError, WhereError
 
 from .. import export, text, workers
-from ..asking import understand
-from ..messages import Answered, Compared, Exported, Failed, Nothing, Unclear
-from ..model import Answer, Data
+from ..asking import id_query, placeholder, understand
+from ..filters import fields_of
+from ..messages import Advanced, Answered, Compared, Exported, Failed, Nothing, Unclear
+from ..model import Allowed, Answer, Data
 from ..protocols import Searcher
+from ..widgets.condition import ConditionInput
 from ..widgets.controls import Choice, Control, Number
 from ..widgets.facts import Facts
 from ..widgets.results import ResultsTable, hits
 from ..widgets.split import TimeSplit
+from ..widgets.topbar import TopBar
 from .base import Place
 from .dialogs import PathDialog
 
@@ -51,20 +54,27 @@ class SearchScreen(Place):
 What you type is searched for at once: a text (where the data have an encoder), [b]#17[/] for what is near row \
 17, [b]id:17[/], a vector \\[0.1, 0.2, …], or [b]@file.npy 3[/]. Enter on a result searches for its neighbours.
 
+In a [b]collection[/] ids may be texts (id:moby-dick). Where no encoder fits, a text finds the documents with its \
+words, by BM25; else [b]words: yellow fruit[/] does, and [b]both: yellow fruit[/] joins both rankings. What another \
+program commits is found by the next search; [b]ctrl+l[/] searches again.
+
 [b]ef[/]  candidates a search keeps: more is slower and finds more. Watch [b]recall[/], the share of the true \
 neighbours that was found.
 [b]exact[/]  compares with every vector: the truth, slowly.
-[b]filter[/]  topic = noun.animal AND text contains dog. Operators: = != < <= > >= contains; a value with blanks \
-goes in quotes.
+[b]filter[/]  topic = 'noun.animal' AND text ILIKE '%dog%' AND NOT (year BETWEEN 1990 AND 1999). Also != < <= > >= \
+IN (…), LIKE, CONTAINS, IS NULL, OR; texts go in quotes. → takes what is suggested; a fault is marked where it is. \
+Data sets have the fields text and id too.
 
 [b]core[/] is the time spent in the C core, [b]call[/] that of the search called from Python, [b]total[/] that \
-from the key press to the filled table.
+from the key press to the filled table. Of a collection the whole [b]search[/] is timed: condition, graph and records. \
+[b]way[/] says whether the graph was walked or all matches compared (exact).
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "ask", "Query", show=False),
         Binding("escape", "results", "To the results", show=False),
         Binding("ctrl+r", "random", "Random row"),
         Binding("ctrl+b", "back", "Back"),
+        Binding("ctrl+l", "again", "Search again", show=False),
         Binding("ctrl+s", "export", "Export"),
         Binding("c", "copy_row", "Copy row", show=False),
         Binding("ctrl+y,C", "copy_all", "Copy"),
@@ -88,9 +98,7 @@ from the key press to the filled table.
             )
             yield Choice("exact", ["off", "on"], "off", id="exact", hint="Compare with every vector: the truth, slowly")
             yield Static("filter", id="filter-label", classes="muted")
-            filter_box = Input(placeholder="topic = noun.animal AND …", compact=True, id="filter")
-            filter_box.tooltip = "column = value, !=, <, <=, >, >=, contains; joined by AND"
-            yield filter_box
+            yield ConditionInput(id="filter")
         yield Static("", id="told", markup=False)
         with Horizontal(id="found"):
             with Vertical(id="answers"):
@@ -116,6 +124,7 @@ from the key press to the filled table.
         self._asked_at = 0.0
         self._answer: Answer | None = None
         self._recall: float | None = None
+        self._compared = False
         self._total = 0.0
         self._history: list[str] = []
         self._of: tuple[Data | None, Searcher | None] = (None, None)
@@ -135,14 +144,13 @@ from the key press to the filled table.
         self.ask()
 
     def _start_over(self, data: Data) -> None:
-        names = ", ".join(data.columns)
-        self.query_one("#filter", Input).placeholder = f"{next(iter(data.columns), 'id')} = …  ({names or 'id'})"
-        query = self.query_one("#query", Input)
+        query, condition = self.query_one("#query", Input), self.query_one(ConditionInput)
+        condition.serve(data)
+        said = data.encode is not None or (data.collection and data.texts is not None)
         with self.prevent(Input.Changed):
-            self.query_one("#filter", Input).value = ""
-            query.value = "" if data.encode is not None else "#0"
-        if data.encode is None:
-            query.placeholder = "#17, id:17, [0.1, …] or @file.npy 3"
+            condition.value = ""
+            query.value = "" if said or not len(data) else "#0"
+        query.placeholder = placeholder(data)
         self._history.clear()
         self._show_history()
 
@@ -165,24 +173,30 @@ from the key press to the filled table.
         self._asked_at = since = self.host.clock()
         typed, condition = self.query_one("#query", Input).value, self.query_one("#filter", Input).value
         k, ef = self.query_one("#k", Number).value, self.query_one("#ef", Number).value
-        exact, filters = self.query_one("#exact", Choice).value == "on", self.host.filters
+        exact = self.query_one("#exact", Choice).value == "on"
 
         def work(job: workers.Job) -> Compared | Unclear | Nothing | None:
             try:
+                searcher.refresh(job.progress)
+                allowed = searcher.filters(data)(condition)
                 asked = understand(typed, data, searcher)
                 if asked is None:
-                    return Nothing()
-                vector, allowed = asked.vector(), filters(condition, data)
-                answer = searcher.search(vector, k, ef=ef, allowed=allowed, exact=exact)
+                    return Nothing(allowed, condition)
+                question = asked.question()
+                answer = searcher.search(question, k, ef=ef, allowed=allowed, exact=exact)
+            except WhereError as error:
+                return Unclear(error.problem, len(condition) if error.position is None else error.position)
             except (EdgevecError, OSError) as error:
                 return Unclear(" ".join(str(error).split()))
-            among = "" if allowed is None else f", among {len(allowed):,} rows that pass the filter"
-            job.tell(Answered(asked.reading + among, vector, answer, since))
+            among = "" if allowed is None else f", among {_passing(allowed, data)}"
+            job.tell(Answered(asked.reading + among, answer, since, condition))
             time.sleep(_SETTLE)
             if not job.wanted:
                 return None
-            truth = answer if exact else searcher.search(vector, k, ef=ef, allowed=allowed, exact=True)
-            return Compared(measure.recall(answer.ids, truth.ids))
+            if question.words is not None:
+                return Compared(None)
+            truth = answer if exact else searcher.search(question, k, ef=ef, allowed=allowed, exact=True)
+            return Compared(answer.recall(truth))
 
         self.job("ask", work, "The search failed")
         if self._later is not None:
@@ -193,15 +207,25 @@ from the key press to the filled table.
         data, searcher = self._of
         assert data is not None
         assert searcher is not None
-        self._answer, self._recall = message.answer, None
+        self._answer, self._recall, self._compared = message.answer, None, False
         found = hits(message.answer, data, searcher.settings.metric)
         table = self.query_one(ResultsTable)
         table.show(found, data)
-        table.border_title = f"Results, {text.plural(len(found), 'row')}"
+        table.border_title = f"Results, {text.plural(len(found), 'record' if data.collection else 'row')}"
         self._total = self.host.clock() - message.since
         self._show_detail()
+        self._understood(message.filter)
         self._tell(message.asked)
         self._show_cost()
+
+    def _understood(self, condition: str) -> None:
+        self.session.filter = condition.strip()
+        self.query_one(ConditionInput).mark(None)
+        self.query_one(TopBar).tell(self.session, self.host.engine.simd())
+
+    def on_advanced(self, message: Advanced) -> None:
+        if message.group == "ask":
+            self._tell(f"the graph catches up with the records: {message.done:,} of {message.total:,}")
 
     def on_data_table_row_highlighted(self) -> None:
         self._show_detail()
@@ -211,20 +235,38 @@ from the key press to the filled table.
         if hit is None or data is None:
             self.query_one("#detail", Static).update("")
             return
-        fields = "  ".join(f"{name}={value}" for name, value in zip(data.columns, hit.fields, strict=True))
+        fields = "  ".join(f"{name}={value}" for name, value in hit.fields.items())
+        score = f"id {hit.id}  score {hit.score:.4f}" if hit.score is not None else ""
         self.query_one("#detail", Static).update(
-            "\n".join(part for part in (hit.text, fields) if part) or f"id {hit.id}"
+            "\n".join(part for part in (hit.text, fields, score) if part) or f"id {hit.id}"
         )
 
     def on_compared(self, message: Compared) -> None:
-        self._recall = message.recall
+        self._recall, self._compared = message.recall, True
         self._show_cost()
 
-    def on_nothing(self) -> None:
-        self._empty("")
+    def on_nothing(self, message: Nothing) -> None:
+        data, allowed = self._of[0], message.allowed
+        self._understood(message.filter)
+        self._empty("" if allowed is None or data is None else f"{_passing(allowed, data)}; now a query")
 
     def on_unclear(self, message: Unclear) -> None:
-        self._tell(message.reason, bad=True)
+        self.query_one(ConditionInput).mark(message.position)
+        if message.position is None:
+            self._tell(message.reason, bad=True)
+        else:
+            self._point(message.reason, message.position)
+
+    def _point(self, reason: str, position: int) -> None:
+        """Say what is wrong below its place in the filter box, on the side where there is room, if on any."""
+        told, box = self.query_one("#told", Static), self.query_one(ConditionInput)
+        column, width = box.column_of(position) - told.content_region.x, told.content_region.width
+        before, after = f"{reason} ▲", f"▲ {reason}"
+        if column + len(after) <= width:
+            told.update(" " * column + after)
+        else:
+            told.update(before.rjust(column + 1) if len(before) <= column + 1 else f"⚠ {reason}")
+        told.set_class(True, "bad")
 
     def _tell(self, what: str, *, bad: bool = False) -> None:
         told = self.query_one("#told", Static)
@@ -249,33 +291,45 @@ from the key press to the filled table.
             split.show(None)
             facts.show([("Type a query.", "")])
             return
-        work = answer.work
-        split.show((work.seconds, max(0.0, answer.seconds - work.seconds), max(0.0, self._total - answer.seconds)))
-        k = self.query_one("#k", Number).value
+        work, around = answer.work, max(0.0, self._total - answer.seconds)
+        if work.core is None:
+            split.show({"search": answer.seconds, "screen": around})
+            times = [("search", text.seconds(answer.seconds))]
+        else:
+            split.show({"core": work.core, "Python": max(0.0, answer.seconds - work.core), "screen": around})
+            times = [("core", text.seconds(work.core)), ("call", text.seconds(answer.seconds))]
         facts.show(
             [
-                ("core", text.seconds(work.seconds)),
-                ("call", text.seconds(answer.seconds)),
+                *times,
                 ("total", text.seconds(self._total)),
-                (f"recall@{k}", "…" if self._recall is None else text.recall_text(self._recall)),
+                (f"recall@{self.query_one('#k', Number).value}", self._recall_text()),
                 ("visited", f"{work.visited:,} nodes"),
                 ("distances", f"{work.distances:,}"),
-                ("re-ranked", f"{work.reranked:,}"),
+                *([] if work.reranked is None else [("re-ranked", f"{work.reranked:,}")]),
                 ("way", work.strategy),
             ]
         )
+
+    def _recall_text(self) -> str:
+        if self._recall is not None:
+            return text.recall_text(self._recall)
+        return "by words: –" if self._compared else "…"
 
     # ---- following and history -------------------------------------------------------------------------------------
 
     def on_results_table_followed(self, message: ResultsTable.Followed) -> None:
         self._remember(self.query_one("#query", Input).value)
-        self.query_one("#query", Input).value = f"id:{message.hit.id}"
+        self.query_one("#query", Input).value = id_query(message.hit.id)
 
     def action_random(self) -> None:
-        data = self._of[0]
-        if data is not None and len(data):
+        searcher = self._of[1]
+        if searcher is not None and len(searcher):
             self._remember(self.query_one("#query", Input).value)
-            self.query_one("#query", Input).value = f"#{random.randrange(len(data))}"
+            self.query_one("#query", Input).value = f"#{random.randrange(len(searcher))}"
+
+    def action_again(self) -> None:
+        """Records may have come or gone since."""
+        self.ask()
 
     def _remember(self, typed: str) -> None:
         typed = typed.strip()
@@ -360,6 +414,13 @@ from the key press to the filled table.
         self.notify(f"Wrote {message.path}", timeout=4, markup=False)
 
     def commands(self) -> Iterable[tuple[str, str, Callable[[], None]]]:
+        yield "Search again", "In the records as they are now", self.action_again
         yield "Random row", "Search for what is near some row", self.action_random
         yield "Export results", "To JSON or CSV", self.action_export
         yield "Copy results", "To the clipboard, as lines with tabs", self.action_copy_all
+
+
+def _passing(allowed: Allowed, data: Data) -> str:
+    """How many pass, and what there is to ask about when none do."""
+    what = f"{allowed.rows:,} {'records' if data.collection else 'rows'} that pass the filter"
+    return what if allowed.rows else f"{what} (fields: {', '.join(fields_of(data))})"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,43 +14,72 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import DataTable
 
-from ..model import Answer, Data
+from ..model import Answer, Data, Floats, Id
 
-__all__ = ["Hit", "ResultsTable", "hits"]
+__all__ = ["Hit", "ResultsTable", "hits", "shown"]
 
 _BAR = 8
+_FIELD = "field:"
+"""Before the key of a metadata column, since one may be called id or text."""
 _WIDEST = 18
+_WIDEST_ID = 24
 
 
 @dataclass(frozen=True)
 class Hit:
-    """One result. closeness: 0 to 1, what the bar shows; fields: metadata, in the order of the columns."""
+    """One result. distance: None when only words were asked for; closeness: 0 to 1, what the bar shows."""
 
     rank: int
-    id: int
-    distance: float
+    id: Id
+    distance: float | None
+    score: float | None
     closeness: float
     text: str
-    fields: tuple[str, ...]
+    fields: Mapping[str, str]
 
 
 def hits(answer: Answer, data: Data, metric: str) -> list[Hit]:
-    """Under cosine the bar is the similarity itself; otherwise it compares the results with each other."""
-    distances = answer.distances.astype(float)
-    if metric == "cosine":
-        closeness = np.clip(1 - distances, 0, 1)
-    else:
-        spread = float(np.ptp(distances)) if len(distances) else 0.0
-        closeness = (
-            1 - 0.8 * (distances - distances.min(initial=np.inf)) / spread if spread else np.ones(len(distances))
+    distances = _listed(answer.distances, len(answer.ids))
+    scores = _listed(answer.scores, len(answer.ids))
+    closeness = _closeness(answer, metric)
+    records = answer.records if answer.records is not None else _records(answer, data)
+    return [
+        Hit(rank, id, distance, score, close, text, {name: shown(value) for name, value in fields.items()})
+        for rank, (id, distance, score, close, (text, fields)) in enumerate(
+            zip(answer.ids.tolist(), distances, scores, closeness, records, strict=True), 1
         )
-    rows = data.rows_of(answer.ids)
+    ]
+
+
+def _listed(values: Floats | None, count: int) -> list[float | None]:
+    return [None] * count if values is None else values.tolist()
+
+
+def _closeness(answer: Answer, metric: str) -> list[float]:
+    """Under cosine the similarity itself; otherwise the results compared with each other."""
+    if answer.distances is not None and metric == "cosine":
+        similar: list[float] = np.clip(1 - answer.distances.astype(float), 0, 1).tolist()
+        return similar
+    values = answer.distances if answer.distances is not None else -np.asarray(answer.scores)
+    spread = float(np.ptp(values)) if len(values) else 0.0
+    close: list[float] = (1 - 0.8 * (values - values.min()) / spread if spread else np.ones(len(values))).tolist()
+    return close
+
+
+def _records(answer: Answer, data: Data) -> list[tuple[str, dict[str, Any]]]:
+    """Text and metadata of what was found, from the data set; nothing for ids that it does not have."""
     found = []
-    for rank, (row, id) in enumerate(zip(rows.tolist(), answer.ids.tolist(), strict=True)):
+    for row in data.rows_of(answer.ids).tolist():
         text = "" if data.texts is None or row < 0 else data.texts[row]
-        fields = tuple("" if row < 0 or column[row] is None else str(column[row]) for column in data.columns.values())
-        found.append(Hit(rank + 1, id, float(distances[rank]), float(closeness[rank]), text, fields))
+        found.append((text, {} if row < 0 else {name: column[row] for name, column in data.columns.items()}))
     return found
+
+
+def shown(value: Any) -> str:
+    """A value of the metadata."""
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, ensure_ascii=False)
+    return "" if value is None else str(value)
 
 
 def bar(share: float, width: int) -> str:
@@ -84,7 +114,7 @@ class ResultsTable(DataTable[Any]):
         if layout != self._shown:
             self.clear(columns=True)
             for name, width in layout:
-                self.add_column(name, width=width, key=name)
+                self.add_column(name.removeprefix(_FIELD), width=width, key=name)
             self._shown = layout
         for hit in found:
             self._put(hit)
@@ -103,18 +133,20 @@ class ResultsTable(DataTable[Any]):
 
     def _layout(self, data: Data) -> tuple[tuple[str, int], ...]:
         """Columns and widths for the room there is; metadata that does not fit is left to the line of details."""
-        id_width = max((len(str(hit.id)) for hit in self.hits), default=6)
         tight = self.size.width < 70
-        layout = [("#", 2 if tight else 3), ("id", max(5, id_width)), ("distance", 8)]
+        id_width = max((len(str(hit.id)) for hit in self.hits), default=6)
+        id_width = min(max(5, id_width), _WIDEST_ID // 2 if tight else _WIDEST_ID)
+        measure = "score" if any(hit.distance is None for hit in self.hits) else "distance"
+        layout = [("#", 2 if tight else 3), ("id", id_width), (measure, 8)]
         layout.append(("near", _BAR - 3 if tight else _BAR))
         texts = data.texts is not None
         room = self.size.width - 2 - sum(width + 2 for _, width in layout)
         fields = []
-        for position, name in enumerate(data.columns):
-            longest = max((len(hit.fields[position]) for hit in self.hits), default=0)
+        for name in data.columns:
+            longest = max((len(hit.fields.get(name, "")) for hit in self.hits), default=0)
             width = min(_WIDEST, max(len(name), longest, 8))
             if room - width - 2 >= (30 if texts else 0):
-                fields.append((name, width))
+                fields.append((f"{_FIELD}{name}", width))
                 room -= width + 2
         if texts:
             layout.append(("text", max(10, room - 2)))
@@ -122,22 +154,22 @@ class ResultsTable(DataTable[Any]):
 
     def _cells(self, hit: Hit) -> list[Text]:
         assert self._source is not None
-        by_name = dict(zip(self._source.columns, hit.fields, strict=True))
         fixed = {
             "#": Text(str(hit.rank), justify="right"),
-            "id": Text(str(hit.id), justify="right"),
-            "distance": Text(f"{hit.distance:.4f}", justify="right"),
+            "id": Text(str(hit.id), justify="right" if isinstance(hit.id, int) else "left"),
+            "distance": Text("" if hit.distance is None else f"{hit.distance:.4f}", justify="right"),
+            "score": Text("" if hit.score is None else f"{hit.score:.4f}", justify="right"),
             "near": Text(bar(hit.closeness, dict(self._shown)["near"]), style=self.app.theme_variables["primary"]),
         }
         cells = []
         for name, width in self._shown:
-            if name in fixed:
-                cells.append(fixed[name])
-            else:
-                text = hit.text if name == "text" else by_name[name]
-                cell = Text(text.replace("\n", " "), no_wrap=True)
+            cell = fixed.get(name)
+            if cell is None:
+                content = hit.text if name == "text" else hit.fields.get(name.removeprefix(_FIELD), "")
+                cell = Text(content.replace("\n", " "), no_wrap=True)
+            if name not in ("#", "near"):
                 cell.truncate(width, overflow="ellipsis")
-                cells.append(cell)
+            cells.append(cell)
         return cells
 
     def redraw(self) -> None:

@@ -1,24 +1,31 @@
-"""One query's time as a bar of three parts: core, Python around it, and the screen around that."""
+"""One query's time as a bar: core, Python around it, and the screen around that; or search and screen."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from textual.content import Content
 from textual.widgets import Static
 
 __all__ = ["TimeSplit"]
 
-_PARTS = (("█", "$primary", "core"), ("▓", "$secondary", "Python"), ("░", "$muted", "screen"))
+_MARKS = {
+    "core": ("█", "$primary"),
+    "search": ("█", "$primary"),
+    "Python": ("▓", "$secondary"),
+    "screen": ("░", "$muted"),
+}
 
 
 class TimeSplit(Static):
     """The parts differ in pattern as well as in colour."""
 
-    _seconds: tuple[float, float, float] | None = None
+    _seconds: Mapping[str, float] | None = None
 
     DEFAULT_CSS = "TimeSplit { height: 2; text-wrap: nowrap; }"
 
-    def show(self, seconds: tuple[float, float, float] | None) -> None:
-        """Of core, Python and screen, one after the other."""
+    def show(self, seconds: Mapping[str, float] | None) -> None:
+        """Of each part, one after the other."""
         self._seconds = seconds
         self._draw()
 
@@ -26,13 +33,14 @@ class TimeSplit(Static):
         self._draw()
 
     def _draw(self) -> None:
-        total = sum(self._seconds) if self._seconds else 0.0
+        total = sum(self._seconds.values()) if self._seconds else 0.0
         if not self._seconds or total <= 0:
             self.update("")
             return
         room = max(3, self.size.width)
-        widths = [max(1, round(room * part / total)) for part in self._seconds]
+        widths = [max(1, round(room * part / total)) for part in self._seconds.values()]
         widths[widths.index(max(widths))] -= sum(widths) - room
-        bar = [(mark * width, colour) for (mark, colour, _), width in zip(_PARTS, widths, strict=True)]
-        names = [(f"{mark} {name}  ", colour) for mark, colour, name in _PARTS]
+        parts = [(name, *_MARKS[name]) for name in self._seconds]
+        bar = [(mark * width, colour) for (_, mark, colour), width in zip(parts, widths, strict=True)]
+        names = [(f"{mark} {name}  ", colour) for name, mark, colour in parts]
         self.update(Content.assemble(*bar, "\n", *names))

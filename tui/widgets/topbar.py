@@ -75,7 +75,7 @@ def facts(session: Session, simd: SimdInfo) -> Content:
     else:
         data, searcher = session.data, session.searcher
         parts.append((f"{data.name}  ", "bold"))
-        parts.append((f"{len(data):,} × {data.dim}", ""))
+        parts.append((f"{session.rows:,} × {searcher.dim if searcher is not None else data.dim}", ""))
         if searcher is None:
             parts.append((" · no index yet", "$muted"))
         else:

@@ -7,6 +7,7 @@ gets into the SQL but field names, quoted; all values are parameters.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from ...errors import WhereError
@@ -29,13 +30,18 @@ def compile_where(where: Where | None, params: Sequence[Any] | None = None) -> C
             raise WhereError("params without where")
         return EVERYTHING
     if isinstance(where, str):
-        return compile_node(bind(parse(where), params or (), where))
+        return compile_node(bind(parse(where), params, where)) if params else _compile_text(where)
     if not isinstance(where, Mapping):
         raise WhereError(f"where must be text or a dict, not {type(where).__name__}")
     if params:
         raise WhereError("params go with a text; a dict holds its values itself")
     node = read_mapping(where)
     return EVERYTHING if node is None else compile_node(node)
+
+
+@lru_cache(maxsize=256)
+def _compile_text(where: str) -> Condition:
+    return compile_node(bind(parse(where), (), where))
 
 
 def compile_field(name: str) -> tuple[Field, str]:

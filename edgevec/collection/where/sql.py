@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from ...errors import WhereError
 from .syntax import MAX_PATTERN, All, Any_, Field, IsNull, Node, Not, OneOf, Pattern, Test, depth
@@ -16,10 +16,12 @@ from .syntax import MAX_PATTERN, All, Any_, Field, IsNull, Node, Not, OneOf, Pat
 __all__ = ["Condition", "compile_node", "field_sql"]
 
 _GROUP = 16
+_LOOKED_FOR = 200
+"""Letters of a text that are looked for; SQLite's patterns have an end."""
 
 
 class Condition(NamedTuple):
-    """SQL over a row of `records`, which is NULL where the language says so, and its parameters."""
+    """SQL over a row of `records`, true where the condition holds and NULL or false elsewhere; its parameters."""
 
     sql: str
     parameters: tuple[Any, ...]
@@ -50,7 +52,7 @@ class _Compiler:
 
     def sql(self, node: Node) -> str:
         if isinstance(node, Not):
-            return f"(NOT {self.sql(node.part)})"
+            return self._holds_not(node.part) if _is_contains(node.part) else f"(NOT {self.sql(node.part)})"
         if isinstance(node, (All, Any_)):
             # The deepest first, where SQLite's parser has the least on its stack of 100.
             parts = [self.sql(part) for part in sorted(node.parts, key=depth, reverse=True)]
@@ -61,7 +63,7 @@ class _Compiler:
             return self._one_of(node)
         if isinstance(node, Pattern):
             return self._pattern(node)
-        return self._contains(node) if node.operator == "CONTAINS" else self._compare(node)
+        return self._holds(node) if _is_contains(node) else self._compare(node)
 
     def _value(self, value: Any) -> str:
         if isinstance(value, float):
@@ -84,18 +86,41 @@ class _Compiler:
         listed = f"{field_sql(node.field)} IN (SELECT value FROM json_each(?))"
         return f"({listed} AND {_kind(node.field, ('text', 'integer', 'real', 'true', 'false'))})"
 
-    def _contains(self, test: Test) -> str:
-        field, path = field_sql(test.field), _path(test.field)
-        kinds = "('text')" if isinstance(test.value, str) else "('integer', 'real', 'true', 'false')"
-        element = f"item.type IN {kinds} AND item.value = {self._value(test.value)}"
+    def _holds(self, test: Test) -> str:
+        """CONTAINS where nothing negates it, so that NULL may be false: most JSON need not be read."""
+        if isinstance(test.value, str):
+            return f"({self._may_hold(test.value)} AND {self._contains(test, self._among_elements(test))})"
+        return self._among_elements(test)  # a number is not a part of a text
+
+    def _holds_not(self, test: Test) -> str:
+        if isinstance(test.value, str):  # as a value, SQLite's AND would always look at both sides
+            among = f"CASE WHEN {self._may_hold(test.value)} THEN {self._among_elements(test)} ELSE 0 END"
+        else:
+            among = self._among_elements(test)
+        return f"(NOT {self._contains(test, among)})"
+
+    def _contains(self, test: Test, among: str) -> str:
         within = "0"
         if isinstance(test.value, str):
-            within = f"instr({field}, {self._value(test.value)}) > 0"
+            within = f"instr({field_sql(test.field)}, {self._value(test.value)}) > 0"
         return (
-            f"(CASE WHEN {field} IS NULL THEN NULL ELSE CASE json_type(metadata, {path}) "
-            f"WHEN 'array' THEN EXISTS (SELECT 1 FROM json_each(metadata, {path}) AS item WHERE {element}) "
-            f"WHEN 'text' THEN {within} ELSE 0 END END)"
+            f"(CASE coalesce(json_type(metadata, {_path(test.field)}), 'null') WHEN 'null' THEN NULL "
+            f"WHEN 'array' THEN {among} WHEN 'text' THEN {within} ELSE 0 END)"
         )
+
+    def _among_elements(self, test: Test) -> str:
+        """json_each() goes through objects and single values as well, but counts the elements of lists alone."""
+        kinds = "('text')" if isinstance(test.value, str) else "('integer', 'real', 'true', 'false')"
+        element = f"item.value = {self._value(test.value)} AND item.type IN {kinds} AND typeof(item.key) = 'integer'"
+        return f"EXISTS (SELECT 1 FROM json_each(metadata, {_path(test.field)}) AS item WHERE {element})"
+
+    def _may_hold(self, text: str) -> str:
+        """Whether the text is anywhere in the metadata, which saves reading the JSON of most: a look at its letters.
+
+        JSON that holds a text and no backslash holds it letter for letter.
+        """
+        self.parameters.append(f"*{_glob_literal(_LITERAL + text[:_LOOKED_FOR])}*")
+        return "(metadata GLOB ? OR metadata GLOB '*\\*')"
 
     def _pattern(self, node: Pattern) -> str:
         pattern = str(node.pattern)
@@ -108,7 +133,7 @@ class _Compiler:
         if node.fold:
             self.parameters.append("".join(_LIKE.get(piece, _like_literal(piece)) for piece in pieces))
             return f"({field} LIKE ? ESCAPE '\\' AND {kind})"
-        # GLOB is LIKE with case; the bounds let an index find a prefix.
+        # GLOB is LIKE with case; the bounds let an index find a prefix, and say all when nothing else is asked.
         bounds = ""
         prefix = pieces[0][1:] if pieces and pieces[0] not in _GLOB else ""
         if prefix:
@@ -118,8 +143,14 @@ class _Compiler:
             if after:
                 self.parameters.append(after)
                 bounds += f"{field} < ? AND "
+                if pieces[1:] == [_ANY_TEXT]:
+                    return f"({bounds}{kind})"
         self.parameters.append("".join(_GLOB.get(piece, _glob_literal(piece)) for piece in pieces))
         return f"({bounds}{field} GLOB ? AND {kind})"
+
+
+def _is_contains(node: Node) -> TypeGuard[Test]:
+    return isinstance(node, Test) and node.operator == "CONTAINS"
 
 
 def _kind(field: Field, kinds: Sequence[str]) -> str:

@@ -1,0 +1,216 @@
+"""An edgevec.Collection, open for reading, as the screens' Searcher; and what of it is shown at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import edgevec
+from edgevec import Collection, Hits, ParameterError, Record, samples
+from edgevec.collection.graph import StoppedError
+
+from ..model import Allowed, Answer, BuildSettings, Data, Floats, Health, Holdings, Id, Question, Work
+from ..protocols import Clock, FilterLanguage, Lane, Opened, Progress
+from . import stage
+from .searcher import graph_findings
+
+__all__ = ["CollectionSearcher", "open_collection"]
+
+_HEAD = 200
+"""Records read at opening: a preview, and the fields that there are."""
+
+_ALIKE = 0.5
+"""Cosine from which a text's vector is taken to be of the sample's encoder: with another it would be near 0."""
+
+
+def open_collection(path: Path, progress: Progress, clock: Clock) -> Opened | None:
+    """Open it for reading, so that whoever writes it is not disturbed. None when progress said stop."""
+    try:
+        collection = edgevec.open(path, mode="r", progress=progress)
+    except StoppedError:
+        return None
+    try:
+        searcher = CollectionSearcher(collection, clock)
+        head = next(collection.pages(_HEAD), [])
+        texts = [record.document or "" for record in head] if collection.stats()["documents"] else None
+        data = Data(
+            path.name,
+            searcher.dim,
+            objects([record.id for record in head]),
+            None,
+            texts,
+            _columns(head),
+            collection.metric,
+            encode=_encoder(collection, head),
+            path=path,
+            collection=True,
+        )
+    except BaseException:
+        collection.close()
+        raise
+    return Opened(data, searcher)
+
+
+def objects(values: Sequence[Any]) -> NDArray[Any]:
+    """object [n]: NumPy would make texts of integers that stand beside texts."""
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def _columns(head: Sequence[Record]) -> dict[str, NDArray[Any]]:
+    names = dict.fromkeys(name for record in head for name in record.metadata)
+    return {name: objects([record.metadata.get(name) for record in head]) for name in names}
+
+
+def _encoder(collection: Collection, head: Sequence[Record]) -> Any:
+    """The sample's, when the vectors are like those it makes of the documents."""
+    said = [record for record in head if record.document][:20]
+    if not said or collection.metric != "cosine":
+        return None
+    try:
+        sample = samples.wordnet()
+    except edgevec.DataNotFoundError:
+        return None  # not installed here
+    if sample.dim != collection.dim:
+        return None
+    alike = []
+    for record in said:
+        try:
+            made = sample.encode(record.document or "")
+        except ParameterError:  # no word that it knows
+            continue
+        alike.append(float(made @ record.vector / (np.linalg.norm(made) * np.linalg.norm(record.vector))))
+    return sample.encode if alike and np.median(alike) > _ALIKE else None
+
+
+class CollectionSearcher:
+    """Each search answers for what is committed at that moment, whoever wrote it."""
+
+    def __init__(self, collection: Collection, clock: Clock) -> None:
+        self._collection, self._clock = collection, clock
+        self._look = threading.Lock()
+        self._version: int | None = None
+        self._rows: NDArray[Any] | None = None
+        self.refresh(lambda done, total: True)
+
+    @property
+    def dim(self) -> int:
+        return self._collection.dim or 0
+
+    @property
+    def settings(self) -> BuildSettings:
+        made = self._collection
+        return BuildSettings(made.metric, made.quantization, made.M, made.ef_construction)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def search(self, question: Question, k: int, *, ef: int, allowed: Allowed | None, exact: bool) -> Answer:
+        where = _condition(allowed)
+        start = self._clock()
+        hits = self._collection.search(question.vector, k, text=question.words, where=where, ef=ef, exact=exact)
+        return _answer(hits, self._clock() - start, by_vector=question.vector is not None)
+
+    def filters(self, data: Data) -> FilterLanguage:
+        def allowed(text: str) -> Allowed | None:
+            return Allowed(self._collection.count(text), text) if text.strip() else None
+
+        return allowed
+
+    def vector(self, id: Id) -> Floats:
+        return self._collection.get([id])[0].vector
+
+    def lane(self, allowed: Allowed | None) -> Lane:
+        collection, where = self._collection, _condition(allowed)
+
+        def ask(queries: Floats, k: int, ef: int) -> tuple[Sequence[Any], float | None]:
+            if queries.ndim == 1:
+                return [hit.id for hit in collection.search(queries, k, where=where, ef=ef)], None
+            return [[hit.id for hit in collection.search(row, k, where=where, ef=ef)] for row in queries], None
+
+        return ask
+
+    def ids(self) -> NDArray[Any]:
+        with self._look:
+            if self._rows is None:
+                self._rows = objects(self._collection.ids())
+            return self._rows
+
+    def health(self) -> Health:
+        """By a reader of its own: this one's searches need not wait until all records are compared."""
+        with edgevec.open(self._path, mode="r") as other:
+            report = other.check()
+        lines = [] if report.graph is None else list(graph_findings(report.graph))
+        for count, what in ((report.missing, "missing"), (report.extra, "too many"), (report.stale, "out of date")):
+            if count:
+                lines.append(f"{what} in the graph: {count:,}")
+        return Health(report.ok, (*lines, *report.problems))
+
+    def memory(self) -> dict[str, int]:
+        return {"total": self._collection.stats()["memory_bytes"]}
+
+    def save(self, path: Path) -> None:
+        raise ParameterError("a collection is on the disk already; edgevec db FILE export writes its records elsewhere")
+
+    def stage(self, folder: Path, allowed: Allowed | None) -> None:
+        stage.put_collection(folder, self._path, allowed)
+
+    def refresh(self, progress: Progress) -> bool:
+        """The graph takes in all that there is, whatever progress says: half of it would have to be done again."""
+
+        def report(done: int, total: int) -> bool:
+            progress(done, total)
+            return True
+
+        version = self._collection.refresh(progress=report)
+        with self._look:
+            if version == self._version:
+                return False
+            self._count, self._rows = len(self._collection), None
+            self._version = version
+            return True
+
+    def holdings(self) -> Holdings | None:
+        made, stats = self._collection, self._collection.stats()
+        return Holdings(
+            stats["records"],
+            stats["documents"],
+            made.dtype,
+            stats["file_bytes"],
+            stats["log_bytes"],
+            stats["snapshot_bytes"],
+            stats["memory_bytes"],
+            stats["changes_since_snapshot"],
+            tuple(made.indexes()),
+        )
+
+    def close(self) -> None:
+        self._collection.close()
+
+    @property
+    def _path(self) -> Path:
+        assert self._collection.path is not None
+        return self._collection.path
+
+
+def _condition(allowed: Allowed | None) -> str | None:
+    return None if allowed is None else str(allowed.by)
+
+
+def _answer(hits: Hits, seconds: float, *, by_vector: bool) -> Answer:
+    stats = hits.stats
+    distances = np.array([hit.distance for hit in hits], np.float32) if by_vector else None
+    return Answer(
+        objects([hit.id for hit in hits]),
+        distances,
+        Work(stats.strategy, stats.visited, stats.distances, None, None),
+        seconds,
+        np.array([hit.score for hit in hits], np.float32),
+        [(hit.document or "", hit.metadata) for hit in hits],
+    )
