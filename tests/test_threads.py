@@ -277,7 +277,8 @@ def test_only_false_stops(rng: np.random.Generator) -> None:
 
 
 CTRL_C = """
-    import sys, numpy as np, edgevec
+    import signal, sys, numpy as np, edgevec
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has jobs in the background ignore it
     rows = np.random.default_rng(0).standard_normal((60_000, 64)).astype("f4")
     index = edgevec.Index(64, "l2")
     index.add(rows[:1000], threads=2)
