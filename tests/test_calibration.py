@@ -45,8 +45,8 @@ def made(rows: Rows, metric: Metric = "cosine", quantization: Quantization = "sq
 
 
 def id_of(row: Any) -> Any:
-    """Ids that are no rows."""
-    return row * 3 - 50
+    """Ids that are no rows. int64 too where NumPy's own integers are shorter."""
+    return np.asarray(row, np.int64) * 3 - 50
 
 
 def quality(truth: Doubles, ids: Ids, k: int) -> float:
@@ -314,7 +314,7 @@ def test_blind_is_as_if_it_were_not_there(metric: Metric, quantization: Quantiza
 
 def test_blind_to_what_is_not_there() -> None:
     rows = 2 * np.eye(4, dtype=np.float32)
-    sampled = calibration._Sample(made(rows, "l2"), 1, rows[:2], np.array([-50, 17]), 0)
+    sampled = calibration._Sample(made(rows, "l2"), 1, rows[:2], np.array([-50, 17], np.int64), 0)
     assert sampled._distances(slice(None)) == pytest.approx(np.array([[8], [0]]), rel=1e-6)
 
 

@@ -525,6 +525,7 @@ def test_a_reader_sees_what_is_committed(notes: Collection, path: Path, rng: np.
                 change()
 
 
+@pytest.mark.skipif(not SHARES_FILES, reason="a browser has one program")
 def test_a_reader_refreshes_with_progress(path: Path, rng: np.random.Generator) -> None:
     with edgevec.open(path) as writer:
         writer.upsert(range(10), rows(rng, 10))
