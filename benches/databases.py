@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,7 +50,7 @@ class Condition(NamedTuple):
         return np.flatnonzero(holds)
 
 
-class Database:
+class Database(ABC):
     """What is measured. `effort` is ef, or whatever a database calls it.
 
     fixed        there is no effort to choose
@@ -63,21 +64,21 @@ class Database:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    @abstractmethod
     def build(self, base: Floats, rows: list[Row], texts: list[str], conditions: list[Condition]) -> None:
         """conditions: for a database that takes them in a form of its own, made beforehand."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reopen(self) -> None:
         """Close, and open again from disk."""
-        raise NotImplementedError
 
+    @abstractmethod
     def search(self, query: Floats, effort: int, condition: Condition | None) -> Any:
         """The ids that are found; distances are fetched too."""
-        raise NotImplementedError
 
+    @abstractmethod
     def search_whole(self, query: Floats, effort: int) -> Any:
         """As search, and metadata and texts as Python objects."""
-        raise NotImplementedError
 
 
 class EdgevecCollection(Database):

@@ -60,6 +60,18 @@ def trouble_of(app: EdgevecApp) -> str:
     return "\n".join((screen.trouble.title, screen.trouble.reason, screen.trouble.advice))
 
 
+async def is_refused(path: Path, reason: str) -> None:
+    """Opening it tells what is wrong, why, and what to do; then the app goes on without data."""
+    async with running(path) as (app, pilot):
+        await until(pilot, lambda: trouble_of(app), "the message")
+        assert f"{path.name} cannot be opened" in trouble_of(app)
+        assert reason in trouble_of(app)
+        assert trouble_of(app).splitlines()[2]
+        await pilot.press("escape")
+        assert app.session.data is None
+        assert app.current_mode == "open"
+
+
 def knows(index: Path, data: Path | None = None) -> StateFile:
     """Settings that know which data an index was built from: by default the sample."""
     file = StateFile()

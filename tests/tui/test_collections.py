@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from driving import idle, running, shown, trouble_of, until
+from driving import idle, is_refused, running, shown, trouble_of, until
 from textual.widgets import Input
 
 import edgevec
@@ -363,14 +363,7 @@ def damaged(path: Path) -> None:
 )
 async def test_what_is_no_collection_is_refused_in_words(folder: Path, name: str, make: Any, reason: str) -> None:
     make(folder / name)
-    async with running(folder / name) as (app, pilot):
-        await until(pilot, lambda: trouble_of(app), "the message")
-        assert f"{name} cannot be opened" in trouble_of(app)
-        assert reason in trouble_of(app)
-        assert trouble_of(app).splitlines()[2]
-        await pilot.press("escape")
-        assert app.session.data is None
-        assert app.current_mode == "open"
+    await is_refused(folder / name, reason)
 
 
 async def test_a_locked_collection_says_so(notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:

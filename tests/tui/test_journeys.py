@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from driving import idle, knows, running, searching, shown, trouble_of, until
+from driving import idle, is_refused, knows, running, searching, shown, trouble_of, until
 from textual.widgets import Button, Input, OptionList
 
 import edgevec
@@ -423,14 +423,7 @@ async def test_broken_files_are_refused_with_reason_and_advice(
     folder: Path, name: str, content: bytes, reason: str
 ) -> None:
     (folder / name).write_bytes(content)
-    async with running(folder / name) as (app, pilot):
-        await until(pilot, lambda: trouble_of(app), "the message")
-        assert f"{name} cannot be opened" in trouble_of(app)
-        assert reason in trouble_of(app)
-        assert trouble_of(app).splitlines()[2]
-        await pilot.press("escape")
-        assert app.session.data is None
-        assert app.current_mode == "open"
+    await is_refused(folder / name, reason)
 
 
 async def test_a_damaged_index_names_the_section(sample_index: Path, folder: Path) -> None:
