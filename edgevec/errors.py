@@ -6,6 +6,9 @@ Each error is an `EdgevecError` and also the builtin that a caller would catch a
 
 from __future__ import annotations
 
+import os
+from typing import Any, TypeVar
+
 __all__ = [
     "ClosedError",
     "CollectionNotFoundError",
@@ -36,6 +39,33 @@ __all__ = [
 
 class EdgevecError(Exception):
     """The root of every error that the package raises."""
+
+
+class _SystemError(EdgevecError, OSError):
+    """With `errno` and `filename` where they are known, and a text that is the message alone."""
+
+    __str__ = Exception.__str__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.args, self.filename, self.errno)
+
+
+_AnySystemError = TypeVar("_AnySystemError", bound=_SystemError)
+
+
+def about_file(
+    error: _AnySystemError, filename: str | os.PathLike[str] | None, errno: int | None = None
+) -> _AnySystemError:
+    """The error, with the attributes that an OSError of the system's has; None: not known."""
+    if filename is not None:
+        error.filename = os.fspath(filename)
+    if errno is not None:
+        error.errno, error.strerror = errno, os.strerror(errno)
+    return error
+
+
+def _restored(kind: type[_SystemError], args: tuple[Any, ...], filename: str | None, errno: int | None) -> _SystemError:
+    return about_file(kind(*args), filename, errno)
 
 
 # The caller's input.
@@ -88,7 +118,7 @@ class ClosedError(EdgevecError, ValueError):
     """The collection was closed, or belongs to the process that this one was forked from."""
 
 
-class ReadOnlyError(EdgevecError, PermissionError):
+class ReadOnlyError(_SystemError, PermissionError):
     """The collection was opened for reading."""
 
 
@@ -122,15 +152,15 @@ class SimdWarning(RuntimeWarning):
 # Files.
 
 
-class StorageError(EdgevecError, OSError):
+class StorageError(_SystemError):
     """The system refused to read, write, flush or rename a file."""
 
 
-class LockedError(EdgevecError, OSError):
+class LockedError(_SystemError):
     """Something else writes to the collection: one writer at a time."""
 
 
-class CollectionNotFoundError(EdgevecError, FileNotFoundError):
+class CollectionNotFoundError(_SystemError, FileNotFoundError):
     """There is no collection at the given path."""
 
 
@@ -138,11 +168,11 @@ class CorruptCollectionError(EdgevecError, ValueError):
     """Not a collection, or a damaged one."""
 
 
-class IndexNotFoundError(EdgevecError, FileNotFoundError):
+class IndexNotFoundError(_SystemError, FileNotFoundError):
     """There is no index file at the given path."""
 
 
-class DataNotFoundError(EdgevecError, FileNotFoundError):
+class DataNotFoundError(_SystemError, FileNotFoundError):
     """There is no data file at the given path, or the sample data are not installed."""
 
 

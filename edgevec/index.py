@@ -473,7 +473,9 @@ class Index:
         """Read an index that save() wrote. Every byte is verified; the parameters are in the file.
 
         mmap  use the file in place: it is shared between processes and read from disk as needed. Changes made to the
-              index do not reach the file. The file must not be truncated meanwhile.
+              index do not reach the file. Nobody may write into that file or truncate it while the index is in use
+              (save() does not: it puts a new file in its place): the process would die of a signal (SIGBUS, SIGSEGV)
+              or answer wrongly, and no error of Python's could tell.
         IndexNotFoundError (a FileNotFoundError); CorruptIndexError, naming the damaged section; FormatVersionError.
         """
         out = ffi.new("ev_index **")

@@ -17,11 +17,11 @@ from .._native import Progress
 from ..errors import EdgevecError, ParameterError, UnknownIdError
 from ..index import Metric, Quantization
 from . import fulltext, journal, records, schema, transfer, upkeep, values
-from .database import translated
 from .graph import StoppedError
 from .hits import Hits
 from .records import Record
 from .searching import Question, Searcher
+from .sqlite_errors import translated
 from .store import Store
 from .upkeep import CollectionReport
 from .values import Id
@@ -393,7 +393,12 @@ class Collection:
     def refresh(self, *, progress: Progress | None = None) -> int:
         """Let the graph take in what other processes have committed. Every search does so by itself; this one tells
         progress(done, total). Returns the version of the records: as long as it is the same, so are they.
+
+        Of a collection that is open for writing: what other programs (the sqlite3 shell, say) changed in the file is
+        noticed here and at the next write, and until then searches may answer with what was there before.
+        StorageError when the file was removed or replaced since it was opened.
         """
+        self._store.notice_others()
         try:
             with self._store.reading(progress=progress) as connection:
                 return journal.version(connection)

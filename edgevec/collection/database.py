@@ -1,26 +1,21 @@
-"""The SQLite file: its connections, the lock of its one writer, and SQLite's errors in edgevec's words."""
+"""The SQLite file: its connections, and that it stays the file that was opened."""
 
 from __future__ import annotations
 
-import json
+import errno
+import os
 import sqlite3
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from ..errors import (
-    CollectionNotFoundError,
-    CorruptCollectionError,
-    EdgevecError,
-    LockedError,
-    OutOfMemoryError,
-    ParameterError,
-    StorageError,
-)
+from ..errors import CollectionNotFoundError, StorageError, about_file
+from .files import Identity, check_unmoved, identity, take_mode
+from .identify import identify
+from .locking import Lock, claim, release
+from .sqlite_errors import CANTOPEN, READONLY, code_of, translated
 
-__all__ = ["Database", "Durability", "translate", "translated"]
+__all__ = ["Database", "Durability"]
 
 Durability = Literal["full", "fast"]
 
@@ -28,64 +23,31 @@ _CACHE_KB = 32 * 1024
 _BUSY_MS = 10_000
 """How long to wait for another process that reads while the write-ahead log is copied back."""
 
-# By what SQLite says, since its codes reach Python from 3.11 on.
-_MEANING: tuple[tuple[str, type[EdgevecError]], ...] = (
-    ("not a database", CorruptCollectionError),
-    ("malformed", CorruptCollectionError),
-    ("Could not decode", CorruptCollectionError),
-    ("no such table", CorruptCollectionError),
-    ("locked", LockedError),
-    ("too big", ParameterError),
-    ("disk", StorageError),
-    ("unable to open", StorageError),
-    ("readonly database", StorageError),
-    ("no such module", EdgevecError),
-)
-
-
-@contextmanager
-def translated(subject: str) -> Iterator[None]:
-    """Raise SQLite's errors as edgevec's, about the subject. What only a fault of ours can cause stays as it is."""
-    try:
-        yield
-    except Exception as error:
-        translate(error, subject)
-        raise
-
-
-def translate(error: BaseException, subject: str) -> None:
-    """Raise what this error is in edgevec's words, if there are any for it."""
-    if isinstance(error, sqlite3.Error):
-        message = str(error)
-        for words, kind in _MEANING:
-            if words in message:
-                raise kind(f"{subject}: {message}") from error
-        if type(error) is sqlite3.DatabaseError:  # Python 3.10 may give no message for bytes that make no sense
-            raise CorruptCollectionError(f"{subject}: damaged {message}".rstrip()) from error
-    elif isinstance(error, (UnicodeDecodeError, json.JSONDecodeError)):
-        raise CorruptCollectionError(f"{subject}: damaged: {error}") from error
-    elif isinstance(error, MemoryError) and not isinstance(error, EdgevecError):
-        raise OutOfMemoryError(f"{subject}: out of memory") from error
+_Stamp = tuple[int, int, int, int, bool]
 
 
 class Database:
     """One writing connection and as many for reading as there are readers at once.
 
-    Without threads (in a browser) and without a file there is one connection for everything: `shared` is true, and only
-    one thread at a time may use it.
+    Without threads (in a browser), without a file, and where nothing can be written beside the file there is one
+    connection for everything: `shared` is true, and only one thread at a time may use it.
     """
 
-    def __init__(self, path: Path | None, *, writable: bool, durability: Durability = "full") -> None:
+    def __init__(self, path: Path | None, *, writable: bool) -> None:
         self.path = path
         self.name = str(path) if path else ":memory:"
         self.shared = path is None or sys.platform == "emscripten"
         self._writable = writable
         self._idle: list[sqlite3.Connection] = []
-        self._lock: sqlite3.Connection | None = None
+        self._lock: Lock | None = None
         self._main: sqlite3.Connection | None = None
+        self._claimed: Identity | None = None
+        self._opened: list[tuple[Path, Identity]] = []
+        self._alone_since: _Stamp | None = None
+        """Of a file that is read as if nobody could write to it: how it was then."""
         try:
             if path is not None:
-                self._open_file(path, durability)
+                self._open_file(path)
             else:
                 self._main = self._connect(":memory:")
         except BaseException:
@@ -106,7 +68,13 @@ class Database:
             return self._idle.pop()
         except IndexError:
             assert self.path is not None
-            return self._connect(self.path.as_uri() + "?mode=ro")
+            connection = self._connect(self.path.as_uri() + "?mode=ro")
+            try:
+                self.check_files()
+            except BaseException:
+                connection.close()
+                raise
+            return connection
 
     def give_back(self, connection: sqlite3.Connection) -> None:
         if not self.shared:
@@ -119,70 +87,119 @@ class Database:
         for connection in (self._main, self._lock):
             if connection is not None:
                 connection.close()
+        if self._claimed is not None and self.path is not None:
+            release(self._claimed, self.path, self._writable)
+            self._claimed = None
+
+    # ---- whether it is still there ---------------------------------------------------------------------------------
+
+    def check_files(self) -> None:
+        """StorageError when the file, its log or its lock was removed or replaced since it was opened.
+
+        SQLite would go on writing to what has no name any more.
+        """
+        for path, opened in self._opened:
+            check_unmoved(path, opened)
+
+    def check_file(self) -> None:
+        """As check_files(), of what a reader reads."""
+        for path, opened in self._opened[:2]:
+            check_unmoved(path, opened)
+
+    def renew(self) -> bool:
+        """Open again what is read as if nobody could write to it and was written to; whether it was."""
+        if self._alone_since is None or self.path is None or self._stamp(self.path) == self._alone_since:
+            return False
+        before, self._main = self.main, self._open_to_read(self.path)
+        before.close()
+        self._remember()
+        return True
 
     # ---- opening ---------------------------------------------------------------------------------------------------
 
-    def _open_file(self, path: Path, durability: Durability) -> None:
-        if not self._writable and not path.exists():
-            raise CollectionNotFoundError(f"{path}: no such collection")
+    def _open_file(self, path: Path) -> None:
         if not path.parent.is_dir():
-            raise StorageError(f"{path}: there is no folder {str(path.parent)!r}")
+            raise about_file(StorageError(f"{path}: there is no folder {str(path.parent)!r}"), path, errno.ENOENT)
+        found = identify(path)
+        if not self._writable and found != "collection":
+            problem = "no such collection" if found == "missing" else "is empty"
+            raise about_file(CollectionNotFoundError(f"{path}: {problem}"), path, errno.ENOENT)
+        self._claimed = claim(path, self._writable)
         with translated(str(path)):
             if not self._writable:
                 self._main = self._open_to_read(path)
+                self._remember()
                 return
-            self._lock = _lock(path)
-            self._main = self._connect(path.as_uri() + "?mode=rwc")
-            self._set_journal(durability)
+            self._lock = Lock(path)
+            self._main = self._connect(path.as_uri() + ("?mode=rw" if found == "collection" else "?mode=rwc"))
+            if self._claimed is None:
+                self._claimed = claim(path, self._writable)
+            take_mode(Path(f"{path}-lock"), path)
 
     def _open_to_read(self, path: Path) -> sqlite3.Connection:
-        connection = self._connect(path.as_uri() + "?mode=ro")
+        stamp = None
         try:
-            connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
-        except sqlite3.OperationalError as error:
-            # A folder that cannot be written to has no room for the index of a write-ahead log, and needs none.
-            connection.close()
-            if Path(f"{path}-wal").exists() or "unable to open" not in str(error):
+            connection = self._connect(path.as_uri() + "?mode=ro")
+            try:
+                connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
+            except BaseException:
+                connection.close()
                 raise
+        except sqlite3.OperationalError as error:
+            if code_of(error) not in (CANTOPEN, READONLY):
+                raise
+            # A folder that cannot be written to has no room for the index of a write-ahead log.
+            stamp = self._stamp(path)
+            if stamp[-1]:
+                raise about_file(
+                    StorageError(
+                        f"{path}: its last writer has left a log, {path}-wal, that can only be read where its folder can "
+                        "be written to: open it once there with mode='a', or copy both files to another folder"
+                    ),
+                    path,
+                    errno.EACCES,
+                ) from error
             connection = self._connect(path.as_uri() + "?immutable=1")
             self.shared = True
+        self._alone_since = stamp
         return connection
+
+    @staticmethod
+    def _stamp(path: Path) -> _Stamp:
+        """What changes when somebody writes to it. The last: whether there is anything in a write-ahead log."""
+        info = os.stat(path)
+        try:
+            logged = os.stat(f"{path}-wal").st_size > 0
+        except OSError:
+            logged = False
+        return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, logged
 
     def _connect(self, uri: str) -> sqlite3.Connection:
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=0)
         try:
             connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-            connection.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
             if self.shared and self.path is not None:
                 # No shared memory here. Set before the first access, it also opens files of the write-ahead kind.
                 connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            connection.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _set_journal(self, durability: Durability) -> None:
+    def set_journal(self, durability: Durability) -> None:
+        """How it is written to, once it is known to be a collection."""
         mode = "DELETE" if self.shared else "WAL"
         self.main.execute(f"PRAGMA journal_mode = {mode}")
         self.main.execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
         self.main.execute(f"PRAGMA fullfsync = {int(durability == 'full')}")
+        self._remember()
 
-
-def _lock(path: Path) -> sqlite3.Connection:
-    """Become the writer until the connection closes or the process ends, however it ends.
-
-    A database of no content, locked for good: SQLite knows how to lock a file on every system.
-    """
-    connection = sqlite3.connect(
-        Path(f"{path}-lock").as_uri(), uri=True, isolation_level=None, check_same_thread=False, timeout=0
-    )
-    try:
-        connection.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
-        connection.close()
-        if "locked" not in str(error):
-            raise
-        raise LockedError(
-            f"{path} is open for writing already, here or in another process; open it with mode='r' to read"
-        ) from None
-    return connection
+    def _remember(self) -> None:
+        """Which files these are. The first access makes those that SQLite keeps beside its own."""
+        if self.path is None:
+            return
+        self.main.execute("SELECT 1 FROM sqlite_schema").fetchone()
+        names = ["", *(() if self.shared else ("-wal", "-shm")), *(("-lock",) if self._writable else ())]
+        paths = [Path(f"{self.path}{name}") for name in names]
+        self._opened = [(path, found) for path in paths if (found := identity(path)) is not None]

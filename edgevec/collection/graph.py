@@ -63,6 +63,10 @@ class Graph:
             ids = self._ids = Ids(connection)
         return ids.of(rows)
 
+    def forget_ids(self) -> None:
+        """They may have changed without a word; the next search reads them again."""
+        self._ids = None
+
     def settle(self, version: int) -> None:
         """What was taken in is committed."""
         self.version = version

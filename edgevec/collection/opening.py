@@ -13,9 +13,11 @@ from ..errors import CollectionNotFoundError, CorruptCollectionError, EdgevecErr
 from ..index import Index, Metric, Quantization
 from . import schema
 from .collection import Collection, Encoder
-from .database import Database, Durability, translated
+from .database import Database, Durability
+from .files import resolve
 from .graph import Graph
 from .snapshot import Snapshot
+from .sqlite_errors import translated
 from .store import Store
 
 __all__ = ["open"]
@@ -45,11 +47,13 @@ def open(
     ef_construction: int | None = None,
     dtype: Dtype | None = None,
     durability: Durability = "full",
+    mmap: bool = False,
     progress: Progress | None = None,
 ) -> Collection:
     """Open a collection, or make one.
 
-    path        the file; ":memory:" for a collection that ends with the program
+    path        the file; ":memory:" for a collection that ends with the program. A symbolic link is followed. Nothing
+                is done to a file that is no collection, or empty.
     dim         of the vectors; without it, a new collection takes that of the first ones
     metric, quantization, M, ef_construction
                 as in edgevec.Index, "cosine" and so on by default. Of a collection that exists they may be left out,
@@ -59,10 +63,18 @@ def open(
     dtype       "float32", or "float16" for half the file and a little less accuracy
     durability  "full": what was committed survives a crash of the program and loss of power. "fast" does not flush the
                 disk at each commit: loss of power may take the last commits, whole ones, and nothing else.
+    mmap        use the graph's file (path + "-graph") in place where it need not change: less to read at opening, and
+                processes share the memory. Only where nothing but edgevec touches that file: if something truncates it
+                or copies another over it meanwhile, the process dies of a signal. Otherwise, and on Windows and in a
+                browser always, it is read into memory.
     progress    progress(done, total) while the graph is built from the records, where that is necessary
 
-    Raises LockedError when something else writes to it, CollectionNotFoundError (mode "r"), CorruptCollectionError,
-    FormatVersionError, StorageError, ParameterError.
+    With mode "r" the folder need not be one that can be written to. Files that edgevec makes beside it have its owner
+    and permissions.
+
+    Raises LockedError when something else writes to it or has it open under another of its names (a hard link),
+    CollectionNotFoundError (mode "r"), CorruptCollectionError when it is something else, FormatVersionError,
+    StorageError, ParameterError.
     """
     if mode not in ("a", "r"):
         raise ParameterError(f"mode must be 'a' or 'r', not {mode!r}")
@@ -79,14 +91,16 @@ def open(
         "dtype": dtype,
     }
     given = _checked({name: value for name, value in given.items() if value is not None})
-    file = None if os.fspath(path) == ":memory:" else Path(path).absolute()
+    file = None if os.fspath(path) == ":memory:" else resolve(path)
     if file is None and mode == "r":
         raise ParameterError("a collection in memory cannot be opened to read")
-    database = Database(file, writable=mode == "a", durability=durability)
+    database = Database(file, writable=mode == "a")
     try:
         with translated(database.name):
             _agree(database, given, writable=mode == "a")
-        snapshot = None if file is None else Snapshot(Path(f"{file}-graph"))
+            if file is not None and mode == "a":
+                database.set_journal(durability)
+        snapshot = None if file is None else Snapshot(file, mmap=mmap)
         graph = Graph(database.name, snapshot)
         return Collection(Store(database, graph, writable=mode == "a", progress=progress), encoder)
     except BaseException:
@@ -112,8 +126,10 @@ def _agree(database: Database, given: dict[str, Any], *, writable: bool) -> None
         schema.create(database.main, {**_DEFAULTS, **given})
         return
     stored = schema.read_settings(database.main)
-    if not _DEFAULTS.keys() <= stored.keys():
-        raise CorruptCollectionError(f"{database.name}: its settings are damaged")
+    try:
+        _checked({name: stored[name] for name in (*_DEFAULTS, *(("dim",) if stored.get("dim") is not None else ()))})
+    except (KeyError, TypeError, ParameterError) as error:
+        raise CorruptCollectionError(f"{database.name}: its settings are damaged: {error}") from error
     for name, value in given.items():
         if name == "dim" and stored.get("dim") is None:
             if writable:

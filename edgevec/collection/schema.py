@@ -19,6 +19,7 @@ __all__ = ["Settings", "create", "read_settings", "verify", "write_setting"]
 
 APPLICATION_ID = 0x45564442  # "EVDB"
 VERSION = 1
+NOT_OURS = "an SQLite database, but not a collection of edgevec's"
 
 Settings = dict[str, Any]
 
@@ -78,7 +79,7 @@ def verify(connection: sqlite3.Connection, path: str) -> bool:
             raise FormatVersionError(f"{path}: a collection of version {version}; this edgevec reads up to {VERSION}")
         return True
     if application or version or connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
-        raise CorruptCollectionError(f"{path}: an SQLite database, but not a collection of edgevec's")
+        raise CorruptCollectionError(f"{path}: {NOT_OURS}")
     return False
 
 

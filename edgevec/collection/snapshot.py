@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import sqlite3
 import sys
 from pathlib import Path
 
-from ..errors import CorruptIndexError, FormatVersionError, OutOfMemoryError, StorageError
+from ..errors import CorruptIndexError, FormatVersionError, OutOfMemoryError, StorageError, about_file
 from ..index import Index
 from . import files, journal
 
 __all__ = ["Snapshot", "UnusableError"]
 
 _HEAD_BYTES = 4096
-_MAP = os.name == "posix" and sys.platform != "emscripten"
+_CAN_MAP = os.name == "posix" and sys.platform != "emscripten"
 """Windows does not let a file be replaced while it is mapped."""
 
 
@@ -29,8 +30,11 @@ class UnusableError(Exception):
 
 
 class Snapshot:
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, database: Path, *, mmap: bool = False) -> None:
+        """mmap: use the file in place, if this system can."""
+        self.path = Path(f"{database}-graph")
+        self._database = database
+        self._mmap = mmap and _CAN_MAP
 
     def load(self, connection: sqlite3.Connection) -> tuple[Index, int]:
         """The graph, and the last change that it holds. UnusableError says why there is none."""
@@ -42,7 +46,7 @@ class Snapshot:
             if seq < journal.trimmed(connection):
                 raise UnusableError("it is older than the last checkpoint")
             try:
-                index = Index.load(self.path, mmap=_MAP)
+                index = Index.load(self.path, mmap=self._mmap)
             except (CorruptIndexError, FormatVersionError, OSError) as error:
                 raise UnusableError(str(error)) from error
             if self._identity(self.path) == identity:
@@ -51,18 +55,24 @@ class Snapshot:
 
     def save(self, connection: sqlite3.Connection, index: Index, seq: int) -> None:
         """Write the graph, durably. On failure the old file and what is known of it stay."""
-        new = self.path.with_name(self.path.name + ".new")
+        private = self.path.with_name(self.path.name + ".new")
+        new = private / self.path.name
         try:
+            _clear(private)  # a killed process may have left it
+            private.mkdir(0o700)  # until the file has the database's mode, nobody else may read it
             index.save(new)
+            files.take_mode(new, self._database)
             identity = self._identity(new)
             journal.register(connection, identity, seq)
             files.replace(new, self.path)
             _flush_folder(self.path.parent)
         except (UnusableError, OSError) as error:
-            new.unlink(missing_ok=True)
             if isinstance(error, (StorageError, OutOfMemoryError)):
                 raise
-            raise StorageError(f"{self.path}: {error}") from error
+            number = error.errno if isinstance(error, OSError) else None
+            raise about_file(StorageError(f"{self.path}: {error}"), self.path, number) from error
+        finally:
+            _clear(private)
         connection.execute("BEGIN IMMEDIATE")
         journal.trim(connection, identity, seq)
         connection.execute("COMMIT")
@@ -70,6 +80,8 @@ class Snapshot:
     @staticmethod
     def _identity(path: Path) -> str:
         try:
+            if path.exists() and not (path.is_file() or path.is_dir()):
+                raise UnusableError("it is no regular file")  # a pipe would be waited for
             with path.open("rb") as file:
                 head = file.read(_HEAD_BYTES)
         except FileNotFoundError:
@@ -77,6 +89,13 @@ class Snapshot:
         except OSError as error:
             raise UnusableError(str(error)) from error
         return hashlib.blake2b(head, digest_size=16).hexdigest()
+
+
+def _clear(private: Path) -> None:
+    if private.is_dir() and not private.is_symlink():
+        shutil.rmtree(private, ignore_errors=True)
+    else:
+        private.unlink(missing_ok=True)
 
 
 def _flush_folder(folder: Path) -> None:

@@ -7,6 +7,7 @@ records alone, from which the graph follows.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sqlite3
@@ -15,11 +16,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from .._native import Progress
-from ..errors import ClosedError, EdgevecError, ParameterError, ReadOnlyError, StorageError
+from ..errors import ClosedError, EdgevecError, LockedError, ParameterError, ReadOnlyError, StorageError, about_file
 from . import journal, schema
 from .commits import Commits
-from .database import Database, translate, translated
+from .database import Database
 from .graph import Graph
+from .sqlite_errors import translate, translated
 from .turns import Turns
 from .unread import Unread
 
@@ -92,6 +94,7 @@ class Store:
         with translated(database.name):
             self._follow_all(database.main, progress)
             database.main.execute("ROLLBACK")
+            self._seen = self._commits_of_others()
 
     @property
     def version(self) -> int | None:
@@ -147,11 +150,17 @@ class Store:
 
     def _begin_alone(self) -> tuple[sqlite3.Connection, Turn]:
         """There is one connection, and a thread at a time uses it."""
-        connection = self.database.main
         self._mutex.acquire()
         try:
-            if self.graph.version is None:
+            if not self.writable:
+                self.database.check_file()
+                self.database.renew()
+            connection = self.database.main
+            if self.graph.version is None or (
+                not self.writable and self.graph.version != self._committed_version(connection)
+            ):
                 self._follow_all(connection)
+            if connection.in_transaction:
                 connection.execute("ROLLBACK")
         except BaseException:
             self._mutex.release()
@@ -171,6 +180,7 @@ class Store:
         """Of the records; where another process writes, what the connection sees until the end of its transaction."""
         if self.writable:
             return self._version
+        self.database.check_file()
         connection.execute("BEGIN")
         return journal.version(connection)
 
@@ -204,20 +214,28 @@ class Store:
     def _transaction(self, progress: Progress | None) -> Iterator[sqlite3.Connection]:
         connection = self.database.main
         with translated(self.database.name):
+            self.database.check_files()
             if self.graph.version is None:
                 with self._alone():
                     self._follow_all(connection)
                     connection.execute("ROLLBACK")
             if self.database.shared:
                 self._read_unread()
+            before = connection.total_changes
             connection.execute("BEGIN IMMEDIATE")
-        self._owner, self._depth, before = threading.get_ident(), 1, connection.total_changes
+            try:
+                seen = self._notice_others(connection)
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+        self._owner, self._depth = threading.get_ident(), 1
         try:
             yield connection
             with translated(self.database.name):
                 self._commit(connection, connection.total_changes != before, progress)
+            self._seen = seen
         except BaseException as error:
-            if isinstance(error, StorageError) and "disk I/O error" in str(error):
+            if isinstance(error, StorageError) and error.errno == errno.EIO:
                 # What the disk holds now is unknown, and a second try could seem to succeed.
                 self._failed = str(error)
             self._roll_back(connection)
@@ -232,13 +250,52 @@ class Store:
             connection.execute("COMMIT")
             return
         journal.bump(connection)
+        version = journal.version(connection)
         self._take_in(connection, progress)
         if not self.database.shared:
             self._read_unread()
+        self.database.check_files()
         connection.execute("COMMIT")
-        self._version += 1
+        self._version = version
         self.commits.end(self._version)
         self.graph.settle(self._version)
+
+    def _commits_of_others(self) -> int:
+        """A number that changes whenever another connection, of whatever program, has committed something."""
+        return int(self.database.main.execute("PRAGMA data_version").fetchone()[0])
+
+    def _notice_others(self, connection: sqlite3.Connection) -> int:
+        """LockedError when there is another writer. What other programs have changed is no longer taken as known.
+
+        connection: in a transaction that writes. Returns what _commits_of_others() is now.
+        """
+        seen = self._commits_of_others()
+        if seen != self._seen:
+            self._check_one_writer(connection)
+            log.warning("%s: changed by another program while it was open for writing", self.database.name)
+            self.graph.forget_ids()
+            journal.bump(connection)  # a version that nothing kept here knows
+        return seen
+
+    def _check_one_writer(self, connection: sqlite3.Connection) -> None:
+        if journal.version(connection) != self._version:
+            raise about_file(
+                LockedError(
+                    f"{self.database.name} was written by another writer after it was opened: close it and open it again"
+                ),
+                self.database.name,
+            )
+
+    def notice_others(self) -> None:
+        """As at the beginning of a batch; for a writer that writes nothing now."""
+        if not self.writable or self._owner == threading.get_ident():
+            return
+        with self._mutex, translated(self.database.name):
+            self._check_open()
+            changed = self._commits_of_others() != self._seen
+        if changed:
+            with self.writing():
+                pass
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
         """Whatever state the failure left: records as SQLite has them, and the graph as the records are."""
@@ -321,6 +378,8 @@ class Store:
             if self._depth:
                 raise ParameterError("not inside a batch")
             with translated(self.database.name), self._alone():
+                self.database.check_files()
+                self._check_one_writer(self.database.main)
                 if self.graph.version is None:
                     self._follow_all(self.database.main)
                     self.database.main.execute("ROLLBACK")
@@ -331,6 +390,8 @@ class Store:
         """Write the graph beside the database. The calling thread has the mutex and no open batch."""
         graph, connection = self.graph, self.database.main
         if graph.snapshot is not None and graph.index is not None and graph.version is not None:
+            self.database.check_files()
+            self._check_one_writer(connection)
             graph.snapshot.save(connection, graph.index, graph.seq)
             graph.saved_seq = graph.seq
 

@@ -1,0 +1,101 @@
+"""What a file is, before anything is done to it.
+
+The file itself is read by SQLite alone: where a process closes a file by other means, it loses the locks that its own
+connections to that file have (POSIX locks are the process's, not the handle's).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import stat
+from pathlib import Path
+from typing import Literal
+
+from ..errors import CorruptCollectionError, EdgevecError, StorageError, about_file
+from . import schema
+from .sqlite_errors import translated
+
+__all__ = ["identify", "looks_like_collection"]
+
+_LEAST_BYTES = 512
+"""Of an SQLite database: one page."""
+
+
+def looks_like_collection(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a file that edgevec.open() could open. It is only looked at, and may be anything at all."""
+    try:
+        return identify(Path(path).absolute()) == "collection"
+    except EdgevecError:
+        return False
+
+
+def identify(path: Path) -> Literal["missing", "empty", "collection"]:
+    """What is there.
+
+    StorageError when it cannot be read or is no regular file, CorruptCollectionError when it is something else,
+    FormatVersionError when it is of a newer version.
+    """
+    try:
+        info = os.stat(path)
+    except FileNotFoundError:
+        return "missing"
+    except OSError as error:
+        raise about_file(StorageError(f"{path}: unable to open: {error.strerror}"), path, error.errno) from error
+    if stat.S_ISDIR(info.st_mode):
+        raise about_file(StorageError(f"{path}: unable to open: it is a folder"), path, errno.EISDIR)
+    if not stat.S_ISREG(info.st_mode):
+        raise about_file(StorageError(f"{path}: unable to open: it is no regular file"), path, errno.EINVAL)
+    if info.st_size == 0:
+        return "empty"
+    if info.st_size < _LEAST_BYTES:
+        raise CorruptCollectionError(f"{path}: file is not a database")
+    with translated(str(path)):
+        if _is_collection(path) or _log_is_of_collection(path):
+            return "collection"
+    return "empty"
+
+
+def _is_collection(path: Path) -> bool:
+    """As it is without its log. "immutable": no lock is taken, and no file made."""
+    connection = sqlite3.connect(path.as_uri() + "?immutable=1", uri=True)
+    try:
+        return schema.verify(connection, str(path))
+    finally:
+        connection.close()
+
+
+def _log_is_of_collection(path: Path) -> bool:
+    """Of a database that is empty but for its write-ahead log: its writer was killed before the first checkpoint."""
+    try:
+        page = _first_page(Path(f"{path}-wal"))
+    except OSError as error:
+        raise about_file(StorageError(f"{path}-wal: {error.strerror}"), f"{path}-wal", error.errno) from error
+    if page is None:
+        return False
+    version, application, cells = (
+        int.from_bytes(page[at : at + size], "big") for at, size in ((60, 4), (68, 4), (103, 2))
+    )
+    if application == schema.APPLICATION_ID:
+        return True
+    if application or version or cells:
+        raise CorruptCollectionError(f"{path}: {schema.NOT_OURS}")
+    return False
+
+
+def _first_page(log: Path) -> bytes | None:
+    """The newest first page of the database in a write-ahead log (SQLite's file format, section 4)."""
+    if not log.is_file():
+        return None
+    with log.open("rb") as file:
+        head = file.read(32)
+        size, found, salt = int.from_bytes(head[8:12], "big"), None, head[16:24]
+        while size and len(frame := file.read(24)) == 24:
+            if frame[8:16] != salt:  # left by an earlier use of the file
+                break
+            if int.from_bytes(frame[:4], "big") == 1:
+                found = file.read(size)
+            else:
+                file.seek(size, os.SEEK_CUR)
+    return found if found is not None and len(found) == size else None

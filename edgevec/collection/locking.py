@@ -1,0 +1,146 @@
+"""One writer at a time, and one name at a time.
+
+SQLite keeps its log beside the database by name: who opens a file under another of its names (a hard link) reads and
+writes past everybody else, and SQLite does not notice.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sqlite3
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from ..errors import LockedError, StorageError, about_file
+from .files import Identity
+from .sqlite_errors import BUSY, CANTOPEN, READONLY, code_of
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["Lock", "claim", "release"]
+
+log = logging.getLogger("edgevec")
+
+_LIVE_AT = 128
+"""The byte of a "-shm" file that every connection keeps locked (SQLite's UNIX_SHM_DMS)."""
+
+_guard = threading.Lock()
+_open: dict[tuple[int, Identity], list[tuple[Path, bool]]] = {}
+"""By process and file: under which names it is open, and whether for writing."""
+
+
+def claim(path: Path, writable: bool) -> Identity | None:
+    """Note that this process opens the file; None when there is none yet. LockedError when it must not."""
+    try:
+        info = os.stat(path)
+    except FileNotFoundError:
+        return None
+    file = (info.st_dev, info.st_ino)
+    with _guard:
+        uses = _open.setdefault((os.getpid(), file), [])
+        try:
+            if writable and any(writes for _, writes in uses):
+                raise _locked(path)
+            if info.st_nlink > 1:
+                _check_names(path, [name for name, _ in uses], info.st_nlink)
+        except BaseException:
+            if not uses:
+                del _open[os.getpid(), file]
+            raise
+        uses.append((path, writable))
+    return file
+
+
+def release(file: Identity, path: Path, writable: bool) -> None:
+    with _guard:
+        uses = _open.get((os.getpid(), file), [])
+        with suppress(ValueError):  # of the process that this one was forked from
+            uses.remove((path, writable))
+        if not uses:
+            _open.pop((os.getpid(), file), None)
+
+
+def _check_names(path: Path, others: list[Path], links: int) -> None:
+    """Nobody may have it open under another name."""
+    for other in others:
+        if other.name.casefold() != path.name.casefold() or not os.path.samefile(other.parent, path.parent):
+            raise about_file(
+                LockedError(f"{path} is open already as {other}: open it under one name, or copy it"), path
+            )
+    if others or sys.platform == "emscripten":
+        return
+    log.warning("%s: the file has %d hard links: open it under one of its names only", path, links)
+    if _in_use(path) and not _in_use_as(path):
+        raise about_file(
+            LockedError(f"{path} is open elsewhere under another of its {links} names: use that one, or copy it"), path
+        )
+
+
+def _in_use(path: Path) -> bool:
+    """Whether any connection has the file open, under whatever name: each keeps a lock on the file itself."""
+    connection = sqlite3.connect(path.as_uri() + "?mode=rw", uri=True, isolation_level=None, timeout=0)
+    try:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
+    except sqlite3.Error as error:
+        return code_of(error) == BUSY
+    finally:
+        connection.close()
+    return False
+
+
+def _in_use_as(path: Path) -> bool:
+    """Whether some other process has it open under this name."""
+    if fcntl is None:
+        return False
+    try:
+        with open(f"{path}-shm", "r+b") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _LIVE_AT)
+    except FileNotFoundError:
+        return False
+    except OSError:  # locked, or somebody else's
+        return True
+    return False
+
+
+class Lock:
+    """Makes this the writer until it is closed or the process ends, however it ends.
+
+    A database of no content, locked for good: SQLite knows how to lock a file on every system.
+    """
+
+    def __init__(self, path: Path) -> None:
+        beside = Path(f"{path}-lock")
+        self._connection = sqlite3.connect(
+            beside.as_uri(), uri=True, isolation_level=None, check_same_thread=False, timeout=0
+        )
+        try:
+            self._connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            self._connection.close()
+            if code_of(error) == BUSY:
+                raise _locked(path) from None
+            if code_of(error) in (CANTOPEN, READONLY):
+                raise about_file(
+                    StorageError(f"{beside}: {error}: to write to a collection takes a folder that can be written to"),
+                    beside,
+                    None if os.access(path.parent, os.W_OK) else errno.EACCES,
+                ) from error
+            raise
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _locked(path: Path) -> LockedError:
+    return about_file(
+        LockedError(f"{path} is open for writing already, here or in another process; open it with mode='r' to read"),
+        path,
+    )

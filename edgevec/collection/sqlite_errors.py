@@ -1,0 +1,127 @@
+"""SQLite's errors in edgevec's words."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..errors import (
+    CorruptCollectionError,
+    EdgevecError,
+    LockedError,
+    OutOfMemoryError,
+    ParameterError,
+    StorageError,
+    about_file,
+)
+
+__all__ = ["BUSY", "CANTOPEN", "READONLY", "code_of", "translate", "translated"]
+
+ERROR, BUSY, READONLY, IOERR, CORRUPT, FULL, CANTOPEN = 1, 5, 8, 10, 11, 13, 14
+NOTADB = 26
+_IOERR_NOMEM = IOERR | 12 << 8
+_READONLY_DBMOVED = READONLY | 4 << 8
+
+_KINDS: dict[int, tuple[type[EdgevecError], int | None]] = {
+    3: (StorageError, errno.EACCES),  # PERM
+    BUSY: (LockedError, errno.EAGAIN),
+    6: (LockedError, errno.EAGAIN),  # LOCKED
+    READONLY: (StorageError, None),
+    9: (EdgevecError, None),  # INTERRUPT
+    IOERR: (StorageError, errno.EIO),
+    CORRUPT: (CorruptCollectionError, None),
+    FULL: (StorageError, errno.ENOSPC),
+    CANTOPEN: (StorageError, None),
+    15: (LockedError, errno.EAGAIN),  # PROTOCOL
+    18: (ParameterError, None),  # TOOBIG
+    19: (CorruptCollectionError, None),  # CONSTRAINT: not one of ours fails on what we write
+    22: (StorageError, errno.EFBIG),  # NOLFS
+    23: (StorageError, errno.EACCES),  # AUTH
+    NOTADB: (CorruptCollectionError, None),
+}
+"""By SQLite's primary result code: the error, and the system's number for it where there is one."""
+
+_WORDS = (
+    ("not a database", NOTADB),
+    ("image is malformed", CORRUPT),
+    ("is locked", BUSY),
+    ("disk is full", FULL),
+    ("disk I/O error", IOERR),
+    ("unable to open", CANTOPEN),
+    ("readonly database", READONLY),
+    ("interrupted", 9),
+    ("too big", 18),
+    ("constraint failed", 19),
+    ("locking protocol", 15),
+)
+"""Python has SQLite's codes from 3.11 on; before that there are its words."""
+
+_CONTENT = ("malformed", "Could not decode", "no such table", "no such column", "has no column")
+"""Of errors without a code of their own: what they say of a file that is not as it was made."""
+
+
+@contextmanager
+def translated(subject: str) -> Iterator[None]:
+    """Raise SQLite's errors as edgevec's, about the subject. What only a fault of ours can cause stays as it is."""
+    try:
+        yield
+    except Exception as error:
+        translate(error, subject)
+        raise
+
+
+def code_of(error: sqlite3.Error) -> int:
+    """SQLite's primary result code, of the extended ones too; ERROR when it has told no other."""
+    return _extended(error) & 0xFF
+
+
+def translate(error: BaseException, subject: str) -> None:
+    """Raise what this error is in edgevec's words, if there are any for it. subject: the file, or ":memory:"."""
+    if isinstance(error, sqlite3.Error):
+        _translate_sqlite(error, subject)
+    elif isinstance(error, (UnicodeDecodeError, json.JSONDecodeError)):
+        raise CorruptCollectionError(f"{subject}: damaged: {error}") from error
+    elif isinstance(error, MemoryError) and not isinstance(error, EdgevecError):
+        raise OutOfMemoryError(f"{subject}: out of memory") from error
+
+
+def _translate_sqlite(error: sqlite3.Error, subject: str) -> None:
+    message, code = str(error), code_of(error)
+    if _extended(error) == _IOERR_NOMEM:
+        raise OutOfMemoryError(f"{subject}: out of memory") from error
+    if code in _KINDS:
+        kind, number = _KINDS[code]
+        made = kind(f"{subject}: {message}")
+        if isinstance(made, (StorageError, LockedError)):
+            path = None if subject == ":memory:" else subject
+            raise about_file(made, path, number or (_number(_extended(error), path) if path else None)) from error
+        raise made from error
+    if any(words in message for words in _CONTENT):
+        raise CorruptCollectionError(f"{subject}: {message}") from error
+    if "no such module" in message:
+        raise EdgevecError(f"{subject}: {message}") from error
+    if type(error) is sqlite3.DatabaseError:  # Python 3.10 may give no message for bytes that make no sense
+        raise CorruptCollectionError(f"{subject}: damaged {message}".rstrip()) from error
+
+
+def _extended(error: sqlite3.Error) -> int:
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return next((code for words, code in _WORDS if words in str(error)), ERROR)
+    return int(code)
+
+
+def _number(code: int, path: str) -> int | None:
+    """The system's reason why SQLite could not open or change a file, as far as it can be known afterwards."""
+    folder = os.path.dirname(path) or "."
+    if code == _READONLY_DBMOVED:
+        return errno.ESTALE
+    if not os.path.isdir(folder):
+        return errno.ENOENT
+    if os.path.exists(path) and not os.access(path, os.R_OK if code & 0xFF == CANTOPEN else os.W_OK):
+        return errno.EACCES
+    return None if os.access(folder, os.W_OK) else errno.EACCES
