@@ -154,14 +154,18 @@ class Collection:
         return len(keys)
 
     def get(self, ids: Id | Sequence[Id] | ArrayLike, *, missing: Literal["raise", "skip"] = "raise") -> list[Record]:
-        """The records of these ids, in this order. UnknownIdError (a KeyError) for one that does not exist."""
+        """The records of these ids, in this order.
+
+        UnknownIdError (a KeyError) names those that do not exist, CorruptCollectionError one that is damaged (see
+        check()); with missing="skip" they are left out.
+        """
         keys = values.as_keys(ids)
         with self._store.reading() as connection:
-            found = records.fetch(connection, keys, self._store.settings["dtype"])
+            found = records.fetch(connection, keys, self.dim, self._store.settings["dtype"], damaged=missing)
         if missing == "raise":
-            for key in keys:
-                if key not in found:
-                    raise UnknownIdError(f"no record has the id {key!r}")
+            unknown = [key for key in dict.fromkeys(keys) if key not in found]
+            if unknown:
+                raise UnknownIdError(f"no record has the {records.listed(unknown)}")
         return [found[key] for key in keys if key in found]
 
     def delete(
@@ -198,14 +202,19 @@ class Collection:
     def pages(
         self, size: int = 1000, where: Where | None = None, params: Sequence[Any] | None = None
     ) -> Iterator[list[Record]]:
-        """The records in order of insertion, up to `size` at a time. Changes made meanwhile may or may not be seen."""
+        """The records in order of insertion, up to `size` at a time. Changes made meanwhile may or may not be seen.
+
+        A damaged record (see check()) is left out, and the log names it.
+        """
         size, condition, last = as_int(size, "size", 1), compile_where(where, params), -(2**63)
         while True:
             with self._store.reading() as connection:
-                last, page = records.page(connection, last, size, self._store.settings["dtype"], *condition)
-            if not page:
+                start, dtype = last, self._store.settings["dtype"]
+                last, page = records.page(connection, start, size, self.dim, dtype, *condition)
+            if last == start:
                 return
-            yield page
+            if page:
+                yield page
 
     def __iter__(self) -> Iterator[Record]:
         for page in self.pages():
@@ -386,7 +395,16 @@ class Collection:
     def check(self, *, repair: bool = False, progress: Progress | None = None) -> CollectionReport:
         """Verify the database, the full-text index and the graph against the records; set right what is derived.
 
-        What SQLite finds wrong in the records themselves is reported and cannot be repaired here.
+        Records that something other than edgevec has damaged (metadata that are no JSON object; a vector that is
+        missing, of the wrong length or not finite; an id or a document of another type) are named in `problems`. Until
+        they are repaired or replaced by upsert() the others are found as ever; conditions take damaged metadata for
+        none, and get() raises.
+
+        repair  also moves such records to the table `damaged` of the same file (row, id, metadata, document, vector,
+                problem, set_apart_at), from which any SQLite program reads them; the report's `set_apart` lists their
+                ids. Vectors that belong to no record are deleted.
+
+        What SQLite finds wrong in its own file is reported and cannot be repaired here.
         """
         return upkeep.check(self._store, repair=repair, progress=progress)
 

@@ -153,8 +153,8 @@ class Database:
             if stamp[-1]:
                 raise about_file(
                     StorageError(
-                        f"{path}: its last writer has left a log, {path}-wal, that can only be read where its folder can "
-                        "be written to: open it once there with mode='a', or copy both files to another folder"
+                        f"{path}: its last writer has left a log, {path}-wal, that can only be read where its "
+                        "folder can be written to: open it once there with mode='a', or copy both files to another folder"
                     ),
                     path,
                     errno.EACCES,

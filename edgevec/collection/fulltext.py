@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 
+from .records import select
 from .where import EVERYTHING, Condition
 
 __all__ = ["count", "search"]
@@ -27,8 +28,8 @@ def search(connection: sqlite3.Connection, text: str, k: int, condition: Conditi
     join, more = "", ""
     if condition != EVERYTHING:
         join, more = "JOIN records ON records.row = texts.rowid", f"AND ({condition.sql})"
-    found = connection.execute(
+    return select(
+        connection,
         f"SELECT texts.rowid, -rank FROM texts {join} WHERE texts MATCH ? {more} ORDER BY rank, texts.rowid LIMIT ?",
         (query, *condition.parameters, k),
     )
-    return found.fetchall()

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._native import Progress
+from ..errors import NotFiniteError, ZeroVectorError
 from ..index import Index
 from . import journal, schema
 from .ids import Ids
-from .records import Rows, vectors_of
+from .records import Rows, are_sound, listed, vectors_of
 from .snapshot import Snapshot, UnusableError
 from .values import Id
 
@@ -45,6 +46,7 @@ class Graph:
         self.index: Index | None = None
         self.version: int | None = None
         self.seq = -1
+        self._fresh = False
         self._touched: set[int] = set()
         self._ids: Ids | None = None
 
@@ -56,8 +58,8 @@ class Graph:
             self._take(connection, journal.changed_since(connection, self.seq), progress)
         self.seq = journal.last_change(connection)
 
-    def ids_of(self, connection: sqlite3.Connection, rows: Rows) -> list[Id]:
-        """The records' ids. connection: to the records that the index answers for."""
+    def ids_of(self, connection: sqlite3.Connection, rows: Rows) -> list[Id | None]:
+        """The records' ids; None where there is no record. connection: to the records that the index answers for."""
         ids = self._ids
         if ids is None:
             ids = self._ids = Ids(connection)
@@ -71,10 +73,14 @@ class Graph:
         """What was taken in is committed."""
         self.version = version
         self._touched.clear()
+        self._fresh = False
 
     def undo(self, connection: sqlite3.Connection) -> None:
         """After a rollback, or a part of one: answer for the records as they are now."""
         rows, self._touched = sorted(self._touched), set()
+        if self._fresh:  # of records that are no longer there
+            self.reset()
+            return
         if self.index is not None and schema.read_settings(connection).get("dim") is None:
             self.reset()
             return
@@ -121,8 +127,11 @@ class Graph:
         )
 
     def _start(self, connection: sqlite3.Connection, progress: Progress | None) -> None:
-        reason, self._ids = "there is none", None
-        if self.snapshot is not None:
+        reason, self._ids, self._fresh = "there is none", None, True
+        whole = journal.is_whole(connection)
+        if not whole:
+            reason = "the list of changes is damaged"
+        elif self.snapshot is not None:
             try:
                 self.index, self.seq = self.snapshot.load(connection)
                 self.saved_seq = self.seq
@@ -130,7 +139,7 @@ class Graph:
             except UnusableError as error:
                 reason = str(error)
         self.saved_seq = 0
-        if journal.trimmed(connection) == 0:  # the changes go back to the first record
+        if whole and journal.trimmed(connection) == 0:  # the changes go back to the first record
             self.index, self.seq = self._empty(connection), 0
             return
         log.warning("%s: the graph is built from the records; its snapshot cannot be used: %s", self.name, reason)
@@ -145,7 +154,7 @@ class Graph:
         self._touched.update(rows)
         for start, run in _runs(rows):
             found, vectors = vectors_of(connection, run, self.index.dim, dtype)
-            _add(self.index, vectors, found, _shifted(progress, start, len(rows)))
+            found = _add(self.index, vectors, found, _shifted(progress, start, len(rows)))
             gone = np.setdiff1d(run, found)
             if gone.size:
                 self.index.remove(gone)
@@ -159,9 +168,19 @@ def _runs(rows: Sequence[int]) -> Iterator[tuple[int, Sequence[int]]]:
     return ((start, rows[start : start + _AT_ONCE]) for start in range(0, len(rows), _AT_ONCE))
 
 
-def _add(index: Index, vectors: NDArray[np.float32], rows: Rows, progress: Progress | None) -> None:
-    if len(rows) and not len(index.add(vectors, rows, progress=progress)):
+def _add(index: Index, vectors: NDArray[np.float32], rows: Rows, progress: Progress | None) -> Rows:
+    """The rows that are in the index now: all, without those whose vector none can hold."""
+    if not len(rows):
+        return rows
+    try:
+        added = index.add(vectors, rows, progress=progress)
+    except (NotFiniteError, ZeroVectorError):  # nothing was added
+        sound = are_sound(vectors, index.metric)
+        log.warning("stored vectors that are no vectors are left out, of rows with %s", listed(rows[~sound].tolist()))
+        return _add(index, vectors[sound], rows[sound], progress)
+    if not len(added):
         raise StoppedError
+    return rows
 
 
 def _shifted(progress: Progress | None, done: int, total: int) -> Progress | None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any, NamedTuple
 
+from .records import as_fields, listed
 from .unread import Details
 from .values import Id
 
 __all__ = ["Hit", "HitStats", "Hits"]
+
+
+log = logging.getLogger("edgevec")
 
 
 class HitStats(NamedTuple):
@@ -22,6 +27,9 @@ class HitStats(NamedTuple):
     """Nodes of the graph whose links were read."""
     distances: int
     """Distances computed."""
+    vanished: int = 0
+    """What the search met and left out, since its record is gone: something other than edgevec deleted it. Nothing
+    else is left out for it; check() says more."""
 
 
 class Hit:
@@ -32,7 +40,8 @@ class Hit:
     distance  of the vectors, as in Index.search: less is closer. None where only a text was asked for.
     metadata, document
               as they were at the time of the search, whatever has become of the record since. They are read for all
-              hits of a result together when they are first asked for, or before the collection changes or closes.
+              hits of a result together when they are first asked for, or before the collection changes or closes. Damaged
+              metadata are {}, and a document that is no text is None; check() finds both.
     """
 
     __slots__ = ("_details", "_metadata", "_row", "distance", "id", "score")
@@ -48,12 +57,16 @@ class Hit:
     @property
     def metadata(self) -> dict[str, Any]:
         if self._metadata is None:
-            self._metadata = json.loads(self._details.of(self._row)[1])
+            fields = as_fields(self._details.of(self._row)[1])
+            if fields is None:
+                log.warning("the metadata of the record with %s are damaged and count as none", listed([self.id]))
+            self._metadata = fields or {}
         return self._metadata
 
     @property
     def document(self) -> str | None:
-        return self._details.of(self._row)[2]
+        document = self._details.of(self._row)[2]
+        return document if isinstance(document, str) else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (self.id, self.score, self.distance, json.dumps(self.metadata), self.document)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CorruptCollectionError
 from . import records
 from .records import Rows
 from .values import Id
@@ -33,16 +32,17 @@ class Ids:
         """What stands in the array for a row that does not exist."""
         self._load(connection)
 
-    def of(self, rows: Rows) -> list[Id]:
-        """CorruptCollectionError for a row of which there is no record."""
+    def of(self, rows: Rows) -> list[Id | None]:
+        """None for a row of which there is no record."""
+        if isinstance(self._by_row, dict):
+            return [self._by_row.get(row) for row in rows.tolist()]
         try:
-            if isinstance(self._by_row, dict):
-                return [self._by_row[row] for row in rows.tolist()]
-            found: list[Id] = self._by_row[rows].tolist()
+            found: list[Id | None] = self._by_row[rows].tolist()
         except LookupError:
-            found = [self._none]
-        if self._none in found:
-            raise CorruptCollectionError(f"a search found one of the rows {rows.tolist()}, of which there is no record")
+            last = len(self._by_row)
+            found = [self._by_row[row] if 0 <= row < last else self._none for row in rows.tolist()]
+        if self._none is not None and self._none in found:
+            found = [None if key == self._none else key for key in found]
         return found
 
     def follow(self, connection: sqlite3.Connection, rows: Sequence[int]) -> None:

@@ -4,12 +4,34 @@ from __future__ import annotations
 
 import sqlite3
 
-__all__ = ["bump", "changed_since", "known_snapshot", "last_change", "register", "trim", "trimmed", "version"]
+from typing import Any
+
+from ..errors import CorruptCollectionError
+
+__all__ = [
+    "bump",
+    "changed_since",
+    "is_whole",
+    "known_snapshot",
+    "last_change",
+    "register",
+    "restart",
+    "trim",
+    "trimmed",
+    "version",
+]
 
 
 def version(connection: sqlite3.Connection) -> int:
     """Counts the commits that changed records; the same version, the same records."""
-    return int(connection.execute("SELECT version FROM state").fetchone()[0])
+    return _state(connection, "version")
+
+
+def _state(connection: sqlite3.Connection, name: str) -> int:
+    found: Any = connection.execute(f"SELECT {name} FROM state").fetchone()
+    if found is None or not isinstance(found[0], int):
+        raise CorruptCollectionError(f"damaged: the table `state` has no {name}")
+    return found[0]
 
 
 def bump(connection: sqlite3.Connection) -> None:
@@ -23,7 +45,28 @@ def last_change(connection: sqlite3.Connection) -> int:
 
 def trimmed(connection: sqlite3.Connection) -> int:
     """Changes up to this one are no longer listed."""
-    return int(connection.execute("SELECT trimmed FROM state").fetchone()[0])
+    return _state(connection, "trimmed")
+
+
+def is_whole(connection: sqlite3.Connection) -> bool:
+    """Whether every change is listed since the first, or since those that were trimmed: none was taken out by hand."""
+    listed, first, last = connection.execute("SELECT count(*), min(seq), max(seq) FROM changes").fetchone()
+    start, stop = trimmed(connection), last_change(connection)
+    return bool(listed == stop - start and (not listed or (first, last) == (start + 1, stop)))
+
+
+def restart(connection: sqlite3.Connection) -> None:
+    """Forget all changes and all snapshots; the next change has a number that none had before."""
+    snapshots, listed = (
+        int(connection.execute(f"SELECT coalesce(max(seq), 0) FROM {table}").fetchone()[0])
+        for table in ("snapshots", "changes")
+    )
+    last = max(snapshots, listed, last_change(connection), trimmed(connection))
+    connection.execute("DELETE FROM changes")
+    connection.execute("DELETE FROM snapshots")
+    connection.execute("DELETE FROM sqlite_sequence WHERE name = 'changes'")
+    connection.execute("INSERT INTO sqlite_sequence VALUES ('changes', ?)", (last,))
+    connection.execute("UPDATE state SET trimmed = ?", (last,))
 
 
 def changed_since(connection: sqlite3.Connection, seq: int) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from pathlib import Path
 from typing import Any, Literal
 
 from .._arrays import as_int
@@ -130,6 +129,8 @@ def _agree(database: Database, given: dict[str, Any], *, writable: bool) -> None
         _checked({name: stored[name] for name in (*_DEFAULTS, *(("dim",) if stored.get("dim") is not None else ()))})
     except (KeyError, TypeError, ParameterError) as error:
         raise CorruptCollectionError(f"{database.name}: its settings are damaged: {error}") from error
+    if stored.get("dim") is None and database.main.execute("SELECT 1 FROM vectors").fetchone():
+        raise CorruptCollectionError(f"{database.name}: its settings are damaged: dim is missing")
     for name, value in given.items():
         if name == "dim" and stored.get("dim") is None:
             if writable:

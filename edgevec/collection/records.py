@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -12,20 +13,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CorruptCollectionError
-from .values import Id
+from .sqlite_errors import ERROR, code_of
+from .values import LONGEST, Id
 
 __all__ = [
     "Record",
     "Rows",
     "Shown",
+    "are_sound",
+    "as_fields",
     "delete",
     "fetch",
     "ids",
     "ids_of",
     "ids_where",
     "page",
+    "listed",
     "rows_of",
     "rows_where",
+    "select",
     "shown",
     "upsert",
     "vectors_of",
@@ -36,8 +42,19 @@ T = TypeVar("T")
 
 _AT_ONCE = 4096
 """Ids in one statement."""
+_NAMED = 10
+"""Ids in a message."""
 _FEW = 256
 """Up to so many rows are quicker as parameters of their own."""
+
+log = logging.getLogger("edgevec")
+
+_SOUND = """WITH records AS (
+    SELECT row, id, document, CASE
+        WHEN typeof(metadata) <> 'text' THEN '{}' WHEN json_valid(metadata) THEN metadata ELSE '{}' END AS metadata
+    FROM main.records
+) """
+"""In front of a statement: what is no JSON counts as no metadata. Not always, since no index can be used then."""
 
 Shown = tuple[Id, str, str | None]
 """id, metadata as text and document of a row."""
@@ -56,13 +73,56 @@ def _runs(items: Sequence[T]) -> Iterator[Sequence[T]]:
     return (items[at : at + _AT_ONCE] for at in range(0, len(items), _AT_ONCE))
 
 
+def listed(keys: Sequence[Any]) -> str:
+    """Some ids for a message, however many and however long they are."""
+    shown = ", ".join(text if len(text := repr(key)) <= 80 else f"{text[:76]}..." for key in keys[:_NAMED])
+    more = f" and {len(keys) - _NAMED:,} more" if len(keys) > _NAMED else ""
+    return f"id{'s' * (len(keys) != 1)} {shown}{more}"
+
+
+def as_fields(metadata: Any) -> dict[str, Any] | None:
+    """Metadata from how they are stored; None when they are damaged."""
+    try:
+        fields = json.loads(metadata) if isinstance(metadata, str) else None
+    except (ValueError, RecursionError):
+        return None
+    return fields if isinstance(fields, dict) else None
+
+
+def select(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]) -> list[Any]:
+    """The result of a statement, even where some records are damaged: what is no JSON counts as no metadata, and bytes
+    that are no UTF-8 are replaced."""
+    sound = ""
+    try:
+        while True:
+            try:
+                return connection.execute(sound + sql, parameters).fetchall()
+            except sqlite3.OperationalError as error:
+                if code_of(error) != ERROR:
+                    raise
+                if "JSON" in str(error) and not sound:
+                    sound = _SOUND
+                elif "Could not decode" in str(error) and connection.text_factory is str:
+                    connection.text_factory = _decoded
+                else:
+                    raise
+                log.warning("some records are damaged (see Collection.check()): %s", error)
+    finally:
+        connection.text_factory = str
+
+
+def _decoded(data: bytes) -> str:
+    return data.decode(errors="replace")
+
+
 def rows_of(connection: sqlite3.Connection, keys: Sequence[Id]) -> dict[Id, int]:
     """The rows of those ids that exist."""
     found: dict[Id, int] = {}
     for run in _runs(keys):
         # One parameter for any number of ids; their types survive in JSON.
         found.update(
-            connection.execute(
+            select(
+                connection,
                 "SELECT id, row FROM records WHERE id IN (SELECT value FROM json_each(?))",
                 (json.dumps(run, ensure_ascii=False),),
             )
@@ -126,17 +186,17 @@ def rows_where(connection: sqlite3.Connection, sql: str, parameters: Sequence[An
     if among is not None:
         sql = f"row IN (SELECT value FROM json_each(?)) AND ({sql})"
         parameters = (json.dumps(among.tolist()), *parameters)
-    found = connection.execute(f"SELECT row FROM records WHERE {sql}", parameters)
-    return np.fromiter((row for (row,) in found), np.int64)
+    found = select(connection, f"SELECT row FROM records WHERE {sql}", parameters)
+    return np.fromiter((row for (row,) in found), np.int64, len(found))
 
 
 def ids_where(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]) -> list[Id]:
     """The ids of the records that satisfy a compiled filter, in order of insertion."""
-    return [key for (key,) in connection.execute(f"SELECT id FROM records WHERE {sql} ORDER BY row", parameters)]
+    return [key for (key,) in select(connection, f"SELECT id FROM records WHERE {sql} ORDER BY row", parameters)]
 
 
 def count(connection: sqlite3.Connection, sql: str = "1", parameters: Sequence[Any] = ()) -> int:
-    return int(connection.execute(f"SELECT count(*) FROM records WHERE {sql}", parameters).fetchone()[0])
+    return int(select(connection, f"SELECT count(*) FROM records WHERE {sql}", parameters)[0][0])
 
 
 def next_number(connection: sqlite3.Connection) -> int:
@@ -147,77 +207,106 @@ def next_number(connection: sqlite3.Connection) -> int:
 
 def ids(connection: sqlite3.Connection) -> dict[int, Id]:
     """Of every row."""
-    return dict(connection.execute("SELECT row, id FROM records"))
+    return dict(select(connection, "SELECT row, id FROM records", ()))
 
 
 def ids_of(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, Id]:
     """Of those rows that exist."""
-    found = connection.execute(
-        "SELECT row, id FROM records WHERE row IN (SELECT value FROM json_each(?))", (json.dumps(rows),)
+    found = select(
+        connection, "SELECT row, id FROM records WHERE row IN (SELECT value FROM json_each(?))", (json.dumps(rows),)
     )
     return dict(found)
 
 
 def shown(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, Shown]:
-    """Of each row. CorruptCollectionError when one does not exist: the graph or the full-text index made it up."""
+    """Of each row that exists."""
     found: dict[int, Shown] = {}
     for run in _runs(rows):
         if len(run) <= _FEW:
-            listed, parameters = ",".join("?" * len(run)), run
+            among, parameters = ",".join("?" * len(run)), run
         else:
-            listed, parameters = "SELECT value FROM json_each(?)", [json.dumps(run)]  # type: ignore[list-item]
-        selected = connection.execute(
-            f"SELECT row, id, metadata, document FROM records WHERE row IN ({listed})", parameters
+            among, parameters = "SELECT value FROM json_each(?)", [json.dumps(run)]  # type: ignore[list-item]
+        selected = select(
+            connection, f"SELECT row, id, metadata, document FROM records WHERE row IN ({among})", parameters
         )
         found.update((row, (key, metadata, document)) for row, key, metadata, document in selected)
-    for row in rows:
-        if row not in found:
-            raise CorruptCollectionError(f"a search found row {row}, of which there is no record")
     return found
 
 
-def fetch(connection: sqlite3.Connection, keys: Sequence[Id], dtype: str) -> dict[Id, Record]:
-    """The records of those ids that exist."""
+def fetch(
+    connection: sqlite3.Connection, keys: Sequence[Id], dim: int | None, dtype: str, *, damaged: str = "raise"
+) -> dict[Id, Record]:
+    """The records of those ids that exist. damaged: "raise" CorruptCollectionError for one, or "skip" it."""
     found: dict[Id, Record] = {}
     for run in _runs(keys):
-        selected = connection.execute(
-            "SELECT id, vector, metadata, document FROM records JOIN vectors USING (row) "
+        selected = select(
+            connection,
+            "SELECT id, vector, metadata, document FROM records LEFT JOIN vectors USING (row) "
             "WHERE id IN (SELECT value FROM json_each(?))",
             (json.dumps(run, ensure_ascii=False),),
         )
-        found.update((record.id, record) for record in _records(selected, dtype))
+        found.update((record.id, record) for record in _records(selected, dim, dtype, damaged))
     return found
 
 
 def page(
-    connection: sqlite3.Connection, after: int, size: int, dtype: str, sql: str, parameters: Sequence[Any]
+    connection: sqlite3.Connection,
+    after: int,
+    size: int,
+    dim: int | None,
+    dtype: str,
+    sql: str,
+    parameters: Sequence[Any],
 ) -> tuple[int, list[Record]]:
-    """Up to `size` records in order of insertion, from those after a row on; and the last one's row."""
-    selected = connection.execute(
-        "SELECT id, vector, metadata, document, row FROM records JOIN vectors USING (row) "
+    """Up to `size` records in order of insertion, from those after a row on, without damaged ones; and the last row."""
+    selected = select(
+        connection,
+        "SELECT id, vector, metadata, document, row FROM records LEFT JOIN vectors USING (row) "
         f"WHERE row > ? AND ({sql}) ORDER BY row LIMIT ?",
         (after, *parameters, size),
-    ).fetchall()
-    return (selected[-1][-1] if selected else after), list(_records(selected, dtype))
+    )
+    return (selected[-1][-1] if selected else after), list(_records(selected, dim, dtype, "skip"))
 
 
-def _records(selected: Iterable[tuple[Any, ...]], dtype: str) -> Iterator[Record]:
+def _records(selected: Iterable[tuple[Any, ...]], dim: int | None, dtype: str, damaged: str) -> Iterator[Record]:
     for key, blob, metadata, document, *_ in selected:
-        if not isinstance(blob, bytes) or len(blob) % np.dtype(dtype).itemsize or not isinstance(metadata, str):
-            raise CorruptCollectionError(f"the record {key!r} is damaged")
-        yield Record(key, np.frombuffer(blob, dtype).astype(np.float32), json.loads(metadata), document)
+        fields, problem = as_fields(metadata), ""
+        if not isinstance(blob, bytes) or len(blob) != (dim or 0) * np.dtype(dtype).itemsize:
+            problem = "it has no vector" if blob is None else "its vector is damaged"
+        elif fields is None:
+            problem = "its metadata are not a JSON object"
+        elif not (document is None or isinstance(document, str)):
+            problem = "its document is no text"
+        else:
+            yield Record(key, np.frombuffer(blob, dtype).astype(np.float32), fields, document)
+            continue
+        problem = f"the record with {listed([key])} is damaged: {problem}; check(repair=True) sets it apart"
+        if damaged == "raise":
+            raise CorruptCollectionError(problem)
+        log.warning("left out: %s", problem)
+
+
+def are_sound(vectors: NDArray[np.float32], metric: str) -> NDArray[np.bool_]:
+    """Which of them an index takes."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms = np.square(vectors.astype(np.float64)).sum(axis=1)
+    sound: NDArray[np.bool_] = norms < LONGEST
+    return sound & (norms > 0) if metric == "cosine" else sound
 
 
 def vectors_of(
     connection: sqlite3.Connection, rows: Sequence[int], dim: int, dtype: str
 ) -> tuple[Rows, NDArray[np.float32]]:
-    """Those of the rows that exist, ascending, and their vectors [n, dim]."""
+    """Those of the rows that exist, ascending, and their vectors [n, dim]. What cannot be one is left out."""
     selected = connection.execute(
         "SELECT row, vector FROM vectors WHERE row IN (SELECT value FROM json_each(?)) ORDER BY row",
         (json.dumps(rows),),
     ).fetchall()
+    size = dim * np.dtype(dtype).itemsize
+    if any(type(blob) is not bytes or len(blob) != size for _, blob in selected):
+        wrong = [row for row, blob in selected if type(blob) is not bytes or len(blob) != size]
+        log.warning("stored vectors of another length than the rest are left out, of rows with %s", listed(wrong))
+        selected = [(row, blob) for row, blob in selected if type(blob) is bytes and len(blob) == size]
     found = np.array([row for row, _ in selected], np.int64)
-    data = b"".join(blob for _, blob in selected if isinstance(blob, bytes))
-    if len(data) != len(found) * dim * np.dtype(dtype).itemsize:
-        raise CorruptCollectionError("a stored vector has another length than the rest")
+    data = b"".join(blob for _, blob in selected)
     return found, np.frombuffer(data, dtype).reshape(len(found), dim).astype(np.float32)

@@ -6,6 +6,7 @@ texts      the full-text index of the documents; triggers keep it in step.
 changes    the rows whose vector changed, in order, since the snapshot of the graph: what a graph has to catch up with.
 snapshots  the graph files that may lie beside this file, each with the last change it holds.
 state      counts the commits, and the changes that were cut from the start of `changes`.
+damaged    what a repair has set apart; made when it is first needed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,15 @@ from typing import Any
 
 from ..errors import CorruptCollectionError, FormatVersionError
 
-__all__ = ["Settings", "create", "read_settings", "verify", "write_setting"]
+__all__ = [
+    "Settings",
+    "create",
+    "drop_field_indexes",
+    "missing",
+    "read_settings",
+    "verify",
+    "write_setting",
+]
 
 APPLICATION_ID = 0x45564442  # "EVDB"
 VERSION = 1
@@ -81,6 +90,29 @@ def verify(connection: sqlite3.Connection, path: str) -> bool:
     if application or version or connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
         raise CorruptCollectionError(f"{path}: {NOT_OURS}")
     return False
+
+
+def missing(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    """The triggers and views that there should be and are not: the name of each, and the SQL that makes it."""
+    fresh = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        fresh.executescript(_TABLES)
+        meant = fresh.execute("SELECT name, sql FROM sqlite_schema WHERE type IN ('trigger', 'view')").fetchall()
+    finally:
+        fresh.close()
+    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+    return [(name, sql) for name, sql in meant if name not in there]
+
+
+def drop_field_indexes(connection: sqlite3.Connection) -> list[str]:
+    """Drop the indexes over metadata; the SQL that makes them again."""
+    found = connection.execute(
+        "SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'records' AND sql IS NOT NULL"
+    ).fetchall()
+    for name, _ in found:
+        quoted = name.replace('"', '""')
+        connection.execute(f'DROP INDEX "{quoted}"')
+    return [sql for _, sql in found]
 
 
 def read_settings(connection: sqlite3.Connection) -> Settings:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -14,12 +15,15 @@ from . import fulltext, records
 from .filters import Filters
 from .fuse import reciprocal_rank
 from .hits import Hit, Hits, HitStats
-from .records import Rows
+from .records import Rows, Shown
 from .store import Store
 from .unread import Details
+from .values import Id
 from .where import EVERYTHING, Condition
 
 __all__ = ["Question", "Searcher"]
+
+log = logging.getLogger("edgevec")
 
 _FUSED = 100
 """At least so many of each ranking are fused."""
@@ -44,11 +48,31 @@ class Searcher:
 
     def search(self, question: Question) -> Hits:
         with self._store.reading(graph=question.vector is not None) as connection:
+            search = self._by_both
             if question.text is None:
-                return self._by_vector(connection, question)
-            if question.vector is None:
-                return self._by_text(connection, question)
-            return self._by_both(connection, question)
+                search = self._by_vector
+            elif question.vector is None:
+                search = self._by_text
+            hits = search(connection, question)
+            return self._filled_up(connection, question, search, hits) if hits.stats.vanished else hits
+
+    def _filled_up(
+        self,
+        connection: sqlite3.Connection,
+        question: Question,
+        search: Callable[[sqlite3.Connection, Question], Hits],
+        hits: Hits,
+    ) -> Hits:
+        """As many hits as if what has vanished had never been there."""
+        vanished = 0
+        while len(hits) < question.k and hits.stats.vanished > vanished:
+            vanished = hits.stats.vanished
+            hits = search(connection, question._replace(k=question.k + 2 * vanished))
+        log.warning(
+            "%s: %d records that a search met are gone: see Collection.check()", self._store.database.name, vanished
+        )
+        del hits[question.k :]
+        return hits
 
     def _by_vector(self, connection: sqlite3.Connection, question: Question) -> Hits:
         rows, distances, stats = self._nearest(connection, question, question.k)
@@ -132,11 +156,19 @@ class Searcher:
     ) -> Hits:
         """What they show is read with the first look at it; at once where that could be too late."""
         store, rows = self._store, found.tolist()
+        known: dict[int, Shown] | None = None
+        ids: Sequence[Id | None]
         if store.writable and store.version is not None:
-            ids, details = store.graph.ids_of(connection, found), store.unread.later(rows)
+            ids = store.graph.ids_of(connection, found)
         else:  # inside the thread's own batch, or while another process writes
             known = records.shown(connection, rows)
-            ids, details = [known[row][0] for row in rows], Details(rows, known)
-        hits = Hits(map(Hit, ids, scores, distances, rows, repeat(details)))
+            ids = [known[row][0] if row in known else None for row in rows]
+        if None in ids:
+            there = [at for at, id in enumerate(ids) if id is not None]
+            stats = stats._replace(vanished=len(ids) - len(there))
+            ids, rows = [ids[at] for at in there], [rows[at] for at in there]
+            scores, distances = [scores[at] for at in there], [distances[at] for at in there]
+        details = store.unread.later(rows) if known is None else Details(rows, known)
+        hits = Hits(map(Hit, ids, scores, distances, rows, repeat(details)))  # type: ignore[arg-type]
         hits.stats = stats
         return hits

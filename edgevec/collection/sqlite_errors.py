@@ -19,7 +19,7 @@ from ..errors import (
     about_file,
 )
 
-__all__ = ["BUSY", "CANTOPEN", "READONLY", "code_of", "translate", "translated"]
+__all__ = ["BUSY", "CANTOPEN", "ERROR", "READONLY", "code_of", "translate", "translated"]
 
 ERROR, BUSY, READONLY, IOERR, CORRUPT, FULL, CANTOPEN = 1, 5, 8, 10, 11, 13, 14
 NOTADB = 26

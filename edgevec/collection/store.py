@@ -79,7 +79,7 @@ class Store:
         self.database = database
         self.graph = graph
         self.commits = Commits()
-        self.unread = Unread(self._reading_committed)
+        self.unread = Unread(self._reading_committed, graph.forget_ids)
         self.writable = writable
         self._turns = Turns()
         self._mutex = threading.RLock()
@@ -281,7 +281,7 @@ class Store:
         if journal.version(connection) != self._version:
             raise about_file(
                 LockedError(
-                    f"{self.database.name} was written by another writer after it was opened: close it and open it again"
+                    f"{self.database.name} was written by another writer after it was opened: close it, open it again"
                 ),
                 self.database.name,
             )

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
-from ..errors import ClosedError
+from ..errors import ClosedError, CorruptCollectionError
 from .records import Shown, shown
 
 __all__ = ["Details", "Unread"]
@@ -30,7 +30,13 @@ class Details:
         if self.known is None:
             assert self.unread is not None
             self.unread.read(self)
-        return self.known[row]  # type: ignore[index]
+        assert self.known is not None
+        try:
+            return self.known[row]
+        except KeyError:
+            raise CorruptCollectionError(
+                "the record of this hit is gone: something other than edgevec deleted it after the search"
+            ) from None
 
 
 class Unread:
@@ -38,10 +44,14 @@ class Unread:
 
     reading  makes a context with a connection to the committed records, which stay as they are meanwhile. Held weakly:
              a result in someone's hand does not keep a collection open.
+    vanished  told, weakly too, when a record is gone that should be there
     """
 
-    def __init__(self, reading: Callable[[], AbstractContextManager[sqlite3.Connection]]) -> None:
+    def __init__(
+        self, reading: Callable[[], AbstractContextManager[sqlite3.Connection]], vanished: Callable[[], None]
+    ) -> None:
         self._reading = weakref.WeakMethod(reading)
+        self._vanished = weakref.WeakMethod(vanished)
         self._waiting: set[weakref.ref[Details]] = set()
 
     def later(self, rows: Sequence[int]) -> Details:
@@ -56,18 +66,20 @@ class Unread:
             raise ClosedError("the collection was closed by another thread at this moment")
         with reading() as connection:
             if details.known is None:  # else the records were about to change
-                _fill([details], connection)
+                self._fill([details], connection)
 
     def read_all(self, connection: sqlite3.Connection) -> None:
         """Before the records change, or can no longer be read. Nobody searches meanwhile."""
         waiting = self._waiting.copy()  # at once: what is let go of leaves the set at any moment
         alive = [details for found in waiting if (details := found()) is not None and details.known is None]
         if alive:
-            _fill(alive, connection)
+            self._fill(alive, connection)
         self._waiting.difference_update(waiting)
 
-
-def _fill(those: list[Details], connection: sqlite3.Connection) -> None:
-    known = shown(connection, list({row for details in those for row in details.rows}))
-    for details in those:
-        details.known = {row: known[row] for row in details.rows}
+    def _fill(self, those: list[Details], connection: sqlite3.Connection) -> None:
+        rows = list({row for details in those for row in details.rows})
+        known = shown(connection, rows)
+        for details in those:
+            details.known = {row: known[row] for row in details.rows if row in known}
+        if len(known) < len(rows) and (vanished := self._vanished()) is not None:
+            vanished()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from .._native import Progress
 from ..index import CheckReport, Index
 from . import journal, schema
+from .damage import Damage, find_damage, set_apart
 from .graph import Graph
-from .records import count, vectors_of
+from .records import are_sound, count, vectors_of
 from .store import Store
 
 __all__ = ["CollectionReport", "check"]
@@ -41,6 +42,8 @@ class CollectionReport(NamedTuple):
     problems: tuple[str, ...]
     """What is wrong in the database, or in the full-text index."""
     repaired: bool
+    set_apart: tuple[Any, ...] = ()
+    """The ids of the records that this repair has moved to the table `damaged`."""
 
     @property
     def ok(self) -> bool:
@@ -54,24 +57,30 @@ class Difference(NamedTuple):
     stale: list[int]
 
 
-def _record_problems(connection: sqlite3.Connection) -> list[str]:
-    """What SQLite finds wrong, and records and vectors that lack each other."""
-    problems = [line for (line,) in connection.execute("PRAGMA integrity_check(20)") if line != "ok"]
-    for one, other in (("records", "vectors"), ("vectors", "records")):
-        lonely = connection.execute(f"SELECT count(*) FROM {one} WHERE row NOT IN (SELECT row FROM {other})")
-        count = int(lonely.fetchone()[0])
-        if count:
-            problems.append(f"{count} {one} without {other}")
-    return problems
+def _file_problems(connection: sqlite3.Connection) -> list[str]:
+    """What SQLite finds wrong."""
+    try:
+        return [line for (line,) in connection.execute("PRAGMA integrity_check(20)") if line != "ok"]
+    except sqlite3.OperationalError as error:
+        if "JSON" not in str(error):
+            raise
+        return ["an index over metadata that are no JSON"]
 
 
 def _text_problems(connection: sqlite3.Connection) -> list[str]:
-    """Whether the full-text index is that of the documents."""
+    """Whether the full-text index is that of the documents, and will be."""
+    problems = [f"the full-text index: {name} is missing" for name, _ in schema.missing(connection)]
     try:
         connection.execute("INSERT INTO texts(texts, rank) VALUES ('integrity-check', 1)")
     except sqlite3.DatabaseError as error:
-        return [f"the full-text index: {error}"]
-    return []
+        problems.append(f"the full-text index: {error}")
+    return problems
+
+
+def _repair_texts(connection: sqlite3.Connection) -> None:
+    for _, sql in schema.missing(connection):
+        connection.execute(sql)
+    connection.execute("INSERT INTO texts(texts) VALUES ('rebuild')")
 
 
 def _compare(connection: sqlite3.Connection, graph: Graph, progress: Progress | None) -> Difference:
@@ -84,6 +93,8 @@ def _compare(connection: sqlite3.Connection, graph: Graph, progress: Progress | 
     difference, seen = Difference([], [], []), 0
     extra = set(index)
     for rows, vectors in _pages(connection, index.dim, str(settings["dtype"])):
+        sound = are_sound(vectors, index.metric)
+        rows, vectors = rows[sound], vectors[sound]
         held = [row in extra for row in rows.tolist()]
         difference.missing.extend(rows[~np.array(held)].tolist())
         extra.difference_update(rows.tolist())
@@ -127,31 +138,45 @@ def check(store: Store, *, repair: bool, progress: Progress | None) -> Collectio
     """As Collection.check()."""
     if not repair and not store.writable:
         with store.reading() as connection:
-            return _report(connection, store.graph, [], _compare(connection, store.graph, progress), repaired=False)
+            return _report(connection, store.graph, [], _compare(connection, store.graph, progress))
     with store.maintaining() as connection:
         texts, difference = _text_problems(connection), _compare(connection, store.graph, progress)
-        report = _report(connection, store.graph, texts, difference, repaired=False)
+        report = _report(connection, store.graph, texts, difference)
         if not repair or report.ok:
             return report
         if texts:
-            connection.execute("INSERT INTO texts(texts) VALUES ('rebuild')")
-        _repair_graph(connection, store.graph, difference, progress)
+            _repair_texts(connection)
+        if any("index" in problem for problem in _file_problems(connection)):
+            connection.execute("REINDEX")
+    damage = _set_apart(store)
+    with store.maintaining() as connection:
+        _repair_graph(connection, store.graph, _compare(connection, store.graph, None), progress)
         store.save_snapshot()
+        if _text_problems(connection):
+            _repair_texts(connection)
         texts, difference = _text_problems(connection), _compare(connection, store.graph, progress)
-        return _report(connection, store.graph, texts, difference, repaired=True)
+        report = _report(connection, store.graph, texts, difference)
+        return report._replace(repaired=True, set_apart=tuple(key for key, _ in damage.records.values()))
 
 
-def _report(
-    connection: sqlite3.Connection, graph: Graph, texts: list[str], difference: Difference, *, repaired: bool
-) -> CollectionReport:
+def _set_apart(store: Store) -> Damage:
+    """Whatever is damaged in the records themselves leaves them, in a commit of its own."""
+    with store.writing() as connection:
+        damage = find_damage(connection)
+        if damage:
+            store.commits.note(set_apart(connection, damage))
+    return damage
+
+
+def _report(connection: sqlite3.Connection, graph: Graph, texts: list[str], difference: Difference) -> CollectionReport:
     return CollectionReport(
         records=count(connection),
         missing=len(difference.missing),
         extra=len(difference.extra),
         stale=len(difference.stale),
         graph=None if graph.index is None else graph.index.check(),
-        problems=(*_record_problems(connection), *texts),
-        repaired=repaired,
+        problems=(*_file_problems(connection), *find_damage(connection).problems(), *texts),
+        repaired=False,
     )
 
 

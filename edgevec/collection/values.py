@@ -19,7 +19,7 @@ Id = int | str
 MAX_NESTING = 500
 """SQLite reads JSON to a depth of 1000 or 2000, depending on its version; Python writes some 990."""
 
-_LONGEST = 1e37
+LONGEST = 1e37
 """Squared length from which the core refuses a vector."""
 
 
@@ -82,7 +82,7 @@ def as_vectors(vectors: Any, count: int, dim: int | None, metric: str, dtype: st
         stored = np.ascontiguousarray(rows, dtype)
     # Not einsum or a float32 sum: what overflows there may still be a vector.
     norms = np.square(stored.astype(np.float64)).sum(axis=1)
-    wrong = np.flatnonzero(~(norms < _LONGEST))
+    wrong = np.flatnonzero(~(norms < LONGEST))
     if wrong.size:
         raise NotFiniteError(f"row {wrong[0]}: NaN, infinity or too long a vector for {dtype}")
     if metric == "cosine" and (norms == 0).any():
