@@ -116,7 +116,8 @@ class EdgevecVectorStore(VectorStore):
     ) -> list[Document]:
         import numpy as np
 
-        records = self.collection.get([hit.id for hit in self._search(embedding, max(k, fetch_k), **kwargs)])
+        hits = self._search(embedding, max(k, fetch_k), **kwargs)
+        records = self.collection.get([hit.id for hit in hits], missing="skip")
         vectors: Any = [record.vector for record in records]
         chosen = maximal_marginal_relevance(np.asarray(embedding, np.float32), vectors, lambda_mult, k)
         return [_document(records[at]) for at in chosen]

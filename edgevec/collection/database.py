@@ -19,6 +19,8 @@ __all__ = ["Database", "Durability"]
 
 Durability = Literal["full", "fast"]
 
+_ALONE = sys.platform == "emscripten"
+"""A browser has one program, which has one connection."""
 _CACHE_KB = 32 * 1024
 _BUSY_MS = 10_000
 """How long to wait for another process that reads while the write-ahead log is copied back."""
@@ -36,7 +38,7 @@ class Database:
     def __init__(self, path: Path | None, *, writable: bool) -> None:
         self.path = path
         self.name = str(path) if path else ":memory:"
-        self.shared = path is None or sys.platform == "emscripten"
+        self.shared = path is None or _ALONE
         self._writable = writable
         self._idle: list[sqlite3.Connection] = []
         self._lock: Lock | None = None
@@ -68,9 +70,10 @@ class Database:
             return self._idle.pop()
         except IndexError:
             assert self.path is not None
+            self.check_files()
             connection = self._connect(self.path.as_uri() + "?mode=ro")
             try:
-                self.check_files()
+                self.check_files()  # what is opened by name is the same file
             except BaseException:
                 connection.close()
                 raise
@@ -154,7 +157,7 @@ class Database:
                 raise about_file(
                     StorageError(
                         f"{path}: its last writer has left a log, {path}-wal, that can only be read where its "
-                        "folder can be written to: open it once there with mode='a', or copy both files to another folder"
+                        "folder can be written to: open it once with mode='a' there, or copy both files elsewhere"
                     ),
                     path,
                     errno.EACCES,
@@ -178,8 +181,8 @@ class Database:
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=0)
         try:
             connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-            if self.shared and self.path is not None:
-                # No shared memory here. Set before the first access, it also opens files of the write-ahead kind.
+            if _ALONE and self.path is not None:
+                # No shared memory there. Set before the first access, it also opens files of the write-ahead kind.
                 connection.execute("PRAGMA locking_mode = EXCLUSIVE")
             connection.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
         except BaseException:
@@ -189,7 +192,7 @@ class Database:
 
     def set_journal(self, durability: Durability) -> None:
         """How it is written to, once it is known to be a collection."""
-        mode = "DELETE" if self.shared else "WAL"
+        mode = "DELETE" if _ALONE else "WAL"
         self.main.execute(f"PRAGMA journal_mode = {mode}")
         self.main.execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
         self.main.execute(f"PRAGMA fullfsync = {int(durability == 'full')}")
@@ -200,6 +203,6 @@ class Database:
         if self.path is None:
             return
         self.main.execute("SELECT 1 FROM sqlite_schema").fetchone()
-        names = ["", *(() if self.shared else ("-wal", "-shm")), *(("-lock",) if self._writable else ())]
+        names = ["", *(() if _ALONE or self._alone_since else ("-wal", "-shm")), *(("-lock",) if self._writable else ())]
         paths = [Path(f"{self.path}{name}") for name in names]
         self._opened = [(path, found) for path in paths if (found := identity(path)) is not None]

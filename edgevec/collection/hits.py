@@ -40,8 +40,8 @@ class Hit:
     distance  of the vectors, as in Index.search: less is closer. None where only a text was asked for.
     metadata, document
               as they were at the time of the search, whatever has become of the record since. They are read for all
-              hits of a result together when they are first asked for, or before the collection changes or closes. Damaged
-              metadata are {}, and a document that is no text is None; check() finds both.
+              hits of a result together when they are first asked for, or before the collection changes or closes.
+              Damaged metadata are {}, and a document that is no text is None; check() finds both.
     """
 
     __slots__ = ("_details", "_metadata", "_row", "distance", "id", "score")

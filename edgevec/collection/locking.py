@@ -122,6 +122,7 @@ class Lock:
             beside.as_uri(), uri=True, isolation_level=None, check_same_thread=False, timeout=0
         )
         try:
+            self._connection.execute("PRAGMA journal_mode = MEMORY")  # no journal beside a file without content
             self._connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:
             self._connection.close()

@@ -68,9 +68,8 @@ class Searcher:
         while len(hits) < question.k and hits.stats.vanished > vanished:
             vanished = hits.stats.vanished
             hits = search(connection, question._replace(k=question.k + 2 * vanished))
-        log.warning(
-            "%s: %d records that a search met are gone: see Collection.check()", self._store.database.name, vanished
-        )
+        name = self._store.database.name
+        log.warning("%s: %d records that a search met are gone: see Collection.check()", name, hits.stats.vanished)
         del hits[question.k :]
         return hits
 
