@@ -203,6 +203,7 @@ class Database:
         if self.path is None:
             return
         self.main.execute("SELECT 1 FROM sqlite_schema").fetchone()
-        names = ["", *(() if _ALONE or self._alone_since else ("-wal", "-shm")), *(("-lock",) if self._writable else ())]
-        paths = [Path(f"{self.path}{name}") for name in names]
+        log = () if _ALONE or self._alone_since else ("-wal", "-shm")
+        lock = ("-lock",) if self._writable else ()
+        paths = [Path(f"{self.path}{name}") for name in ("", *log, *lock)]
         self._opened = [(path, found) for path in paths if (found := identity(path)) is not None]

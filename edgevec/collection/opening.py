@@ -124,6 +124,7 @@ def _agree(database: Database, given: dict[str, Any], *, writable: bool) -> None
             raise CollectionNotFoundError(f"{database.name} is empty")
         schema.create(database.main, {**_DEFAULTS, **given})
         return
+    schema.check_tables(database.main, database.name)
     stored = schema.read_settings(database.main)
     try:
         _checked({name: stored[name] for name in (*_DEFAULTS, *(("dim",) if stored.get("dim") is not None else ()))})

@@ -18,6 +18,7 @@ from ..errors import CorruptCollectionError, FormatVersionError
 
 __all__ = [
     "Settings",
+    "check_tables",
     "create",
     "drop_field_indexes",
     "missing",
@@ -90,6 +91,14 @@ def verify(connection: sqlite3.Connection, path: str) -> bool:
     if application or version or connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
         raise CorruptCollectionError(f"{path}: {NOT_OURS}")
     return False
+
+
+def check_tables(connection: sqlite3.Connection, path: str) -> None:
+    """CorruptCollectionError names a table that is not there."""
+    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    for name in ("settings", "records", "vectors", "texts", "changes", "snapshots", "state"):
+        if name not in there:
+            raise CorruptCollectionError(f"{path}: damaged: the table {name} is missing")
 
 
 def missing(connection: sqlite3.Connection) -> list[tuple[str, str]]:

@@ -89,9 +89,9 @@ class Store:
         self._failed = ""
         self._closed = False
         self._process = os.getpid()
-        self._version = journal.version(database.main)
-        self.settings = schema.read_settings(database.main)
         with translated(database.name):
+            self._version = journal.version(database.main)
+            self.settings = schema.read_settings(database.main)
             self._follow_all(database.main, progress)
             database.main.execute("ROLLBACK")
             self._seen = self._commits_of_others()
