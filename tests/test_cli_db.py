@@ -96,7 +96,10 @@ def test_damage_is_an_exit_code(made: Path, capsys: pytest.CaptureFixture[str]) 
     assert run("db", made, "check") == 1
     said = capsys.readouterr()
     assert "damaged" in said.out
-    assert "1 records without vectors" in said.err
+    assert "id 'r2': there is no vector" in said.err
+    assert run("db", made, "check", "--repair") == 0
+    assert "1 damaged records are in the table 'damaged'" in capsys.readouterr().err
+    assert run("db", made, "check") == 0
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,11 @@ def info(file: Path, as_json: bool) -> None:
 
 
 @db.command()
-@click.option("--repair", is_flag=True, help="Make the graph and the full-text index anew where they are wrong.")
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Make the graph and the full-text index anew where they are wrong, and set damaged records apart.",
+)
 @click.pass_obj
 def check(file: Path, repair: bool) -> int:
     """Verify records, texts and graph. Exit code 1 when something is wrong (still, after --repair)."""
@@ -181,6 +185,8 @@ def check(file: Path, repair: bool) -> int:
             note(f"{getattr(found, name):,} {name} in the graph")
     if found.graph is not None and not found.graph.ok:
         note(f"the graph: {found.graph}")
+    if found.set_apart:
+        note(f"{len(found.set_apart):,} damaged records are in the table 'damaged' of the file now")
     results.print(f"{found.records:,} records: {'in order' if found.ok else 'damaged'}{', repaired' * found.repaired}")
     return 0 if found.ok else 1
 

@@ -83,10 +83,14 @@ class Database:
         if not self.shared:
             self._idle.append(connection)
 
-    def close(self) -> None:
-        """Close every connection that is not in use; the last one to close copies the write-ahead log back."""
+    def close_idle(self) -> None:
+        """Nobody reads. New readers do not go by what these know of the tables."""
         while self._idle:
             self._idle.pop().close()
+
+    def close(self) -> None:
+        """Close every connection that is not in use; the last one to close copies the write-ahead log back."""
+        self.close_idle()
         for connection in (self._main, self._lock):
             if connection is not None:
                 connection.close()
@@ -105,7 +109,7 @@ class Database:
             check_unmoved(path, opened)
 
     def check_file(self) -> None:
-        """As check_files(), of what a reader reads."""
+        """As check_files(), of the two that hold the records: where time counts."""
         for path, opened in self._opened[:2]:
             check_unmoved(path, opened)
 

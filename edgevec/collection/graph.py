@@ -14,7 +14,7 @@ from ..errors import NotFiniteError, ZeroVectorError
 from ..index import Index
 from . import journal, schema
 from .ids import Ids
-from .records import Rows, are_sound, listed, vectors_of
+from .records import Rows, are_sound, vectors_of
 from .snapshot import Snapshot, UnusableError
 from .values import Id
 
@@ -176,7 +176,8 @@ def _add(index: Index, vectors: NDArray[np.float32], rows: Rows, progress: Progr
         added = index.add(vectors, rows, progress=progress)
     except (NotFiniteError, ZeroVectorError):  # nothing was added
         sound = are_sound(vectors, index.metric)
-        log.warning("stored vectors that are no vectors are left out, of rows with %s", listed(rows[~sound].tolist()))
+        wrong = len(rows) - int(sound.sum())
+        log.warning("%d stored vectors that are not finite, or zero, are left out (see Collection.check())", wrong)
         return _add(index, vectors[sound], rows[sound], progress)
     if not len(added):
         raise StoppedError

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from typing import Any, Literal
 
 from .._arrays import as_int
 from .._native import Progress
-from ..errors import CollectionNotFoundError, CorruptCollectionError, EdgevecError, ParameterError
+from ..errors import CollectionNotFoundError, CorruptCollectionError, EdgevecError, ParameterError, about_file
 from ..index import Index, Metric, Quantization
 from . import schema
 from .collection import Collection, Encoder
@@ -121,7 +122,7 @@ def _agree(database: Database, given: dict[str, Any], *, writable: bool) -> None
     """Make a new file a collection; of an old one make sure that it is what was asked for."""
     if not schema.verify(database.main, database.name):
         if not writable:
-            raise CollectionNotFoundError(f"{database.name} is empty")
+            raise about_file(CollectionNotFoundError(f"{database.name} is empty"), database.name, errno.ENOENT)
         schema.create(database.main, {**_DEFAULTS, **given})
         return
     schema.check_tables(database.main, database.name)

@@ -304,9 +304,9 @@ def vectors_of(
     ).fetchall()
     size = dim * np.dtype(dtype).itemsize
     if any(type(blob) is not bytes or len(blob) != size for _, blob in selected):
-        wrong = [row for row, blob in selected if type(blob) is not bytes or len(blob) != size]
-        log.warning("stored vectors of another length than the rest are left out, of rows with %s", listed(wrong))
-        selected = [(row, blob) for row, blob in selected if type(blob) is bytes and len(blob) == size]
+        sound = [(row, blob) for row, blob in selected if type(blob) is bytes and len(blob) == size]
+        wrong, selected = len(selected) - len(sound), sound
+        log.warning("%d stored vectors of another length are left out (see Collection.check())", wrong)
     found = np.array([row for row, _ in selected], np.int64)
     data = b"".join(blob for _, blob in selected)
     return found, np.frombuffer(data, dtype).reshape(len(found), dim).astype(np.float32)

@@ -23,6 +23,7 @@ __all__ = [
     "drop_field_indexes",
     "missing",
     "read_settings",
+    "remake_texts",
     "verify",
     "write_setting",
 ]
@@ -103,14 +104,40 @@ def check_tables(connection: sqlite3.Connection, path: str) -> None:
 
 def missing(connection: sqlite3.Connection) -> list[tuple[str, str]]:
     """The triggers and views that there should be and are not: the name of each, and the SQL that makes it."""
+    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+    return [(name, sql) for kind, name, sql in _meant() if kind in ("trigger", "view") and name not in there]
+
+
+def remake_texts(connection: sqlite3.Connection) -> None:
+    """The full-text index anew, where what is left of it is too little for FTS5 to work with or to drop."""
+    [sql] = [sql for _, name, sql in _meant() if name == "texts"]
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("PRAGMA writable_schema = ON")
+    try:
+        connection.execute("DELETE FROM sqlite_schema WHERE name = 'texts'")
+        connection.execute("PRAGMA writable_schema = RESET")
+        parts = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB 'texts_*'")
+        for (name,) in parts.fetchall():
+            connection.execute(f"DROP TABLE {name}")
+        connection.execute(sql)
+        connection.execute("INSERT INTO texts(texts) VALUES ('rebuild')")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    finally:
+        connection.execute("PRAGMA writable_schema = RESET")
+
+
+def _meant() -> list[tuple[str, str, str]]:
+    """What there is in a new collection: type, name, SQL."""
     fresh = sqlite3.connect(":memory:", isolation_level=None)
     try:
         fresh.executescript(_TABLES)
-        meant = fresh.execute("SELECT name, sql FROM sqlite_schema WHERE type IN ('trigger', 'view')").fetchall()
+        return fresh.execute("SELECT type, name, sql FROM sqlite_schema").fetchall()
     finally:
         fresh.close()
-    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
-    return [(name, sql) for name, sql in meant if name not in there]
 
 
 def drop_field_indexes(connection: sqlite3.Connection) -> list[str]:

@@ -254,7 +254,7 @@ class Store:
         self._take_in(connection, progress)
         if not self.database.shared:
             self._read_unread()
-        self.database.check_files()
+        self.database.check_file()
         connection.execute("COMMIT")
         self._version = version
         self.commits.end(self._version)
@@ -453,9 +453,15 @@ class Store:
     def _check_writable(self) -> None:
         self._check_open()
         if not self.writable:
-            raise ReadOnlyError(f"{self.database.name} is open for reading")
+            raise about_file(
+                ReadOnlyError(f"{self.database.name} is open for reading"), self.database.path, errno.EACCES
+            )
         if self._failed:
-            raise StorageError(f"an earlier write failed ({self._failed}): close the collection and open it again")
+            raise about_file(
+                StorageError(f"an earlier write failed ({self._failed}): close the collection and open it again"),
+                self.database.path,
+                errno.EIO,
+            )
 
     def _check_transaction(self, connection: sqlite3.Connection) -> None:
         if not connection.in_transaction:

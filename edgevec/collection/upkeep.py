@@ -80,7 +80,10 @@ def _text_problems(connection: sqlite3.Connection) -> list[str]:
 def _repair_texts(connection: sqlite3.Connection) -> None:
     for _, sql in schema.missing(connection):
         connection.execute(sql)
-    connection.execute("INSERT INTO texts(texts) VALUES ('rebuild')")
+    try:
+        connection.execute("INSERT INTO texts(texts) VALUES ('rebuild')")
+    except sqlite3.DatabaseError:
+        schema.remake_texts(connection)
 
 
 def _compare(connection: sqlite3.Connection, graph: Graph, progress: Progress | None) -> Difference:
@@ -146,6 +149,7 @@ def check(store: Store, *, repair: bool, progress: Progress | None) -> Collectio
             return report
         if texts:
             _repair_texts(connection)
+            store.database.close_idle()
         if any("index" in problem for problem in _file_problems(connection)):
             connection.execute("REINDEX")
     damage = _set_apart(store)
@@ -154,6 +158,7 @@ def check(store: Store, *, repair: bool, progress: Progress | None) -> Collectio
         store.save_snapshot()
         if _text_problems(connection):
             _repair_texts(connection)
+            store.database.close_idle()
         texts, difference = _text_problems(connection), _compare(connection, store.graph, progress)
         report = _report(connection, store.graph, texts, difference)
         return report._replace(repaired=True, set_apart=tuple(key for key, _ in damage.records.values()))
