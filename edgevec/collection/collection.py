@@ -71,7 +71,7 @@ class Collection:
 
     @property
     def path(self) -> Path | None:
-        """None for a collection in memory."""
+        """The file itself, with symbolic links followed; None for a collection in memory."""
         return self._store.database.path
 
     @property

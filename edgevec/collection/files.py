@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import StorageError, about_file
+from ..errors import ParameterError, StorageError, about_file
 
 __all__ = ["Identity", "check_unmoved", "identity", "replace", "resolve", "take_mode"]
 
@@ -22,6 +22,8 @@ Identity = tuple[int, int]
 
 def resolve(path: str | os.PathLike[str]) -> Path:
     """The file itself, so that whoever comes by a symbolic link finds the same files beside it."""
+    if "\0" in os.fsdecode(path):
+        raise ParameterError(f"path holds a NUL: {os.fsdecode(path)[:80]!r}")
     if os.name == "posix":
         return Path(os.path.realpath(path))
     return Path(path).absolute()  # elsewhere the real path may be of a kind that SQLite cannot open

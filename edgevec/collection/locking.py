@@ -72,14 +72,18 @@ def _check_names(path: Path, others: list[Path], links: int) -> None:
     for other in others:
         if other.name.casefold() != path.name.casefold() or not os.path.samefile(other.parent, path.parent):
             raise about_file(
-                LockedError(f"{path} is open already as {other}: open it under one name, or copy it"), path
+                LockedError(f"{path} is open already as {other}: open it under one name, or copy it"),
+                path,
+                errno.EAGAIN,
             )
     if others or sys.platform == "emscripten":
         return
     log.warning("%s: the file has %d hard links: open it under one of its names only", path, links)
     if _in_use(path) and not _in_use_as(path):
         raise about_file(
-            LockedError(f"{path} is open elsewhere under another of its {links} names: use that one, or copy it"), path
+            LockedError(f"{path} is open elsewhere under another of its {links} names: use that one, or copy it"),
+            path,
+            errno.EAGAIN,
         )
 
 
@@ -144,4 +148,5 @@ def _locked(path: Path) -> LockedError:
     return about_file(
         LockedError(f"{path} is open for writing already, here or in another process; open it with mode='r' to read"),
         path,
+        errno.EAGAIN,
     )
