@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -18,11 +19,14 @@ __all__ = [
     "Record",
     "Rows",
     "Shown",
+    "create_index",
     "delete",
+    "drop_index",
     "fetch",
     "ids",
     "ids_of",
     "ids_where",
+    "indexes",
     "page",
     "rows_of",
     "rows_where",
@@ -221,3 +225,35 @@ def vectors_of(
     if len(data) != len(found) * dim * np.dtype(dtype).itemsize:
         raise CorruptCollectionError("a stored vector has another length than the rest")
     return found, np.frombuffer(data, dtype).reshape(len(found), dim).astype(np.float32)
+
+
+# ---- indexes of fields ---------------------------------------------------------------------------------------------
+
+_INDEX = "field:"
+
+
+def create_index(connection: sqlite3.Connection, field: str, sql: str) -> None:
+    """Of a field, by its canonical name, over its value in SQL; nothing where there is one."""
+    if field not in indexes(connection).values():
+        # SQLite takes names that differ by case for the same: so which letters are large is in the name.
+        large = sum(1 << at for at, letter in enumerate(field) if "A" <= letter <= "Z")
+        connection.execute(f"CREATE INDEX {_quoted(f'{_INDEX}{field}~{large:x}')} ON records ({sql})")
+    connection.execute("ANALYZE records")
+
+
+def drop_index(connection: sqlite3.Connection, field: str) -> None:
+    for name, indexed in indexes(connection).items():
+        if indexed == field:
+            connection.execute(f"DROP INDEX {_quoted(name)}")
+
+
+def indexes(connection: sqlite3.Connection) -> dict[str, str]:
+    """Names of SQLite's indexes, and the fields that they are of. Earlier ones are named by the field alone."""
+    names = connection.execute(
+        "SELECT name FROM sqlite_schema WHERE type = 'index' AND name GLOB ? ORDER BY name", (f"{_INDEX}*",)
+    )
+    return {name: re.sub(r"~[0-9a-f]+\Z", "", name[len(_INDEX) :]) for (name,) in names}
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
