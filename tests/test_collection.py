@@ -452,10 +452,10 @@ def test_other_files(path: Path) -> None:
 def test_a_newer_version_is_refused(path: Path) -> None:
     edgevec.open(path).close()
     database = sqlite3.connect(path)
-    database.execute("PRAGMA user_version = 2")
+    database.execute("PRAGMA user_version = 3")
     database.close()
     before = path.read_bytes()
-    with pytest.raises(edgevec.FormatVersionError, match="version 2"):
+    with pytest.raises(edgevec.FormatVersionError, match="version 3"):
         edgevec.open(path)
     assert path.read_bytes() == before
 

@@ -276,9 +276,10 @@ class Collection:
     ) -> Hits:
         """The k best records, best first, among those that `where` allows.
 
-        By vector: exactly min(k, allowed records). By text: BM25, the documents that hold at least one of its words. By
-        both, or by text in a collection with an encoder: both rankings, fused by reciprocal rank (score: the sum of
-        weight / (60 + rank)).
+        By vector: exactly min(k, allowed records). By text: BM25, the documents that hold at least one of its words,
+        whatever their case, accents and Unicode form; of Chinese, Japanese, Korean, Thai and other texts without spaces
+        between words, at least one pair of neighboring characters, or the one character. By both, or by text in a
+        collection with an encoder: both rankings, fused by reciprocal rank (score: the sum of weight / (60 + rank)).
 
         ef       candidates that a walk over the graph keeps; more is slower and finds more
         exact    compare with every vector that is allowed

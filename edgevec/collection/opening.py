@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 from pathlib import Path
@@ -19,6 +20,8 @@ from .snapshot import Snapshot
 from .store import Store
 
 __all__ = ["open"]
+
+log = logging.getLogger("edgevec")
 
 Dtype = Literal["float32", "float16"]
 
@@ -59,7 +62,8 @@ def open(
     dtype       "float32", or "float16" for half the file and a little less accuracy
     durability  "full": what was committed survives a crash of the program and loss of power. "fast" does not flush the
                 disk at each commit: loss of power may take the last commits, whole ones, and nothing else.
-    progress    progress(done, total) while the graph is built from the records, where that is necessary
+    progress    progress(done, total) while the documents of a collection that an earlier version made are indexed
+                again, and while the graph is built from the records, where that is necessary
 
     Raises LockedError when something else writes to it, CollectionNotFoundError (mode "r"), CorruptCollectionError,
     FormatVersionError, StorageError, ParameterError.
@@ -86,12 +90,28 @@ def open(
     try:
         with translated(database.name):
             _agree(database, given, writable=mode == "a")
+            _index_texts(database, progress, writable=mode == "a")
         snapshot = None if file is None else Snapshot(Path(f"{file}-graph"))
         graph = Graph(database.name, snapshot)
         return Collection(Store(database, graph, writable=mode == "a", progress=progress), encoder)
     except BaseException:
         database.close()
         raise
+
+
+def _index_texts(database: Database, progress: Progress | None, *, writable: bool) -> None:
+    """Of a collection that an earlier version made."""
+    if not schema.is_old(database.main):
+        return
+    if writable:
+        log.info("%s: its documents are indexed again, once, as this version of edgevec does", database.name)
+        schema.upgrade(database.main, database.name, progress)
+    else:
+        log.warning(
+            "%s: an earlier edgevec indexed its documents: what is written without spaces is found as whole sentences "
+            "only, until the collection is opened for writing",
+            database.name,
+        )
 
 
 def _checked(given: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import CorruptCollectionError
 from .values import Id
+from .words import indexed
 
 __all__ = [
     "Record",
@@ -95,9 +96,9 @@ def upsert(
         same = _unchanged(connection, {row: blob for row, blob in changed if row <= last})
         changed = [pair for pair in changed if pair[0] not in same]
     connection.executemany(
-        "INSERT INTO records(row, id, metadata, document) VALUES (?, ?, ?, ?) "
-        "ON CONFLICT(row) DO UPDATE SET metadata = excluded.metadata, document = excluded.document",
-        zip(rows, keys, metadata, documents, strict=True),
+        "INSERT INTO records(row, id, metadata, document, words) VALUES (?, ?, ?, ?, ?) ON CONFLICT(row) DO UPDATE "
+        "SET metadata = excluded.metadata, document = excluded.document, words = excluded.words",
+        zip(rows, keys, metadata, documents, map(indexed, documents), strict=True),
     )
     connection.executemany("INSERT OR REPLACE INTO vectors(row, vector) VALUES (?, ?)", changed)
     connection.executemany("INSERT INTO changes(row) VALUES (?)", ((row,) for row, _ in changed))
@@ -242,8 +243,8 @@ def create_index(connection: sqlite3.Connection, field: str, sql: str) -> None:
 
 
 def drop_index(connection: sqlite3.Connection, field: str) -> None:
-    for name, indexed in indexes(connection).items():
-        if indexed == field:
+    for name, of in indexes(connection).items():
+        if of == field:
             connection.execute(f"DROP INDEX {_quoted(name)}")
 
 
