@@ -128,6 +128,9 @@ def test_timestamps_of_pandas() -> None:
             assert made.ids({"at": stamp}) == [at for at, other in enumerate(others) if other == aware]
             assert made.ids("at > ?", [stamp]) == [at for at, other in enumerate(others) if other > aware]
         assert made.ids("at IN ?", [pandas.DatetimeIndex(stamps[1:])]) == [0, 1, 2, 3]
+        made.upsert("half a second", [1, 1], {"at": pandas.Timedelta(milliseconds=500)})
+        assert made.ids({"at": pandas.Timedelta(milliseconds=500)}) == ["half a second"]
+        assert made.ids("at < ?", [dt.timedelta(seconds=1)]) == ["half a second"]
         with pytest.raises(edgevec.WhereError, match="IS NULL"):
             made.count("at = ?", [pandas.NaT])
 

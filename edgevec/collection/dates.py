@@ -36,7 +36,8 @@ def is_nat(value: Any) -> bool:
 
 
 def as_iso(value: Any) -> str | None:
-    """The text that is stored for a date, a datetime, a datetime64, or whatever else has isoformat(); None for others.
+    """The text that is stored for a date, a datetime, a datetime64, or whatever else has isoformat(); None for others,
+    such as durations.
 
     Times of the day stay as they write themselves. ValueError for years beyond 1..9999.
     """
@@ -46,7 +47,7 @@ def as_iso(value: Any) -> str | None:
         return _of_datetime(value)
     if isinstance(value, dt.date):
         return dt.date.isoformat(value)
-    if isinstance(value, type) or not hasattr(value, "isoformat"):
+    if isinstance(value, (type, dt.timedelta)) or not hasattr(value, "isoformat"):
         return None
     text = str(value.isoformat())
     try:
