@@ -181,3 +181,16 @@ def test_dates_are_no_ids(unit: str) -> None:
         for ids in (dates, list(dates), dates - dates, list(dates - dates)):
             with pytest.raises(edgevec.ParameterError, match="integer"):
                 made.upsert(ids, [[1, 1]])
+
+
+def test_an_index_finds_dates() -> None:
+    first = dt.datetime(2024, 1, 1, tzinfo=ZONES[1])
+    with collection([first + dt.timedelta(hours=at) for at in range(500)]) as made:
+        made.create_index("at")
+        for where, count in (
+            ({"at": first}, 1),
+            ({"at": {"$gte": first + dt.timedelta(hours=490)}}, 10),
+            ({"at": {"$in": [first, first + dt.timedelta(hours=1), dt.date(1999, 1, 1)]}}, 2),
+        ):
+            assert made.explain(where).indexes == ("at",)
+            assert made.count(where) == count

@@ -603,9 +603,12 @@ class Half(float):
     ],
     ids=repr,
 )
-def test_subclasses_count_by_their_value(value: Any, plain: Any) -> None:
+@pytest.mark.parametrize("indexed", [False, True])
+def test_subclasses_count_by_their_value(value: Any, plain: Any, indexed: bool) -> None:
     with collection([{"a": value}, {"a": plain}, {"a": [value]}, {"a": "other"}]) as made:
         assert made.get(0)[0].metadata == {"a": plain}
+        if indexed:
+            made.create_index("a")
         for wanted in (value, plain):
             assert selected(made, {"a": wanted}) == {0, 1}
             assert selected(made, "a = ?", [wanted]) == {0, 1}
