@@ -327,6 +327,7 @@ ENDLESS["x"] = ENDLESS
         (([1], np.eye(1, 4), ["x"]), "metadata 0 must be a dict"),
         (([1], np.eye(1, 4), [{"a": float("nan")}]), "metadata 0 is not JSON"),
         (([1], np.eye(1, 4), [{"a": {1, 2}}]), "metadata 0 is not JSON: set"),
+        (([1], np.eye(1, 4), [{"a": 1, "b": [b"x"]}]), r"metadata 0 is not JSON: bytes .* \(field 'b'\)"),
         (([1], np.eye(1, 4), [{(1, 2): 3}]), "metadata 0 is not JSON"),
         (([1], np.eye(1, 4), [{"a": "\ud800"}]), "metadata 0 holds half of a surrogate"),
         (([1], np.eye(1, 4), [DEEP]), "metadata 0 is nested"),

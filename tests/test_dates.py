@@ -135,6 +135,21 @@ def test_timestamps_of_pandas() -> None:
             made.count("at = ?", [pandas.NaT])
 
 
+class Moment:
+    """As the classes of other libraries."""
+
+    def __init__(self, text: str) -> None:
+        self.isoformat = lambda: text
+
+
+def test_whatever_has_an_isoformat_is_a_date() -> None:
+    with collection([Moment("2024-01-02T03:00:00Z"), Moment("2024-01-02T04:00:00+01:00"), Moment("Q1")]) as made:
+        assert [record.metadata["at"] for record in made] == ["2024-01-02T03:00:00+00:00"] * 2 + ["Q1"]
+        assert made.ids({"at": Moment("2024-01-02T03:00:00")}) == [0, 1]
+        assert made.ids({"at": {"$lt": dt.datetime(2024, 1, 2, 3, 1)}}) == [0, 1]
+        assert made.ids({"at": Moment("Q1")}) == [2]
+
+
 def test_texts_that_look_like_dates_are_texts() -> None:
     with collection(["2024-01-02", "2024-01-02T00:00:00+00:00", "2024-01-02 05:00", "02.01.2024"]) as made:
         assert made.ids("at = '2024-01-02'") == [0]

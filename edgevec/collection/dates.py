@@ -51,7 +51,7 @@ def as_iso(value: Any) -> str | None:
         return None
     text = str(value.isoformat())
     try:
-        return _of_datetime(dt.datetime.fromisoformat(text))
+        return _of_datetime(dt.datetime.fromisoformat(re.sub("Z$", _UTC, text)))
     except ValueError:
         return text
 

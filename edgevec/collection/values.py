@@ -123,15 +123,28 @@ def _as_object(fields: Any, at: int) -> str:
     if not isinstance(fields, Mapping):
         raise ParameterError(f"metadata {at} must be a dict, not {type(fields).__name__}")
     try:
-        text = json.dumps(dict(fields), ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
+        text = _as_json(dict(fields))
     except RecursionError:
         raise ParameterError(f"metadata {at} is nested too deeply") from None
     except (TypeError, ValueError) as error:
-        raise ParameterError(f"metadata {at} is not JSON: {error}") from error
+        raise ParameterError(f"metadata {at} is not JSON: {error}{_where_it_fails(fields)}") from error
     if text.count("[") + text.count("{") > MAX_NESTING and _nesting(fields) > MAX_NESTING:
         raise ParameterError(f"metadata {at} is nested more than {MAX_NESTING} deep")
     plain = "\\u0000" not in text and text.find("{", 1) < 0 and not _is_broken(text)
     return text if plain and all(type(name) is str and '"' not in name for name in fields) else _checked(text, at)
+
+
+def _as_json(fields: dict[Any, Any]) -> str:
+    return json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
+
+
+def _where_it_fails(fields: Mapping[Any, Any]) -> str:
+    for name, value in fields.items():
+        try:
+            _as_json({name: value})
+        except (TypeError, ValueError):
+            return f" (field {name!r})"
+    return ""
 
 
 def _checked(text: str, at: int) -> str:
