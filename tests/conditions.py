@@ -12,7 +12,21 @@ Tree = tuple[Any, ...]
 Metadata = dict[str, Any]
 
 PLAIN_NAMES = ["a", "b", "notes", "android", "in_", "nullable", "Größe", "order"]
-QUOTED_NAMES = ["not", "IN", "two words", "it's", "a.b", "semi;colon", "--", "tab)le", "$x", "%"]
+QUOTED_NAMES = ["not", "IN", "two words", "it's", "a.b", "semi;colon", "--", "tab)le", "$x", "%", "A", "Notes"]
+QUOTED_NAMES += [
+    "",
+    "`",
+    "a`b",
+    'a"b',
+    "a\\",
+    "\\u0061",
+    "nb\xa0sp",
+    "zero\u200dwidth",
+    "new\nline",
+    "\x1f",
+    "é",
+    "e\u0301",
+]
 COMPARED = {"=": "$eq", "<": "$lt", "<=": "$lte", ">": "$gt", ">=": "$gte"}
 
 # ---- what is drawn -------------------------------------------------------------------------------------------------
@@ -59,8 +73,6 @@ def holds(tree: Tree, record: Metadata) -> bool | None:
     value = _lookup(record, tree[1])
     if operator == "null":
         return value is None
-    if operator == "in" and not tree[2]:
-        return False
     return None if value is None else _TESTS[operator](value, tree[2])
 
 
@@ -167,7 +179,16 @@ class Writer:
 
 
 def field_text(path: tuple[str, ...]) -> str:
-    return ".".join(name if name in PLAIN_NAMES else f"`{name}`" for name in path)
+    return ".".join(name if name in PLAIN_NAMES else in_backticks(name) for name in path)
+
+
+def in_backticks(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
+
+
+def key_text(path: tuple[str, ...]) -> str:
+    """In a dict, where few names need backticks."""
+    return ".".join(in_backticks(name) if "." in name or name[:1] in ("", "`", "$") else name for name in path)
 
 
 def as_mapping(tree: Tree) -> dict[str, Any]:
@@ -176,7 +197,7 @@ def as_mapping(tree: Tree) -> dict[str, Any]:
         return {"$not": as_mapping(tree[1])}
     if operator in ("and", "or"):
         return {f"${operator}": [as_mapping(part) for part in tree[1]]}
-    field = field_text(tree[1])
+    field = key_text(tree[1])
     if operator == "null":
         return {field: None}
     return {field: {COMPARED.get(operator, f"${operator}"): tree[2]}}

@@ -327,6 +327,7 @@ ENDLESS["x"] = ENDLESS
         (([1], np.eye(1, 4), ["x"]), "metadata 0 must be a dict"),
         (([1], np.eye(1, 4), [{"a": float("nan")}]), "metadata 0 is not JSON"),
         (([1], np.eye(1, 4), [{"a": {1, 2}}]), "metadata 0 is not JSON: set"),
+        (([1], np.eye(1, 4), [{"a": 1, "b": [b"x"]}]), r"metadata 0 is not JSON: bytes .* \(field 'b'\)"),
         (([1], np.eye(1, 4), [{(1, 2): 3}]), "metadata 0 is not JSON"),
         (([1], np.eye(1, 4), [{"a": "\ud800"}]), "metadata 0 holds half of a surrogate"),
         (([1], np.eye(1, 4), [DEEP]), "metadata 0 is nested"),
@@ -452,10 +453,10 @@ def test_other_files(path: Path) -> None:
 def test_a_newer_version_is_refused(path: Path) -> None:
     edgevec.open(path).close()
     database = sqlite3.connect(path)
-    database.execute("PRAGMA user_version = 2")
+    database.execute("PRAGMA user_version = 3")
     database.close()
     before = path.read_bytes()
-    with pytest.raises(edgevec.FormatVersionError, match="version 2"):
+    with pytest.raises(edgevec.FormatVersionError, match="version 3"):
         edgevec.open(path)
     assert path.read_bytes() == before
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import sqlite3
 from contextlib import closing
 from functools import cache
@@ -11,7 +12,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conditions import Metadata, Tree, Writer, as_mapping, field_text, holds, metadata, trees
+from conditions import (
+    Metadata,
+    Tree,
+    Writer,
+    as_mapping,
+    field_text,
+    holds,
+    in_backticks,
+    key_text,
+    metadata,
+    trees,
+)
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -57,6 +69,28 @@ def test_an_index_changes_no_answer(records: list[Metadata], tree: Tree, paths: 
         for path in paths:
             made.create_index(field_text(path))
         assert selected(made, as_mapping(tree)) == expected(tree, records)
+
+
+@settings(max_examples=300)
+@given(fields=st.dictionaries(st.text(max_size=4), st.integers(0, 3) | st.just({"x": 1}), max_size=4))
+def test_every_name_that_can_be_stored_can_be_asked_for(fields: dict[str, Any]) -> None:
+    with collection([{}]) as made:
+        if any("\0" in name for name in fields):
+            with pytest.raises(edgevec.ParameterError, match="NUL in the field"):
+                made.upsert([1], [[1, 0]], [fields])
+            return
+        made.upsert([1], [[1, 0]], [{**fields, "in": dict(fields)}])
+        assert made.get(1)[0].metadata == {**fields, "in": dict(fields)}
+        for name, value in fields.items():
+            for path in ((name,), ("in", name)) if name != "in" else (("in", "in"),):
+                path, wanted = (*path, "x") if isinstance(value, dict) else path, value if value in range(4) else 1
+                assert made.ids(".".join(map(in_backticks, path)) + " = ?", [wanted]) == [1]
+                assert made.ids({key_text(path): wanted}) == [1]
+                made.create_index(key_text(path))
+                assert made.ids({key_text(path): wanted}) == [1]
+                assert len(made.indexes()) == 1
+                made.drop_index(".".join(map(in_backticks, path)))
+                assert made.indexes() == []
 
 
 # What JSON writes in several ways, what looks like the space between two elements, and what patterns are made of.
@@ -207,6 +241,7 @@ RECORDS: list[Metadata] = [
         ({"two words": 5}, {2}),
         ({"dc:title": {"$exists": True}}, {2}),
         ({"`two words`": 5, "`dc:title`": "x"}, {2}),
+        ({"year = 1990 OR year": 1990}, set()),
         ({"year": np.int64(1990), "a.b": np.float32(1.5)}, {0}),
     ],
 )
@@ -295,8 +330,8 @@ def test_the_place_in_a_long_text() -> None:
         ("year LIKE ?", [5], "a pattern is a string"),
         ("year = ?", "x", "params must be a list"),
         ("year = ?", ["\ud800"], "surrogate"),
-        ('`a"b` = 1', None, "a field name with quotes"),
-        ("`a\\b` = 1", None, "a field name with quotes"),
+        ("`a\0b` = 1", None, "no field's name holds a NUL"),
+        ({"a\ud800b": 1}, None, "no field's name holds a NUL or half of a surrogate"),
         (None, [1], "params without where"),
         ({"year": 1}, [1], "params go with a text"),
         (5, None, "must be text or a dict"),
@@ -306,7 +341,9 @@ def test_the_place_in_a_long_text() -> None:
         ({"$and": []}, None, "\\$and needs a list"),
         ({"$or": [{}]}, None, "expected a dict with a condition"),
         ({"year": {}}, None, "empty dict"),
-        ({"year = 1 OR x": 1}, None, "not the name of a field"),
+        ({"": 1}, None, "not the name of a field"),
+        ({"a..b": 1}, None, "not the name of a field"),
+        ({"`a` b": 1}, None, "not the name of a field"),
         ({1: 2}, None, "a key must be"),
         ({"year": {"$exists": 1}}, None, "True or False"),
         ({"year": {"$like": 1}}, None, "a pattern is a string"),
@@ -486,4 +523,136 @@ def test_an_index_is_used_and_shown() -> None:
         assert made.explain("year = 5").indexes == ()
         assert made.count("year BETWEEN 5 AND 6") == 30
         with pytest.raises(edgevec.WhereError, match="not the name"):
-            made.create_index("year); DROP TABLE records; --")
+            made.create_index("`year")
+
+
+def test_fields_that_differ_by_case_have_indexes_of_their_own() -> None:
+    fields = ["year", "Year", "YEAR", "who.Name", "Who.name"]
+    records = [{"year": at, "Year": at, "YEAR": at, "who": {"Name": at}, "Who": {"name": at}} for at in range(500)]
+    with collection(records) as made:
+        for field in fields:
+            made.create_index(field)
+        assert made.indexes() == sorted(fields)
+        for value, field in enumerate(fields):
+            assert made.explain({field: value}).indexes == (field,)
+            assert made.ids({field: value}) == [value]
+        made.drop_index("YEAR")
+        made.drop_index("yEAR")
+        assert made.indexes() == sorted(set(fields) - {"YEAR"})
+
+
+def test_indexes_of_an_earlier_version_are_known(tmp_path: Path) -> None:
+    with edgevec.open(tmp_path / "c.edgevec") as made:
+        made.upsert(range(500), np.ones((500, 2)), [{"Year": at, "year": -at} for at in range(500)])
+    with closing(sqlite3.connect(tmp_path / "c.edgevec")) as raw:
+        raw.execute("""CREATE INDEX "field:Year" ON records (json_extract(metadata, '$."Year"'))""")
+    with edgevec.open(tmp_path / "c.edgevec") as made:
+        assert made.indexes() == ["Year"]
+        made.create_index("Year")
+        made.create_index("year")
+        made.drop_index("YEAR")
+        assert made.indexes() == ["Year", "year"]
+        assert made.explain("Year = 1").indexes == ("Year",)
+        assert made.explain("year = -1").indexes == ("year",)
+        made.drop_index("Year")
+        assert made.indexes() == ["year"]
+
+
+@pytest.mark.parametrize("where", ["a IN ()", "a NOT IN ()", {"a": {"$in": []}}, {"a": {"$nin": []}}, "NOT (a IN ())"])
+def test_no_test_of_a_missing_field_holds_with_an_empty_list_either(where: Any) -> None:
+    negated = "NOT" in where if isinstance(where, str) else where == {"a": {"$nin": []}}
+    with collection([{"a": 1}, {}, {"a": None}, {"a": "x"}, {"a": []}]) as made:
+        assert selected(made, where) == ({0, 3, 4} if negated else set())
+        made.create_index("a")
+        assert selected(made, where) == ({0, 3, 4} if negated else set())
+
+
+# ---- values by what they are worth ---------------------------------------------------------------------------------
+
+
+class Color(str, enum.Enum):
+    RED = "red"
+
+
+class Size(enum.IntEnum):
+    BIG = 3
+
+
+class Loud(str):
+    def __str__(self) -> str:
+        return self.upper()
+
+
+class Half(float):
+    def __repr__(self) -> str:
+        return "half"
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (Color.RED, "red"),
+        (Size.BIG, 3),
+        (Loud("red"), "red"),
+        (np.str_("red"), "red"),
+        (Half(0.5), 0.5),
+        (np.float64(0.5), 0.5),
+        (np.int8(3), 3),
+        (True, 1),
+        (np.bool_(True), 1),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("indexed", [False, True])
+def test_subclasses_count_by_their_value(value: Any, plain: Any, indexed: bool) -> None:
+    with collection([{"a": value}, {"a": plain}, {"a": [value]}, {"a": "other"}]) as made:
+        assert made.get(0)[0].metadata == {"a": plain}
+        if indexed:
+            made.create_index("a")
+        for wanted in (value, plain):
+            assert selected(made, {"a": wanted}) == {0, 1}
+            assert selected(made, "a = ?", [wanted]) == {0, 1}
+            assert selected(made, {"a": {"$in": [wanted]}}) == {0, 1}
+            assert selected(made, "a IN ?", [[wanted]]) == {0, 1}
+            assert 2 in selected(made, "a CONTAINS ?", [wanted])
+            if isinstance(wanted, str):
+                assert selected(made, {"a": {"$like": wanted}}) == {0, 1}
+
+
+def test_ids_documents_and_names_count_by_their_value() -> None:
+    with collection([]) as made:
+        made.upsert([Color.RED, Size.BIG], np.eye(2), [{Color.RED: 1}, None], [Loud("quiet"), Color.RED])
+        assert made.ids() == ["red", 3]
+        assert Color.RED in made
+        assert "red" in made
+        assert made.count({Color.RED: 1}) == 1
+        assert made.count("red = 1") == 1
+        assert [record.document for record in made] == ["quiet", "red"]
+        assert all(type(part) in (int, str) for record in made for part in (record.id, record.document))
+        assert made.search(text=Color.RED)[0].id == 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({1: "a", "1": "b"}, "two fields that are '1' as a text"),
+        ({"a": {True: 1, "true": 2}}, "two fields that are 'true'"),
+        ({"a": [{None: 1, "null": 2}]}, "two fields that are 'null'"),
+        ({"a": "x\0y"}, "a NUL in the field 'a'"),
+        ({"b": {"a": ["x", ["y\0"]]}}, "a NUL in the field 'a'"),
+        ({"a\0b": 1}, "a NUL in the field"),
+        ({"a": ["\udfff"]}, "half of a surrogate pair in the field 'a'"),
+        ({"\ud800": 1}, "half of a surrogate pair in the field"),
+    ],
+)
+def test_what_conditions_would_not_see_is_refused(fields: Any, message: str) -> None:
+    with collection([{"a": "before"}]) as made:
+        with pytest.raises(edgevec.ParameterError, match=f"metadata 1 .*{message}"):
+            made.upsert([0, 1], np.eye(2), [None, fields])
+        assert made.get(0)[0].metadata == {"a": "before"}
+
+
+def test_numbers_as_names_become_texts() -> None:
+    with collection([{1: "a", "2": "b", "\\u0000": "not a NUL"}]) as made:
+        assert made.get(0)[0].metadata == {"1": "a", "2": "b", "\\u0000": "not a NUL"}
+        assert made.ids({"1": "a", "\\u0000": "not a NUL"}) == [0]

@@ -6,6 +6,7 @@ The rows are put into a table in memory the first time that a filter is typed, s
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from edgevec.collection.dates import as_iso
+from edgevec.collection.values import json_name
 from edgevec.collection.where import compile_where
 
 from .model import Allowed, Data
@@ -71,12 +74,23 @@ _known: WeakKeyDictionary[Data, _Rows] = WeakKeyDictionary()
 
 
 def _as_json(data: Data) -> Iterator[tuple[int, str]]:
-    names = fields_of(data)
+    names = [json_name(name) for name in fields_of(data)]
     texts = [] if data.texts is None else [data.texts]
+    encode = json.JSONEncoder(ensure_ascii=False, default=_plain).encode
     for row, values in enumerate(zip(*data.columns.values(), *texts, data.ids.tolist(), strict=True)):
-        yield row, json.dumps(dict(zip(names, values, strict=True)), default=_plain)
+        known = ("null" if _is_nan(value) else encode(value) for value in values)
+        fields = dict(zip(names, known, strict=True))
+        text = ",".join(f"{name}:{value}" for name, value in fields.items())
+        yield row, f"{{{text}}}".encode(errors="replace").decode()  # half of a surrogate pair is no UTF-8
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _plain(value: Any) -> Any:
-    """What json does not know, as what it knows: NumPy's numbers and arrays, and dates."""
+    """What json does not know, as what it knows: dates as collections have them, NumPy's numbers and arrays."""
+    date = as_iso(value)
+    if date is not None:
+        return date
     return value.tolist() if hasattr(value, "tolist") else str(value)

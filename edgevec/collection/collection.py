@@ -25,7 +25,7 @@ from .sqlite_errors import translated
 from .store import Store
 from .upkeep import CollectionReport
 from .values import Id
-from .where import Where, compile_field, compile_where
+from .where import Where, compile_field, compile_where, field_name
 
 __all__ = ["Collection", "Encoder", "Plan"]
 
@@ -128,7 +128,8 @@ class Collection:
 
         ids        a list of int and str, or one
         vectors    [n, dim]; [dim] with one id. None: the encoder makes them from the documents.
-        metadata   a dict for each; JSON values, NumPy numbers, dates and times
+        metadata   a dict for each; JSON values, NumPy numbers, dates and times (kept as ISO texts, in UTC where they
+                   have a zone), durations (kept as seconds). Names that are no strings become strings.
         documents  a text, or None, for each
         progress   progress(done, total) while the graph takes them in; returning False stops: nothing is stored, 0 is
                    returned. Inside a batch this is at the batch's end.
@@ -284,9 +285,10 @@ class Collection:
     ) -> Hits:
         """The k best records, best first, among those that `where` allows.
 
-        By vector: exactly min(k, allowed records). By text: BM25, the documents that hold at least one of its words. By
-        both, or by text in a collection with an encoder: both rankings, fused by reciprocal rank (score: the sum of
-        weight / (60 + rank)).
+        By vector: exactly min(k, allowed records). By text: BM25, the documents that hold at least one of its words,
+        whatever their case, accents and Unicode form; of Chinese, Japanese, Korean, Thai and other texts without spaces
+        between words, at least one pair of neighboring characters, or the one character. By both, or by text in a
+        collection with an encoder: both rankings, fused by reciprocal rank (score: the sum of weight / (60 + rank)).
 
         ef       candidates that a walk over the graph keeps; more is slower and finds more
         exact    compare with every vector that is allowed
@@ -334,22 +336,17 @@ class Collection:
         """Let conditions on a field ("year", "author.name") find their records without looking at all of them."""
         names, sql = compile_field(field)
         with self._store.maintaining() as connection:
-            connection.execute(f"CREATE INDEX IF NOT EXISTS {_index_name(names)} ON records ({sql})")
-            connection.execute("ANALYZE records")
+            records.create_index(connection, field_name(names), sql)
 
     def drop_index(self, field: str) -> None:
         names, _ = compile_field(field)
         with self._store.maintaining() as connection:
-            connection.execute(f"DROP INDEX IF EXISTS {_index_name(names)}")
+            records.drop_index(connection, field_name(names))
 
     def indexes(self) -> list[str]:
         """The fields that have an index."""
         with self._store.reading() as connection:
-            names = connection.execute(
-                "SELECT substr(name, ?) FROM sqlite_schema WHERE type = 'index' AND name GLOB ? ORDER BY name",
-                (len(_INDEX) + 1, f"{_INDEX}*"),
-            )
-            return [name for (name,) in names]
+            return sorted(records.indexes(connection).values())
 
     def explain(self, where: Where, params: Sequence[Any] | None = None) -> Plan:
         """The SQL that a condition becomes, and how SQLite goes about it."""
@@ -359,7 +356,8 @@ class Collection:
                 f"EXPLAIN QUERY PLAN SELECT row FROM records WHERE {condition.sql}", condition.parameters
             )
             steps = tuple(detail for *_, detail in plan)
-        used = (name for name in self.indexes() if any(f"INDEX {_INDEX}{name} " in f"{step} " for step in steps))
+            known = records.indexes(connection)
+        used = (field for name, field in known.items() if any(f"INDEX {name} " in f"{step} " for step in steps))
         return Plan(condition.sql, condition.parameters, steps, tuple(used))
 
     # ---- upkeep ----------------------------------------------------------------------------------------------------
@@ -450,14 +448,6 @@ class Collection:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-
-_INDEX = "field:"
-
-
-def _index_name(field: tuple[str, ...]) -> str:
-    names = [name if name.isidentifier() else f"`{name}`" for name in field]
-    return f'"{_INDEX}{".".join(names)}"'
 
 
 def _as_weights(weights: Sequence[float]) -> tuple[float, float]:

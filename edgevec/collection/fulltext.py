@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import sqlite3
 
+from . import schema
 from .records import select
 from .where import EVERYTHING, Condition
+from .words import phrases
 
 __all__ = ["count", "search"]
 
@@ -20,11 +22,13 @@ def count(connection: sqlite3.Connection) -> int:
 
 def search(connection: sqlite3.Connection, text: str, k: int, condition: Condition) -> list[tuple[int, float]]:
     """(row, score), best first, of up to k documents that hold at least one of the words and satisfy the condition."""
-    words = list(dict.fromkeys(re.findall(r"\w+", text.lower())))[:_MAX_WORDS]
+    if schema.is_old(connection):
+        words = [f'"{word}"' for word in dict.fromkeys(re.findall(r"\w+", text.lower()))]
+    else:
+        words = phrases(text)
     if not words:
         return []
-    # In quotes a word is a word and no operator of FTS5's own language.
-    query = " OR ".join(f'"{word}"' for word in words)
+    query = " OR ".join(words[:_MAX_WORDS])
     join, more = "", ""
     if condition != EVERYTHING:
         join, more = "JOIN records ON records.row = texts.rowid", f"AND ({condition.sql})"

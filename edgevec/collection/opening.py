@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sqlite3
 from typing import Any, Literal
@@ -21,6 +22,8 @@ from .sqlite_errors import translated
 from .store import Store
 
 __all__ = ["open"]
+
+log = logging.getLogger("edgevec")
 
 Dtype = Literal["float32", "float16"]
 
@@ -67,7 +70,8 @@ def open(
                 processes share the memory. Only where nothing but edgevec touches that file: if something truncates it
                 or copies another over it meanwhile, the process dies of a signal. Otherwise, and on Windows and in a
                 browser always, it is read into memory.
-    progress    progress(done, total) while the graph is built from the records, where that is necessary
+    progress    progress(done, total) while the documents of a collection that an earlier version made are indexed
+                again, and while the graph is built from the records, where that is necessary
 
     With mode "r" the folder need not be one that can be written to. Files that edgevec makes beside it have its owner
     and permissions.
@@ -100,12 +104,28 @@ def open(
             _agree(database, given, writable=mode == "a")
             if file is not None and mode == "a":
                 database.set_journal(durability)
+            _index_texts(database, progress, writable=mode == "a")
         snapshot = None if file is None else Snapshot(file, mmap=mmap)
         graph = Graph(database.name, snapshot)
         return Collection(Store(database, graph, writable=mode == "a", progress=progress), encoder)
     except BaseException:
         database.close()
         raise
+
+
+def _index_texts(database: Database, progress: Progress | None, *, writable: bool) -> None:
+    """Of a collection that an earlier version made."""
+    if not schema.is_old(database.main):
+        return
+    if writable:
+        log.info("%s: its documents are indexed again, once, as this version of edgevec does", database.name)
+        schema.upgrade(database.main, database.name, progress)
+    else:
+        log.warning(
+            "%s: an earlier edgevec indexed its documents: what is written without spaces is found as whole sentences "
+            "only, until the collection is opened for writing",
+            database.name,
+        )
 
 
 def _checked(given: dict[str, Any]) -> dict[str, Any]:

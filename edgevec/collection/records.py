@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from ..errors import CorruptCollectionError
 from .sqlite_errors import ERROR, code_of
 from .values import LONGEST, Id
+from .words import indexed
 
 __all__ = [
     "Record",
@@ -22,11 +24,14 @@ __all__ = [
     "Shown",
     "are_sound",
     "as_fields",
+    "create_index",
     "delete",
+    "drop_index",
     "fetch",
     "ids",
     "ids_of",
     "ids_where",
+    "indexes",
     "listed",
     "page",
     "rows_of",
@@ -151,9 +156,9 @@ def upsert(
         same = _unchanged(connection, {row: blob for row, blob in changed if row <= last})
         changed = [pair for pair in changed if pair[0] not in same]
     connection.executemany(
-        "INSERT INTO records(row, id, metadata, document) VALUES (?, ?, ?, ?) "
-        "ON CONFLICT(row) DO UPDATE SET metadata = excluded.metadata, document = excluded.document",
-        zip(rows, keys, metadata, documents, strict=True),
+        "INSERT INTO records(row, id, metadata, document, words) VALUES (?, ?, ?, ?, ?) ON CONFLICT(row) DO UPDATE "
+        "SET metadata = excluded.metadata, document = excluded.document, words = excluded.words",
+        zip(rows, keys, metadata, documents, map(indexed, documents), strict=True),
     )
     connection.executemany("INSERT OR REPLACE INTO vectors(row, vector) VALUES (?, ?)", changed)
     connection.executemany("INSERT INTO changes(row) VALUES (?)", ((row,) for row, _ in changed))
@@ -310,3 +315,35 @@ def vectors_of(
     found = np.array([row for row, _ in selected], np.int64)
     data = b"".join(blob for _, blob in selected)
     return found, np.frombuffer(data, dtype).reshape(len(found), dim).astype(np.float32)
+
+
+# ---- indexes of fields ---------------------------------------------------------------------------------------------
+
+_INDEX = "field:"
+
+
+def create_index(connection: sqlite3.Connection, field: str, sql: str) -> None:
+    """Of a field, by its canonical name, over its value in SQL; nothing where there is one."""
+    if field not in indexes(connection).values():
+        # SQLite takes names that differ by case for the same: so which letters are large is in the name.
+        large = sum(1 << at for at, letter in enumerate(field) if "A" <= letter <= "Z")
+        connection.execute(f"CREATE INDEX {_quoted(f'{_INDEX}{field}~{large:x}')} ON records ({sql})")
+    connection.execute("ANALYZE records")
+
+
+def drop_index(connection: sqlite3.Connection, field: str) -> None:
+    for name, of in indexes(connection).items():
+        if of == field:
+            connection.execute(f"DROP INDEX {_quoted(name)}")
+
+
+def indexes(connection: sqlite3.Connection) -> dict[str, str]:
+    """Names of SQLite's indexes, and the fields that they are of. Earlier ones are named by the field alone."""
+    names = connection.execute(
+        "SELECT name FROM sqlite_schema WHERE type = 'index' AND name GLOB ? ORDER BY name", (f"{_INDEX}*",)
+    )
+    return {name: re.sub(r"~[0-9a-f]+\Z", "", name[len(_INDEX) :]) for (name,) in names}
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,6 +1,7 @@
 """What is in the SQLite file, and its versions.
 
-records    what the user keeps, under a row number of our own. `id` has no type: 1 and '1' are two ids.
+records    what the user keeps, under a row number of our own. `id` has no type: 1 and '1' are two ids. `words` is what
+           the full-text index reads in place of the document, where that differs; version 1 had none.
 vectors    apart from the records, so that a filter does not read past them.
 texts      the full-text index of the documents; triggers keep it in step.
 changes    the rows whose vector changed, in order, since the snapshot of the graph: what a graph has to catch up with.
@@ -12,24 +13,29 @@ damaged    what a repair has set apart; made when it is first needed.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from typing import Any
 
-from ..errors import CorruptCollectionError, FormatVersionError
+from .._native import Progress
+from ..errors import CorruptCollectionError, EdgevecError, FormatVersionError
+from .words import indexed
 
 __all__ = [
     "Settings",
     "check_tables",
     "create",
     "drop_field_indexes",
+    "is_old",
     "missing",
     "read_settings",
     "remake_texts",
+    "upgrade",
     "verify",
     "write_setting",
 ]
 
 APPLICATION_ID = 0x45564442  # "EVDB"
-VERSION = 1
+VERSION = 2
 NOT_OURS = "an SQLite database, but not a collection of edgevec's"
 
 Settings = dict[str, Any]
@@ -40,7 +46,8 @@ CREATE TABLE records (
     row INTEGER PRIMARY KEY,
     id UNIQUE NOT NULL CHECK (typeof(id) IN ('integer', 'text')),
     metadata TEXT NOT NULL,
-    document TEXT
+    document TEXT,
+    words TEXT
 );
 CREATE TABLE vectors (row INTEGER PRIMARY KEY, vector BLOB NOT NULL);
 CREATE TABLE changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NULL);
@@ -48,29 +55,42 @@ CREATE TABLE snapshots (identity TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT
 CREATE TABLE state (version INTEGER NOT NULL, trimmed INTEGER NOT NULL);
 INSERT INTO state VALUES (0, 0);
 
-CREATE VIEW documents AS SELECT row, document FROM records WHERE document IS NOT NULL;
-CREATE VIRTUAL TABLE texts USING fts5(
-    document, content='documents', content_rowid='row', tokenize="unicode61 remove_diacritics 2"
-);
-CREATE TRIGGER text_added AFTER INSERT ON records WHEN new.document IS NOT NULL BEGIN
-    INSERT INTO texts(rowid, document) VALUES (new.row, new.document);
-END;
-CREATE TRIGGER text_removed AFTER DELETE ON records WHEN old.document IS NOT NULL BEGIN
-    INSERT INTO texts(texts, rowid, document) VALUES ('delete', old.row, old.document);
-END;
--- One trigger, since the old text must go before the new one comes and several would fire in no given order.
-CREATE TRIGGER text_changed AFTER UPDATE OF document ON records WHEN old.document IS NOT new.document BEGIN
-    INSERT INTO texts(texts, rowid, document)
-        SELECT 'delete', old.row, old.document WHERE old.document IS NOT NULL;
-    INSERT INTO texts(rowid, document) SELECT new.row, new.document WHERE new.document IS NOT NULL;
-END;
 """
+
+_TEXTS = (
+    "CREATE VIEW documents AS "
+    "SELECT row, coalesce(words, document) AS document FROM records WHERE document IS NOT NULL",
+    # Marks are a part of words: in many scripts they are the vowels.
+    "CREATE VIRTUAL TABLE texts USING fts5(document, content='documents', content_rowid='row', "
+    "tokenize=\"unicode61 remove_diacritics 2 categories 'L* N* Co M*'\")",
+)
+_TRIGGERS = (
+    """CREATE TRIGGER text_added AFTER INSERT ON records WHEN new.document IS NOT NULL BEGIN
+        INSERT INTO texts(rowid, document) VALUES (new.row, coalesce(new.words, new.document));
+    END""",
+    """CREATE TRIGGER text_removed AFTER DELETE ON records WHEN old.document IS NOT NULL BEGIN
+        INSERT INTO texts(texts, rowid, document) VALUES ('delete', old.row, coalesce(old.words, old.document));
+    END""",
+    # One trigger, since the old text must go before the new one comes and several would fire in no given order.
+    """CREATE TRIGGER text_changed AFTER UPDATE OF document, words ON records
+    WHEN old.document IS NOT new.document OR old.words IS NOT new.words BEGIN
+        INSERT INTO texts(texts, rowid, document)
+            SELECT 'delete', old.row, coalesce(old.words, old.document) WHERE old.document IS NOT NULL;
+        INSERT INTO texts(rowid, document)
+            SELECT new.row, coalesce(new.words, new.document) WHERE new.document IS NOT NULL;
+    END""",
+)
+
+_SCRIPT = ";".join((_TABLES, *_TEXTS, *_TRIGGERS))
+
+_AT_ONCE = 1000
+"""Documents that are indexed again at a time."""
 
 
 def create(connection: sqlite3.Connection, settings: Settings) -> None:
     """Make an empty file a collection, or nothing at all."""
     connection.executescript(
-        f"BEGIN IMMEDIATE; {_TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
+        f"BEGIN IMMEDIATE; {_SCRIPT}; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
     )
     for name, value in settings.items():
         write_setting(connection, name, value)
@@ -109,16 +129,11 @@ def missing(connection: sqlite3.Connection) -> list[tuple[str, str]]:
 
 
 def remake_texts(connection: sqlite3.Connection) -> None:
-    """The full-text index anew, where what is left of it is too little for FTS5 to work with or to drop."""
+    """The full-text index anew, where what is left of it is too little for FTS5 to work with."""
     [sql] = [sql for _, name, sql in _meant() if name == "texts"]
     connection.execute("BEGIN IMMEDIATE")
-    connection.execute("PRAGMA writable_schema = ON")
     try:
-        connection.execute("DELETE FROM sqlite_schema WHERE name = 'texts'")
-        connection.execute("PRAGMA writable_schema = RESET")
-        parts = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB 'texts_*'")
-        for (name,) in parts.fetchall():
-            connection.execute(f"DROP TABLE {name}")
+        _drop_texts(connection)
         connection.execute(sql)
         connection.execute("INSERT INTO texts(texts) VALUES ('rebuild')")
         connection.execute("COMMIT")
@@ -126,15 +141,27 @@ def remake_texts(connection: sqlite3.Connection) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    finally:
-        connection.execute("PRAGMA writable_schema = RESET")
+
+
+def _drop_texts(connection: sqlite3.Connection) -> None:
+    try:
+        connection.execute("DROP TABLE IF EXISTS texts")
+    except sqlite3.Error:  # too little is left of it for FTS5 to drop it
+        connection.execute("PRAGMA writable_schema = ON")
+        try:
+            connection.execute("DELETE FROM sqlite_schema WHERE name = 'texts'")
+        finally:
+            connection.execute("PRAGMA writable_schema = RESET")
+        parts = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB 'texts_*'")
+        for (name,) in parts.fetchall():
+            connection.execute(f"DROP TABLE {name}")
 
 
 def _meant() -> list[tuple[str, str, str]]:
     """What there is in a new collection: type, name, SQL."""
     fresh = sqlite3.connect(":memory:", isolation_level=None)
     try:
-        fresh.executescript(_TABLES)
+        fresh.executescript(_SCRIPT)
         return fresh.execute("SELECT type, name, sql FROM sqlite_schema").fetchall()
     finally:
         fresh.close()
@@ -149,6 +176,62 @@ def drop_field_indexes(connection: sqlite3.Connection) -> list[str]:
         quoted = name.replace('"', '""')
         connection.execute(f'DROP INDEX "{quoted}"')
     return [sql for _, sql in found]
+
+
+def is_old(connection: sqlite3.Connection) -> bool:
+    """Whether the full-text index is one of version 1: of the documents as they are."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0]) < 2
+
+
+def upgrade(connection: sqlite3.Connection, name: str, progress: Progress | None) -> None:
+    """Make a collection of version 1 one of this version, or nothing at all: its documents are indexed anew.
+
+    EdgevecError when progress(done, total), of documents, returns False.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    connection.text_factory = _decoded
+    try:
+        for trigger in ("text_added", "text_removed", "text_changed"):
+            connection.execute(f"DROP TRIGGER IF EXISTS {trigger}")
+        _drop_texts(connection)
+        connection.execute("DROP VIEW IF EXISTS documents")
+        connection.execute("ALTER TABLE records ADD COLUMN words TEXT")
+        for statement in _TEXTS:
+            connection.execute(statement)
+        total, done = int(connection.execute("SELECT count(*) FROM documents").fetchone()[0]), 0
+        for page in _documents(connection):
+            words = [(text, row) for row, document in page if (text := indexed(document)) is not None]
+            connection.executemany("UPDATE records SET words = ? WHERE row = ?", words)
+            connection.executemany(
+                "INSERT INTO texts(rowid, document) SELECT row, document FROM documents WHERE row = ?",
+                [(row,) for row, _ in page],
+            )
+            done += len(page)
+            if progress is not None and progress(done, total) is False:
+                raise EdgevecError(f"{name}: stopped by its progress function, and left as it was")
+        for statement in (*_TRIGGERS, f"PRAGMA user_version = {VERSION}", "COMMIT"):
+            connection.execute(statement)
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    finally:
+        connection.text_factory = str
+
+
+def _decoded(data: bytes) -> str:
+    """A document that is damaged must not keep the collection from being opened, and repaired."""
+    return data.decode(errors="replace")
+
+
+def _documents(connection: sqlite3.Connection) -> Iterator[list[tuple[int, str]]]:
+    last = -(2**63)
+    while page := connection.execute(
+        "SELECT row, document FROM records WHERE document IS NOT NULL AND row > ? ORDER BY row LIMIT ?",
+        (last, _AT_ONCE),
+    ).fetchall():
+        yield page
+        last = page[-1][0]
 
 
 def read_settings(connection: sqlite3.Connection) -> Settings:

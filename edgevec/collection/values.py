@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,19 @@ from numpy.typing import NDArray
 
 from .._arrays import as_rows
 from ..errors import DuplicateIdError, NotFiniteError, ParameterError, ZeroVectorError
+from .dates import as_iso, as_seconds, is_nat
 
-__all__ = ["Id", "as_documents", "as_keys", "as_metadata", "as_texts", "as_vectors", "is_one", "refuse_repeated"]
+__all__ = [
+    "Id",
+    "as_documents",
+    "as_keys",
+    "as_metadata",
+    "as_texts",
+    "as_vectors",
+    "is_one",
+    "json_name",
+    "refuse_repeated",
+]
 
 Id = int | str
 
@@ -34,22 +47,25 @@ def as_keys(ids: Any) -> list[Id]:
         ids = [ids]
     if isinstance(ids, (Mapping, bytes)) or not isinstance(ids, Iterable):
         raise ParameterError(f"ids must be integers or strings, not {type(ids).__name__}")
+    dtype = getattr(ids, "dtype", None)
+    if getattr(dtype, "kind", "") in ("m", "M"):  # of which tolist() may make integers
+        raise ParameterError(f"ids must be integers or strings, not {dtype}")
     keys = ids.tolist() if hasattr(ids, "tolist") else list(ids)
     return [_as_key(key, at) for at, key in enumerate(keys)]
 
 
 def _as_key(key: Any, at: int) -> Id:
-    if isinstance(key, np.integer):
+    if isinstance(key, np.integer) and not isinstance(key, np.timedelta64):
         key = int(key)
     if isinstance(key, str):
         _check_text(key, f"id {at}")
         if "\0" in key:
             raise ParameterError(f"id {at} holds a NUL")
-        return str(key)
+        return str.__str__(key)  # by value: str() of an enum's member may give its name
     if isinstance(key, int) and not isinstance(key, bool):
         if not -(2**63) <= key < 2**63:
             raise ParameterError(f"id {at} is {key}, which is more than 64 bits")
-        return key
+        return int.__int__(key)
     raise ParameterError(f"id {at} must be an integer or a string, not {key!r}")
 
 
@@ -107,22 +123,95 @@ def _as_object(fields: Any, at: int) -> str:
     if not isinstance(fields, Mapping):
         raise ParameterError(f"metadata {at} must be a dict, not {type(fields).__name__}")
     try:
-        text = json.dumps(dict(fields), ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
-        _check_text(text, f"metadata {at}")
+        text = _as_json(dict(fields))
     except RecursionError:
         raise ParameterError(f"metadata {at} is nested too deeply") from None
     except (TypeError, ValueError) as error:
-        raise ParameterError(f"metadata {at} is not JSON: {error}") from error
+        raise ParameterError(f"metadata {at} is not JSON: {error}{_where_it_fails(fields)}") from error
     if text.count("[") + text.count("{") > MAX_NESTING and _nesting(fields) > MAX_NESTING:
         raise ParameterError(f"metadata {at} is nested more than {MAX_NESTING} deep")
-    return text
+    plain = "\\u0000" not in text and text.find("{", 1) < 0 and not _is_broken(text)
+    return text if plain and all(type(name) is str and '"' not in name for name in fields) else _checked(text, at)
+
+
+def _as_json(fields: dict[Any, Any]) -> str:
+    return json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
+
+
+def _where_it_fails(fields: Mapping[Any, Any]) -> str:
+    for name, value in fields.items():
+        try:
+            _as_json({name: value})
+        except (TypeError, ValueError):
+            return f" (field {name!r})"
+    return ""
+
+
+def _checked(text: str, at: int) -> str:
+    """ParameterError for what conditions would not see as it is: two fields of one name, cut or broken texts."""
+    quotes = False
+
+    def check(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal quotes
+        fields = dict(pairs)
+        if len(fields) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ParameterError(f"metadata {at} has two fields that are {twice!r} as a text")
+        for name, value in pairs:
+            quotes = quotes or '"' in name
+            for part in (name, *_texts_in(value)):
+                if "\0" in part:
+                    raise ParameterError(f"metadata {at} holds a NUL in the field {name!r}")
+                if _is_broken(part):
+                    raise ParameterError(f"metadata {at} holds half of a surrogate pair in the field {name!r}")
+        return fields
+
+    json.loads(text, object_pairs_hook=check)
+    return _without_quotes(text) if quotes else text
+
+
+_HALF = re.compile("[\ud800-\udfff]")
+
+
+def _is_broken(text: str) -> bool:
+    return not text.isascii() and _HALF.search(text) is not None
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    """It, and what is in a list; objects have been looked at when they were read."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, list):
+            waiting.extend(value)
+
+
+def json_name(name: str) -> str:
+    """A field's name as it stands in the metadata, in quotes; also in a path of SQLite's, which compares it so."""
+    return _without_quotes(json.dumps(name, ensure_ascii=False))
+
+
+def _without_quotes(text: str) -> str:
+    """JSON with its quotes written as numbers: in a path older SQLites take the next quote for the end of a name."""
+    return re.sub(r"\\(.)", lambda escaped: r"\u0022" if escaped[1] == '"' else escaped[0], text)
 
 
 def _plain(value: Any) -> Any:
-    """What json does not know, as what it knows: NumPy's numbers and arrays, dates and times."""
-    for method in ("tolist", "isoformat"):
-        if hasattr(value, method):
-            return getattr(value, method)()
+    """What json does not know, as what it knows: NumPy's numbers and arrays, dates, times and durations."""
+    if is_nat(value):
+        return None
+    if isinstance(value, np.ndarray) and value.dtype.kind in ("m", "M"):  # of which tolist() may make integers
+        return list(value) if value.ndim else value[()]
+    known = as_iso(value)
+    if known is not None:
+        return known
+    if isinstance(value, (datetime.timedelta, np.timedelta64)):
+        return as_seconds(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
     raise TypeError(f"{type(value).__name__} is no JSON value")
 
 
@@ -155,7 +244,7 @@ def _as_document(document: Any, at: int) -> str | None:
     if not isinstance(document, str):
         raise ParameterError(f"document {at} must be a string, not {type(document).__name__}")
     _check_text(document, f"document {at}")
-    return str(document)
+    return str.__str__(document)
 
 
 def as_texts(documents: Sequence[str | None]) -> list[str]:

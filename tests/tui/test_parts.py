@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import json
 from pathlib import Path
 
@@ -59,6 +60,28 @@ def test_filters(typed: str, ids: list[int]) -> None:
     allowed = where_over(DATA)(typed)
     assert allowed is not None
     assert allowed.rows == len(ids)
+    assert np.asarray(allowed.by).tolist() == ids
+
+
+@pytest.mark.parametrize(
+    ("typed", "ids"),
+    [
+        ("`Größe` = 1", [0]),
+        ('`say "x"` = 2', [0]),
+        ("`a``b` = 3", [0]),
+        ("inner.`é` = 4", [0]),
+        ("day = '2024-01-02T00:00:00'", [0]),
+        ("number IS NULL", [0]),
+        ("number = 0.5", [1]),
+    ],
+)
+def test_filters_see_any_name_and_value(typed: str, ids: list[int]) -> None:
+    day = datetime.datetime(2024, 1, 2)
+    first = {"Größe": 1, 'say "x"': 2, "a`b": 3, "inner": {"é": 4}, "day": day, "number": float("nan")}
+    rows = [first, {**dict.fromkeys(first), "number": 0.5, "day": "\ud800"}]
+    columns = {name: np.array([row[name] for row in rows], object) for name in first}
+    allowed = where_over(Data("odd", 2, np.array([0, 1]), columns=columns))(typed)
+    assert allowed is not None
     assert np.asarray(allowed.by).tolist() == ids
 
 

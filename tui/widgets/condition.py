@@ -95,7 +95,7 @@ def _inside(value: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _quoted(name: str) -> str:
-    return name if _NAME.fullmatch(name) else f"`{name}`"
+    return name if _NAME.fullmatch(name) else "`" + name.replace("`", "``") + "`"
 
 
 def _values(data: Data) -> set[str]:

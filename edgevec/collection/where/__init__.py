@@ -14,9 +14,9 @@ from ...errors import WhereError
 from .mapping import read_mapping
 from .sql import Condition, compile_node, field_sql
 from .syntax import Field
-from .text import bind, parse, parse_field
+from .text import bind, field_name, parse, parse_field
 
-__all__ = ["EVERYTHING", "Condition", "Where", "compile_field", "compile_where"]
+__all__ = ["EVERYTHING", "Condition", "Where", "compile_field", "compile_where", "field_name"]
 
 Where = str | Mapping[str, Any]
 
@@ -45,6 +45,6 @@ def _compile_text(where: str) -> Condition:
 
 
 def compile_field(name: str) -> tuple[Field, str]:
-    """A field's canonical name and its value in SQL."""
+    """The names that lead to a field, and its value in SQL."""
     field = parse_field(name)
     return field, field_sql(field)

@@ -2,7 +2,8 @@
 
     {"year": {"$gte": 1990}, "$or": [{"lang": "de"}, {"tags": {"$contains": "x"}}]}
 
-Several keys must all hold. A value by itself means equal, None means missing.
+Several keys must all hold. A value by itself means equal, None means missing. A dot in a key leads into an object; what
+else is in it is the name. A name with a dot, or that begins with "$", stands in backticks, as in the text form.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ def _all(where: Any, level: int) -> Node:
 def _entry(key: Any, value: Any, level: int) -> Node:
     if not isinstance(key, str):
         raise WhereError(f"a key must be a field or an operator, not {_short(key)}")
+    key = str.__str__(key)
     if key == "$not":
         return Not(_all(value, level + 1))
     if key in ("$and", "$or"):
@@ -98,9 +100,10 @@ def _compared(operator: str) -> Callable[[Field, Any], Node]:
 
 
 def _pattern(field: Field, value: Any, fold: bool) -> Node:
-    if not isinstance(value, str):
+    pattern = as_value(value)
+    if not isinstance(pattern, str):
         raise WhereError(f"a pattern is a string, not {_short(value)}")
-    return Pattern(field, str(as_value(value)), fold=fold)
+    return Pattern(field, pattern, fold=fold)
 
 
 def _exists(field: Field, wanted: Any) -> Node:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeGuard
 
 from ...errors import WhereError
+from ..dates import Instant
+from ..values import json_name
 from .syntax import MAX_PATTERN, All, Any_, Field, IsNull, Node, Not, OneOf, Pattern, Test, depth
 
 __all__ = ["Condition", "compile_node", "field_sql"]
@@ -39,10 +41,9 @@ def field_sql(field: Field) -> str:
 
 def _path(field: Field) -> str:
     for name in field:
-        # SQLite finds these only as they stand in JSON, escaped, and versions differ in how.
-        if not name.isprintable() or '"' in name or "\\" in name:
-            raise WhereError(f"a field name with quotes, backslashes or control characters: {name!r}")
-    path = "$" + "".join(f'."{name}"' for name in field)
+        if "\0" in name or any("\ud800" <= character <= "\udfff" for character in name):
+            raise WhereError(f"no field's name holds a NUL or half of a surrogate pair: {name!r}")
+    path = "$" + "".join(f".{json_name(name)}" for name in field)
     return "'" + path.replace("'", "''") + "'"
 
 
@@ -82,6 +83,8 @@ class _Compiler:
         return f"({compared} AND {field} < '')" if test.operator in (">", ">=") else f"({compared})"
 
     def _one_of(self, node: OneOf) -> str:
+        if not node.values:  # false, but NULL where the field is missing, which SQLite's IN () is not
+            return f"({field_sql(node.field)} <> {field_sql(node.field)})"
         self.parameters.append(json.dumps(node.values, ensure_ascii=False))
         listed = f"{field_sql(node.field)} IN (SELECT value FROM json_each(?))"
         return f"({listed} AND {_kind(node.field, ('text', 'integer', 'real', 'true', 'false'))})"
@@ -161,12 +164,34 @@ def _kind(field: Field, kinds: Sequence[str]) -> str:
 
 def _inward(node: Node, negated: bool) -> Node:
     """Every NOT at a test (De Morgan holds for NULL too), so that only AND and OR are nested."""
+    node = _dated(node)
     if isinstance(node, Not):
         return _inward(node.part, not negated)
     if isinstance(node, (All, Any_)):
         kind = All if isinstance(node, All) != negated else Any_
         return kind(tuple(_inward(part, negated) for part in node.parts))
     return Not(node) if negated else node
+
+
+_END = {"<": 0, ">=": 0, "<=": -1, ">": -1}
+"""Which of an instant's texts, the least or the greatest, is compared with."""
+
+
+def _dated(node: Node) -> Node:
+    """A test of a date or time as tests of the texts that stand for it."""
+    if isinstance(node, OneOf) and isinstance(node.values, tuple):
+        return OneOf(node.field, tuple(text for value in node.values for text in _texts(value)))
+    if not isinstance(node, Test) or not isinstance(node.value, Instant):
+        return node
+    if node.operator == "=":
+        return OneOf(node.field, node.value.texts)
+    if node.operator == "CONTAINS":
+        return Any_(tuple(Test(node.field, "CONTAINS", text) for text in node.value.texts))
+    return Test(node.field, node.operator, node.value.texts[_END[node.operator]])
+
+
+def _texts(value: Any) -> tuple[Any, ...]:
+    return value.texts if isinstance(value, Instant) else (value,)
 
 
 def _chain(parts: list[str], operator: str) -> str:

@@ -12,7 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ...errors import WhereError
+from ..dates import Instant, as_instant, as_seconds, is_nat
 
 __all__ = [
     "MAX_DEPTH",
@@ -46,7 +49,7 @@ MAX_LIST = 100_000
 """Values of one IN."""
 MAX_PATTERN = 10_000
 
-Value = str | int | float
+Value = str | int | float | Instant
 Field = tuple[str, ...]
 """The names that lead to it: ("a", "b") is b inside the object a."""
 
@@ -131,32 +134,47 @@ def tests(node: Node) -> int:
 
 
 def as_value(value: Any) -> Value:
-    """A value to compare with; NULL is not one."""
+    """A value to compare with; NULL is not one. Of subclasses, as of enums, the value counts and not the name."""
+    if is_nat(value):
+        value = None
+    try:
+        known = _of_time(value)
+    except ValueError as error:
+        raise WhereError(str(error)) from None
+    if known is not None:
+        return known
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
         value = value.item()  # NumPy's
-    if hasattr(value, "isoformat"):
-        value = value.isoformat()  # as metadata keeps dates and times
     if value is None:
         raise WhereError("nothing equals NULL, and nothing is less or more; IS NULL tells whether a field is there")
     if isinstance(value, str):
         if not value.isprintable() and any("\ud800" <= c <= "\udfff" or c == "\0" for c in value):
             raise WhereError("a value holds a NUL or half of a surrogate pair")
-        return str(value)
-    if isinstance(value, bool):
-        return int(value)
+        return str.__str__(value)
     if isinstance(value, int):
-        if not -(2**63) <= value < 2**63:
-            raise WhereError(f"{value} is more than 64 bits")
-        return value
+        number = int.__int__(value)
+        if not -(2**63) <= number < 2**63:
+            raise WhereError(f"{number} is more than 64 bits")
+        return number
     if isinstance(value, float):
-        if not math.isfinite(value):
-            raise WhereError(f"a field cannot be compared with {value}")
-        return value
+        real = float.__float__(value)
+        if not math.isfinite(real):
+            raise WhereError(f"a field cannot be compared with {real}")
+        return real
     raise WhereError(f"a field is compared with a string, a number or a boolean, not with {type(value).__name__}")
 
 
+def _of_time(value: Any) -> Value | None:
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    known = as_instant(value)
+    return as_seconds(value) if known is None else known
+
+
 def as_list(values: Any) -> tuple[Value, ...]:
-    if hasattr(values, "tolist"):
+    if isinstance(values, np.ndarray) and values.dtype.kind in ("m", "M") and values.ndim == 1:
+        values = list(values)  # tolist() may make integers of them
+    elif hasattr(values, "tolist"):
         values = values.tolist()
     if isinstance(values, (str, bytes)) or not isinstance(values, (Sequence, set, frozenset)):
         raise WhereError(f"IN needs a list of values, not {type(values).__name__}")

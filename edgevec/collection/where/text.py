@@ -4,7 +4,8 @@
         AND tags CONTAINS 'x' AND deleted IS NULL AND a.b BETWEEN 1 AND ? AND active
 
 Keywords in any case. Both kinds of quotes make a string, and are doubled inside one. A field name with other characters
-than letters, digits and _ stands in backticks. A field alone is true when it is true.
+than letters, digits and _ stands in backticks, which are doubled inside it: a.`b.c` is "b.c" in the object a. A field
+alone is true when it is true.
 """
 
 from __future__ import annotations
@@ -37,16 +38,17 @@ from .syntax import (
     tests,
 )
 
-__all__ = ["bind", "parse", "parse_field"]
+__all__ = ["bind", "field_name", "parse", "parse_field"]
 
 _SILENT = ("AND", "OR", "ESCAPE")
 _KEYWORDS = (*_SILENT, "NOT", "IN", "BETWEEN", "LIKE", "ILIKE", "CONTAINS", "IS", "NULL", "TRUE", "FALSE")
 _TERMINALS = {word: f"_{word}" if word in _SILENT else word for word in _KEYWORDS}
 """lark leaves what begins with _ out of the tree."""
 
-_SEGMENT = re.compile(r"`([^`]+)`|(\w+)")
-_FIELD = re.compile(r"(`[^`]+`|[^\W\d]\w*)(\.(`[^`]+`|\w+))*")
-_KEY_SEGMENT = re.compile(r"""`([^`]+)`|([^`.=<>!()'",;]+)""")
+_QUOTED = r"`((?:[^`]|``)*)`"
+_SEGMENT = re.compile(rf"{_QUOTED}|(\w+)")
+_FIELD = re.compile(r"(`(?:[^`]|``)*`|[^\W\d]\w*)(\.(`(?:[^`]|``)*`|\w+))*")
+_KEY_SEGMENT = re.compile(rf"{_QUOTED}|([^`.][^.]*)")
 _KEY = re.compile(rf"(?:{_KEY_SEGMENT.pattern})(?:\.(?:{_KEY_SEGMENT.pattern}))*")
 
 _GRAMMAR = rf"""
@@ -119,10 +121,15 @@ def _parse(text: str) -> Node:
 
 
 def parse_field(name: str) -> Field:
-    """The names in a field that stands by itself, where it needs fewer backticks than in a text."""
+    """The names in a field that stands by itself, where only dots, and a backtick at the start, need backticks."""
     if not isinstance(name, str) or not _KEY.fullmatch(name):
-        raise WhereError(f"not the name of a field: {name!r} (dots and signs in a name go in backticks)")
-    return tuple(quoted or plain for quoted, plain in _KEY_SEGMENT.findall(name))
+        raise WhereError(f"not the name of a field: {name!r} (a name that is empty or has dots goes in backticks)")
+    return _names(name, _KEY_SEGMENT)
+
+
+def field_name(field: Field) -> str:
+    """As parse_field() reads it, in one way for each field."""
+    return ".".join(name if name.isidentifier() else "`" + name.replace("`", "``") + "`" for name in field)
 
 
 def bind(node: Node, params: Sequence[Any], text: str) -> Node:
@@ -250,8 +257,9 @@ def _unless(negated: Token | None, node: Node) -> Node:
     return node if negated is None else Not(node)
 
 
-def _names(field: str) -> Field:
-    return tuple(quoted or plain for quoted, plain in _SEGMENT.findall(field))
+def _names(field: str, segment: re.Pattern[str] = _SEGMENT) -> Field:
+    found = segment.finditer(field)
+    return tuple(one[2] if one[1] is None else one[1].replace("``", "`") for one in found)
 
 
 def _as_keyword(token: Token) -> Token:
