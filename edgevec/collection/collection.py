@@ -25,7 +25,7 @@ from .searching import Question, Searcher
 from .store import Store
 from .upkeep import CollectionReport
 from .values import Id
-from .where import Where, compile_field, compile_where
+from .where import EVERYTHING, Where, compile_field, compile_where
 
 __all__ = ["Collection", "Encoder", "Plan"]
 
@@ -170,9 +170,14 @@ class Collection:
         where: Where | None = None,
         params: Sequence[Any] | None = None,
     ) -> int:
-        """Delete the records of these ids, or those that satisfy a condition; how many there were."""
+        """Delete the records of these ids, or those that satisfy a condition; how many there were.
+
+        An empty condition is refused: clear() deletes everything.
+        """
         if (ids is None) == (where is None):
             raise ParameterError("give ids or where")
+        if where is not None and not where:
+            raise ParameterError("an empty condition would delete every record; clear() does that")
         condition = compile_where(where, params)
         keys = values.as_keys(ids) if where is None else []
         with self._store.writing() as connection, translated(self._store.database.name):
@@ -180,6 +185,13 @@ class Collection:
                 rows = sorted(set(records.rows_of(connection, keys).values()))
             else:
                 rows = records.rows_where(connection, *condition).tolist()
+            self._store.commits.note(rows)
+            return records.delete(connection, rows)
+
+    def clear(self) -> int:
+        """Delete every record; how many there were. What the collection is (dim, metric, indexes, ...) stays."""
+        with self._store.writing() as connection, translated(self._store.database.name):
+            rows = records.rows_where(connection, *EVERYTHING).tolist()
             self._store.commits.note(rows)
             return records.delete(connection, rows)
 
