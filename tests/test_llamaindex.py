@@ -21,7 +21,7 @@ from llama_index.core import Document, StorageContext, VectorStoreIndex
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.llms import MockLLM
 from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
-from llama_index.core.vector_stores import SimpleVectorStore, VectorStoreQuery
+from llama_index.core.vector_stores import SimpleVectorStore, VectorStoreQuery, utils
 from llama_index.core.vector_stores.types import (
     FilterCondition,
     FilterOperator,
@@ -69,6 +69,8 @@ def call(request: pytest.FixtureRequest) -> Any:
 
     async def run(target: Any, name: str, *args: Any, **kwargs: Any) -> Any:
         name = name if request.param == "sync" else {"add": "async_add"}.get(name, f"a{name}")
+        if isinstance(target, VectorStoreIndex) and not hasattr(target, name):
+            name = name[1:]  # indexes of old versions have no adelete_nodes()
         found = getattr(target, name)(*args, **kwargs)
         return await found if inspect.isawaitable(found) else found
 
@@ -216,6 +218,7 @@ TESTS = st.one_of(
 )
 
 
+@pytest.mark.skipif(not hasattr(utils, "build_metadata_filter_fn"), reason="older filters mean something else")
 @settings(max_examples=400, suppress_health_check=[HealthCheck.filter_too_much])
 @given(
     fields=st.lists(FIELDS, min_size=1, max_size=4),

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
+from langchain_core.runnables.config import run_in_executor
 from langchain_core.vectorstores import VectorStore
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
@@ -66,6 +67,20 @@ class EdgevecVectorStore(VectorStore):
             store.collection.close()
             raise
         return store
+
+    @classmethod
+    def from_documents(cls, documents: list[Document], embedding: Embeddings, **kwargs: Any) -> EdgevecVectorStore:
+        """As from_texts. The documents' ids are kept where no `ids` are given, in every version of LangChain."""
+        if kwargs.get("ids") is None:
+            kwargs["ids"] = [document.id for document in documents]
+        texts = [document.page_content for document in documents]
+        return cls.from_texts(texts, embedding, [document.metadata for document in documents], **kwargs)
+
+    @classmethod
+    async def afrom_documents(
+        cls, documents: list[Document], embedding: Embeddings, **kwargs: Any
+    ) -> EdgevecVectorStore:
+        return await run_in_executor(None, cls.from_documents, documents, embedding, **kwargs)
 
     def add_texts(
         self,
