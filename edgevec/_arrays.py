@@ -73,6 +73,8 @@ def _described(array: npt.NDArray[Any]) -> str:
         return f"a structured array of {fields}; numpy.lib.recfunctions.structured_to_unstructured() makes it [n, dim]"
     if array.dtype.kind != "O":
         return str(array.dtype)
+    if array.ndim == 0:
+        return f"{array.item()!r:.40}"
     for at, value in np.ndenumerate(array):
         if isinstance(value, (list, tuple, np.ndarray)):
             return "an array of arrays; numpy.stack() makes it [n, dim], where they are of one length"
