@@ -141,6 +141,23 @@ def test_a_refused_start_closes_the_file(tmp_path: Path) -> None:
     edgevec.open(tmp_path / "a.edgevec").close()
 
 
+async def test_records_under_integers_are_documents_too(call: Any) -> None:
+    with edgevec.open(":memory:") as collection:
+        collection.upsert([7, 8, "8", -5], Letters().embed_documents(TEXTS), None, TEXTS)
+        store = EdgevecVectorStore(collection, Letters())
+        found = await call(store, "similarity_search", TEXTS[0], k=1)
+        assert [document.id for document in found] == ["7"]
+        assert [document.page_content for document in await call(store, "get_by_ids", ["7", "8", "07"])] == [
+            TEXTS[0],
+            TEXTS[2],
+        ]
+        assert await call(store, "add_texts", ["new", "newer"], ids=["7", "9"]) == ["7", "9"]
+        assert collection.ids() == [7, 8, "8", -5, "9"]
+        assert collection.get(7)[0].document == "new"
+        await call(store, "delete", ["7", "8", "-5"])
+        assert collection.ids() == [8, "9"]
+
+
 # ---- searching -----------------------------------------------------------------------------------------------------
 
 

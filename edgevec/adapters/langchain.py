@@ -7,6 +7,7 @@ store.similarity_search("something", k=4, where="year >= 2000")
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -19,17 +20,20 @@ from langchain_core.vectorstores import VectorStore
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
 from ..collection import Collection, Hit, Record, open
+from ..collection.values import Id
 from ..collection.where import Where
 from ..errors import ParameterError
 
 __all__ = ["EdgevecVectorStore"]
 
+_INTEGER = re.compile(r"-?(0|[1-9]\d{0,18})")
 _CONDITION = ("where", "filter", "params")
 _SEARCH = (*_CONDITION, "ef", "recall", "exact")
 
 
 class EdgevecVectorStore(VectorStore):
-    """The documents are records of the collection; their ids are strings.
+    """The documents are records of the collection; their ids are strings. A record under an integer, stored by other
+    means, is the document whose id spells it, where no record has that very string.
 
     Searches take `where` (also as `filter`, as other stores call it), `params`, `ef`, `recall` and `exact`, as
     Collection.search does. A keyword that is not known is a ParameterError: a condition under another name would be
@@ -107,7 +111,7 @@ class EdgevecVectorStore(VectorStore):
         # An interface of lists: where an id comes twice, the last one counts.
         last = list({key: at for at, key in enumerate(keys)}.values())
         self.collection.upsert(
-            [keys[at] for at in last],
+            self._stored([keys[at] for at in last]),
             self._embed([texts[at] for at in last], batch_size),
             None if metadatas is None else [metadatas[at] for at in last],
             [texts[at] for at in last],
@@ -143,11 +147,21 @@ class EdgevecVectorStore(VectorStore):
             raise ParameterError("give ids or a condition, not both")
         if ids is None and where is None:
             raise ParameterError("the condition is None; delete() without arguments deletes everything")
-        self.collection.delete(ids, where, kwargs.get("params"))
+        self.collection.delete(None if ids is None else self._stored(ids), where, kwargs.get("params"))
         return True
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
-        return [_document(record) for record in self.collection.get(list(ids), missing="skip")]
+        return [_document(record) for record in self.collection.get(self._stored(ids), missing="skip")]
+
+    def _stored(self, ids: Iterable[str]) -> list[Id]:
+        """The ids under which the collection holds documents of these ids, or would hold them."""
+        keys = [str(id) for id in ids]
+        numbers = {key: int(key) for key in keys if _INTEGER.fullmatch(key) and -(2**63) <= int(key) < 2**63}
+        if not numbers:
+            return list(keys)
+        either: list[Id] = [*numbers, *numbers.values()]
+        held = {record.id for record in self.collection.get(either, missing="skip")}
+        return [numbers[key] if key not in held and numbers.get(key) in held else key for key in keys]
 
     def similarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Document]:
         return [document for document, _ in self.similarity_search_with_score(query, k, **kwargs)]
