@@ -56,6 +56,9 @@ def read_vectors(
     progress  called as progress(done_rows, total_rows) between pieces. The total is an estimate where the file does
               not say; the last call has done == total. To stop, raise KeyboardInterrupt or an exception of your own.
 
+    The numbered columns of a CSV file (x0, x1, ...) are taken in the order of their numbers, and each other column
+    has the type that all its cells agree on: integers, floats, booleans or texts; an empty cell is None.
+
     NaN and infinity are passed on: the index refuses them and names the row. Columns beside the vectors that cannot be
     read (pickled objects among them) are left out and named in `unread` of the result.
 
