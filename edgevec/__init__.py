@@ -24,9 +24,11 @@ from edgevec.measure import recall
 from edgevec.reading import Dataset, read_vectors
 
 if TYPE_CHECKING:
-    from edgevec.collection import Collection, Hit, Hits, Record, open
+    from edgevec.collection import Collection, Hit, Hits, Record
+    from edgevec.collection import open as open
 
 __version__ = version()
+# Not open(): `from edgevec import *` must leave the builtin of that name alone.
 __all__ = [
     "Calibration",
     "CheckReport",
@@ -42,7 +44,6 @@ __all__ = [
     "SearchStats",
     "SimdInfo",
     "__version__",
-    "open",
     "read_vectors",
     "recall",
     "samples",

@@ -17,35 +17,77 @@ _FLOAT32 = np.dtype(np.float32)
 
 
 def _as_array(data: Any, what: str) -> npt.NDArray[Any]:
-    if isinstance(data, np.ndarray):
+    if type(data) is np.ndarray:
         return data
     try:
         if hasattr(data, "__dlpack__") and not hasattr(data, "__array__"):
             return np.from_dlpack(data)
-        return np.asarray(data)
-    except (TypeError, ValueError, OverflowError, BufferError) as error:
+        array = np.ma.array(data) if _holds_masked(data) else np.asanyarray(data)
+    except (TypeError, ValueError, OverflowError, BufferError, RuntimeError) as error:
         raise ParameterError(f"{what} cannot be read as an array of numbers: {error}") from error
+    return _unmasked(array, what) if isinstance(array, np.ma.MaskedArray) else np.asarray(array)
+
+
+def _holds_masked(data: Any) -> bool:
+    """np.asarray would forget the masks of the arrays in a list."""
+    if not isinstance(data, (list, tuple)) or not data or not isinstance(data[0], np.ndarray):
+        return False
+    return any(isinstance(row, np.ma.MaskedArray) for row in data)
+
+
+def _unmasked(array: Any, what: str) -> npt.NDArray[Any]:
+    if array.dtype.names is None and (hidden := np.ma.getmaskarray(array)).any():
+        row = int(np.argwhere(np.atleast_1d(hidden))[0][0]) if array.ndim != 1 or what.endswith("ids") else 0
+        raise ParameterError(f"{what} have masked elements, the first in row {row}: there is no place for missing ones")
+    return np.asarray(array.data)
 
 
 def as_rows(data: Any, dim: int, what: str) -> npt.NDArray[np.float32]:
     """float32[n, dim] or float32[dim], C order, without a copy when it is that already."""
     array = _as_array(data, what)
+    if array.dtype is not _FLOAT32 and not _is_real(array.dtype):
+        raise ParameterError(f"{what} must be real numbers, not {_described(array)}")
     if array.ndim not in (1, 2):
         raise ParameterError(f"{what} must be [n, {dim}] or [{dim}], not {array.ndim}-dimensional")
     if array.size == 0 and array.ndim == 1 and not isinstance(data, np.ndarray):
         array = array.reshape(0, dim)  # an empty list of vectors
     if array.shape[-1] != dim:
         raise ParameterError(f"{what} have {array.shape[-1]} dimensions, the index has {dim}")
-    if array.dtype.kind not in "fiub":
-        raise ParameterError(f"{what} must be real numbers, not {array.dtype}")
     if array.dtype is _FLOAT32 and array.flags.c_contiguous and array.flags.aligned:
         return array
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, which is refused by row
         return np.require(array, np.float32, ["C", "A"])
 
 
-def as_ids(data: Any, what: str) -> npt.NDArray[np.int64]:
-    """int64[n], C order."""
+def _is_real(dtype: np.dtype[Any]) -> bool:
+    """ml_dtypes, which has bfloat16 and float8, gives most of its types the kind of raw bytes."""
+    if dtype.kind in "fiub":
+        return True
+    return dtype.kind == "V" and not issubclass(dtype.type, np.void) and np.can_cast(dtype, np.float32)
+
+
+def _described(array: npt.NDArray[Any]) -> str:
+    """What an array holds that holds no numbers, and what makes numbers of it."""
+    if array.dtype.names is not None:
+        fields = ", ".join(array.dtype.names)
+        return f"a structured array of {fields}; numpy.lib.recfunctions.structured_to_unstructured() makes it [n, dim]"
+    if array.dtype.kind != "O":
+        return str(array.dtype)
+    if array.ndim == 0:
+        return f"{array.item()!r:.40}"
+    for at, value in np.ndenumerate(array):
+        if isinstance(value, (list, tuple, np.ndarray)):
+            return "an array of arrays; numpy.stack() makes it [n, dim], where they are of one length"
+        if not isinstance(value, (int, float, np.number)):
+            return f"Python objects: {value!r:.40} at {at[0] if len(at) == 1 else at}"
+    return "Python objects; astype() makes numbers of them"
+
+
+def as_ids(data: Any, what: str, *, to_keep: bool = False) -> npt.NDArray[np.int64]:
+    """int64[n], C order.
+
+    to_keep  they are to name vectors, so none may be -1, which stands in results where there is none
+    """
     array = _as_array(data, what)
     if array.ndim == 0:
         array = array.reshape(1)
@@ -55,10 +97,23 @@ def as_ids(data: Any, what: str) -> npt.NDArray[np.int64]:
         return np.empty(0, np.int64)
     if array.dtype.kind not in "iu":
         hint = ": a mask says nothing about ids; pass the ids themselves" if array.dtype.kind == "b" else ""
-        raise ParameterError(f"{what} must be 64-bit integers, not {array.dtype}{hint}")
+        raise ParameterError(f"{what} must be 64-bit integers, not {_described_ids(array)}{hint}")
     if array.dtype.kind == "u" and int(array.max()) > 2**63 - 1:
         raise ParameterError(f"{what} hold {array.max()}, which is more than an int64 can be")
-    return np.require(array, np.int64, ["C", "A"])
+    ids = np.require(array, np.int64, ["C", "A"])
+    if to_keep and (ids == -1).any():
+        at = int(np.flatnonzero(ids == -1)[0])
+        raise ParameterError(f"{what} hold -1 at {at}, which is no id: it stands in results where nothing was found")
+    return ids
+
+
+def _described_ids(array: npt.NDArray[Any]) -> str:
+    if array.dtype.kind != "O":
+        return "a structured array" if array.dtype.names is not None else str(array.dtype)
+    for at, value in enumerate(array.tolist()):
+        if isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63:
+            return f"{value!r:.40} at {at}"
+    return "Python objects; astype(int) makes integers of them"
 
 
 def as_int(value: Any, what: str, least: int, most: int = 2**31 - 1) -> int:
@@ -69,6 +124,8 @@ def as_int(value: Any, what: str, least: int, most: int = 2**31 - 1) -> int:
         number = operator.index(value)
     except TypeError:
         raise ParameterError(f"{what} must be an integer, not {value!r}") from None
-    if isinstance(value, (bool, np.bool_)) or not least <= number <= most:
+    if isinstance(value, (bool, np.bool_)):
+        raise ParameterError(f"{what} must be an integer, not {value!r}")
+    if not least <= number <= most:
         raise ParameterError(f"{what} must be in {least}..{most}, not {value!r}")
     return number

@@ -104,11 +104,11 @@ class CheckReport(NamedTuple):
 class IdFilter:
     """A set of allowed ids, built once and used in any number of searches, threads and indexes.
 
-    ids: int64[n] or anything like it; repeated ids count once.
+    ids: int64[n] or anything like it, none of them -1; repeated ids count once.
     """
 
     def __init__(self, ids: npt.ArrayLike) -> None:
-        allowed = np.unique(as_ids(ids, "filter ids"))
+        allowed = np.unique(as_ids(ids, "filter ids", to_keep=True))
         out = ffi.new("ev_filter **")
         check(lib.ev_filter_new(allowed.size, pointer(allowed, "int64_t[]"), out))
         self._handle = ffi.gc(out[0], lib.ev_filter_free, allowed.nbytes)
@@ -295,7 +295,7 @@ class Index:
         """Insert vectors and return their ids, int64[n].
 
         vectors   [n, dim] or [dim]: an array of any real dtype, a buffer, a DLPack tensor, or lists
-        ids       int64[n]; one that exists is replaced. None: numbered on from the highest id ever held.
+        ids       int64[n], but not -1; one that exists is replaced. None: numbered on from the highest id ever held.
         threads   0: one per core. 1: deterministic.
         progress  progress(done, total), about ten times a second; returning False stops.
 
@@ -303,7 +303,7 @@ class Index:
         """
         rows = as_rows(vectors, self._dim, "vectors").reshape(-1, self._dim)
         n = rows.shape[0]
-        given = None if ids is None else as_ids(ids, "ids")
+        given = None if ids is None else as_ids(ids, "ids", to_keep=True)
         if given is not None and given.size != n:
             raise ParameterError(f"{n} vectors but {given.size} ids")
         threads = as_int(threads, "threads", 0)

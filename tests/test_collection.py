@@ -116,6 +116,21 @@ def test_deleting(notes: Collection, rng: np.random.Generator) -> None:
     assert notes.check().ok
 
 
+@pytest.mark.parametrize("empty", [{}, ""])
+def test_an_empty_condition_deletes_nothing_and_clear_everything(
+    notes: Collection, rng: np.random.Generator, empty: Any
+) -> None:
+    notes.upsert(range(5), rows(rng, 5), documents=[f"word{n}" for n in range(5)])
+    with pytest.raises(edgevec.ParameterError, match="an empty condition would delete every record"):
+        notes.delete(where=empty)
+    assert len(notes) == 5
+    assert notes.clear() == 5
+    assert (notes.ids(), notes.search(text="word1"), notes.clear()) == ([], [], 0)
+    assert notes.search(rows(rng, 1)[0], 3) == []
+    assert notes.upsert([2], rows(rng, 1)) == 1
+    assert notes.check().ok
+
+
 def test_pages(notes: Collection, rng: np.random.Generator) -> None:
     notes.upsert(range(25), rows(rng, 25), [{"n": n} for n in range(25)])
     assert [len(page) for page in notes.pages(size=10)] == [10, 10, 5]

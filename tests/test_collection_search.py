@@ -222,7 +222,7 @@ def test_an_empty_collection() -> None:
             assert made.search([1, 2, 3]) == []
             assert made.search(text="x") == []
             assert made.search([1, 2, 3], text="x", where="a = 1") == []
-            assert made.count() == made.upsert([], []) == made.delete(where={}) == 0
+            assert made.count() == made.upsert([], []) == made.clear() == 0
             assert list(made) == []
             assert made.check().ok
 

@@ -99,7 +99,7 @@ def test_nothing_allowed_and_nothing_that_matches(quantization: Quantization, ex
     index, held = filtered_index("cosine", quantization)
     query = np.ones(DIM)
     gone = [id for id in range(OFFSET, OFFSET + N) if id not in held]
-    for allowed in ([], np.empty(0), np.empty(0, np.int64), [-1], [OFFSET - 1, OFFSET + N], gone, [2**63 - 1]):
+    for allowed in ([], np.empty(0), np.empty(0, np.int64), [-2], [OFFSET - 1, OFFSET + N], gone, [2**63 - 1]):
         assert index.search(query, 5, filter=allowed, exact=exact).ids.size == 0
         batch = index.search([query, query], 5, filter=edgevec.IdFilter(allowed), exact=exact)
         assert (batch.ids == -1).all()
@@ -116,7 +116,7 @@ def test_all_allowed_is_no_filter() -> None:
 
 def test_a_filter_counts_its_ids() -> None:
     assert len(edgevec.IdFilter([])) == 0
-    assert len(edgevec.IdFilter([5, 5, -1, 2**63 - 1, 5])) == 3
+    assert len(edgevec.IdFilter([5, 5, -2, 2**63 - 1, 5])) == 3
     assert "3 ids" in repr(edgevec.IdFilter(np.array([9, 1, 4], np.uint8)))
 
 

@@ -59,7 +59,7 @@ def delete(made: Collection) -> None:
 
 
 def delete_and_compact(made: Collection) -> None:
-    made.delete(where={})
+    made.clear()
     made.compact()
 
 

@@ -387,7 +387,7 @@ def test_csv_of_numbered_columns_with_ids_and_metadata(tmp_path: Path) -> None:
     assert dataset.ids.tolist() == IDS
     assert dataset.texts == TEXTS
     assert dataset.metadata is not None
-    assert dataset.metadata[0] == {"text": "a plum", "year": "1990"}
+    assert dataset.metadata[0] == {"text": "a plum", "year": 1990}
 
 
 def test_csv_of_lists_in_a_column(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ index = VectorStoreIndex.from_vector_store(store)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
+from itertools import product
 from typing import Any
 
 from llama_index.core.bridge.pydantic import PrivateAttr
@@ -28,22 +30,30 @@ from ..errors import ParameterError
 
 __all__ = ["EdgevecVectorStore"]
 
-_SIMPLE = {
+_EMPTY_FIELDS = "_empty_fields"
+"""Beside the metadata: the names of those fields that are [], which a condition cannot ask for."""
+
+_COMPARED = {
     FilterOperator.EQ: "$eq",
-    FilterOperator.NE: "$ne",
     FilterOperator.GT: "$gt",
     FilterOperator.GTE: "$gte",
     FilterOperator.LT: "$lt",
     FilterOperator.LTE: "$lte",
-    FilterOperator.IN: "$in",
-    FilterOperator.NIN: "$nin",
     FilterOperator.CONTAINS: "$contains",
     FilterOperator.TEXT_MATCH: "$contains",
 }
+_MOST_CASES = 256
+_EVERY: dict[str, Any] = {"_node_id": {"$exists": True}}
+_NONE: dict[str, Any] = {"_node_id": {"$exists": False}}
 
 
 class EdgevecVectorStore(BasePydanticVectorStore):
-    """Nodes are records: the node's id, its embedding, its text, and its metadata with what makes it a node again."""
+    """Nodes are records: the node's id, its embedding, its text, and its metadata with what makes it a node again.
+
+    Queries by vector, by text (BM25) and by both. Filters mean what they mean to LlamaIndex's SimpleVectorStore, and
+    may be nested: a field that is missing satisfies NE, NIN and IS_EMPTY alone, and is not equal to anything in a group
+    under NOT. A keyword that is not known is an error.
+    """
 
     stores_text: bool = True
     flat_metadata: bool = False
@@ -51,6 +61,7 @@ class EdgevecVectorStore(BasePydanticVectorStore):
     _collection: Collection = PrivateAttr()
 
     def __init__(self, collection: Collection, **kwargs: Any) -> None:
+        _refuse_unknown(kwargs, type(self).model_fields)
         super().__init__(**kwargs)
         self._collection = collection
 
@@ -63,36 +74,54 @@ class EdgevecVectorStore(BasePydanticVectorStore):
         return self._collection
 
     def add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
+        """Store nodes, replacing those whose id exists; where an id comes twice, the last one counts."""
+        _refuse_unknown(kwargs)
+        last = list({node.node_id: node for node in nodes}.values())
         self._collection.upsert(
-            [node.node_id for node in nodes],
-            [node.get_embedding() for node in nodes],
-            [self._metadata(node) for node in nodes],
-            [node.get_content(metadata_mode=MetadataMode.NONE) for node in nodes],
+            [node.node_id for node in last],
+            [node.get_embedding() for node in last],
+            [self._metadata(node) for node in last],
+            [node.get_content(metadata_mode=MetadataMode.NONE) for node in last],
         )
         return [node.node_id for node in nodes]
 
     def _metadata(self, node: BaseNode) -> dict[str, Any]:
         metadata = node_to_metadata_dict(node, remove_text=True, flat_metadata=self.flat_metadata)
-        return {**metadata, "_node_id": node.node_id}  # to filter by
+        empty = [name for name, value in metadata.items() if isinstance(value, (list, tuple)) and not value]
+        # to filter by
+        return {**metadata, "_node_id": node.node_id, **({_EMPTY_FIELDS: empty} if empty else {})}
 
     def get_nodes(self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None) -> list[BaseNode]:
+        """The nodes of these ids that satisfy the filters; None: of all. An empty list of ids is none of them."""
         pages = self._collection.pages(where=_where(filters, node_ids))
         return [metadata_dict_to_node(record.metadata, record.document) for page in pages for record in page]
 
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
-        self._collection.delete(where={"ref_doc_id": ref_doc_id})
+        """Delete the nodes of a document."""
+        _refuse_unknown(delete_kwargs)
+        self._collection.delete(where={"ref_doc_id": {"$eq": ref_doc_id}})
 
     def delete_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **delete_kwargs: Any
     ) -> None:
-        if node_ids is None and filters is None:
-            return
-        self._collection.delete([node.node_id for node in self.get_nodes(node_ids, filters)])
+        """Delete the nodes of these ids that satisfy the filters. ParameterError where neither narrows it down:
+        clear() deletes everything."""
+        _refuse_unknown(delete_kwargs)
+        where = _where(filters, node_ids)
+        if not where:
+            raise ParameterError("give node_ids or filters; clear() deletes everything")
+        self._collection.delete(where=where)
 
     def clear(self) -> None:
-        self._collection.delete(where={})
+        """Delete every record of the collection, those among them that are no nodes; its settings stay."""
+        self._collection.clear()
 
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
+        """The modes are DEFAULT, TEXT_SEARCH and HYBRID, which takes alpha (1: the vector alone, 0: the text alone).
+
+        Of node_ids and doc_ids an empty list is no restriction: an index whose store keeps the texts passes one.
+        """
+        _refuse_unknown(kwargs)
         vector, text, weights = query.query_embedding, None, (1.0, 1.0)
         if query.mode == VectorStoreQueryMode.TEXT_SEARCH:
             vector, text = None, query.query_str
@@ -103,7 +132,7 @@ class EdgevecVectorStore(BasePydanticVectorStore):
         elif query.mode != VectorStoreQueryMode.DEFAULT:
             raise ParameterError(f"the query mode {query.mode} is not supported")
         k = query.hybrid_top_k if query.mode == VectorStoreQueryMode.HYBRID and query.hybrid_top_k else None
-        where = _where(query.filters, query.node_ids, query.doc_ids)
+        where = _where(query.filters, query.node_ids or None, query.doc_ids or None)
         hits = self._collection.search(vector, k or query.similarity_top_k, text=text, where=where, weights=weights)
         return VectorStoreQueryResult(
             nodes=[metadata_dict_to_node(hit.metadata, hit.document) for hit in hits],
@@ -112,9 +141,19 @@ class EdgevecVectorStore(BasePydanticVectorStore):
         )
 
 
+def _refuse_unknown(kwargs: dict[str, Any], known: Iterable[str] = ()) -> None:
+    for name in kwargs:
+        if name not in known:
+            raise ParameterError(f"unknown keyword {name!r}")
+
+
+# ---- filters -------------------------------------------------------------------------------------------------------
+
+
 def _where(
     filters: MetadataFilters | None, node_ids: list[str] | None = None, doc_ids: list[str] | None = None
 ) -> dict[str, Any]:
+    """{} where nothing is restricted."""
     parts: list[dict[str, Any]] = []
     if node_ids is not None:
         parts.append({"_node_id": {"$in": node_ids}})
@@ -126,6 +165,8 @@ def _where(
 
 
 def _of_filters(filters: MetadataFilters) -> dict[str, Any]:
+    if not filters.filters:
+        return _EVERY  # as a group without filters lets all through, whatever its condition
     parts = [_of_filters(part) if isinstance(part, MetadataFilters) else _of_filter(part) for part in filters.filters]
     if filters.condition == FilterCondition.NOT:
         return {"$not": {"$or": parts}}
@@ -133,17 +174,46 @@ def _of_filters(filters: MetadataFilters) -> dict[str, Any]:
 
 
 def _of_filter(part: MetadataFilter) -> dict[str, Any]:
-    values = part.value if isinstance(part.value, list) else [part.value]
-    if part.operator in _SIMPLE:
-        return {part.key: {_SIMPLE[part.operator]: part.value}}
-    if part.operator == FilterOperator.TEXT_MATCH_INSENSITIVE:
-        pattern = "".join(f"\\{c}" if c in "%_\\" else c for c in str(part.value))
-        if pattern != str(part.value):
-            raise ParameterError(f"{part.operator} cannot look for % , _ or a backslash")
-        return {part.key: {"$ilike": f"%{pattern}%"}}
-    if part.operator in (FilterOperator.ANY, FilterOperator.ALL):
-        joined = "$or" if part.operator == FilterOperator.ANY else "$and"
-        return {joined: [{part.key: {"$contains": value}} for value in values]}
+    """Never NULL, so that NOT is right: what is asked of a field stands beside whether there is one."""
+    key, value = f"`{part.key}`", part.value
+    values = value if isinstance(value, list) else [value]
+    there, missing = {key: {"$exists": True}}, {key: {"$exists": False}}
     if part.operator == FilterOperator.IS_EMPTY:
-        return {part.key: {"$exists": False}}
+        return {"$or": [missing, _both(there, {key: {"$eq": ""}}), _listed_as_empty(part.key)]}
+    if part.operator == FilterOperator.NE:
+        return {"$or": [missing, {key: {"$ne": value}}]} if value is not None else _EVERY
+    if part.operator == FilterOperator.NIN:
+        return {"$or": [missing, {key: {"$nin": values}}]} if values else _EVERY
+    if value is None:
+        return _NONE  # nothing equals it, and nothing is less or more
+    if part.operator == FilterOperator.IN:
+        return _both(there, {key: {"$in": values}}) if values else _NONE
+    if part.operator in _COMPARED:
+        return _both(there, {key: {_COMPARED[part.operator]: value}})
+    if part.operator == FilterOperator.TEXT_MATCH_INSENSITIVE:
+        return _both(there, _insensitive(key, str(value)))
+    if part.operator == FilterOperator.ANY:
+        return _both(there, {"$or": [{key: {"$contains": value}} for value in values]}) if values else _NONE
+    if part.operator == FilterOperator.ALL:
+        return {"$and": [there, *({key: {"$contains": value}} for value in values)]}
     raise ParameterError(f"the filter {part.operator} is not supported")
+
+
+def _both(there: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+    return {"$and": [there, asked]}
+
+
+def _listed_as_empty(key: str) -> dict[str, Any]:
+    return _both({_EMPTY_FIELDS: {"$exists": True}}, {_EMPTY_FIELDS: {"$contains": key}})
+
+
+def _insensitive(key: str, text: str) -> dict[str, Any]:
+    """$ilike minds the case of all but ASCII letters, so others are asked for in each of their cases."""
+    if any(c in "%_\\" for c in text):
+        raise ParameterError("text_match_insensitive cannot look for % , _ or a backslash")
+    cases = [
+        [c] if c.isascii() else sorted(v for v in {c, c.lower(), c.upper()} if v.lower() == c.lower()) for c in text
+    ]
+    if math.prod(map(len, cases)) > _MOST_CASES:
+        raise ParameterError(f"text_match_insensitive cannot look for so many letters beyond ASCII: {text!r}")
+    return {"$or": [{key: {"$ilike": f"%{''.join(case)}%"}} for case in product(*cases)]}

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from .._arrays import as_int, as_rows
 from .._native import Progress
-from ..errors import EdgevecError, ParameterError, UnknownIdError
+from ..errors import EdgevecError, NotFiniteError, ParameterError, UnknownIdError, ZeroVectorError
 from ..index import Metric, Quantization
 from . import fulltext, journal, records, schema, transfer, upkeep, values
 from .graph import StoppedError
@@ -25,7 +25,7 @@ from .sqlite_errors import translated
 from .store import Store
 from .upkeep import CollectionReport
 from .values import Id
-from .where import Where, compile_field, compile_where, field_name
+from .where import EVERYTHING, Where, compile_field, compile_where, field_name
 
 __all__ = ["Collection", "Encoder", "Plan"]
 
@@ -175,9 +175,14 @@ class Collection:
         where: Where | None = None,
         params: Sequence[Any] | None = None,
     ) -> int:
-        """Delete the records of these ids, or those that satisfy a condition; how many there were."""
+        """Delete the records of these ids, or those that satisfy a condition; how many there were.
+
+        An empty condition is refused: clear() deletes everything.
+        """
         if (ids is None) == (where is None):
             raise ParameterError("give ids or where")
+        if where is not None and not where:
+            raise ParameterError("an empty condition would delete every record; clear() does that")
         condition = compile_where(where, params)
         keys = values.as_keys(ids) if where is None else []
         with self._store.writing() as connection, translated(self._store.database.name):
@@ -185,6 +190,13 @@ class Collection:
                 rows = sorted(set(records.rows_of(connection, keys).values()))
             else:
                 rows = records.rows_where(connection, *condition).tolist()
+            self._store.commits.note(rows)
+            return records.delete(connection, rows)
+
+    def clear(self) -> int:
+        """Delete every record; how many there were. What the collection is (dim, metric, indexes, ...) stays."""
+        with self._store.writing() as connection, translated(self._store.database.name):
+            rows = records.rows_where(connection, *EVERYTHING).tolist()
             self._store.commits.note(rows)
             return records.delete(connection, rows)
 
@@ -240,27 +252,50 @@ class Collection:
         id: str | None = None,
         vector: str | None = None,
         document: str | None = None,
+        skip: Sequence[str] = (),
         progress: Progress | None = None,
     ) -> int:
-        """Upsert the rows of a table in one batch; how many they were.
+        """Store the rows of a table, replacing records whose id exists; how many were stored. All or nothing.
 
         data      a file that edgevec.read_vectors() knows (.jsonl, .parquet, .npy, ...), a pandas or polars DataFrame,
-                  a pyarrow Table, or dicts
+                  a pyarrow Table, or dicts. The index of a DataFrame is a column if it has a name.
         id, vector, document
-                  the columns that hold them; None: one of a usual name ("id", "embedding", "text", ...). Without ids
-                  the rows are numbered on from the highest number there is. The other columns are the metadata.
+                  the columns that hold them; None: the first of the usual names ("id", "embedding", "text", ...) that
+                  a row has with a fitting value. A row without an id gets a number, one more than the highest there is
+                  so far. The other columns are the metadata.
+        skip      columns to leave out
         progress  progress(done, total) while the graph takes the rows in
+
+        In metadata, what is missing (NaN, NaT, NA) is null, decimals are numbers, dates and times ISO 8601 texts,
+        durations seconds; bytes are UTF-8 texts. DataFormatError names row and column of what is none of that.
+        DuplicateIdError: an id comes twice in `data`.
         """
-        columns, count = transfer.Columns(id, vector, document), 0
+        columns = transfer.Columns(id, vector, document, frozenset([skip] if isinstance(skip, str) else skip))
+        count = 0
         with self.batch(progress=progress):
+            with self._store.reading() as connection:
+                numbers = transfer.Numbers(records.next_number(connection))
             for table in transfer.tables(data, columns):
-                ids = table.ids
-                if ids is None:
-                    with self._store.reading() as connection:
-                        start = records.next_number(connection)
-                    ids = list(range(start, start + len(table.metadata)))
-                count += self.upsert(ids, table.vectors, table.metadata, table.documents)
+                count += self._import_table(numbers.complete(table.ids, table.start), table)
         return count
+
+    def _import_table(self, ids: list[Id], table: transfer.Table) -> int:
+        vectors = table.vectors
+        lacking = [at for at, vector in enumerate(vectors) if vector is None]
+        try:
+            if lacking:
+                texts = [table.documents[at] for at in lacking]
+                if self._encoder is not None and None in texts:
+                    at = table.start + lacking[texts.index(None)]
+                    raise ParameterError(f"row {at} has neither a vector nor a document to make one from")
+                made = self._encode(texts, f"row {table.start + lacking[0]}: vectors are missing")  # type: ignore[arg-type]
+                for at, vector in zip(lacking, made, strict=True):
+                    vectors[at] = vector
+            return self.upsert(ids, transfer.stacked(vectors, table.start), table.metadata, table.documents)
+        except (ParameterError, NotFiniteError, ZeroVectorError) as error:
+            if not table.start:
+                raise
+            raise type(error)(f"{error} (counted from row {table.start})") from error
 
     def export(
         self, path: str | os.PathLike[str], where: Where | None = None, params: Sequence[Any] | None = None

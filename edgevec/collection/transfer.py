@@ -1,8 +1,8 @@
 """Tables and files into records, and records into files.
 
 A row of a table is a record: one column holds the vector, one the id, one the document, and the rest is metadata; a
-column "metadata" that holds dicts, or them as JSON, is unfolded. Files are written in just that shape, so what was
-exported can be imported.
+column "metadata" that holds dicts, or them as JSON, is unfolded. Values become what JSON has (reading.plain). Files are
+written in just that shape, so what was exported can be imported.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import gzip
 import importlib
 import json
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,17 +18,18 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .._native import Progress
-from ..errors import DataFormatError, MissingExtraError, ParameterError, StorageError
-from ..reading import Dataset, read_vectors
+from ..errors import DataFormatError, DuplicateIdError, MissingExtraError, ParameterError, StorageError
+from ..reading import read
 from ..reading.dataset import TEXT_NAMES
-from ..reading.request import ID_NAMES, VECTOR_NAMES
+from ..reading.plain import NotPlainError, is_missing, plain
+from ..reading.request import ID_NAMES, VECTOR_NAMES, Request
 from . import files
 from .records import Record
+from .values import Id
 
-__all__ = ["EXPORTS", "Columns", "Rows", "Table", "export", "tables"]
+__all__ = ["EXPORTS", "Columns", "Numbers", "Rows", "Table", "export", "stacked", "tables"]
 
 EXPORTS = (".jsonl", ".jsonl.gz", ".parquet")
 """The endings of the files that can be written."""
@@ -37,6 +37,11 @@ EXPORTS = (".jsonl", ".jsonl.gz", ".parquet")
 _AT_ONCE = 10_000
 _DOCUMENT_NAMES = tuple(name for name in TEXT_NAMES if name not in ("title", "name"))
 """What is called title or name is rather a field to filter by."""
+
+_JSON = frozenset((str, int, bool, type(None)))
+"""Types of values that JSON has as they are."""
+_EXACT = 2**53
+"""Below it every float of integer value is that integer alone."""
 
 Rows = list[dict[str, Any]]
 
@@ -47,15 +52,19 @@ class Columns(NamedTuple):
     id: str | None = None
     vector: str | None = None
     document: str | None = None
+    skip: frozenset[str] = frozenset()
+    """Columns that are left out."""
 
 
 class Table(NamedTuple):
-    """Some rows. ids, vectors, documents: None where there is no such column."""
+    """Some rows. ids: None for a row without; vectors: [n, dim], or a list of vectors and None."""
 
-    ids: list[Any] | None
+    start: int
+    """How many rows of the source come before."""
+    ids: list[Id | None]
     vectors: Any
     metadata: Rows
-    documents: list[str | None] | None
+    documents: list[str | None]
 
 
 # ---- in ------------------------------------------------------------------------------------------------------------
@@ -63,32 +72,43 @@ class Table(NamedTuple):
 
 def tables(data: Any, columns: Columns, progress: Progress | None = None) -> Iterator[Table]:
     """The rows of a file that read_vectors() knows, of a pandas or polars DataFrame, of a pyarrow Table or RecordBatch,
-    or of dicts, some thousands at a time."""
+    or of dicts, some thousands at a time. What a row becomes depends on that row alone."""
+    roles = _Roles(columns)
     if isinstance(data, (str, os.PathLike)):
-        dataset = read_vectors(data, column=columns.vector, progress=progress)
-        yield from _of_dataset(dataset, columns._replace(vector=None))
-        return
-    for rows in _pieces(data):
-        yield _of_rows(rows, columns)
+        yield from _of_file(Path(data), roles, progress)
+    else:
+        start = 0
+        for rows in _pieces(data, roles):
+            yield roles.table(rows, start)
+            start += len(rows)
+    roles.refuse_unfound()
 
 
-def _of_dataset(dataset: Dataset, columns: Columns) -> Iterator[Table]:
+def _of_file(path: Path, roles: _Roles, progress: Progress | None) -> Iterator[Table]:
+    named = roles.columns
+    texts = frozenset(() if named.document is None else (named.document,))
+    dataset = read(Request(path, column=named.vector, progress=progress, texts=texts))
+    roles.found.update(dataset.unread, () if named.vector is None else (named.vector,))
+    for name, reason in dataset.unread.items():
+        if name not in named.skip:
+            raise DataFormatError(f"{path}: the column {name!r} cannot be read: {reason}; {_without(name)}")
+    ids = [] if dataset.ids is None else dataset.ids.tolist()
     for start in range(0, len(dataset), _AT_ONCE):
         piece = slice(start, start + _AT_ONCE)
         vectors = dataset.vectors[piece]
-        rows = dataset.metadata[piece] if dataset.metadata else [{} for _ in vectors]
-        table = _of_rows(rows, columns)
-        ids = table.ids
-        if ids is None and dataset.ids is not None:
-            ids = dataset.ids[piece].tolist()
-        yield table._replace(ids=ids, vectors=vectors)
+        rows: Rows = [dict(row) for row in dataset.metadata[piece]] if dataset.metadata else [{} for _ in vectors]
+        for row, id in zip(rows, ids[piece], strict=False):
+            row[str(dataset.id_name)] = id
+        yield roles.table(rows, start, vectors)
 
 
-def _pieces(data: Any) -> Iterator[Rows]:
-    if hasattr(data, "to_pylist") and hasattr(data, "slice"):  # pyarrow
-        return (data.slice(start, _AT_ONCE).to_pylist() for start in range(0, data.num_rows, _AT_ONCE))
-    if hasattr(data, "iloc"):  # pandas
-        return (data.iloc[start : start + _AT_ONCE].to_dict("records") for start in range(0, len(data), _AT_ONCE))
+def _pieces(data: Any, roles: _Roles) -> Iterator[Rows]:
+    if hasattr(data, "to_pylist") and hasattr(data, "slice") and hasattr(data, "num_rows"):  # pyarrow
+        return _pieces_of_arrow(data, roles)
+    if hasattr(data, "iloc") and hasattr(data, "to_dict") and hasattr(data, "columns"):  # pandas
+        table = _with_index(data)
+        _refuse_repeated(table.columns)
+        return (table.iloc[start : start + _AT_ONCE].to_dict("records") for start in range(0, len(table), _AT_ONCE))
     if hasattr(data, "to_dicts") and hasattr(data, "slice"):  # polars
         return (data.slice(start, _AT_ONCE).to_dicts() for start in range(0, len(data), _AT_ONCE))
     if isinstance(data, (Mapping, bytes)) or not isinstance(data, Iterable):
@@ -104,61 +124,206 @@ def _pieces_of_dicts(rows: Iterator[Any]) -> Iterator[Rows]:
         yield [dict(row) for row in piece]
 
 
-def _of_rows(rows: Rows, columns: Columns) -> Table:
-    names = {str(name) for row in rows[:1] for name in row}
-    id, vector, document = (
-        _choose(named, usual, names)
-        for named, usual in zip(columns, (ID_NAMES, VECTOR_NAMES, _DOCUMENT_NAMES), strict=True)
-    )
-    rows = [{str(name): value for name, value in row.items()} for row in rows]
-    ids = None if id is None else [row.pop(id, None) for row in rows]
-    vectors = None if vector is None else _stacked([row.pop(vector, None) for row in rows], vector)
-    documents = None if document is None else [_text(row.pop(document, None)) for row in rows]
-    return Table(ids, vectors, [_without_nan(_unfolded(row)) for row in rows], documents)
+def _pieces_of_arrow(data: Any, roles: _Roles) -> Iterator[Rows]:
+    names = data.schema.names
+    _refuse_repeated(names)
+    roles.found.update(names)
+    wanted = [name for name in names if name not in roles.columns.skip]
+    for start in range(0, data.num_rows, _AT_ONCE):
+        piece, columns = data.slice(start, _AT_ONCE), []
+        for name in wanted:
+            try:
+                columns.append(piece.column(name).to_pylist())
+            except (ValueError, OverflowError, NotImplementedError) as error:
+                raise DataFormatError(f"the column {name!r} cannot be read: {error}; {_without(name)}") from error
+        values = zip(*columns, strict=True) if wanted else [()] * piece.num_rows
+        yield [dict(zip(wanted, row, strict=True)) for row in values]
 
 
-def _choose(named: str | None, usual: Sequence[str], names: set[str]) -> str | None:
-    if named is not None and named not in names:
-        raise ParameterError(f"there is no column {named!r}, only {', '.join(sorted(names))}")
-    return named or next((name for name in usual if name in names), None)
+def _with_index(frame: Any) -> Any:
+    """A DataFrame in which the index, as far as it has names, is columns too."""
+    for level, name in enumerate(frame.index.names):
+        if name is None:
+            continue
+        values = frame.index.get_level_values(level)
+        if name not in frame.columns:
+            frame = frame.copy(deep=False)
+            frame[name] = values
+        elif list(values) != list(frame[name]):
+            raise ParameterError(f"the index and a column are both called {name!r}, and differ: rename one")
+    return frame
 
 
-def _unfolded(row: dict[str, Any]) -> dict[str, Any]:
+def _refuse_repeated(names: Iterable[Any]) -> None:
+    seen: set[str] = set()
+    for name in map(str, names):
+        if name in seen:
+            raise ParameterError(f"two columns are called {name!r}")
+        seen.add(name)
+
+
+class _Roles:
+    """What the columns of a source are: for each row, the column that was named, or the first of the usual names that
+    the row has with a fitting value."""
+
+    def __init__(self, columns: Columns) -> None:
+        self.columns = columns
+        self.found: set[str] = set()
+        """The names that were seen."""
+        self._rows = 0
+
+    def refuse_unfound(self) -> None:
+        """A column that was named must be there in some row."""
+        for name in (self.columns.id, self.columns.document, *sorted(self.columns.skip)):
+            if self._rows and name is not None and name not in self.found:
+                raise ParameterError(f"there is no column {name!r}, only {', '.join(sorted(self.found))}")
+
+    def table(self, rows: Rows, start: int, vectors: Any = None) -> Table:
+        """vectors: those of the rows, where they are known already."""
+        table = Table(start, [], [] if vectors is None else vectors, [], [])
+        self._rows += len(rows)
+        for at, given in enumerate(rows, start):
+            row = {str(name): value for name, value in given.items()}
+            self.found.update(row)
+            for name in self.columns.skip.intersection(row):
+                del row[name]
+            table.ids.append(self._id(row, at))
+            if vectors is None:
+                table.vectors.append(self._vector(row, at))
+            table.documents.append(self._document(row, at))
+            table.metadata.append(_metadata(row, at))
+        return table
+
+    def _id(self, row: dict[str, Any], at: int) -> Id | None:
+        name = self.columns.id or next((name for name in ID_NAMES if name in row), None)
+        if name is None:
+            return None
+        value = row.pop(name, None)
+        if not isinstance(value, (int, str)):
+            value = _plain(value, name, at)
+        if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+            return int(value)  # a column of integers in which one is missing has become floats
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, str))):
+            raise DataFormatError(f"row {at}: an id must be an integer or a string, not {_short(value)} in {name!r}")
+        return value
+
+    def _vector(self, row: dict[str, Any], at: int) -> Any:
+        name = self.columns.vector
+        if name is None:
+            name = next((name for name in VECTOR_NAMES if name in row and _may_be_vector(row[name])), None)
+            return None if name is None else row.pop(name)
+        if name not in row:
+            raise DataFormatError(f"row {at}: there is no column {name!r}, only {', '.join(sorted(row))}")
+        value = row.pop(name)
+        if not _is_nested(value) and is_missing(value):
+            return None
+        if not _may_be_vector(value):
+            raise DataFormatError(f"row {at}: the column {name!r} holds no vector but {_short(value)}")
+        return value
+
+    def _document(self, row: dict[str, Any], at: int) -> str | None:
+        name = self.columns.document
+        if name is None:
+            name = next((name for name in _DOCUMENT_NAMES if name in row and not _is_nested(row[name])), None)
+        if name is None:
+            return None
+        value = _plain(row.pop(name, None), name, at)
+        if _is_nested(value):
+            raise DataFormatError(f"row {at}: the column {name!r} holds no text but {_short(value)}")
+        return None if value is None else str(value)
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, (Mapping, list, tuple)) or getattr(value, "ndim", 0) > 0
+
+
+def _may_be_vector(value: Any) -> bool:
+    """Whether it is a sequence whose first element is no text or the like."""
+    if isinstance(value, (str, bytes, Mapping)) or not hasattr(value, "__len__"):
+        return False
+    return not isinstance(next(iter(value), None), (str, bytes, Mapping))
+
+
+def stacked(vectors: Any, start: int) -> Any:
+    """[n, dim] of the rows of a source from `start` on. DataFormatError says which row does not fit."""
+    if isinstance(vectors, np.ndarray):
+        return vectors
+    try:
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, which is refused by row
+            return np.array(vectors, np.float32)
+    except (TypeError, ValueError, OverflowError) as error:
+        wrong = error
+    for at, vector in enumerate(vectors, start):
+        if len(vector) != len(vectors[0]):
+            raise DataFormatError(
+                f"row {at}: {len(vector)} elements where row {start} has {len(vectors[0])}; "
+                "a column holds vectors of one length"
+            )
+        try:
+            np.array(vector, np.float32)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise DataFormatError(f"row {at}: a vector holds something other than numbers: {error}") from error
+    raise DataFormatError(f"the rows from {start} on do not hold vectors of one length: {wrong}")
+
+
+def _metadata(row: dict[str, Any], at: int) -> dict[str, Any]:
+    """What is left of a row; a column "metadata" that holds dicts, or them as JSON, is unfolded."""
     metadata = row.get("metadata")
     if isinstance(metadata, str) and metadata.startswith("{"):
         try:
             metadata = json.loads(metadata)
         except ValueError:
-            return row
-    if not isinstance(metadata, Mapping):
-        return row
-    del row["metadata"]
-    return {**metadata, **row}
+            metadata = None
+    if isinstance(metadata, Mapping):
+        del row["metadata"]
+        for name in sorted(metadata.keys() & row.keys()):
+            raise DataFormatError(f"row {at}: {name!r} is a column and in the metadata too; {_without(name)}")
+        row = {**metadata, **row}
+    for name, value in row.items():
+        if type(value) not in _JSON:
+            row[name] = _plain(value, name, at)
+    return row
 
 
-def _stacked(column: list[Any], name: str) -> NDArray[np.float32]:
+def _plain(value: Any, name: str, at: int) -> Any:
     try:
-        return np.array(column, np.float32)
-    except (TypeError, ValueError) as error:
-        raise DataFormatError(f"the column {name!r} does not hold vectors of one length") from error
+        return plain(value)
+    except NotPlainError as error:
+        raise DataFormatError(f"row {at}, column {name!r}: {error}; {_without(name)}") from error
+    except RecursionError:
+        raise DataFormatError(f"row {at}, column {name!r}: nested too deeply; {_without(name)}") from None
 
 
-def _text(value: Any) -> str | None:
-    return None if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
+def _without(name: str) -> str:
+    return f"skip=[{name!r}] leaves it out"
 
 
-def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
-    """NaN, NaT and NA are how tables say that nothing is there."""
-    return {name: None if value is None or _is_missing(value) else value for name, value in row.items()}
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
 
 
-def _is_missing(value: Any) -> bool:
-    if isinstance(value, (str, bool, int, list, dict)):
-        return False
-    try:
-        return bool(value != value)
-    except (TypeError, ValueError):  # pandas.NA cannot say; an array says more than one thing
-        return type(value).__name__ == "NAType"
+class Numbers:
+    """Ids for the rows that have none, one more than the highest so far; and no id twice in one source."""
+
+    def __init__(self, first: int) -> None:
+        self._next = first
+        self._seen: set[Id] = set()
+
+    def complete(self, ids: Sequence[Id | None], start: int) -> list[Id]:
+        """The ids of the rows from `start` on. DuplicateIdError names the one that comes twice."""
+        complete: list[Id] = []
+        for at, given in enumerate(ids, start):
+            id = self._next if given is None else given
+            if given is None and self._next >= 2**63:
+                raise ParameterError(f"row {at}: no number is left after {self._next - 1}; give the rows ids")
+            if id in self._seen:
+                raise DuplicateIdError(f"id {id!r} comes twice, the second time in row {at}")
+            if isinstance(id, int):
+                self._next = max(self._next, id + 1)
+            self._seen.add(id)
+            complete.append(id)
+        return complete
 
 
 # ---- out -----------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from . import arrow, hdf5, lines, numpy_files, tensors, texmex
 from .dataset import Dataset, Progress
 from .request import Request
 
-__all__ = ["SUFFIXES", "Dataset", "Progress", "read_vectors"]
+__all__ = ["SUFFIXES", "Dataset", "Progress", "Request", "read", "read_vectors"]
 
 _READERS: dict[str, Callable[[Request], Dataset]] = {
     ".npy": numpy_files.read_npy,
@@ -56,20 +56,28 @@ def read_vectors(
     progress  called as progress(done_rows, total_rows) between pieces. The total is an estimate where the file does
               not say; the last call has done == total. To stop, raise KeyboardInterrupt or an exception of your own.
 
-    NaN and infinity are passed on: the index refuses them and names the row.
+    The numbered columns of a CSV file (x0, x1, ...) are taken in the order of their numbers, and each other column
+    has the type that all its cells agree on: integers, floats, booleans or texts; an empty cell is None.
+
+    NaN and infinity are passed on: the index refuses them and names the row. Columns beside the vectors that cannot be
+    read (pickled objects among them) are left out and named in `unread` of the result.
 
     Raises DataNotFoundError, DataFormatError (names the file and the row), MissingExtraError (names what to
     install), ParameterError, StorageError, OutOfMemoryError.
     """
     if limit is not None and limit < 1:
         raise ParameterError(f"limit must be at least 1, not {limit}")
-    path = Path(path)
+    return read(Request(Path(path), column, limit, progress))
+
+
+def read(request: Request) -> Dataset:
+    path = request.path
     suffix = next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
     if suffix is None:
         raise DataFormatError(f"{path}: unknown ending; the formats known are {' '.join(SUFFIXES)}")
     try:
         path.open("rb").close()  # so that the system's own refusals are told apart from those of the libraries
-        return _READERS[suffix](Request(path, column, limit, progress))
+        return _READERS[suffix](request)
     except EdgevecError:
         raise
     except ValueError as error:  # what the libraries raise for bytes that make no sense to them

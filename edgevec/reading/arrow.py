@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .dataset import Dataset
+from .plain import decoded
 from .request import Request, Rows
 
 __all__ = ["read_ipc", "read_parquet"]
@@ -58,17 +59,22 @@ def _read(request: Request, open_batches: Callable[[Any], tuple[Any, Batches]]) 
         # Mapped, so that a length that a damaged file claims is checked and not allocated.
         with pyarrow.memory_map(str(request.path)) as source:
             schema, batches = open_batches(source)
-            kinds = {field.name: field.type for field in schema}
+            kinds = _kinds(request, schema)
             chosen = request.choose(
                 [name for name, kind in kinds.items() if _holds_vectors(pyarrow, kind)], kind="column"
             )
             columns: dict[str, list[Any]] = {name: [] for name in kinds if name != chosen}
+            unread: dict[str, str] = {}
             for batch, share in batches:
                 batch.validate(full=True)
                 piece = batch.slice(0, request.rows(len(rows) + batch.num_rows) - len(rows))
                 if piece.num_rows:
                     for name, values in columns.items():
-                        values.extend(piece.column(name).to_pylist())
+                        if name not in unread:
+                            try:
+                                values.extend(piece.column(name).to_pylist())
+                            except (ValueError, OverflowError, NotImplementedError) as error:
+                                unread[name] = f"{kinds[name]} beyond what Python has: {error}"
                     _append(request, pyarrow, rows, piece.column(chosen))
                     request.report_share(len(rows), share)
                 if len(rows) == request.limit:
@@ -77,7 +83,17 @@ def _read(request: Request, open_batches: Callable[[Any], tuple[Any, Batches]]) 
     except (pyarrow.ArrowException, OSError, KeyError) as error:
         raise request.error(f"damaged: {str(error).splitlines()[0]}") from error
     request.report(len(rows), len(rows))
-    return request.dataset(vectors, columns)
+    read = {name: decoded(values) for name, values in columns.items() if name not in unread}
+    return request.dataset(vectors, read, unread=unread)
+
+
+def _kinds(request: Request, schema: Any) -> dict[str, Any]:
+    kinds: dict[str, Any] = {}
+    for field in schema:
+        if field.name in kinds:
+            raise request.error(f"two columns are called {field.name!r}")
+        kinds[field.name] = field.type
+    return kinds
 
 
 def _holds_vectors(pyarrow: Any, kind: Any) -> bool:

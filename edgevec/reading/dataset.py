@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ Progress = Callable[[int, int], object]
 
 TEXT_NAMES = ("text", "texts", "document", "documents", "sentence", "content", "title", "name")
 """Columns that hold what a vector stands for, best first."""
+_TEXTS = frozenset(TEXT_NAMES)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -32,6 +33,8 @@ class Dataset:
     metric     "cosine", "ip" or "l2" when the file says, else None
     queries    float32 [q, dim] when the file comes with a test set, else None
     neighbors  int64 [q, m]: for each query the nearest rows, nearest first, else None
+    id_name    the column that the ids come from
+    unread     columns that are in the file and not in the metadata: name -> why
     """
 
     vectors: NDArray[np.float32]
@@ -41,6 +44,8 @@ class Dataset:
     metric: Metric | None = None
     queries: NDArray[np.float32] | None = None
     neighbors: NDArray[np.int64] | None = None
+    id_name: str | None = None
+    unread: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def dim(self) -> int:
@@ -51,7 +56,8 @@ class Dataset:
         """The column of metadata that holds texts, when there is one."""
         if not self.metadata:
             return None
-        name = next((name for name in TEXT_NAMES if isinstance(self.metadata[0].get(name), str)), None)
+        held = {name for row in self.metadata for name in _TEXTS.intersection(row) if isinstance(row[name], str)}
+        name = next((name for name in TEXT_NAMES if name in held), None)
         return None if name is None else [str(row.get(name) or "") for row in self.metadata]
 
     def __len__(self) -> int:

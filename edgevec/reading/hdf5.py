@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .dataset import Dataset
+from .plain import decoded
 from .request import Request
 
 if TYPE_CHECKING:
@@ -51,12 +52,18 @@ def _read_file(request: Request, file: Any, h5py: Any) -> Dataset:
         if "neighbors" in arrays and len(vectors) == len(arrays[chosen]):  # true of the whole set only
             neighbors = _read_array(request, arrays["neighbors"]).astype(np.int64)
 
-    columns = {
-        name: _read_array(request, item, len(vectors))
-        for name, item in arrays.items()
-        if item.shape == arrays[chosen].shape[:1] and (item.dtype.kind in "biuf" or h5py.check_string_dtype(item.dtype))
-    }
-    return request.dataset(vectors, columns, metric=metric, queries=queries, neighbors=neighbors)
+    columns: dict[str, Any] = {}
+    unread: dict[str, str] = {}
+    for name, item in arrays.items():
+        if item.shape != arrays[chosen].shape[:1]:
+            continue
+        if item.dtype.kind in "biuf":
+            columns[name] = _read_array(request, item, len(vectors))
+        elif h5py.check_string_dtype(item.dtype):
+            columns[name] = decoded(_read_array(request, item, len(vectors)).tolist())
+        else:
+            unread[name] = f"its elements are of type {item.dtype}"
+    return request.dataset(vectors, columns, metric=metric, queries=queries, neighbors=neighbors, unread=unread)
 
 
 def _metric(request: Request, distance: object) -> Metric | None:
@@ -83,7 +90,7 @@ def _read_matrix(request: Request, item: Any, *, limit: bool = False) -> NDArray
 
 
 def _read_array(request: Request, item: Any, rows: int | None = None) -> NDArray[Any]:
-    """The first rows of an array of numbers or strings."""
+    """The first rows of an array of numbers or of strings, which are bytes."""
     _check(request, item)
-    values: NDArray[Any] = (item if item.dtype.kind in "biuf" else item.asstr("utf-8", "replace"))[:rows]
+    values: NDArray[Any] = item[:rows]
     return values

@@ -7,12 +7,14 @@ import gzip
 import io
 import json
 import re
+import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, islice
 from typing import IO, Any, BinaryIO, cast
 
+from . import cells
 from .dataset import Dataset
 from .request import ID_NAMES, VECTOR_NAMES, Request, Rows
 
@@ -28,9 +30,6 @@ _MOST_BRACKETS = 256
 
 _REPORT_ROWS = 1024
 
-_INTEGER = re.compile(r"[+-]?\d+")
-_NUMBERED = re.compile(r"(.*?)[ _.:-]?\d+")
-
 
 def read_jsonl(request: Request) -> Dataset:
     """Each line an object with a list of numbers among its fields, or such a list alone."""
@@ -45,6 +44,10 @@ def read_jsonl(request: Request) -> Dataset:
             record = _parse_record(request, line, place)
             if field is None:
                 field = request.choose([name for name, value in record.items() if _is_vector(value)], kind="field")
+            if field not in VECTOR_NAMES and request.column is None:
+                named = next((name for name in VECTOR_NAMES if _is_vector(record.get(name))), None)
+                if named is not None:
+                    raise request.error(f"{place}: a vector in {named!r}, where the first stands in {field!r}")
             vector = record.pop(field, None)
             if not isinstance(vector, list):
                 raise request.error(f"{place}: no list of numbers in the field {field!r}")
@@ -57,45 +60,121 @@ def read_jsonl(request: Request) -> Dataset:
     request.report(len(rows), len(rows))
     id_name = next((name for name in ID_NAMES if all(type(record.get(name)) is int for record in records)), None)
     ids = None if id_name is None else request.ids([record.pop(id_name) for record in records])
-    return Dataset(vectors, ids, records if any(records) else None, request.name())
+    return Dataset(vectors, ids, records if any(records) else None, request.name(), id_name=id_name)
 
 
 def read_csv(request: Request) -> Dataset:
     """A column of lists such as "[0.1, 0.2]", or one column for each dimension.
 
-    Of columns that are numbered (x0, x1, ...) the longest series is the vector; without such a series, all columns of
-    numbers but the id are. The first line is a header when it holds no numbers, or numbers that only count the columns.
+    Of columns that are numbered (x0, x1, ...) the longest series is the vector, in the order of the numbers; without
+    such a series, all columns of numbers but the id are, from left to right. `cells` says which first line is a header,
+    and which type the other columns have.
     """
     rows = Rows(request)
-    with _open(request) as (lines, file):
-        first_line = next(lines, "")
-        delimiter = max(",;\t", key=first_line.count)
-        reader = csv.reader(chain([first_line], lines), delimiter=delimiter)
-        records = (cells for cells in reader if cells)
-        first = next(records, [])
-        if _is_header(first):
-            names, first = first, next(records, [])
-        else:
-            names = [str(at) for at in range(len(first))]
-        if not first:
-            raise request.error("holds no vectors")
-        vector_at, is_list = _vector_columns(request, names, first)
-        columns: dict[int, list[str]] = {at: [] for at in range(len(names)) if at not in vector_at}
-        for cells in chain([first], records):
-            place = f"line {reader.line_num}"
-            if len(cells) != len(names):
-                raise request.error(f"{place}: {len(cells)} cells where the first line has {len(names)}")
-            if is_list:
-                rows.append(_parse_list(request, cells[vector_at[0]], place), place)
-            else:
-                rows.append([_parse_number(request, cells[at], names[at], place) for at in vector_at], place)
-            for at, column in columns.items():
-                column.append(cells[at])
-            _report_now_and_then(request, rows, file)
-            if len(rows) == request.limit:
-                break
+    with _open(request) as (lines, file), _wide_cells():
+        blank, first_line = next(((at, line) for at, line in enumerate(lines) if line.strip()), (0, ""))
+        reader = csv.reader(chain([first_line], lines), delimiter=cells.delimiter_of(first_line), strict=True)
+        try:
+            table = _Table(request, ((blank + reader.line_num, row) for row in reader if row))
+            for at, row in table.rows():
+                table.take(rows, row, f"line {at}")
+                _report_now_and_then(request, rows, file)
+                if len(rows) == request.limit:
+                    break
+        except csv.Error as error:
+            raise request.error(f"damaged: line {blank + reader.line_num}: {error}") from error
+    table.refuse_gaps()
     request.report(len(rows), len(rows))
-    return request.dataset(rows.vectors(), {names[at]: _typed(names[at], column) for at, column in columns.items()})
+    columns = {name: cells.typed(request, name, column) for name, column in table.columns().items()}
+    return request.dataset(rows.vectors(), columns)
+
+
+class _Table:
+    """The rows of a CSV file, taken apart into vectors and columns."""
+
+    def __init__(self, request: Request, numbered: Iterator[tuple[int, list[str]]]) -> None:
+        self._request = request
+        head = list(islice(numbered, 2))
+        self._named = bool(head) and cells.is_header(head[0][1], head[1][1] if len(head) > 1 else [])
+        self._names = head[0][1] if self._named else [str(at) for at in range(len(head[0][1]) if head else 0)]
+        self._rows = chain(head[self._named :], numbered)
+        self._first = head[self._named :][:1]
+        if not self._first:
+            raise request.error("holds no vectors")
+        self._check_width(*self._first[0])
+        self._vector, self._is_list = cells.vector_columns(request, self._names, self._first[0][1], named=self._named)
+        taken = set(self._vector)
+        self._cells: dict[int, list[str]] = {at: [] for at in range(len(self._names)) if at not in taken}
+
+    def rows(self) -> Iterator[tuple[int, list[str]]]:
+        for number, row in self._rows:
+            self._check_width(number, row)
+            yield number, row
+
+    def _check_width(self, number: int, row: list[str]) -> None:
+        if len(row) != len(self._names):
+            raise self._request.error(f"line {number}: {len(row)} cells where the first line has {len(self._names)}")
+
+    def take(self, rows: Rows, row: list[str], place: str) -> None:
+        if self._is_list:
+            name = self._names[self._vector[0]]
+            rows.append(_parse_list(self._request, row[self._vector[0]], f"{place}, column {name!r}"), place)
+        else:
+            rows.append([_parse_number(self._request, row[at], self._names[at], place) for at in self._vector], place)
+        for at, column in self._cells.items():
+            column.append(row[at])
+
+    def refuse_gaps(self) -> None:
+        """A column whose first cell is empty was not seen to belong to the vector, which later rows may show it to."""
+        number, first = self._first[0]
+        for at, column in self._cells.items():
+            if first[at].strip() or self._names[at] in ID_NAMES:
+                continue
+            held = [cell for cell in column if cell.strip()]
+            lists = not self._is_list and bool(held) and all(map(cells.is_list, held))
+            loose = not self._is_list and not self._numbered() and bool(held) and all(map(cells.is_number, held))
+            if lists or loose:
+                raise self._request.error(
+                    f"line {number}, column {self._names[at]!r}: empty, where other rows have an element of a vector"
+                )
+
+    def _numbered(self) -> bool:
+        """Whether the vector is a series of columns that its names tell from all others."""
+        return self._named and len(self._vector) > 1 and cells.are_numbered([self._names[at] for at in self._vector])
+
+    def columns(self) -> dict[str, list[str]]:
+        """The columns beside the vector, by name. One without a name and without content is none."""
+        found: dict[str, list[str]] = {}
+        for at, column in self._cells.items():
+            if not self._names[at].strip() and not any(cell.strip() for cell in column):
+                continue
+            if self._names[at] in found:
+                raise self._request.error(f"two columns are called {self._names[at]!r}")
+            found[self._names[at]] = column
+        return found
+
+
+_limit_lock = threading.Lock()
+_limit_users = 0
+_limit_before = 0
+
+
+@contextmanager
+def _wide_cells() -> Iterator[None]:
+    """Let a cell be as long as a line may be. The limit is the whole process's, so the last reader restores it."""
+    global _limit_users, _limit_before
+    with _limit_lock:
+        if not _limit_users:
+            _limit_before = csv.field_size_limit()
+            csv.field_size_limit(max(_limit_before, _MAX_LINE))
+        _limit_users += 1
+    try:
+        yield
+    finally:
+        with _limit_lock:
+            _limit_users -= 1
+            if not _limit_users:
+                csv.field_size_limit(_limit_before)
 
 
 @contextmanager
@@ -108,7 +187,7 @@ def _open(request: Request) -> Iterator[tuple[Iterator[str], BinaryIO]]:
                 yield _lines(request, text), file
             except UnicodeDecodeError as error:
                 raise request.error(f"not UTF-8 text: {error.reason}") from error
-            except (gzip.BadGzipFile, zlib.error, EOFError, csv.Error) as error:
+            except (gzip.BadGzipFile, zlib.error, EOFError) as error:
                 raise request.error(f"damaged: {error}") from error
 
 
@@ -168,50 +247,3 @@ def _parse_number(request: Request, cell: str, name: str, place: str) -> float:
 
 def _is_vector(value: object) -> bool:
     return isinstance(value, list) and bool(value) and set(map(type, value)) <= {int, float}
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_list(cell: str) -> bool:
-    return cell.lstrip().startswith("[")
-
-
-def _is_header(cells: Sequence[str]) -> bool:
-    if any(map(_is_list, cells)):
-        return False
-    numbers = [cell for cell in cells if _is_number(cell)]
-    counts = [[str(at + start) for at in range(len(numbers))] for start in (0, 1)]
-    return not numbers or (len(numbers) > 1 and numbers in counts)
-
-
-def _vector_columns(request: Request, names: Sequence[str], first: Sequence[str]) -> tuple[list[int], bool]:
-    """Where the vector stands, and whether that is one column of lists."""
-    lists = [name for name, cell in zip(names, first, strict=False) if _is_list(cell)]
-    numbers = [name for name, cell in zip(names, first, strict=False) if _is_number(cell)]
-    series: dict[str, list[str]] = {}
-    for name in numbers:
-        if match := _NUMBERED.fullmatch(name):
-            series.setdefault(match[1], []).append(name)
-    if request.column in series:
-        chosen = series[request.column]
-    elif lists or request.column is not None:
-        return [names.index(request.choose(lists, kind="column"))], True
-    else:
-        named = next((series[name] for name in VECTOR_NAMES if name in series), None)
-        longest = max(series.values(), key=len, default=[])
-        chosen = named or (longest if len(longest) > 1 else [name for name in numbers if name not in ID_NAMES])
-    if not chosen:
-        raise request.error("holds no column of vectors")
-    wanted = set(chosen)
-    return [at for at, name in enumerate(names) if name in wanted], False
-
-
-def _typed(name: str, column: list[str]) -> list[str] | list[int]:
-    """Cells are text; only ids must be integers to be of use."""
-    return [int(cell) for cell in column] if name in ID_NAMES and all(map(_INTEGER.fullmatch, column)) else column

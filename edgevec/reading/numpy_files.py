@@ -17,6 +17,8 @@ from .request import Request
 
 __all__ = ["read_npy", "read_npz"]
 
+_OBJECTS = "it holds pickled Python objects, which are never loaded; texts are saved as they are by array.astype(str)"
+
 
 class _Header(NamedTuple):
     shape: tuple[int, ...]
@@ -46,15 +48,19 @@ def read_npz(request: Request) -> Dataset:
             chosen = request.choose([name for name, header in headers.items() if len(header.shape) == 2], kind="array")
             with archive.open(members[chosen]) as stream:
                 vectors = _read_matrix(request, stream, _read_header(request, stream))
-            columns = {}
+            columns, unread = {}, {}
             for name, header in headers.items():
-                if header.shape == headers[chosen].shape[:1] and header.dtype.kind in "biufU":
+                if header.shape != headers[chosen].shape[:1]:
+                    continue
+                if header.dtype.kind in "biufUSmM":
                     with archive.open(members[name]) as stream:
                         _read_header(request, stream)
                         columns[name] = request.read_items(stream, header.dtype, len(vectors))
+                else:
+                    unread[name] = _OBJECTS if header.dtype.hasobject else f"its elements are of type {header.dtype}"
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OverflowError, struct.error) as error:
         raise request.error(f"damaged: {error}") from error
-    return request.dataset(vectors, columns)
+    return request.dataset(vectors, columns, unread=unread)
 
 
 def _read_header(request: Request, stream: IO[bytes]) -> _Header:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataFormatError, MissingExtraError
 from .dataset import Dataset, Progress
+from .plain import listed
 
 if TYPE_CHECKING:
     from ..index import Metric
@@ -40,6 +41,8 @@ class Request:
     column: str | None = None
     limit: int | None = None
     progress: Progress | None = None
+    texts: frozenset[str] = frozenset()
+    """Columns whose cells stay texts where a format does not tell texts from numbers."""
 
     def error(self, problem: str) -> DataFormatError:
         return DataFormatError(f"{self.path}: {problem}")
@@ -124,17 +127,19 @@ class Request:
         metric: Metric | None = None,
         queries: NDArray[np.float32] | None = None,
         neighbors: NDArray[np.int64] | None = None,
+        unread: Mapping[str, str] | None = None,
     ) -> Dataset:
         """Put vectors and the columns beside them together; an integer column called id becomes the ids."""
         ids: NDArray[np.int64] | None = None
+        id_name: str | None = None
         rest: dict[str, Sequence[Any]] = {}
         for name, column in (columns or {}).items():
             if ids is None and name in ID_NAMES and all_integers(column):
-                ids = self.ids(column)
+                ids, id_name = self.ids(column), name
             else:
-                rest[name] = column.tolist() if isinstance(column, np.ndarray) else column
+                rest[name] = listed(column) if isinstance(column, np.ndarray) else column
         metadata = [dict(zip(rest, row, strict=True)) for row in zip(*rest.values(), strict=True)] if rest else None
-        return Dataset(vectors, ids, metadata, self.name(), metric, queries, neighbors)
+        return Dataset(vectors, ids, metadata, self.name(), metric, queries, neighbors, id_name, unread or {})
 
     def ids(self, column: Sequence[int] | NDArray[Any]) -> NDArray[np.int64]:
         if isinstance(column, np.ndarray) and column.dtype.kind == "u" and column.itemsize == 8:

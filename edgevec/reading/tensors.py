@@ -1,4 +1,4 @@
-"""safetensors: one tensor holds the vectors, another may hold the ids."""
+"""safetensors: one tensor holds the vectors, others of as many elements ids and metadata."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .dataset import Dataset
-from .request import ID_NAMES, Request
+from .request import Request
 
 __all__ = ["read"]
 
 _DTYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8")
+_COLUMN_DTYPES = frozenset(("BOOL", *_DTYPES)) - {"BF16"}
 
 
 def read(request: Request) -> Dataset:
@@ -26,15 +27,19 @@ def read(request: Request) -> Dataset:
                 [name for name, part in slices.items() if len(part.get_shape()) == 2], kind="tensor"
             )
             vectors = _read_matrix(request, chosen, slices[chosen])
-            columns = {
-                name: slices[name][: len(vectors)]
-                for name in ID_NAMES
-                if name in slices and slices[name].get_shape() == slices[chosen].get_shape()[:1]
-            }
+            columns, unread = {}, {}
+            for name, part in slices.items():
+                if part.get_shape() != slices[chosen].get_shape()[:1]:
+                    continue
+                if part.get_dtype() in _COLUMN_DTYPES:
+                    columns[name] = part[: len(vectors)]
+                else:
+                    unread[name] = f"its elements are of type {part.get_dtype()}"
             metric = (file.metadata() or {}).get("metric")
     except safetensors.SafetensorError as error:
         raise request.error(f"damaged: {error}") from error
-    return request.dataset(vectors, columns, metric=metric if metric in ("cosine", "ip", "l2") else None)
+    known = metric if metric in ("cosine", "ip", "l2") else None
+    return request.dataset(vectors, columns, metric=known, unread=unread)
 
 
 def _read_matrix(request: Request, name: str, part: Any) -> NDArray[np.float32]:

@@ -1,0 +1,170 @@
+"""What the cells of a CSV file mean: which line is a header, which columns are the vector, what type a column has.
+
+CSV has no types. A column has the type that all of its cells agree on, over the whole file (or the rows that are read).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from .dataset import TEXT_NAMES
+from .request import ID_NAMES, VECTOR_NAMES, Request
+
+__all__ = ["are_numbered", "delimiter_of", "is_header", "is_list", "is_number", "typed", "vector_columns"]
+
+_QUOTED = re.compile(r'"[^"]*"')
+_NUMBERED = re.compile(r"(.*?)[ _.:-]?(\d+)")
+_INTEGER = re.compile(r"\s*(-?(?:0|[1-9]\d*))\s*")
+_FLOAT = re.compile(r"\s*-?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?\s*")
+_NAN = re.compile(r"\s*-?nan\s*", re.IGNORECASE)
+_BOOLEANS = {"true": True, "false": False}
+_NOTHING = frozenset(("", "na", "n/a", "nan", "null", "none", "-"))
+"""What stands in the place of a number that is missing, and is hardly the name of a column."""
+
+
+def delimiter_of(line: str) -> str:
+    """Comma, semicolon or tab: what occurs most in the first line, outside of quotes."""
+    return max(",;\t", key=_QUOTED.sub("", line).count)
+
+
+def is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def is_list(cell: str) -> bool:
+    return cell.lstrip().startswith("[")
+
+
+# ---- the header ----------------------------------------------------------------------------------------------------
+
+
+def is_header(first: Sequence[str], second: Sequence[str]) -> bool:
+    """Whether the first line names the columns.
+
+    It does when it holds no numbers; when its numbers only count the columns (0, 1, ... or 1, 2, ..., also with
+    leading zeros); when a column is called id; and when a name stands above a number or a list, the numbers beside it
+    being such as could be names: digits alone, "inf" or "nan".
+    """
+    if any(map(is_list, first)):
+        return False
+    numbers = [cell for cell in first if is_number(cell)]
+    if not numbers or any(cell.strip().lower() in ID_NAMES for cell in first):
+        return True
+    if _count(numbers, second):
+        return True
+    if not all(cell.strip().isdigit() or not cell.strip("+-. \t")[:1].isdigit() for cell in numbers):
+        return False
+    return any(
+        not is_number(name) and name.strip().lower() not in _NOTHING and (is_number(cell) or is_list(cell))
+        for name, cell in zip(first, second, strict=False)
+    )
+
+
+def _count(numbers: Sequence[str], second: Sequence[str]) -> bool:
+    if len(numbers) < 2:
+        return False
+    for start in (0, 1):
+        for width in {1, len(numbers[0])}:
+            if list(numbers) == [f"{at + start:0{width}}" for at in range(len(numbers))]:
+                # Of small integers, 1, 2, 3 may well be the first vector; names are seldom counted from 1.
+                return (
+                    start == 0 or width > 1 or not all(_INTEGER.fullmatch(cell) for cell in second if is_number(cell))
+                )
+    return False
+
+
+# ---- the vector ----------------------------------------------------------------------------------------------------
+
+
+def vector_columns(
+    request: Request, names: Sequence[str], first: Sequence[str], *, named: bool
+) -> tuple[list[int], bool]:
+    """Where the vector stands, element by element, and whether that is one column of lists."""
+    series = _series(names, first) if named else {"": [at for at, cell in enumerate(first) if is_number(cell)]}
+    lists = [name for name, cell in zip(names, first, strict=False) if is_list(cell)]
+    if request.column in series and named:
+        return series[request.column], False
+    if lists or request.column is not None:
+        return [list(names).index(request.choose(lists, kind="column"))], True
+    at = next((names.index(name) for name in VECTOR_NAMES if name in names), None)
+    if at is not None and named and not first[at].strip():
+        return [at], True  # an empty cell where a list is to be: the error says so
+    chosen = next((series[name] for name in VECTOR_NAMES if name in series), None)
+    chosen = chosen or max(series.values(), key=len, default=[])
+    if named and len(chosen) < 2:
+        chosen = [at for at, name in enumerate(names) if is_number(first[at]) and name not in ID_NAMES]
+    if not chosen:
+        raise request.error("holds no column of vectors")
+    return chosen, False
+
+
+def _series(names: Sequence[str], first: Sequence[str]) -> dict[str, list[int]]:
+    """Columns that are numbered and hold numbers, by what stands before the number, in the order of the numbers.
+
+    An empty cell is no reason to leave a column out: a vector without an element is an error.
+    """
+    found: dict[str, list[tuple[int, int]]] = {}
+    for at, name in enumerate(names):
+        match = _NUMBERED.fullmatch(name)
+        if match and (is_number(first[at]) or not first[at].strip()):
+            found.setdefault(match[1], []).append((int(match[2]), at))
+    return {
+        prefix: [at for _, at in sorted(members)]
+        for prefix, members in found.items()
+        if any(is_number(first[at]) for _, at in members)
+    }
+
+
+def are_numbered(names: Sequence[str]) -> bool:
+    """Whether these are the columns of one series."""
+    found = [_NUMBERED.fullmatch(name) for name in names]
+    return len({match[1] for match in found if match}) == 1 and all(found)
+
+
+# ---- types ---------------------------------------------------------------------------------------------------------
+
+
+def typed(request: Request, name: str, column: Sequence[str]) -> list[Any]:
+    """The cells of a column: integers, floats or booleans where all of them are that, texts otherwise.
+
+    An empty cell is None. Texts stay what looks like a number and is a code: with leading zeros or a plus sign, or an
+    integer of more than 64 bits; and columns that are called "text", "title" and the like. NaN among numbers is None.
+    """
+    cells = [cell for cell in column if cell.strip()]
+    convert: Any = str
+    if name not in TEXT_NAMES and name not in request.texts and cells:
+        if all(map(_is_int64, cells)):
+            convert = int
+        elif all(map(_is_float, cells)):
+            convert = _as_float
+        elif all(cell.strip().lower() in _BOOLEANS for cell in cells):
+            convert = _as_boolean
+    empty = "".__eq__ if convert is str else str.isspace
+    return [None if not cell or empty(cell) else convert(cell) for cell in column]
+
+
+def _is_int64(cell: str) -> bool:
+    match = _INTEGER.fullmatch(cell)
+    return match is not None and len(match[1]) < 21 and -(2**63) <= int(match[1]) < 2**63
+
+
+def _is_float(cell: str) -> bool:
+    """An integer among floats counts as one where it is exact as one."""
+    if match := _INTEGER.fullmatch(cell):
+        return len(match[1]) < 18 and abs(int(match[1])) <= 2**53
+    return bool(_FLOAT.fullmatch(cell) or _NAN.fullmatch(cell))
+
+
+def _as_float(cell: str) -> float | None:
+    number = float(cell)
+    return number if number == number else None
+
+
+def _as_boolean(cell: str) -> bool:
+    return _BOOLEANS[cell.strip().lower()]
