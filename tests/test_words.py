@@ -122,7 +122,7 @@ def test_any_text_can_be_stored_looked_for_and_removed(documents: list[str], que
         assert [record.document for record in made] == documents
         made.upsert(range(len(documents)), np.ones((len(documents), 2)), documents=[query] * len(documents))
         assert made.check().ok
-        made.delete(where={})
+        made.clear()
         assert made.check().ok
 
 
