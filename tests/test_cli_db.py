@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
 from pathlib import Path
 from typing import Any
@@ -136,3 +137,16 @@ def test_errors(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert run("db", made, "compact") == 2
         assert "open for writing already" in capsys.readouterr().err
         assert run("db", made, "info") == 0
+
+
+@pytest.mark.parametrize("name", ["info", "check", "check --repair", "compact", "export", "import", "search"])
+def test_no_command_touches_a_database_of_another_program(name: str, lines: Path, tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    other = sqlite3.connect(path)
+    other.execute("PRAGMA journal_mode = WAL")
+    other.execute("CREATE TABLE t (x)")
+    other.close()
+    more = {"export": ["-o", tmp_path / "out.jsonl"], "import": [lines], "search": ["--text", "word"]}.get(name, [])
+    before = {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()}
+    assert run("db", path, *name.split(), *more) != 0
+    assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == before

@@ -363,3 +363,20 @@ def test_a_damaged_full_text_index_is_made_anew(path: Path, statement: str) -> N
         assert made.check().ok
         assert [hit.id for hit in made.search(text="number7", k=1)] == [7]
         assert_others_are_found(made)
+
+
+@pytest.mark.parametrize("index", ["whole", "lost"])
+def test_a_text_that_was_changed_without_its_words_is_indexed_again(path: Path, index: str) -> None:
+    """What is written without spaces is indexed by pairs of characters, which the sqlite3 shell does not make."""
+    make(path)
+    with edgevec.open(path) as made:
+        made.upsert([BAD], vectors()[[BAD]], [{"n": BAD, "even": False}], ["東京都庁"])
+    tamper(path, "UPDATE records SET document = '大阪城公園' WHERE id = 7")
+    if index == "lost":
+        tamper(path, "DELETE FROM texts_data")
+    with edgevec.open(path) as made:
+        assert any("words of 1 documents" in line for line in made.check().problems)
+        assert made.check(repair=True).ok
+        assert made.search(text="京都") == []
+        assert [hit.id for hit in made.search(text="阪城")] == [7]
+        assert made.check().ok

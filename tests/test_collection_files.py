@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import edgevec
-from edgevec.collection.identify import looks_like_collection
+from edgevec.collection import looks_like_collection
 
 NOBODY = 65534
 posix = pytest.mark.skipif(os.name != "posix" or sys.platform == "emscripten", reason="POSIX files and users")

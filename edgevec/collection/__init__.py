@@ -15,8 +15,20 @@ from __future__ import annotations
 
 from .collection import Collection, Encoder, Plan
 from .hits import Hit, Hits, HitStats
+from .identify import looks_like_collection
 from .opening import open
 from .records import Record
 from .upkeep import CollectionReport
 
-__all__ = ["Collection", "CollectionReport", "Encoder", "Hit", "HitStats", "Hits", "Plan", "Record", "open"]
+__all__ = [
+    "Collection",
+    "CollectionReport",
+    "Encoder",
+    "Hit",
+    "HitStats",
+    "Hits",
+    "Plan",
+    "Record",
+    "looks_like_collection",
+    "open",
+]

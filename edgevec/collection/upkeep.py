@@ -14,8 +14,9 @@ from ..index import CheckReport, Index
 from . import journal, schema
 from .damage import Damage, find_damage, set_apart
 from .graph import Graph
-from .records import are_sound, count, vectors_of
+from .records import are_sound, count, select, vectors_of
 from .store import Store
+from .words import indexed
 
 __all__ = ["CollectionReport", "check"]
 
@@ -70,6 +71,9 @@ def _file_problems(connection: sqlite3.Connection) -> list[str]:
 def _text_problems(connection: sqlite3.Connection) -> list[str]:
     """Whether the full-text index is that of the documents, and will be."""
     problems = [f"the full-text index: {name} is missing" for name, _ in schema.missing(connection)]
+    stale = sum(1 for _ in _stale_words(connection))
+    if stale:
+        problems.append(f"the full-text index: the words of {stale:,} documents are not theirs")
     try:
         connection.execute("INSERT INTO texts(texts, rank) VALUES ('integrity-check', 1)")
     except sqlite3.DatabaseError as error:
@@ -77,9 +81,28 @@ def _text_problems(connection: sqlite3.Connection) -> list[str]:
     return problems
 
 
+def _stale_words(connection: sqlite3.Connection) -> Iterator[tuple[str | None, int]]:
+    """What FTS5 should read, and the row, where a document was changed without it."""
+    last = -(2**63)
+    while page := select(
+        connection,
+        "SELECT row, document, words FROM records WHERE document IS NOT NULL AND row > ? ORDER BY row LIMIT ?",
+        (last, _AT_ONCE),
+    ):
+        for row, document, words in page:
+            if words != (meant := indexed(document)):
+                yield meant, row
+        last = page[-1][0]
+
+
 def _repair_texts(connection: sqlite3.Connection) -> None:
     for _, sql in schema.missing(connection):
         connection.execute(sql)
+    try:
+        connection.executemany("UPDATE records SET words = ? WHERE row = ?", list(_stale_words(connection)))
+    except sqlite3.DatabaseError:  # the triggers need an index to work with
+        schema.remake_texts(connection)
+        connection.executemany("UPDATE records SET words = ? WHERE row = ?", list(_stale_words(connection)))
     try:
         connection.execute("INSERT INTO texts(texts) VALUES ('rebuild')")
     except sqlite3.DatabaseError:
