@@ -235,7 +235,7 @@ class Session:
         start = time.perf_counter()
         exact = self._find(vector, k, ef, allowed, exact=True)
         scan = time.perf_counter() - start
-        quality = recall(found.ids, exact.ids)
+        quality = recall(found, exact, metric=self._require()[0].metric)
         for window, value in ((self._calls, seconds), (self._recalls, quality), (self._scans, scan)):
             window.add(value)
         return {"seconds": seconds, "repeats": repeats, "recall": quality, "exact_seconds": scan}
