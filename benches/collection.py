@@ -103,13 +103,18 @@ def found_by(database: Database, queries: Floats, effort: int, condition: Condit
     return found
 
 
-def least_effort(database: Database, queries: Floats, truth: Ids, target: float, condition: Condition | None) -> Answer:
+def least_effort(database: Database, work: Workload, truth: Ids, target: float, condition: Condition | None) -> Answer:
     """The smallest effort that reaches the target, or the greatest there is; and its recall."""
+
+    def recall_at(effort: int, count: int | None) -> float:
+        queries = work.queries[:count]
+        return recall(found_by(database, queries, effort, condition), truth[:count], work.base, queries, work.metric)
+
     if database.fixed:  # and slow: a part of the queries tells its recall
-        return Answer(None, recall(found_by(database, queries[:50], 0, condition), truth[:50]))
+        return Answer(None, recall_at(0, 50))
     answer = Answer(None, 0)
     for effort in EFFORTS:
-        answer = Answer(effort, recall(found_by(database, queries, effort, condition), truth))
+        answer = Answer(effort, recall_at(effort, None))
         if answer.recall >= target:
             break
     return answer
@@ -129,7 +134,7 @@ def prepare(name: str, folder: Path, work: Workload, target: float, truths: dict
     opened = time.perf_counter() - start
     print(f"{database.name}: looking for efforts", file=sys.stderr)
     answers = {
-        question: least_effort(database, work.queries, truths[question], target, condition)
+        question: least_effort(database, work, truths[question], target, condition)
         for question, condition in {"all": None, **{condition.name: condition for condition in CONDITIONS}}.items()
     }
     answers[NEW] = Answer(answers["10%"].effort, answers["10%"].recall)

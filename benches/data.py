@@ -30,13 +30,19 @@ BLOCK_ROWS = 16_384
 
 @dataclass(frozen=True)
 class Workload:
-    """base float32 [n, dim], queries float32 [m, dim], truth int64 [m, k]: rows of base, nearest first."""
+    """base float32 [n, dim], queries float32 [m, dim], truth int64 [m, k]: rows of base, nearest first by metric."""
 
     name: str
     real: bool
     base: Floats
     queries: Floats
     truth: Ids
+    metric: Metric = "cosine"
+
+    def recall(self, found: NDArray[np.integer]) -> float:
+        """What the first len(found) queries found, [m, k], against the truth."""
+        few = slice(len(found))
+        return recall(found, self.truth[few], self.base, self.queries[few], self.metric)
 
 
 def named(name: str, n: int | None, n_queries: int = 1000, k: int = 10) -> Workload:
@@ -101,7 +107,7 @@ def uniform(n: int, n_queries: int, dim: int, k: int) -> Workload:
     """Uniform [0, 1) vectors under l2: base from seed 42, queries from 43; a shorter set begins a longer one."""
     base = np.random.default_rng(42).random((n, dim), dtype=np.float32)
     queries = np.random.default_rng(43).random((n_queries, dim), dtype=np.float32)
-    return Workload(f"uniform({n} x {dim})", False, base, queries, exact(base, queries, k, "l2"))
+    return Workload(f"uniform({n} x {dim})", False, base, queries, exact(base, queries, k, "l2"), "l2")
 
 
 def unit(vectors: Floats) -> Floats:
@@ -110,9 +116,12 @@ def unit(vectors: Floats) -> Floats:
     return scaled
 
 
-def recall(found: NDArray[np.integer], truth: Ids) -> float:
-    """The share of true neighbours among those found; both are [m, k]."""
-    return float((truth[:, :, None] == found[:, None, :]).any(axis=2).mean())
+def recall(found: NDArray[np.integer], truth: Ids, base: Floats, queries: Floats, metric: Metric) -> float:
+    """The share of true neighbours that was found, by distance as `edgevec.recall` counts it; rows of base, [m, k]."""
+    from edgevec import measure  # only now: what a rival takes is measured in processes that need no edgevec
+
+    far, true_far = (measure.distances(base, queries, np.asarray(rows), metric) for rows in (found, truth))
+    return measure.recall(found, truth, found_distances=far, true_distances=true_far, metric=metric)
 
 
 def exact(base: Floats, queries: Floats, k: int, metric: Metric) -> Ids:

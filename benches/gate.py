@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from data import Workload, load, recall, uniform
+from data import Workload, load, uniform
 from rival import RATIO_LIMIT as RIVAL_LIMIT
 from rival import Match, match
 from timing import Latency, call_times_us, in_turns, installed, machine, spent, write_json
@@ -118,7 +118,7 @@ def measure(workload: Workload, folder: Path) -> Measured:
     return Measured(
         n=len(workload.base),
         build_seconds=build.wall,
-        recall=recall(np.asarray(default.hello["ids"]), workload.truth),
+        recall=workload.recall(np.asarray(default.hello["ids"])),
         path=default.hello["path"],
         simd=Latency.of(simd),
         scalar=Latency.of(scalar),

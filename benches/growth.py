@@ -21,7 +21,7 @@ from typing import Any
 
 import caches
 import numpy as np
-from data import Floats, Workload, clustered_parts, exact, recall
+from data import Floats, Workload, clustered_parts, exact
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -72,7 +72,7 @@ class Grown:
 
     def recall_at(self, ef: int) -> float:
         found = self.index.search(self.workload.queries, K, ef=ef, threads=1).ids
-        return recall(found, self.workload.truth)
+        return self.workload.recall(found)
 
     def round(self) -> dict[int, tuple[float, float]]:
         """Microseconds a query by ef: in a batch, and the P50 of single calls."""

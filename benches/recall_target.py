@@ -57,12 +57,14 @@ def make_task(name: str, n: int | None, metric: Metric) -> Task:
     return Task(base[:-HELD_OUT], base[-HELD_OUT:], queries)
 
 
-def ask(index: edgevec.Index, queries: Floats, truth: Ids, k: int, at_once: int = FEW) -> tuple[float, list[float]]:
+def ask(
+    index: edgevec.Index, base: Floats, queries: Floats, truth: Ids, k: int, at_once: int = FEW
+) -> tuple[float, list[float]]:
     """The recall at ef = k, and for each that is asked for."""
 
     def found(**how: float | int) -> float:
         parts = [index.search(queries[at : at + at_once], k, **how).ids for at in range(0, len(queries), at_once)]
-        return recall(np.concatenate(parts), truth[:, :k])
+        return recall(np.concatenate(parts), truth[:, :k], base, queries, index.metric)
 
     return found(ef=k), [found(recall=asked) for asked in ASKED]
 
@@ -91,7 +93,7 @@ def measure(task: Task, metric: Metric, quantization: Quantization) -> Iterator[
             ("its own, in one batch", own, truths[1], None, len(own)),
         ):
             curve = index.calibrate(k, queries=examples)
-            least, got = ask(index, rows, truth, k, at_once)
+            least, got = ask(index, task.base, rows, truth, k, at_once)
             yield Row(metric, quantization, k, kind, least, got, efs_for(index, own[0], k), curve.seconds)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from data import Workload, recall
+from data import Workload
 from engines import Edgevec, Engine, Hnswlib, Settings
 from engines.base import EF_GRID
 from timing import Latency, call_times_us, in_turns
@@ -67,7 +67,7 @@ def at_target(engine: Engine, workload: Workload, target: float) -> tuple[int, f
 
     def recall_at(ef: int) -> float:
         engine.tune(ef)
-        return recall(engine.many(workload.queries), workload.truth)
+        return workload.recall(engine.many(workload.queries))
 
     reached = {ef: found for ef, found in sweep(recall_at, EF_GRID, (target,)).items() if found >= target}
     if not reached:

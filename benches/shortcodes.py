@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
-from data import WORKLOADS, Floats, Workload, named, recall
+from data import WORKLOADS, Floats, Workload, named
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -65,7 +65,7 @@ class Axes:
         self.variances = np.maximum(variances, 0.0)
         self.base: Floats = base @ turn.astype(np.float32)
         self.queries: Floats = (workload.queries - centre) @ turn.astype(np.float32)
-        self.truth = workload.truth
+        self.workload = workload
 
     def recall_of(self, shares: NDArray[np.int64], books: Sequence[NDArray[np.float64]]) -> float:
         """recall@k of comparing all codes with these bits an axis."""
@@ -74,8 +74,8 @@ class Axes:
             scale = np.sqrt(self.variances[axis])
             decoded[:, axis] = scale * rounded(self.base[:, axis] / scale, books[shares[axis]])
         distances = (self.base**2).sum(axis=1) - 2 * self.queries @ decoded.T
-        k = self.truth.shape[1]
-        return recall(np.argpartition(distances, k, axis=1)[:, :k], self.truth)
+        k = self.workload.truth.shape[1]
+        return self.workload.recall(np.argpartition(distances, k, axis=1)[:, :k])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from data import Workload, recall
+from data import Workload
 from engines import FAMILIES, Engine, Options, Settings
 from timing import Latency, Spent, call_times_us, spent
 
@@ -120,14 +120,15 @@ def worker(folder: Path, family: str, build: Options, settings: Settings) -> Ite
 
 def keep(workload: Workload, folder: Path) -> None:
     """Write a workload where workers find it."""
-    for name in ("base", "queries", "truth"):
+    for name in ("base", "queries", "truth", "metric"):
         np.save(folder / f"{name}.npy", getattr(workload, name))
 
 
 def kept(folder: Path) -> Workload:
     """A workload that `keep` wrote. The base is mapped: all workers share it, and it is not memory of theirs."""
     base = np.load(folder / "base.npy", mmap_mode="c").view(np.ndarray)
-    return Workload("kept", False, base, np.load(folder / "queries.npy"), np.load(folder / "truth.npy"))
+    queries, truth, metric = (np.load(folder / f"{name}.npy") for name in ("queries", "truth", "metric"))
+    return Workload("kept", False, base, queries, truth, metric.item())
 
 
 def own_bytes() -> int | None:
@@ -184,7 +185,7 @@ def serve(folder: Path, family: str, build_options: Options, settings: Settings)
         match json.loads(line):
             case ["recall", breadth, search]:
                 engine.tune(breadth, **search)
-                print(recall(engine.many(workload.queries), workload.truth), file=answers)
+                print(workload.recall(engine.many(workload.queries)), file=answers)
             case ["time", wanted]:
                 print(json.dumps(timed(engine, workload, wanted)), file=answers)
 

@@ -8,23 +8,38 @@
     await browser.persist()                     # into the browser's storage
 
 A page has its files in memory, so `save()` alone does not outlive it. `persist()` keeps every file below the mounted
-folders. When it fails, or the page is closed meanwhile, the files of the last successful one stay good. Pages of one
-origin share the storage and the last to persist wins, even over files that it never saw: let one page at a time write.
+folders. When it fails, or the page is closed meanwhile, the files of the last successful one stay good.
+
+Pages of one origin share the storage, one at a time (Web Locks). `persist()` writes the files that this page changed
+and takes in those that others have persisted since; a file that both changed is a `ConflictError`, and then nothing was
+written. `refresh()` takes in alone. An index that is open meanwhile does not follow its file: load it again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import importlib
+import json
 import sys
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from .errors import EdgevecError, ParameterError, StorageError
 
-__all__ = ["Storage", "mount", "persist"]
+__all__ = ["ConflictError", "Storage", "mount", "persist", "refresh"]
 
 Storage = Literal["indexeddb", "opfs"]
+
+
+class ConflictError(StorageError):
+    """A file was changed here and persisted by another page meanwhile. `paths` names all such files."""
+
+    def __init__(self, paths: list[str]) -> None:
+        super().__init__(
+            f"{', '.join(paths)}: changed here, and by another page that persisted it first; nothing was written"
+        )
+        self.paths = paths
+
 
 _mounted: dict[str, Storage] = {}
 _turn = asyncio.Lock()
@@ -32,8 +47,7 @@ _turn = asyncio.Lock()
 # A rejection comes back as a value: Pyodide 0.27 waits forever for a promise that rejects with a DOMException.
 _SETTLE = """(work) => async (...inputs) => {
     try {
-        await work(...inputs);
-        return { failure: "", message: "" };
+        return { failure: "", message: "", value: await work(...inputs) };
     } catch (error) {
         return { failure: error?.name ?? "Error", message: String(error?.message ?? error) };
     }
@@ -52,10 +66,98 @@ _ATTACH = """async (FS, path, storage) => {
 }"""
 
 # One folder alone: FS.syncfs takes them all, and reading would throw away what others have not persisted yet.
-_SYNC = """(FS, path, read) => new Promise((resolve, reject) => {
-    const { mount } = FS.lookupPath(path).node;
-    mount.type.syncfs(mount, read, (error) => (error ? reject(error) : resolve()));
-})"""
+#
+# `seen` is what lay here and in the storage when both were last the same, in ms by path: what differs from it has
+# changed. Folders differ by being there or not, since their times follow what is in them.
+_EXCHANGE = """async (FS, list, write, overwrite) => {
+    const FUTURE = new Date(8.64e15);  // Emscripten copies what differs, Pyodide what is newer
+    const alone = (work) => globalThis.navigator?.locks ? navigator.locks.request("edgevec.browser", work) : work();
+    const ask = (mount, name, ...inputs) => new Promise((resolve, reject) => {
+        const { type } = mount;
+        const settle = (error, value) => (error ? reject(error) : resolve(value));
+        if (type === FS.filesystems.IDBFS) type[name](...inputs, settle);
+        else Promise.resolve(type[name](...(name === "reconcile" ? [mount, ...inputs] : inputs))).then(resolve, reject);
+    });
+    const both = async (mount) => [await ask(mount, "getLocalSet", mount), await ask(mount, "getRemoteSet", mount)];
+    const times = ({ entries }) =>
+        new Map(Object.entries(entries).map(([path, { timestamp }]) => [path, timestamp.getTime()]));
+    const remember = (mount, local, remote) => {
+        const folders = Object.keys(local.entries).filter((path) => FS.isDir(FS.stat(path).mode));
+        mount.seen = { local: times(local), remote: times(remote), folders: new Set(folders) };
+    };
+
+    const plan = async (path) => {
+        const { mount } = FS.lookupPath(path).node;
+        const [local, remote] = await both(mount);
+        const seen = mount.seen ?? { local: new Map(), remote: new Map(), folders: new Set() };
+        const now = { local: times(local), remote: times(remote) };
+        const paths = new Set([...seen.local.keys(), ...seen.remote.keys(), ...now.local.keys(), ...now.remote.keys()]);
+        const above = (at) => at.split("/").map((_, i, parts) => parts.slice(0, i).join("/"));
+        const parents = new Set([...paths].flatMap(above));
+        const isFolder = (at) =>
+            parents.has(at) || seen.folders.has(at) || (now.local.has(at) && FS.isDir(FS.stat(at).mode));
+        const folders = new Set([...paths].filter(isFolder));
+        const changed = (side, at) => folders.has(at)
+            ? seen[side].has(at) !== now[side].has(at)
+            : seen[side].get(at) !== now[side].get(at);
+        const mine = new Set(), taken = new Set(), dropped = new Set(), conflicts = [];
+        for (const at of [...paths].sort()) {
+            const [here, there] = [changed("local", at), changed("remote", at)];
+            const gone = !now.local.has(at) && !now.remote.has(at);
+            if (here && there && !folders.has(at) && !gone && !overwrite) conflicts.push(at);
+            if (here) mine.add(at);
+            else if (there) (now.remote.has(at) ? taken : dropped).add(at);
+        }
+        const kept = [...now.local.keys()].filter((at) => !dropped.has(at)).concat(...taken);
+        for (const at of dropped) if (kept.some((other) => other.startsWith(at + "/"))) dropped.delete(at);
+        for (const at of [...taken]) {
+            for (const parent of above(at)) if (now.remote.has(parent) && !now.local.has(parent)) taken.add(parent);
+        }
+        return { mount, local, remote, seen, mine, taken, dropped, conflicts, folders };
+    };
+
+    const takeIn = async ({ mount, local, remote, seen, taken, dropped }) => {
+        if (!taken.size && !dropped.size) return local;
+        const entries = {};
+        for (const at of Object.keys(local.entries)) if (!dropped.has(at)) entries[at] = local.entries[at];
+        for (const at of taken) entries[at] = { ...remote.entries[at], timestamp: FUTURE };
+        await ask(mount, "reconcile", { ...remote, entries }, local);
+        const [after] = await both(mount);
+        const lies = times(after), lay = times(remote);
+        for (const at of [...taken, ...dropped]) {
+            for (const [side, at_] of [["local", lies], ["remote", lay]]) {
+                at_.has(at) ? seen[side].set(at, at_.get(at)) : seen[side].delete(at);
+            }
+        }
+        mount.seen = seen;
+        return after;
+    };
+
+    const put = async ({ mount, remote, mine }, local) => {
+        const entries = {};
+        for (const [at, entry] of Object.entries(local.entries)) {
+            const there = remote.entries[at];
+            const same = there && (!mine.has(at) || FS.isDir(FS.stat(at).mode));
+            entries[at] = { ...entry, timestamp: same ? there.timestamp : FUTURE };
+        }
+        await ask(mount, "reconcile", { ...local, entries }, remote);
+        remember(mount, ...(await both(mount)));
+    };
+
+    return alone(async () => {
+        const plans = [];
+        for (const path of JSON.parse(list)) plans.push(await plan(path));
+        const conflicts = plans.flatMap(({ conflicts }) => conflicts);
+        if (conflicts.length) throw { name: "ConflictError", message: JSON.stringify(conflicts) };
+        for (const each of plans) {
+            const local = await takeIn(each);
+            if (write) await put(each, local);
+            if (write && each.mount.type === FS.filesystems.IDBFS) await FLUSH(each.mount.mountpoint);
+        }
+        const files = plans.flatMap((each) => [...each.taken, ...each.dropped].filter((at) => !each.folders.has(at)));
+        return JSON.stringify(files.sort());
+    });
+}"""
 
 # A browser calls a transaction complete before it is on the disk, unless asked to be strict, which Emscripten does not.
 # A strict one in the same database takes everything before it along. Its record has no timestamp, and so is no file.
@@ -70,6 +172,9 @@ _FLUSH = """(path) => new Promise((resolve, reject) => {
         transaction.onabort = () => { database.close(); reject(transaction.error); };
     };
 })"""
+
+
+_EXCHANGE_AND_FLUSH = _EXCHANGE.replace("FLUSH(", f"({_FLUSH})(")
 
 
 async def mount(path: str = "/edgevec", *, storage: Storage = "indexeddb") -> None:
@@ -98,19 +203,37 @@ async def mount(path: str = "/edgevec", *, storage: Storage = "indexeddb") -> No
         _mounted[name] = storage
 
 
-async def persist() -> None:
+async def persist(*, overwrite: bool = False) -> list[str]:
     """Keep every file below the mounted folders. Once this returns, they outlive a reload and a crash of the browser.
 
-    Raises StorageError when the storage is full or the browser refuses; what was kept before stays as it was.
+    Returns the paths of the files that other pages had persisted, or removed, since this page last looked: they were
+    taken in. With overwrite=True this page's files win where both changed one.
+
+    Raises ConflictError, a StorageError, where both changed a file, and StorageError when the storage is full or the
+    browser refuses; what was kept before stays as it was.
     """
+    return await _all_folders(write=True, overwrite=overwrite)
+
+
+async def refresh() -> list[str]:
+    """Take in the files that other pages have persisted, or removed, since this page last looked; returns their paths.
+
+    What this page has not persisted stays. Raises as `persist` does.
+    """
+    return await _all_folders(write=False, overwrite=False)
+
+
+async def _all_folders(*, write: bool, overwrite: bool) -> list[str]:
     files = _file_system()
     if not _mounted:
         raise StorageError("no folder is mounted: await edgevec.browser.mount() first")
     async with _turn:
-        for path, storage in _mounted.items():
-            await _run(_SYNC, files, path, False)
-            if storage == "indexeddb":
-                await _run(_FLUSH, path)
+        return await _exchange(files, list(_mounted), write=write, overwrite=overwrite)
+
+
+async def _exchange(files: Any, folders: list[str], *, write: bool, overwrite: bool = False) -> list[str]:
+    taken: list[str] = json.loads(await _run(_EXCHANGE_AND_FLUSH, files, json.dumps(folders), write, overwrite))
+    return taken
 
 
 def _file_system() -> Any:
@@ -128,7 +251,7 @@ async def _attach(files: Any, path: str, storage: Storage) -> None:
         raise ParameterError(f"{path} is not empty: what it holds would be hidden")
     await _run(_ATTACH, files, path, storage)
     try:
-        await _run(_SYNC, files, path, True)
+        await _exchange(files, [path], write=False)
     except StorageError:
         files.unmount(path)
         raise
@@ -141,11 +264,14 @@ def _offers(storage: Storage) -> bool:
     return hasattr(js, "navigator") and hasattr(getattr(js.navigator, "storage", None), "getDirectory")
 
 
-async def _run(function: str, *inputs: Any) -> None:
+async def _run(function: str, *inputs: Any) -> Any:
     """Run an asynchronous JavaScript function; its failure becomes a StorageError."""
     run_js = importlib.import_module("pyodide.code").run_js
     outcome = await run_js(_SETTLE)(run_js(function))(*inputs)
     if outcome.failure == "QuotaExceededError":
         raise StorageError("the browser's storage is full; what it held before is untouched")
+    if outcome.failure == "ConflictError":
+        raise ConflictError(json.loads(outcome.message))
     if outcome.failure:
         raise StorageError(f"the browser's storage failed: {outcome.failure}: {outcome.message}")
+    return outcome.value

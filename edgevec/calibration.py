@@ -21,6 +21,7 @@ import numpy.typing as npt
 from edgevec._arrays import as_rows
 from edgevec._native import check, ffi, lib, pointer
 from edgevec.errors import NotFiniteError, ParameterError, RecallError, UnknownIdError, ZeroVectorError
+from edgevec.measure import farthest_found
 
 if TYPE_CHECKING:
     from edgevec.index import Index
@@ -221,15 +222,20 @@ class _Sample:
         efs, by_truth = [], []
         for ef in self._ladder():
             efs.append(ef)
-            by_truth.append(_shares(self._distances(few, ef=ef), truth))
+            by_truth.append(self._shares(self._distances(few, ef=ef), truth))
             if self._is_enough(efs, by_truth):
                 break
         wide = self._distances(slice(None), ef=_WIDER * efs[-1])[:, -1:]
         recalls = []
         for ef, shares in zip(efs, by_truth, strict=True):
-            stand_in = _shares(self._distances(slice(None), ef=ef), wide)
+            stand_in = self._shares(self._distances(slice(None), ef=ef), wide)
             recalls.append(stand_in.mean() + (shares - stand_in[few]).mean())
         return np.array(efs, np.int64), np.clip(np.maximum.accumulate(recalls), 0, 1)
+
+    def _shares(self, distances: Rows, furthest: Rows) -> Doubles:
+        """Of each sample's true neighbours the share that was found, by distance, as `edgevec.recall` counts it."""
+        shares: Doubles = (distances <= farthest_found(furthest, self.index.metric)).mean(axis=1)
+        return shares
 
     def _ladder(self) -> Iterator[int]:
         ef, most = self.k, max(_LARGEST, self.k)
@@ -277,9 +283,3 @@ def _draw(ids: Ids, count: int) -> Ids:
         x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         x ^= x >> np.uint64(31)
     return ids[np.argsort(x, kind="stable")[:count]]
-
-
-def _shares(distances: Rows, furthest: Rows) -> Doubles:
-    """Of each sample's true neighbours the share that was found: by distance, so that of equal ones any counts."""
-    shares: Doubles = (distances <= furthest).mean(axis=1)
-    return shares

@@ -1,5 +1,7 @@
 """How good and how fast a search is: recall against the truth, latency as percentiles, and both over ef.
 
+Recall counts by distance everywhere: of equally near rows any is as good as the others.
+
 No number of speed stands alone: a `Point` always carries the recall that was reached at that speed.
 """
 
@@ -10,7 +12,7 @@ import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,11 +20,23 @@ from numpy.typing import ArrayLike, NDArray
 from .errors import ParameterError
 
 if TYPE_CHECKING:
-    from .index import Metric
+    from .index import Metric, SearchResult
 
-__all__ = ["Latency", "Point", "exact_neighbors", "latency", "machine", "recall", "recall_curve"]
+__all__ = [
+    "ROUNDING",
+    "Latency",
+    "Point",
+    "distances",
+    "exact_neighbors",
+    "farthest_found",
+    "latency",
+    "machine",
+    "recall",
+    "recall_curve",
+]
 
 _BLOCK_BYTES = 1 << 26
+_FAR = 1e300  # beyond every distance of float32 vectors
 
 
 class Latency(NamedTuple):
@@ -51,25 +65,112 @@ class Searcher(Protocol):
     def search(self, queries: Any, k: int = ..., *, ef: int | None = ..., threads: int = ...) -> Any: ...
 
 
-def recall(found_ids: ArrayLike, true_ids: ArrayLike) -> float:
+ROUNDING = 1e-6
+"""Distances that differ by less than this, relative to their size, are equal: float32 cannot tell them apart."""
+
+
+def farthest_found(furthest: ArrayLike, metric: Metric | None = None) -> NDArray[np.float64]:
+    """The greatest distance that counts as found where `furthest` is that of the last true neighbour, of any shape.
+
+    metric  "cosine" and "ip" distances are 1 minus a product, so that their rounding is relative to 1 at least
+    """
+    limit = np.asarray(furthest, np.float64)
+    return np.asarray(limit + ROUNDING * np.maximum(np.abs(limit), 1 if metric in ("cosine", "ip") else 0))
+
+
+def recall(
+    found_ids: ArrayLike | SearchResult,
+    true_ids: ArrayLike | SearchResult,
+    *,
+    found_distances: ArrayLike | None = None,
+    true_distances: ArrayLike | None = None,
+    metric: Metric | None = None,
+) -> float:
     """The share of the true neighbours that was found, averaged over the queries.
 
-    Integer ids [n, k] each, or one row [k]; the widths may differ. The padding id -1 is passed over, and so are queries
-    that have no true neighbour; when there are none at all, nothing was missed: 1.0.
+    By distance, which wants two `SearchResult`s or the distances beside the ids: what was found counts when it is not
+    farther than the last true neighbour, give or take a millionth for rounding (`ROUNDING`). Of equally near rows any
+    does. The same id counts once; distance inf is padding.
+
+    By ids, where no distances are given: what was found counts when its id is among the true ones. Of equally near
+    rows those that the truth did not pick are then misses. The id -1 is padding.
+
+    found_ids, true_ids              integers [n, k] each, or one row [k], or a SearchResult; the widths may differ
+    found_distances, true_distances  of the same shape; those of a SearchResult are its own
+    metric                           see `farthest_found`
+
+    Queries without a true neighbour are passed over; when there are no others, nothing was missed: 1.0.
     """
-    found, true = np.asarray(found_ids), np.asarray(true_ids)
+    found, found_far = _sides(found_ids, found_distances, "found")
+    true, true_far = _sides(true_ids, true_distances, "true")
     if found.ndim != true.ndim or found.ndim not in (1, 2) or (found.ndim == 2 and len(found) != len(true)):
         raise ParameterError(
             f"recall needs ids of as many queries on both sides, not of shape {found.shape} and {true.shape}"
         )
-    if any(side.size and side.dtype.kind not in "iu" for side in (found, true)):
-        raise ParameterError(f"recall needs integer ids, not {found.dtype} and {true.dtype}")
+    if (found_far is None) != (true_far is None):
+        raise ParameterError(
+            "recall needs the distances of both sides, or of neither: give two search results, or ids alone"
+        )
+    if found_far is None or true_far is None:
+        wanted, hits = true != -1, found != -1
+    else:
+        wanted, hits = true_far < np.inf, found_far < np.inf
+        furthest = np.where(wanted, true_far, -_FAR).max(axis=-1, keepdims=True, initial=-_FAR)
+        hits &= found_far <= farthest_found(furthest, metric)
     shares = []
-    for found_row, true_row in zip(np.atleast_2d(found).tolist(), np.atleast_2d(true).tolist(), strict=True):
-        wanted = set(true_row) - {-1}
-        if wanted:
-            shares.append(len(wanted.intersection(found_row)) / len(wanted))
+    for row, hit, true_row, want in zip(*map(np.atleast_2d, (found, hits, true, wanted)), strict=True):
+        sought, held = set(true_row[want].tolist()), set(row[hit].tolist())
+        if found_far is None:
+            held &= sought
+        if sought:
+            shares.append(min(len(held) / len(sought), 1.0))
     return sum(shares) / len(shares) if shares else 1.0
+
+
+def _sides(
+    ids: ArrayLike | SearchResult, distances: ArrayLike | None, name: str
+) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """One side's ids, and its distances where they are known."""
+    if not isinstance(ids, np.ndarray) and hasattr(ids, "distances"):
+        result = cast("SearchResult", ids)
+        ids, distances = result.ids, result.distances if distances is None else distances
+    held = np.asarray(ids)
+    if held.size and held.dtype.kind not in "iu":
+        raise ParameterError(f"recall needs integer ids, not {held.dtype}")
+    if distances is None:
+        return held, None
+    far = np.asarray(distances, np.float64)
+    if far.shape != held.shape:
+        raise ParameterError(f"recall needs a distance for each of the {name} ids: {far.shape} for {held.shape}")
+    return held, far
+
+
+def distances(
+    vectors: NDArray[np.float32], queries: NDArray[np.float32], rows: NDArray[np.integer], metric: Metric
+) -> NDArray[np.float64]:
+    """How far given rows of `vectors` are from each query: float64 [q, k] for rows [q, k]; inf where the row is -1.
+
+    Computed in float64, so that no search is measured by what it says of itself. ParameterError for other rows that
+    do not exist.
+    """
+    rows = np.asarray(rows, np.int64)
+    wrong = rows[(rows < -1) | (rows >= len(vectors))]
+    if wrong.size:
+        raise ParameterError(f"there is no row {wrong[0]} among {len(vectors):,}")
+    out = np.full(rows.shape, np.inf)
+    step = max(1, _BLOCK_BYTES // (8 * max(1, rows.shape[1] * vectors.shape[1])))
+    for start in range(0, len(rows) if len(vectors) else 0, step):
+        part = slice(start, start + step)
+        held, asked = vectors[rows[part]].astype(np.float64), queries[part].astype(np.float64)
+        if metric == "l2":
+            far = ((held - asked[:, None]) ** 2).sum(axis=2)
+        else:
+            product = np.einsum("qkd,qd->qk", held, asked)
+            if metric == "cosine":
+                product /= np.linalg.norm(held, axis=2) * np.linalg.norm(asked, axis=1)[:, None]
+            far = 1 - product
+        out[part] = np.where(rows[part] == -1, np.inf, far)
+    return out
 
 
 def exact_neighbors(
@@ -90,9 +191,9 @@ def exact_neighbors(
     blocks = []
     for start in range(0, len(queries), step):
         # Orders like the squared distance: |q|^2 is the same for all rows.
-        distances = offset - queries[start : start + step] @ vectors.T
-        nearest = np.argpartition(distances, k - 1, axis=1)[:, :k]
-        order = np.argsort(np.take_along_axis(distances, nearest, axis=1), axis=1, kind="stable")
+        far = offset - queries[start : start + step] @ vectors.T
+        nearest = np.argpartition(far, k - 1, axis=1)[:, :k]
+        order = np.argsort(np.take_along_axis(far, nearest, axis=1), axis=1, kind="stable")
         blocks.append(np.take_along_axis(nearest, order, axis=1))
     return np.concatenate(blocks).astype(np.int64) if blocks else np.empty((0, k), np.int64)
 
@@ -119,12 +220,18 @@ def recall_curve(
     efs: Sequence[int],
     threads: int = 1,
     clock: Callable[[], int] = time.perf_counter_ns,
+    true_distances: NDArray[np.floating] | None = None,
+    distances_of: Callable[[Any], ArrayLike] | None = None,
+    metric: Metric | None = None,
 ) -> Iterator[Point]:
     """Measure each ef in turn: recall@k and the rate of one batch, then the latency of one call per query.
 
-    queries   float32 [q, dim]
-    true_ids  int64 [q, >= k]: the ids of the true neighbours, nearest first
-    threads   for the batch; single calls use the thread that makes them
+    queries         float32 [q, dim]
+    true_ids        int64 [q, >= k]: the ids of the true neighbours, nearest first
+    threads         for the batch; single calls use the thread that makes them
+    true_distances  of the same shape as true_ids: recall is then counted by distance, else by ids; see `recall`
+    distances_of    from what the index found to its distances [q, k]; None: those that the index gives
+    metric          see `farthest_found`
     """
     for ef in efs:
         index.search(
@@ -135,7 +242,16 @@ def recall_curve(
         seconds = max(1, clock() - start) / 1e9
         calls = ((lambda query=query, ef=ef: index.search(query, k, ef=ef, threads=1)) for query in queries)
         spent = latency(calls, clock)
-        quality = recall(found.ids, true_ids[:, :k])
+        if true_distances is None:
+            quality = recall(found.ids, true_ids[:, :k])
+        else:
+            quality = recall(
+                found.ids,
+                true_ids[:, :k],
+                found_distances=found.distances if distances_of is None else distances_of(found),
+                true_distances=true_distances[:, :k],
+                metric=metric,
+            )
         yield Point(ef, quality, spent.p50, spent.p95, spent.p99, len(queries) / seconds)
 
 

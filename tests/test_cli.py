@@ -257,19 +257,39 @@ def test_bench_reports_recall_beside_speed(data: Path, tmp_path: Path) -> None:
         assert point["qps"] > 0
 
 
-@pytest.mark.parametrize("given", [False, True])
-def test_bench_of_a_test_set_uses_its_queries_and_neighbors(tmp_path: Path, vectors: np.ndarray, given: bool) -> None:
-    with need_module("h5py").File(tmp_path / "v.hdf5", "w") as file:
+def hdf5_with_a_test_set(path: Path, vectors: np.ndarray, neighbors: np.ndarray | None = None) -> Path:
+    with need_module("h5py").File(path, "w") as file:
         file["train"], file["test"] = vectors, vectors[:8] + 0.01
         file.attrs["distance"] = "euclidean"
-        if given:  # wrong on purpose: the recall tells whether they were used
-            file["neighbors"] = np.full((8, 10), 299)
-    succeed("bench", tmp_path / "v.hdf5", "--ef", "300", "-q", "none", "--json", tmp_path / "out.json")
+        if neighbors is not None:
+            file["neighbors"] = neighbors
+    return path
+
+
+def test_bench_of_a_test_set_uses_its_queries(tmp_path: Path, vectors: np.ndarray) -> None:
+    file = hdf5_with_a_test_set(tmp_path / "v.hdf5", vectors)
+    succeed("bench", file, "--ef", "300", "-q", "none", "--json", tmp_path / "out.json")
     document = json.loads((tmp_path / "out.json").read_text())
     assert document["data"]["queries"] == 8
     assert document["data"]["rows"] == 300
     assert document["index"]["metric"] == "l2"
-    assert (document["points"][0]["recall"] == 1.0) is not given
+    assert document["points"][0]["recall"] == 1.0
+
+
+def test_bench_of_a_test_set_uses_its_neighbors(tmp_path: Path, vectors: np.ndarray) -> None:
+    # One that does not exist tells whether they were used: of others the recall would be 1 as well.
+    file = hdf5_with_a_test_set(tmp_path / "v.hdf5", vectors, np.full((8, 10), 300))
+    assert "there is no row 300 among 300" in complaint("bench", file, "--ef", "300", "-q", "none")
+
+
+def test_bench_counts_any_of_equally_near_rows_as_found(tmp_path: Path) -> None:
+    rows = np.repeat(np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32), 20, axis=0)
+    np.save(tmp_path / "equal.npy", rows)
+    for metric in ("l2", "cosine", "ip"):
+        succeed("bench", tmp_path / "equal.npy", "--metric", metric, "--ef", "10,1200", "--json", tmp_path / "out.json")
+        points = json.loads((tmp_path / "out.json").read_text())["points"]
+        assert points[1]["recall"] == 1.0, metric
+        assert points[0]["recall"] <= points[1]["recall"]
 
 
 def test_bench_draws_the_curve(data: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edgevec import measure
 from edgevec.index import Metric, Quantization
 from edgevec.measure import Point
 
@@ -142,10 +143,11 @@ class Answer(NamedTuple):
     scores: Floats | None = None
     records: Sequence[tuple[str, Mapping[str, Any]]] | None = None
 
-    def recall(self, truth: Answer) -> float:
-        """The share of the truth that is in this answer."""
-        wanted = set(truth.ids.tolist())
-        return len(wanted.intersection(self.ids.tolist())) / len(wanted) if wanted else 1.0
+    def recall(self, truth: Answer, metric: Metric) -> float:
+        """The share of the truth that is in this answer, by distance; both are of vectors."""
+        places = [np.arange(len(answer.ids)) for answer in (self, truth)]  # recall wants numbers, and ids may be texts
+        far, true_far = self.distances, truth.distances
+        return measure.recall(*places, found_distances=far, true_distances=true_far, metric=metric)
 
 
 class Health(NamedTuple):
@@ -188,25 +190,46 @@ class Queries:
     vectors  float32 [q, dim]
     truth    int64 [q, m]: the nearest ids of each by exact search, nearest first, padded with -1. Of a collection:
              object, integers and texts, padded with None
+    distances  float64 [q, m]: how far those are, padded with inf
     own      [q]: the id of the row that a query is, which finding proves nothing and is not counted; else the padding
     name     how the screen calls them
+    metric   of the distances
     allowed  the filter that all of them are asked with
+    data     where the vectors are at hand, they say how far an answer is; else the searcher does
     """
 
     vectors: Floats
     truth: NDArray[Any]
+    distances: NDArray[np.float64]
     own: NDArray[Any]
     name: str
+    metric: Metric
     allowed: Allowed | None = None
+    data: Data | None = None
 
     @property
     def padding(self) -> int | None:
         return None if self.truth.dtype == object else -1
 
     def wanted(self, k: int) -> list[frozenset[Id]]:
-        """For each query the ids that a search of k should find."""
+        """For each query the ids that a search of k should find, or others as near."""
         rows = zip(self.truth[:, :k].tolist(), self.own.tolist(), strict=True)
         return [frozenset(row) - {own, self.padding} for row, own in rows]
+
+    def limits(self, k: int) -> list[float]:
+        """For each query how far what counts as found may be."""
+        others = (self.truth[:, :k] != self.own[:, None]) & (self.distances[:, :k] < np.inf)
+        last = np.where(others, self.distances[:, :k], -1e300).max(axis=1, initial=-1e300)
+        limits: list[float] = measure.farthest_found(last, self.metric).tolist()
+        return limits
+
+    def found(self, row: int, k: int, ids: Any, distances: Any, limit: float) -> int:
+        """How many of an answer to one query count as found; the row itself only where the truth has others as near."""
+        if self.data is not None and self.data.vectors is not None:
+            rows = self.data.rows_of(np.asarray(ids))[None]
+            distances = measure.distances(self.data.vectors, self.vectors[row : row + 1], rows, self.metric)[0]
+        passed = {self.own[row]} & set(self.truth[row, :k].tolist())
+        return sum(bool(far <= limit) for id, far in zip(ids, distances, strict=True) if id not in passed)
 
 
 class Samples(NamedTuple):

@@ -42,10 +42,12 @@ class Clock(Protocol):
 class Lane(Protocol):
     """A searcher for one thread that searches in a loop.
 
-    Gives the ids of each query, and the seconds that the core spent, when it can tell (a batch: None).
+    Gives the ids of each query, their distances, and the seconds that the core spent, when it can tell (a batch: None).
     """
 
-    def __call__(self, queries: Floats, k: int, ef: int) -> tuple[Ids | Sequence[Any], float | None]: ...
+    def __call__(
+        self, queries: Floats, k: int, ef: int
+    ) -> tuple[Ids | Sequence[Any], Floats | Sequence[Any], float | None]: ...
 
 
 class Searcher(Protocol):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import rivals
-from data import Workload, recall
+from data import Workload
 from places import Place, Refused
 from timing import Latency
 
@@ -121,9 +121,9 @@ class Contestant:
 
     def recall_at(self, ef: int, count: int | None = None) -> float:
         if ef not in self.recalls:
-            truth = self.workload.truth[:count]
-            found = np.array(self.place.call("answers", self.engine, ef, len(truth)))
-            self.recalls[ef] = recall(found.reshape(len(truth), K), truth)
+            asked = len(self.workload.truth[:count])
+            found = np.array(self.place.call("answers", self.engine, ef, asked))
+            self.recalls[ef] = self.workload.recall(found.reshape(asked, K))
         return self.recalls[ef]
 
     def round(self, seconds: float) -> Round:

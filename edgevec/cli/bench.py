@@ -71,7 +71,8 @@ def bench(
     """Measure recall, latency and throughput on the vectors in FILE.
 
     Queries are the file's own test set (HDF5), else rows held out of the index. Latencies are of single calls on one
-    thread, QPS is of one call with all queries; the true neighbours come from a brute-force scan.
+    thread, QPS is of one call with all queries; the true neighbours come from a brute-force scan. Recall counts what
+    is not farther than the last of them, so of equally near rows any.
     """
     if plot_path is not None:
         _make_figure(plot_path)  # so that a missing library or a wrong ending is told before the work
@@ -80,10 +81,21 @@ def bench(
     task = _make_task(dataset, count, parameters["seed"])
     index, seconds = build_index(task.vectors, task.ids, metric=metric, **parameters)
     note(f"built in {seconds:.2f} s; finding the true neighbours of {len(task.queries):,} queries")
-    truth = _true_ids(dataset, task, k, metric)
+    truth = _true_rows(dataset, task, k, metric)
+    true_distances = task.distances(truth, metric)
     points = []
     with progress_bar("measuring") as report:
-        for point in measure.recall_curve(index, task.queries, truth, k=k, efs=efs, threads=search_threads):
+        for point in measure.recall_curve(
+            index,
+            task.queries,
+            task.ids[truth],
+            k=k,
+            efs=efs,
+            threads=search_threads,
+            true_distances=true_distances,
+            distances_of=lambda found: task.distances(task.rows(found.ids), metric),
+            metric=metric,
+        ):
             points.append(point)
             report(len(points), len(efs))
     document = {
@@ -111,6 +123,13 @@ class _Task:
     ids: NDArray[np.int64]
     queries: NDArray[np.float32]
 
+    def rows(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Which rows these ids stand for; -1 stays."""
+        return np.where(ids == -1, -1, np.searchsorted(self.ids, ids))
+
+    def distances(self, rows: NDArray[np.int64], metric: Metric) -> NDArray[np.float64]:
+        return measure.distances(self.vectors, self.queries, rows, metric)
+
 
 def _make_task(dataset: Dataset, count: int, seed: int) -> _Task:
     """What to index and what to ask; ids are the file's row numbers."""
@@ -125,11 +144,12 @@ def _make_task(dataset: Dataset, count: int, seed: int) -> _Task:
     return _Task(dataset.vectors[base], base, dataset.vectors[order[:held]])
 
 
-def _true_ids(dataset: Dataset, task: _Task, k: int, metric: Metric) -> NDArray[np.int64]:
+def _true_rows(dataset: Dataset, task: _Task, k: int, metric: Metric) -> NDArray[np.int64]:
+    """Rows of the task's vectors. Neighbours in a file are rows of it, all of which are then searched."""
     given = dataset.neighbors
     if given is not None and metric == dataset.metric and len(given) >= len(task.queries) and given.shape[1] >= k:
         return given[: len(task.queries), :k]
-    return task.ids[measure.exact_neighbors(task.vectors, task.queries, k, metric)]
+    return measure.exact_neighbors(task.vectors, task.queries, k, metric)
 
 
 def _show(document: dict[str, Any], points: list[Point]) -> None:

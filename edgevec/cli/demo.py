@@ -78,7 +78,7 @@ class _Session:
         spent = measure.latency(search * self.repeats)
         results.print(
             f"P50 {spent.p50:,.0f} µs over {spent.n} searches; "
-            f"recall@{self.k} {measure.recall(found.ids, exact.ids):.2f} against exact search; "
+            f"recall@{self.k} {measure.recall(found, exact, metric=self.index.metric):.2f} against exact search; "
             f"{bytes_per_vector(self.index):,} bytes per vector; SIMD {edgevec.simd_info().active}\n",
             soft_wrap=True,
         )

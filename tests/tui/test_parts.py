@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,10 @@ from hypothesis import strategies as st
 
 import edgevec
 from edgevec.tui.asking import id_query, understand
+from edgevec.tui.engine import probe, questions, stage
+from edgevec.tui.engine.searcher import IndexSearcher
 from edgevec.tui.filters import where_over
-from edgevec.tui.model import Data, Samples
+from edgevec.tui.model import Answer, Data, Samples, Work
 from edgevec.tui.rolling import Rolling
 from edgevec.tui.state import State, StateFile
 from edgevec.tui.widgets.condition import _Completion
@@ -205,3 +208,48 @@ def test_totals_are_those_of_all_calls_since_the_last_change(parts: list[list[fl
     assert totals.n == len(every) == rolling.counts.sum()
     assert totals.recall == 0.75
     np.testing.assert_allclose(totals.qps, len(every) / (0.5 * len(parts)))
+
+
+def equal_rows() -> tuple[Data, IndexSearcher]:
+    """200 rows, of which ten each are the same, and an index over them."""
+    rows = np.repeat(np.random.default_rng(2).normal(size=(20, 6)), 10, axis=0).astype(np.float32)
+    index = edgevec.Index(6, "l2")
+    index.add(rows, np.arange(1000, 1200), threads=1)
+    return Data("equal", 6, np.arange(1000, 1200), rows, metric="l2"), IndexSearcher(index, time.perf_counter)
+
+
+def test_of_equally_near_rows_the_load_counts_any_as_found() -> None:
+    data, searcher = equal_rows()
+    queries = questions.make(data, searcher, "rows", lambda done, total: True, allowed=None, count=50)
+    assert queries is not None
+    wanted, limits = queries.wanted(5), queries.limits(5)
+    for row, vector in enumerate(queries.vectors):
+        far = ((data.vectors.astype(float) - vector) ** 2).sum(axis=1)
+        others = [at for at in np.argsort(far, kind="stable").tolist() if data.ids[at] != queries.own[row]]
+        k = len(wanted[row])
+        worst = [at for at in reversed(others) if far[at] == far[others[k - 1]]][:k]
+        assert queries.found(row, 5, data.ids[worst], far[worst], limits[row]) == k  # others than the truth picked
+        assert queries.found(row, 5, data.ids[others[-k:]], far[others[-k:]], limits[row]) == 0
+        known = queries.own[row] in queries.truth[row, :5]  # then finding itself is nothing found
+        assert queries.found(row, 5, queries.own[row : row + 1], [0.0], limits[row]) == (not known)
+
+
+def test_of_equally_near_rows_the_comparison_counts_any_as_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, searcher = equal_rows()
+    queries = questions.make(data, searcher, "rows", lambda done, total: True, allowed=None, count=50)
+    assert queries is not None
+    searcher.stage(tmp_path, None)
+    stage.put_queries(tmp_path, queries)
+    probe.main(tmp_path, 5, [200])
+    assert json.loads(capsys.readouterr().out)[1] == 1.0  # ef is all of the rows
+
+
+def test_of_equally_near_records_an_answer_with_any_is_whole() -> None:
+    work = Work("graph", 0, 0, None, None)
+    near = np.array([0.5, 1.0, 1.0], np.float32)
+    found = Answer(np.array(["a", 7, "c"], object), near, work, 0.0)
+    truth = Answer(np.array(["a", "b", 7], object), near, work, 0.0)
+    assert found.recall(truth, "l2") == 1.0
+    assert found._replace(distances=near + np.float32([0, 0, 1])).recall(truth, "l2") == pytest.approx(2 / 3)

@@ -129,10 +129,12 @@ class CollectionSearcher:
     def lane(self, allowed: Allowed | None) -> Lane:
         collection, where = self._collection, _condition(allowed)
 
-        def ask(queries: Floats, k: int, ef: int) -> tuple[Sequence[Any], float | None]:
+        def ask(queries: Floats, k: int, ef: int) -> tuple[Sequence[Any], Sequence[Any], float | None]:
             if queries.ndim == 1:
-                return [hit.id for hit in collection.search(queries, k, where=where, ef=ef)], None
-            return [[hit.id for hit in collection.search(row, k, where=where, ef=ef)] for row in queries], None
+                hits = collection.search(queries, k, where=where, ef=ef)
+                return [hit.id for hit in hits], [hit.distance for hit in hits], None
+            rows = [collection.search(row, k, where=where, ef=ef) for row in queries]
+            return [[hit.id for hit in hits] for hits in rows], [[hit.distance for hit in hits] for hits in rows], None
 
         return ask
 

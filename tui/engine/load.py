@@ -129,8 +129,9 @@ class _Worker(threading.Thread):
 
     def _serve(self, load: Load) -> None:
         """Search until the load changes."""
-        lane, wanted = load.searcher.lane(load.queries.allowed), load.queries.wanted(load.k)
-        vectors, total, single = load.queries.vectors, len(load.queries.vectors), load.batch == 1
+        queries, lane = load.queries, load.searcher.lane(load.queries.allowed)
+        wanted, limits = [len(ids) for ids in queries.wanted(load.k)], queries.limits(load.k)
+        vectors, total, single = queries.vectors, len(queries.vectors), load.batch == 1
         calls = 0
         while self.load is load and not self._ended:
             if not self.go.is_set():
@@ -140,15 +141,15 @@ class _Worker(threading.Thread):
             self._at = (picked[-1] + 1) % total
             asked = vectors[picked[0]] if single else vectors[picked]
             start = self._clock()
-            ids, core = lane(asked, load.k, load.ef)
+            ids, distances, core = lane(asked, load.k, load.ef)
             call = (self._clock() - start) / load.batch
             notes = self._notes
             notes.call.append(call)
             notes.core.append(call if core is None else core)
             notes.queries += load.batch
             if calls % _COMPARE_EVERY == 0:
-                answers = [ids] if single else ids
+                answers = [(ids, distances)] if single else zip(ids, distances, strict=True)
                 for row, answer in zip(picked, answers, strict=True):
-                    notes.found += len(wanted[row].intersection(answer))
-                    notes.wanted += len(wanted[row])
+                    notes.found += min(wanted[row], queries.found(row, load.k, *answer, limits[row]))
+                    notes.wanted += wanted[row]
             calls += 1

@@ -14,8 +14,17 @@ from . import stage
 
 def main(folder: Path, k: int, efs: list[int]) -> None:
     searcher = stage.take_searcher(folder)
-    queries, truth = stage.take_queries(folder, k)
-    for point in recall_curve(searcher, queries, truth, k=k, efs=efs):
+    queries = stage.take_queries(folder, k)
+    for point in recall_curve(
+        searcher,
+        queries.vectors,
+        queries.truth,
+        k=k,
+        efs=efs,
+        true_distances=queries.distances,
+        distances_of=queries.distances_of,
+        metric=queries.metric,
+    ):
         print(json.dumps(point), flush=True)
 
 

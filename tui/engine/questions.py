@@ -46,8 +46,11 @@ def make(
         raise edgevec.ParameterError(
             f"{name}: queries of {vectors.shape[1]} dimensions cannot be asked of an index of {searcher.dim}"
         )
-    truth = _truth(data, searcher, vectors, allowed, progress)
-    return None if truth is None else Queries(vectors, truth, own[: len(vectors)], name, allowed)
+    found = _truth(data, searcher, vectors, allowed, progress)
+    if found is None:
+        return None
+    metric, known = searcher.settings.metric, None if data.vectors is None else data
+    return Queries(vectors, *found, own[: len(vectors)], name, metric, allowed, known)
 
 
 def _stored(data: Data, searcher: Searcher, ids: NDArray[Any]) -> Floats:
@@ -59,10 +62,11 @@ def _stored(data: Data, searcher: Searcher, ids: NDArray[Any]) -> Floats:
 
 def _truth(
     data: Data, searcher: Searcher, vectors: Floats, allowed: Allowed | None, progress: Progress
-) -> NDArray[Any] | None:
-    """The nearest of all rows that are allowed: by NumPy where the vectors are at hand, else by exact search."""
-    blocks = []
-    ids, rows = data.ids, data.vectors
+) -> tuple[NDArray[Any], NDArray[np.float64]] | None:
+    """The nearest of all rows that are allowed, and how far they are: by NumPy where the vectors are at hand, else by
+    exact search."""
+    blocks, far = [], []
+    ids, rows, metric = data.ids, data.vectors, searcher.settings.metric
     if rows is not None and allowed is not None:
         ids = np.asarray(allowed.by)
         rows = rows[data.rows_of(ids)]
@@ -71,17 +75,19 @@ def _truth(
             return None
         block = vectors[start : start + _AT_ONCE]
         if rows is None:
-            blocks += [
-                searcher.search(Question(row), DEPTH, ef=DEPTH, allowed=allowed, exact=True).ids for row in block
-            ]
+            answers = [searcher.search(Question(row), DEPTH, ef=DEPTH, allowed=allowed, exact=True) for row in block]
+            blocks += [answer.ids for answer in answers]
+            far += [np.asarray(answer.distances, np.float64) for answer in answers]
         else:
-            blocks += list(ids[measure.exact_neighbors(rows, block, min(DEPTH, len(ids)), searcher.settings.metric)])
-    return _level(blocks)
+            nearest = measure.exact_neighbors(rows, block, min(DEPTH, len(ids)), metric)
+            blocks += list(ids[nearest])
+            far += list(measure.distances(rows, block, nearest, metric))
+    return _level(blocks, None if data.collection else -1), _level(far, np.inf)
 
 
-def _level(rows: list[NDArray[Any]]) -> NDArray[Any]:
+def _level(rows: list[Any], padding: Any) -> NDArray[Any]:
     """One array, padded where a collection changed between two searches."""
-    level = np.full((len(rows), max(map(len, rows), default=0)), None if rows[0].dtype == object else -1, rows[0].dtype)
+    level = np.full((len(rows), max(map(len, rows), default=0)), padding, rows[0].dtype)
     for at, row in enumerate(rows):
         level[at, : len(row)] = row
     return level

@@ -56,9 +56,9 @@ class IndexSearcher:
         index, context = self._index, SearchContext(self._index)
         only = None if allowed is None else IdFilter(allowed.by)
 
-        def ask(queries: Floats, k: int, ef: int) -> tuple[Ids, float | None]:
+        def ask(queries: Floats, k: int, ef: int) -> tuple[Ids, Floats, float | None]:
             found = index.search(queries, k, ef=ef, filter=only, threads=1, context=context)
-            return found.ids, context.stats.seconds if queries.ndim == 1 else None
+            return found.ids, found.distances, context.stats.seconds if queries.ndim == 1 else None
 
         return ask
 

@@ -7,6 +7,7 @@ texts, go as numbers: their places in a list.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edgevec
+from edgevec import measure
+from edgevec.index import Metric
 
-from ..model import Allowed, Floats, Ids, Queries
+from ..model import Allowed, Data, Floats, Ids, Queries
 
 __all__ = ["put_collection", "put_index", "put_queries", "take_queries", "take_searcher"]
 
@@ -39,16 +42,44 @@ def put_queries(folder: Path, queries: Queries) -> None:
         truth = np.array([[number[id] for id in row] for row in truth.tolist()], np.int64).reshape(truth.shape)
         own = np.array([number[id] for id in own.tolist()], np.int64)
         (folder / "ids.json").write_text(json.dumps(ids, ensure_ascii=False), encoding="utf-8")
-    np.savez(folder / "queries.npz", vectors=queries.vectors, truth=truth, own=own)
+    far, metric = queries.distances, np.array(queries.metric)
+    np.savez(folder / "queries.npz", vectors=queries.vectors, truth=truth, distances=far, own=own, metric=metric)
+    if queries.data is not None and queries.data.vectors is not None:
+        np.save(folder / "row-ids.npy", queries.data.ids)
+        np.save(folder / "rows.npy", queries.data.vectors)
 
 
-def take_queries(folder: Path, k: int) -> tuple[Floats, Ids]:
-    """The queries and the k nearest of each; a query that is a row itself is no neighbour of its own: -1."""
+@dataclass(frozen=True, eq=False)
+class StagedQueries:
+    """As `Queries`, but that all ids are numbers. rows: what the data hold, when the searcher need not be asked."""
+
+    vectors: Floats
+    truth: Ids
+    distances: NDArray[np.float64]
+    own: Ids
+    metric: Metric
+    rows: Data | None
+
+    def distances_of(self, found: Any) -> NDArray[np.float64]:
+        """How far what was found is from its query; the row itself counts only where the truth has others as near."""
+        ids, far = found.ids, found.distances
+        if self.rows is not None and self.rows.vectors is not None:
+            far = measure.distances(self.rows.vectors, self.vectors, self.rows.rows_of(ids), self.metric)
+        known = (self.truth == self.own[:, None]).any(axis=1, keepdims=True)
+        return np.where(known & (ids == self.own[:, None]), np.inf, far)
+
+
+def take_queries(folder: Path, k: int) -> StagedQueries:
+    """The queries and the k nearest of each; a query that is a row itself is no neighbour of its own: inf."""
+    rows = None
+    if (folder / "rows.npy").exists():
+        held = np.load(folder / "rows.npy", mmap_mode="r")
+        rows = Data("", held.shape[1], np.load(folder / "row-ids.npy"), held)
     with np.load(folder / "queries.npz") as kept:
-        vectors, truth, own = kept["vectors"], kept["truth"], kept["own"]
-    nearest = truth[:, :k].copy()
-    nearest[nearest == own[:, None]] = -1
-    return vectors, nearest
+        vectors, truth, far, own = (kept[name] for name in ("vectors", "truth", "distances", "own"))
+        metric: Metric = kept["metric"].item()
+    truth, far = truth[:, :k], far[:, :k]
+    return StagedQueries(vectors, truth, np.where(truth == own[:, None], np.inf, far), own, metric, rows)
 
 
 def take_searcher(folder: Path) -> _Index | _Collection:
@@ -89,6 +120,11 @@ class _Found(NamedTuple):
 
     @property
     def ids(self) -> NDArray[np.int64]:
-        """Only now, when the clock has stopped. A record that the truth does not know is -2."""
-        rows = [[self.number.get(hit.id, -2) for hit in hits] for hits in self.hits]
+        """Only now, when the clock has stopped. Records that the truth does not know are -2 and less."""
+        rows = [[self.number.get(hit.id, -2 - at) for at, hit in enumerate(hits)] for hits in self.hits]
         return np.array([row + [-1] * (self.k - len(row)) for row in rows], np.int64)
+
+    @property
+    def distances(self) -> NDArray[np.float64]:
+        rows = [[hit.distance for hit in hits] for hits in self.hits]
+        return np.array([row + [np.inf] * (self.k - len(row)) for row in rows], np.float64)

@@ -196,7 +196,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
             if question.words is not None:
                 return Compared(None)
             truth = answer if exact else searcher.search(question, k, ef=ef, allowed=allowed, exact=True)
-            return Compared(answer.recall(truth))
+            return Compared(answer.recall(truth, searcher.settings.metric))
 
         self.job("ask", work, "The search failed")
         if self._later is not None:

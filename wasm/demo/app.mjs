@@ -1,5 +1,6 @@
 // The page from its start on; what happens when a source, an index or a saved state is opened.
 
+import { putAddress, readAddress, wireAddress } from "./address.mjs";
 import { build, forgetBuild, showIndex, wireBuilding } from "./building.mjs";
 import { firstQuestion, showSettings, showSource, wireControls } from "./controls.mjs";
 import { wireFiles } from "./files.mjs";
@@ -11,14 +12,16 @@ import { engine, state } from "./state.mjs";
 import { missingFeature } from "./support.mjs";
 
 // opened: {source, index or null}; saved: the settings that were kept with it.
+// The first that is opened follows the address.
 async function open(opened, saved = {}) {
-  const { question, ...settings } = saved;
+  const { question: kept, ...settings } = saved;
   forgetBuild();
-  clearNotices();
+  clearNotices("error");
   state.source = opened.source;
   state.index = null;
   byId("index-facts").replaceChildren();
-  Object.assign(state.settings, { topic: "" }, settings);
+  Object.assign(state.settings, { topic: "", where: "" }, settings);
+  const linked = byId("main").hidden ? followLink() : undefined;
   showSource();
   showSettings();
   results.draw([], "cosine");
@@ -27,8 +30,9 @@ async function open(opened, saved = {}) {
     byId("main").hidden = false;
     if (matchMedia("(hover: hover)").matches) byId("query").focus(); // on a phone the keyboard would cover the page
   }
-  state.question = question ?? (await firstQuestion());
+  state.question = linked ?? readKept(kept) ?? (await firstQuestion());
   byId("query").value = state.question.text ?? "";
+  putAddress();
   if (opened.index) {
     showIndex(opened.index);
     ask();
@@ -36,6 +40,36 @@ async function open(opened, saved = {}) {
     byId("metric").value = state.source.metric;
     await build();
   }
+}
+
+// What was kept by an earlier version of the page has numbers as ids.
+const readKept = (question) => (question?.like === undefined ? question : { like: String(question.like) });
+
+// Take over the settings of the address; returns its question, if it is about what is open.
+function followLink() {
+  const { settings, question, data, problems } = readAddress(state);
+  const { source } = state;
+  const asks = question !== undefined || settings.topic !== undefined || settings.where !== undefined;
+  const isAbout = data === null ? source.sample : data === source.name;
+  if (settings.topic && isAbout && !source.topics.some(([topic]) => topic === settings.topic)) {
+    problems.push(`there is no topic ${settings.topic}`);
+    delete settings.topic;
+  }
+  if (asks && !isAbout) problems.push(`it is about ${data ?? "the WordNet sample"}, and what is open is ${source.name}`);
+  if (problems.length) notify(`${problems.join("; ")}.`, { title: "The address could not be followed in full", kind: "news" });
+  const { k, ef } = settings;
+  Object.assign(state.settings, isAbout ? settings : { ...(k && { k }), ...(ef && { ef }) });
+  return isAbout ? question : undefined;
+}
+
+// Back or forward in the history.
+function goBack({ settings, question }) {
+  if (!state.source) return;
+  Object.assign(state.settings, { topic: "", where: "" }, settings);
+  showSettings();
+  byId("query").value = question?.text ?? "";
+  clearNotices("error");
+  ask(question ?? { text: "" }, { byUser: false });
 }
 
 async function openSample() {
@@ -70,6 +104,7 @@ async function start() {
     wireBuilding();
     wireFiles(open);
     wireKeeping(open);
+    wireAddress(goBack);
     byId("sample").onclick = openSample;
     await openFirst(found);
   } catch (error) {
@@ -86,7 +121,7 @@ async function openFirst({ kept, storage_problem: problem }) {
       await restore(open);
       return;
     } catch (error) {
-      complain(error, "What was saved cannot be read; here is the sample instead");
+      notify(error.message, { title: "What was saved cannot be read; here is the sample instead", kind: "news" });
     }
   }
   await openSample();

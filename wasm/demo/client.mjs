@@ -1,5 +1,7 @@
 // The page's side of the worker: calls that return promises, and latest-wins for calls that come fast.
 
+import { whatIsMissing } from "./missing.mjs";
+
 export class EngineError extends Error {
   constructor({ kind, message, fatal = false }) {
     super(message);
@@ -18,10 +20,12 @@ export class Engine {
   start() {
     this.#worker = new Worker(new URL("./worker.mjs", import.meta.url), { type: "module" });
     this.#worker.onmessage = ({ data }) => (data.event ? this.#listeners.get(data.event)?.(data) : this.#settle(data));
-    this.#worker.onerror = (event) => {
+    this.#worker.onerror = async (event) => {
       event.preventDefault();
-      const message = event.message || "a script of the page cannot be loaded";
-      for (const id of this.#waiting.keys()) this.#settle({ id, error: { kind: "WorkerError", message, fatal: true } });
+      const error = event.message
+        ? { kind: "WorkerError", message: event.message }
+        : { kind: "FetchError", message: await whatIsMissing(new URL("./worker.mjs", import.meta.url)) };
+      for (const id of this.#waiting.keys()) this.#settle({ id, error: { ...error, fatal: true } });
     };
   }
 

@@ -13,6 +13,8 @@ const GROUPS = { noun: "Nouns", verb: "Verbs", adj: "Adjectives", adv: "Adverbs"
 export function wireControls() {
   wireQuery();
   byId("topic").onchange = () => set({ topic: byId("topic").value });
+  byId("where").oninput = () => set({ where: byId("where").value });
+  byId("copy").onclick = copy;
   byId("ef").max = EFS.length - 1;
   byId("ef").oninput = () => set({ ef: EFS[byId("ef").value] });
   byId("k").oninput = () => set({ k: Number(byId("k").value) });
@@ -33,9 +35,11 @@ export function showSource() {
   const label = source.encodes ? "Describe what you look for" : source.texts ? "A row's number, or words of its text" : "A row's number";
   byId("query-label").textContent = byId("query").placeholder = label;
   byId("dataset").textContent = source.name;
+  byId("where").placeholder = source.fields.includes("topic") ? "topic = 'noun.plant' AND text LIKE '%fruit%'" : "id > 100";
+  byId("where-fields").textContent = source.fields.join(", ");
   const starts = source.encodes ? EXAMPLES.map((text) => linkButton(text, () => type(text))) : [];
   const random = linkButton(source.encodes ? "a random entry" : "Take a random row", async () =>
-    ask({ like: await engine.call("random_row") }),
+    ask({ like: await engine.call("random_row") }, { step: true }),
   );
   byId("examples").replaceChildren(...starts, random);
 }
@@ -46,19 +50,31 @@ export async function firstQuestion() {
 }
 
 export function showSettings() {
-  const { ef, k, topic } = state.settings;
+  const { ef, k, topic, where } = state.settings;
   const at = EFS.findIndex((value) => value >= ef);
   byId("ef").value = at < 0 ? EFS.length - 1 : at;
   byId("ef").setAttribute("aria-valuetext", ef);
   byId("ef-value").textContent = count(ef);
   byId("k").value = byId("k-value").textContent = k;
   byId("topic").value = topic;
+  if (byId("where").value !== where) byId("where").value = where; // the cursor stays where someone types
 }
 
 function set(changed) {
   Object.assign(state.settings, changed);
   showSettings();
-  ask();
+  ask(state.question);
+}
+
+async function copy() {
+  const text = byId("python").textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+    byId("copied").textContent = "Copied.";
+  } catch {
+    getSelection().selectAllChildren(byId("python"));
+    byId("copied").textContent = "Selected: copy it with the keyboard.";
+  }
 }
 
 function wireQuery() {
@@ -85,14 +101,14 @@ function wireQuery() {
 function type(text) {
   byId("query").value = text;
   byId("query").focus();
-  ask({ text });
+  ask({ text }, { step: true });
 }
 
 async function measure() {
   byId("measure").disabled = true;
   try {
-    const { ef, k, topic } = state.settings;
-    const figures = await engine.call("measure", { ef, k, topic });
+    const { ef, k, topic, where } = state.settings;
+    const figures = await engine.call("measure", { ef, k, topic, where });
     drawFigures(figures, k);
   } catch (error) {
     complain(error);

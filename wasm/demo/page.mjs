@@ -16,7 +16,7 @@ export function pairs(list, values) {
   );
 }
 
-// Show a problem at the top of the page. One of a kind at a time: a new one replaces the old.
+// Show something at the top of the page: an "error", or "news". A new one replaces the old of its kind.
 export function notify(message, { title = "That did not work", action, onAction, kind = "error" } = {}) {
   const notice = document.createElement("div");
   notice.className = `notice ${kind}`;
@@ -31,16 +31,19 @@ export function notify(message, { title = "That did not work", action, onAction,
     notice.querySelector(".buttons").append(button);
   };
   if (action) add(action, onAction);
-  add("Dismiss", clearNotices);
-  byId("notices").replaceChildren(notice);
+  add("Dismiss", () => notice.remove());
+  clearNotices(kind);
+  byId("notices").append(notice);
 }
 
-export const clearNotices = () => byId("notices").replaceChildren();
+export function clearNotices(kind = "error") {
+  for (const notice of byId("notices").querySelectorAll(`.${kind}`)) notice.remove();
+}
 
 const TITLES = {
   OutOfMemoryError: "Not enough memory",
   MemoryError: "Not enough memory",
-  FetchError: "A file of this page is missing",
+  FetchError: "A file of this page did not arrive",
   StorageError: "The browser's storage refused",
 };
 
@@ -48,6 +51,9 @@ const TITLES = {
 export function complain(error, title = "That did not work") {
   notify(error.message, {
     title: TITLES[error.kind] ?? title,
-    ...(error.fatal && { action: "Start again", onAction: () => location.reload() }),
+    ...(error.fatal && {
+      action: error.kind === "FetchError" ? "Try again" : "Start again",
+      onAction: () => location.reload(),
+    }),
   });
 }

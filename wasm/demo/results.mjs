@@ -8,7 +8,7 @@ export function resultList(list, { onNeighbours, onLeave }) {
 
   list.addEventListener("click", (event) => {
     const button = event.target.closest("button");
-    if (button) onNeighbours(Number(button.dataset.id));
+    if (button) onNeighbours(button.dataset.id); // a text: ids have up to 64 bits
   });
 
   list.addEventListener("keydown", (event) => {

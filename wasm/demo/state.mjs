@@ -5,8 +5,8 @@ import { Engine } from "./client.mjs";
 export const engine = new Engine();
 
 export const state = {
-  settings: { k: 10, ef: 64, topic: "" },
-  question: { text: "" }, // or {like: id}
+  settings: { k: 10, ef: 64, topic: "", where: "" },
+  question: { text: "" }, // or {like: id}, the id as a text
   source: null, // what is open, as engine/sources.py describes it
   index: null, // as engine/session.py describes it
   building: false,

@@ -3,7 +3,7 @@
 // In:  {id, name, args, file?}; a File is put where Python finds it, as args.path, until the call returns.
 // Out: {id, result | error, heap, file?} once a call, and {event, ...} at any time.
 
-import { countFetches, fetchWhole } from "./fetching.mjs";
+import { countFetches, failure, fetchJson, importWhole } from "./fetching.mjs";
 
 const here = new URL("./", import.meta.url);
 const tell = (event, details) => postMessage({ event, ...details });
@@ -12,12 +12,12 @@ let pyodide;
 let session;
 
 async function boot() {
-  const manifest = await (await fetchWhole(new URL("manifest.json", here).href)).json();
+  const manifest = await fetchJson(new URL("manifest.json", here).href);
   const files = Object.values(manifest).flat();
   const total = files.reduce((sum, { bytes }) => sum + bytes, 0);
   let loaded = 0;
   const count = (bytes) => tell("loading", { loaded: Math.min((loaded += bytes), total), total });
-  countFetches(count);
+  countFetches(new Map(files.map(({ path, bytes }) => [new URL(path, here).href, bytes])), count);
   tell("loading", { loaded, total });
 
   const [, contents] = await Promise.all([startPython(manifest.runtime, count), fetchFiles(manifest)]);
@@ -39,14 +39,14 @@ async function startPython(runtime, count) {
   // Scripts are imported and not fetched, so their bytes are counted when they are there.
   const script = async (name) => {
     const { path, bytes } = runtime.find(({ path }) => path.endsWith(name));
-    const module = await import(new URL(path, here).href);
+    const module = await importWhole(new URL(path, here).href);
     count(bytes);
     return module;
   };
   const [{ loadPyodide }] = await Promise.all([script("pyodide.mjs"), script("pyodide.asm.js")]);
   pyodide = await loadPyodide({ indexURL });
   const problems = [];
-  await pyodide.loadPackage("edgevec", {
+  await pyodide.loadPackage(["edgevec", "sqlite3", "lark"], {
     messageCallback: () => {},
     errorCallback: (message) => problems.push(message),
   });
@@ -62,7 +62,7 @@ async function fetchFiles({ engine, sample }) {
   );
 }
 
-const booted = boot();
+const booted = Promise.race([boot(), failure]);
 booted.catch(() => {}); // told to whoever calls
 
 onmessage = async ({ data: { id, name, args, file } }) => {

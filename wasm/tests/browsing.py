@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
+from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
-from playwright.sync_api import ConsoleMessage, Page
+from playwright.sync_api import ConsoleMessage, Page, expect
 
 PATIENCE = 120
+SLOW = 1000 * PATIENCE
 
 
 class Tab:
@@ -45,3 +49,75 @@ class Visit(Tab):
             [place, program, PATIENCE],
         )
         return json.loads(answer)
+
+
+class Demo(Tab):
+    """The page as a person sees it."""
+
+    def open(self, address: str) -> None:
+        self.page.goto(address)
+        self.wait_until_built()
+
+    def wait_until_built(self) -> None:
+        expect(self.page.locator("#index-facts dd").first).to_be_visible(timeout=SLOW)
+        expect(self.page.locator("#building")).to_be_hidden(timeout=SLOW)
+
+    def type(self, text: str) -> None:
+        self.page.get_by_role("searchbox").fill(text)
+
+    def ids(self) -> list[int]:
+        buttons = self.page.locator("#results:not(.stale) button")
+        return [int(id) for id in buttons.evaluate_all("all => all.map((button) => button.dataset.id)")]
+
+    def distances(self) -> list[float]:
+        return [float(text) for text in self.page.locator("#results .far span").all_inner_texts()]
+
+    def facts(self, of: str = "index-facts") -> dict[str, str]:
+        rows = self.page.locator(f"#{of} div").evaluate_all(
+            "all => all.map((row) => [...row.children].map(e => e.textContent))"
+        )
+        return dict(rows)
+
+    def choose_file(self, path: Path) -> None:
+        self.page.get_by_label("Open a file").set_input_files(path)
+
+    def drop_file(self, path: Path) -> None:
+        transfer = self.page.evaluate_handle(
+            """([name, bytes]) => {
+                const transfer = new DataTransfer();
+                transfer.items.add(new File([Uint8Array.from(bytes)], name));
+                return transfer;
+            }""",
+            [path.name, list(path.read_bytes())],
+        )
+        for event in ("dragover", "drop"):
+            self.page.dispatch_event("body", event, {"dataTransfer": transfer})
+
+    def notice(self) -> str:
+        notice = self.page.get_by_role("alert").locator(".notice p")
+        expect(notice).to_be_visible(timeout=SLOW)
+        return notice.inner_text()
+
+
+def eventually(get: Callable[[], Any], wanted: Any, seconds: float = 20) -> None:
+    """Assert that what the page shows becomes what is wanted."""
+    end = time.monotonic() + seconds
+    while get() != wanted and time.monotonic() < end:
+        time.sleep(0.05)
+    assert get() == wanted
+
+
+def as_good(found: list[int], wanted: list[int]) -> bool:
+    """As many as wanted, in order; a walk of the graph may miss a few of them."""
+    missed = [id for id in wanted if id not in found]
+    kept = [id for id in wanted if id in found]
+    return len(found) == len(wanted) and len(missed) <= len(wanted) // 5 and [id for id in found if id in kept] == kept
+
+
+def eventually_finds(demo: Demo, wanted: list[int], seconds: float = 20) -> None:
+    """Assert that the results which the page shows become the ones wanted."""
+    end = time.monotonic() + seconds
+    while not as_good(demo.ids(), wanted) and time.monotonic() < end:
+        time.sleep(0.05)
+    found = demo.ids()
+    assert as_good(found, wanted), f"{found} for {wanted}"

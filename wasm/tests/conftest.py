@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from browsing import Visit
+    from browsing import Demo, Visit
     from playwright.sync_api import Browser, BrowserContext
 
 HERE = Path(__file__).resolve().parent
@@ -71,3 +71,13 @@ def visit(context: BrowserContext, site: str) -> Iterator[Visit]:
     visit = Visit(context.new_page(), site)
     yield visit
     assert visit.errors == []
+
+
+@pytest.fixture
+def demo(context: BrowserContext) -> Iterator[Demo]:
+    """The demo page, not opened yet."""
+    from browsing import Demo
+
+    demo = Demo(context.new_page())
+    yield demo
+    assert demo.errors == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from browsing import Visit
 from build import built_wheel
@@ -47,6 +49,116 @@ def test_full_storage_is_an_error_and_old_files_stay(visit: Visit, context: Brow
     assert message == "StorageError: the browser's storage is full; what it held before is untouched"
     visit.page.reload()
     assert visit.run(mount + "result = kept.read_bytes() == b'old' * 1000") is True
+
+
+TWO = """
+from pathlib import Path
+from edgevec import browser
+await browser.mount("/edgevec", storage="{storage}")
+def held():
+    return {{str(file): file.read_text() for file in sorted(Path("/edgevec").rglob("*")) if file.is_file()}}
+def write(name, text):
+    file = Path("/edgevec") / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+async def conflict(call):
+    try:
+        await call
+    except browser.ConflictError as error:
+        assert isinstance(error, OSError)
+        return [error.paths, str(error)]
+"""
+
+
+@pytest.fixture(params=["indexeddb", "opfs"])
+def pages(visit: Visit, context: BrowserContext, site: str, request: pytest.FixtureRequest) -> Iterator[list[Visit]]:
+    """Two pages of one origin that have mounted the same folder, holding the files one, two and deep/three."""
+    mount = TWO.format(storage=request.param)
+    visit.run(mount + "for name in ('one', 'two', 'deep/three'): write(name, 'old')\nawait browser.persist()")
+    other = Visit(context.new_page(), site)
+    other.run(mount)
+    yield [visit, other]
+    assert other.errors == []
+
+
+OLD = {"/edgevec/deep/three": "old", "/edgevec/one": "old", "/edgevec/two": "old"}
+
+
+def stored(context: BrowserContext, site: str, like: Visit) -> dict[str, str]:
+    """What a new page finds."""
+    fresh = Visit(context.new_page(), site)
+    storage = like.run("result = browser._mounted['/edgevec']")
+    files: dict[str, str] = fresh.run(TWO.format(storage=storage) + "result = held()")
+    fresh.page.close()
+    return files
+
+
+def test_a_page_that_persists_takes_in_what_another_persisted(
+    pages: list[Visit], context: BrowserContext, site: str
+) -> None:
+    first, second = pages
+    first.run("write('one', 'first'); write('new/er', 'first'); await browser.persist()")
+    taken = second.run("write('two', 'second'); result = await browser.persist()")
+    assert taken == ["/edgevec/new/er", "/edgevec/one"]
+    both = OLD | {"/edgevec/one": "first", "/edgevec/new/er": "first", "/edgevec/two": "second"}
+    assert second.run("result = held()") == both
+    assert stored(context, site, first) == both
+    assert first.run("result = await browser.refresh()") == ["/edgevec/two"]
+    assert first.run("result = held()") == both
+    assert first.run("result = await browser.persist()") == []
+
+
+def test_a_file_that_another_page_removed_stays_removed(pages: list[Visit], context: BrowserContext, site: str) -> None:
+    first, second = pages
+    first.run("import shutil; shutil.rmtree('/edgevec/deep'); Path('/edgevec/one').unlink(); await browser.persist()")
+    taken = second.run("write('two', 'second'); result = await browser.persist()")
+    assert taken == ["/edgevec/deep/three", "/edgevec/one"]
+    assert second.run("result = held()") == {"/edgevec/two": "second"}
+    assert stored(context, site, first) == {"/edgevec/two": "second"}
+
+
+def test_a_file_that_a_page_removes_is_removed_although_another_page_persisted_others(
+    pages: list[Visit], context: BrowserContext, site: str
+) -> None:
+    first, second = pages
+    first.run("write('one', 'first'); await browser.persist()")
+    second.run("Path('/edgevec/two').unlink(); await browser.persist()")
+    assert stored(context, site, first) == {"/edgevec/deep/three": "old", "/edgevec/one": "first"}
+
+
+@pytest.mark.parametrize("change", ["write('one', 'second')", "Path('/edgevec/one').unlink()"])
+def test_a_file_that_two_pages_changed_is_an_error_that_names_it(
+    pages: list[Visit], context: BrowserContext, site: str, change: str
+) -> None:
+    first, second = pages
+    first.run("write('one', 'first'); await browser.persist()")
+    paths, message = second.run(f"{change}; write('two', 'second'); result = await conflict(browser.persist())")
+    assert paths == ["/edgevec/one"]
+    assert "/edgevec/one: changed here, and by another page" in message
+    assert second.run("result = (await conflict(browser.refresh()))[0]") == ["/edgevec/one"]
+    assert stored(context, site, first) == OLD | {"/edgevec/one": "first"}
+    mine = second.run("result = held()")
+    second.run("await browser.persist(overwrite=True)")
+    assert second.run("result = held()") == mine
+    assert stored(context, site, first) == mine
+
+
+def test_pages_that_persist_at_the_same_time_lose_nothing(
+    pages: list[Visit], context: BrowserContext, site: str
+) -> None:
+    first, second = pages
+    program = (
+        "import asyncio\nfor i in range(5):\n    write(f'{name}-{i}', 'x' * 1000); await browser.persist()\nresult = 1"
+    )
+    for visit, name in ((first, "a"), (second, "b")):
+        visit.page.evaluate(
+            "([program]) => void (globalThis.running = runIn.page(program))",
+            [f"import json\nname = {name!r}\n{program}\njson.dumps(result)"],
+        )
+    for visit in pages:
+        visit.page.evaluate("() => running")
+    names = {f"/edgevec/{name}-{i}" for name in "ab" for i in range(5)}
+    assert set(stored(context, site, first)) == names | set(OLD)
 
 
 def test_mounting_a_folder_leaves_what_others_have_not_persisted(visit: Visit) -> None:

@@ -25,8 +25,8 @@ ASIDE = Path("/tmp/kept-before")
 class Kept:
     state: dict[str, Any]
     index: Index
-    texts: list[str] | None
-    topics: list[str] | None
+    rows: dict[str, Any] | None
+    """As `Source.to_keep` gave it."""
 
 
 async def mount() -> None:
@@ -42,13 +42,21 @@ def state() -> dict[str, Any] | None:
     return held
 
 
-async def keep(source: Source, index: Index, settings: dict[str, Any]) -> dict[str, Any]:
-    """Durable once this returns. When it fails, what was kept before still is, in the storage and here."""
+async def follow() -> dict[str, Any] | None:
+    """See what another tab has kept or forgotten meanwhile: the state."""
+    await browser.refresh()
+    return state()
+
+
+async def keep(source: Source, index: Index, settings: dict[str, Any], *, overwrite: bool = False) -> dict[str, Any]:
+    """Durable once this returns. When it fails, what was kept before still is, in the storage and here.
+
+    ConflictError where another tab has kept or forgotten something that this one has not seen; overwrite: all the same.
+    """
     with _old_files_aside():
         index.save(INDEX)
         if source.name != SAMPLE:  # the sample's rows are fetched again
-            rows = {"texts": source.texts, "topics": source.topics}
-            ROWS.write_bytes(gzip.compress(json.dumps(rows).encode()))
+            ROWS.write_bytes(gzip.compress(json.dumps(source.to_keep(), default=str).encode()))
         held = {
             "name": source.name,
             "rows": len(index),
@@ -57,20 +65,21 @@ async def keep(source: Source, index: Index, settings: dict[str, Any]) -> dict[s
             "bytes": sum(file.stat().st_size for file in (INDEX, ROWS) if file.exists()),
         }
         STATE.write_text(json.dumps(held))
-        await browser.persist()
+        await browser.persist(overwrite=overwrite)
     return held
 
 
 def load() -> Kept:
     held = state()
     index = Index.load(INDEX)  # says that there is none
-    rows = json.loads(gzip.decompress(ROWS.read_bytes())) if ROWS.exists() else {"texts": None, "topics": None}
-    return Kept(held or {}, index, rows["texts"], rows["topics"])
+    rows = json.loads(gzip.decompress(ROWS.read_bytes())) if ROWS.exists() else None
+    return Kept(held or {}, index, rows)
 
 
-async def forget() -> None:
+async def forget(*, overwrite: bool = False) -> None:
+    """ConflictError as for `keep`."""
     with _old_files_aside():
-        await browser.persist()
+        await browser.persist(overwrite=overwrite)
 
 
 @contextmanager

@@ -19,6 +19,8 @@ from edgevec import IdFilter, Index, ParameterError, SearchContext, SearchResult
 from edgevec.index import Metric, Quantization
 
 from . import keeping, sources
+from .conditions import Conditions
+from .lines import Asked, lines
 from .sources import Source
 from .timing import Window, clock_step, seconds_of
 
@@ -26,6 +28,7 @@ SLICE = 0.03
 """Seconds of work at a time: between slices the page's messages are answered, and so typing goes on."""
 TELL_EVERY = 0.1
 MEASURED = 200
+MOST_FILTERS = 100
 
 
 class Session:
@@ -40,7 +43,8 @@ class Session:
         self._index: Index | None = None
         self._context: SearchContext | None = None
         self._built: dict[str, Any] = {}
-        self._filters: dict[str, IdFilter] = {}
+        self._filters: dict[tuple[str, str], IdFilter] = {}
+        self._conditions: Conditions | None = None
         self._build: object | None = None
         self._measurement: object | None = None
         self._step = clock_step()
@@ -101,7 +105,7 @@ class Session:
     def _open(self, source: Source) -> dict[str, Any]:
         self.stop()
         self._source, self._index, self._context, self._built = source, None, None, {}
-        self._filters = {}
+        self._filters, self._conditions = {}, None
         return {"source": source.describe(), "index": None}
 
     def _open_built(self, source: Source, index: Index) -> dict[str, Any]:
@@ -169,12 +173,14 @@ class Session:
 
     # ---- search ----------------------------------------------------------------------------------------------------
 
-    def search(self, k: int, ef: int, topic: str = "", text: str = "", like: int | None = None) -> dict[str, Any]:
-        """Answer a text, or for `like` the neighbours of that row."""
+    def search(
+        self, k: int, ef: int, topic: str = "", where: str = "", text: str = "", like: str | None = None
+    ) -> dict[str, Any]:
+        """Answer a text, or for `like` the neighbours of the row with that id, which comes and goes as a text."""
         index, source = self._require()
         self._measurement = None
         vector, row = self._vector(source, text, like)
-        allowed = self._topic_filter(topic)
+        allowed = self._filter(topic, where)
         start = time.perf_counter()
         found = self._find(vector, k + (row is not None), ef, allowed)
         seconds = time.perf_counter() - start
@@ -192,10 +198,18 @@ class Session:
             "matches": None if allowed is None else len(allowed),
             "seconds": seconds,
             "work": stats._asdict() if stats else None,
+            "python": lines(source, index, Asked(k, ef, topic, where, text, row)),
         }
 
     def examine(
-        self, trip: float, k: int, ef: int, topic: str = "", text: str = "", like: int | None = None
+        self,
+        trip: float,
+        k: int,
+        ef: int,
+        topic: str = "",
+        where: str = "",
+        text: str = "",
+        like: str | None = None,
     ) -> dict[str, Any]:
         """Time a search that was just answered and compare it with the exact one.
 
@@ -203,18 +217,18 @@ class Session:
         """
         _, source = self._require()
         vector, row = self._vector(source, text, like)
-        allowed = self._topic_filter(topic)
-        self._note_settings(k, ef, topic)
+        allowed = self._filter(topic, where)
+        self._note_settings(k, ef, topic, where)
         self._trips.add(trip)
         return self._measure_one(vector, k + (row is not None), ef, allowed) | self._figures()
 
-    async def measure(self, k: int, ef: int, topic: str = "") -> dict[str, Any]:
+    async def measure(self, k: int, ef: int, topic: str = "", where: str = "") -> dict[str, Any]:
         """Time many searches with these settings, in slices; stops when something else is asked."""
         _, source = self._require()
-        allowed = self._topic_filter(topic)
+        allowed = self._filter(topic, where)
         self._measurement = job = object()
         self._settings = ()
-        self._note_settings(k, ef, topic)
+        self._note_settings(k, ef, topic, where)
         paused = time.perf_counter()
         for done, vector in enumerate(self._queries(source)):
             self._measure_one(vector, k, ef, allowed)
@@ -235,7 +249,7 @@ class Session:
         start = time.perf_counter()
         exact = self._find(vector, k, ef, allowed, exact=True)
         scan = time.perf_counter() - start
-        quality = recall(found.ids, exact.ids)
+        quality = recall(found, exact, metric=self._require()[0].metric)
         for window, value in ((self._calls, seconds), (self._recalls, quality), (self._scans, scan)):
             window.add(value)
         return {"seconds": seconds, "repeats": repeats, "recall": quality, "exact_seconds": scan}
@@ -257,14 +271,14 @@ class Session:
         index, _ = self._require()
         return index.search(vector, k, ef=ef, filter=allowed, exact=exact, context=self._context)
 
-    def _vector(self, source: Source, text: str, like: int | None) -> tuple[NDArray[np.float32], int | None]:
+    def _vector(self, source: Source, text: str, like: str | None) -> tuple[NDArray[np.float32], int | None]:
         """The query, and the id of the row it is, if it is one."""
         text = text.strip()
         if like is None and text.startswith("["):
             return _typed_vector(text), None
         if like is None and source.encode is not None:
             return source.encode(text), None
-        row = source.find(text) if like is None else like
+        row = source.find(text) if like is None else source.known(like)
         return source.vectors[source.position(row)], row
 
     def _queries(self, source: Source) -> list[NDArray[np.float32]]:
@@ -274,34 +288,49 @@ class Session:
             return [source.vectors[at] for at in picked]
         return [source.encode(source.texts[at].partition(": ")[2]) for at in picked]
 
-    def _topic_filter(self, topic: str) -> IdFilter | None:
+    def _filter(self, topic: str, where: str) -> IdFilter | None:
+        """What the topic and the condition let through; None: all."""
         _, source = self._require()
-        if topic and topic not in self._filters:
-            self._filters[topic] = source.topic_filter(topic)
-        return self._filters.get(topic)
+        asked = topic, where.strip()
+        if asked == ("", ""):
+            return None
+        if asked not in self._filters:
+            ids = source.ids_of(topic) if topic else source.ids
+            if asked[1]:
+                self._conditions = self._conditions or Conditions(source)
+                ids = np.intersect1d(ids, self._conditions.ids(where))
+            while len(self._filters) >= MOST_FILTERS:
+                self._filters.pop(next(iter(self._filters)))
+            self._filters[asked] = IdFilter(ids)
+        return self._filters[asked]
 
-    def random_row(self) -> int:
+    def random_row(self) -> str:
         """The id of any row."""
-        return int(np.random.default_rng().choice(self._opened().ids))
+        return str(np.random.default_rng().choice(self._opened().ids))
 
     # ---- keep and hand out -----------------------------------------------------------------------------------------
 
-    async def keep(self, settings: dict[str, Any]) -> dict[str, Any]:
+    async def keep(self, settings: dict[str, Any], overwrite: bool = False) -> dict[str, Any]:
         index, source = self._require()
-        return await keeping.keep(source, index, settings)
+        return await keeping.keep(source, index, settings, overwrite=overwrite)
 
-    def restore(self) -> dict[str, Any]:
+    async def follow(self) -> dict[str, Any] | None:
+        """What is kept now, by whichever tab."""
+        return await keeping.follow()
+
+    async def restore(self) -> dict[str, Any]:
+        await keeping.follow()
         kept = keeping.load()
         is_sample = kept.state.get("name") == sources.SAMPLE
         source = (
             sources.sample()
             if is_sample
-            else sources.from_index(kept.index, kept.state.get("name", "kept index"), kept.texts, kept.topics)
+            else sources.from_index(kept.index, kept.state.get("name", "kept index"), kept.rows)
         )
         return self._open_built(source, kept.index) | {"kept": kept.state}
 
-    async def forget(self) -> None:
-        await keeping.forget()
+    async def forget(self, overwrite: bool = False) -> None:
+        await keeping.forget(overwrite=overwrite)
 
     def export(self, path: str) -> dict[str, Any]:
         """Write the index to a file of the worker's, and say what to call it."""
@@ -334,4 +363,6 @@ def _typed_vector(text: str) -> NDArray[np.float32]:
 
 
 def _failure(error: Exception) -> str:
+    if isinstance(error, MemoryError):  # NumPy's and Python's own have other names, and the latter says nothing
+        return json.dumps({"error": {"kind": "OutOfMemoryError", "message": str(error) or "the page's memory is full"}})
     return json.dumps({"error": {"kind": type(error).__name__, "message": str(error) or type(error).__name__}})
