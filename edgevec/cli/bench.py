@@ -23,13 +23,15 @@ from .common import (
     INPUT,
     build_index,
     bytes_per_vector,
+    force_option,
     index_options,
     note,
     output_option,
     progress_bar,
+    protect,
     read,
     reading_options,
-    results,
+    show,
 )
 
 __all__ = ["bench"]
@@ -53,6 +55,7 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> 
 @click.option("--search-threads", type=click.IntRange(0), default=1, show_default=True, help="Of the batch behind QPS.")
 @output_option("--json", "json_path", help="Write everything measured to this file.")
 @output_option("--plot", "plot_path", help="Draw recall against latency to this PNG or SVG.")
+@force_option
 @index_options
 @reading_options
 def bench(
@@ -63,6 +66,7 @@ def bench(
     search_threads: int,
     json_path: Path | None,
     plot_path: Path | None,
+    force: bool,
     metric: Metric | None,
     column: str | None,
     limit: int | None,
@@ -73,6 +77,11 @@ def bench(
     Queries are the file's own test set (HDF5), else rows held out of the index. Latencies are of single calls on one
     thread, QPS is of one call with all queries; the true neighbours come from a brute-force scan.
     """
+    for path in (json_path, plot_path):
+        if path is not None:
+            protect(path, file, force=force)
+    if json_path is not None and json_path == plot_path:
+        raise ParameterError(f"{json_path}: cannot be both, --json and --plot")
     if plot_path is not None:
         _make_figure(plot_path)  # so that a missing library or a wrong ending is told before the work
     dataset = read(file, column=column, limit=limit)
@@ -98,11 +107,11 @@ def bench(
         "bytes_per_vector": bytes_per_vector(index),
         "points": [point._asdict() for point in points],
     }
-    _show(document, points)
     if json_path is not None:
         json_path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     if plot_path is not None:
         _plot(plot_path, document, points)
+    _show(document, points)
 
 
 @dataclass(frozen=True)
@@ -134,10 +143,9 @@ def _true_ids(dataset: Dataset, task: _Task, k: int, metric: Metric) -> NDArray[
 
 def _show(document: dict[str, Any], points: list[Point]) -> None:
     data, index = document["data"], document["index"]
-    results.print(
+    show(
         f"{data['file']}: {data['rows']:,} x {data['dim']}, {index['metric']}, {index['quantization']}, "
-        f"M={index['M']}, ef_construction={index['ef_construction']}",
-        soft_wrap=True,
+        f"M={index['M']}, ef_construction={index['ef_construction']}"
     )
     table = Table()
     for header in ("ef", f"recall@{document['k']}", "P50 µs", "P95 µs", "P99 µs", "QPS"):
@@ -145,12 +153,11 @@ def _show(document: dict[str, Any], points: list[Point]) -> None:
     for point in points:
         latencies = (f"{value:,.0f}" for value in (point.p50, point.p95, point.p99, point.qps))
         table.add_row(str(point.ef), f"{point.recall:.4f}", *latencies)
-    results.print(table)
-    results.print(
+    show(
+        table,
         f"{data['queries']:,} queries; QPS on {document['search_threads'] or 'all'} thread(s); "
         f"built in {document['build_seconds']:.2f} s; {document['bytes_per_vector']:,} bytes per vector\n"
         f"SIMD {document['simd']}; {document['machine']}",
-        soft_wrap=True,
     )
 
 
