@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 from typing import Literal
 
+from .errors import DataFormatError
 from .reading import SUFFIXES
 
-__all__ = ["Kind", "kind_of"]
+__all__ = ["KIND_NAMES", "Kind", "kind_of", "require"]
 
 Kind = Literal["missing", "empty", "index", "collection", "database", "vectors", "other"]
 
@@ -16,6 +17,22 @@ _INDEX = b"\x89EVX\r\n\x1a\n"
 _SQLITE = b"SQLite format 3\0"
 _APPLICATION = slice(68, 72)
 """Where SQLite's header says whose database it is."""
+
+
+KIND_NAMES: dict[Kind, str] = {
+    "index": "an index",
+    "collection": "a collection",
+    "database": "an SQLite database of another program",
+    "vectors": "a file of vectors",
+    "empty": "an empty file",
+    "other": "another kind of file",
+}
+_SUFFIXES: dict[Kind, str] = {"index": ".ev", "collection": ".edgevec"}
+_TAKEN_BY: dict[Kind, str] = {
+    "index": "edgevec search {path} --query ... asks it",
+    "collection": "edgevec db {path} info, search, export, ... take it",
+    "vectors": "edgevec build {path} -o INDEX makes an index of it, edgevec db NEW.edgevec import {path} a collection",
+}
 
 
 def kind_of(path: str | os.PathLike[str]) -> Kind:
@@ -66,3 +83,16 @@ def _by_start(path: Path) -> Kind:
     if start.startswith(_INDEX):
         return "index"
     return "vectors" if path.name.lower().endswith(SUFFIXES) else "other"
+
+
+def require(path: str | os.PathLike[str], wanted: Kind) -> None:
+    """DataFormatError, with the command that takes it, when a file is known to be of another kind than is wanted.
+
+    What is missing or empty is left to whoever reads it, and what may be a damaged file of the kind: its name says so.
+    """
+    path, kind = Path(path), kind_of(path)
+    if kind in _TAKEN_BY and kind != wanted:
+        advice = _TAKEN_BY[kind].format(path=path)
+        raise DataFormatError(f"{path}: {KIND_NAMES[kind]}, not {KIND_NAMES[wanted]}; {advice}")
+    if kind == "database" or (kind == "other" and path.is_file() and path.suffix != _SUFFIXES.get(wanted, path.suffix)):
+        raise DataFormatError(f"{path}: {KIND_NAMES[kind]}, not {KIND_NAMES[wanted]}")

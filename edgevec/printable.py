@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["decimals", "printable"]
+__all__ = ["decimals", "pictures", "printable"]
 
 _CONTROLS = (*range(0x20), *range(0x7F, 0xA0))
 """C0, DEL and C1: each can begin an escape sequence, ring, or move the cursor."""
@@ -22,6 +22,11 @@ U+200D), which Persian, Indic scripts and emoji are written with."""
 _SURROGATES = range(0xD800, 0xE000)
 """Half characters: bytes of a file name that are no text, or a broken JSON escape. No encoding can hold them."""
 
+_PICTURES = (
+    dict.fromkeys((*_CONTROLS, *_HIDDEN, *_SURROGATES, 0x2028, 0x2029), "\ufffd")
+    | {code: chr(0x2400 + code) for code in range(0x20)}
+    | {0x7F: "\u2421"}
+)
 _SHOWN = {code: f"\\x{code:02x}" for code in _CONTROLS} | {code: f"\\u{code:04x}" for code in (*_HIDDEN, *_SURROGATES)}
 _IN_LINES = _SHOWN | {ord("\n"): "\n", ord("\t"): "    ", 0x2028: "\n", 0x2029: "\n"}
 _IN_A_LINE = _SHOWN | dict.fromkeys((ord("\n"), ord("\r"), ord("\t"), 0x2028, 0x2029), " ")
@@ -36,6 +41,11 @@ def printable(text: object, *, lines: bool = False) -> str:
     if text.isascii() and text.isprintable():
         return text
     return text.replace("\r\n", "\n").translate(_IN_LINES if lines else _IN_A_LINE)
+
+
+def pictures(text: str) -> str:
+    """The text with one character in place of each that printable() would escape, where places must stay."""
+    return text.translate(_PICTURES)
 
 
 def decimals(value: float) -> str:

@@ -24,7 +24,7 @@ from click.testing import CliRunner, Result
 
 import edgevec
 from edgevec.cli.app import edgevec as app
-from edgevec.printable import decimals, printable
+from edgevec.printable import decimals, pictures, printable
 
 EVIL = "\x1b[2J\x1b]0;PWNED\x07\x9b31m\x7f\u202etxt.exe\u2066\u200b [red]not red[/red] :smile:"
 STEERS = {*map(chr, range(32)), *map(chr, range(0x7F, 0xA0)), *"\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"}
@@ -73,6 +73,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @given(st.text(), st.booleans())
 def test_printable_text_holds_nothing_that_steers_a_terminal_and_can_be_written(text: str, lines: bool) -> None:
+    assert len(pictures(text)) == len(text)
+    assert not STEERS & set(pictures(text))
     shown = printable(text, lines=lines)
     assert not (STEERS - ({"\n"} if lines else set())) & set(shown)
     shown.encode()

@@ -186,7 +186,8 @@ def _plot(path: Path, document: dict[str, Any], points: list[Point]) -> None:
     axes.margins(0.08)
     axes.set(xlabel=f"recall@{document['k']}", ylabel="latency of one search, µs", yscale="log")
     axes.set_title(
-        f"{data['file']}: {data['rows']:,} x {data['dim']}, {index['quantization']}, SIMD {document['simd']}"
+        f"{data['file']}: {data['rows']:,} x {data['dim']}, {index['quantization']}, SIMD {document['simd']}",
+        parse_math=False,
     )
     axes.grid(visible=True, which="both", alpha=0.3)
     axes.legend()

@@ -21,8 +21,8 @@ from rich.text import Text
 
 import edgevec
 
-from ..errors import DataFormatError, ParameterError, StorageError
-from ..file_kind import Kind, kind_of
+from ..errors import ParameterError, StorageError
+from ..file_kind import KIND_NAMES, Kind, kind_of, require
 from ..index import Metric
 from ..printable import decimals, printable
 from ..reading import Dataset
@@ -40,7 +40,6 @@ __all__ = [
     "protect",
     "read",
     "reading_options",
-    "require",
     "show",
     "show_json",
     "shown_rows",
@@ -95,34 +94,6 @@ def note(line: str) -> None:
 
 # ---- files ---------------------------------------------------------------------------------------------------------
 
-_NAMES: dict[Kind, str] = {
-    "index": "an index",
-    "collection": "a collection",
-    "database": "an SQLite database of another program",
-    "vectors": "a file of vectors",
-    "empty": "an empty file",
-    "other": "another kind of file",
-}
-_SUFFIXES: dict[Kind, str] = {"index": ".ev", "collection": ".edgevec"}
-_TAKEN_BY: dict[Kind, str] = {
-    "index": "edgevec search {path} --query ... asks it",
-    "collection": "edgevec db {path} info, search, export, ... take it",
-    "vectors": "edgevec build {path} -o INDEX makes an index of it, edgevec db NEW.edgevec import {path} a collection",
-}
-
-
-def require(path: Path, wanted: Kind) -> None:
-    """DataFormatError, with the command that takes it, when a file is known to be of another kind than a command wants.
-
-    What is missing or empty is left to whoever reads it, and what may be a damaged file of the kind: its name says so.
-    """
-    kind = kind_of(path)
-    if kind in _TAKEN_BY and kind != wanted:
-        advice = _TAKEN_BY[kind].format(path=path)
-        raise DataFormatError(f"{path}: {_NAMES[kind]}, not {_NAMES[wanted]}; {advice}")
-    if kind == "database" or (kind == "other" and path.is_file() and path.suffix != _SUFFIXES.get(wanted, path.suffix)):
-        raise DataFormatError(f"{path}: {_NAMES[kind]}, not {_NAMES[wanted]}")
-
 
 def protect(output: Path, *inputs: Path, force: bool, ours: Kind | None = None) -> None:
     """Refuse to write over an input, whatever is said; over another file that has content, unless it is forced or of
@@ -138,7 +109,7 @@ def protect(output: Path, *inputs: Path, force: bool, ours: Kind | None = None) 
     if not output.is_file():
         raise ParameterError(f"{output}: not a regular file")
     if kind not in ("empty", ours) and not force:
-        raise ParameterError(f"{output}: exists, and is {_NAMES[kind]}; --force replaces it")
+        raise ParameterError(f"{output}: exists, and is {KIND_NAMES[kind]}; --force replaces it")
 
 
 force_option = click.option("--force", is_flag=True, help="Replace a file that exists, whatever it is.")

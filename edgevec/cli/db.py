@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
 
 import edgevec
 
-from ..collection import Collection, Hits, Plan
-from ..collection.transfer import EXPORTS
 from ..errors import ParameterError
+from ..file_kind import require
 from ..index import Metric, Quantization
 from ..printable import decimals, printable
-from .common import INPUT, force_option, note, output_option, progress_bar, protect, require, show, show_json
+from .common import INPUT, force_option, note, output_option, progress_bar, protect, show, show_json
+
+if TYPE_CHECKING:
+    from ..collection import Collection, Hits, Plan
 
 __all__ = ["db"]
 
@@ -209,7 +211,7 @@ def compact(file: Path) -> None:
 
 
 @db.command()
-@output_option("-o", "--output", required=True, help=f"The file to write: {' '.join(EXPORTS)}")
+@output_option("-o", "--output", required=True, help="The file to write: .jsonl, .jsonl.gz or .parquet")
 @force_option
 @_where
 @click.pass_obj

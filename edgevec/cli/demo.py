@@ -62,6 +62,8 @@ class _Session:
 
     def answer(self, query: str) -> None:
         vector = self.sample.encode(query)
+        if unknown := self.sample.unknown_words(query):
+            note(f"not known, and passed over: {', '.join(unknown)}")
         found = self.index.search(vector, self.k, ef=self.ef)
         table = Table(title=query, title_justify="left", title_style="bold")
         table.add_column("rank", justify="right")

@@ -16,9 +16,10 @@ from rich.table import Table
 import edgevec
 
 from ..errors import ParameterError
+from ..file_kind import require
 from ..printable import printable
 from ..reading.request import Request, Rows
-from .common import INPUT, progress_bar, require, show, show_json, shown_rows
+from .common import INPUT, progress_bar, show, show_json, shown_rows
 
 __all__ = ["search"]
 
