@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -21,13 +22,9 @@ from .history import History
 from .model import SAMPLE, Data
 from .protocols import Clock, Engine
 from .screens.base import Place
-from .screens.compare import CompareScreen
-from .screens.data import DataScreen
 from .screens.dialogs import LeaveScreen
 from .screens.help import HelpScreen
-from .screens.latency import LatencyScreen
 from .screens.open import OpenScreen
-from .screens.search import SearchScreen
 from .session import Session
 from .stamps import Stamp, stamp
 from .state import StateFile
@@ -40,6 +37,20 @@ _LOOK_EVERY = 2.0
 """Seconds between two looks at whether the open files are still the same."""
 
 
+_LATE = ("screens.search", "screens.data", "engine.collection", "screens.latency", "screens.compare")
+"""Modules that the first picture does without."""
+
+
+def _made_late(module: str, name: str) -> Screen[None]:
+    screen: Screen[None] = getattr(importlib.import_module(f".screens.{module}", __package__), name)()
+    return screen
+
+
+def _import_late() -> None:
+    for module in _LATE:
+        importlib.import_module(f".{module}", __package__)
+
+
 class EdgevecApp(App[None]):
     """file: opened at once. The other arguments are for tests: where else work, time and settings come from."""
 
@@ -47,10 +58,10 @@ class EdgevecApp(App[None]):
     CSS_PATH = "app.tcss"
     MODES: ClassVar[dict[str, str | Callable[[], Screen[None]]]] = {
         "open": OpenScreen,
-        "data": DataScreen,
-        "search": SearchScreen,
-        "latency": LatencyScreen,
-        "compare": CompareScreen,
+        "data": partial(_made_late, "data", "DataScreen"),
+        "search": partial(_made_late, "search", "SearchScreen"),
+        "latency": partial(_made_late, "latency", "LatencyScreen"),
+        "compare": partial(_made_late, "compare", "CompareScreen"),
     }
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1,ctrl+o", "go('open')", "Open", show=False),
@@ -93,6 +104,7 @@ class EdgevecApp(App[None]):
         if self.state_file.notice:
             self.notify(self.state_file.notice, title="Settings", severity="warning", timeout=12)
         self.set_interval(_LOOK_EVERY, self._look_at_files)
+        self.call_after_refresh(self.run_worker, _import_late, group="imports", thread=True, exit_on_error=False)
 
     def notify(
         self,
@@ -141,6 +153,8 @@ class EdgevecApp(App[None]):
             go()
 
     def _save_as(self) -> None:
+        from .screens.data import DataScreen
+
         if isinstance(self.screen, DataScreen):
             self.screen.action_save_as()
 

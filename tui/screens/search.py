@@ -97,7 +97,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         with Horizontal(id="ask", classes="row"):
             yield Static("›", id="prompt")
             query = Entry(placeholder="a text, #17, id:17, [0.1, …] or @file.npy 3", id="query")
-            query.tooltip = "Results come as you type. ↓ or Esc goes to them, ↑ or ctrl+r to what was typed before"
+            query.tooltip = "Results come as you type: ↓ or Esc goes to them. ↑ or ctrl+r: typed before"
             yield query
         with Horizontal(id="knobs", classes="row"):
             yield Number("k", state.k, (1, 3, 5, 10, 20, 50, 100), most=1000, id="k", hint="How many results")
