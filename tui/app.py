@@ -100,6 +100,8 @@ class EdgevecApp(App[None]):
             self.register_theme(theme)
         self.theme = self.state.theme if self.state.theme in self.available_themes else THEMES[0].name
         self.theme_changed_signal.subscribe(self, lambda theme: self.keep_theme(theme.name))
+        # After fg the terminal is empty, but Textual sends what changed meanwhile alone.
+        self.app_resume_signal.subscribe(self, lambda _: self.call_after_refresh(self.refresh, layout=True))
         self.switch_mode("open")
         if self.state_file.notice:
             self.notify(self.state_file.notice, title="Settings", severity="warning", timeout=12)

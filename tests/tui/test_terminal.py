@@ -159,7 +159,7 @@ def test_a_pasted_text_of_several_lines_is_one_query(terminal: Terminal, folder:
     terminal.wait_for("This query")
     terminal.run("set-buffer", "animal\nnumber\n17\n")
     terminal.run("paste-buffer", "-p")
-    terminal.wait_for("› animal number 17")
+    terminal.wait_for("›  animal number 17")
     terminal.press("C-q")
     terminal.wait_for("code=0=")
 
@@ -176,7 +176,7 @@ def test_a_document_changes_neither_screen_nor_title(terminal: Terminal, folder:
     terminal.wait_for("This query")
     terminal.type("clear")
     terminal.wait_for(r"\x1b[2J")
-    terminal.press("Escape", "Enter")
+    terminal.press("Down", "Enter")
     terminal.wait_for("Record")
     assert "F3 Search" in terminal.shown()
     terminal.press("C-q")
@@ -185,6 +185,8 @@ def test_a_document_changes_neither_screen_nor_title(terminal: Terminal, folder:
 
 
 def test_a_window_too_small_says_so_and_comes_back(terminal: Terminal, animals: Path) -> None:
+    terminal.type("unset COLUMNS")
+    terminal.press("Enter")
     start(terminal, "edgevec", "tui", str(animals))
     terminal.wait_for("no index yet")
     terminal.run("resize-window", "-x", "40", "-y", "10")
