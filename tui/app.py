@@ -104,7 +104,7 @@ class EdgevecApp(App[None]):
         self.app_resume_signal.subscribe(self, lambda _: self.call_after_refresh(self.refresh, layout=True))
         self.switch_mode("open")
         if self.state_file.notice:
-            self.notify(self.state_file.notice, title="Settings", severity="warning", timeout=12)
+            self.notify(self.state_file.notice, title="Settings", severity="warning", timeout=12, markup=False)
         self.set_interval(_LOOK_EVERY, self._look_at_files)
         self.call_after_refresh(self.run_worker, _import_late, group="imports", thread=True, exit_on_error=False)
 
@@ -115,9 +115,8 @@ class EdgevecApp(App[None]):
         title: str = "",
         severity: SeverityLevel = "information",
         timeout: float | None = None,
-        markup: bool = False,
+        markup: bool = True,
     ) -> None:
-        """What is told holds names of files and texts of others: never markup, unless it is asked for."""
         message = printable(message, lines=True)
         super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
 
@@ -183,7 +182,9 @@ class EdgevecApp(App[None]):
         session.changed = path
         self.announce()
         what = "is gone from the disk" if gone else "was changed on the disk"
-        self.notify(f"{path.name} {what} since it was opened. F6 reads it again.", severity="warning", timeout=10)
+        self.notify(
+            f"{path.name} {what} since it was opened. F6 reads it again.", severity="warning", timeout=10, markup=False
+        )
 
     def require(self, place: str) -> str | None:
         """Why a screen cannot be used yet, or None."""

@@ -89,10 +89,11 @@ async def test_documents_ids_and_fields_cannot_steer_the_terminal(folder: Path) 
         app.screen.query_one("#query", Input).value = f"id:nobody {EVIL}"
         await until(pilot, lambda: "nobody" in told(app) and "no record" in told(app), "the reason")
         assert_harmless(app)
-        app.notify(f"Wrote {EVIL}")
+        app.screen.notify(f"Wrote {EVIL}")
         await pilot.pause(0.2)
         assert_harmless(app)
         assert "Wrote \\x1b" in shown(app)
+        assert shown(app).count("[red]plain[/red]") > 4
         await pilot.press("f2")
         await until(pilot, lambda: app.current_mode == "data", "the data screen")
         assert_harmless(app)

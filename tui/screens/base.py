@@ -9,6 +9,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.message import Message
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
@@ -73,6 +74,18 @@ class Place(Screen[None]):
 
     def opened(self) -> None:
         """Something else is open or in use."""
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """As it stands: a screen tells the names of files, whose brackets are no markup."""
+        super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
 
     def commands(self) -> Iterable[tuple[str, str, Callable[[], None]]]:
         """For the command palette: title, what it does, and how."""
