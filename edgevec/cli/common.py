@@ -173,6 +173,8 @@ def read(path: Path, *, column: str | None, limit: int | None) -> Dataset:
     with progress_bar(f"reading {path.name}") as report:
         dataset = edgevec.read_vectors(path, column=column, limit=limit, progress=report)
     note(f"{path.name}: {len(dataset):,} x {dataset.dim} read in {time.perf_counter() - start:.2f} s")
+    for name, why in dataset.unread.items():
+        note(f"{path.name}: without the column {name!r}: {why}")
     return dataset
 
 

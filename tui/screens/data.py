@@ -49,7 +49,8 @@ kept beside, put the results in order at the end, so distances stay exact.
 [b]ef_construction[/]  how hard building looks for good links: more is slower to build and better to search.
 
 Stopping a build leaves the index that was in use as it is. Quitting or opening another file asks first while an \
-index that was built is not saved. Should a file change on disk, the line at the top says so, and [b]F6[/] reads it again.
+index that was built is not saved. Should a file change on disk, the line at the top says so, and [b]F6[/] reads \
+it again.
 
 A [b]collection[/] keeps its own index and is open for reading only: nothing is built or saved here. [b]r[/] looks \
 again, and takes in what other programs wrote, with a bar when it is much. Its [b]snapshot[/] is the graph on the \
