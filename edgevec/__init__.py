@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import os
 import warnings
 from typing import TYPE_CHECKING, Any
+
+try:
+    from edgevec import _core as _core
+except ImportError as error:
+    if importlib.util.find_spec("edgevec._core") is not None:  # there, and it says itself why it cannot be loaded
+        raise
+    raise ImportError(
+        f"the C core of edgevec is not built in {os.path.dirname(os.path.abspath(__file__))}: a source tree is "
+        "imported. Run `pip install .` (or `pip install -e .` to work on it), or start Python in another folder.",
+        name="edgevec._core",
+    ) from error
 
 from edgevec import samples
 from edgevec._native import SimdInfo, simd_info, version

@@ -68,6 +68,10 @@ class WordNet:
             raise ParameterError(f"no known word in the query {text!r}: {unknown}")
         return np.asarray(vector / length, np.float32)
 
+    def unknown_words(self, text: str) -> list[str]:
+        """Those that encode() passes over, each once."""
+        return list(dict.fromkeys(word for word in _WORD.findall(text.lower()) if word not in self._words))
+
     def __len__(self) -> int:
         return len(self.texts)
 

@@ -193,7 +193,7 @@ def test_build_uses_the_metric_of_the_file_and_its_row_numbers(tmp_path: Path, v
         (["nonsense"], "nonsense"),
         (["--nonsense"], "--nonsense"),
         (["build", "none.npy", "-o", "x.ev"], "none.npy: no such file"),
-        (["build", "index.ev", "-o", "x.ev"], "unknown ending"),
+        (["build", "index.ev", "-o", "x.ev"], "index.ev: an index, not a file of vectors; edgevec search index.ev"),
         (["build", "data.jsonl"], "--output"),
         (["build", "data.jsonl", "-o", "nowhere/x.ev"], "no folder 'nowhere'"),
         (["build", "data.jsonl", "-o", "x.ev", "--metric", "hamming"], "hamming"),

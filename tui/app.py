@@ -2,31 +2,53 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.signal import Signal
 
+from edgevec.printable import printable
+
 from .engine import RealEngine
+from .history import History
+from .model import SAMPLE, Data
 from .protocols import Clock, Engine
 from .screens.base import Place
-from .screens.compare import CompareScreen
-from .screens.data import DataScreen
+from .screens.dialogs import LeaveScreen
 from .screens.help import HelpScreen
-from .screens.latency import LatencyScreen
 from .screens.open import OpenScreen
-from .screens.search import SearchScreen
 from .session import Session
+from .stamps import Stamp, stamp
 from .state import StateFile
 from .themes import THEMES, following
 from .widgets import topbar
 
 __all__ = ["EdgevecApp", "run"]
+
+_LOOK_EVERY = 2.0
+"""Seconds between two looks at whether the open files are still the same."""
+
+
+_LATE = ("screens.search", "screens.data", "engine.collection", "screens.latency", "screens.compare")
+"""Modules that the first picture does without."""
+
+
+def _made_late(module: str, name: str) -> Screen[None]:
+    screen: Screen[None] = getattr(importlib.import_module(f".screens.{module}", __package__), name)()
+    return screen
+
+
+def _import_late() -> None:
+    for module in _LATE:
+        importlib.import_module(f".{module}", __package__)
 
 
 class EdgevecApp(App[None]):
@@ -36,10 +58,10 @@ class EdgevecApp(App[None]):
     CSS_PATH = "app.tcss"
     MODES: ClassVar[dict[str, str | Callable[[], Screen[None]]]] = {
         "open": OpenScreen,
-        "data": DataScreen,
-        "search": SearchScreen,
-        "latency": LatencyScreen,
-        "compare": CompareScreen,
+        "data": partial(_made_late, "data", "DataScreen"),
+        "search": partial(_made_late, "search", "SearchScreen"),
+        "latency": partial(_made_late, "latency", "LatencyScreen"),
+        "compare": partial(_made_late, "compare", "CompareScreen"),
     }
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1,ctrl+o", "go('open')", "Open", show=False),
@@ -49,6 +71,8 @@ class EdgevecApp(App[None]):
         Binding("f5", "go('compare')", "Compare", show=False),
         Binding("question_mark,f12", "help", "Help", key_display="?"),
         Binding("ctrl+t", "next_theme", "Next theme", show=False),
+        Binding("f6", "reload", "Read the file again", show=False),
+        Binding("ctrl+z", "suspend_process", "To the shell, until fg", show=False),
         Binding("ctrl+q", "quit", "Quit", priority=True),
     ]
 
@@ -59,10 +83,12 @@ class EdgevecApp(App[None]):
         engine: Engine | None = None,
         clock: Clock = time.perf_counter,
         state_file: StateFile | None = None,
+        history: History | None = None,
     ) -> None:
         super().__init__()
         self.clock: Clock = clock
         self.engine: Engine = engine or RealEngine(clock)
+        self.history = history or History()
         self.session = Session()
         self.session_changed: Signal[Session] = Signal(self, "session")
         self.state_file = state_file or StateFile()
@@ -74,9 +100,25 @@ class EdgevecApp(App[None]):
             self.register_theme(theme)
         self.theme = self.state.theme if self.state.theme in self.available_themes else THEMES[0].name
         self.theme_changed_signal.subscribe(self, lambda theme: self.keep_theme(theme.name))
+        # After fg the terminal is empty, but Textual sends what changed meanwhile alone.
+        self.app_resume_signal.subscribe(self, lambda _: self.call_after_refresh(self.refresh, layout=True))
         self.switch_mode("open")
         if self.state_file.notice:
             self.notify(self.state_file.notice, title="Settings", severity="warning", timeout=12, markup=False)
+        self.set_interval(_LOOK_EVERY, self._look_at_files)
+        self.call_after_refresh(self.run_worker, _import_late, group="imports", thread=True, exit_on_error=False)
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = True,
+    ) -> None:
+        message = printable(message, lines=True)
+        super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Textual's own themes have no quiet colour that text can be given piece by piece."""
@@ -90,8 +132,59 @@ class EdgevecApp(App[None]):
 
     def open_file(self, path: Path) -> None:
         """Go where files are opened, and open this one."""
-        self.first_file = path
-        self.switch_mode("open")
+        if isinstance(self.screen, OpenScreen):
+            self.screen.open(path)
+        else:
+            self.first_file = path
+            self.switch_mode("open")
+
+    def after_asking(self, what: str, go: Callable[[], None]) -> None:
+        """Do what lets all indexes go; ask before, when one was built here that is not saved."""
+
+        def answered(answer: str | None) -> None:
+            if answer == "leave":
+                go()
+            elif answer == "save":
+                self.switch_mode("data")
+                self.call_later(self._save_as)
+
+        if self.session.unsaved:
+            self.push_screen(LeaveScreen(what), answered)
+        else:
+            go()
+
+    def _save_as(self) -> None:
+        from .screens.data import DataScreen
+
+        if isinstance(self.screen, DataScreen):
+            self.screen.action_save_as()
+
+    def _look_at_files(self) -> None:
+        """Whether one is another by now; on a thread, since a disk in a network may make one wait."""
+        session = self.session
+        if session.changed is None and session.stamps and session.data is not None:
+            stamps, collection = dict(session.stamps), session.data.collection
+            look = partial(self._compare_files, session.data, stamps, collection)
+            self.run_worker(look, group="files", exclusive=True, thread=True, exit_on_error=False)
+
+    def _compare_files(self, data: Data, stamps: dict[Path, Stamp], collection: bool) -> None:
+        """A collection may be written by others: it is another one when the file was replaced."""
+        for path, before in stamps.items():
+            now = stamp(path)
+            if not (before.same_file(now) if collection else before == now):
+                self.call_from_thread(self._file_changed, data, path, before, now is None)
+                return
+
+    def _file_changed(self, data: Data, path: Path, before: Stamp, gone: bool) -> None:
+        session = self.session
+        if session.data is not data or session.stamps.get(path) != before:  # reopened, or saved from here
+            return
+        session.changed = path
+        self.announce()
+        what = "is gone from the disk" if gone else "was changed on the disk"
+        self.notify(
+            f"{path.name} {what} since it was opened. F6 reads it again.", severity="warning", timeout=10, markup=False
+        )
 
     def require(self, place: str) -> str | None:
         """Why a screen cannot be used yet, or None."""
@@ -115,6 +208,13 @@ class EdgevecApp(App[None]):
     def on_place_chosen(self, event: topbar.Place.Chosen) -> None:
         self.action_go(event.place)
 
+    def action_reload(self) -> None:
+        """Read again what was opened."""
+        if self.session.name in ("", SAMPLE):
+            self.notify("There is no file to read again", severity="warning")
+        else:
+            self.open_file(Path(self.session.name))
+
     def action_help(self) -> None:
         if isinstance(self.screen, Place):
             self.push_screen(HelpScreen(self.screen))
@@ -133,6 +233,13 @@ class EdgevecApp(App[None]):
             self.session.searcher.close()
 
     async def action_quit(self) -> None:
+        """At once where nothing is lost, or where the question whether it may be is answered by ctrl+q again."""
+        if isinstance(self.screen, LeaveScreen):
+            self._leave()
+        else:
+            self.after_asking("Quit", self._leave)
+
+    def _leave(self) -> None:
         """Everything that runs is told to stop; what is half done leaves nothing behind."""
         self.workers.cancel_all()
         self.state_file.write(self.state)

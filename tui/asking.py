@@ -21,6 +21,8 @@ import numpy as np
 
 import edgevec
 from edgevec import ParameterError, UnknownIdError
+from edgevec.file_kind import require
+from edgevec.printable import printable
 
 from .model import Data, Floats, Id, Question
 from .protocols import Searcher
@@ -43,7 +45,7 @@ class Asked(NamedTuple):
 def id_query(id: Id) -> str:
     """The query for what is near a record."""
     plain = isinstance(id, int) or re.fullmatch(r"[^\W\d][\w./:-]*", id)
-    return f"id:{id if plain else json.dumps(id, ensure_ascii=False)}"
+    return f"id:{id if plain else json.dumps(id, ensure_ascii=printable(id) != id)}"
 
 
 def placeholder(data: Data) -> str:
@@ -101,9 +103,11 @@ def _text(typed: str, data: Data) -> Asked | None:
     if encode is None:
         why = "no documents to find words in" if data.collection else "no encoder for texts"
         raise ParameterError(f"{data.name} has {why}; ask with #17 (a row), id:17, [0.1, …] or @file.npy 3")
+    unknown = data.unknown_words(words) if data.unknown_words is not None else []
+    aside = f" (the encoder does not know: {', '.join(unknown)})" if unknown else ""
     if by == "both":
-        return Asked("near this text, and documents with its words", lambda: Question(encode(words), words))
-    return Asked("near this text", lambda: Question(encode(words)))
+        return Asked(f"near this text{aside}, and documents with its words", lambda: Question(encode(words), words))
+    return Asked(f"near this text{aside}", lambda: Question(encode(words)))
 
 
 def _row(row: int, data: Data, searcher: Searcher) -> Asked:
@@ -126,6 +130,7 @@ def _vector(typed: str, dim: int) -> Floats:
 
 
 def _of_file(path: Path, row: int, dim: int) -> Floats:
+    require(path, "vectors")
     vectors = edgevec.read_vectors(path, limit=row + 1).vectors
     if row >= len(vectors):
         raise ParameterError(f"{path.name} has no row {row}, only 0 to {len(vectors) - 1:,}")

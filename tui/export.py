@@ -11,16 +11,24 @@ from pathlib import Path
 from typing import Any
 
 from edgevec.measure import Point
+from edgevec.printable import printable
 
 from .model import Curve, Data
 from .widgets.results import Hit
 
-__all__ = ["as_lines", "write_curves", "write_hits"]
+__all__ = ["as_lines", "as_record", "write_curves", "write_hits"]
 
 
 def as_lines(found: Sequence[Hit], data: Data) -> str:
-    """A hit a line, tabs between the fields."""
-    return "\n".join("\t".join(map(str, row)) for row in _rows(found, data))
+    """A hit a line, tabs between the fields, and no others: what is copied may be pasted into a shell."""
+    return "\n".join("\t".join(map(printable, row)) for row in _rows(found, data))
+
+
+def as_record(hit: Hit) -> str:
+    """JSON of all that is known of a hit."""
+    known = {"id": hit.id, "distance": hit.distance, "score": hit.score, "text": hit.text, "metadata": hit.metadata}
+    text = json.dumps(known, indent=2, ensure_ascii=False, default=str)
+    return text if printable(text, lines=True) == text else json.dumps(known, indent=2, default=str)
 
 
 def write_hits(path: Path, asked: str, found: Sequence[Hit], data: Data) -> None:

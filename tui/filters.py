@@ -15,10 +15,6 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from edgevec.collection.dates import as_iso
-from edgevec.collection.values import json_name
-from edgevec.collection.where import compile_where
-
 from .model import Allowed, Data
 from .protocols import FilterLanguage
 
@@ -55,6 +51,8 @@ class _Rows:
     def __call__(self, text: str) -> Allowed | None:
         if not text.strip():
             return None
+        from edgevec.collection.where import compile_where  # collections take long to import: not at the top
+
         condition = compile_where(text)
         with self._turn:
             self._fill()
@@ -74,6 +72,8 @@ _known: WeakKeyDictionary[Data, _Rows] = WeakKeyDictionary()
 
 
 def _as_json(data: Data) -> Iterator[tuple[int, str]]:
+    from edgevec.collection.values import json_name
+
     names = [json_name(name) for name in fields_of(data)]
     texts = [] if data.texts is None else [data.texts]
     encode = json.JSONEncoder(ensure_ascii=False, default=_plain).encode
@@ -90,6 +90,8 @@ def _is_nan(value: Any) -> bool:
 
 def _plain(value: Any) -> Any:
     """What json does not know, as what it knows: dates as collections have them, NumPy's numbers and arrays."""
+    from edgevec.collection.dates import as_iso
+
     date = as_iso(value)
     if date is not None:
         return date

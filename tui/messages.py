@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from textual.message import Message
@@ -10,6 +11,7 @@ from edgevec.measure import Point
 
 from .model import Allowed, Answer, Data, Health, Holdings, Queries, Wanted
 from .session import Entry
+from .stamps import Stamp
 from .trouble import Trouble
 
 __all__ = [
@@ -50,11 +52,18 @@ class Failed(JobMessage):
 
 
 class FileOpened(JobMessage):
-    """path: None for the sample; entry: the index, when the file is one or one was built along."""
+    """path: None for the sample; entry: the index, when the file is one or one was built along; stamps: of the files
+    that were read, as they were before."""
 
-    def __init__(self, path: Path | None, data: Data, entry: Entry | None) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        data: Data,
+        entry: Entry | None,
+        stamps: Mapping[Path, Stamp | None] | None = None,
+    ) -> None:
         super().__init__()
-        self.path, self.data, self.entry = path, data, entry
+        self.path, self.data, self.entry, self.stamps = path, data, entry, stamps
 
 
 class Built(JobMessage):

@@ -62,6 +62,8 @@ class Data:
     columns     metadata, a column each: object [n]
     queries     float32 [q, dim], when the file brings a test set
     encode      makes the vector of a text, where the set knows how
+    unknown_words
+                those of a text that encode passes over
     collection  these are the first records of a collection, to show what there is: its searcher knows all of them,
                 and ids is object [n], integers and texts
     """
@@ -75,6 +77,7 @@ class Data:
     metric: Metric | None = None
     queries: Floats | None = None
     encode: Callable[[str], Floats] | None = None
+    unknown_words: Callable[[str], list[str]] | None = None
     path: Path | None = None
     """The file it was read from; None for the sample."""
     collection: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,28 +11,50 @@ from edgevec.index import Quantization
 
 from .model import BuildSettings, Data, Queries, Wanted
 from .protocols import Engine, Progress, Searcher
+from .stamps import Stamp
 
 __all__ = ["Entry", "Session"]
 
 
 @dataclass
 class Entry:
-    """An index; seconds: what building it took, when it was built here; path: the file that holds it, when one does."""
+    """An index; seconds: what building it took, when it was built here; path: the file that holds it, when one does;
+    unsaved: somebody asked for it to be built, and no file holds it."""
 
     searcher: Searcher
     seconds: float | None = None
     path: Path | None = None
+    unsaved: bool = False
 
 
 @dataclass
 class Session:
-    """filter: the last one on the search screen that made sense, for the screens that measure; "" for none."""
+    """What is open.
+
+    filter   the last one on the search screen that made sense, for the screens that measure; "" for none
+    name     under which the history knows it: a path, or the sample's name
+    stamps   the files that it was read from, as they were then
+    changed  the first of them that is another one by now
+    """
 
     data: Data | None = None
     current: Entry | None = None
     entries: dict[BuildSettings, Entry] = field(default_factory=dict)
     queries: dict[Wanted, Queries] = field(default_factory=dict)
     filter: str = ""
+    name: str = ""
+    stamps: dict[Path, Stamp] = field(default_factory=dict)
+    changed: Path | None = None
+
+    @property
+    def unsaved(self) -> bool:
+        return any(entry.unsaved for entry in self.entries.values())
+
+    @property
+    def files(self) -> list[Path]:
+        """That of the data, and that of the index in use."""
+        paths = (self.data.path if self.data is not None else None, self.current.path if self.current else None)
+        return [path for path in paths if path is not None]
 
     @property
     def rows(self) -> int:
@@ -44,9 +66,13 @@ class Session:
         """The index in use."""
         return None if self.current is None else self.current.searcher
 
-    def open(self, data: Data, entry: Entry | None) -> None:
+    def open(
+        self, data: Data, entry: Entry | None, name: str = "", stamps: Mapping[Path, Stamp | None] | None = None
+    ) -> None:
         """Everything before is let go."""
         self.data, self.current = data, None
+        self.name, self.changed = name, None
+        self.stamps = {path: known for path, known in (stamps or {}).items() if known is not None}
         self.entries, self.queries, self.filter = {}, {}, ""
         if entry is not None:
             self.use(entry)

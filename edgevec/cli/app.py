@@ -5,13 +5,17 @@ An error in a condition shows the place on two more lines.
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import sys
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import click
 
 from .. import __version__
 from ..errors import EdgevecError, WhereError
+from ..printable import printable
 from .bench import bench
 from .build import build
 from .db import db
@@ -28,21 +32,55 @@ _INTERRUPTED = 130  # what shells report for a program that Ctrl-C ended
 class _Group(click.Group):
     def main(self, *args: Any, **settings: Any) -> NoReturn:
         settings["standalone_mode"] = False
+        for stream in (sys.stdout, sys.stderr):
+            _accept_all(stream)
         try:
             result = super().main(*args, **settings)
+            if sys.stdout is not None:
+                sys.stdout.flush()
         except click.Abort:
             _stop("interrupted", _INTERRUPTED)
         except click.ClickException as error:
             _stop(error.format_message())
         except WhereError as error:
             _stop(error.problem, below=str(error).removeprefix(error.problem))
+        except BrokenPipeError:  # who reads the output has seen enough
+            _give_up_output()
+            sys.exit(1)
         except (EdgevecError, OSError, MemoryError) as error:
-            _stop(str(error) or type(error).__name__)
+            _stop(_give_up_output() or _reason(error))
         sys.exit(result if isinstance(result, int) else 0)
 
 
+def _accept_all(stream: TextIO | None) -> None:
+    """A character that the stream's encoding cannot hold is shown as an escape."""
+    if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+        stream.reconfigure(errors="backslashreplace")
+
+
+def _give_up_output() -> str:
+    """Why standard output takes no more, or "". What it did not take is dropped: Python tries again at its end."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return f"standard output: {_reason(error)}"
+    return ""
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error) or type(error).__name__
+
+
 def _stop(message: str, code: int = 2, below: str = "") -> NoReturn:
-    print("edgevec:", " ".join(message.split()), end=f"{below}\n", file=sys.stderr)
+    line = printable(" ".join(message.split())) + printable(below, lines=True)
+    if sys.stderr is not None:  # print() would take standard output
+        with contextlib.suppress(OSError):
+            print("edgevec:", line, file=sys.stderr, flush=True)
     sys.exit(code)
 
 

@@ -23,13 +23,15 @@ from .common import (
     INPUT,
     build_index,
     bytes_per_vector,
+    force_option,
     index_options,
     note,
     output_option,
     progress_bar,
+    protect,
     read,
     reading_options,
-    results,
+    show,
 )
 
 __all__ = ["bench"]
@@ -53,6 +55,7 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> 
 @click.option("--search-threads", type=click.IntRange(0), default=1, show_default=True, help="Of the batch behind QPS.")
 @output_option("--json", "json_path", help="Write everything measured to this file.")
 @output_option("--plot", "plot_path", help="Draw recall against latency to this PNG or SVG.")
+@force_option
 @index_options
 @reading_options
 def bench(
@@ -63,6 +66,7 @@ def bench(
     search_threads: int,
     json_path: Path | None,
     plot_path: Path | None,
+    force: bool,
     metric: Metric | None,
     column: str | None,
     limit: int | None,
@@ -74,6 +78,11 @@ def bench(
     thread, QPS is of one call with all queries; the true neighbours come from a brute-force scan. Recall counts what
     is not farther than the last of them, so of equally near rows any.
     """
+    for path in (json_path, plot_path):
+        if path is not None:
+            protect(path, file, force=force)
+    if json_path is not None and json_path == plot_path:
+        raise ParameterError(f"{json_path}: cannot be both, --json and --plot")
     if plot_path is not None:
         _make_figure(plot_path)  # so that a missing library or a wrong ending is told before the work
     dataset = read(file, column=column, limit=limit)
@@ -110,11 +119,11 @@ def bench(
         "bytes_per_vector": bytes_per_vector(index),
         "points": [point._asdict() for point in points],
     }
-    _show(document, points)
     if json_path is not None:
         json_path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     if plot_path is not None:
         _plot(plot_path, document, points)
+    _show(document, points)
 
 
 @dataclass(frozen=True)
@@ -154,10 +163,9 @@ def _true_rows(dataset: Dataset, task: _Task, k: int, metric: Metric) -> NDArray
 
 def _show(document: dict[str, Any], points: list[Point]) -> None:
     data, index = document["data"], document["index"]
-    results.print(
+    show(
         f"{data['file']}: {data['rows']:,} x {data['dim']}, {index['metric']}, {index['quantization']}, "
-        f"M={index['M']}, ef_construction={index['ef_construction']}",
-        soft_wrap=True,
+        f"M={index['M']}, ef_construction={index['ef_construction']}"
     )
     table = Table()
     for header in ("ef", f"recall@{document['k']}", "P50 µs", "P95 µs", "P99 µs", "QPS"):
@@ -165,12 +173,11 @@ def _show(document: dict[str, Any], points: list[Point]) -> None:
     for point in points:
         latencies = (f"{value:,.0f}" for value in (point.p50, point.p95, point.p99, point.qps))
         table.add_row(str(point.ef), f"{point.recall:.4f}", *latencies)
-    results.print(table)
-    results.print(
+    show(
+        table,
         f"{data['queries']:,} queries; QPS on {document['search_threads'] or 'all'} thread(s); "
         f"built in {document['build_seconds']:.2f} s; {document['bytes_per_vector']:,} bytes per vector\n"
         f"SIMD {document['simd']}; {document['machine']}",
-        soft_wrap=True,
     )
 
 
@@ -199,7 +206,8 @@ def _plot(path: Path, document: dict[str, Any], points: list[Point]) -> None:
     axes.margins(0.08)
     axes.set(xlabel=f"recall@{document['k']}", ylabel="latency of one search, µs", yscale="log")
     axes.set_title(
-        f"{data['file']}: {data['rows']:,} x {data['dim']}, {index['quantization']}, SIMD {document['simd']}"
+        f"{data['file']}: {data['rows']:,} x {data['dim']}, {index['quantization']}, SIMD {document['simd']}",
+        parse_math=False,
     )
     axes.grid(visible=True, which="both", alpha=0.3)
     axes.legend()

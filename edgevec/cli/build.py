@@ -8,7 +8,18 @@ from typing import Any
 import click
 
 from ..index import Metric
-from .common import INPUT, build_index, bytes_per_vector, index_options, note, output_option, read, reading_options
+from .common import (
+    INPUT,
+    build_index,
+    bytes_per_vector,
+    force_option,
+    index_options,
+    note,
+    output_option,
+    protect,
+    read,
+    reading_options,
+)
 
 __all__ = ["build"]
 
@@ -16,15 +27,24 @@ __all__ = ["build"]
 @click.command()
 @click.argument("file", type=INPUT)
 @output_option("-o", "--output", required=True, help="The index file to write.")
+@force_option
 @index_options
 @reading_options
 def build(
-    file: Path, output: Path, metric: Metric | None, column: str | None, limit: int | None, **parameters: Any
+    file: Path,
+    output: Path,
+    force: bool,
+    metric: Metric | None,
+    column: str | None,
+    limit: int | None,
+    **parameters: Any,
 ) -> None:
     """Build an index of the vectors in FILE.
 
-    Ids are those of the file, else the row numbers from 0.
+    Ids are those of the file, else the row numbers from 0. An index that lies at the output is replaced; another file
+    there with --force alone, and FILE itself never.
     """
+    protect(output, file, force=force, ours="index")
     dataset = read(file, column=column, limit=limit)
     index, seconds = build_index(
         dataset.vectors, dataset.ids, metric=metric or dataset.metric or "cosine", **parameters

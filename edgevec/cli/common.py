@@ -1,7 +1,9 @@
-"""What the commands share: consoles, progress bars, options, and the steps of reading and building."""
+"""What the commands share: output, options, which files they take, and the steps of reading and building."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,40 +16,103 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
 import edgevec
 
+from ..errors import ParameterError, StorageError
+from ..file_kind import KIND_NAMES, Kind, kind_of, require
 from ..index import Metric
+from ..printable import decimals, printable
 from ..reading import Dataset
 
 __all__ = [
     "INPUT",
     "build_index",
     "bytes_per_vector",
+    "force_option",
     "index_options",
     "note",
     "on_terminal",
     "output_option",
     "progress_bar",
+    "protect",
     "read",
     "reading_options",
-    "results",
+    "show",
+    "show_json",
     "shown_rows",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-results = Console(highlight=False, markup=False, emoji=False)
-"""Standard output: what was asked for."""
-
-_notes = Console(stderr=True, highlight=False, markup=False, emoji=False)
-
 INPUT = click.Path(dir_okay=False, path_type=Path)
 
 
+class _Console(Console):
+    """Every text that it prints, in tables too, is shown and never obeyed: neither markup nor control characters."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+    def render_str(self, text: str, **settings: Any) -> Text:
+        return super().render_str(printable(text, lines=True), **settings)
+
+
+_results, _notes = _Console(), _Console(stderr=True)
+
+
+def show(*what: str | Table) -> None:
+    """Print what was asked for on standard output: tables, and lines, which are not folded."""
+    _check_output()
+    for part in what:
+        _results.print(part, soft_wrap=isinstance(part, str))
+
+
+def show_json(value: object) -> None:
+    """Print it as one line of JSON, in ASCII where standard output has an encoding that cannot hold it."""
+    _check_output()
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(value)
+    click.echo(text)
+
+
+def _check_output() -> None:
+    if sys.stdout is None:
+        raise StorageError("standard output is closed: there is nowhere to show the results")
+
+
 def note(line: str) -> None:
-    """Say on standard error what is going on."""
-    _notes.print(line, soft_wrap=True)
+    """Say on standard error what is going on; that nobody can be told is no reason to stop."""
+    with contextlib.suppress(OSError):
+        _notes.print(line, soft_wrap=True)
+
+
+# ---- files ---------------------------------------------------------------------------------------------------------
+
+
+def protect(output: Path, *inputs: Path, force: bool, ours: Kind | None = None) -> None:
+    """Refuse to write over an input, whatever is said; over another file that has content, unless it is forced or of
+    the kind that is `ours` to replace.
+
+    Called before the work, so that nothing is lost with it.
+    """
+    if not output.exists():
+        return
+    if any(path.exists() and output.samefile(path) for path in inputs):
+        raise ParameterError(f"{output}: is read by this command; write to another file")
+    kind = kind_of(output)
+    if not output.is_file():
+        raise ParameterError(f"{output}: not a regular file")
+    if kind not in ("empty", ours) and not force:
+        raise ParameterError(f"{output}: exists, and is {KIND_NAMES[kind]}; --force replaces it")
+
+
+force_option = click.option("--force", is_flag=True, help="Replace a file that exists, whatever it is.")
 
 
 def output_option(*names: str, **settings: Any) -> Callable[[Command], Command]:
@@ -96,17 +161,20 @@ def reading_options(command: Command) -> Command:
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on a terminal, nothing elsewhere; gives the function to call with (done, total)."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=_notes, transient=True, disable=not _notes.is_terminal) as progress:
-        task = progress.add_task(title, total=None)
+        task = progress.add_task(printable(title), total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def read(path: Path, *, column: str | None, limit: int | None) -> Dataset:
+    require(path, "vectors")
     start = time.perf_counter()
     with progress_bar(f"reading {path.name}") as report:
         dataset = edgevec.read_vectors(path, column=column, limit=limit, progress=report)
     note(f"{path.name}: {len(dataset):,} x {dataset.dim} read in {time.perf_counter() - start:.2f} s")
+    for name, why in dataset.unread.items():
+        note(f"{path.name}: without the column {name!r}: {why}")
     return dataset
 
 
@@ -129,7 +197,7 @@ def bytes_per_vector(index: edgevec.Index) -> int:
 def shown_rows(ids: NDArray[np.int64], distances: NDArray[np.float32]) -> Iterator[tuple[str, int, str]]:
     """(rank, id, distance) of one query's results, as a table shows them."""
     for rank, (id, distance) in enumerate(zip(ids.tolist(), distances.tolist(), strict=True), 1):
-        yield str(rank), id, f"{distance:.4f}"
+        yield str(rank), id, decimals(distance)
 
 
 def on_terminal() -> bool:

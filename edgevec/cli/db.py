@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
 
 import edgevec
 
-from ..collection import Collection, Hits, Plan
-from ..collection.transfer import EXPORTS
 from ..errors import ParameterError
+from ..file_kind import require
 from ..index import Metric, Quantization
-from .common import INPUT, note, output_option, progress_bar, results
+from ..printable import decimals, printable
+from .common import INPUT, force_option, note, output_option, progress_bar, protect, show, show_json
+
+if TYPE_CHECKING:
+    from ..collection import Collection, Hits, Plan
 
 __all__ = ["db"]
 
@@ -56,6 +59,7 @@ def import_(
     quantization: Quantization | None,
 ) -> None:
     """Read SOURCE (.jsonl, .parquet, .csv, .npy, ...); records whose id exists are replaced. All or nothing."""
+    require(source, "vectors")
     start = time.perf_counter()
     with _open(file, "a", metric=metric, quantization=quantization) as made, progress_bar("building") as report:
         count = made.import_from(source, id=id_column, vector=vector_column, document=document_column, progress=report)
@@ -94,10 +98,13 @@ def search(
         query = _parse(vector) if stored_id is None else _stored(made, stored_id)
         hits = made.search(query, k, text=text, where=where, ef=ef, exact=exact, recall=recall)
         plan = made.explain(where) if explain and where else None
+        holds = len(made)
     if as_json:
-        click.echo(json.dumps([hit.as_dict() for hit in hits], ensure_ascii=False))
-    else:
+        show_json([hit.as_dict() for hit in hits])
+    elif hits:
         _show(hits)
+    else:
+        show(f"nothing found{'' if holds else '; the collection is empty'}")
     if explain:
         _explain(hits, plan)
 
@@ -123,16 +130,16 @@ def _stored(made: Collection, id: str) -> Any:
 def _show(hits: Hits) -> None:
     table = Table("", "id", "score", "distance", "document", "metadata", box=None)
     for rank, hit in enumerate(hits, 1):
-        distance = "" if hit.distance is None else f"{hit.distance:.4f}"
+        distance = "" if hit.distance is None else decimals(hit.distance)
         metadata = json.dumps(hit.metadata, ensure_ascii=False)
         table.add_row(
-            str(rank), str(hit.id), f"{hit.score:.4f}", distance, _short(hit.document or ""), _short(metadata)
+            str(rank), printable(hit.id), decimals(hit.score), distance, _short(hit.document or ""), _short(metadata)
         )
-    results.print(table)
+    show(table)
 
 
 def _short(text: str) -> str:
-    text = " ".join(text.split())
+    text = printable(" ".join(text.split()))
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
@@ -158,13 +165,13 @@ def info(file: Path, as_json: bool) -> None:
             **made.stats(),
         }
     if as_json:
-        click.echo(json.dumps(facts))
+        show_json(facts)
         return
     table = Table("", "", box=None, show_header=False)
     for name, value in facts.items():
         shown = ", ".join(value) if isinstance(value, list) else f"{value:,}" if isinstance(value, int) else str(value)
-        table.add_row(name.replace("_", " "), shown)
-    results.print(table)
+        table.add_row(name.replace("_", " "), printable(shown))
+    show(table)
 
 
 @db.command()
@@ -187,7 +194,7 @@ def check(file: Path, repair: bool) -> int:
         note(f"the graph: {found.graph}")
     if found.set_apart:
         note(f"{len(found.set_apart):,} damaged records are in the table 'damaged' of the file now")
-    results.print(f"{found.records:,} records: {'in order' if found.ok else 'damaged'}{', repaired' * found.repaired}")
+    show(f"{found.records:,} records: {'in order' if found.ok else 'damaged'}{', repaired' * found.repaired}")
     return 0 if found.ok else 1
 
 
@@ -204,16 +211,19 @@ def compact(file: Path) -> None:
 
 
 @db.command()
-@output_option("-o", "--output", required=True, help=f"The file to write: {' '.join(EXPORTS)}")
+@output_option("-o", "--output", required=True, help="The file to write: .jsonl, .jsonl.gz or .parquet")
+@force_option
 @_where
 @click.pass_obj
-def export(file: Path, output: Path, where: str | None) -> None:
+def export(file: Path, output: Path, force: bool, where: str | None) -> None:
     """Write the records to a file that import can read."""
+    protect(output, file, force=force)
     with _open(file, "r") as made:
         note(f"{output}: {made.export(output, where):,} records")
 
 
 def _open(file: Path, mode: Any, **parameters: Any) -> Collection:
+    require(file, "collection")
     if mode == "a" and not parameters and not file.exists():
         mode = "r"  # which says that there is none
     with progress_bar("building the graph") as report:

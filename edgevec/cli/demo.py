@@ -14,7 +14,7 @@ import edgevec
 from .. import measure
 from ..errors import ParameterError
 from ..samples import WordNet, wordnet
-from .common import build_index, bytes_per_vector, note, on_terminal, results, shown_rows
+from .common import build_index, bytes_per_vector, note, on_terminal, show, shown_rows
 
 __all__ = ["demo"]
 
@@ -62,6 +62,8 @@ class _Session:
 
     def answer(self, query: str) -> None:
         vector = self.sample.encode(query)
+        if unknown := self.sample.unknown_words(query):
+            note(f"not known, and passed over: {', '.join(unknown)}")
         found = self.index.search(vector, self.k, ef=self.ef)
         table = Table(title=query, title_justify="left", title_style="bold")
         table.add_column("rank", justify="right")
@@ -71,16 +73,15 @@ class _Session:
         table.add_column("distance", justify="right")
         for rank, id, distance in shown_rows(found.ids, found.distances):
             table.add_row(rank, str(id), self.sample.texts[id], self.sample.topics[id], distance)
-        results.print(table)
+        show(table)
 
         exact = self.index.search(vector, self.k, exact=True)
         search = (lambda: self.index.search(vector, self.k, ef=self.ef),)
         spent = measure.latency(search * self.repeats)
-        results.print(
+        show(
             f"P50 {spent.p50:,.0f} µs over {spent.n} searches; "
             f"recall@{self.k} {measure.recall(found, exact, metric=self.index.metric):.2f} against exact search; "
-            f"{bytes_per_vector(self.index):,} bytes per vector; SIMD {edgevec.simd_info().active}\n",
-            soft_wrap=True,
+            f"{bytes_per_vector(self.index):,} bytes per vector; SIMD {edgevec.simd_info().active}\n"
         )
 
     def converse(self) -> None:

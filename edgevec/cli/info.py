@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 import numpy as np
 from rich.table import Table
@@ -11,7 +9,7 @@ from rich.table import Table
 import edgevec
 
 from .. import measure
-from .common import results
+from .common import show, show_json
 
 __all__ = ["info"]
 
@@ -31,7 +29,7 @@ def info(as_json: bool) -> None:
         "machine": measure.machine(),
     }
     if as_json:
-        click.echo(json.dumps(facts))
+        show_json(facts)
         return
     table = Table(show_header=False, box=None)
     table.add_row("edgevec", edgevec.__version__)
@@ -40,4 +38,4 @@ def info(as_json: bool) -> None:
     table.add_row("this build", " ".join(simd.compiled))
     table.add_row("NumPy", np.__version__)
     table.add_row("machine", measure.machine())
-    results.print(table)
+    show(table)

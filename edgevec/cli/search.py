@@ -16,8 +16,10 @@ from rich.table import Table
 import edgevec
 
 from ..errors import ParameterError
+from ..file_kind import require
+from ..printable import printable
 from ..reading.request import Request, Rows
-from .common import INPUT, progress_bar, results, shown_rows
+from .common import INPUT, progress_bar, show, show_json, shown_rows
 
 __all__ = ["search"]
 
@@ -52,24 +54,30 @@ def search(
     """Find the vectors of INDEX that are nearest to the queries."""
     if (query is None) == (stored_id is None):
         raise click.UsageError("give either --query or --id")
+    require(index_file, "index")
     index = edgevec.Index.load(index_file, mmap=mmap)
     queries = _read_queries(query or "", row, column) if stored_id is None else index.get([stored_id])
     found = index.search(queries, k, ef=ef, exact=exact, recall=recall)
     if as_json:
-        click.echo(json.dumps([_as_object(number, *answer) for number, answer in _numbered(found)]))
+        show_json([_as_object(number, *answer) for number, answer in _numbered(found)])
         return
     texts = _read_texts(data)
     for number, (ids, distances) in _numbered(found):
-        table = Table(title=f"query {number}" if len(queries) > 1 else None, title_justify="left")
+        title = f"query {number}" if len(queries) > 1 else None
+        if not len(ids):
+            nothing = "nothing found" if len(index) else "nothing found; the index is empty"
+            show(nothing if title is None else f"{title}: {nothing}")
+            continue
+        table = Table(title=title, title_justify="left")
         table.add_column("rank", justify="right")
         table.add_column("id", justify="right")
         if texts:
             table.add_column("text", ratio=1)
         table.add_column("distance", justify="right")
         for rank, id, distance in shown_rows(ids, distances):
-            text = [texts.get(id, "")] if texts else []
+            text = [printable(texts.get(id, ""))] if texts else []
             table.add_row(rank, str(id), *text, distance)
-        results.print(table)
+        show(table)
 
 
 def _read_queries(query: str, row: int | None, column: str | None) -> NDArray[np.float32]:
@@ -78,6 +86,7 @@ def _read_queries(query: str, row: int | None, column: str | None) -> NDArray[np
         return _parse(_standard_input(), Request(Path("standard input")))
     if query.lstrip().startswith("["):
         return _parse([query], Request(Path("--query")))
+    require(Path(query), "vectors")
     queries = edgevec.read_vectors(query, column=column, limit=None if row is None else row + 1).vectors
     if row is None:
         return queries
@@ -87,6 +96,8 @@ def _read_queries(query: str, row: int | None, column: str | None) -> NDArray[np
 
 
 def _standard_input() -> list[str]:
+    if sys.stdin is None:
+        raise ParameterError("standard input is closed")
     try:
         return sys.stdin.read().splitlines()
     except UnicodeDecodeError as error:
@@ -113,6 +124,7 @@ def _parse(lines: Iterable[str], request: Request) -> NDArray[np.float32]:
 def _read_texts(data: Path | None) -> dict[int, str]:
     if data is None:
         return {}
+    require(data, "vectors")
     with progress_bar(f"reading {data.name}") as report:
         dataset = edgevec.read_vectors(data, progress=report)
     if dataset.texts is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from pathlib import Path
 
@@ -27,6 +28,13 @@ def tui(file: Path | None) -> None:
         raise MissingExtraError("the terminal app needs more: pip install 'edgevec[tui]'") from error
     if file is not None and not file.exists():
         raise DataNotFoundError(f"{file}: no such file")
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not _on_terminal():
         raise click.UsageError("the terminal app needs a terminal; edgevec demo, search and bench do without")
     app.run(file)
+
+
+def _on_terminal() -> bool:
+    """One that moves its cursor. The app reads from standard input, draws on standard error and asks the output."""
+    streams = (sys.stdin, sys.stdout, sys.stderr)  # None where a shell closed one
+    able = os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
+    return able and all(stream is not None and stream.isatty() for stream in streams)

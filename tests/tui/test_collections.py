@@ -94,7 +94,7 @@ async def test_ids_of_both_kinds_are_asked_for_and_followed(notes: Notes, size: 
             await ask(app, pilot, query)
             assert found(app) == notes.nearest(notes.vectors[row], 10)
         second = found(app)[1]
-        await pilot.press("escape", "down", "enter")
+        await pilot.press("escape", "down", "n")
         await until(pilot, lambda: found(app)[:1] == [second], "the neighbours of the second")
         assert found(app) == notes.nearest(notes.vectors[notes.ids.index(second)], 10)
         assert app.screen.query_one("#query", Input).value == f"id:{second}"

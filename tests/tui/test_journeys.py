@@ -142,7 +142,7 @@ async def test_neighbours_are_followed_and_the_way_back_is_kept(sample_index: Pa
     async with searching(sample_index) as (app, pilot):
         await ask(app, pilot, "yellow fruit")
         second = found(app)[1]
-        await pilot.press("escape", "down", "enter")
+        await pilot.press("escape", "down", "n")
         await until(
             pilot, lambda: app.screen.query_one("#query", Input).value == f"id:{second}", "the neighbour's query"
         )
@@ -227,7 +227,7 @@ async def test_queries_come_from_vectors_and_files(sample_index: Path, folder: P
         assert found(app)[0] == 43
         await ask(app, pilot, json.dumps([round(float(value), 5) for value in vectors[99]]))
         assert found(app)[0] == 99
-        await pilot.press("ctrl+r")
+        await pilot.press("ctrl+g")
         await until(pilot, lambda: app.screen.query_one("#query", Input).value.startswith("#"), "a random row")
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import datetime
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -100,6 +102,14 @@ def test_whatever_is_typed_is_a_filter_or_an_error_of_ours(typed: str) -> None:
     except edgevec.WhereError:
         return
     assert allowed is None or set(np.asarray(allowed.by).tolist()) <= {10, 11, 12, 13}
+
+
+def test_the_first_picture_does_without_plots_and_the_language_of_conditions() -> None:
+    program = (
+        "import sys, edgevec.cli.app, edgevec.tui.app; print(*{'plotext', 'lark', 'matplotlib'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
 
 
 # ---- what is typed -------------------------------------------------------------------------------------------------

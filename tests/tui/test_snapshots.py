@@ -16,7 +16,8 @@ from staging import StagedEngine, StillClock
 from textual.widgets import Input
 
 import edgevec
-from edgevec.tui.screens.dialogs import PathDialog, TroubleScreen
+from edgevec.tui.screens.dialogs import LeaveScreen, PathDialog, TroubleScreen
+from edgevec.tui.screens.record import RecordScreen
 from edgevec.tui.state import State, StateFile
 from edgevec.tui.trouble import Trouble
 
@@ -213,6 +214,26 @@ async def test_error(size: str, accept: bool) -> None:
         await stage.app.push_screen(TroubleScreen(Trouble("wordnet.ev cannot be opened", reason, "Build it again.")))
         await stage.pilot.pause(0.1)
         await compare(stage, f"error-{size}", accept)
+
+
+@at_each_size
+async def test_record(size: str, folder: Path, accept: bool) -> None:
+    async with Stage(size) as stage:
+        await stage.collection(folder)
+        await stage.search()
+        await stage.pilot.press("escape", "enter")
+        await until(stage.pilot, lambda: isinstance(stage.app.screen, RecordScreen), "the record")
+        await compare(stage, f"record-{size}", accept)
+
+
+@at_each_size
+async def test_leaving(size: str, accept: bool) -> None:
+    async with Stage(size) as stage:
+        await stage.sample()
+        stage.app.session.current.unsaved = True
+        await stage.pilot.press("ctrl+q")
+        await until(stage.pilot, lambda: isinstance(stage.app.screen, LeaveScreen), "the question")
+        await compare(stage, f"leaving-{size}", accept)
 
 
 @at_each_size

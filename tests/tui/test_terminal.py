@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -125,3 +126,72 @@ def test_a_file_that_is_not_there_is_one_line(terminal: Terminal) -> None:
     start(terminal, "edgevec", "tui", "gone.npy")
     terminal.wait_for("edgevec: gone.npy: no such file")
     terminal.wait_for("code=2=")
+
+
+def test_ctrl_z_gives_the_shell_and_fg_the_app(terminal: Terminal, animals: Path) -> None:
+    before = terminal.state()
+    terminal.type("set -m; unset HISTFILE")
+    terminal.press("Enter")
+    start(terminal, "edgevec", "tui", str(animals))
+    terminal.wait_for("no index yet")
+    terminal.press("C-z")
+    terminal.wait_for("code=")  # the list of commands goes on when the job is stopped
+    assert terminal.state() == before
+    terminal.type("echo in-the-'shell'")
+    terminal.press("Enter")
+    terminal.wait_for("in-the-shell")
+    terminal.type("fg")
+    terminal.press("Enter")
+    terminal.wait_for("no index yet")
+    terminal.press("F1")
+    terminal.wait_for("Start here")
+    terminal.press("C-q")
+    terminal.wait_for(SHELL_READY)
+    assert terminal.state() == before
+    assert "Traceback" not in terminal.shown()
+
+
+def test_a_pasted_text_of_several_lines_is_one_query(terminal: Terminal, folder: Path, animals: Path) -> None:
+    start(terminal, "edgevec", "db", "zoo.edgevec", "import", str(animals))
+    terminal.wait_for("code=0=")
+    start(terminal, "edgevec", "tui", "zoo.edgevec")
+    terminal.wait_for("400 × 16")
+    terminal.wait_for("This query")
+    terminal.run("set-buffer", "animal\nnumber\n17\n")
+    terminal.run("paste-buffer", "-p")
+    terminal.wait_for("›  animal number 17")
+    terminal.press("C-q")
+    terminal.wait_for("code=0=")
+
+
+def test_a_document_changes_neither_screen_nor_title(terminal: Terminal, folder: Path) -> None:
+    text = "clear \x1b[2J\x1b]0;PWNED\x07 \x1b]2;PWNED\x1b\\ end"
+    (folder / "evil.jsonl").write_text(json.dumps({"id": 1, "vector": [1, 2], "text": text}) + "\n")
+    start(terminal, "edgevec", "db", "evil.edgevec", "import", "evil.jsonl")
+    terminal.wait_for("1 records in")
+    start(terminal, "edgevec", "db", "evil.edgevec", "search", "--text", "clear")
+    terminal.wait_for(r"clear \x1b[2J")
+    assert "1 records in" in terminal.shown()  # the screen was not cleared
+    start(terminal, "edgevec", "tui", "evil.edgevec")
+    terminal.wait_for("This query")
+    terminal.type("clear")
+    terminal.wait_for(r"\x1b[2J")
+    terminal.press("Down", "Enter")
+    terminal.wait_for("Record")
+    assert "F3 Search" in terminal.shown()
+    terminal.press("C-q")
+    terminal.wait_for(SHELL_READY)
+    assert "PWNED" not in terminal.run("display-message", "-p", "#{pane_title}")
+
+
+def test_a_window_too_small_says_so_and_comes_back(terminal: Terminal, animals: Path) -> None:
+    terminal.type("unset COLUMNS")
+    terminal.press("Enter")
+    start(terminal, "edgevec", "tui", str(animals))
+    terminal.wait_for("no index yet")
+    terminal.run("resize-window", "-x", "40", "-y", "10")
+    terminal.wait_for("This window is 40 × 10")
+    terminal.run("resize-window", "-x", "100", "-y", "30")
+    terminal.wait_for("no index yet")
+    terminal.press("C-q")
+    terminal.wait_for("code=0=")

@@ -38,6 +38,7 @@ def open_collection(path: Path, progress: Progress, clock: Clock) -> Opened | No
         searcher = CollectionSearcher(collection, clock)
         head = next(collection.pages(_HEAD), [])
         texts = [record.document or "" for record in head] if collection.stats()["documents"] else None
+        encoder = _encoder(collection, head)
         data = Data(
             path.name,
             searcher.dim,
@@ -46,7 +47,8 @@ def open_collection(path: Path, progress: Progress, clock: Clock) -> Opened | No
             texts,
             _columns(head),
             collection.metric,
-            encode=_encoder(collection, head),
+            encode=None if encoder is None else encoder.encode,
+            unknown_words=None if encoder is None else encoder.unknown_words,
             path=path,
             collection=True,
         )
@@ -68,7 +70,7 @@ def _columns(head: Sequence[Record]) -> dict[str, NDArray[Any]]:
     return {name: objects([record.metadata.get(name) for record in head]) for name in names}
 
 
-def _encoder(collection: Collection, head: Sequence[Record]) -> Any:
+def _encoder(collection: Collection, head: Sequence[Record]) -> samples.WordNet | None:
     """The sample's, when the vectors are like those it makes of the documents."""
     said = [record for record in head if record.document][:20]
     if not said or collection.metric != "cosine":
@@ -86,7 +88,7 @@ def _encoder(collection: Collection, head: Sequence[Record]) -> Any:
         except ParameterError:  # no word that it knows
             continue
         alike.append(float(made @ record.vector / (np.linalg.norm(made) * np.linalg.norm(record.vector))))
-    return sample.encode if alike and np.median(alike) > _ALIKE else None
+    return sample if alike and np.median(alike) > _ALIKE else None
 
 
 class CollectionSearcher:

@@ -36,7 +36,7 @@ def save(path: Path, title: str, curves: Mapping[str, list[Point]], k: int) -> N
             place = (point.recall, point.p50)
             axes.annotate(str(point.ef), place, xytext=(0, 5), textcoords="offset points", ha="center", size=7)
     axes.set(xlabel=f"recall@{k}", ylabel="latency of one search, µs", yscale="log")
-    axes.set_title(title)
+    axes.set_title(title, parse_math=False)
     figure.supxlabel(f"numbers at the points: ef; {machine()}", size=7)
     axes.grid(visible=True, which="both", alpha=0.3)
     axes.legend()

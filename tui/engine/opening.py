@@ -1,4 +1,4 @@
-"""From a path to data, an index or a collection: what the file's first bytes say decides, not its name."""
+"""From a path to data, an index or a collection: what the file holds decides, not its name."""
 
 from __future__ import annotations
 
@@ -11,16 +11,13 @@ from numpy.typing import NDArray
 
 import edgevec
 from edgevec import samples
+from edgevec.file_kind import Kind, kind_of, require
 
 from ..model import SAMPLE, Data
 from ..protocols import Clock, Opened, Progress
-from .collection import open_collection
 from .searcher import IndexSearcher
 
 __all__ = ["open_file", "read_sample"]
-
-_INDEX = b"\x89EVX\r\n\x1a\n"
-_SQLITE = b"SQLite format 3\0"
 
 
 class _Stopped(Exception):
@@ -28,10 +25,12 @@ class _Stopped(Exception):
 
 
 def open_file(path: Path, companion: str | None, progress: Progress, clock: Clock) -> Opened | None:
-    start = _start(path)
-    if start == _SQLITE or path.suffix == ".edgevec":
+    kind = _kind(path)
+    if kind in ("collection", "database") or path.suffix == ".edgevec":
+        from .collection import open_collection  # not at the top: it takes long
+
         return open_collection(path, progress, clock)
-    if not (start.startswith(_INDEX) or path.suffix == ".ev"):
+    if kind != "index" and path.suffix != ".ev":
         data = _read(path, progress)
         return None if data is None else Opened(data, None)
     searcher = IndexSearcher(edgevec.Index.load(path), clock)
@@ -50,19 +49,20 @@ def read_sample() -> Data:
         {"topic": np.array(wordnet.topics, object), "pos": np.array(wordnet.pos, object)},
         "cosine",
         encode=wordnet.encode,
+        unknown_words=wordnet.unknown_words,
     )
 
 
-def _start(path: Path) -> bytes:
+def _kind(path: Path) -> Kind:
     if path.is_dir():
         raise edgevec.DataFormatError(f"{path}: a folder; open a file in it")
     try:
-        with path.open("rb") as stream:
-            return stream.read(len(_SQLITE))
-    except FileNotFoundError as error:
-        raise edgevec.DataNotFoundError(f"{path}: no such file") from error
+        kind = kind_of(path)
     except OSError as error:
         raise edgevec.StorageError(f"{path}: {error.strerror or error}") from error
+    if kind == "missing":
+        raise edgevec.DataNotFoundError(f"{path}: no such file")
+    return kind
 
 
 def _read(path: Path, progress: Progress) -> Data | None:
@@ -70,6 +70,7 @@ def _read(path: Path, progress: Progress) -> Data | None:
         if not progress(done, total):
             raise _Stopped
 
+    require(path, "vectors")
     try:
         dataset = edgevec.read_vectors(path, progress=report)
     except _Stopped:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 import edgevec
 from edgevec import measure
+from edgevec.file_kind import require
 
 from ..model import Allowed, Data, Floats, Queries, Question
 from ..protocols import Progress, Searcher
@@ -40,6 +41,7 @@ def make(
             raise edgevec.ParameterError(f"{data.name} comes without a test set; use random rows or a file")
         vectors, name = data.queries[:count], "the test set"
     else:
+        require(source, "vectors")
         vectors = edgevec.read_vectors(source, limit=count).vectors
         name = Path(source).name
     if vectors.shape[1] != searcher.dim:

@@ -9,8 +9,9 @@ from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.message import Message
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
-from textual.widgets import Footer
+from textual.widgets import Footer, Static
 
 from .. import workers
 from ..messages import Failed
@@ -25,12 +26,21 @@ if TYPE_CHECKING:
 __all__ = ["Place"]
 
 
+LEAST = (60, 16)
+"""Columns and rows without which nothing can be read."""
+
+
 class Place(Screen[None]):
     """place: its name among the modes; about: what it is for and what one should know, shown by the help."""
 
     # Annotated as in Screen.
-    HORIZONTAL_BREAKPOINTS: list[tuple[int, str]] | None = [(0, "-narrow"), (100, "-normal"), (150, "-wide")]  # noqa: RUF012
-    VERTICAL_BREAKPOINTS: list[tuple[int, str]] | None = [(0, "-short"), (32, "-tall")]  # noqa: RUF012
+    HORIZONTAL_BREAKPOINTS: list[tuple[int, str]] | None = [  # noqa: RUF012
+        (0, "-tiny"),
+        (LEAST[0], "-narrow"),
+        (100, "-normal"),
+        (150, "-wide"),
+    ]
+    VERTICAL_BREAKPOINTS: list[tuple[int, str]] | None = [(0, "-flat"), (LEAST[1], "-short"), (32, "-tall")]  # noqa: RUF012
 
     place: ClassVar[str]
     about: ClassVar[str]
@@ -49,6 +59,7 @@ class Place(Screen[None]):
             yield from self.body()
         yield Hint()
         yield Footer()
+        yield Static(id="too-small", markup=False)
 
     def body(self) -> ComposeResult:
         raise NotImplementedError
@@ -63,6 +74,18 @@ class Place(Screen[None]):
 
     def opened(self) -> None:
         """Something else is open or in use."""
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """As it stands: a screen tells the names of files, whose brackets are no markup."""
+        super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
 
     def commands(self) -> Iterable[tuple[str, str, Callable[[], None]]]:
         """For the command palette: title, what it does, and how."""
@@ -80,7 +103,14 @@ class Place(Screen[None]):
     def failed(self, message: Failed) -> None:
         """Tidy up after a job that failed."""
 
+    def on_resize(self, event: events.Resize) -> None:
+        size = event.size
+        self.query_one("#too-small", Static).update(
+            f"This window is {size.width} × {size.height}. It needs at least {LEAST[0]} × {LEAST[1]}; "
+            "80 × 24 shows everything. ctrl+q quits."
+        )
+
     # ---- hints -----------------------------------------------------------------------------------------------------
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        self.query_one(Hint).update(str(getattr(event.widget, "hint", "") or event.widget.tooltip or ""))
+        self.query_one(Hint).show(getattr(event.widget, "hint", "") or event.widget.tooltip or "")

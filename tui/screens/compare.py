@@ -279,7 +279,12 @@ Export writes a picture (.png, .svg) or the points (.csv).
         if not any(curve.points for curve in self.curves.values()):
             self.notify("There is nothing to export: run the comparison first", severity="warning")
             return
-        dialog = PathDialog("Export the comparison", Path.cwd() / "recall-latency.svg", (".svg", ".png", ".csv"))
+        dialog = PathDialog(
+            "Export the comparison",
+            Path.cwd() / "recall-latency.svg",
+            (".svg", ".png", ".csv"),
+            spare=self.session.files,
+        )
         self.app.push_screen(dialog, self._export)
 
     def _export(self, path: Path | None) -> None:
@@ -299,7 +304,7 @@ Export writes a picture (.png, .svg) or the points (.csv).
         self.job("export", work, f"{path.name} cannot be written")
 
     def on_exported(self, message: Exported) -> None:
-        self.notify(f"Wrote {message.path}", timeout=4, markup=False)
+        self.notify(f"Wrote {message.path}", timeout=4)
 
     # ---- buttons ---------------------------------------------------------------------------------------------------
 

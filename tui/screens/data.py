@@ -14,12 +14,14 @@ from textual.containers import Horizontal
 from textual.widgets import Button, DataTable
 
 from edgevec.index import Metric, Quantization
+from edgevec.printable import printable
 
 from .. import text, workers
 from ..messages import Advanced, Built, Checked, Exported, Failed, Looked
 from ..model import SAMPLE, BuildSettings, Data, Holdings
 from ..protocols import Searcher
 from ..session import Entry
+from ..stamps import stamp
 from ..widgets.controls import Choice, Control, Number
 from ..widgets.facts import Facts
 from ..widgets.progress import JobProgress
@@ -46,7 +48,9 @@ kept beside, put the results in order at the end, so distances stay exact.
 [b]M[/]  links per node: more memory, better recall.
 [b]ef_construction[/]  how hard building looks for good links: more is slower to build and better to search.
 
-Stopping a build leaves the index that was in use as it is.
+Stopping a build leaves the index that was in use as it is. Quitting or opening another file asks first while an \
+index that was built is not saved. Should a file change on disk, the line at the top says so, and [b]F6[/] reads \
+it again.
 
 A [b]collection[/] keeps its own index and is open for reading only: nothing is built or saved here. [b]r[/] looks \
 again, and takes in what other programs wrote, with a bar when it is much. Its [b]snapshot[/] is the graph on the \
@@ -173,9 +177,10 @@ disk; changes that it lacks are caught up with at each opening, until the writer
     def _preview(self, data: Data) -> None:
         table = self.query_one("#preview", DataTable)
         table.clear(columns=True)
-        table.add_columns("row", "id", *data.columns, *(["text"] if data.texts is not None else []))
+        names = [Text(printable(name)) for name in data.columns]
+        table.add_columns("row", "id", *names, *(["text"] if data.texts is not None else []))
         for row in range(min(len(data), _PREVIEW)):
-            cells = [str(row), str(data.ids[row])]
+            cells = [str(row), printable(data.ids[row])]
             cells += [_short(column[row], 24) for column in data.columns.values()]
             if data.texts is not None:
                 cells.append(_short(data.texts[row], 160))
@@ -272,6 +277,7 @@ disk; changes that it lacks are caught up with at each opening, until the writer
         if message.data is not self.session.data:
             return
         self._building(False)
+        message.entry.unsaved = True
         self.session.use(message.entry)
         self._keep_settings(message.entry.searcher.settings)
         self.host.announce()
@@ -301,8 +307,8 @@ disk; changes that it lacks are caught up with at each opening, until the writer
             self.notify(_KEEPS, severity="warning")
         elif self.session.searcher is None:
             self.notify("There is no index to save: build one first", severity="warning")
-        elif self.session.current is None or self.session.current.path is None:
-            self.action_save_as()
+        elif self.session.current is None or self.session.current.path in (None, self.session.changed):
+            self.action_save_as()  # where the file is another one by now, too
         else:
             self._save(self.session.current.path)
 
@@ -315,16 +321,29 @@ disk; changes that it lacks are caught up with at each opening, until the writer
             self.notify("There is no index to save: build one first", severity="warning")
             return
         name = entry.path or Path.cwd() / f"{_file_stem(data)}.ev"
-        self.app.push_screen(PathDialog("Save the index", name, (".ev",)), self._save)
+        spare = [path for path in [data.path] if path is not None]
+        self.app.push_screen(PathDialog("Save the index", name, (".ev",), spare=spare, replace="index"), self._save)
 
     def _save(self, path: Path | None) -> None:
         entry = self.session.current
         if path is None or entry is None:
             return
 
+        session = self.session
+        known = session.stamps.pop(path, None)  # that it is another one by then is our doing
+
         def work(job: workers.Job) -> Exported:
-            entry.searcher.save(path)
-            entry.path = path
+            try:
+                entry.searcher.save(path)
+            except BaseException:
+                if known is not None:
+                    session.stamps[path] = known
+                raise
+            entry.path, entry.unsaved = path, False
+            if (now := stamp(path)) is not None:
+                session.stamps[path] = now
+            if session.changed == path:
+                session.changed = None
             return Exported(path)
 
         self.job("save", work, f"{path.name} cannot be written")
@@ -336,8 +355,9 @@ disk; changes that it lacks are caught up with at each opening, until the writer
             own = SAMPLE if session.data.path is None else str(session.data.path.absolute())
             state.companions[str(message.path.absolute())] = own
         self.host.state_file.write(state)
+        self.host.announce()
         self._show_facts()
-        self.notify(f"Saved {message.path}", timeout=4, markup=False)
+        self.notify(f"Saved {message.path}", timeout=4)
 
     def _file(self) -> Path | None:
         """What was opened: the index's file, else that of the data."""
@@ -458,7 +478,7 @@ def _index_facts(entry: Entry, health: str) -> list[tuple[str, str]]:
 
 
 def _short(value: object, width: int) -> str:
-    line = " ".join(shown(value).split())
+    line = printable(" ".join(shown(value).split()))
     return line if len(line) <= width else f"{line[: width - 1]}…"
 
 

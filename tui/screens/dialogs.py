@@ -1,20 +1,27 @@
-"""Small windows: what went wrong, and where to write."""
+"""Small windows: what went wrong, where to write, what would be lost, and what was typed before."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 from textual.markup import escape
 from textual.screen import ModalScreen
-from textual.widgets import Button, Input, Static
+from textual.widgets import Button, Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from edgevec.file_kind import KIND_NAMES, Kind, kind_of
+from edgevec.printable import printable
 
 from ..trouble import Trouble
+from ..widgets.entry import Entry
 
-__all__ = ["PathDialog", "TroubleScreen"]
+__all__ = ["LeaveScreen", "PathDialog", "RecallScreen", "TroubleScreen"]
 
 
 class TroubleScreen(ModalScreen[None]):
@@ -29,8 +36,8 @@ class TroubleScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="window trouble") as window:
-            window.border_title = escape(f"✗ {self.trouble.title}")
-            yield Static(self.trouble.reason, id="reason", markup=False)
+            window.border_title = escape(f"✗ {printable(self.trouble.title)}")
+            yield Static(printable(self.trouble.reason, lines=True), id="reason", markup=False)
             yield Static(self.trouble.advice, id="advice", markup=False)
             with Horizontal(classes="buttons"):
                 yield Button("Close", variant="primary", compact=True)
@@ -40,21 +47,35 @@ class TroubleScreen(ModalScreen[None]):
 
 
 class PathDialog(ModalScreen[Path | None]):
-    """Asks for a path to write to, or to read. A file that exists is replaced on a second Enter only."""
+    """Asks for a path to write to, or to read. A file that exists is replaced on a second Enter only.
+
+    spare    files that are open here: not to be written to at all
+    replace  the kind of file that may be replaced without its kind being named
+    """
 
     CSS_PATH = "dialogs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Cancel")]
 
-    def __init__(self, title: str, path: Path, endings: tuple[str, ...], *, write: bool = True) -> None:
+    def __init__(
+        self,
+        title: str,
+        path: Path,
+        endings: tuple[str, ...],
+        *,
+        write: bool = True,
+        spare: Iterable[Path] = (),
+        replace: Kind | None = None,
+    ) -> None:
         super().__init__()
         self._title, self._path, self._endings, self._write = title, path, endings, write
+        self._spare, self._replace = tuple(spare), replace
         self._warned = ""
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="window") as window:
             window.border_title = self._title
             yield Static(f"The name ends in {', '.join(self._endings)}", classes="muted")
-            yield Input(str(self._path), compact=True, id="path")
+            yield Entry(str(self._path), id="path")
             yield Static("", id="told", markup=False)
             with Horizontal(classes="buttons"):
                 yield Button("Write" if self._write else "Read", variant="primary", id="take", compact=True)
@@ -86,10 +107,12 @@ class PathDialog(ModalScreen[Path | None]):
         path = Path(name).expanduser()
         refusal = self._refusal(path)
         if refusal:
-            self.query_one("#told", Static).update(refusal)
+            self.query_one("#told", Static).update(printable(refusal))
         elif self._write and path.exists() and self._warned != name:
             self._warned = name
-            self.query_one("#told", Static).update(f"{path.name} exists: Enter again replaces it")
+            kind = kind_of(path)
+            what = "" if kind in (self._replace, "empty", "other") else f" and is {KIND_NAMES[kind]}"
+            self.query_one("#told", Static).update(printable(f"{path.name} exists{what}: Enter again replaces it"))
         else:
             self.dismiss(path)
 
@@ -104,4 +127,82 @@ class PathDialog(ModalScreen[Path | None]):
             return f"There is no file {path.name}"
         if path.suffix.lower() not in self._endings:
             return f"The name must end in {', '.join(self._endings)}"
+        if self._write and path.exists():
+            if not path.is_file():
+                return f"{path.name} is not a regular file"
+            if any(other.exists() and path.samefile(other) for other in self._spare):
+                return f"{path.name} is open here: write to another file"
         return ""
+
+
+class LeaveScreen(ModalScreen[str]):
+    """Asks before indexes are let go that were built here and not saved. Ends with "leave", "save" or "stay"."""
+
+    CSS_PATH = "dialogs.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss('stay')", "Cancel")]
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self._what = what
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="window") as window:
+            window.border_title = f"{self._what}?"
+            yield Static("The index that was built here is not saved.", id="reason")
+            with Horizontal(classes="buttons"):
+                yield Button("Save it", variant="primary", id="save", compact=True)
+                yield Button(f"{self._what}, unsaved", id="leave", compact=True)
+                yield Button("Cancel", id="stay", compact=True)
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        self.dismiss(event.button.id or "stay")
+
+
+class RecallScreen(ModalScreen[str | None]):
+    """Finds what was typed before, the last at the top, by any part of it."""
+
+    CSS_PATH = "dialogs.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss(None)", "Cancel"),
+        Binding("down,ctrl+r", "move(1)", "Older", priority=True),
+        Binding("up", "move(-1)", "Newer", priority=True),
+    ]
+
+    def __init__(self, past: Sequence[str], part: str) -> None:
+        super().__init__()
+        self._past, self._part = list(reversed(past)), part
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="window") as window:
+            window.border_title = "Typed before"
+            window.border_subtitle = "Enter takes it, Esc leaves"
+            yield Entry(self._part, id="part", placeholder="a part of it")
+            earlier = OptionList(id="earlier")
+            earlier.can_focus = False
+            yield earlier
+
+    def on_mount(self) -> None:
+        self.query_one(Entry).focus()
+        self._find()
+
+    def on_input_changed(self) -> None:
+        self._find()
+
+    def _find(self) -> None:
+        part, earlier = self.query_one(Entry).value.casefold(), self.query_one(OptionList)
+        self._found = [typed for typed in self._past if part in typed.casefold()]
+        earlier.clear_options()
+        earlier.add_options([Option(Content(printable(typed))) for typed in self._found])
+        earlier.highlighted = 0 if self._found else None
+
+    def action_move(self, by: int) -> None:
+        earlier = self.query_one(OptionList)
+        if earlier.highlighted is not None:
+            earlier.highlighted = min(max(0, earlier.highlighted + by), len(self._found) - 1)
+
+    def on_input_submitted(self) -> None:
+        at = self.query_one(OptionList).highlighted
+        self.dismiss(None if at is None else self._found[at])
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(self._found[event.option_index])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ClassVar
 
+from rich.text import Text, TextType
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -14,12 +15,15 @@ from textual.content import Content
 from textual.widgets import DirectoryTree, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from edgevec.printable import printable
 from edgevec.reading import SUFFIXES
 
 from .. import workers
 from ..messages import Advanced, Failed, FileOpened
 from ..model import SAMPLE, BuildSettings
-from ..session import Entry
+from ..session import Entry as IndexEntry
+from ..stamps import stamp
+from ..widgets.entry import Entry
 from ..widgets.progress import JobProgress
 from .base import Place
 
@@ -36,6 +40,10 @@ class VectorFiles(DirectoryTree):
     ICON_FILE = "· "
 
     hint = "Folders and the files that edgevec can open: vectors, indexes, collections. Enter opens"
+
+    def process_label(self, label: TextType) -> Text:
+        """The tree takes the name of a file for markup."""
+        return Text(printable(label)) if isinstance(label, str) else label
 
     def filter_paths(self, paths: Iterable[Path]) -> Iterable[Path]:
         return [
@@ -81,7 +89,7 @@ Choose a recent file, or one in the tree, or type a path.
             id="banner",
         )
         with Horizontal(id="path-row", classes="row"):
-            path = Input(placeholder="path of a file of vectors, an index or a collection", compact=True, id="path")
+            path = Entry(placeholder="path of a file of vectors, an index or a collection", id="path")
             path.tooltip = "A path, ~ allowed. Enter opens it"
             yield path
         with Horizontal(id="places-to-open"):
@@ -113,26 +121,36 @@ Choose a recent file, or one in the tree, or type a path.
         start.add_option(Option(sample, id=SAMPLE))
         for name in self.host.state.recent:
             path = Path(name)
-            start.add_option(Option(Content.assemble((path.name, "bold"), f"\n{path.parent}"), id=name))
+            start.add_option(
+                Option(Content.assemble((printable(path.name), "bold"), f"\n{printable(path.parent)}"), id=name)
+            )
         start.highlighted = 0
 
     # ---- opening ---------------------------------------------------------------------------------------------------
 
     def open(self, path: Path) -> None:
-        path = path.expanduser()
+        self.host.after_asking("Open another file", lambda: self._open(path.expanduser()))
+
+    def _open(self, path: Path) -> None:
         engine, companion = self.host.engine, self.host.state.companions.get(str(path.absolute()))
 
         def work(job: workers.Job) -> FileOpened | None:
+            paths = [path, *([] if companion in (None, SAMPLE) else [Path(str(companion))])]
+            before = {path: stamp(path) for path in paths}
             opened = engine.open(path, companion, job.progress)
             if opened is None:
                 return None
-            entry = None if opened.searcher is None else Entry(opened.searcher, path=path)
-            return FileOpened(path, opened.data, entry)
+            entry = None if opened.searcher is None else IndexEntry(opened.searcher, path=path)
+            read = {path, opened.data.path}
+            return FileOpened(path, opened.data, entry, {path: before[path] for path in paths if path in read})
 
         self._begin(f"reading {path.name}")
         self.job("open", work, f"{path.name} cannot be opened")
 
     def open_sample(self) -> None:
+        self.host.after_asking("Open the sample", self._open_sample)
+
+    def _open_sample(self) -> None:
         """With an index at once: the first thing to see is an answer."""
         engine, clock, state = self.host.engine, self.host.clock, self.host.state
         settings = BuildSettings("cosine", state.quantization, state.M, state.ef_construction)
@@ -141,7 +159,7 @@ Choose a recent file, or one in the tree, or type a path.
             data = engine.sample()
             start = clock()
             searcher = engine.build(data, settings, job.progress)
-            return None if searcher is None else FileOpened(None, data, Entry(searcher, clock() - start))
+            return None if searcher is None else FileOpened(None, data, IndexEntry(searcher, clock() - start))
 
         self._begin("reading the sample")
         self.job("open", work, "The sample cannot be opened")
@@ -157,7 +175,8 @@ Choose a recent file, or one in the tree, or type a path.
     def on_file_opened(self, message: FileOpened) -> None:
         self.query_one("#opening").add_class("gone")
         host, before = self.host, self.session.searcher
-        host.session.open(message.data, message.entry)
+        name = SAMPLE if message.path is None else str(message.path.absolute())
+        host.session.open(message.data, message.entry, name, message.stamps)
         if message.path is not None:
             host.state.remember(message.path)
             host.state_file.write(host.state)

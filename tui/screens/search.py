@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,21 +19,25 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from edgevec import EdgevecError, WhereError
+from edgevec.printable import decimals, printable
 
 from .. import export, text, workers
 from ..asking import id_query, placeholder, understand
 from ..filters import fields_of
+from ..history import Box
 from ..messages import Advanced, Answered, Compared, Exported, Failed, Nothing, Unclear
 from ..model import Allowed, Answer, Data
 from ..protocols import Searcher
 from ..widgets.condition import ConditionInput
 from ..widgets.controls import Choice, Control, Number
+from ..widgets.entry import Entry
 from ..widgets.facts import Facts
-from ..widgets.results import ResultsTable, hits
+from ..widgets.results import Hit, ResultsTable, hits
 from ..widgets.split import TimeSplit
 from ..widgets.topbar import TopBar
 from .base import Place
-from .dialogs import PathDialog
+from .dialogs import PathDialog, RecallScreen
+from .record import RecordScreen
 
 __all__ = ["SearchScreen"]
 
@@ -42,7 +47,10 @@ _REMEMBER_AFTER = 1.5
 _SETTLE = 0.1
 """Seconds without a key before the exact search: on large data it costs more than all searches while typing."""
 
-_HISTORY = 50
+_WAY = 50
+"""Queries to go back to, and to show."""
+
+_BOXES: tuple[Box, ...] = ("query", "filter")
 
 
 class SearchScreen(Place):
@@ -52,7 +60,11 @@ class SearchScreen(Place):
 [b]Search[/]
 
 What you type is searched for at once: a text (where the data have an encoder), [b]#17[/] for what is near row \
-17, [b]id:17[/], a vector \\[0.1, 0.2, …], or [b]@file.npy 3[/]. Enter on a result searches for its neighbours.
+17, [b]id:17[/], a vector \\[0.1, 0.2, …], or [b]@file.npy 3[/]. Enter or space on a result shows the whole record; \
+[b]n[/] searches for its neighbours.
+
+↑ brings back what was typed before into the query or the filter, [b]ctrl+r[/] finds it by any part; each file has \
+a history of its own, which is kept.
 
 In a [b]collection[/] ids may be texts (id:moby-dick). Where no encoder fits, a text finds the documents with its \
 words, by BM25; else [b]words: yellow fruit[/] does, and [b]both: yellow fruit[/] joins both rankings. What another \
@@ -72,7 +84,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "ask", "Query", show=False),
         Binding("escape", "results", "To the results", show=False),
-        Binding("ctrl+r", "random", "Random row"),
+        Binding("ctrl+g", "random", "Random row"),
         Binding("ctrl+b", "back", "Back"),
         Binding("ctrl+l", "again", "Search again", show=False),
         Binding("ctrl+s", "export", "Export"),
@@ -84,8 +96,8 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         state = self.host.state
         with Horizontal(id="ask", classes="row"):
             yield Static("›", id="prompt")
-            query = Input(placeholder="a text, #17, id:17, [0.1, …] or @file.npy 3", compact=True, id="query")
-            query.tooltip = "Results come as you type. ↓ or Esc goes to them, ctrl+r asks for a random row"
+            query = Entry(placeholder="a text, #17, id:17, [0.1, …] or @file.npy 3", id="query")
+            query.tooltip = "Results come as you type: ↓ or Esc goes to them. ↑ or ctrl+r: typed before"
             yield query
         with Horizontal(id="knobs", classes="row"):
             yield Number("k", state.k, (1, 3, 5, 10, 20, 50, 100), most=1000, id="k", hint="How many results")
@@ -126,11 +138,13 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         self._recall: float | None = None
         self._compared = False
         self._total = 0.0
-        self._history: list[str] = []
+        self._way: list[str] = []
         self._of: tuple[Data | None, Searcher | None] = (None, None)
         self._later: Timer | None = None
         self.app.theme_changed_signal.subscribe(self, lambda _: self.query_one(ResultsTable).redraw())
         super().on_mount()
+        for box in _BOXES:
+            self.query_one(f"#{box}", Entry).past = partial(self._past, box)
         self.query_one("#query").focus()
 
     def opened(self) -> None:
@@ -150,8 +164,8 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         with self.prevent(Input.Changed):
             condition.value = ""
             query.value = "" if said or not len(data) else "#0"
-        query.placeholder = placeholder(data)
-        self._history.clear()
+        query.placeholder = printable(placeholder(data))
+        self._way.clear()
         self._show_history()
 
     # ---- asking ----------------------------------------------------------------------------------------------------
@@ -212,10 +226,11 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         table = self.query_one(ResultsTable)
         table.show(found, data)
         table.border_title = f"Results, {text.plural(len(found), 'record' if data.collection else 'row')}"
+        nothing = "" if found else "nothing found" if len(searcher) else "nothing found: it is empty"
         self._total = self.host.clock() - message.since
         self._show_detail()
         self._understood(message.filter)
-        self._tell(message.asked)
+        self._tell(f"{message.asked}: {nothing}" if nothing else message.asked)
         self._show_cost()
 
     def _understood(self, condition: str) -> None:
@@ -236,10 +251,9 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
             self.query_one("#detail", Static).update("")
             return
         fields = "  ".join(f"{name}={value}" for name, value in hit.fields.items())
-        score = f"id {hit.id}  score {hit.score:.4f}" if hit.score is not None else ""
-        self.query_one("#detail", Static).update(
-            "\n".join(part for part in (hit.text, fields, score) if part) or f"id {hit.id}"
-        )
+        score = f"id {hit.id}  score {decimals(hit.score)}" if hit.score is not None else ""
+        full = "\n".join(part for part in (hit.text, fields, score) if part) or f"id {hit.id}"
+        self.query_one("#detail", Static).update(printable(full, lines=True))
 
     def on_compared(self, message: Compared) -> None:
         self._recall, self._compared = message.recall, True
@@ -259,6 +273,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
 
     def _point(self, reason: str, position: int) -> None:
         """Say what is wrong below its place in the filter box, on the side where there is room, if on any."""
+        reason = printable(reason)
         told, box = self.query_one("#told", Static), self.query_one(ConditionInput)
         column, width = box.column_of(position) - told.content_region.x, told.content_region.width
         before, after = f"{reason} ▲", f"▲ {reason}"
@@ -269,7 +284,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         told.set_class(True, "bad")
 
     def _tell(self, what: str, *, bad: bool = False) -> None:
-        told = self.query_one("#told", Static)
+        told, what = self.query_one("#told", Static), printable(what)
         told.update(f"⚠ {what}" if bad else what)
         told.set_class(bad, "bad")
 
@@ -318,8 +333,18 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
     # ---- following and history -------------------------------------------------------------------------------------
 
     def on_results_table_followed(self, message: ResultsTable.Followed) -> None:
+        self._follow(message.hit)
+
+    def on_results_table_chosen(self, message: ResultsTable.Chosen) -> None:
+        def closed(neighbours: bool | None) -> None:
+            if neighbours:
+                self._follow(message.hit)
+
+        self.app.push_screen(RecordScreen(message.hit), closed)
+
+    def _follow(self, hit: Hit) -> None:
         self._remember(self.query_one("#query", Input).value)
-        self.query_one("#query", Input).value = id_query(message.hit.id)
+        self.query_one("#query", Input).value = id_query(hit.id)
 
     def action_random(self) -> None:
         searcher = self._of[1]
@@ -332,17 +357,23 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         self.ask()
 
     def _remember(self, typed: str) -> None:
+        """What was asked, and the filter it was asked with."""
         typed = typed.strip()
-        if typed and self._answer is not None and (not self._history or self._history[-1] != typed):
-            self._history = [*self._history[-_HISTORY:], typed]
-            self._show_history()
+        self.host.history.add(self.session.name, "filter", self.session.filter)
+        if typed and self._answer is not None:
+            self.host.history.add(self.session.name, "query", typed)
+            if self._way[-1:] != [typed]:
+                self._way = [*self._way[-_WAY:], typed]
+        self._show_history()
+
+    def _past(self, box: Box) -> list[str]:
+        return self.host.history.entries(self.session.name, box)
 
     def _show_history(self) -> None:
         history = self.query_one("#history", OptionList)
         history.clear_options()
-        history.add_options(
-            [Option(Content(typed), id=str(at)) for at, typed in reversed(list(enumerate(self._history)))]
-        )
+        self._listed = self._past("query")[::-1][:_WAY]
+        history.add_options([Option(Content(printable(typed))) for typed in self._listed])
 
     @on(Input.Submitted, "#query")
     def _submitted(self, event: Input.Submitted) -> None:
@@ -351,17 +382,30 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
 
     @on(OptionList.OptionSelected, "#history")
     def _again(self, event: OptionList.OptionSelected) -> None:
-        self.query_one("#query", Input).value = self._history[int(event.option_id or 0)]
+        self.query_one("#query", Input).value = self._listed[event.option_index]
+
+    @on(Input.Submitted, "#filter")
+    def _filter_submitted(self) -> None:
+        self._remember(self.query_one("#query", Input).value)
+        self.action_results()
+
+    def on_entry_recall(self, message: Entry.Recall) -> None:
+        entry = message.entry
+
+        def chosen(typed: str | None) -> None:
+            if typed is not None:
+                entry.put(typed)
+
+        self.app.push_screen(RecallScreen(entry.past(), entry.value), chosen)
 
     def action_back(self) -> None:
         """To the query before this one."""
         query = self.query_one("#query", Input)
-        while self._history:
-            last = self._history.pop()
+        while self._way:
+            last = self._way.pop()
             if last != query.value.strip():
                 query.value = last
                 break
-        self._show_history()
 
     # ---- focus -----------------------------------------------------------------------------------------------------
 
@@ -396,7 +440,8 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
             self.notify("There are no results to export", severity="warning")
             return
         self.app.push_screen(
-            PathDialog("Export the results", Path.cwd() / "results.json", (".json", ".csv")), self._export
+            PathDialog("Export the results", Path.cwd() / "results.json", (".json", ".csv"), spare=self.session.files),
+            self._export,
         )
 
     def _export(self, path: Path | None) -> None:
@@ -411,7 +456,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         self.job("export", work, f"{path.name} cannot be written")
 
     def on_exported(self, message: Exported) -> None:
-        self.notify(f"Wrote {message.path}", timeout=4, markup=False)
+        self.notify(f"Wrote {message.path}", timeout=4)
 
     def commands(self) -> Iterable[tuple[str, str, Callable[[], None]]]:
         yield "Search again", "In the records as they are now", self.action_again

@@ -8,11 +8,14 @@ from typing import Any
 
 from rich.highlighter import Highlighter
 from rich.text import Text
+from textual.content import Content
 from textual.suggester import Suggester
-from textual.widgets import Input
+
+from edgevec.printable import printable
 
 from ..filters import fields_of
 from ..model import Data
+from .entry import Entry
 
 __all__ = ["ConditionInput"]
 
@@ -23,18 +26,18 @@ _WHOLE = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""")
 _NAME = re.compile(r"[^\W\d]\w*")
 
 
-class ConditionInput(Input):
+class ConditionInput(Entry):
     def __init__(self, *, id: str) -> None:
         self._fault = _Fault()
-        super().__init__(compact=True, id=id, highlighter=self._fault, suggester=_Completion([], []))
+        super().__init__(id=id, highlighter=self._fault, suggester=_Completion([], []))
 
     def serve(self, data: Data) -> None:
         """Complete the fields and values of this data set, or of the first records of this collection."""
-        names = list(dict.fromkeys(_paths(data)))
+        names = [name for name in dict.fromkeys(_paths(data)) if printable(name) == name]
         self.suggester = _Completion(names, sorted(_values(data)))
         example = names[0] if names else "id"
         self.placeholder = f"{example} = …  ({', '.join(names) or 'id'})"
-        self.tooltip = f"{example} = 'a' AND NOT (year < 1990 OR lang IN ('de', 'fr')); → takes the suggestion"
+        self.tooltip = Content(f"{example} = 'a' AND NOT (year < 1990 OR lang IN ('de', 'fr')); → takes the suggestion")
 
     def mark(self, position: int | None) -> None:
         """Mark the place of a fault, or none."""

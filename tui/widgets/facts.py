@@ -9,6 +9,8 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Static
 
+from edgevec.printable import printable
+
 __all__ = ["Facts", "Tile", "Tiles"]
 
 
@@ -24,9 +26,9 @@ class Facts(Static):
         lines = []
         for label, value in facts:
             if value:
-                lines.append(Content.assemble((f"{label:<{width}}  ", "$muted"), (value, "")))
+                lines.append(Content.assemble((f"{label:<{width}}  ", "$muted"), (printable(value), "")))
             else:
-                lines.append(Content(label))
+                lines.append(Content(printable(label)))
         self.update(Content("\n").join(lines))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from textual.widgets import Static
 
+from edgevec.printable import printable
+
 __all__ = ["Hint"]
 
 
@@ -12,6 +14,9 @@ class Hint(Static):
 
     def __init__(self) -> None:
         super().__init__(markup=False)
+
+    def show(self, what: object) -> None:
+        self.update(printable(what))
 
     DEFAULT_CSS = """
     Hint {

@@ -6,6 +6,8 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.widgets import ProgressBar, Static
 
+from edgevec.printable import printable
+
 from .. import text
 
 __all__ = ["JobProgress"]
@@ -29,12 +31,12 @@ class JobProgress(Horizontal):
 
     def compose(self) -> ComposeResult:
         yield ProgressBar(id="bar", show_eta=False)
-        yield Static(id="told")
+        yield Static(id="told", markup=False)
 
     def begin(self, what: str, now: float) -> None:
         self._start = now
         self.query_one(ProgressBar).update(total=None, progress=0)
-        self.query_one("#told", Static).update(what)
+        self.query_one("#told", Static).update(printable(what))
 
     def advance(self, done: int, total: int, now: float) -> None:
         self.query_one(ProgressBar).update(total=max(1, total), progress=done)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +13,8 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import DataTable
+
+from edgevec.printable import decimals, printable
 
 from ..model import Answer, Data, Floats, Id
 
@@ -27,7 +29,8 @@ _WIDEST_ID = 24
 
 @dataclass(frozen=True)
 class Hit:
-    """One result. distance: None when only words were asked for; closeness: 0 to 1, what the bar shows."""
+    """One result. distance: None when only words were asked for; closeness: 0 to 1, what the bar shows; fields: the
+    metadata as texts."""
 
     rank: int
     id: Id
@@ -36,6 +39,7 @@ class Hit:
     closeness: float
     text: str
     fields: Mapping[str, str]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 def hits(answer: Answer, data: Data, metric: str) -> list[Hit]:
@@ -44,7 +48,7 @@ def hits(answer: Answer, data: Data, metric: str) -> list[Hit]:
     closeness = _closeness(answer, metric)
     records = answer.records if answer.records is not None else _records(answer, data)
     return [
-        Hit(rank, id, distance, score, close, text, {name: shown(value) for name, value in fields.items()})
+        Hit(rank, id, distance, score, close, text, {name: shown(value) for name, value in fields.items()}, fields)
         for rank, (id, distance, score, close, (text, fields)) in enumerate(
             zip(answer.ids.tolist(), distances, scores, closeness, records, strict=True), 1
         )
@@ -91,8 +95,16 @@ class ResultsTable(DataTable[Any]):
     """Rows are told apart by rank, so that a new answer changes cells and leaves the rest, cursor included, alone."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "select_cursor", "Neighbours of this", show=True),
+        Binding("enter,space", "select_cursor", "Whole record", show=True),
+        Binding("n", "follow", "Neighbours", show=True),
     ]
+
+    class Chosen(Message):
+        """This hit is to be shown in full."""
+
+        def __init__(self, hit: Hit) -> None:
+            super().__init__()
+            self.hit = hit
 
     class Followed(Message):
         """The neighbours of this hit are wanted."""
@@ -106,7 +118,7 @@ class ResultsTable(DataTable[Any]):
         self.hits: list[Hit] = []
         self._shown: tuple[tuple[str, int], ...] = ()
         self._source: Data | None = None
-        self.hint = "Enter searches for what is near this row; c copies it, C copies all"
+        self.hint = "Enter shows the whole record, n searches for what is near it; c copies the row, C all of them"
 
     def show(self, found: Sequence[Hit], data: Data) -> None:
         self.hits, self._source = list(found), data
@@ -114,7 +126,7 @@ class ResultsTable(DataTable[Any]):
         if layout != self._shown:
             self.clear(columns=True)
             for name, width in layout:
-                self.add_column(name.removeprefix(_FIELD), width=width, key=name)
+                self.add_column(Text(printable(name.removeprefix(_FIELD))), width=width, key=name)
             self._shown = layout
         for hit in found:
             self._put(hit)
@@ -156,9 +168,9 @@ class ResultsTable(DataTable[Any]):
         assert self._source is not None
         fixed = {
             "#": Text(str(hit.rank), justify="right"),
-            "id": Text(str(hit.id), justify="right" if isinstance(hit.id, int) else "left"),
-            "distance": Text("" if hit.distance is None else f"{hit.distance:.4f}", justify="right"),
-            "score": Text("" if hit.score is None else f"{hit.score:.4f}", justify="right"),
+            "id": Text(printable(hit.id), justify="right" if isinstance(hit.id, int) else "left"),
+            "distance": Text("" if hit.distance is None else decimals(hit.distance), justify="right"),
+            "score": Text("" if hit.score is None else decimals(hit.score), justify="right"),
             "near": Text(bar(hit.closeness, dict(self._shown)["near"]), style=self.app.theme_variables["primary"]),
         }
         cells = []
@@ -166,7 +178,7 @@ class ResultsTable(DataTable[Any]):
             cell = fixed.get(name)
             if cell is None:
                 content = hit.text if name == "text" else hit.fields.get(name.removeprefix(_FIELD), "")
-                cell = Text(content.replace("\n", " "), no_wrap=True)
+                cell = Text(printable(content), no_wrap=True)
             if name not in ("#", "near"):
                 cell.truncate(width, overflow="ellipsis")
             cells.append(cell)
@@ -190,6 +202,11 @@ class ResultsTable(DataTable[Any]):
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         event.stop()
+        hit = self.current()
+        if hit is not None:
+            self.post_message(self.Chosen(hit))
+
+    def action_follow(self) -> None:
         hit = self.current()
         if hit is not None:
             self.post_message(self.Followed(hit))

@@ -9,6 +9,7 @@ from textual.message import Message
 from textual.widgets import Static
 
 from edgevec import SimdInfo
+from edgevec.printable import printable
 
 from ..session import Session
 
@@ -74,7 +75,7 @@ def facts(session: Session, simd: SimdInfo) -> Content:
         parts.append(("nothing open", "$muted"))
     else:
         data, searcher = session.data, session.searcher
-        parts.append((f"{data.name}  ", "bold"))
+        parts.append((f"{printable(data.name)}  ", "bold"))
         parts.append((f"{session.rows:,} × {searcher.dim if searcher is not None else data.dim}", ""))
         if searcher is None:
             parts.append((" · no index yet", "$muted"))
@@ -84,4 +85,6 @@ def facts(session: Session, simd: SimdInfo) -> Content:
         parts.append((" · ⚠ no SIMD: slow" + (" (forced)" if simd.forced else ""), "bold $warning"))
     else:
         parts.append((f" · SIMD {simd.active}", "$success"))
+    if session.changed is not None:
+        parts.append((f" · ⚠ {printable(session.changed.name)} changed on disk: F6 reads it", "bold $warning"))
     return Content.assemble(*parts)

@@ -1,0 +1,98 @@
+"""What a file is, by its content: an index, a collection, another SQLite database, vectors, or something else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from .errors import DataFormatError
+from .reading import SUFFIXES
+
+__all__ = ["KIND_NAMES", "Kind", "kind_of", "require"]
+
+Kind = Literal["missing", "empty", "index", "collection", "database", "vectors", "other"]
+
+_INDEX = b"\x89EVX\r\n\x1a\n"
+_SQLITE = b"SQLite format 3\0"
+_APPLICATION = slice(68, 72)
+"""Where SQLite's header says whose database it is."""
+
+
+KIND_NAMES: dict[Kind, str] = {
+    "index": "an index",
+    "collection": "a collection",
+    "database": "an SQLite database of another program",
+    "vectors": "a file of vectors",
+    "empty": "an empty file",
+    "other": "another kind of file",
+}
+_SUFFIXES: dict[Kind, str] = {"index": ".ev", "collection": ".edgevec"}
+_TAKEN_BY: dict[Kind, str] = {
+    "index": "edgevec search {path} --query ... asks it",
+    "collection": "edgevec db {path} info, search, export, ... take it",
+    "vectors": "edgevec build {path} -o INDEX makes an index of it, edgevec db NEW.edgevec import {path} a collection",
+}
+
+
+def kind_of(path: str | os.PathLike[str]) -> Kind:
+    """vectors: by its name, where the content is none of the others; other: neither, or no regular file.
+
+    Never disturbs a collection that this process has open. Raises the OSError of a file that cannot be read.
+    """
+    path = Path(path)
+    if not path.exists():
+        return "missing"
+    if not path.is_file():
+        return "other"
+    if path.stat().st_size == 0:
+        return "empty"
+    return _as_database(path) or _by_start(path)
+
+
+def _as_database(path: Path) -> Kind | None:
+    """Asked through SQLite: to open and close the file of a connection drops the locks that the process has on it."""
+    import sqlite3  # not at the top: Pyodide has it as a package of its own
+
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=0)
+        try:
+            application: int = connection.execute("PRAGMA application_id").fetchone()[0]
+        finally:
+            connection.close()
+    except sqlite3.OperationalError as error:
+        if "unable to open" in str(error):
+            return None  # no right to read it, or no room for a log's index beside it, and so no lock on it either
+        return "collection"  # locked, say: whoever opens it is told
+    except sqlite3.DatabaseError:
+        return None
+    return _whose(application)
+
+
+def _whose(application: int) -> Kind:
+    from .collection.schema import APPLICATION_ID  # which needs sqlite3
+
+    return "collection" if application == APPLICATION_ID else "database"
+
+
+def _by_start(path: Path) -> Kind:
+    with path.open("rb") as stream:
+        start = stream.read(_APPLICATION.stop)
+    if start.startswith(_SQLITE):  # in a folder that has no room for the log's index
+        return _whose(int.from_bytes(start[_APPLICATION], "big"))
+    if start.startswith(_INDEX):
+        return "index"
+    return "vectors" if path.name.lower().endswith(SUFFIXES) else "other"
+
+
+def require(path: str | os.PathLike[str], wanted: Kind) -> None:
+    """DataFormatError, with the command that takes it, when a file is known to be of another kind than is wanted.
+
+    What is missing or empty is left to whoever reads it, and what may be a damaged file of the kind: its name says so.
+    """
+    path, kind = Path(path), kind_of(path)
+    if kind in _TAKEN_BY and kind != wanted:
+        advice = _TAKEN_BY[kind].format(path=path)
+        raise DataFormatError(f"{path}: {KIND_NAMES[kind]}, not {KIND_NAMES[wanted]}; {advice}")
+    if kind == "database" or (kind == "other" and path.is_file() and path.suffix != _SUFFIXES.get(wanted, path.suffix)):
+        raise DataFormatError(f"{path}: {KIND_NAMES[kind]}, not {KIND_NAMES[wanted]}")

@@ -1,0 +1,73 @@
+"""Queries and filters typed before, of each file, kept from one run to the next.
+
+A JSON file in the platform's folder for state, readable by its owner alone. A damaged one is started anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import platformdirs
+
+__all__ = ["Box", "History"]
+
+Box = Literal["query", "filter"]
+
+_FILES, _ENTRIES, _LONGEST = 20, 200, 4000
+"""What is kept: of the files used last, the entries typed last, none longer than this."""
+
+
+class History:
+    """file: a path, or the sample's name. That the history cannot be kept is no reason to stop."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or platformdirs.user_state_path("edgevec", appauthor=False) / "tui-history.json"
+        self._known = self._read()
+
+    def entries(self, file: str, box: Box) -> list[str]:
+        """The last one at the end, none twice."""
+        return list(self._known.get(file, {}).get(box, []))
+
+    def add(self, file: str, box: Box, typed: str) -> None:
+        typed = typed.strip()
+        if not typed or len(typed) > _LONGEST or self.entries(file, box)[-1:] == [typed]:
+            return
+        self._known = self._read() or self._known  # another window of the app may have added some
+        boxes = self._known.pop(file, {})
+        boxes[box] = [*(other for other in boxes.get(box, []) if other != typed), typed][-_ENTRIES:]
+        self._known[file] = boxes
+        self._known = dict(list(self._known.items())[-_FILES:])
+        self._write()
+
+    def _read(self) -> dict[str, dict[str, list[str]]]:
+        try:
+            return _checked(json.loads(self.path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError):
+            return {}
+
+    def _write(self) -> None:
+        partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
+        with contextlib.suppress(OSError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+                with open(handle, "w", encoding="utf-8") as stream:
+                    json.dump(self._known, stream, indent=1)
+                partial.replace(self.path)
+            finally:
+                partial.unlink(missing_ok=True)
+
+
+def _checked(content: Any) -> dict[str, dict[str, list[str]]]:
+    """TypeError when it is no history."""
+    if not isinstance(content, dict):
+        raise TypeError("no JSON object")
+    for boxes in content.values():
+        for entries in boxes.values() if isinstance(boxes, dict) else [None]:
+            if not isinstance(entries, list) or not all(isinstance(typed, str) for typed in entries):
+                raise TypeError("not a list of texts")
+    return content
