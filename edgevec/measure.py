@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._native import allocates
 from .errors import ParameterError
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Searcher(Protocol):
     def search(self, queries: Any, k: int = ..., *, ef: int | None = ..., threads: int = ...) -> Any: ...
 
 
+@allocates
 def recall(found_ids: ArrayLike, true_ids: ArrayLike) -> float:
     """The share of the true neighbours that was found, averaged over the queries.
 
@@ -72,6 +74,7 @@ def recall(found_ids: ArrayLike, true_ids: ArrayLike) -> float:
     return sum(shares) / len(shares) if shares else 1.0
 
 
+@allocates
 def exact_neighbors(
     vectors: NDArray[np.float32], queries: NDArray[np.float32], k: int, metric: Metric
 ) -> NDArray[np.int64]:
