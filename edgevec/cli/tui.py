@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 from pathlib import Path
 
 import click
 
-from ..errors import DataNotFoundError, MissingExtraError
+from ..errors import DataNotFoundError, MissingExtraError, about_file
 from .common import INPUT
 
 __all__ = ["tui"]
@@ -26,7 +27,7 @@ def tui(file: Path | None) -> None:
     except ImportError as error:
         raise MissingExtraError("the terminal app needs more: pip install 'edgevec[tui]'") from error
     if file is not None and not file.exists():
-        raise DataNotFoundError(f"{file}: no such file")
+        raise about_file(DataNotFoundError(f"{file}: no such file"), file, errno.ENOENT)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise click.UsageError("the terminal app needs a terminal; edgevec demo, search and bench do without")
     app.run(file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 import edgevec
 from edgevec import samples
+from edgevec._files import refused
+from edgevec.errors import about_file
 
 from ..model import SAMPLE, Data
 from ..protocols import Clock, Opened, Progress
@@ -60,9 +63,9 @@ def _start(path: Path) -> bytes:
         with path.open("rb") as stream:
             return stream.read(len(_SQLITE))
     except FileNotFoundError as error:
-        raise edgevec.DataNotFoundError(f"{path}: no such file") from error
+        raise about_file(edgevec.DataNotFoundError(f"{path}: no such file"), path, errno.ENOENT) from error
     except OSError as error:
-        raise edgevec.StorageError(f"{path}: {error.strerror or error}") from error
+        raise refused(error, path) from error
 
 
 def _read(path: Path, progress: Progress) -> Data | None:
