@@ -266,7 +266,8 @@ static int add_rows(addition *a, int32_t threads, int64_t *out_ids, ev_progress 
     return ev__ok();
 }
 
-static int workers_for(int32_t threads, int64_t n) {
+static int workers_for(const ev_index *ix, int32_t threads, int64_t n) {
+    if (ix->live < WARM_UP && n <= WARM_UP) return 1; /* all of it is linked one by one */
     int64_t workers = threads ? threads : ev__cores();
     if (workers > n / 4 + 1) workers = n / 4 + 1; /* a thread for a row or two costs more than it saves */
     return workers > MOST_WORKERS ? MOST_WORKERS : (int)workers;
@@ -279,13 +280,15 @@ int ev_add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, in
     if (n == 0) return ev__ok();
     int rc = ev__check_rows(ix, n, vectors);
     if (rc != EV_OK) return rc;
-    ev__write_lock(&ix->lock);
+    ev__call call;
+    rc = ev__enter(ix, EV_WRITE, &call);
+    if (rc != EV_OK) return rc;
     rc = check_ids(ix, n, ids);
     if (rc == EV_OK) {
         addition a = {.ix = ix, .n = n, .vectors = vectors, .ids = ids};
-        rc = add_rows(&a, workers_for(threads, n), out_ids, progress, user);
+        rc = add_rows(&a, workers_for(ix, threads, n), out_ids, progress, user);
         give_back(&a);
     }
-    ev__write_unlock(&ix->lock);
+    ev__leave(&call);
     return rc;
 }

@@ -143,13 +143,15 @@ static int check_codes(ev_index *ix, ev_report *r) {
 
 int ev_check(ev_index *ix, ev_report *out) {
     ev_report r = {0};
-    ev__read_lock(&ix->lock);
+    ev__call call;
+    int rc = ev__enter(ix, EV_READ, &call);
+    if (rc != EV_OK) return rc;
     count_states(ix, &r);
     check_ids(ix, &r);
     check_links(ix, &r);
-    int rc = count_unreachable(ix, &r);
+    rc = count_unreachable(ix, &r);
     if (rc == EV_OK) rc = check_codes(ix, &r);
-    ev__read_unlock(&ix->lock);
+    ev__leave(&call);
     if (rc != EV_OK) return ev__fail(rc, "checking the index");
     *out = r;
     return ev__ok();

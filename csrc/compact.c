@@ -114,8 +114,7 @@ static int relocate(layout *l) {
     return EV_OK;
 }
 
-int ev_compact(ev_index *ix, ev_progress progress, void *user) {
-    ev__write_lock(&ix->lock);
+static int compact(ev_index *ix, ev_progress progress, void *user) {
     int rc = ev__bury(ix, 0);
     if (rc == EV_OK) rc = ev__reconnect(ix);
     if (rc == EV_OK && progress && !progress(user, ix->live / 2, ix->live))
@@ -131,6 +130,14 @@ int ev_compact(ev_index *ix, ev_progress progress, void *user) {
     }
     ev__scratch_drop_all(ix); /* they hold a mark per old slot */
     if (rc == EV_OK && progress) progress(user, ix->live, ix->live);
-    ev__write_unlock(&ix->lock);
+    return rc;
+}
+
+int ev_compact(ev_index *ix, ev_progress progress, void *user) {
+    ev__call call;
+    int rc = ev__enter(ix, EV_WRITE, &call);
+    if (rc != EV_OK) return rc;
+    rc = compact(ix, progress, user);
+    ev__leave(&call);
     return rc == EV_OK ? ev__ok() : rc;
 }

@@ -3,9 +3,13 @@
  * What to know first:
  *
  * - Threads: an index may be searched by any number of threads at once. Calls that change it (ev_add, ev_remove,
- *   ev_compact, ev_set_ef) wait for running searches and hold new ones back until they return; ev_save and ev_check
- *   count as readers. ev_free must not race with any other call. An ev_context belongs to one search at a time. A
- *   search given none borrows one from the index. An ev_filter may be shared by any number of threads.
+ *   ev_compact, ev_set_ef) wait for running searches and hold new ones back until they return; all others count as
+ *   readers. ev_free must not race with any other call. An ev_context belongs to one search at a time; a second one is
+ *   EV_E_BUSY. A search given none borrows one from the index. An ev_filter may be shared by any number of threads.
+ * - Callbacks run on the thread that made the call, which still has the index. What they ask of that index itself is
+ *   answered where it cannot change meanwhile: ev_count, ev_contains, ev_get_params, ev_get_stats, ev_memory_usage, as
+ *   of before the call. Anything else is EV_E_REENTRANT at once, and changes nothing; ev_free is forbidden. Other
+ *   threads wait for the call to end, so a callback must not wait for them.
  * - Fork: no thread outlives a call, so a forked child may use an index that no thread was using at the fork.
  * - Durability: ev_save returns EV_OK only after the file's bytes and its name were flushed (fsync of file and folder).
  *   The old file stays whole until then. Nothing else touches the disk.
@@ -54,7 +58,9 @@ enum {
     EV_E_VERSION = 32, /* written by a newer format */
     EV_E_NOT_FOUND = 33,
     /* flow */
-    EV_E_STOPPED = 40 /* the progress callback asked to stop */
+    EV_E_STOPPED = 40,   /* the progress callback asked to stop */
+    EV_E_REENTRANT = 41, /* made by a callback of a call on the same index, which would have to wait for itself */
+    EV_E_BUSY = 42       /* another search is using the context */
 };
 
 enum { EV_METRIC_COSINE = 0, EV_METRIC_IP = 1, EV_METRIC_L2 = 2 };
@@ -77,6 +83,8 @@ const char *ev_strerror(int code);
 const char *ev_error_detail(void);
 /* The row or position that the last failed call objected to, or -1. */
 int64_t ev_error_row(void);
+/* The errno behind the last failed call's EV_E_IO, EV_E_NOT_FOUND or EV_E_NOMEM; 0 where the system gave none. */
+int ev_error_errno(void);
 
 const char *ev_version(void);
 
@@ -109,7 +117,7 @@ typedef struct {
 
 int ev_new(const ev_params *params, ev_index **out);
 void ev_free(ev_index *ix);
-void ev_get_params(const ev_index *ix, ev_params *out);
+void ev_get_params(ev_index *ix, ev_params *out);
 int ev_set_ef(ev_index *ix, int32_t ef);
 
 /* ---- content --------------------------------------------------------------------------------- */
@@ -165,9 +173,11 @@ typedef struct {
     int32_t ef;        /* of the last search: candidates kept; 0 when every vector was compared */
 } ev_search_stats;
 
+/* A context serves the index that it was made for, and no other. ev_context_stats tells of its last search that ended.
+ */
 int ev_context_new(ev_index *ix, ev_context **out);
 void ev_context_free(ev_context *context);
-void ev_context_stats(const ev_context *context, ev_search_stats *out);
+void ev_context_stats(ev_context *context, ev_search_stats *out);
 
 /* A set of allowed ids, built once and used with any index. */
 int ev_filter_new(int64_t n, const int64_t *ids, ev_filter **out);
@@ -176,6 +186,8 @@ int64_t ev_filter_count(const ev_filter *filter); /* distinct ids */
 
 /* ---- file ------------------------------------------------------------------------------------ */
 
+/* A file at `path` is replaced and leaves its mode, and where that is permitted its owner, to the new one. A symbolic
+ * link is followed, to a new file too. What is no regular file (a folder, pipe or device) is refused with EV_E_IO. */
 int ev_save(ev_index *ix, const char *path);
 /* map != 0: use the file in place, copy-on-write; the file must not be truncated while the index lives. Every byte is
  * verified either way. */
@@ -198,8 +210,9 @@ typedef struct {
 int ev_check(ev_index *ix, ev_report *out);
 
 typedef struct {
-    int64_t vectors, codes, links, upper_links, ids, other, total; /* bytes allocated, slack included */
-    int64_t mapped;                                                /* of these, bytes that lie in a mapped file */
+    /* bytes allocated, slack included; without the at most 16 scratches, of up to 256 KB, that small indexes share */
+    int64_t vectors, codes, links, upper_links, ids, other, total;
+    int64_t mapped; /* of these, bytes that lie in a mapped file */
 } ev_memory;
 void ev_memory_usage(ev_index *ix, ev_memory *out);
 
@@ -234,7 +247,8 @@ void ev_set_allocator(const ev_allocator *allocator);
 /* The calls that ev_save makes, so that a test can tear, drop or fail them. Each returns 0, or an errno. NULL restores
  * the system's. */
 typedef struct {
-    int (*open)(void *user, const char *path, void **file); /* create, must not exist */
+    /* create, must not exist; with the mode and owner of `like`, where that exists */
+    int (*open)(void *user, const char *path, const char *like, void **file);
     int (*write)(void *user, void *file, const void *bytes, size_t n);
     int (*sync)(void *user, void *file);
     int (*close)(void *user, void *file);

@@ -6,6 +6,7 @@
 
 static EV_THREAD_LOCAL char detail[512];
 static EV_THREAD_LOCAL int64_t row = -1;
+static EV_THREAD_LOCAL int system_error;
 
 const char *ev_strerror(int code) {
     switch (code) {
@@ -25,17 +26,21 @@ const char *ev_strerror(int code) {
     case EV_E_VERSION: return "the file was written by a newer version";
     case EV_E_NOT_FOUND: return "no such file";
     case EV_E_STOPPED: return "stopped by the progress callback";
+    case EV_E_REENTRANT: return "called from a callback of a call on the same index";
+    case EV_E_BUSY: return "the search context is in use";
     default: return "unknown error";
     }
 }
 
 const char *ev_error_detail(void) { return detail; }
 int64_t ev_error_row(void) { return row; }
+int ev_error_errno(void) { return system_error; }
 
 const char *ev_version(void) { return EV_VERSION; }
 
 static int fail(int code, int64_t at, const char *format, va_list args) {
     row = at;
+    system_error = 0;
     vsnprintf(detail, sizeof detail, format, args);
     return code;
 }
@@ -56,8 +61,18 @@ int ev__fail_row(int code, int64_t at, const char *format, ...) {
     return code;
 }
 
+int ev__fail_errno(int code, int error, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    fail(code, -1, format, args);
+    va_end(args);
+    system_error = error;
+    return code;
+}
+
 int ev__ok(void) {
     detail[0] = '\0';
     row = -1;
+    system_error = 0;
     return EV_OK;
 }

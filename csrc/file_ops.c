@@ -16,7 +16,6 @@
 
 #include <io.h>
 #else
-#include <limits.h>
 #include <unistd.h>
 #if !defined(__EMSCRIPTEN__)
 #include <sys/mman.h>
@@ -48,7 +47,11 @@ static int open_path(const char *path, int flags) {
     return _wopen(wide, flags | _O_BINARY | _O_NOINHERIT, _S_IREAD | _S_IWRITE);
 }
 
-static int open_new(const char *path) { return open_path(path, _O_WRONLY | _O_CREAT | _O_EXCL); }
+/* A new file's permissions come from its folder. */
+static int open_new(const char *path, const char *like) {
+    (void)like;
+    return open_path(path, _O_WRONLY | _O_CREAT | _O_EXCL);
+}
 static int open_old(const char *path) { return open_path(path, _O_RDONLY); }
 static int64_t write_some(int fd, const void *bytes, size_t n) { return _write(fd, bytes, (unsigned)n); }
 static int64_t read_some(int fd, void *out, size_t n) { return _read(fd, out, (unsigned)n); }
@@ -71,6 +74,37 @@ static int system_errno(void) {
     case ERROR_COMMITMENT_LIMIT: return ENOMEM;
     default: return EIO;
     }
+}
+
+static bool is_separator(char c) { return c == '/' || c == '\\' || c == ':'; }
+
+static int final_path(HANDLE file, char out[EV_PATH]) {
+    wchar_t wide[EV_WIDE_PATH];
+    DWORD length = GetFinalPathNameByHandleW(file, wide, EV_WIDE_PATH, FILE_NAME_NORMALIZED);
+    if (!length) return system_errno();
+    if (length >= EV_WIDE_PATH || !WideCharToMultiByte(CP_UTF8, 0, wide, -1, out, EV_PATH, NULL, NULL))
+        return ENAMETOOLONG;
+    return 0;
+}
+
+/* A dangling link is not followed here: it cannot be opened. */
+int ev__file_target(const char *path, char out[EV_PATH]) {
+    wchar_t wide[EV_WIDE_PATH];
+    int rc = widen(path, wide);
+    if (rc) return rc;
+    strcpy(out, path); /* a path that can be widened fits */
+    DWORD attributes = GetFileAttributesW(wide);
+    if (attributes == INVALID_FILE_ATTRIBUTES) return 0;
+    if (attributes & FILE_ATTRIBUTE_DIRECTORY) return EISDIR;
+    DWORD shared = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
+    HANDLE file = CreateFileW(wide, 0, shared, NULL, OPEN_EXISTING, 0, NULL);
+    if (file == INVALID_HANDLE_VALUE) return 0;
+    if (GetFileType(file) != FILE_TYPE_DISK)
+        rc = EINVAL;
+    else if (attributes & FILE_ATTRIBUTE_REPARSE_POINT)
+        rc = final_path(file, out);
+    CloseHandle(file);
+    return rc;
 }
 
 static int system_rename(void *user, const char *from, const char *to) {
@@ -116,14 +150,60 @@ void ev__unmap(void *map, size_t bytes) {
 typedef struct stat file_info;
 
 /* O_NONBLOCK: opening a pipe that nobody writes to must not wait; regular files do not care. */
-static int open_new(const char *path) { return open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); }
 static int open_old(const char *path) { return open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); }
+
+/* The owner where that is permitted, and the mode; a group that is another's gets no more than all others have. */
+static void take_after(int fd, const struct stat *old) {
+    mode_t mode = old->st_mode & 0777;
+    if (fchown(fd, old->st_uid, old->st_gid) != 0 && fchown(fd, (uid_t)-1, old->st_gid) != 0)
+        mode = (mode & 0707) | (mode & 07) << 3;
+    fchmod(fd, mode); /* a file system without modes refuses */
+}
+
+/* In the place of an old file, it may be read by nobody else until it has that one's mode. */
+static int open_new(const char *path, const char *like) {
+    struct stat old;
+    bool known = like && stat(like, &old) == 0;
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, known ? 0600 : 0666);
+    if (fd >= 0 && known) take_after(fd, &old);
+    return fd;
+}
+
 static int64_t write_some(int fd, const void *bytes, size_t n) { return write(fd, bytes, n); }
 static int64_t read_some(int fd, void *out, size_t n) { return read(fd, out, n); }
 static int close_fd(int fd) { return close(fd); }
 static int describe(int fd, file_info *out) { return fstat(fd, out); }
 static bool is_regular(const file_info *info) { return S_ISREG(info->st_mode); }
 static bool is_folder(const file_info *info) { return S_ISDIR(info->st_mode); }
+
+static bool is_separator(char c) { return c == '/'; }
+
+/* `path` becomes what the symbolic link there leads to. */
+static int follow_link(char path[EV_PATH]) {
+    char to[EV_PATH];
+    ssize_t length = readlink(path, to, sizeof to);
+    if (length < 0) return errno;
+    size_t start = *to == '/' ? 0 : ev__folder_length(path);
+    if (start + (size_t)length >= EV_PATH) return ENAMETOOLONG;
+    memcpy(path + start, to, (size_t)length);
+    path[start + (size_t)length] = '\0';
+    return 0;
+}
+
+int ev__file_target(const char *path, char out[EV_PATH]) {
+    enum { MOST_LINKS = 40 }; /* as in Linux */
+    struct stat info;
+    int rc = stat(path, &info) == 0 ? 0 : errno;
+    if (rc && rc != ENOENT) return rc;
+    if (!rc && !S_ISREG(info.st_mode)) return S_ISDIR(info.st_mode) ? EISDIR : EINVAL;
+    if (strlen(path) >= EV_PATH) return ENAMETOOLONG;
+    strcpy(out, path);
+    for (int links = 0; lstat(out, &info) == 0 && S_ISLNK(info.st_mode); links++) {
+        rc = links == MOST_LINKS ? ELOOP : follow_link(out);
+        if (rc) return rc;
+    }
+    return 0;
+}
 
 static int flush(int fd) {
 #if defined(F_FULLFSYNC)
@@ -145,11 +225,10 @@ static int system_rename(void *user, const char *from, const char *to) {
 
 static int system_sync_folder(void *user, const char *path) {
     (void)user;
-    char folder[PATH_MAX] = ".";
-    const char *slash = strrchr(path, '/');
-    if (slash) {
-        size_t length = slash == path ? 1 : (size_t)(slash - path); /* the root keeps its slash */
-        if (length >= sizeof folder) return ENAMETOOLONG;
+    char folder[EV_PATH] = ".";
+    size_t length = ev__folder_length(path);
+    if (length >= sizeof folder) return ENAMETOOLONG;
+    if (length) {
         memcpy(folder, path, length);
         folder[length] = '\0';
     }
@@ -192,11 +271,17 @@ void ev__unmap(void *map, size_t bytes) { munmap(map, bytes); }
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
+size_t ev__folder_length(const char *path) {
+    size_t length = strlen(path);
+    while (length && !is_separator(path[length - 1])) length--;
+    return length;
+}
+
 static int fd_of(void *file) { return (int)(intptr_t)file; }
 
-static int system_open(void *user, const char *path, void **file) {
+static int system_open(void *user, const char *path, const char *like, void **file) {
     (void)user;
-    int fd = open_new(path);
+    int fd = open_new(path, like);
     if (fd < 0) return errno;
     *file = (void *)(intptr_t)fd;
     return 0;
@@ -241,7 +326,8 @@ void ev_set_file_ops(const ev_file_ops *o) { ops = o ? *o : system_ops; }
 
 int ev__refused(int error, const char *what, const char *path) {
     /* the reason first, since a long path may not fit */
-    return ev__fail(error == ENOMEM ? EV_E_NOMEM : EV_E_IO, "%s: cannot %s '%s'", strerror(error), what, path);
+    int code = error == ENOMEM ? EV_E_NOMEM : EV_E_IO;
+    return ev__fail_errno(code, error, "%s: cannot %s '%s'", strerror(error), what, path);
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */

@@ -5,6 +5,19 @@
 
 #include "internal.h"
 
+#if defined(_WIN32)
+#define EV_PATH (3 * 32768) /* bytes of UTF-8, with the 0 behind them */
+#else
+#include <limits.h>
+#define EV_PATH PATH_MAX
+#endif
+
+/* The file that a save to `path` makes or replaces, symbolic links followed, a dangling one too. EISDIR for a folder,
+ * EINVAL for what else is no regular file, ELOOP. */
+int ev__file_target(const char *path, char out[EV_PATH]);
+/* How much of a path is the folder, with the separator behind it. */
+size_t ev__folder_length(const char *path);
+
 /* What ev_save writes with: the system's, or those of ev_set_file_ops. */
 const ev_file_ops *ev__file_ops(void);
 

@@ -11,7 +11,7 @@ int ev_new(const ev_params *params, ev_index **out) {
 void ev_free(ev_index *ix) {
     if (!ix) return;
     ev__store_free(&ix->store);
-    ev__scratch_drop_all(ix);
+    ev__scratch_close(ix);
     ev__idmap_free(&ix->idmap);
     ev__twins_free(ix);
     ev__rotation_free(&ix->rotation);
@@ -24,67 +24,121 @@ void ev_free(ev_index *ix) {
     ev__release(ix, sizeof *ix, EV_LINE);
 }
 
-void ev_get_params(const ev_index *ix, ev_params *out) { *out = ix->p; }
+/* ---- calls under way ------------------------------------------------------------------------- */
 
-int ev_set_ef(ev_index *ix, int32_t ef) {
-    ev_params p = ix->p;
-    p.ef = ef;
-    int rc = ev__params_check(&p);
-    if (rc != EV_OK) return rc;
-    ev__write_lock(&ix->lock);
-    ix->p.ef = ef;
-    ev__write_unlock(&ix->lock);
-    return ev__ok();
+static EV_THREAD_LOCAL ev__call *innermost;
+
+static bool is_under_way(const ev_index *ix) {
+    const ev__call *call = innermost;
+    while (call && call->ix != ix) call = call->outer;
+    return call != NULL;
 }
 
-int ev_get(ev_index *ix, int64_t n, const int64_t *ids, float *out) {
-    ev__scratch *s;
-    int rc = ev__scratch_borrow(ix, &s);
+static void begin(ev_index *ix, ev__lock_kind kind, ev__call *call) {
+    if (kind == EV_WRITE) ev__write_lock(&ix->lock);
+    if (kind == EV_READ) ev__read_lock(&ix->lock);
+    *call = (ev__call){ix, kind, innermost};
+    innermost = call;
+}
+
+int ev__enter(ev_index *ix, ev__lock_kind kind, ev__call *call) {
+    if (EV_UNLIKELY(is_under_way(ix))) {
+        ev__fail(EV_E_REENTRANT, "a callback can only ask for the index's size, parameters and statistics");
+        return EV_E_REENTRANT;
+    }
+    begin(ix, kind, call);
+    return EV_OK;
+}
+
+void ev__enter_to_look(ev_index *ix, ev__call *call) { begin(ix, is_under_way(ix) ? EV_NO_LOCK : EV_READ, call); }
+
+void ev__leave(ev__call *call) {
+    innermost = call->outer;
+    if (call->held == EV_WRITE) ev__write_unlock(&call->ix->lock);
+    if (call->held == EV_READ) ev__read_unlock(&call->ix->lock);
+}
+
+/* ---- questions ------------------------------------------------------------------------------- */
+
+void ev_get_params(ev_index *ix, ev_params *out) {
+    ev__call call;
+    ev__enter_to_look(ix, &call);
+    *out = ix->p;
+    ev__leave(&call);
+}
+
+int ev_set_ef(ev_index *ix, int32_t ef) {
+    ev__call call;
+    int rc = ev__enter(ix, EV_WRITE, &call);
     if (rc != EV_OK) return rc;
-    ev__read_lock(&ix->lock);
+    ev_params p = ix->p;
+    p.ef = ef;
+    rc = ev__params_check(&p);
+    if (rc == EV_OK) ix->p.ef = ef;
+    ev__leave(&call);
+    return rc == EV_OK ? ev__ok() : rc;
+}
+
+static int get(ev_index *ix, int64_t n, const int64_t *ids, float *out) {
+    ev__scratch *s = NULL;
+    int rc = EV_OK;
     for (int64_t i = 0; i < n && rc == EV_OK; i++)
         if (ev__idmap_get(&ix->idmap, ev__ids_of(ix), ids[i]) == EV_NONE)
             rc = ev__fail_row(EV_E_NO_ID, i, "id %lld", (long long)ids[i]);
+    if (rc == EV_OK && ev__by_bits(ix)) rc = ev__scratch_borrow(ix, &s); /* turning codes back needs room */
     for (int64_t i = 0; i < n && rc == EV_OK; i++) {
         uint32_t slot = ev__idmap_get(&ix->idmap, ev__ids_of(ix), ids[i]);
         float *row = out + (size_t)i * ix->dim;
         const float *vector = ev__vector_read(ix, slot, row, s);
         if (vector != row) memcpy(row, vector, ix->dim * sizeof *row);
     }
-    ev__read_unlock(&ix->lock);
-    ev__scratch_return(ix, s);
+    if (s) ev__scratch_return(ix, s);
+    return rc;
+}
+
+int ev_get(ev_index *ix, int64_t n, const int64_t *ids, float *out) {
+    ev__call call;
+    int rc = ev__enter(ix, EV_READ, &call);
+    if (rc != EV_OK) return rc;
+    rc = get(ix, n, ids, out);
+    ev__leave(&call);
     return rc == EV_OK ? ev__ok() : rc;
 }
 
 int64_t ev_count(ev_index *ix) {
-    ev__read_lock(&ix->lock);
+    ev__call call;
+    ev__enter_to_look(ix, &call);
     int64_t live = ix->live;
-    ev__read_unlock(&ix->lock);
+    ev__leave(&call);
     return live;
 }
 
 int ev_contains(ev_index *ix, int64_t id) {
-    ev__read_lock(&ix->lock);
+    ev__call call;
+    ev__enter_to_look(ix, &call);
     bool held = ev__idmap_get(&ix->idmap, ev__ids_of(ix), id) != EV_NONE;
-    ev__read_unlock(&ix->lock);
+    ev__leave(&call);
     return held;
 }
 
 int ev_ids(ev_index *ix, int64_t *cursor, int64_t n, int64_t *ids, int64_t *written) {
     if (*cursor < 0) return ev__fail(EV_E_PARAM, "cursor %lld", (long long)*cursor);
     *written = 0;
-    ev__read_lock(&ix->lock);
+    ev__call call;
+    int rc = ev__enter(ix, EV_READ, &call);
+    if (rc != EV_OK) return rc;
     int64_t at = *cursor, slots = (int64_t)ev__slots(ix);
     for (; at < slots && *written < n; at++)
         if (ev__alive(ix, (uint32_t)at)) ids[(*written)++] = ev__ids_of(ix)[at];
-    ev__read_unlock(&ix->lock);
+    ev__leave(&call);
     *cursor = at;
     return ev__ok();
 }
 
 void ev_memory_usage(ev_index *ix, ev_memory *out) {
     *out = (ev_memory){0};
-    ev__read_lock(&ix->lock);
+    ev__call call;
+    ev__enter_to_look(ix, &call);
     const ev__store *store = &ix->store;
     int64_t blocks = (int64_t)ev__array_bytes(&store->blocks);
     int64_t links = (int64_t)(store->blocks.room * (ix->block_bytes - ix->code_bytes));
@@ -106,18 +160,20 @@ void ev_memory_usage(ev_index *ix, ev_memory *out) {
     ev__columns(&ix->store, columns);
     for (size_t i = 0; i < EV_COLUMNS; i++)
         if (columns[i].array->mapped) out->mapped += (int64_t)ev__array_bytes(columns[i].array);
-    ev__read_unlock(&ix->lock);
+    ev__leave(&call);
 }
 
 void ev_get_stats(ev_index *ix, ev_stats *out) {
-    ev__read_lock(&ix->lock);
+    ev__call call;
+    ev__enter_to_look(ix, &call);
+    uint32_t entry = ev__load32_acquire(&ix->entry); /* a worker may be raising it, where a callback asks */
     *out = (ev_stats){.slots = (int64_t)ev__slots(ix),
                       .live = ix->live,
                       .dead = ix->dead,
                       .bits = ev__by_bits(ix) ? (int64_t)ix->bits : 0,
-                      .max_level = ix->entry == EV_NONE ? -1 : ev__levels(ix)[ix->entry],
+                      .max_level = entry == EV_NONE ? -1 : ev__levels(ix)[entry],
                       .codes_trained = ix->trainings,
                       .built_distances = ix->built_distances,
                       .changes = ix->changes};
-    ev__read_unlock(&ix->lock);
+    ev__leave(&call);
 }

@@ -62,6 +62,7 @@ size_t ev__array_bytes(const ev__array *array);
 /* Note the detail (printf) and the row for ev_error_*, and return code. ev__ok clears them. */
 int ev__fail(int code, const char *format, ...) EV_PRINTF(2, 3);
 int ev__fail_row(int code, int64_t row, const char *format, ...) EV_PRINTF(3, 4);
+int ev__fail_errno(int code, int error, const char *format, ...) EV_PRINTF(3, 4);
 int ev__ok(void);
 
 /* ---- codes.c, rotate.c ----------------------------------------------------------------------- */
@@ -318,6 +319,22 @@ static inline uint32_t ev__next(const ev_index *ix, uint32_t slot) {
     return ix->store.chain.count ? ev__chain(ix)[slot] : EV_NONE;
 }
 
+/* ---- index.c: calls under way ---------------------------------------------------------------- */
+
+typedef enum { EV_NO_LOCK, EV_READ, EV_WRITE } ev__lock_kind;
+/* A public call that has an index's lock, on its own stack, and those of the same thread in whose callbacks it is. */
+typedef struct ev__call {
+    ev_index *ix;
+    ev__lock_kind held;
+    struct ev__call *outer;
+} ev__call;
+/* Take the lock, or EV_E_REENTRANT where a call of this thread on this index is under way: it would wait for itself.
+ * All that belongs to the index, its spare scratches among it, is taken after this and given back before ev__leave. */
+int ev__enter(ev_index *ix, ev__lock_kind kind, ev__call *call);
+/* To read what stays the same during such a call; then without a lock. */
+void ev__enter_to_look(ev_index *ix, ev__call *call);
+void ev__leave(ev__call *call);
+
 /* store.c */
 int ev__index_make(const ev_params *params, ev_index **out); /* checked parameters, geometry, empty columns */
 int ev__params_check(const ev_params *params);
@@ -375,6 +392,8 @@ static inline bool ev__expanded(const ev__marks *m, uint32_t slot) { return m->a
 
 struct ev__scratch {
     struct ev__scratch *next;
+    uint64_t geometry;
+    bool kept; /* as a spare even beside a small index: a search has used it, and more may come */
     ev__marks marks;
     uint32_t blind;         /* the node that walks do not see, or EV_NONE */
     ev__pool pool, results; /* what a walk found; what a search returns */
@@ -405,10 +424,14 @@ size_t ev__scratch_bytes(const ev__scratch *s);
 /* fit for the index as it stands now, a pool of ef, k results and, when masked, a heap */
 int ev__scratch_fit(const ev_index *ix, ev__scratch *s, size_t ef, size_t k, bool masked);
 void ev__new_walk(ev__scratch *s); /* nothing is seen any more but the blind node, and nothing expanded */
-/* one of the index's spares, or a new one; put it back afterwards */
+/* One of the index's spares, or one that small indexes share, or a new one; put it back afterwards. The calling thread
+ * has the index's lock. */
 int ev__scratch_borrow(ev_index *ix, ev__scratch **out);
 void ev__scratch_return(ev_index *ix, ev__scratch *s);
 void ev__scratch_drop_all(ev_index *ix);
+/* at the making and at the end of an index */
+void ev__scratch_open(void);
+void ev__scratch_close(ev_index *ix);
 
 /* ---- walk.c ---------------------------------------------------------------------------------- */
 

@@ -246,7 +246,7 @@ static int load(loader *l, bool map) {
 int ev_load(const char *path, int32_t map, ev_index **out) {
     loader l = {.path = path};
     int error = ev__file_open(path, &l.file);
-    if (error == ENOENT) return ev__fail(EV_E_NOT_FOUND, "%s: '%s'", strerror(error), path);
+    if (error == ENOENT) return ev__fail_errno(EV_E_NOT_FOUND, error, "%s: '%s'", strerror(error), path);
     if (error) return ev__refused(error, "open", path);
     int rc = load(&l, map != 0);
     ev__file_close(&l.file);

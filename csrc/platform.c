@@ -5,6 +5,7 @@
 #define WIN32_LEAN_AND_MEAN
 #include <windows.h>
 #else
+#include <errno.h>
 #include <time.h>
 #include <unistd.h>
 #if EV_THREADS
@@ -106,7 +107,9 @@ void ev__rwlock_init(ev__rwlock *l) {
     pthread_rwlockattr_destroy(&attr);
 }
 void ev__rwlock_free(ev__rwlock *l) { pthread_rwlock_destroy(&l->l); }
-void ev__read_lock(ev__rwlock *l) { pthread_rwlock_rdlock(&l->l); }
+void ev__read_lock(ev__rwlock *l) {
+    while (pthread_rwlock_rdlock(&l->l) == EAGAIN) sched_yield(); /* more readers than the system counts */
+}
 void ev__read_unlock(ev__rwlock *l) { pthread_rwlock_unlock(&l->l); }
 void ev__write_lock(ev__rwlock *l) { pthread_rwlock_wrlock(&l->l); }
 void ev__write_unlock(ev__rwlock *l) { pthread_rwlock_unlock(&l->l); }

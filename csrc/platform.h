@@ -81,6 +81,7 @@ static inline int64_t ev__add64(int64_t *p, int64_t v) { return _InterlockedExch
 static inline int64_t ev__load64(const int64_t *p) { return _InterlockedOr64((volatile __int64 *)p, 0); }
 static inline uint32_t ev__load32_acquire(const uint32_t *p) { return (uint32_t)_InterlockedOr((volatile long *)p, 0); }
 static inline void ev__store32_release(uint32_t *p, uint32_t v) { _InterlockedExchange((volatile long *)p, (long)v); }
+static inline bool ev__try_take(uint32_t *p) { return _InterlockedExchange((volatile long *)p, 1) == 0; }
 static inline void ev__store8(uint8_t *p, uint8_t v) { *(volatile uint8_t *)p = v; }
 static inline uint8_t ev__load8(const uint8_t *p) { return *(const volatile uint8_t *)p; }
 #else
@@ -90,6 +91,8 @@ static inline int64_t ev__add64(int64_t *p, int64_t v) { return __atomic_fetch_a
 static inline int64_t ev__load64(const int64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
 static inline uint32_t ev__load32_acquire(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
 static inline void ev__store32_release(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
+/* 0 -> 1, and true; false where it was 1. ev__store32_release(p, 0) gives it back. */
+static inline bool ev__try_take(uint32_t *p) { return !__atomic_exchange_n(p, 1, __ATOMIC_ACQUIRE); }
 static inline void ev__store8(uint8_t *p, uint8_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
 static inline uint8_t ev__load8(const uint8_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
 #endif
@@ -123,7 +126,8 @@ void ev__mutex_free(ev__mutex *m);
 void ev__lock(ev__mutex *m);
 void ev__unlock(ev__mutex *m);
 
-/* Writers are preferred: a stream of searches cannot keep one waiting for ever. */
+/* Writers are preferred: a stream of searches cannot keep one waiting for ever. So no thread may ask for a lock that it
+ * has: ev__enter sees to that. */
 void ev__rwlock_init(ev__rwlock *l);
 void ev__rwlock_free(ev__rwlock *l);
 void ev__read_lock(ev__rwlock *l);

@@ -13,7 +13,9 @@ void ev__slot_drop(ev_index *ix, uint32_t slot) {
 int ev_remove(ev_index *ix, int64_t n, const int64_t *ids, int64_t *removed) {
     if (n < 0) return ev__fail(EV_E_PARAM, "%lld ids", (long long)n);
     int64_t count = 0;
-    ev__write_lock(&ix->lock);
+    ev__call call;
+    int rc = ev__enter(ix, EV_WRITE, &call);
+    if (rc != EV_OK) return rc;
     for (int64_t i = 0; i < n; i++) {
         uint32_t slot = ev__idmap_get(&ix->idmap, ev__ids_of(ix), ids[i]);
         if (slot == EV_NONE) continue;
@@ -22,7 +24,7 @@ int ev_remove(ev_index *ix, int64_t n, const int64_t *ids, int64_t *removed) {
     }
     ix->changes += count;
     if (count) ix->version++;
-    ev__write_unlock(&ix->lock);
+    ev__leave(&call);
     if (removed) *removed = count;
     return ev__ok();
 }

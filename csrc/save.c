@@ -7,7 +7,8 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#define EV_NAME_TRIES 16 /* a temporary name is 64 random bits, so one is enough unless someone is at mischief */
+#define EV_NAME_TRIES \
+    16 /* a temporary name is 64 random bits, so one is enough unless another process makes the same on purpose */
 
 typedef struct {
     const char *name;
@@ -81,50 +82,62 @@ static int write_parts(const ev_file_ops *ops, void *file, ev_index *ix) {
 
 /* Write and flush a new file. Writers wait only while the index is read, not while the disk works. */
 static int write_file(const ev_file_ops *ops, ev_index *ix, void *file, const char *path) {
-    ev__read_lock(&ix->lock);
-    int error = write_parts(ops, file, ix);
-    ev__read_unlock(&ix->lock);
-    int rc = error ? ev__refused(error, "write", path) : EV_OK;
+    ev__call call;
+    int error = 0, rc = ev__enter(ix, EV_READ, &call);
+    if (rc == EV_OK) {
+        error = write_parts(ops, file, ix);
+        ev__leave(&call);
+    }
+    if (error) rc = ev__refused(error, "write", path);
     if (rc == EV_OK && (error = ops->sync(ops->user, file)) != 0) rc = ev__refused(error, "flush", path);
     error = ops->close(ops->user, file);
     return rc == EV_OK && error ? ev__refused(error, "close", path) : rc;
 }
 
-/* Create a file that nobody else has, named after `path`. */
-static int create_beside(const ev_file_ops *ops, const char *path, char *name, size_t room, void **file) {
+/* Create a file that nobody else has in the folder of `path`. Its name does not grow with that of `path`, which may be
+ * as long as names can be. */
+static int create_beside(const ev_file_ops *ops, const char *path, char name[EV_PATH], void **file) {
     static int64_t names;
+    size_t folder = ev__folder_length(path);
+    if (folder + sizeof ".edgevec-0123456789abcdef" > EV_PATH) return ENAMETOOLONG;
+    memcpy(name, path, folder);
     int error = EEXIST;
     for (int i = 0; error == EEXIST && i < EV_NAME_TRIES; i++) {
         uint64_t time;
         double now = ev__now();
         memcpy(&time, &now, sizeof time);
         uint64_t random = ev__mix(ev__mix(time ^ (uintptr_t)&now) + (uint64_t)ev__add64(&names, 1));
-        snprintf(name, room, "%s.tmp-%016llx", path, (unsigned long long)random);
-        error = ops->open(ops->user, name, file);
+        snprintf(name + folder, EV_PATH - folder, ".edgevec-%016llx", (unsigned long long)random);
+        error = ops->open(ops->user, name, path, file);
     }
-    return error ? ev__refused(error, "create", name) : EV_OK;
+    return error;
 }
 
-static int save_over(const ev_file_ops *ops, ev_index *ix, const char *path, char *name, size_t room) {
+/* target, name: of the file to be replaced and of the new one; errors name the path that the caller gave. */
+static int save(const ev_file_ops *ops, ev_index *ix, const char *path, char target[EV_PATH], char name[EV_PATH]) {
     void *file;
-    int rc = create_beside(ops, path, name, room, &file);
-    if (rc != EV_OK) return rc;
-    rc = write_file(ops, ix, file, name);
-    int error = rc == EV_OK ? ops->rename(ops->user, name, path) : 0;
+    int error = ev__file_target(path, target);
+    if (error == EINVAL)
+        return ev__fail_errno(EV_E_IO, error, "not a regular file, and pipes and devices cannot be written to: '%s'",
+                              path);
+    if (error) return ev__refused(error, "replace", path);
+    error = create_beside(ops, target, name, &file);
+    if (error) return ev__refused(error, "create a file for", path);
+    int rc = write_file(ops, ix, file, path);
+    error = rc == EV_OK ? ops->rename(ops->user, name, target) : 0;
     if (error) rc = ev__refused(error, "replace", path);
     if (rc != EV_OK) {
         ops->unlink(ops->user, name);
         return rc;
     }
-    error = ops->sync_folder(ops->user, path);
+    error = ops->sync_folder(ops->user, target);
     return error ? ev__refused(error, "flush the folder of", path) : ev__ok();
 }
 
 int ev_save(ev_index *ix, const char *path) {
-    size_t room = strlen(path) + sizeof ".tmp-0123456789abcdef";
-    char *name = ev__alloc(room, 1);
-    if (!name) return ev__fail(EV_E_NOMEM, "the name of a temporary file");
-    int rc = save_over(ev__file_ops(), ix, path, name, room);
-    ev__release(name, room, 1);
+    char *memory = ev__alloc(2 * EV_PATH, 1);
+    if (!memory) return ev__fail(EV_E_NOMEM, "the names of two files");
+    int rc = save(ev__file_ops(), ix, path, memory, memory + EV_PATH);
+    ev__release(memory, 2 * EV_PATH, 1);
     return rc;
 }

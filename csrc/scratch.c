@@ -35,6 +35,11 @@ static size_t cut_up(const ev_index *ix, ev__scratch *s, char *memory) {
     return c.used;
 }
 
+/* All that the parts above depend on. */
+static uint64_t geometry_of(const ev_index *ix) {
+    return (uint64_t)ix->dim | (uint64_t)ix->bits << 16 | (uint64_t)ix->m0 << 40 | (uint64_t)ev__by_bits(ix) << 60;
+}
+
 int ev__scratch_new(const ev_index *ix, ev__scratch **out) {
     ev__scratch *s = ev__alloc_zero(sizeof *s, EV_LINE);
     if (!s) return ev__fail(EV_E_NOMEM, "a search context");
@@ -46,6 +51,7 @@ int ev__scratch_new(const ev_index *ix, ev__scratch **out) {
     }
     cut_up(ix, s, s->memory);
     s->blind = EV_NONE;
+    s->geometry = geometry_of(ix);
     *out = s;
     return EV_OK;
 }
@@ -123,17 +129,81 @@ void ev__new_walk(ev__scratch *s) {
     if (s->blind != EV_NONE) ev__see(&s->marks, s->blind);
 }
 
+/* ---- spares ---------------------------------------------------------------------------------- */
+
+/* A scratch is larger than an index of a few vectors. Such indexes share some, so that thousands of them do not have
+ * thousands. Nobody waits for these: who finds them taken goes without, also in a child that was forked meanwhile. */
+enum { SHARED = 16, MOST_SHARED_BYTES = 1 << 18 };
+static struct {
+    uint32_t taken;  /* atomic */
+    int64_t indexes; /* atomic: the last one takes the spares with it */
+    ev__scratch *at[SHARED];
+} shared;
+
+static bool is_small(const ev_index *ix, const ev__scratch *s) {
+    enum { TIMES = 8 };
+    return TIMES * ev__scratch_bytes(s) > ev__array_bytes(&ix->store.blocks);
+}
+
+static ev__scratch *take_shared(const ev_index *ix) {
+    ev__scratch *found = NULL;
+    uint64_t geometry = geometry_of(ix);
+    if (!ev__try_take(&shared.taken)) return NULL;
+    for (size_t i = 0; i < SHARED && !found; i++) {
+        if (!shared.at[i] || shared.at[i]->geometry != geometry) continue;
+        found = shared.at[i];
+        shared.at[i] = NULL;
+    }
+    ev__store32_release(&shared.taken, 0);
+    return found;
+}
+
+/* Does the scratch lie among the shared ones now? */
+static bool share(ev__scratch *s) {
+    if (ev__scratch_bytes(s) > MOST_SHARED_BYTES || !ev__try_take(&shared.taken)) return false;
+    size_t i = 0;
+    while (i < SHARED && shared.at[i]) i++;
+    for (size_t j = 0; i == SHARED && j < SHARED; j++) /* in the place of one that does not fit this index */
+        if (shared.at[j]->geometry != s->geometry) i = j;
+    if (i < SHARED) {
+        ev__scratch_free(shared.at[i]);
+        shared.at[i] = s;
+    }
+    ev__store32_release(&shared.taken, 0);
+    return i < SHARED;
+}
+
+void ev__scratch_open(void) { ev__add64(&shared.indexes, 1); }
+
+void ev__scratch_close(ev_index *ix) {
+    ev__scratch_drop_all(ix);
+    if (ev__add64(&shared.indexes, -1) > 1 || !ev__try_take(&shared.taken)) return;
+    for (size_t i = 0; i < SHARED; i++) {
+        ev__scratch_free(shared.at[i]);
+        shared.at[i] = NULL;
+    }
+    ev__store32_release(&shared.taken, 0);
+}
+
 int ev__scratch_borrow(ev_index *ix, ev__scratch **out) {
     ev__lock(&ix->scratch_lock);
     ev__scratch *s = ix->scratches;
     if (s) ix->scratches = s->next;
     ev__unlock(&ix->scratch_lock);
+    if (!s) s = take_shared(ix);
     if (!s) return ev__scratch_new(ix, out);
     *out = s;
     return EV_OK;
 }
 
 void ev__scratch_return(ev_index *ix, ev__scratch *s) {
+    if (is_small(ix, s)) {
+        if (share(s)) return;
+        if (!s->kept) {
+            ev__scratch_free(s);
+            return;
+        }
+    }
     ev__lock(&ix->scratch_lock);
     s->next = ix->scratches;
     ix->scratches = s;
@@ -141,9 +211,12 @@ void ev__scratch_return(ev_index *ix, ev__scratch *s) {
 }
 
 void ev__scratch_drop_all(ev_index *ix) {
-    for (ev__scratch *s = ix->scratches, *next; s; s = next) {
+    ev__lock(&ix->scratch_lock);
+    ev__scratch *s = ix->scratches;
+    ix->scratches = NULL;
+    ev__unlock(&ix->scratch_lock);
+    for (ev__scratch *next; s; s = next) {
         next = s->next;
         ev__scratch_free(s);
     }
-    ix->scratches = NULL;
 }

@@ -4,14 +4,17 @@
 #include <math.h>
 
 struct ev_context {
-    ev_index *ix;
+    uint64_t serial; /* of its index */
     ev__scratch *scratch;
+    uint32_t busy; /* atomic */
+    ev__spin lock; /* of stats */
+    ev_search_stats stats;
 };
 
 int ev_context_new(ev_index *ix, ev_context **out) {
     ev_context *c = ev__alloc_zero(sizeof *c, EV_LINE);
     if (!c) return ev__fail(EV_E_NOMEM, "a search context");
-    c->ix = ix;
+    c->serial = ix->serial;
     int rc = ev__scratch_new(ix, &c->scratch);
     if (rc != EV_OK) {
         ev__release(c, sizeof *c, EV_LINE);
@@ -27,7 +30,17 @@ void ev_context_free(ev_context *c) {
     ev__release(c, sizeof *c, EV_LINE);
 }
 
-void ev_context_stats(const ev_context *c, ev_search_stats *out) { *out = c->scratch->stats; }
+void ev_context_stats(ev_context *c, ev_search_stats *out) {
+    ev__spin_lock(&c->lock);
+    *out = c->stats;
+    ev__spin_unlock(&c->lock);
+}
+
+static void tell_stats(ev_context *c) {
+    ev__spin_lock(&c->lock);
+    c->stats = c->scratch->stats;
+    ev__spin_unlock(&c->lock);
+}
 
 enum {
     RUN = 64,          /* rows scanned at a time */
@@ -241,7 +254,8 @@ static int check(const ev_index *ix, int64_t n, const float *queries, const ev_s
     if (p->k < 1) return ev__fail(EV_E_PARAM, "k %d is not at least 1", p->k);
     if (p->ef < 0) return ev__fail(EV_E_PARAM, "ef %d is not at least 1", p->ef);
     if (p->threads < 0) return ev__fail(EV_E_PARAM, "threads %d", p->threads);
-    if (p->context && p->context->ix != ix) return ev__fail(EV_E_PARAM, "the context belongs to another index");
+    if (p->context && p->context->serial != ix->serial)
+        return ev__fail(EV_E_PARAM, "the context belongs to another index");
     return ev__check_rows(ix, n, queries);
 }
 
@@ -261,20 +275,23 @@ static int run(batch *b, int64_t n, const ev_search_params *p) {
     if (own) b->scratches[0] = p->context->scratch;
     while (ready < workers && rc == EV_OK) {
         if (!own) rc = ev__scratch_borrow(b->ix, &b->scratches[ready]);
+        if (rc == EV_OK) b->scratches[ready]->kept = true;
         if (rc == EV_OK) rc = ev__scratch_fit(b->ix, b->scratches[ready++], b->scan_ef, b->k, b->mask.on);
     }
     if (rc == EV_OK) {
         b->work = (ev__work){.total = n, .run = workers > 1 ? 8 : n};
         ev__parallel((int)workers, answer_all, b);
+        if (own) tell_stats(p->context);
     }
     for (int i = 0; i < ready && !own; i++) ev__scratch_return(b->ix, b->scratches[i]);
     return rc;
 }
 
-int ev_search(ev_index *ix, int64_t n, const float *queries, const ev_search_params *p, int64_t *out_ids,
-              float *out_distances) {
-    int rc = check(ix, n, queries, p);
-    if (rc != EV_OK || n == 0) return rc;
+static int search(ev_index *ix, int64_t n, const float *queries, const ev_search_params *p, int64_t *out_ids,
+                  float *out_distances) {
+    ev__call call;
+    int rc = ev__enter(ix, EV_READ, &call);
+    if (rc != EV_OK) return rc;
     batch b = {.ix = ix,
                .queries = queries,
                .k = (size_t)p->k,
@@ -283,7 +300,6 @@ int ev_search(ev_index *ix, int64_t n, const float *queries, const ev_search_par
                .ids = out_ids,
                .distances = out_distances};
     void *hold = NULL;
-    ev__read_lock(&ix->lock);
     int32_t ef = p->ef ? p->ef : ix->p.ef;
     b.ef = ef > p->k ? (size_t)ef : (size_t)p->k;
     /* re-ranking what a scan by sign codes finds costs little beside the scan, and the codes are coarse */
@@ -296,6 +312,18 @@ int ev_search(ev_index *ix, int64_t n, const float *queries, const ev_search_par
         rc = run(&b, n, p);
     }
     if (hold) ev__filter_release(p->filter, hold);
-    ev__read_unlock(&ix->lock);
+    ev__leave(&call);
+    return rc;
+}
+
+int ev_search(ev_index *ix, int64_t n, const float *queries, const ev_search_params *p, int64_t *out_ids,
+              float *out_distances) {
+    int rc = check(ix, n, queries, p);
+    if (rc != EV_OK || n == 0) return rc;
+    ev_context *own = p->context;
+    if (own && !ev__try_take(&own->busy))
+        return ev__fail(EV_E_BUSY, "another search is using it; threads that search at once need one each, or none");
+    rc = search(ix, n, queries, p, out_ids, out_distances);
+    if (own) ev__store32_release(&own->busy, 0);
     return rc == EV_OK ? ev__ok() : rc;
 }

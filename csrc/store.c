@@ -62,6 +62,7 @@ int ev__index_make(const ev_params *params, ev_index **out) {
     ix->entry = EV_NONE;
     ix->serial = (uint64_t)ev__add64((int64_t *)&serials, 1) + 1;
     lay_out(ix);
+    ev__scratch_open();
     ev__rwlock_init(&ix->lock);
     ev__mutex_init(&ix->scratch_lock);
     int rc = EV_OK;

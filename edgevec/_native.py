@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy.typing as npt
 
 from edgevec import _core, errors
 
-__all__ = ["Progress", "SimdInfo", "bridge", "check", "ffi", "lib", "pointer", "simd_info", "version"]
+__all__ = ["Progress", "SimdInfo", "allocates", "bridge", "check", "ffi", "lib", "pointer", "simd_info", "version"]
 
 ffi: Any = _core.ffi
 lib: Any = _core.lib
@@ -33,19 +35,46 @@ _ERRORS: dict[int, type[errors.EdgevecError]] = {
     lib.EV_E_CORRUPT: errors.CorruptIndexError,
     lib.EV_E_VERSION: errors.FormatVersionError,
     lib.EV_E_NOT_FOUND: errors.IndexNotFoundError,
+    lib.EV_E_REENTRANT: errors.BusyError,
+    lib.EV_E_BUSY: errors.BusyError,
 }
+_OF_FILES = (errors.StorageError, errors.IndexNotFoundError)
 
 
 def _text(chars: Any) -> str:
     return str(ffi.string(chars).decode("utf-8", "replace"))
 
 
-def check(code: int, subject: str = "") -> None:
-    """Raise what a return code stands for, about the subject (a file, say) where one is given."""
+def check(code: int, path: str | os.PathLike[str] | None = None) -> None:
+    """Raise what a return code stands for; path: the file that the call was about."""
     if code == 0:
         return
-    parts = (subject, _text(lib.ev_strerror(code)), _text(lib.ev_error_detail()))
-    raise _ERRORS.get(code, errors.EdgevecError)(": ".join(part for part in parts if part))
+    kind = _ERRORS.get(code, errors.EdgevecError)
+    parts = ("" if path is None else str(path), _text(lib.ev_strerror(code)), _text(lib.ev_error_detail()))
+    message = ": ".join(part for part in parts if part)
+    error = kind(message)
+    if isinstance(error, _OF_FILES):
+        raise errors.about_file(error, path, int(lib.ev_error_errno()) or None)
+    raise error
+
+
+_Given = ParamSpec("_Given")
+_Returned = TypeVar("_Returned")
+
+
+def allocates(call: Callable[_Given, _Returned]) -> Callable[_Given, _Returned]:
+    """A call that makes arrays: what NumPy, cffi and Python raise for want of memory is an OutOfMemoryError too."""
+
+    @functools.wraps(call)
+    def checked(*args: _Given.args, **kwargs: _Given.kwargs) -> _Returned:
+        try:
+            return call(*args, **kwargs)
+        except MemoryError as error:
+            if isinstance(error, errors.EdgevecError):
+                raise
+            raise errors.OutOfMemoryError(f"{call.__name__}: {error or 'out of memory'}") from error
+
+    return checked
 
 
 def pointer(array: npt.NDArray[Any], kind: str) -> Any:

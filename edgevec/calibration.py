@@ -44,6 +44,8 @@ _PATIENCE = 4
 """The ladder ends where this many times the ef has brought nothing."""
 _WIDER = 2
 """A walk that stands in for the truth is so much wider than the widest that is measured."""
+_RESULTS_AT_ONCE = 1 << 22
+"""Neighbours held at a time, whatever k is."""
 _STALE = 10
 """Measured anew when one in so many vectors was added, replaced or removed."""
 _LEAST_MISSED = 1e-5
@@ -105,7 +107,7 @@ class Calibrations:
 
     def ef_for(self, index: Index, recall: float, k: int, queries: Rows) -> int | None:
         """The ef for a recall, or None where only comparing with every vector gives it."""
-        if recall == 1:
+        if recall == 1 or k >= len(index):
             _need_vectors(index)
             return None
         efs = [curve.ef_for(recall) for curve in self._curves(index, k, queries)]
@@ -217,25 +219,20 @@ class _Sample:
     threads: int
 
     def curve(self) -> tuple[Ids, Doubles]:
-        few = slice(_COMPARED)
-        truth = self._distances(few, exact=True)[:, -1:]
+        few, everything = min(_COMPARED, len(self.rows)), len(self.rows)
+        truth = self._furthest(few, exact=True)
         efs, by_truth = [], []
         for ef in self._ladder():
             efs.append(ef)
-            by_truth.append(self._shares(self._distances(few, ef=ef), truth))
+            by_truth.append(self._shares(truth, ef))
             if self._is_enough(efs, by_truth):
                 break
-        wide = self._distances(slice(None), ef=_WIDER * efs[-1])[:, -1:]
+        wide = self._furthest(everything, ef=_WIDER * efs[-1])
         recalls = []
         for ef, shares in zip(efs, by_truth, strict=True):
-            stand_in = self._shares(self._distances(slice(None), ef=ef), wide)
-            recalls.append(stand_in.mean() + (shares - stand_in[few]).mean())
+            stand_in = self._shares(wide, ef)
+            recalls.append(stand_in.mean() + (shares - stand_in[:few]).mean())
         return np.array(efs, np.int64), np.clip(np.maximum.accumulate(recalls), 0, 1)
-
-    def _shares(self, distances: Rows, furthest: Rows) -> Doubles:
-        """Of each sample's true neighbours the share that was found, by distance, as `edgevec.recall` counts it."""
-        shares: Doubles = (distances <= farthest_found(furthest, self.index.metric)).mean(axis=1)
-        return shares
 
     def _ladder(self) -> Iterator[int]:
         ef, most = self.k, max(_LARGEST, self.k)
@@ -247,6 +244,21 @@ class _Sample:
         before = [shares.mean() for ef, shares in zip(efs, by_truth, strict=True) if ef * _PATIENCE <= efs[-1]]
         reached = by_truth[-1].mean()
         return bool(reached >= _ENOUGH or (before and reached <= before[-1]))
+
+    def _furthest(self, count: int, *, ef: int = 0, exact: bool = False) -> Rows:
+        """The distance of the k-th that a search finds: float32 [count, 1]."""
+        return np.concatenate([self._distances(part, ef=ef, exact=exact)[:, -1:].copy() for part in self._parts(count)])
+
+    def _shares(self, furthest: Rows, ef: int) -> Doubles:
+        """Of each sample's true neighbours the share that is found, by distance, as `edgevec.recall` counts it."""
+        limit = farthest_found(furthest, self.index.metric)
+        shares = [(self._distances(part, ef=ef) <= limit[part]).mean(axis=1) for part in self._parts(len(limit))]
+        return np.concatenate(shares)
+
+    def _parts(self, count: int) -> Iterator[slice]:
+        """The first so many samples, as many at a time as have room for their results."""
+        step = max(1, _RESULTS_AT_ONCE // self.k)
+        return (slice(start, min(start + step, count)) for start in range(0, count, step))
 
     def _distances(self, part: slice, *, ef: int = 0, exact: bool = False) -> Rows:
         """Of the k nearest that a search finds: float32 [samples, k]."""

@@ -10,6 +10,7 @@ import os
 from typing import Any, TypeVar
 
 __all__ = [
+    "BusyError",
     "ClosedError",
     "CollectionNotFoundError",
     "CorruptCollectionError",
@@ -128,6 +129,14 @@ class NoVectorsError(EdgevecError, ValueError):
 
 class RecallError(EdgevecError, ValueError):
     """The recall asked for is out of reach, or cannot be known; the message says why."""
+
+
+class BusyError(EdgevecError, RuntimeError):
+    """The call would have to wait for itself, or for what its own thread has in use.
+
+    A progress function may ask for the size, the parameters and the statistics of what it is called for, and for
+    nothing else; and a SearchContext is for one search at a time.
+    """
 
 
 # The machine.

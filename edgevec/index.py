@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevec._arrays import as_ids, as_int, as_rows
-from edgevec._native import Progress, bridge, check, ffi, lib, pointer
+from edgevec._native import Progress, allocates, bridge, check, ffi, lib, pointer
 from edgevec.calibration import Calibration, Calibrations, as_recall
 from edgevec.errors import ParameterError
 
@@ -44,10 +44,13 @@ _QUERIES_AT_ONCE = 4096
 _MANY_RESULTS = 256
 """For more, the room that a query's results take is first held against what there is to find."""
 _INT64, _FLOAT32 = np.dtype(np.int64), np.dtype(np.float32)
+_STATS = ffi.typeof("ev_search_stats *")
 
 
 class SearchResult(NamedTuple):
-    """Nearest first. For one query [found], for a batch [n, k] padded with id -1 and distance inf."""
+    """Nearest first. For one query [found]; for a batch [n, min(k, len(index))], rows with fewer matches padded with id
+    -1 and distance inf.
+    """
 
     ids: npt.NDArray[np.int64]
     distances: npt.NDArray[np.float32]
@@ -107,6 +110,7 @@ class IdFilter:
     ids: int64[n] or anything like it, none of them -1; repeated ids count once.
     """
 
+    @allocates
     def __init__(self, ids: npt.ArrayLike) -> None:
         allowed = np.unique(as_ids(ids, "filter ids", to_keep=True))
         out = ffi.new("ev_filter **")
@@ -123,21 +127,21 @@ class IdFilter:
 class SearchContext:
     """Scratch memory for a thread that searches one index in a loop, and the statistics of its last search.
 
-    One search at a time may use a context. Threads that search at once need one each, or none: the index then lends
-    them one.
+    One search at a time may use a context: a second one, from another thread, is a BusyError. Threads that search at
+    once need one each, or none: the index then lends them one.
     """
 
+    @allocates
     def __init__(self, index: Index) -> None:
         self._index = index  # keeps it alive
         out = ffi.new("ev_context **")
         check(lib.ev_context_new(index._handle, out))
         self._handle = ffi.gc(out[0], lib.ev_context_free)
-        self._stats = ffi.new("ev_search_stats *")
 
     @property
     def stats(self) -> SearchStats:
-        """Of the last search that used this context on its own (single queries, or threads=1)."""
-        s = self._stats
+        """Of the last search that used this context on its own (single queries, or threads=1) and has ended."""
+        s = ffi.new(_STATS)
         lib.ev_context_stats(self._handle, s)
         return SearchStats(
             s.queries, s.visited, s.distances, s.estimates, s.reranked, _STRATEGIES[s.strategy], s.seconds, s.ef
@@ -145,7 +149,7 @@ class SearchContext:
 
     def effort(self) -> tuple[str, int, int]:
         """strategy, visited and distances of `stats`, in a fraction of the time."""
-        s = self._stats
+        s = ffi.new(_STATS)
         lib.ev_context_stats(self._handle, s)
         return _STRATEGIES[s.strategy], s.visited, s.distances
 
@@ -172,11 +176,15 @@ class Index:
                      only, and distances are their best estimate.
 
     Any number of threads may search at once. A call that changes the index waits for running searches and holds new
-    ones back until it returns; a progress callback must therefore not use the index. The GIL is released in all calls.
+    ones back until it returns. Its progress callback may ask the index for its length, whether it holds an id, its
+    parameters, stats() and memory_usage(), and is told what held before the call; any other call from there is a
+    BusyError at once, and waiting there for another thread that uses the index is waiting for ever. The GIL is released
+    in all calls.
     Bad input is refused before anything changes: ParameterError and its kin are ValueErrors, UnknownIdError is a
     KeyError, OutOfMemoryError a MemoryError.
     """
 
+    @allocates
     def __init__(
         self,
         dim: int,
@@ -254,7 +262,7 @@ class Index:
     def ef(self, ef: int) -> None:
         ef = as_int(ef, "ef", 1, 1_000_000)
         check(lib.ev_set_ef(self._handle, ef))
-        self._params.ef = ef
+        lib.ev_get_params(self._handle, self._params)  # another thread may have set another
 
     def __len__(self) -> int:
         return int(lib.ev_count(self._handle))
@@ -284,6 +292,7 @@ class Index:
 
     # ---- content ---------------------------------------------------------------------------------------------------
 
+    @allocates
     def add(
         self,
         vectors: Any,
@@ -326,12 +335,14 @@ class Index:
         check(code)
         return out
 
+    @allocates
     def remove(self, ids: npt.ArrayLike) -> int:
         """Forget the vectors of these ids, O(1) each, and return how many were held. Others are passed over."""
         unwanted, removed = as_ids(ids, "ids"), ffi.new("int64_t *")
         check(lib.ev_remove(self._handle, unwanted.size, pointer(unwanted, "int64_t[]"), removed))
         return int(removed[0])
 
+    @allocates
     def get(self, ids: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """The vectors of these ids, float32[n, dim], as exactly as keep_vectors says; at unit length under cosine.
 
@@ -354,6 +365,7 @@ class Index:
 
     # ---- search ----------------------------------------------------------------------------------------------------
 
+    @allocates
     def search(
         self,
         queries: Any,
@@ -368,7 +380,8 @@ class Index:
     ) -> SearchResult:
         """The k nearest vectors of each query.
 
-        queries  [dim]: a result trimmed to what exists. [n, dim]: [n, k], padded with id -1 and distance inf.
+        queries  [dim]: a result trimmed to what exists. [n, dim]: min(k, len(index)) columns; rows with fewer matches
+                 under a filter are padded with id -1 and distance inf.
         ef       candidates kept while walking (>= k is made sure of); None: the index's own
         filter   allowed ids, or an IdFilter: exactly min(k, matches) results, all of them allowed
         exact    compare with every vector instead of walking the graph
@@ -401,12 +414,7 @@ class Index:
             params.context = context._handle
         if single:
             return self._search_one(rows, k, params)
-        n = rows.shape[0]
-        ids, distances = np.empty((n, k), np.int64), np.empty((n, k), np.float32)
-        for i in range(0, n, _QUERIES_AT_ONCE):
-            run = rows[i : i + _QUERIES_AT_ONCE]
-            self._search_into(run.shape[0], run, params, ids[i:], distances[i:])
-        return SearchResult(ids, distances)
+        return self._search_batch(rows, k, params)
 
     def _aim(self, params: Any, recall: float, exact: bool, rows: npt.NDArray[np.float32]) -> bool:
         """Set the ef for a recall; True where every vector is compared, as it may have to be."""
@@ -416,6 +424,7 @@ class Index:
             params.ef = self._calibrations.ef_for(self, recall, params.k, rows) or 0
         return not params.ef
 
+    @allocates
     def calibrate(self, k: int = 10, *, queries: npt.ArrayLike | None = None, threads: int = 0) -> Calibration:
         """Measure now what `search(..., k, recall=...)` would measure when first called.
 
@@ -443,6 +452,15 @@ class Index:
             ids, distances = ids[:found], distances[:found]
         return SearchResult(ids, distances)
 
+    def _search_batch(self, rows: npt.NDArray[np.float32], k: int, params: Any) -> SearchResult:
+        n, columns = rows.shape[0], min(k, len(self))
+        params.k = k = max(1, columns)  # with nothing to find, queries are looked at all the same
+        ids, distances = np.empty((n, k), _INT64), np.empty((n, k), _FLOAT32)
+        for i in range(0, n, _QUERIES_AT_ONCE):
+            run = rows[i : i + _QUERIES_AT_ONCE]
+            self._search_into(run.shape[0], run, params, ids[i:], distances[i:])
+        return SearchResult(ids[:, :columns], distances[:, :columns])
+
     def _search_into(
         self,
         n: int,
@@ -460,15 +478,19 @@ class Index:
 
     # ---- files -----------------------------------------------------------------------------------------------------
 
+    @allocates
     def save(self, path: PathLike) -> None:
         """Write the index to one file: durable when this returns, and the old file stays whole until then.
 
-        In a browser the file is in memory until the file system is persisted.
-        StorageError (an OSError) when the system refuses.
+        The new file has the mode of the old one, and where that is permitted its owner. A symbolic link is followed,
+        to a file that is not there yet too. What is no regular file (a folder, a pipe, a device such as /dev/stdout)
+        cannot be written to and stays as it is. In a browser the file is in memory until the file system is persisted.
+        StorageError (an OSError, with errno and filename) when the system refuses.
         """
-        check(lib.ev_save(self._handle, _file_name(path)))
+        check(lib.ev_save(self._handle, _file_name(path)), path)
 
     @classmethod
+    @allocates
     def load(cls, path: PathLike, *, mmap: bool = False) -> Index:
         """Read an index that save() wrote. Every byte is verified; the parameters are in the file.
 
@@ -479,11 +501,12 @@ class Index:
         IndexNotFoundError (a FileNotFoundError); CorruptIndexError, naming the damaged section; FormatVersionError.
         """
         out = ffi.new("ev_index **")
-        check(lib.ev_load(_file_name(path), bool(mmap), out), os.fspath(path))
+        check(lib.ev_load(_file_name(path), bool(mmap), out), path)
         index = cls.__new__(cls)
         index._adopt(out[0])
         return index
 
+    @allocates
     def __reduce__(self) -> tuple[Any, ...]:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "index")
@@ -508,7 +531,8 @@ class Index:
     def memory_usage(self) -> dict[str, int]:
         """Bytes allocated, slack included: vectors, codes, links, upper_links, ids, other, total.
 
-        mapped: how many of these lie in a mapped file.
+        mapped: how many of these lie in a mapped file. What indexes of a few vectors share to search with, at most 4 MB
+        in the process, is in none of them.
         """
         return _as_dict("ev_memory", lib.ev_memory_usage, self._handle)
 

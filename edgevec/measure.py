@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._native import allocates
 from .errors import ParameterError
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def farthest_found(furthest: ArrayLike, metric: Metric | None = None) -> NDArray
     return np.asarray(limit + ROUNDING * np.maximum(np.abs(limit), 1 if metric in ("cosine", "ip") else 0))
 
 
+@allocates
 def recall(
     found_ids: ArrayLike | SearchResult,
     true_ids: ArrayLike | SearchResult,
@@ -173,6 +175,7 @@ def distances(
     return out
 
 
+@allocates
 def exact_neighbors(
     vectors: NDArray[np.float32], queries: NDArray[np.float32], k: int, metric: Metric
 ) -> NDArray[np.int64]:

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import DataNotFoundError, ParameterError
+from .errors import DataNotFoundError, ParameterError, about_file
 
 __all__ = ["WordNet", "wordnet"]
 
@@ -95,9 +95,8 @@ def wordnet(path: str | os.PathLike[str] | None = None) -> WordNet:
         with (folder / "entries.jsonl.gz").open("rb") as stream, gzip.open(stream, "rt", encoding="utf-8") as lines:
             entries = [json.loads(line) for line in lines]
     except FileNotFoundError as error:
-        raise DataNotFoundError(
-            f"the WordNet sample is not in {folder}: {Path(error.filename or '').name} is missing"
-        ) from error
+        missing = f"the WordNet sample is not in {folder}: {Path(error.filename or '').name} is missing"
+        raise about_file(DataNotFoundError(missing), error.filename, error.errno) from error
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return WordNet(
         vectors=vectors,

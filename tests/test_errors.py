@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import array
+import os
+import pickle
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from hypothesis import strategies as st
 from oracle import METRICS, QUANTIZATIONS, each_metric, each_quantization
 
 import edgevec
-from edgevec import errors
+from edgevec import errors, measure
 from edgevec.index import Metric, Quantization
 
 DIM = 4
@@ -24,6 +27,7 @@ BUILTINS = {
     errors.ZeroVectorError: ValueError,
     errors.DuplicateIdError: ValueError,
     errors.UnknownIdError: KeyError,
+    errors.BusyError: RuntimeError,
     errors.NoVectorsError: ValueError,
     errors.OutOfMemoryError: MemoryError,
     errors.SimdError: RuntimeError,
@@ -44,6 +48,45 @@ def test_an_error_is_also_a_builtin_and_says_its_message(
     assert issubclass(error, errors.EdgevecError)
     assert issubclass(error, builtin)
     assert str(error("row 3: it's NaN")) == "row 3: it's NaN"
+
+
+@pytest.mark.parametrize(
+    "kind", [errors.StorageError, errors.LockedError, errors.IndexNotFoundError, errors.DataNotFoundError]
+)
+def test_an_error_of_files_survives_pickling_whole(kind: Any) -> None:
+    error = pickle.loads(pickle.dumps(errors.about_file(kind("no room for it"), "/a/b", 28)))
+    assert type(error) is kind
+    assert (str(error), error.errno, error.strerror, error.filename) == ("no room for it", 28, os.strerror(28), "/a/b")
+    assert kind("nobody knows why").filename is None
+
+
+# Of more bytes than any process can address, made without any: what is converted, sorted or searched has to be copied.
+HUGE = 2**45
+OUT_OF_MEMORY: dict[str, Callable[[edgevec.Index], object]] = {
+    "add": lambda index: index.add(np.broadcast_to(np.float64(1), (HUGE, DIM))),
+    "add ids": lambda index: index.add(np.ones((1, DIM)), np.broadcast_to(np.int64(1), HUGE)),
+    "remove": lambda index: index.remove(np.broadcast_to(np.int64(1), HUGE)),
+    "get": lambda index: index.get(np.broadcast_to(np.int64(1), HUGE)),
+    "search": lambda index: index.search(np.broadcast_to(np.float64(1), (HUGE, DIM))),
+    "search a batch": lambda index: index.search(np.broadcast_to(np.float32(1), (HUGE, DIM)), 3),
+    "search filter": lambda index: index.search(np.ones(DIM), filter=np.broadcast_to(np.int64(1), HUGE)),
+    "filter": lambda index: edgevec.IdFilter(np.broadcast_to(np.int64(1), HUGE)),
+    "calibrate": lambda index: index.calibrate(3, queries=np.broadcast_to(np.float64(1), (HUGE, DIM))),
+    "exact_neighbors": lambda index: measure.exact_neighbors(
+        np.broadcast_to(np.float32(1), (HUGE, DIM)), np.ones((1, DIM), np.float32), 1, "cosine"
+    ),
+}
+
+
+@pytest.mark.skipif(sys.maxsize < 2**32, reason="no such shapes in 32 bits")
+@pytest.mark.parametrize("call", OUT_OF_MEMORY.values(), ids=OUT_OF_MEMORY)
+def test_what_numpy_has_no_memory_for_is_an_error_of_ours(call: Callable[[edgevec.Index], object]) -> None:
+    index = edgevec.Index(DIM)
+    index.add(np.eye(DIM))
+    with pytest.raises(edgevec.OutOfMemoryError) as raised:
+        call(index)
+    assert isinstance(raised.value, MemoryError)
+    assert list(index) == [0, 1, 2, 3]
 
 
 def test_every_error_is_public() -> None:

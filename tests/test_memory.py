@@ -101,6 +101,33 @@ def test_the_parts_are_the_total(quantization: Quantization, rng: np.random.Gene
     assert total >= 3000 * least
 
 
+@each_quantization
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_small_index_is_small(at_once: bool, quantization: Quantization, rng: np.random.Generator) -> None:
+    """What building and searching it take is not its own."""
+    rows = clustered(rng, 10, 16)
+    index = edgevec.Index(16, quantization=quantization)
+    for part in [rows] if at_once else rows:
+        index.add(part)
+    index.get(range(10))
+    index.check()
+    index.compact()
+    assert index.memory_usage()["total"] < 8 << 10
+    for _ in range(5):
+        index.search(rows[0])
+        index.search(rows, filter=[1, 2])
+    assert index.memory_usage()["total"] < 8 << 10
+
+
+def test_a_large_index_keeps_what_building_takes(rng: np.random.Generator) -> None:
+    """Else each row added alone would make it anew."""
+    index = filled(3000, 48, rng)
+    before = index.memory_usage()["other"]
+    index.add(clustered(rng, 1, 48))
+    assert index.memory_usage()["other"] >= before
+    assert before > 30_000
+
+
 def test_freed_indexes_leave_nothing(rng: np.random.Generator) -> None:
     """Contexts, filters, results and iterators may outlive each other in any order."""
     for _ in range(10):
@@ -159,6 +186,41 @@ MEASURE = """
     del index
     print(grown, claimed, kept, still, resident() - before)
 """
+
+
+MANY_SMALL = """
+    import gc, os, sys
+    import numpy as np
+    import edgevec
+
+    def resident():
+        gc.collect()
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def small():
+        index = edgevec.Index(16, quantization=sys.argv[1])
+        index.add(rows)
+        index.search(rows[0])
+        return index
+
+    rows = np.random.default_rng(0).standard_normal((10, 16)).astype("f4")
+    warm = [small() for _ in range(100)]
+    before = resident()
+    many = [small() for _ in range(2000)]
+    print((resident() - before) / len(many))
+"""
+
+
+@pytest.mark.subprocess
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/statm")
+@each_quantization
+def test_thousands_of_small_indexes(quantization: Quantization) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(MANY_SMALL), quantization], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 8 << 10
 
 
 @pytest.mark.subprocess

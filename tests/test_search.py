@@ -24,6 +24,7 @@ from oracle import (
 )
 
 import edgevec
+from edgevec import calibration
 from edgevec.index import KeepVectors, Metric, Quantization
 
 # At, below and above the width of every kernel's vectors and unrolled steps.
@@ -185,7 +186,7 @@ def test_cosine_goes_by_direction_alone(quantization: Quantization, rng: np.rand
 @pytest.mark.parametrize("n", [0, 1, 2, 5])
 @pytest.mark.parametrize("k", [1, 2, 5, 6, 1000])
 @pytest.mark.parametrize("exact", [False, True])
-def test_one_query_is_trimmed_and_a_batch_is_padded(
+def test_a_query_and_a_batch_are_trimmed_to_what_is_held(
     quantization: Quantization, n: int, k: int, exact: bool, rng: np.random.Generator
 ) -> None:
     rows, queries = clustered(rng, n, 6), clustered(rng, 3, 6)
@@ -195,13 +196,44 @@ def test_one_query_is_trimmed_and_a_batch_is_padded(
     assert one.distances.dtype == np.float32
     assert one.ids.shape == one.distances.shape == (min(n, k),)
     many = index.search(queries, k, exact=exact)
-    assert many.ids.shape == many.distances.shape == (3, k)
-    assert (many.ids[:, n:] == -1).all()
-    assert np.isposinf(many.distances[:, n:]).all()
-    assert (many.ids[:, : min(n, k)] >= 0).all()
-    np.testing.assert_array_equal(many.ids[0, : min(n, k)], one.ids)
+    assert many.ids.shape == many.distances.shape == (3, min(n, k))
+    assert (many.ids >= 0).all()
+    assert np.isfinite(many.distances).all()
+    np.testing.assert_array_equal(many.ids[0], one.ids)
     none = index.search(queries[:0], k, exact=exact)
-    assert none.ids.shape == none.distances.shape == (0, k)
+    assert none.ids.shape == none.distances.shape == (0, min(n, k))
+
+
+@pytest.mark.parametrize("n", [0, 50])
+@pytest.mark.parametrize("how", [{}, {"exact": True}, {"recall": 0.9}, {"ef": 20}])
+def test_a_k_beyond_all_bounds_costs_no_memory(n: int, how: dict[str, Any], rng: np.random.Generator) -> None:
+    """10**9 neighbours of each of 5,000 queries would be 60 TB."""
+    rows, queries = clustered(rng, n, 8), clustered(rng, 5000, 8)
+    index = index_of(rows, "l2", "sq8")
+    context = edgevec.SearchContext(index)
+    for options in ({}, {"context": context, "threads": 1}, {"filter": range(0, n, 2)}):
+        found = index.search(queries, 10**9, **options, **how)
+        assert found.ids.shape == found.distances.shape == (5000, n)
+        columns = len(range(0, n, 2)) if "filter" in options else n
+        assert (np.sort(found.ids[:, :columns], axis=1) == np.arange(0, n, n // columns if n else 1)).all()
+        assert (found.ids[:, columns:] == -1).all()
+        assert np.isposinf(found.distances[:, columns:]).all()
+
+
+def test_an_empty_index_looks_at_the_queries_of_a_batch_all_the_same() -> None:
+    index = edgevec.Index(3)
+    with pytest.raises(edgevec.NotFiniteError, match="row 1"):
+        index.search([[1, 2, 3], [1, np.nan, 3]], 5)
+
+
+def test_recall_for_a_large_k_is_measured_in_bounded_memory(rng: np.random.Generator, monkeypatch: Any) -> None:
+    """What is measured does not depend on how many samples are searched for at a time."""
+    index = index_of(clustered(rng, 600, 8), "l2", "sq8")
+    whole = index.calibrate(40)
+    monkeypatch.setattr(calibration, "_RESULTS_AT_ONCE", 100)
+    pieces = index.calibrate(40)
+    np.testing.assert_array_equal(pieces.ef, whole.ef)
+    np.testing.assert_allclose(pieces.recall, whole.recall, rtol=1e-12)
 
 
 @each_quantization

@@ -126,6 +126,85 @@ def test_searching_while_one_writes(quantization: Quantization, rng: np.random.G
     assert set(range(staying)) <= set(index)
 
 
+@each_quantization
+@pytest.mark.parametrize("keep_vectors", [True, False])
+def test_getting_while_one_compacts(keep_vectors: bool, quantization: Quantization, rng: np.random.Generator) -> None:
+    rows = clustered(rng, 500, 40)
+    index = edgevec.Index(40, "l2", quantization=quantization, keep_vectors=keep_vectors, M=6, ef_construction=20)
+    index.add(rows)
+    held, stop = index.get(range(500)), threading.Event()
+
+    def work(i: int) -> int:
+        own, turns = np.random.default_rng(i), 0
+        try:
+            while not stop.is_set():
+                if i == 0:
+                    index.compact()
+                    stop.wait(0 if turns < 200 else 1e-4)
+                    turns += 1
+                    if turns == 300:
+                        return turns
+                    continue
+                ids = own.choice(500, 20)
+                np.testing.assert_array_equal(index.get(ids), held[ids])
+                turns += 1
+            return turns
+        finally:
+            if i == 0:
+                stop.set()
+
+    assert all(at_once(4, work))
+
+
+def test_a_context_is_for_one_search_at_a_time(rng: np.random.Generator) -> None:
+    """A second one is told so, whatever the first is doing, and spoils nothing."""
+    rows = clustered(rng, 3000, 48)
+    index = edgevec.Index(48, "l2", M=6, ef_construction=40)
+    index.add(rows)
+    ways: list[dict[str, Any]] = [{"ef": 300}, {"exact": True}, {"filter": edgevec.IdFilter(range(0, 3000, 2))}]
+    alone = [index.search(rows[:300], 10, threads=1, **way) for way in ways]
+    shared, busy = edgevec.SearchContext(index), [0] * THREADS
+
+    def work(i: int) -> int:
+        answered = 0
+        for turn in range(60):
+            which = (i + turn) % len(ways)
+            single = turn % 2 == 0
+            try:
+                found = index.search(rows[turn] if single else rows[:300], 10, threads=1, context=shared, **ways[which])
+            except edgevec.BusyError:
+                busy[i] += 1
+                continue
+            expected = alone[which].ids[turn] if single else alone[which].ids
+            np.testing.assert_array_equal(found.ids, expected)
+            assert shared.stats.strategy in ("graph", "exact", "graph, filtered")
+            answered += 1
+        return answered
+
+    answered = sum(at_once(THREADS, work))
+    assert answered > 0
+    assert answered + sum(busy) == 60 * THREADS
+    with pytest.raises(edgevec.NotFiniteError):
+        index.search(rows[0] * np.nan, 10, context=shared)
+    np.testing.assert_array_equal(index.search(rows[7], 10, context=shared, exact=True).ids, alone[1].ids[7])
+
+
+def test_ef_is_what_was_set_last(rng: np.random.Generator) -> None:
+    index = edgevec.Index(8, "l2")
+    index.add(clustered(rng, 50, 8))
+
+    def work(i: int) -> None:
+        for turn in range(300):
+            index.ef = 1 + i * 1000 + turn
+            index.search(np.ones(8))
+
+    at_once(THREADS, work)
+    context = edgevec.SearchContext(index)
+    index.search(np.ones(8), 1, context=context)
+    assert index.ef == context.stats.ef or context.stats.strategy == "exact"
+    assert index.ef % 1000 == 300
+
+
 def test_threads_that_all_write(rng: np.random.Generator) -> None:
     rows = clustered(rng, 1600, 12)
     index = edgevec.Index(12, "l2")

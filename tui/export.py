@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgevec._files import replacing
 from edgevec.measure import Point
 from edgevec.printable import printable
 
@@ -76,10 +76,5 @@ def _csv(rows: Iterable[Iterable[Any]]) -> str:
 
 
 def _write(path: Path, content: str) -> None:
-    """Whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        partial.write_text(content, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as new:
+        new.write_text(content, encoding="utf-8")

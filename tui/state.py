@@ -6,15 +6,14 @@ starts with what it would know on the first day.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
+from edgevec._files import replacing
 from edgevec.index import Quantization
 
 __all__ = ["State", "StateFile"]
@@ -65,15 +64,12 @@ class StateFile:
 
     def write(self, state: State) -> None:
         """Whole or not at all. That settings cannot be kept is no reason to stop, so a refusal is only noted."""
-        partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
-            partial.replace(self.path)
+            with replacing(self.path) as new:
+                new.write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
         except OSError as error:
             self.notice = f"Settings cannot be kept: {error.strerror or error}"
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
 
     def _set_aside(self, error: Exception) -> None:
         aside = self.path.with_name(f"{self.path.name}.damaged")

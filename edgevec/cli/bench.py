@@ -158,7 +158,8 @@ def _true_rows(dataset: Dataset, task: _Task, k: int, metric: Metric) -> NDArray
     given = dataset.neighbors
     if given is not None and metric == dataset.metric and len(given) >= len(task.queries) and given.shape[1] >= k:
         return given[: len(task.queries), :k]
-    return measure.exact_neighbors(task.vectors, task.queries, k, metric)
+    true: NDArray[np.int64] = measure.exact_neighbors(task.vectors, task.queries, k, metric)
+    return true
 
 
 def _show(document: dict[str, Any], points: list[Point]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from ..errors import DataNotFoundError, MissingExtraError
+from ..errors import DataNotFoundError, MissingExtraError, about_file
 from .common import INPUT
 
 __all__ = ["tui"]
@@ -27,7 +28,7 @@ def tui(file: Path | None) -> None:
     except ImportError as error:
         raise MissingExtraError("the terminal app needs more: pip install 'edgevec[tui]'") from error
     if file is not None and not file.exists():
-        raise DataNotFoundError(f"{file}: no such file")
+        raise about_file(DataNotFoundError(f"{file}: no such file"), file, errno.ENOENT)
     if not _on_terminal():
         raise click.UsageError("the terminal app needs a terminal; edgevec demo, search and bench do without")
     app.run(file)

@@ -58,7 +58,9 @@ class Collection:
     beside it is derived: lost or damaged, it is made again.
 
     Any number of threads may use a collection. One process writes; others may open it with mode="r", and see what was
-    committed. `where` is a text such as "year >= 1990 AND lang IN ('de', 'fr')", with `params` for its question marks,
+    committed. A progress function is called while the records and the graph change: it may count and read records,
+    and anything else is a BusyError; waiting there for another thread that uses the collection is waiting for ever.
+    `where` is a text such as "year >= 1990 AND lang IN ('de', 'fr')", with `params` for its question marks,
     or a dict such as {"year": {"$gte": 1990}}.
     """
 
@@ -420,7 +422,7 @@ class Collection:
         """Give back the room of deleted records, in the file and in memory."""
         with self._store.maintaining() as connection:
             if self._store.graph.index is not None:
-                self._store.graph.index.compact(progress=progress)
+                self._store.graph.index.compact(progress=self._store.callbacks.telling(progress))
             connection.execute("INSERT INTO texts(texts) VALUES ('optimize')")
             connection.execute("VACUUM")
         self.checkpoint()
@@ -439,7 +441,7 @@ class Collection:
 
         What SQLite finds wrong in its own file is reported and cannot be repaired here.
         """
-        return upkeep.check(self._store, repair=repair, progress=progress)
+        return upkeep.check(self._store, repair=repair, progress=self._store.callbacks.telling(progress))
 
     def refresh(self, *, progress: Progress | None = None) -> int:
         """Let the graph take in what other processes have committed. Every search does so by itself; this one tells

@@ -22,7 +22,7 @@ from .commits import Commits
 from .database import Database
 from .graph import Graph
 from .sqlite_errors import translate, translated
-from .turns import Turns
+from .turns import Callbacks, Turns
 from .unread import Unread
 
 __all__ = ["Store"]
@@ -82,6 +82,7 @@ class Store:
         self.unread = Unread(self._reading_committed, graph.forget_ids)
         self.writable = writable
         self._turns = Turns()
+        self.callbacks = Callbacks()
         self._mutex = threading.RLock()
         self._owner: int | None = None
         self._depth = 0
@@ -122,6 +123,8 @@ class Store:
     def begin_reading(self, graph: bool, committed: bool, progress: Progress | None) -> tuple[sqlite3.Connection, Turn]:
         """As reading(). The turn ends with end_reading()."""
         self._check_open()
+        if self.callbacks.running():
+            return self._begin_in_callback(graph, committed)
         if self._owner == threading.get_ident():
             if committed and not self.database.shared:
                 return self.database.take(), _no_turn
@@ -140,13 +143,20 @@ class Store:
                 turn = _no_turn
                 self._turns.begin_write()
                 turn = self._turns.end_write
-                self._follow_all(connection, progress)
+                self._follow_all(connection, self.callbacks.telling(progress))
         except BaseException:
             turn()
             if connection is not None:
                 connection.close()
             raise
         return connection, turn
+
+    def _begin_in_callback(self, graph: bool, committed: bool) -> tuple[sqlite3.Connection, Turn]:
+        """The thread has a turn, or an open batch, in whose progress function it is."""
+        if graph:
+            self.callbacks.refuse()
+        own = self._owner == threading.get_ident() and not committed
+        return self.database.main if own or self.database.shared else self.database.take(), _no_turn
 
     def _begin_alone(self) -> tuple[sqlite3.Connection, Turn]:
         """There is one connection, and a thread at a time uses it."""
@@ -201,12 +211,13 @@ class Store:
     def writing(self, progress: Progress | None = None) -> Iterator[sqlite3.Connection]:
         """A transaction, or within one a part that can fail by itself. Committed and durable when it ends."""
         self._check_writable()
+        self.callbacks.refuse()
         with self._mutex:
             if self._depth:
                 with self._part() as connection:
                     yield connection
                 return
-            with self._transaction(progress) as connection:
+            with self._transaction(self.callbacks.telling(progress)) as connection:
                 yield connection
             self._snapshot_when_due()
 
@@ -374,6 +385,7 @@ class Store:
     def maintaining(self) -> Iterator[sqlite3.Connection]:
         """Nobody else reads or writes, and no transaction is open."""
         self._check_writable()
+        self.callbacks.refuse()
         with self._mutex:
             if self._depth:
                 raise ParameterError("not inside a batch")
@@ -413,6 +425,7 @@ class Store:
     def close(self) -> None:
         if self._closed or os.getpid() != self._process:
             return
+        self.callbacks.refuse()
         with self._mutex:
             if self._depth:
                 raise ParameterError("not inside a batch")

@@ -12,20 +12,19 @@ import importlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from .._files import replacing
 from .._native import Progress
-from ..errors import DataFormatError, DuplicateIdError, MissingExtraError, ParameterError, StorageError
+from ..errors import DataFormatError, DuplicateIdError, MissingExtraError, ParameterError
 from ..reading import read
 from ..reading.dataset import TEXT_NAMES
 from ..reading.plain import NotPlainError, is_missing, plain
 from ..reading.request import ID_NAMES, VECTOR_NAMES, Request
-from . import files
 from .records import Record
 from .values import Id
 
@@ -337,20 +336,8 @@ def export(path: Path, pages: Iterable[list[Record]], dim: int | None) -> int:
         write = _write_parquet
     else:
         raise DataFormatError(f"{path}: unknown ending; what can be written is {' '.join(EXPORTS)}")
-    with _replacing(path) as new:
+    with replacing(path) as new:
         return write(new, pages, dim)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    new = path.with_name(f".new-{path.name}")
-    try:
-        yield new
-        files.replace(new, path)
-    except OSError as error:
-        raise StorageError(f"{path}: {error.strerror or error}") from error
-    finally:
-        new.unlink(missing_ok=True)
 
 
 def _write_lines(path: Path, pages: Iterable[list[Record]], dim: int | None) -> int:

@@ -9,11 +9,13 @@ Each family of formats has a module of its own, which imports its library only w
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import DataFormatError, DataNotFoundError, EdgevecError, OutOfMemoryError, ParameterError, StorageError
+from .._files import refused
+from ..errors import DataFormatError, DataNotFoundError, EdgevecError, OutOfMemoryError, ParameterError, about_file
 from . import arrow, hdf5, lines, numpy_files, tensors, texmex
 from .dataset import Dataset, Progress
 from .request import Request
@@ -84,8 +86,8 @@ def read(request: Request) -> Dataset:
         reason = str(error).partition("\n")[0]
         raise DataFormatError(f"{path}: damaged: {reason}") from error
     except FileNotFoundError as error:
-        raise DataNotFoundError(f"{path}: no such file") from error
+        raise about_file(DataNotFoundError(f"{path}: no such file"), path, errno.ENOENT) from error
     except MemoryError as error:
         raise OutOfMemoryError(f"{path}: not enough memory: {error}") from error
     except OSError as error:
-        raise StorageError(f"{path}: {error.strerror or error}") from error
+        raise refused(error, path) from error

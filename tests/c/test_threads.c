@@ -1,8 +1,10 @@
-/* Many threads on one index: searches side by side, and beside a writer. What makes it a test is ThreadSanitizer; what
- * is checked here is that no answer is torn. */
+/* Many threads on one index: searches side by side, beside a writer, and every call beside every other; and calls that
+ * would wait for themselves. What makes it a test is ThreadSanitizer; what is checked here is that no answer is torn.
+ */
 #include "check.h"
-#include "internal.h"
+#include "file_ops.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { DIM = 200, ROWS = 800, FIXED = 200, READERS = 7, ROUNDS = 60, BATCH = 200, K = 10 };
@@ -88,8 +90,284 @@ static void check_kind(int32_t metric, int32_t quantization) {
     ev_free(s.ix);
 }
 
+/* ---- every call beside every other ------------------------------------------------------------ */
+
+#define PATH "test_threads.edgevec"
+
+/* Each is made by one thread while another makes any. What is asked for is held by the fixed rows alone. */
+static int call_get(scene *s) {
+    float out[FIXED * DIM];
+    return ev_get(s->ix, FIXED, ids, out);
+}
+
+static int call_search(scene *s) {
+    int64_t found[K];
+    float distances[K];
+    ev_search_params p = {.k = K, .threads = 1, .filter = s->fixed};
+    int rc = ev_search(s->ix, 1, rows, &p, found, distances);
+    return rc == EV_OK && !is_answer(found, distances, true) ? EV_E_CORRUPT : rc;
+}
+
+static int call_search_batch(scene *s) {
+    int64_t found[20 * K];
+    float distances[20 * K];
+    ev_search_params p = {.k = K, .threads = 2, .blind = ids};
+    return ev_search(s->ix, 20, rows, &p, found, distances);
+}
+
+static int call_search_context(scene *s) {
+    int64_t found[K];
+    float distances[K];
+    ev_context *context = NULL;
+    ev_search_stats stats;
+    int rc = ev_context_new(s->ix, &context);
+    ev_search_params p = {.k = K, .threads = 1, .exact = 1, .context = context};
+    if (rc == EV_OK) rc = ev_search(s->ix, 1, rows, &p, found, distances);
+    if (rc == EV_OK) ev_context_stats(context, &stats);
+    ev_context_free(context);
+    return rc;
+}
+
+static int call_ids(scene *s) {
+    int64_t cursor = 0, some[100], written = 1;
+    int rc = EV_OK;
+    while (rc == EV_OK && written) rc = ev_ids(s->ix, &cursor, 100, some, &written);
+    return rc;
+}
+
+static int call_accessors(scene *s) {
+    ev_params p;
+    ev_stats stats;
+    ev_memory memory;
+    ev_get_params(s->ix, &p);
+    ev_get_stats(s->ix, &stats);
+    ev_memory_usage(s->ix, &memory);
+    bool sound = p.dim == DIM && (p.ef == 33 || p.ef == 44) && stats.live >= FIXED && memory.total > 0;
+    return sound && ev_count(s->ix) >= FIXED && ev_contains(s->ix, ids[1]) ? EV_OK : EV_E_CORRUPT;
+}
+
+static int call_set_ef(scene *s) {
+    int rc = ev_set_ef(s->ix, 33);
+    return rc == EV_OK ? ev_set_ef(s->ix, 44) : rc;
+}
+
+static int call_check(scene *s) {
+    ev_report r;
+    int rc = ev_check(s->ix, &r);
+    return rc == EV_OK && (r.bad_links || r.bad_codes || r.bad_ids) ? EV_E_CORRUPT : rc;
+}
+
+static int call_save(scene *s) { return ev_save(s->ix, PATH); }
+
+static int call_load(scene *s) {
+    ev_index *other = NULL;
+    (void)s;
+    int rc = ev_load(PATH, 1, &other);
+    ev_free(other);
+    return rc;
+}
+
+static int call_filter(scene *s) {
+    ev_filter *own = NULL;
+    int rc = ev_filter_new(FIXED, ids, &own);
+    if (rc == EV_OK && ev_filter_count(own) != ev_filter_count(s->fixed)) rc = EV_E_CORRUPT;
+    ev_filter_free(own);
+    return rc;
+}
+
+static int call_new(scene *s) {
+    ev_index *other = NULL;
+    ev_params p = {DIM, EV_METRIC_L2, EV_QUANT_SQ8, 8, 40, 40, EV_VECTORS_FINE, 7};
+    (void)s;
+    int rc = ev_new(&p, &other);
+    ev_free(other);
+    return rc;
+}
+
+static int call_add(scene *s) { return ev_add(s->ix, 20, rows + FIXED * DIM, ids + FIXED, NULL, 2, NULL, NULL); }
+static int call_remove(scene *s) { return ev_remove(s->ix, 20, ids + FIXED, NULL); }
+static int call_compact(scene *s) { return ev_compact(s->ix, NULL, NULL); }
+
+static int (*const calls[])(scene *) = {call_get,    call_search,  call_search_batch, call_search_context,
+                                        call_ids,    call_set_ef,  call_check,        call_save,
+                                        call_load,   call_filter,  call_new,          call_add,
+                                        call_remove, call_compact, call_accessors};
+enum { CALLS = sizeof calls / sizeof *calls, REPEATS = 12 };
+
+typedef struct {
+    scene *s;
+    int of[2];
+} pair;
+
+static void make_calls(void *arg, int worker) {
+    pair *p = arg;
+    int64_t bad = 0;
+    for (int i = 0; i < REPEATS; i++) bad += calls[p->of[worker]](p->s) != EV_OK;
+    ev__add64(&p->s->bad, bad);
+}
+
+static void every_pair(int32_t quantization, int32_t keep) {
+    ev_params p = {DIM, EV_METRIC_L2, quantization, 8, 40, 44, keep, 7};
+    scene s = {0};
+    CHECK(ev_new(&p, &s.ix) == EV_OK);
+    CHECK(ev_filter_new(FIXED, ids, &s.fixed) == EV_OK);
+    CHECK(ev_add(s.ix, FIXED, rows, ids, NULL, 2, NULL, NULL) == EV_OK);
+    CHECK(ev_save(s.ix, PATH) == EV_OK);
+    for (int a = 0; a < CALLS; a++)
+        for (int b = a; b < CALLS; b++) {
+            pair both = {&s, {a, b}};
+            ev__parallel(2, make_calls, &both);
+            if (s.bad) printf("calls %d and %d\n", a, b);
+            CHECK(s.bad == 0);
+            s.bad = 0;
+        }
+    ev_filter_free(s.fixed);
+    ev_free(s.ix);
+    remove(PATH);
+}
+
+/* ---- small indexes, which share what they search with -------------------------------------------- */
+
+static void make_small_ones(void *arg, int worker) {
+    int64_t *bad = arg;
+    for (int32_t round = 0; round < ROUNDS; round++) {
+        ev_params p = {DIM - round % 3, EV_METRIC_L2, round % 3, 8, 40, 40, EV_VECTORS_FINE, 7};
+        ev_index *ix = NULL;
+        int64_t found[K];
+        float distances[K];
+        ev_search_params how = {.k = K, .threads = 1};
+        int rc = ev_new(&p, &ix);
+        if (rc == EV_OK) rc = ev_add(ix, K, rows, ids, NULL, 1, NULL, NULL);
+        for (int i = 0; rc == EV_OK && i < 3; i++) {
+            rc = ev_search(ix, 1, rows + (worker + i) % K * p.dim, &how, found, distances);
+            if (rc == EV_OK && found[0] != ids[(worker + i) % K]) rc = EV_E_CORRUPT;
+        }
+        ev__add64(bad, rc != EV_OK);
+        ev_free(ix);
+    }
+}
+
+static void many_small(void) {
+    enum { THREADS = 6 };
+    int64_t bad = 0;
+    ev__parallel(THREADS, make_small_ones, &bad);
+    CHECK(bad == 0);
+}
+
+/* ---- a context is for one search at a time ----------------------------------------------------- */
+
+typedef struct {
+    scene *s;
+    ev_context *context;
+    int64_t answered, busy;
+} shared_context;
+
+static void search_with_it(void *arg, int worker) {
+    shared_context *c = arg;
+    int64_t found[8 * K];
+    float distances[8 * K];
+    for (int round = 0; round < ROUNDS; round++) {
+        ev_search_params p = {.k = K, .exact = 1, .threads = 1, .context = c->context};
+        ev_search_stats stats;
+        int rc = ev_search(c->s->ix, 1 + worker % 2 * 7, rows, &p, found, distances);
+        if (rc == EV_OK && !is_answer(found, distances, false)) rc = EV_E_CORRUPT;
+        ev_context_stats(c->context, &stats);
+        ev__add64(&c->answered, rc == EV_OK);
+        ev__add64(&c->busy, rc == EV_E_BUSY);
+    }
+}
+
+static void one_context_for_many(void) {
+    enum { THREADS = 4 };
+    ev_params p = {DIM, EV_METRIC_L2, EV_QUANT_SQ8, 8, 40, 40, EV_VECTORS_FINE, 7};
+    scene s = {0};
+    CHECK(ev_new(&p, &s.ix) == EV_OK);
+    CHECK(ev_add(s.ix, ROWS, rows, ids, NULL, 4, NULL, NULL) == EV_OK);
+    shared_context c = {.s = &s};
+    CHECK(ev_context_new(s.ix, &c.context) == EV_OK);
+    ev__parallel(THREADS, search_with_it, &c);
+    CHECK(c.answered + c.busy == THREADS * ROUNDS && c.answered > 0);
+    /* given back by a search that fails, too */
+    int64_t found[K];
+    float distances[K];
+    ev_search_params bad = {.k = 0, .context = c.context}, good = {.k = K, .threads = 1, .context = c.context};
+    CHECK(ev_search(s.ix, 1, rows, &bad, found, distances) == EV_E_PARAM);
+    for (int64_t n = 1; n <= 3; n++) {
+        ev_search_params deep = {.k = ROWS, .ef = ROWS, .threads = 1, .context = c.context, .filter = NULL};
+        static int64_t many[ROWS];
+        static float far[ROWS];
+        ev_fault_alloc(n);
+        int rc = ev_search(s.ix, 1, rows, &deep, many, far);
+        ev_fault_alloc(0);
+        CHECK(rc == EV_OK || rc == EV_E_NOMEM);
+        CHECK(ev_search(s.ix, 1, rows, &good, found, distances) == EV_OK);
+    }
+    ev_context_free(c.context);
+    ev_free(s.ix);
+}
+
+/* ---- callbacks ---------------------------------------------------------------------------------- */
+
+typedef struct {
+    ev_index *ix, *other;
+    ev_filter *fixed;
+    int64_t live, times;
+} told;
+
+static int ask_everything(void *user, int64_t done, int64_t total) {
+    told *t = user;
+    scene s = {.ix = t->ix, .fixed = t->fixed}, elsewhere = {.ix = t->other, .fixed = t->fixed};
+    (void)done, (void)total;
+    CHECK(ev_count(t->ix) == t->live && ev_contains(t->ix, ids[0]));
+    CHECK(call_accessors(&s) == EV_OK);
+    static int (*const refused[])(scene *) = {call_get, call_search, call_search_batch, call_search_context,
+                                              call_ids, call_check,  call_save,         call_set_ef,
+                                              call_add, call_remove, call_compact};
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        CHECK(refused[i](&s) == EV_E_REENTRANT);
+        CHECK(refused[i](&elsewhere) == EV_OK);
+    }
+    t->times++;
+    return 1;
+}
+
+static void calls_from_callbacks(void) {
+    ev_params p = {DIM, EV_METRIC_L2, EV_QUANT_SQ8, 8, 40, 44, EV_VECTORS_FINE, 7};
+    told t = {.live = FIXED};
+    CHECK(ev_filter_new(FIXED, ids, &t.fixed) == EV_OK);
+    for (int i = 0; i < 2; i++) {
+        ev_index **ix = i ? &t.other : &t.ix;
+        CHECK(ev_new(&p, ix) == EV_OK);
+        CHECK(ev_add(*ix, FIXED, rows, ids, NULL, 1, NULL, NULL) == EV_OK);
+    }
+    for (int threads = 1; threads <= 3; threads += 2)
+        CHECK(ev_add(t.ix, FIXED, rows, ids, NULL, threads, ask_everything, &t) == EV_OK);
+    CHECK(ev_compact(t.ix, ask_everything, &t) == EV_OK);
+    CHECK(t.times >= 6);
+    /* afterwards all is as it was: the locks are free, and a writer comes through */
+    scene s = {.ix = t.ix, .fixed = t.fixed};
+    for (int i = 0; i < CALLS; i++) CHECK(calls[i](&s) == EV_OK);
+    ev_free(t.ix);
+    ev_free(t.other);
+    ev_filter_free(t.fixed);
+    remove(PATH);
+}
+
+static int no_flush(void *user, void *file) {
+    (void)user, (void)file;
+    return 0;
+}
+
 int main(void) {
+    ev_file_ops ops = *ev__file_ops();
+    ops.sync = no_flush; /* hundreds of saves: do not wait for the disk */
+    ev_set_file_ops(&ops);
     make_rows();
+    calls_from_callbacks();
+    many_small();
+    one_context_for_many();
+    every_pair(EV_QUANT_SQ8, EV_VECTORS_FINE);
+    every_pair(EV_QUANT_BINARY, EV_VECTORS_NONE);
     check_kind(EV_METRIC_L2, EV_QUANT_NONE);
     check_kind(EV_METRIC_COSINE, EV_QUANT_SQ8);
     check_kind(EV_METRIC_IP, EV_QUANT_BINARY);

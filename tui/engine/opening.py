@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 import edgevec
 from edgevec import samples
+from edgevec._files import refused
+from edgevec.errors import about_file
 from edgevec.file_kind import Kind, kind_of, require
 
 from ..model import SAMPLE, Data
@@ -59,9 +62,9 @@ def _kind(path: Path) -> Kind:
     try:
         kind = kind_of(path)
     except OSError as error:
-        raise edgevec.StorageError(f"{path}: {error.strerror or error}") from error
+        raise refused(error, path) from error
     if kind == "missing":
-        raise edgevec.DataNotFoundError(f"{path}: no such file")
+        raise about_file(edgevec.DataNotFoundError(f"{path}: no such file"), path, errno.ENOENT)
     return kind
 
 

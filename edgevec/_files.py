@@ -1,0 +1,87 @@
+"""Putting a new file in the place of an old one, whole or not at all, as Index.save does."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from edgevec.errors import EdgevecError, StorageError, about_file
+
+__all__ = ["refused", "replacing"]
+
+_MOST_LINKS = 40
+
+
+def refused(error: OSError, path: str | os.PathLike[str]) -> StorageError:
+    """What the system said, about the path that the caller gave."""
+    return about_file(StorageError(f"{path}: {error.strerror or error}"), path, error.errno)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A new, empty file to be written; at the end it takes the place of `path`, and on an error it is gone.
+
+    It has the ending of `path`. A file that is replaced leaves it its mode, and where that is permitted its owner. A
+    symbolic link is followed, to a new file too. StorageError for what is no regular file: a folder, a pipe, a device.
+    """
+    try:
+        target = _target(path)
+        old = os.stat(target) if target.exists() else None
+        new = _create(target, old)
+    except OSError as error:
+        raise refused(error, path) from error
+    try:
+        yield new
+        if old is not None:
+            os.chmod(new, _mode(new, old))
+        if sys.platform == "emscripten":
+            # A file that is renamed over comes back there when the name is deleted.
+            target.unlink(missing_ok=True)
+        os.replace(new, target)
+    except EdgevecError:
+        raise
+    except OSError as error:
+        raise refused(error, path) from error
+    finally:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
+
+
+def _target(path: Path) -> Path:
+    """The file itself, behind symbolic links."""
+    with suppress(FileNotFoundError):
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "not a regular file, and pipes and devices cannot be written to")
+    for _ in range(_MOST_LINKS):
+        if not path.is_symlink():
+            return path
+        path = path.parent / os.readlink(path)
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+
+
+def _create(target: Path, old: os.stat_result | None) -> Path:
+    """A file of a short name in the same folder. In the place of an old one, it may be read by nobody else yet."""
+    suffix = target.suffix if len(target.suffix) <= 16 else ""
+    new = target.with_name(f".edgevec-{os.urandom(8).hex()}{suffix}")
+    os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if old is None else 0o600))
+    return new
+
+
+def _mode(new: Path, old: os.stat_result) -> int:
+    """That of the old file, once the new one has its owner; a group that is another's gets no more than all have."""
+    mode = stat.S_IMODE(old.st_mode) & 0o777
+    if not hasattr(os, "chown"):
+        return mode
+    for uid in (old.st_uid, -1):
+        with suppress(OSError):
+            os.chown(new, uid, old.st_gid)
+            return mode
+    return mode & 0o707 | (mode & 0o007) << 3
