@@ -183,6 +183,13 @@ int ev_load(const char *path, int32_t map, ev_index **out);
 
 /* ---- insight --------------------------------------------------------------------------------- */
 
+/* What searches go by. Whether codes tell a vector's neighbours from other vectors is seen on a sample whenever an
+ * index has grown by an eighth, and by ev_compact. CODES: what the quantisation says. FLOATS: codes do not tell the
+ * vectors apart, so the graph is built and walked on the vectors kept beside them. SCAN: neither do float32 distances,
+ * as of vectors around 1e-30, so every search compares with all. BLURRED: codes do not, and nothing else is kept:
+ * expect few true neighbours. */
+enum { EV_WALK_CODES = 0, EV_WALK_FLOATS = 1, EV_WALK_SCAN = 2, EV_WALK_BLURRED = 3 };
+
 typedef struct {
     int64_t live, dead, free_slots,
         duplicates;              /* vectors; tombstones; reusable slots; vectors that share another's node */
@@ -194,6 +201,7 @@ typedef struct {
     int64_t bad_codes;   /* codes that are not those of their vectors, or of none */
     int64_t bad_ids;     /* ids that the id table does not lead to their slot, and the reverse */
     int32_t levels;
+    int32_t walk; /* EV_WALK_*: what the vectors held call for now; without them, as in ev_stats */
 } ev_report;
 int ev_check(ev_index *ix, ev_report *out);
 
@@ -210,6 +218,8 @@ typedef struct {
     int32_t codes_trained; /* times the centre of the codes was learned */
     int64_t built_distances;
     int64_t changes; /* vectors added, replaced or removed since the index was made or loaded */
+    int32_t walk;    /* EV_WALK_* */
+    int64_t looked;  /* vectors read to learn the codes or to see whether they fit, since it was made or loaded */
 } ev_stats;
 void ev_get_stats(ev_index *ix, ev_stats *out);
 

@@ -118,6 +118,8 @@ void ev_get_stats(ev_index *ix, ev_stats *out) {
                       .max_level = ix->entry == EV_NONE ? -1 : ev__levels(ix)[ix->entry],
                       .codes_trained = ix->trainings,
                       .built_distances = ix->built_distances,
-                      .changes = ix->changes};
+                      .changes = ix->changes,
+                      .walk = ix->walk,
+                      .looked = ix->looked};
     ev__read_unlock(&ix->lock);
 }
