@@ -66,7 +66,8 @@ enum { EV_QUANT_NONE = 0, EV_QUANT_SQ8 = 1, EV_QUANT_BINARY = 2 };
  * FLOAT32: all bits that were given.
  * FINE: 16 bits a dimension, which refine the 8 of the code: a coordinate is known to within a step of
  * max |vector - centre| / (127 * 65536), about what a float32 dot product rounds off, the centre being the mean of what
- * is held. Each time that is learned anew, as the index grows, may cost another step. Numbers given in fewer bits, such
+ * is held, but for what lies far off. Each time that is learned anew, as the index grows or is compacted, may cost
+ * another step. Numbers given in fewer bits, such
  * as integers or float16, mostly come back as they were. Where no 8-bit codes are walked on, it means FLOAT32. */
 enum { EV_VECTORS_NONE = 0, EV_VECTORS_FLOAT32 = 1, EV_VECTORS_FINE = 2 };
 
@@ -131,7 +132,8 @@ int64_t ev_count(ev_index *ix);
 int ev_contains(ev_index *ix, int64_t id);
 /* Write up to n live ids in slot order, starting at *cursor (0 first); *cursor moves on, *written is 0 at the end. */
 int ev_ids(ev_index *ix, int64_t *cursor, int64_t n, int64_t *ids, int64_t *written);
-/* Give back the room of removed vectors and lay nodes out anew for locality. Ids stay. */
+/* Give back the room of removed vectors and lay nodes out anew for locality. Where codes no longer fit what is held
+ * they are learned anew, and where they did not tell it apart, it is linked anew. Ids stay. */
 int ev_compact(ev_index *ix, ev_progress progress, void *user);
 
 /* ---- search ---------------------------------------------------------------------------------- */

@@ -276,6 +276,7 @@ struct ev_index {
     int32_t walk;   /* EV_WALK_* */
     int64_t looked; /* rows read to learn the centre, to see whether it fits, and to encode anew */
     int64_t fresh;  /* unquantised: vectors added since it was last seen whether float32 tells them apart */
+    double unfit;   /* for vectors so short a better centre was looked for in vain; 0: never */
     double longest; /* unquantised, ip: no vector is longer */
 
     uint32_t entry;              /* EV_NONE when empty */

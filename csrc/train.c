@@ -26,14 +26,17 @@ enum {
     BLIND_FEW = PROBES / 16 /* once they were many */
 };
 static const double MOVED = 0.1; /* squared shift of the mean over the variance that calls for a new centre */
+static const double LOST = 4096; /* half of what 24 bits tell */
 static const double FAR = 256;   /* squared: 16 times as far as a quarter of the rows is from each other */
 
 typedef struct {
     size_t dim, count, probes;
-    int64_t total;   /* rows it stands for */
-    float *rows;     /* count * dim, as the index holds them */
-    float *mean;     /* of all */
-    float *middle;   /* of those that are not far off */
+    int64_t total; /* rows it stands for */
+    float *rows;   /* count * dim, as the index holds them */
+    float *mean;   /* of all */
+    float *middle; /* of those that are not far off */
+    float *least;  /* the shortest of the rows to be added, where has_least */
+    bool has_least;
     bool apart;      /* are these two? */
     double variance; /* around the middle */
     double *query;   /* dim */
@@ -60,6 +63,7 @@ static size_t cut_up(const ev_index *ix, sample *m, char *memory) {
     m->rows = cut(memory, &used, n * m->dim * sizeof(float));
     m->mean = cut(memory, &used, m->dim * sizeof(float));
     m->middle = cut(memory, &used, m->dim * sizeof(float));
+    m->least = cut(memory, &used, m->dim * sizeof(float));
     m->query = cut(memory, &used, m->dim * sizeof(double));
     m->keys = cut(memory, &used, 2 * n * sizeof(double));
     m->nearest = cut(memory, &used, PROBES * sizeof(double));
@@ -264,7 +268,7 @@ static int32_t walk_for(const ev_index *ix, const sample *m, size_t blind, ev__s
 
 /* Of the mean of all and that of those not far off: the one around which codes find more neighbours, or the one that
  * more rows are near to. */
-static float *better_centre(const ev_index *ix, const sample *m, ev__scratch *s) {
+static float *middle_or_mean(const ev_index *ix, const sample *m, ev__scratch *s) {
     if (!m->apart) return m->mean;
     if (m->count >= JUDGED) {
         size_t with_mean, with_middle, slack = NEAREST * m->probes / 50;
@@ -274,6 +278,22 @@ static float *better_centre(const ev_index *ix, const sample *m, ev__scratch *s)
         if (with_middle > with_mean + slack) return m->middle;
     }
     return median_from(m, m->middle) <= median_from(m, m->mean) ? m->middle : m->mean;
+}
+
+/* Beside the length of the centre, is this so short that what codes and their refinement round off is much of it? */
+static bool is_lost(const ev_index *ix, const float *centre, double length) {
+    return length > 0 && sqrt(ev__norm2(centre, ix->dim)) > LOST * length;
+}
+
+/* Where vectors are kept by their codes alone, and some would be lost: the shortest, if the others bear it. */
+static float *choose_centre(const ev_index *ix, sample *m, ev__scratch *s) {
+    float *centre = middle_or_mean(ix, m, s);
+    size_t all;
+    if (!m->has_least || !is_lost(ix, centre, sqrt(ev__norm2(m->least, m->dim)))) return centre;
+    if (m->count >= JUDGED ? blind_with(ix, m, m->least, &all, s) >= BLIND_MANY
+                           : median_from(m, m->least) > 16 * median_from(m, centre))
+        return centre;
+    return m->least;
 }
 
 /* ---- learning -------------------------------------------------------------------------------- */
@@ -328,7 +348,7 @@ static int learn(ev_index *ix, sample *m, bool young, int64_t n, int threads, ev
     if (judged) find_nearest(ix, m);
     if (quantised) {
         find_middle(m);
-        const float *centre = better_centre(ix, m, s);
+        const float *centre = choose_centre(ix, m, s);
         if (young || has_moved(ix, m, centre)) {
             if (judged && ix->live) was_blind |= blind_with(ix, m, ix->centre, &all, s) >= BLIND_MANY;
             encode_anew(ix, centre, s);
@@ -348,10 +368,12 @@ static int learn(ev_index *ix, sample *m, bool young, int64_t n, int threads, ev
     return ev__link_anew(ix, walk, threads);
 }
 
-static int look(ev_index *ix, bool young, int64_t n, const float *rows, int threads, ev__scratch *s) {
-    sample m = {.total = n + ix->live};
+static int look(ev_index *ix, bool young, int64_t n, const float *rows, const float *shortest, int threads,
+                ev__scratch *s) {
+    sample m = {.total = n + ix->live, .has_least = shortest != NULL};
     int rc = make_sample(ix, &m);
     if (rc != EV_OK) return rc;
+    if (shortest) memcpy(m.least, shortest, m.dim * sizeof *shortest);
     draw(ix, &m, n, rows, s);
     ix->looked += (int64_t)m.count;
     rc = learn(ix, &m, young, n, threads, s);
@@ -366,15 +388,38 @@ void ev__note_length(ev_index *ix, const float *row) {
     if (length > ix->longest) ix->longest = length;
 }
 
+/* The shortest that is not 0, and its length; NULL where no vector can be lost to its code. */
+static const float *shortest_of(const ev_index *ix, int64_t n, const float *rows, double *length) {
+    const float *shortest = NULL;
+    *length = INFINITY;
+    if (!ev__by_bytes(ix) || ix->p.keep_vectors == EV_VECTORS_FLOAT32 || ix->p.metric == EV_METRIC_COSINE) return NULL;
+    for (int64_t i = 0; i < n; i++) {
+        double norm2 = ev__norm2(rows + (size_t)i * ix->dim, ix->dim);
+        if (norm2 == 0 || !(norm2 < *length)) continue;
+        *length = norm2;
+        shortest = rows + (size_t)i * ix->dim;
+    }
+    *length = sqrt(*length);
+    return shortest;
+}
+
 int ev__train(ev_index *ix, int64_t n, const float *rows, int threads, ev__scratch *s) {
+    double length;
     for (int64_t i = 0; i < n; i++) ev__note_length(ix, rows + (size_t)i * ix->dim);
-    if (n == 0 || due(ix, n)) return n ? look(ix, is_young(ix, n), n, rows, threads, s) : EV_OK;
-    *(ix->centre ? &ix->unchecked : &ix->fresh) += n;
-    return EV_OK;
+    const float *shortest = shortest_of(ix, n, rows, &length);
+    bool tried = ix->unfit > 0 && length > ix->unfit / 2;
+    bool lost = ix->trained_on && shortest && !tried && is_lost(ix, ix->centre, length);
+    if (n == 0 || (!lost && !due(ix, n))) {
+        *(ix->centre ? &ix->unchecked : &ix->fresh) += n;
+        return EV_OK;
+    }
+    int rc = look(ix, is_young(ix, n), n, rows, shortest, threads, s);
+    if (rc == EV_OK && shortest && is_lost(ix, ix->centre, length)) ix->unfit = length;
+    return rc;
 }
 
 int ev__train_again(ev_index *ix, ev__scratch *s) {
-    return ix->live == 0 || signs_only(ix) ? EV_OK : look(ix, false, 0, NULL, 0, s);
+    return ix->live == 0 || signs_only(ix) ? EV_OK : look(ix, false, 0, NULL, NULL, 0, s);
 }
 
 int ev__judge(ev_index *ix, int32_t *walk, ev__scratch *s) {
