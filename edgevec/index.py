@@ -338,7 +338,7 @@ class Index:
     def get(self, ids: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """The vectors of these ids, float32[n, dim]: by default to 24 bits each number, not bit for bit.
 
-        At unit length under cosine. Bit for bit what was given (then brought to unit length) with keep_vectors="float32",
+        At unit length under cosine. Bit for bit what was given (or that at unit length) with keep_vectors="float32",
         quantization="none" or 1-bit codes. The default holds a coordinate to within a 2^23rd of the vector's largest
         one, both counted from the centre of the data; keep_vectors=False gives what the codes decode to.
         UnknownIdError (a KeyError) when one is not held.
