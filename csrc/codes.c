@@ -26,16 +26,16 @@ static double dot_mixed(const float *a, const int8_t *b, size_t dim) { DOT_FIXED
 
 double ev__norm2(const float *v, size_t dim) { return ev__dot_fixed(v, v, dim); }
 
-double ev__apart_fixed(const double *a, const float *b, size_t dim, double *norm2) {
-    double apart[4] = {0, 0, 0, 0}, length[4] = {0, 0, 0, 0};
-    for (size_t i = 0; i < dim; i += 4)
-        for (size_t j = 0; j < 4 && i + j < dim; j++) {
-            double x = (double)b[i + j], d = a[i + j] - x;
-            apart[j] += d * d;
-            length[j] += x * x;
+double ev__apart_fixed(const double *a, const float *b, size_t dim) {
+    double sum[4] = {0, 0, 0, 0};
+    size_t i = 0;
+    for (; i + 4 <= dim; i += 4)
+        for (size_t j = 0; j < 4; j++) {
+            double d = a[i + j] - (double)b[i + j];
+            sum[j] += d * d;
         }
-    *norm2 = (length[0] + length[1]) + (length[2] + length[3]);
-    return (apart[0] + apart[1]) + (apart[2] + apart[3]);
+    for (; i < dim; i++) sum[0] += (a[i] - (double)b[i]) * (a[i] - (double)b[i]);
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
 void ev__normalize(const float *v, double norm2, float *out, size_t dim) {

@@ -88,8 +88,8 @@ typedef struct ev__scratch ev__scratch;
 
 /* Squared length, summed in double in a fixed order. */
 double ev__norm2(const float *v, size_t dim);
-/* squared distance, likewise, and the squared length of b */
-double ev__apart_fixed(const double *a, const float *b, size_t dim, double *norm2);
+/* squared distance, likewise */
+double ev__apart_fixed(const double *a, const float *b, size_t dim);
 /* dot product, likewise */
 double ev__dot_fixed(const float *a, const float *b, size_t dim);
 /* Write vector / sqrt(norm2). */
@@ -182,13 +182,11 @@ typedef struct {
 } ev__result;
 /* Before the others: the query as it was given, and as the index would hold it. */
 void ev__measure_from(const ev_index *ix, const float *given, const float *query, ev__scratch *scratch);
-/* Of m slots, summed in float32, at most 64 at a time. error: 0, or -1 where ev__error is to tell. */
-void ev__measure(const ev_index *ix, const ev__probe *probe, const uint32_t *slots, size_t m, ev__result *results,
-                 ev__scratch *scratch);
+/* Of m slots, at most 64, summed in float32: those whose distance may be within the bound; returns how many. */
+size_t ev__measure(const ev_index *ix, const ev__probe *probe, const uint32_t *slots, size_t m, double bound,
+                   ev__result *results, ev__scratch *scratch);
 /* How far a float32 distance may be off. */
 double ev__error(const ev_index *ix, uint32_t slot, double distance, const ev__scratch *scratch);
-/* Is it beyond the bound by far more than that? Quick; false where it cannot tell. */
-bool ev__is_far(const ev_index *ix, uint32_t slot, double distance, double bound, const ev__scratch *scratch);
 /* In double: nothing that was not exact before. */
 void ev__measure_exactly(const ev_index *ix, ev__result *result, ev__scratch *scratch);
 /* What a caller is told: 0 for what the index could not tell from the query. */

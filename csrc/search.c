@@ -100,15 +100,15 @@ static size_t place_of(ranking *r, ev__result *new) {
     }
 }
 
+static double bound_of(const ranking *r) {
+    const ev__ranking *list = &r->s->results;
+    const ev__result *last = &list->at[r->b->k - 1];
+    return list->count == r->b->k ? last->distance + last->error : INFINITY;
+}
+
 static void insert(ranking *r, ev__result new) {
-    const ev_index *ix = r->b->ix;
     ev__ranking *list = &r->s->results;
-    size_t k = r->b->k;
-    double bound = list->count == k ? list->at[k - 1].distance + list->at[k - 1].error : INFINITY;
-    if (ev__is_far(ix, new.slot, new.distance, bound, r->s)) return;
-    if (new.error < 0) new.error = ev__error(ix, new.slot, new.distance, r->s);
-    if (bound < new.distance - new.error) return;
-    size_t place = place_of(r, &new);
+    size_t k = r->b->k, place = place_of(r, &new);
     if (place == k) return;
     size_t tail = (list->count < k ? list->count++ : k - 1) - place;
     ev__move_up(list->at + place, tail * sizeof *list->at, sizeof *list->at);
@@ -117,8 +117,9 @@ static void insert(ranking *r, ev__result new) {
 
 static void rank_flush(ranking *r) {
     ev__result results[RUN];
-    ev__measure(r->b->ix, r->probe, r->slots, r->count, results, r->s);
-    for (size_t i = 0; i < r->count; i++) insert(r, results[i]);
+    size_t n = ev__measure(r->b->ix, r->probe, r->slots, r->count, bound_of(r), results, r->s);
+    for (size_t i = 0; i < n; i++)
+        if (results[i].distance - results[i].error <= bound_of(r)) insert(r, results[i]);
     r->s->stats.reranked += (int64_t)r->count;
     r->count = 0;
 }

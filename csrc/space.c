@@ -181,17 +181,9 @@ static const double ULP = 5.97e-8; /* half a unit in the last place of 1 */
 
 /* How far rounding, other than of sums, may have moved the query and the vector, but for 2 ULP of their distance. A
  * 24-bit vector is read as the roundest one within half a step of it, and then to floats. */
-static inline double moved(const ev_index *ix, uint32_t slot, const ev__scratch *s) {
+static inline double moved(const ev_index *ix, double scale, bool fine, const ev__scratch *s) {
     double unit = ix->p.metric == EV_METRIC_COSINE ? 2 * ULP : 0;
-    if (!ev__fine(ix)) return unit;
-    double step = (double)ev__factor_of(ix, slot)->scale / 65536;
-    return unit + ULP * (2 * s->off + s->length) + 0.51 * step * s->root;
-}
-
-bool ev__is_far(const ev_index *ix, uint32_t slot, double distance, double bound, const ev__scratch *s) {
-    if (!(distance > 1.01 * bound) || ix->p.metric == EV_METRIC_IP || distance < 1e-30) return false;
-    double off = moved(ix, slot, s);
-    return off * off < 1e-6 * distance && ix->dim < 10000;
+    return fine ? unit + ULP * (2 * s->off + s->length) + 0.51 / 65536 * scale * s->root : unit;
 }
 
 /* Sums run in eight lanes or more; numbers below the least normal one may be taken for 0. Bounds of lengths follow from
@@ -205,20 +197,20 @@ double ev__error(const ev_index *ix, uint32_t slot, double distance, const ev__s
     }
     bool cosine = ix->p.metric == EV_METRIC_COSINE;
     double gain = cosine ? 0.5 : 1.0, squared = distance > 0 ? distance / gain : 0, apart = sqrt(squared);
-    double off = moved(ix, slot, s) + 2 * ULP * apart;
+    double scale = ev__fine(ix) ? (double)ev__factor_of(ix, slot)->scale : 0;
+    double off = moved(ix, scale, ev__fine(ix), s) + 2 * ULP * apart;
     return 1.1 * gain * ((sum + 4 * ULP) * squared + 2 * apart * off + off * off) + floor;
 }
 
 void ev__measure_exactly(const ev_index *ix, ev__result *r, ev__scratch *s) {
     if (r->error == 0) return;
     const float *row = ev__vector_read(ix, r->slot, s->decoded, s);
-    double norm2;
     if (ix->p.metric == EV_METRIC_IP) {
         r->distance = -ev__dot_fixed(s->held, row, ix->dim);
     } else {
-        r->distance = ev__apart_fixed(s->exact, row, ix->dim, &norm2);
+        r->distance = ev__apart_fixed(s->exact, row, ix->dim);
         if (ix->p.metric == EV_METRIC_COSINE) { /* |q - x|^2 = (1 - |x|)^2 + 2 |x| (1 - cos) */
-            double length = sqrt(norm2);
+            double length = sqrt(ev__norm2(row, ix->dim));
             r->distance = (r->distance - (1 - length) * (1 - length)) / (2 * length);
         }
     }
@@ -236,32 +228,49 @@ static void estimate(const ev_index *ix, const ev__probe *probe, const uint32_t 
         results[i] = (ev__result){offset + (double)probe->gain * (double)keys[i], 0, slots[i]};
 }
 
-void ev__measure(const ev_index *ix, const ev__probe *probe, const uint32_t *slots, size_t m, ev__result *results,
-                 ev__scratch *s) {
-    bool ip = ix->p.metric == EV_METRIC_IP;
+/* Those of the float32 sums that may be within the bound, as results; returns how many. First by a test that costs
+ * little: a distance beyond the bound by a hundredth is further than rounding can make it seem, where the square of
+ * what may have moved is less than a millionth of it, and sums of so many numbers are as good. */
+static size_t within(const ev_index *ix, const float *sums, const uint32_t *slots, size_t m, double bound,
+                     ev__result *results, const ev__scratch *s) {
+    bool ip = ix->p.metric == EV_METRIC_IP, fine = ev__fine(ix), quick = !ip && ix->dim < 10000;
+    double gain = ix->p.metric == EV_METRIC_COSINE ? 0.5 : 1.0, against = ip && fine ? s->against : 0;
+    double beyond = 1.01 * bound > 1e-30 ? 1.01 * bound : 1e-30, still = moved(ix, 0, false, s);
+    size_t kept = 0;
+    for (size_t i = 0; i < m; i++) {
+        double distance = ip ? -(double)sums[i] - against : gain * (double)sums[i];
+        if (quick && distance > beyond) {
+            double off = fine ? moved(ix, (double)ev__factor_of(ix, slots[i])->scale, true, s) : still;
+            if (off * off < 1e-6 * distance) continue;
+        }
+        double error = ev__error(ix, slots[i], distance, s);
+        if (distance - error <= bound) results[kept++] = (ev__result){distance, error, slots[i]};
+    }
+    return kept;
+}
+
+size_t ev__measure(const ev_index *ix, const ev__probe *probe, const uint32_t *slots, size_t m, double bound,
+                   ev__result *results, ev__scratch *s) {
     float sums[AT_ONCE];
     if (!ix->p.keep_vectors && ev__by_bits(ix)) {
         estimate(ix, probe, slots, m, results, s);
-        return;
+        return m;
     }
     if (!ix->p.keep_vectors) {
         for (size_t i = 0; i < m; i++) {
             results[i] = (ev__result){0, INFINITY, slots[i]};
             ev__measure_exactly(ix, &results[i], s);
         }
-        return;
+        return m;
     }
     if (ev__fine(ix)) {
         sums_fine(ix, s->query, slots, m, sums, s);
     } else {
+        bool ip = ix->p.metric == EV_METRIC_IP;
         for (size_t i = 0; i < m; i++) s->rows[i] = ev__vector(ix, slots[i]);
         (ip ? ix->kernels->dot_f32_rows : ix->kernels->l2_f32_rows)(s->held, s->rows, m, ix->dim, sums);
     }
-    for (size_t i = 0; i < m; i++) {
-        double distance = ip ? -(double)sums[i] - (ev__fine(ix) ? s->against : 0) : (double)sums[i];
-        if (ix->p.metric == EV_METRIC_COSINE) distance *= 0.5;
-        results[i] = (ev__result){distance, -1, slots[i]};
-    }
+    return within(ix, sums, slots, m, bound, results, s);
 }
 
 float ev__shown(const ev_index *ix, const ev__result *r) {

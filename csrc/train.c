@@ -144,9 +144,8 @@ static double select_key(const sample *m, size_t k) {
 
 /* Squared distances of all rows from one, into m->keys. */
 static void measure_from(const sample *m, const float *row) {
-    double norm2;
     for (size_t i = 0; i < m->dim; i++) m->query[i] = (double)row[i];
-    for (size_t i = 0; i < m->count; i++) m->keys[i] = ev__apart_fixed(m->query, row_of(m, i), m->dim, &norm2);
+    for (size_t i = 0; i < m->count; i++) m->keys[i] = ev__apart_fixed(m->query, row_of(m, i), m->dim);
 }
 
 /* The mean of the rows whose key is at most `far`; returns how many. */
