@@ -26,6 +26,7 @@ enum {
     BLIND_FEW = PROBES / 16 /* once they were many */
 };
 static const double MOVED = 0.1; /* squared shift of the mean over the variance that calls for a new centre */
+static const double ASTRAY = 16; /* the same, that makes ev_compact link anew: codes were coarser than need be */
 static const double LOST = 4096; /* half of what 24 bits tell */
 static const double FAR = 256;   /* squared: 16 times as far as a quarter of the rows is from each other */
 
@@ -37,7 +38,7 @@ typedef struct {
     float *middle; /* of those that are not far off */
     float *least;  /* the shortest of the rows to be added, where has_least */
     bool has_least;
-    bool apart;      /* are these two? */
+    bool apart;      /* do mean and middle differ? */
     double variance; /* around the middle */
     double *query;   /* dim */
     double *keys;    /* count, and as much room to select in */
@@ -297,13 +298,14 @@ static float *choose_centre(const ev_index *ix, sample *m, ev__scratch *s) {
 
 /* ---- learning -------------------------------------------------------------------------------- */
 
-static bool has_moved(const ev_index *ix, const sample *m, const float *centre) {
+/* By more than so much, squared, over the variance. */
+static bool has_moved(const ev_index *ix, const sample *m, const float *centre, double far) {
     double shift = 0;
     for (size_t i = 0; i < m->dim; i++) {
         double off = (double)centre[i] - (double)ix->centre[i];
         shift += off * off;
     }
-    return shift > MOVED * m->variance;
+    return shift > far * m->variance;
 }
 
 /* All that is held, with the new centre. From what is kept, so where that is not the float vectors each time costs a
@@ -348,7 +350,8 @@ static int learn(ev_index *ix, sample *m, bool young, int64_t n, int threads, ev
     if (quantised) {
         find_middle(m);
         const float *centre = choose_centre(ix, m, s);
-        if (young || has_moved(ix, m, centre)) {
+        if (young || has_moved(ix, m, centre, MOVED)) {
+            if (n == 0) was_blind |= has_moved(ix, m, centre, ASTRAY);
             if (judged && ix->live) was_blind |= blind_with(ix, m, ix->centre, &all, s) >= BLIND_MANY;
             encode_anew(ix, centre, s);
             ix->trained_on = m->total;
