@@ -150,8 +150,8 @@ typedef struct {
     const int64_t *blind;
 } ev_search_params;
 
-/* n queries -> out_ids[n * k], out_distances[n * k], nearest first; rows with fewer than k results are padded with id
- * -1, distance inf. */
+/* n queries -> out_ids[n * k], out_distances[n * k], nearest first by float64 distances to what ev_get gives, equal
+ * ones by id (sign codes alone: by estimates); rows with fewer than k results are padded with id -1, distance inf. */
 int ev_search(ev_index *ix, int64_t n, const float *queries, const ev_search_params *params, int64_t *out_ids,
               float *out_distances);
 
