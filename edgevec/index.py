@@ -165,7 +165,7 @@ class Index:
     M                links per node on the upper levels, twice as many on the lowest (HNSW, Malkov and Yashunin); 2..256
     ef_construction  candidates looked at when a node is linked: more is slower to build and better to search
     seed             of levels and rotation. The same seed, input and threads=1 give the same file, byte for byte; for
-                     "sq8" and "binary" on every instruction set.
+                     "sq8" and "binary" on every instruction set, unless codes cannot be walked on (stats()["walk"]).
     keep_vectors     True: the vectors stay beside the codes, results are re-ranked by them and distances are exact to
                      float32 rounding. Beside 8-bit codes they take 2 bytes a dimension and are held to 24 bits: each
                      coordinate within max|x - centre| / 8,323,072 (2^-23) of what was given, centre being the mean of
