@@ -125,6 +125,26 @@ def test_compacting_learns_the_codes_anew(keep_vectors: KeepVectors, rng: np.ran
     assert np.mean([np.isin(a, b).mean() for a, b in zip(index.search(queries, K).ids, truth, strict=True)]) >= 0.88
 
 
+@pytest.mark.parametrize("quantization", ["sq8", "binary"])
+def test_compacting_links_anew_what_was_linked_by_poor_codes(
+    quantization: Quantization, rng: np.random.Generator
+) -> None:
+    """The last few rows, too few for a look, lie far from those that the codes were learned from, now removed."""
+    off, rows = (rng.standard_normal((n, 32)).astype(np.float32) for n in (10_000, 1200))
+    queries = rng.standard_normal((60, 32)).astype(np.float32)
+    options: dict[str, object] = {"quantization": quantization, "M": 8, "ef_construction": 60}
+    index, fresh = (edgevec.Index(32, "l2", **options) for _ in range(2))  # type: ignore[arg-type]
+    index.add(off + np.float32(1000), np.arange(10_000, 20_000))
+    index.add(rows, np.arange(1200))
+    index.remove(np.arange(10_000, 20_000))
+    index.compact()
+    fresh.add(rows)
+    assert index.stats()["codes_trained"] == 2
+    assert index.check().ok
+    shares = [recall("l2", rows, queries, made.search(queries, K, ef=32).ids, K) for made in (index, fresh)]
+    assert shares[0] >= shares[1] - 0.03
+
+
 # ---- codes that tell nothing -----------------------------------------------------------------------------------------
 
 
