@@ -14,9 +14,9 @@ enum {
 typedef struct {
     ev_index *ix;
     int64_t n;
-    const float *vectors;
-    const int64_t *ids; /* NULL: numbered on */
-    uint32_t *slots;    /* of the rows */
+    const float *vectors; /* NULL: what is held is linked anew */
+    const int64_t *ids;   /* NULL: numbered on */
+    uint32_t *slots;      /* of the rows */
     ev__scratch *scratches[MOST_WORKERS];
     int workers;
     /* 8-bit codes of all slots, when a binary index grows by enough to make them worth their room */
@@ -57,12 +57,10 @@ static bool wants_codes(const addition *a) {
 
 static int make_room(addition *a, int threads) {
     ev_index *ix = a->ix;
-    int rc = ev__store_reserve(ix, (size_t)a->n);
-    if (rc != EV_OK) return rc;
     a->slots = ev__alloc((size_t)a->n * sizeof *a->slots, EV_LINE);
     if (!a->slots) return ev__fail(EV_E_NOMEM, "%lld rows", (long long)a->n);
     if (wants_codes(a)) {
-        a->coded = ev__slots(ix) + (size_t)a->n;
+        a->coded = ev__slots(ix) + (a->vectors ? (size_t)a->n : 0);
         a->codes = ev__alloc(a->coded * ix->dim, EV_LINE);
         a->factors = ev__alloc(a->coded * sizeof *a->factors, EV_LINE);
         if (!a->codes || !a->factors) return ev__fail(EV_E_NOMEM, "codes of %zu vectors to build on", a->coded);
@@ -72,7 +70,7 @@ static int make_room(addition *a, int threads) {
         if (!a->builder.locks) return ev__fail(EV_E_NOMEM, "locks");
     }
     while (a->workers < threads) {
-        rc = ev__scratch_borrow(ix, &a->scratches[a->workers]);
+        int rc = ev__scratch_borrow(ix, &a->scratches[a->workers]);
         if (rc != EV_OK) return rc;
         a->workers++;
     }
@@ -130,10 +128,12 @@ static void write(addition *a) {
     for (int64_t i = 0; i < a->n; i++) a->slots[i] = ev__slot_take(ix);
     a->work = (ev__work){.total = a->n, .run = 256};
     ev__parallel(a->workers, write_rows, a);
-    if (a->codes) {
-        a->work = (ev__work){.total = (int64_t)ev__slots(ix), .run = 256};
-        ev__parallel(a->workers, encode_for_build, a);
-    }
+}
+
+static void encode_all_for_build(addition *a) {
+    if (!a->codes) return;
+    a->work = (ev__work){.total = (int64_t)ev__slots(a->ix), .run = 256};
+    ev__parallel(a->workers, encode_for_build, a);
 }
 
 /* ---- duplicates ------------------------------------------------------------------------------ */
@@ -199,7 +199,8 @@ static bool link_all(addition *a, ev_progress progress, void *user) {
     a->builder.ix = a->ix;
     a->builder.space = ev__build_space(a->ix, a->codes, a->factors);
     /* the first few one by one, so that threads do not all start from an empty graph */
-    int64_t warm = a->workers > 1 && a->ix->live < WARM_UP ? (a->n < WARM_UP ? a->n : WARM_UP) : 0;
+    bool empty = a->ix->live < WARM_UP || !a->vectors;
+    int64_t warm = a->workers > 1 && empty ? (a->n < WARM_UP ? a->n : WARM_UP) : 0;
     ev__mutex_init(&a->entry_lock);
     bool finished = (!progress || progress(user, 0, a->n)) && link_range(a, 0, warm, 1, progress, user) &&
                     link_range(a, warm, a->n, a->workers, progress, user);
@@ -245,11 +246,13 @@ static int add_rows(addition *a, int32_t threads, int64_t *out_ids, ev_progress 
     ev_index *ix = a->ix;
     int rc = EV_OK;
     if (ix->dead > 32 && ix->dead > (int64_t)ev__slots(ix) / 8) rc = ev__bury(ix, threads);
+    if (rc == EV_OK) rc = ev__store_reserve(ix, (size_t)a->n);
     if (rc == EV_OK) rc = make_room(a, threads);
-    if (rc == EV_OK) rc = ev__train(ix, a->n, a->vectors, a->scratches[0]);
+    if (rc == EV_OK) rc = ev__train(ix, a->n, a->vectors, threads, a->scratches[0]);
     if (rc == EV_OK) rc = ev__twins_reserve(ix, (size_t)a->n);
     if (rc != EV_OK) return rc;
     write(a);
+    encode_all_for_build(a);
     int64_t duplicates = find_duplicates(a);
     rc = fit_scratches(a);
     if (rc == EV_OK && duplicates) rc = ev__chain_open(ix);
@@ -290,5 +293,54 @@ int ev_add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, in
         give_back(&a);
     }
     ev__leave(&call);
+    return rc;
+}
+
+/* ---- linking anew ---------------------------------------------------------------------------- */
+
+/* As if nothing had been linked yet. */
+static void unlink_all(addition *a) {
+    ev_index *ix = a->ix;
+    int64_t n = 0;
+    for (size_t i = 0; i < ev__slots(ix); i++) {
+        uint32_t slot = (uint32_t)i;
+        if (ev__state(ix, slot) == EV_NODE) ev__twins_remove(ix, slot);
+        if (!ev__alive(ix, slot)) continue;
+        ev__states(ix)[slot] = EV_FREE;
+        ev__links_clear(ix, slot);
+        ev__chain(ix)[slot] = EV_NONE;
+        a->slots[n++] = slot;
+    }
+    ix->entry = EV_NONE;
+}
+
+static int link_held(addition *a, int threads) {
+    ev_index *ix = a->ix;
+    int rc = make_room(a, threads);
+    if (rc == EV_OK) rc = fit_scratches(a);
+    if (rc == EV_OK) rc = ev__chain_open(ix);
+    if (rc == EV_OK) rc = ev__twins_reserve(ix, 0);
+    if (rc != EV_OK) return rc;
+    unlink_all(a);
+    encode_all_for_build(a);
+    find_duplicates(a);
+    link_all(a, NULL, NULL);
+    hang_duplicates(a);
+    ix->version++;
+    return EV_OK;
+}
+
+int ev__link_anew(ev_index *ix, int32_t walk, int threads) {
+    int32_t before = ix->walk;
+    int rc = ev__bury(ix, threads);
+    if (rc != EV_OK) return rc;
+    addition a = {.ix = ix, .n = ix->live};
+    ev__twins_free(ix); /* it goes by what is walked on */
+    ix->walk = walk;
+    rc = link_held(&a, workers_for(threads, a.n));
+    give_back(&a);
+    if (rc == EV_OK) return ev__reconnect(ix);
+    ev__twins_free(ix);
+    ix->walk = before;
     return rc;
 }

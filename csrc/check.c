@@ -141,6 +141,15 @@ static int check_codes(ev_index *ix, ev_report *r) {
     return EV_OK;
 }
 
+static int judge(ev_index *ix, ev_report *r) {
+    ev__scratch *s;
+    int rc = ev__scratch_borrow(ix, &s);
+    if (rc != EV_OK) return rc;
+    rc = ev__judge(ix, &r->walk, s);
+    ev__scratch_return(ix, s);
+    return rc;
+}
+
 int ev_check(ev_index *ix, ev_report *out) {
     ev_report r = {0};
     ev__call call;
@@ -151,6 +160,7 @@ int ev_check(ev_index *ix, ev_report *out) {
     check_links(ix, &r);
     rc = count_unreachable(ix, &r);
     if (rc == EV_OK) rc = check_codes(ix, &r);
+    if (rc == EV_OK) rc = judge(ix, &r);
     ev__leave(&call);
     if (rc != EV_OK) return ev__fail(rc, "checking the index");
     *out = r;

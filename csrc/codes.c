@@ -26,6 +26,18 @@ static double dot_mixed(const float *a, const int8_t *b, size_t dim) { DOT_FIXED
 
 double ev__norm2(const float *v, size_t dim) { return ev__dot_fixed(v, v, dim); }
 
+double ev__apart_fixed(const double *a, const float *b, size_t dim) {
+    double sum[4] = {0, 0, 0, 0};
+    size_t i = 0;
+    for (; i + 4 <= dim; i += 4)
+        for (size_t j = 0; j < 4; j++) {
+            double d = a[i + j] - (double)b[i + j];
+            sum[j] += d * d;
+        }
+    for (; i < dim; i++) sum[0] += (a[i] - (double)b[i]) * (a[i] - (double)b[i]);
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
 void ev__normalize(const float *v, double norm2, float *out, size_t dim) {
     double inverse = 1.0 / sqrt(norm2);
     for (size_t i = 0; i < dim; i++) out[i] = (float)((double)v[i] * inverse);
@@ -171,11 +183,17 @@ static void probe_codes(const ev_index *ix, const float *query, ev__probe *probe
     if (ev__sifts(ix)) ev__sift_query(ix, s->query, norm2, ip ? 1.0f : 2.0f, probe, s);
 }
 
+static void probe_floats(const ev_index *ix, const float *query, ev__probe *probe, ev__scratch *s) {
+    bool ip = ix->p.metric == EV_METRIC_IP;
+    *probe = (ev__probe){.data = query, .scale = 1, .gain = ix->p.metric == EV_METRIC_COSINE ? 0.5f : 1.0f};
+    if (!ev__fine(ix)) return;
+    for (size_t i = 0; i < ix->dim; i++) s->query[i] = ip ? query[i] : query[i] - ix->centre[i];
+    probe->data = s->query;
+}
+
 void ev__probe_query(const ev_index *ix, const float *query, ev__probe *probe, ev__scratch *s) {
-    if (ix->p.quantization != EV_QUANT_NONE) {
+    if (ev__walks_codes(ix))
         probe_codes(ix, query, probe, s);
-        return;
-    }
-    bool l2 = ix->p.metric == EV_METRIC_L2;
-    *probe = (ev__probe){.data = query, .scale = 1, .offset = l2 ? 0.0f : 1.0f, .gain = 1};
+    else
+        probe_floats(ix, query, probe, s);
 }

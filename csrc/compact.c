@@ -1,5 +1,6 @@
-/* ev_compact: everything laid out anew, without holes, in the order a breadth-first walk from the entry meets the
- * nodes, so that what is searched together lies together. Built beside the old columns and swapped in at the end. */
+/* ev_compact: the centre of the codes learned anew where it no longer fits; then everything laid out anew, without
+ * holes, in the order a breadth-first walk from the entry meets the nodes, so that what is searched together lies
+ * together. Built beside the old columns and swapped in at the end. */
 #include "internal.h"
 
 typedef struct {
@@ -114,8 +115,18 @@ static int relocate(layout *l) {
     return EV_OK;
 }
 
+static int learn_anew(ev_index *ix) {
+    ev__scratch *s;
+    int rc = ev__scratch_borrow(ix, &s);
+    if (rc != EV_OK) return rc;
+    rc = ev__train_again(ix, s);
+    ev__scratch_return(ix, s);
+    return rc;
+}
+
 static int compact(ev_index *ix, ev_progress progress, void *user) {
     int rc = ev__bury(ix, 0);
+    if (rc == EV_OK) rc = learn_anew(ix);
     if (rc == EV_OK) rc = ev__reconnect(ix);
     if (rc == EV_OK && progress && !progress(user, ix->live / 2, ix->live))
         rc = ev__fail(EV_E_STOPPED, "before the vectors were moved");

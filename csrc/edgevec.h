@@ -72,7 +72,8 @@ enum { EV_QUANT_NONE = 0, EV_QUANT_SQ8 = 1, EV_QUANT_BINARY = 2 };
  * FLOAT32: all bits that were given.
  * FINE: 16 bits a dimension, which refine the 8 of the code: a coordinate is known to within a step of
  * max |vector - centre| / (127 * 65536), about what a float32 dot product rounds off, the centre being the mean of what
- * is held. Each time that is learned anew, as the index grows, may cost another step. Numbers given in fewer bits, such
+ * is held, but for what lies far off. Each time that is learned anew, as the index grows or is compacted, may cost
+ * another step. Numbers given in fewer bits, such
  * as integers or float16, mostly come back as they were. Where no 8-bit codes are walked on, it means FLOAT32. */
 enum { EV_VECTORS_NONE = 0, EV_VECTORS_FLOAT32 = 1, EV_VECTORS_FINE = 2 };
 
@@ -139,7 +140,8 @@ int64_t ev_count(ev_index *ix);
 int ev_contains(ev_index *ix, int64_t id);
 /* Write up to n live ids in slot order, starting at *cursor (0 first); *cursor moves on, *written is 0 at the end. */
 int ev_ids(ev_index *ix, int64_t *cursor, int64_t n, int64_t *ids, int64_t *written);
-/* Give back the room of removed vectors and lay nodes out anew for locality. Ids stay. */
+/* Give back the room of removed vectors and lay nodes out anew for locality. Where codes no longer fit what is held
+ * they are learned anew, and where they did not tell it apart, it is linked anew. Ids stay. */
 int ev_compact(ev_index *ix, ev_progress progress, void *user);
 
 /* ---- search ---------------------------------------------------------------------------------- */
@@ -156,8 +158,8 @@ typedef struct {
     const int64_t *blind;
 } ev_search_params;
 
-/* n queries -> out_ids[n * k], out_distances[n * k], nearest first; rows with fewer than k results are padded with id
- * -1, distance inf. */
+/* n queries -> out_ids[n * k], out_distances[n * k], nearest first by float64 distances to what ev_get gives, equal
+ * ones by id (sign codes alone: by estimates); rows with fewer than k results are padded with id -1, distance inf. */
 int ev_search(ev_index *ix, int64_t n, const float *queries, const ev_search_params *params, int64_t *out_ids,
               float *out_distances);
 
@@ -195,6 +197,13 @@ int ev_load(const char *path, int32_t map, ev_index **out);
 
 /* ---- insight --------------------------------------------------------------------------------- */
 
+/* What searches go by. Whether codes tell a vector's neighbours from other vectors is seen on a sample whenever an
+ * index has grown by an eighth, and by ev_compact. CODES: what the quantisation says. FLOATS: codes do not tell the
+ * vectors apart, so the graph is built and walked on the vectors kept beside them. SCAN: neither do float32 distances,
+ * as of vectors around 1e-30, so every search compares with all. BLURRED: codes do not, and nothing else is kept:
+ * expect few true neighbours. */
+enum { EV_WALK_CODES = 0, EV_WALK_FLOATS = 1, EV_WALK_SCAN = 2, EV_WALK_BLURRED = 3 };
+
 typedef struct {
     int64_t live, dead, free_slots,
         duplicates;              /* vectors; tombstones; reusable slots; vectors that share another's node */
@@ -206,6 +215,7 @@ typedef struct {
     int64_t bad_codes;   /* codes that are not those of their vectors, or of none */
     int64_t bad_ids;     /* ids that the id table does not lead to their slot, and the reverse */
     int32_t levels;
+    int32_t walk; /* EV_WALK_*: what the vectors held call for now; without them, as in ev_stats */
 } ev_report;
 int ev_check(ev_index *ix, ev_report *out);
 
@@ -223,6 +233,8 @@ typedef struct {
     int32_t codes_trained; /* times the centre of the codes was learned */
     int64_t built_distances;
     int64_t changes; /* vectors added, replaced or removed since the index was made or loaded */
+    int32_t walk;    /* EV_WALK_* */
+    int64_t looked;  /* vectors read to learn the codes or to see whether they fit, since it was made or loaded */
 } ev_stats;
 void ev_get_stats(ev_index *ix, ev_stats *out);
 

@@ -1,4 +1,4 @@
-/* The index file, format versions 1 and 2.
+/* The index file, format versions 1 to 3.
  *
  * WHAT LIES WHERE
  *
@@ -23,7 +23,7 @@
  *   upper_at   uint32, where in `upper` the links of the slot's levels 1, 2, .. begin, counted in links
  *   upper      uint32, the links of all upper levels, M per slot and level, in the order of the slots
  *   chain      uint32, the next duplicate of the same node or 0xFFFFFFFF; only where there ever was a duplicate
- *   centre     dim floats, the mean that codes are taken from; quantised only. Not a column: one for the index
+ *   centre     dim floats, the middle that codes are taken from; quantised only. Not a column: one for the index
  *
  * A section without bytes is left out. What can be derived is not stored: the rotation comes from the seed, the id
  * table from ids and states, the list of free slots from the states.
@@ -37,7 +37,8 @@
  * HOW IT MAY CHANGE
  *
  * An index is written in the lowest version that can hold it. Version 1 is for keep_vectors 0 and 1, version 2 for
- * keep_vectors 2 (EV_VECTORS_FINE) on 8-bit codes, and they differ in nothing else.
+ * keep_vectors 2 (EV_VECTORS_FINE) on 8-bit codes, and they differ in nothing else. Version 3 is for both where
+ * searches do not go by the codes, as the header's `walk` says, which is 0 in earlier ones.
  *
  * Any version begins with magic, version, header_bytes and file_bytes, and ends its header with a CRC-32C of all header
  * bytes before it. That is enough to tell a newer file from a damaged one. Everything else belongs to the version. */
@@ -46,7 +47,7 @@
 
 #include "internal.h"
 
-#define EV_FILE_VERSION 2 /* the newest */
+#define EV_FILE_VERSION 3 /* the newest */
 #define EV_FILE_SECTIONS (EV_FILE_COLUMNS + 1)
 #define EV_FILE_NAME 16
 #define EV_FILE_MOST_HEADER 4096 /* of any version */
@@ -76,7 +77,8 @@ typedef struct {
     int64_t trained_on, unchecked, unrepaired;
 
     ev__file_section section[EV_FILE_SECTIONS];
-    uint8_t zeros[108];
+    uint32_t walk; /* EV_WALK_* */
+    uint8_t zeros[104];
     uint32_t crc; /* of all bytes before it */
 } ev__file_header;
 
@@ -88,7 +90,9 @@ _Static_assert(sizeof(ev__file_header) == 640 && sizeof(ev__file_header) % EV_LI
 int ev__verify(const ev_index *ix);
 
 /* The version that an index is written in. */
-static inline uint32_t ev__file_version(const ev_index *ix) { return ev__fine(ix) ? 2 : 1; }
+static inline uint32_t ev__file_version(const ev_index *ix) {
+    return ix->walk != EV_WALK_CODES ? 3 : ev__fine(ix) ? 2 : 1;
+}
 static inline uint64_t ev__file_padded(uint64_t bytes) { return (bytes + EV_LINE - 1) / EV_LINE * EV_LINE; }
 
 #endif

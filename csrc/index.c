@@ -174,6 +174,8 @@ void ev_get_stats(ev_index *ix, ev_stats *out) {
                       .max_level = entry == EV_NONE ? -1 : ev__levels(ix)[entry],
                       .codes_trained = ix->trainings,
                       .built_distances = ix->built_distances,
-                      .changes = ix->changes};
+                      .changes = ix->changes,
+                      .walk = ix->walk,
+                      .looked = ix->looked};
     ev__leave(&call);
 }

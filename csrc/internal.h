@@ -89,6 +89,8 @@ typedef struct ev__scratch ev__scratch;
 
 /* Squared length, summed in double in a fixed order. */
 double ev__norm2(const float *v, size_t dim);
+/* squared distance, likewise */
+double ev__apart_fixed(const double *a, const float *b, size_t dim);
 /* dot product, likewise */
 double ev__dot_fixed(const float *a, const float *b, size_t dim);
 /* Write vector / sqrt(norm2). */
@@ -131,13 +133,14 @@ typedef enum {
     EV_SPACE_I8,
     EV_SPACE_BITS,
     EV_SPACE_HAMMING,
-    EV_SPACE_I8_FRESH
+    EV_SPACE_I8_FRESH,
+    EV_SPACE_FINE
 } ev__space_kind;
 typedef struct {
     ev__space_kind kind;
     const char *rows; /* row of slot s: rows + s * stride. I8_FRESH: float vectors, encoded anew for each comparison */
     size_t stride, bytes;      /* bytes: of a row, as far as it is compared */
-    const ev__factor *factors; /* of slot s; NULL for DOT, L2 and I8_FRESH */
+    const ev__factor *factors; /* of slot s; NULL for DOT, L2 and I8_FRESH. FINE: scales of the 24-bit vectors */
 } ev__space;
 
 /* The same side against sign codes (sift.c); planes: NULL where nothing is sifted. */
@@ -151,7 +154,7 @@ typedef struct {
  * is the estimated distance of a query, and for a slot's probe a measure comparable with those of other slots' probes.
  */
 typedef struct {
-    const void *data;  /* f32[dim] | i8[dim] | bit planes | bits */
+    const void *data;  /* f32[dim], centred where rows are 24-bit vectors | i8[dim] | bit planes | bits */
     int32_t sum;       /* bit planes: sum of the query's integers */
     float scale, bias; /* key = bias * row.bias - scale * row.scale * integer product */
     float offset, gain;
@@ -166,15 +169,29 @@ ev__space ev__walk_space(const ev_index *ix);
 /* The space graphs are built in. codes/factors: the 8-bit codes of a binary index made for a large build, or NULL. */
 ev__space ev__build_space(const ev_index *ix, const int8_t *codes, const ev__factor *factors);
 void ev__probe_query(const ev_index *ix, const float *query, ev__probe *probe, ev__scratch *scratch);
-/* data points into the row, or for I8_FRESH into buffer[dim] */
+/* data points into the row, or for I8_FRESH and FINE into the buffer: dim bytes, or floats */
 void ev__probe_slot(const ev_index *ix, const ev__space *space, uint32_t slot, ev__probe *probe, void *buffer);
 /* keys of m rows */
 void ev__keys(const ev_index *ix, const ev__space *space, const ev__probe *probe, const uint32_t *slots, size_t m,
               float *keys, ev__scratch *scratch);
-/* The final distances of m rows to a query (normalised under cosine): exact where vectors are kept, else from the
- * decoded codes. */
-void ev__distances(const ev_index *ix, const float *query, const ev__probe *probe, const uint32_t *slots, size_t m,
-                   float *distances, ev__scratch *scratch);
+/* A query's final distance to what ev__vector_read says of a slot, in double; where only signs are kept, what they
+ * estimate. Under ip it is minus the dot product: next to 1, small ones would be lost. error: how far `distance` may
+ * be from that; 0 says that it is that. */
+typedef struct {
+    double distance, error;
+    uint32_t slot;
+} ev__result;
+/* Before the others: the query as it was given, and as the index would hold it. */
+void ev__measure_from(const ev_index *ix, const float *given, const float *query, ev__scratch *scratch);
+/* Of m slots, at most 64, summed in float32: those whose distance may be within the bound; returns how many. */
+size_t ev__measure(const ev_index *ix, const ev__probe *probe, const uint32_t *slots, size_t m, double bound,
+                   ev__result *results, ev__scratch *scratch);
+/* How far a float32 distance may be off. */
+double ev__error(const ev_index *ix, uint32_t slot, double distance, const ev__scratch *scratch);
+/* In double: nothing that was not exact before. */
+void ev__measure_exactly(const ev_index *ix, ev__result *result, ev__scratch *scratch);
+/* What a caller is told: 0 for what the index could not tell from the query. */
+float ev__shown(const ev_index *ix, const ev__result *result);
 /* Ask for what that will read beside the code, which a walk has just read. Float vectors the hardware fetches itself.
  */
 void ev__distances_prefetch(const ev_index *ix, uint32_t slot);
@@ -255,6 +272,11 @@ struct ev_index {
     float *centre;                 /* dim; quantised only */
     int64_t trained_on, unchecked; /* vectors behind the centre; vectors added since it was last looked at */
     int32_t trainings;
+    int32_t walk;   /* EV_WALK_* */
+    int64_t looked; /* rows read to learn the centre, to see whether it fits, and to encode anew */
+    int64_t fresh;  /* unquantised: vectors added since it was last seen whether float32 tells them apart */
+    double unfit;   /* for vectors so short a better centre was looked for in vain; 0: never */
+    double longest; /* unquantised, ip: no vector is longer */
 
     uint32_t entry;              /* EV_NONE when empty */
     int64_t live, dead;          /* vectors held; dead nodes and duplicates */
@@ -279,6 +301,9 @@ static inline bool ev__by_bytes(const ev_index *ix) { return ix->p.quantization 
 /* Does what is kept of the vectors refine the codes? */
 static inline bool ev__fine(const ev_index *ix) { return ix->p.keep_vectors == EV_VECTORS_FINE; }
 static inline bool ev__sifts(const ev_index *ix) { return ix->sift_bytes != 0; }
+static inline bool ev__walks_codes(const ev_index *ix) {
+    return ix->p.quantization != EV_QUANT_NONE && (ix->walk == EV_WALK_CODES || ix->walk == EV_WALK_BLURRED);
+}
 static inline char *ev__block(const ev_index *ix, uint32_t slot) {
     return ix->store.blocks.at + (size_t)slot * ix->block_bytes;
 }
@@ -346,7 +371,8 @@ uint32_t ev__slot_take(ev_index *ix);
 void ev__slot_free(ev_index *ix, uint32_t slot);
 /* Forget the vector and its id; the slot is dead, not free (remove.c). */
 void ev__slot_drop(ev_index *ix, uint32_t slot);
-int ev__chain_open(ev_index *ix); /* make the chain column */
+int ev__chain_open(ev_index *ix);                  /* make the chain column */
+void ev__links_clear(ev_index *ix, uint32_t slot); /* of all levels */
 /* code, factor, what is kept of the vector and id of one slot to another */
 void ev__slot_copy(ev_index *ix, uint32_t from, uint32_t to);
 /* all arrays by name, for save, load, memory and compact */
@@ -373,6 +399,11 @@ typedef struct {
     size_t count, room;
 } ev__pool;
 
+typedef struct {
+    ev__result *at; /* sorted by distance, equal ones by id */
+    size_t count, room;
+} ev__ranking;
+
 /* What a walk has done with each slot, emptied by counting on: a mark below the epoch is of an earlier walk, the epoch
  * says seen, the next number expanded, its links having been read. Bits would be eight times closer together and were
  * slower: a walk marks many slots at once, and a CPU that finds two of them in one word does them one by one. */
@@ -395,15 +426,21 @@ struct ev__scratch {
     uint64_t geometry;
     bool kept; /* as a spare even beside a small index: a search has used it, and more may come */
     ev__marks marks;
-    uint32_t blind;         /* the node that walks do not see, or EV_NONE */
-    ev__pool pool, results; /* what a walk found; what a search returns */
-    ev__hit *heap;          /* of masked walks */
+    uint32_t blind;      /* the node that walks do not see, or EV_NONE */
+    ev__pool pool;       /* what a walk found */
+    ev__ranking results; /* what a search returns */
+    ev__hit *heap;       /* of masked walks */
     size_t heap_room;
     /* dim, dim, bits, bits, dim: the query at unit length, centred, being turned, turned; a decoded row */
     float *unit, *query, *turning, *rotated, *decoded;
+    double *exact;           /* dim: the query in double, at unit length under cosine */
+    double root;             /* of dim */
+    double length, off;      /* of the query; of the query minus the centre, under ip of the centre */
+    double against;          /* ip: dot product of query and centre */
+    const float *held;       /* the query as the index would hold it */
     void *code;              /* query code or planes */
     uint8_t *planes;         /* of a sieve */
-    void *probe_a, *probe_b; /* codes of two slots, I8_FRESH */
+    void *probe_a, *probe_b; /* two slots: codes, I8_FRESH, or floats, FINE */
     int8_t *fresh;           /* and of the row they are compared with */
     const void **rows;       /* EV_BATCH */
     int32_t *integers;       /* EV_BATCH */
@@ -538,9 +575,20 @@ void ev__reach(const ev_index *ix, uint32_t from, uint64_t *reached, uint32_t *s
 
 /* ---- train.c --------------------------------------------------------------------------------- */
 
-/* Before n rows are added: learn the centre when there is none or when it no longer fits, and encode what is held anew.
- */
-int ev__train(ev_index *ix, int64_t n, const float *rows, ev__scratch *s);
+/* Before n rows are added: learn the centre when there is none or when it no longer fits, and encode what is held anew;
+ * and see whether what is walked on tells the rows apart. */
+int ev__train(ev_index *ix, int64_t n, const float *rows, int threads, ev__scratch *s);
+/* The same of what is held, whether or not it has grown. */
+int ev__train_again(ev_index *ix, ev__scratch *s);
+/* What EV_WALK_* what is held calls for now. */
+int ev__judge(ev_index *ix, int32_t *walk, ev__scratch *s);
+/* Keep ix->longest true of a vector. */
+void ev__note_length(ev_index *ix, const float *row);
+
+/* ---- add.c ----------------------------------------------------------------------------------- */
+
+/* Link all that is held anew, in the space that `walk` calls for; nothing is dead. On error all is as before. */
+int ev__link_anew(ev_index *ix, int32_t walk, int threads);
 
 /* ---- filter.c -------------------------------------------------------------------------------- */
 

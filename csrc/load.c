@@ -177,6 +177,16 @@ static int fetch_all(loader *l) {
 
 /* ---- the index ------------------------------------------------------------------------------- */
 
+static bool may_walk(const ev_index *ix, uint32_t walk) {
+    switch (walk) {
+    case EV_WALK_CODES: return true;
+    case EV_WALK_FLOATS: return ix->p.quantization != EV_QUANT_NONE && ix->p.keep_vectors;
+    case EV_WALK_SCAN: return ix->p.keep_vectors != EV_VECTORS_NONE;
+    case EV_WALK_BLURRED: return !ix->p.keep_vectors;
+    default: return false;
+    }
+}
+
 static int make_index(loader *l) {
     const ev__file_header *h = &l->header;
     ev_params p = {.dim = h->dim,
@@ -194,6 +204,8 @@ static int make_index(loader *l) {
     }
     int rc = ev__index_make(&p, &l->ix);
     if (rc != EV_OK) return rc;
+    if (!may_walk(l->ix, h->walk)) return bad_header("searches that its vectors do not allow");
+    l->ix->walk = (int32_t)h->walk;
     bool fine = h->keep_vectors == EV_VECTORS_FINE;
     if (fine != ev__fine(l->ix) || h->version != ev__file_version(l->ix))
         return bad_header("vectors kept in a way that its version or its codes do not allow");
@@ -238,6 +250,8 @@ static int load(loader *l, bool map) {
     if (rc != EV_OK) return rc;
     take_header(l->ix, &l->header);
     rc = ev__verify(l->ix);
+    for (size_t slot = 0; rc == EV_OK && slot < ev__slots(l->ix) && ev__vector(l->ix, (uint32_t)slot); slot++)
+        ev__note_length(l->ix, ev__vector(l->ix, (uint32_t)slot));
     if (rc == EV_OK) rc = ev__sift_all(l->ix);
     if (rc == EV_OK) rc = ev__store_index(l->ix);
     return rc == EV_OK ? check_ids(l->ix) : rc;

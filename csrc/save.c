@@ -52,6 +52,7 @@ static void fill_header(const ev_index *ix, const part *parts, size_t count, ev_
         .trained_on = ix->trained_on,
         .unchecked = ix->unchecked,
         .unrepaired = ix->unrepaired,
+        .walk = (uint32_t)ix->walk,
     };
     memcpy(h->magic, EV_FILE_MAGIC, sizeof h->magic);
     for (size_t i = 0; i < count; i++) {

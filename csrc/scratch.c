@@ -19,12 +19,13 @@ static size_t cut_up(const ev_index *ix, ev__scratch *s, char *memory) {
     s->unit = cut(&c, ix->dim * sizeof(float));
     s->query = cut(&c, ix->dim * sizeof(float));
     s->decoded = cut(&c, ix->dim * sizeof(float));
+    s->exact = cut(&c, ix->dim * sizeof *s->exact);
     s->turning = cut(&c, bits * sizeof(float));
     s->rotated = cut(&c, bits * sizeof(float));
     s->code = cut(&c, query_code);
     s->planes = cut(&c, EV_PLANES * ix->sift_bytes);
-    s->probe_a = cut(&c, ix->dim);
-    s->probe_b = cut(&c, ix->dim);
+    s->probe_a = cut(&c, ix->dim * (ev__fine(ix) ? sizeof(float) : 1));
+    s->probe_b = cut(&c, ix->dim * (ev__fine(ix) ? sizeof(float) : 1));
     s->fresh = cut(&c, ix->dim);
     s->rows = cut(&c, EV_BATCH * sizeof *s->rows);
     s->integers = cut(&c, EV_BATCH * sizeof *s->integers);
@@ -69,7 +70,7 @@ static void free_pool(ev__pool *pool) {
 void ev__scratch_free(ev__scratch *s) {
     if (!s) return;
     free_pool(&s->pool);
-    free_pool(&s->results);
+    ev__release(s->results.at, s->results.room * sizeof *s->results.at, EV_LINE);
     free_marks(&s->marks);
     ev__release(s->heap, s->heap_room * sizeof *s->heap, EV_LINE);
     ev__release(s->memory, s->bytes, EV_LINE);
@@ -78,7 +79,7 @@ void ev__scratch_free(ev__scratch *s) {
 
 size_t ev__scratch_bytes(const ev__scratch *s) {
     return sizeof *s + s->bytes + s->marks.room * sizeof *s->marks.at + s->heap_room * sizeof *s->heap +
-           (s->pool.room + s->results.room) * sizeof *s->pool.at;
+           s->pool.room * sizeof *s->pool.at + s->results.room * sizeof *s->results.at;
 }
 
 static int fit_marks(const ev_index *ix, ev__marks *marks) {
@@ -100,6 +101,15 @@ static int fit_pool(ev__pool *pool, size_t ef) {
     return EV_OK;
 }
 
+static int fit_results(ev__ranking *results, size_t k) {
+    if (results->room >= k + 1) return EV_OK;
+    ev__ranking grown = {ev__alloc((k + 1) * sizeof *grown.at, EV_LINE), 0, k + 1};
+    if (!grown.at) return EV_E_NOMEM;
+    ev__release(results->at, results->room * sizeof *results->at, EV_LINE);
+    *results = grown;
+    return EV_OK;
+}
+
 static int fit_heap(const ev_index *ix, ev__scratch *s) {
     size_t room = ev__slots(ix) + 1; /* a walk meets each slot once */
     if (s->heap_room >= room) return EV_OK;
@@ -115,7 +125,7 @@ int ev__scratch_fit(const ev_index *ix, ev__scratch *s, size_t ef, size_t k, boo
     size_t slots = ev__slots(ix) ? ev__slots(ix) : 1;
     int rc = fit_marks(ix, &s->marks);
     if (rc == EV_OK) rc = fit_pool(&s->pool, ef < slots ? ef : slots);
-    if (rc == EV_OK) rc = fit_pool(&s->results, k < slots ? k : slots);
+    if (rc == EV_OK) rc = fit_results(&s->results, k < slots ? k : slots);
     if (rc == EV_OK && masked) rc = fit_heap(ix, s);
     return rc == EV_OK ? EV_OK : ev__fail(rc, "a search over %zu slots with ef %zu", slots, ef);
 }

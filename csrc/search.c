@@ -81,10 +81,58 @@ typedef struct {
     size_t count;
 } ranking;
 
+static bool before(const ev_index *ix, const ev__result *a, const ev__result *b) {
+    if (a->distance != b->distance) return a->distance < b->distance;
+    return ev__ids_of(ix)[a->slot] < ev__ids_of(ix)[b->slot];
+}
+
+/* Does the order of two hang on what float32 sums have rounded off? */
+static bool unclear(const ev__result *a, const ev__result *b) {
+    double error = a->error + b->error;
+    return error > 0 && fabs(a->distance - b->distance) <= error;
+}
+
+/* Where it belongs. What cannot be told apart from its neighbours there is summed in double first, and they are too:
+ * all that is in the list is in its true order. */
+static size_t place_of(ranking *r, ev__result *new) {
+    const ev_index *ix = r->b->ix;
+    ev__ranking *list = &r->s->results;
+    for (;;) {
+        size_t from = 0, to = list->count;
+        while (from < to) {
+            size_t middle = (from + to) / 2;
+            if (before(ix, &list->at[middle], new))
+                from = middle + 1;
+            else
+                to = middle;
+        }
+        ev__result *left = from ? &list->at[from - 1] : NULL, *right = from < list->count ? &list->at[from] : NULL;
+        ev__result *other = left && unclear(left, new) ? left : right && unclear(right, new) ? right : NULL;
+        if (!other) return from;
+        ev__measure_exactly(ix, new->error > 0 ? new : other, r->s);
+    }
+}
+
+static double bound_of(const ranking *r) {
+    const ev__ranking *list = &r->s->results;
+    const ev__result *last = &list->at[r->b->k - 1];
+    return list->count == r->b->k ? last->distance + last->error : INFINITY;
+}
+
+static void insert(ranking *r, ev__result new) {
+    ev__ranking *list = &r->s->results;
+    size_t k = r->b->k, place = place_of(r, &new);
+    if (place == k) return;
+    size_t tail = (list->count < k ? list->count++ : k - 1) - place;
+    ev__move_up(list->at + place, tail * sizeof *list->at, sizeof *list->at);
+    list->at[place] = new;
+}
+
 static void rank_flush(ranking *r) {
-    float distances[RUN];
-    ev__distances(r->b->ix, r->query, r->probe, r->slots, r->count, distances, r->s);
-    for (size_t i = 0; i < r->count; i++) ev__pool_insert(&r->s->results, r->b->k, distances[i], r->slots[i]);
+    ev__result results[RUN];
+    size_t n = ev__measure(r->b->ix, r->probe, r->slots, r->count, bound_of(r), results, r->s);
+    for (size_t i = 0; i < n; i++)
+        if (results[i].distance - results[i].error <= bound_of(r)) insert(r, results[i]);
     r->s->stats.reranked += (int64_t)r->count;
     r->count = 0;
 }
@@ -106,18 +154,25 @@ static void rank_node(ranking *r, uint32_t node) {
     }
 }
 
-/* Can a candidate of an 8-bit walk still be among the k nearest? Its distance is known to within the rounding of both
- * codes; where it is further than the k-th by more than that, so are all behind it. */
+/* Can a candidate of a walk on floats or 8-bit codes still be among the k nearest? Its distance is known to within the
+ * rounding of sums, or of both codes; where it is further than the k-th by more than that, so are all behind it. */
 static bool may_enter(const ranking *r, ev__hit candidate) {
     const ev_index *ix = r->b->ix;
     const ev__probe *p = r->probe;
-    const ev__pool *results = &r->s->results;
-    if (results->count < r->b->k || ix->p.metric == EV_METRIC_IP) return true; /* lengths are not known under ip */
+    const ev__ranking *results = &r->s->results;
+    if (results->count < r->b->k) return true;
+    const ev__result *last = &results->at[r->b->k - 1];
+    bool ip = ix->p.metric == EV_METRIC_IP;
+    if (!ev__walks_codes(ix)) {
+        double distance = (double)p->gain * (double)candidate.key - (ip && ev__fine(ix) ? r->s->against : 0);
+        return distance - ev__error(ix, candidate.slot, distance, r->s) <= last->distance + last->error;
+    }
+    if (ip) return true; /* codes do not tell lengths */
     ev__factor factor = ((const ev__factor *)(const void *)ix->store.factors.at)[candidate.slot];
     float query2 = p->offset / p->gain, scale = p->scale / 2; /* the query's squared length and the scale of its code */
     float variance = (query2 * factor.scale * factor.scale + factor.bias * scale * scale) / 12; /* of rounding */
     float nearest = p->offset + p->gain * (candidate.key - SURE * 2 * sqrtf(variance));
-    return nearest < results->at[r->b->k - 1].key;
+    return nearest < last->distance + last->error;
 }
 
 /* The pool of a walk or scan -> s->results. */
@@ -125,13 +180,13 @@ static void rank_pool(ranking *r, bool nodes) {
     const ev_index *ix = r->b->ix;
     ev__pool *pool = &r->s->pool;
     size_t most = pool->count;
+    bool by_floats = !ev__walks_codes(ix), by_bytes = !by_floats && ev__by_bytes(ix);
     for (size_t i = 0; i < most && i < r->b->k; i++) EV_PREFETCH(ev__ids_of(ix) + pool->at[i].slot);
-    if (ev__by_bytes(ix) && most > RERANK_FACTOR * r->b->k + RERANK_MARGIN)
-        most = RERANK_FACTOR * r->b->k + RERANK_MARGIN;
+    if (by_bytes && most > RERANK_FACTOR * r->b->k + RERANK_MARGIN) most = RERANK_FACTOR * r->b->k + RERANK_MARGIN;
     for (size_t i = 0, asked = 0; i < most; i++) {
         for (size_t ahead = (i < r->b->k ? r->b->k : i) + TOGETHER; asked < most && asked < ahead; asked++)
             ev__distances_prefetch(ix, pool->at[asked].slot);
-        if (ev__by_bytes(ix) && i >= r->b->k && (i - r->b->k) % TOGETHER == 0) {
+        if ((by_bytes || by_floats) && i >= r->b->k && (i - r->b->k) % TOGETHER == 0) {
             rank_flush(r);
             if (!may_enter(r, pool->at[i])) break;
         }
@@ -143,15 +198,21 @@ static void rank_pool(ranking *r, bool nodes) {
     rank_flush(r);
 }
 
-static void write_results(const batch *b, const ev__pool *results, int64_t row) {
+/* 24-bit vectors take time to read: a float32 distance will do unless it is so small that it has few digits. */
+static bool shows_its_error(const ev_index *ix, const ev__result *result) {
+    return result->error > 0 &&
+           (!ev__fine(ix) || result->error > (5e-6 + 1e-8 * (double)ix->dim) * fabs(result->distance));
+}
+
+static void write_results(const batch *b, ev__scratch *s, int64_t row) {
+    ev__ranking *results = &s->results;
     int64_t *ids = b->ids + (size_t)row * b->k;
     float *distances = b->distances + (size_t)row * b->k;
-    bool ip = b->ix->p.metric == EV_METRIC_IP;
     for (size_t i = 0; i < b->k; i++) {
         bool found = i < results->count;
+        if (found && shows_its_error(b->ix, &results->at[i])) ev__measure_exactly(b->ix, &results->at[i], s);
         ids[i] = found ? ev__ids_of(b->ix)[results->at[i].slot] : -1;
-        /* rounding, or a code's estimate, can make a small distance negative */
-        distances[i] = !found ? INFINITY : ip || results->at[i].key > 0 ? results->at[i].key : 0.0f;
+        distances[i] = found ? ev__shown(b->ix, &results->at[i]) : INFINITY;
     }
 }
 
@@ -177,7 +238,7 @@ static void scan_vectors(ranking *r) {
         r->s->stats.distances += (int64_t)r->count;
         rank_flush(r);
     }
-    r->s->stats.reranked = 0; /* every distance was exact to begin with */
+    r->s->stats.reranked = 0; /* it is what the vectors were compared by */
 }
 
 static void scan_codes(ranking *r) {
@@ -200,7 +261,7 @@ static void scan(ranking *r) {
     r->s->results.count = 0;
     r->count = 0;
     r->s->stats.strategy = EV_STRATEGY_EXACT;
-    if (r->b->exact || (r->b->matches <= FEW && r->b->ix->p.keep_vectors))
+    if (r->b->exact || (r->b->matches <= FEW && r->b->ix->p.keep_vectors) || !ev__walks_codes(r->b->ix))
         scan_vectors(r);
     else
         scan_codes(r);
@@ -234,10 +295,11 @@ static void answer(const batch *b, int64_t row, ev__scratch *s) {
         if (b->blind) r.blind = ev__blind(ix, b->blind[row], s);
         r.query = ev__unit(ix, b->queries + (size_t)row * ix->dim, s->unit);
         ev__probe_query(ix, r.query, &probe, s);
+        ev__measure_from(ix, b->queries + (size_t)row * ix->dim, r.query, s);
         if (b->exact || b->scan || !walk(&r)) scan(&r);
     }
     s->blind = EV_NONE; /* others use the scratch too */
-    write_results(b, &s->results, row);
+    write_results(b, s, row);
     s->stats.seconds = ev__now() - start;
 }
 
@@ -308,6 +370,7 @@ static int search(ev_index *ix, int64_t n, const float *queries, const ev_search
     b.mask.on = ix->dead > 0 || p->filter;
     if (p->filter) rc = ev__filter_slots(p->filter, ix, &b.mask.allowed, &b.matches, &hold);
     if (rc == EV_OK) {
+        b.exact |= ix->walk == EV_WALK_SCAN;
         b.scan = scan_is_cheaper(&b);
         rc = run(&b, n, p);
     }

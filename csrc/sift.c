@@ -160,7 +160,7 @@ void ev__sift_query(const ev_index *ix, const float *query, double norm2, float 
 }
 
 void ev__sift_slot(const ev_index *ix, uint32_t slot, ev__probe *probe, ev__scratch *s) {
-    if (!ev__sifts(ix)) return;
+    if (!ev__sifts(ix) || !ev__walks_codes(ix)) return;
     double norm2 = turn_code(ix, slot, s);
     make_sieve(ix, norm2, probe->scale, &probe->sieve, s);
 }

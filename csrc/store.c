@@ -146,7 +146,7 @@ int ev__store_reserve(ev_index *ix, size_t extra) {
     return rc == EV_OK ? EV_OK : ev__fail(rc, "%zu slots of %zu bytes and more", slots + fresh, ix->block_bytes);
 }
 
-static void clear_links(ev_index *ix, uint32_t slot) {
+void ev__links_clear(ev_index *ix, uint32_t slot) {
     memset(ev__links0(ix, slot), 0xFF, ix->m0 * sizeof(uint32_t));
     int level = ev__levels(ix)[slot];
     if (level) memset(ev__links(ix, slot, 1), 0xFF, (size_t)level * (size_t)ix->p.M * sizeof(uint32_t));
@@ -165,7 +165,7 @@ uint32_t ev__slot_take(ev_index *ix) {
         ((uint32_t *)(void *)ix->store.upper_at.at)[slot] = (uint32_t)ix->store.upper.count;
         ev__array_resize(&ix->store.upper, ix->store.upper.count + ev__levels(ix)[slot] * (size_t)ix->p.M);
     }
-    clear_links(ix, slot);
+    ev__links_clear(ix, slot);
     if (ix->store.chain.count) ev__chain(ix)[slot] = EV_NONE;
     return slot;
 }
@@ -177,7 +177,7 @@ void ev__slot_free(ev_index *ix, uint32_t slot) {
     for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
         if (columns[i]->count) memset(columns[i]->at + (size_t)slot * columns[i]->item, 0, columns[i]->item);
     ev__states(ix)[slot] = EV_FREE;
-    clear_links(ix, slot);
+    ev__links_clear(ix, slot);
     if (ix->store.chain.count) ev__chain(ix)[slot] = EV_NONE;
     ix->free_slots[ix->free_count++] = slot;
 }

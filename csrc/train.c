@@ -1,42 +1,311 @@
-/* Learning the centre of the codes.
+/* Learning the centre of the codes, and seeing whether what is walked on tells the vectors apart.
  *
- * It is the mean of what is held: learned with the first vectors, learned anew as the index grows from a few to many,
- * and looked at again whenever it has grown by an eighth: when the data have moved away from it, everything is encoded
- * anew. */
+ * Both go by a sample of what is held. It is looked at with the first vectors, again as the index grows from a few to
+ * many, and then whenever it has grown by an eighth: where the data have moved away from the centre, everything is
+ * encoded anew.
+ *
+ * The centre is the mean of the sample, but for rows that lie so far off that codes around that mean would not tell the
+ * others apart: a sentinel, a mistaken unit. All sums are in double in a fixed order, so every machine learns the
+ * same. */
 #include "internal.h"
 
-enum { SETTLED = 16384 };        /* vectors after which the mean is taken as known, unless the data move */
+#include <math.h>
+#include <stddef.h>
+
+enum {
+    SETTLED = 16384, /* vectors after which the mean is taken as known, unless the data move */
+    LEAST_GROWTH = 256,
+    SAMPLE = 512,
+    MOST_NUMBERS = 1 << 22, /* of a sample */
+    PROBES = 64,            /* rows of the sample whose neighbours in it are looked for */
+    JUDGED = 256,           /* a sample of fewer says nothing */
+    NEAREST = 10,           /* neighbours of a probe ... */
+    TAKEN = 20,             /* ... looked for among so many nearest by code ... */
+    BLIND = 3,              /* ... where finding no more is little better than chance */
+    BLIND_MANY = PROBES / 8,
+    BLIND_FEW = PROBES / 16 /* once they were many */
+};
 static const double MOVED = 0.1; /* squared shift of the mean over the variance that calls for a new centre */
+static const double ASTRAY = 16; /* the same, that makes ev_compact link anew: codes were coarser than need be */
+static const double LOST = 4096; /* half of what 24 bits tell */
+static const double FAR = 256;   /* squared: 16 times as far as a quarter of the rows is from each other */
 
 typedef struct {
-    double *sum, *square; /* per dimension */
-    int64_t count;
-} moments;
+    size_t dim, count, probes;
+    int64_t total; /* rows it stands for */
+    float *rows;   /* count * dim, as the index holds them */
+    float *mean;   /* of all */
+    float *middle; /* of those that are not far off */
+    float *least;  /* the shortest of the rows to be added, where has_least */
+    bool has_least;
+    bool apart;      /* do mean and middle differ? */
+    double variance; /* around the middle */
+    double *query;   /* dim */
+    double *keys;    /* count, and as much room to select in */
+    double *nearest; /* per probe: how far its NEAREST-th neighbour is */
+    float *estimates;
+    uint32_t *slots; /* 0, 1, .. */
+    char *codes;
+    ev__factor *factors;
+    size_t bytes;
+    void *memory;
+} sample;
 
-static void observe(moments *m, const float *row, size_t dim) {
-    for (size_t i = 0; i < dim; i++) {
-        m->sum[i] += (double)row[i];
-        m->square[i] += (double)row[i] * (double)row[i];
-    }
-    m->count++;
+/* ---- taking it ------------------------------------------------------------------------------- */
+
+static void *cut(char *memory, size_t *used, size_t bytes) {
+    void *at = memory ? memory + *used : NULL;
+    *used += ev__round_up(bytes, EV_LINE);
+    return at;
 }
 
-static void observe_all(moments *m, const ev_index *ix, int64_t n, const float *rows, ev__scratch *s) {
-    for (int64_t i = 0; i < n; i++) observe(m, ev__unit(ix, rows + (size_t)i * ix->dim, s->unit), ix->dim);
-    for (size_t slot = 0; slot < ev__slots(ix); slot++) {
-        if (!ev__alive(ix, (uint32_t)slot)) continue;
-        observe(m, ev__vector_read(ix, (uint32_t)slot, s->unit, s), ix->dim);
+static size_t cut_up(const ev_index *ix, sample *m, char *memory) {
+    size_t used = 0, n = m->count;
+    m->rows = cut(memory, &used, n * m->dim * sizeof(float));
+    m->mean = cut(memory, &used, m->dim * sizeof(float));
+    m->middle = cut(memory, &used, m->dim * sizeof(float));
+    m->least = cut(memory, &used, m->dim * sizeof(float));
+    m->query = cut(memory, &used, m->dim * sizeof(double));
+    m->keys = cut(memory, &used, 2 * n * sizeof(double));
+    m->nearest = cut(memory, &used, PROBES * sizeof(double));
+    m->estimates = cut(memory, &used, n * sizeof(float));
+    m->slots = cut(memory, &used, n * sizeof(uint32_t));
+    m->codes = cut(memory, &used, n * ix->code_bytes);
+    m->factors = cut(memory, &used, n * sizeof(ev__factor));
+    return used;
+}
+
+static int make_sample(const ev_index *ix, sample *m) {
+    size_t most = MOST_NUMBERS / ix->dim < SAMPLE ? MOST_NUMBERS / ix->dim : SAMPLE;
+    m->dim = ix->dim;
+    m->count = m->total < (int64_t)most ? (size_t)m->total : most;
+    m->probes = m->count < PROBES ? m->count : PROBES;
+    m->bytes = cut_up(ix, m, NULL);
+    m->memory = ev__alloc_zero(m->bytes, EV_LINE);
+    if (!m->memory) return ev__fail(EV_E_NOMEM, "a sample of %zu vectors", m->count);
+    cut_up(ix, m, m->memory);
+    return EV_OK;
+}
+
+static void free_sample(sample *m) { ev__release(m->memory, m->bytes, EV_LINE); }
+
+/* The i-th of the sample: somewhere, always the same, in the i-th of as many equal parts. */
+static int64_t place_in(const sample *m, size_t i) {
+    uint64_t total = (uint64_t)m->total, count = m->count;
+    return (int64_t)((i * total + (total > count ? ev__mix(i) % total : 0)) / count);
+}
+
+/* Of n rows, then of what is held. */
+static void draw(const ev_index *ix, sample *m, int64_t n, const float *rows, ev__scratch *s) {
+    int64_t at = n;
+    size_t i = 0, slot = 0;
+    for (; i < m->count && place_in(m, i) < n; i++) {
+        const float *row = ev__unit(ix, rows + (size_t)place_in(m, i) * m->dim, s->unit);
+        memcpy(m->rows + i * m->dim, row, m->dim * sizeof *row);
+    }
+    for (; i < m->count; slot++) {
+        if (!ev__alive(ix, (uint32_t)slot) || at++ < place_in(m, i)) continue;
+        const float *row = ev__vector_read(ix, (uint32_t)slot, s->unit, s);
+        memcpy(m->rows + i++ * m->dim, row, m->dim * sizeof *row);
+    }
+    for (i = 0; i < m->count; i++) m->slots[i] = (uint32_t)i;
+}
+
+/* ---- the middle of it ------------------------------------------------------------------------ */
+
+static const float *row_of(const sample *m, size_t i) { return m->rows + i * m->dim; }
+static size_t probe_at(const sample *m, size_t p) { return p * m->count / m->probes; }
+
+/* The k-th smallest, from 0; v is put into another order. */
+static double select(double *v, size_t n, size_t k) {
+    for (size_t from = 0, to = n; to - from > 1;) {
+        double pivot = v[from + (to - from - 1) / 2]; /* not the last: both parts are shorter */
+        size_t i = from, j = to - 1;
+        for (;; i++, j--) {
+            while (v[i] < pivot) i++;
+            while (pivot < v[j]) j--;
+            if (i >= j) break;
+            double x = v[i];
+            v[i] = v[j];
+            v[j] = x;
+        }
+        if (k <= j)
+            to = j + 1;
+        else
+            from = j + 1;
+    }
+    return v[k];
+}
+
+static double select_key(const sample *m, size_t k) {
+    double *copy = m->keys + m->count;
+    memcpy(copy, m->keys, m->count * sizeof *copy);
+    return select(copy, m->count, k);
+}
+
+/* Squared distances of all rows from one, into m->keys. */
+static void measure_from(const sample *m, const float *row) {
+    for (size_t i = 0; i < m->dim; i++) m->query[i] = (double)row[i];
+    for (size_t i = 0; i < m->count; i++) m->keys[i] = ev__apart_fixed(m->query, row_of(m, i), m->dim);
+}
+
+/* The mean of the rows whose key is at most `far`; returns how many. */
+static size_t mean_within(const sample *m, double far, float *mean) {
+    size_t count = 0;
+    double *sum = m->query;
+    memset(sum, 0, m->dim * sizeof *sum);
+    for (size_t i = 0; i < m->count; i++) {
+        if (!(m->keys[i] <= far)) continue;
+        for (size_t j = 0; j < m->dim; j++) sum[j] += (double)row_of(m, i)[j];
+        count++;
+    }
+    for (size_t j = 0; j < m->dim; j++) mean[j] = (float)(sum[j] / (double)count);
+    return count;
+}
+
+/* Of the probes the one with a quarter of the rows around it at the least distance; the middle is the mean of what is
+ * not far off from it, as seen by that distance. */
+static void find_middle(sample *m) {
+    size_t quarter = m->count < 8 ? m->count > 1 : m->count / 4, densest = 0;
+    double least = INFINITY;
+    for (size_t p = 0; p < m->probes; p++) {
+        measure_from(m, row_of(m, probe_at(m, p)));
+        double reach = select_key(m, quarter); /* the 0-th is the probe itself */
+        if (reach >= least) continue;
+        least = reach;
+        densest = probe_at(m, p);
+    }
+    measure_from(m, row_of(m, densest));
+    mean_within(m, INFINITY, m->mean);
+    double far = FAR * least;
+    size_t within = mean_within(m, far, m->middle), i;
+    m->apart = within < m->count;
+    double *kept = m->keys + m->count, sum = 0;
+    memcpy(kept, m->keys, m->count * sizeof *kept);
+    measure_from(m, m->middle);
+    for (i = 0; i < m->count; i++)
+        if (kept[i] <= far) sum += m->keys[i];
+    m->variance = sum / (double)within;
+}
+
+/* How far from a centre half of the rows are. */
+static double median_from(const sample *m, const float *centre) {
+    measure_from(m, centre);
+    return select_key(m, m->count / 2);
+}
+
+/* ---- do codes tell them apart? --------------------------------------------------------------- */
+
+/* What comparisons with a probe go by, in double, into m->keys. */
+static void true_keys(const ev_index *ix, const sample *m, size_t probe) {
+    if (ix->p.metric != EV_METRIC_IP)
+        measure_from(m, row_of(m, probe));
+    else
+        for (size_t i = 0; i < m->count; i++) m->keys[i] = -ev__dot_fixed(row_of(m, probe), row_of(m, i), m->dim);
+    m->keys[probe] = INFINITY;
+}
+
+static void find_nearest(const ev_index *ix, const sample *m) {
+    for (size_t p = 0; p < m->probes; p++) {
+        true_keys(ix, m, probe_at(m, p));
+        m->nearest[p] = select_key(m, NEAREST - 1);
     }
 }
 
-static bool has_moved(const ev_index *ix, const moments *m) {
-    double shift = 0, variance = 0;
-    for (size_t i = 0; i < ix->dim; i++) {
-        double mean = m->sum[i] / (double)m->count, off = mean - (double)ix->centre[i];
+/* How many of a probe's nearest are among those nearest by m->estimates. */
+static size_t found_by(const ev_index *ix, const sample *m, size_t p) {
+    size_t probe = probe_at(m, p), taken = 0, found = 0;
+    for (size_t i = 0; i < m->count; i++) m->keys[i] = i == probe ? INFINITY : (double)m->estimates[i];
+    double bound = select_key(m, TAKEN - 1);
+    for (size_t i = 0; i < m->count; i++) taken += m->keys[i] < bound;
+    true_keys(ix, m, probe);
+    for (size_t i = 0; i < m->count; i++) {
+        double estimate = (double)m->estimates[i];
+        if (i == probe || estimate > bound || (estimate == bound && taken++ >= TAKEN)) continue;
+        found += m->keys[i] <= m->nearest[p];
+    }
+    return found < NEAREST ? found : NEAREST;
+}
+
+/* With codes around this centre, or with float32 distances where it is NULL: of how many probes the neighbours are not
+ * to be told from other rows. *all: how many neighbours were found in all. */
+static size_t blind_with(const ev_index *index, const sample *m, float *centre, size_t *all, ev__scratch *s) {
+    ev_index view, *ix = &view; /* others may be searching the index */
+    memcpy(&view, index, offsetof(ev_index, lock));
+    ev__space_kind floats = ix->p.metric == EV_METRIC_IP ? EV_SPACE_DOT : EV_SPACE_L2;
+    size_t row_bytes = m->dim * sizeof(float), blind = 0;
+    ev__space space = {floats, (const char *)m->rows, row_bytes, row_bytes, NULL};
+    *all = 0;
+    if (centre) {
+        ix->centre = centre;
+        ix->walk = EV_WALK_CODES;
+        for (size_t i = 0; i < m->count; i++)
+            ev__encode(ix, row_of(m, i), m->codes + i * ix->code_bytes, &m->factors[i], s);
+        space = (ev__space){ev__by_bits(ix) ? EV_SPACE_BITS : EV_SPACE_I8, m->codes, ix->code_bytes, ix->code_bytes,
+                            m->factors};
+    }
+    for (size_t p = 0; p < m->probes; p++) {
+        const float *row = row_of(m, probe_at(m, p));
+        ev__probe probe = {.data = row, .scale = 1, .gain = 1};
+        if (centre) ev__probe_query(ix, row, &probe, s);
+        ev__keys(ix, &space, &probe, m->slots, m->count, m->estimates, s);
+        size_t found = found_by(ix, m, p);
+        *all += found;
+        blind += found <= BLIND;
+    }
+    return blind;
+}
+
+/* With so many blind probes on codes. */
+static int32_t walk_for(const ev_index *ix, const sample *m, size_t blind, ev__scratch *s) {
+    size_t all;
+    bool quantised = ix->p.quantization != EV_QUANT_NONE;
+    if (quantised && blind < (ix->walk == EV_WALK_CODES ? BLIND_MANY : BLIND_FEW)) return EV_WALK_CODES;
+    if (!ix->p.keep_vectors) return EV_WALK_BLURRED;
+    if (blind_with(ix, m, NULL, &all, s) >= BLIND_MANY) return EV_WALK_SCAN;
+    return quantised ? EV_WALK_FLOATS : EV_WALK_CODES;
+}
+
+/* Of the mean of all and that of those not far off: the one around which codes find more neighbours, or the one that
+ * more rows are near to. */
+static float *middle_or_mean(const ev_index *ix, const sample *m, ev__scratch *s) {
+    if (!m->apart) return m->mean;
+    if (m->count >= JUDGED) {
+        size_t with_mean, with_middle, slack = NEAREST * m->probes / 50;
+        blind_with(ix, m, m->mean, &with_mean, s);
+        blind_with(ix, m, m->middle, &with_middle, s);
+        if (with_mean > with_middle + slack) return m->mean;
+        if (with_middle > with_mean + slack) return m->middle;
+    }
+    return median_from(m, m->middle) <= median_from(m, m->mean) ? m->middle : m->mean;
+}
+
+/* Beside the length of the centre, is this so short that what codes and their refinement round off is much of it? */
+static bool is_lost(const ev_index *ix, const float *centre, double length) {
+    return length > 0 && sqrt(ev__norm2(centre, ix->dim)) > LOST * length;
+}
+
+/* Where vectors are kept by their codes alone, and some would be lost: the shortest, if the others bear it. */
+static float *choose_centre(const ev_index *ix, sample *m, ev__scratch *s) {
+    float *centre = middle_or_mean(ix, m, s);
+    size_t all;
+    if (!m->has_least || !is_lost(ix, centre, sqrt(ev__norm2(m->least, m->dim)))) return centre;
+    if (m->count >= JUDGED ? blind_with(ix, m, m->least, &all, s) >= BLIND_MANY
+                           : median_from(m, m->least) > 16 * median_from(m, centre))
+        return centre;
+    return m->least;
+}
+
+/* ---- learning -------------------------------------------------------------------------------- */
+
+/* By more than so much, squared, over the variance. */
+static bool has_moved(const ev_index *ix, const sample *m, const float *centre, double far) {
+    double shift = 0;
+    for (size_t i = 0; i < m->dim; i++) {
+        double off = (double)centre[i] - (double)ix->centre[i];
         shift += off * off;
-        variance += m->square[i] / (double)m->count - mean * mean;
     }
-    return shift > MOVED * variance;
+    return shift > far * m->variance;
 }
 
 /* All that is held, with the new centre. From what is kept, so where that is not the float vectors each time costs a
@@ -50,39 +319,124 @@ static void encode_anew(ev_index *ix, const float *centre, ev__scratch *s) {
         const float *row = ev__vector_read(ix, (uint32_t)slot, s->unit, s);
         memcpy(ix->centre, centre, ix->dim * sizeof(float));
         ev__vector_write(ix, (uint32_t)slot, row, s);
+        ix->looked++;
     }
     memcpy(ix->centre, centre, ix->dim * sizeof(float));
     ev__twins_free(ix); /* it goes by codes */
 }
 
-static bool due(const ev_index *ix, int64_t n) {
-    int64_t after = ix->live + n;
-    if (ix->trained_on == 0) return true;
-    if (!ix->p.keep_vectors && ev__by_bits(ix)) return false; /* signs cannot be encoded twice */
-    if (ix->trained_on < SETTLED && after >= 4 * ix->trained_on) return true;
-    return ix->unchecked + n >= (ix->trained_on > 2048 ? ix->trained_on / 8 : 256);
+static bool is_young(const ev_index *ix, int64_t n) {
+    return ix->trained_on == 0 || (ix->trained_on < SETTLED && ix->live + n >= 4 * ix->trained_on);
 }
 
-int ev__train(ev_index *ix, int64_t n, const float *rows, ev__scratch *s) {
-    if (ix->p.quantization == EV_QUANT_NONE || n == 0) return EV_OK;
-    if (!due(ix, n)) {
-        ix->unchecked += n;
+static bool has_grown(const ev_index *ix, int64_t by) {
+    return by >= (ix->live / 8 > LEAST_GROWTH ? ix->live / 8 : LEAST_GROWTH);
+}
+
+static bool signs_only(const ev_index *ix) { return !ix->p.keep_vectors && ev__by_bits(ix); }
+
+static bool due(const ev_index *ix, int64_t n) {
+    if (ix->p.quantization == EV_QUANT_NONE) return has_grown(ix, ix->fresh + n);
+    if (signs_only(ix) && ix->trained_on) return false; /* signs cannot be encoded twice */
+    return is_young(ix, n) || has_grown(ix, ix->unchecked + n);
+}
+
+/* Learn from the sample where that is called for, and judge. */
+static int learn(ev_index *ix, sample *m, bool young, int64_t n, int threads, ev__scratch *s) {
+    bool judged = m->count >= JUDGED, was_blind = ix->walk != EV_WALK_CODES, quantised = ix->centre != NULL;
+    size_t all, blind = 0;
+    if (!ix->p.keep_vectors && (int64_t)m->count > n) judged = false; /* what is held is no more than its codes */
+    if (judged) find_nearest(ix, m);
+    if (quantised) {
+        find_middle(m);
+        const float *centre = choose_centre(ix, m, s);
+        if (young || has_moved(ix, m, centre, MOVED)) {
+            if (n == 0) was_blind |= has_moved(ix, m, centre, ASTRAY);
+            if (judged && ix->live) was_blind |= blind_with(ix, m, ix->centre, &all, s) >= BLIND_MANY;
+            encode_anew(ix, centre, s);
+            ix->trained_on = m->total;
+            ix->trainings++;
+        }
+        if (judged) blind = blind_with(ix, m, ix->centre, &all, s);
+    }
+    int32_t walk = judged ? walk_for(ix, m, blind, s) : ix->walk;
+    bool kept = walk == EV_WALK_CODES ? !was_blind : walk == ix->walk || walk == EV_WALK_SCAN;
+    if (kept || ix->live == 0 || !ix->p.keep_vectors) {
+        if (walk != ix->walk) ev__twins_free(ix); /* it goes by what is walked on */
+        ix->walk = walk;
         return EV_OK;
     }
-    size_t bytes = ix->dim * (2 * sizeof(double) + sizeof(float));
-    double *memory = ev__alloc_zero(bytes, EV_LINE);
-    if (!memory) return ev__fail(EV_E_NOMEM, "learning the centre of the codes");
-    moments m = {memory, memory + ix->dim, 0};
-    float *centre = (float *)(void *)(memory + 2 * ix->dim);
-    observe_all(&m, ix, n, rows, s);
-    bool young = ix->trained_on == 0 || (ix->trained_on < SETTLED && ix->live + n >= 4 * ix->trained_on);
-    if (young || has_moved(ix, &m)) {
-        for (size_t i = 0; i < ix->dim; i++) centre[i] = (float)(m.sum[i] / (double)m.count);
-        encode_anew(ix, centre, s);
-        ix->trained_on = m.count;
-        ix->trainings++;
+    ix->looked += ix->live;
+    return ev__link_anew(ix, walk, threads);
+}
+
+static int look(ev_index *ix, bool young, int64_t n, const float *rows, const float *shortest, int threads,
+                ev__scratch *s) {
+    sample m = {.total = n + ix->live, .has_least = shortest != NULL};
+    int rc = make_sample(ix, &m);
+    if (rc != EV_OK) return rc;
+    if (shortest) memcpy(m.least, shortest, m.dim * sizeof *shortest);
+    draw(ix, &m, n, rows, s);
+    ix->looked += (int64_t)m.count;
+    rc = learn(ix, &m, young, n, threads, s);
+    free_sample(&m);
+    if (rc == EV_OK) ix->unchecked = ix->fresh = 0;
+    return rc;
+}
+
+void ev__note_length(ev_index *ix, const float *row) {
+    if (ix->p.quantization != EV_QUANT_NONE || ix->p.metric != EV_METRIC_IP) return;
+    double length = sqrt(ev__norm2(row, ix->dim));
+    if (length > ix->longest) ix->longest = length;
+}
+
+/* The shortest that is not 0, and its length; NULL where no vector can be lost to its code. */
+static const float *shortest_of(const ev_index *ix, int64_t n, const float *rows, double *length) {
+    const float *shortest = NULL;
+    *length = INFINITY;
+    if (!ev__by_bytes(ix) || ix->p.keep_vectors == EV_VECTORS_FLOAT32 || ix->p.metric == EV_METRIC_COSINE) return NULL;
+    for (int64_t i = 0; i < n; i++) {
+        double norm2 = ev__norm2(rows + (size_t)i * ix->dim, ix->dim);
+        if (norm2 == 0 || !(norm2 < *length)) continue;
+        *length = norm2;
+        shortest = rows + (size_t)i * ix->dim;
     }
-    ix->unchecked = 0;
-    ev__release(memory, bytes, EV_LINE);
+    *length = sqrt(*length);
+    return shortest;
+}
+
+int ev__train(ev_index *ix, int64_t n, const float *rows, int threads, ev__scratch *s) {
+    double length;
+    for (int64_t i = 0; i < n; i++) ev__note_length(ix, rows + (size_t)i * ix->dim);
+    const float *shortest = shortest_of(ix, n, rows, &length);
+    bool tried = ix->unfit > 0 && length > ix->unfit / 2;
+    bool lost = ix->trained_on && shortest && !tried && is_lost(ix, ix->centre, length);
+    if (n == 0 || (!lost && !due(ix, n))) {
+        *(ix->centre ? &ix->unchecked : &ix->fresh) += n;
+        return EV_OK;
+    }
+    int rc = look(ix, is_young(ix, n), n, rows, shortest, threads, s);
+    if (rc == EV_OK && shortest && is_lost(ix, ix->centre, length)) ix->unfit = length;
+    return rc;
+}
+
+int ev__train_again(ev_index *ix, ev__scratch *s) {
+    return ix->live == 0 || signs_only(ix) ? EV_OK : look(ix, false, 0, NULL, NULL, 0, s);
+}
+
+int ev__judge(ev_index *ix, int32_t *walk, ev__scratch *s) {
+    sample m = {.total = ix->live};
+    *walk = ix->walk;
+    if (ix->live < JUDGED || !ix->p.keep_vectors) return EV_OK;
+    int rc = make_sample(ix, &m);
+    if (rc != EV_OK) return rc;
+    size_t all, blind = 0;
+    draw(ix, &m, 0, NULL, s);
+    if (m.count >= JUDGED) {
+        find_nearest(ix, &m);
+        if (ix->centre) blind = blind_with(ix, &m, ix->centre, &all, s);
+        *walk = walk_for(ix, &m, blind, s);
+    }
+    free_sample(&m);
     return EV_OK;
 }

@@ -97,6 +97,9 @@ class CheckReport(NamedTuple):
     bad_codes: int
     bad_ids: int
     levels: int
+    walk: int
+    """What searches should go by, of the vectors as they are now: see Index.stats(). Where it differs from what stats()
+    says, compact() puts it right. It says nothing of damage, so `ok` does not hang on it."""
 
     @property
     def ok(self) -> bool:
@@ -166,14 +169,14 @@ class Index:
     M                links per node on the upper levels, twice as many on the lowest (HNSW, Malkov and Yashunin); 2..256
     ef_construction  candidates looked at when a node is linked: more is slower to build and better to search
     seed             of levels and rotation. The same seed, input and threads=1 give the same file, byte for byte; for
-                     "sq8" and "binary" on every instruction set.
+                     "sq8" and "binary" on every instruction set, unless codes cannot be walked on (stats()["walk"]).
     keep_vectors     True: the vectors stay beside the codes, results are re-ranked by them and distances are exact to
                      float32 rounding. Beside 8-bit codes they take 2 bytes a dimension and are held to 24 bits: each
                      coordinate within max|x - centre| / 8,323,072 (2^-23) of what was given, centre being the mean of
-                     the vectors that codes are taken from; each time the centre is learned anew as the index grows
-                     may add as much. Numbers of few digits mostly come back as they were. "float32": bit for bit as
-                     given, in 4 bytes a dimension, as they always are for "none" and for 1-bit codes. False: codes
-                     only, and distances are their best estimate.
+                     the vectors, without those that lie far off; each time the centre is learned anew as the index
+                     grows or by compact() may add as much. Numbers of few digits mostly come back as they were.
+                     "float32": bit for bit as given, in 4 bytes a dimension, as they always are for "none" and for
+                     1-bit codes. False: codes only, and distances are their best estimate.
 
     Any number of threads may search at once. A call that changes the index waits for running searches and holds new
     ones back until it returns. Its progress callback may ask the index for its length, whether it holds an id, its
@@ -344,8 +347,11 @@ class Index:
 
     @allocates
     def get(self, ids: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """The vectors of these ids, float32[n, dim], as exactly as keep_vectors says; at unit length under cosine.
+        """The vectors of these ids, float32[n, dim]: by default to 24 bits each number, not bit for bit.
 
+        At unit length under cosine. Bit for bit what was given (or that at unit length) with keep_vectors="float32",
+        quantization="none" or 1-bit codes. The default holds a coordinate to within a 2^23rd of the vector's largest
+        one, both counted from the centre of the data; keep_vectors=False gives what the codes decode to.
         UnknownIdError (a KeyError) when one is not held.
         """
         wanted = as_ids(ids, "ids")
@@ -354,7 +360,7 @@ class Index:
         return out
 
     def compact(self, *, progress: Progress | None = None) -> None:
-        """Give back the memory of removed vectors and lay the rest out for locality. Ids stay.
+        """Give back the memory of removed vectors, lay the rest out for locality, fit the codes to it. Ids stay.
 
         Needs room for a second copy meanwhile.
         """
@@ -384,10 +390,16 @@ class Index:
                  under a filter are padded with id -1 and distance inf.
         ef       candidates kept while walking (>= k is made sure of); None: the index's own
         filter   allowed ids, or an IdFilter: exactly min(k, matches) results, all of them allowed
-        exact    compare with every vector instead of walking the graph
+        exact    compare with every vector instead of walking the graph: the true k nearest of what get() returns, and
+                 the order, are those of float64 sums over it
         recall   in place of ef: the share of the k nearest to be found on average, above 0 and at most 1; see below
         threads  for batches: 0, one per core; 1, the calling thread
         context  a SearchContext of this index, for one thread at a time
+
+        Results are ordered by distances in float64 between the query as given and what get() returns, equal ones by
+        id, whatever found them; the distances returned are those, rounded to float32 (beside 8-bit codes: summed in
+        float32 where that decides nothing). A vector that the index could not tell from the query is at 0. With 1-bit
+        codes and keep_vectors=False order and distances are estimates.
 
         With recall=0.95 the index takes the smallest ef that it has measured to find 95% of the k nearest; the first
         such search with a k measures it, as `calibrate` describes. It holds for queries of the same kind as the stored
@@ -524,7 +536,13 @@ class Index:
     def stats(self) -> dict[str, int]:
         """slots, live, dead, bits (of a binary code), max_level, codes_trained, built_distances.
 
-        changes: vectors added, replaced or removed since the index was made or loaded.
+        changes  vectors added, replaced or removed since the index was made or loaded
+        walk     what searches go by. 0: the codes or vectors that the quantization says. 1: vectors, since codes do not
+                 tell them apart; slower. 2: every vector is compared, since neither do sums of float32, as of numbers
+                 around 1e-30. 3: codes do not tell the vectors apart and there is nothing else (keep_vectors=False):
+                 expect few true neighbours. Seen on a sample each time that the index has grown by an eighth, and by
+                 compact().
+        looked   vectors read to learn the codes and to see whether they fit, since the index was made or loaded
         """
         return _as_dict("ev_stats", lib.ev_get_stats, self._handle)
 

@@ -32,7 +32,8 @@ HEADER = np.dtype(
         ("trainings", "<i4"),
         *[(name, "<i8") for name in ("trained_on", "unchecked", "unrepaired")],
         ("section", SECTION, 10),
-        ("zeros", "V108"),
+        ("walk", "<u4"),
+        ("zeros", "V104"),
         ("crc", "<u4"),
     ]
 )

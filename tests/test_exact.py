@@ -1,0 +1,162 @@
+"""Exact search, and the order of every search, are those of float64 over what the index holds."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracle import Doubles, Rows, each_metric, each_quantization
+
+import edgevec
+from edgevec.index import Metric, Quantization
+
+TIED = 1e-12
+"""Relative: what the order of the terms may change in a float64 sum."""
+
+
+def unit(rows: npt.ArrayLike) -> Doubles:
+    doubles = np.asarray(rows, np.float64)
+    return np.asarray(doubles / np.linalg.norm(doubles, axis=-1, keepdims=True))
+
+
+def measures(metric: Metric, held: Rows, query: Rows) -> Doubles:
+    """What neighbours are ordered by. Cosine by the difference of unit vectors, without what 1 - cos loses."""
+    if metric == "ip":
+        return -(held.astype(np.float64) @ query.astype(np.float64))
+    a, b = (unit(held), unit(query)) if metric == "cosine" else (held.astype(np.float64), query.astype(np.float64))
+    return np.asarray(np.square(a - b).sum(axis=1) / (2 if metric == "cosine" else 1))
+
+
+def noise(metric: Metric, held: Rows, query: Rows) -> Doubles:
+    """How far a float64 sum may be off."""
+    if metric == "ip":
+        return np.asarray(1e-14 * (np.abs(held.astype(np.float64)) @ np.abs(query.astype(np.float64))))
+    return np.asarray(TIED * measures(metric, held, query) + (1e-15 if metric == "cosine" else 0))
+
+
+def assert_exact(index: edgevec.Index, query: Rows, k: int, *, exact: bool) -> None:
+    """The results are in the order of float64 over get(), at those distances; if exact, nothing nearer is left out."""
+    ids = np.sort(np.fromiter(index, np.int64))
+    held = index.get(ids)
+    measure, off = measures(index.metric, held, query), noise(index.metric, held, query)
+    result = index.search(query, k, exact=exact)
+    at = np.searchsorted(ids, result.ids)
+    assert len(set(at.tolist())) == min(k, len(ids))
+    assert (np.diff(measure[at]) >= -(off[at][1:] + off[at][:-1])).all(), "not in order"
+    if exact:
+        best = np.sort(measure)[: at.size]
+        assert (measure[at] <= best + 2 * off[at]).all(), "something nearer was left out"
+    truth = 1 + measure[at] if index.metric == "ip" else measure[at]
+    fine = index.quantization == "sq8" and index.keep_vectors is True
+    # beside 8-bit codes distances may be float32 sums, and what is within a step of the query is at 0
+    rtol, atol = (1e-5, 1e-5 * np.abs(truth) + off[at] + step2(held)) if fine else (2.0**-23, off[at] + 1e-44)
+    if index.metric == "ip" and fine:
+        atol = atol + 1e-5 * np.abs(held).max() * np.abs(query).max() * query.size
+    assert (
+        np.abs(result.distances - truth) <= rtol * np.abs(truth) + atol + (1e-14 if index.metric == "cosine" else 0)
+    ).all()
+
+
+def step2(held: Rows) -> float:
+    return float(held.shape[1] * (np.abs(held.astype(np.float64)).max() * 2 * 2.0**-23) ** 2)
+
+
+def spread(dim: int, n: int, exponents: tuple[float, float, float, float], seed: int) -> Rows:
+    """Rows of some scale, around a common offset, with a few far off and near copies of some."""
+    rng = np.random.default_rng(seed)
+    scale, offset, outlier, copy = exponents
+    rows = rng.standard_normal((n, dim)) + 10.0**offset * rng.standard_normal(dim)
+    rows[rng.random(n) < 0.05] *= 10.0**outlier
+    rows[n // 2 :] = rows[: n - n // 2] + 10.0**copy * rng.standard_normal((n - n // 2, dim))
+    rows *= 10.0**scale
+    return np.asarray(rows, np.float32)
+
+
+@each_metric
+@each_quantization
+@settings(max_examples=25)
+@given(
+    dim=st.sampled_from([1, 3, 33, 64, 200]),
+    exponents=st.tuples(st.floats(-30, 6), st.floats(-3, 4), st.floats(0, 6), st.floats(-6, 0)),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_order_and_distances_are_those_of_float64(
+    quantization: Quantization,
+    metric: Metric,
+    dim: int,
+    exponents: tuple[float, float, float, float],
+    seed: int,
+) -> None:
+    rows = spread(dim, 120, exponents, seed)
+    if metric == "cosine":
+        rows = rows[np.square(rows.astype(np.float64)).sum(axis=1) > 0]
+    index = edgevec.Index(dim, metric, quantization=quantization, M=4, ef_construction=20, keep_vectors="float32")
+    index.add(rows[:-3])
+    for query in rows[-6:]:
+        assert_exact(index, query, 9, exact=True)
+        assert_exact(index, query, 9, exact=False)
+
+
+@each_metric
+@settings(max_examples=25)
+@given(
+    dim=st.sampled_from([1, 3, 33, 64, 200]),
+    exponents=st.tuples(st.floats(-10, 6), st.floats(-3, 4), st.floats(0, 6), st.floats(-6, 0)),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_24_bit_vectors_are_ranked_as_they_are_read(
+    metric: Metric, dim: int, exponents: tuple[float, float, float, float], seed: int
+) -> None:
+    rows = spread(dim, 120, exponents, seed)
+    index = edgevec.Index(dim, metric, M=4, ef_construction=20)
+    index.add(rows[:-3])
+    for query in rows[-6:]:
+        assert_exact(index, query, 9, exact=True)
+        assert_exact(index, query, 9, exact=False)
+
+
+@each_quantization
+def test_cosine_far_from_the_origin(quantization: Quantization, rng: np.random.Generator) -> None:
+    """1 - cos is a millionth of what float32 rounds off 1."""
+    rows, queries = (np.asarray(rng.standard_normal((n, 64)) + 1000, np.float32) for n in (2000, 40))
+    index = edgevec.Index(64, quantization=quantization, keep_vectors="float32")
+    index.add(rows)
+    truth = np.array([np.argsort(measures("cosine", rows, query), kind="stable")[:10] for query in queries])
+    found = index.search(queries, 10, exact=True)
+    assert np.mean([np.isin(a, b).mean() for a, b in zip(found.ids, truth, strict=True)]) >= 0.995
+    held = index.get(range(2000))
+    for query, ids in zip(queries, found.ids, strict=True):
+        np.testing.assert_array_equal(ids, np.argsort(measures("cosine", held, query), kind="stable")[:10])
+
+
+@each_quantization
+@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e-18, 1e-3, 1e17])
+def test_any_scale_is_ordered(scale: float, quantization: Quantization, rng: np.random.Generator) -> None:
+    rows, queries = (np.asarray(rng.standard_normal((n, 48)) * scale, np.float32) for n in (3000, 30))
+    index = edgevec.Index(48, "l2", quantization=quantization, keep_vectors="float32", ef_construction=60)
+    index.add(rows)
+    truth = np.array([np.argsort(measures("l2", rows, query), kind="stable")[:10] for query in queries])
+    np.testing.assert_array_equal(index.search(queries, 10, exact=True).ids, truth)
+    found = index.search(queries, 10, ef=128).ids
+    assert np.mean([np.isin(a, b).mean() for a, b in zip(found, truth, strict=True)]) >= 0.85
+    if not 1e-30 < scale < 1e-3:  # between them denormal sums have some digits, and may do
+        assert (index.stats()["walk"] == 2) == (scale == 1e-30)
+
+
+@each_metric
+@each_quantization
+def test_equal_distances_come_by_id(quantization: Quantization, metric: Metric, rng: np.random.Generator) -> None:
+    rows = np.repeat(rng.integers(-3, 4, (30, 16)).astype(np.float32) + 10, 20, axis=0)
+    ids = rng.permutation(len(rows))
+    index = edgevec.Index(16, metric, quantization=quantization, keep_vectors="float32")
+    index.add(rows, ids)
+    for query in rows[::20]:
+        result = index.search(query, 50, exact=True)
+        place = np.empty(len(rows), np.int64)
+        place[ids] = np.arange(len(rows))
+        measure = measures(metric, index.get(result.ids), query)
+        equal = (index.get(result.ids)[1:] == index.get(result.ids)[:-1]).all(axis=1)
+        assert (np.diff(result.ids)[equal] > 0).all()
+        assert (np.diff(measure) >= -1e-12).all()
