@@ -17,6 +17,7 @@ typedef struct {
     const float *vectors; /* NULL: what is held is linked anew */
     const int64_t *ids;   /* NULL: numbered on */
     uint32_t *slots;      /* of the rows */
+    uint32_t *order;      /* the same slots in the order they are linked in */
     ev__scratch *scratches[MOST_WORKERS];
     int workers;
     /* 8-bit codes of all slots, when a binary index grows by enough to make them worth their room */
@@ -26,7 +27,7 @@ typedef struct {
     ev__builder builder;
     ev__mutex entry_lock;
     ev__work work;
-    int64_t offset; /* of the rows in work among those of the call */
+    int64_t offset; /* of the slots in work within the order */
 } addition;
 
 /* ---- checks: before anything changes --------------------------------------------------------- */
@@ -58,7 +59,8 @@ static bool wants_codes(const addition *a) {
 static int make_room(addition *a, int threads) {
     ev_index *ix = a->ix;
     a->slots = ev__alloc((size_t)a->n * sizeof *a->slots, EV_LINE);
-    if (!a->slots) return ev__fail(EV_E_NOMEM, "%lld rows", (long long)a->n);
+    a->order = ev__alloc((size_t)a->n * sizeof *a->order, EV_LINE);
+    if (!a->slots || !a->order) return ev__fail(EV_E_NOMEM, "%lld rows", (long long)a->n);
     if (wants_codes(a)) {
         a->coded = ev__slots(ix) + (a->vectors ? (size_t)a->n : 0);
         a->codes = ev__alloc(a->coded * ix->dim, EV_LINE);
@@ -94,6 +96,7 @@ static void give_back(addition *a) {
         ev__scratch_return(ix, a->scratches[i]);
     }
     ev__release(a->slots, (size_t)a->n * sizeof *a->slots, EV_LINE);
+    ev__release(a->order, (size_t)a->n * sizeof *a->order, EV_LINE);
     ev__release(a->codes, a->coded * ix->dim, EV_LINE);
     ev__release(a->factors, a->coded * sizeof *a->factors, EV_LINE);
     ev__release(a->builder.locks, EV_STRIPES * sizeof *a->builder.locks, EV_LINE);
@@ -170,17 +173,31 @@ static void hang_duplicates(addition *a) {
 
 /* ---- linking --------------------------------------------------------------------------------- */
 
-static void link_rows(void *arg, int worker) {
+/* Files are often sorted by topic. Linked in that order, each cluster would be closed before the next one begins, with
+ * few links between them; in a random one the first nodes lie everywhere and are linked across. */
+static void shuffle(addition *a) {
+    uint64_t random = ev__mix(a->ix->p.seed ^ (0x0BDE500000000u + ev__slots(a->ix)));
+    memcpy(a->order, a->slots, (size_t)a->n * sizeof *a->order);
+    for (uint64_t left = (uint64_t)a->n; left > 1; left--) {
+        random = ev__mix(random);
+        uint64_t chosen = random % left;
+        uint32_t slot = a->order[chosen];
+        a->order[chosen] = a->order[left - 1];
+        a->order[left - 1] = slot;
+    }
+}
+
+static void link_slots(void *arg, int worker) {
     addition *a = arg;
     for (int64_t from, to; ev__work_next(&a->work, worker, &from, &to);)
         for (int64_t i = from; i < to; i++) {
-            if (ev__state(a->ix, a->slots[a->offset + i]) != EV_DUPLICATE)
-                ev__insert(&a->builder, a->slots[a->offset + i], a->scratches[worker]);
+            uint32_t slot = a->order[a->offset + i];
+            if (ev__state(a->ix, slot) != EV_DUPLICATE) ev__insert(&a->builder, slot, a->scratches[worker]);
             ev__add64(&a->work.done, 1);
         }
 }
 
-/* Rows [from, to); false when stopped. */
+/* Of the order [from, to); false when stopped. */
 static bool link_range(addition *a, int64_t from, int64_t to, int threads, ev_progress progress, void *user) {
     a->offset = from;
     a->work = (ev__work){.total = to - from,
@@ -191,11 +208,12 @@ static bool link_range(addition *a, int64_t from, int64_t to, int threads, ev_pr
                          .base = from,
                          .base_total = a->n};
     a->builder.entry_lock = threads > 1 ? &a->entry_lock : NULL;
-    ev__parallel(threads, link_rows, a);
+    ev__parallel(threads, link_slots, a);
     return !a->work.stopped;
 }
 
 static bool link_all(addition *a, ev_progress progress, void *user) {
+    shuffle(a);
     a->builder.ix = a->ix;
     a->builder.space = ev__build_space(a->ix, a->codes, a->factors);
     /* the first few one by one, so that threads do not all start from an empty graph */

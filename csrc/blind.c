@@ -28,7 +28,8 @@ size_t ev__look_behind(const ev_index *ix, uint32_t slot, int level, uint32_t *u
     uint32_t candidates[4 * EV_MAX_M], behind[2 * EV_MAX_M], most = ev__max_links(ix, level);
     const uint32_t *links = ev__links(ix, slot, level);
     if (!holds(links, most, s->blind)) return n;
-    if (links[most - 1] == EV_NONE && s->blind > slot) return n; /* it came later, and took nobody's place */
+    /* behind those that a new node chooses for itself, and with room left: it came later and took nobody's place */
+    if (links[most - 1] == EV_NONE && !holds(links, most / 2, s->blind)) return n;
     size_t kept = links_without(ix, slot, level, s->blind, candidates), count = kept;
     size_t beyond = links_without(ix, s->blind, level, slot, behind);
     for (size_t i = 0; i < beyond; i++)

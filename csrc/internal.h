@@ -168,6 +168,8 @@ static inline float ev__key(const ev__probe *probe, ev__factor factor, float pro
 ev__space ev__walk_space(const ev_index *ix);
 /* The space graphs are built in. codes/factors: the 8-bit codes of a binary index made for a large build, or NULL. */
 ev__space ev__build_space(const ev_index *ix, const int8_t *codes, const ev__factor *factors);
+/* Of slots among each other by what is walked on, of sign codes by an estimate. */
+ev__space ev__code_space(const ev_index *ix);
 void ev__probe_query(const ev_index *ix, const float *query, ev__probe *probe, ev__scratch *scratch);
 /* data points into the row, or for I8_FRESH and FINE into the buffer: dim bytes, or floats */
 void ev__probe_slot(const ev_index *ix, const ev__space *space, uint32_t slot, ev__probe *probe, void *buffer);
@@ -489,6 +491,14 @@ uint32_t ev__descend(const ev_index *ix, const ev__space *space, const ev__probe
  * more than `budget` distances were needed (then the pool is of no use). */
 bool ev__walk(const ev_index *ix, const ev__space *space, const ev__probe *probe, int level, uint32_t start,
               float start_key, size_t ef, const ev__mask *mask, int64_t budget, ev__scratch *s);
+/* Is a squared distance from this node much longer than a few of its own first links, so that it lies in another
+ * cluster? */
+bool ev__apart(const ev_index *ix, uint32_t near, float distance, uint32_t looked_at, size_t few, ev__scratch *s);
+/* After a walk of level 0 for a query: when all it found lies apart from the query, it may have ended in the wrong one
+ * of many clusters, whose members filled the pool. Then walk again from many entries, and add what is nearer. Not under
+ * ip. */
+void ev__look_around(const ev_index *ix, const ev__space *space, const ev__probe *probe, size_t ef,
+                     const ev__mask *mask, ev__scratch *s);
 /* Insert into a sorted pool of at most `limit`; the place, or SIZE_MAX when it is too far. */
 size_t ev__pool_insert(ev__pool *pool, size_t limit, float key, uint32_t slot);
 
@@ -568,7 +578,7 @@ void ev__insert(ev__builder *b, uint32_t slot, ev__scratch *s);
 void ev__hang(ev_index *ix, uint32_t node, uint32_t duplicate);
 /* Lead all links around dead nodes and free their slots. */
 int ev__bury(ev_index *ix, int32_t threads);
-/* Link nodes that the entry cannot reach on level 0. */
+/* Link nodes that the entry cannot reach on level 0, and clusters that searches do not find. */
 int ev__reconnect(ev_index *ix);
 /* Mark in `reached` (bit per slot, zeroed) what the entry reaches on level 0; stack: room for all slots. */
 void ev__reach(const ev_index *ix, uint32_t from, uint64_t *reached, uint32_t *stack);

@@ -170,27 +170,28 @@ void ev__reach(const ev_index *ix, uint32_t from, uint64_t *reached, uint32_t *s
     }
 }
 
-/* The nearest place, in steps along links from the found nodes, where a list has room; NULL when none of EV_BATCH nodes
- * has. */
-static uint32_t *room_near(const ev_index *ix, ev__scratch *s) {
+/* The nearest place, in steps along links from the found nodes, where a list has room; NULL when none of `most` nodes,
+ * at most EV_BATCH, has. */
+static uint32_t *room_near(const ev_index *ix, size_t most, ev__scratch *s) {
     size_t queued = 0;
     ev__new_walk(s);
-    for (size_t i = 0; i < s->pool.count && queued < EV_BATCH; i++) {
+    for (size_t i = 0; i < s->pool.count && queued < most; i++) {
         s->slots[queued++] = s->pool.at[i].slot;
         ev__see(&s->marks, s->pool.at[i].slot);
     }
     for (size_t head = 0; head < queued; head++) {
         uint32_t *links = ev__links0(ix, s->slots[head]), i = 0;
         for (; i < ix->m0 && links[i] != EV_NONE; i++)
-            if (queued < EV_BATCH && ev__see(&s->marks, links[i])) s->slots[queued++] = links[i];
+            if (queued < most && ev__see(&s->marks, links[i])) s->slots[queued++] = links[i];
         if (i < ix->m0) return links + i;
     }
     return NULL;
 }
 
-/* Put `slot` into a list near it: where there is room, else in place of a link that its target can spare. */
-static void adopt(ev_index *ix, uint32_t slot, const uint32_t *in_degree, ev__scratch *s) {
-    uint32_t *room = room_near(ix, s);
+/* Put `slot`, to which none of `most` nodes about the found ones links, into a list near it: where there is room, else
+ * in place of a link that its target can spare. */
+static void adopt(ev_index *ix, uint32_t slot, size_t most, const uint32_t *in_degree, ev__scratch *s) {
+    uint32_t *room = room_near(ix, most, s);
     for (size_t i = 0; i < s->pool.count && !room; i++) {
         uint32_t *links = ev__links0(ix, s->pool.at[i].slot);
         for (uint32_t j = ix->m0; j-- > 0 && !room;) /* the furthest first */
@@ -229,10 +230,78 @@ static size_t reconnect_once(ev_index *ix, uint64_t *reached, uint32_t *stack, u
             ev__keys(ix, &space, &probe, &start, 1, &key, s);
         }
         ev__walk(ix, &space, &probe, 0, start, key, (size_t)ix->p.ef_construction, &everything, 0, s);
-        adopt(ix, (uint32_t)slot, in_degree, s);
+        adopt(ix, (uint32_t)slot, EV_BATCH, in_degree, s);
         in_degree[slot]++;
         ev__reach(ix, (uint32_t)slot, reached, stack);
     }
+    return adopted;
+}
+
+/* ---- finding everything ---------------------------------------------------------------------- */
+
+enum {
+    LOOK_EF = 10, /* what is found with so few is found with more */
+    LOOK_LINKS = 4,
+    LOOK_FIRST = 8 /* of those looked for, one in so many tells whether the others are worth it */
+};
+
+/* One node in five, and one of each cluster: the least of its neighbourhood, by numbers that differ from time to time.
+ */
+static bool stands_for_others(const ev_index *ix, uint32_t slot, uint64_t salt) {
+    const uint32_t *links = ev__links0(ix, slot);
+    uint64_t own = ev__mix(salt ^ slot);
+    for (uint32_t i = 0; i < LOOK_LINKS && i < ix->m0 && links[i] != EV_NONE; i++)
+        if (ev__mix(salt ^ links[i]) < own) return false;
+    return true;
+}
+
+/* Is it in the pool, or linked to from there? */
+static bool is_found(const ev_index *ix, uint32_t slot, const ev__scratch *s) {
+    for (size_t i = 0; i < s->pool.count; i++) {
+        const uint32_t *links = ev__links0(ix, s->pool.at[i].slot);
+        if (s->pool.at[i].slot == slot) return true;
+        for (uint32_t j = 0; j < ix->m0 && links[j] != EV_NONE; j++)
+            if (links[j] == slot) return true;
+    }
+    return false;
+}
+
+/* The node that a search for `slot` misses though it should not: itself, in a cluster that the walk did not find. Under
+ * ip its best neighbour, where all that was found is not half as good. EV_NONE when all is well. s->pool: what was
+ * found. */
+static uint32_t missed(ev_index *ix, const ev__space *space, uint32_t slot, ev__scratch *s) {
+    static const ev__mask everything = {false, NULL};
+    ev__probe probe;
+    float key;
+    ev__probe_slot(ix, space, slot, &probe, s->probe_a);
+    uint32_t start = ev__descend(ix, space, &probe, 0, &key, s);
+    ev__walk(ix, space, &probe, 0, start, key, LOOK_EF, &everything, 0, s);
+    if (is_found(ix, slot, s)) return EV_NONE;
+    ev__hit nearest = s->pool.at[0];
+    if (ix->p.metric != EV_METRIC_IP)
+        return ev__apart(ix, nearest.slot, probe.offset + nearest.key, ix->m0, 1, s) ? slot : EV_NONE;
+    uint32_t best = ev__links0(ix, slot)[0];
+    if (best == EV_NONE || is_found(ix, best, s)) return EV_NONE;
+    ev__keys(ix, space, &probe, &best, 1, &key, s);
+    return probe.offset + nearest.key > (probe.offset + key) / 2 ? best : EV_NONE;
+}
+
+/* One pass; returns how many nodes had to be adopted. */
+static size_t refind_once(ev_index *ix, uint32_t *in_degree, ev__scratch *s) {
+    ev__space space = ev__code_space(ix);
+    uint64_t salt = ev__mix(ix->p.seed ^ (0x0F14D00000000u + (uint64_t)ix->live));
+    size_t slots = ev__slots(ix), adopted = 0;
+    for (int all = 0; all < 2 && (!all || adopted); all++)
+        for (size_t slot = 0; slot < slots; slot++) {
+            bool first = ev__mix(~salt ^ slot) % LOOK_FIRST == 0;
+            if (first == (all == 1) || ev__state(ix, (uint32_t)slot) != EV_NODE) continue;
+            if (!stands_for_others(ix, (uint32_t)slot, salt)) continue;
+            uint32_t lost = missed(ix, &space, (uint32_t)slot, s);
+            if (lost == EV_NONE) continue;
+            if (adopted++ == 0) count_links(ix, in_degree);
+            adopt(ix, lost, s->pool.count, in_degree, s);
+            in_degree[lost]++;
+        }
     return adopted;
 }
 
@@ -247,7 +316,7 @@ int ev__reconnect(ev_index *ix) {
     if (rc == EV_OK) rc = ev__scratch_fit(ix, s, (size_t)ix->p.ef_construction, 1, false);
     /* giving up a spare link can cut off another node, so look again; a few rounds settle it */
     for (int round = 0; rc == EV_OK && round < 8; round++)
-        if (!reconnect_once(ix, reached, stack, in_degree, s)) break;
+        if (!reconnect_once(ix, reached, stack, in_degree, s) && !refind_once(ix, in_degree, s)) break;
     if (rc == EV_OK) ix->unrepaired = 0;
     if (s) ev__scratch_return(ix, s);
     ev__release(reached, words * sizeof *reached, EV_LINE);

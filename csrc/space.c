@@ -38,6 +38,12 @@ ev__space ev__build_space(const ev_index *ix, const int8_t *codes, const ev__fac
     return (ev__space){EV_SPACE_I8_FRESH, ix->store.vectors.at, ix->dim * sizeof(float), ix->dim * sizeof(float), NULL};
 }
 
+ev__space ev__code_space(const ev_index *ix) {
+    ev__space space = ev__walk_space(ix);
+    if (space.kind == EV_SPACE_BITS) space.kind = EV_SPACE_HAMMING;
+    return space;
+}
+
 static inline const void *row_of(const ev__space *space, uint32_t slot) {
     return space->rows + (size_t)slot * space->stride;
 }

@@ -160,7 +160,6 @@ static void walk_plain(const ev_index *ix, const ev__space *space, const ev__pro
     ev__pool *pool = &s->pool;
     party parties[RING];
     for (size_t i = 0; i < RING; i++) parties[i].count = 0;
-    ev__new_walk(s);
     pool->count = 0;
     ev__pool_insert(pool, ef, start_key, start);
     ev__see(&s->marks, start);
@@ -198,7 +197,6 @@ static ev__hit heap_pop(ev__hit *heap, size_t *count) {
 static bool walk_masked(const ev_index *ix, const ev__space *space, const ev__probe *probe, int level, uint32_t start,
                         float start_key, size_t ef, const ev__mask *mask, int64_t budget, ev__scratch *s) {
     ev__pool *pool = &s->pool;
-    ev__new_walk(s);
     size_t frontier = 0;
     pool->count = 0;
     if (ev__node_ok(ix, mask, start)) ev__pool_insert(pool, ef, start_key, start);
@@ -219,10 +217,75 @@ static bool walk_masked(const ev_index *ix, const ev__space *space, const ev__pr
     return true;
 }
 
-bool ev__walk(const ev_index *ix, const ev__space *space, const ev__probe *probe, int level, uint32_t start,
-              float start_key, size_t ef, const ev__mask *mask, int64_t budget, ev__scratch *s) {
-    if (ef >= s->pool.room) ef = s->pool.room - 1; /* the pool is fitted to the number of slots */
+/* On from what this walk has seen so far. */
+static bool walk_on(const ev_index *ix, const ev__space *space, const ev__probe *probe, int level, uint32_t start,
+                    float start_key, size_t ef, const ev__mask *mask, int64_t budget, ev__scratch *s) {
     if (mask->on) return walk_masked(ix, space, probe, level, start, start_key, ef, mask, budget, s);
     walk_plain(ix, space, probe, level, start, start_key, ef, s);
     return true;
+}
+
+bool ev__walk(const ev_index *ix, const ev__space *space, const ev__probe *probe, int level, uint32_t start,
+              float start_key, size_t ef, const ev__mask *mask, int64_t budget, ev__scratch *s) {
+    if (ef >= s->pool.room) ef = s->pool.room - 1; /* the pool is fitted to the number of slots */
+    ev__new_walk(s);
+    return walk_on(ix, space, probe, level, start, start_key, ef, mask, budget, s);
+}
+
+/* ---- walks that end in the wrong cluster ----------------------------------------------------- */
+
+enum {
+    FEW = 4,      /* nodes and links that are compared */
+    ENTRIES = 32, /* of a second walk */
+    FROM_EACH = 8 /* candidates kept by a walk from one of them */
+};
+
+bool ev__apart(const ev_index *ix, uint32_t near, float distance, uint32_t looked_at, size_t few, ev__scratch *s) {
+    const float MUCH = 4; /* of squared distances */
+    ev__space space = ev__code_space(ix);
+    const uint32_t *links = ev__links0(ix, near);
+    size_t n = 0, closer = 0;
+    while (n < looked_at && n < ix->m0 && (s->slots[n] = ev__load32(links + n)) != EV_NONE) n++;
+    ev__probe probe;
+    ev__probe_slot(ix, &space, near, &probe, s->probe_b);
+    ev__keys(ix, &space, &probe, s->slots, n, s->keys, s);
+    s->stats.distances += (int64_t)n;
+    for (size_t i = 0; i < n; i++) closer += MUCH * (probe.offset + s->keys[i]) < distance;
+    return closer >= few;
+}
+
+/* The pool of a finished walk, and what walks from each of the entries find that it did not see. */
+static void walk_from_all(const ev_index *ix, const ev__space *space, const ev__probe *probe, const ev__hit *entries,
+                          size_t n, size_t ef, const ev__mask *mask, ev__scratch *s) {
+    ev__hit room[FROM_EACH + 1];
+    ev__pool found = s->pool;
+    if (ef >= found.room) ef = found.room - 1;
+    s->pool = (ev__pool){.at = room, .room = FROM_EACH + 1};
+    ev__new_walk(s);
+    for (size_t i = 0; i < found.count; i++) ev__see(&s->marks, found.at[i].slot);
+    for (size_t i = 0; i < n; i++) {
+        if (!ev__see(&s->marks, entries[i].slot)) continue;
+        walk_on(ix, space, probe, 0, entries[i].slot, entries[i].key, FROM_EACH, mask, INT64_MAX, s);
+        for (size_t j = 0; j < s->pool.count; j++) ev__pool_insert(&found, ef, s->pool.at[j].key, s->pool.at[j].slot);
+    }
+    s->pool = found;
+}
+
+void ev__look_around(const ev_index *ix, const ev__space *space, const ev__probe *probe, size_t ef,
+                     const ev__mask *mask, ev__scratch *s) {
+    if (ix->p.metric == EV_METRIC_IP || s->pool.count < FEW || ev__levels(ix)[ix->entry] == 0) return;
+    ev__hit near = s->pool.at[FEW - 1];
+    float distance = probe->offset + probe->gain * near.key;
+    if (ix->p.metric == EV_METRIC_COSINE) distance *= 2; /* the square that 1 - cos is half of */
+    if (!ev__apart(ix, near.slot, distance, 2 * FEW, FEW, s)) return;
+    ev__hit entries[ENTRIES];
+    ev__pool found = s->pool;
+    float key;
+    s->pool = (ev__pool){.at = entries, .room = ENTRIES};
+    uint32_t start = ev__descend(ix, space, probe, 1, &key, s);
+    ev__new_walk(s);
+    walk_plain(ix, space, probe, 1, start, key, ENTRIES, s);
+    size_t n = s->pool.count;
+    s->pool = found;
+    walk_from_all(ix, space, probe, entries, n, ef, mask, s);
 }
