@@ -494,10 +494,10 @@ bool ev__walk(const ev_index *ix, const ev__space *space, const ev__probe *probe
 /* Is a squared distance from this node much longer than a few of its own first links, so that it lies in another
  * cluster? */
 bool ev__apart(const ev_index *ix, uint32_t near, float distance, uint32_t looked_at, size_t few, ev__scratch *s);
-/* After a walk of level 0 for a query: when all it found lies apart from the query, it may have ended in the wrong one
- * of many clusters, whose members filled the pool. Then walk again from many entries, and add what is nearer. Not under
- * ip. */
-void ev__look_around(const ev_index *ix, const ev__space *space, const ev__probe *probe, size_t ef,
+/* After a walk of level 0: when all it found lies apart from the probe, it may have ended in the wrong one of many
+ * clusters, whose members filled the pool. Then walk again from many entries, and add what is nearer. Times `square`
+ * the estimated distance is a squared one. Not under ip. */
+void ev__look_around(const ev_index *ix, const ev__space *space, const ev__probe *probe, float square, size_t ef,
                      const ev__mask *mask, ev__scratch *s);
 /* Insert into a sorted pool of at most `limit`; the place, or SIZE_MAX when it is too far. */
 size_t ev__pool_insert(ev__pool *pool, size_t limit, float key, uint32_t slot);

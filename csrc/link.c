@@ -126,6 +126,7 @@ void ev__insert(ev__builder *b, uint32_t slot, ev__scratch *s) {
     uint32_t start = ev__descend(ix, &b->space, &probe, top, &key, s);
     for (int at = top; at >= 0; at--) {
         ev__walk(ix, &b->space, &probe, at, start, key, (size_t)ix->p.ef_construction, &everything, 0, s);
+        if (at == 0) ev__look_around(ix, &b->space, &probe, 1, (size_t)ix->p.ef_construction, &everything, s);
         start = s->pool.at[0].slot;
         key = s->pool.at[0].key;
         for (size_t i = 0; i < s->pool.count; i++) s->pool.at[i].key += probe.offset;

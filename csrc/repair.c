@@ -277,13 +277,13 @@ static uint32_t missed(ev_index *ix, const ev__space *space, uint32_t slot, ev__
     uint32_t start = ev__descend(ix, space, &probe, 0, &key, s);
     ev__walk(ix, space, &probe, 0, start, key, LOOK_EF, &everything, 0, s);
     if (is_found(ix, slot, s)) return EV_NONE;
-    ev__hit nearest = s->pool.at[0];
+    ev__hit near = s->pool.at[s->pool.count > 3 ? 3 : s->pool.count - 1]; /* one or two may be strays of the cluster */
     if (ix->p.metric != EV_METRIC_IP)
-        return ev__apart(ix, nearest.slot, probe.offset + nearest.key, ix->m0, 1, s) ? slot : EV_NONE;
+        return ev__apart(ix, near.slot, probe.offset + near.key, ix->m0, 1, s) ? slot : EV_NONE;
     uint32_t best = ev__links0(ix, slot)[0];
     if (best == EV_NONE || is_found(ix, best, s)) return EV_NONE;
     ev__keys(ix, space, &probe, &best, 1, &key, s);
-    return probe.offset + nearest.key > (probe.offset + key) / 2 ? best : EV_NONE;
+    return probe.offset + s->pool.at[0].key > (probe.offset + key) / 2 ? best : EV_NONE;
 }
 
 /* One pass; returns how many nodes had to be adopted. */

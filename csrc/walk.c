@@ -271,12 +271,12 @@ static void walk_from_all(const ev_index *ix, const ev__space *space, const ev__
     s->pool = found;
 }
 
-void ev__look_around(const ev_index *ix, const ev__space *space, const ev__probe *probe, size_t ef,
+void ev__look_around(const ev_index *ix, const ev__space *space, const ev__probe *probe, float square, size_t ef,
                      const ev__mask *mask, ev__scratch *s) {
-    if (ix->p.metric == EV_METRIC_IP || s->pool.count < FEW || ev__levels(ix)[ix->entry] == 0) return;
+    if (ix->p.metric == EV_METRIC_IP || s->pool.count < FEW || ev__levels(ix)[ev__load32_acquire(&ix->entry)] == 0)
+        return;
     ev__hit near = s->pool.at[FEW - 1];
-    float distance = probe->offset + probe->gain * near.key;
-    if (ix->p.metric == EV_METRIC_COSINE) distance *= 2; /* the square that 1 - cos is half of */
+    float distance = square * (probe->offset + probe->gain * near.key);
     if (!ev__apart(ix, near.slot, distance, 2 * FEW, FEW, s)) return;
     ev__hit entries[ENTRIES];
     ev__pool found = s->pool;
