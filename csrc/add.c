@@ -355,7 +355,7 @@ int ev__link_anew(ev_index *ix, int32_t walk, int threads) {
     addition a = {.ix = ix, .n = ix->live};
     ev__twins_free(ix); /* it goes by what is walked on */
     ix->walk = walk;
-    rc = link_held(&a, workers_for(threads, a.n));
+    rc = link_held(&a, workers_for(ix, threads, a.n));
     give_back(&a);
     if (rc == EV_OK) return ev__reconnect(ix);
     ev__twins_free(ix);
