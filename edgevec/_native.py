@@ -52,10 +52,10 @@ def check(code: int, path: str | os.PathLike[str] | None = None) -> None:
     kind = _ERRORS.get(code, errors.EdgevecError)
     parts = ("" if path is None else str(path), _text(lib.ev_strerror(code)), _text(lib.ev_error_detail()))
     message = ": ".join(part for part in parts if part)
-    error = kind(message)
-    if isinstance(error, _OF_FILES):
-        raise errors.about_file(error, path, int(lib.ev_error_errno()) or None)
-    raise error
+    # under no name: an error that its own frame holds would keep the caller's buffers exported
+    if issubclass(kind, _OF_FILES):
+        raise errors.about_file(kind(message), path, int(lib.ev_error_errno()) or None)
+    raise kind(message)
 
 
 _Given = ParamSpec("_Given")
