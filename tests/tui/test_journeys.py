@@ -138,7 +138,10 @@ async def test_existing_files_are_not_replaced_by_accident(sample_index: Path, f
 # ---- searching -----------------------------------------------------------------------------------------------------
 
 
-async def test_neighbours_are_followed_and_the_way_back_is_kept(sample_index: Path) -> None:
+async def test_neighbours_are_followed_and_the_way_back_is_kept(
+    sample_index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgevec.tui.screens.search._REMEMBER_AFTER", 600.0)  # a busy machine may take the usual time
     async with searching(sample_index) as (app, pilot):
         await ask(app, pilot, "yellow fruit")
         second = found(app)[1]
