@@ -183,8 +183,8 @@ def test_the_lines_of_python_find_what_the_page_shows(demo: Demo, demo_address: 
         program = demo.page.locator("#python").text_content() or ""
         wanted = [round(distance, 2) for distance in demo.distances()]
         found = [round(float(line.split()[0]), 2) for line in run_natively(program, tmp_path)]
-        if "k=11" in program:
-            found = found[1:]  # the row itself
+        if "k=11" in program:  # the row itself is among them, unless the filter leaves it out
+            found = (found[1:] if found[0] < 0.01 else found)[:10]
         assert len(found) == len(wanted) == 10
         assert sum(abs(one - other) < 0.02 for one, other in zip(found, wanted, strict=True)) >= 8, program
 
@@ -258,7 +258,8 @@ def test_without_javascript_the_page_says_so_and_nothing_else(chromium: Browser,
     context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(demo_address)
-    expect(page.get_by_text("This page needs JavaScript.")).to_be_visible()
+    expect(page.locator("noscript .notice")).to_be_visible()
+    expect(page.locator("noscript .notice")).to_contain_text("This page needs JavaScript.")
     assert "Starting" not in page.locator("body").inner_text()
     context.close()
 
