@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, urlencode
 
 import numpy as np
 import pytest
@@ -20,7 +20,9 @@ BIG = 2**53 + 1
 
 
 def address_of(demo: Demo) -> dict[str, str]:
-    return {name: values[0] for name, values in parse_qs(urlsplit(demo.page.url).query, keep_blank_values=True).items()}
+    """Asked of the page itself: what Playwright knows stands still while Python sleeps."""
+    search = str(demo.page.evaluate("location.search"))
+    return {name: values[0] for name, values in parse_qs(search[1:], keep_blank_values=True).items()}
 
 
 def test_ids_of_64_bits_are_shown_opened_and_linked(demo: Demo, demo_address: str, tmp_path: Path) -> None:
@@ -97,7 +99,7 @@ def test_the_address_says_what_is_asked_and_back_works(demo: Demo, context: Brow
     eventually(lambda: address_of(demo)["k"], "1")
     expect(page.locator("#status")).to_contain_text("that pass", timeout=SLOW)
     eventually(lambda: len(demo.ids()), 1, PATIENCE)
-    shown, link = demo.ids(), page.url
+    shown, link = demo.ids(), str(page.evaluate("location.href"))
     page.locator("#results button").first.click()
     eventually(lambda: address_of(demo).get("row"), str(shown[0]))
 
@@ -183,8 +185,8 @@ def test_the_lines_of_python_find_what_the_page_shows(demo: Demo, demo_address: 
         program = demo.page.locator("#python").text_content() or ""
         wanted = [round(distance, 2) for distance in demo.distances()]
         found = [round(float(line.split()[0]), 2) for line in run_natively(program, tmp_path)]
-        if "k=11" in program:
-            found = found[1:]  # the row itself
+        if "k=11" in program:  # the row itself is among them, unless the filter leaves it out
+            found = (found[1:] if found[0] < 0.01 else found)[:10]
         assert len(found) == len(wanted) == 10
         assert sum(abs(one - other) < 0.02 for one, other in zip(found, wanted, strict=True)) >= 8, program
 
@@ -258,7 +260,8 @@ def test_without_javascript_the_page_says_so_and_nothing_else(chromium: Browser,
     context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(demo_address)
-    expect(page.get_by_text("This page needs JavaScript.")).to_be_visible()
+    expect(page.locator("noscript .notice")).to_be_visible()
+    expect(page.locator("noscript .notice")).to_contain_text("This page needs JavaScript.")
     assert "Starting" not in page.locator("body").inner_text()
     context.close()
 
