@@ -51,21 +51,24 @@ def kind_of(path: str | os.PathLike[str]) -> Kind:
 
 
 def _as_database(path: Path) -> Kind | None:
-    """Asked through SQLite: to open and close the file of a connection drops the locks that the process has on it."""
+    """Asked through SQLite: to open and close the file of a connection drops the locks that the process has on it.
+
+    "immutable": no lock is taken, and no file is made beside it.
+    """
     import sqlite3  # not at the top: Pyodide has it as a package of its own
 
+    from .collection.identify import looks_like_collection
+
+    if looks_like_collection(path):
+        return "collection"
     try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=0)
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)
         try:
             application: int = connection.execute("PRAGMA application_id").fetchone()[0]
         finally:
             connection.close()
-    except sqlite3.OperationalError as error:
-        if "unable to open" in str(error):
-            return None  # no right to read it, or no room for a log's index beside it, and so no lock on it either
-        return "collection"  # locked, say: whoever opens it is told
     except sqlite3.DatabaseError:
-        return None
+        return None  # no database, or no right to read it, and so no lock on it either
     return _whose(application)
 
 
@@ -78,7 +81,7 @@ def _whose(application: int) -> Kind:
 def _by_start(path: Path) -> Kind:
     with path.open("rb") as stream:
         start = stream.read(_APPLICATION.stop)
-    if start.startswith(_SQLITE):  # in a folder that has no room for the log's index
+    if start.startswith(_SQLITE):  # damaged behind its header
         return _whose(int.from_bytes(start[_APPLICATION], "big"))
     if start.startswith(_INDEX):
         return "index"

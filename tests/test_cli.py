@@ -286,8 +286,9 @@ def test_bench_counts_any_of_equally_near_rows_as_found(tmp_path: Path) -> None:
     rows = np.repeat(np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32), 20, axis=0)
     np.save(tmp_path / "equal.npy", rows)
     for metric in ("l2", "cosine", "ip"):
-        succeed("bench", tmp_path / "equal.npy", "--metric", metric, "--ef", "10,1200", "--json", tmp_path / "out.json")
-        points = json.loads((tmp_path / "out.json").read_text())["points"]
+        out = tmp_path / f"{metric}.json"
+        succeed("bench", tmp_path / "equal.npy", "--metric", metric, "--ef", "10,1200", "--json", out)
+        points = json.loads(out.read_text())["points"]
         assert points[1]["recall"] == 1.0, metric
         assert points[0]["recall"] <= points[1]["recall"]
 
