@@ -361,7 +361,7 @@ def test_demo_answers_what_is_typed_on_a_terminal(ending: str) -> None:
         os.write(ours, b"qqxyzzy\n")
         assert b"no known word" in read_until(ours, b"query (empty to end):")
         os.write(ours, b"frozen water falling from the sky\n")
-        answer = read_until(ours, b"query (empty to end):")
+        answer = read_until(ours, b"query (empty to end): ")  # all of it: else its end is taken for what Ctrl-C brought
         assert b"rainfall" in answer
         assert b"recall@5" in answer
         if ending == "Ctrl-C":
