@@ -321,14 +321,14 @@ WRITE = "c = edgevec.open(sys.argv[1]); c.upsert([int(sys.argv[2])], [[1, 2]]); 
 
 @posix
 @pytest.mark.subprocess
-@pytest.mark.parametrize("link", [os.symlink, os.link], ids=["symbolic", "hard"])
+@pytest.mark.parametrize("link", ["symlink", "link"])
 @pytest.mark.parametrize("process", ["this", "another"])
-def test_one_writer_under_whatever_name(path: Path, link: Any, process: str) -> None:
+def test_one_writer_under_whatever_name(path: Path, link: str, process: str) -> None:
     make(path)
     other = path.with_name("other")
     with edgevec.open(path) as made:
         made.upsert([50], [[5.0, 0.0]])
-        link(path, other)
+        getattr(os, link)(path, other)
         if process == "this":
             with pytest.raises(edgevec.LockedError):
                 edgevec.open(other)
