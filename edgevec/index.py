@@ -397,8 +397,10 @@ class Index:
         context  a SearchContext of this index, for one thread at a time
 
         Results are ordered by distances in float64 between the query as given and what get() returns, equal ones by
-        id, whatever found them; the distances returned are those, rounded to float32 (beside 8-bit codes: summed in
-        float32 where that decides nothing). A vector that the index could not tell from the query is at 0. With 1-bit
+        id, whatever found them. The distances returned are sums in float32 where those make the order clear, as a rule
+        off by a few units in the last place, at most by 5e-6 + 1e-8 dim of the distance (ip: of the product of the
+        lengths), so the last digits vary with the instruction set and with what else was found; where they do not, or
+        the distance is so small that few digits are left, it is the float64 one, rounded. A vector that the index could not tell from the query is at 0. With 1-bit
         codes and keep_vectors=False order and distances are estimates.
 
         With recall=0.95 the index takes the smallest ef that it has measured to find 95% of the k nearest; the first
