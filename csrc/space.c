@@ -173,21 +173,25 @@ void ev__measure_from(const ev_index *ix, const float *given, const float *query
     s->sum = ((double)ix->dim / (double)ix->kernels->sums + 12) * ULP;
     s->least = (double)ix->dim * 1.2e-38;
     s->length = sqrt(norm2) * inverse;
-    if (!ix->centre) return;
-    if (ix->p.metric == EV_METRIC_IP) {
+    s->span = ev__by_bits(ix) ? 1.001 * sqrt((double)ix->bits) : 128 * s->root;
+    s->off = 0;
+    if (ix->p.metric != EV_METRIC_IP) {
+        if (ev__fine(ix)) s->off = sqrt(ev__norm2(s->query, ix->dim));
+        return;
+    }
+    if (ix->centre) {
         s->against = ev__dot_fixed(query, ix->centre, ix->dim);
         s->off = sqrt(ev__norm2(ix->centre, ix->dim));
-    } else if (ev__fine(ix)) {
-        s->off = sqrt(ev__norm2(s->query, ix->dim));
     }
+    /* of 24 bits, products with the centre are summed apart, in double */
+    s->rate = 1.1 * s->length * (s->sum + (ev__fine(ix) ? 4 * ULP : 0));
+    s->rest = 1.1 * s->length * s->off * (ev__fine(ix) ? 4 * ULP : s->sum) + s->least;
 }
 
 /* How far the slot's vector is from the centre, or from 0 where there is none, at most: no coordinate of its code is
  * further than its scale allows. */
 static inline double reach(const ev_index *ix, uint32_t slot, const ev__scratch *s) {
-    if (!ix->centre) return ix->longest;
-    double scale = (double)ev__factor_of(ix, slot)->scale;
-    return ev__by_bits(ix) ? scale * 1.001 * sqrt((double)ix->bits) : (128 * scale + 1e-34) * s->root;
+    return ix->centre ? (double)ev__factor_of(ix, slot)->scale * s->span + 1e-34 * s->root : ix->longest;
 }
 
 /* The same, by the coordinates of an 8-bit code, which are off by little more than half a scale: a few times less. */
@@ -205,14 +209,9 @@ static inline double moved(const ev_index *ix, double scale, bool fine, const ev
     return fine ? unit + ULP * (2 * s->off + s->length) + 0.51 / 65536 * scale * s->root : unit;
 }
 
-static inline double product_error(const ev_index *ix, double far, const ev__scratch *s) {
-    if (ev__fine(ix)) return 1.1 * s->length * ((s->sum + 4 * ULP) * far + 4 * ULP * s->off) + s->least;
-    return 1.1 * s->sum * s->length * (far + (ix->centre ? s->off : 0)) + s->least;
-}
-
 /* Bounds of lengths follow from the query's own and the distance. */
 double ev__error(const ev_index *ix, uint32_t slot, double distance, const ev__scratch *s) {
-    if (ix->p.metric == EV_METRIC_IP) return product_error(ix, close_reach(ix, slot, s), s);
+    if (ix->p.metric == EV_METRIC_IP) return s->rate * close_reach(ix, slot, s) + s->rest;
     bool cosine = ix->p.metric == EV_METRIC_COSINE;
     double gain = cosine ? 0.5 : 1.0, squared = distance > 0 ? distance / gain : 0, apart = sqrt(squared);
     double scale = ev__fine(ix) ? (double)ev__factor_of(ix, slot)->scale : 0;
@@ -261,7 +260,7 @@ static size_t within(const ev_index *ix, const float *sums, const uint32_t *slot
             double off = fine ? moved(ix, (double)ev__factor_of(ix, slots[i])->scale, true, s) : still;
             if (off * off < 1e-6 * distance) continue;
         }
-        if (ip && distance - product_error(ix, reach(ix, slots[i], s), s) > bound) continue;
+        if (ip && distance - (s->rate * reach(ix, slots[i], s) + s->rest) > bound) continue;
         double error = ev__error(ix, slots[i], distance, s);
         if (distance - error <= bound) results[kept++] = (ev__result){distance, error, slots[i]};
     }
