@@ -437,6 +437,9 @@ struct ev__scratch {
     float *unit, *query, *turning, *rotated, *decoded;
     double *exact;           /* dim: the query in double, at unit length under cosine */
     double root;             /* of dim */
+    double sum, least;       /* what float32 sums round off, relative to their terms; what they may take for 0 */
+    double span;             /* a code's reach from the centre, in scales */
+    double rate, rest;       /* ip: what they round off for each unit that a vector is long, and beside that */
     double length, off;      /* of the query; of the query minus the centre, under ip of the centre */
     double against;          /* ip: dot product of query and centre */
     const float *held;       /* the query as the index would hold it */

@@ -198,10 +198,11 @@ static void rank_pool(ranking *r, bool nodes) {
     rank_flush(r);
 }
 
-/* 24-bit vectors take time to read: a float32 distance will do unless it is so small that it has few digits. */
+/* What is clear is shown as float32 has summed it, unless it is so small a distance that it has few digits so. Under ip
+ * rounding goes by the vectors' lengths, of which a product may always be a small part. */
 static bool shows_its_error(const ev_index *ix, const ev__result *result) {
-    return result->error > 0 &&
-           (!ev__fine(ix) || result->error > (5e-6 + 1e-8 * (double)ix->dim) * fabs(result->distance));
+    if (ix->p.metric == EV_METRIC_IP) return false;
+    return result->error > (5e-6 + 1e-8 * (double)ix->dim) * fabs(result->distance);
 }
 
 static void write_results(const batch *b, ev__scratch *s, int64_t row) {

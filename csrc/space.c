@@ -161,29 +161,46 @@ void ev__keys(const ev_index *ix, const ev__space *space, const ev__probe *probe
 
 /* ---- final distances ------------------------------------------------------------------------- */
 
+static const double ULP = 5.97e-8; /* half a unit in the last place of 1 */
+
 void ev__measure_from(const ev_index *ix, const float *given, const float *query, ev__scratch *s) {
     double norm2 = ev__norm2(given, ix->dim);
     double inverse = ix->p.metric == EV_METRIC_COSINE ? 1.0 / sqrt(norm2) : 1.0;
     for (size_t i = 0; i < ix->dim; i++) s->exact[i] = (double)given[i] * inverse;
     s->held = query;
     s->root = sqrt((double)ix->dim);
+    /* a term is rounded once for each that its sum has seen, and when the sums are joined */
+    s->sum = ((double)ix->dim / (double)ix->kernels->sums + 12) * ULP;
+    s->least = (double)ix->dim * 1.2e-38;
     s->length = sqrt(norm2) * inverse;
-    if (!ix->centre) return;
-    if (ix->p.metric == EV_METRIC_IP) {
+    s->span = ev__by_bits(ix) ? 1.001 * sqrt((double)ix->bits) : 128 * s->root;
+    s->off = 0;
+    if (ix->p.metric != EV_METRIC_IP) {
+        if (ev__fine(ix)) s->off = sqrt(ev__norm2(s->query, ix->dim));
+        return;
+    }
+    if (ix->centre) {
         s->against = ev__dot_fixed(query, ix->centre, ix->dim);
         s->off = sqrt(ev__norm2(ix->centre, ix->dim));
-    } else if (ev__fine(ix)) {
-        s->off = sqrt(ev__norm2(s->query, ix->dim));
     }
+    /* of 24 bits, products with the centre are summed apart, in double */
+    s->rate = 1.1 * s->length * (s->sum + (ev__fine(ix) ? 4 * ULP : 0));
+    s->rest = 1.1 * s->length * s->off * (ev__fine(ix) ? 4 * ULP : s->sum) + s->least;
 }
 
-/* No coordinate of the slot's code is further from the centre than its scale allows, so neither is the vector. */
-static double from_centre(const ev_index *ix, uint32_t slot, const ev__scratch *s) {
-    double scale = (double)ev__factor_of(ix, slot)->scale;
-    return ev__by_bits(ix) ? scale * 1.001 * sqrt((double)ix->bits) : (128 * scale + 1e-34) * s->root;
+/* How far the slot's vector is from the centre, or from 0 where there is none, at most: no coordinate of its code is
+ * further than its scale allows. */
+static inline double reach(const ev_index *ix, uint32_t slot, const ev__scratch *s) {
+    return ix->centre ? (double)ev__factor_of(ix, slot)->scale * s->span + 1e-34 * s->root : ix->longest;
 }
 
-static const double ULP = 5.97e-8; /* half a unit in the last place of 1 */
+/* The same, by the coordinates of an 8-bit code, which are off by little more than half a scale: a few times less. */
+static double close_reach(const ev_index *ix, uint32_t slot, const ev__scratch *s) {
+    if (!ix->centre || ev__by_bits(ix)) return reach(ix, slot, s);
+    const int8_t *code = (const int8_t *)ev__block(ix, slot);
+    double scales = sqrt((double)ix->kernels->dot_i8(code, code, ix->dim)) + 0.51 * s->root;
+    return 1.001 * (double)ev__factor_of(ix, slot)->scale * scales + 1e-34 * s->root;
+}
 
 /* How far rounding, other than of sums, may have moved the query and the vector, but for 2 ULP of their distance. A
  * 24-bit vector is read as the roundest one within half a step of it, and then to floats. */
@@ -192,20 +209,14 @@ static inline double moved(const ev_index *ix, double scale, bool fine, const ev
     return fine ? unit + ULP * (2 * s->off + s->length) + 0.51 / 65536 * scale * s->root : unit;
 }
 
-/* Sums run in eight lanes or more; numbers below the least normal one may be taken for 0. Bounds of lengths follow from
- * the query's own and the distance. */
+/* Bounds of lengths follow from the query's own and the distance. */
 double ev__error(const ev_index *ix, uint32_t slot, double distance, const ev__scratch *s) {
-    const double dim = (double)ix->dim, sum = (dim / 8 + 8) * ULP, floor = dim * 1.2e-38;
-    if (ix->p.metric == EV_METRIC_IP) {
-        double far = ix->centre ? from_centre(ix, slot, s) : ix->longest;
-        if (ev__fine(ix)) return 1.1 * s->length * ((sum + 4 * ULP) * far + 4 * ULP * s->off) + floor;
-        return 1.1 * sum * s->length * (far + (ix->centre ? s->off : 0)) + floor;
-    }
+    if (ix->p.metric == EV_METRIC_IP) return s->rate * close_reach(ix, slot, s) + s->rest;
     bool cosine = ix->p.metric == EV_METRIC_COSINE;
     double gain = cosine ? 0.5 : 1.0, squared = distance > 0 ? distance / gain : 0, apart = sqrt(squared);
     double scale = ev__fine(ix) ? (double)ev__factor_of(ix, slot)->scale : 0;
     double off = moved(ix, scale, ev__fine(ix), s) + 2 * ULP * apart;
-    return 1.1 * gain * ((sum + 4 * ULP) * squared + 2 * apart * off + off * off) + floor;
+    return 1.1 * gain * ((s->sum + 4 * ULP) * squared + 2 * apart * off + off * off) + s->least;
 }
 
 void ev__measure_exactly(const ev_index *ix, ev__result *r, ev__scratch *s) {
@@ -249,6 +260,7 @@ static size_t within(const ev_index *ix, const float *sums, const uint32_t *slot
             double off = fine ? moved(ix, (double)ev__factor_of(ix, slots[i])->scale, true, s) : still;
             if (off * off < 1e-6 * distance) continue;
         }
+        if (ip && distance - (s->rate * reach(ix, slots[i], s) + s->rest) > bound) continue;
         double error = ev__error(ix, slots[i], distance, s);
         if (distance - error <= bound) results[kept++] = (ev__result){distance, error, slots[i]};
     }

@@ -50,13 +50,14 @@ def assert_exact(index: edgevec.Index, query: Rows, k: int, *, exact: bool) -> N
         assert (measure[at] <= best + 2 * off[at]).all(), "something nearer was left out"
     truth = 1 + measure[at] if index.metric == "ip" else measure[at]
     fine = index.quantization == "sq8" and index.keep_vectors is True
-    # beside 8-bit codes distances may be float32 sums, and what is within a step of the query is at 0
-    rtol, atol = (1e-5, 1e-5 * np.abs(truth) + off[at] + step2(held)) if fine else (2.0**-23, off[at] + 1e-44)
-    if index.metric == "ip" and fine:
-        atol = atol + 1e-5 * np.abs(held).max() * np.abs(query).max() * query.size
-    assert (
-        np.abs(result.distances - truth) <= rtol * np.abs(truth) + atol + (1e-14 if index.metric == "cosine" else 0)
-    ).all()
+    # distances may be float32 sums, and what is within a step of the query is at 0 beside 8-bit codes
+    rounding, atol = 5e-6 + 1e-8 * query.size, off[at] + 1e-44 + (step2(held) if fine else 0)
+    if index.metric == "ip":
+        lengths = np.linalg.norm(held.astype(np.float64), axis=1).max() * np.linalg.norm(query.astype(np.float64))
+        atol, rounding = atol + 2 * rounding * lengths, 0
+    atol = atol + (1e-14 if index.metric == "cosine" else 0)
+    assert (np.abs(result.distances - truth) <= (rounding + 2.0**-23) * np.abs(truth) + atol).all()
+    assert (np.diff(result.distances) >= 0).all(), "what is shown is not in order"
 
 
 def step2(held: Rows) -> float:

@@ -22,6 +22,7 @@
 
 typedef struct ev__kernels {
     const char *name;
+    size_t sums; /* that kernels on floats run side by side, at least: a row of n is n / sums terms deep */
 
     float (*dot_f32)(const float *a, const float *b, size_t n);
     float (*l2_f32)(const float *a, const float *b, size_t n); /* squared */

@@ -93,6 +93,7 @@ EV_STEP __m256i I8_DOT(__m256i sum, __m256i q, __m256i r) {
 
 const ev__kernels ev__kernels_avx2 = {
     .name = "avx2",
+    .sums = VF_SUMS * VF_LANES,
     .dot_f32 = dot_f32_avx2,
     .l2_f32 = l2_f32_avx2,
     .dot_i8 = dot_i8_avx2,

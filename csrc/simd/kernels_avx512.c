@@ -148,9 +148,10 @@ EV_STEP void sum_four_avx512(__m512i a, __m512i b, __m512i c, __m512i d, int32_t
 /* ---- tables ---------------------------------------------------------------------------------- */
 
 #define FLOATS                                                                                                     \
-    .name = "avx512", .dot_f32 = dot_f32_avx512, .l2_f32 = l2_f32_avx512, .dot_f32_rows = dot_f32_rows_avx512,     \
-    .l2_f32_rows = l2_f32_rows_avx512, .dot_fine_rows = dot_fine_rows_avx512, .l2_fine_rows = l2_fine_rows_avx512, \
-    .encode_i8 = encode_i8_avx512, .refine_i8 = refine_i8_avx512, .crc32c = ev__crc32c_sse42
+    .name = "avx512", .sums = VF_SUMS * VF_LANES, .dot_f32 = dot_f32_avx512, .l2_f32 = l2_f32_avx512,              \
+    .dot_f32_rows = dot_f32_rows_avx512, .l2_f32_rows = l2_f32_rows_avx512, .dot_fine_rows = dot_fine_rows_avx512, \
+    .l2_fine_rows = l2_fine_rows_avx512, .encode_i8 = encode_i8_avx512, .refine_i8 = refine_i8_avx512,             \
+    .crc32c = ev__crc32c_sse42
 #define BYTES_BY_MADDUBS .dot_i8 = dot_i8_avx512, .dot_i8_rows = dot_i8_rows_avx512
 #define BYTES_BY_VNNI .dot_i8 = dot_i8_vnni_avx512, .dot_i8_rows = dot_i8_rows_vnni_avx512
 #define BITS_BY_WORDS                                                                                     \

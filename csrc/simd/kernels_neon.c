@@ -126,12 +126,12 @@ EV_STEP int32x4_t vc_weigh(int32x4_t count, const uint8x16_t *p, uint8x16_t r) {
 
 /* ---- tables ---------------------------------------------------------------------------------- */
 
-#define FLOATS_AND_BITS                                                                                  \
-    .name = "neon", .dot_f32 = dot_f32_neon, .l2_f32 = l2_f32_neon, .dot_f32_rows = dot_f32_rows_neon,   \
-    .l2_f32_rows = l2_f32_rows_neon, .hamming = hamming_neon, .dot_bits = dot_bits_neon,                 \
-    .hamming_rows = hamming_rows_neon, .dot_bits_rows = dot_bits_rows_neon, .encode_i8 = encode_i8_neon, \
-    .refine_i8 = refine_i8_neon, .dot_fine_rows = dot_fine_rows_neon, .l2_fine_rows = l2_fine_rows_neon, \
-    .crc32c = ev__crc32c_scalar
+#define FLOATS_AND_BITS                                                                                \
+    .name = "neon", .sums = VF_SUMS * VF_LANES, .dot_f32 = dot_f32_neon, .l2_f32 = l2_f32_neon,        \
+    .dot_f32_rows = dot_f32_rows_neon, .l2_f32_rows = l2_f32_rows_neon, .hamming = hamming_neon,       \
+    .dot_bits = dot_bits_neon, .hamming_rows = hamming_rows_neon, .dot_bits_rows = dot_bits_rows_neon, \
+    .encode_i8 = encode_i8_neon, .refine_i8 = refine_i8_neon, .dot_fine_rows = dot_fine_rows_neon,     \
+    .l2_fine_rows = l2_fine_rows_neon, .crc32c = ev__crc32c_scalar
 
 const ev__kernels ev__kernels_neon = {FLOATS_AND_BITS, .dot_i8 = dot_i8_neon, .dot_i8_rows = dot_i8_rows_neon};
 #if defined(EV_NEON_DOT)

@@ -159,6 +159,7 @@ uint32_t ev__crc32c_scalar(uint32_t crc, const void *bytes, size_t n) {
 
 const ev__kernels ev__kernels_scalar = {
     .name = "scalar",
+    .sums = SUMS,
     .dot_f32 = dot_f32_scalar,
     .l2_f32 = l2_f32_scalar,
     .dot_i8 = dot_i8_scalar,

@@ -117,6 +117,7 @@ EV_STEP uint64_t vc_weigh(uint64_t count, const uint64_t *p, uint64_t r) {
 
 const ev__kernels ev__kernels_wasm128 = {
     .name = "wasm128",
+    .sums = VF_SUMS * VF_LANES,
     .dot_f32 = dot_f32_wasm128,
     .l2_f32 = l2_f32_wasm128,
     .dot_i8 = dot_i8_wasm128,
