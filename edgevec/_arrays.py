@@ -121,11 +121,11 @@ def as_int(value: Any, what: str, least: int, most: int = 2**31 - 1) -> int:
     if type(value) is int and least <= value <= most:
         return value
     try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
         number = operator.index(value)
     except TypeError:
         raise ParameterError(f"{what} must be an integer, not {value!r}") from None
-    if isinstance(value, (bool, np.bool_)):
-        raise ParameterError(f"{what} must be an integer, not {value!r}")
     if not least <= number <= most:
         raise ParameterError(f"{what} must be in {least}..{most}, not {value!r}")
     return number

@@ -6,6 +6,7 @@ None of it may wait: the calling thread has the lock that it would wait for.
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -218,6 +219,7 @@ def test_a_collection_answers_for_its_size_and_refuses_the_rest(
     made.close()
 
 
+@pytest.mark.skipif(sys.platform == "emscripten", reason="a browser has one program")
 @pytest.mark.parametrize("call", ["refresh", "check"])
 def test_a_collection_that_another_writes_to_answers_too(call: str, tmp_path: Path, rng: np.random.Generator) -> None:
     writer = filled(tmp_path, "file", clustered(rng, 300, DIM))

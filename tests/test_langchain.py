@@ -31,10 +31,10 @@ IDS = ["w", "f", "o", "wf"]
 
 
 class Letters(Embeddings):
-    """How often each letter occurs: texts of like words are near each other."""
+    """How often each letter occurs: texts of like words are near each other, and equally near ones exactly so."""
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        return [[text.lower().count(letter) + 0.01 for letter in LETTERS] for text in texts]
+        return [[text.lower().count(letter) + 2**-7 for letter in LETTERS] for text in texts]
 
     def embed_query(self, text: str) -> list[float]:
         return self.embed_documents([text])[0]
