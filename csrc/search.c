@@ -281,9 +281,8 @@ static bool walk(ranking *r) {
     uint32_t start = ev__descend(ix, &space, r->probe, 0, &key, r->s);
     int64_t budget = PATIENCE * b->matches + (int64_t)ix->m0;
     if (!ev__walk(ix, &space, r->probe, 0, start, key, b->ef, &b->mask, budget, r->s)) return false;
-    /* among the matches of a filter, far ones may be all there are */
     float square = ix->p.metric == EV_METRIC_COSINE ? 2.0f : 1.0f;
-    if (!b->mask.allowed) ev__look_around(ix, &space, r->probe, square, b->ef, &b->mask, r->s);
+    ev__look_around(ix, &space, r->probe, square, b->ef, &b->mask, r->s);
     rank_pool(r, true);
     return (int64_t)r->s->results.count >= ((int64_t)b->k < b->matches ? (int64_t)b->k : b->matches);
 }
