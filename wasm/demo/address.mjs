@@ -1,7 +1,8 @@
 // The address says what is asked, so that a link can be shared and Back works:
 // ?q=TEXT or ?row=ID, k, ef, topic, where; data=NAME where it is not about the sample.
 //
-// A question, topic or condition is a step in the history, once it has stood for a moment; ef and k are not.
+// What is chosen is a step in the history at once, a question or condition that is typed once it has stood for a moment;
+// ef and k are none.
 
 import { state } from "./state.mjs";
 

@@ -12,7 +12,7 @@ const GROUPS = { noun: "Nouns", verb: "Verbs", adj: "Adjectives", adv: "Adverbs"
 
 export function wireControls() {
   wireQuery();
-  byId("topic").onchange = () => set({ topic: byId("topic").value });
+  byId("topic").onchange = () => set({ topic: byId("topic").value }, { step: true });
   byId("where").oninput = () => set({ where: byId("where").value });
   byId("copy").onclick = copy;
   byId("ef").max = EFS.length - 1;
@@ -60,10 +60,10 @@ export function showSettings() {
   if (byId("where").value !== where) byId("where").value = where; // the cursor stays where someone types
 }
 
-function set(changed) {
+function set(changed, how) {
   Object.assign(state.settings, changed);
   showSettings();
-  ask(state.question);
+  ask(state.question, how);
 }
 
 async function copy() {
