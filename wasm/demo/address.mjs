@@ -32,26 +32,32 @@ export function readAddress({ settings: before }) {
 
 // Write down what is asked now, after a moment; step: at once, as a step of its own.
 export function noteAddress(how = {}) {
-  clearTimeout(timer);
   if (how.step) return write();
+  clearTimeout(timer);
   timer = setTimeout(write, MOMENT);
 }
 
 // What was opened: the address is put right in place.
 export function putAddress() {
   clearTimeout(timer);
+  timer = 0;
   history.replaceState(null, "", address());
 }
 
 // onBack gets what readAddress returns.
 export function wireAddress(onBack) {
+  // Who leaves the field, or the page, has asked.
+  for (const leaving of ["focusout", "beforeunload"]) addEventListener(leaving, () => timer && write());
   addEventListener("popstate", () => {
     clearTimeout(timer);
+    timer = 0;
     onBack(readAddress(state));
   });
 }
 
 function write() {
+  clearTimeout(timer);
+  timer = 0;
   const [now, next] = [new URLSearchParams(location.search), new URLSearchParams(address().split("?")[1])];
   const step = ["q", "row", "topic", "where", "data"].some((name) => now.get(name) !== next.get(name));
   if (step) history.pushState(null, "", address());
