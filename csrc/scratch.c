@@ -38,7 +38,8 @@ static size_t cut_up(const ev_index *ix, ev__scratch *s, char *memory) {
 
 /* All that the parts above depend on. */
 static uint64_t geometry_of(const ev_index *ix) {
-    return (uint64_t)ix->dim | (uint64_t)ix->bits << 16 | (uint64_t)ix->m0 << 40 | (uint64_t)ev__by_bits(ix) << 60;
+    return (uint64_t)ix->dim | (uint64_t)ix->bits << 16 | (uint64_t)ix->m0 << 40 | (uint64_t)ev__by_bits(ix) << 60 |
+           (uint64_t)ev__fine(ix) << 61;
 }
 
 int ev__scratch_new(const ev_index *ix, ev__scratch **out) {
