@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgevec.errors import EdgevecError, StorageError, about_file
 
-__all__ = ["refused", "replacing"]
+__all__ = ["refused", "replace", "replacing"]
 
 _MOST_LINKS = 40
 
@@ -39,10 +39,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield new
         if old is not None:
             os.chmod(new, _mode(new, old))
-        if sys.platform == "emscripten":
-            # A file that is renamed over comes back there when the name is deleted.
-            target.unlink(missing_ok=True)
-        os.replace(new, target)
+        replace(new, target)
     except EdgevecError:
         raise
     except OSError as error:
@@ -50,6 +47,14 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             new.unlink(missing_ok=True)
+
+
+def replace(new: Path, path: Path) -> None:
+    """At once, except in a browser, where nothing is durable until the page keeps its files."""
+    if sys.platform == "emscripten":
+        # A file that is renamed over comes back there when the name is deleted.
+        path.unlink(missing_ok=True)
+    os.replace(new, path)
 
 
 def _target(path: Path) -> Path:

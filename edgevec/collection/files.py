@@ -1,4 +1,4 @@
-"""Files beside a database: what they are, whose they are, and putting a new one in the place of an old one."""
+"""Files beside a database: what they are, and whose."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import ParameterError, StorageError, about_file
 
-__all__ = ["Identity", "check_unmoved", "identity", "replace", "resolve", "take_mode"]
+__all__ = ["Identity", "check_unmoved", "identity", "resolve", "take_mode"]
 
 _POSIX = os.name == "posix" and sys.platform != "emscripten"
 _STALE = getattr(errno, "ESTALE", errno.EIO)
@@ -63,11 +63,3 @@ def take_mode(path: Path, like: Path) -> None:
             os.chown(path, meant.st_uid, meant.st_gid)
         if (now.st_mode ^ meant.st_mode) & 0o777:
             os.chmod(path, meant.st_mode & 0o777)
-
-
-def replace(new: Path, path: Path) -> None:
-    """At once, except in a browser, where nothing is durable until the page keeps its files."""
-    if sys.platform == "emscripten":
-        # A file that is renamed over comes back there when the name is deleted.
-        path.unlink(missing_ok=True)
-    os.replace(new, path)

@@ -14,6 +14,7 @@ import sqlite3
 import sys
 from pathlib import Path
 
+from .._files import replace
 from ..errors import CorruptIndexError, FormatVersionError, OutOfMemoryError, StorageError, about_file
 from ..index import Index
 from . import files, journal
@@ -64,7 +65,7 @@ class Snapshot:
             files.take_mode(new, self._database)
             identity = self._identity(new)
             journal.register(connection, identity, seq)
-            files.replace(new, self.path)
+            replace(new, self.path)
             _flush_folder(self.path.parent)
         except (UnusableError, OSError) as error:
             if isinstance(error, (StorageError, OutOfMemoryError)):
