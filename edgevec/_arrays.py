@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import sys
 from typing import Any
 
 import numpy as np
@@ -22,17 +23,23 @@ def _as_array(data: Any, what: str) -> npt.NDArray[Any]:
     try:
         if hasattr(data, "__dlpack__") and not hasattr(data, "__array__"):
             return np.from_dlpack(data)
-        array = np.ma.array(data) if _holds_masked(data) else np.asanyarray(data)
+        array = sys.modules["numpy.ma"].array(data) if _holds_masked(data) else np.asanyarray(data)
     except (TypeError, ValueError, OverflowError, BufferError, RuntimeError) as error:
         raise ParameterError(f"{what} cannot be read as an array of numbers: {error}") from error
-    return _unmasked(array, what) if isinstance(array, np.ma.MaskedArray) else np.asarray(array)
+    return _unmasked(array, what) if _is_masked(array) else np.asarray(array)
+
+
+def _is_masked(array: Any) -> bool:
+    """Asking NumPy itself would import its module of masks, which who made such an array has done already."""
+    masks = sys.modules.get("numpy.ma")
+    return masks is not None and isinstance(array, masks.MaskedArray)
 
 
 def _holds_masked(data: Any) -> bool:
     """np.asarray would forget the masks of the arrays in a list."""
     if not isinstance(data, (list, tuple)) or not data or not isinstance(data[0], np.ndarray):
         return False
-    return any(isinstance(row, np.ma.MaskedArray) for row in data)
+    return any(_is_masked(row) for row in data)
 
 
 def _unmasked(array: Any, what: str) -> npt.NDArray[Any]:
