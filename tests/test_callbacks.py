@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pickle
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -132,8 +132,23 @@ def test_another_index_is_free(rng: np.random.Generator) -> None:
 # ---- collections ---------------------------------------------------------------------------------------------------
 
 
-def at(path: Path, kind: str) -> Collection:
-    return edgevec.open(":memory:" if kind == "memory" else path / "made.db", DIM, metric="l2")
+OPENED: list[Collection] = []
+
+
+@pytest.fixture(autouse=True)
+def everything_is_closed() -> Iterator[None]:
+    yield
+    while OPENED:
+        OPENED.pop().close()
+
+
+def opened(*arguments: Any, **options: Any) -> Collection:
+    OPENED.append(edgevec.open(*arguments, **options))
+    return OPENED[-1]
+
+
+def at(path: Path, kind: str, **options: Any) -> Collection:
+    return opened(":memory:" if kind == "memory" else path / "made.db", DIM, metric="l2", **options)
 
 
 def filled(path: Path, kind: str, rows: Any) -> Collection:
@@ -223,7 +238,7 @@ def test_a_collection_answers_for_its_size_and_refuses_the_rest(
 @pytest.mark.parametrize("call", ["refresh", "check"])
 def test_a_collection_that_another_writes_to_answers_too(call: str, tmp_path: Path, rng: np.random.Generator) -> None:
     writer = filled(tmp_path, "file", clustered(rng, 300, DIM))
-    reader = edgevec.open(tmp_path / "made.db", mode="r")
+    reader = opened(tmp_path / "made.db", mode="r")
     writer.upsert(range(300, 600), clustered(rng, 300, DIM))
     calls = []
 
@@ -261,7 +276,7 @@ def test_an_encoder_may_use_its_collection(kind: str, tmp_path: Path, rng: np.ra
         seen.append((len(made), made.search(rows[3], 1)[0].id))
         return np.ones((len(texts), DIM))
 
-    made = edgevec.open(":memory:" if kind == "memory" else tmp_path / "made.db", DIM, metric="l2", encoder=encode)
+    made = at(tmp_path, kind, encoder=encode)
     if kind == "memory":
         made.upsert(list(range(50)), rows)
     made.upsert("new", documents="a text")
