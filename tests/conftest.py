@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import settings
-from support import IN_CI
+from support import IN_CI, ROOT
 
 import edgevec
 
-ROOT = Path(__file__).resolve().parent.parent
 BIG_SET = "wordnet-minilm-384"
 ABSENT_IN_PYODIDE = ("threads", "subprocess", "mmap")
 
