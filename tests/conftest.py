@@ -51,8 +51,8 @@ def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
 
 @pytest.fixture
 def rng(request: pytest.FixtureRequest) -> np.random.Generator:
-    """A generator whose seed is the test's own name, so that no test depends on the order or number of the others."""
-    return np.random.default_rng(zlib.crc32(request.node.nodeid.encode()))
+    """A generator whose seed is the test's own name: neither other tests nor the file it stands in change it."""
+    return np.random.default_rng(zlib.crc32(request.node.name.encode()))
 
 
 @pytest.fixture(scope="session")
