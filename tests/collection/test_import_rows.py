@@ -244,7 +244,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "numpy date": (np.datetime64("2020-01-02"), "2020-01-02"),
     "numpy time": (np.datetime64("2020-01-02T03:04:05", "ns"), "2020-01-02T03:04:05"),
     "nanoseconds": (np.datetime64("2020-01-02T03:04:05.000000007", "ns"), "2020-01-02T03:04:05.000000007"),
-    "no time": (np.datetime64("NaT"), None),
+    "no time": (np.datetime64("NaT", "s"), None),
     "numpy duration": (np.timedelta64(1500, "ms"), 1.5),
     "uuid": (uuid.UUID(int=5), "00000000-0000-0000-0000-000000000005"),
     "nan": (float("nan"), None),
