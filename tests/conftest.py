@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import settings
-from support import IN_CI
+from support import IN_CI, ROOT
 
 import edgevec
 
-ROOT = Path(__file__).resolve().parent.parent
 BIG_SET = "wordnet-minilm-384"
 ABSENT_IN_PYODIDE = ("threads", "subprocess", "mmap")
 
@@ -52,8 +51,8 @@ def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
 
 @pytest.fixture
 def rng(request: pytest.FixtureRequest) -> np.random.Generator:
-    """A generator whose seed is the test's own name, so that no test depends on the order or number of the others."""
-    return np.random.default_rng(zlib.crc32(request.node.nodeid.encode()))
+    """A generator whose seed is the test's own name: neither other tests nor the file it stands in change it."""
+    return np.random.default_rng(zlib.crc32(request.node.name.encode()))
 
 
 @pytest.fixture(scope="session")

@@ -49,6 +49,8 @@ class _Group(click.Group):
             sys.exit(1)
         except (EdgevecError, OSError, MemoryError) as error:
             _stop(_give_up_output() or _reason(error))
+        finally:
+            _drop_unwritten(sys.stderr)
         sys.exit(result if isinstance(result, int) else 0)
 
 
@@ -59,15 +61,22 @@ def _accept_all(stream: TextIO | None) -> None:
 
 
 def _give_up_output() -> str:
-    """Why standard output takes no more, or "". What it did not take is dropped: Python tries again at its end."""
+    """Why standard output takes no more, or ""."""
+    error = _drop_unwritten(sys.stdout)
+    return f"standard output: {_reason(error)}" if error else ""
+
+
+def _drop_unwritten(stream: TextIO | None) -> OSError | None:
+    """Why the stream takes no more. What it did not take is dropped: Python would try again at its end, and fail."""
+    if stream is None:
+        return None
     try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        stream.flush()
     except OSError as error:
         with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return f"standard output: {_reason(error)}"
-    return ""
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return error
+    return None
 
 
 def _reason(error: BaseException) -> str:

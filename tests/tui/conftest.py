@@ -5,16 +5,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import edgevec
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `support`, which all tests share
-
 from edgevec.tui.engine.opening import read_sample
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from oracle import METRICS, QUANTIZATIONS, Rows, assert_right, clustered, recall, step_of
+from support import HELPERS
 
 import edgevec
 
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.subprocess
 AVAILABLE = edgevec.simd_info().available
 # Less than a vector, whole vectors, and rests of every kind behind them.
 DIMS = (3, 29, 64, 131, 515)
-WORKER = Path(__file__).with_name("isa_run.py")
+WORKER = HELPERS / "isa_worker.py"
 each_isa = pytest.mark.parametrize("isa", AVAILABLE)
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import ROOT
 
-BENCHES = Path(__file__).resolve().parent.parent / "benches"
+BENCHES = ROOT / "benches"
 if not BENCHES.is_dir():
     pytest.skip("the benchmarks are not here (Pyodide gets the tests alone)", allow_module_level=True)
 sys.path.insert(0, str(BENCHES))

@@ -1,6 +1,6 @@
 """For a process of its own under EDGEVEC_SIMD: build every kind of index on the data given, search, keep all.
 
-python isa_run.py DATA.npz FOLDER
+python isa_worker.py DATA.npz FOLDER
 """
 
 from __future__ import annotations

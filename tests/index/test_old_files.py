@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from oracle import Rows, recall
+from support import ROOT
 
 import edgevec
 
-FILES = Path(__file__).with_name("files")
+FILES = ROOT / "tests" / "files"
 ROWS, DIM = 120, 196
 
 

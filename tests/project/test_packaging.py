@@ -10,12 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import ROOT
 
 import edgevec
 from edgevec import _core
 from edgevec._core import ffi, lib
 
-HEADER = Path(__file__).resolve().parent.parent / "csrc" / "edgevec.h"
+HEADER = ROOT / "csrc" / "edgevec.h"
 
 
 def test_version_is_that_of_the_metadata_and_the_core() -> None:

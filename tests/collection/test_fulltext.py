@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import ROOT
 
 import edgevec
 from edgevec.collection import Collection
 
-OLD = Path(__file__).with_name("files") / "0.1.0.edgevec"
+OLD = ROOT / "tests" / "files" / "0.1.0.edgevec"
 UNSPACED = "日本語国人のはをカ한국어는กขคง"
 
 

@@ -39,11 +39,31 @@ def content(folder: Path) -> dict[str, bytes | None]:
     return {entry.name: entry.read_bytes() if entry.is_file() else None for entry in folder.iterdir()}
 
 
+REHEARSED = """
+import os, sys, tempfile, traceback
+import edgevec
+with tempfile.TemporaryDirectory() as folder:
+    path = os.path.join(folder, "c.edgevec")
+    with edgevec.open(path) as made:
+        made.upsert([1, 2], [[1, 2], [2, 1]])
+    with edgevec.open(path, mode="r") as read, edgevec.open(path) as made:
+        made.upsert([3], [[0, 1]])
+        assert len(read.search([1, 1])) == 3
+        assert read.check().ok
+"""
+"""Everything that is imported late is there by then: the libraries may lie where an ordinary user cannot read."""
+
+
+def as_user(user: int, program: str) -> str:
+    """The program run by another user if this process is root's."""
+    return f"{REHEARSED}\nif os.getuid() == 0: os.setgid({user}); os.setuid({user})\n{program}"
+
+
 def run(program: str, *arguments: Any, user: int | None = None) -> subprocess.CompletedProcess[str]:
     """In a process of its own, of another user if this one is root."""
-    drop = f"import os\nif os.getuid() == 0: os.setgid({user}); os.setuid({user})\n" if user else ""
+    program = as_user(user, program) if user else f"import edgevec, os, sys\n{program}"
     return subprocess.run(
-        [sys.executable, "-c", f"import edgevec.collection, numpy, sys, os\n{drop}{program}", *map(str, arguments)],
+        [sys.executable, "-c", program, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=120,
@@ -236,9 +256,8 @@ def test_a_reader_in_such_a_folder_sees_what_is_written_later(closed_folder: Pat
         "print(len(c), c.search([0, -1], 1)[0].id, flush=True); sys.stdin.readline()\n"
         "print(len(c), c.search([-1, -1], 1)[0].id, flush=True)"
     )
-    drop = f"import os\nif os.getuid() == 0: os.setgid({NOBODY}); os.setuid({NOBODY})\n"
     with subprocess.Popen(
-        [sys.executable, "-c", f"import edgevec.collection, sys\n{drop}{program}", path],
+        [sys.executable, "-c", as_user(NOBODY, program), path],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

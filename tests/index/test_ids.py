@@ -92,13 +92,13 @@ def test_removing_an_id_twice_in_one_call_counts_once(rng: np.random.Generator) 
 
 @each_quantization
 def test_an_upsert_moves_an_id(quantization: Quantization, rng: np.random.Generator) -> None:
-    old, new = clustered(rng, 2, 6)
+    old, new = clustered(rng, 2, 6) + np.float32([[20], [-20]])
     index = edgevec.Index(6, "l2", quantization=quantization)
     index.add(clustered(rng, 30, 6))
     index.add(old, 500)
     index.add(new, 500)
     assert len(index) == 31
-    assert 500 not in index.search(old, 1).ids or np.array_equal(old, new)
+    assert 500 not in index.search(old, 1).ids
     assert index.search(new, 1).ids.tolist() == [500]
     assert_held(index, [500, 500], [new, new])
 

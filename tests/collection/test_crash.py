@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from collection_crash import DIM, State, apply, commit, plan, state_of
+from crash_worker import DIM, State, apply, commit, plan, state_of
 from oracle import unit
-from support import IN_CI, need
+from support import HELPERS, IN_CI, need
 
 import edgevec
 from edgevec.collection import Collection
@@ -37,12 +37,11 @@ pytestmark = [
 
 
 class Nursery:
-    """The program of collection_crash.py, which has everything imported already when it forks a worker."""
+    """The program of crash_worker.py, which has everything imported already when it forks a worker."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, HERE / "collection_crash.py"],
-            cwd=HERE,
+            [sys.executable, HELPERS / "crash_worker.py"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -132,11 +131,11 @@ def test_kill(tmp_path: Path, rng: np.random.Generator) -> None:
 
 def in_a_child(work: Any, *arguments: Any, environment: dict[str, str] | None = None) -> str:
     """Call a function of this module in a process of its own; what it printed."""
-    program = f"import sys, test_collection_crash as t; t.{work.__name__}(*sys.argv[1:])"
+    program = f"import sys, test_crash as t; t.{work.__name__}(*sys.argv[1:])"
     done = subprocess.run(
         [sys.executable, "-c", program, *map(str, arguments)],
         cwd=HERE,
-        env={**os.environ, **(environment or {})},
+        env={**os.environ, "PYTHONPATH": str(HELPERS), **(environment or {})},
         capture_output=True,
         text=True,
         timeout=120,
@@ -306,11 +305,11 @@ def test_what_batches_do() -> None:
 def test_fast_durability_survives_kill(tmp_path: Path) -> None:
     """Loss of power apart, "fast" promises the same."""
     program = (
-        "import os, sys, edgevec, collection_crash as c; made = edgevec.open(sys.argv[1], c.DIM, durability='fast')\n"
+        "import os, sys, edgevec, crash_worker as c; made = edgevec.open(sys.argv[1], c.DIM, durability='fast')\n"
         "for batch in range(5): c.commit(made, batch)\n"
         "os.kill(os.getpid(), 9)"
     )
-    done = subprocess.run([sys.executable, "-c", program, tmp_path / "c.edgevec"], cwd=HERE, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program, tmp_path / "c.edgevec"], cwd=HELPERS, timeout=60)
     assert done.returncode == -9
     state = State()
     for batch in range(5):

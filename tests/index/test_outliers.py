@@ -108,19 +108,20 @@ def test_a_row_far_off_in_a_collection(tmp_path: Path, rng: np.random.Generator)
 
 @pytest.mark.parametrize("keep_vectors", [True, "float32"])
 def test_compacting_learns_the_codes_anew(keep_vectors: KeepVectors, rng: np.random.Generator) -> None:
-    """Where half of the rows, now removed, had made the codes useless for the rest."""
+    """Where most of the rows, now removed, had made the codes useless for the rest."""
     rows, queries = data(rng)
+    far = np.arange(N) % 5 < 3
     moved = rows.copy()
-    moved[::2] += np.float32(1e6)
+    moved[far] += np.float32(1e6)
     _, index = found(moved, queries, "l2", keep_vectors=keep_vectors)
     assert walk(index) == BY_FLOATS
     trained = index.stats()["codes_trained"]
-    index.remove(np.arange(0, N, 2))
+    index.remove(np.flatnonzero(far))
     index.compact()
     assert walk(index) == BY_CODES
     assert index.stats()["codes_trained"] == trained + 1
     assert index.check().ok
-    left = np.arange(1, N, 2)
+    left = np.flatnonzero(~far)
     truth = left[np.argsort(distances("l2", index.get(left), queries), axis=1, kind="stable")[:, :K]]
     assert np.mean([np.isin(a, b).mean() for a, b in zip(index.search(queries, K).ids, truth, strict=True)]) >= 0.88
 

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import ROOT
 
 import edgevec
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+README = ROOT / "README.md"
 
 
 @pytest.mark.skipif(sys.platform == "emscripten", reason="25,000 vectors take long there")

@@ -6,10 +6,13 @@ import importlib
 import os
 import shutil
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 
+HELPERS = Path(__file__).resolve().parent
+ROOT = HELPERS.parents[1]
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
 
 

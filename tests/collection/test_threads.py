@@ -146,7 +146,7 @@ READER = """
 import sys
 import numpy as np
 import edgevec
-from test_collection_threads import look
+from test_threads import look
 
 rng, newest = np.random.default_rng(), -1
 with edgevec.open(sys.argv[1], mode="r") as made:

@@ -316,13 +316,14 @@ each_command = pytest.mark.parametrize("command", COMMANDS)
 def program(shell: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """A line of sh, in which EDGEVEC is the program."""
     python = " ".join([f'"{sys.executable}"', *options, "-m edgevec"])
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     return subprocess.run(
         ["sh", "-c", shell.replace("EDGEVEC", python)],
         capture_output=True,
         text=True,
         encoding="utf-8",
         timeout=300,
-        env={**os.environ, "COLUMNS": "100", **environment},
+        env={**inherited, "COLUMNS": "100", **environment},
     )
 
 
