@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import npm
 from build import built_wheel
-from cache import CACHE
-from runtime import lock_entry, runtime_folder, wheel_folder
+from toolchain import npm
+from toolchain.cache import CACHE
+from toolchain.runtime import lock_entry, runtime_folder, wheel_folder
 
 FOLDER = CACHE / "rivals"
 # What Pyodide fetches before Python runs, and what edgevec needs beside its own wheel.

@@ -1,10 +1,10 @@
 // From what is asked to what is shown: one search at a time, the newest question first.
 
 import { noteAddress } from "./address.mjs";
-import { latest } from "./client.mjs";
+import { latest } from "./worker-client.mjs";
 import { count, duration } from "./format.mjs";
-import { drawFigures } from "./meters.mjs";
-import { byId, clearNotices, complain } from "./page.mjs";
+import { drawFigures } from "./metrics.mjs";
+import { byId, clearNotices, complain } from "./dom.mjs";
 import { headword, resultList } from "./results.mjs";
 import { engine, state } from "./state.mjs";
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import Any
 
+import baselines
 import numpy as np
-import rivals
 from data import Workload
-from places import Place, Refused
+from targets import Place, Refused
 from timing import Latency
 
 TARGETS = (0.95, 0.99)
@@ -147,7 +147,7 @@ class Contestant:
             self.engine,
             median(self.build_seconds),
             self.index_bytes,
-            rivals.download_bytes(self.engine),
+            baselines.download_bytes(self.engine),
             tuple(timed),
             max(self.recalls.values()),
         )

@@ -9,8 +9,8 @@ import numpy as np
 from data import Workload
 from engines import Edgevec, Engine, Hnswlib, Settings
 from engines.base import EF_GRID
+from param_search import sweep
 from timing import Latency, call_times_us, in_turns
-from tuning import sweep
 
 TARGET = 0.95
 ROUNDS = 5

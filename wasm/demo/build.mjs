@@ -1,9 +1,9 @@
 // The index: built with a progress bar, and described in figures.
 
 import { bytes, count, duration } from "./format.mjs";
-import { clearFigures } from "./meters.mjs";
-import { byId, complain, pairs } from "./page.mjs";
-import { ask } from "./searching.mjs";
+import { clearFigures } from "./metrics.mjs";
+import { byId, complain, pairs } from "./dom.mjs";
+import { ask } from "./search.mjs";
 import { engine, state } from "./state.mjs";
 
 const NEEDS_INDEX = ["measure", "keep", "export"];

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("EDGEVEC_WASM_CACHE", PROJECT / "wasm" / ".cache"))
 
 

@@ -1,6 +1,6 @@
 """How much recall codes of a given length can give at all, whatever the index: is a memory target within reach?
 
-    python benches/shortcodes.py --data real
+    python benches/rate_distortion.py --data real
 
 Vectors are turned onto their principal axes and every axis gets as many bits as pay most (reverse water-filling), which
 is the best that coding coordinates one by one can do for such data; each is rounded to the levels that Lloyd and Max

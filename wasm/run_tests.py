@@ -1,4 +1,4 @@
-"""Run the project's own tests inside Pyodide under Node: `python wasm/run_suite.py`.
+"""Run the project's own tests inside Pyodide under Node: `python wasm/run_tests.py`.
 
 The count of tests that passed is kept in tests-passed.txt. A run with fewer fails; a run with more raises the kept
 count, except where CI is set, so that a change of it shows up in review.
@@ -13,10 +13,10 @@ import tempfile
 from pathlib import Path
 
 from build import built_wheel
-from cache import PROJECT, ToolchainError, say
-from node import Job
-from runtime import pure_folder, wheel_folder
-from toolchain import prepare_build, prepare_tests
+from hosts.node import Job
+from toolchain.cache import PROJECT, ToolchainError, say
+from toolchain.prepare import prepare_build, prepare_tests
+from toolchain.runtime import pure_folder, wheel_folder
 
 FLOOR = PROJECT / "wasm" / "tests-passed.txt"
 # What tests read besides the installed package, which comes from the wheel.

@@ -1,7 +1,7 @@
 """How search time grows with the number of vectors: at a fixed recall and at a fixed ef, against a * log(n) + b.
 
-    python benches/growth.py                        # 10k to 1M clustered vectors of 128 dimensions
-    python benches/growth.py --sizes 1000,3000,9000
+    python benches/scaling.py                        # 10k to 1M clustered vectors of 128 dimensions
+    python benches/scaling.py --sizes 1000,3000,9000
 
 A smaller set is the beginning of a larger one, and the queries are the same. At every size the smallest ef that reaches
 recall@10 = 0.95 is found; sizes are then timed in interleaved rounds, all indexes alive. The line is fitted by least
@@ -23,10 +23,10 @@ import caches
 import numpy as np
 from data import Floats, Workload, clustered_parts, exact
 from numpy.typing import NDArray
+from param_search import sweep
 from rich.console import Console
 from rich.table import Table
 from timing import call_times_us, cores, in_turns, machine, spent, write_json
-from tuning import sweep
 
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 DIM, LATENT, K, TARGET = 128, 32, 10, 0.95

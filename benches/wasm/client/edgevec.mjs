@@ -1,4 +1,4 @@
-// This project in Pyodide. The calls are made and timed by Python, in contestant.py.
+// This project in Pyodide. The calls are made and timed by Python, in subject.py.
 let pyodide;
 
 export class Edgevec {
@@ -9,13 +9,13 @@ export class Edgevec {
 
   async load() {
     pyodide ??= await this.start();
-    this.python = pyodide.pyimport("contestant").Contestant(this.quantization);
+    this.python = pyodide.pyimport("subject").Contestant(this.quantization);
   }
 
   async start() {
     const started = await this.place.pyodide();
     for (const name of ["base.f32", "queries.f32"]) started.FS.writeFile(`/tmp/${name}`, await this.place.read(`data/${name}`));
-    started.FS.writeFile("/tmp/contestant.py", await this.place.read("side/contestant.py"));
+    started.FS.writeFile("/tmp/subject.py", await this.place.read("client/subject.py"));
     started.runPython(`import sys; sys.path.insert(0, "/tmp")`);
     return started;
   }

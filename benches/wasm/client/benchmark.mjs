@@ -1,6 +1,6 @@
 // The contest, alike in a page and in Node: engines are started once, and then do one thing at a time when told to.
 // `place` says where this is: read(path) gives a file's bytes, load(path) imports a module, pyodide() starts Pyodide.
-import { EdgevecNpm, ExactScan, HnswlibWasm, Voy } from "./rivals.mjs";
+import { EdgevecNpm, ExactScan, HnswlibWasm, Voy } from "./baselines.mjs";
 import { Edgevec } from "./edgevec.mjs";
 
 const ENGINES = {

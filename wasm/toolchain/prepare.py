@@ -1,19 +1,14 @@
-"""Fetch, verify and build what the browser wheel needs to be built and tested: `python wasm/toolchain.py [--official]`.
-
-Everything lands in wasm/.cache (or EDGEVEC_WASM_CACHE); what is there is kept, so a torn run is simply repeated.
-"""
+"""The steps of the toolchain in order, up to building the wheel and up to testing it."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
-import sys
 from pathlib import Path
 
-from cache import ToolchainError, run, say
-from crossenv import assemble, build_cffi, host_python, install_official
-from runtime import PYODIDE, RUNTIME_SHA256, TEST_PACKAGES, fetch_pure_wheels, fetch_runtime, fetch_wheels
+from toolchain.cache import ToolchainError, run, say
+from toolchain.cross_build import assemble, build_cffi, host_python, install_official
+from toolchain.runtime import PYODIDE, RUNTIME_SHA256, TEST_PACKAGES, fetch_pure_wheels, fetch_runtime, fetch_wheels
 
 DEBIAN_PROGRAMS = {"emcc": "emscripten", "chromium": "chromium", "firefox-esr": "firefox-esr"}
 
@@ -61,24 +56,3 @@ def prepare_tests(python: Path, root: Path, *, official: bool) -> None:
     fetch_pure_wheels(python, TEST_PACKAGES)
     for version in RUNTIME_SHA256.keys() - {PYODIDE}:
         fetch_runtime(version)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--official", action="store_true", help="Pyodide's own cross-build environment, SDK and CDN")
-    parser.add_argument("--browser", action="store_true", help="Chromium too, and Firefox when CI=true")
-    arguments = parser.parse_args()
-    try:
-        python, root = prepare_build(official=arguments.official)
-        prepare_tests(python, root, official=arguments.official)
-        if arguments.browser:
-            require_program("chromium")
-            require_firefox()
-    except ToolchainError as error:
-        say(str(error))
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -16,8 +16,8 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-import npm
-from cache import CACHE, fresh_folder, require_hash, run, say, sha256
+from toolchain import npm
+from toolchain.cache import CACHE, fresh_folder, require_hash, run, say, sha256
 
 PYODIDE = "0.27.7"
 PYTHON = "3.12"

@@ -20,16 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cache import CACHE, PROJECT, ToolchainError, fresh_folder, run, say
-from runtime import PYODIDE, PYTHON, lock_entry, runtime_folder, wheel_folder
+from toolchain.cache import CACHE, PROJECT, ToolchainError, fresh_folder, run, say
+from toolchain.runtime import PYODIDE, PYTHON, lock_entry, runtime_folder, wheel_folder
 
 PYODIDE_BUILD = "pyodide-build==0.39.0"
 SYSCONFIG_NAME = "_sysconfigdata__emscripten_wasm32-emscripten"
 ENVIRONMENT_ROOT = CACHE / "xbuildenv"
 OFFICIAL_ROOT = CACHE / "xbuildenv-official"
-WASM = PROJECT / "wasm"
+TOOLCHAIN = PROJECT / "wasm" / "toolchain"
 # The C library's types as the runtime has them; a system's emcc may carry older headers.
-LIBC_FLAGS = f"-include {WASM / 'libc' / 'abi.h'} -I{WASM / 'libc'}"
+LIBC_FLAGS = f"-include {TOOLCHAIN / 'libc' / 'abi.h'} -I{TOOLCHAIN / 'libc'}"
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def build_cffi(python: Path, root: Path) -> Path:
     say(f"building cffi {entry['version']} from its sdist")
     with tempfile.TemporaryDirectory() as scratch:
         source = _unpack_sdist(python, f"cffi=={entry['version']}", Path(scratch))
-        variables = build_environment(root, compile_flags=f"-I{WASM / 'ffi'}") | {"PKG_CONFIG": "false"}
+        variables = build_environment(root, compile_flags=f"-I{TOOLCHAIN / 'libffi'}") | {"PKG_CONFIG": "false"}
         run([python.parent / "pyodide", "build", source, "--outdir", scratch], cwd=source, env=variables)
         shutil.move(next(Path(scratch).glob("cffi-*.whl")), wheel)
     return wheel

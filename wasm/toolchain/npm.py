@@ -6,7 +6,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from cache import fresh_folder, require_hash, run, say
+from toolchain.cache import fresh_folder, require_hash, run, say
 
 
 def unpack(package: str, digest: str, folder: Path, witness: str = "package.json") -> Path:

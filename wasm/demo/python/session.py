@@ -18,7 +18,7 @@ import edgevec
 from edgevec import IdFilter, Index, ParameterError, SearchContext, SearchResult, StorageError, recall
 from edgevec.index import Metric, Quantization
 
-from . import keeping, sources
+from . import sources, storage
 from .conditions import Conditions
 from .lines import Asked, lines
 from .sources import Source
@@ -71,7 +71,7 @@ class Session:
         """Versions, SIMD path and clock; and what an earlier visit kept, or why nothing can be."""
         problem = None
         try:
-            await keeping.mount()
+            await storage.mount()
         except StorageError as error:
             problem = str(error)
         return {
@@ -79,7 +79,7 @@ class Session:
             "python": platform.python_version(),
             "simd": edgevec.simd_info().active,
             "clock": self._step,
-            "kept": None if problem else keeping.state(),
+            "kept": None if problem else storage.state(),
             "storage_problem": problem,
         }
 
@@ -312,15 +312,15 @@ class Session:
 
     async def keep(self, settings: dict[str, Any], overwrite: bool = False) -> dict[str, Any]:
         index, source = self._require()
-        return await keeping.keep(source, index, settings, overwrite=overwrite)
+        return await storage.keep(source, index, settings, overwrite=overwrite)
 
     async def follow(self) -> dict[str, Any] | None:
         """What is kept now, by whichever tab."""
-        return await keeping.follow()
+        return await storage.follow()
 
     async def restore(self) -> dict[str, Any]:
-        await keeping.follow()
-        kept = keeping.load()
+        await storage.follow()
+        kept = storage.load()
         is_sample = kept.state.get("name") == sources.SAMPLE
         source = (
             sources.sample()
@@ -330,7 +330,7 @@ class Session:
         return self._open_built(source, kept.index) | {"kept": kept.state}
 
     async def forget(self, overwrite: bool = False) -> None:
-        await keeping.forget(overwrite=overwrite)
+        await storage.forget(overwrite=overwrite)
 
     def export(self, path: str) -> dict[str, Any]:
         """Write the index to a file of the worker's, and say what to call it."""

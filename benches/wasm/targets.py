@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from loopback import served
+from hosts.static_server import served
 
-SIDE = Path(__file__).resolve().parent / "side"
+SIDE = Path(__file__).resolve().parent / "client"
 
 
 class Refused(Exception):
@@ -62,7 +62,7 @@ class Process:
 
 @contextmanager
 def chromium(folder: Path) -> Iterator[Place]:
-    from chromium import launch
+    from hosts.chromium import launch
     from playwright.sync_api import sync_playwright
 
     with served(folder) as address, sync_playwright() as playwright:

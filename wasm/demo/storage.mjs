@@ -1,7 +1,7 @@
 // Save, restore, forget: one index in the browser's storage, and what the page says of it. All tabs share it.
 
 import { ago, bytes, count } from "./format.mjs";
-import { byId, clearNotices, complain, notify } from "./page.mjs";
+import { byId, clearNotices, complain, notify } from "./dom.mjs";
 import { engine, state } from "./state.mjs";
 
 const tabs = new BroadcastChannel("edgevec-demo"); // says that something was saved or forgotten
@@ -44,7 +44,7 @@ export async function restore(onRestored) {
   showKept(opened.kept, "Restored from this browser, saved");
 }
 
-// kept: what engine/keeping.py calls the state, or null.
+// kept: what python/storage.py calls the state, or null.
 export function showKept(kept, verb = "Saved") {
   byId("kept").textContent = kept
     ? `${verb} ${ago(kept.saved)}: ${kept.name}, ${count(kept.rows)} rows, ${bytes(kept.bytes)}. It outlives a reload.`

@@ -1,6 +1,6 @@
 """How far a search is from what this machine's memory allows: lines touched, times the time of a line.
 
-    python benches/roofline.py --data real                # needs a C compiler
+    python benches/memory_floor.py --data real                # needs a C compiler
 
 First the machine: random 64-byte lines in arrays of growing size, once as a chain in which every address comes from the
 line before (latency), once as addresses known in advance and prefetched (throughput). Then a search: its counters
@@ -29,10 +29,10 @@ import numpy as np
 from cffi import FFI
 from data import WORKLOADS, Workload, named
 from engines import Edgevec, Settings
+from hnswlib_baseline import at_target
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from rival import at_target
 from timing import call_times_us, cores, in_turns, machine, write_json
 
 LINE = 64

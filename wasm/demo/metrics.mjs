@@ -1,13 +1,13 @@
 // Latency and recall, as figures, a curve and a split of where the time went.
 
 import { count, duration } from "./format.mjs";
-import { byId, pairs } from "./page.mjs";
+import { byId, pairs } from "./dom.mjs";
 
 const WIDTH = 300;
 const HEIGHT = 44;
 const SHOWN = 60;
 
-// figures: what engine/session.py's `examine` and `measure` return.
+// figures: what python/session.py's `examine` and `measure` return.
 export function drawFigures({ calls, trips, recalls, scans }, k) {
   if (!calls.n) return clearFigures();
   byId("p50").textContent = duration(calls.p50);

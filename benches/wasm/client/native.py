@@ -6,13 +6,13 @@ import json
 import sys
 from typing import Any
 
-from contestant import Contestant
+from subject import Contestant
 
 import edgevec
 
 
 class Contest:
-    """What contest.mjs offers, for this project's engines."""
+    """What benchmark.mjs offers, for this project's engines."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder

@@ -4,7 +4,7 @@ import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 
-import { Contest } from "./contest.mjs";
+import { Contest } from "./benchmark.mjs";
 
 const folder = resolve(process.argv[2]);
 const load = (path) => import(pathToFileURL(join(folder, path)));

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cache import PROJECT, ToolchainError
-from runtime import PYODIDE, RUNTIME_PYTHON, runtime_folder
+from toolchain.cache import PROJECT, ToolchainError
+from toolchain.runtime import PYODIDE, RUNTIME_PYTHON, runtime_folder
 
 WASM = PROJECT / "wasm"
 # Room for the nesting that CPython allows: with Node's own 984 KB the engine gives up before CPython does.
@@ -42,7 +42,7 @@ class Job:
         self.archives.append({"path": str(path), "format": kind, "folder": folder})
 
     def run(self, program: str) -> Any:
-        """Run one of the programs in inside/; returns what its last expression, as JSON, says."""
+        """Run one of the programs in wasm/pyodide/; returns what its last expression, as JSON, says."""
         with tempfile.TemporaryDirectory() as scratch:
             job, result = Path(scratch, "job.json"), Path(scratch, "result.json")
             job.write_text(
@@ -51,12 +51,12 @@ class Job:
                         "runtime": str(runtime_folder(self.version)),
                         "files": self.files,
                         "archives": self.archives,
-                        "program": str(WASM / "inside" / program),
+                        "program": str(WASM / "pyodide" / program),
                         "result": str(result),
                     }
                 )
             )
-            done = subprocess.run(["node", f"--stack-size={STACK_KB}", WASM / "node.mjs", job])
+            done = subprocess.run(["node", f"--stack-size={STACK_KB}", WASM / "hosts" / "node.mjs", job])
             if done.returncode or not result.exists():
                 raise ToolchainError(f"{program} in Pyodide {self.version} did not end well: {done.returncode}")
             return json.loads(result.read_text())
