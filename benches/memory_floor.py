@@ -24,7 +24,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import caches
 import numpy as np
 from cffi import FFI
 from data import WORKLOADS, Workload, named
@@ -33,7 +32,7 @@ from hnswlib_baseline import at_target
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from timing import call_times_us, cores, in_turns, machine, write_json
+from timing import cache_sizes, call_times_us, cores, in_turns, machine, outgrown_cache, write_json
 
 LINE = 64
 SIZES = tuple(1 << power for power in range(18, 30))  # 256 KiB to 512 MiB
@@ -247,7 +246,7 @@ def memory_table(curve: Sequence[Memory], room: dict[str, int]) -> Table:
     for memory in curve:
         size = f"{memory.bytes / (1 << 20):g} MiB"
         figures = (f"{memory.latency_ns:.1f}", f"{memory.gather_ns:.2f}", f"{LINE / memory.gather_ns:.1f}")
-        table.add_row(size, caches.outgrown(memory.bytes, room), *figures)
+        table.add_row(size, outgrown_cache(memory.bytes, room), *figures)
     return table
 
 
@@ -282,7 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         loops = compiled(Path(folder))
         curve = [probe(loops, size) for size in SIZES]
-    Console(width=100).print(memory_table(curve, caches.sizes()))
+    Console(width=100).print(memory_table(curve, cache_sizes()))
 
     workload = named(args.data, args.n, args.queries)
     searched = {name: Searched(workload, name, args.recall) for name in ("sq8", "binary", "none")}
@@ -293,7 +292,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for roof in roofs:
         print(f"{roof.quantization}: lines " + ", ".join(f"{kind} {n:,.0f}" for kind, n in roof.lines.items()))
     if args.json:
-        about = {"machine": machine(("edgevec", "numpy")), "caches": caches.sizes(), "workload": workload.name}
+        about = {"machine": machine(("edgevec", "numpy")), "caches": cache_sizes(), "workload": workload.name}
         measured = {"memory": [asdict(each) for each in curve], "roofs": [asdict(roof) for roof in roofs]}
         write_json(args.json, about | measured)
     return 0

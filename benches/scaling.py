@@ -19,14 +19,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import caches
 import numpy as np
 from data import Floats, Workload, clustered_parts, exact
 from numpy.typing import NDArray
 from param_search import sweep
 from rich.console import Console
 from rich.table import Table
-from timing import call_times_us, cores, in_turns, machine, spent, write_json
+from timing import cache_sizes, call_times_us, cores, in_turns, machine, outgrown_cache, spent, write_json
 
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 DIM, LATENT, K, TARGET = 128, 32, 10, 0.95
@@ -131,7 +130,7 @@ def table_of(sizes: Sequence[Size], fits: dict[str, Fit], room: dict[str, int], 
         table.add_column(head, justify="right")
     reached = [size.n for size in sizes if size.at_target]
     for number, size in enumerate(sizes):
-        walked = (f"{size.walked_bytes / 1e6:,.1f}", caches.outgrown(size.walked_bytes, room))
+        walked = (f"{size.walked_bytes / 1e6:,.1f}", outgrown_cache(size.walked_bytes, room))
         at = size.at_target
         off = f"{fits['target'].deviations[reached.index(size.n)]:+.0%}" if at and "target" in fits else "-"
         target = (str(at.ef), f"{at.batch_us:.1f}", f"{at.p50_us:.1f}", off) if at else ("not reached", "-", "-", "-")
@@ -169,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rounds = in_turns({name: each.round for name, each in grown.items()}, args.rounds)
     sizes = [grown[name].size(times) for name, times in rounds.items()]
 
-    room, fits = caches.sizes(), fitted(sizes)
+    room, fits = cache_sizes(), fitted(sizes)
     title = f"edgevec {args.quantization}, clustered, {DIM} dimensions, k={K}, one search thread"
     Console(width=170).print(table_of(sizes, fits, room, title))
     for name, line in fits.items():

@@ -15,7 +15,6 @@ if not BENCHES.is_dir():
     pytest.skip("the benchmarks are not here (Pyodide gets the tests alone)", allow_module_level=True)
 sys.path.insert(0, str(BENCHES))
 
-import caches  # noqa: E402
 import collection  # noqa: E402
 import data  # noqa: E402
 import rate_distortion  # noqa: E402
@@ -27,6 +26,7 @@ from memory_floor import Geometry, cycle, lines_per_query  # noqa: E402
 from param_search import Point, fastest, finalists, front, promptest, smallest, sweep  # noqa: E402
 from report import Outcome, Report, rows, to_markdown  # noqa: E402
 from scaling import fit  # noqa: E402
+from timing import cache_sizes, outgrown_cache  # noqa: E402
 
 import edgevec  # noqa: E402
 
@@ -192,9 +192,9 @@ def test_caches(tmp_path: Path) -> None:
         folder.mkdir()
         for name, content in (("level", level), ("type", kind), ("size", size)):
             (folder / name).write_text(content + "\n")
-    found = caches.sizes(tmp_path)
+    found = cache_sizes(tmp_path)
     assert found == {"L1": 48 << 10, "L3": 2 << 20}
-    assert [caches.outgrown(size, found) for size in (1000, 1 << 20, 3 << 20)] == ["none", "L1", "L3"]
+    assert [outgrown_cache(size, found) for size in (1000, 1 << 20, 3 << 20)] == ["none", "L1", "L3"]
 
 
 @pytest.mark.parametrize("name", ["lowrank768", "d128"])

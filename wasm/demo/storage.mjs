@@ -17,7 +17,7 @@ export function wireKeeping(onRestored) {
 function save(overwrite = false) {
   return change("The index was not saved", "Save over it", save, async () => {
     const { settings, question } = state;
-    showKept(await engine.call("keep", { settings: { ...settings, question }, overwrite }), "Saved");
+    showKept(await engine.call("save", { settings: { ...settings, question }, overwrite }), "Saved");
   });
 }
 
@@ -30,7 +30,7 @@ function forget(overwrite = false) {
 
 // What another tab has saved or forgotten is shown here too, and said.
 async function follow() {
-  const kept = await engine.call("follow");
+  const kept = await engine.call("refresh");
   showKept(kept, "Saved by another tab");
   const text = kept
     ? `It saved ${kept.name}, ${count(kept.rows)} rows, in place of what was kept before.`

@@ -20,25 +20,43 @@ from edgevec.index import Metric, Quantization
 
 from . import sources, storage
 from .conditions import Conditions
-from .lines import Asked, lines
+from .snippet import SearchRequest, as_python
 from .sources import Source
 from .timing import Window, clock_step, seconds_of
 
 SLICE = 0.03
 """Seconds of work at a time: between slices the page's messages are answered, and so typing goes on."""
-TELL_EVERY = 0.1
-MEASURED = 200
-MOST_FILTERS = 100
+PROGRESS_INTERVAL = 0.1
+MEASURED_QUERIES = 200
+MAX_FILTERS = 100
 
 
 class Session:
-    """Every public method but `handle` answers the message of its name; what it returns becomes JSON.
+    """The state behind one page. `handle` answers its messages; what a method of the table returns becomes JSON.
 
-    tell  sends an event to the page, as JSON
+    Args:
+        send: Posts an event to the page, as JSON.
     """
 
-    def __init__(self, tell: Callable[[str], object]) -> None:
-        self._send = tell
+    def __init__(self, send: Callable[[str], object]) -> None:
+        self._send = send
+        self._messages: dict[str, Callable[..., Any]] = {
+            "start": self.start,
+            "open_sample": self.open_sample,
+            "open_file": self.open_file,
+            "open_index": self.open_index,
+            "build": self.build,
+            "stop": self.stop,
+            "search": self.search,
+            "examine": self.examine,
+            "measure": self.measure,
+            "random_row": self.random_row,
+            "save": self.save,
+            "refresh": self.refresh,
+            "restore": self.restore,
+            "forget": self.forget,
+            "export": self.export,
+        }
         self._source: Source | None = None
         self._index: Index | None = None
         self._context: SearchContext | None = None
@@ -54,7 +72,9 @@ class Session:
     def handle(self, name: str, arguments: str) -> str | Awaitable[str]:
         """Answer one message: {"result": ...} or {"error": {"kind", "message"}}, as JSON."""
         try:
-            result = getattr(self, name)(**json.loads(arguments))
+            if name not in self._messages:
+                raise ParameterError(f"unknown message {name!r}")
+            result = self._messages[name](**json.loads(arguments))
         except Exception as error:
             return _failure(error)
         return self._finish(result) if inspect.isawaitable(result) else json.dumps({"result": result})
@@ -68,7 +88,7 @@ class Session:
     # ---- what is searched ------------------------------------------------------------------------------------------
 
     async def start(self) -> dict[str, Any]:
-        """Versions, SIMD path and clock; and what an earlier visit kept, or why nothing can be."""
+        """Versions, SIMD path and clock; and what an earlier visit saved, or why nothing can be."""
         problem = None
         try:
             await storage.mount()
@@ -79,7 +99,7 @@ class Session:
             "python": platform.python_version(),
             "simd": edgevec.simd_info().active,
             "clock": self._step,
-            "kept": None if problem else storage.state(),
+            "kept": None if problem else storage.saved_state(),
             "storage_problem": problem,
         }
 
@@ -110,16 +130,16 @@ class Session:
 
     def _open_built(self, source: Source, index: Index) -> dict[str, Any]:
         opened = self._open(source)
-        self._adopt(index)
+        self._use_index(index)
         return opened | {"index": self.describe()}
 
-    def _adopt(self, index: Index) -> None:
+    def _use_index(self, index: Index) -> None:
         self._index, self._context = index, SearchContext(index)
         self._settings = ()
 
     def describe(self) -> dict[str, Any]:
         """The index in figures. seconds is the time spent adding; None when it came from a file."""
-        index, source = self._require()
+        index, source = self._require_index()
         memory = index.memory_usage()
         seconds = self._built.get("seconds")
         return {
@@ -138,15 +158,15 @@ class Session:
 
     async def build(self, quantization: Quantization, metric: Metric) -> dict[str, Any]:
         """Build anew, in slices. The old index answers meanwhile; where there is none, what is built so far does."""
-        source = self._opened()
+        source = self._require_source()
         sources.refuse_bad_rows(source, metric)
         index = Index(source.vectors.shape[1], metric, quantization=quantization)
         self._build = job = object()
         fresh = self._index is None
         if fresh:
-            self._adopt(index)
+            self._use_index(index)
         done, spent = 0, 0.0
-        step, told = 256, 0.0
+        step, reported = 256, 0.0
         while done < len(source) and self._build is job:
             start = time.perf_counter()
             index.add(source.vectors[done : done + step], source.ids[done : done + step])
@@ -155,16 +175,16 @@ class Session:
             step = int(np.clip(step * SLICE / max(took, 1e-4), step / 2, step * 2))
             if fresh:
                 self._built = {"seconds": spent}
-            if start - told >= TELL_EVERY:
-                told = start
-                self._tell("building", done=done, total=len(source), rate=done / spent if spent else None)
+            if start - reported >= PROGRESS_INTERVAL:
+                reported = start
+                self._send_event("building", done=done, total=len(source), rate=done / spent if spent else None)
             await asyncio.sleep(0)
         finished = self._build is job
         if finished:
             self._build = None
             self._built = {"seconds": spent}
             if not fresh:
-                self._adopt(index)
+                self._use_index(index)
         return {"finished": finished, "index": self.describe() if self._index is not None else None}
 
     def stop(self) -> None:
@@ -176,8 +196,8 @@ class Session:
     def search(
         self, k: int, ef: int, topic: str = "", where: str = "", text: str = "", like: str | None = None
     ) -> dict[str, Any]:
-        """Answer a text, or for `like` the neighbours of the row with that id, which comes and goes as a text."""
-        index, source = self._require()
+        """Answer a text, or for `like` the neighbors of the row with that id, which comes and goes as a text."""
+        index, source = self._require_index()
         self._measurement = None
         vector, row = self._vector(source, text, like)
         allowed = self._filter(topic, where)
@@ -198,7 +218,7 @@ class Session:
             "matches": None if allowed is None else len(allowed),
             "seconds": seconds,
             "work": stats._asdict() if stats else None,
-            "python": lines(source, index, Asked(k, ef, topic, where, text, row)),
+            "python": as_python(source, index, SearchRequest(k, ef, topic, where, text, row)),
         }
 
     def examine(
@@ -213,27 +233,28 @@ class Session:
     ) -> dict[str, Any]:
         """Time a search that was just answered and compare it with the exact one.
 
-        trip  seconds that the page saw from its message to the answer
+        Args:
+            trip: Seconds from the page's message to the answer, as the page saw them.
         """
-        _, source = self._require()
+        _, source = self._require_index()
         vector, row = self._vector(source, text, like)
         allowed = self._filter(topic, where)
-        self._note_settings(k, ef, topic, where)
+        self._reset_if_changed(k, ef, topic, where)
         self._trips.add(trip)
         return self._measure_one(vector, k + (row is not None), ef, allowed) | self._figures()
 
     async def measure(self, k: int, ef: int, topic: str = "", where: str = "") -> dict[str, Any]:
         """Time many searches with these settings, in slices; stops when something else is asked."""
-        _, source = self._require()
+        _, source = self._require_index()
         allowed = self._filter(topic, where)
         self._measurement = job = object()
         self._settings = ()
-        self._note_settings(k, ef, topic, where)
+        self._reset_if_changed(k, ef, topic, where)
         paused = time.perf_counter()
         for done, vector in enumerate(self._queries(source)):
             self._measure_one(vector, k, ef, allowed)
             if time.perf_counter() - paused >= SLICE:
-                self._tell("measuring", done=done + 1, total=MEASURED)
+                self._send_event("measuring", done=done + 1, total=MEASURED_QUERIES)
                 await asyncio.sleep(0)
                 if self._measurement is not job:
                     break
@@ -249,7 +270,7 @@ class Session:
         start = time.perf_counter()
         exact = self._find(vector, k, ef, allowed, exact=True)
         scan = time.perf_counter() - start
-        quality = recall(found, exact, metric=self._require()[0].metric)
+        quality = recall(found, exact, metric=self._require_index()[0].metric)
         for window, value in ((self._calls, seconds), (self._recalls, quality), (self._scans, scan)):
             window.add(value)
         return {"seconds": seconds, "repeats": repeats, "recall": quality, "exact_seconds": scan}
@@ -258,7 +279,7 @@ class Session:
         windows = {"calls": self._calls, "trips": self._trips, "recalls": self._recalls, "scans": self._scans}
         return {name: window.summary() for name, window in windows.items()}
 
-    def _note_settings(self, *settings: Any) -> None:
+    def _reset_if_changed(self, *settings: Any) -> None:
         """Figures made with other settings say nothing about these."""
         if settings != self._settings:
             self._settings = settings
@@ -268,7 +289,7 @@ class Session:
     def _find(
         self, vector: NDArray[np.float32], k: int, ef: int, allowed: IdFilter | None, *, exact: bool = False
     ) -> SearchResult:
-        index, _ = self._require()
+        index, _ = self._require_index()
         return index.search(vector, k, ef=ef, filter=allowed, exact=exact, context=self._context)
 
     def _vector(self, source: Source, text: str, like: str | None) -> tuple[NDArray[np.float32], int | None]:
@@ -283,14 +304,14 @@ class Session:
 
     def _queries(self, source: Source) -> list[NDArray[np.float32]]:
         """What to measure with: definitions without their word, as texts; or rows where no text can be encoded."""
-        picked = np.random.default_rng(1).choice(len(source), MEASURED, replace=len(source) < MEASURED)
+        picked = np.random.default_rng(1).choice(len(source), MEASURED_QUERIES, replace=len(source) < MEASURED_QUERIES)
         if source.encode is None or source.texts is None:
             return [source.vectors[at] for at in picked]
         return [source.encode(source.texts[at].partition(": ")[2]) for at in picked]
 
     def _filter(self, topic: str, where: str) -> IdFilter | None:
         """What the topic and the condition let through; None: all."""
-        _, source = self._require()
+        _, source = self._require_index()
         asked = topic, where.strip()
         if asked == ("", ""):
             return None
@@ -299,59 +320,59 @@ class Session:
             if asked[1]:
                 self._conditions = self._conditions or Conditions(source)
                 ids = np.intersect1d(ids, self._conditions.ids(where))
-            while len(self._filters) >= MOST_FILTERS:
+            while len(self._filters) >= MAX_FILTERS:
                 self._filters.pop(next(iter(self._filters)))
             self._filters[asked] = IdFilter(ids)
         return self._filters[asked]
 
     def random_row(self) -> str:
         """The id of any row."""
-        return str(np.random.default_rng().choice(self._opened().ids))
+        return str(np.random.default_rng().choice(self._require_source().ids))
 
-    # ---- keep and hand out -----------------------------------------------------------------------------------------
+    # ---- save and export -------------------------------------------------------------------------------------------
 
-    async def keep(self, settings: dict[str, Any], overwrite: bool = False) -> dict[str, Any]:
-        index, source = self._require()
-        return await storage.keep(source, index, settings, overwrite=overwrite)
+    async def save(self, settings: dict[str, Any], overwrite: bool = False) -> dict[str, Any]:
+        index, source = self._require_index()
+        return await storage.save(source, index, settings, overwrite=overwrite)
 
-    async def follow(self) -> dict[str, Any] | None:
-        """What is kept now, by whichever tab."""
-        return await storage.follow()
+    async def refresh(self) -> dict[str, Any] | None:
+        """What is saved now, by whichever tab."""
+        return await storage.refresh()
 
     async def restore(self) -> dict[str, Any]:
-        await storage.follow()
-        kept = storage.load()
-        is_sample = kept.state.get("name") == sources.SAMPLE
+        await storage.refresh()
+        saved = storage.load()
+        is_sample = saved.state.get("name") == sources.SAMPLE
         source = (
             sources.sample()
             if is_sample
-            else sources.from_index(kept.index, kept.state.get("name", "kept index"), kept.rows)
+            else sources.from_index(saved.index, saved.state.get("name", "kept index"), saved.rows)
         )
-        return self._open_built(source, kept.index) | {"kept": kept.state}
+        return self._open_built(source, saved.index) | {"kept": saved.state}
 
     async def forget(self, overwrite: bool = False) -> None:
         await storage.forget(overwrite=overwrite)
 
     def export(self, path: str) -> dict[str, Any]:
         """Write the index to a file of the worker's, and say what to call it."""
-        index, source = self._require()
+        index, source = self._require_index()
         index.save(path)
         return {"name": f"{Path(source.name).stem.lower()}-{index.quantization}.ev"}
 
     # ---- helpers ---------------------------------------------------------------------------------------------------
 
-    def _opened(self) -> Source:
+    def _require_source(self) -> Source:
         if self._source is None:
             raise ParameterError("nothing is open yet")
         return self._source
 
-    def _require(self) -> tuple[Index, Source]:
-        source = self._opened()
+    def _require_index(self) -> tuple[Index, Source]:
+        source = self._require_source()
         if self._index is None:
             raise ParameterError("nothing is built yet")
         return self._index, source
 
-    def _tell(self, event: str, **details: Any) -> None:
+    def _send_event(self, event: str, **details: Any) -> None:
         self._send(json.dumps({"event": event} | details))
 
 

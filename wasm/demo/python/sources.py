@@ -28,7 +28,7 @@ from edgevec.index import Metric
 SAMPLE_FOLDER = Path("/data")
 SAMPLE = "WordNet"
 TOPIC_NAMES = ("topic", "category", "label", "class", "genre", "type", "tag", "lang", "language")
-MOST_TOPICS = 200
+MAX_TOPICS = 200
 _INT64 = np.iinfo(np.int64)
 
 
@@ -36,15 +36,16 @@ _INT64 = np.iinfo(np.int64)
 class Source:
     """Rows with what is known about them.
 
-    vectors  float32 [n, dim]
-    ids      int64 [n], all different
-    texts    one a row, or None
-    topics   one a row, or None
-    encode   from text to float32 [dim], or None where only rows can be asked for
-    metadata     of each row, or None
-    topic_field  what the topics are called there
-    kind         where the rows come from
-    numbered     the ids are but the numbers of the rows
+    Attributes:
+        vectors: float32 [n, dim].
+        ids: int64 [n], all different.
+        texts: One per row, or None.
+        topics: One per row, or None.
+        encode: From text to float32 [dim]; None where only rows can be searched for.
+        metadata: Of each row, or None.
+        topic_field: The metadata field that holds the topics.
+        kind: Where the rows come from.
+        numbered: The ids are just the row numbers.
     """
 
     name: str
@@ -120,7 +121,7 @@ class Source:
             raise ParameterError(f"there is no topic {topic!r}")
         return np.asarray(self.ids[np.array([held == topic for held in self.topics or ()], bool)], np.int64)
 
-    def to_keep(self) -> dict[str, Any]:
+    def saved_rows(self) -> dict[str, Any]:
         """What belongs to the rows beside their vectors and ids."""
         names = ("texts", "topics", "metadata", "topic_field", "kind", "numbered")
         return {name: getattr(self, name) for name in names}
@@ -167,10 +168,10 @@ def from_file(path: Path) -> Source:
     return source
 
 
-def from_index(index: Index, name: str, kept: Mapping[str, Any] | None = None) -> Source:
-    """The rows of an index, in the order in which it holds them; kept: what `Source.to_keep` gave."""
+def from_index(index: Index, name: str, saved: Mapping[str, Any] | None = None) -> Source:
+    """The rows of an index, in the order in which it holds them; saved: what `Source.saved_rows` returned."""
     ids = np.fromiter(index, np.int64, len(index))
-    return Source(name, index.get(ids), ids, index.metric, **({"kind": "index"} | dict(kept or {})))
+    return Source(name, index.get(ids), ids, index.metric, **({"kind": "index"} | dict(saved or {})))
 
 
 def holds_rows_of(index: Index, source: Source) -> bool:
@@ -204,5 +205,5 @@ def _topics(data: Dataset) -> tuple[str, list[str] | None]:
     for name in TOPIC_NAMES:
         if name in rows[0]:
             values = [str(row.get(name, "")) for row in rows]
-            return name, values if len(set(values)) <= MOST_TOPICS else None
+            return name, values if len(set(values)) <= MAX_TOPICS else None
     return "topic", None

@@ -1,4 +1,4 @@
-"""One index and what belongs to it, kept in the browser's storage."""
+"""One index and what belongs to it, saved in the browser's storage."""
 
 from __future__ import annotations
 
@@ -18,45 +18,52 @@ from .sources import SAMPLE, Source
 
 FOLDER = Path("/edgevec-demo")
 INDEX, ROWS, STATE = FOLDER / "index.ev", FOLDER / "rows.json.gz", FOLDER / "state.json"
-ASIDE = Path("/tmp/kept-before")
+BACKUP = Path("/tmp/saved-before")
 
 
 @dataclass(frozen=True)
-class Kept:
+class SavedIndex:
     state: dict[str, Any]
     index: Index
     rows: dict[str, Any] | None
-    """As `Source.to_keep` gave it."""
+    """What `Source.saved_rows` returned."""
 
 
 async def mount() -> None:
-    """Bring back what an earlier visit kept. StorageError when the browser offers no storage."""
+    """Bring back what an earlier visit saved. StorageError when the browser offers no storage."""
     await browser.mount(str(FOLDER))
 
 
-def state() -> dict[str, Any] | None:
-    """What is kept: name, rows, settings, saved (seconds since 1970) and bytes; None when nothing is."""
+def saved_state() -> dict[str, Any] | None:
+    """What is saved: name, rows, settings, saved (seconds since 1970) and bytes; None when nothing is."""
     if not STATE.exists():
         return None
     held: dict[str, Any] = json.loads(STATE.read_text())
     return held
 
 
-async def follow() -> dict[str, Any] | None:
-    """See what another tab has kept or forgotten meanwhile: the state."""
+async def refresh() -> dict[str, Any] | None:
+    """Take in what another tab has saved or forgotten; returns the saved state."""
     await browser.refresh()
-    return state()
+    return saved_state()
 
 
-async def keep(source: Source, index: Index, settings: dict[str, Any], *, overwrite: bool = False) -> dict[str, Any]:
-    """Durable once this returns. When it fails, what was kept before still is, in the storage and here.
+async def save(source: Source, index: Index, settings: dict[str, Any], *, overwrite: bool = False) -> dict[str, Any]:
+    """Save the index and its rows; durable once this returns.
 
-    ConflictError where another tab has kept or forgotten something that this one has not seen; overwrite: all the same.
+    When it fails, what was saved before stays, in the storage and in this page's memory.
+
+    Args:
+        overwrite: Replace what another tab has saved or forgotten, even where this one has not seen it.
+
+    Raises:
+        ConflictError: Another tab saved or forgot something that this one has not seen.
+        StorageError: The browser refused, or its storage is full.
     """
-    with _old_files_aside():
+    with _backup_on_failure():
         index.save(INDEX)
         if source.name != SAMPLE:  # the sample's rows are fetched again
-            ROWS.write_bytes(gzip.compress(json.dumps(source.to_keep(), default=str).encode()))
+            ROWS.write_bytes(gzip.compress(json.dumps(source.saved_rows(), default=str).encode()))
         held = {
             "name": source.name,
             "rows": len(index),
@@ -69,34 +76,34 @@ async def keep(source: Source, index: Index, settings: dict[str, Any], *, overwr
     return held
 
 
-def load() -> Kept:
-    held = state()
+def load() -> SavedIndex:
+    held = saved_state()
     index = Index.load(INDEX)  # says that there is none
     rows = json.loads(gzip.decompress(ROWS.read_bytes())) if ROWS.exists() else None
-    return Kept(held or {}, index, rows)
+    return SavedIndex(held or {}, index, rows)
 
 
 async def forget(*, overwrite: bool = False) -> None:
-    """ConflictError as for `keep`."""
-    with _old_files_aside():
+    """Remove what is saved. Raises as `save` does."""
+    with _backup_on_failure():
         await browser.persist(overwrite=overwrite)
 
 
 @contextmanager
-def _old_files_aside() -> Iterator[None]:
+def _backup_on_failure() -> Iterator[None]:
     """An empty folder for the block; the files that were there come back when it fails."""
-    shutil.rmtree(ASIDE, ignore_errors=True)
-    ASIDE.mkdir(parents=True)
-    _move_files(FOLDER, ASIDE)
+    shutil.rmtree(BACKUP, ignore_errors=True)
+    BACKUP.mkdir(parents=True)
+    _move_files(FOLDER, BACKUP)
     try:
         yield
     except BaseException:
         for file in FOLDER.iterdir():
             file.unlink()
-        _move_files(ASIDE, FOLDER)
+        _move_files(BACKUP, FOLDER)
         raise
     finally:
-        shutil.rmtree(ASIDE)
+        shutil.rmtree(BACKUP)
 
 
 def _move_files(origin: Path, target: Path) -> None:

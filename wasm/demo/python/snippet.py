@@ -10,8 +10,8 @@ from .sources import Source
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A search as the page asks it. row: the id whose neighbours are wanted, else None."""
+class SearchRequest:
+    """A search as the page asks it. row: the id whose neighbors are wanted, else None."""
 
     k: int
     ef: int
@@ -27,12 +27,12 @@ class Asked:
         return text if self.row is None and text.startswith("[") else ""
 
     @property
-    def wanted(self) -> int:
-        """A row is the nearest of its own neighbours."""
+    def results(self) -> int:
+        """A row is the nearest of its own neighbors."""
         return self.k + (self.row is not None)
 
 
-def lines(source: Source, index: Index, asked: Asked) -> str:
+def as_python(source: Source, index: Index, request: SearchRequest) -> str:
     """A whole program that finds the same rows, but for those that a walk of the graph may miss."""
     parts = [["import numpy as np", "import edgevec"], _data(source)]
     if source.kind == "index":
@@ -40,28 +40,28 @@ def lines(source: Source, index: Index, asked: Asked) -> str:
     else:
         vectors, ids = "data.vectors", "ids"
     settings = f"{index.dim}, {index.metric!r}, quantization={index.quantization!r}"
-    if asked.where.strip():  # what collections know
+    if request.where.strip():  # what collections know
         parts += [
             [f"fields = {_fields(source)}"],
             [f'rows = edgevec.open(":memory:", {settings})', f"rows.upsert({ids}, {vectors}, fields)"],
             [
-                f"query = {_query(asked, 'rows.get([%d])[0].vector')}",
-                f"found = rows.search(query, k={asked.wanted}, ef={asked.ef}, where={_both(source, asked)!r})",
+                f"query = {_query(request, 'rows.get([%d])[0].vector')}",
+                f"found = rows.search(query, k={request.results}, ef={request.ef}, where={_where(source, request)!r})",
                 "for hit in found:",
                 '    print(f"{hit.distance:.3f}  {hit.metadata}")',
             ],
         ]
     else:
-        only = ", filter=allowed" if asked.topic else ""
+        only = ", filter=allowed" if request.topic else ""
         if source.kind != "index":
             parts.append([f"index = edgevec.Index({settings})", f"index.add({vectors}, {ids})"])
-        if asked.topic:
-            parts.append([f"allowed = ids[np.array({_topics(source)}) == {asked.topic!r}]"])
+        if request.topic:
+            parts.append([f"allowed = ids[np.array({_topics(source)}) == {request.topic!r}]"])
         shown = "{data.texts[id]}" if source.kind == "sample" else "{id}"
         parts.append(
             [
-                f"query = {_query(asked, 'index.get([%d])[0]')}",
-                f"found = index.search(query, k={asked.wanted}, ef={asked.ef}{only})",
+                f"query = {_query(request, 'index.get([%d])[0]')}",
+                f"found = index.search(query, k={request.results}, ef={request.ef}{only})",
                 "for id, distance in zip(found.ids.tolist(), found.distances.tolist()):",
                 f'    print(f"{{distance:.3f}}  {shown}")',
             ]
@@ -92,15 +92,15 @@ def _topics(source: Source) -> str:
     return f'[str(fields.get({source.topic_field!r}, "")) for fields in data.metadata]'
 
 
-def _both(source: Source, asked: Asked) -> str:
-    where = asked.where.strip()
-    if not asked.topic:
+def _where(source: Source, request: SearchRequest) -> str:
+    where = request.where.strip()
+    if not request.topic:
         return where
-    topic = asked.topic.replace("'", "''")
+    topic = request.topic.replace("'", "''")
     return f"({where}) AND {source.topic_field} = '{topic}'"
 
 
-def _query(asked: Asked, of_row: str) -> str:
-    if asked.row is not None:
-        return of_row % asked.row
-    return f"np.array({asked.vector}, np.float32)" if asked.vector else f"data.encode({asked.text!r})"
+def _query(request: SearchRequest, of_row: str) -> str:
+    if request.row is not None:
+        return of_row % request.row
+    return f"np.array({request.vector}, np.float32)" if request.vector else f"data.encode({request.text!r})"
