@@ -30,8 +30,8 @@ from typing import Any
 
 import numpy as np
 from data import Workload, load, uniform
-from rival import RATIO_LIMIT as RIVAL_LIMIT
-from rival import Match, match
+from hnswlib_baseline import RATIO_LIMIT as RIVAL_LIMIT
+from hnswlib_baseline import Match, match
 from timing import Latency, call_times_us, in_turns, installed, machine, spent, write_json
 
 SIZES = (10_000, 50_000, 100_000)

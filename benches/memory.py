@@ -2,8 +2,8 @@
 
     python benches/memory.py --data real
 
-Every index is built in a process of its own (worker.py), whose growth is memory that no file backs: the vectors given
-to it are not counted, what it copied of them is. An index that is used in place in its file (`Index.load(path,
+Every index is built in a process of its own (engine_process.py), whose growth is memory that no file backs: the vectors
+given to it are not counted, what it copied of them is. An index that is used in place in its file (`Index.load(path,
 mmap=True)`) holds little memory of its own; what lies in the file is shown beside, which stays in memory as long as
 there is room, and is read again when there was none. Recall stands beside at two breadths, and the smallest ef that
 reaches the target with the P50 of a call there. Linux only.
@@ -19,12 +19,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from data import WORKLOADS, named
+from engine_process import Built, Worker, keep, own_bytes, worker
 from engines import FAMILIES, Options, Settings
+from param_search import sweep
 from rich.console import Console
 from rich.table import Table
 from timing import cores, machine, write_json
-from tuning import sweep
-from worker import Built, Worker, keep, own_bytes, worker
 
 TARGET = 0.95
 EFS = (64, 256)

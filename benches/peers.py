@@ -24,11 +24,11 @@ from pathlib import Path
 
 import numpy as np
 from data import WORKLOADS, Workload, named
+from engine_process import Built, Round, Worker, WorkerError, keep, worker
 from engines import FAMILIES, Options, Settings
+from param_search import Point, finalists, sweep
 from report import Outcome, Report, plot, show, to_markdown
 from timing import cores, in_turns, installed, machine
-from tuning import Point, finalists, sweep
-from worker import Built, Round, Worker, WorkerError, keep, worker
 
 
 @dataclass

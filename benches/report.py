@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine_process import Built
 from engines import FAMILIES, Options, Settings
+from param_search import TARGETS, Point, fastest, front, promptest
 from timing import write_json
-from tuning import TARGETS, Point, fastest, front, promptest
-from worker import Built
 
 QUIET = 0.95
 HIDDEN_THREADS = 1.1

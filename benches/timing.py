@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 T = TypeVar("T")
 Q = TypeVar("Q")
 
+SIZE_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
 
 @dataclass(frozen=True)
 class Latency:
@@ -97,6 +99,25 @@ def cpu_model() -> str:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def cache_sizes(folder: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> dict[str, int]:
+    """Bytes by name, smallest first: L1, L2, L3, as the first core sees them; empty where the system does not say."""
+    found = {}
+    for cache in sorted(folder.glob("index*")):
+        if (cache / "type").read_text().strip() != "Instruction":
+            found["L" + (cache / "level").read_text().strip()] = parse_size((cache / "size").read_text().strip())
+    return dict(sorted(found.items(), key=lambda each: each[1]))
+
+
+def parse_size(size: str) -> int:
+    """Bytes of a size such as 32K or 16M."""
+    return int(size[:-1]) * SIZE_UNITS[size[-1]] if size[-1] in SIZE_UNITS else int(size)
+
+
+def outgrown_cache(size: int, caches: dict[str, int]) -> str:
+    """The largest cache that is smaller than this many bytes, or "none"."""
+    return next((name for name, room in reversed(caches.items()) if room < size), "none")
 
 
 def installed(package: str) -> str | None:

@@ -15,10 +15,10 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from cache import PROJECT, ToolchainError, run, say
-from crossenv import Target, build_environment
-from runtime import PYODIDE
-from toolchain import prepare_build
+from toolchain.cache import PROJECT, ToolchainError, run, say
+from toolchain.cross_build import Target, build_environment
+from toolchain.prepare import prepare_build
+from toolchain.runtime import PYODIDE
 
 DIST = PROJECT / "dist"
 # The module's entry, and the self-test for runtimes in which no test suite can be run.

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from build import DIST, build
-from cache import CACHE, PROJECT, ToolchainError, say
-from loopback import server
-from toolchain import prepare_build, prepare_tests
+from hosts.static_server import server
+from toolchain.cache import CACHE, PROJECT, ToolchainError, say
+from toolchain.prepare import prepare_build, prepare_tests
 from website import build_demo
 
 SOURCES = {".c", ".h", ".py", ".txt"}

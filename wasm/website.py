@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from build import built_wheel
-from cache import CACHE, PROJECT, fresh_folder, sha256
-from runtime import RUNTIME_WHEELS, lock_entry, pure_folder, runtime_folder, wheel_folder
+from toolchain.cache import CACHE, PROJECT, fresh_folder, sha256
+from toolchain.runtime import RUNTIME_WHEELS, lock_entry, pure_folder, runtime_folder, wheel_folder
 
 SITE = CACHE / "site"
 DEMO = PROJECT / "wasm" / "demo"
@@ -57,7 +57,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
     runtime = [name for name in RUNTIME_FILES if name != "pyodide.js"]
     groups = {
         "runtime": [folder / "pyodide" / name for name in [*runtime, "pyodide-lock.json", *wheels]],
-        "engine": sorted((folder / "engine").glob("*.py")),
+        "python": sorted((folder / "python").glob("*.py")),
         "sample": [folder / "data" / name for name in SAMPLE_FILES if not name.startswith("LICENSE")],
     }
     return {

@@ -9,10 +9,10 @@ from __future__ import annotations
 from functools import partial
 
 from engines.base import Engine, Family, Options, Settings
+from engines.edgevec_engine import Edgevec
 from engines.graphs import RabitqHnsw, Svs, SymphonyQG
 from engines.hnsw import FaissHnsw, Hnswlib, Usearch, Voyager
-from engines.ours import Edgevec
-from engines.scans import FaissFastScan, NumpyExact, Scann, Turbovec
+from engines.ivf import FaissFastScan, NumpyExact, Scann, Turbovec
 
 __all__ = ["FAMILIES", "Edgevec", "Engine", "Family", "Hnswlib", "Options", "Settings"]
 

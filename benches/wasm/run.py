@@ -19,17 +19,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import baselines
 import paths  # noqa: F401 - first, since it says where the others are
-import places
-import rivals
+import targets
+from benchmark import TARGETS, WITHOUT_EF, Contestant, K, Result, Timed
 from build import built_wheel
-from cache import ToolchainError
-from contest import TARGETS, WITHOUT_EF, Contestant, K, Result, Timed
 from data import Workload, load
 from rich.console import Console
 from rich.table import Table
-from runtime import PYODIDE
 from timing import in_turns, machine, write_json
+from toolchain.cache import ToolchainError
+from toolchain.runtime import PYODIDE
 from website import build_site
 
 from edgevec import simd_info
@@ -44,9 +44,9 @@ NATIVE = "avx2"
 def lay_out(folder: Path, workload: Workload) -> None:
     """All that the page or the Node process reads: Pyodide with edgevec, the rivals, the scripts, the vectors."""
     build_site(folder)
-    shutil.copytree(rivals.fetch(), folder / "rivals", ignore=shutil.ignore_patterns("*.map", ".*"))
-    shutil.copytree(places.SIDE, folder / "side")
-    shutil.move(folder / "side" / "page.html", folder / "page.html")
+    shutil.copytree(baselines.fetch(), folder / "rivals", ignore=shutil.ignore_patterns("*.map", ".*"))
+    shutil.copytree(targets.SIDE, folder / "client")
+    shutil.move(folder / "client" / "page.html", folder / "page.html")
     (folder / "data").mkdir()
     workload.base.tofile(folder / "data" / "base.f32")
     workload.queries.tofile(folder / "data" / "queries.f32")
@@ -167,8 +167,8 @@ def main(arguments: Sequence[str]) -> int:
             lay_out(folder, workload)
         except ToolchainError as error:
             raise SystemExit(str(error)) from error
-        web = stack.enter_context({"chromium": places.chromium, "node": places.node}[args.engine](folder))
-        native = stack.enter_context(places.native(folder, NATIVE if NATIVE in simd_info().available else None))
+        web = stack.enter_context({"chromium": targets.chromium, "node": targets.node}[args.engine](folder))
+        native = stack.enter_context(targets.native(folder, NATIVE if NATIVE in simd_info().available else None))
         about = web.call("open", work) | {"native": native.call("open", work)}
         contestants = {name: Contestant(web, name, workload) for name in chosen(args.engines)}
         contestants |= {f"native {n}": Contestant(native, n, workload) for n in contestants if n in OURS}
@@ -189,9 +189,9 @@ def main(arguments: Sequence[str]) -> int:
             "settings": SETTINGS,
             "place": about,
             "pyodide": PYODIDE,
-            "packages": [rival.package for rival in rivals.RIVALS.values()],
+            "packages": [rival.package for rival in baselines.RIVALS.values()],
             "wheel": built_wheel().name,
-            "pyodide_download_bytes": rivals.runtime_bytes(),
+            "pyodide_download_bytes": baselines.runtime_bytes(),
             "machine": machine(),
             "rounds": args.rounds,
             "builds": args.builds,
@@ -207,7 +207,7 @@ def write_notes(console: Console, about: dict[str, Any], workload: Workload, res
     console.print(f"{host['cpu']}, {host['cores']} cores, {host['os']}; the clock moves by {about['clock_us']:.2f} us")
     console.print(
         f"download: gzipped; edgevec's wheel runs in Pyodide {PYODIDE}, which with NumPy and cffi is "
-        f"{rivals.runtime_bytes() / 1e6:.1f} MB more"
+        f"{baselines.runtime_bytes() / 1e6:.1f} MB more"
     )
     console.print(
         "single calls from Python or JavaScript, QPS by the median of runs of 20; "

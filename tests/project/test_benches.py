@@ -16,18 +16,18 @@ if not BENCHES.is_dir():
     pytest.skip("the benchmarks are not here (Pyodide gets the tests alone)", allow_module_level=True)
 sys.path.insert(0, str(BENCHES))
 
-import caches  # noqa: E402
 import collection  # noqa: E402
 import data  # noqa: E402
-import shortcodes  # noqa: E402
+import rate_distortion  # noqa: E402
 from databases import Condition  # noqa: E402
+from engine_process import Built  # noqa: E402
 from engines import FAMILIES, Settings  # noqa: E402
-from growth import fit  # noqa: E402
+from hnswlib_baseline import ratio_of  # noqa: E402
+from memory_floor import Geometry, cycle, lines_per_query  # noqa: E402
+from param_search import Point, fastest, finalists, front, promptest, smallest, sweep  # noqa: E402
 from report import Outcome, Report, rows, to_markdown  # noqa: E402
-from rival import ratio_of  # noqa: E402
-from roofline import Geometry, cycle, lines_per_query  # noqa: E402
-from tuning import Point, fastest, finalists, front, promptest, smallest, sweep  # noqa: E402
-from worker import Built  # noqa: E402
+from scaling import fit  # noqa: E402
+from timing import cache_sizes, outgrown_cache  # noqa: E402
 
 import edgevec  # noqa: E402
 
@@ -137,14 +137,14 @@ def test_the_line_through_growth_is_least_squares() -> None:
 
 
 def test_levels_of_short_codes_are_those_of_lloyd_and_max() -> None:
-    assert shortcodes.levels(1) == pytest.approx([-0.798, 0.798], abs=0.01)
-    assert shortcodes.levels(2) == pytest.approx([-1.51, -0.453, 0.453, 1.51], abs=0.01)
-    assert shortcodes.error_of(shortcodes.levels(3)) == pytest.approx(0.0345, abs=0.001)
+    assert rate_distortion.levels(1) == pytest.approx([-0.798, 0.798], abs=0.01)
+    assert rate_distortion.levels(2) == pytest.approx([-1.51, -0.453, 0.453, 1.51], abs=0.01)
+    assert rate_distortion.error_of(rate_distortion.levels(3)) == pytest.approx(0.0345, abs=0.001)
 
 
 def test_bits_go_where_they_pay() -> None:
     errors = [4.0**-bits for bits in range(5)]
-    shares = shortcodes.share_out(np.array([16.0, 4.0, 1.0, 1e-9]), 6, errors)
+    shares = rate_distortion.share_out(np.array([16.0, 4.0, 1.0, 1e-9]), 6, errors)
     assert shares.tolist() == [3, 2, 1, 0]
 
 
@@ -193,9 +193,9 @@ def test_caches(tmp_path: Path) -> None:
         folder.mkdir()
         for name, content in (("level", level), ("type", kind), ("size", size)):
             (folder / name).write_text(content + "\n")
-    found = caches.sizes(tmp_path)
+    found = cache_sizes(tmp_path)
     assert found == {"L1": 48 << 10, "L3": 2 << 20}
-    assert [caches.outgrown(size, found) for size in (1000, 1 << 20, 3 << 20)] == ["none", "L1", "L3"]
+    assert [outgrown_cache(size, found) for size in (1000, 1 << 20, 3 << 20)] == ["none", "L1", "L3"]
 
 
 @pytest.mark.parametrize("name", ["lowrank768", "d128"])

@@ -1,13 +1,13 @@
 // The page from its start on; what happens when a source, an index or a saved state is opened.
 
 import { putAddress, readAddress, wireAddress } from "./address.mjs";
-import { build, forgetBuild, showIndex, wireBuilding } from "./building.mjs";
+import { build, forgetBuild, showIndex, wireBuilding } from "./build.mjs";
 import { firstQuestion, showSettings, showSource, wireControls } from "./controls.mjs";
 import { wireFiles } from "./files.mjs";
 import { bytes } from "./format.mjs";
-import { restore, showKept, showNoStorage, wireKeeping } from "./keep.mjs";
-import { byId, clearNotices, complain, notify } from "./page.mjs";
-import { ask, results, setStatus } from "./searching.mjs";
+import { restore, showKept, showNoStorage, wireKeeping } from "./storage.mjs";
+import { byId, clearNotices, complain, notify } from "./dom.mjs";
+import { ask, results, setStatus } from "./search.mjs";
 import { engine, state } from "./state.mjs";
 import { missingFeature } from "./support.mjs";
 

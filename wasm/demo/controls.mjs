@@ -1,9 +1,9 @@
 // What the user turns and types: the search field, topic, sliders, and the measurement.
 
 import { count, duration } from "./format.mjs";
-import { drawFigures } from "./meters.mjs";
-import { byId, complain } from "./page.mjs";
-import { ask, results } from "./searching.mjs";
+import { drawFigures } from "./metrics.mjs";
+import { byId, complain } from "./dom.mjs";
+import { ask, results } from "./search.mjs";
 import { engine, state } from "./state.mjs";
 
 const EFS = [10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1000];

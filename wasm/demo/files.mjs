@@ -1,6 +1,6 @@
 // Files come in by choosing or dropping, and go out as downloads.
 
-import { byId, complain } from "./page.mjs";
+import { byId, complain } from "./dom.mjs";
 import { engine } from "./state.mjs";
 
 // onOpened gets what the engine says of a file that was read.

@@ -1,9 +1,9 @@
-// The worker: Pyodide, edgevec and the Python in engine/, which answers the page's messages.
+// The worker: Pyodide, edgevec and the Python in python/, which answers the page's messages.
 //
 // In:  {id, name, args, file?}; a File is put where Python finds it, as args.path, until the call returns.
 // Out: {id, result | error, heap, file?} once a call, and {event, ...} at any time.
 
-import { countFetches, failure, fetchJson, importWhole } from "./fetching.mjs";
+import { countFetches, failure, fetchJson, importWhole } from "./download.mjs";
 
 const here = new URL("./", import.meta.url);
 const tell = (event, details) => postMessage({ event, ...details });
@@ -30,7 +30,7 @@ async function boot() {
   pyodide.FS.chdir(INBOX); // so that Python's messages name the user's files and not where they lie
   tell("starting", {});
   pyodide.runPython("import sys; sys.path.insert(0, '/')");
-  const { Session } = pyodide.pyimport("engine");
+  const { Session } = pyodide.pyimport("python");
   session = Session((json) => postMessage(JSON.parse(json)));
 }
 
@@ -53,9 +53,9 @@ async function startPython(runtime, count) {
   if (problems.length) throw new Error(problems.join("; "));
 }
 
-async function fetchFiles({ engine, sample }) {
+async function fetchFiles({ python, sample }) {
   return Promise.all(
-    [...engine, ...sample].map(async ({ path }) => {
+    [...python, ...sample].map(async ({ path }) => {
       const response = await fetch(new URL(path, here).href);
       return [path, new Uint8Array(await response.arrayBuffer())];
     }),

@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def site(folder: Path) -> Iterator[str]:
     """The address of that folder."""
-    from loopback import served
+    from hosts.static_server import served
 
     with served(folder) as address:
         yield address
@@ -47,7 +47,7 @@ def demo_address(site: str, folder: Path) -> str:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    from chromium import launch
+    from hosts.chromium import launch
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

@@ -7,9 +7,9 @@ from pathlib import Path
 import opcodes
 import pytest
 from build import built_wheel
-from node import Job
+from hosts.node import Job
 from opcodes import Function
-from runtime import PYODIDE, RUNTIME_SHA256, pure_folder, wheel_folder
+from toolchain.runtime import PYODIDE, RUNTIME_SHA256, pure_folder, wheel_folder
 
 OPCODES = {name: opcode for opcode, name in opcodes.NAMES.items()}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cache import PROJECT
+from toolchain.cache import PROJECT
 
 SCRIPTS = PROJECT / "benches" / "wasm"
 VECTORS = 600
@@ -54,13 +54,13 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_ef_written_into_npm_edgevec_is_one_it_was_made_with(scripts: None, tmp_path: Path) -> None:
     import paths  # noqa: F401 - says where the others are
-    import places
+    import targets
     from data import clustered
     from run import SETTINGS, lay_out
 
     workload = clustered(VECTORS, 30, 10)
     lay_out(tmp_path / "site", workload)
-    with places.node(tmp_path / "site") as node:
+    with targets.node(tmp_path / "site") as node:
         node.call("open", SETTINGS | {"n": VECTORS, "dim": 384, "queries": 30})
         node.call("start", "npm edgevec", 50)
         node.call("build", "npm edgevec")

@@ -53,11 +53,11 @@ MISSING = {
     "pyodide/pyodide.asm.js": ("404",),
     "pyodide/numpy-*.whl": ("dropped", "page"),
     "manifest.json": ("404", "page"),
-    "engine/session.py": ("404",),
+    "python/session.py": ("404",),
     "worker.mjs": ("404",),
-    "fetching.mjs": ("dropped",),
+    "download.mjs": ("dropped",),
     "app.mjs": ("404",),
-    "meters.mjs": ("dropped", "page"),
+    "metrics.mjs": ("dropped", "page"),
     "style.css": ("404",),
 }
 

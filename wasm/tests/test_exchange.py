@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from build import built_wheel
-from inside.exchange import KINDS, answers, build
-from node import Job
+from hosts.node import Job
 from numpy.typing import NDArray
-from runtime import wheel_folder
+from pyodide.exchange import KINDS, answers, build
+from toolchain.runtime import wheel_folder
 
 import edgevec
 
@@ -42,7 +42,7 @@ def native(vectors: NDArray[np.float32], tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def pyodide(native: dict[str, Path], vectors: NDArray[np.float32], tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What inside/exchange.py says in Pyodide, which is given the natively built files."""
+    """What pyodide/exchange.py says in Pyodide, which is given the natively built files."""
     table = tmp_path_factory.mktemp("input") / "vectors.npy"
     np.save(table, vectors)
     job = Job()

@@ -33,7 +33,7 @@ def firefox(tmp_path: Path) -> Iterator[Marionette]:
     program = shutil.which("firefox-esr") or shutil.which("firefox")
     if program is None:
         if os.environ.get("CI") == "true":
-            pytest.fail("Firefox is missing: python wasm/toolchain.py --browser")
+            pytest.fail("Firefox is missing: python wasm/toolchain --browser")
         pytest.skip("Firefox is not installed")
     profile = tmp_path / "profile"
     profile.mkdir()

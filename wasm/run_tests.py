@@ -1,0 +1,79 @@
+"""Run the project's own tests inside Pyodide under Node: `python wasm/run_tests.py`.
+
+The count of tests that passed is kept in tests-passed.txt. A run with fewer fails; a run with more raises the kept
+count, except where CI is set, so that a change of it shows up in review.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+from build import built_wheel
+from hosts.node import Job
+from toolchain.cache import PROJECT, ToolchainError, say
+from toolchain.prepare import prepare_build, prepare_tests
+from toolchain.runtime import pure_folder, wheel_folder
+
+FLOOR = PROJECT / "wasm" / "tests-passed.txt"
+# What tests read besides the installed package, which comes from the wheel.
+SOURCES = ("pyproject.toml", "README.md", "tests", "csrc")
+SAMPLE = "edgevec/data"
+
+
+def run_suite(wheel: Path) -> dict[str, int]:
+    """Run the suite; how many tests came out how, and pytest's exit code as "exit"."""
+    job = Job()
+    # pytest wants a newer packaging than the runtime's.
+    job.add_wheels([*sorted(wheel_folder().glob("*.whl")), *sorted(pure_folder().glob("*.whl")), wheel])
+    with tempfile.TemporaryDirectory() as scratch:
+        sources, sample = Path(scratch, "sources.tar"), Path(scratch, "sample.tar")
+        _pack(sources, SOURCES)
+        _pack(sample, [SAMPLE])
+        job.add_archive(sources, "tar", "/project")
+        job.add_archive(sample, "tar", job.site_packages)
+        outcomes: dict[str, int] = job.run("suite.py")
+        return outcomes
+
+
+def judge(outcomes: dict[str, int], floor: Path = FLOOR) -> int:
+    """The exit code of a run: pytest's, or 1 when fewer tests passed than before."""
+    passed, before = outcomes.get("passed", 0), int(floor.read_text()) if floor.exists() else 0
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items() if outcome != "exit")
+    say(f"in Pyodide: {counts}; at least {before} must pass")
+    if outcomes["exit"]:
+        return outcomes["exit"]
+    if passed < before:
+        say(f"fewer tests passed than before; where that is meant, write {passed} to {floor}")
+        return 1
+    if passed > before and not os.environ.get("CI"):
+        floor.write_text(f"{passed}\n")
+        say(f"{floor}: raised to {passed}")
+    return 0
+
+
+def _pack(archive: Path, names: list[str] | tuple[str, ...]) -> None:
+    with tarfile.open(archive, "w") as packed:
+        for name in names:
+            packed.add(PROJECT / name, arcname=name, filter=_without_caches)
+
+
+def _without_caches(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    return None if Path(member.name).name.startswith(("__pycache__", ".")) else member
+
+
+def main() -> int:
+    try:
+        python, root = prepare_build(official=False)
+        prepare_tests(python, root, official=False)
+        return judge(run_suite(built_wheel()))
+    except ToolchainError as error:
+        say(str(error))
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

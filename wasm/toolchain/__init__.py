@@ -1,0 +1,1 @@
+"""What building and testing the browser wheel needs: fetched, verified, patched."""
