@@ -1,0 +1,247 @@
+"""What a collection's file says is kept, who may open it with whom, and what closing and compacting leave."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from oracle import QUANTIZATIONS
+from records import rows
+
+import edgevec
+from edgevec.collection import Collection
+
+SHARES_FILES = sys.platform != "emscripten"
+"""Whether one file can be open twice: in a browser it cannot."""
+
+
+def test_parameters_are_in_the_file(path: Path) -> None:
+    edgevec.open(path, 4, "ip", quantization="none", M=5, ef_construction=33, dtype="float16").close()
+    with edgevec.open(path) as made:
+        made.upsert([1], np.eye(1, 4))
+        index = made._store.graph.index
+        assert index is not None
+        assert (made.dim, made.metric, made.quantization) == (4, "ip", "none")
+        assert (index.dim, index.metric, index.quantization, index.M, index.ef_construction) == (4, "ip", "none", 5, 33)
+    edgevec.open(path, 4, "ip", quantization="none", M=5, ef_construction=33, dtype="float16").close()
+    for name, value in {"dim": 5, "metric": "l2", "quantization": "sq8", "M": 6, "dtype": "float32"}.items():
+        with pytest.raises(ValueError, match=f"has {name} .*, not"):
+            edgevec.open(path, **{name: value})  # type: ignore[arg-type]
+    edgevec.open(path).close()  # none of them kept the file
+
+
+@pytest.mark.parametrize("quantization", QUANTIZATIONS)
+def test_each_quantization(path: Path, quantization: Any, rng: np.random.Generator) -> None:
+    vectors = rows(rng, 500, 40)
+    with edgevec.open(path, quantization=quantization) as made:
+        made.upsert(range(500), vectors)
+    with edgevec.open(path) as made:
+        assert [made.search(vector, 1)[0].id for vector in vectors[::50]] == list(range(0, 500, 50))
+        assert made.check().ok
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"dim": 0}, "dim must be"),
+        ({"metric": "hamming"}, "metric must be"),
+        ({"quantization": "pq"}, "quantization must be"),
+        ({"M": 1}, "M must be"),
+        ({"dtype": "int8"}, "dtype must be"),
+        ({"mode": "w"}, "mode must be"),
+        ({"durability": "none"}, "durability must be"),
+    ],
+)
+def test_bad_parameters_make_no_file(path: Path, arguments: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        edgevec.open(path, **arguments)
+    assert not path.exists()
+
+
+def test_what_is_not_there(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no such collection"):
+        edgevec.open(path, mode="r")
+    assert not path.exists()
+    with pytest.raises(OSError, match="there is no folder"):
+        edgevec.open(tmp_path / "no" / "notes.edgevec")
+    with pytest.raises(OSError, match="unable to open"):
+        edgevec.open(tmp_path)
+    with pytest.raises(ValueError, match="in memory"):
+        edgevec.open(":memory:", mode="r")
+
+
+def test_other_files(path: Path) -> None:
+    path.write_bytes(b"not a database at all, but long enough to look like one" * 100)
+    with pytest.raises(edgevec.CorruptCollectionError, match="not a database"):
+        edgevec.open(path)
+    path.unlink()
+    other = sqlite3.connect(path)
+    other.execute("CREATE TABLE t (x)")
+    other.close()
+    with pytest.raises(edgevec.CorruptCollectionError, match="not a collection"):
+        edgevec.open(path)
+    for mode in ("a", "r"):
+        with pytest.raises(edgevec.CorruptCollectionError, match="not a collection"):
+            edgevec.open(path, mode=mode)  # type: ignore[arg-type]
+
+
+def test_a_newer_version_is_refused(path: Path) -> None:
+    edgevec.open(path).close()
+    database = sqlite3.connect(path)
+    database.execute("PRAGMA user_version = 3")
+    database.close()
+    before = path.read_bytes()
+    with pytest.raises(edgevec.FormatVersionError, match="version 3"):
+        edgevec.open(path)
+    assert path.read_bytes() == before
+
+
+def test_damaged_databases_are_refused_or_read(path: Path, rng: np.random.Generator) -> None:
+    """Whatever bytes are flipped: an error of ours, never a crash, and `check` sees what it can."""
+    with edgevec.open(path, 4) as made:
+        made.upsert(range(200), rows(rng, 200), [{"n": n} for n in range(200)], [f"text {n}" for n in range(200)])
+    whole = path.read_bytes()
+    for start in rng.integers(0, len(whole) - 8, size=60):
+        damaged = bytearray(whole)
+        damaged[start : start + 8] = rng.bytes(8)
+        path.write_bytes(damaged)
+        try:
+            with edgevec.open(path) as made:
+                made.check(repair=True)
+                made.count("n > 5")
+                list(made)
+                made.search([1, 0, 0, 0])
+        except edgevec.EdgevecError:
+            pass
+
+
+@pytest.mark.skipif(not SHARES_FILES, reason="a browser has one program")
+def test_one_writer(notes: Collection, path: Path, rng: np.random.Generator) -> None:
+    notes.upsert([1], rows(rng, 1))
+    with pytest.raises(edgevec.LockedError, match="open for writing already") as raised:
+        edgevec.open(path)
+    assert isinstance(raised.value, OSError)
+    notes.upsert([2], rows(rng, 1))
+    notes.close()
+    with edgevec.open(path) as again:
+        assert len(again) == 2
+
+
+@pytest.mark.skipif(not SHARES_FILES, reason="a browser has one program")
+def test_a_reader_sees_what_is_committed(notes: Collection, path: Path, rng: np.random.Generator) -> None:
+    vectors = rows(rng, 100)
+    notes.upsert(range(50), vectors[:50], [{"n": n} for n in range(50)])
+    with edgevec.open(path, mode="r") as reader:
+        assert reader.mode == "r"
+        assert len(reader) == 50
+        with notes.batch():
+            notes.upsert(range(50, 100), vectors[50:], [{"n": n} for n in range(50, 100)])
+            assert len(reader) == 50
+            assert reader.count("n >= 50") == 0
+        assert len(reader) == 100
+        assert reader.search(vectors[70], 1)[0].id == 70
+        notes.checkpoint()  # which cuts off the changes that a reader would follow
+        notes.delete(where="n < 60")
+        assert {hit.id for hit in reader.search(vectors[0], 100)} == set(range(60, 100))
+        notes.compact()
+        notes.upsert([0], vectors[:1])
+        notes.checkpoint()
+        assert reader.search(vectors[0], 1)[0].id == 0
+        assert reader.check().ok
+        for change in (
+            lambda: reader.upsert([1], vectors[:1]),
+            lambda: reader.delete([1]),
+            lambda: reader.checkpoint(),
+            lambda: reader.compact(),
+            lambda: reader.create_index("n"),
+            lambda: reader.check(repair=True),
+            lambda: reader.batch().__enter__(),
+        ):
+            with pytest.raises(PermissionError, match="open for reading"):
+                change()
+
+
+@pytest.mark.skipif(not SHARES_FILES, reason="a browser has one program")
+def test_a_reader_refreshes_with_progress(path: Path, rng: np.random.Generator) -> None:
+    with edgevec.open(path) as writer:
+        writer.upsert(range(10), rows(rng, 10))
+        with edgevec.open(path, mode="r") as reader:
+            version, told = reader.refresh(), []
+            assert reader.refresh() == version
+            writer.upsert(range(10, 3010), vectors := rows(rng, 3000))
+
+            def stop(done: int, total: int) -> bool:
+                return False
+
+            with pytest.raises(edgevec.EdgevecError, match="next search"):
+                reader.refresh(progress=stop)
+            assert reader.search(vectors[7], 1)[0].id == 17
+            writer.upsert(range(3010, 6010), rows(rng, 3000))
+            newest = reader.refresh(progress=lambda done, total: bool(told.append((done, total))) or True)
+            assert newest > version
+            assert told[-1] == (3000, 3000)
+            assert reader.check().ok
+
+
+def test_a_closed_collection_says_so(path: Path, rng: np.random.Generator) -> None:
+    made = edgevec.open(path)
+    made.upsert([1], rows(rng, 1))
+    made.close()
+    made.close()
+    for call in (
+        lambda: made.upsert([1], rows(rng, 1)),
+        lambda: made.search([1, 0, 0, 0]),
+        lambda: made.get([1]),
+        lambda: len(made),
+        lambda: made.checkpoint(),
+        lambda: made.batch().__enter__(),
+        lambda: next(iter(made)),
+    ):
+        with pytest.raises(edgevec.ClosedError, match="is closed"):
+            call()
+
+
+def test_compacting(path: Path, rng: np.random.Generator) -> None:
+    vectors = rows(rng, 3000)
+    with edgevec.open(path) as made:
+        made.upsert(range(3000), vectors, documents=["some text " * 20] * 3000)
+        made.create_index("a")
+        made.delete(range(2900))
+        made.checkpoint()
+        before = made.stats()
+        made.compact()
+        after = made.stats()
+        assert after["file_bytes"] < before["file_bytes"] / 4
+        assert after["snapshot_bytes"] < before["snapshot_bytes"] / 4
+        assert after["memory_bytes"] < before["memory_bytes"] / 4
+        assert after["records"] == 100
+        assert made.search(vectors[2950], 1)[0].id == 2950
+        assert made.check().ok
+    with edgevec.open(path) as made:
+        assert [record.id for record in made] == list(range(2900, 3000))
+        assert made.check().ok
+        assert made.indexes() == ["a"]
+
+
+def test_one_file_is_enough(path: Path, tmp_path: Path, rng: np.random.Generator) -> None:
+    """A closed collection may be moved, and what lies beside it left behind."""
+    vectors = rows(rng, 500)
+    with edgevec.open(path) as made:
+        made.upsert(range(500), vectors)
+    shutil.copy(path, tmp_path / "moved.edgevec")
+    with edgevec.open(tmp_path / "moved.edgevec") as moved:
+        assert moved.search(vectors[123], 1)[0].id == 123
+        assert moved.check().ok
+
+
+def test_collections_are_collected_without_a_word(path: Path, rng: np.random.Generator) -> None:
+    made = edgevec.open(path)
+    made.upsert([1], rows(rng, 1))
+    del made
+    with edgevec.open(path) as made:
+        assert len(made) == 1
