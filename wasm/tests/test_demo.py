@@ -186,7 +186,7 @@ def test_a_first_build_answers_while_it_runs_and_when_it_is_stopped(demo: Demo, 
     eventually_finds(demo, entries(THERMOMETER))
 
 
-def test_quantisations_are_built_and_a_build_can_be_stopped(demo: Demo, demo_address: str) -> None:
+def test_quantizations_are_built_and_a_build_can_be_stopped(demo: Demo, demo_address: str) -> None:
     demo.open(demo_address)
     page = demo.page
     eight_bit = demo.facts()
@@ -292,7 +292,7 @@ def test_rows_of_ones_own(demo: Demo, demo_address: str, tmp_path: Path) -> None
     demo.drop_file(path)
     eventually(lambda: page.locator("#dataset").inner_text(), "own.jsonl")
     demo.wait_until_built()
-    eventually(lambda: len(demo.ids()), 10)  # the neighbours of a random row
+    eventually(lambda: len(demo.ids()), 10)  # the neighbors of a random row
 
     around = [1000 + i for i in nearest(vectors, vectors[17], 11)[1:]]
     for text in ("1017", "thing 17"):
@@ -464,7 +464,7 @@ def test_serve_leaves_a_folder_with_other_things_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_has_the_contrast_that_wcag_aa_asks(scheme: str) -> None:
-    colours = palette()[scheme]
+    colors = palette()[scheme]
     for ground, inks in {
         "paper": ("ink", "soft", "accent", "bad"),
         "sheet": ("ink", "accent"),
@@ -473,7 +473,7 @@ def test_text_has_the_contrast_that_wcag_aa_asks(scheme: str) -> None:
         "accent": ("accent-ink",),
     }.items():
         for ink in inks:
-            assert contrast(colours[ink], colours[ground]) >= 4.5, f"{ink} on {ground}"
+            assert contrast(colors[ink], colors[ground]) >= 4.5, f"{ink} on {ground}"
 
 
 def palette() -> dict[str, dict[str, str]]:
@@ -489,8 +489,8 @@ def contrast(one: str, other: str) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
-def luminance(colour: str) -> float:
+def luminance(color: str) -> float:
     """Relative, as WCAG 2 defines it."""
-    channels = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    channels = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     return float(linear @ (0.2126, 0.7152, 0.0722))
