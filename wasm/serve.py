@@ -9,24 +9,18 @@ import argparse
 import sys
 from pathlib import Path
 
-from build import DIST, build
+from build import build_if_changed
 from hosts.static_server import server
-from toolchain.cache import CACHE, PROJECT, ToolchainError, say
+from toolchain.cache import CACHE, ToolchainError, say
 from toolchain.prepare import prepare_build, prepare_tests
 from website import build_demo
 
-SOURCES = {".c", ".h", ".py", ".txt"}
-
 
 def have_wheel() -> None:
-    """Build the browser wheel where it is missing or older than what it is made of."""
+    """The browser wheel, and all that a page needs beside it."""
     python, root = prepare_build(official=False)
     prepare_tests(python, root, official=False)
-    wheels = list(DIST.glob("edgevec-*wasm32.whl"))
-    files = [file for folder in ("csrc", "edgevec") for file in (PROJECT / folder).rglob("*")]
-    sources = [file for file in files if file.suffix in SOURCES]
-    if not wheels or wheels[0].stat().st_mtime < max(file.stat().st_mtime for file in sources):
-        build()
+    build_if_changed()
 
 
 def require_own_folder(folder: Path) -> None:

@@ -31,14 +31,14 @@ export function readAddress({ settings: before }) {
 }
 
 // Write down what is asked now, after a moment; step: at once, as a step of its own.
-export function noteAddress(how = {}) {
+export function updateAddress(how = {}) {
   if (how.step) return write();
   clearTimeout(timer);
   timer = setTimeout(write, MOMENT);
 }
 
 // What was opened: the address is put right in place.
-export function putAddress() {
+export function replaceAddress() {
   clearTimeout(timer);
   timer = 0;
   history.replaceState(null, "", address());

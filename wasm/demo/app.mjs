@@ -1,21 +1,21 @@
 // The page from its start on; what happens when a source, an index or a saved state is opened.
 
-import { putAddress, readAddress, wireAddress } from "./address.mjs";
-import { build, forgetBuild, showIndex, wireBuilding } from "./build.mjs";
+import { replaceAddress, readAddress, wireAddress } from "./address.mjs";
+import { build, cancelBuild, showIndex, wireBuild } from "./build.mjs";
 import { firstQuestion, showSettings, showSource, wireControls } from "./controls.mjs";
 import { wireFiles } from "./files.mjs";
 import { bytes } from "./format.mjs";
-import { restore, showKept, showNoStorage, wireKeeping } from "./storage.mjs";
-import { byId, clearNotices, complain, notify } from "./dom.mjs";
-import { ask, results, setStatus } from "./search.mjs";
-import { engine, state } from "./state.mjs";
+import { restore, showSaved, showNoStorage, wireStorage } from "./storage.mjs";
+import { byId, clearNotices, showError, notify } from "./dom.mjs";
+import { requestSearch, results, setStatus } from "./search.mjs";
+import { state, worker } from "./state.mjs";
 import { missingFeature } from "./support.mjs";
 
 // opened: {source, index or null}; saved: the settings that were kept with it.
 // The first that is opened follows the address.
 async function open(opened, saved = {}) {
   const { question: kept, ...settings } = saved;
-  forgetBuild();
+  cancelBuild();
   clearNotices("error");
   state.source = opened.source;
   state.index = null;
@@ -30,12 +30,12 @@ async function open(opened, saved = {}) {
     byId("main").hidden = false;
     if (matchMedia("(hover: hover)").matches) byId("query").focus(); // on a phone the keyboard would cover the page
   }
-  state.question = linked ?? readKept(kept) ?? (await firstQuestion());
+  state.question = linked ?? readSaved(kept) ?? (await firstQuestion());
   byId("query").value = state.question.text ?? "";
-  putAddress();
+  replaceAddress();
   if (opened.index) {
     showIndex(opened.index);
-    ask();
+    requestSearch();
   } else {
     byId("metric").value = state.source.metric;
     await build();
@@ -43,7 +43,7 @@ async function open(opened, saved = {}) {
 }
 
 // What was kept by an earlier version of the page has numbers as ids.
-const readKept = (question) => (question?.like === undefined ? question : { like: String(question.like) });
+const readSaved = (question) => (question?.like === undefined ? question : { like: String(question.like) });
 
 // Take over the settings of the address; returns its question, if it is about what is open.
 function followLink() {
@@ -69,14 +69,14 @@ function goBack({ settings, question }) {
   showSettings();
   byId("query").value = question?.text ?? "";
   clearNotices("error");
-  ask(question ?? { text: "" }, { byUser: false });
+  requestSearch(question ?? { text: "" }, { byUser: false });
 }
 
 async function openSample() {
   try {
-    await open(await engine.call("open_sample"));
+    await open(await worker.call("open_sample"));
   } catch (error) {
-    complain(error);
+    showError(error);
   }
 }
 
@@ -87,35 +87,35 @@ async function start() {
     notify(`It needs ${missing}.`, { title: "This browser cannot run the page" });
     return;
   }
-  engine.on("loading", ({ loaded, total }) => {
+  worker.on("loading", ({ loaded, total }) => {
     byId("loading-bar").value = loaded / total;
     byId("loading-text").textContent = `${bytes(loaded)} of ${bytes(total)}`;
   });
-  engine.on("starting", () => {
+  worker.on("starting", () => {
     byId("loading-bar").removeAttribute("value");
     byId("loading-text").textContent = "Starting Python";
   });
-  engine.start();
+  worker.start();
   try {
-    const found = await engine.call("start");
+    const found = await worker.call("start");
     byId("loading").hidden = true;
     showFacts(found);
     wireControls();
-    wireBuilding();
+    wireBuild();
     wireFiles(open);
-    wireKeeping(open);
+    wireStorage(open);
     wireAddress(goBack);
     byId("sample").onclick = openSample;
     await openFirst(found);
   } catch (error) {
     byId("loading").hidden = true;
-    complain(error, "The page did not start");
+    showError(error, "The page did not start");
   }
 }
 
 async function openFirst({ kept, storage_problem: problem }) {
   if (problem) showNoStorage(problem);
-  else showKept(kept);
+  else showSaved(kept);
   if (kept) {
     try {
       await restore(open);

@@ -2,9 +2,9 @@
 
 import { bytes, count, duration } from "./format.mjs";
 import { clearFigures } from "./metrics.mjs";
-import { byId, complain, pairs } from "./dom.mjs";
-import { ask } from "./search.mjs";
-import { engine, state } from "./state.mjs";
+import { byId, showError, pairs } from "./dom.mjs";
+import { requestSearch } from "./search.mjs";
+import { state, worker } from "./state.mjs";
 
 const NEEDS_INDEX = ["measure", "keep", "export"];
 let builds = 0;
@@ -16,30 +16,30 @@ export async function build() {
   showProgress({ done: 0, total: state.source.rows });
   let described = state.index;
   try {
-    described = (await engine.call("build", { quantization, metric: byId("metric").value })).index;
+    described = (await worker.call("build", { quantization, metric: byId("metric").value })).index;
   } catch (error) {
-    if (mine === builds) complain(error);
+    if (mine === builds) showError(error);
   }
   if (mine !== builds) return;
   endProgress();
   if (described) showIndex(described);
-  ask();
+  requestSearch();
 }
 
-export function wireBuilding() {
-  engine.on("building", (progress) => {
+export function wireBuild() {
+  worker.on("building", (progress) => {
     if (!state.building) return;
     showProgress(progress);
-    if (!state.index) ask(); // what is there already answers
+    if (!state.index) requestSearch(); // what is there already answers
   });
-  byId("stop").onclick = () => engine.call("stop");
+  byId("stop").onclick = () => worker.call("stop");
   byId("complete").onclick = build;
   byId("quantization").onchange = build;
   byId("metric").onchange = build;
 }
 
 // A source was opened, or an index with it; what was being built is no longer wanted.
-export function forgetBuild() {
+export function cancelBuild() {
   builds++;
   endProgress();
 }
@@ -60,7 +60,7 @@ export function showIndex(index) {
     "its vectors": bytes(memory.vectors),
     "its codes": bytes(memory.codes),
     "its links": bytes(memory.links + memory.upper_links),
-    "worker's heap": bytes(engine.heap),
+    "worker's heap": bytes(worker.heap),
   });
 }
 

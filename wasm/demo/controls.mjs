@@ -2,9 +2,9 @@
 
 import { count, duration } from "./format.mjs";
 import { drawFigures } from "./metrics.mjs";
-import { byId, complain } from "./dom.mjs";
-import { ask, results } from "./search.mjs";
-import { engine, state } from "./state.mjs";
+import { byId, showError } from "./dom.mjs";
+import { requestSearch, results } from "./search.mjs";
+import { state, worker } from "./state.mjs";
 
 const EFS = [10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1000];
 const EXAMPLES = ["device for measuring temperature", "yellow fruit that monkeys like", "to walk slowly without purpose"];
@@ -19,10 +19,10 @@ export function wireControls() {
   byId("ef").oninput = () => set({ ef: EFS[byId("ef").value] });
   byId("k").oninput = () => set({ k: Number(byId("k").value) });
   byId("measure").onclick = measure;
-  engine.on("measuring", ({ done, total }) => (byId("measure-note").textContent = `${done} of ${total}`));
+  worker.on("measuring", ({ done, total }) => (byId("measure-note").textContent = `${done} of ${total}`));
   byId("text-again").onclick = () => {
     byId("query").focus();
-    ask({ text: byId("query").value });
+    requestSearch({ text: byId("query").value });
   };
   byId("measure-note").textContent = howTimed();
   showSettings();
@@ -39,14 +39,14 @@ export function showSource() {
   byId("where-fields").textContent = source.fields.join(", ");
   const starts = source.encodes ? EXAMPLES.map((text) => linkButton(text, () => type(text))) : [];
   const random = linkButton(source.encodes ? "a random entry" : "Take a random row", async () =>
-    ask({ like: await engine.call("random_row") }, { step: true }),
+    requestSearch({ like: await worker.call("random_row") }, { step: true }),
   );
   byId("examples").replaceChildren(...starts, random);
 }
 
 // The question that a source starts with.
 export async function firstQuestion() {
-  return state.source.encodes ? { text: EXAMPLES[0] } : { like: await engine.call("random_row") };
+  return state.source.encodes ? { text: EXAMPLES[0] } : { like: await worker.call("random_row") };
 }
 
 export function showSettings() {
@@ -63,7 +63,7 @@ export function showSettings() {
 function set(changed, how) {
   Object.assign(state.settings, changed);
   showSettings();
-  ask(state.question, how);
+  requestSearch(state.question, how);
 }
 
 async function copy() {
@@ -79,10 +79,10 @@ async function copy() {
 
 function wireQuery() {
   const query = byId("query");
-  query.oninput = () => ask({ text: query.value });
+  query.oninput = () => requestSearch({ text: query.value });
   byId("search-form").onsubmit = (event) => {
     event.preventDefault();
-    ask({ text: query.value });
+    requestSearch({ text: query.value });
   };
   query.onkeydown = (event) => {
     if (event.key !== "ArrowDown") return;
@@ -101,17 +101,17 @@ function wireQuery() {
 function type(text) {
   byId("query").value = text;
   byId("query").focus();
-  ask({ text }, { step: true });
+  requestSearch({ text }, { step: true });
 }
 
 async function measure() {
   byId("measure").disabled = true;
   try {
     const { ef, k, topic, where } = state.settings;
-    const figures = await engine.call("measure", { ef, k, topic, where });
+    const figures = await worker.call("measure", { ef, k, topic, where });
     drawFigures(figures, k);
   } catch (error) {
-    complain(error);
+    showError(error);
   } finally {
     byId("measure-note").textContent = howTimed();
     byId("measure").disabled = state.building;

@@ -47,8 +47,8 @@ const TITLES = {
   StorageError: "The browser's storage refused",
 };
 
-// Show an error of the engine's. After a fatal one only a new start helps.
-export function complain(error, title = "That did not work") {
+// Show an error of the worker's. After a fatal one only a new start helps.
+export function showError(error, title = "That did not work") {
   notify(error.message, {
     title: TITLES[error.kind] ?? title,
     ...(error.fatal && {

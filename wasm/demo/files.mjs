@@ -1,16 +1,16 @@
 // Files come in by choosing or dropping, and go out as downloads.
 
-import { byId, complain } from "./dom.mjs";
-import { engine } from "./state.mjs";
+import { byId, showError } from "./dom.mjs";
+import { worker } from "./state.mjs";
 
-// onOpened gets what the engine says of a file that was read.
+// onOpened gets what the worker says of a file that was read.
 export function wireFiles(onOpened) {
   const read = async (file) => {
     try {
       const name = file.name.toLowerCase().endsWith(".ev") ? "open_index" : "open_file";
-      await onOpened(await engine.call(name, {}, file));
+      await onOpened(await worker.call(name, {}, file));
     } catch (error) {
-      complain(error, `${file.name} cannot be opened`);
+      showError(error, `${file.name} cannot be opened`);
     }
   };
   byId("open").onchange = () => {
@@ -41,13 +41,13 @@ function wireDrop(read) {
 
 async function download() {
   try {
-    const { name, file } = await engine.call("export", { path: "/tmp/export.ev" });
+    const { name, file } = await worker.call("export", { path: "/tmp/export.ev" });
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([file], { type: "application/octet-stream" }));
     link.download = name;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
   } catch (error) {
-    complain(error, "The index was not exported");
+    showError(error, "The index was not exported");
   }
 }

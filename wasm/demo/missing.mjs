@@ -1,7 +1,7 @@
 // Which module does not arrive: a browser says only that some script of the page cannot be loaded.
 
 // A sentence about the first of a module and all that it imports that cannot be had.
-export async function whatIsMissing(url, seen = new Set()) {
+export async function findMissingModule(url, seen = new Set()) {
   const found = await search(url, seen);
   return found ?? `${url} cannot be loaded`;
 }

@@ -2,13 +2,13 @@
 
 import { distance } from "./format.mjs";
 
-// onNeighbours(id) is called when a result is chosen, onLeave() when the arrow leads above the first.
-export function resultList(list, { onNeighbours, onLeave }) {
+// onNeighbors(id) is called when a result is chosen, onLeave() when the arrow leads above the first.
+export function resultList(list, { onNeighbors, onLeave }) {
   const buttons = () => [...list.querySelectorAll("button")];
 
   list.addEventListener("click", (event) => {
     const button = event.target.closest("button");
-    if (button) onNeighbours(button.dataset.id); // a text: ids have up to 64 bits
+    if (button) onNeighbors(button.dataset.id); // a text: ids have up to 64 bits
   });
 
   list.addEventListener("keydown", (event) => {

@@ -1,15 +1,15 @@
 // From what is asked to what is shown: one search at a time, the newest question first.
 
-import { noteAddress } from "./address.mjs";
+import { updateAddress } from "./address.mjs";
 import { latest } from "./worker-client.mjs";
 import { count, duration } from "./format.mjs";
 import { drawFigures } from "./metrics.mjs";
-import { byId, clearNotices, complain } from "./dom.mjs";
+import { byId, clearNotices, showError } from "./dom.mjs";
 import { headword, resultList } from "./results.mjs";
-import { engine, state } from "./state.mjs";
+import { state, worker } from "./state.mjs";
 
 export const results = resultList(byId("results"), {
-  onNeighbours: (id) => ask({ like: id }, { step: true }),
+  onNeighbors: (id) => requestSearch({ like: id }, { step: true }),
   onLeave: () => byId("query").focus(),
 });
 
@@ -24,10 +24,10 @@ let frame = 0;
 
 // Ask anew, with the settings of now; without a question, the last one again.
 // byUser: what a person asked, which goes into the address; step: as an entry of its own at once.
-export function ask(question, { byUser = question !== undefined, step = false } = {}) {
+export function requestSearch(question, { byUser = question !== undefined, step = false } = {}) {
   state.question = question ?? state.question;
   state.byUser ||= byUser;
-  if (byUser) noteAddress({ step });
+  if (byUser) updateAddress({ step });
   cancelAnimationFrame(frame);
   frame = requestAnimationFrame(() => state.source && answer({ ...state.settings, ...state.question }));
 }
@@ -36,18 +36,18 @@ const answer = latest(async (asked, superseded) => {
   if (asked.text?.trim() === "") return showNothing();
   try {
     const sent = performance.now();
-    const found = await engine.call("search", asked);
+    const found = await worker.call("search", asked);
     const trip = (performance.now() - sent) / 1000;
     show(found, asked);
     showConditionError();
     if (state.byUser) clearNotices("error"); // it is about something earlier
     state.byUser = false;
     if (superseded() || state.building) return;
-    drawFigures(await engine.call("examine", { ...asked, trip }), asked.k);
+    drawFigures(await worker.call("examine", { ...asked, trip }), asked.k);
   } catch (error) {
     if (error.kind === "WhereError") showConditionError(error.message);
     else if (error.kind === "ParameterError") showHint(error.message);
-    else complain(error);
+    else showError(error);
   }
 });
 

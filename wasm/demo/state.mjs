@@ -1,8 +1,8 @@
 // What the page knows, and the worker that it asks. Every module reads these; app.mjs says when they change.
 
-import { Engine } from "./worker-client.mjs";
+import { WorkerClient } from "./worker-client.mjs";
 
-export const engine = new Engine();
+export const worker = new WorkerClient();
 
 export const state = {
   settings: { k: 10, ef: 64, topic: "", where: "" },

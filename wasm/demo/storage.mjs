@@ -1,37 +1,37 @@
 // Save, restore, forget: one index in the browser's storage, and what the page says of it. All tabs share it.
 
 import { ago, bytes, count } from "./format.mjs";
-import { byId, clearNotices, complain, notify } from "./dom.mjs";
-import { engine, state } from "./state.mjs";
+import { byId, clearNotices, showError, notify } from "./dom.mjs";
+import { state, worker } from "./state.mjs";
 
 const tabs = new BroadcastChannel("edgevec-demo"); // says that something was saved or forgotten
 
-// onRestored gets what the engine brought back.
-export function wireKeeping(onRestored) {
+// onRestored gets what the worker brought back.
+export function wireStorage(onRestored) {
   byId("keep").onclick = () => save();
   byId("restore").onclick = () => attempt("Nothing was restored", () => restore(onRestored));
   byId("forget").onclick = () => forget();
-  tabs.onmessage = () => attempt("What another tab saved cannot be read", follow);
+  tabs.onmessage = () => attempt("What another tab saved cannot be read", refresh);
 }
 
 function save(overwrite = false) {
   return change("The index was not saved", "Save over it", save, async () => {
     const { settings, question } = state;
-    showKept(await engine.call("save", { settings: { ...settings, question }, overwrite }), "Saved");
+    showSaved(await worker.call("save", { settings: { ...settings, question }, overwrite }), "Saved");
   });
 }
 
 function forget(overwrite = false) {
   return change("Nothing was forgotten", "Forget it", forget, async () => {
-    await engine.call("forget", { overwrite });
-    showKept(null);
+    await worker.call("forget", { overwrite });
+    showSaved(null);
   });
 }
 
 // What another tab has saved or forgotten is shown here too, and said.
-async function follow() {
-  const kept = await engine.call("refresh");
-  showKept(kept, "Saved by another tab");
+async function refresh() {
+  const kept = await worker.call("refresh");
+  showSaved(kept, "Saved by another tab");
   const text = kept
     ? `It saved ${kept.name}, ${count(kept.rows)} rows, in place of what was kept before.`
     : "It forgot what was saved here.";
@@ -39,13 +39,13 @@ async function follow() {
 }
 
 export async function restore(onRestored) {
-  const opened = await engine.call("restore");
+  const opened = await worker.call("restore");
   await onRestored(opened, opened.kept.settings);
-  showKept(opened.kept, "Restored from this browser, saved");
+  showSaved(opened.kept, "Restored from this browser, saved");
 }
 
 // kept: what python/storage.py calls the state, or null.
-export function showKept(kept, verb = "Saved") {
+export function showSaved(kept, verb = "Saved") {
   byId("kept").textContent = kept
     ? `${verb} ${ago(kept.saved)}: ${kept.name}, ${count(kept.rows)} rows, ${bytes(kept.bytes)}. It outlives a reload.`
     : "Nothing yet. What you save outlives a reload.";
@@ -64,8 +64,8 @@ async function change(title, anyway, again, run) {
     clearNotices("news");
     tabs.postMessage({});
   } catch (error) {
-    if (error.kind !== "ConflictError") return complain(error, title);
-    await attempt(title, follow);
+    if (error.kind !== "ConflictError") return showError(error, title);
+    await attempt(title, refresh);
     notify(`${title}: another tab has changed what is kept, as is said at “Kept in this browser”.`, {
       title: "Another tab was first",
       action: anyway,
@@ -78,6 +78,6 @@ async function attempt(title, run) {
   try {
     await run();
   } catch (error) {
-    complain(error, title);
+    showError(error, title);
   }
 }

@@ -1,8 +1,8 @@
 // The page's side of the worker: calls that return promises, and latest-wins for calls that come fast.
 
-import { whatIsMissing } from "./missing.mjs";
+import { findMissingModule } from "./missing.mjs";
 
-export class EngineError extends Error {
+export class WorkerError extends Error {
   constructor({ kind, message, fatal = false }) {
     super(message);
     this.kind = kind;
@@ -10,7 +10,7 @@ export class EngineError extends Error {
   }
 }
 
-export class Engine {
+export class WorkerClient {
   #worker;
   #waiting = new Map();
   #listeners = new Map();
@@ -24,7 +24,7 @@ export class Engine {
       event.preventDefault();
       const error = event.message
         ? { kind: "WorkerError", message: event.message }
-        : { kind: "FetchError", message: await whatIsMissing(new URL("./worker.mjs", import.meta.url)) };
+        : { kind: "FetchError", message: await findMissingModule(new URL("./worker.mjs", import.meta.url)) };
       for (const id of this.#waiting.keys()) this.#settle({ id, error: { ...error, fatal: true } });
     };
   }
@@ -47,7 +47,7 @@ export class Engine {
     const { resolve, reject } = this.#waiting.get(id);
     this.#waiting.delete(id);
     this.heap = heap ?? this.heap;
-    error ? reject(new EngineError(error)) : resolve(file ? { ...result, file } : result);
+    error ? reject(new WorkerError(error)) : resolve(file ? { ...result, file } : result);
   }
 }
 

@@ -73,7 +73,7 @@ onmessage = async ({ data: { id, name, args, file } }) => {
     return fail(error, true);
   }
   try {
-    if (file) args.path = await takeIn(file);
+    if (file) args.path = await storeFile(file);
   } catch (error) {
     return fail(error, false); // unreadable, or too big to hold
   }
@@ -98,7 +98,7 @@ async function answer(name, args) {
   }
 }
 
-async function takeIn(file) {
+async function storeFile(file) {
   const path = file.name.replaceAll("/", "_");
   pyodide.FS.writeFile(path, new Uint8Array(await file.arrayBuffer()), { canOwn: true });
   return path;

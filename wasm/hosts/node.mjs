@@ -1,6 +1,6 @@
 // Run a Python program in Pyodide under Node: node node.mjs JOB.json
-// A job names the runtime's folder, files to copy in ({path, target}), archives to unpack ({path, format, folder}), the program,
-// and the file that its last expression, a string, is written to.
+// A job names the runtime's folder, files to copy in ({path, target}), archives to unpack ({path, format, folder}), folders to
+// mount ({path, target}), the program, and the file that its last expression, a string, is written to.
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -16,6 +16,9 @@ async function main(job) {
   }
   for (const { path, format, folder } of job.archives) {
     pyodide.unpackArchive(bytes(path), format, { extractDir: folder });
+  }
+  for (const { path, target } of job.mounts) {
+    pyodide.mountNodeFS(target, path);
   }
   const program = readFileSync(job.program, "utf8");
   writeFileSync(job.result, await pyodide.runPythonAsync(program, { filename: job.program }));

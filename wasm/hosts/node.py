@@ -25,6 +25,7 @@ class Job:
     version: str = PYODIDE
     files: list[dict[str, str]] = field(default_factory=list)
     archives: list[dict[str, str]] = field(default_factory=list)
+    mounts: list[dict[str, str]] = field(default_factory=list)
 
     @property
     def site_packages(self) -> str:
@@ -41,8 +42,20 @@ class Job:
     def add_archive(self, path: Path, kind: str, folder: str) -> None:
         self.archives.append({"path": str(path), "format": kind, "folder": folder})
 
-    def run(self, program: str) -> Any:
-        """Run one of the programs in wasm/pyodide/; returns what its last expression, as JSON, says."""
+    def mount(self, folder: Path, target: str) -> None:
+        """Show a folder of this machine inside; what is written there is written here."""
+        self.mounts.append({"path": str(folder), "target": target})
+
+    def run(self, program: str, label: str = "") -> Any:
+        """Run one of the programs in wasm/pyodide/; returns what its last expression, as JSON, says.
+
+        Args:
+            program: Name of the file.
+            label: Put before each line of output, where several processes write at the same time.
+
+        Raises:
+            ToolchainError: The process ended without a result.
+        """
         with tempfile.TemporaryDirectory() as scratch:
             job, result = Path(scratch, "job.json"), Path(scratch, "result.json")
             job.write_text(
@@ -51,12 +64,24 @@ class Job:
                         "runtime": str(runtime_folder(self.version)),
                         "files": self.files,
                         "archives": self.archives,
+                        "mounts": self.mounts,
                         "program": str(WASM / "pyodide" / program),
                         "result": str(result),
                     }
                 )
             )
-            done = subprocess.run(["node", f"--stack-size={STACK_KB}", WASM / "hosts" / "node.mjs", job])
-            if done.returncode or not result.exists():
-                raise ToolchainError(f"{program} in Pyodide {self.version} did not end well: {done.returncode}")
+            code = _run_node([WASM / "hosts" / "node.mjs", job], label)
+            if code or not result.exists():
+                raise ToolchainError(f"{program} in Pyodide {self.version} did not end well: {code}")
             return json.loads(result.read_text())
+
+
+def _run_node(arguments: list[Path], label: str) -> int:
+    command = ["node", f"--stack-size={STACK_KB}", *arguments]
+    if not label:
+        return subprocess.run(command).returncode
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(f"{label}{line}", end="", flush=True)
+    return process.returncode

@@ -1,4 +1,4 @@
-"""Runs inside Pyodide: the project's test suite; its outcomes as JSON."""
+"""Runs inside Pyodide: the project's test suite, shared with the other processes of the run; outcomes as JSON."""
 
 from __future__ import annotations
 
@@ -6,12 +6,49 @@ import json
 import os
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 # Each mark names something that Pyodide does not have: threads, other processes, memory maps, the large data set.
 SELECTED = "not threads and not subprocess and not mmap and not bigdata"
+CLAIMS = Path("/claims")
+"""A folder of the host's that all processes of the run see."""
+BLOCK = 20
+"""Tests of one module are claimed so many at a time: few modules hold most of the work, and fixtures are shared."""
+
+
+class Share:
+    """Runs the blocks of tests that no other process has claimed."""
+
+    def __init__(self) -> None:
+        self._claims: dict[str, bool] = {}
+        self._blocks: dict[str, str] = {}
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        within: Counter[str] = Counter()
+        for item in session.items:
+            module = item.nodeid.partition("::")[0]
+            self._blocks[item.nodeid] = f"{module.replace('/', '-')}-{within[module] // BLOCK}"
+            within[module] += 1
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
+        """True ends the matter: another process runs this test."""
+        block = self._blocks[item.nodeid]
+        if block not in self._claims:
+            self._claims[block] = claim(block)
+        return None if self._claims[block] else True
+
+
+def claim(block: str) -> bool:
+    """Whether this process is the first to ask; making a folder succeeds once."""
+    try:
+        (CLAIMS / block).mkdir()
+    except FileExistsError:
+        return False
+    return True
 
 
 class Tally:
@@ -30,7 +67,7 @@ def run_suite() -> str:
     os.chdir("/project")
     sys.dont_write_bytecode = True
     tally = Tally()
-    code = pytest.main(["-p", "no:cacheprovider", "-m", SELECTED, "--durations=10"], plugins=[tally])
+    code = pytest.main(["-p", "no:cacheprovider", "-m", SELECTED, "--durations=10"], plugins=[Share(), tally])
     return json.dumps({"exit": int(code), **tally.outcomes})
 
 

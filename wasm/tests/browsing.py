@@ -8,9 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
+from urllib.parse import urlencode
 
 from playwright.sync_api import ConsoleMessage, Page, expect
 
+THERMOMETER = "device for measuring temperature"
+"""What the page asks first."""
 PATIENCE = 120
 SLOW = 1000 * PATIENCE
 
@@ -57,6 +60,18 @@ class Demo(Tab):
     def open(self, address: str) -> None:
         self.page.goto(address)
         self.wait_until_built()
+
+    def start_over(self) -> None:
+        """Ask the first question again, with the settings of a first visit, as Back in the history would."""
+        query = urlencode({"q": THERMOMETER, "k": 10, "ef": 64})
+        self.page.evaluate(
+            """(query) => {
+                history.pushState(null, "", `?${query}`);
+                dispatchEvent(new PopStateEvent("popstate"));
+            }""",
+            query,
+        )
+        self.page.get_by_role("searchbox").focus()
 
     def wait_until_built(self) -> None:
         expect(self.page.locator("#index-facts dd").first).to_be_visible(timeout=SLOW)

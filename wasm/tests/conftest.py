@@ -81,3 +81,49 @@ def demo(context: BrowserContext) -> Iterator[Demo]:
     demo = Demo(context.new_page())
     yield demo
     assert demo.errors == []
+
+
+class SharedPage:
+    """One demo page that many tests use in turn; replaced when one leaves it otherwise than it was."""
+
+    def __init__(self, chromium: Browser, address: str) -> None:
+        self._chromium, self._address = chromium, address
+        self._demo: Demo | None = None
+        self._facts: dict[str, str] = {}
+
+    def open(self) -> Demo:
+        from browsing import Demo
+
+        if self._demo is None:
+            self._demo = Demo(self._chromium.new_context().new_page())
+            self._demo.open(self._address)
+            self._facts = self._demo.facts()
+        return self._demo
+
+    def close(self) -> None:
+        if self._demo is not None:
+            self._demo.page.context.close()
+            self._demo = None
+
+    def is_as_it_was(self) -> bool:
+        return self._demo is not None and self._demo.facts() == self._facts and not self._demo.errors
+
+
+@pytest.fixture(scope="session")
+def shared_page(chromium: Browser, demo_address: str) -> Iterator[SharedPage]:
+    page = SharedPage(chromium, demo_address)
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def sample_demo(shared_page: SharedPage) -> Iterator[Demo]:
+    """The demo page with the sample open, as after a first visit, for tests that leave data and index as they are."""
+    demo = shared_page.open()
+    demo.start_over()
+    try:
+        yield demo
+        assert demo.errors == []
+    finally:
+        if not shared_page.is_as_it_was():
+            shared_page.close()

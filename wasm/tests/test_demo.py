@@ -13,15 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browsing import PATIENCE, SLOW, Demo, eventually, eventually_finds
+from browsing import PATIENCE, SLOW, THERMOMETER, Demo, eventually, eventually_finds
 from numpy.typing import NDArray
-from playwright.sync_api import Browser, BrowserContext, Route, expect
+from playwright.sync_api import BrowserContext, Route, expect
 
 import edgevec
 
 DEMO = Path(__file__).resolve().parent.parent / "demo"
 ARTIFACTS = Path(__file__).resolve().parent / "artifacts"
-THERMOMETER = "device for measuring temperature"
 
 # How many searches the worker had to do at once, at most, and how many in all.
 WATCH_SEARCHES = """
@@ -77,6 +76,7 @@ def test_a_first_visit(demo: Demo, context: BrowserContext, folder: Path, demo_a
     held[0].continue_()
     demo.wait_until_built()
     eventually_finds(demo, entries(THERMOMETER))
+    expect(page.get_by_role("searchbox")).to_be_focused()
 
     context.set_offline(True)
     demo.type("yellow fruit that monkeys like")
@@ -101,8 +101,8 @@ def test_a_first_visit(demo: Demo, context: BrowserContext, folder: Path, demo_a
     assert [url for url in asked if not url.startswith(demo_address)] == []
 
 
-def test_filter_ef_and_k(demo: Demo, demo_address: str) -> None:
-    demo.open(demo_address)
+def test_filter_ef_and_k(sample_demo: Demo) -> None:
+    demo = sample_demo
     page = demo.page
     options = page.get_by_label("Topic").locator("option")
     assert len(options.all()) == 46
@@ -122,8 +122,8 @@ def test_filter_ef_and_k(demo: Demo, demo_address: str) -> None:
     expect(page.locator("#recall-note")).to_contain_text("recall@50")
 
 
-def test_figures_are_measured(demo: Demo, demo_address: str) -> None:
-    demo.open(demo_address)
+def test_figures_are_measured(sample_demo: Demo) -> None:
+    demo = sample_demo
     recalls = []
     for key in ("Home", "End"):
         demo.page.get_by_label("ef", exact=True).press(key)
@@ -152,8 +152,8 @@ def test_typing_is_answered_and_never_queued(demo: Demo, demo_address: str) -> N
     eventually_finds(demo, [])
 
 
-def test_the_keyboard_alone(demo: Demo, demo_address: str) -> None:
-    demo.open(demo_address)
+def test_the_keyboard_alone(sample_demo: Demo) -> None:
+    demo = sample_demo
     page = demo.page
     wanted = entries(THERMOMETER)
     eventually_finds(demo, wanted)
@@ -186,7 +186,7 @@ def test_a_first_build_answers_while_it_runs_and_when_it_is_stopped(demo: Demo, 
     eventually_finds(demo, entries(THERMOMETER))
 
 
-def test_quantisations_are_built_and_a_build_can_be_stopped(demo: Demo, demo_address: str) -> None:
+def test_quantizations_are_built_and_a_build_can_be_stopped(demo: Demo, demo_address: str) -> None:
     demo.open(demo_address)
     page = demo.page
     eight_bit = demo.facts()
@@ -292,7 +292,7 @@ def test_rows_of_ones_own(demo: Demo, demo_address: str, tmp_path: Path) -> None
     demo.drop_file(path)
     eventually(lambda: page.locator("#dataset").inner_text(), "own.jsonl")
     demo.wait_until_built()
-    eventually(lambda: len(demo.ids()), 10)  # the neighbours of a random row
+    eventually(lambda: len(demo.ids()), 10)  # the neighbors of a random row
 
     around = [1000 + i for i in nearest(vectors, vectors[17], 11)[1:]]
     for text in ("1017", "thing 17"):
@@ -323,7 +323,8 @@ def test_rows_of_ones_own(demo: Demo, demo_address: str, tmp_path: Path) -> None
     eventually_finds(demo, [1000 + i for i in np.argsort(squared).tolist()[1:11]])
 
 
-def test_a_file_that_cannot_be_used_is_told_and_changes_nothing(demo: Demo, demo_address: str, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_used_is_told_and_changes_nothing(sample_demo: Demo, tmp_path: Path) -> None:
+    demo = sample_demo
     rows = np.ones((5, 4), np.float32)
     rows[3, 2] = np.nan
     files = {
@@ -338,7 +339,6 @@ def test_a_file_that_cannot_be_used_is_told_and_changes_nothing(demo: Demo, demo
     (tmp_path / "torn.ev").write_bytes(b"\0" * 1000)
     messages = {name: message for name, (message, _) in files.items()}
     messages |= {"ragged.jsonl": "ragged.jsonl", "notes.txt": "unknown ending", "torn.ev": "torn.ev"}
-    demo.open(demo_address)
     for name, message in messages.items():
         demo.choose_file(tmp_path / name)
         expect(demo.page.get_by_role("alert")).to_contain_text(f"{name} cannot be opened")
@@ -415,16 +415,23 @@ def test_a_browser_without_simd_is_told(demo: Demo, demo_address: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_is_readable_on_a_phone(chromium: Browser, demo_address: str, scheme: Any) -> None:
-    context = chromium.new_context(viewport={"width": 360, "height": 740}, color_scheme=scheme, has_touch=True)
-    demo = Demo(context.new_page())
-    demo.open(demo_address)
-    eventually_finds(demo, entries(THERMOMETER))
-    assert demo.page.evaluate("document.documentElement.scrollWidth") == 360
-    ARTIFACTS.mkdir(exist_ok=True)
-    demo.page.screenshot(path=ARTIFACTS / f"phone-{scheme}.png")
-    assert demo.errors == []
-    context.close()
+def test_it_is_readable_on_a_phone(sample_demo: Demo, scheme: Any) -> None:
+    page = sample_demo.page
+    before, devtools = page.viewport_size, page.context.new_cdp_session(page)
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.emulate_media(color_scheme=scheme)
+    devtools.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    try:
+        eventually_finds(sample_demo, entries(THERMOMETER))
+        assert page.evaluate("matchMedia('(hover: none)').matches") is True
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+        ARTIFACTS.mkdir(exist_ok=True)
+        page.screenshot(path=ARTIFACTS / f"phone-{scheme}.png")
+    finally:
+        devtools.send("Emulation.setTouchEmulationEnabled", {"enabled": False})
+        devtools.detach()
+        page.emulate_media(color_scheme="null")
+        page.set_viewport_size(before or {"width": 1280, "height": 720})
 
 
 def test_serve_builds_the_folder_and_serves_it_with_the_types_that_browsers_want(tmp_path: Path) -> None:
@@ -457,7 +464,7 @@ def test_serve_leaves_a_folder_with_other_things_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_has_the_contrast_that_wcag_aa_asks(scheme: str) -> None:
-    colours = palette()[scheme]
+    colors = palette()[scheme]
     for ground, inks in {
         "paper": ("ink", "soft", "accent", "bad"),
         "sheet": ("ink", "accent"),
@@ -466,7 +473,7 @@ def test_text_has_the_contrast_that_wcag_aa_asks(scheme: str) -> None:
         "accent": ("accent-ink",),
     }.items():
         for ink in inks:
-            assert contrast(colours[ink], colours[ground]) >= 4.5, f"{ink} on {ground}"
+            assert contrast(colors[ink], colors[ground]) >= 4.5, f"{ink} on {ground}"
 
 
 def palette() -> dict[str, dict[str, str]]:
@@ -482,8 +489,8 @@ def contrast(one: str, other: str) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
-def luminance(colour: str) -> float:
+def luminance(color: str) -> float:
     """Relative, as WCAG 2 defines it."""
-    channels = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    channels = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     return float(linear @ (0.2126, 0.7152, 0.0722))

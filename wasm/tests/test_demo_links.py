@@ -7,14 +7,15 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode
 
 import numpy as np
 import pytest
-from browsing import PATIENCE, SLOW, Demo, eventually, eventually_finds
+from browsing import PATIENCE, SLOW, THERMOMETER, Demo, eventually, eventually_finds
 from playwright.sync_api import Browser, BrowserContext, Route, expect
-from test_demo import ARTIFACTS, THERMOMETER, entries, nearest, own_rows, wordnet
+from test_demo import ARTIFACTS, entries, nearest, own_rows, wordnet
 
 BIG = 2**53 + 1
 
@@ -136,8 +137,8 @@ def test_what_is_wrong_in_an_address_is_named(demo: Demo, demo_address: str) -> 
     expect(notice).to_contain_text("it is about own.jsonl, and what is open is WordNet")
 
 
-def test_conditions_filter_and_are_explained_and_an_error_goes_away(demo: Demo, demo_address: str) -> None:
-    demo.open(demo_address)
+def test_conditions_filter_and_are_explained_and_an_error_goes_away(sample_demo: Demo) -> None:
+    demo = sample_demo
     page = demo.page
     sample = wordnet()
     page.get_by_label("Condition").fill("topic LIKE 'noun.%' AND text LIKE '%tree%' AND id > 100")
@@ -266,13 +267,16 @@ def test_without_javascript_the_page_says_so_and_nothing_else(chromium: Browser,
     context.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_forced_colors_leave_what_is_selected_and_the_bars_visible(
-    chromium: Browser, demo_address: str, scheme: str
-) -> None:
-    context = chromium.new_context(forced_colors="active", color_scheme=scheme)  # type: ignore[arg-type]
-    demo = Demo(context.new_page())
-    demo.open(demo_address)
+@pytest.fixture(params=["light", "dark"])
+def forced_colors(sample_demo: Demo, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The scheme, while the page is shown in the few colors that someone chose for all pages."""
+    sample_demo.page.emulate_media(forced_colors="active", color_scheme=request.param)
+    yield request.param
+    sample_demo.page.emulate_media(forced_colors="null", color_scheme="null")
+
+
+def test_forced_colors_leave_what_is_selected_and_the_bars_visible(sample_demo: Demo, forced_colors: str) -> None:
+    demo = sample_demo
     eventually_finds(demo, entries(THERMOMETER))
 
     def style(selector: str, name: str) -> str:
@@ -288,6 +292,4 @@ def test_forced_colors_leave_what_is_selected_and_the_bars_visible(
         assert style(bar, "forcedColorAdjust") == "none"
     assert style("progress", "borderTopStyle") == "solid"
     ARTIFACTS.mkdir(exist_ok=True)
-    demo.page.screenshot(path=ARTIFACTS / f"forced-{scheme}.png")
-    assert demo.errors == []
-    context.close()
+    demo.page.screenshot(path=ARTIFACTS / f"forced-{forced_colors}.png")
