@@ -1,29 +1,98 @@
-"""The README's example of collections runs as it stands there."""
+"""The examples of the README, the documentation and the docstrings run as they stand there.
+
+The Python blocks of a page share their names, from the top to the bottom. A comment before a block says what else there
+is to know of it: `<!-- needs: NAME -->` wants that library (where it is missing the block is passed over), and
+`<!-- compiled only -->` is for code of a browser. In blocks of a console the lines `$ edgevec ...` are run.
+"""
 
 from __future__ import annotations
 
+import ast
+import doctest
+import importlib
+import importlib.util
+import os
+import pkgutil
 import re
+import shlex
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from support import ROOT
 
 import edgevec
 
-README = ROOT / "README.md"
+PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if page.is_file()]
+BLOCK = re.compile(r"(?:<!-- (?P<note>[^>]*) -->\n+)?```(?P<kind>python|console)\n(?P<code>.*?)```", re.DOTALL)
+# In the environment of the documentation every library is there, and a block that is passed over would be a gap.
+EVERY_LIBRARY = bool(os.environ.get("EDGEVEC_ALL_EXAMPLES"))
+NOT_IMPORTED = ("edgevec.tui", "edgevec.adapters", "edgevec.cli", "edgevec.__main__")
 
 
+class Block(NamedTuple):
+    kind: str
+    note: str
+    code: str
+    line: int
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    text = page.read_text(encoding="utf-8")
+    for match in BLOCK.finditer(text):
+        line = text.count("\n", 0, match.start("code"))
+        yield Block(match["kind"], match["note"] or "", match["code"], line)
+
+
+def is_missing(block: Block) -> bool:
+    needed = block.note.removeprefix("needs: ") if block.note.startswith("needs: ") else ""
+    return bool(needed) and importlib.util.find_spec(needed) is None
+
+
+@pytest.mark.skipif(not PAGES, reason="the pages are not beside the tests")
 @pytest.mark.skipif(sys.platform == "emscripten", reason="25,000 vectors take long there")
-def test_collections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    if not README.is_file():
-        pytest.skip("the README is not beside the tests")
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    (example,) = (block for block in blocks if "edgevec.open(" in block)
+@pytest.mark.subprocess
+@pytest.mark.filterwarnings("default")  # of the other libraries
+@pytest.mark.parametrize("page", [page for page in PAGES if any(blocks(page))], ids=lambda page: page.stem)
+def test_examples_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(compile(example, str(README), "exec"), {})
-    assert len(capsys.readouterr().out.splitlines()) == 5
-    with edgevec.open("words.edgevec") as words:
-        assert words.count({"year": {"$gte": 2000}}) == 1
-        assert words.count("topic LIKE 'verb.%'") == 0
-        assert "mine" in words
+    names: dict[str, object] = {"__name__": "__main__"}
+    for block in blocks(page):
+        if is_missing(block):
+            assert not EVERY_LIBRARY, f"{page.name}:{block.line} {block.note}"
+        elif block.kind == "console":
+            run_console(block)
+        else:
+            source = "\n" * block.line + block.code  # errors name the line of the page
+            flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT if block.note == "compiled only" else 0
+            code = compile(source, str(page), "exec", flags, dont_inherit=True)
+            if not flags:
+                exec(code, names)
+
+
+def run_console(block: Block) -> None:
+    for line in block.code.splitlines():
+        if not line.startswith("$ edgevec "):
+            continue
+        command = [sys.executable, "-m", "edgevec", *shlex.split(line.removeprefix("$ edgevec "), comments=True)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL)
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+
+
+def modules() -> list[str]:
+    found = (info.name for info in pkgutil.walk_packages(edgevec.__path__, "edgevec.") if info.name != "edgevec._core")
+    return ["edgevec", *sorted(name for name in found if not name.startswith(NOT_IMPORTED))]
+
+
+@pytest.mark.skipif(sys.platform == "emscripten", reason="the pages are for CPython")
+@pytest.mark.parametrize("name", modules())
+def test_examples_of_docstrings_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    module = importlib.import_module(name)
+    finder, runner = doctest.DocTestFinder(exclude_empty=True), doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    for example in finder.find(module, name):
+        runner.run(example)
+    assert runner.summarize(verbose=False).failed == 0
