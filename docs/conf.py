@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sphinx.application import Sphinx
+
 import edgevec
 
 project = "edgevec"
@@ -36,13 +38,36 @@ napoleon_use_rtype = False
 autoclass_content = "class"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_type_aliases = {name: name for name in ("ArrayLike", "Progress", "Metric", "Quantization", "KeepVectors")}
 add_module_names = False
 maximum_signature_line_length = 88
 
+
+def setup(app: Sphinx) -> None:
+    # Before napoleon, at 500.
+    app.connect("autodoc-process-docstring", keep_colons, priority=400)
+    app.connect("autodoc-process-bases", name_public_bases)
+
+
+def keep_colons(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Napoleon takes what stands before a colon in an attribute's first line for a type; here it never is one."""
+    if what in ("attribute", "property"):
+        lines.insert(0, "")
+
+
+def name_public_bases(app: Sphinx, name: str, obj: object, options: object, bases: list[type]) -> None:
+    """A private base class is nothing to a reader: what it derives from stands in its place."""
+    bases[:] = [shown for base in bases for shown in (base.__bases__ if base.__name__.startswith("_") else (base,))]
+
+
 # Types that are described elsewhere: other projects' pages are not read when this is built.
 nitpick_ignore_regex = [
-    (r"py:.*", r"(numpy|np|npt|collections|pathlib|os|typing|types|click|sqlite3|matplotlib|langchain_core|llama_index)\..*"),
-    (r"py:.*", r"(ArrayLike|NDArray|PathLike|Path|Any|Callable|Iterable|Iterator|Mapping|Sequence|Literal|Protocol|NamedTuple)"),
+    (
+        r"py:.*",
+        r"(numpy|np|npt|collections|pathlib|os|typing|types|click|sqlite3|matplotlib|langchain_core|llama_index)\..*",
+    ),
+    (
+        r"py:.*",
+        r"(ArrayLike|NDArray|PathLike|Path|Any|Callable|Iterable|Iterator|Mapping|Sequence|Literal|Protocol|NamedTuple|Metric|Id)",
+    ),
     (r"py:(class|exc|data|obj)", r"[a-z]+|[A-Z][A-Za-z]*(Error|Warning|Exception)"),
 ]

@@ -25,6 +25,7 @@ import pytest
 from support import ROOT
 
 import edgevec
+import edgevec.collection
 
 PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if page.is_file()]
 BLOCK = re.compile(r"(?:<!-- (?P<note>[^>]*) -->\n+)?```(?P<kind>python|console)\n(?P<code>.*?)```", re.DOTALL)
@@ -96,3 +97,11 @@ def test_examples_of_docstrings_run(name: str, tmp_path: Path, monkeypatch: pyte
     for example in finder.find(module, name):
         runner.run(example)
     assert runner.summarize(verbose=False).failed == 0
+
+
+@pytest.mark.skipif(not (ROOT / "docs" / "api").is_dir(), reason="the pages are not beside the tests")
+def test_every_public_name_is_in_the_reference() -> None:
+    reference = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "api").glob("*.md"))
+    listed = set(re.findall(r"^\.\. auto\w+:: (?:edgevec\.)?([\w.]+)(?:\(\))?$", reference, re.MULTILINE))
+    public = {*edgevec.__all__, *edgevec.collection.__all__} - {"__version__", "Encoder", "looks_like_collection"}
+    assert not public - listed
