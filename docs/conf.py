@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+
 from sphinx.application import Sphinx
 
 import edgevec
@@ -60,14 +62,10 @@ def name_public_bases(app: Sphinx, name: str, obj: object, options: object, base
 
 
 # Types that are described elsewhere: other projects' pages are not read when this is built.
+others = "numpy|np|npt|collections|pathlib|os|typing|types|click|sqlite3|matplotlib|langchain_core|llama_index"
+names = "ArrayLike|NDArray|PathLike|Path|Any|Callable|Iterable|Iterator|Mapping|Sequence|Literal|Protocol|NamedTuple"
 nitpick_ignore_regex = [
-    (
-        r"py:.*",
-        r"(numpy|np|npt|collections|pathlib|os|typing|types|click|sqlite3|matplotlib|langchain_core|llama_index)\..*",
-    ),
-    (
-        r"py:.*",
-        r"(ArrayLike|NDArray|PathLike|Path|Any|Callable|Iterable|Iterator|Mapping|Sequence|Literal|Protocol|NamedTuple|Metric|Id)",
-    ),
-    (r"py:(class|exc|data|obj)", r"[a-z]+|[A-Z][A-Za-z]*(Error|Warning|Exception)"),
+    (r"py:.*", rf"({others})\..*"),
+    (r"py:.*", rf"{names}|Metric|Id"),
+    (r"py:.*", "|".join(name for name in dir(builtins) if name.isidentifier())),
 ]
