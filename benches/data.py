@@ -118,10 +118,10 @@ def unit(vectors: Floats) -> Floats:
 
 def recall(found: NDArray[np.integer], truth: Ids, base: Floats, queries: Floats, metric: Metric) -> float:
     """The share of true neighbours that was found, by distance as `edgevec.recall` counts it; rows of base, [m, k]."""
-    from edgevec import measure  # only now: what a rival takes is measured in processes that need no edgevec
+    from edgevec import evaluation  # only now: what a rival takes is measured in processes that need no edgevec
 
-    far, true_far = (measure.distances(base, queries, np.asarray(rows), metric) for rows in (found, truth))
-    return measure.recall(found, truth, found_distances=far, true_distances=true_far, metric=metric)
+    far, true_far = (evaluation.distances(base, queries, np.asarray(rows), metric) for rows in (found, truth))
+    return evaluation.recall(found, truth, found_distances=far, true_distances=true_far, metric=metric)
 
 
 def exact(base: Floats, queries: Floats, k: int, metric: Metric) -> Ids:

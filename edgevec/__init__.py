@@ -25,6 +25,7 @@ from edgevec.calibration import Calibration
 from edgevec.errors import *  # noqa: F403
 from edgevec.errors import SimdError, SimdWarning
 from edgevec.errors import __all__ as _errors
+from edgevec.evaluation import recall
 from edgevec.index import (
     CheckReport,
     IdFilter,
@@ -33,8 +34,7 @@ from edgevec.index import (
     SearchResult,
     SearchStats,
 )
-from edgevec.measure import recall
-from edgevec.reading import Dataset, read_vectors
+from edgevec.readers import Dataset, read_vectors
 
 if TYPE_CHECKING:
     from edgevec.collection import Collection, Hit, Hits, Record

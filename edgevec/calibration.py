@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from edgevec._arrays import as_rows
 from edgevec._native import check, ffi, lib, pointer
+from edgevec._validation import as_rows
 from edgevec.errors import NotFiniteError, ParameterError, RecallError, UnknownIdError, ZeroVectorError
-from edgevec.measure import farthest_found
+from edgevec.evaluation import farthest_found
 
 if TYPE_CHECKING:
     from edgevec.index import Index

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from .errors import DataFormatError
-from .reading import SUFFIXES
+from .readers import SUFFIXES
 
 __all__ = ["KIND_NAMES", "Kind", "kind_of", "require"]
 

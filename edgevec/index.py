@@ -11,8 +11,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from edgevec._arrays import as_ids, as_int, as_rows
 from edgevec._native import Progress, allocates, bridge, check, ffi, lib, pointer
+from edgevec._validation import as_ids, as_int, as_rows
 from edgevec.calibration import Calibration, Calibrations, as_recall
 from edgevec.errors import ParameterError
 

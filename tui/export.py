@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevec._files import replacing
-from edgevec.measure import Point
+from edgevec.evaluation import Point
 from edgevec.printable import printable
 
 from .model import Curve, Data

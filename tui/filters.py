@@ -72,7 +72,7 @@ _known: WeakKeyDictionary[Data, _Rows] = WeakKeyDictionary()
 
 
 def _as_json(data: Data) -> Iterator[tuple[int, str]]:
-    from edgevec.collection.values import json_name
+    from edgevec.collection.validation import json_name
 
     names = [json_name(name) for name in fields_of(data)]
     texts = [] if data.texts is None else [data.texts]

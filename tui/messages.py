@@ -7,7 +7,7 @@ from pathlib import Path
 
 from textual.message import Message
 
-from edgevec.measure import Point
+from edgevec.evaluation import Point
 
 from .model import Allowed, Answer, Data, Health, Holdings, Queries, Wanted
 from .session import Entry

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevec import measure
+from edgevec import evaluation
+from edgevec.evaluation import Point
 from edgevec.index import Metric, Quantization
-from edgevec.measure import Point
 
 __all__ = [
     "SAMPLE",
@@ -150,7 +150,7 @@ class Answer(NamedTuple):
         """The share of the truth that is in this answer, by distance; both are of vectors."""
         places = [np.arange(len(answer.ids)) for answer in (self, truth)]  # recall wants numbers, and ids may be texts
         far, true_far = self.distances, truth.distances
-        return measure.recall(*places, found_distances=far, true_distances=true_far, metric=metric)
+        return evaluation.recall(*places, found_distances=far, true_distances=true_far, metric=metric)
 
 
 class Health(NamedTuple):
@@ -223,14 +223,14 @@ class Queries:
         """For each query how far what counts as found may be."""
         others = (self.truth[:, :k] != self.own[:, None]) & (self.distances[:, :k] < np.inf)
         last = np.where(others, self.distances[:, :k], -1e300).max(axis=1, initial=-1e300)
-        limits: list[float] = measure.farthest_found(last, self.metric).tolist()
+        limits: list[float] = evaluation.farthest_found(last, self.metric).tolist()
         return limits
 
     def found(self, row: int, k: int, ids: Any, distances: Any, limit: float) -> int:
         """How many of an answer to one query count as found; the row itself only where the truth has others as near."""
         if self.data is not None and self.data.vectors is not None:
             rows = self.data.rows_of(np.asarray(ids))[None]
-            distances = measure.distances(self.data.vectors, self.vectors[row : row + 1], rows, self.metric)[0]
+            distances = evaluation.distances(self.data.vectors, self.vectors[row : row + 1], rows, self.metric)[0]
         passed = {self.own[row]} & set(self.truth[row, :k].tolist())
         return sum(bool(far <= limit) for id, far in zip(ids, distances, strict=True) if id not in passed)
 

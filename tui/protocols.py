@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from numpy.typing import NDArray
 
 from edgevec import SimdInfo
-from edgevec.measure import Point
+from edgevec.evaluation import Point
 
 from .model import (
     Allowed,

@@ -20,7 +20,7 @@ from langchain_core.vectorstores import VectorStore
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
 from ..collection import Collection, Hit, Record, open
-from ..collection.values import Id
+from ..collection.validation import Id
 from ..collection.where import Where
 from ..errors import ParameterError
 

@@ -14,11 +14,11 @@ from rich.table import Table
 
 import edgevec
 
-from .. import measure
+from .. import evaluation
 from ..errors import MissingExtraError, ParameterError
+from ..evaluation import Point
 from ..index import Metric
-from ..measure import Point
-from ..reading import Dataset
+from ..readers import Dataset
 from .common import (
     INPUT,
     build_index,
@@ -94,7 +94,7 @@ def bench(
     true_distances = task.distances(truth, metric)
     points = []
     with progress_bar("measuring") as report:
-        for point in measure.recall_curve(
+        for point in evaluation.recall_curve(
             index,
             task.queries,
             task.ids[truth],
@@ -113,7 +113,7 @@ def bench(
         "k": k,
         "search_threads": search_threads,
         "simd": edgevec.simd_info().active,
-        "machine": measure.machine(),
+        "machine": evaluation.machine(),
         "edgevec": edgevec.__version__,
         "build_seconds": seconds,
         "bytes_per_vector": bytes_per_vector(index),
@@ -137,7 +137,7 @@ class _Task:
         return np.where(ids == -1, -1, np.searchsorted(self.ids, ids))
 
     def distances(self, rows: NDArray[np.int64], metric: Metric) -> NDArray[np.float64]:
-        return measure.distances(self.vectors, self.queries, rows, metric)
+        return evaluation.distances(self.vectors, self.queries, rows, metric)
 
 
 def _make_task(dataset: Dataset, count: int, seed: int) -> _Task:
@@ -158,7 +158,7 @@ def _true_rows(dataset: Dataset, task: _Task, k: int, metric: Metric) -> NDArray
     given = dataset.neighbors
     if given is not None and metric == dataset.metric and len(given) >= len(task.queries) and given.shape[1] >= k:
         return given[: len(task.queries), :k]
-    true: NDArray[np.int64] = measure.exact_neighbors(task.vectors, task.queries, k, metric)
+    true: NDArray[np.int64] = evaluation.exact_neighbors(task.vectors, task.queries, k, metric)
     return true
 
 

@@ -25,7 +25,7 @@ from ..errors import ParameterError, StorageError
 from ..file_kind import KIND_NAMES, Kind, kind_of, require
 from ..index import Metric
 from ..printable import decimals, printable
-from ..reading import Dataset
+from ..readers import Dataset
 
 __all__ = [
     "INPUT",

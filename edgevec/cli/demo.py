@@ -11,7 +11,7 @@ from rich.table import Table
 
 import edgevec
 
-from .. import measure
+from .. import evaluation
 from ..errors import ParameterError
 from ..samples import WordNet, wordnet
 from .common import build_index, bytes_per_vector, note, on_terminal, show, shown_rows
@@ -77,10 +77,10 @@ class _Session:
 
         exact = self.index.search(vector, self.k, exact=True)
         search = (lambda: self.index.search(vector, self.k, ef=self.ef),)
-        spent = measure.latency(search * self.repeats)
+        spent = evaluation.latency(search * self.repeats)
         show(
             f"P50 {spent.p50:,.0f} µs over {spent.n} searches; "
-            f"recall@{self.k} {measure.recall(found, exact, metric=self.index.metric):.2f} against exact search; "
+            f"recall@{self.k} {evaluation.recall(found, exact, metric=self.index.metric):.2f} against exact search; "
             f"{bytes_per_vector(self.index):,} bytes per vector; SIMD {edgevec.simd_info().active}\n"
         )
 

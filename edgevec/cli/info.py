@@ -8,7 +8,7 @@ from rich.table import Table
 
 import edgevec
 
-from .. import measure
+from .. import evaluation
 from .common import show, show_json
 
 __all__ = ["info"]
@@ -26,7 +26,7 @@ def info(as_json: bool) -> None:
         "compiled": list(simd.compiled),
         "forced": simd.forced,
         "numpy": np.__version__,
-        "machine": measure.machine(),
+        "machine": evaluation.machine(),
     }
     if as_json:
         show_json(facts)
@@ -37,5 +37,5 @@ def info(as_json: bool) -> None:
     table.add_row("this machine", " ".join(simd.available))
     table.add_row("this build", " ".join(simd.compiled))
     table.add_row("NumPy", np.__version__)
-    table.add_row("machine", measure.machine())
+    table.add_row("machine", evaluation.machine())
     show(table)

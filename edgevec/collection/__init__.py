@@ -14,11 +14,11 @@ need of the past; `store`, which keeps all in step; `filters`, `hits`, `searchin
 from __future__ import annotations
 
 from .collection import Collection, Encoder, Plan
+from .factory import open
 from .hits import Hit, Hits, HitStats
 from .identify import looks_like_collection
-from .opening import open
+from .maintenance import CollectionReport
 from .records import Record
-from .upkeep import CollectionReport
 
 __all__ = [
     "Collection",

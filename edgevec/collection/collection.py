@@ -12,19 +12,19 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._arrays import as_int, as_rows
 from .._native import Progress
+from .._validation import as_int, as_rows
 from ..errors import EdgevecError, NotFiniteError, ParameterError, UnknownIdError, ZeroVectorError
 from ..index import Metric, Quantization
-from . import fulltext, journal, records, schema, transfer, upkeep, values
+from . import changes, fulltext, import_export, maintenance, records, schema, validation
 from .graph import StoppedError
 from .hits import Hits
+from .maintenance import CollectionReport
 from .records import Record
-from .searching import Question, Searcher
+from .search import Question, Searcher
 from .sqlite_errors import translated
 from .store import Store
-from .upkeep import CollectionReport
-from .values import Id
+from .validation import Id
 from .where import EVERYTHING, Where, compile_field, compile_where, field_name
 
 __all__ = ["Collection", "Encoder", "Plan"]
@@ -138,16 +138,16 @@ class Collection:
 
         All or nothing. ParameterError, NotFiniteError, ZeroVectorError and DuplicateIdError name the record.
         """
-        keys = values.as_keys(ids)
-        values.refuse_repeated(keys)
-        objects = values.as_metadata(metadata, len(keys))
-        texts = values.as_documents(documents, len(keys))
+        keys = validation.as_keys(ids)
+        validation.refuse_repeated(keys)
+        objects = validation.as_metadata(metadata, len(keys))
+        texts = validation.as_documents(documents, len(keys))
         if vectors is None:
-            vectors = self._encode(values.as_texts(texts), "vectors are missing")
+            vectors = self._encode(validation.as_texts(texts), "vectors are missing")
         try:
             with self._store.writing(progress) as connection, translated(self._store.database.name):
                 settings = self._store.settings
-                stored = values.as_vectors(vectors, len(keys), self.dim, self.metric, settings["dtype"])
+                stored = validation.as_vectors(vectors, len(keys), self.dim, self.metric, settings["dtype"])
                 if self.dim is None and len(keys):
                     schema.write_setting(connection, "dim", stored.shape[1])
                     settings["dim"] = stored.shape[1]
@@ -162,7 +162,7 @@ class Collection:
         UnknownIdError (a KeyError) names those that do not exist, CorruptCollectionError one that is damaged (see
         check()); with missing="skip" they are left out.
         """
-        keys = values.as_keys(ids)
+        keys = validation.as_keys(ids)
         with self._store.reading() as connection:
             found = records.fetch(connection, keys, self.dim, self._store.settings["dtype"], damaged=missing)
         if missing == "raise":
@@ -186,7 +186,7 @@ class Collection:
         if where is not None and not where:
             raise ParameterError("an empty condition would delete every record; clear() does that")
         condition = compile_where(where, params)
-        keys = values.as_keys(ids) if where is None else []
+        keys = validation.as_keys(ids) if where is None else []
         with self._store.writing() as connection, translated(self._store.database.name):
             if where is None:
                 rows = sorted(set(records.rows_of(connection, keys).values()))
@@ -239,9 +239,9 @@ class Collection:
         return self.count()
 
     def __contains__(self, id: object) -> bool:
-        if not values.is_one(id):
+        if not validation.is_one(id):
             return False
-        keys = values.as_keys(id)
+        keys = validation.as_keys(id)
         with self._store.reading() as connection:
             return bool(records.rows_of(connection, keys))
 
@@ -272,16 +272,16 @@ class Collection:
         durations seconds; bytes are UTF-8 texts. DataFormatError names row and column of what is none of that.
         DuplicateIdError: an id comes twice in `data`.
         """
-        columns = transfer.Columns(id, vector, document, frozenset([skip] if isinstance(skip, str) else skip))
+        columns = import_export.Columns(id, vector, document, frozenset([skip] if isinstance(skip, str) else skip))
         count = 0
         with self.batch(progress=progress):
             with self._store.reading() as connection:
-                numbers = transfer.Numbers(records.next_number(connection))
-            for table in transfer.tables(data, columns):
+                numbers = import_export.Numbers(records.next_number(connection))
+            for table in import_export.tables(data, columns):
                 count += self._import_table(numbers.complete(table.ids, table.start), table)
         return count
 
-    def _import_table(self, ids: list[Id], table: transfer.Table) -> int:
+    def _import_table(self, ids: list[Id], table: import_export.Table) -> int:
         vectors = table.vectors
         lacking = [at for at, vector in enumerate(vectors) if vector is None]
         try:
@@ -293,7 +293,7 @@ class Collection:
                 made = self._encode(texts, f"row {table.start + lacking[0]}: vectors are missing")  # type: ignore[arg-type]
                 for at, vector in zip(lacking, made, strict=True):
                     vectors[at] = vector
-            return self.upsert(ids, transfer.stacked(vectors, table.start), table.metadata, table.documents)
+            return self.upsert(ids, import_export.stacked(vectors, table.start), table.metadata, table.documents)
         except (ParameterError, NotFiniteError, ZeroVectorError) as error:
             if not table.start:
                 raise
@@ -303,7 +303,7 @@ class Collection:
         self, path: str | os.PathLike[str], where: Where | None = None, params: Sequence[Any] | None = None
     ) -> int:
         """Write the records, or those that satisfy a condition, to a .jsonl, .jsonl.gz or .parquet file; how many."""
-        return transfer.export(Path(path), self.pages(1000, where, params), self.dim)
+        return import_export.export(Path(path), self.pages(1000, where, params), self.dim)
 
     # ---- search ----------------------------------------------------------------------------------------------------
 
@@ -441,7 +441,7 @@ class Collection:
 
         What SQLite finds wrong in its own file is reported and cannot be repaired here.
         """
-        return upkeep.check(self._store, repair=repair, progress=self._store.callbacks.telling(progress))
+        return maintenance.check(self._store, repair=repair, progress=self._store.callbacks.telling(progress))
 
     def refresh(self, *, progress: Progress | None = None) -> int:
         """Let the graph take in what other processes have committed. Every search does so by itself; this one tells
@@ -454,7 +454,7 @@ class Collection:
         self._store.notice_others()
         try:
             with self._store.reading(progress=progress) as connection:
-                return journal.version(connection)
+                return changes.version(connection)
         except StoppedError:
             raise EdgevecError("stopped by its progress function: the next search takes in the rest") from None
 

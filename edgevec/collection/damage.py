@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import journal, records, schema
+from . import changes, records, schema
 from .records import are_sound, as_fields, listed
 
 __all__ = ["Damage", "find_damage", "set_apart"]
@@ -55,7 +55,7 @@ def find_damage(connection: sqlite3.Connection) -> Damage:
     orphans = [
         row for (row,) in connection.execute("SELECT row FROM vectors WHERE row NOT IN (SELECT row FROM records)")
     ]
-    return Damage(found, orphans, not journal.is_whole(connection))
+    return Damage(found, orphans, not changes.is_whole(connection))
 
 
 def _pages(connection: sqlite3.Connection) -> Iterator[list[Any]]:
@@ -130,7 +130,7 @@ def set_apart(connection: sqlite3.Connection, damage: Damage) -> list[int]:
     rows = sorted([*damage.records, *damage.orphans])
     records.delete(connection, rows)
     if damage.changes:
-        journal.restart(connection)
+        changes.restart(connection)
     for sql in indexes:
         connection.execute(sql)
     return rows

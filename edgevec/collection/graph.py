@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from .._native import Progress
 from ..errors import NotFiniteError, ZeroVectorError
 from ..index import Index
-from . import journal, schema
+from . import changes, schema
 from .ids import Ids
 from .records import Rows, are_sound, vectors_of
 from .snapshot import Snapshot, UnusableError
-from .values import Id
+from .validation import Id
 
 __all__ = ["Graph", "StoppedError"]
 
@@ -52,11 +52,11 @@ class Graph:
 
     def follow(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
         """Answer for the records as the connection sees them. StoppedError when progress returns False."""
-        if self.index is None or self.seq < journal.trimmed(connection):
+        if self.index is None or self.seq < changes.trimmed(connection):
             self._start(connection, progress)
         if self.index is not None:
-            self._take(connection, journal.changed_since(connection, self.seq), progress)
-        self.seq = journal.last_change(connection)
+            self._take(connection, changes.changed_since(connection, self.seq), progress)
+        self.seq = changes.last_change(connection)
 
     def ids_of(self, connection: sqlite3.Connection, rows: Rows) -> list[Id | None]:
         """The records' ids; None where there is no record. connection: to the records that the index answers for."""
@@ -84,7 +84,7 @@ class Graph:
         if self.index is not None and schema.read_settings(connection).get("dim") is None:
             self.reset()
             return
-        seq = min(self.seq, journal.last_change(connection))
+        seq = min(self.seq, changes.last_change(connection))
         self._take(connection, rows, None)
         self.seq = seq
 
@@ -109,7 +109,7 @@ class Graph:
             found, vectors = vectors_of(connection, rows, index.dim, dtype)
             _add(index, vectors, found, _shifted(progress, done, total))
             done, last = done + len(rows), rows[-1]
-        self.index, self.seq = index, journal.last_change(connection)
+        self.index, self.seq = index, changes.last_change(connection)
 
     # ---- steps -----------------------------------------------------------------------------------------------------
 
@@ -128,7 +128,7 @@ class Graph:
 
     def _start(self, connection: sqlite3.Connection, progress: Progress | None) -> None:
         reason, self._ids, self._fresh = "there is none", None, True
-        whole = journal.is_whole(connection)
+        whole = changes.is_whole(connection)
         if not whole:
             reason = "the list of changes is damaged"
         elif self.snapshot is not None:
@@ -139,7 +139,7 @@ class Graph:
             except UnusableError as error:
                 reason = str(error)
         self.saved_seq = 0
-        if whole and journal.trimmed(connection) == 0:  # the changes go back to the first record
+        if whole and changes.trimmed(connection) == 0:  # the changes go back to the first record
             self.index, self.seq = self._empty(connection), 0
             return
         log.warning("%s: the graph is built from the records; its snapshot cannot be used: %s", self.name, reason)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from .records import as_fields, listed
 from .unread import Details
-from .values import Id
+from .validation import Id
 
 __all__ = ["Hit", "HitStats", "Hits"]
 

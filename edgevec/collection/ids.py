@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from . import records
 from .records import Rows
-from .values import Id
+from .validation import Id
 
 __all__ = ["Ids"]
 

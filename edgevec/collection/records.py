@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import CorruptCollectionError
 from .sqlite_errors import ERROR, code_of
-from .values import LONGEST, Id
+from .validation import LONGEST, Id
 from .words import indexed
 
 __all__ = [

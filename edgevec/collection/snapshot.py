@@ -17,7 +17,7 @@ from pathlib import Path
 from .._files import replace
 from ..errors import CorruptIndexError, FormatVersionError, OutOfMemoryError, StorageError, about_file
 from ..index import Index
-from . import files, journal
+from . import changes, files
 
 __all__ = ["Snapshot", "UnusableError"]
 
@@ -41,10 +41,10 @@ class Snapshot:
         """The graph, and the last change that it holds. UnusableError says why there is none."""
         for _ in range(5):  # a writer may replace the file while it is read
             identity = self._identity(self.path)
-            seq = journal.known_snapshot(connection, identity)
+            seq = changes.known_snapshot(connection, identity)
             if seq is None:
                 raise UnusableError("it is damaged, older than the last checkpoint, or of another collection")
-            if seq < journal.trimmed(connection):
+            if seq < changes.trimmed(connection):
                 raise UnusableError("it is older than the last checkpoint")
             try:
                 index = Index.load(self.path, mmap=self._mmap)
@@ -64,7 +64,7 @@ class Snapshot:
             index.save(new)
             files.take_mode(new, self._database)
             identity = self._identity(new)
-            journal.register(connection, identity, seq)
+            changes.register(connection, identity, seq)
             replace(new, self.path)
             _flush_folder(self.path.parent)
         except (UnusableError, OSError) as error:
@@ -75,7 +75,7 @@ class Snapshot:
         finally:
             _clear(private)
         connection.execute("BEGIN IMMEDIATE")
-        journal.trim(connection, identity, seq)
+        changes.trim(connection, identity, seq)
         connection.execute("COMMIT")
 
     @staticmethod

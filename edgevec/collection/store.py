@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from .._native import Progress
 from ..errors import ClosedError, EdgevecError, LockedError, ParameterError, ReadOnlyError, StorageError, about_file
-from . import journal, schema
+from . import changes, schema
 from .commits import Commits
 from .database import Database
 from .graph import Graph
@@ -91,7 +91,7 @@ class Store:
         self._closed = False
         self._process = os.getpid()
         with translated(database.name):
-            self._version = journal.version(database.main)
+            self._version = changes.version(database.main)
             self.settings = schema.read_settings(database.main)
             self._follow_all(database.main, progress)
             database.main.execute("ROLLBACK")
@@ -192,14 +192,14 @@ class Store:
             return self._version
         self.database.check_file()
         connection.execute("BEGIN")
-        return journal.version(connection)
+        return changes.version(connection)
 
     def _follow_all(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
         """Bring the graph to what is committed, and stay in that transaction."""
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         connection.execute("BEGIN")
-        version = journal.version(connection)
+        version = changes.version(connection)
         self.graph.follow(connection, progress)
         self.graph.settle(version)
         if self.settings.get("dim") is None:
@@ -260,8 +260,8 @@ class Store:
         if not changed:
             connection.execute("COMMIT")
             return
-        journal.bump(connection)
-        version = journal.version(connection)
+        changes.bump(connection)
+        version = changes.version(connection)
         self._take_in(connection, progress)
         if not self.database.shared:
             self._read_unread()
@@ -285,11 +285,11 @@ class Store:
             self._check_one_writer(connection)
             log.warning("%s: changed by another program while it was open for writing", self.database.name)
             self.graph.forget_ids()
-            journal.bump(connection)  # a version that nothing kept here knows
+            changes.bump(connection)  # a version that nothing kept here knows
         return seen
 
     def _check_one_writer(self, connection: sqlite3.Connection) -> None:
-        if journal.version(connection) != self._version:
+        if changes.version(connection) != self._version:
             raise about_file(
                 LockedError(
                     f"{self.database.name} was written by another writer after it was opened: close it, open it again"
@@ -315,7 +315,7 @@ class Store:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             self.settings = schema.read_settings(connection)
-            self._version = journal.version(connection)
+            self._version = changes.version(connection)
             self.graph.undo(connection)
             self.graph.settle(self._version)
         except (sqlite3.Error, EdgevecError) as error:

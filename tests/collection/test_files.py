@@ -61,7 +61,7 @@ def as_user(user: int, program: str) -> str:
 
 def run(program: str, *arguments: Any, user: int | None = None) -> subprocess.CompletedProcess[str]:
     """In a process of its own, of another user if this one is root."""
-    program = as_user(user, program) if user else f"import edgevec, os, sys\n{program}"
+    program = as_user(user, program) if user else f"import edgevec, numpy, os, sys\n{program}"
     return subprocess.run(
         [sys.executable, "-c", program, *map(str, arguments)],
         capture_output=True,

@@ -151,7 +151,7 @@ def test_a_good_snapshot_is_caught_up_with(case: Case, caplog: pytest.LogCapture
 @pytest.mark.skipif(sys.platform == "emscripten", reason="a page that crashes has lost its files anyway")
 def test_a_crash_between_the_steps_of_a_checkpoint(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whichever steps were made, the next opening finds a graph that it knows."""
-    from edgevec.collection import journal, snapshot
+    from edgevec.collection import changes, snapshot
 
     class Crash(Exception):
         pass
@@ -160,10 +160,10 @@ def test_a_crash_between_the_steps_of_a_checkpoint(case: Case, monkeypatch: pyte
         raise Crash
 
     steps: list[tuple[Any, str]] = [
-        (journal, "register"),
+        (changes, "register"),
         (snapshot.os, "replace"),
         (snapshot, "_flush_folder"),
-        (journal, "trim"),
+        (changes, "trim"),
     ]
     for module, step in steps:
         made = edgevec.open(case.path)

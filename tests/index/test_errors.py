@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from oracle import METRICS, QUANTIZATIONS, each_metric, each_quantization
 
 import edgevec
-from edgevec import errors, measure
+from edgevec import errors, evaluation
 from edgevec.index import Metric, Quantization
 
 DIM = 4
@@ -72,7 +72,7 @@ OUT_OF_MEMORY: dict[str, Callable[[edgevec.Index], object]] = {
     "search filter": lambda index: index.search(np.ones(DIM), filter=np.broadcast_to(np.int64(1), HUGE)),
     "filter": lambda index: edgevec.IdFilter(np.broadcast_to(np.int64(1), HUGE)),
     "calibrate": lambda index: index.calibrate(3, queries=np.broadcast_to(np.float64(1), (HUGE, DIM))),
-    "exact_neighbors": lambda index: measure.exact_neighbors(
+    "exact_neighbors": lambda index: evaluation.exact_neighbors(
         np.broadcast_to(np.float32(1), (HUGE, DIM)), np.ones((1, DIM), np.float32), 1, "cosine"
     ),
 }

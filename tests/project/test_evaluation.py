@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import edgevec
-from edgevec import SearchResult, measure, recall
+from edgevec import SearchResult, evaluation, recall
 
 IDS = st.integers(-1, 30)
 
@@ -88,7 +88,7 @@ def test_recall_by_distance_is_its_definition_with_ties_duplicates_and_padding(
     queries = rng.integers(-2, 3, (4, 2)).astype(np.float32)
     true, true_far = map(np.array, zip(*(nearest_by_loop(rows, query, k) for query in queries), strict=True))
     found = rng.integers(-1, len(rows), (4, k))
-    far = measure.distances(rows, queries, found, "l2")
+    far = evaluation.distances(rows, queries, found, "l2")
     expected = shares_by_distance(found, far, true, true_far)
     given = recall(found, true, found_distances=far, true_distances=true_far)
     assert given == pytest.approx(np.mean(expected) if expected else 1.0)
@@ -172,10 +172,10 @@ def test_recall_refuses_distances_of_one_side_alone_or_of_other_shape(found: Any
 def test_distances_are_those_of_an_obvious_loop(
     rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, metric: Any
 ) -> None:
-    monkeypatch.setattr(measure, "_BLOCK_BYTES", 8 * 6 * 5 * 3)  # several blocks
+    monkeypatch.setattr(evaluation, "_BLOCK_BYTES", 8 * 6 * 5 * 3)  # several blocks
     vectors, queries = rng.normal(size=(40, 5)).astype(np.float32), rng.normal(size=(10, 5)).astype(np.float32)
     rows = rng.integers(-1, 40, (10, 6))
-    for query, row, far in zip(queries, rows, measure.distances(vectors, queries, rows, metric), strict=True):
+    for query, row, far in zip(queries, rows, evaluation.distances(vectors, queries, rows, metric), strict=True):
         for at, distance in zip(row.tolist(), far.tolist(), strict=True):
             v, q = vectors[at].astype(np.float64), query.astype(np.float64)
             expected = {
@@ -189,7 +189,7 @@ def test_distances_are_those_of_an_obvious_loop(
 @pytest.mark.parametrize("row", [-2, 3])
 def test_distances_of_a_row_that_does_not_exist_are_refused(row: int) -> None:
     with pytest.raises(edgevec.ParameterError, match=f"no row {row} among 3"):
-        measure.distances(np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)[:1], np.array([[0, row]]), "l2")
+        evaluation.distances(np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)[:1], np.array([[0, row]]), "l2")
 
 
 @pytest.mark.parametrize(
@@ -212,10 +212,10 @@ def test_recall_refuses_what_does_not_match(found: Any, true: Any) -> None:
 def test_exact_neighbors_are_those_of_an_obvious_loop(
     rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, metric: str, offset: float
 ) -> None:
-    monkeypatch.setattr(measure, "_BLOCK_BYTES", 4 * 200 * 7)  # several blocks
+    monkeypatch.setattr(evaluation, "_BLOCK_BYTES", 4 * 200 * 7)  # several blocks
     vectors = (rng.normal(size=(200, 9)) * rng.uniform(0.1, 3, (200, 1)) + offset).astype(np.float32)
     queries = (rng.normal(size=(20, 9)) + offset).astype(np.float32)
-    found = measure.exact_neighbors(vectors, queries, 5, metric)
+    found = evaluation.exact_neighbors(vectors, queries, 5, metric)
     assert found.dtype == np.int64
     for query, rows in zip(queries.astype(np.float64), found, strict=True):
         wide = vectors.astype(np.float64)
@@ -229,7 +229,7 @@ def test_exact_neighbors_are_those_of_an_obvious_loop(
 
 
 def test_exact_neighbors_of_fewer_rows_than_asked() -> None:
-    found = measure.exact_neighbors(np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)[:2], 10, "l2")
+    found = evaluation.exact_neighbors(np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)[:2], 10, "l2")
     assert found.shape == (2, 3)
     assert found[:, 0].tolist() == [0, 1]
 
@@ -237,14 +237,14 @@ def test_exact_neighbors_of_fewer_rows_than_asked() -> None:
 def test_latency_gives_percentiles_in_microseconds() -> None:
     ticks = iter([tick for n in range(1, 101) for tick in (0, n * 1000)])  # call n takes n microseconds
     made = []
-    spent = measure.latency((lambda n=n: made.append(n) for n in range(100)), clock=lambda: next(ticks))
+    spent = evaluation.latency((lambda n=n: made.append(n) for n in range(100)), clock=lambda: next(ticks))
     assert made == list(range(100))
     assert (spent.p50, spent.p95, spent.p99, spent.n) == pytest.approx((50.5, 95.05, 99.01, 100))
 
 
 def test_latency_of_nothing_is_refused() -> None:
     with pytest.raises(edgevec.ParameterError, match="no calls"):
-        measure.latency([])
+        evaluation.latency([])
 
 
 class FakeIndex:
@@ -264,7 +264,9 @@ def test_recall_curve_carries_recall_latency_and_rate_for_each_ef() -> None:
     index, clock = FakeIndex(), count(0, 1000)
     queries = np.zeros((30, 4), np.float32)
     truth = np.broadcast_to(np.arange(100), (30, 100))
-    points = list(measure.recall_curve(index, queries, truth, k=10, efs=[10, 50], threads=3, clock=lambda: next(clock)))
+    points = list(
+        evaluation.recall_curve(index, queries, truth, k=10, efs=[10, 50], threads=3, clock=lambda: next(clock))
+    )
     assert [point.ef for point in points] == [10, 50]
     assert [point.recall for point in points] == [0.5, 1.0]
     for point in points:
@@ -279,21 +281,21 @@ def test_recall_curve_counts_by_distance_where_the_true_ones_are_given() -> None
     queries = rows[::25] + np.float32(0.01)
     index = edgevec.Index(6, "l2")
     index.add(rows, threads=1)
-    truth = len(rows) - 1 - measure.exact_neighbors(rows[::-1], queries, 5, "l2")  # others of the equally near
-    (point,) = measure.recall_curve(
+    truth = len(rows) - 1 - evaluation.exact_neighbors(rows[::-1], queries, 5, "l2")  # others of the equally near
+    (point,) = evaluation.recall_curve(
         index,
         queries,
         truth,
         k=5,
         efs=[500],
-        true_distances=measure.distances(rows, queries, truth, "l2"),
-        distances_of=lambda found: measure.distances(rows, queries, found.ids, "l2"),
+        true_distances=evaluation.distances(rows, queries, truth, "l2"),
+        distances_of=lambda found: evaluation.distances(rows, queries, found.ids, "l2"),
     )
     assert point.recall == 1.0
-    (by_ids,) = measure.recall_curve(index, queries, truth, k=5, efs=[500])
+    (by_ids,) = evaluation.recall_curve(index, queries, truth, k=5, efs=[500])
     assert by_ids.recall < 1.0
 
 
 def test_machine_is_one_line() -> None:
-    assert "\n" not in measure.machine()
-    assert "Python 3." in measure.machine()
+    assert "\n" not in evaluation.machine()
+    assert "Python 3." in evaluation.machine()

@@ -10,7 +10,7 @@ import numpy as np
 
 import edgevec
 from edgevec import SimdInfo
-from edgevec.measure import Point
+from edgevec.evaluation import Point
 from edgevec.tui.engine import RealEngine
 from edgevec.tui.engine.collection import CollectionSearcher
 from edgevec.tui.engine.opening import read_sample

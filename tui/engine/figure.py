@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgevec import MissingExtraError, ParameterError
-from edgevec.measure import Point, machine
+from edgevec.evaluation import Point, machine
 
 __all__ = ["save"]
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from edgevec import EdgevecError
-from edgevec.measure import recall_curve
+from edgevec.evaluation import recall_curve
 
 from . import stage
 

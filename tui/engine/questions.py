@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edgevec
-from edgevec import measure
+from edgevec import evaluation
 from edgevec.file_kind import require
 
 from ..model import Allowed, Data, Floats, Queries, Question
@@ -81,9 +81,9 @@ def _truth(
             blocks += [answer.ids for answer in answers]
             far += [np.asarray(answer.distances, np.float64) for answer in answers]
         else:
-            nearest = measure.exact_neighbors(rows, block, min(DEPTH, len(ids)), metric)
+            nearest = evaluation.exact_neighbors(rows, block, min(DEPTH, len(ids)), metric)
             blocks += list(ids[nearest])
-            far += list(measure.distances(rows, block, nearest, metric))
+            far += list(evaluation.distances(rows, block, nearest, metric))
     return _level(blocks, None if data.collection else -1), _level(far, np.inf)
 
 

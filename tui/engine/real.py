@@ -8,7 +8,7 @@ from pathlib import Path
 
 import edgevec
 from edgevec import SimdInfo
-from edgevec.measure import Point
+from edgevec.evaluation import Point
 
 from ..model import Allowed, BuildSettings, Data, Queries
 from ..protocols import Clock, LoadGenerator, Opened, Progress, Searcher

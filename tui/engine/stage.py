@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edgevec
-from edgevec import measure
+from edgevec import evaluation
 from edgevec.index import Metric
 
 from ..model import Allowed, Data, Floats, Ids, Queries
@@ -64,7 +64,7 @@ class StagedQueries:
         """How far what was found is from its query; the row itself counts only where the truth has others as near."""
         ids, far = found.ids, found.distances
         if self.rows is not None and self.rows.vectors is not None:
-            far = measure.distances(self.rows.vectors, self.vectors, self.rows.rows_of(ids), self.metric)
+            far = evaluation.distances(self.rows.vectors, self.vectors, self.rows.rows_of(ids), self.metric)
         known = (self.truth == self.own[:, None]).any(axis=1, keepdims=True)
         return np.where(known & (ids == self.own[:, None]), np.inf, far)
 
@@ -83,7 +83,7 @@ def take_queries(folder: Path, k: int) -> StagedQueries:
 
 
 def take_searcher(folder: Path) -> _Index | _Collection:
-    """As `edgevec.measure.recall_curve` wants it."""
+    """As `edgevec.evaluation.recall_curve` wants it."""
     if (folder / "index.ev").exists():
         return _Index(folder)
     return _Collection(folder)

@@ -15,7 +15,7 @@ from queue import Empty, Queue
 from typing import IO
 
 from edgevec import EdgevecError
-from edgevec.measure import Point
+from edgevec.evaluation import Point
 
 from ..model import Queries
 from ..protocols import Progress, Searcher

@@ -14,8 +14,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widgets import Button, DataTable, Static
 
+from edgevec.evaluation import Point
 from edgevec.index import Quantization
-from edgevec.measure import Point
 
 from .. import export, text, workers
 from ..messages import Advanced, Contender, Exported, Failed, Measured, QueriesReady, SweepDone

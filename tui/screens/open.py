@@ -16,7 +16,7 @@ from textual.widgets import DirectoryTree, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from edgevec.printable import printable
-from edgevec.reading import SUFFIXES
+from edgevec.readers import SUFFIXES
 
 from .. import workers
 from ..messages import Advanced, Failed, FileOpened

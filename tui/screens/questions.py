@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgevec.reading import SUFFIXES
+from edgevec.readers import SUFFIXES
 
 from .. import workers
 from ..messages import QueriesReady

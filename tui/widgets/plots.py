@@ -11,7 +11,7 @@ from textual.app import RenderResult
 from textual.color import Color
 from textual_plotext import PlotextPlot
 
-from edgevec.measure import Point
+from edgevec.evaluation import Point
 
 from .. import text
 from ..rolling import Moment

@@ -11,10 +11,10 @@ from functools import lru_cache
 from typing import Any
 
 from ...errors import WhereError
+from .compiler import Condition, compile_node, field_sql
 from .mapping import read_mapping
-from .sql import Condition, compile_node, field_sql
-from .syntax import Field
-from .text import bind, field_name, parse, parse_field
+from .nodes import Field
+from .parser import bind, field_name, parse, parse_field
 
 __all__ = ["EVERYTHING", "Condition", "Where", "compile_field", "compile_where", "field_name"]
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...errors import WhereError
-from .syntax import (
+from .nodes import (
     MAX_DEPTH,
     MAX_TESTS,
     All,
@@ -29,7 +29,7 @@ from .syntax import (
     depth,
     tests,
 )
-from .text import parse_field
+from .parser import parse_field
 
 __all__ = ["read_mapping"]
 

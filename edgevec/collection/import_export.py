@@ -21,12 +21,12 @@ import numpy as np
 from .._files import replacing
 from .._native import Progress
 from ..errors import DataFormatError, DuplicateIdError, MissingExtraError, ParameterError
-from ..reading import read
-from ..reading.dataset import TEXT_NAMES
-from ..reading.plain import NotPlainError, is_missing, plain
-from ..reading.request import ID_NAMES, VECTOR_NAMES, Request
+from ..readers import read
+from ..readers.dataset import TEXT_NAMES
+from ..readers.plain import NotPlainError, is_missing, plain
+from ..readers.request import ID_NAMES, VECTOR_NAMES, Request
 from .records import Record
-from .values import Id
+from .validation import Id
 
 __all__ = ["EXPORTS", "Columns", "Numbers", "Rows", "Table", "export", "stacked", "tables"]
 

@@ -18,7 +18,7 @@ from typing import Any
 from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedInput, UnexpectedToken, v_args
 
 from ...errors import WhereError
-from .syntax import (
+from .nodes import (
     MAX_DEPTH,
     MAX_TESTS,
     MAX_TEXT,

@@ -18,7 +18,7 @@ from .hits import Hit, Hits, HitStats
 from .records import Rows, Shown
 from .store import Store
 from .unread import Details
-from .values import Id
+from .validation import Id
 from .where import EVERYTHING, Condition
 
 __all__ = ["Question", "Searcher"]

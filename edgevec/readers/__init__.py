@@ -16,27 +16,27 @@ from pathlib import Path
 
 from .._files import refused
 from ..errors import DataFormatError, DataNotFoundError, EdgevecError, OutOfMemoryError, ParameterError, about_file
-from . import arrow, hdf5, lines, numpy_files, tensors, texmex
+from . import arrow, fvecs, hdf5, npy, safetensors, text_lines
 from .dataset import Dataset, Progress
 from .request import Request
 
 __all__ = ["SUFFIXES", "Dataset", "Progress", "Request", "read", "read_vectors"]
 
 _READERS: dict[str, Callable[[Request], Dataset]] = {
-    ".npy": numpy_files.read_npy,
-    ".npz": numpy_files.read_npz,
-    ".fvecs": texmex.read,
-    ".bvecs": texmex.read,
-    ".ivecs": texmex.read,
+    ".npy": npy.read_npy,
+    ".npz": npy.read_npz,
+    ".fvecs": fvecs.read,
+    ".bvecs": fvecs.read,
+    ".ivecs": fvecs.read,
     ".hdf5": hdf5.read,
     ".h5": hdf5.read,
     ".parquet": arrow.read_parquet,
     ".arrow": arrow.read_ipc,
     ".feather": arrow.read_ipc,
-    ".jsonl": lines.read_jsonl,
-    ".jsonl.gz": lines.read_jsonl,
-    ".csv": lines.read_csv,
-    ".safetensors": tensors.read,
+    ".jsonl": text_lines.read_jsonl,
+    ".jsonl.gz": text_lines.read_jsonl,
+    ".csv": text_lines.read_csv,
+    ".safetensors": safetensors.read,
 }
 
 SUFFIXES = tuple(_READERS)

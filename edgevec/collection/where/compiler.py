@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, TypeGuard
 
 from ...errors import WhereError
 from ..dates import Instant
-from ..values import json_name
-from .syntax import MAX_PATTERN, All, Any_, Field, IsNull, Node, Not, OneOf, Pattern, Test, depth
+from ..validation import json_name
+from .nodes import MAX_PATTERN, All, Any_, Field, IsNull, Node, Not, OneOf, Pattern, Test, depth
 
 __all__ = ["Condition", "compile_node", "field_sql"]
 

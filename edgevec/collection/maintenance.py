@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .._native import Progress
 from ..index import CheckReport, Index
-from . import journal, schema
+from . import changes, schema
 from .damage import Damage, find_damage, set_apart
 from .graph import Graph
 from .records import are_sound, count, select, vectors_of
@@ -215,4 +215,4 @@ def _repair_graph(
     graph.correct(connection, sorted({*difference.missing, *difference.extra, *difference.stale}))
     if graph.index is not None and not graph.index.check().ok:
         graph.rebuild(connection, progress)
-    graph.settle(journal.version(connection))
+    graph.settle(changes.version(connection))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._arrays import as_rows
+from .._validation import as_rows
 from ..errors import DuplicateIdError, NotFiniteError, ParameterError, ZeroVectorError
 from .dates import as_iso, as_seconds, is_nat
 

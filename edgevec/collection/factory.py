@@ -8,8 +8,8 @@ import os
 import sqlite3
 from typing import Any, Literal
 
-from .._arrays import as_int
 from .._native import Progress
+from .._validation import as_int
 from ..errors import CollectionNotFoundError, CorruptCollectionError, EdgevecError, ParameterError, about_file
 from ..index import Index, Metric, Quantization
 from . import schema
