@@ -93,11 +93,11 @@ def clustered(n: int, n_queries: int, k: int, dim: int = 384, latent: int = 24, 
 def clustered_parts(n: int, n_queries: int, dim: int, latent: int, clusters: int = 200) -> tuple[Floats, Floats]:
     """The vectors and queries of `clustered`, without the truth."""
     rng = np.random.default_rng(42)
-    centres = rng.standard_normal((clusters, latent))
+    centers = rng.standard_normal((clusters, latent))
     plane = np.linalg.qr(rng.standard_normal((dim, latent)))[0].T
 
     def draw(rows: int) -> Floats:
-        points = centres[rng.integers(clusters, size=rows)] + 0.6 * rng.standard_normal((rows, latent))
+        points = centers[rng.integers(clusters, size=rows)] + 0.6 * rng.standard_normal((rows, latent))
         return unit((points @ plane + 0.02 * rng.standard_normal((rows, dim))).astype(np.float32))
 
     return draw(n), draw(n_queries)
@@ -117,8 +117,8 @@ def unit(vectors: Floats) -> Floats:
 
 
 def recall(found: NDArray[np.integer], truth: Ids, base: Floats, queries: Floats, metric: Metric) -> float:
-    """The share of true neighbours that was found, by distance as `edgevec.recall` counts it; rows of base, [m, k]."""
-    from edgevec import evaluation  # only now: what a rival takes is measured in processes that need no edgevec
+    """The share of true neighbors that was found, by distance as `edgevec.recall` counts it; rows of base, [m, k]."""
+    from edgevec import evaluation  # only now: what other engines take is measured in processes that need no edgevec
 
     far, true_far = (evaluation.distances(base, queries, np.asarray(rows), metric) for rows in (found, truth))
     return evaluation.recall(found, truth, found_distances=far, true_distances=true_far, metric=metric)
@@ -161,11 +161,11 @@ def exact_uncached(base: Floats, queries: Floats, k: int, metric: Metric) -> Ids
 
 def in_order(base: Floats, query: Floats, rows: Ids, metric: Metric) -> Ids:
     """The rows sorted by their float64 distance to the query, equal ones by row number."""
-    vectors, centre = base[rows].astype(np.float64), query.astype(np.float64)
+    vectors, center = base[rows].astype(np.float64), query.astype(np.float64)
     if metric == "l2":
-        distances = ((vectors - centre) ** 2).sum(axis=1)
+        distances = ((vectors - center) ** 2).sum(axis=1)
     else:
-        distances = -(vectors @ centre) / np.linalg.norm(vectors, axis=1)
+        distances = -(vectors @ center) / np.linalg.norm(vectors, axis=1)
     return rows[np.lexsort((rows, distances))]
 
 

@@ -34,10 +34,10 @@ WARM_ROWS = 2048
 WARM_QUERIES = 100
 
 Setting = tuple[int, Options]
-"""A breadth, and the rest of what Engine.tune takes."""
+"""The search parameter, and the rest of what Engine.tune takes."""
 
 
-class WorkerError(Exception):
+class ProcessError(Exception):
     """The process ended before its work was done; the message is its last word."""
 
 
@@ -63,21 +63,22 @@ class Round:
     core_share: float
 
 
-class Worker:
-    """This side of the pipe. WorkerError when the other side is gone."""
+class EngineProcess:
+    """This side of the pipe. ProcessError when the other side is gone."""
 
     def __init__(self, process: subprocess.Popen[str], errors: Path) -> None:
         self._process, self._errors = process, errors
         self.built = Built(**self._read())
 
-    def recall(self, breadth: int, search: Options) -> float:
+    def recall(self, search_param: int, search: Options) -> float:
         """Of all queries, at this setting."""
-        return float(self._ask("recall", breadth, dict(search)))
+        return float(self._ask("recall", search_param, dict(search)))
 
     def time(self, settings: Sequence[Setting]) -> list[Round]:
         """One round over these settings."""
         return [
-            Round(*figures) for figures in self._ask("time", [[breadth, dict(search)] for breadth, search in settings])
+            Round(*figures)
+            for figures in self._ask("time", [[search_param, dict(search)] for search_param, search in settings])
         ]
 
     def _ask(self, *question: Any) -> Any:
@@ -93,13 +94,13 @@ class Worker:
         if not line:
             code = self._process.wait()
             said = [line for line in self._errors.read_text(errors="replace").splitlines() if line.strip()]
-            raise WorkerError(said[-1] if said else f"ended with code {code}")
+            raise ProcessError(said[-1] if said else f"ended with code {code}")
         return json.loads(line)
 
 
 @contextmanager
-def worker(folder: Path, family: str, build: Options, settings: Settings) -> Iterator[Worker]:
-    """A Worker that has built its index over the workload that `keep` left in the folder; ended with the block."""
+def engine_process(folder: Path, family: str, build: Options, settings: Settings) -> Iterator[EngineProcess]:
+    """An EngineProcess over the workload that `save_workload` left in the folder; it ends with the block."""
     job = json.dumps({"family": family, "build": dict(build), "settings": asdict(settings)})
     with (
         tempfile.NamedTemporaryFile() as errors,
@@ -113,19 +114,19 @@ def worker(folder: Path, family: str, build: Options, settings: Settings) -> Ite
         ) as process,
     ):
         try:
-            yield Worker(process, Path(errors.name))
+            yield EngineProcess(process, Path(errors.name))
         finally:
             process.kill()
 
 
-def keep(workload: Workload, folder: Path) -> None:
+def save_workload(workload: Workload, folder: Path) -> None:
     """Write a workload where workers find it."""
     for name in ("base", "queries", "truth", "metric"):
         np.save(folder / f"{name}.npy", getattr(workload, name))
 
 
-def kept(folder: Path) -> Workload:
-    """A workload that `keep` wrote. The base is mapped: all workers share it, and it is not memory of theirs."""
+def load_workload(folder: Path) -> Workload:
+    """A workload that `save_workload` wrote. The base is mapped: processes share it at no cost to each."""
     base = np.load(folder / "base.npy", mmap_mode="c").view(np.ndarray)
     queries, truth, metric = (np.load(folder / f"{name}.npy") for name in ("queries", "truth", "metric"))
     return Workload("kept", False, base, queries, truth, metric.item())
@@ -143,10 +144,10 @@ def own_bytes() -> int | None:
     return sum(int(fields.get(name, "0 kB").split()[0]) for name in ("RssAnon", "RssShmem", "HugetlbPages")) * 1024
 
 
-def warm(engine: Engine, workload: Workload, breadth: int) -> None:
+def warm(engine: Engine, workload: Workload, search_param: int) -> None:
     """Build and search a small index once: libraries load code and start threads on first use."""
     engine.build(np.array(workload.base[:WARM_ROWS]))
-    engine.tune(breadth)
+    engine.tune(search_param)
     engine.many(workload.queries[:1])
 
 
@@ -162,8 +163,8 @@ def build(engine: Engine, workload: Workload) -> Built:
 def timed(engine: Engine, workload: Workload, settings: Sequence[Setting]) -> list[list[float]]:
     """The figures of a Round for each setting."""
     figures = []
-    for breadth, search in settings:
-        engine.tune(breadth, **search)
+    for search_param, search in settings:
+        engine.tune(search_param, **search)
         engine.many(workload.queries[:WARM_QUERIES])
         batch: Spent = spent(lambda: engine.many(workload.queries))
         single = Latency.of([call_times_us(engine.one, workload.queries)])
@@ -176,15 +177,15 @@ def serve(folder: Path, family: str, build_options: Options, settings: Settings)
     """The other side: build, say what it cost, and answer until the pipe closes."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # some libraries chat on standard output
-    workload = kept(folder)
+    workload = load_workload(folder)
     make = partial(FAMILIES[family].make, settings, **build_options)
     warm(make(), workload, FAMILIES[family].grid[0])  # gone before memory is looked at
     engine = make()
     print(json.dumps(asdict(build(engine, workload))), file=answers)
     for line in sys.stdin:
         match json.loads(line):
-            case ["recall", breadth, search]:
-                engine.tune(breadth, **search)
+            case ["recall", search_param, search]:
+                engine.tune(search_param, **search)
                 print(workload.recall(engine.many(workload.queries)), file=answers)
             case ["time", wanted]:
                 print(json.dumps(timed(engine, workload, wanted)), file=answers)

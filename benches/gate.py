@@ -1,4 +1,4 @@
-"""The gate against a slow build: the reference's own workload with its recall, SIMD against scalar, and a known rival.
+"""The gate against a slow build: the reference's own workload with its recall, SIMD against scalar, and hnswlib.
 
 Uniform [0, 1) vectors of 768 dimensions (seed 42, queries seed 43), M=12, ef_construction=100, ef=50, k=10, l2, sq8,
 one search thread. At 100,000 vectors the P50 of a call from Python must be under 800 us and the scalar path at least
@@ -8,7 +8,7 @@ so recall is printed and not judged.
 Each index is built once and saved; two processes load that file, one with EDGEVEC_SIMD=scalar and one with the default
 path, and are timed in turns.
 
-The rival is hnswlib (M=16, ef_construction=200): on 25,000 real embeddings (or, where they are absent, as many
+The baseline is hnswlib (M=16, ef_construction=200): on 25,000 real embeddings (or, where they are absent, as many
 clustered ones), both at the smallest ef that reaches recall@10 = 0.95, Index(dim) as it comes must answer a call in 0.7
 of hnswlib's time or less. Exit code 1 when a check fails, 2 when edgevec or hnswlib is not installed.
 """
@@ -30,15 +30,15 @@ from typing import Any
 
 import numpy as np
 from data import Workload, load, uniform
-from hnswlib_baseline import RATIO_LIMIT as RIVAL_LIMIT
-from hnswlib_baseline import Match, match
+from hnswlib_baseline import RATIO_LIMIT as BASELINE_LIMIT
+from hnswlib_baseline import Comparison, compare
 from timing import Latency, call_times_us, in_turns, installed, machine, spent, write_json
 
 SIZES = (10_000, 50_000, 100_000)
 JUDGED = 100_000
 DIM, M, EF_CONSTRUCTION, EF, K = 768, 12, 100, 50, 10
 QUERIES, ROUNDS = 1000, 5
-RIVAL_N = 25_000
+BASELINE_N = 25_000
 P50_LIMIT_US = 800.0
 RATIO_LIMIT = 2.0
 
@@ -56,7 +56,7 @@ class Measured:
     ratio: float
 
 
-class Searcher:
+class SearchProcess:
     """A process that holds the index under one SIMD path and times a round for each line on its standard input."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
@@ -80,8 +80,8 @@ class Searcher:
 
 
 @contextmanager
-def searcher(folder: Path, forced: str | None) -> Iterator[Searcher]:
-    """A Searcher over the folder's index and queries, ended with the block; None is the machine's default path."""
+def search_process(folder: Path, forced: str | None) -> Iterator[SearchProcess]:
+    """A SearchProcess over the folder's index and queries, ended with the block; None is the machine's default path."""
     environment = {name: value for name, value in os.environ.items() if name != "EDGEVEC_SIMD"}
     if forced is not None:
         environment["EDGEVEC_SIMD"] = forced
@@ -89,7 +89,7 @@ def searcher(folder: Path, forced: str | None) -> Iterator[Searcher]:
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
-        yield Searcher(process)
+        yield SearchProcess(process)
 
 
 def serve(folder: Path) -> None:
@@ -112,7 +112,7 @@ def measure(workload: Workload, folder: Path) -> Measured:
     build = spent(partial(index.add, workload.base))
     index.save(folder / "index")
     np.save(folder / "queries.npy", workload.queries)
-    with searcher(folder, None) as default, searcher(folder, "scalar") as forced:
+    with search_process(folder, None) as default, search_process(folder, "scalar") as forced:
         rounds = in_turns({"simd": default.round, "scalar": forced.round}, ROUNDS)
     simd, scalar = np.asarray(rounds["simd"]), np.asarray(rounds["scalar"])
     return Measured(
@@ -133,7 +133,7 @@ def line(one: Measured) -> str:
     return f"{one.n:>7,} x {DIM}  {one.path}: {fast}   {slow}   built in {one.build_seconds:.1f} s"
 
 
-def checks(judged: Measured, rival: Match) -> list[tuple[bool, str]]:
+def checks(judged: Measured, baseline: Comparison) -> list[tuple[bool, str]]:
     """What must hold at 100,000 and against hnswlib, each with its line."""
     return [
         (
@@ -142,8 +142,8 @@ def checks(judged: Measured, rival: Match) -> list[tuple[bool, str]]:
         ),
         (judged.ratio >= RATIO_LIMIT, f"scalar : {judged.path} = {judged.ratio:.2f}, at least {RATIO_LIMIT:.0f}"),
         (
-            rival.ratio <= RIVAL_LIMIT,
-            f"edgevec : hnswlib = {rival.ratio:.2f} at recall@{K} {rival.target}, at most {RIVAL_LIMIT}",
+            baseline.ratio <= BASELINE_LIMIT,
+            f"edgevec : hnswlib = {baseline.ratio:.2f} at recall@{K} {baseline.target}, at most {BASELINE_LIMIT}",
         ),
     ]
 
@@ -178,17 +178,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sizes.append(measure(uniform(n, QUERIES, DIM, K), Path(folder)))
         say(line(sizes[-1]))
 
-    rival = match(load(RIVAL_N, QUERIES, K))
-    for row in rival.lines():
+    baseline = compare(load(BASELINE_N, QUERIES, K))
+    for row in baseline.lines():
         say(row)
 
-    verdicts = checks(next(one for one in sizes if one.n == JUDGED), rival)
+    verdicts = checks(next(one for one in sizes if one.n == JUDGED), baseline)
     for passed, what in verdicts:
         say(f"{'PASS' if passed else 'FAIL'}  {what}")
     failed = sum(not passed for passed, _ in verdicts)
     say(f"{len(verdicts) - failed} passed, {failed} failed")
     report(
-        args.json, {"machine": about, "sizes": [asdict(one) for one in sizes], "rival": asdict(rival), "failed": failed}
+        args.json,
+        {"machine": about, "sizes": [asdict(one) for one in sizes], "baseline": asdict(baseline), "failed": failed},
     )
     return 1 if failed else 0
 

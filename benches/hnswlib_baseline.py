@@ -18,7 +18,7 @@ RATIO_LIMIT = 0.7
 
 
 @dataclass(frozen=True)
-class Side:
+class EngineResult:
     """One engine at the smallest ef that reaches the target."""
 
     engine: str
@@ -28,32 +28,32 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Match:
-    """Both sides, and the median over rounds of edgevec's P50 divided by hnswlib's."""
+class Comparison:
+    """Both engines, and the median over rounds of edgevec's P50 divided by hnswlib's."""
 
     workload: str
     target: float
-    sides: tuple[Side, ...]
+    engines: tuple[EngineResult, ...]
     ratio: float
 
     def lines(self) -> list[str]:
-        """A line for the data and one for each side."""
+        """One line for the data and one for each engine."""
         return [f"{self.workload}, one search thread"] + [
-            f"  {side.engine}: P50 {side.latency.p50_us:.0f} us  P99 {side.latency.p99_us:.0f} us  "
-            f"recall {side.recall:.3f}  ef {side.ef}"
-            for side in self.sides
+            f"  {engine.engine}: P50 {engine.latency.p50_us:.0f} us  P99 {engine.latency.p99_us:.0f} us  "
+            f"recall {engine.recall:.3f}  ef {engine.ef}"
+            for engine in self.engines
         ]
 
 
-def match(workload: Workload, target: float = TARGET) -> Match:
+def compare(workload: Workload, target: float = TARGET) -> Comparison:
     """Build both, find the ef of each, and time single calls in rounds."""
     settings = Settings(k=workload.truth.shape[1])
     engines: dict[str, Engine] = {"edgevec": Edgevec(settings), "hnswlib": Hnswlib(settings)}
     edges = {name: at_target(engine, workload, target) for name, engine in engines.items()}
     runs = {name: lambda engine=engine: call_times_us(engine.one, workload.queries) for name, engine in engines.items()}
     rounds = in_turns(runs, ROUNDS)
-    sides = tuple(Side(name, *edges[name], Latency.of(times)) for name, times in rounds.items())
-    return Match(workload.name, target, sides, ratio_of(rounds["edgevec"], rounds["hnswlib"]))
+    results = tuple(EngineResult(name, *edges[name], Latency.of(times)) for name, times in rounds.items())
+    return Comparison(workload.name, target, results, ratio_of(rounds["edgevec"], rounds["hnswlib"]))
 
 
 def ratio_of(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> float:

@@ -5,8 +5,8 @@
 Every index is built in a process of its own (engine_process.py), whose growth is memory that no file backs: the vectors
 given to it are not counted, what it copied of them is. An index that is used in place in its file (`Index.load(path,
 mmap=True)`) holds little memory of its own; what lies in the file is shown beside, which stays in memory as long as
-there is room, and is read again when there was none. Recall stands beside at two breadths, and the smallest ef that
-reaches the target with the P50 of a call there. Linux only.
+there is room, and is read again when there was none. Recall stands beside at two settings of ef, and the
+smallest ef that reaches the target with the P50 of a call there. Linux only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from data import WORKLOADS, named
-from engine_process import Built, Worker, keep, own_bytes, worker
+from engine_process import Built, EngineProcess, engine_process, own_bytes, save_workload
 from engines import FAMILIES, Options, Settings
 from param_search import sweep
 from rich.console import Console
@@ -61,8 +61,8 @@ class Size:
         return " ".join([self.engine, *(f"{key}={value}" for key, value in self.build.items())])
 
 
-def measure(index: Worker, engine: str, build: Options) -> Size:
-    """Recall at the stated breadths, and what the target takes."""
+def measure(index: EngineProcess, engine: str, build: Options) -> Size:
+    """Recall at the stated search parameters, and what the target takes."""
     found = sweep(lambda ef: index.recall(ef, {}), FAMILIES[engine].grid, (TARGET,))
     ef = next((ef for ef, recall in found.items() if recall >= TARGET), None)
     p50 = None if ef is None else index.time([(ef, {})])[0].p50_us
@@ -112,9 +112,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     workload = named(args.data, args.n, args.queries, settings.k)
     sizes = []
     with tempfile.TemporaryDirectory() as folder:
-        keep(workload, Path(folder))
+        save_workload(workload, Path(folder))
         for engine, build in SETTINGS:
-            with worker(Path(folder), engine, build, settings) as index:
+            with engine_process(Path(folder), engine, build, settings) as index:
                 sizes.append(measure(index, engine, build))
             print(f"measured {sizes[-1].name}", file=sys.stderr)
     Console(width=150).print(table_of(sizes, f"{workload.name}, k={settings.k}: memory of an index and its recall"))

@@ -7,8 +7,8 @@ line before (latency), once as addresses known in advance and prefetched (throug
 (`SearchContext.stats`, means over the queries) times the lines that each kind of step touches (`lines_per_query`).
 Lines times the throughput of an array of the index's size is the floor: no search that touches as many can be faster,
 one query at a time or not. The chain of visits is a second one, for a single query: the next node to visit is known
-only when the last one's neighbours are scored, so one latency a visit is not hidden unless the node is guessed ahead.
-Lines that are in a cache already (the entry's neighbourhood) make both floors a little too high.
+only when the last one's neighbors are scored, so one latency a visit is not hidden unless the node is guessed ahead.
+Lines that are in a cache already (the entry's neighborhood) make both floors a little too high.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def cycle(lines: int, rng: np.random.Generator) -> NDArray[np.uint64]:
     return array
 
 
-def probe(loops: Any, size: int) -> Memory:
+def measure_memory(loops: Any, size: int) -> Memory:
     """The best of some repeats: what other work on the machine took is not the memory's."""
     rng = np.random.default_rng(0)
     array = cycle(size // LINE, rng)
@@ -122,32 +122,38 @@ def at_size(curve: Sequence[Memory], size: int) -> Memory:
 # ---- a search ------------------------------------------------------------------------------------------------------
 
 
+STATISTICS = {"visited": "visited", "prefiltered": "estimates", "distances": "distances", "reranked": "reranked"}
+"""What is counted, and its name in SearchStats."""
+
+
 @dataclass(frozen=True)
 class Geometry:
     """Bytes that the steps of a search read, each at a random place.
 
-    estimate  a row of signs, read before a code is (0: nothing is sifted)
-    code      what one distance of the walk reads; factors beside it are their own line
-    links     of a visited node on the lowest level
-    vector    of a re-ranking: all of it, or what refines its code
+    Attributes:
+        prefilter: A row of signs, read before a code is; 0 without a prefilter.
+        code: What one approximate distance reads.
+        factors: Beside the code, on a line of their own.
+        links: Of a visited node on the lowest level.
+        vector: Of a re-ranking: all of it, or what refines its code.
     """
 
-    estimate: int
+    prefilter: int
     code: int
     factors: int
     links: int
     vector: int
 
     @classmethod
-    def of(cls, quantization: str, dim: int, M: int, bits: int, sifting: bool) -> Geometry:
-        """bits: of a binary code; 0 where there are none. sifting: the core counts estimates."""
+    def of(cls, quantization: str, dim: int, M: int, bits: int, prefiltered: bool) -> Geometry:
+        """bits: of a binary code; 0 where there are none. prefiltered: the core uses a prefilter."""
         links, vector = 2 * M * 4, dim * 4
         if quantization == "none":
             return cls(0, vector, 0, links, 0)
         if quantization == "binary" and bits:
             return cls(0, bits // 8, 16, links, vector)
-        signs = rounded(dim, 64) // 8 + 16 if sifting else 0
-        return cls(signs, dim, 0 if sifting else 16, links, dim * 2)  # with its code, which was just read
+        signs = rounded(dim, 64) // 8 + 16 if prefiltered else 0
+        return cls(signs, dim, 0 if prefiltered else 16, links, dim * 2)  # with its code, which was just read
 
 
 def rounded(number: int, unit: int) -> int:
@@ -163,7 +169,7 @@ def lines_of(size: int) -> int:
 def lines_per_query(counts: Mapping[str, float], geometry: Geometry) -> dict[str, float]:
     """Lines by kind of step; counts are means over the queries, of SearchStats' names."""
     return {
-        "estimates": counts.get("estimates", 0.0) * lines_of(geometry.estimate),
+        "prefiltered": counts.get("prefiltered", 0.0) * lines_of(geometry.prefilter),
         "codes": counts["distances"] * (lines_of(geometry.code) + lines_of(geometry.factors)),
         "links": counts["visited"] * lines_of(geometry.links),
         "vectors": counts["reranked"] * lines_of(geometry.vector),
@@ -219,15 +225,14 @@ class Searched:
         for query in self.workload.queries:
             self.engine.index.search(query, self.engine.settings.k, ef=self.ef, context=context)
             rows.append(context.stats._asdict())
-        kinds = ("visited", "estimates", "distances", "reranked")
-        return {kind: float(np.mean([row[kind] for row in rows])) for kind in kinds if kind in rows[0]}
+        return {kind: float(np.mean([row[name] for row in rows])) for kind, name in STATISTICS.items()}
 
     def roof(self, curve: Sequence[Memory], rounds: Sequence[tuple[float, float]]) -> Roof:
         """Medians over the rounds beside the floors; the memory is that of an array as large as what is walked on."""
         index, counts = self.engine.index, self.counts()
         bits = index.stats()["bits"]
-        sifting = counts.get("estimates", 0.0) > 0
-        geometry = Geometry.of(self.quantization, index.dim, index.M, bits, sifting)
+        prefiltered = counts.get("prefiltered", 0.0) > 0
+        geometry = Geometry.of(self.quantization, index.dim, index.M, bits, prefiltered)
         usage = index.memory_usage()
         size = usage["codes"] + usage["links"] + (usage["vectors"] if self.quantization == "none" else 0)
         batch, single = np.median(rounds, axis=0).tolist()
@@ -253,12 +258,11 @@ def memory_table(curve: Sequence[Memory], room: dict[str, int]) -> Table:
 def roof_table(roofs: Sequence[Roof], title: str) -> Table:
     table = Table(title=title)
     table.add_column("edgevec")
-    kinds = ("visited", "estimates", "distances", "reranked")
     floors = ("lines", "KB", "ns/line", "floor us", "chain us", "batch us", "floor/batch", "P50 us")
-    for head in ("ef", "recall", *kinds, *floors):
+    for head in ("ef", "recall", *STATISTICS, *floors):
         table.add_column(head, justify="right")
     for roof in roofs:
-        counts = (f"{roof.counts[kind]:,.0f}" if kind in roof.counts else "-" for kind in kinds)
+        counts = (f"{roof.counts[kind]:,.0f}" if kind in roof.counts else "-" for kind in STATISTICS)
         lines = sum(roof.lines.values())
         sizes = (f"{lines:,.0f}", f"{lines * LINE / 1e3:,.1f}", f"{roof.memory.gather_ns:.2f}")
         times = (f"{roof.floor_us:.1f}", f"{roof.chain_us:.1f}", f"{roof.batch_us:.1f}")
@@ -280,7 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         loops = compiled(Path(folder))
-        curve = [probe(loops, size) for size in SIZES]
+        curve = [measure_memory(loops, size) for size in SIZES]
     Console(width=100).print(memory_table(curve, cache_sizes()))
 
     workload = named(args.data, args.n, args.queries)

@@ -1,4 +1,4 @@
-"""Which settings to measure: the breadths that tell a curve, the least that reaches a recall, and the best of many."""
+"""Which settings to measure: enough to draw a curve, the least that reaches a recall, and the best of many."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Point:
 
     build: Options
     search: Options
-    breadth: int
+    search_param: int
     recall: float
     p50_us: float
     p99_us: float
@@ -29,33 +29,33 @@ class Point:
     @property
     def setting(self) -> tuple[tuple[str, object], ...]:
         """What was chosen, hashable."""
-        return (*self.build.items(), *self.search.items(), ("breadth", self.breadth))
+        return (*self.build.items(), *self.search.items(), ("search_param", self.search_param))
 
 
 def sweep(
     recall_at: Callable[[int], float], grid: Sequence[int], targets: Sequence[float] = TARGETS
 ) -> dict[int, float]:
-    """Recall by breadth, ascending: over the grid until it is plainly enough, and at the least for each target."""
+    """Recall by search_param, ascending: over the grid until it is plainly enough, and at the least for each target."""
     found: dict[int, float] = {}
     last = -1.0
-    for breadth in grid:
-        found[breadth] = recall_at(breadth)
-        if found[breadth] >= ENOUGH or found[breadth] - last < STALL:
+    for search_param in grid:
+        found[search_param] = recall_at(search_param)
+        if found[search_param] >= ENOUGH or found[search_param] - last < STALL:
             break
-        last = found[breadth]
+        last = found[search_param]
     edges = dict(edge for target in targets if (edge := smallest(recall_at, found, target)))
     return dict(sorted((found | edges).items()))
 
 
 def smallest(recall_at: Callable[[int], float], found: Mapping[int, float], target: float) -> tuple[int, float] | None:
-    """The least breadth whose recall reaches the target, and that recall, by bisection between two that are known.
+    """The least search parameter that reaches the target, and its recall, by bisection between two that are known.
 
     Below the least that is known nothing is tried; None when none reaches the target.
     """
-    high = next((breadth for breadth in sorted(found) if found[breadth] >= target), None)
+    high = next((search_param for search_param in sorted(found) if found[search_param] >= target), None)
     if high is None:
         return None
-    low, reached = max((breadth for breadth in found if breadth < high), default=high - 1), found[high]
+    low, reached = max((search_param for search_param in found if search_param < high), default=high - 1), found[high]
     while high - low > 1:
         middle = (low + high) // 2
         recall = recall_at(middle)
@@ -71,12 +71,12 @@ def fastest(points: Iterable[Point], target: float) -> Point | None:
     return max((point for point in points if point.recall >= target), key=lambda point: point.qps, default=None)
 
 
-def promptest(points: Iterable[Point], target: float) -> Point | None:
+def lowest_latency(points: Iterable[Point], target: float) -> Point | None:
     """Of the points that reach the recall the one with the least P50; None when none does."""
     return min((point for point in points if point.recall >= target), key=lambda point: point.p50_us, default=None)
 
 
-def front(points: Iterable[Point]) -> list[Point]:
+def pareto_front(points: Iterable[Point]) -> list[Point]:
     """The points that no other beats in both recall and queries a second, by ascending recall."""
     kept: list[Point] = []
     for point in sorted(points, key=lambda point: (-point.recall, -point.qps)):
@@ -90,7 +90,7 @@ def finalists(points: Sequence[Point], targets: Sequence[float] = TARGETS) -> li
 
     When no target is reached, the front of the index that found most.
     """
-    best = [found for target in targets for pick in (fastest, promptest) if (found := pick(points, target))]
+    best = [found for target in targets for pick in (fastest, lowest_latency) if (found := pick(points, target))]
     indexes = [point.build for point in best] or [max(points, key=lambda point: point.recall).build]
-    chosen = {point.setting: point for point in (*front(p for p in points if p.build in indexes), *best)}
+    chosen = {point.setting: point for point in (*pareto_front(p for p in points if p.build in indexes), *best)}
     return sorted(chosen.values(), key=lambda point: point.recall)

@@ -5,10 +5,10 @@
     python benches/peers.py --merge peers.json more.json --plot peers --markdown peers.md
 
 Two passes. The first tries every setting of an engine's grid (`FAMILIES` in benches/engines), each index in a process
-of its own: breadth is swept, the smallest that reaches each recall target is found by bisection, and everything is
-timed once. The second takes the settings that came out best, of all engines at once, and times them in interleaved
-rounds; the figures are medians over these. Parts of a run can be made on their own (--engines) and put together
-(--merge), which is as fair as the machine was steady in between.
+of its own: its search parameter is swept, the smallest that reaches each recall target is found by bisection, and
+everything is timed once. The second takes the settings that came out best, of all engines at once, and times them in
+interleaved rounds; the figures are medians over these. Parts of a run can be made on their own (--engines) and put
+together (--merge), which is as fair as the machine was steady in between.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 from data import WORKLOADS, Workload, named
-from engine_process import Built, Round, Worker, WorkerError, keep, worker
+from engine_process import Built, EngineProcess, ProcessError, Round, engine_process, save_workload
 from engines import FAMILIES, Options, Settings
 from param_search import Point, finalists, sweep
 from report import Outcome, Report, plot, show, to_markdown
@@ -36,7 +36,7 @@ class Candidate:
     """One index of a family, alive, and what the first pass found of it."""
 
     build: Options
-    worker: Worker
+    process: EngineProcess
     stack: ExitStack
     scouted: list[Point]
 
@@ -45,31 +45,31 @@ def scout(folder: Path, name: str, build: Options, settings: Settings) -> Candid
     """Build one index, and measure it once at every search setting of the grid."""
     family = FAMILIES[name]
     with ExitStack() as stack:
-        index = stack.enter_context(worker(folder, name, build, settings))
+        index = stack.enter_context(engine_process(folder, name, build, settings))
         points = []
         for search in family.searches:
-            recalls = sweep(lambda breadth, search=search: index.recall(breadth, search), family.grid)
-            rounds = index.time([(breadth, search) for breadth in recalls])
-            for (breadth, found), figures in zip(recalls.items(), rounds, strict=True):
-                points.append(point_of(build, search, breadth, found, [figures]))
+            recalls = sweep(lambda search_param, search=search: index.recall(search_param, search), family.grid)
+            rounds = index.time([(search_param, search) for search_param in recalls])
+            for (search_param, found), figures in zip(recalls.items(), rounds, strict=True):
+                points.append(point_of(build, search, search_param, found, [figures]))
         return Candidate(build, index, stack.pop_all(), points)
 
 
-def point_of(build: Options, search: Options, breadth: int, recall: float, rounds: Sequence[Round]) -> Point:
+def point_of(build: Options, search: Options, search_param: int, recall: float, rounds: Sequence[Round]) -> Point:
     """Medians over the rounds."""
     table = [(each.p50_us, each.p99_us, each.qps, each.core_share) for each in rounds]
-    return Point(build, search, breadth, recall, *np.median(table, axis=0).tolist(), rounds=len(rounds))
+    return Point(build, search, search_param, recall, *np.median(table, axis=0).tolist(), rounds=len(rounds))
 
 
-class Contest:
-    """All families over one workload: `enter` them one by one, then `settle`."""
+class Benchmark:
+    """All families over one workload: `add_family` them one by one, then `time_finalists`."""
 
     def __init__(self, folder: Path, settings: Settings, stack: ExitStack) -> None:
         self.folder, self.settings, self.stack = folder, settings, stack
         self.outcomes: dict[str, Outcome] = {}
-        self.chosen: dict[str, list[tuple[Worker, list[Point]]]] = {}
+        self.chosen: dict[str, list[tuple[EngineProcess, list[Point]]]] = {}
 
-    def enter(self, name: str) -> None:
+    def add_family(self, name: str) -> None:
         """The first pass over one family. Its indexes stay alive where the second pass needs them."""
         outcome = self.outcomes[name] = Outcome(name)
         if installed(FAMILIES[name].package) is None:
@@ -80,11 +80,11 @@ class Contest:
         for build in FAMILIES[name].builds:
             try:
                 candidates.append(scout(self.folder, name, build, self.settings))
-            except WorkerError as error:
+            except ProcessError as error:
                 outcome.failures.append(str(error))
                 say(f"{name} {dict(build)}: {error}")
                 continue
-            built: Built = candidates[-1].worker.built
+            built: Built = candidates[-1].process.built
             outcome.builds.append((build, built))
             outcome.scouted += candidates[-1].scouted
             say(f"{name} {dict(build)}: built in {built.seconds:.1f} s")
@@ -94,14 +94,14 @@ class Contest:
             points = [point for point in best if point.build == candidate.build]
             if points:
                 self.stack.enter_context(candidate.stack)
-                self.chosen[name].append((candidate.worker, points))
+                self.chosen[name].append((candidate.process, points))
             else:
                 candidate.stack.close()
 
-    def settle(self, rounds: int) -> list[Outcome]:
+    def time_finalists(self, rounds: int) -> list[Outcome]:
         """The second pass: everything that was chosen, in interleaved rounds."""
         runs = {
-            f"{name} {number}": partial(index.time, [(point.breadth, point.search) for point in points])
+            f"{name} {number}": partial(index.time, [(point.search_param, point.search) for point in points])
             for name, indexes in self.chosen.items()
             for number, (index, points) in enumerate(indexes)
         }
@@ -110,7 +110,7 @@ class Contest:
             for number, (_, points) in enumerate(indexes):
                 by_point = zip(points, zip(*results[f"{name} {number}"], strict=True), strict=True)
                 self.outcomes[name].points += [
-                    point_of(point.build, point.search, point.breadth, point.recall, figures)
+                    point_of(point.build, point.search, point.search_param, point.recall, figures)
                     for point, figures in by_point
                 ]
         return list(self.outcomes.values())
@@ -119,11 +119,11 @@ class Contest:
 def compare(workload: Workload, names: Sequence[str], settings: Settings, rounds: int) -> Report:
     """Both passes over these families."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        keep(workload, Path(folder))
-        contest = Contest(Path(folder), settings, stack)
+        save_workload(workload, Path(folder))
+        benchmark = Benchmark(Path(folder), settings, stack)
         for name in names:
-            contest.enter(name)
-        outcomes = contest.settle(rounds)
+            benchmark.add_family(name)
+        outcomes = benchmark.time_finalists(rounds)
     about = machine(sorted({FAMILIES[name].package for name in names} | {"numpy"}))
     return Report(workload.name, workload.real, settings, rounds, [about], outcomes)
 

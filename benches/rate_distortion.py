@@ -59,12 +59,12 @@ class Axes:
     """A workload on its principal axes."""
 
     def __init__(self, workload: Workload) -> None:
-        centre = workload.base.mean(axis=0)
-        base = workload.base - centre
+        center = workload.base.mean(axis=0)
+        base = workload.base - center
         variances, turn = np.linalg.eigh((base.T @ base).astype(np.float64) / len(base))
         self.variances = np.maximum(variances, 0.0)
         self.base: Floats = base @ turn.astype(np.float32)
-        self.queries: Floats = (workload.queries - centre) @ turn.astype(np.float32)
+        self.queries: Floats = (workload.queries - center) @ turn.astype(np.float32)
         self.workload = workload
 
     def recall_of(self, shares: NDArray[np.int64], books: Sequence[NDArray[np.float64]]) -> float:

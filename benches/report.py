@@ -14,7 +14,7 @@ from typing import Any
 
 from engine_process import Built
 from engines import FAMILIES, Options, Settings
-from param_search import TARGETS, Point, fastest, front, promptest
+from param_search import TARGETS, Point, fastest, lowest_latency, pareto_front
 from timing import write_json
 
 QUIET = 0.95
@@ -120,7 +120,7 @@ def rows(report: Report, target: float) -> list[list[str]]:
     """A line of HEADS per engine, the fastest first, those that missed the target last."""
     reached, missed = [], []
     for outcome in report.outcomes:
-        best, prompt = fastest(outcome.points, target), promptest(outcome.points, target)
+        best, prompt = fastest(outcome.points, target), lowest_latency(outcome.points, target)
         if best is None or prompt is None:
             missed.append([outcome.family, shortfall(outcome), *[""] * (len(HEADS) - 2)])
         else:
@@ -156,8 +156,8 @@ def shortfall(outcome: Outcome) -> str:
 def wording(outcome: Outcome, point: Point) -> str:
     """A setting in a few words."""
     chosen = {**point.build, **point.search}
-    if point.breadth:
-        chosen[FAMILIES[outcome.family].breadth] = point.breadth
+    if point.search_param:
+        chosen[FAMILIES[outcome.family].search_param] = point.search_param
     return " ".join(f"{name}={value}" for name, value in chosen.items()) or "-"
 
 
@@ -200,10 +200,10 @@ def plot(report: Report, stem: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(10, 7))
-    colours = pyplot.get_cmap("tab20")
+    colors = pyplot.get_cmap("tab20")
     outcomes = [outcome for outcome in report.outcomes if outcome.points]
     for number, outcome in enumerate(outcomes):
-        curve = front(outcome.points)
+        curve = pareto_front(outcome.points)
         ours = outcome.family.startswith("edgevec")
         axes.plot(
             [point.recall for point in curve],
@@ -211,7 +211,7 @@ def plot(report: Report, stem: Path) -> None:
             marker="o" if ours else ".",
             linestyle="-" if ours else "--",
             linewidth=2.5 if ours else 1.2,
-            color=colours(number % 20),
+            color=colors(number % 20),
             label=outcome.family,
         )
     axes.set(

@@ -1,7 +1,7 @@
 """How the benchmarks measure: rounds in turn, medians over rounds, and the machine written beside every number.
 
 Engines take turns within a round and the order moves on by one each round, so that a slow minute of the machine falls
-on all of them and none always runs after the same neighbour.
+on all of them and none always runs after the same neighbor.
 """
 
 from __future__ import annotations

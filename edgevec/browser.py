@@ -1,18 +1,21 @@
-"""Files that outlive the page: the file system of Pyodide, kept in the browser's storage.
+"""Files that outlive the page: Pyodide's file system, kept in the browser's storage.
 
-    from edgevec import Index, browser
+A page has its files in memory, so `Index.save` alone does not outlive it. `persist` writes every file below the mounted
+folders to the storage. When it fails, or the page is closed meanwhile, the files of the last successful call stay good.
 
-    await browser.mount("/edgevec")             # once per page; brings back what was kept
-    index = Index.load("/edgevec/notes.ev")     # IndexNotFoundError on the first visit
-    index.save("/edgevec/notes.ev")             # into the page's memory
-    await browser.persist()                     # into the browser's storage
+Pages of one origin share the storage and take turns (Web Locks). `persist` writes the files that this page changed and
+reads those that others have persisted since; a file that both changed is a `ConflictError`, and then nothing was
+written. `refresh` only reads. An open index does not follow its file: load it again.
 
-A page has its files in memory, so `save()` alone does not outlive it. `persist()` keeps every file below the mounted
-folders. When it fails, or the page is closed meanwhile, the files of the last successful one stay good.
+Example:
+    In Pyodide, where `await` may stand at the top level::
 
-Pages of one origin share the storage, one at a time (Web Locks). `persist()` writes the files that this page changed
-and takes in those that others have persisted since; a file that both changed is a `ConflictError`, and then nothing was
-written. `refresh()` takes in alone. An index that is open meanwhile does not follow its file: load it again.
+        from edgevec import Index, browser
+
+        await browser.mount("/edgevec")             # once per page; brings back what was persisted
+        index = Index.load("/edgevec/notes.ev")     # IndexNotFoundError on the first visit
+        index.save("/edgevec/notes.ev")             # into the page's memory
+        await browser.persist()                     # into the browser's storage
 """
 
 from __future__ import annotations
@@ -32,7 +35,20 @@ Storage = Literal["indexeddb", "opfs"]
 
 
 class ConflictError(StorageError):
-    """A file was changed here and persisted by another page meanwhile. `paths` names all such files."""
+    """A file was changed here and persisted by another page meanwhile.
+
+    Attributes:
+        paths: All such files, as absolute paths.
+
+    Example:
+        Ask the user, then let this page's files win::
+
+            try:
+                await browser.persist()
+            except browser.ConflictError as error:
+                if confirm(f"Overwrite {error.paths}?"):
+                    await browser.persist(overwrite=True)
+    """
 
     def __init__(self, paths: list[str]) -> None:
         super().__init__(
@@ -42,7 +58,7 @@ class ConflictError(StorageError):
 
 
 _mounted: dict[str, Storage] = {}
-_turn = asyncio.Lock()
+_lock = asyncio.Lock()
 
 # A rejection comes back as a value: Pyodide 0.27 waits forever for a promise that rejects with a DOMException.
 _SETTLE = """(work) => async (...inputs) => {
@@ -65,13 +81,13 @@ _ATTACH = """async (FS, path, storage) => {
     FS.mount(FS.filesystems.NATIVEFS_ASYNC, { fileSystemHandle: folder }, path);
 }"""
 
-# One folder alone: FS.syncfs takes them all, and reading would throw away what others have not persisted yet.
+# One folder at a time: FS.syncfs takes them all, and reading would discard what other folders have not persisted yet.
 #
-# `seen` is what lay here and in the storage when both were last the same, in ms by path: what differs from it has
-# changed. Folders differ by being there or not, since their times follow what is in them.
+# `seen` holds the times (ms, by path) of both sides when they were last equal: a path whose time differs has changed.
+# A folder counts as changed only when it appears or disappears, since its time follows what is in it.
 _EXCHANGE = """async (FS, list, write, overwrite) => {
     const FUTURE = new Date(8.64e15);  // Emscripten copies what differs, Pyodide what is newer
-    const alone = (work) => globalThis.navigator?.locks ? navigator.locks.request("edgevec.browser", work) : work();
+    const withLock = (work) => globalThis.navigator?.locks ? navigator.locks.request("edgevec.browser", work) : work();
     const ask = (mount, name, ...inputs) => new Promise((resolve, reject) => {
         const { type } = mount;
         const settle = (error, value) => (error ? reject(error) : resolve(value));
@@ -116,24 +132,24 @@ _EXCHANGE = """async (FS, list, write, overwrite) => {
         return { mount, local, remote, seen, mine, taken, dropped, conflicts, folders };
     };
 
-    const takeIn = async ({ mount, local, remote, seen, taken, dropped }) => {
+    const readChanges = async ({ mount, local, remote, seen, taken, dropped }) => {
         if (!taken.size && !dropped.size) return local;
         const entries = {};
         for (const at of Object.keys(local.entries)) if (!dropped.has(at)) entries[at] = local.entries[at];
         for (const at of taken) entries[at] = { ...remote.entries[at], timestamp: FUTURE };
         await ask(mount, "reconcile", { ...remote, entries }, local);
         const [after] = await both(mount);
-        const lies = times(after), lay = times(remote);
+        const [localTimes, remoteTimes] = [times(after), times(remote)];
         for (const at of [...taken, ...dropped]) {
-            for (const [side, at_] of [["local", lies], ["remote", lay]]) {
-                at_.has(at) ? seen[side].set(at, at_.get(at)) : seen[side].delete(at);
+            for (const [side, now] of [["local", localTimes], ["remote", remoteTimes]]) {
+                now.has(at) ? seen[side].set(at, now.get(at)) : seen[side].delete(at);
             }
         }
         mount.seen = seen;
         return after;
     };
 
-    const put = async ({ mount, remote, mine }, local) => {
+    const writeChanges = async ({ mount, remote, mine }, local) => {
         const entries = {};
         for (const [at, entry] of Object.entries(local.entries)) {
             const there = remote.entries[at];
@@ -144,14 +160,14 @@ _EXCHANGE = """async (FS, list, write, overwrite) => {
         remember(mount, ...(await both(mount)));
     };
 
-    return alone(async () => {
+    return withLock(async () => {
         const plans = [];
         for (const path of JSON.parse(list)) plans.push(await plan(path));
         const conflicts = plans.flatMap(({ conflicts }) => conflicts);
         if (conflicts.length) throw { name: "ConflictError", message: JSON.stringify(conflicts) };
         for (const each of plans) {
-            const local = await takeIn(each);
-            if (write) await put(each, local);
+            const local = await readChanges(each);
+            if (write) await writeChanges(each, local);
             if (write && each.mount.type === FS.filesystems.IDBFS) await FLUSH(each.mount.mountpoint);
         }
         const files = plans.flatMap((each) => [...each.taken, ...each.dropped].filter((at) => !each.folders.has(at)));
@@ -160,7 +176,7 @@ _EXCHANGE = """async (FS, list, write, overwrite) => {
 }"""
 
 # A browser calls a transaction complete before it is on the disk, unless asked to be strict, which Emscripten does not.
-# A strict one in the same database takes everything before it along. Its record has no timestamp, and so is no file.
+# A strict one in the same database flushes everything before it. Its record has no timestamp, so it is not a file.
 _FLUSH = """(path) => new Promise((resolve, reject) => {
     const opened = indexedDB.open(path);
     opened.onerror = () => reject(opened.error);
@@ -178,14 +194,25 @@ _EXCHANGE_AND_FLUSH = _EXCHANGE.replace("FLUSH(", f"({_FLUSH})(")
 
 
 async def mount(path: str = "/edgevec", *, storage: Storage = "indexeddb") -> None:
-    """Make the folder `path` one that `persist()` keeps, and bring back what it held.
+    """Mount a folder that `persist` keeps, and bring back what it held.
 
-    path     absolute, "/" excepted; made when it does not exist, else empty. It also names the place in the storage.
-    storage  "indexeddb" is there in every page and worker. "opfs", the origin-private file system, is at its best in a
-             worker and with big files. What is kept in one is not seen in the other.
+    Mounting a folder twice does nothing.
 
-    Mounting a folder twice does nothing. Raises EdgevecError outside Pyodide, ParameterError, and StorageError when the
-    browser offers no such storage (some do not in private windows) or cannot read it.
+    Args:
+        path: An absolute path other than "/". The folder is made when it does not exist, and must be empty else. The
+            path also names the place in the storage.
+        storage: "indexeddb" is available in every page and worker. "opfs", the origin-private file system, suits
+            workers and large files. Files kept in one are not seen in the other.
+
+    Raises:
+        EdgevecError: This is not Pyodide.
+        ParameterError: The path or the storage is not one that can be mounted.
+        StorageError: The browser offers no such storage (some do not in private windows) or cannot read it.
+
+    Example:
+        ::
+
+            await browser.mount("/edgevec", storage="opfs")
     """
     files = _file_system()
     folder = PurePosixPath(path)
@@ -194,7 +221,7 @@ async def mount(path: str = "/edgevec", *, storage: Storage = "indexeddb") -> No
     if not folder.is_absolute() or folder == PurePosixPath("/") or ".." in folder.parts:
         raise ParameterError(f"path must be absolute and below '/', not {path!r}")
     name = str(folder)
-    async with _turn:
+    async with _lock:
         if _mounted.get(name) == storage:
             return
         if name in _mounted:
@@ -204,21 +231,47 @@ async def mount(path: str = "/edgevec", *, storage: Storage = "indexeddb") -> No
 
 
 async def persist(*, overwrite: bool = False) -> list[str]:
-    """Keep every file below the mounted folders. Once this returns, they outlive a reload and a crash of the browser.
+    """Write every file below the mounted folders to the browser's storage.
 
-    Returns the paths of the files that other pages had persisted, or removed, since this page last looked: they were
-    taken in. With overwrite=True this page's files win where both changed one.
+    Once this returns, the files outlive a reload and a crash of the browser. When it raises, the storage stays as it
+    was.
 
-    Raises ConflictError, a StorageError, where both changed a file, and StorageError when the storage is full or the
-    browser refuses; what was kept before stays as it was.
+    Args:
+        overwrite: Let this page's files win where another page changed them too.
+
+    Returns:
+        Paths of the files that other pages had persisted or removed since this page last looked; they were read.
+
+    Raises:
+        ConflictError: Another page changed a file that was changed here too. It is a StorageError.
+        StorageError: No folder is mounted, the storage is full, or the browser refuses.
+
+    Example:
+        ::
+
+            index.save("/edgevec/notes.ev")
+            await browser.persist()
     """
     return await _all_folders(write=True, overwrite=overwrite)
 
 
 async def refresh() -> list[str]:
-    """Take in the files that other pages have persisted, or removed, since this page last looked; returns their paths.
+    """Read the files that other pages have persisted or removed since this page last looked.
 
-    What this page has not persisted stays. Raises as `persist` does.
+    What this page has not persisted stays.
+
+    Returns:
+        Paths of those files.
+
+    Raises:
+        ConflictError: Another page changed a file that was changed here too. It is a StorageError.
+        StorageError: No folder is mounted, or the browser refuses.
+
+    Example:
+        ::
+
+            if "/edgevec/notes.ev" in await browser.refresh():
+                index = Index.load("/edgevec/notes.ev")
     """
     return await _all_folders(write=False, overwrite=False)
 
@@ -227,7 +280,7 @@ async def _all_folders(*, write: bool, overwrite: bool) -> list[str]:
     files = _file_system()
     if not _mounted:
         raise StorageError("no folder is mounted: await edgevec.browser.mount() first")
-    async with _turn:
+    async with _lock:
         return await _exchange(files, list(_mounted), write=write, overwrite=overwrite)
 
 

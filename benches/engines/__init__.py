@@ -77,7 +77,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "rabitqlib HnswIndex": Family("rabitqlib", RabitqHnsw, ({"bits": 8}, {"bits": 5}, {"bits": 8, "M": 32})),
     "turbovec + re-rank in NumPy": Family(
-        "turbovec", Turbovec, ({"bits": 4}, {"bits": 3}, {"bits": 2}), breadth="fetched", grid=FETCHED
+        "turbovec", Turbovec, ({"bits": 4}, {"bits": 3}, {"bits": 2}), search_param="fetched", grid=FETCHED
     ),
-    "numpy exact": Family("numpy", NumpyExact, breadth="none", grid=(0,)),
+    "numpy exact": Family("numpy", NumpyExact, search_param="none", grid=(0,)),
 }

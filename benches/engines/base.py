@@ -39,7 +39,7 @@ class Engine(ABC):
         """Index the rows of base, float32 [n, dim] of unit length, under the ids 0..n-1."""
 
     @abstractmethod
-    def tune(self, breadth: int) -> None:
+    def tune(self, search_param: int) -> None:
         """Breadth of the searches that follow. Adapters with more to choose take it by keyword."""
 
     @abstractmethod
@@ -56,8 +56,8 @@ class Family:
     """A row of the table: how to make the engine, and all the settings of which its best are taken.
 
     builds    keyword arguments of `make`, one index each
-    searches  keyword arguments of `Engine.tune` beside the breadth, tried with every build
-    breadth   what the engine calls the knob that trades speed for recall
+    searches  keyword arguments of `Engine.tune` beside the search_param, tried with every build
+    search_param   what the engine calls the knob that trades speed for recall
     grid      its values, ascending; between two of them the smallest that reaches a target is found by bisection
     """
 
@@ -65,5 +65,5 @@ class Family:
     make: Callable[..., Engine]
     builds: tuple[Options, ...] = ({},)
     searches: tuple[Options, ...] = ({},)
-    breadth: str = "ef"
+    search_param: str = "ef"
     grid: tuple[int, ...] = EF_GRID

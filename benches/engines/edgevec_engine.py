@@ -30,8 +30,8 @@ class Edgevec(Engine):
             self.index = self.lib.Index.load(path, mmap=True)
             self.file_bytes = path.stat().st_size
 
-    def tune(self, breadth: int) -> None:
-        self.index.ef = breadth
+    def tune(self, search_param: int) -> None:
+        self.index.ef = search_param
 
     def one(self, query: Floats) -> object:
         return self.index.search(query, self.settings.k, threads=1)

@@ -40,10 +40,10 @@ class Svs(Engine):
         primary, residual = {"LVQ4x8": (4, 8), "LVQ8": (8, 0)}[self.codes]
         return self.lib.LVQLoader(loader, primary, residual, padding=32, strategy=self.lib.LVQStrategy.Turbo)
 
-    def tune(self, breadth: int, capacity: float = 1.0, visited_set: bool = False) -> None:
-        """capacity: of the buffer that is re-ranked, in breadths."""
+    def tune(self, search_param: int, capacity: float = 1.0, visited_set: bool = False) -> None:
+        """capacity: of the buffer that is re-ranked, in search_params."""
         parameters = self.index.search_parameters
-        parameters.buffer_config = self.lib.SearchBufferConfig(breadth, int(breadth * capacity))
+        parameters.buffer_config = self.lib.SearchBufferConfig(search_param, int(search_param * capacity))
         parameters.search_buffer_visited_set = visited_set
         self.index.search_parameters = parameters
 
@@ -66,8 +66,8 @@ class SymphonyQG(Engine):
         self.index = self.lib.SymqgIndex(base.shape[1], self.degree, "l2", self.bits)
         self.index.build(base, self.ef_construction, self.settings.build_threads, self.init)
 
-    def tune(self, breadth: int) -> None:
-        self.ef = breadth
+    def tune(self, search_param: int) -> None:
+        self.ef = search_param
 
     def one(self, query: Floats) -> object:
         return self.index.search(query[None], self.settings.k, self.ef, 1)
@@ -93,8 +93,8 @@ class RabitqHnsw(Engine):
         self.index = self.lib.HnswIndex(base.shape[1], len(base), self.M, self.ef_construction, self.bits, "l2")
         self.index.build(base, means.centroids, means.assignments, threads)
 
-    def tune(self, breadth: int) -> None:
-        self.ef = breadth
+    def tune(self, search_param: int) -> None:
+        self.ef = search_param
 
     def one(self, query: Floats) -> object:
         return self.index.search(query[None], self.settings.k, self.ef, 1)

@@ -22,8 +22,8 @@ class Hnswlib(Engine):
         self.index.add_items(base, num_threads=self.settings.build_threads)
         self.index.set_num_threads(1)
 
-    def tune(self, breadth: int) -> None:
-        self.index.set_ef(breadth)
+    def tune(self, search_param: int) -> None:
+        self.index.set_ef(search_param)
 
     def one(self, query: Floats) -> object:
         return self.index.knn_query(query, self.settings.k, num_threads=1)
@@ -50,8 +50,8 @@ class FaissHnsw(Engine):
         self.index.add(base)
         lib.omp_set_num_threads(1)
 
-    def tune(self, breadth: int) -> None:
-        self.index.hnsw.efSearch = breadth
+    def tune(self, search_param: int) -> None:
+        self.index.hnsw.efSearch = search_param
 
     def one(self, query: Floats) -> object:
         return self.index.search(query[None], self.settings.k)
@@ -76,8 +76,8 @@ class Usearch(Engine):
         )
         self.index.add(np.arange(len(base)), base, threads=self.settings.build_threads)
 
-    def tune(self, breadth: int) -> None:
-        self.index.expansion_search = breadth
+    def tune(self, search_param: int) -> None:
+        self.index.expansion_search = search_param
 
     def one(self, query: Floats) -> object:
         return self.index.search(query, self.settings.k, threads=1)
@@ -103,8 +103,8 @@ class Voyager(Engine):
         )
         self.index.add_items(base, num_threads=self.settings.build_threads)
 
-    def tune(self, breadth: int) -> None:
-        self.index.ef = breadth
+    def tune(self, search_param: int) -> None:
+        self.index.ef = search_param
 
     def one(self, query: Floats) -> object:
         return self.index.query(query, self.settings.k, num_threads=1)

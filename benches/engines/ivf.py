@@ -11,7 +11,7 @@ from engines.base import Engine, Settings
 
 
 class FaissFastScan(Engine):
-    """4-bit product codes in inverted lists, re-ranked on the float vectors. The breadth is nprobe."""
+    """4-bit product codes in inverted lists, re-ranked on the float vectors. The search parameter is nprobe."""
 
     def __init__(self, settings: Settings, nlist: int, dims_per_code: int = 2) -> None:
         super().__init__(settings)
@@ -27,8 +27,8 @@ class FaissFastScan(Engine):
         self.lists = self.lib.extract_index_ivf(self.index)
         self.lib.omp_set_num_threads(1)
 
-    def tune(self, breadth: int, rerank: int = 100) -> None:
-        self.lists.nprobe = breadth
+    def tune(self, search_param: int, rerank: int = 100) -> None:
+        self.lists.nprobe = search_param
         self.index.k_factor = rerank / self.settings.k
 
     def one(self, query: Floats) -> object:
@@ -39,7 +39,7 @@ class FaissFastScan(Engine):
 
 
 class Scann(Engine):
-    """Asymmetric hashing in a tree of leaves, re-ranked on the float vectors. The breadth is leaves searched."""
+    """Asymmetric hashing in a tree of leaves, re-ranked on the floats. The search parameter is leaves searched."""
 
     def __init__(self, settings: Settings, leaves: int, soar: float = 0.0) -> None:
         super().__init__(settings)
@@ -57,8 +57,8 @@ class Scann(Engine):
             .build()
         )
 
-    def tune(self, breadth: int, rerank: int = 100) -> None:
-        self.arguments = (self.settings.k, rerank, breadth)
+    def tune(self, search_param: int, rerank: int = 100) -> None:
+        self.arguments = (self.settings.k, rerank, search_param)
 
     def one(self, query: Floats) -> object:
         return self.index.search(query, *self.arguments)
@@ -68,7 +68,8 @@ class Scann(Engine):
 
 
 class Turbovec(Engine):
-    """A scan of 2- to 4-bit codes. The breadth is how many it fetches: k is its own order, more are re-ranked here.
+    """A scan of 2- to 4-bit codes. The search parameter is how many it fetches: k is its own order, more
+    are re-ranked here.
 
     It has no re-ranking of its own and does not reach high recall without; the float vectors are kept for it.
     """
@@ -87,8 +88,8 @@ class Turbovec(Engine):
         self.index.prepare()
         self.vectors = base.copy()
 
-    def tune(self, breadth: int) -> None:
-        self.fetched = breadth
+    def tune(self, search_param: int) -> None:
+        self.fetched = search_param
 
     def one(self, query: Floats) -> object:
         return self._top(query[None])
@@ -113,8 +114,8 @@ class NumpyExact(Engine):
     def build(self, base: Floats) -> None:
         self.base = base.copy()
 
-    def tune(self, breadth: int) -> None:
-        """Exact search has no breadth."""
+    def tune(self, search_param: int) -> None:
+        """Exact search has no search_param."""
 
     def one(self, query: Floats) -> object:
         return self._top(query[None])

@@ -12,14 +12,14 @@ from toolchain import npm
 from toolchain.cache import CACHE
 from toolchain.runtime import lock_entry, runtime_folder, wheel_folder
 
-FOLDER = CACHE / "rivals"
+FOLDER = CACHE / "baselines"
 # What Pyodide fetches before Python runs, and what edgevec needs beside its own wheel.
 RUNTIME = ("pyodide.mjs", "pyodide.asm.js", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json")
 NEEDED = ("numpy", "cffi")
 
 
 @dataclass(frozen=True)
-class Rival:
+class Baseline:
     """A package, and the files of it that a page fetches."""
 
     package: str
@@ -31,18 +31,18 @@ class Rival:
         return self.package.partition("@")[0]
 
 
-RIVALS = {
-    "hnswlib-wasm": Rival(
+BASELINES = {
+    "hnswlib-wasm": Baseline(
         "hnswlib-wasm@0.8.2",
         "392ad02284fe1c92197926ae04c848f4c5b49142821b3ea9ffd4a4ad71be38eb",
         ("dist/hnswlib.js", "dist/hnswlib-317962d7.js"),
     ),
-    "npm edgevec": Rival(
+    "npm edgevec": Baseline(
         "edgevec@0.9.0",
         "9d0f4707f0a4d2f8fc5bd61e6be523f3038682c77c9b0fb8cde33ed217ea72cd",
         ("edgevec.js", "edgevec_bg.wasm", "snippets/edgevec-d2ba0e32c31531f9/src/js/storage.js"),
     ),
-    "voy-search": Rival(
+    "voy-search": Baseline(
         "voy-search@0.6.3",
         "3588a48ff5124634053895a10d5368e4d0637a1beec8e370b4922b8f33d8f1f8",
         ("voy_search_bg.js", "voy_search_bg.wasm"),
@@ -52,8 +52,8 @@ RIVALS = {
 
 def fetch() -> Path:
     """The folder that holds every package under its name."""
-    for rival in RIVALS.values():
-        npm.unpack(rival.package, rival.sha256, FOLDER / rival.name)
+    for baseline in BASELINES.values():
+        npm.unpack(baseline.package, baseline.sha256, FOLDER / baseline.name)
     return FOLDER
 
 
@@ -61,10 +61,10 @@ def download_bytes(engine: str) -> int | None:
     """What a page fetches for the engine, gzipped; of edgevec the wheel alone, which is packed as it is."""
     if engine.startswith("edgevec "):
         return built_wheel().stat().st_size
-    if engine not in RIVALS:
+    if engine not in BASELINES:
         return None
-    rival = RIVALS[engine]
-    return gzipped(FOLDER / rival.name / file for file in rival.files)
+    baseline = BASELINES[engine]
+    return gzipped(FOLDER / baseline.name / file for file in baseline.files)
 
 
 def runtime_bytes() -> int:

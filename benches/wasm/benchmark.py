@@ -1,4 +1,4 @@
-"""One engine in one place: built, tuned to each recall target, timed."""
+"""One engine in one host: built, tuned to each recall target, timed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import baselines
 import numpy as np
 from data import Workload
-from targets import Place, Refused
+from targets import Host, HostError
 from timing import Latency
 
 TARGETS = (0.95, 0.99)
@@ -23,7 +23,7 @@ FEW_QUERIES = 200
 RUN = 20
 
 Round = dict[int, dict[str, Any]]
-"""What a place says of an engine's calls, by ef."""
+"""What a host says of an engine's calls, by ef."""
 
 
 def typical(rounds: Sequence[Sequence[float]]) -> float:
@@ -53,7 +53,7 @@ class Timed:
 
 @dataclass(frozen=True)
 class Result:
-    """All that was measured of one engine in one place; `failure` is what it said instead of starting."""
+    """All that was measured of one engine in one host; `failure` is what it said instead of starting."""
 
     engine: str
     build_seconds: float = 0.0
@@ -68,10 +68,10 @@ class Result:
 
 
 @dataclass
-class Contestant:
+class Subject:
     """An engine from its start to its result. What does not start keeps the reason as its failure."""
 
-    place: Place
+    host: Host
     engine: str
     workload: Workload
     failure: str | None = None
@@ -82,12 +82,12 @@ class Contestant:
 
     def start(self) -> None:
         try:
-            self.place.call("start", self.engine, min(WARM_ROWS, len(self.workload.base)))
-        except Refused as refused:
-            self.failure = str(refused)
+            self.host.call("start", self.engine, min(WARM_ROWS, len(self.workload.base)))
+        except HostError as error:
+            self.failure = str(error)
 
     def build(self) -> None:
-        built = self.place.call("build", self.engine)
+        built = self.host.call("build", self.engine)
         self.build_seconds.append(built["seconds"])
         # The first build tells, since later ones reuse memory that is not given back.
         self.index_bytes = self.index_bytes or built["bytes"]
@@ -102,7 +102,7 @@ class Contestant:
             if (ef := self.smallest_ef(target)) is not None:
                 self.efs[target] = ef
 
-    def follow(self, model: Contestant) -> None:
+    def follow(self, model: Subject) -> None:
         """Take the ef that another was tuned to."""
         self.efs = dict(model.efs)
         for ef in self.efs.values():
@@ -122,12 +122,12 @@ class Contestant:
     def recall_at(self, ef: int, count: int | None = None) -> float:
         if ef not in self.recalls:
             asked = len(self.workload.truth[:count])
-            found = np.array(self.place.call("answers", self.engine, ef, asked))
+            found = np.array(self.host.call("answers", self.engine, ef, asked))
             self.recalls[ef] = self.workload.recall(found.reshape(asked, K))
         return self.recalls[ef]
 
     def round(self, seconds: float) -> Round:
-        return {ef: self.place.call("round", self.engine, ef, seconds) for ef in sorted(set(self.efs.values()))}
+        return {ef: self.host.call("round", self.engine, ef, seconds) for ef in sorted(set(self.efs.values()))}
 
     def result(self, rounds: Sequence[Round]) -> Result:
         if self.failure:

@@ -1,4 +1,4 @@
-"""Compare edgevec in Pyodide with JavaScript and WebAssembly rivals: same page or process, same vectors, one thread.
+"""Compare edgevec in Pyodide with JavaScript and WebAssembly baselines: same page or process, same vectors, one thread.
 
     python benches/wasm/run.py --engine chromium --n 10000 --json FILE
 
@@ -19,10 +19,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import paths  # noqa: F401 - says where the others are
+
+# isort: split
 import baselines
-import paths  # noqa: F401 - first, since it says where the others are
 import targets
-from benchmark import TARGETS, WITHOUT_EF, Contestant, K, Result, Timed
+from benchmark import TARGETS, WITHOUT_EF, K, Result, Subject, Timed
 from build import built_wheel
 from data import Workload, load
 from rich.console import Console
@@ -42,33 +44,33 @@ NATIVE = "avx2"
 
 
 def lay_out(folder: Path, workload: Workload) -> None:
-    """All that the page or the Node process reads: Pyodide with edgevec, the rivals, the scripts, the vectors."""
+    """All that the page or the Node process reads: Pyodide with edgevec, the baselines, the scripts, the vectors."""
     build_site(folder)
-    shutil.copytree(baselines.fetch(), folder / "rivals", ignore=shutil.ignore_patterns("*.map", ".*"))
-    shutil.copytree(targets.SIDE, folder / "client")
+    shutil.copytree(baselines.fetch(), folder / "baselines", ignore=shutil.ignore_patterns("*.map", ".*"))
+    shutil.copytree(targets.CLIENT, folder / "client")
     shutil.move(folder / "client" / "page.html", folder / "page.html")
     (folder / "data").mkdir()
     workload.base.tofile(folder / "data" / "base.f32")
     workload.queries.tofile(folder / "data" / "queries.f32")
 
 
-def compete(contestants: dict[str, Contestant], rounds: int, builds: int, seconds: float) -> dict[str, Result]:
+def measure_all(subjects: dict[str, Subject], rounds: int, builds: int, seconds: float) -> dict[str, Result]:
     """Everyone builds, is tuned and is timed, in turns. Names that begin with `native ` take the ef of the others."""
-    for name, contestant in contestants.items():
-        contestant.start()
-        print(f"{name}: {contestant.failure or 'started'}", file=sys.stderr)
-    able = {name: contestant for name, contestant in contestants.items() if not contestant.failure}
-    in_turns({name: contestant.build for name, contestant in able.items()}, builds)
-    for name, contestant in able.items():
-        model = contestants.get(name.removeprefix("native "))
-        if model is not None and model is not contestant:
-            contestant.follow(model)
+    for name, subject in subjects.items():
+        subject.start()
+        print(f"{name}: {subject.failure or 'started'}", file=sys.stderr)
+    able = {name: subject for name, subject in subjects.items() if not subject.failure}
+    in_turns({name: subject.build for name, subject in able.items()}, builds)
+    for name, subject in able.items():
+        model = subjects.get(name.removeprefix("native "))
+        if model is not None and model is not subject:
+            subject.follow(model)
         else:
-            contestant.tune()
-        shown = ", ".join(f"ef {ef} for {target}" for target, ef in contestant.efs.items())
-        print(f"{name}: built in {contestant.build_seconds[0]:.2f} s; {shown}", file=sys.stderr)
+            subject.tune()
+        shown = ", ".join(f"ef {ef} for {target}" for target, ef in subject.efs.items())
+        print(f"{name}: built in {subject.build_seconds[0]:.2f} s; {shown}", file=sys.stderr)
     timed = in_turns({name: lambda each=each: each.round(seconds) for name, each in able.items()}, rounds)
-    return {name: contestant.result(timed.get(name, [])) for name, contestant in contestants.items()}
+    return {name: subject.result(timed.get(name, [])) for name, subject in subjects.items()}
 
 
 def table_of(results: dict[str, Result], title: str) -> Table:
@@ -170,9 +172,9 @@ def main(arguments: Sequence[str]) -> int:
         web = stack.enter_context({"chromium": targets.chromium, "node": targets.node}[args.engine](folder))
         native = stack.enter_context(targets.native(folder, NATIVE if NATIVE in simd_info().available else None))
         about = web.call("open", work) | {"native": native.call("open", work)}
-        contestants = {name: Contestant(web, name, workload) for name in chosen(args.engines)}
-        contestants |= {f"native {n}": Contestant(native, n, workload) for n in contestants if n in OURS}
-        results = compete(contestants, args.rounds, args.builds, args.seconds)
+        subjects = {name: Subject(web, name, workload) for name in chosen(args.engines)}
+        subjects |= {f"native {n}": Subject(native, n, workload) for n in subjects if n in OURS}
+        results = measure_all(subjects, args.rounds, args.builds, args.seconds)
 
     setting = f"M={SETTINGS['M']}, ef_construction={SETTINGS['ef_construction']}, k={K}"
     title = f"{about['agent']}: {workload.name}, {setting}, one thread, medians of {args.rounds} rounds"
@@ -187,9 +189,9 @@ def main(arguments: Sequence[str]) -> int:
             "workload": workload.name,
             "real": workload.real,
             "settings": SETTINGS,
-            "place": about,
+            "host": about,
             "pyodide": PYODIDE,
-            "packages": [rival.package for rival in baselines.RIVALS.values()],
+            "packages": [baseline.package for baseline in baselines.BASELINES.values()],
             "wheel": built_wheel().name,
             "pyodide_download_bytes": baselines.runtime_bytes(),
             "machine": machine(),

@@ -1,4 +1,4 @@
-"""Where the contest runs: in a page of Chromium, in a Node process, or natively. Each does what it is told by name."""
+"""Where the benchmark runs: in a page of Chromium, in a Node process, or natively. Each answers calls by name."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import Any, Protocol
 
 from hosts.static_server import served
 
-SIDE = Path(__file__).resolve().parent / "client"
+CLIENT = Path(__file__).resolve().parent / "client"
 
 
-class Refused(Exception):
+class HostError(Exception):
     """What the other side threw."""
 
 
-class Place(Protocol):
+class Host(Protocol):
     def call(self, name: str, *args: Any) -> Any:
-        """Have a method of the other side's Contest called."""
+        """Have a method of the other side's Benchmark called."""
 
 
 class ChromiumPage:
@@ -35,9 +35,9 @@ class ChromiumPage:
         from playwright.sync_api import Error
 
         try:
-            return self.page.evaluate("([name, args]) => contest[name](...args)", [name, list(args)])
+            return self.page.evaluate("([name, args]) => benchmark[name](...args)", [name, list(args)])
         except Error as error:
-            raise Refused(error.message.partition("\n")[0]) from error
+            raise HostError(error.message.partition("\n")[0]) from error
 
 
 class Process:
@@ -56,12 +56,12 @@ class Process:
             raise SystemExit(f"{self.process.args!r} ended early with code {self.process.wait()}")
         answer = json.loads(line)
         if "error" in answer:
-            raise Refused(answer["error"])
+            raise HostError(answer["error"])
         return answer["result"]
 
 
 @contextmanager
-def chromium(folder: Path) -> Iterator[Place]:
+def chromium(folder: Path) -> Iterator[Host]:
     from hosts.chromium import launch
     from playwright.sync_api import sync_playwright
 
@@ -69,27 +69,27 @@ def chromium(folder: Path) -> Iterator[Place]:
         browser = launch(playwright)
         page = browser.new_page()
         page.goto(f"{address}page.html")
-        page.wait_for_function("globalThis.contest")
+        page.wait_for_function("globalThis.benchmark")
         yield ChromiumPage(page)
         browser.close()
 
 
 @contextmanager
-def node(folder: Path) -> Iterator[Place]:
-    with _process(["node", str(SIDE / "node.mjs"), str(folder)]) as place:
-        yield place
+def node(folder: Path) -> Iterator[Host]:
+    with _process(["node", str(CLIENT / "node.mjs"), str(folder)]) as host:
+        yield host
 
 
 @contextmanager
-def native(folder: Path, simd: str | None) -> Iterator[Place]:
+def native(folder: Path, simd: str | None) -> Iterator[Host]:
     """The installed edgevec, with its kernels forced to one instruction set where one is named."""
     forced = {"EDGEVEC_SIMD": simd} if simd else {}
-    with _process([sys.executable, str(SIDE / "native.py"), str(folder)], **forced) as place:
-        yield place
+    with _process([sys.executable, str(CLIENT / "native.py"), str(folder)], **forced) as host:
+        yield host
 
 
 @contextmanager
-def _process(command: list[str], **environment: str) -> Iterator[Place]:
+def _process(command: list[str], **environment: str) -> Iterator[Host]:
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, env=os.environ | environment, **pipes) as process:
         try:

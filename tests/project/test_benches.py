@@ -24,7 +24,7 @@ from engine_process import Built  # noqa: E402
 from engines import FAMILIES, Settings  # noqa: E402
 from hnswlib_baseline import ratio_of  # noqa: E402
 from memory_floor import Geometry, cycle, lines_per_query  # noqa: E402
-from param_search import Point, fastest, finalists, front, promptest, smallest, sweep  # noqa: E402
+from param_search import Point, fastest, finalists, lowest_latency, pareto_front, smallest, sweep  # noqa: E402
 from report import Outcome, Report, rows, to_markdown  # noqa: E402
 from scaling import fit  # noqa: E402
 from timing import cache_sizes, outgrown_cache  # noqa: E402
@@ -34,8 +34,8 @@ import edgevec  # noqa: E402
 ABOUT = {"date": "2000-01-01", "cpu": "a", "cores": 1, "os": "b", "python": "3", "packages": {"numpy": "2"}}
 
 
-def point(recall: float, qps: float, p50: float = 1.0, breadth: int = 10, M: int = 16) -> Point:
-    return Point({"M": M}, {}, breadth, recall, p50, 2 * p50, qps, 1.0, 1)
+def point(recall: float, qps: float, p50: float = 1.0, search_param: int = 10, M: int = 16) -> Point:
+    return Point({"M": M}, {}, search_param, recall, p50, 2 * p50, qps, 1.0, 1)
 
 
 @given(
@@ -43,20 +43,20 @@ def point(recall: float, qps: float, p50: float = 1.0, breadth: int = 10, M: int
     grid=st.lists(st.integers(1, 1000), min_size=1, max_size=12, unique=True).map(sorted),
 )
 def test_bisection_finds_the_smallest_breadth(threshold: int, grid: list[int]) -> None:
-    def recall_at(breadth: int) -> float:
-        return 0.96 if breadth >= threshold else 0.5
+    def recall_at(search_param: int) -> float:
+        return 0.96 if search_param >= threshold else 0.5
 
-    found = smallest(recall_at, {breadth: recall_at(breadth) for breadth in grid}, 0.95)
-    reachable = [breadth for breadth in range(grid[0], grid[-1] + 1) if breadth >= threshold]
+    found = smallest(recall_at, {search_param: recall_at(search_param) for search_param in grid}, 0.95)
+    reachable = [search_param for search_param in range(grid[0], grid[-1] + 1) if search_param >= threshold]
     assert found == ((reachable[0], 0.96) if reachable else None)
 
 
 def test_a_sweep_measures_the_edges_and_stops_where_it_is_enough() -> None:
     asked = []
 
-    def recall_at(breadth: int) -> float:
-        asked.append(breadth)
-        return min(1.0, breadth / 100)
+    def recall_at(search_param: int) -> float:
+        asked.append(search_param)
+        return min(1.0, search_param / 100)
 
     found = sweep(recall_at, (10, 50, 96, 200, 400), (0.3, 0.95))
     assert found == {10: 0.1, 30: 0.3, 50: 0.5, 95: 0.95, 96: 0.96, 200: 1.0}
@@ -64,26 +64,26 @@ def test_a_sweep_measures_the_edges_and_stops_where_it_is_enough() -> None:
 
 
 def test_a_sweep_stops_on_a_plateau() -> None:
-    assert sweep(lambda breadth: 0.9, (10, 20, 40), (0.95,)) == {10: 0.9, 20: 0.9}
+    assert sweep(lambda search_param: 0.9, (10, 20, 40), (0.95,)) == {10: 0.9, 20: 0.9}
 
 
 def test_best_points() -> None:
     points = [point(0.94, 900, 1), point(0.95, 500, 9), point(0.97, 600, 8), point(0.99, 100, 3)]
     assert fastest(points, 0.95) is points[2]
-    assert promptest(points, 0.95) is points[3]
+    assert lowest_latency(points, 0.95) is points[3]
     assert fastest(points, 0.999) is None
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(1, 1000)), max_size=30))
 def test_the_front_is_what_no_other_beats(pairs: list[tuple[float, float]]) -> None:
-    kept = {(each.recall, each.qps) for each in front(point(*pair) for pair in pairs)}
+    kept = {(each.recall, each.qps) for each in pareto_front(point(*pair) for pair in pairs)}
     beaten = {a for a in pairs if any(b != a and b[0] >= a[0] and b[1] >= a[1] for b in pairs)}
     assert kept == set(pairs) - beaten
 
 
 def test_finalists_are_the_best_and_the_front_of_their_indexes() -> None:
     slow, quick = point(0.95, 10, p50=9, M=8), point(0.95, 90)
-    wide, late = point(0.992, 40, breadth=20), point(0.8, 80, breadth=5)
+    wide, late = point(0.992, 40, search_param=20), point(0.8, 80, search_param=5)
     assert finalists([slow, quick, wide, late]) == [quick, wide]
     assert finalists([late, slow], targets=(0.99,)) == [slow]
 
@@ -149,13 +149,13 @@ def test_bits_go_where_they_pay() -> None:
 
 
 def test_lines_of_a_query() -> None:
-    counts = {"visited": 60.0, "estimates": 900.0, "distances": 200.0, "reranked": 50.0}
-    sifted = lines_per_query(counts, Geometry.of("sq8", 384, 16, 0, sifting=True))
-    assert sifted == {"estimates": 900, "codes": 200 * 6, "links": 60 * 2, "vectors": 50 * 12}
-    wide = lines_per_query(counts, Geometry.of("sq8", 768, 32, 0, sifting=True))
-    assert wide == {"estimates": 900 * 2, "codes": 200 * 12, "links": 60 * 4, "vectors": 50 * 24}
-    plain = lines_per_query({**counts, "estimates": 0.0}, Geometry.of("none", 100, 16, 0, sifting=False))
-    assert plain == {"estimates": 0, "codes": 200 * 7, "links": 60 * 2, "vectors": 0}
+    counts = {"visited": 60.0, "prefiltered": 900.0, "distances": 200.0, "reranked": 50.0}
+    narrow = lines_per_query(counts, Geometry.of("sq8", 384, 16, 0, prefiltered=True))
+    assert narrow == {"prefiltered": 900, "codes": 200 * 6, "links": 60 * 2, "vectors": 50 * 12}
+    wide = lines_per_query(counts, Geometry.of("sq8", 768, 32, 0, prefiltered=True))
+    assert wide == {"prefiltered": 900 * 2, "codes": 200 * 12, "links": 60 * 4, "vectors": 50 * 24}
+    plain = lines_per_query({**counts, "prefiltered": 0.0}, Geometry.of("none", 100, 16, 0, prefiltered=False))
+    assert plain == {"prefiltered": 0, "codes": 200 * 7, "links": 60 * 2, "vectors": 0}
 
 
 def test_the_chain_goes_through_every_line(rng: np.random.Generator) -> None:

@@ -1,4 +1,4 @@
-"""The benchmark against JavaScript and WebAssembly rivals runs, on few vectors, and what it relies on holds."""
+"""The benchmark against JavaScript and WebAssembly engines runs, on few vectors, and what it relies on holds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from toolchain.cache import PROJECT
 SCRIPTS = PROJECT / "benches" / "wasm"
 VECTORS = 600
 OURS = {"edgevec none", "edgevec sq8", "edgevec binary"}
-RIVALS = {"hnswlib-wasm", "npm edgevec", "voy-search", "exact scan"}
+BASELINES = {"hnswlib-wasm", "npm edgevec", "voy-search", "exact scan"}
 
 
 @pytest.fixture(scope="module", params=["node", "chromium"])
@@ -30,7 +30,7 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def test_every_engine_is_measured_beside_its_recall(report: dict[str, Any]) -> None:
     results = report["results"]
-    assert results.keys() == OURS | RIVALS | {f"native {name}" for name in OURS}
+    assert results.keys() == OURS | BASELINES | {f"native {name}" for name in OURS}
     failed = {name for name, result in results.items() if result["failure"]}
     assert failed == ({"hnswlib-wasm"} if report["engine"] == "node" else set())
     for name in results.keys() - failed:

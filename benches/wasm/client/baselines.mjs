@@ -1,8 +1,8 @@
-// One small adapter per rival: load, build, and search one query, each as its documentation does it.
+// One small adapter per baseline: load, build, and search one query, each as its documentation does it.
 
-class Rival {
-  constructor(place) {
-    this.place = place;
+class Baseline {
+  constructor(host) {
+    this.host = host;
   }
 
   heap() {
@@ -33,9 +33,9 @@ class Rival {
   }
 }
 
-export class HnswlibWasm extends Rival {
+export class HnswlibWasm extends Baseline {
   async load() {
-    const { loadHnswlib } = await this.place.load("rivals/hnswlib-wasm/dist/hnswlib.js");
+    const { loadHnswlib } = await this.host.load("baselines/hnswlib-wasm/dist/hnswlib.js");
     this.lib = await loadHnswlib();
   }
 
@@ -60,10 +60,10 @@ export class HnswlibWasm extends Rival {
 }
 
 // Squared L2 over unit vectors, which gives the order of cosine: the package's own cosine gives the opposite one.
-export class EdgevecNpm extends Rival {
+export class EdgevecNpm extends Baseline {
   async load() {
-    this.lib = await this.place.load("rivals/edgevec/edgevec.js");
-    this.exports = await this.lib.default({ module_or_path: await this.place.read("rivals/edgevec/edgevec_bg.wasm") });
+    this.lib = await this.host.load("baselines/edgevec/edgevec.js");
+    this.exports = await this.lib.default({ module_or_path: await this.host.read("baselines/edgevec/edgevec_bg.wasm") });
   }
 
   memory() {
@@ -119,10 +119,10 @@ export class EdgevecNpm extends Rival {
   }
 }
 
-export class Voy extends Rival {
+export class Voy extends Baseline {
   async load() {
-    this.lib = await this.place.load("rivals/voy-search/voy_search_bg.js");
-    const bytes = await this.place.read("rivals/voy-search/voy_search_bg.wasm");
+    this.lib = await this.host.load("baselines/voy-search/voy_search_bg.js");
+    const bytes = await this.host.read("baselines/voy-search/voy_search_bg.wasm");
     const { instance } = await WebAssembly.instantiate(bytes, { "./voy_search_bg.js": this.lib });
     this.exports = instance.exports;
     this.lib.__wbg_set_wasm(instance.exports);
@@ -144,7 +144,7 @@ export class Voy extends Rival {
 }
 
 // What anyone would write: one loop of multiplications over all rows, and the best k kept in order.
-export class ExactScan extends Rival {
+export class ExactScan extends Baseline {
   async load() {}
 
   heap() {
@@ -173,13 +173,13 @@ export class ExactScan extends Rival {
       for (; i < dim; i++) s0 += query[i] * flat[at + i];
       const product = s0 + s1 + (s2 + s3);
       if (product <= best[k - 1]) continue;
-      let place = k - 1;
-      for (; place && product > best[place - 1]; place--) {
-        best[place] = best[place - 1];
-        ids[place] = ids[place - 1];
+      let slot = k - 1;
+      for (; slot && product > best[slot - 1]; slot--) {
+        best[slot] = best[slot - 1];
+        ids[slot] = ids[slot - 1];
       }
-      best[place] = product;
-      ids[place] = row;
+      best[slot] = product;
+      ids[slot] = row;
     }
     return ids;
   }

@@ -1,37 +1,37 @@
-// The contest, alike in a page and in Node: engines are started once, and then do one thing at a time when told to.
-// `place` says where this is: read(path) gives a file's bytes, load(path) imports a module, pyodide() starts Pyodide.
+// The benchmark, alike in a page and in Node: engines are started once, and then do one thing at a time when told to.
+// `host` says where this is: read(path) gives a file's bytes, load(path) imports a module, pyodide() starts Pyodide.
 import { EdgevecNpm, ExactScan, HnswlibWasm, Voy } from "./baselines.mjs";
 import { Edgevec } from "./edgevec.mjs";
 
 const ENGINES = {
-  "edgevec none": (place) => new Edgevec(place, "none"),
-  "edgevec sq8": (place) => new Edgevec(place, "sq8"),
-  "edgevec binary": (place) => new Edgevec(place, "binary"),
-  "hnswlib-wasm": (place) => new HnswlibWasm(place),
-  "npm edgevec": (place) => new EdgevecNpm(place),
-  "voy-search": (place) => new Voy(place),
-  "exact scan": (place) => new ExactScan(place),
+  "edgevec none": (host) => new Edgevec(host, "none"),
+  "edgevec sq8": (host) => new Edgevec(host, "sq8"),
+  "edgevec binary": (host) => new Edgevec(host, "binary"),
+  "hnswlib-wasm": (host) => new HnswlibWasm(host),
+  "npm edgevec": (host) => new EdgevecNpm(host),
+  "voy-search": (host) => new Voy(host),
+  "exact scan": (host) => new ExactScan(host),
 };
 
-export class Contest {
-  constructor(place) {
-    this.place = place;
+export class Benchmark {
+  constructor(host) {
+    this.host = host;
     this.engines = new Map();
   }
 
   // settings: {n, dim, queries, M, ef_construction, k}
   async open(settings) {
-    const floats = async (path) => new Float32Array((await this.place.read(path)).slice().buffer);
+    const floats = async (path) => new Float32Array((await this.host.read(path)).slice().buffer);
     const rows = (flat) =>
       Array.from({ length: flat.length / settings.dim }, (_, i) => flat.subarray(i * settings.dim, (i + 1) * settings.dim));
     const base = await floats("data/base.f32");
     this.work = { ...settings, flat: base, base: rows(base), queries: rows(await floats("data/queries.f32")) };
-    return { clock_us: clockStep(), agent: this.place.agent };
+    return { clock_us: clockStep(), agent: this.host.agent };
   }
 
   // Load the engine and build a small index, so that its code is compiled before anything is timed.
   async start(name, warm) {
-    const engine = ENGINES[name](this.place);
+    const engine = ENGINES[name](this.host);
     await engine.load();
     const few = { ...this.work, n: warm, base: this.work.base.slice(0, warm), flat: this.work.flat.subarray(0, warm * this.work.dim) };
     await engine.build(few);

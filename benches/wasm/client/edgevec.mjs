@@ -2,20 +2,20 @@
 let pyodide;
 
 export class Edgevec {
-  constructor(place, quantization) {
-    this.place = place;
+  constructor(host, quantization) {
+    this.host = host;
     this.quantization = quantization;
   }
 
   async load() {
     pyodide ??= await this.start();
-    this.python = pyodide.pyimport("subject").Contestant(this.quantization);
+    this.python = pyodide.pyimport("subject").Subject(this.quantization);
   }
 
   async start() {
-    const started = await this.place.pyodide();
-    for (const name of ["base.f32", "queries.f32"]) started.FS.writeFile(`/tmp/${name}`, await this.place.read(`data/${name}`));
-    started.FS.writeFile("/tmp/subject.py", await this.place.read("client/subject.py"));
+    const started = await this.host.pyodide();
+    for (const name of ["base.f32", "queries.f32"]) started.FS.writeFile(`/tmp/${name}`, await this.host.read(`data/${name}`));
+    started.FS.writeFile("/tmp/subject.py", await this.host.read("client/subject.py"));
     started.runPython(`import sys; sys.path.insert(0, "/tmp")`);
     return started;
   }

@@ -1,29 +1,30 @@
-"""The native build's side of the contest: a line of JSON in, {name, args}, and a line out. python native.py FOLDER"""
+"""The native build's side of the benchmark: a line of JSON in, {name, args}, and a line out. python native.py FOLDER"""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
-from subject import Contestant
+from subject import Subject
 
 import edgevec
 
 
-class Contest:
+class Benchmark:
     """What benchmark.mjs offers, for this project's engines."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
-        self.engines: dict[str, Contestant] = {}
+        self.engines: dict[str, Subject] = {}
 
     def open(self, work: dict[str, Any]) -> dict[str, Any]:
         self.work = work
         return {"agent": f"Python {sys.version.split()[0]}", "simd": edgevec.simd_info().active}
 
     def start(self, name: str, warm: int) -> dict[str, Any]:
-        engine = self.engines[name] = Contestant(name.split()[-1])
+        engine = self.engines[name] = Subject(name.split()[-1])
         self._build(engine, warm)
         return {}
 
@@ -31,7 +32,7 @@ class Contest:
         engine = self.engines[name]
         return {"seconds": self._build(engine, self.work["n"]), "bytes": engine.bytes()}
 
-    def _build(self, engine: Contestant, n: int) -> float:
+    def _build(self, engine: Subject, n: int) -> float:
         work = self.work
         return engine.build(f"{self.folder}/data", n, work["dim"], work["M"], work["ef_construction"])
 
@@ -43,10 +44,17 @@ class Contest:
 
 
 def main() -> None:
-    contest = Contest(sys.argv[1])
+    benchmark = Benchmark(sys.argv[1])
+    calls: dict[str, Callable[..., Any]] = {
+        "open": benchmark.open,
+        "start": benchmark.start,
+        "build": benchmark.build,
+        "answers": benchmark.answers,
+        "round": benchmark.round,
+    }
     for line in sys.stdin:
         job = json.loads(line)
-        print(json.dumps({"result": getattr(contest, job["name"])(*job["args"])}), flush=True)
+        print(json.dumps({"result": calls[job["name"]](*job["args"])}), flush=True)
 
 
 if __name__ == "__main__":

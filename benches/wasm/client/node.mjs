@@ -1,14 +1,14 @@
-// The contest under Node: a line of JSON in, {name, args}, and a line out, {result} or {error}. node node.mjs FOLDER
+// The benchmark under Node: a line of JSON in, {name, args}, and a line out, {result} or {error}. node node.mjs FOLDER
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 
-import { Contest } from "./benchmark.mjs";
+import { Benchmark } from "./benchmark.mjs";
 
 const folder = resolve(process.argv[2]);
 const load = (path) => import(pathToFileURL(join(folder, path)));
-const place = {
+const host = {
   agent: `Node ${process.version}`,
   load,
   // Pyodide refuses Node's Buffer, so a plain view of the same bytes.
@@ -24,11 +24,11 @@ const place = {
 // What packages print must not get between the answers.
 const answer = process.stdout.write.bind(process.stdout);
 for (const noisy of ["log", "info", "warn", "error", "debug"]) console[noisy] = () => {};
-const contest = new Contest(place);
+const benchmark = new Benchmark(host);
 for await (const line of createInterface({ input: process.stdin })) {
   const { name, args } = JSON.parse(line);
   try {
-    answer(JSON.stringify({ result: (await contest[name](...args)) ?? null }) + "\n");
+    answer(JSON.stringify({ result: (await benchmark[name](...args)) ?? null }) + "\n");
   } catch (error) {
     answer(JSON.stringify({ error: String(error?.message ?? error) }) + "\n");
   }

@@ -13,7 +13,7 @@ import edgevec
 BATCH = 100
 
 
-class Contestant:
+class Subject:
     """An index of one quantisation, cosine, built and searched with one thread."""
 
     def __init__(self, quantization: Any) -> None:
