@@ -21,6 +21,7 @@ from oracle import (
     strategy,
 )
 from sample_index import sample, sample_index, split
+from support import examples
 
 import edgevec
 from edgevec.index import Metric, Quantization
@@ -49,7 +50,7 @@ def filtered_index(metric: Metric, quantization: Quantization) -> tuple[edgevec.
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(
     share=st.one_of(st.floats(0, 0.03), st.floats(0, 1)),
     strangers=st.integers(0, 50),
