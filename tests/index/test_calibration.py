@@ -84,6 +84,7 @@ def ef_of(index: edgevec.Index, query: Rows, k: int, **options: Any) -> int:
 # ---- what was asked for
 
 
+@pytest.mark.quality
 @each_metric
 @each_quantization
 def test_new_queries_get_the_recall_asked_for(
@@ -100,6 +101,7 @@ def test_new_queries_get_the_recall_asked_for(
             assert got <= max(wanted, least) + 0.06, (k, wanted)  # a step of ef is much where ef is small
 
 
+@pytest.mark.quality
 @each_quantization
 def test_the_error_is_small(world: World, truths: dict[str, Doubles], quantization: Quantization) -> None:
     """Where recall moves slowly with ef, so that rounding ef says nothing."""
@@ -109,6 +111,7 @@ def test_the_error_is_small(world: World, truths: dict[str, Doubles], quantizati
         assert quality(truths["l2"], found.ids, 10) == pytest.approx(wanted, abs=0.015)
 
 
+@pytest.mark.quality
 def test_it_is_harder_when_blind_than_when_not(world: World) -> None:
     """A walk that may lead through the vector asked for finds its neighbours at once, and would promise too much."""
     index = whole()
@@ -118,6 +121,7 @@ def test_it_is_harder_when_blind_than_when_not(world: World) -> None:
     assert edgevec.recall(seen, truth) > 0.97
 
 
+@pytest.mark.quality
 def test_queries_of_another_kind(world: World, rng: np.random.Generator) -> None:
     others = rng.standard_normal((2 * HELD_OUT, world.rows.shape[1])).astype(np.float32)
     index = whole()
@@ -130,6 +134,7 @@ def test_queries_of_another_kind(world: World, rng: np.random.Generator) -> None
     assert quality(truth, found.ids, 10) == pytest.approx(0.9, abs=0.02)
 
 
+@pytest.mark.quality
 def test_a_large_batch_is_measured_with(world: World, rng: np.random.Generator) -> None:
     """Where it is harder than what is stored; one that is easier says nothing about others."""
     others = rng.standard_normal((HELD_OUT, world.rows.shape[1])).astype(np.float32)
@@ -281,6 +286,7 @@ def test_the_graph_is_as_it_was(world: World) -> None:
     assert index.check().ok
 
 
+@pytest.mark.quality
 def test_measured_anew_after_growth(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, queries = world
     made_of: list[int] = []

@@ -182,6 +182,7 @@ def filtered_recall(index: edgevec.Index, allowed: Ids, ef: int) -> float:
     return recall("cosine", rows[allowed], queries, row_of[found.ids], 10)
 
 
+@pytest.mark.quality
 @each_quantization
 @pytest.mark.parametrize("percent", [1, 10, 50])
 def test_recall_under_random_filters(quantization: Quantization, percent: int, rng: np.random.Generator) -> None:
@@ -190,6 +191,7 @@ def test_recall_under_random_filters(quantization: Quantization, percent: int, r
     assert filtered_recall(sample_index(quantization), allowed, ef_for_recall(quantization)) >= 0.95
 
 
+@pytest.mark.quality
 @each_quantization
 @pytest.mark.parametrize("percent", [1, 10, 50])
 def test_recall_under_topics(quantization: Quantization, percent: int) -> None:
@@ -205,6 +207,7 @@ def test_recall_under_topics(quantization: Quantization, percent: int) -> None:
     assert filtered_recall(sample_index(quantization), allowed, ef_for_recall(quantization)) >= 0.95
 
 
+@pytest.mark.quality
 @each_quantization
 def test_recall_with_removed_vectors_and_a_filter(quantization: Quantization, rng: np.random.Generator) -> None:
     rows, _, _ = split()

@@ -169,6 +169,7 @@ def test_near_copies_are_told_apart(metric: Metric, rng: np.random.Generator) ->
     np.testing.assert_allclose(found.distances[::-1], truth, rtol=0.2)
 
 
+@pytest.mark.quality
 @each_metric
 def test_recall_is_that_of_float32(metric: Metric, rng: np.random.Generator) -> None:
     rows = clustered(rng, 5200, 128)
