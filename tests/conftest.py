@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import settings
-from support import IN_CI, ROOT
+from support import IN_CI, ROOT, examples
 
 import edgevec
 
@@ -19,7 +19,7 @@ BIG_SET = "wordnet-minilm-384"
 ABSENT_IN_PYODIDE = ("threads", "subprocess", "mmap")
 
 # Machines differ in speed and sanitizers are slow, so no test has a deadline. In CI a failure must repeat itself.
-settings.register_profile("edgevec", deadline=None, derandomize=IN_CI, print_blob=True)
+settings.register_profile("edgevec", deadline=None, max_examples=examples(100), derandomize=IN_CI, print_blob=True)
 settings.load_profile("edgevec")
 
 

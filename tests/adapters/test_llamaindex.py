@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from support import examples
 
 import edgevec
 
@@ -219,7 +220,7 @@ TESTS = st.one_of(
 
 
 @pytest.mark.skipif(not hasattr(utils, "build_metadata_filter_fn"), reason="older filters mean something else")
-@settings(max_examples=400, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=examples(400), suppress_health_check=[HealthCheck.filter_too_much])
 @given(
     fields=st.lists(FIELDS, min_size=1, max_size=4),
     tests=st.lists(TESTS, max_size=3),

@@ -77,7 +77,7 @@ def run(build: Path, variant: Variant) -> None:
         "cmake", "-S", str(ROOT / "csrc"), "-B", str(build), *(f"-D{key}={value}" for key, value in defines.items())
     )
     quietly("cmake", "--build", str(build), "--parallel", JOBS)
-    select = ["--tests-regex", variant.tests, "--no-tests=error", "--output-on-failure"]
+    select = ["--tests-regex", variant.tests, "--no-tests=error", "--output-on-failure", "--parallel", JOBS]
     subprocess.run(["ctest", "--test-dir", str(build), *select], check=True)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import need_module
+from support import HANG, need_module
 
 import edgevec
 
@@ -309,7 +309,7 @@ def test_bench_names_the_extra_of_the_plot(data: Path, tmp_path: Path, monkeypat
 
 def start(*arguments: object, **settings: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "edgevec", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=300, **settings)  # type: ignore[call-overload,no-any-return]
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=HANG, **settings)  # type: ignore[call-overload,no-any-return]
 
 
 @pytest.mark.subprocess
@@ -337,7 +337,7 @@ def test_a_closed_pipe_is_no_error(index: Path) -> None:
 @pytest.mark.parametrize("missing", ["click", "rich"])
 def test_without_its_libraries_the_program_names_them(missing: str) -> None:
     code = f"import sys; sys.modules['{missing}'] = None; import edgevec.cli; edgevec.cli.main()"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert f"needs {missing}" in done.stderr

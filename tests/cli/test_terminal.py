@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import need_module
+from support import HANG, need_module
 
 if sys.platform == "emscripten":
     pytest.skip("a browser has no command line", allow_module_level=True)
@@ -322,7 +322,7 @@ def program(shell: str, *options: str, **environment: str) -> subprocess.Complet
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=300,
+        timeout=HANG,
         env={**inherited, "COLUMNS": "100", **environment},
     )
 
@@ -392,7 +392,7 @@ def test_an_encoding_that_cannot_hold_a_text_shows_an_escape(here: Path, encodin
     for arguments in ("search --text tower", "search --text tower --json", "info"):
         command = [sys.executable, "-m", "edgevec", "db", "wide.edgevec", *arguments.split()]
         environment = {**os.environ, "PYTHONIOENCODING": encoding}
-        done = subprocess.run(command, capture_output=True, env=environment, timeout=300)
+        done = subprocess.run(command, capture_output=True, env=environment, timeout=HANG)
         assert done.returncode == 0, done.stderr
         assert done.stderr == b""
         if "--json" in arguments:
@@ -430,7 +430,7 @@ def test_a_source_tree_without_its_core_says_what_to_do(tmp_path: Path) -> None:
     shutil.copytree(package, tmp_path / "edgevec", ignore=shutil.ignore_patterns("_core*", "__pycache__", "data"))
     program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import edgevec"
     isolated = [sys.executable, "-S", "-c", program]  # without the hook of an editable installation
-    done = subprocess.run(isolated, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    done = subprocess.run(isolated, capture_output=True, text=True, cwd=tmp_path, timeout=HANG)
     last = done.stderr.splitlines()[-1]
     assert "the C core of edgevec is not built" in last
     assert "pip install" in last

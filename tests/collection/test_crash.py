@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 from crash_worker import DIM, State, apply, commit, plan, state_of
 from oracle import unit
-from support import HELPERS, IN_CI, need
+from support import HANG, HELPERS, examples, need
 
 import edgevec
 from edgevec.collection import Collection
 
 HERE = Path(__file__).parent
-KILLS = int(os.environ.get("EDGEVEC_KILLS", "200" if IN_CI else "20"))
+KILLS = int(os.environ.get("EDGEVEC_KILLS", examples(200)))
 PER_FILE = 20
 """Kills before the work starts again on a new file."""
 LONGEST = 0.05
@@ -138,7 +138,7 @@ def in_a_child(work: Any, *arguments: Any, environment: dict[str, str] | None = 
         env={**os.environ, "PYTHONPATH": str(HELPERS), **(environment or {})},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -309,7 +309,7 @@ def test_fast_durability_survives_kill(tmp_path: Path) -> None:
         "for batch in range(5): c.commit(made, batch)\n"
         "os.kill(os.getpid(), 9)"
     )
-    done = subprocess.run([sys.executable, "-c", program, tmp_path / "c.edgevec"], cwd=HELPERS, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program, tmp_path / "c.edgevec"], cwd=HELPERS, timeout=HANG)
     assert done.returncode == -9
     state = State()
     for batch in range(5):

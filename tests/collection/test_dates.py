@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import need_module
+from support import examples, need_module
 
 import edgevec
 from edgevec.collection import Collection
@@ -53,7 +53,7 @@ def collection(values: list[Any]) -> Collection:
     return made
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(
     held=st.lists(written, min_size=1, max_size=8),
     asked=st.lists(written, min_size=2, max_size=3),

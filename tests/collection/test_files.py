@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support import HANG
 
 import edgevec
 from edgevec.collection import looks_like_collection
@@ -61,12 +62,12 @@ def as_user(user: int, program: str) -> str:
 
 def run(program: str, *arguments: Any, user: int | None = None) -> subprocess.CompletedProcess[str]:
     """In a process of its own, of another user if this one is root."""
-    program = as_user(user, program) if user else f"import edgevec, numpy, os, sys\n{program}"
+    program = as_user(user, program) if user else f"import edgevec.collection, numpy, os, sys\n{program}"
     return subprocess.run(
         [sys.executable, "-c", program, *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG,
     )
 
 

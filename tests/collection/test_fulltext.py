@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import ROOT
+from support import ROOT, examples
 
 import edgevec
 from edgevec.collection import Collection
@@ -99,7 +99,7 @@ def tokens(text: str, *, query: bool) -> set[str]:
     return result
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(documents=st.lists(texts, min_size=1, max_size=8), query=texts, form=ways, asked=ways)
 def test_search_finds_what_a_plain_tokenizer_finds(documents: list[str], query: str, form: Any, asked: Any) -> None:
     query = query.replace("_", " ")  # a word with _ in it is looked for as a whole
@@ -115,7 +115,7 @@ def test_search_finds_what_a_plain_tokenizer_finds(documents: list[str], query: 
         assert made.check().ok
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(documents=st.lists(st.text(max_size=12), max_size=5), query=st.text(max_size=6))
 def test_any_text_can_be_stored_looked_for_and_removed(documents: list[str], query: str) -> None:
     with collection([*documents]) as made:

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import HANG
 
 import edgevec
 from edgevec.collection import Collection
@@ -187,7 +188,7 @@ def test_looking_late_while_others_write(made: Collection) -> None:
         write(made, version)
     done.set()
     for thread in threads:
-        thread.join(60)
+        thread.join(HANG)
     assert errors == []
 
 

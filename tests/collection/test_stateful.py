@@ -14,6 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from oracle import Rows, distances
+from support import examples
 
 import edgevec
 
@@ -220,4 +221,4 @@ class Machine(RuleBasedStateMachine):
 
 
 TestAnySequence = Machine.TestCase
-TestAnySequence.settings = settings(max_examples=25, stateful_step_count=120)
+TestAnySequence.settings = settings(max_examples=examples(25), stateful_step_count=120)

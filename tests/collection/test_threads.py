@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support import HANG
 
 import edgevec
 from edgevec.collection import Collection
@@ -68,7 +69,7 @@ def run_all(jobs: list[Callable[[], None]]) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(HANG)
     assert not any(thread.is_alive() for thread in threads)
     if errors:
         raise errors[0]

@@ -26,6 +26,7 @@ from conditions import (
 )
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support import examples
 
 import edgevec
 from edgevec.collection import Collection
@@ -50,7 +51,7 @@ def expected(tree: Tree, records: list[Metadata]) -> set[int]:
     return {at for at, record in enumerate(records) if holds(tree, record) is True}
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(data=st.data(), records=st.lists(metadata, max_size=6), tree=trees)
 def test_both_languages_mean_what_python_means(data: st.DataObject, records: list[Metadata], tree: Tree) -> None:
     with collection(records) as made:
@@ -60,7 +61,7 @@ def test_both_languages_mean_what_python_means(data: st.DataObject, records: lis
         assert selected(made, as_mapping(tree)) == expected(tree, records)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(
     records=st.lists(metadata, max_size=6), tree=trees, paths=st.sets(st.sampled_from([("a",), ("a", "b")]), min_size=1)
 )
@@ -71,7 +72,7 @@ def test_an_index_changes_no_answer(records: list[Metadata], tree: Tree, paths: 
         assert selected(made, as_mapping(tree)) == expected(tree, records)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(fields=st.dictionaries(st.text(max_size=4), st.integers(0, 3) | st.just({"x": 1}), max_size=4))
 def test_every_name_that_can_be_stored_can_be_asked_for(fields: dict[str, Any]) -> None:
     with collection([{}]) as made:
@@ -136,7 +137,7 @@ held = st.one_of(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(data=st.data(), fields=st.lists(held, min_size=1, max_size=5))
 def test_contains_whatever_the_letters(data: st.DataObject, fields: list[Any]) -> None:
     records: list[Metadata] = [{"b": data.draw(nasty), "a": field} for field in fields]
@@ -460,7 +461,7 @@ a notes not AND or IN between like escape contains is null true false = == <> <=
 words = st.sampled_from([*WORDS.split(), "\0", "\n"])
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(where=st.lists(words, max_size=25).map(" ".join) | st.text(max_size=40))
 @example("a" * 65_537)
 @example("`" * 1000)
@@ -485,7 +486,7 @@ anything = st.recursive(
 )
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(
     where=st.dictionaries(
         st.sampled_from(["a", "$and", "$or", "$not", "b"]) | st.text(max_size=3), anything, max_size=3

@@ -14,6 +14,15 @@ import pytest
 HELPERS = Path(__file__).resolve().parent
 ROOT = HELPERS.parents[1]
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
+THOROUGH = os.environ.get("EDGEVEC_THOROUGH") == "1"
+"""Whether this run is the one that looks at as many cases as can be: `tox run -m full` has one such environment."""
+HANG = 900
+"""Seconds after which what a test waits for has hung. Nothing is as slow as that, wherever it runs."""
+
+
+def examples(count: int) -> int:
+    """How many random cases a property is tried with: so many in the thorough run, a few of them elsewhere."""
+    return count if THOROUGH else max(5, count // 5)
 
 
 def absent(what: str) -> NoReturn:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import pickle
 import threading
 from typing import Any, NamedTuple
 
@@ -24,12 +26,17 @@ class World(NamedTuple):
     queries: Rows
 
 
-@pytest.fixture(scope="module")
-def world() -> World:
+@functools.cache
+def _world() -> World:
     rng = np.random.default_rng(5)
     rows = sample().vectors[rng.choice(len(sample()), N + HELD_OUT, replace=False)]
     rows = rows * np.exp(0.1 * rng.standard_normal((len(rows), 1))).astype(np.float32)
     return World(rows[:N], rows[N:])
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return _world()
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +48,17 @@ def truths(world: World) -> dict[str, Doubles]:
 def made(rows: Rows, metric: Metric = "cosine", quantization: Quantization = "sq8", **more: Any) -> edgevec.Index:
     index = edgevec.Index(rows.shape[1], metric, quantization=quantization, ef_construction=100, **more)
     index.add(rows, id_of(np.arange(len(rows))))
+    return index
+
+
+@functools.cache
+def _pickled(metric: Metric, quantization: Quantization) -> bytes:
+    return pickle.dumps(made(_world().rows, metric, quantization))
+
+
+def whole(metric: Metric = "cosine", quantization: Quantization = "sq8") -> edgevec.Index:
+    """An index of the whole world that nobody has asked anything yet: built once, and read anew each time."""
+    index: edgevec.Index = pickle.loads(_pickled(metric, quantization))
     return index
 
 
@@ -66,12 +84,13 @@ def ef_of(index: edgevec.Index, query: Rows, k: int, **options: Any) -> int:
 # ---- what was asked for
 
 
+@pytest.mark.quality
 @each_metric
 @each_quantization
 def test_new_queries_get_the_recall_asked_for(
     world: World, truths: dict[str, Doubles], metric: Metric, quantization: Quantization
 ) -> None:
-    index, truth = made(world.rows, metric, quantization), truths[metric]
+    index, truth = whole(metric, quantization), truths[metric]
     for k in (1, 10, 100):
         curve = index.calibrate(k)
         assert ef_of(index, world.queries[0], k, recall=0.95) == max(k, curve.ef_for(0.95) or 0)
@@ -82,27 +101,30 @@ def test_new_queries_get_the_recall_asked_for(
             assert got <= max(wanted, least) + 0.06, (k, wanted)  # a step of ef is much where ef is small
 
 
+@pytest.mark.quality
 @each_quantization
 def test_the_error_is_small(world: World, truths: dict[str, Doubles], quantization: Quantization) -> None:
     """Where recall moves slowly with ef, so that rounding ef says nothing."""
-    index = made(world.rows, "l2", quantization)
+    index = whole("l2", quantization)
     for wanted in (0.97, 0.98, 0.99):
         found = index.search(world.queries, 10, recall=wanted)
         assert quality(truths["l2"], found.ids, 10) == pytest.approx(wanted, abs=0.015)
 
 
+@pytest.mark.quality
 def test_it_is_harder_when_blind_than_when_not(world: World) -> None:
     """A walk that may lead through the vector asked for finds its neighbours at once, and would promise too much."""
-    index = made(world.rows)
+    index = whole()
     ef = index.calibrate(10).ef_for(0.95)
     seen = index.search(world.rows[:HELD_OUT], 11, ef=ef).ids[:, 1:]
     truth = index.search(world.rows[:HELD_OUT], 11, exact=True).ids[:, 1:]
     assert edgevec.recall(seen, truth) > 0.97
 
 
+@pytest.mark.quality
 def test_queries_of_another_kind(world: World, rng: np.random.Generator) -> None:
     others = rng.standard_normal((2 * HELD_OUT, world.rows.shape[1])).astype(np.float32)
-    index = made(world.rows)
+    index = whole()
     own = index.calibrate(10).ef_for(0.9)
     curve = index.calibrate(10, queries=others[:HELD_OUT])
     assert curve.samples == HELD_OUT
@@ -112,14 +134,15 @@ def test_queries_of_another_kind(world: World, rng: np.random.Generator) -> None
     assert quality(truth, found.ids, 10) == pytest.approx(0.9, abs=0.02)
 
 
+@pytest.mark.quality
 def test_a_large_batch_is_measured_with(world: World, rng: np.random.Generator) -> None:
     """Where it is harder than what is stored; one that is easier says nothing about others."""
     others = rng.standard_normal((HELD_OUT, world.rows.shape[1])).astype(np.float32)
-    index = made(world.rows)
+    index = whole()
     own = ef_of(index, world.queries[0], 10, recall=0.9)
     index.search(world.rows[:HELD_OUT], 10, recall=0.9)
     assert ef_of(index, world.queries[0], 10, recall=0.9) == own
-    index = made(world.rows)
+    index = whole()
     found = index.search(others, 10, recall=0.9)
     assert quality(distances("cosine", world.rows, others), found.ids, 10) == pytest.approx(0.9, abs=0.02)
     assert ef_of(index, world.queries[0], 10, recall=0.9) > own
@@ -227,7 +250,7 @@ def test_what_no_walk_reaches_is_compared_with_everything(world: World) -> None:
 
 
 def test_a_curve_can_be_read(world: World) -> None:
-    curve = made(world.rows).calibrate(5)
+    curve = whole().calibrate(5)
     assert curve.k == 5
     assert (np.diff(curve.ef) > 0).all()
     assert (np.diff(curve.recall) >= 0).all()
@@ -263,6 +286,7 @@ def test_the_graph_is_as_it_was(world: World) -> None:
     assert index.check().ok
 
 
+@pytest.mark.quality
 def test_measured_anew_after_growth(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, queries = world
     made_of: list[int] = []

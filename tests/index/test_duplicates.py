@@ -68,6 +68,7 @@ def assert_copies_are_found(index: edgevec.Index, copy: Rows, held: set[int], k:
         np.testing.assert_allclose(result.distances, 0, atol=1e-5)
 
 
+@pytest.mark.quality
 @each_metric
 @each_quantization
 @pytest.mark.parametrize("order", ORDERS)
@@ -156,6 +157,7 @@ def test_nothing_but_copies(metric: Metric, quantization: Quantization, rng: np.
     assert index.check().ok
 
 
+@pytest.mark.quality
 @each_metric
 @each_quantization
 @pytest.mark.parametrize(("M", "ef_construction"), [(8, 64), (16, 200)])

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import METRICS, QUANTIZATIONS, each_metric, each_quantization
+from support import examples
 
 import edgevec
 from edgevec import errors, evaluation
@@ -160,7 +161,7 @@ def test_what_is_not_finite_is_refused_by_row(
 
 
 @given(dim=st.integers(1, 300), row=st.integers(0, 40), data=st.data())
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_one_bad_number_anywhere(dim: int, row: int, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, dim - 1))
     rows = np.ones((41, dim), np.float32)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import Doubles, Rows, each_metric, each_quantization
+from support import examples
 
 import edgevec
 from edgevec.index import Metric, Quantization
@@ -77,7 +78,7 @@ def spread(dim: int, n: int, exponents: tuple[float, float, float, float], seed:
 
 @each_metric
 @each_quantization
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(
     dim=st.sampled_from([1, 3, 33, 64, 200]),
     exponents=st.tuples(st.floats(-30, 6), st.floats(-3, 4), st.floats(0, 6), st.floats(-6, 0)),
@@ -101,7 +102,7 @@ def test_order_and_distances_are_those_of_float64(
 
 
 @each_metric
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(
     dim=st.sampled_from([1, 3, 33, 64, 200]),
     exponents=st.tuples(st.floats(-10, 6), st.floats(-3, 4), st.floats(0, 6), st.floats(-6, 0)),

@@ -21,6 +21,7 @@ from oracle import (
     strategy,
 )
 from sample_index import sample, sample_index, split
+from support import examples
 
 import edgevec
 from edgevec.index import Metric, Quantization
@@ -49,7 +50,7 @@ def filtered_index(metric: Metric, quantization: Quantization) -> tuple[edgevec.
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(
     share=st.one_of(st.floats(0, 0.03), st.floats(0, 1)),
     strangers=st.integers(0, 50),
@@ -181,6 +182,7 @@ def filtered_recall(index: edgevec.Index, allowed: Ids, ef: int) -> float:
     return recall("cosine", rows[allowed], queries, row_of[found.ids], 10)
 
 
+@pytest.mark.quality
 @each_quantization
 @pytest.mark.parametrize("percent", [1, 10, 50])
 def test_recall_under_random_filters(quantization: Quantization, percent: int, rng: np.random.Generator) -> None:
@@ -189,6 +191,7 @@ def test_recall_under_random_filters(quantization: Quantization, percent: int, r
     assert filtered_recall(sample_index(quantization), allowed, ef_for_recall(quantization)) >= 0.95
 
 
+@pytest.mark.quality
 @each_quantization
 @pytest.mark.parametrize("percent", [1, 10, 50])
 def test_recall_under_topics(quantization: Quantization, percent: int) -> None:
@@ -204,6 +207,7 @@ def test_recall_under_topics(quantization: Quantization, percent: int) -> None:
     assert filtered_recall(sample_index(quantization), allowed, ef_for_recall(quantization)) >= 0.95
 
 
+@pytest.mark.quality
 @each_quantization
 def test_recall_with_removed_vectors_and_a_filter(quantization: Quantization, rng: np.random.Generator) -> None:
     rows, _, _ = split()

@@ -37,6 +37,7 @@ def grown(rows: Rows, step: int, quantization: edgevec.index.Quantization = "sq8
     return index
 
 
+@pytest.mark.quality
 @each_quantization
 @pytest.mark.parametrize("step", [100, WHOLE], ids=["a hundred at a time", "all at once"])
 def test_rows_sorted_by_cluster(step: int, quantization: edgevec.index.Quantization) -> None:
@@ -46,6 +47,7 @@ def test_rows_sorted_by_cluster(step: int, quantization: edgevec.index.Quantizat
     assert got.mean() >= 9.9
 
 
+@pytest.mark.quality
 def test_tight_clusters_whose_halves_come_in_two_calls() -> None:
     """The second half must find the first, or the cluster is split."""
     rows, queries = clusters(100, 200, 32, 0.01)
@@ -54,6 +56,7 @@ def test_tight_clusters_whose_halves_come_in_two_calls() -> None:
     assert got.mean() >= 9.8
 
 
+@pytest.mark.quality
 def test_half_of_the_clusters_removed_and_others_added() -> None:
     rows, queries = clusters(400, 50, 32, 0.1)
     index = grown(rows[: WHOLE // 2], 100)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from index_file import IndexFile
 from oracle import Doubles, Rows, clustered, distances, each_metric, each_quantization, recall, unit
+from support import examples
 
 import edgevec
 from edgevec.index import KeepVectors, Metric, Quantization
@@ -49,7 +50,7 @@ def steps(index: edgevec.Index, rows: Doubles, folder: Path) -> Doubles:
 
 
 @each_metric
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     dim=st.integers(1, 300),
     n=st.integers(1, 60),
@@ -74,7 +75,7 @@ def test_a_coordinate_is_kept_to_within_its_step(
 
 
 @each_metric
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(dim=st.sampled_from([3, 64, 200]), shift=st.floats(0, 5), seed=seeds)
 def test_learning_the_centre_anew_costs_a_step_each_time(metric: Metric, dim: int, shift: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -91,7 +92,7 @@ def test_learning_the_centre_anew_costs_a_step_each_time(metric: Metric, dim: in
     assert index.check().bad_codes == 0
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(
     dim=st.integers(1, 200),
     n=st.integers(1, 40),
@@ -110,7 +111,7 @@ def test_numbers_of_few_digits_come_back_as_they_were(dim: int, n: int, digits: 
 
 
 @pytest.mark.parametrize("metric", ["ip", "l2"])
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(
     dim=st.integers(1, 300),
     n=st.integers(1, 60),
@@ -168,6 +169,7 @@ def test_near_copies_are_told_apart(metric: Metric, rng: np.random.Generator) ->
     np.testing.assert_allclose(found.distances[::-1], truth, rtol=0.2)
 
 
+@pytest.mark.quality
 @each_metric
 def test_recall_is_that_of_float32(metric: Metric, rng: np.random.Generator) -> None:
     rows = clustered(rng, 5200, 128)

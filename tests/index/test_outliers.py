@@ -126,6 +126,7 @@ def test_compacting_learns_the_codes_anew(keep_vectors: KeepVectors, rng: np.ran
     assert np.mean([np.isin(a, b).mean() for a, b in zip(index.search(queries, K).ids, truth, strict=True)]) >= 0.88
 
 
+@pytest.mark.quality
 @pytest.mark.parametrize("quantization", ["sq8", "binary"])
 def test_compacting_links_anew_what_was_linked_by_poor_codes(
     quantization: Quantization, rng: np.random.Generator
@@ -196,6 +197,7 @@ def test_how_an_index_walks_outlives_a_save(
     assert np.mean([np.isin(a, b).mean() for a, b in zip(again.search(queries, K).ids, truth, strict=True)]) >= 0.88
 
 
+@pytest.mark.quality
 @pytest.mark.parametrize("quantization", ["sq8", "binary"])
 def test_codes_are_walked_on_again_once_they_tell_rows_apart(
     quantization: Quantization, rng: np.random.Generator
@@ -254,10 +256,11 @@ def test_near_copies_are_found_among_each_other(
 # ---- how often it is looked ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.quality
 @pytest.mark.parametrize("quantization", ["none", "sq8"])
 def test_rows_looked_at_are_few_however_many_are_added(quantization: Quantization) -> None:
     """A sample each time that the index has grown by an eighth, and all of it a few times while it is small."""
-    n = 200_000
+    n = 50_000
     rng = np.random.default_rng(1)
     index = edgevec.Index(8, "l2", quantization=quantization, M=2, ef_construction=1)
     for row in rng.standard_normal((n, 8)).astype(np.float32):

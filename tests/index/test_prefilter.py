@@ -45,6 +45,7 @@ def effort(index: edgevec.Index, query: Rows) -> edgevec.index.SearchStats:
     return context.stats
 
 
+@pytest.mark.quality
 @pytest.mark.parametrize("kind", ["turned", "lopsided"])
 @each_metric
 def test_neighbours_are_found_and_most_codes_are_not_fetched(kind: str, metric: Metric) -> None:

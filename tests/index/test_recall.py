@@ -12,6 +12,8 @@ from sample_index import encoded_texts, sample, sample_index, split
 import edgevec
 from edgevec.index import Quantization
 
+pytestmark = pytest.mark.quality
+
 FLOOR = {"none": 0.95, "sq8": 0.95, "binary": 0.90}
 FEW = 8000
 """Entries in the tests that build more than once: enough that searches walk the graph."""

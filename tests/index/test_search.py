@@ -22,6 +22,7 @@ from oracle import (
     step_of,
     strategy,
 )
+from support import examples
 
 import edgevec
 from edgevec import calibration
@@ -52,7 +53,7 @@ def numbered(rows: Rows) -> tuple[range, Rows]:
 @each_way_to_keep
 @each_quantization
 @each_metric
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(dim=dims, n=st.integers(1, 40), k=st.integers(1, 50), scale=scales, seed=seeds)
 def test_exact_search_is_brute_force(
     metric: Metric,
@@ -77,7 +78,7 @@ def test_exact_search_is_brute_force(
 @each_way_to_keep
 @each_quantization
 @each_metric
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(dim=dims, seed=seeds, exponents=st.lists(st.integers(-20, 15), min_size=2, max_size=12))
 def test_rows_of_any_length_side_by_side(
     metric: Metric,
@@ -122,7 +123,7 @@ def test_the_graph_ranks_like_brute_force(metric: Metric, quantization: Quantiza
 
 
 @each_metric
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(dim=dims, n=st.integers(1, 40), scale=scales, seed=seeds)
 def test_8_bit_codes_alone_rank_like_what_they_decode_to(
     metric: Metric, dim: int, n: int, scale: float, seed: int
@@ -410,7 +411,7 @@ INPUTS = {
 
 
 @pytest.mark.parametrize("kind", INPUTS)
-@settings(max_examples=10)
+@settings(max_examples=examples(10))
 @given(dim=st.integers(1, 70), n=st.integers(1, 9), seed=seeds)
 def test_any_kind_of_numbers(kind: str, dim: int, n: int, seed: int) -> None:
     rows = np.asarray(np.random.default_rng(seed).integers(-100, 100, (n, dim)), np.float32)

@@ -13,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from oracle import METRICS, QUANTIZATIONS, Rows, assert_right, assert_valid, step_of, unit
+from support import examples
 
 import edgevec
 from edgevec.index import KeepVectors, Metric, Quantization
@@ -237,5 +238,5 @@ class Machine(RuleBasedStateMachine):
 def test_any_sequence_of_calls(metric: Metric, quantization: Quantization) -> None:
     machine = type("Machine", (Machine,), {"metric": metric, "quantization": quantization})
     case = machine.TestCase()
-    case.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+    case.settings = settings(max_examples=examples(25), stateful_step_count=25, deadline=None)
     case.runTest()
