@@ -56,7 +56,7 @@ def setup(app: Sphinx) -> None:
 
 
 def hide_colons(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    if what in ("attribute", "property") and lines:
+    if what in ("attribute", "data", "property") and lines:
         lines[0] = lines[0].replace(":", HIDDEN_COLON)
 
 
