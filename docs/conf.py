@@ -38,22 +38,30 @@ napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 
 autoclass_content = "class"
+autodoc_inherit_docstrings = False  # those of other libraries are not in our words
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 add_module_names = False
 maximum_signature_line_length = 88
 
 
+HIDDEN_COLON = "\ue000"
+
+
 def setup(app: Sphinx) -> None:
-    # Before napoleon, at 500.
-    app.connect("autodoc-process-docstring", keep_colons, priority=400)
+    # Napoleon, at 500, takes what stands before a colon in an attribute's first line for a type; here it never is one.
+    app.connect("autodoc-process-docstring", hide_colons, priority=400)
+    app.connect("autodoc-process-docstring", show_colons, priority=600)
     app.connect("autodoc-process-bases", name_public_bases)
 
 
-def keep_colons(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Napoleon takes what stands before a colon in an attribute's first line for a type; here it never is one."""
-    if what in ("attribute", "property"):
-        lines.insert(0, "")
+def hide_colons(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    if what in ("attribute", "data", "property") and lines:
+        lines[0] = lines[0].replace(":", HIDDEN_COLON)
+
+
+def show_colons(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    lines[:] = [line.replace(HIDDEN_COLON, ":") for line in lines]
 
 
 def name_public_bases(app: Sphinx, name: str, obj: object, options: object, bases: list[type]) -> None:
