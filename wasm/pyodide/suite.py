@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +25,29 @@ class Share:
 
     def __init__(self) -> None:
         self._claims: dict[str, bool] = {}
-        self._blocks: dict[str, str] = {}
 
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """pytest's own loop over fewer tests. Fixtures are torn down by what comes next, so that is claimed first."""
+        if session.testsfailed:
+            raise session.Interrupted(f"{session.testsfailed} errors during collection")
+        claimed = self._claimed(session.items)
+        item = next(claimed, None)
+        while item is not None:
+            following = next(claimed, None)
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            item = following
+        return True
+
+    def _claimed(self, items: list[pytest.Item]) -> Iterator[pytest.Item]:
         within: Counter[str] = Counter()
-        for item in session.items:
+        for item in items:
             module = item.nodeid.partition("::")[0]
-            self._blocks[item.nodeid] = f"{module.replace('/', '-')}-{within[module] // BLOCK}"
+            block = f"{module.replace('/', '-')}-{within[module] // BLOCK}"
             within[module] += 1
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
-        """True ends the matter: another process runs this test."""
-        block = self._blocks[item.nodeid]
-        if block not in self._claims:
-            self._claims[block] = claim(block)
-        return None if self._claims[block] else True
+            if block not in self._claims:
+                self._claims[block] = claim(block)
+            if self._claims[block]:
+                yield item
 
 
 def claim(block: str) -> bool:
