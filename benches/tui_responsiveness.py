@@ -24,7 +24,7 @@ from timing import machine
 
 from edgevec.tui.app import EdgevecApp
 from edgevec.tui.screens.data import DataScreen
-from edgevec.tui.state import StateFile
+from edgevec.tui.settings import StateFile
 from edgevec.tui.widgets.controls import Choice
 
 PACE = 0.05

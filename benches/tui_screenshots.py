@@ -20,7 +20,7 @@ from edgevec.tui.app import EdgevecApp
 from edgevec.tui.screens.compare import CompareScreen
 from edgevec.tui.screens.latency import LatencyScreen
 from edgevec.tui.screens.search import SearchScreen
-from edgevec.tui.state import StateFile
+from edgevec.tui.settings import StateFile
 
 SIZE = (112, 32)
 

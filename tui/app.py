@@ -17,17 +17,17 @@ from textual.signal import Signal
 
 from edgevec.printable import printable
 
-from .engine import RealEngine
+from .backends.base import Clock, Engine
 from .history import History
-from .model import SAMPLE, Data
-from .protocols import Clock, Engine
+from .models import SAMPLE, Data
 from .screens.base import Place
 from .screens.dialogs import LeaveScreen
 from .screens.help import HelpScreen
 from .screens.open import OpenScreen
+from .services import RealEngine
 from .session import Session
+from .settings import StateFile
 from .stamps import Stamp, stamp
-from .state import StateFile
 from .themes import THEMES, following
 from .widgets import topbar
 
@@ -37,7 +37,7 @@ _LOOK_EVERY = 2.0
 """Seconds between two looks at whether the open files are still the same."""
 
 
-_LATE = ("screens.search", "screens.data", "engine.collection", "screens.latency", "screens.compare")
+_LATE = ("screens.search", "screens.data", "backends.collection", "screens.latency", "screens.compare")
 """Modules that the first picture does without."""
 
 

@@ -15,8 +15,8 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from .model import Allowed, Data
-from .protocols import FilterLanguage
+from .backends.base import FilterLanguage
+from .models import Allowed, Data
 
 __all__ = ["fields_of", "where_over"]
 

@@ -9,10 +9,10 @@ from textual.message import Message
 
 from edgevec.evaluation import Point
 
-from .model import Allowed, Answer, Data, Health, Holdings, Queries, Wanted
+from .errors import Trouble
+from .models import Allowed, Answer, Data, Health, Holdings, Queries, Wanted
 from .session import Entry
 from .stamps import Stamp
-from .trouble import Trouble
 
 __all__ = [
     "Advanced",

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from edgevec.index import Quantization
 
-from .model import BuildSettings, Data, Queries, Wanted
-from .protocols import Engine, Progress, Searcher
+from .backends.base import Engine, Progress, Searcher
+from .models import BuildSettings, Data, Queries, Wanted
 from .stamps import Stamp
 
 __all__ = ["Entry", "Session"]

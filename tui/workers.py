@@ -14,9 +14,9 @@ from textual.dom import DOMNode
 from textual.message import Message
 from textual.worker import Worker, get_current_worker
 
+from .backends.base import Clock
+from .errors import trouble
 from .messages import Advanced, Failed
-from .protocols import Clock
-from .trouble import trouble
 
 __all__ = ["Job", "cancel", "start"]
 

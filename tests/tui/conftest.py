@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 
 import edgevec
-from edgevec.tui.engine.opening import read_sample
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `support`, which all tests share
+
+from edgevec.tui.backends.open import read_sample
 
 
 @pytest.hookimpl(tryfirst=True)

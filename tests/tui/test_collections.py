@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from driving import idle, is_refused, running, shown, trouble_of, until
+from pilot import idle, is_refused, running, shown, trouble_of, until
 from textual.widgets import Input
 
 import edgevec
 from edgevec import samples
 from edgevec.tui.screens.dialogs import PathDialog
-from edgevec.tui.widgets.condition import ConditionInput
 from edgevec.tui.widgets.controls import Choice
 from edgevec.tui.widgets.facts import Facts, Tile
+from edgevec.tui.widgets.filter_input import ConditionInput
 from edgevec.tui.widgets.results import ResultsTable
 
 DIM = 16

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from driving import knows, running, searching, shown, trouble_of, until
+from pilot import knows, running, searching, shown, trouble_of, until
 from textual import events
 from textual.widgets import Input, OptionList
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from driving import idle, is_refused, knows, running, searching, shown, trouble_of, until
+from pilot import idle, is_refused, knows, running, searching, shown, trouble_of, until
 from textual.widgets import Button, Input, OptionList
 
 import edgevec

@@ -16,14 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import edgevec
-from edgevec.tui.asking import id_query, understand
-from edgevec.tui.engine import probe, questions, stage
-from edgevec.tui.engine.searcher import IndexSearcher
+from edgevec.tui import probe, query_set
+from edgevec.tui.backends import bundle
+from edgevec.tui.backends.index import IndexSearcher
 from edgevec.tui.filters import where_over
-from edgevec.tui.model import Answer, Data, Samples, Work
-from edgevec.tui.rolling import Rolling
-from edgevec.tui.state import State, StateFile
-from edgevec.tui.widgets.condition import _Completion
+from edgevec.tui.metrics import Rolling
+from edgevec.tui.models import Answer, Data, Samples, Work
+from edgevec.tui.query_parser import id_query, understand
+from edgevec.tui.settings import State, StateFile
+from edgevec.tui.widgets.filter_input import _Completion
 
 ROWS = [
     {"kind": "cat", "legs": 4, "weight": 3.5, "note": "sleeps a lot"},
@@ -230,7 +231,7 @@ def equal_rows() -> tuple[Data, IndexSearcher]:
 
 def test_of_equally_near_rows_the_load_counts_any_as_found() -> None:
     data, searcher = equal_rows()
-    queries = questions.make(data, searcher, "rows", lambda done, total: True, allowed=None, count=50)
+    queries = query_set.make(data, searcher, "rows", lambda done, total: True, allowed=None, count=50)
     assert queries is not None
     wanted, limits = queries.wanted(5), queries.limits(5)
     for row, vector in enumerate(queries.vectors):
@@ -248,10 +249,10 @@ def test_of_equally_near_rows_the_comparison_counts_any_as_found(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, searcher = equal_rows()
-    queries = questions.make(data, searcher, "rows", lambda done, total: True, allowed=None, count=50)
+    queries = query_set.make(data, searcher, "rows", lambda done, total: True, allowed=None, count=50)
     assert queries is not None
     searcher.stage(tmp_path, None)
-    stage.put_queries(tmp_path, queries)
+    bundle.put_queries(tmp_path, queries)
     probe.main(tmp_path, 5, [200])
     assert json.loads(capsys.readouterr().out)[1] == 1.0  # ef is all of the rows
 

@@ -11,15 +11,15 @@ import re
 from pathlib import Path
 
 import pytest
-from driving import running, shown, until
-from staging import StagedEngine, StillClock
+from fakes import StagedEngine, StillClock
+from pilot import running, shown, until
 from textual.widgets import Input
 
 import edgevec
+from edgevec.tui.errors import Trouble
 from edgevec.tui.screens.dialogs import LeaveScreen, PathDialog, TroubleScreen
 from edgevec.tui.screens.record import RecordScreen
-from edgevec.tui.state import State, StateFile
-from edgevec.tui.trouble import Trouble
+from edgevec.tui.settings import State, StateFile
 
 HERE = Path(__file__).resolve().parent
 KEPT = HERE / "snapshots"

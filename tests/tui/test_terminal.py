@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from driving import PATIENCE
+from pilot import PATIENCE
 from support import need
 
 SHELL_READY = "shell-is-ready"

@@ -17,9 +17,9 @@ from textual.widgets import Button, DataTable, Static
 from edgevec.evaluation import Point
 from edgevec.index import Quantization
 
-from .. import export, text, workers
+from .. import export, formatting, workers
 from ..messages import Advanced, Contender, Exported, Failed, Measured, QueriesReady, SweepDone
-from ..model import Curve, Data, Queries, Wanted
+from ..models import Curve, Data, Queries, Wanted
 from ..widgets.controls import Choice, Control, Number
 from ..widgets.plots import CurvePlot
 from ..widgets.progress import JobProgress
@@ -221,8 +221,13 @@ Export writes a picture (.png, .svg) or the points (.csv).
         if curve is None:
             return
         self.curves[message.name] = replace(curve, points=(*curve.points, point))
-        cells = (str(point.ef), text.recall_text(point.recall), text.micros(point.p50), text.micros(point.p99))
-        self._points_table.add_row(message.name, *map(_right, (*cells, text.count(point.qps))))
+        cells = (
+            str(point.ef),
+            formatting.recall_text(point.recall),
+            formatting.micros(point.p50),
+            formatting.micros(point.p99),
+        )
+        self._points_table.add_row(message.name, *map(_right, (*cells, formatting.count(point.qps))))
         self._show()
 
     def on_sweep_done(self) -> None:
@@ -268,8 +273,8 @@ Export writes a picture (.png, .svg) or the points (.csv).
         table = self.query_one("#table", DataTable)
         table.clear()
         for at, curve in enumerate(self.curves.values(), 1):
-            built = "–" if curve.build_seconds is None else text.duration(curve.build_seconds)
-            memory = text.count(curve.bytes_per_vector) if curve.bytes_per_vector else "–"
+            built = "–" if curve.build_seconds is None else formatting.duration(curve.build_seconds)
+            memory = formatting.count(curve.bytes_per_vector) if curve.bytes_per_vector else "–"
             reached = [part for target in TARGETS for part in _reach(curve.points, target)]
             table.add_row(f"{at} {curve.name}", *map(_right, (built, memory, *reached)))
 
@@ -341,5 +346,5 @@ def _reach(points: Iterable[Point], target: float) -> tuple[str, str, str]:
     """ef, P50 and QPS of the first point that reaches the recall."""
     for point in points:
         if point.recall >= target:
-            return str(point.ef), text.micros(point.p50), text.count(point.qps)
+            return str(point.ef), formatting.micros(point.p50), formatting.count(point.qps)
     return "–", "–", "–"

@@ -16,10 +16,10 @@ from textual.widgets import Button, DataTable
 from edgevec.index import Metric, Quantization
 from edgevec.printable import printable
 
-from .. import text, workers
+from .. import formatting, workers
+from ..backends.base import Searcher
 from ..messages import Advanced, Built, Checked, Exported, Failed, Looked
-from ..model import SAMPLE, BuildSettings, Data, Holdings
-from ..protocols import Searcher
+from ..models import SAMPLE, BuildSettings, Data, Holdings
 from ..session import Entry
 from ..stamps import stamp
 from ..widgets.controls import Choice, Control, Number
@@ -281,7 +281,7 @@ disk; changes that it lacks are caught up with at each opening, until the writer
         self.session.use(message.entry)
         self._keep_settings(message.entry.searcher.settings)
         self.host.announce()
-        self.notify(f"Built in {text.duration(message.entry.seconds or 0)}. F3 searches it.", timeout=4)
+        self.notify(f"Built in {formatting.duration(message.entry.seconds or 0)}. F3 searches it.", timeout=4)
 
     def _keep_settings(self, settings: BuildSettings) -> None:
         state = self.host.state
@@ -408,7 +408,7 @@ def _data_facts(data: Data, entry: Entry | None, holdings: Holdings | None) -> l
     if data.vectors is None:
         facts.append(("vectors", "only in the index"))
     else:
-        facts.append(("vectors", f"float32, {text.bytes_text(data.vectors.nbytes)}"))
+        facts.append(("vectors", f"float32, {formatting.bytes_text(data.vectors.nbytes)}"))
     facts.append(("metric", data.metric or "not told"))
     facts.append(("columns", ", ".join(data.columns) or "none"))
     facts.append(("texts", "yes" if data.texts is not None else "none"))
@@ -448,12 +448,12 @@ def _graph_facts(entry: Entry, holdings: Holdings | None, health: str) -> list[t
         facts.append(("graph", "being caught up with the records …"))
     else:
         rows = max(1, holdings.records)
-        lacks = f"; its snapshot lacks {text.plural(holdings.changes, 'change')}" if holdings.changes else ""
+        lacks = f"; its snapshot lacks {formatting.plural(holdings.changes, 'change')}" if holdings.changes else ""
         facts += [
             ("graph", f"current{lacks}" if holdings.snapshot else "current; no snapshot yet: made at each opening"),
-            ("bytes a row", f"{holdings.memory / rows:,.0f} ({text.bytes_text(holdings.memory)} in all)"),
-            ("on disk", f"{text.bytes_text(holdings.file)}, log {text.bytes_text(holdings.log)}"),
-            ("snapshot", text.bytes_text(holdings.snapshot) if holdings.snapshot else "none"),
+            ("bytes a row", f"{holdings.memory / rows:,.0f} ({formatting.bytes_text(holdings.memory)} in all)"),
+            ("on disk", f"{formatting.bytes_text(holdings.file)}, log {formatting.bytes_text(holdings.log)}"),
+            ("snapshot", formatting.bytes_text(holdings.snapshot) if holdings.snapshot else "none"),
         ]
     return [*facts, ("health", health), ("file", f"{entry.path.name if entry.path else '–'}, open for reading")]
 
@@ -466,11 +466,11 @@ def _index_facts(entry: Entry, health: str) -> list[tuple[str, str]]:
         for name in ("vectors", "codes", "links")
         if memory[name] >= rows
     ]
-    built = "–" if seconds is None else f"{text.duration(seconds)}, {rows / max(seconds, 1e-9):,.0f} rows/s"
+    built = "–" if seconds is None else f"{formatting.duration(seconds)}, {rows / max(seconds, 1e-9):,.0f} rows/s"
     return [
         ("kind", f"{settings.quantization}, M {settings.M}, ef_construction {settings.ef_construction}"),
         ("built in", built),
-        ("bytes a row", f"{memory['total'] / rows:,.0f} ({text.bytes_text(memory['total'])} in all)"),
+        ("bytes a row", f"{memory['total'] / rows:,.0f} ({formatting.bytes_text(memory['total'])} in all)"),
         *parts,
         ("health", health),
         ("file", "not saved" if entry.path is None else entry.path.name),

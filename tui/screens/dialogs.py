@@ -18,8 +18,8 @@ from textual.widgets.option_list import Option
 from edgevec.file_kind import KIND_NAMES, Kind, kind_of
 from edgevec.printable import printable
 
-from ..trouble import Trouble
-from ..widgets.entry import Entry
+from ..errors import Trouble
+from ..widgets.history_input import Entry
 
 __all__ = ["LeaveScreen", "PathDialog", "RecallScreen", "TroubleScreen"]
 

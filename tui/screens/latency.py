@@ -15,12 +15,12 @@ from textual.widgets import Button, Static
 
 from edgevec.index import Quantization
 
-from .. import text, workers
+from .. import formatting, workers
+from ..backends.base import Load, LoadGenerator
+from ..errors import trouble
 from ..messages import Advanced, Built, Failed, QueriesReady
-from ..model import Data, Queries, Wanted
-from ..protocols import Load, LoadGenerator
-from ..rolling import EDGES, Rolling, Totals
-from ..trouble import trouble
+from ..metrics import EDGES, Rolling, Totals
+from ..models import Data, Queries, Wanted
 from ..widgets.controls import Choice, Control, Number
 from ..widgets.facts import Tiles
 from ..widgets.plots import HistogramPlot, LatencyPlot
@@ -356,7 +356,7 @@ call, and keeps the quantisation that it was made with.
             return "" if state == "stopped" else state
         if self._of is not None and self._of.collection:
             return f"{state} · whole search"
-        return f"{state} · call {text.micros(totals.call_p50)}, Python included, at P50"
+        return f"{state} · call {formatting.micros(totals.call_p50)}, Python included, at P50"
 
     @on(Button.Pressed)
     def _pressed(self, event: Button.Pressed) -> None:
@@ -375,11 +375,11 @@ def _tiles(totals: Totals | None) -> dict[str, str]:
     if totals is None:
         return dict.fromkeys(("p50", "p95", "p99", "most", "qps", "n", "recall"), "–")
     return {
-        "p50": text.micros(totals.p50),
-        "p95": text.micros(totals.p95),
-        "p99": text.micros(totals.p99),
-        "most": text.micros(totals.most),
-        "qps": text.count(totals.qps),
-        "n": text.count(totals.n),
-        "recall": "–" if totals.recall != totals.recall else text.recall_text(totals.recall),
+        "p50": formatting.micros(totals.p50),
+        "p95": formatting.micros(totals.p95),
+        "p99": formatting.micros(totals.p99),
+        "most": formatting.micros(totals.most),
+        "qps": formatting.count(totals.qps),
+        "n": formatting.count(totals.n),
+        "recall": "–" if totals.recall != totals.recall else formatting.recall_text(totals.recall),
     }

@@ -20,10 +20,10 @@ from edgevec.readers import SUFFIXES
 
 from .. import workers
 from ..messages import Advanced, Failed, FileOpened
-from ..model import SAMPLE, BuildSettings
+from ..models import SAMPLE, BuildSettings
 from ..session import Entry as IndexEntry
 from ..stamps import stamp
-from ..widgets.entry import Entry
+from ..widgets.history_input import Entry
 from ..widgets.progress import JobProgress
 from .base import Place
 

@@ -6,7 +6,7 @@ from edgevec.readers import SUFFIXES
 
 from .. import workers
 from ..messages import QueriesReady
-from ..model import Data, Wanted
+from ..models import Data, Wanted
 from .base import Place
 
 __all__ = ["FILE_ENDINGS", "FROM_FILE", "prepare", "sources"]

@@ -21,19 +21,19 @@ from textual.widgets.option_list import Option
 from edgevec import EdgevecError, WhereError
 from edgevec.printable import decimals, printable
 
-from .. import export, text, workers
-from ..asking import id_query, placeholder, understand
+from .. import export, formatting, workers
+from ..backends.base import Searcher
 from ..filters import fields_of
 from ..history import Box
 from ..messages import Advanced, Answered, Compared, Exported, Failed, Nothing, Unclear
-from ..model import Allowed, Answer, Data
-from ..protocols import Searcher
-from ..widgets.condition import ConditionInput
+from ..models import Allowed, Answer, Data
+from ..query_parser import id_query, placeholder, understand
 from ..widgets.controls import Choice, Control, Number
-from ..widgets.entry import Entry
 from ..widgets.facts import Facts
+from ..widgets.filter_input import ConditionInput
+from ..widgets.history_input import Entry
 from ..widgets.results import Hit, ResultsTable, hits
-from ..widgets.split import TimeSplit
+from ..widgets.time_split import TimeSplit
 from ..widgets.topbar import TopBar
 from .base import Place
 from .dialogs import PathDialog, RecallScreen
@@ -225,7 +225,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         found = hits(message.answer, data, searcher.settings.metric)
         table = self.query_one(ResultsTable)
         table.show(found, data)
-        table.border_title = f"Results, {text.plural(len(found), 'record' if data.collection else 'row')}"
+        table.border_title = f"Results, {formatting.plural(len(found), 'record' if data.collection else 'row')}"
         nothing = "" if found else "nothing found" if len(searcher) else "nothing found: it is empty"
         self._total = self.host.clock() - message.since
         self._show_detail()
@@ -309,14 +309,14 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         work, around = answer.work, max(0.0, self._total - answer.seconds)
         if work.core is None:
             split.show({"search": answer.seconds, "screen": around})
-            times = [("search", text.seconds(answer.seconds))]
+            times = [("search", formatting.seconds(answer.seconds))]
         else:
             split.show({"core": work.core, "Python": max(0.0, answer.seconds - work.core), "screen": around})
-            times = [("core", text.seconds(work.core)), ("call", text.seconds(answer.seconds))]
+            times = [("core", formatting.seconds(work.core)), ("call", formatting.seconds(answer.seconds))]
         facts.show(
             [
                 *times,
-                ("total", text.seconds(self._total)),
+                ("total", formatting.seconds(self._total)),
                 (f"recall@{self.query_one('#k', Number).value}", self._recall_text()),
                 ("visited", f"{work.visited:,} nodes"),
                 ("distances", f"{work.distances:,}"),
@@ -327,7 +327,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
 
     def _recall_text(self) -> str:
         if self._recall is not None:
-            return text.recall_text(self._recall)
+            return formatting.recall_text(self._recall)
         return "by words: –" if self._compared else "…"
 
     # ---- following and history -------------------------------------------------------------------------------------
@@ -433,7 +433,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         found, data = self.query_one(ResultsTable).hits, self._of[0]
         if found and data is not None:
             self.app.copy_to_clipboard(export.as_lines(found, data))
-            self.notify(f"Copied {text.plural(len(found), 'row')}", timeout=2)
+            self.notify(f"Copied {formatting.plural(len(found), 'row')}", timeout=2)
 
     def action_export(self) -> None:
         if not self.query_one(ResultsTable).hits:

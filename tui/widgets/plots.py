@@ -13,8 +13,8 @@ from textual_plotext import PlotextPlot
 
 from edgevec.evaluation import Point
 
-from .. import text
-from ..rolling import Moment
+from .. import formatting
+from ..metrics import Moment
 
 __all__ = ["CurvePlot", "HistogramPlot", "LatencyPlot"]
 
@@ -70,7 +70,7 @@ class ThemedPlot(PlotextPlot):
             if len(inside) <= min(most, 7):
                 break
         inside = inside or [low, high]
-        return [float(np.log10(step)) for step in inside], [text.micros(step) for step in inside]
+        return [float(np.log10(step)) for step in inside], [formatting.micros(step) for step in inside]
 
 
 class LatencyPlot(ThemedPlot):

@@ -8,7 +8,7 @@ from textual.widgets import ProgressBar, Static
 
 from edgevec.printable import printable
 
-from .. import text
+from .. import formatting
 
 __all__ = ["JobProgress"]
 
@@ -44,5 +44,5 @@ class JobProgress(Horizontal):
         if done and spent > 0:
             rate = done / spent
             left = (total - done) / rate
-            told = f"{done:,} of {total:,} {self._unit}  {rate:,.0f}/s  {text.duration(left)} left"
+            told = f"{done:,} of {total:,} {self._unit}  {rate:,.0f}/s  {formatting.duration(left)} left"
             self.query_one("#told", Static).update(told)

@@ -16,7 +16,7 @@ from textual.widgets import DataTable
 
 from edgevec.printable import decimals, printable
 
-from ..model import Answer, Data, Floats, Id
+from ..models import Answer, Data, Floats, Id
 
 __all__ = ["Hit", "ResultsTable", "hits", "shown"]
 

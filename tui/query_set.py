@@ -12,8 +12,8 @@ import edgevec
 from edgevec import evaluation
 from edgevec.file_kind import require
 
-from ..model import Allowed, Data, Floats, Queries, Question
-from ..protocols import Progress, Searcher
+from .backends.base import Progress, Searcher
+from .models import Allowed, Data, Floats, Queries, Question
 
 __all__ = ["DEPTH", "make"]
 

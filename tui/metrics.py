@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .model import Samples
+from .models import Samples
 
 __all__ = ["EDGES", "Moment", "Rolling", "Totals"]
 

@@ -1,4 +1,4 @@
-"""python -m edgevec.tui.engine.probe FOLDER K EF,EF,...: measure what is staged in FOLDER and print a point a line."""
+"""python -m edgevec.tui.probe FOLDER K EF,EF,...: measure what is staged in FOLDER and print a point a line."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from edgevec import EdgevecError
 from edgevec.evaluation import recall_curve
 
-from . import stage
+from .backends import bundle
 
 
 def main(folder: Path, k: int, efs: list[int]) -> None:
-    searcher = stage.take_searcher(folder)
-    queries = stage.take_queries(folder, k)
+    searcher = bundle.take_searcher(folder)
+    queries = bundle.take_queries(folder, k)
     for point in recall_curve(
         searcher,
         queries.vectors,

@@ -12,9 +12,9 @@ import pytest
 from textual.pilot import Pilot
 
 from edgevec.tui.app import EdgevecApp
-from edgevec.tui.model import SAMPLE
+from edgevec.tui.models import SAMPLE
 from edgevec.tui.screens.dialogs import TroubleScreen
-from edgevec.tui.state import StateFile
+from edgevec.tui.settings import StateFile
 
 JOBS = ("open", "build", "check", "look", "save", "ask", "export", "queries", "sweep")
 

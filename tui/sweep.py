@@ -17,9 +17,9 @@ from typing import IO
 from edgevec import EdgevecError
 from edgevec.evaluation import Point
 
-from ..model import Queries
-from ..protocols import Progress, Searcher
-from . import stage
+from .backends import bundle
+from .backends.base import Progress, Searcher
+from .models import Queries
 
 __all__ = ["run"]
 
@@ -35,7 +35,7 @@ def run(
         if not progress(0, len(efs)):
             return
         searcher.stage(Path(folder), queries.allowed)
-        stage.put_queries(Path(folder), queries)
+        bundle.put_queries(Path(folder), queries)
         yield from _measure(Path(folder), k, efs, simd, progress)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgevec import SimdInfo
 from edgevec.evaluation import Point
 
-from .model import (
+from ..models import (
     Allowed,
     Answer,
     BuildSettings,

@@ -10,9 +10,9 @@ from edgevec import IdFilter, Index, ParameterError, SearchContext
 from edgevec.index import CheckReport
 
 from ..filters import where_over
-from ..model import Allowed, Answer, BuildSettings, Data, Floats, Health, Holdings, Id, Ids, Question, Work
-from ..protocols import Clock, FilterLanguage, Lane, Progress
-from . import stage
+from ..models import Allowed, Answer, BuildSettings, Data, Floats, Health, Holdings, Id, Ids, Question, Work
+from . import bundle
+from .base import Clock, FilterLanguage, Lane, Progress
 
 __all__ = ["IndexSearcher", "graph_findings"]
 
@@ -76,7 +76,7 @@ class IndexSearcher:
         self._index.save(path)
 
     def stage(self, folder: Path, allowed: Allowed | None) -> None:
-        stage.put_index(folder, self._index, allowed)
+        bundle.put_index(folder, self._index, allowed)
 
     def refresh(self, progress: Progress) -> bool:
         return False

@@ -24,8 +24,8 @@ from edgevec import ParameterError, UnknownIdError
 from edgevec.file_kind import require
 from edgevec.printable import printable
 
-from .model import Data, Floats, Id, Question
-from .protocols import Searcher
+from .backends.base import Searcher
+from .models import Data, Floats, Id, Question
 
 __all__ = ["Asked", "id_query", "placeholder", "understand"]
 

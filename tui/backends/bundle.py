@@ -18,7 +18,7 @@ import edgevec
 from edgevec import evaluation
 from edgevec.index import Metric
 
-from ..model import Allowed, Data, Floats, Ids, Queries
+from ..models import Allowed, Data, Floats, Ids, Queries
 
 __all__ = ["put_collection", "put_index", "put_queries", "take_queries", "take_searcher"]
 

@@ -16,9 +16,9 @@ from edgevec._files import refused
 from edgevec.errors import about_file
 from edgevec.file_kind import Kind, kind_of, require
 
-from ..model import SAMPLE, Data
-from ..protocols import Clock, Opened, Progress
-from .searcher import IndexSearcher
+from ..models import SAMPLE, Data
+from .base import Clock, Opened, Progress
+from .index import IndexSearcher
 
 __all__ = ["open_file", "read_sample"]
 

@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from ..model import Samples
-from ..protocols import Clock, Load
+from .backends.base import Clock, Load
+from .models import Samples
 
 __all__ = ["ThreadedLoad"]
 

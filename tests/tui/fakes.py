@@ -11,11 +11,11 @@ import numpy as np
 import edgevec
 from edgevec import SimdInfo
 from edgevec.evaluation import Point
-from edgevec.tui.engine import RealEngine
-from edgevec.tui.engine.collection import CollectionSearcher
-from edgevec.tui.engine.opening import read_sample
-from edgevec.tui.engine.searcher import IndexSearcher
-from edgevec.tui.model import Answer, Health, Holdings, Samples
+from edgevec.tui.backends.collection import CollectionSearcher
+from edgevec.tui.backends.index import IndexSearcher
+from edgevec.tui.backends.open import read_sample
+from edgevec.tui.models import Answer, Health, Holdings, Samples
+from edgevec.tui.services import RealEngine
 
 ROWS = 1500
 

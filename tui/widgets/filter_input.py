@@ -14,8 +14,8 @@ from textual.suggester import Suggester
 from edgevec.printable import printable
 
 from ..filters import fields_of
-from ..model import Data
-from .entry import Entry
+from ..models import Data
+from .history_input import Entry
 
 __all__ = ["ConditionInput"]
 

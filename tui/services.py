@@ -10,11 +10,12 @@ import edgevec
 from edgevec import SimdInfo
 from edgevec.evaluation import Point
 
-from ..model import Allowed, BuildSettings, Data, Queries
-from ..protocols import Clock, LoadGenerator, Opened, Progress, Searcher
-from . import figure, opening, questions, sweep
-from .load import ThreadedLoad
-from .searcher import IndexSearcher
+from . import plot, query_set, sweep
+from .backends.base import Clock, LoadGenerator, Opened, Progress, Searcher
+from .backends.index import IndexSearcher
+from .backends.open import open_file, read_sample
+from .load_generator import ThreadedLoad
+from .models import Allowed, BuildSettings, Data, Queries
 
 __all__ = ["RealEngine"]
 
@@ -27,10 +28,10 @@ class RealEngine:
         return edgevec.simd_info()
 
     def open(self, path: Path, companion: str | None, progress: Progress) -> Opened | None:
-        return opening.open_file(path, companion, progress, self._clock)
+        return open_file(path, companion, progress, self._clock)
 
     def sample(self) -> Data:
-        return opening.read_sample()
+        return read_sample()
 
     def build(self, data: Data, settings: BuildSettings, progress: Progress) -> Searcher | None:
         if data.vectors is None:
@@ -55,7 +56,7 @@ class RealEngine:
         allowed: Allowed | None = None,
         count: int = 500,
     ) -> Queries | None:
-        return questions.make(data, searcher, source, progress, allowed=allowed, count=count)
+        return query_set.make(data, searcher, source, progress, allowed=allowed, count=count)
 
     def load_generator(self) -> LoadGenerator:
         return ThreadedLoad(self._clock)
@@ -66,4 +67,4 @@ class RealEngine:
         return sweep.run(searcher, queries, k, efs, simd, progress)
 
     def export_figure(self, path: Path, title: str, curves: Mapping[str, list[Point]], k: int) -> None:
-        figure.save(path, title, curves, k)
+        plot.save(path, title, curves, k)

@@ -14,10 +14,10 @@ import edgevec
 from edgevec import Collection, Hits, ParameterError, Record, samples
 from edgevec.collection.graph import StoppedError
 
-from ..model import Allowed, Answer, BuildSettings, Data, Floats, Health, Holdings, Id, Question, Work
-from ..protocols import Clock, FilterLanguage, Lane, Opened, Progress
-from . import stage
-from .searcher import graph_findings
+from ..models import Allowed, Answer, BuildSettings, Data, Floats, Health, Holdings, Id, Question, Work
+from . import bundle
+from .base import Clock, FilterLanguage, Lane, Opened, Progress
+from .index import graph_findings
 
 __all__ = ["CollectionSearcher", "open_collection"]
 
@@ -163,7 +163,7 @@ class CollectionSearcher:
         raise ParameterError("a collection is on the disk already; edgevec db FILE export writes its records elsewhere")
 
     def stage(self, folder: Path, allowed: Allowed | None) -> None:
-        stage.put_collection(folder, self._path, allowed)
+        bundle.put_collection(folder, self._path, allowed)
 
     def refresh(self, progress: Progress) -> bool:
         """The graph takes in all that there is, whatever progress says: half of it would have to be done again."""
