@@ -20,15 +20,15 @@ from edgevec.printable import printable
 from .backends.base import Clock, Engine
 from .history import History
 from .models import SAMPLE, Data
-from .screens.base import Place
-from .screens.dialogs import LeaveScreen
+from .screens.base import BaseScreen
+from .screens.dialogs import UnsavedDialog
 from .screens.help import HelpScreen
 from .screens.open import OpenScreen
 from .services import RealEngine
 from .session import Session
-from .settings import StateFile
+from .settings import SettingsFile
 from .stamps import Stamp, stamp
-from .themes import THEMES, following
+from .themes import THEMES, next_theme
 from .widgets import topbar
 
 __all__ = ["EdgevecApp", "run"]
@@ -82,7 +82,7 @@ class EdgevecApp(App[None]):
         *,
         engine: Engine | None = None,
         clock: Clock = time.perf_counter,
-        state_file: StateFile | None = None,
+        settings_file: SettingsFile | None = None,
         history: History | None = None,
     ) -> None:
         super().__init__()
@@ -91,21 +91,21 @@ class EdgevecApp(App[None]):
         self.history = history or History()
         self.session = Session()
         self.session_changed: Signal[Session] = Signal(self, "session")
-        self.state_file = state_file or StateFile()
-        self.state = self.state_file.read()
+        self.settings_file = settings_file or SettingsFile()
+        self.settings = self.settings_file.read()
         self.first_file = file
 
     def on_mount(self) -> None:
         for theme in THEMES:
             self.register_theme(theme)
-        self.theme = self.state.theme if self.state.theme in self.available_themes else THEMES[0].name
-        self.theme_changed_signal.subscribe(self, lambda theme: self.keep_theme(theme.name))
+        self.theme = self.settings.theme if self.settings.theme in self.available_themes else THEMES[0].name
+        self.theme_changed_signal.subscribe(self, lambda theme: self.save_theme(theme.name))
         # After fg the terminal is empty, but Textual sends what changed meanwhile alone.
         self.app_resume_signal.subscribe(self, lambda _: self.call_after_refresh(self.refresh, layout=True))
         self.switch_mode("open")
-        if self.state_file.notice:
-            self.notify(self.state_file.notice, title="Settings", severity="warning", timeout=12, markup=False)
-        self.set_interval(_LOOK_EVERY, self._look_at_files)
+        if self.settings_file.notice:
+            self.notify(self.settings_file.notice, title="Settings", severity="warning", timeout=12, markup=False)
+        self.set_interval(_LOOK_EVERY, self._check_files)
         self.call_after_refresh(self.run_worker, _import_late, group="imports", thread=True, exit_on_error=False)
 
     def notify(
@@ -126,7 +126,7 @@ class EdgevecApp(App[None]):
 
     # ---- what is open ----------------------------------------------------------------------------------------------
 
-    def announce(self) -> None:
+    def publish_session(self) -> None:
         """Tell every screen that something else is open or in use."""
         self.session_changed.publish(self.session)
 
@@ -138,7 +138,7 @@ class EdgevecApp(App[None]):
             self.first_file = path
             self.switch_mode("open")
 
-    def after_asking(self, what: str, go: Callable[[], None]) -> None:
+    def confirm_unsaved(self, what: str, go: Callable[[], None]) -> None:
         """Do what lets all indexes go; ask before, when one was built here that is not saved."""
 
         def answered(answer: str | None) -> None:
@@ -149,7 +149,7 @@ class EdgevecApp(App[None]):
                 self.call_later(self._save_as)
 
         if self.session.unsaved:
-            self.push_screen(LeaveScreen(what), answered)
+            self.push_screen(UnsavedDialog(what), answered)
         else:
             go()
 
@@ -159,7 +159,7 @@ class EdgevecApp(App[None]):
         if isinstance(self.screen, DataScreen):
             self.screen.action_save_as()
 
-    def _look_at_files(self) -> None:
+    def _check_files(self) -> None:
         """Whether one is another by now; on a thread, since a disk in a network may make one wait."""
         session = self.session
         if session.changed is None and session.stamps and session.data is not None:
@@ -180,7 +180,7 @@ class EdgevecApp(App[None]):
         if session.data is not data or session.stamps.get(path) != before:  # reopened, or saved from here
             return
         session.changed = path
-        self.announce()
+        self.publish_session()
         what = "is gone from the disk" if gone else "was changed on the disk"
         self.notify(
             f"{path.name} {what} since it was opened. F6 reads it again.", severity="warning", timeout=10, markup=False
@@ -192,7 +192,7 @@ class EdgevecApp(App[None]):
             return None
         if self.session.data is None:
             return "Open a file of vectors, an index, a collection or the sample first"
-        if place != "data" and self.session.searcher is None:
+        if place != "data" and self.session.backend is None:
             return "Build an index first: F2, then Build"
         return None
 
@@ -205,7 +205,7 @@ class EdgevecApp(App[None]):
         elif self.current_mode != place:
             self.switch_mode(place)
 
-    def on_place_chosen(self, event: topbar.Place.Chosen) -> None:
+    def on_screen_tab_chosen(self, event: topbar.ScreenTab.Chosen) -> None:
         self.action_go(event.place)
 
     def action_reload(self) -> None:
@@ -216,42 +216,42 @@ class EdgevecApp(App[None]):
             self.open_file(Path(self.session.name))
 
     def action_help(self) -> None:
-        if isinstance(self.screen, Place):
+        if isinstance(self.screen, BaseScreen):
             self.push_screen(HelpScreen(self.screen))
 
     def action_next_theme(self) -> None:
-        self.theme = following(self.theme)
+        self.theme = next_theme(self.theme)
         self.notify(f"Theme: {self.theme}", timeout=2)
 
-    def keep_theme(self, name: str) -> None:
-        if self.state.theme != name:
-            self.state.theme = name
-            self.state_file.write(self.state)
+    def save_theme(self, name: str) -> None:
+        if self.settings.theme != name:
+            self.settings.theme = name
+            self.settings_file.write(self.settings)
 
     def on_unmount(self) -> None:
-        if self.session.searcher is not None:
-            self.session.searcher.close()
+        if self.session.backend is not None:
+            self.session.backend.close()
 
     async def action_quit(self) -> None:
         """At once where nothing is lost, or where the question whether it may be is answered by ctrl+q again."""
-        if isinstance(self.screen, LeaveScreen):
+        if isinstance(self.screen, UnsavedDialog):
             self._leave()
         else:
-            self.after_asking("Quit", self._leave)
+            self.confirm_unsaved("Quit", self._leave)
 
     def _leave(self) -> None:
         """Everything that runs is told to stop; what is half done leaves nothing behind."""
         self.workers.cancel_all()
-        self.state_file.write(self.state)
+        self.settings_file.write(self.settings)
         self.exit()
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         yield from super().get_system_commands(screen)
-        for place, (key, name) in topbar.PLACES.items():
+        for place, (key, name) in topbar.TABS.items():
             yield SystemCommand(
                 f"Go to {name}", f"The screen {name} ({key})", lambda place=place: self.action_go(place)
             )
-        if isinstance(screen, Place):
+        if isinstance(screen, BaseScreen):
             yield from (SystemCommand(*command) for command in screen.commands())
 
 

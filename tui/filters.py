@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from .backends.base import FilterLanguage
-from .models import Allowed, Data
+from .models import Data, FilterResult
 
 __all__ = ["fields_of", "where_over"]
 
@@ -48,7 +48,7 @@ class _Rows:
     def __del__(self) -> None:
         self._table.close()
 
-    def __call__(self, text: str) -> Allowed | None:
+    def __call__(self, text: str) -> FilterResult | None:
         if not text.strip():
             return None
         from edgevec.collection.where import compile_where  # collections take long to import: not at the top
@@ -58,7 +58,7 @@ class _Rows:
             self._fill()
             found = self._table.execute(f"SELECT row FROM records WHERE {condition.sql}", condition.parameters)
             rows = np.fromiter((row for (row,) in found), np.int64)
-        return Allowed(len(rows), self._ids[rows])
+        return FilterResult(len(rows), self._ids[rows])
 
     def _fill(self) -> None:
         if self._source is None:

@@ -9,27 +9,27 @@ from textual.message import Message
 
 from edgevec.evaluation import Point
 
-from .errors import Trouble
-from .models import Allowed, Answer, Data, Health, Holdings, Queries, Wanted
-from .session import Entry
+from .errors import ErrorMessage
+from .models import Answer, CollectionInfo, Data, FilterResult, Health, Queries, QuerySetSpec
+from .session import IndexEntry
 from .stamps import Stamp
 
 __all__ = [
-    "Advanced",
     "Answered",
     "Built",
     "Checked",
     "Compared",
-    "Contender",
+    "EmptyQuery",
     "Exported",
     "Failed",
     "FileOpened",
-    "Looked",
+    "InfoLoaded",
+    "InvalidQuery",
     "Measured",
-    "Nothing",
+    "Progressed",
     "QueriesReady",
     "SweepDone",
-    "Unclear",
+    "VariantReady",
 ]
 
 
@@ -37,7 +37,7 @@ class JobMessage(Message, bubble=False):
     """From a job to the node that started it."""
 
 
-class Advanced(JobMessage):
+class Progressed(JobMessage):
     """How far a job is; at most ten a second."""
 
     def __init__(self, group: str, done: int, total: int, now: float) -> None:
@@ -46,9 +46,9 @@ class Advanced(JobMessage):
 
 
 class Failed(JobMessage):
-    def __init__(self, group: str, trouble: Trouble) -> None:
+    def __init__(self, group: str, error: ErrorMessage) -> None:
         super().__init__()
-        self.group, self.trouble = group, trouble
+        self.group, self.error = group, error
 
 
 class FileOpened(JobMessage):
@@ -59,7 +59,7 @@ class FileOpened(JobMessage):
         self,
         path: Path | None,
         data: Data,
-        entry: Entry | None,
+        entry: IndexEntry | None,
         stamps: Mapping[Path, Stamp | None] | None = None,
     ) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class FileOpened(JobMessage):
 class Built(JobMessage):
     """data: what the index is of."""
 
-    def __init__(self, data: Data, entry: Entry) -> None:
+    def __init__(self, data: Data, entry: IndexEntry) -> None:
         super().__init__()
         self.data, self.entry = data, entry
 
@@ -96,7 +96,7 @@ class Compared(JobMessage):
         self.recall = recall
 
 
-class Unclear(JobMessage):
+class InvalidQuery(JobMessage):
     """What was typed makes no sense (yet); the reason names the part. position: of the fault in the filter box."""
 
     def __init__(self, reason: str, position: int | None = None) -> None:
@@ -104,34 +104,34 @@ class Unclear(JobMessage):
         self.reason, self.position = reason, position
 
 
-class Nothing(JobMessage):
+class EmptyQuery(JobMessage):
     """Nothing was asked. allowed: what the filter would let through, if there is one."""
 
-    def __init__(self, allowed: Allowed | None, filter: str) -> None:
+    def __init__(self, allowed: FilterResult | None, filter: str) -> None:
         super().__init__()
         self.allowed, self.filter = allowed, filter
 
 
-class Looked(JobMessage):
+class InfoLoaded(JobMessage):
     """What a collection holds now."""
 
-    def __init__(self, holdings: Holdings) -> None:
+    def __init__(self, info: CollectionInfo) -> None:
         super().__init__()
-        self.holdings = holdings
+        self.info = info
 
 
 class QueriesReady(JobMessage):
     """data: what they are asked of."""
 
-    def __init__(self, data: Data, wanted: Wanted, queries: Queries) -> None:
+    def __init__(self, data: Data, wanted: QuerySetSpec, queries: Queries) -> None:
         super().__init__()
         self.data, self.wanted, self.queries = data, wanted, queries
 
 
-class Contender(JobMessage):
+class VariantReady(JobMessage):
     """A contender of the comparison is ready to be measured: an index, under the name of what is compared."""
 
-    def __init__(self, data: Data, name: str, entry: Entry) -> None:
+    def __init__(self, data: Data, name: str, entry: IndexEntry) -> None:
         super().__init__()
         self.data, self.name, self.entry = data, name, entry
 

@@ -13,10 +13,10 @@ from .backends import bundle
 
 
 def main(folder: Path, k: int, efs: list[int]) -> None:
-    searcher = bundle.take_searcher(folder)
-    queries = bundle.take_queries(folder, k)
+    backend = bundle.open_backend(folder)
+    queries = bundle.read_queries(folder, k)
     for point in recall_curve(
-        searcher,
+        backend,
         queries.vectors,
         queries.truth,
         k=k,

@@ -11,11 +11,11 @@ from edgevec import SimdInfo
 from edgevec.evaluation import Point
 
 from . import plot, query_set, sweep
-from .backends.base import Clock, LoadGenerator, Opened, Progress, Searcher
-from .backends.index import IndexSearcher
+from .backends.base import Clock, LoadGenerator, Opened, Progress, SearchBackend
+from .backends.index import IndexBackend
 from .backends.open import open_file, read_sample
 from .load_generator import ThreadedLoad
-from .models import Allowed, BuildSettings, Data, Queries
+from .models import BuildSettings, Data, FilterResult, Queries
 
 __all__ = ["RealEngine"]
 
@@ -33,7 +33,7 @@ class RealEngine:
     def sample(self) -> Data:
         return read_sample()
 
-    def build(self, data: Data, settings: BuildSettings, progress: Progress) -> Searcher | None:
+    def build(self, data: Data, settings: BuildSettings, progress: Progress) -> SearchBackend | None:
         if data.vectors is None:
             raise edgevec.NoVectorsError(f"{data.name}: only the index is open, not the data it was built from")
         index = edgevec.Index(
@@ -44,27 +44,27 @@ class RealEngine:
             ef_construction=settings.ef_construction,
         )
         added = index.add(data.vectors, data.ids, progress=progress)
-        return IndexSearcher(index, self._clock) if len(added) == len(data) else None
+        return IndexBackend(index, self._clock) if len(added) == len(data) else None
 
     def queries(
         self,
         data: Data,
-        searcher: Searcher,
+        backend: SearchBackend,
         source: str,
         progress: Progress,
         *,
-        allowed: Allowed | None = None,
+        allowed: FilterResult | None = None,
         count: int = 500,
     ) -> Queries | None:
-        return query_set.make(data, searcher, source, progress, allowed=allowed, count=count)
+        return query_set.make(data, backend, source, progress, allowed=allowed, count=count)
 
     def load_generator(self) -> LoadGenerator:
         return ThreadedLoad(self._clock)
 
     def sweep(
-        self, searcher: Searcher, queries: Queries, k: int, efs: list[int], simd: str | None, progress: Progress
+        self, backend: SearchBackend, queries: Queries, k: int, efs: list[int], simd: str | None, progress: Progress
     ) -> Iterator[Point]:
-        return sweep.run(searcher, queries, k, efs, simd, progress)
+        return sweep.run(backend, queries, k, efs, simd, progress)
 
     def export_figure(self, path: Path, title: str, curves: Mapping[str, list[Point]], k: int) -> None:
         plot.save(path, title, curves, k)

@@ -18,7 +18,7 @@ from edgevec import EdgevecError
 from edgevec.evaluation import Point
 
 from .backends import bundle
-from .backends.base import Progress, Searcher
+from .backends.base import Progress, SearchBackend
 from .models import Queries
 
 __all__ = ["run"]
@@ -28,14 +28,14 @@ _LOOK_EVERY = 0.1
 
 
 def run(
-    searcher: Searcher, queries: Queries, k: int, efs: list[int], simd: str | None, progress: Progress
+    backend: SearchBackend, queries: Queries, k: int, efs: list[int], simd: str | None, progress: Progress
 ) -> Iterator[Point]:
     """A point for each ef, as they come; fewer when progress says stop."""
     with tempfile.TemporaryDirectory(prefix="edgevec-") as folder:
         if not progress(0, len(efs)):
             return
-        searcher.stage(Path(folder), queries.allowed)
-        bundle.put_queries(Path(folder), queries)
+        backend.write_bundle(Path(folder), queries.allowed)
+        bundle.write_queries(Path(folder), queries)
         yield from _measure(Path(folder), k, efs, simd, progress)
 
 

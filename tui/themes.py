@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.theme import Theme
 
-__all__ = ["THEMES", "following"]
+__all__ = ["THEMES", "next_theme"]
 
 THEMES = (
     Theme(
@@ -84,7 +84,7 @@ THEMES = (
 )
 
 
-def following(name: str) -> str:
+def next_theme(name: str) -> str:
     """The next theme in turn."""
     names = [theme.name for theme in THEMES]
     return names[(names.index(name) + 1) % len(names)] if name in names else names[0]

@@ -15,8 +15,8 @@ from textual.message import Message
 from textual.worker import Worker, get_current_worker
 
 from .backends.base import Clock
-from .errors import trouble
-from .messages import Advanced, Failed
+from .errors import explain
+from .messages import Failed, Progressed
 
 __all__ = ["Job", "cancel", "start"]
 
@@ -42,10 +42,10 @@ class Job:
         now = self._clock()
         if self.wanted and (now - self._told >= _TELL_EVERY or done == total):
             self._told = now
-            self.tell(Advanced(self.group, done, total, now))
+            self.post(Progressed(self.group, done, total, now))
         return self.wanted
 
-    def tell(self, message: Message) -> None:
+    def post(self, message: Message) -> None:
         if self.wanted and self._node.is_running:
             self._node.post_message(message)
 
@@ -64,9 +64,9 @@ def start(
         try:
             outcome: Message | None = work(job)
         except Exception as error:  # an exception on a thread would end the app with a traceback
-            outcome = Failed(group, trouble(title, error))
+            outcome = Failed(group, explain(title, error))
         if outcome is not None:
-            job.tell(outcome)
+            job.post(outcome)
 
     return node.run_worker(run, group=group, exclusive=True, thread=True, exit_on_error=False)
 

@@ -11,16 +11,16 @@ import numpy as np
 import edgevec
 from edgevec import SimdInfo
 from edgevec.evaluation import Point
-from edgevec.tui.backends.collection import CollectionSearcher
-from edgevec.tui.backends.index import IndexSearcher
+from edgevec.tui.backends.collection import CollectionBackend
+from edgevec.tui.backends.index import IndexBackend
 from edgevec.tui.backends.open import read_sample
-from edgevec.tui.models import Answer, Health, Holdings, Samples
+from edgevec.tui.models import Answer, CollectionInfo, Health, Measurements
 from edgevec.tui.services import RealEngine
 
 ROWS = 1500
 
 
-class StillClock:
+class FakeClock:
     def __init__(self) -> None:
         self.now = 1000.0
 
@@ -28,7 +28,7 @@ class StillClock:
         return self.now
 
 
-class StagedSearcher(IndexSearcher):
+class FakeIndex(IndexBackend):
     """Answers like the index, in 42 microseconds."""
 
     def search(self, question, k, *, ef, allowed, exact) -> Answer:
@@ -38,7 +38,7 @@ class StagedSearcher(IndexSearcher):
         return answer._replace(work=answer.work._replace(core=42e-6), seconds=71e-6)
 
 
-class StagedCollection(CollectionSearcher):
+class FakeCollection(CollectionBackend):
     """Likewise; files and memory are as large as they happen to be elsewhere."""
 
     def search(self, question, k, *, ef, allowed, exact) -> Answer:
@@ -47,18 +47,18 @@ class StagedCollection(CollectionSearcher):
             self._clock.now += 0.0021
         return answer._replace(seconds=97e-6)
 
-    def holdings(self) -> Holdings:
+    def info(self) -> CollectionInfo:
         sizes = {"file": 1_310_720, "log": 45_352, "snapshot": 1_204_224, "memory": 1_230_000}
-        return super().holdings()._replace(**sizes)
+        return super().info()._replace(**sizes)
 
     def health(self) -> Health:
         return Health(super().health().ok, ("1,500 nodes, 36,302 links, 3 levels",))
 
 
-class StagedLoad:
+class FakeLoad:
     """Latencies around 40 microseconds, more with a higher ef; a quarter of a second passes with each drain."""
 
-    def __init__(self, clock: StillClock) -> None:
+    def __init__(self, clock: FakeClock) -> None:
         self._clock, self._random = clock, np.random.default_rng(5)
         self.state = "stopped"
 
@@ -80,14 +80,14 @@ class StagedLoad:
     def failure(self) -> None:
         return None
 
-    def drain(self) -> Samples:
+    def drain(self) -> Measurements:
         self._clock.now += 0.25
         core = self._random.gamma(20.0, 2e-6, 500) * (self.load.ef / 64)
-        return Samples(core, core + 20e-6, 500, 493, 500, 0.25)
+        return Measurements(core, core + 20e-6, 500, 493, 500, 0.25)
 
 
 class StagedEngine(RealEngine):
-    def __init__(self, clock: StillClock) -> None:
+    def __init__(self, clock: FakeClock) -> None:
         super().__init__(clock)
         self.clock = clock
 
@@ -96,7 +96,7 @@ class StagedEngine(RealEngine):
 
     def open(self, path, companion, progress):
         opened = super().open(path, companion, progress)
-        return opened._replace(searcher=StagedCollection(opened.searcher._collection, self.clock))
+        return opened._replace(backend=FakeCollection(opened.backend._collection, self.clock))
 
     def sample(self):
         data = read_sample()
@@ -110,13 +110,13 @@ class StagedEngine(RealEngine):
         index = edgevec.Index(data.dim, settings.metric, quantization=settings.quantization, ef_construction=100)
         index.add(data.vectors, data.ids, threads=1)
         self.clock.now += 1.5
-        return StagedSearcher(index, self.clock)
+        return FakeIndex(index, self.clock)
 
-    def load_generator(self) -> StagedLoad:
-        return StagedLoad(self.clock)
+    def load_generator(self) -> FakeLoad:
+        return FakeLoad(self.clock)
 
-    def sweep(self, searcher, queries, k, efs, simd, progress) -> Iterator[Point]:
-        slow = {"none": 1.6, "sq8": 1.0, "binary": 0.7}[searcher.settings.quantization]
+    def sweep(self, backend, queries, k, efs, simd, progress) -> Iterator[Point]:
+        slow = {"none": 1.6, "sq8": 1.0, "binary": 0.7}[backend.settings.quantization]
         for ef in efs:
-            recall = 1 - {"none": 0.9, "sq8": 1.0, "binary": 2.5}[searcher.settings.quantization] * 0.8 / ef
+            recall = 1 - {"none": 0.9, "sq8": 1.0, "binary": 2.5}[backend.settings.quantization] * 0.8 / ef
             yield Point(ef, recall, slow * ef, slow * ef * 1.3, slow * ef * 1.9, 1e6 / (slow * ef))

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 import edgevec
 from edgevec.tui import probe, query_set
 from edgevec.tui.backends import bundle
-from edgevec.tui.backends.index import IndexSearcher
+from edgevec.tui.backends.index import IndexBackend
 from edgevec.tui.filters import where_over
-from edgevec.tui.metrics import Rolling
-from edgevec.tui.models import Answer, Data, Samples, Work
-from edgevec.tui.query_parser import id_query, understand
-from edgevec.tui.settings import State, StateFile
+from edgevec.tui.metrics import MetricsWindow
+from edgevec.tui.models import Answer, Data, Measurements, SearchCost
+from edgevec.tui.query_parser import id_query, parse_query
+from edgevec.tui.settings import Settings, SettingsFile
 from edgevec.tui.widgets.filter_input import _Completion
 
 ROWS = [
@@ -124,7 +124,7 @@ def test_the_query_for_the_neighbours_of_a_record_means_its_id(id: int | str) ->
         def vector(self, asked: int | str) -> tuple[int | str]:
             return (asked,)
 
-    asked = understand(id_query(id), COLLECTION, Stored())
+    asked = parse_query(id_query(id), COLLECTION, Stored())
     assert asked is not None
     assert asked.question().vector == (id,)
     assert type(asked.question().vector[0]) is type(id)
@@ -167,15 +167,15 @@ def test_rows_of_ids(ids: list[int], asked: list[int]) -> None:
 
 
 def test_settings_are_kept(tmp_path: Path) -> None:
-    file = StateFile(tmp_path / "deep" / "tui.json")
-    assert file.read() == State()
-    state = State(theme="edgevec-light", ef=128)
-    state.remember(tmp_path / "a.ev")
-    state.remember(tmp_path / "b.ev")
-    state.remember(tmp_path / "a.ev")
-    file.write(state)
-    assert StateFile(file.path).read() == state
-    assert [Path(name).name for name in state.recent] == ["a.ev", "b.ev"]
+    file = SettingsFile(tmp_path / "deep" / "tui.json")
+    assert file.read() == Settings()
+    settings = Settings(theme="edgevec-light", ef=128)
+    settings.remember(tmp_path / "a.ev")
+    settings.remember(tmp_path / "b.ev")
+    settings.remember(tmp_path / "a.ev")
+    file.write(settings)
+    assert SettingsFile(file.path).read() == settings
+    assert [Path(name).name for name in settings.recent] == ["a.ev", "b.ev"]
 
 
 @pytest.mark.parametrize(
@@ -185,18 +185,18 @@ def test_settings_are_kept(tmp_path: Path) -> None:
 def test_damaged_settings_are_set_aside(tmp_path: Path, content: str) -> None:
     path = tmp_path / "tui.json"
     path.write_text(content)
-    file = StateFile(path)
-    assert file.read() == State()
+    file = SettingsFile(path)
+    assert file.read() == Settings()
     assert "damaged" in file.notice
     assert (tmp_path / "tui.json.damaged").read_text() == content
-    file.write(State(ef=99))
+    file.write(Settings(ef=99))
     assert json.loads(path.read_text())["ef"] == 99
 
 
 def test_settings_that_cannot_be_kept_are_no_reason_to_stop(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
-    file = StateFile(tmp_path / "taken" / "tui.json")
-    file.write(State())
+    file = SettingsFile(tmp_path / "taken" / "tui.json")
+    file.write(Settings())
     assert "cannot be kept" in file.notice
 
 
@@ -205,33 +205,33 @@ def test_settings_that_cannot_be_kept_are_no_reason_to_stop(tmp_path: Path) -> N
 
 @given(st.lists(st.lists(st.floats(1e-7, 1.0), min_size=1, max_size=30), min_size=1, max_size=8))
 def test_totals_are_those_of_all_calls_since_the_last_change(parts: list[list[float]]) -> None:
-    rolling = Rolling()
-    rolling.take(Samples(np.array([5.0]), np.array([6.0]), 1, 1, 1, 1.0), 0.0)
-    rolling.mark(0.5, "ef 10")
+    metrics = MetricsWindow()
+    metrics.take(Measurements(np.array([5.0]), np.array([6.0]), 1, 1, 1, 1.0), 0.0)
+    metrics.mark(0.5, "ef 10")
     for at, part in enumerate(parts, 1):
         core = np.array(part)
-        rolling.take(Samples(core, core * 2, len(part), 3, 4, 0.5), float(at))
+        metrics.take(Measurements(core, core * 2, len(part), 3, 4, 0.5), float(at))
     every = np.concatenate([np.array(part) for part in parts]) * 1e6
-    totals = rolling.totals()
+    totals = metrics.totals()
     assert totals is not None
     np.testing.assert_allclose([totals.p50, totals.p95, totals.p99], np.percentile(every, (50, 95, 99)))
     assert totals.most == every.max()
-    assert totals.n == len(every) == rolling.counts.sum()
+    assert totals.n == len(every) == metrics.counts.sum()
     assert totals.recall == 0.75
     np.testing.assert_allclose(totals.qps, len(every) / (0.5 * len(parts)))
 
 
-def equal_rows() -> tuple[Data, IndexSearcher]:
+def equal_rows() -> tuple[Data, IndexBackend]:
     """200 rows, of which ten each are the same, and an index over them."""
     rows = np.repeat(np.random.default_rng(2).normal(size=(20, 6)), 10, axis=0).astype(np.float32)
     index = edgevec.Index(6, "l2")
     index.add(rows, np.arange(1000, 1200), threads=1)
-    return Data("equal", 6, np.arange(1000, 1200), rows, metric="l2"), IndexSearcher(index, time.perf_counter)
+    return Data("equal", 6, np.arange(1000, 1200), rows, metric="l2"), IndexBackend(index, time.perf_counter)
 
 
 def test_of_equally_near_rows_the_load_counts_any_as_found() -> None:
-    data, searcher = equal_rows()
-    queries = query_set.make(data, searcher, "rows", lambda done, total: True, allowed=None, count=50)
+    data, backend = equal_rows()
+    queries = query_set.make(data, backend, "rows", lambda done, total: True, allowed=None, count=50)
     assert queries is not None
     wanted, limits = queries.wanted(5), queries.limits(5)
     for row, vector in enumerate(queries.vectors):
@@ -248,17 +248,17 @@ def test_of_equally_near_rows_the_load_counts_any_as_found() -> None:
 def test_of_equally_near_rows_the_comparison_counts_any_as_found(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data, searcher = equal_rows()
-    queries = query_set.make(data, searcher, "rows", lambda done, total: True, allowed=None, count=50)
+    data, backend = equal_rows()
+    queries = query_set.make(data, backend, "rows", lambda done, total: True, allowed=None, count=50)
     assert queries is not None
-    searcher.stage(tmp_path, None)
-    bundle.put_queries(tmp_path, queries)
+    backend.write_bundle(tmp_path, None)
+    bundle.write_queries(tmp_path, queries)
     probe.main(tmp_path, 5, [200])
     assert json.loads(capsys.readouterr().out)[1] == 1.0  # ef is all of the rows
 
 
 def test_of_equally_near_records_an_answer_with_any_is_whole() -> None:
-    work = Work("graph", 0, 0, None, None)
+    work = SearchCost("graph", 0, 0, None, None)
     near = np.array([0.5, 1.0, 1.0], np.float32)
     found = Answer(np.array(["a", 7, "c"], object), near, work, 0.0)
     truth = Answer(np.array(["a", "b", 7], object), near, work, 0.0)

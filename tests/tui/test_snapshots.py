@@ -11,15 +11,15 @@ import re
 from pathlib import Path
 
 import pytest
-from fakes import StagedEngine, StillClock
+from fakes import FakeClock, StagedEngine
 from pilot import running, shown, until
 from textual.widgets import Input
 
 import edgevec
-from edgevec.tui.errors import Trouble
-from edgevec.tui.screens.dialogs import LeaveScreen, PathDialog, TroubleScreen
+from edgevec.tui.errors import ErrorMessage
+from edgevec.tui.screens.dialogs import ErrorDialog, PathDialog, UnsavedDialog
 from edgevec.tui.screens.record import RecordScreen
-from edgevec.tui.settings import State, StateFile
+from edgevec.tui.settings import Settings, SettingsFile
 
 HERE = Path(__file__).resolve().parent
 KEPT = HERE / "snapshots"
@@ -68,10 +68,10 @@ class Stage:
     """The app on the stage, and how to get to its screens."""
 
     def __init__(self, size: str, theme: str = "edgevec-dark") -> None:
-        clock = StillClock()
-        file = StateFile()
-        file.write(State(theme=theme, recent=["/data/glove-100.hdf5", "/data/wordnet.ev"]))
-        self.running = running(size=SIZES[size], engine=StagedEngine(clock), clock=clock, state_file=StateFile())
+        clock = FakeClock()
+        file = SettingsFile()
+        file.write(Settings(theme=theme, recent=["/data/glove-100.hdf5", "/data/wordnet.ev"]))
+        self.running = running(size=SIZES[size], engine=StagedEngine(clock), clock=clock, settings_file=SettingsFile())
 
     async def __aenter__(self):
         self.app, self.pilot = await self.running.__aenter__()
@@ -211,7 +211,7 @@ async def test_help(size: str, accept: bool) -> None:
 async def test_error(size: str, accept: bool) -> None:
     async with Stage(size) as stage:
         reason = "/data/wordnet.ev: damaged index file: section 'blocks': checksum"
-        await stage.app.push_screen(TroubleScreen(Trouble("wordnet.ev cannot be opened", reason, "Build it again.")))
+        await stage.app.push_screen(ErrorDialog(ErrorMessage("wordnet.ev cannot be opened", reason, "Build it again.")))
         await stage.pilot.pause(0.1)
         await compare(stage, f"error-{size}", accept)
 
@@ -232,7 +232,7 @@ async def test_leaving(size: str, accept: bool) -> None:
         await stage.sample()
         stage.app.session.current.unsaved = True
         await stage.pilot.press("ctrl+q")
-        await until(stage.pilot, lambda: isinstance(stage.app.screen, LeaveScreen), "the question")
+        await until(stage.pilot, lambda: isinstance(stage.app.screen, UnsavedDialog), "the question")
         await compare(stage, f"leaving-{size}", accept)
 
 

@@ -13,21 +13,31 @@ from edgevec import SimdInfo
 from edgevec.evaluation import Point
 
 from ..models import (
-    Allowed,
     Answer,
     BuildSettings,
+    CollectionInfo,
     Data,
+    FilterResult,
     Floats,
     Health,
-    Holdings,
     Id,
     Ids,
+    Measurements,
     Queries,
-    Question,
-    Samples,
+    QuerySpec,
 )
 
-__all__ = ["Clock", "Engine", "FilterLanguage", "Lane", "Load", "LoadGenerator", "Opened", "Progress", "Searcher"]
+__all__ = [
+    "Clock",
+    "Engine",
+    "FilterLanguage",
+    "LoadGenerator",
+    "LoadSpec",
+    "Opened",
+    "Progress",
+    "SearchBackend",
+    "ThreadSearch",
+]
 
 Progress = Callable[[int, int], bool]
 """progress(done, total) says whether to go on."""
@@ -39,8 +49,8 @@ class Clock(Protocol):
     def __call__(self) -> float: ...
 
 
-class Lane(Protocol):
-    """A searcher for one thread that searches in a loop.
+class ThreadSearch(Protocol):
+    """A backend for one thread that searches in a loop.
 
     Gives the ids of each query, their distances, and the seconds that the core spent, when it can tell (a batch: None).
     """
@@ -50,7 +60,7 @@ class Lane(Protocol):
     ) -> tuple[Ids | Sequence[Any], Floats | Sequence[Any], float | None]: ...
 
 
-class Searcher(Protocol):
+class SearchBackend(Protocol):
     """An index, or a collection, whose records may change while it is open."""
 
     @property
@@ -60,12 +70,12 @@ class Searcher(Protocol):
     def __len__(self) -> int:
         """As of the last refresh."""
 
-    def search(self, question: Question, k: int, *, ef: int, allowed: Allowed | None, exact: bool) -> Answer: ...
+    def search(self, question: QuerySpec, k: int, *, ef: int, allowed: FilterResult | None, exact: bool) -> Answer: ...
     def filters(self, data: Data) -> FilterLanguage:
         """What its filter box speaks; data: what belongs to it."""
 
     def vector(self, id: Id) -> Floats: ...
-    def lane(self, allowed: Allowed | None) -> Lane: ...
+    def thread_search(self, allowed: FilterResult | None) -> ThreadSearch: ...
     def ids(self) -> NDArray[Any]:
         """int64; of a collection object, integers and texts, in order of insertion."""
 
@@ -74,13 +84,13 @@ class Searcher(Protocol):
         """Bytes of each part; "total" is their sum."""
 
     def save(self, path: Path) -> None: ...
-    def stage(self, folder: Path, allowed: Allowed | None) -> None:
+    def write_bundle(self, folder: Path, allowed: FilterResult | None) -> None:
         """Put into a folder what another process needs to search the same (`engine.probe`)."""
 
     def refresh(self, progress: Progress) -> bool:
         """See what others have written meanwhile. Says whether there was something."""
 
-    def holdings(self) -> Holdings | None:
+    def info(self) -> CollectionInfo | None:
         """What a collection holds; None for an index."""
 
     def close(self) -> None:
@@ -91,14 +101,14 @@ class Opened(NamedTuple):
     """What a file turned out to be: data, or an index and the data that belong to it."""
 
     data: Data
-    searcher: Searcher | None
+    backend: SearchBackend | None
 
 
 @dataclass(frozen=True, eq=False)
-class Load:
+class LoadSpec:
     """What the load generator does. batch: queries a call; 1 for single ones."""
 
-    searcher: Searcher
+    backend: SearchBackend
     queries: Queries
     k: int
     ef: int
@@ -111,12 +121,12 @@ class LoadGenerator(Protocol):
 
     @property
     def state(self) -> Literal["stopped", "running", "paused"]: ...
-    def start(self, load: Load) -> None: ...
-    def change(self, load: Load) -> None: ...
+    def start(self, load: LoadSpec) -> None: ...
+    def change(self, load: LoadSpec) -> None: ...
     def pause(self) -> None: ...
     def resume(self) -> None: ...
     def stop(self) -> None: ...
-    def drain(self) -> Samples: ...
+    def drain(self) -> Measurements: ...
 
     def failure(self) -> BaseException | None:
         """What ended it, when it was not a stop."""
@@ -125,7 +135,7 @@ class LoadGenerator(Protocol):
 class FilterLanguage(Protocol):
     """Turns what is typed into the filter box into what it allows."""
 
-    def __call__(self, text: str) -> Allowed | None:
+    def __call__(self, text: str) -> FilterResult | None:
         """None: all. WhereError, with the place, or ParameterError, which names the part, when it makes no sense."""
 
 
@@ -141,24 +151,24 @@ class Engine(Protocol):
         """
 
     def sample(self) -> Data: ...
-    def build(self, data: Data, settings: BuildSettings, progress: Progress) -> Searcher | None:
+    def build(self, data: Data, settings: BuildSettings, progress: Progress) -> SearchBackend | None:
         """None when progress said stop."""
 
     def queries(
         self,
         data: Data,
-        searcher: Searcher,
+        backend: SearchBackend,
         source: str,
         progress: Progress,
         *,
-        allowed: Allowed | None = ...,
+        allowed: FilterResult | None = ...,
         count: int = ...,
     ) -> Queries | None:
         """Queries and their truth. source: "rows", "test set", or the path of a file; allowed: the filter, if any."""
 
     def load_generator(self) -> LoadGenerator: ...
     def sweep(
-        self, searcher: Searcher, queries: Queries, k: int, efs: list[int], simd: str | None, progress: Progress
+        self, backend: SearchBackend, queries: Queries, k: int, efs: list[int], simd: str | None, progress: Progress
     ) -> Iterator[Point]:
         """Recall and latency over ef, measured in a process of its own; simd forces a path there."""
 

@@ -1,4 +1,4 @@
-"""An `edgevec.Index` as the screens' Searcher."""
+"""An `edgevec.Index` as the screens' SearchBackend."""
 
 from __future__ import annotations
 
@@ -10,14 +10,26 @@ from edgevec import IdFilter, Index, ParameterError, SearchContext
 from edgevec.index import CheckReport
 
 from ..filters import where_over
-from ..models import Allowed, Answer, BuildSettings, Data, Floats, Health, Holdings, Id, Ids, Question, Work
+from ..models import (
+    Answer,
+    BuildSettings,
+    CollectionInfo,
+    Data,
+    FilterResult,
+    Floats,
+    Health,
+    Id,
+    Ids,
+    QuerySpec,
+    SearchCost,
+)
 from . import bundle
-from .base import Clock, FilterLanguage, Lane, Progress
+from .base import Clock, FilterLanguage, Progress, ThreadSearch
 
-__all__ = ["IndexSearcher", "graph_findings"]
+__all__ = ["IndexBackend", "graph_findings"]
 
 
-class IndexSearcher:
+class IndexBackend:
     def __init__(self, index: Index, clock: Clock) -> None:
         self._index, self._clock = index, clock
 
@@ -33,14 +45,14 @@ class IndexSearcher:
     def __len__(self) -> int:
         return len(self._index)
 
-    def search(self, question: Question, k: int, *, ef: int, allowed: Allowed | None, exact: bool) -> Answer:
+    def search(self, question: QuerySpec, k: int, *, ef: int, allowed: FilterResult | None, exact: bool) -> Answer:
         context = SearchContext(self._index)
         only = None if allowed is None else allowed.by
         start = self._clock()
         found = self._index.search(question.vector, k, ef=ef, filter=only, exact=exact, context=context)
         seconds = self._clock() - start
         spent = context.stats
-        work = Work(spent.strategy, spent.visited, spent.distances, spent.reranked, spent.seconds)
+        work = SearchCost(spent.strategy, spent.visited, spent.distances, spent.reranked, spent.seconds)
         return Answer(found.ids, found.distances, work, seconds)
 
     def filters(self, data: Data) -> FilterLanguage:
@@ -52,7 +64,7 @@ class IndexSearcher:
         row: Floats = self._index.get([id])[0]
         return row
 
-    def lane(self, allowed: Allowed | None) -> Lane:
+    def thread_search(self, allowed: FilterResult | None) -> ThreadSearch:
         index, context = self._index, SearchContext(self._index)
         only = None if allowed is None else IdFilter(allowed.by)
 
@@ -75,13 +87,13 @@ class IndexSearcher:
     def save(self, path: Path) -> None:
         self._index.save(path)
 
-    def stage(self, folder: Path, allowed: Allowed | None) -> None:
-        bundle.put_index(folder, self._index, allowed)
+    def write_bundle(self, folder: Path, allowed: FilterResult | None) -> None:
+        bundle.write_index(folder, self._index, allowed)
 
     def refresh(self, progress: Progress) -> bool:
         return False
 
-    def holdings(self) -> Holdings | None:
+    def info(self) -> CollectionInfo | None:
         return None
 
     def close(self) -> None:

@@ -18,29 +18,29 @@ from ..messages import Failed
 from ..session import Session
 from ..widgets.hint import Hint
 from ..widgets.topbar import TopBar
-from .dialogs import TroubleScreen
+from .dialogs import ErrorDialog
 
 if TYPE_CHECKING:
     from ..app import EdgevecApp
 
-__all__ = ["Place"]
+__all__ = ["BaseScreen"]
 
 
-LEAST = (60, 16)
+MIN_SIZE = (60, 16)
 """Columns and rows without which nothing can be read."""
 
 
-class Place(Screen[None]):
+class BaseScreen(Screen[None]):
     """place: its name among the modes; about: what it is for and what one should know, shown by the help."""
 
     # Annotated as in Screen.
     HORIZONTAL_BREAKPOINTS: list[tuple[int, str]] | None = [  # noqa: RUF012
         (0, "-tiny"),
-        (LEAST[0], "-narrow"),
+        (MIN_SIZE[0], "-narrow"),
         (100, "-normal"),
         (150, "-wide"),
     ]
-    VERTICAL_BREAKPOINTS: list[tuple[int, str]] | None = [(0, "-flat"), (LEAST[1], "-short"), (32, "-tall")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS: list[tuple[int, str]] | None = [(0, "-flat"), (MIN_SIZE[1], "-short"), (32, "-tall")]  # noqa: RUF012
 
     place: ClassVar[str]
     about: ClassVar[str]
@@ -69,7 +69,7 @@ class Place(Screen[None]):
         self._refresh_session()
 
     def _refresh_session(self) -> None:
-        self.query_one(TopBar).tell(self.session, self.host.engine.simd())
+        self.query_one(TopBar).show(self.session, self.host.engine.simd())
         self.opened()
 
     def opened(self) -> None:
@@ -98,7 +98,7 @@ class Place(Screen[None]):
 
     def on_failed(self, message: Failed) -> None:
         self.failed(message)
-        self.app.push_screen(TroubleScreen(message.trouble))
+        self.app.push_screen(ErrorDialog(message.error))
 
     def failed(self, message: Failed) -> None:
         """Tidy up after a job that failed."""
@@ -106,7 +106,7 @@ class Place(Screen[None]):
     def on_resize(self, event: events.Resize) -> None:
         size = event.size
         self.query_one("#too-small", Static).update(
-            f"This window is {size.width} × {size.height}. It needs at least {LEAST[0]} × {LEAST[1]}; "
+            f"This window is {size.width} × {size.height}. It needs at least {MIN_SIZE[0]} × {MIN_SIZE[1]}; "
             "80 × 24 shows everything. ctrl+q quits."
         )
 

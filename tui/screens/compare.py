@@ -18,12 +18,12 @@ from edgevec.evaluation import Point
 from edgevec.index import Quantization
 
 from .. import export, formatting, workers
-from ..messages import Advanced, Contender, Exported, Failed, Measured, QueriesReady, SweepDone
-from ..models import Curve, Data, Queries, Wanted
+from ..messages import Exported, Failed, Measured, Progressed, QueriesReady, SweepDone, VariantReady
+from ..models import Curve, Data, Queries, QuerySetSpec
 from ..widgets.controls import Choice, Control, Number
 from ..widgets.plots import CurvePlot
 from ..widgets.progress import JobProgress
-from .base import Place
+from .base import BaseScreen
 from .dialogs import PathDialog
 from .questions import prepare, sources
 
@@ -37,7 +37,7 @@ _DIFFERS = "What differs between the contenders"
 _KEPT = f"{_DIFFERS}. A collection keeps the quantisation that it was made with"
 
 
-class CompareScreen(Place):
+class CompareScreen(BaseScreen):
     place = "compare"
     CSS_PATH = "compare.tcss"
     about = """
@@ -68,7 +68,7 @@ Export writes a picture (.png, .svg) or the points (.csv).
             yield Button("Export", id="export", compact=True, disabled=True, tooltip="Write a picture or the points")
             yield Choice("by", [QUANTISATION, "SIMD", FILTER], QUANTISATION, id="kind", hint=_DIFFERS)
             yield Number(
-                "k", self.host.state.k, (1, 5, 10, 20, 50, 100), most=100, id="k", hint="Neighbours a query wants"
+                "k", self.host.settings.k, (1, 5, 10, 20, 50, 100), most=100, id="k", hint="Neighbours a query wants"
             )
             yield Choice("ask", ["rows"], "rows", id="source", hint="Queries: random rows, or the data's own test set")
         with Horizontal(id="now", classes="row"):
@@ -88,8 +88,8 @@ Export writes a picture (.png, .svg) or the points (.csv).
     def on_mount(self) -> None:
         self.curves: dict[str, Curve] = {}
         self._of: Data | None = None
-        self._k, self._kind = self.host.state.k, QUANTISATION
-        self._wanted: dict[str, Wanted] = {}
+        self._k, self._kind = self.host.settings.k, QUANTISATION
+        self._wanted: dict[str, QuerySetSpec] = {}
         table = self.query_one("#table", DataTable)
         table.border_title = "What it takes"
         table.can_focus = False
@@ -129,12 +129,12 @@ Export writes a picture (.png, .svg) or the points (.csv).
     # ---- measuring -------------------------------------------------------------------------------------------------
 
     def action_run(self) -> None:
-        searcher = self.session.searcher
-        if searcher is None or self.running:
+        backend = self.session.backend
+        if backend is None or self.running:
             return
         self._k, self._kind = self.query_one("#k", Number).value, self.query_one("#kind", Choice).value
-        source, metric = self.query_one("#source", Choice).value, searcher.settings.metric
-        self._wanted = {name: Wanted(source, metric, condition) for name, condition in self.contenders().items()}
+        source, metric = self.query_one("#source", Choice).value, backend.settings.metric
+        self._wanted = {name: QuerySetSpec(source, metric, condition) for name, condition in self.contenders().items()}
         self.curves = {name: Curve(name) for name in self._wanted}
         self._points_table.clear()
         self._set_running(True)
@@ -169,10 +169,10 @@ Export writes a picture (.png, .svg) or the points (.csv).
 
     def _measure(self, queries: dict[str, Queries]) -> None:
         session, engine, clock, data = self.session, self.host.engine, self.host.clock, self._of
-        assert session.searcher is not None
+        assert session.backend is not None
         assert data is not None
         k, by_simd, by_quantization = self._k, self._kind == "SIMD", self._kind == QUANTISATION
-        own = session.searcher.settings.quantization
+        own = session.backend.settings.quantization
         quantizations = {name: cast("Quantization", name) if by_quantization else own for name in self.curves}
         builders = {name: session.builder(engine, kind, clock) for name, kind in quantizations.items()}
         efs = [ef for ef in EFS if ef >= k] or [k]
@@ -182,12 +182,10 @@ Export writes a picture (.png, .svg) or the points (.csv).
                 entry = build(job.progress)
                 if entry is None:
                     return None
-                job.tell(Contender(data, name, entry))
+                job.post(VariantReady(data, name, entry))
                 forced = name if by_simd else None
-                for point in engine.sweep(
-                    entry.searcher, queries[name], k, efs, forced, lambda done, total: job.wanted
-                ):
-                    job.tell(Measured(name, point))
+                for point in engine.sweep(entry.backend, queries[name], k, efs, forced, lambda done, total: job.wanted):
+                    job.post(Measured(name, point))
                 if not job.wanted:
                     return None
             return SweepDone()
@@ -195,7 +193,7 @@ Export writes a picture (.png, .svg) or the points (.csv).
         self._say("building what is missing …")
         self.job("sweep", work, "The comparison stopped")
 
-    def on_advanced(self, message: Advanced) -> None:
+    def on_progressed(self, message: Progressed) -> None:
         if message.group == "sweep":
             progress = self.query_one("#progress", JobProgress)
             if progress.has_class("gone"):
@@ -203,13 +201,13 @@ Export writes a picture (.png, .svg) or the points (.csv).
                 progress.begin("", message.now)
             progress.advance(message.done, message.total, message.now)
 
-    def on_contender(self, message: Contender) -> None:
+    def on_variant_ready(self, message: VariantReady) -> None:
         self.query_one("#progress").add_class("gone")
         if message.data is not self.session.data or message.name not in self.curves:
             return
         self.session.keep(message.entry)
-        searcher = message.entry.searcher
-        memory = round(searcher.memory()["total"] / max(1, len(searcher)))
+        backend = message.entry.backend
+        memory = round(backend.memory()["total"] / max(1, len(backend)))
         self.curves[message.name] = replace(
             self.curves[message.name], bytes_per_vector=memory, build_seconds=message.entry.seconds
         )
@@ -288,16 +286,16 @@ Export writes a picture (.png, .svg) or the points (.csv).
             "Export the comparison",
             Path.cwd() / "recall-latency.svg",
             (".svg", ".png", ".csv"),
-            spare=self.session.files,
+            protected=self.session.files,
         )
         self.app.push_screen(dialog, self._export)
 
     def _export(self, path: Path | None) -> None:
-        data, searcher, engine, k = self.session.data, self.session.searcher, self.host.engine, self._k
-        if path is None or data is None or searcher is None:
+        data, backend, engine, k = self.session.data, self.session.backend, self.host.engine, self._k
+        if path is None or data is None or backend is None:
             return
         curves = [curve for curve in self.curves.values() if curve.points]
-        title = f"{data.name}: {self.session.rows:,} × {searcher.dim}, {searcher.settings.metric}"
+        title = f"{data.name}: {self.session.rows:,} × {backend.dim}, {backend.settings.metric}"
 
         def work(job: workers.Job) -> Exported:
             if path.suffix.lower() == ".csv":

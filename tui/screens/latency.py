@@ -16,17 +16,17 @@ from textual.widgets import Button, Static
 from edgevec.index import Quantization
 
 from .. import formatting, workers
-from ..backends.base import Load, LoadGenerator
-from ..errors import trouble
-from ..messages import Advanced, Built, Failed, QueriesReady
-from ..metrics import EDGES, Rolling, Totals
-from ..models import Data, Queries, Wanted
+from ..backends.base import LoadGenerator, LoadSpec
+from ..errors import explain
+from ..messages import Built, Failed, Progressed, QueriesReady
+from ..metrics import HISTOGRAM_EDGES, MetricsWindow, Totals
+from ..models import Data, Queries, QuerySetSpec
 from ..widgets.controls import Choice, Control, Number
 from ..widgets.facts import Tiles
 from ..widgets.plots import HistogramPlot, LatencyPlot
 from ..widgets.progress import JobProgress
-from .base import Place
-from .dialogs import PathDialog, TroubleScreen
+from .base import BaseScreen
+from .dialogs import ErrorDialog, PathDialog
 from .questions import FILE_ENDINGS, FROM_FILE, prepare, sources
 
 __all__ = ["LatencyScreen"]
@@ -43,7 +43,7 @@ _KEPT = "The quantisation it was made with: another one would need the data them
 _NO_FILTER = "Type a filter on the screen Search (F3) to measure with it"
 
 
-class LatencyScreen(Place):
+class LatencyScreen(BaseScreen):
     place = "latency"
     CSS_PATH = "latency.tcss"
     about = f"""
@@ -79,7 +79,7 @@ call, and keeps the quantisation that it was made with.
     ]
 
     def body(self) -> ComposeResult:
-        state = self.host.state
+        settings = self.host.settings
         with Horizontal(id="run", classes="row"):
             yield Button(
                 "▶ Start", id="toggle", variant="primary", compact=True, tooltip="Start, pause and go on: space"
@@ -93,7 +93,7 @@ call, and keeps the quantisation that it was made with.
         with Horizontal(id="load", classes="row"):
             yield Number(
                 "ef",
-                state.ef,
+                settings.ef,
                 (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512),
                 id="ef",
                 hint="Candidates that a search keeps. More is slower and finds more. [ and ] from anywhere",
@@ -105,7 +105,7 @@ call, and keeps the quantisation that it was made with.
                 id="quantization",
                 hint=_READS,
             )
-            yield Number("k", state.k, (1, 5, 10, 20, 50, 100), most=100, id="k", hint="Neighbours a query wants")
+            yield Number("k", settings.k, (1, 5, 10, 20, 50, 100), most=100, id="k", hint="Neighbours a query wants")
             yield Number(
                 "threads", 1, range(1, _CORES + 1), most=64, id="threads", hint="Threads that search at the same time"
             )
@@ -125,7 +125,7 @@ call, and keeps the quantisation that it was made with.
 
     def on_mount(self) -> None:
         self.generator: LoadGenerator = self.host.engine.load_generator()
-        self.rolling = Rolling()
+        self.metrics = MetricsWindow()
         self._of: Data | None = None
         self._source = "rows"
         self._filter = ""
@@ -140,7 +140,7 @@ call, and keeps the quantisation that it was made with.
 
     def opened(self) -> None:
         session = self.session
-        if session.data is None or session.searcher is None:
+        if session.data is None or session.backend is None:
             self.generator.stop()
             return
         if session.data is not self._of:
@@ -151,7 +151,7 @@ call, and keeps the quantisation that it was made with.
             source.options, source.value = sources(session.data), "rows"
         quantization = self.query_one("#quantization", Choice)
         quantization.options = session.quantizations()
-        quantization.value = session.searcher.settings.quantization
+        quantization.value = session.backend.settings.quantization
         quantization.hint = _KEPT if len(quantization.options) < 2 else _READS
         batch = self.query_one("#batch", Choice)
         if session.data.collection:
@@ -177,23 +177,23 @@ call, and keeps the quantisation that it was made with.
 
     # ---- the load --------------------------------------------------------------------------------------------------
 
-    def _wanted(self) -> Wanted:
-        searcher = self.session.searcher
-        assert searcher is not None
+    def _wanted(self) -> QuerySetSpec:
+        backend = self.session.backend
+        assert backend is not None
         filtered = self.query_one("#filtered", Choice).value == "on"
-        return Wanted(self._source, searcher.settings.metric, self.session.filter if filtered else "")
+        return QuerySetSpec(self._source, backend.settings.metric, self.session.filter if filtered else "")
 
     def _queries(self) -> Queries | None:
-        return None if self.session.searcher is None else self.session.queries.get(self._wanted())
+        return None if self.session.backend is None else self.session.queries.get(self._wanted())
 
-    def _load(self) -> Load | None:
+    def _load(self) -> LoadSpec | None:
         """As the controls say; None while the queries are not ready."""
-        searcher, queries = self.session.searcher, self._queries()
-        if searcher is None or queries is None:
+        backend, queries = self.session.backend, self._queries()
+        if backend is None or queries is None:
             return None
         batch = _BATCH if self.query_one("#batch", Choice).value == "batch" else 1
         numbers = {name: self.query_one(f"#{name}", Number).value for name in ("k", "ef", "threads")}
-        return Load(searcher, queries, batch=batch, **numbers)
+        return LoadSpec(backend, queries, batch=batch, **numbers)
 
     def action_start_pause(self) -> None:
         state = self.generator.state
@@ -230,7 +230,7 @@ call, and keeps the quantisation that it was made with.
         self._show()
 
     def action_clear(self) -> None:
-        self.rolling.clear()
+        self.metrics.clear()
         self._show()
 
     # ---- changes while it runs -------------------------------------------------------------------------------------
@@ -256,13 +256,13 @@ call, and keeps the quantisation that it was made with.
         if load is not None and self.generator.state != "stopped":
             self.generator.change(load)
         self._mark(f"{event.source.label} {event.source.shown()}")
-        state = self.host.state
-        state.ef, state.k = self.query_one("#ef", Number).value, self.query_one("#k", Number).value
+        settings = self.host.settings
+        settings.ef, settings.k = self.query_one("#ef", Number).value, self.query_one("#k", Number).value
 
     def _mark(self, what: str) -> None:
-        if self.rolling.moments:
+        if self.metrics.samples:
             self.generator.drain()  # what was measured up to now belongs to the settings before
-            self.rolling.mark(self.host.clock(), what)
+            self.metrics.mark(self.host.clock(), what)
         self._show()
 
     def _switch(self, quantization: Quantization) -> None:
@@ -284,10 +284,10 @@ call, and keeps the quantisation that it was made with.
         self.query_one("#progress").add_class("gone")
         if message.data is self.session.data:
             self.session.use(message.entry)
-            self._mark(message.entry.searcher.settings.quantization)
-            self.host.announce()
+            self._mark(message.entry.backend.settings.quantization)
+            self.host.publish_session()
 
-    def on_advanced(self, message: Advanced) -> None:
+    def on_progressed(self, message: Progressed) -> None:
         if message.group == "build":
             self.query_one("#progress", JobProgress).advance(message.done, message.total, message.now)
 
@@ -326,25 +326,25 @@ call, and keeps the quantisation that it was made with.
         failure = self.generator.failure()
         if failure is not None:
             self.action_stop()
-            self.app.push_screen(TroubleScreen(trouble("The load generator stopped", failure)))
+            self.app.push_screen(ErrorDialog(explain("The load generator stopped", failure)))
             return
         if self.generator.state == "running":
-            self.rolling.take(self.generator.drain(), self.host.clock())
+            self.metrics.take(self.generator.drain(), self.host.clock())
             self._show()
 
     def _show(self) -> None:
         if not self.is_current:
             return
-        state, totals = self.generator.state, self.rolling.totals()
+        state, totals = self.generator.state, self.metrics.totals()
         self.query_one("#toggle", Button).label = {"running": "❚❚ Pause", "paused": "▶ Go on"}.get(state, "▶ Start")
         self.query_one("#stop", Button).disabled = state == "stopped"
         self.query_one("#status", Static).update(self._status(totals))
         self.query_one("#tiles", Tiles).show(_tiles(totals))
-        self.query_one(LatencyPlot).show(self.rolling.moments, self.rolling.changes)
-        self.query_one(HistogramPlot).show(self.rolling.counts, EDGES)
+        self.query_one(LatencyPlot).show(self.metrics.samples, self.metrics.changes)
+        self.query_one(HistogramPlot).show(self.metrics.counts, HISTOGRAM_EDGES)
 
     def on_screen_resume(self) -> None:
-        if self.session.searcher is not None:
+        if self.session.backend is not None:
             self._offer_filter()
         self._show()
 

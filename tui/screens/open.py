@@ -19,13 +19,13 @@ from edgevec.printable import printable
 from edgevec.readers import SUFFIXES
 
 from .. import workers
-from ..messages import Advanced, Failed, FileOpened
+from ..messages import Failed, FileOpened, Progressed
 from ..models import SAMPLE, BuildSettings
-from ..session import Entry as IndexEntry
+from ..session import IndexEntry
 from ..stamps import stamp
-from ..widgets.history_input import Entry
+from ..widgets.history_input import HistoryInput
 from ..widgets.progress import JobProgress
-from .base import Place
+from .base import BaseScreen
 
 __all__ = ["OpenScreen"]
 
@@ -60,7 +60,7 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-class OpenScreen(Place):
+class OpenScreen(BaseScreen):
     place = "open"
     CSS_PATH = "open.tcss"
     about = """
@@ -89,7 +89,7 @@ Choose a recent file, or one in the tree, or type a path.
             id="banner",
         )
         with Horizontal(id="path-row", classes="row"):
-            path = Entry(placeholder="path of a file of vectors, an index or a collection", id="path")
+            path = HistoryInput(placeholder="path of a file of vectors, an index or a collection", id="path")
             path.tooltip = "A path, ~ allowed. Enter opens it"
             yield path
         with Horizontal(id="places-to-open"):
@@ -119,7 +119,7 @@ Choose a recent file, or one in the tree, or type a path.
         start.clear_options()
         sample = Content.from_markup("[b]WordNet sample[/]\n25,000 dictionary entries")
         start.add_option(Option(sample, id=SAMPLE))
-        for name in self.host.state.recent:
+        for name in self.host.settings.recent:
             path = Path(name)
             start.add_option(
                 Option(Content.assemble((printable(path.name), "bold"), f"\n{printable(path.parent)}"), id=name)
@@ -129,10 +129,10 @@ Choose a recent file, or one in the tree, or type a path.
     # ---- opening ---------------------------------------------------------------------------------------------------
 
     def open(self, path: Path) -> None:
-        self.host.after_asking("Open another file", lambda: self._open(path.expanduser()))
+        self.host.confirm_unsaved("Open another file", lambda: self._open(path.expanduser()))
 
     def _open(self, path: Path) -> None:
-        engine, companion = self.host.engine, self.host.state.companions.get(str(path.absolute()))
+        engine, companion = self.host.engine, self.host.settings.companions.get(str(path.absolute()))
 
         def work(job: workers.Job) -> FileOpened | None:
             paths = [path, *([] if companion in (None, SAMPLE) else [Path(str(companion))])]
@@ -140,7 +140,7 @@ Choose a recent file, or one in the tree, or type a path.
             opened = engine.open(path, companion, job.progress)
             if opened is None:
                 return None
-            entry = None if opened.searcher is None else IndexEntry(opened.searcher, path=path)
+            entry = None if opened.backend is None else IndexEntry(opened.backend, path=path)
             read = {path, opened.data.path}
             return FileOpened(path, opened.data, entry, {path: before[path] for path in paths if path in read})
 
@@ -148,18 +148,18 @@ Choose a recent file, or one in the tree, or type a path.
         self.job("open", work, f"{path.name} cannot be opened")
 
     def open_sample(self) -> None:
-        self.host.after_asking("Open the sample", self._open_sample)
+        self.host.confirm_unsaved("Open the sample", self._open_sample)
 
     def _open_sample(self) -> None:
         """With an index at once: the first thing to see is an answer."""
-        engine, clock, state = self.host.engine, self.host.clock, self.host.state
-        settings = BuildSettings("cosine", state.quantization, state.M, state.ef_construction)
+        engine, clock, kept = self.host.engine, self.host.clock, self.host.settings
+        settings = BuildSettings("cosine", kept.quantization, kept.M, kept.ef_construction)
 
         def work(job: workers.Job) -> FileOpened | None:
             data = engine.sample()
             start = clock()
-            searcher = engine.build(data, settings, job.progress)
-            return None if searcher is None else FileOpened(None, data, IndexEntry(searcher, clock() - start))
+            backend = engine.build(data, settings, job.progress)
+            return None if backend is None else FileOpened(None, data, IndexEntry(backend, clock() - start))
 
         self._begin("reading the sample")
         self.job("open", work, "The sample cannot be opened")
@@ -169,18 +169,18 @@ Choose a recent file, or one in the tree, or type a path.
         progress.remove_class("gone")
         progress.begin(what, self.host.clock())
 
-    def on_advanced(self, message: Advanced) -> None:
+    def on_progressed(self, message: Progressed) -> None:
         self.query_one("#opening", JobProgress).advance(message.done, message.total, message.now)
 
     def on_file_opened(self, message: FileOpened) -> None:
         self.query_one("#opening").add_class("gone")
-        host, before = self.host, self.session.searcher
+        host, before = self.host, self.session.backend
         name = SAMPLE if message.path is None else str(message.path.absolute())
         host.session.open(message.data, message.entry, name, message.stamps)
         if message.path is not None:
-            host.state.remember(message.path)
-            host.state_file.write(host.state)
-        host.announce()
+            host.settings.remember(message.path)
+            host.settings_file.write(host.settings)
+        host.publish_session()
         if before is not None:  # not here: it waits for searches that still run
             host.run_worker(before.close, group="close", thread=True, exit_on_error=False)
         host.action_go("data" if message.entry is None else "search")
@@ -217,7 +217,7 @@ Choose a recent file, or one in the tree, or type a path.
         start = self.query_one("#start", OptionList)
         option = start.highlighted_option
         if start.has_focus and option is not None and option.id not in (None, SAMPLE):
-            self.host.state.forget(Path(str(option.id)))
+            self.host.settings.forget(Path(str(option.id)))
             self._fill()
 
     def commands(self) -> Iterable[tuple[str, str, Callable[[], None]]]:

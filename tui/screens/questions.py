@@ -6,8 +6,8 @@ from edgevec.readers import SUFFIXES
 
 from .. import workers
 from ..messages import QueriesReady
-from ..models import Data, Wanted
-from .base import Place
+from ..models import Data, QuerySetSpec
+from .base import BaseScreen
 
 __all__ = ["FILE_ENDINGS", "FROM_FILE", "prepare", "sources"]
 
@@ -20,15 +20,15 @@ def sources(data: Data) -> list[str]:
     return ["rows", *(["test set"] if data.queries is not None else []), FROM_FILE]
 
 
-def prepare(place: Place, wanted: Wanted) -> None:
+def prepare(place: BaseScreen, wanted: QuerySetSpec) -> None:
     """Get queries and their truth; the place is told with QueriesReady."""
-    data, searcher, engine = place.session.data, place.session.searcher, place.host.engine
-    if data is None or searcher is None:
+    data, backend, engine = place.session.data, place.session.backend, place.host.engine
+    if data is None or backend is None:
         return
 
     def work(job: workers.Job) -> QueriesReady | None:
-        allowed = searcher.filters(data)(wanted.filter)
-        queries = engine.queries(data, searcher, wanted.source, job.progress, allowed=allowed)
+        allowed = backend.filters(data)(wanted.filter)
+        queries = engine.queries(data, backend, wanted.source, job.progress, allowed=allowed)
         return None if queries is None else QueriesReady(data, wanted, queries)
 
     place.job("queries", work, "The queries cannot be used")

@@ -14,7 +14,7 @@ from textual_plotext import PlotextPlot
 from edgevec.evaluation import Point
 
 from .. import formatting
-from ..metrics import Moment
+from ..metrics import Sample
 
 __all__ = ["CurvePlot", "HistogramPlot", "LatencyPlot"]
 
@@ -76,27 +76,27 @@ class ThemedPlot(PlotextPlot):
 class LatencyPlot(ThemedPlot):
     """Percentiles over the last minute, with a mark where a setting changed."""
 
-    _moments: Sequence[Moment] = ()
+    _samples: Sequence[Sample] = ()
     _changes: Sequence[tuple[float, str]] = ()
 
-    def show(self, moments: Sequence[Moment], changes: Sequence[tuple[float, str]]) -> None:
-        self._moments, self._changes = moments, changes
+    def show(self, samples: Sequence[Sample], changes: Sequence[tuple[float, str]]) -> None:
+        self._samples, self._changes = samples, changes
         self.redraw()
 
     def draw(self) -> None:
         plot = self.plt
         self.frame()
-        if not self._moments:
+        if not self._samples:
             self._draw_nothing()
             return
-        now = self._moments[-1].at
-        age = now - self._moments[0].at
+        now = self._samples[-1].at
+        age = now - self._samples[0].at
         span = next((span for span in (10.0, 20.0, 30.0) if age <= span), 60.0)
-        shown = [moment for moment in self._moments if now - moment.at <= span]
-        x = [moment.at - now for moment in shown]
-        low, high = min(moment.p50 for moment in shown) * 0.8, max(moment.p99 for moment in shown) * 1.3
+        shown = [sample for sample in self._samples if now - sample.at <= span]
+        x = [sample.at - now for sample in shown]
+        low, high = min(sample.p50 for sample in shown) * 0.8, max(sample.p99 for sample in shown) * 1.3
         for name, colour in (("p99", "accent"), ("p95", "secondary"), ("p50", "primary")):
-            values = [float(np.log10(getattr(moment, name))) for moment in shown]
+            values = [float(np.log10(getattr(sample, name))) for sample in shown]
             plot.plot(x, values, marker="braille", color=self.colour(colour))
         for at, what in self._changes:
             if now - at <= span:
@@ -117,7 +117,7 @@ class LatencyPlot(ThemedPlot):
         plot.yticks([], [])
         self.write("space starts the load", -4.5, 0.5, "muted", "center")
 
-    def _name_lines(self, last: Moment, low: float, high: float, span: float) -> None:
+    def _name_lines(self, last: Sample, low: float, high: float, span: float) -> None:
         """Names at the ends of the lines, pushed apart where the lines lie close."""
         apart = float(np.log10(high / low)) / max(4, self.size.height - 4)
         at = -np.inf
