@@ -3,39 +3,26 @@
 from __future__ import annotations
 
 import importlib
-import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
-from textual.notifications import SeverityLevel
 from textual.screen import Screen
-from textual.signal import Signal
 
-from edgevec.printable import printable
-
-from .backends.base import Clock, Engine
-from .history import History
-from .models import SAMPLE, Data
+from .app_base import AppBase
+from .file_watch import FileWatch
+from .models import SAMPLE
 from .screens.base import BaseScreen
 from .screens.dialogs import UnsavedDialog
 from .screens.help import HelpScreen
 from .screens.open import OpenScreen
-from .services import RealEngine
-from .session import Session
-from .settings import SettingsFile
-from .stamps import Stamp, stamp
 from .themes import THEMES, next_theme
 from .widgets import topbar
 
 __all__ = ["EdgevecApp", "run"]
-
-_LOOK_EVERY = 2.0
-"""Seconds between two looks at whether the open files are still the same."""
-
 
 _LATE = ("screens.search", "screens.data", "backends.collection", "screens.latency", "screens.compare")
 """Modules that the first picture does without."""
@@ -51,7 +38,7 @@ def _import_late() -> None:
         importlib.import_module(f".{module}", __package__)
 
 
-class EdgevecApp(App[None]):
+class EdgevecApp(AppBase):
     """file: opened at once. The other arguments are for tests: where else work, time and settings come from."""
 
     TITLE = "edgevec"
@@ -76,25 +63,6 @@ class EdgevecApp(App[None]):
         Binding("ctrl+q", "quit", "Quit", priority=True),
     ]
 
-    def __init__(
-        self,
-        file: Path | None = None,
-        *,
-        engine: Engine | None = None,
-        clock: Clock = time.perf_counter,
-        settings_file: SettingsFile | None = None,
-        history: History | None = None,
-    ) -> None:
-        super().__init__()
-        self.clock: Clock = clock
-        self.engine: Engine = engine or RealEngine(clock)
-        self.history = history or History()
-        self.session = Session()
-        self.session_changed: Signal[Session] = Signal(self, "session")
-        self.settings_file = settings_file or SettingsFile()
-        self.settings = self.settings_file.read()
-        self.first_file = file
-
     def on_mount(self) -> None:
         for theme in THEMES:
             self.register_theme(theme)
@@ -105,20 +73,8 @@ class EdgevecApp(App[None]):
         self.switch_mode("open")
         if self.settings_file.notice:
             self.notify(self.settings_file.notice, title="Settings", severity="warning", timeout=12, markup=False)
-        self.set_interval(_LOOK_EVERY, self._check_files)
+        FileWatch(self).start()
         self.call_after_refresh(self.run_worker, _import_late, group="imports", thread=True, exit_on_error=False)
-
-    def notify(
-        self,
-        message: str,
-        *,
-        title: str = "",
-        severity: SeverityLevel = "information",
-        timeout: float | None = None,
-        markup: bool = True,
-    ) -> None:
-        message = printable(message, lines=True)
-        super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Textual's own themes have no quiet colour that text can be given piece by piece."""
@@ -126,12 +82,7 @@ class EdgevecApp(App[None]):
 
     # ---- what is open ----------------------------------------------------------------------------------------------
 
-    def publish_session(self) -> None:
-        """Tell every screen that something else is open or in use."""
-        self.session_changed.publish(self.session)
-
     def open_file(self, path: Path) -> None:
-        """Go where files are opened, and open this one."""
         if isinstance(self.screen, OpenScreen):
             self.screen.open(path)
         else:
@@ -139,8 +90,6 @@ class EdgevecApp(App[None]):
             self.switch_mode("open")
 
     def confirm_unsaved(self, what: str, go: Callable[[], None]) -> None:
-        """Do what lets all indexes go; ask before, when one was built here that is not saved."""
-
         def answered(answer: str | None) -> None:
             if answer == "leave":
                 go()
@@ -159,34 +108,7 @@ class EdgevecApp(App[None]):
         if isinstance(self.screen, DataScreen):
             self.screen.action_save_as()
 
-    def _check_files(self) -> None:
-        """Whether one is another by now; on a thread, since a disk in a network may make one wait."""
-        session = self.session
-        if session.changed is None and session.stamps and session.data is not None:
-            stamps, collection = dict(session.stamps), session.data.collection
-            look = partial(self._compare_files, session.data, stamps, collection)
-            self.run_worker(look, group="files", exclusive=True, thread=True, exit_on_error=False)
-
-    def _compare_files(self, data: Data, stamps: dict[Path, Stamp], collection: bool) -> None:
-        """A collection may be written by others: it is another one when the file was replaced."""
-        for path, before in stamps.items():
-            now = stamp(path)
-            if not (before.same_file(now) if collection else before == now):
-                self.call_from_thread(self._file_changed, data, path, before, now is None)
-                return
-
-    def _file_changed(self, data: Data, path: Path, before: Stamp, gone: bool) -> None:
-        session = self.session
-        if session.data is not data or session.stamps.get(path) != before:  # reopened, or saved from here
-            return
-        session.changed = path
-        self.publish_session()
-        what = "is gone from the disk" if gone else "was changed on the disk"
-        self.notify(
-            f"{path.name} {what} since it was opened. F6 reads it again.", severity="warning", timeout=10, markup=False
-        )
-
-    def require(self, place: str) -> str | None:
+    def unavailable_reason(self, place: str) -> str | None:
         """Why a screen cannot be used yet, or None."""
         if place == "open":
             return None
@@ -199,7 +121,7 @@ class EdgevecApp(App[None]):
     # ---- actions ---------------------------------------------------------------------------------------------------
 
     def action_go(self, place: str) -> None:
-        missing = self.require(place)
+        missing = self.unavailable_reason(place)
         if missing is not None:
             self.notify(missing, severity="warning")
         elif self.current_mode != place:
@@ -226,7 +148,7 @@ class EdgevecApp(App[None]):
     def save_theme(self, name: str) -> None:
         if self.settings.theme != name:
             self.settings.theme = name
-            self.settings_file.write(self.settings)
+            self.save_settings()
 
     def on_unmount(self) -> None:
         if self.session.backend is not None:
@@ -242,7 +164,7 @@ class EdgevecApp(App[None]):
     def _leave(self) -> None:
         """Everything that runs is told to stop; what is half done leaves nothing behind."""
         self.workers.cancel_all()
-        self.settings_file.write(self.settings)
+        self.save_settings()
         self.exit()
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:

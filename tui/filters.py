@@ -9,20 +9,19 @@ import json
 import math
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from .backends.base import FilterLanguage
 from .models import Data, FilterResult
 
 __all__ = ["fields_of", "where_over"]
 
 
-def where_over(data: Data) -> FilterLanguage:
-    """The language of this data set's filter box."""
+def where_over(data: Data) -> Callable[[str], FilterResult | None]:
+    """Turns a condition on this data set into what it lets through; None when it is empty."""
     with _lock:
         return _known.setdefault(data, _Rows(data))
 

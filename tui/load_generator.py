@@ -8,13 +8,25 @@ from typing import Literal
 
 import numpy as np
 
-from .backends.base import Clock, LoadSpec
-from .models import Measurements
+from .backends.base import SearchBackend
+from .models import Clock, Measurements, Queries
 
-__all__ = ["ThreadedLoad"]
+__all__ = ["LoadGenerator", "LoadSpec"]
 
 _COMPARE_EVERY = 8
 """One call of so many is compared with the truth: enough to know recall, too few to slow the searches."""
+
+
+@dataclass(frozen=True, eq=False)
+class LoadSpec:
+    """What the load generator does. batch: queries a call; 1 for single ones."""
+
+    backend: SearchBackend
+    queries: Queries
+    k: int
+    ef: int
+    threads: int
+    batch: int
 
 
 @dataclass
@@ -28,7 +40,7 @@ class _Notes:
     wanted: int = 0
 
 
-class ThreadedLoad:
+class LoadGenerator:
     """A change of the load reaches every thread with its next call."""
 
     def __init__(self, clock: Clock) -> None:
@@ -88,6 +100,7 @@ class ThreadedLoad:
         )
 
     def failure(self) -> BaseException | None:
+        """What ended it, when it was not a stop."""
         return next((worker.failure for worker in self._workers if worker.failure is not None), None)
 
     def _resize(self, count: int) -> None:

@@ -1,4 +1,4 @@
-"""The words that screens and engine share: plain records without behaviour of their own."""
+"""The plain records that screens and backends share."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ __all__ = [
     "SAMPLE",
     "Answer",
     "BuildSettings",
+    "Clock",
     "CollectionInfo",
     "Curve",
     "Data",
@@ -28,11 +29,18 @@ __all__ = [
     "Id",
     "Ids",
     "Measurements",
+    "Progress",
     "Queries",
     "QuerySetSpec",
     "QuerySpec",
     "SearchCost",
 ]
+
+Clock = Callable[[], float]
+"""Seconds from some moment on."""
+
+Progress = Callable[[int, int], bool]
+"""progress(done, total) says whether to go on."""
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -179,7 +187,7 @@ class CollectionInfo(NamedTuple):
 
 
 class QuerySetSpec(NamedTuple):
-    """Which queries, with which truth. source: as Engine.queries takes it; filter: what is typed into its box."""
+    """Which queries, with which truth. source: as query_set.make takes it; filter: what is typed into its box."""
 
     source: str
     metric: Metric

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,10 +35,10 @@ _FILE = re.compile(r"@\s*(.+?)(?:\s+(\d+))?$")
 
 
 class ParsedQuery(NamedTuple):
-    """How a query was read, in words, and how to get what is searched for, which may take a while."""
+    """How a query was read, in words, and what is searched for."""
 
     reading: str
-    question: Callable[[], QuerySpec]
+    query: QuerySpec
 
 
 def id_query(id: Id) -> str:
@@ -58,7 +57,10 @@ def placeholder(data: Data) -> str:
 
 
 def parse_query(typed: str, data: Data, backend: SearchBackend) -> ParsedQuery | None:
-    """None for nothing. ParameterError when it cannot be a query of this data set."""
+    """None for nothing. May take a while: it encodes and reads files.
+
+    ParameterError when it cannot be a query of this data set.
+    """
     typed = typed.strip()
     if not typed:
         return None
@@ -68,10 +70,10 @@ def parse_query(typed: str, data: Data, backend: SearchBackend) -> ParsedQuery |
         return _id(id, backend)
     if typed.startswith("["):
         vector = _vector(typed, backend.dim)
-        return ParsedQuery(f"near a vector of {backend.dim} numbers", lambda: QuerySpec(vector))
+        return ParsedQuery(f"near a vector of {backend.dim} numbers", QuerySpec(vector))
     if file := _FILE.match(typed):
         path, at = Path(file[1]).expanduser(), int(file[2] or 0)
-        return ParsedQuery(f"near row {at} of {path.name}", lambda: QuerySpec(_of_file(path, at, backend.dim)))
+        return ParsedQuery(f"near row {at} of {path.name}", QuerySpec(_of_file(path, at, backend.dim)))
     return _text(typed, data)
 
 
@@ -79,15 +81,13 @@ def _id(match: re.Match[str], backend: SearchBackend) -> ParsedQuery | None:
     number, quoted, plain = match.groups()
     id: Id = int(number) if number else plain if quoted is None else json.loads(f'"{quoted}"')
 
-    def stored() -> QuerySpec:
-        try:
-            return QuerySpec(backend.vector(id))
-        except UnknownIdError:
-            if number is None:
-                raise
-            return QuerySpec(backend.vector(number))  # a text of digits
-
-    return ParsedQuery(f"near the vector of id {id}", stored)
+    try:
+        vector = backend.vector(id)
+    except UnknownIdError:
+        if number is None:
+            raise
+        vector = backend.vector(number)  # a text of digits
+    return ParsedQuery(f"near the vector of id {id}", QuerySpec(vector))
 
 
 def _text(typed: str, data: Data) -> ParsedQuery | None:
@@ -99,26 +99,24 @@ def _text(typed: str, data: Data) -> ParsedQuery | None:
     if by == "words" or (encode is None and data.collection and data.texts is not None):
         if by == "both":
             raise ParameterError(f"{data.name}: there is no encoder for its vectors; words: … asks for words alone")
-        return ParsedQuery("documents with these words, by BM25", lambda: QuerySpec(None, words))
+        return ParsedQuery("documents with these words, by BM25", QuerySpec(None, words))
     if encode is None:
         why = "no documents to find words in" if data.collection else "no encoder for texts"
         raise ParameterError(f"{data.name} has {why}; ask with #17 (a row), id:17, [0.1, …] or @file.npy 3")
     unknown = data.unknown_words(words) if data.unknown_words is not None else []
     aside = f" (the encoder does not know: {', '.join(unknown)})" if unknown else ""
     if by == "both":
-        return ParsedQuery(
-            f"near this text{aside}, and documents with its words", lambda: QuerySpec(encode(words), words)
-        )
-    return ParsedQuery(f"near this text{aside}", lambda: QuerySpec(encode(words)))
+        return ParsedQuery(f"near this text{aside}, and documents with its words", QuerySpec(encode(words), words))
+    return ParsedQuery(f"near this text{aside}", QuerySpec(encode(words)))
 
 
 def _row(row: int, data: Data, backend: SearchBackend) -> ParsedQuery:
     if row >= len(backend):
         raise ParameterError(f"there is no row {row}, only 0 to {len(backend) - 1:,}")
     if data.vectors is None:
-        return ParsedQuery(f"near row {row}", lambda: QuerySpec(backend.vector(backend.ids()[row])))
+        return ParsedQuery(f"near row {row}", QuerySpec(backend.vector(backend.ids()[row])))
     vector: Floats = data.vectors[row]
-    return ParsedQuery(f"near row {row}", lambda: QuerySpec(vector))
+    return ParsedQuery(f"near row {row}", QuerySpec(vector))
 
 
 def _vector(typed: str, dim: int) -> Floats:

@@ -12,8 +12,8 @@ import edgevec
 from edgevec import evaluation
 from edgevec.file_kind import require
 
-from .backends.base import Progress, SearchBackend
-from .models import Data, FilterResult, Floats, Queries, QuerySpec
+from .backends.base import SearchBackend
+from .models import Data, FilterResult, Floats, Progress, Queries, QuerySpec
 
 __all__ = ["DEPTH", "make"]
 
@@ -25,7 +25,13 @@ _QUERIES_PER_CHECK = 50
 
 
 def make(
-    data: Data, backend: SearchBackend, source: str, progress: Progress, *, allowed: FilterResult | None, count: int
+    data: Data,
+    backend: SearchBackend,
+    source: str,
+    progress: Progress,
+    *,
+    allowed: FilterResult | None,
+    count: int = 500,
 ) -> Queries | None:
     """None when progress said stop. The rows drawn are the same each time, whatever the filter."""
     if not len(backend):

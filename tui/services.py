@@ -1,70 +1,72 @@
-"""The engine that the app runs with: one method a wish, each passed to the module that grants it."""
+"""What the app needs of the library and the machine, as plain functions: a test replaces those that it fakes.
+
+EdgevecApp(services=dataclasses.replace(Services(), clock=FakeClock(), sweep=fake_sweep))
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import edgevec
 from edgevec import SimdInfo
 from edgevec.evaluation import Point
+from edgevec.index import Quantization
 
 from . import plot, query_set, sweep
-from .backends.base import Clock, LoadGenerator, Opened, Progress, SearchBackend
-from .backends.index import IndexBackend
+from .backends.base import Opened, SearchBackend
+from .backends.index import build_index
 from .backends.open import open_file, read_sample
-from .load_generator import ThreadedLoad
-from .models import BuildSettings, Data, FilterResult, Queries
+from .load_generator import LoadGenerator
+from .models import BuildSettings, Clock, Data, FilterResult, Progress, Queries
+from .session import IndexEntry, Session
 
-__all__ = ["RealEngine"]
+__all__ = ["Services", "build_variant"]
 
 
-class RealEngine:
-    def __init__(self, clock: Clock = time.perf_counter) -> None:
-        self._clock = clock
+class _MakeQuerySet(Protocol):
+    def __call__(
+        self, data: Data, backend: SearchBackend, source: str, progress: Progress, *, allowed: FilterResult | None
+    ) -> Queries | None: ...
 
-    def simd(self) -> SimdInfo:
-        return edgevec.simd_info()
 
-    def open(self, path: Path, companion: str | None, progress: Progress) -> Opened | None:
-        return open_file(path, companion, progress, self._clock)
+@dataclass(frozen=True)
+class Services:
+    """All but `clock`, `simd_info` and `load_generator` are called on worker threads, and may take long."""
 
-    def sample(self) -> Data:
-        return read_sample()
+    clock: Clock = time.perf_counter
+    simd_info: Callable[[], SimdInfo] = edgevec.simd_info
+    open_file: Callable[[Path, str | None, Progress, Clock], Opened | None] = open_file
+    read_sample: Callable[[], Data] = read_sample
+    build_index: Callable[[Data, BuildSettings, Progress, Clock], SearchBackend | None] = build_index
+    make_query_set: _MakeQuerySet = query_set.make
+    load_generator: Callable[[Clock], LoadGenerator] = LoadGenerator
+    sweep: Callable[[SearchBackend, Queries, int, list[int], str | None, Progress], Iterator[Point]] = sweep.run
+    save_plot: Callable[[Path, str, Mapping[str, list[Point]], int], None] = plot.save
 
-    def build(self, data: Data, settings: BuildSettings, progress: Progress) -> SearchBackend | None:
-        if data.vectors is None:
-            raise edgevec.NoVectorsError(f"{data.name}: only the index is open, not the data it was built from")
-        index = edgevec.Index(
-            data.dim,
-            settings.metric,
-            quantization=settings.quantization,
-            M=settings.M,
-            ef_construction=settings.ef_construction,
-        )
-        added = index.add(data.vectors, data.ids, progress=progress)
-        return IndexBackend(index, self._clock) if len(added) == len(data) else None
 
-    def queries(
-        self,
-        data: Data,
-        backend: SearchBackend,
-        source: str,
-        progress: Progress,
-        *,
-        allowed: FilterResult | None = None,
-        count: int = 500,
-    ) -> Queries | None:
-        return query_set.make(data, backend, source, progress, allowed=allowed, count=count)
+def build_variant(
+    services: Services, session: Session, quantization: Quantization
+) -> Callable[[Progress], IndexEntry | None]:
+    """How to get the index in use in another quantization, all else equal; for a worker to call.
 
-    def load_generator(self) -> LoadGenerator:
-        return ThreadedLoad(self._clock)
+    The call gives None when progress said stop.
+    """
+    data, backend = session.data, session.backend
+    assert data is not None
+    assert backend is not None
+    settings = dataclasses.replace(backend.settings, quantization=quantization)
+    known = session.entries.get(settings)
 
-    def sweep(
-        self, backend: SearchBackend, queries: Queries, k: int, efs: list[int], simd: str | None, progress: Progress
-    ) -> Iterator[Point]:
-        return sweep.run(backend, queries, k, efs, simd, progress)
+    def build(progress: Progress) -> IndexEntry | None:
+        if known is not None:
+            return known
+        start = services.clock()
+        built = services.build_index(data, settings, progress, services.clock)
+        return None if built is None else IndexEntry(built, services.clock() - start)
 
-    def export_figure(self, path: Path, title: str, curves: Mapping[str, list[Point]], k: int) -> None:
-        plot.save(path, title, curves, k)
+    return build

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgevec.index import Quantization
-
-from .backends.base import Engine, Progress, SearchBackend
+from .backends.base import SearchBackend
+from .file_stamp import Stamp
 from .models import BuildSettings, Data, Queries, QuerySetSpec
-from .stamps import Stamp
 
 __all__ = ["IndexEntry", "Session"]
 
@@ -91,25 +88,3 @@ class Session:
         if self.data is not None and self.data.vectors is not None:
             return ["none", "sq8", "binary"]
         return [] if self.backend is None else [self.backend.settings.quantization]
-
-    def builder(
-        self, engine: Engine, quantization: Quantization, clock: Callable[[], float]
-    ) -> Callable[[Progress], IndexEntry | None]:
-        """How to get the index in use in another quantisation, all else equal; for a worker to call.
-
-        The call gives None when progress said stop.
-        """
-        data, backend = self.data, self.backend
-        assert data is not None
-        assert backend is not None
-        settings = dataclasses.replace(backend.settings, quantization=quantization)
-        known = self.entries.get(settings)
-
-        def build(progress: Progress) -> IndexEntry | None:
-            if known is not None:
-                return known
-            start = clock()
-            built = engine.build(data, settings, progress)
-            return None if built is None else IndexEntry(built, clock() - start)
-
-        return build

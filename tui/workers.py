@@ -1,6 +1,6 @@
 """Work off the event loop: a thread at a time for each kind of work, that can be told to stop and tells how far it is.
 
-    workers.start(self, "build", lambda job: Built(engine.build(data, settings, job.progress)), "Cannot build")
+    workers.start(self, "build", lambda job: Built(data, build(job.progress)), "Cannot build")
 
 A job ends in one message: the one that the work returns, or `Failed`. A job that was cancelled, or replaced by a later
 one of its group, says nothing more.
@@ -14,9 +14,9 @@ from textual.dom import DOMNode
 from textual.message import Message
 from textual.worker import Worker, get_current_worker
 
-from .backends.base import Clock
 from .errors import explain
 from .messages import Failed, Progressed
+from .models import Clock
 
 __all__ = ["Job", "cancel", "start"]
 

@@ -11,9 +11,6 @@ import numpy as np
 import pytest
 
 import edgevec
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `support`, which all tests share
-
 from edgevec.tui.backends.open import read_sample
 
 

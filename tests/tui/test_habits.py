@@ -20,7 +20,7 @@ from textual.widgets import Input, OptionList
 import edgevec
 from edgevec import samples
 from edgevec.printable import decimals
-from edgevec.tui import app as app_module
+from edgevec.tui import file_watch
 from edgevec.tui.history import History
 from edgevec.tui.screens.data import DataScreen
 from edgevec.tui.screens.dialogs import HistoryDialog, PathDialog, UnsavedDialog
@@ -379,7 +379,7 @@ async def test_a_collection_in_the_way_is_named(animals: Path, folder: Path) -> 
 
 @pytest.fixture
 def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app_module, "_LOOK_EVERY", 0.05)
+    monkeypatch.setattr(file_watch, "POLL_SECONDS", 0.05)
 
 
 @pytest.mark.usefixtures("watchful")

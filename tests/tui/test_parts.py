@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import edgevec
-from edgevec.tui import probe, query_set
+from edgevec.tui import query_set, sweep
 from edgevec.tui.backends import bundle
 from edgevec.tui.backends.index import IndexBackend
 from edgevec.tui.filters import where_over
@@ -126,8 +126,8 @@ def test_the_query_for_the_neighbours_of_a_record_means_its_id(id: int | str) ->
 
     asked = parse_query(id_query(id), COLLECTION, Stored())
     assert asked is not None
-    assert asked.question().vector == (id,)
-    assert type(asked.question().vector[0]) is type(id)
+    assert asked.query.vector == (id,)
+    assert type(asked.query.vector[0]) is type(id)
 
 
 def completed(typed: str) -> str | None:
@@ -253,7 +253,7 @@ def test_of_equally_near_rows_the_comparison_counts_any_as_found(
     assert queries is not None
     backend.write_bundle(tmp_path, None)
     bundle.write_queries(tmp_path, queries)
-    probe.main(tmp_path, 5, [200])
+    sweep.measure(tmp_path, 5, [200])
     assert json.loads(capsys.readouterr().out)[1] == 1.0  # ef is all of the rows
 
 

@@ -6,16 +6,19 @@ Look at both; where the new one is meant, run `pytest tests/tui/test_snapshots.p
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
-from fakes import FakeClock, StagedEngine
+from fakes import FakeClock, fake_services
 from pilot import running, shown, until
 from textual.widgets import Input
 
 import edgevec
+from edgevec import SimdInfo
 from edgevec.tui.errors import ErrorMessage
 from edgevec.tui.screens.dialogs import ErrorDialog, PathDialog, UnsavedDialog
 from edgevec.tui.screens.record import RecordScreen
@@ -67,11 +70,11 @@ async def compare(stage: Stage, name: str, accept: bool) -> None:
 class Stage:
     """The app on the stage, and how to get to its screens."""
 
-    def __init__(self, size: str, theme: str = "edgevec-dark") -> None:
-        clock = FakeClock()
+    def __init__(self, size: str, theme: str = "edgevec-dark", **replaced: Any) -> None:
         file = SettingsFile()
         file.write(Settings(theme=theme, recent=["/data/glove-100.hdf5", "/data/wordnet.ev"]))
-        self.running = running(size=SIZES[size], engine=StagedEngine(clock), clock=clock, settings_file=SettingsFile())
+        services = dataclasses.replace(fake_services(FakeClock()), **replaced)
+        self.running = running(size=SIZES[size], services=services, settings_file=SettingsFile())
 
     async def __aenter__(self):
         self.app, self.pilot = await self.running.__aenter__()
@@ -93,7 +96,7 @@ class Stage:
 
     async def collection(self, folder: Path) -> None:
         """The staged sample as a collection, whose ids are numbers and texts."""
-        path, data = folder / "words.edgevec", self.app.engine.sample()
+        path, data = folder / "words.edgevec", self.app.services.read_sample()
         ids = [f"wn-{at}" if at % 3 == 0 else at for at in range(len(data))]
         metadata = [
             {"topic": topic, "pos": pos, "at": {"row": row}}
@@ -255,8 +258,7 @@ async def test_themes(theme: str, accept: bool) -> None:
 
 
 async def test_a_machine_without_simd_sees_a_warning() -> None:
-    async with Stage("80x24") as stage:
-        engine = stage.app.engine
-        engine.simd = lambda: type(StagedEngine.simd(engine))("scalar", ("scalar",), ("scalar", "avx2"), None)
+    scalar = SimdInfo("scalar", ("scalar",), ("scalar", "avx2"), None)
+    async with Stage("80x24", simd_info=lambda: scalar) as stage:
         await stage.sample()
         assert "⚠ no SIMD: slow" in shown(stage.app)

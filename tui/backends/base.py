@@ -1,16 +1,12 @@
-"""What the screens ask of the world. `engine` answers with edgevec; tests answer with whatever they need."""
+"""The one interface to what is searched, which the app has twice: an index in memory, and a collection."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import NDArray
-
-from edgevec import SimdInfo
-from edgevec.evaluation import Point
 
 from ..models import (
     Answer,
@@ -22,31 +18,11 @@ from ..models import (
     Health,
     Id,
     Ids,
-    Measurements,
-    Queries,
+    Progress,
     QuerySpec,
 )
 
-__all__ = [
-    "Clock",
-    "Engine",
-    "FilterLanguage",
-    "LoadGenerator",
-    "LoadSpec",
-    "Opened",
-    "Progress",
-    "SearchBackend",
-    "ThreadSearch",
-]
-
-Progress = Callable[[int, int], bool]
-"""progress(done, total) says whether to go on."""
-
-
-class Clock(Protocol):
-    """Seconds from some moment on."""
-
-    def __call__(self) -> float: ...
+__all__ = ["Opened", "SearchBackend", "ThreadSearch"]
 
 
 class ThreadSearch(Protocol):
@@ -70,9 +46,12 @@ class SearchBackend(Protocol):
     def __len__(self) -> int:
         """As of the last refresh."""
 
-    def search(self, question: QuerySpec, k: int, *, ef: int, allowed: FilterResult | None, exact: bool) -> Answer: ...
-    def filters(self, data: Data) -> FilterLanguage:
-        """What its filter box speaks; data: what belongs to it."""
+    def search(self, query: QuerySpec, k: int, *, ef: int, allowed: FilterResult | None, exact: bool) -> Answer: ...
+    def filter(self, text: str, data: Data) -> FilterResult | None:
+        """What a condition lets through; data: what belongs to the index. None: there is none, and all are allowed.
+
+        WhereError, with the place, or ParameterError, which names the part, when it makes no sense.
+        """
 
     def vector(self, id: Id) -> Floats: ...
     def thread_search(self, allowed: FilterResult | None) -> ThreadSearch: ...
@@ -85,7 +64,7 @@ class SearchBackend(Protocol):
 
     def save(self, path: Path) -> None: ...
     def write_bundle(self, folder: Path, allowed: FilterResult | None) -> None:
-        """Put into a folder what another process needs to search the same (`engine.probe`)."""
+        """Put into a folder what another process needs to search the same (`tui.sweep`)."""
 
     def refresh(self, progress: Progress) -> bool:
         """See what others have written meanwhile. Says whether there was something."""
@@ -102,74 +81,3 @@ class Opened(NamedTuple):
 
     data: Data
     backend: SearchBackend | None
-
-
-@dataclass(frozen=True, eq=False)
-class LoadSpec:
-    """What the load generator does. batch: queries a call; 1 for single ones."""
-
-    backend: SearchBackend
-    queries: Queries
-    k: int
-    ef: int
-    threads: int
-    batch: int
-
-
-class LoadGenerator(Protocol):
-    """Asks and asks, on threads of its own, until it is stopped."""
-
-    @property
-    def state(self) -> Literal["stopped", "running", "paused"]: ...
-    def start(self, load: LoadSpec) -> None: ...
-    def change(self, load: LoadSpec) -> None: ...
-    def pause(self) -> None: ...
-    def resume(self) -> None: ...
-    def stop(self) -> None: ...
-    def drain(self) -> Measurements: ...
-
-    def failure(self) -> BaseException | None:
-        """What ended it, when it was not a stop."""
-
-
-class FilterLanguage(Protocol):
-    """Turns what is typed into the filter box into what it allows."""
-
-    def __call__(self, text: str) -> FilterResult | None:
-        """None: all. WhereError, with the place, or ParameterError, which names the part, when it makes no sense."""
-
-
-class Engine(Protocol):
-    """Everything that takes time or touches the machine. All calls but `simd` are made on worker threads."""
-
-    def simd(self) -> SimdInfo: ...
-    def open(self, path: Path, companion: str | None, progress: Progress) -> Opened | None:
-        """Read a file of vectors; an index together with its companion: the data it was built from, when known; or
-        a collection, for reading.
-
-        None when progress said stop.
-        """
-
-    def sample(self) -> Data: ...
-    def build(self, data: Data, settings: BuildSettings, progress: Progress) -> SearchBackend | None:
-        """None when progress said stop."""
-
-    def queries(
-        self,
-        data: Data,
-        backend: SearchBackend,
-        source: str,
-        progress: Progress,
-        *,
-        allowed: FilterResult | None = ...,
-        count: int = ...,
-    ) -> Queries | None:
-        """Queries and their truth. source: "rows", "test set", or the path of a file; allowed: the filter, if any."""
-
-    def load_generator(self) -> LoadGenerator: ...
-    def sweep(
-        self, backend: SearchBackend, queries: Queries, k: int, efs: list[int], simd: str | None, progress: Progress
-    ) -> Iterator[Point]:
-        """Recall and latency over ef, measured in a process of its own; simd forces a path there."""
-
-    def export_figure(self, path: Path, title: str, curves: Mapping[str, list[Point]], k: int) -> None: ...

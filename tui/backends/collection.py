@@ -17,17 +17,19 @@ from edgevec.collection.graph import StoppedError
 from ..models import (
     Answer,
     BuildSettings,
+    Clock,
     CollectionInfo,
     Data,
     FilterResult,
     Floats,
     Health,
     Id,
+    Progress,
     QuerySpec,
     SearchCost,
 )
 from . import bundle
-from .base import Clock, FilterLanguage, Opened, Progress, ThreadSearch
+from .base import Opened, ThreadSearch
 from .index import graph_findings
 
 __all__ = ["CollectionBackend", "open_collection"]
@@ -110,6 +112,7 @@ class CollectionBackend:
         self._look = threading.Lock()
         self._version: int | None = None
         self._rows: NDArray[Any] | None = None
+        self._filter: tuple[str, int | None, FilterResult] | None = None
         self.refresh(lambda done, total: True)
 
     @property
@@ -124,16 +127,21 @@ class CollectionBackend:
     def __len__(self) -> int:
         return self._count
 
-    def search(self, question: QuerySpec, k: int, *, ef: int, allowed: FilterResult | None, exact: bool) -> Answer:
+    def search(self, query: QuerySpec, k: int, *, ef: int, allowed: FilterResult | None, exact: bool) -> Answer:
         where = _condition(allowed)
         start = self._clock()
-        hits = self._collection.search(question.vector, k, text=question.words, where=where, ef=ef, exact=exact)
-        return _answer(hits, self._clock() - start, by_vector=question.vector is not None)
+        hits = self._collection.search(query.vector, k, text=query.words, where=where, ef=ef, exact=exact)
+        return _answer(hits, self._clock() - start, by_vector=query.vector is not None)
 
-    def filters(self, data: Data) -> FilterLanguage:
-        def allowed(text: str) -> FilterResult | None:
-            return FilterResult(self._collection.count(text), text) if text.strip() else None
-
+    def filter(self, text: str, data: Data) -> FilterResult | None:
+        """Counted anew when the text is another one, or the records are."""
+        if not text.strip():
+            return None
+        kept, version = self._filter, self._version
+        if kept is not None and kept[:2] == (text, version):
+            return kept[2]
+        allowed = FilterResult(self._collection.count(text), text)
+        self._filter = (text, version, allowed)
         return allowed
 
     def vector(self, id: Id) -> Floats:

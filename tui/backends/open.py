@@ -16,8 +16,8 @@ from edgevec._files import refused
 from edgevec.errors import about_file
 from edgevec.file_kind import Kind, kind_of, require
 
-from ..models import SAMPLE, Data
-from .base import Clock, Opened, Progress
+from ..models import SAMPLE, Clock, Data, Progress
+from .base import Opened
 from .index import IndexBackend
 
 __all__ = ["open_file", "read_sample"]

@@ -20,12 +20,12 @@ from edgevec.index import Quantization
 from .. import export, formatting, workers
 from ..messages import Exported, Failed, Measured, Progressed, QueriesReady, SweepDone, VariantReady
 from ..models import Curve, Data, Queries, QuerySetSpec
+from ..services import build_variant
 from ..widgets.controls import Choice, Control, Number
 from ..widgets.plots import CurvePlot
 from ..widgets.progress import JobProgress
-from .base import BaseScreen
+from .base import BaseScreen, prepare_queries, query_sources
 from .dialogs import PathDialog
-from .questions import prepare, sources
 
 __all__ = ["CompareScreen"]
 
@@ -68,7 +68,7 @@ Export writes a picture (.png, .svg) or the points (.csv).
             yield Button("Export", id="export", compact=True, disabled=True, tooltip="Write a picture or the points")
             yield Choice("by", [QUANTISATION, "SIMD", FILTER], QUANTISATION, id="kind", hint=_DIFFERS)
             yield Number(
-                "k", self.host.settings.k, (1, 5, 10, 20, 50, 100), most=100, id="k", hint="Neighbours a query wants"
+                "k", self.app.settings.k, (1, 5, 10, 20, 50, 100), most=100, id="k", hint="Neighbours a query wants"
             )
             yield Choice("ask", ["rows"], "rows", id="source", hint="Queries: random rows, or the data's own test set")
         with Horizontal(id="now", classes="row"):
@@ -88,7 +88,7 @@ Export writes a picture (.png, .svg) or the points (.csv).
     def on_mount(self) -> None:
         self.curves: dict[str, Curve] = {}
         self._of: Data | None = None
-        self._k, self._kind = self.host.settings.k, QUANTISATION
+        self._k, self._kind = self.app.settings.k, QUANTISATION
         self._wanted: dict[str, QuerySetSpec] = {}
         table = self.query_one("#table", DataTable)
         table.border_title = "What it takes"
@@ -115,7 +115,7 @@ Export writes a picture (.png, .svg) or the points (.csv).
         self.action_stop()
         self.curves = {}
         source = self.query_one("#source", Choice)
-        source.options, source.value = sources(data)[:-1], "rows"
+        source.options, source.value = query_sources(data)[:-1], "rows"
         kind = self.query_one("#kind", Choice)
         kind.options = ["SIMD", FILTER] if data.collection else [QUANTISATION, "SIMD", FILTER]
         kind.value = FILTER if data.collection else QUANTISATION
@@ -148,7 +148,7 @@ Export writes a picture (.png, .svg) or the points (.csv).
             if not condition:
                 self.notify("There is no filter on the screen Search (F3): only all rows are measured", timeout=6)
             return {"all": "", **({"filter": condition} if condition else {})}
-        names = self.host.engine.simd().available if kind == "SIMD" else self.session.quantizations()
+        names = self.app.services.simd_info().available if kind == "SIMD" else self.session.quantizations()
         return dict.fromkeys(names, "")
 
     def on_queries_ready(self, message: QueriesReady) -> None:
@@ -163,18 +163,18 @@ Export writes a picture (.png, .svg) or the points (.csv).
         missing = [wanted for wanted in self._wanted.values() if wanted not in known]
         if missing:
             self._say("finding the true neighbours of the queries …")
-            prepare(self, missing[0])
+            prepare_queries(self, missing[0])
         else:
             self._measure({name: known[wanted] for name, wanted in self._wanted.items()})
 
     def _measure(self, queries: dict[str, Queries]) -> None:
-        session, engine, clock, data = self.session, self.host.engine, self.host.clock, self._of
+        session, services, data = self.session, self.app.services, self._of
         assert session.backend is not None
         assert data is not None
         k, by_simd, by_quantization = self._k, self._kind == "SIMD", self._kind == QUANTISATION
         own = session.backend.settings.quantization
         quantizations = {name: cast("Quantization", name) if by_quantization else own for name in self.curves}
-        builders = {name: session.builder(engine, kind, clock) for name, kind in quantizations.items()}
+        builders = {name: build_variant(services, session, kind) for name, kind in quantizations.items()}
         efs = [ef for ef in EFS if ef >= k] or [k]
 
         def work(job: workers.Job) -> SweepDone | None:
@@ -184,7 +184,9 @@ Export writes a picture (.png, .svg) or the points (.csv).
                     return None
                 job.post(VariantReady(data, name, entry))
                 forced = name if by_simd else None
-                for point in engine.sweep(entry.backend, queries[name], k, efs, forced, lambda done, total: job.wanted):
+                for point in services.sweep(
+                    entry.backend, queries[name], k, efs, forced, lambda done, total: job.wanted
+                ):
                     job.post(Measured(name, point))
                 if not job.wanted:
                     return None
@@ -291,7 +293,7 @@ Export writes a picture (.png, .svg) or the points (.csv).
         self.app.push_screen(dialog, self._export)
 
     def _export(self, path: Path | None) -> None:
-        data, backend, engine, k = self.session.data, self.session.backend, self.host.engine, self._k
+        data, backend, services, k = self.session.data, self.session.backend, self.app.services, self._k
         if path is None or data is None or backend is None:
             return
         curves = [curve for curve in self.curves.values() if curve.points]
@@ -301,7 +303,7 @@ Export writes a picture (.png, .svg) or the points (.csv).
             if path.suffix.lower() == ".csv":
                 export.write_curves(path, curves, k)
             else:
-                engine.export_figure(path, title, {curve.name: list(curve.points) for curve in curves}, k)
+                services.save_plot(path, title, {curve.name: list(curve.points) for curve in curves}, k)
             return Exported(path)
 
         self.job("export", work, f"{path.name} cannot be written")

@@ -18,10 +18,10 @@ from edgevec.printable import printable
 
 from .. import formatting, workers
 from ..backends.base import SearchBackend
+from ..file_stamp import stamp
 from ..messages import Built, Checked, Exported, Failed, InfoLoaded, Progressed
 from ..models import SAMPLE, BuildSettings, CollectionInfo, Data
 from ..session import IndexEntry
-from ..stamps import stamp
 from ..widgets.controls import Choice, Control, Number
 from ..widgets.facts import Facts
 from ..widgets.progress import JobProgress
@@ -65,7 +65,7 @@ disk; changes that it lacks are caught up with at each opening, until the writer
     ]
 
     def body(self) -> ComposeResult:
-        settings = self.host.settings
+        settings = self.app.settings
         with Horizontal(id="settings", classes="row"):
             yield Choice(
                 "metric", ["cosine", "l2", "ip"], "cosine", id="metric", hint="What near means: angle, distance or dot"
@@ -218,19 +218,19 @@ disk; changes that it lacks are caught up with at each opening, until the writer
             info = backend.info()
             return None if info is None else InfoLoaded(info)
 
-        self.query_one("#progress", JobProgress).begin("catching up with the records", self.host.clock())
+        self.query_one("#progress", JobProgress).begin("catching up with the records", self.app.services.clock())
         self.job("look", work, "The collection cannot be read")
 
     def on_info_loaded(self, message: InfoLoaded) -> None:
         self._building(False)
         data = self.session.data
         if data is not None and data.path is not None and message.info.records and not len(data):
-            self.host.open_file(data.path)  # it was empty: now there are fields, perhaps an encoder
+            self.app.open_file(data.path)  # it was empty: now there are fields, perhaps an encoder
             return
         self._info, self._checked = message.info, None
         if data is not None:
             self._title_preview(data)
-        self.host.publish_session()
+        self.app.publish_session()
 
     # ---- building --------------------------------------------------------------------------------------------------
 
@@ -250,15 +250,15 @@ disk; changes that it lacks are caught up with at each opening, until the writer
         if data is None or data.vectors is None:
             self.notify("Open the data to build from: the index alone is open", severity="warning")
             return
-        engine, clock, settings = self.host.engine, self.host.clock, self.chosen()
+        services, settings = self.app.services, self.chosen()
 
         def work(job: workers.Job) -> Built | None:
-            start = clock()
-            backend = engine.build(data, settings, job.progress)
-            return None if backend is None else Built(data, IndexEntry(backend, clock() - start))
+            start = services.clock()
+            backend = services.build_index(data, settings, job.progress, services.clock)
+            return None if backend is None else Built(data, IndexEntry(backend, services.clock() - start))
 
         self._building(True)
-        self.query_one("#progress", JobProgress).begin("starting", clock())
+        self.query_one("#progress", JobProgress).begin("starting", services.clock())
         self.job("build", work, "The index cannot be built")
 
     def _building(self, running: bool) -> None:
@@ -280,13 +280,13 @@ disk; changes that it lacks are caught up with at each opening, until the writer
         message.entry.unsaved = True
         self.session.use(message.entry)
         self._keep_settings(message.entry.backend.settings)
-        self.host.publish_session()
+        self.app.publish_session()
         self.notify(f"Built in {formatting.duration(message.entry.seconds or 0)}. F3 searches it.", timeout=4)
 
     def _keep_settings(self, settings: BuildSettings) -> None:
-        kept = self.host.settings
+        kept = self.app.settings
         kept.quantization, kept.M, kept.ef_construction = settings.quantization, settings.M, settings.ef_construction
-        self.host.settings_file.write(kept)
+        self.app.save_settings()
 
     def failed(self, message: Failed) -> None:
         if message.group in ("build", "look"):
@@ -350,13 +350,13 @@ disk; changes that it lacks are caught up with at each opening, until the writer
         self.job("save", work, f"{path.name} cannot be written")
 
     def on_exported(self, message: Exported) -> None:
-        session, settings = self.session, self.host.settings
+        session, settings = self.session, self.app.settings
         settings.remember(message.path)
         if session.data is not None and session.data.vectors is not None:
             own = SAMPLE if session.data.path is None else str(session.data.path.absolute())
             settings.companions[str(message.path.absolute())] = own
-        self.host.settings_file.write(settings)
-        self.host.publish_session()
+        self.app.save_settings()
+        self.app.publish_session()
         self._show_facts()
         self.notify(f"Saved {message.path}", timeout=4)
 
@@ -373,7 +373,7 @@ disk; changes that it lacks are caught up with at each opening, until the writer
         if path is None:
             self.notify("The sample has no file to read again", severity="warning")
             return
-        self.host.open_file(path)
+        self.app.open_file(path)
 
     # ---- buttons ---------------------------------------------------------------------------------------------------
 

@@ -16,18 +16,18 @@ from textual.widgets import Button, Static
 from edgevec.index import Quantization
 
 from .. import formatting, workers
-from ..backends.base import LoadGenerator, LoadSpec
 from ..errors import explain
+from ..load_generator import LoadGenerator, LoadSpec
 from ..messages import Built, Failed, Progressed, QueriesReady
 from ..metrics import HISTOGRAM_EDGES, MetricsWindow, Totals
 from ..models import Data, Queries, QuerySetSpec
+from ..services import build_variant
 from ..widgets.controls import Choice, Control, Number
 from ..widgets.facts import Tiles
 from ..widgets.plots import HistogramPlot, LatencyPlot
 from ..widgets.progress import JobProgress
-from .base import BaseScreen
+from .base import FILE_ENDINGS, FROM_FILE, BaseScreen, prepare_queries, query_sources
 from .dialogs import ErrorDialog, PathDialog
-from .questions import FILE_ENDINGS, FROM_FILE, prepare, sources
 
 __all__ = ["LatencyScreen"]
 
@@ -79,7 +79,7 @@ call, and keeps the quantisation that it was made with.
     ]
 
     def body(self) -> ComposeResult:
-        settings = self.host.settings
+        settings = self.app.settings
         with Horizontal(id="run", classes="row"):
             yield Button(
                 "▶ Start", id="toggle", variant="primary", compact=True, tooltip="Start, pause and go on: space"
@@ -124,7 +124,7 @@ call, and keeps the quantisation that it was made with.
             yield histogram
 
     def on_mount(self) -> None:
-        self.generator: LoadGenerator = self.host.engine.load_generator()
+        self.generator: LoadGenerator = self.app.services.load_generator(self.app.services.clock)
         self.metrics = MetricsWindow()
         self._of: Data | None = None
         self._source = "rows"
@@ -148,7 +148,7 @@ call, and keeps the quantisation that it was made with.
             self.action_stop()
             self.action_clear()
             source = self.query_one("#source", Choice)
-            source.options, source.value = sources(session.data), "rows"
+            source.options, source.value = query_sources(session.data), "rows"
         quantization = self.query_one("#quantization", Choice)
         quantization.options = session.quantizations()
         quantization.value = session.backend.settings.quantization
@@ -209,7 +209,7 @@ call, and keeps the quantisation that it was made with.
         load = self._load()
         self._start_when_ready = load is None
         if load is None:
-            prepare(self, self._wanted())
+            prepare_queries(self, self._wanted())
         else:
             self.generator.start(load)
 
@@ -256,27 +256,27 @@ call, and keeps the quantisation that it was made with.
         if load is not None and self.generator.state != "stopped":
             self.generator.change(load)
         self._mark(f"{event.source.label} {event.source.shown()}")
-        settings = self.host.settings
+        settings = self.app.settings
         settings.ef, settings.k = self.query_one("#ef", Number).value, self.query_one("#k", Number).value
 
     def _mark(self, what: str) -> None:
         if self.metrics.samples:
             self.generator.drain()  # what was measured up to now belongs to the settings before
-            self.metrics.mark(self.host.clock(), what)
+            self.metrics.mark(self.app.services.clock(), what)
         self._show()
 
     def _switch(self, quantization: Quantization) -> None:
         """Use the index in another quantisation; it is built first, when there is none yet."""
         data = self.session.data
         assert data is not None
-        build = self.session.builder(self.host.engine, quantization, self.host.clock)
+        build = build_variant(self.app.services, self.session, quantization)
 
         def work(job: workers.Job) -> Built | None:
             entry = build(job.progress)
             return None if entry is None else Built(data, entry)
 
         progress = self.query_one("#progress", JobProgress)
-        progress.begin(f"building {quantization}", self.host.clock())
+        progress.begin(f"building {quantization}", self.app.services.clock())
         progress.remove_class("gone")
         self.job("build", work, f"The index cannot be built as {quantization}")
 
@@ -285,7 +285,7 @@ call, and keeps the quantisation that it was made with.
         if message.data is self.session.data:
             self.session.use(message.entry)
             self._mark(message.entry.backend.settings.quantization)
-            self.host.publish_session()
+            self.app.publish_session()
 
     def on_progressed(self, message: Progressed) -> None:
         if message.group == "build":
@@ -315,7 +315,7 @@ call, and keeps the quantisation that it was made with.
         self._source = source
         load = self._load()
         if load is None:
-            prepare(self, self._wanted())
+            prepare_queries(self, self._wanted())
         elif self.generator.state != "stopped":
             self.generator.change(load)
         self._mark(change)
@@ -329,7 +329,7 @@ call, and keeps the quantisation that it was made with.
             self.app.push_screen(ErrorDialog(explain("The load generator stopped", failure)))
             return
         if self.generator.state == "running":
-            self.metrics.take(self.generator.drain(), self.host.clock())
+            self.metrics.take(self.generator.drain(), self.app.services.clock())
             self._show()
 
     def _show(self) -> None:

@@ -93,7 +93,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
     ]
 
     def body(self) -> ComposeResult:
-        settings = self.host.settings
+        settings = self.app.settings
         with Horizontal(id="ask", classes="row"):
             yield Static("›", id="prompt")
             query = HistoryInput(placeholder="a text, #17, id:17, [0.1, …] or @file.npy 3", id="query")
@@ -175,7 +175,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         self.ask()
 
     def on_control_changed(self, event: Control.Changed) -> None:
-        settings = self.host.settings
+        settings = self.app.settings
         settings.k, settings.ef = self.query_one("#k", Number).value, self.query_one("#ef", Number).value
         self.ask()
 
@@ -184,7 +184,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         data, backend = self._of
         if data is None or backend is None:
             return
-        self._asked_at = since = self.host.clock()
+        self._asked_at = since = self.app.services.clock()
         typed, condition = self.query_one("#query", Input).value, self.query_one("#filter", Input).value
         k, ef = self.query_one("#k", Number).value, self.query_one("#ef", Number).value
         exact = self.query_one("#exact", Choice).value == "on"
@@ -192,12 +192,12 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         def work(job: workers.Job) -> Compared | InvalidQuery | EmptyQuery | None:
             try:
                 backend.refresh(job.progress)
-                allowed = backend.filters(data)(condition)
+                allowed = backend.filter(condition, data)
                 asked = parse_query(typed, data, backend)
                 if asked is None:
                     return EmptyQuery(allowed, condition)
-                question = asked.question()
-                answer = backend.search(question, k, ef=ef, allowed=allowed, exact=exact)
+                query = asked.query
+                answer = backend.search(query, k, ef=ef, allowed=allowed, exact=exact)
             except WhereError as error:
                 return InvalidQuery(error.problem, len(condition) if error.position is None else error.position)
             except (EdgevecError, OSError) as error:
@@ -207,9 +207,9 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
             time.sleep(_EXACT_DELAY)
             if not job.wanted:
                 return None
-            if question.words is not None:
+            if query.words is not None:
                 return Compared(None)
-            truth = answer if exact else backend.search(question, k, ef=ef, allowed=allowed, exact=True)
+            truth = answer if exact else backend.search(query, k, ef=ef, allowed=allowed, exact=True)
             return Compared(answer.recall(truth, backend.settings.metric))
 
         self.job("ask", work, "The search failed")
@@ -227,7 +227,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         table.show(found, data)
         table.border_title = f"Results, {formatting.plural(len(found), 'record' if data.collection else 'row')}"
         nothing = "" if found else "nothing found" if len(backend) else "nothing found: it is empty"
-        self._total = self.host.clock() - message.since
+        self._total = self.app.services.clock() - message.since
         self._show_detail()
         self._understood(message.filter)
         self._set_status(f"{message.asked}: {nothing}" if nothing else message.asked)
@@ -236,7 +236,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
     def _understood(self, condition: str) -> None:
         self.session.filter = condition.strip()
         self.query_one(FilterInput).mark(None)
-        self.query_one(TopBar).show(self.session, self.host.engine.simd())
+        self.query_one(TopBar).show(self.session, self.app.services.simd_info())
 
     def on_progressed(self, message: Progressed) -> None:
         if message.group == "ask":
@@ -359,15 +359,15 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
     def _remember(self, typed: str) -> None:
         """What was asked, and the filter it was asked with."""
         typed = typed.strip()
-        self.host.history.add(self.session.name, "filter", self.session.filter)
+        self.app.history.add(self.session.name, "filter", self.session.filter)
         if typed and self._answer is not None:
-            self.host.history.add(self.session.name, "query", typed)
+            self.app.history.add(self.session.name, "query", typed)
             if self._back_stack[-1:] != [typed]:
                 self._back_stack = [*self._back_stack[-_BACK_LIMIT:], typed]
         self._show_history()
 
     def _past(self, box: Box) -> list[str]:
-        return self.host.history.entries(self.session.name, box)
+        return self.app.history.entries(self.session.name, box)
 
     def _show_history(self) -> None:
         history = self.query_one("#history", OptionList)
