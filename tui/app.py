@@ -24,17 +24,17 @@ from .widgets import topbar
 
 __all__ = ["EdgevecApp", "run"]
 
-_LATE = ("screens.search", "screens.data", "backends.collection", "screens.latency", "screens.compare")
+_LAZY = ("screens.search", "screens.data", "backends.collection", "screens.latency", "screens.compare")
 """Modules that the first picture does without."""
 
 
-def _made_late(module: str, name: str) -> Screen[None]:
+def _lazy_screen(module: str, name: str) -> Screen[None]:
     screen: Screen[None] = getattr(importlib.import_module(f".screens.{module}", __package__), name)()
     return screen
 
 
-def _import_late() -> None:
-    for module in _LATE:
+def _import_lazy() -> None:
+    for module in _LAZY:
         importlib.import_module(f".{module}", __package__)
 
 
@@ -45,10 +45,10 @@ class EdgevecApp(AppBase):
     CSS_PATH = "app.tcss"
     MODES: ClassVar[dict[str, str | Callable[[], Screen[None]]]] = {
         "open": OpenScreen,
-        "data": partial(_made_late, "data", "DataScreen"),
-        "search": partial(_made_late, "search", "SearchScreen"),
-        "latency": partial(_made_late, "latency", "LatencyScreen"),
-        "compare": partial(_made_late, "compare", "CompareScreen"),
+        "data": partial(_lazy_screen, "data", "DataScreen"),
+        "search": partial(_lazy_screen, "search", "SearchScreen"),
+        "latency": partial(_lazy_screen, "latency", "LatencyScreen"),
+        "compare": partial(_lazy_screen, "compare", "CompareScreen"),
     }
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1,ctrl+o", "go('open')", "Open", show=False),
@@ -74,10 +74,10 @@ class EdgevecApp(AppBase):
         if self.settings_file.notice:
             self.notify(self.settings_file.notice, title="Settings", severity="warning", timeout=12, markup=False)
         FileWatch(self).start()
-        self.call_after_refresh(self.run_worker, _import_late, group="imports", thread=True, exit_on_error=False)
+        self.call_after_refresh(self.run_worker, _import_lazy, group="imports", thread=True, exit_on_error=False)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
-        """Textual's own themes have no quiet colour that text can be given piece by piece."""
+        """Textual's own themes have no quiet color that text can be given piece by piece."""
         return {"muted": "#909090"}
 
     # ---- what is open ----------------------------------------------------------------------------------------------

@@ -248,7 +248,7 @@ class Measurements(NamedTuple):
 
     core     float64 [calls]: seconds a query took inside the core
     call     float64 [calls]: seconds a query took as a call from Python
-    found    of `wanted` true neighbours, in those queries that were compared
+    found    of `wanted` true neighbors, in those queries that were compared
     seconds  the time this covers
     """
 

@@ -18,7 +18,7 @@ from .models import Data, FilterResult, Floats, Progress, Queries, QuerySpec
 __all__ = ["DEPTH", "make"]
 
 DEPTH = 100
-"""True neighbours known of each query: so many may be asked for with recall shown."""
+"""True neighbors known of each query: so many may be asked for with recall shown."""
 
 _QUERIES_PER_CHECK = 50
 """Queries between two looks at whether to go on."""

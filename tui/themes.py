@@ -1,4 +1,4 @@
-"""Three looks: dark, light, and black and white with a few loud colours for eyes that need contrast."""
+"""Three looks: dark, light, and black and white with a few loud colors for eyes that need contrast."""
 
 from __future__ import annotations
 

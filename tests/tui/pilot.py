@@ -18,8 +18,9 @@ from edgevec.tui.settings import SettingsFile
 
 JOBS = ("open", "build", "check", "look", "save", "ask", "export", "queries", "sweep")
 
-PATIENCE = 60.0
-"""Seconds after which something that should come is missed. Not a bound on speed: machines may be busy."""
+PATIENCE = 300.0
+"""Seconds after which what should come is given up. Not a bound on speed, but an end for what hangs: on a loaded
+machine a minute was not always enough to start the app."""
 
 
 @asynccontextmanager

@@ -95,7 +95,7 @@ async def test_ids_of_both_kinds_are_asked_for_and_followed(notes: Notes, size: 
             assert found(app) == notes.nearest(notes.vectors[row], 10)
         second = found(app)[1]
         await pilot.press("escape", "down", "n")
-        await until(pilot, lambda: found(app)[:1] == [second], "the neighbours of the second")
+        await until(pilot, lambda: found(app)[:1] == [second], "the neighbors of the second")
         assert found(app) == notes.nearest(notes.vectors[notes.ids.index(second)], 10)
         assert app.screen.query_one("#query", Input).value == f"id:{second}"
         app.screen.query_one("#query", Input).value = "id:nobody"
@@ -125,7 +125,7 @@ async def test_conditions_are_kept_to_counted_and_their_way_is_shown(notes: Note
             app.screen.query_one("#query", Input).value = ""
         app.screen.query_one("#filter", Input).value = "legs = 3"
         await until(pilot, lambda: "60 records that pass the filter; now a query" in told(app), "the count alone")
-        app.screen.query_one("#filter", Input).value = "colour = 'red'"
+        app.screen.query_one("#filter", Input).value = "color = 'red'"
         await until(pilot, lambda: "(fields: kind, legs, author)" in told(app), "the fields, when nothing passes")
 
 
@@ -221,7 +221,7 @@ async def test_without_documents_one_asks_by_row(folder: Path) -> None:
     notes = Notes(folder / "bare.edgevec").write(documents=False, metadata=False)
     async with running(notes.path) as (app, pilot):
         await opened(app, pilot)
-        await until(pilot, lambda: found(app) == notes.nearest(notes.vectors[0], 10), "the neighbours of row 0")
+        await until(pilot, lambda: found(app) == notes.nearest(notes.vectors[0], 10), "the neighbors of row 0")
         app.screen.query_one("#query", Input).value = "owls"
         await until(pilot, lambda: "no documents to find words in" in told(app), "the reason")
         await pilot.press("f2")
@@ -459,7 +459,7 @@ async def test_the_load_runs_with_the_filter_and_without(notes: Notes) -> None:
         assert screen.metrics.changes[-1][1] == "filter on"
         await until(pilot, lambda: screen.metrics.totals().recall > 0.9, "its recall")
         await pilot.press("u")
-        await until(pilot, lambda: "The quantisation it was made with" in shown(app), "why it stays")
+        await until(pilot, lambda: "The quantization it was made with" in shown(app), "why it stays")
         await pilot.press("s")
 
 

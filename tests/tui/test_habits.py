@@ -83,7 +83,7 @@ async def test_documents_ids_and_fields_cannot_steer_the_terminal(folder: Path) 
         assert "[red]plain[/red]" in shown(app)
         await pilot.press("n")
         await until(
-            pilot, lambda: not isinstance(app.screen, RecordScreen) and found(app)[:1] == ids[:1], "its neighbours"
+            pilot, lambda: not isinstance(app.screen, RecordScreen) and found(app)[:1] == ids[:1], "its neighbors"
         )
         assert_harmless(app)
         app.screen.query_one("#query", Input).value = f"id:nobody {EVIL}"
@@ -484,9 +484,16 @@ async def test_a_window_that_is_too_small_says_which_size_it_needs(sample_index:
             await until(pilot, lambda place=place: app.current_mode == place, place)
             await until(pilot, lambda: "needs at least" in words(app), f"the size on {place}")
         await pilot.press("f3")
+        await until(pilot, lambda: app.current_mode == "search", "the search screen again")
         await pilot.resize_terminal(80, 24)
         await until(pilot, lambda: "needs at least" not in words(app) and "F1 Open" in shown(app), "the screen")
         await ask(app, pilot, "yellow fruit")
         assert "lemon" in shown(app)
+        await pilot.press("f1")
+        await until(pilot, lambda: app.current_mode == "open", "another screen")
+        await pilot.resize_terminal(50, 12)
+        await until(pilot, lambda: "This window is 50 × 12" in words(app), "the new size")
+        await pilot.press("f3")
+        await until(pilot, lambda: "This window is 50 × 12" in words(app), "it on a screen that was not shown")
         await pilot.resize_terminal(60, 16)
         await until(pilot, lambda: "needs at least" not in words(app) and "yellow" in shown(app), "what just fits")

@@ -138,7 +138,7 @@ async def test_existing_files_are_not_replaced_by_accident(sample_index: Path, f
 # ---- searching -----------------------------------------------------------------------------------------------------
 
 
-async def test_neighbours_are_followed_and_the_way_back_is_kept(
+async def test_neighbors_are_followed_and_the_way_back_is_kept(
     sample_index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edgevec.tui.screens.search._REMEMBER_AFTER", 600.0)  # a busy machine may take the usual time
@@ -147,9 +147,9 @@ async def test_neighbours_are_followed_and_the_way_back_is_kept(
         second = found(app)[1]
         await pilot.press("escape", "down", "n")
         await until(
-            pilot, lambda: app.screen.query_one("#query", Input).value == f"id:{second}", "the neighbour's query"
+            pilot, lambda: app.screen.query_one("#query", Input).value == f"id:{second}", "the neighbor's query"
         )
-        await until(pilot, lambda: found(app)[:1] == [second], "its neighbours")
+        await until(pilot, lambda: found(app)[:1] == [second], "its neighbors")
         vectors = samples.wordnet().vectors
         await until(pilot, lambda: app.screen._recall is not None, "the recall")
         assert set(found(app)) == set(nearest(vectors[second], vectors, 10))
@@ -172,7 +172,7 @@ async def test_a_filter_is_kept_to(sample_index: Path) -> None:
         best = nearest(sample.encode("loyal friend"), sample.vectors[allowed], 10)
         assert found(app) == [allowed[row] for row in best]
         assert f"among {len(allowed):,} rows" in shown(app)
-        app.screen.query_one("#filter", Input).value = "colour = 'red'"
+        app.screen.query_one("#filter", Input).value = "color = 'red'"
         await until(
             pilot, lambda: "0 rows that pass the filter (fields: topic, pos, text, id)" in shown(app), "the count"
         )
@@ -300,7 +300,7 @@ async def test_the_load_runs_changes_pauses_and_stops(sample_index: Path) -> Non
         assert not screen.generator._workers
 
 
-async def test_quantisation_is_switched_under_load(animals: Path) -> None:
+async def test_quantization_is_switched_under_load(animals: Path) -> None:
     async with running(animals) as (app, pilot):
         await until(pilot, lambda: app.current_mode == "data", "the data screen")
         await pilot.press("b")
@@ -310,7 +310,7 @@ async def test_quantisation_is_switched_under_load(animals: Path) -> None:
         await pilot.press("space")
         await until(pilot, lambda: app.screen.metrics.totals() is not None, "the first numbers")
         await pilot.press("u")
-        await until(pilot, lambda: "cosine · binary" in shown(app), "the other quantisation in the header")
+        await until(pilot, lambda: "cosine · binary" in shown(app), "the other quantization in the header")
         assert app.screen.generator.state == "running"
         assert app.screen.metrics.changes[-1][1] == "binary"
         await until(pilot, lambda: app.screen.metrics.totals() is not None, "numbers of the new index")
@@ -361,7 +361,7 @@ async def test_wrong_queries_are_refused_with_the_reason(animals: Path, folder: 
 # ---- comparing -----------------------------------------------------------------------------------------------------
 
 
-async def test_quantisations_are_compared_and_exported(animals: Path, folder: Path) -> None:
+async def test_quantizations_are_compared_and_exported(animals: Path, folder: Path) -> None:
     async with running(animals, size=(160, 50)) as (app, pilot):
         await until(pilot, lambda: app.current_mode == "data", "the data screen")
         await pilot.press("b")

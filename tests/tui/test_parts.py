@@ -59,7 +59,7 @@ COLLECTION = Data("notes", 2, np.array(["a", 1], object), texts=["a text", ""], 
         ("id = 12", [12]),
         ("id > 12", [13]),
         ("kind = 'fish'", []),
-        ("colour = 'red'", []),
+        ("color = 'red'", []),
     ],
 )
 def test_filters(typed: str, ids: list[int]) -> None:
@@ -117,7 +117,7 @@ def test_the_first_picture_does_without_plots_and_the_language_of_conditions() -
 
 
 @given(st.one_of(st.integers(-(2**63), 2**63 - 1), st.text(min_size=1, max_size=20)))
-def test_the_query_for_the_neighbours_of_a_record_means_its_id(id: int | str) -> None:
+def test_the_query_for_the_neighbors_of_a_record_means_its_id(id: int | str) -> None:
     """Ids that look like numbers, quotes or line ends among them."""
 
     class Stored:

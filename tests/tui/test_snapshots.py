@@ -1,4 +1,4 @@
-"""Every screen, cell by cell and colour by colour, as an SVG beside this file.
+"""Every screen, cell by cell and color by color, as an SVG beside this file.
 
 A picture that differs is written to the folder `artefacts` (or where EDGEVEC_TUI_ARTEFACTS says) and the test fails.
 Look at both; where the new one is meant, run `pytest tests/tui/test_snapshots.py --accept`, or copy it over.

@@ -70,7 +70,7 @@ class BundledQueries:
 
 
 def read_queries(folder: Path, k: int) -> BundledQueries:
-    """The queries and the k nearest of each; a query that is a row itself is no neighbour of its own: inf."""
+    """The queries and the k nearest of each; a query that is a row itself is no neighbor of its own: inf."""
     rows = None
     if (folder / "rows.npy").exists():
         held = np.load(folder / "rows.npy", mmap_mode="r")

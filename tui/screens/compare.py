@@ -31,10 +31,10 @@ __all__ = ["CompareScreen"]
 
 EFS = (10, 16, 24, 40, 64, 100, 160, 250, 400)
 TARGETS = (0.95, 0.99)
-QUANTISATION, FILTER = "quantisation", "filter"
+QUANTIZATION, FILTER = "quantization", "filter"
 
 _DIFFERS = "What differs between the contenders"
-_KEPT = f"{_DIFFERS}. A collection keeps the quantisation that it was made with"
+_KEPT = f"{_DIFFERS}. A collection keeps the quantization that it was made with"
 
 
 class CompareScreen(BaseScreen):
@@ -43,9 +43,9 @@ class CompareScreen(BaseScreen):
     about = """
 [b]Compare[/]
 
-The same data and queries in several settings: [b]quantisation[/] (none, sq8, binary), the [b]SIMD[/] paths \
+The same data and queries in several settings: [b]quantization[/] (none, sq8, binary), the [b]SIMD[/] paths \
 of this machine, or with and without the [b]filter[/] of the screen Search. Each is measured over ef, one thread, in a \
-process of its own. A [b]collection[/] keeps its quantisation; its times are those of the whole search, a query a call.
+process of its own. A [b]collection[/] keeps its quantization; its times are those of the whole search, a query a call.
 
 A curve further to the lower right is better: more recall in less time. The table says what it takes to reach a \
 recall of 0.95 and 0.99: the first ef of the sweep that does, P50 of single calls, and the queries a second of \
@@ -66,9 +66,9 @@ Export writes a picture (.png, .svg) or the points (.csv).
             )
             yield Button("■ Stop", id="stop", compact=True, disabled=True, tooltip="Stop measuring; points so far stay")
             yield Button("Export", id="export", compact=True, disabled=True, tooltip="Write a picture or the points")
-            yield Choice("by", [QUANTISATION, "SIMD", FILTER], QUANTISATION, id="kind", hint=_DIFFERS)
+            yield Choice("by", [QUANTIZATION, "SIMD", FILTER], QUANTIZATION, id="kind", hint=_DIFFERS)
             yield Number(
-                "k", self.app.settings.k, (1, 5, 10, 20, 50, 100), most=100, id="k", hint="Neighbours a query wants"
+                "k", self.app.settings.k, (1, 5, 10, 20, 50, 100), most=100, id="k", hint="Neighbors a query wants"
             )
             yield Choice("ask", ["rows"], "rows", id="source", hint="Queries: random rows, or the data's own test set")
         with Horizontal(id="now", classes="row"):
@@ -88,7 +88,7 @@ Export writes a picture (.png, .svg) or the points (.csv).
     def on_mount(self) -> None:
         self.curves: dict[str, Curve] = {}
         self._of: Data | None = None
-        self._k, self._kind = self.app.settings.k, QUANTISATION
+        self._k, self._kind = self.app.settings.k, QUANTIZATION
         self._wanted: dict[str, QuerySetSpec] = {}
         table = self.query_one("#table", DataTable)
         table.border_title = "What it takes"
@@ -117,8 +117,8 @@ Export writes a picture (.png, .svg) or the points (.csv).
         source = self.query_one("#source", Choice)
         source.options, source.value = query_sources(data)[:-1], "rows"
         kind = self.query_one("#kind", Choice)
-        kind.options = ["SIMD", FILTER] if data.collection else [QUANTISATION, "SIMD", FILTER]
-        kind.value = FILTER if data.collection else QUANTISATION
+        kind.options = ["SIMD", FILTER] if data.collection else [QUANTIZATION, "SIMD", FILTER]
+        kind.value = FILTER if data.collection else QUANTIZATION
         kind.hint = _KEPT if data.collection else _DIFFERS
         self._points_table.clear()
         self._show()
@@ -162,7 +162,7 @@ Export writes a picture (.png, .svg) or the points (.csv).
         known = self.session.queries
         missing = [wanted for wanted in self._wanted.values() if wanted not in known]
         if missing:
-            self._say("finding the true neighbours of the queries …")
+            self._say("finding the true neighbors of the queries …")
             prepare_queries(self, missing[0])
         else:
             self._measure({name: known[wanted] for name, wanted in self._wanted.items()})
@@ -171,7 +171,7 @@ Export writes a picture (.png, .svg) or the points (.csv).
         session, services, data = self.session, self.app.services, self._of
         assert session.backend is not None
         assert data is not None
-        k, by_simd, by_quantization = self._k, self._kind == "SIMD", self._kind == QUANTISATION
+        k, by_simd, by_quantization = self._k, self._kind == "SIMD", self._kind == QUANTIZATION
         own = session.backend.settings.quantization
         quantizations = {name: cast("Quantization", name) if by_quantization else own for name in self.curves}
         builders = {name: build_variant(services, session, kind) for name, kind in quantizations.items()}

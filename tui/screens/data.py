@@ -42,7 +42,7 @@ class DataScreen(BaseScreen):
 [b]Data and index[/]
 
 [b]metric[/]  cosine compares directions, l2 distances, ip inner products.
-[b]quantisation[/]  what a search reads while it walks the graph. none: whole float vectors. sq8: a byte per \
+[b]quantization[/]  what a search reads while it walks the graph. none: whole float vectors. sq8: a byte per \
 dimension, a quarter of that. binary: a bit per dimension, for vectors of hundreds of dimensions. The vectors, \
 kept beside, put the results in order at the end, so distances stay exact.
 [b]M[/]  links per node: more memory, better recall.
@@ -71,7 +71,7 @@ disk; changes that it lacks are caught up with at each opening, until the writer
                 "metric", ["cosine", "l2", "ip"], "cosine", id="metric", hint="What near means: angle, distance or dot"
             )
             yield Choice(
-                "quantisation",
+                "quantization",
                 ["none", "sq8", "binary"],
                 settings.quantization,
                 id="quantization",

@@ -39,7 +39,7 @@ _BATCH_HINT = f"One query a call, or {_BATCH} in one call"
 _CORES = os.cpu_count() or 1
 
 _READS = "What a search reads on its way: 32, 8 or 1 bit a dimension"
-_KEPT = "The quantisation it was made with: another one would need the data themselves"
+_KEPT = "The quantization it was made with: another one would need the data themselves"
 _NO_FILTER = "Type a filter on the screen Search (F3) to measure with it"
 
 
@@ -49,12 +49,12 @@ class LatencyScreen(BaseScreen):
     about = f"""
 [b]Latency[/]
 
-The load generator asks query after query and notes what each took. Change ef, quantisation or threads while it \
+The load generator asks query after query and notes what each took. Change ef, quantization or threads while it \
 runs and watch the step.
 
 [b]P50[/]  half of the searches were faster; [b]P99[/]  99 of 100 were.
 [b]ef[/]  candidates a search keeps: more is slower, and recall rises.
-[b]recall[/]  the share of the true neighbours (by exact search) that was found; random rows do not count themselves.
+[b]recall[/]  the share of the true neighbors (by exact search) that was found; random rows do not count themselves.
 [b]QPS[/]  queries answered in a second, by all threads together.
 
 Latencies are those inside the C core, where Python and this screen cost nothing; the line above says what a \
@@ -64,14 +64,14 @@ count from the last change on.
 [b]filter[/]  asks with the filter that stands on the screen Search, or without; recall is then that among what passes.
 
 Of a [b]collection[/] the time of the whole search is shown: condition, graph and records. It takes one query a \
-call, and keeps the quantisation that it was made with.
+call, and keeps the quantization that it was made with.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "start_pause", "Start/pause"),
         Binding("s", "stop", "Stop"),
         Binding("left_square_bracket", "turn('ef', -1)", "ef", key_display="[ ]"),
         Binding("right_square_bracket", "turn('ef', 1)", "More ef", key_display="]", show=False),
-        Binding("u", "turn('quantization', 1)", "Quantisation"),
+        Binding("u", "turn('quantization', 1)", "Quantization"),
         Binding("t", "turn('threads', 1)", "Threads", show=False),
         Binding("b", "turn('batch', 1)", "Single/batch", show=False),
         Binding("f", "turn('filtered', 1)", "With the filter, or without", show=False),
@@ -105,7 +105,7 @@ call, and keeps the quantisation that it was made with.
                 id="quantization",
                 hint=_READS,
             )
-            yield Number("k", settings.k, (1, 5, 10, 20, 50, 100), most=100, id="k", hint="Neighbours a query wants")
+            yield Number("k", settings.k, (1, 5, 10, 20, 50, 100), most=100, id="k", hint="Neighbors a query wants")
             yield Number(
                 "threads", 1, range(1, _CORES + 1), most=64, id="threads", hint="Threads that search at the same time"
             )
@@ -266,7 +266,7 @@ call, and keeps the quantisation that it was made with.
         self._show()
 
     def _switch(self, quantization: Quantization) -> None:
-        """Use the index in another quantisation; it is built first, when there is none yet."""
+        """Use the index in another quantization; it is built first, when there is none yet."""
         data = self.session.data
         assert data is not None
         build = build_variant(self.app.services, self.session, quantization)
@@ -350,7 +350,7 @@ call, and keeps the quantisation that it was made with.
 
     def _status(self, totals: Totals | None) -> str:
         if self._start_when_ready:
-            return "finding the true neighbours of the queries …"
+            return "finding the true neighbors of the queries …"
         state = self.generator.state
         if totals is None:
             return "" if state == "stopped" else state

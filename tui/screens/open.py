@@ -84,7 +84,7 @@ Choose a recent file, or one in the tree, or type a path.
         yield Static(
             Content.from_markup(
                 "[b $primary]edgevec[/]  vector search that goes wherever Python goes\n"
-                "[$muted]Open vectors, search them, watch what ef, quantisation and SIMD do.[/]"
+                "[$muted]Open vectors, search them, watch what ef, quantization and SIMD do.[/]"
             ),
             id="banner",
         )

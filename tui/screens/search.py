@@ -61,7 +61,7 @@ class SearchScreen(BaseScreen):
 
 What you type is searched for at once: a text (where the data have an encoder), [b]#17[/] for what is near row \
 17, [b]id:17[/], a vector \\[0.1, 0.2, …], or [b]@file.npy 3[/]. Enter or space on a result shows the whole record; \
-[b]n[/] searches for its neighbours.
+[b]n[/] searches for its neighbors.
 
 ↑ brings back what was typed before into the query or the filter, [b]ctrl+r[/] finds it by any part; each file has \
 a history of its own, which is kept.
@@ -71,7 +71,7 @@ words, by BM25; else [b]words: yellow fruit[/] does, and [b]both: yellow fruit[/
 program commits is found by the next search; [b]ctrl+l[/] searches again.
 
 [b]ef[/]  candidates a search keeps: more is slower and finds more. Watch [b]recall[/], the share of the true \
-neighbours that was found.
+neighbors that was found.
 [b]exact[/]  compares with every vector: the truth, slowly.
 [b]filter[/]  topic = 'noun.animal' AND text ILIKE '%dog%' AND NOT (year BETWEEN 1990 AND 1999). Also != < <= > >= \
 IN (…), LIKE, CONTAINS, IS NULL, OR; texts go in quotes. → takes what is suggested; a fault is marked where it is. \
@@ -133,7 +133,6 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
                 yield history
 
     def on_mount(self) -> None:
-        self._asked_at = 0.0
         self._answer: Answer | None = None
         self._recall: float | None = None
         self._compared = False
@@ -184,7 +183,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         data, backend = self._of
         if data is None or backend is None:
             return
-        self._asked_at = since = self.app.services.clock()
+        since = self.app.services.clock()
         typed, condition = self.query_one("#query", Input).value, self.query_one("#filter", Input).value
         k, ef = self.query_one("#k", Number).value, self.query_one("#ef", Number).value
         exact = self.query_one("#exact", Choice).value == "on"
@@ -336,8 +335,8 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         self._follow(message.hit)
 
     def on_results_table_chosen(self, message: ResultsTable.Chosen) -> None:
-        def closed(neighbours: bool | None) -> None:
-            if neighbours:
+        def closed(neighbors: bool | None) -> None:
+            if neighbors:
                 self._follow(message.hit)
 
         self.app.push_screen(RecordScreen(message.hit), closed)

@@ -96,7 +96,7 @@ class ResultsTable(DataTable[Any]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,space", "select_cursor", "Whole record", show=True),
-        Binding("n", "follow", "Neighbours", show=True),
+        Binding("n", "follow", "Neighbors", show=True),
     ]
 
     class Chosen(Message):
@@ -107,7 +107,7 @@ class ResultsTable(DataTable[Any]):
             self.hit = hit
 
     class Followed(Message):
-        """The neighbours of this hit are wanted."""
+        """The neighbors of this hit are wanted."""
 
         def __init__(self, hit: Hit) -> None:
             super().__init__()

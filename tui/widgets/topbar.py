@@ -69,7 +69,7 @@ class TopBar(Horizontal):
 
 
 def facts(session: Session, simd: SimdInfo) -> Content:
-    """rows x dims, metric, quantisation, SIMD path."""
+    """rows x dims, metric, quantization, SIMD path."""
     parts: list[Content | tuple[str, str]] = [("◆ edgevec", "bold $primary"), ("  ", "")]
     if session.data is None:
         parts.append(("nothing open", "$muted"))
