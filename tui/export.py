@@ -13,8 +13,8 @@ from edgevec._files import replacing
 from edgevec.evaluation import Point
 from edgevec.printable import printable
 
+from .hits import Hit
 from .models import Curve, Data
-from .widgets.results import Hit
 
 __all__ = ["as_lines", "as_record", "write_curves", "write_hits"]
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import datetime
 import json
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ from edgevec.tui.backends import bundle
 from edgevec.tui.backends.index import IndexBackend
 from edgevec.tui.filters import where_over
 from edgevec.tui.metrics import MetricsWindow
-from edgevec.tui.models import Answer, Data, Measurements, SearchCost
+from edgevec.tui.models import Answer, Data, Measurements, QuerySpec, SearchCost
 from edgevec.tui.query_parser import id_query, parse_query
 from edgevec.tui.settings import Settings, SettingsFile
 from edgevec.tui.widgets.filter_input import _Completion
@@ -227,6 +229,42 @@ def equal_rows() -> tuple[Data, IndexBackend]:
     index = edgevec.Index(6, "l2")
     index.add(rows, np.arange(1000, 1200), threads=1)
     return Data("equal", 6, np.arange(1000, 1200), rows, metric="l2"), IndexBackend(index, time.perf_counter)
+
+
+def test_a_condition_is_evaluated_once_while_its_text_stays() -> None:
+    backend = equal_rows()[1]
+    few = backend.filter("kind = 'dog'", DATA)
+    assert few is not None
+    assert backend.filter("kind = 'dog'", DATA) is few
+    more = backend.filter("kind ILIKE 'dog'", DATA)
+    assert more is not None
+    assert np.asarray(more.by).tolist() == [12, 13]
+    other = dataclasses.replace(DATA, ids=np.array([20, 21, 22, 23]))
+    assert np.asarray(backend.filter("kind ILIKE 'dog'", other).by).tolist() == [22, 23]
+    assert backend.filter("", DATA) is None
+
+
+def test_answers_follow_the_filter_from_one_search_to_the_next() -> None:
+    data, backend = equal_rows()
+    query = QuerySpec(data.vectors[0])
+    for condition, ids in (("id < 1005", {*range(1000, 1005)}), ("id = 1150", {1150}), ("", None), ("id < 0", set())):
+        allowed = backend.filter(condition, data)
+        for _ in range(2):
+            found = backend.search(query, 10, ef=50, allowed=allowed, exact=False).ids.tolist()
+            assert len(found) == 10 if ids is None else set(found) == ids
+
+
+def test_searches_on_several_threads_do_not_meet_in_one_context() -> None:
+    data, backend = equal_rows()
+    allowed = backend.filter("id >= 1000", data)
+
+    def search(row: int) -> list[int]:
+        spec = QuerySpec(data.vectors[row])
+        return backend.search(spec, 10, ef=100, allowed=allowed, exact=False).ids.tolist()
+
+    with ThreadPoolExecutor(4) as pool:
+        for row, ids in enumerate(pool.map(search, range(len(data)))):
+            assert 1000 + row // 10 * 10 in {id // 10 * 10 for id in ids}
 
 
 def test_of_equally_near_rows_the_load_counts_any_as_found() -> None:

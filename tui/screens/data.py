@@ -19,13 +19,13 @@ from edgevec.printable import printable
 from .. import formatting, workers
 from ..backends.base import SearchBackend
 from ..file_stamp import stamp
+from ..hits import shown
 from ..messages import Built, Checked, Exported, Failed, InfoLoaded, Progressed
 from ..models import SAMPLE, BuildSettings, CollectionInfo, Data
 from ..session import IndexEntry
 from ..widgets.controls import Choice, Control, Number
 from ..widgets.facts import Facts
 from ..widgets.progress import JobProgress
-from ..widgets.results import shown
 from .base import BaseScreen
 from .dialogs import PathDialog
 

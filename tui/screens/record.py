@@ -15,7 +15,7 @@ from textual.widgets import Footer, Static
 from edgevec.printable import decimals, printable
 
 from .. import export
-from ..widgets.results import Hit
+from ..hits import Hit
 
 __all__ = ["RecordScreen"]
 

@@ -25,6 +25,7 @@ from .. import export, formatting, workers
 from ..backends.base import SearchBackend
 from ..filters import fields_of
 from ..history import Box
+from ..hits import Hit, hits
 from ..messages import Answered, Compared, EmptyQuery, Exported, Failed, InvalidQuery, Progressed
 from ..models import Answer, Data, FilterResult
 from ..query_parser import id_query, parse_query, placeholder
@@ -32,7 +33,7 @@ from ..widgets.controls import Choice, Control, Number
 from ..widgets.facts import Facts
 from ..widgets.filter_input import FilterInput
 from ..widgets.history_input import HistoryInput
-from ..widgets.results import Hit, ResultsTable, hits
+from ..widgets.results import ResultsTable
 from ..widgets.time_split import TimeSplit
 from ..widgets.topbar import TopBar
 from .base import BaseScreen
