@@ -162,7 +162,7 @@ class EdgevecApp(AppBase):
             self.confirm_unsaved("Quit", self._leave)
 
     def _leave(self) -> None:
-        """Everything that runs is told to stop; what is half done leaves nothing behind."""
+        """Stop everything that runs; what is half done leaves nothing behind."""
         self.workers.cancel_all()
         self.save_settings()
         self.exit()

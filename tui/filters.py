@@ -1,4 +1,4 @@
-"""The filter box over a data set: `where` as collections speak it, asked of the metadata, `text` and `id` of each row.
+"""The filter box over a data set: `where` as collections speak it, on the metadata, `text` and `id` of each row.
 
 The rows are put into a table in memory the first time that a filter is typed, since the language compiles to SQL.
 """

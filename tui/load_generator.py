@@ -152,9 +152,9 @@ class _Worker(threading.Thread):
                 continue
             picked = [(self._at + i) % total for i in range(load.batch)]
             self._at = (picked[-1] + 1) % total
-            asked = vectors[picked[0]] if single else vectors[picked]
+            batch = vectors[picked[0]] if single else vectors[picked]
             start = self._clock()
-            ids, distances, core = search(asked, load.k, load.ef)
+            ids, distances, core = search(batch, load.k, load.ef)
             call = (self._clock() - start) / load.batch
             notes = self._notes
             notes.call.append(call)

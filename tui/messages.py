@@ -80,9 +80,9 @@ class Checked(JobMessage):
 
 @dataclass(eq=False)
 class Answered(JobMessage):
-    """What a query found. asked: how it was read; since: the clock at the key press; filter: what stood in its box."""
+    """What a query found. description: how it was read; since: the clock at the key press; filter: as it was typed."""
 
-    asked: str
+    description: str
     answer: Answer
     since: float
     filter: str

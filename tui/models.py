@@ -123,7 +123,7 @@ class FilterResult(NamedTuple):
 
 
 class SearchCost(NamedTuple):
-    """What a search cost. None: it was not told.
+    """What a search cost. None: not known.
 
     strategy  whether the graph was walked, all that is allowed compared, or words looked up
     visited   nodes of the graph whose links were read
@@ -244,7 +244,7 @@ class Queries:
 
 
 class Measurements(NamedTuple):
-    """What the load generator measured since it was asked last.
+    """What the load generator measured since the last call.
 
     core     float64 [calls]: seconds a query took inside the core
     call     float64 [calls]: seconds a query took as a call from Python

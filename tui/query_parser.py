@@ -37,7 +37,7 @@ _FILE = re.compile(r"@\s*(.+?)(?:\s+(\d+))?$")
 class ParsedQuery(NamedTuple):
     """How a query was read, in words, and what is searched for."""
 
-    reading: str
+    description: str
     query: QuerySpec
 
 

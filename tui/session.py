@@ -66,7 +66,7 @@ class Session:
     def open(
         self, data: Data, entry: IndexEntry | None, name: str = "", stamps: Mapping[Path, Stamp | None] | None = None
     ) -> None:
-        """Everything before is let go."""
+        """Forget everything that was open before."""
         self.data, self.current = data, None
         self.name, self.changed = name, None
         self.stamps = {path: known for path, known in (stamps or {}).items() if known is not None}
@@ -80,7 +80,7 @@ class Session:
         self.keep(entry)
 
     def keep(self, entry: IndexEntry) -> None:
-        """Have it at hand without using it."""
+        """Remember it without using it."""
         self.entries[entry.backend.settings] = entry
 
     def quantizations(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Work off the event loop: a thread at a time for each kind of work, that can be told to stop and tells how far it is.
+"""Work off the event loop: one thread for each kind of work, which can be stopped and reports its progress.
 
     workers.start(self, "build", lambda job: Built(data, build(job.progress)), "Cannot build")
 
@@ -20,7 +20,7 @@ from .models import Clock
 
 __all__ = ["Job", "cancel", "start"]
 
-_TELL_EVERY = 0.1
+_REPORT_SECONDS = 0.1
 """Seconds between two messages about progress; what comes in between is passed over."""
 
 
@@ -30,7 +30,7 @@ class Job:
     def __init__(self, node: DOMNode, group: str, clock: Clock) -> None:
         self._node, self.group, self._clock = node, group, clock
         self._worker = get_current_worker()
-        self._told = -_TELL_EVERY
+        self._reported = -_REPORT_SECONDS
 
     @property
     def wanted(self) -> bool:
@@ -40,8 +40,8 @@ class Job:
     def progress(self, done: int, total: int) -> bool:
         """Say how far the work is, and learn whether to go on."""
         now = self._clock()
-        if self.wanted and (now - self._told >= _TELL_EVERY or done == total):
-            self._told = now
+        if self.wanted and (now - self._reported >= _REPORT_SECONDS or done == total):
+            self._reported = now
             self.post(Progressed(self.group, done, total, now))
         return self.wanted
 

@@ -16,7 +16,7 @@ from edgevec.tui.models import SAMPLE
 from edgevec.tui.screens.dialogs import ErrorDialog
 from edgevec.tui.settings import SettingsFile
 
-JOBS = ("open", "build", "check", "look", "save", "ask", "export", "queries", "sweep")
+JOBS = ("open", "build", "check", "info", "save", "search", "export", "queries", "sweep")
 
 PATIENCE = 300.0
 """Seconds after which what should come is given up. Not a bound on speed, but an end for what hangs: on a loaded

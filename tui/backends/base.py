@@ -73,7 +73,7 @@ class SearchBackend(Protocol):
         """What a collection holds; None for an index."""
 
     def close(self) -> None:
-        """Let go of its files; it is not asked again."""
+        """Close its files; it is not used again."""
 
 
 class Opened(NamedTuple):

@@ -1,4 +1,4 @@
-"""What is measured, laid out in a folder for the process that measures it: `sweep` puts it there, `probe` takes it.
+"""What is measured, laid out in a folder for the process that measures it; `sweep` writes the one and runs the other.
 
 An index comes as a copy, a collection as the path of its file: any number may read it. Ids of records, which may be
 texts, go as numbers: their places in a list.

@@ -136,7 +136,7 @@ disk; changes that it lacks are caught up with at each opening, until the writer
             self._previewed, self._info = session.data, None
             self._preview(session.data)
             self._fix_settings(session.data.collection)
-            self._look()
+            self._load_info()
             if session.backend is None:
                 self.query_one("#metric", Choice).value = session.data.metric or "cosine"
         if session.backend is not None:
@@ -207,7 +207,7 @@ disk; changes that it lacks are caught up with at each opening, until the writer
 
     # ---- a collection ----------------------------------------------------------------------------------------------
 
-    def _look(self) -> None:
+    def _load_info(self) -> None:
         """What it holds now; the graph takes in what others wrote meanwhile."""
         backend, data = self.session.backend, self.session.data
         if backend is None or data is None or not data.collection:
@@ -219,7 +219,7 @@ disk; changes that it lacks are caught up with at each opening, until the writer
             return None if info is None else InfoLoaded(info)
 
         self.query_one("#progress", JobProgress).begin("catching up with the records", self.app.services.clock())
-        self.job("look", work, "The collection cannot be read")
+        self.job("info", work, "The collection cannot be read")
 
     def on_info_loaded(self, message: InfoLoaded) -> None:
         self._building(False)
@@ -268,9 +268,9 @@ disk; changes that it lacks are caught up with at each opening, until the writer
         self.query_one("#stop", Button).disabled = not running
 
     def on_progressed(self, message: Progressed) -> None:
-        if message.group == "look":
+        if message.group == "info":
             self.query_one("#progress").remove_class("gone")
-        if message.group in ("build", "look"):
+        if message.group in ("build", "info"):
             self.query_one("#progress", JobProgress).advance(message.done, message.total, message.now)
 
     def on_built(self, message: Built) -> None:
@@ -289,7 +289,7 @@ disk; changes that it lacks are caught up with at each opening, until the writer
         self.app.save_settings()
 
     def failed(self, message: Failed) -> None:
-        if message.group in ("build", "look"):
+        if message.group in ("build", "info"):
             self._building(False)
 
     def action_stop(self) -> None:
@@ -368,7 +368,7 @@ disk; changes that it lacks are caught up with at each opening, until the writer
     def action_reload(self) -> None:
         path, data = self._file(), self.session.data
         if data is not None and data.collection:
-            self._look()
+            self._load_info()
             return
         if path is None:
             self.notify("The sample has no file to read again", severity="warning")
@@ -410,7 +410,7 @@ def _data_facts(data: Data, entry: IndexEntry | None, info: CollectionInfo | Non
         facts.append(("vectors", "only in the index"))
     else:
         facts.append(("vectors", f"float32, {formatting.bytes_text(data.vectors.nbytes)}"))
-    facts.append(("metric", data.metric or "not told"))
+    facts.append(("metric", data.metric or "not stated"))
     facts.append(("columns", ", ".join(data.columns) or "none"))
     facts.append(("texts", "yes" if data.texts is not None else "none"))
     facts.append(("encoder", "yes: ask with words" if data.encode is not None else "none: ask by row or vector"))
@@ -430,7 +430,7 @@ def _collection_facts(data: Data, entry: IndexEntry, info: CollectionInfo | None
         ("metric", backend.settings.metric),
     ]
     if info is None:
-        facts.append(("documents", "looking …"))
+        facts.append(("documents", "counting …"))
     else:
         documents = f"{info.documents:,}, indexed for words" if info.documents else "none: no search by words"
         facts += [("vectors", info.dtype), ("documents", documents)]

@@ -136,7 +136,7 @@ class PathDialog(ModalScreen[Path | None]):
 
 
 class UnsavedDialog(ModalScreen[str]):
-    """Asks before indexes are let go that were built here and not saved. Ends with "leave", "save" or "stay"."""
+    """Asks before closing indexes that were built here and not saved. Ends with "leave", "save" or "stay"."""
 
     CSS_PATH = "dialogs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss('stay')", "Cancel")]

@@ -139,23 +139,23 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         self._compared = False
         self._total = 0.0
         self._back_stack: list[str] = []
-        self._of: tuple[Data | None, SearchBackend | None] = (None, None)
+        self._open: tuple[Data | None, SearchBackend | None] = (None, None)
         self._later: Timer | None = None
         self.app.theme_changed_signal.subscribe(self, lambda _: self.query_one(ResultsTable).redraw())
         super().on_mount()
         for box in _BOXES:
-            self.query_one(f"#{box}", HistoryInput).past = partial(self._past, box)
+            self.query_one(f"#{box}", HistoryInput).past = partial(self._history_of, box)
         self.query_one("#query").focus()
 
     def opened(self) -> None:
         session = self.session
-        if session.data is None or session.backend is None or self._of == (session.data, session.backend):
+        if session.data is None or session.backend is None or self._open == (session.data, session.backend):
             return
-        another = session.data is not self._of[0]
-        self._of = (session.data, session.backend)
+        another = session.data is not self._open[0]
+        self._open = (session.data, session.backend)
         if another:
             self._start_over(session.data)
-        self.ask()
+        self.search()
 
     def _start_over(self, data: Data) -> None:
         query, condition = self.query_one("#query", Input), self.query_one(FilterInput)
@@ -172,16 +172,16 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
-        self.ask()
+        self.search()
 
     def on_control_changed(self, event: Control.Changed) -> None:
         settings = self.app.settings
         settings.k, settings.ef = self.query_one("#k", Number).value, self.query_one("#ef", Number).value
-        self.ask()
+        self.search()
 
-    def ask(self) -> None:
+    def search(self) -> None:
         """Search for what stands in the box. The latest question wins: an earlier one says nothing more."""
-        data, backend = self._of
+        data, backend = self._open
         if data is None or backend is None:
             return
         since = self.app.services.clock()
@@ -193,17 +193,17 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
             try:
                 backend.refresh(job.progress)
                 allowed = backend.filter(condition, data)
-                asked = parse_query(typed, data, backend)
-                if asked is None:
+                parsed = parse_query(typed, data, backend)
+                if parsed is None:
                     return EmptyQuery(allowed, condition)
-                query = asked.query
+                query = parsed.query
                 answer = backend.search(query, k, ef=ef, allowed=allowed, exact=exact)
             except WhereError as error:
                 return InvalidQuery(error.problem, len(condition) if error.position is None else error.position)
             except (EdgevecError, OSError) as error:
                 return InvalidQuery(" ".join(str(error).split()))
             among = "" if allowed is None else f", among {_passing(allowed, data)}"
-            job.post(Answered(asked.reading + among, answer, since, condition))
+            job.post(Answered(parsed.description + among, answer, since, condition))
             time.sleep(_EXACT_DELAY)
             if not job.wanted:
                 return None
@@ -212,13 +212,13 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
             truth = answer if exact else backend.search(query, k, ef=ef, allowed=allowed, exact=True)
             return Compared(answer.recall(truth, backend.settings.metric))
 
-        self.job("ask", work, "The search failed")
+        self.job("search", work, "The search failed")
         if self._later is not None:
             self._later.stop()
         self._later = self.set_timer(_REMEMBER_AFTER, lambda: self._remember(typed))
 
     def on_answered(self, message: Answered) -> None:
-        data, backend = self._of
+        data, backend = self._open
         assert data is not None
         assert backend is not None
         self._answer, self._recall, self._compared = message.answer, None, False
@@ -229,24 +229,24 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         nothing = "" if found else "nothing found" if len(backend) else "nothing found: it is empty"
         self._total = self.app.services.clock() - message.since
         self._show_detail()
-        self._understood(message.filter)
-        self._set_status(f"{message.asked}: {nothing}" if nothing else message.asked)
+        self._accept_filter(message.filter)
+        self._set_status(f"{message.description}: {nothing}" if nothing else message.description)
         self._show_cost()
 
-    def _understood(self, condition: str) -> None:
+    def _accept_filter(self, condition: str) -> None:
         self.session.filter = condition.strip()
         self.query_one(FilterInput).mark(None)
         self.query_one(TopBar).show(self.session, self.app.services.simd_info())
 
     def on_progressed(self, message: Progressed) -> None:
-        if message.group == "ask":
+        if message.group == "search":
             self._set_status(f"the graph catches up with the records: {message.done:,} of {message.total:,}")
 
     def on_data_table_row_highlighted(self) -> None:
         self._show_detail()
 
     def _show_detail(self) -> None:
-        hit, data = self.query_one(ResultsTable).current(), self._of[0]
+        hit, data = self.query_one(ResultsTable).current(), self._open[0]
         if hit is None or data is None:
             self.query_one("#detail", Static).update("")
             return
@@ -260,8 +260,8 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         self._show_cost()
 
     def on_empty_query(self, message: EmptyQuery) -> None:
-        data, allowed = self._of[0], message.allowed
-        self._understood(message.filter)
+        data, allowed = self._open[0], message.allowed
+        self._accept_filter(message.filter)
         self._empty("" if allowed is None or data is None else f"{_passing(allowed, data)}; now a query")
 
     def on_invalid_query(self, message: InvalidQuery) -> None:
@@ -269,28 +269,28 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         if message.position is None:
             self._set_status(message.reason, bad=True)
         else:
-            self._point(message.reason, message.position)
+            self._point_at(message.reason, message.position)
 
-    def _point(self, reason: str, position: int) -> None:
+    def _point_at(self, reason: str, position: int) -> None:
         """Say what is wrong below its place in the filter box, on the side where there is room, if on any."""
         reason = printable(reason)
-        told, box = self.query_one("#status", Static), self.query_one(FilterInput)
-        column, width = box.column_of(position) - told.content_region.x, told.content_region.width
+        status, box = self.query_one("#status", Static), self.query_one(FilterInput)
+        column, width = box.column_of(position) - status.content_region.x, status.content_region.width
         before, after = f"{reason} ▲", f"▲ {reason}"
         if column + len(after) <= width:
-            told.update(" " * column + after)
+            status.update(" " * column + after)
         else:
-            told.update(before.rjust(column + 1) if len(before) <= column + 1 else f"⚠ {reason}")
-        told.set_class(True, "bad")
+            status.update(before.rjust(column + 1) if len(before) <= column + 1 else f"⚠ {reason}")
+        status.set_class(True, "bad")
 
     def _set_status(self, what: str, *, bad: bool = False) -> None:
-        told, what = self.query_one("#status", Static), printable(what)
-        told.update(f"⚠ {what}" if bad else what)
-        told.set_class(bad, "bad")
+        status, what = self.query_one("#status", Static), printable(what)
+        status.update(f"⚠ {what}" if bad else what)
+        status.set_class(bad, "bad")
 
     def _empty(self, what: str) -> None:
         self._set_status(what)
-        data = self._of[0]
+        data = self._open[0]
         if data is not None:
             self.query_one(ResultsTable).show([], data)
         self._answer = None
@@ -347,14 +347,14 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         self.query_one("#query", Input).value = id_query(hit.id)
 
     def action_random(self) -> None:
-        backend = self._of[1]
+        backend = self._open[1]
         if backend is not None and len(backend):
             self._remember(self.query_one("#query", Input).value)
             self.query_one("#query", Input).value = f"#{random.randrange(len(backend))}"
 
     def action_search_again(self) -> None:
         """Records may have come or gone since."""
-        self.ask()
+        self.search()
 
     def _remember(self, typed: str) -> None:
         """What was asked, and the filter it was asked with."""
@@ -366,13 +366,13 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
                 self._back_stack = [*self._back_stack[-_BACK_LIMIT:], typed]
         self._show_history()
 
-    def _past(self, box: Box) -> list[str]:
+    def _history_of(self, box: Box) -> list[str]:
         return self.app.history.entries(self.session.name, box)
 
     def _show_history(self) -> None:
         history = self.query_one("#history", OptionList)
         history.clear_options()
-        self._listed = self._past("query")[::-1][:_BACK_LIMIT]
+        self._listed = self._history_of("query")[::-1][:_BACK_LIMIT]
         history.add_options([Option(Content(printable(typed))) for typed in self._listed])
 
     @on(Input.Submitted, "#query")
@@ -381,7 +381,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         self.action_results()
 
     @on(OptionList.OptionSelected, "#history")
-    def _again(self, event: OptionList.OptionSelected) -> None:
+    def _history_chosen(self, event: OptionList.OptionSelected) -> None:
         self.query_one("#query", Input).value = self._listed[event.option_index]
 
     @on(Input.Submitted, "#filter")
@@ -424,13 +424,13 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
 
     def action_copy_row(self) -> None:
         hit = self.query_one(ResultsTable).current()
-        data = self._of[0]
+        data = self._open[0]
         if hit is not None and data is not None:
             self.app.copy_to_clipboard(export.as_lines([hit], data))
             self.notify(f"Copied row {hit.rank}", timeout=2)
 
     def action_copy_all(self) -> None:
-        found, data = self.query_one(ResultsTable).hits, self._of[0]
+        found, data = self.query_one(ResultsTable).hits, self._open[0]
         if found and data is not None:
             self.app.copy_to_clipboard(export.as_lines(found, data))
             self.notify(f"Copied {formatting.plural(len(found), 'row')}", timeout=2)
@@ -447,12 +447,13 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         )
 
     def _export(self, path: Path | None) -> None:
-        found, data, asked = list(self.query_one(ResultsTable).hits), self._of[0], self.query_one("#query", Input).value
+        found, data = list(self.query_one(ResultsTable).hits), self._open[0]
+        typed = self.query_one("#query", Input).value
         if path is None or data is None:
             return
 
         def work(job: workers.Job) -> Exported:
-            export.write_hits(path, asked, found, data)
+            export.write_hits(path, typed, found, data)
             return Exported(path)
 
         self.job("export", work, f"{path.name} cannot be written")

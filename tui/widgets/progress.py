@@ -44,5 +44,5 @@ class JobProgress(Horizontal):
         if done and spent > 0:
             rate = done / spent
             left = (total - done) / rate
-            told = f"{done:,} of {total:,} {self._unit}  {rate:,.0f}/s  {formatting.duration(left)} left"
-            self.query_one("#status", Static).update(told)
+            status = f"{done:,} of {total:,} {self._unit}  {rate:,.0f}/s  {formatting.duration(left)} left"
+            self.query_one("#status", Static).update(status)
