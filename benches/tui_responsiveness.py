@@ -24,7 +24,7 @@ from timing import machine
 
 from edgevec.tui.app import EdgevecApp
 from edgevec.tui.screens.data import DataScreen
-from edgevec.tui.state import StateFile
+from edgevec.tui.settings import SettingsFile
 from edgevec.tui.widgets.controls import Choice
 
 PACE = 0.05
@@ -57,7 +57,7 @@ class Keyboard(threading.Thread):
 
 async def measure(path: Path, folder: Path) -> tuple[list[float], list[float], float]:
     """Waits while nothing else happens, waits during the build, and the build's seconds."""
-    app = EdgevecApp(path, state_file=StateFile(folder / "tui.json"))
+    app = EdgevecApp(path, settings_file=SettingsFile(folder / "tui.json"))
     async with app.run_test(size=(120, 40)) as pilot:
         while not (isinstance(app.screen, DataScreen) and app.screen.query("#metric")):
             await pilot.pause(0.05)

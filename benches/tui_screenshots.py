@@ -20,7 +20,7 @@ from edgevec.tui.app import EdgevecApp
 from edgevec.tui.screens.compare import CompareScreen
 from edgevec.tui.screens.latency import LatencyScreen
 from edgevec.tui.screens.search import SearchScreen
-from edgevec.tui.state import StateFile
+from edgevec.tui.settings import SettingsFile
 
 SIZE = (112, 32)
 
@@ -32,7 +32,7 @@ async def until(pilot: Pilot[None], condition: Callable[[], object]) -> None:
 
 
 async def draw(folder: Path, settings: Path) -> None:
-    app = EdgevecApp(state_file=StateFile(settings))
+    app = EdgevecApp(settings_file=SettingsFile(settings))
     async with app.run_test(size=SIZE) as pilot:
 
         def keep(name: str) -> None:

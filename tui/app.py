@@ -3,65 +3,52 @@
 from __future__ import annotations
 
 import importlib
-import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
-from textual.notifications import SeverityLevel
 from textual.screen import Screen
-from textual.signal import Signal
 
-from edgevec.printable import printable
-
-from .engine import RealEngine
-from .history import History
-from .model import SAMPLE, Data
-from .protocols import Clock, Engine
-from .screens.base import Place
-from .screens.dialogs import LeaveScreen
+from .app_base import AppBase
+from .file_watch import FileWatch
+from .models import SAMPLE
+from .screens.base import BaseScreen
+from .screens.dialogs import UnsavedDialog
 from .screens.help import HelpScreen
 from .screens.open import OpenScreen
-from .session import Session
-from .stamps import Stamp, stamp
-from .state import StateFile
-from .themes import THEMES, following
+from .themes import THEMES, next_theme
 from .widgets import topbar
 
 __all__ = ["EdgevecApp", "run"]
 
-_LOOK_EVERY = 2.0
-"""Seconds between two looks at whether the open files are still the same."""
-
-
-_LATE = ("screens.search", "screens.data", "engine.collection", "screens.latency", "screens.compare")
+_LAZY = ("screens.search", "screens.data", "backends.collection", "screens.latency", "screens.compare")
 """Modules that the first picture does without."""
 
 
-def _made_late(module: str, name: str) -> Screen[None]:
+def _lazy_screen(module: str, name: str) -> Screen[None]:
     screen: Screen[None] = getattr(importlib.import_module(f".screens.{module}", __package__), name)()
     return screen
 
 
-def _import_late() -> None:
-    for module in _LATE:
+def _import_lazy() -> None:
+    for module in _LAZY:
         importlib.import_module(f".{module}", __package__)
 
 
-class EdgevecApp(App[None]):
+class EdgevecApp(AppBase):
     """file: opened at once. The other arguments are for tests: where else work, time and settings come from."""
 
     TITLE = "edgevec"
     CSS_PATH = "app.tcss"
     MODES: ClassVar[dict[str, str | Callable[[], Screen[None]]]] = {
         "open": OpenScreen,
-        "data": partial(_made_late, "data", "DataScreen"),
-        "search": partial(_made_late, "search", "SearchScreen"),
-        "latency": partial(_made_late, "latency", "LatencyScreen"),
-        "compare": partial(_made_late, "compare", "CompareScreen"),
+        "data": partial(_lazy_screen, "data", "DataScreen"),
+        "search": partial(_lazy_screen, "search", "SearchScreen"),
+        "latency": partial(_lazy_screen, "latency", "LatencyScreen"),
+        "compare": partial(_lazy_screen, "compare", "CompareScreen"),
     }
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1,ctrl+o", "go('open')", "Open", show=False),
@@ -76,71 +63,33 @@ class EdgevecApp(App[None]):
         Binding("ctrl+q", "quit", "Quit", priority=True),
     ]
 
-    def __init__(
-        self,
-        file: Path | None = None,
-        *,
-        engine: Engine | None = None,
-        clock: Clock = time.perf_counter,
-        state_file: StateFile | None = None,
-        history: History | None = None,
-    ) -> None:
-        super().__init__()
-        self.clock: Clock = clock
-        self.engine: Engine = engine or RealEngine(clock)
-        self.history = history or History()
-        self.session = Session()
-        self.session_changed: Signal[Session] = Signal(self, "session")
-        self.state_file = state_file or StateFile()
-        self.state = self.state_file.read()
-        self.first_file = file
-
     def on_mount(self) -> None:
         for theme in THEMES:
             self.register_theme(theme)
-        self.theme = self.state.theme if self.state.theme in self.available_themes else THEMES[0].name
-        self.theme_changed_signal.subscribe(self, lambda theme: self.keep_theme(theme.name))
+        self.theme = self.settings.theme if self.settings.theme in self.available_themes else THEMES[0].name
+        self.theme_changed_signal.subscribe(self, lambda theme: self.save_theme(theme.name))
         # After fg the terminal is empty, but Textual sends what changed meanwhile alone.
         self.app_resume_signal.subscribe(self, lambda _: self.call_after_refresh(self.refresh, layout=True))
         self.switch_mode("open")
-        if self.state_file.notice:
-            self.notify(self.state_file.notice, title="Settings", severity="warning", timeout=12, markup=False)
-        self.set_interval(_LOOK_EVERY, self._look_at_files)
-        self.call_after_refresh(self.run_worker, _import_late, group="imports", thread=True, exit_on_error=False)
-
-    def notify(
-        self,
-        message: str,
-        *,
-        title: str = "",
-        severity: SeverityLevel = "information",
-        timeout: float | None = None,
-        markup: bool = True,
-    ) -> None:
-        message = printable(message, lines=True)
-        super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
+        if self.settings_file.notice:
+            self.notify(self.settings_file.notice, title="Settings", severity="warning", timeout=12, markup=False)
+        FileWatch(self).start()
+        self.call_after_refresh(self.run_worker, _import_lazy, group="imports", thread=True, exit_on_error=False)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
-        """Textual's own themes have no quiet colour that text can be given piece by piece."""
+        """Textual's own themes have no quiet color that text can be given piece by piece."""
         return {"muted": "#909090"}
 
     # ---- what is open ----------------------------------------------------------------------------------------------
 
-    def announce(self) -> None:
-        """Tell every screen that something else is open or in use."""
-        self.session_changed.publish(self.session)
-
     def open_file(self, path: Path) -> None:
-        """Go where files are opened, and open this one."""
         if isinstance(self.screen, OpenScreen):
             self.screen.open(path)
         else:
             self.first_file = path
             self.switch_mode("open")
 
-    def after_asking(self, what: str, go: Callable[[], None]) -> None:
-        """Do what lets all indexes go; ask before, when one was built here that is not saved."""
-
+    def confirm_unsaved(self, what: str, go: Callable[[], None]) -> None:
         def answered(answer: str | None) -> None:
             if answer == "leave":
                 go()
@@ -149,7 +98,7 @@ class EdgevecApp(App[None]):
                 self.call_later(self._save_as)
 
         if self.session.unsaved:
-            self.push_screen(LeaveScreen(what), answered)
+            self.push_screen(UnsavedDialog(what), answered)
         else:
             go()
 
@@ -159,53 +108,26 @@ class EdgevecApp(App[None]):
         if isinstance(self.screen, DataScreen):
             self.screen.action_save_as()
 
-    def _look_at_files(self) -> None:
-        """Whether one is another by now; on a thread, since a disk in a network may make one wait."""
-        session = self.session
-        if session.changed is None and session.stamps and session.data is not None:
-            stamps, collection = dict(session.stamps), session.data.collection
-            look = partial(self._compare_files, session.data, stamps, collection)
-            self.run_worker(look, group="files", exclusive=True, thread=True, exit_on_error=False)
-
-    def _compare_files(self, data: Data, stamps: dict[Path, Stamp], collection: bool) -> None:
-        """A collection may be written by others: it is another one when the file was replaced."""
-        for path, before in stamps.items():
-            now = stamp(path)
-            if not (before.same_file(now) if collection else before == now):
-                self.call_from_thread(self._file_changed, data, path, before, now is None)
-                return
-
-    def _file_changed(self, data: Data, path: Path, before: Stamp, gone: bool) -> None:
-        session = self.session
-        if session.data is not data or session.stamps.get(path) != before:  # reopened, or saved from here
-            return
-        session.changed = path
-        self.announce()
-        what = "is gone from the disk" if gone else "was changed on the disk"
-        self.notify(
-            f"{path.name} {what} since it was opened. F6 reads it again.", severity="warning", timeout=10, markup=False
-        )
-
-    def require(self, place: str) -> str | None:
+    def unavailable_reason(self, place: str) -> str | None:
         """Why a screen cannot be used yet, or None."""
         if place == "open":
             return None
         if self.session.data is None:
             return "Open a file of vectors, an index, a collection or the sample first"
-        if place != "data" and self.session.searcher is None:
+        if place != "data" and self.session.backend is None:
             return "Build an index first: F2, then Build"
         return None
 
     # ---- actions ---------------------------------------------------------------------------------------------------
 
     def action_go(self, place: str) -> None:
-        missing = self.require(place)
+        missing = self.unavailable_reason(place)
         if missing is not None:
             self.notify(missing, severity="warning")
         elif self.current_mode != place:
             self.switch_mode(place)
 
-    def on_place_chosen(self, event: topbar.Place.Chosen) -> None:
+    def on_screen_tab_chosen(self, event: topbar.ScreenTab.Chosen) -> None:
         self.action_go(event.place)
 
     def action_reload(self) -> None:
@@ -216,42 +138,42 @@ class EdgevecApp(App[None]):
             self.open_file(Path(self.session.name))
 
     def action_help(self) -> None:
-        if isinstance(self.screen, Place):
+        if isinstance(self.screen, BaseScreen):
             self.push_screen(HelpScreen(self.screen))
 
     def action_next_theme(self) -> None:
-        self.theme = following(self.theme)
+        self.theme = next_theme(self.theme)
         self.notify(f"Theme: {self.theme}", timeout=2)
 
-    def keep_theme(self, name: str) -> None:
-        if self.state.theme != name:
-            self.state.theme = name
-            self.state_file.write(self.state)
+    def save_theme(self, name: str) -> None:
+        if self.settings.theme != name:
+            self.settings.theme = name
+            self.save_settings()
 
     def on_unmount(self) -> None:
-        if self.session.searcher is not None:
-            self.session.searcher.close()
+        if self.session.backend is not None:
+            self.session.backend.close()
 
     async def action_quit(self) -> None:
         """At once where nothing is lost, or where the question whether it may be is answered by ctrl+q again."""
-        if isinstance(self.screen, LeaveScreen):
+        if isinstance(self.screen, UnsavedDialog):
             self._leave()
         else:
-            self.after_asking("Quit", self._leave)
+            self.confirm_unsaved("Quit", self._leave)
 
     def _leave(self) -> None:
-        """Everything that runs is told to stop; what is half done leaves nothing behind."""
+        """Stop everything that runs; what is half done leaves nothing behind."""
         self.workers.cancel_all()
-        self.state_file.write(self.state)
+        self.save_settings()
         self.exit()
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         yield from super().get_system_commands(screen)
-        for place, (key, name) in topbar.PLACES.items():
+        for place, (key, name) in topbar.TABS.items():
             yield SystemCommand(
                 f"Go to {name}", f"The screen {name} ({key})", lambda place=place: self.action_go(place)
             )
-        if isinstance(screen, Place):
+        if isinstance(screen, BaseScreen):
             yield from (SystemCommand(*command) for command in screen.commands())
 
 

@@ -13,8 +13,8 @@ from edgevec._files import replacing
 from edgevec.evaluation import Point
 from edgevec.printable import printable
 
-from .model import Curve, Data
-from .widgets.results import Hit
+from .hits import Hit
+from .models import Curve, Data
 
 __all__ = ["as_lines", "as_record", "write_curves", "write_hits"]
 
@@ -31,14 +31,14 @@ def as_record(hit: Hit) -> str:
     return text if printable(text, lines=True) == text else json.dumps(known, indent=2, default=str)
 
 
-def write_hits(path: Path, asked: str, found: Sequence[Hit], data: Data) -> None:
+def write_hits(path: Path, query: str, found: Sequence[Hit], data: Data) -> None:
     """As JSON or CSV, by the ending."""
     if path.suffix.lower() == ".csv":
         _write(path, _csv([_header(found, data), *_rows(found, data)]))
         return
     names = _header(found, data)
     rows = [dict(zip(names, row, strict=True)) for row in _rows(found, data)]
-    _write(path, json.dumps({"data": data.name, "query": asked, "results": rows}, indent=2, ensure_ascii=False) + "\n")
+    _write(path, json.dumps({"data": data.name, "query": query, "results": rows}, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_curves(path: Path, curves: Iterable[Curve], k: int) -> None:

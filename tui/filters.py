@@ -1,4 +1,4 @@
-"""The filter box over a data set: `where` as collections speak it, asked of the metadata, `text` and `id` of each row.
+"""The filter box over a data set: `where` as collections speak it, on the metadata, `text` and `id` of each row.
 
 The rows are put into a table in memory the first time that a filter is typed, since the language compiles to SQL.
 """
@@ -9,20 +9,19 @@ import json
 import math
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from .model import Allowed, Data
-from .protocols import FilterLanguage
+from .models import Data, FilterResult
 
 __all__ = ["fields_of", "where_over"]
 
 
-def where_over(data: Data) -> FilterLanguage:
-    """The language of this data set's filter box."""
+def where_over(data: Data) -> Callable[[str], FilterResult | None]:
+    """Turns a condition on this data set into what it lets through; None when it is empty."""
     with _lock:
         return _known.setdefault(data, _Rows(data))
 
@@ -48,7 +47,7 @@ class _Rows:
     def __del__(self) -> None:
         self._table.close()
 
-    def __call__(self, text: str) -> Allowed | None:
+    def __call__(self, text: str) -> FilterResult | None:
         if not text.strip():
             return None
         from edgevec.collection.where import compile_where  # collections take long to import: not at the top
@@ -58,7 +57,7 @@ class _Rows:
             self._fill()
             found = self._table.execute(f"SELECT row FROM records WHERE {condition.sql}", condition.parameters)
             rows = np.fromiter((row for (row,) in found), np.int64)
-        return Allowed(len(rows), self._ids[rows])
+        return FilterResult(len(rows), self._ids[rows])
 
     def _fill(self) -> None:
         if self._source is None:

@@ -1,35 +1,36 @@
-"""What workers tell screens."""
+"""The messages in which jobs end, and those that they send on the way."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from textual.message import Message
 
 from edgevec.evaluation import Point
 
-from .model import Allowed, Answer, Data, Health, Holdings, Queries, Wanted
-from .session import Entry
-from .stamps import Stamp
-from .trouble import Trouble
+from .errors import ErrorMessage
+from .file_stamp import Stamp
+from .models import Answer, CollectionInfo, Data, FilterResult, Health, Queries, QuerySetSpec
+from .session import IndexEntry
 
 __all__ = [
-    "Advanced",
     "Answered",
     "Built",
     "Checked",
     "Compared",
-    "Contender",
+    "EmptyQuery",
     "Exported",
     "Failed",
     "FileOpened",
-    "Looked",
+    "InfoLoaded",
+    "InvalidQuery",
     "Measured",
-    "Nothing",
+    "Progressed",
     "QueriesReady",
     "SweepDone",
-    "Unclear",
+    "VariantReady",
 ]
 
 
@@ -37,118 +38,116 @@ class JobMessage(Message, bubble=False):
     """From a job to the node that started it."""
 
 
-class Advanced(JobMessage):
+@dataclass(eq=False)
+class Progressed(JobMessage):
     """How far a job is; at most ten a second."""
 
-    def __init__(self, group: str, done: int, total: int, now: float) -> None:
-        super().__init__()
-        self.group, self.done, self.total, self.now = group, done, total, now
+    group: str
+    done: int
+    total: int
+    now: float
 
 
+@dataclass(eq=False)
 class Failed(JobMessage):
-    def __init__(self, group: str, trouble: Trouble) -> None:
-        super().__init__()
-        self.group, self.trouble = group, trouble
+    group: str
+    error: ErrorMessage
 
 
+@dataclass(eq=False)
 class FileOpened(JobMessage):
     """path: None for the sample; entry: the index, when the file is one or one was built along; stamps: of the files
     that were read, as they were before."""
 
-    def __init__(
-        self,
-        path: Path | None,
-        data: Data,
-        entry: Entry | None,
-        stamps: Mapping[Path, Stamp | None] | None = None,
-    ) -> None:
-        super().__init__()
-        self.path, self.data, self.entry, self.stamps = path, data, entry, stamps
+    path: Path | None
+    data: Data
+    entry: IndexEntry | None
+    stamps: Mapping[Path, Stamp | None] | None = None
 
 
+@dataclass(eq=False)
 class Built(JobMessage):
     """data: what the index is of."""
 
-    def __init__(self, data: Data, entry: Entry) -> None:
-        super().__init__()
-        self.data, self.entry = data, entry
+    data: Data
+    entry: IndexEntry
 
 
+@dataclass(eq=False)
 class Checked(JobMessage):
-    def __init__(self, health: Health) -> None:
-        super().__init__()
-        self.health = health
+    health: Health
 
 
+@dataclass(eq=False)
 class Answered(JobMessage):
-    """What a query found. asked: how it was read; since: the clock at the key press; filter: what stood in its box."""
+    """What a query found. description: how it was read; since: the clock at the key press; filter: as it was typed."""
 
-    def __init__(self, asked: str, answer: Answer, since: float, filter: str) -> None:
-        super().__init__()
-        self.asked, self.answer, self.since, self.filter = asked, answer, since, filter
+    description: str
+    answer: Answer
+    since: float
+    filter: str
 
 
+@dataclass(eq=False)
 class Compared(JobMessage):
     """The recall of the last answer against exact search; None where words were asked for, which have no other."""
 
-    def __init__(self, recall: float | None) -> None:
-        super().__init__()
-        self.recall = recall
+    recall: float | None
 
 
-class Unclear(JobMessage):
+@dataclass(eq=False)
+class InvalidQuery(JobMessage):
     """What was typed makes no sense (yet); the reason names the part. position: of the fault in the filter box."""
 
-    def __init__(self, reason: str, position: int | None = None) -> None:
-        super().__init__()
-        self.reason, self.position = reason, position
+    reason: str
+    position: int | None = None
 
 
-class Nothing(JobMessage):
+@dataclass(eq=False)
+class EmptyQuery(JobMessage):
     """Nothing was asked. allowed: what the filter would let through, if there is one."""
 
-    def __init__(self, allowed: Allowed | None, filter: str) -> None:
-        super().__init__()
-        self.allowed, self.filter = allowed, filter
+    allowed: FilterResult | None
+    filter: str
 
 
-class Looked(JobMessage):
+@dataclass(eq=False)
+class InfoLoaded(JobMessage):
     """What a collection holds now."""
 
-    def __init__(self, holdings: Holdings) -> None:
-        super().__init__()
-        self.holdings = holdings
+    info: CollectionInfo
 
 
+@dataclass(eq=False)
 class QueriesReady(JobMessage):
     """data: what they are asked of."""
 
-    def __init__(self, data: Data, wanted: Wanted, queries: Queries) -> None:
-        super().__init__()
-        self.data, self.wanted, self.queries = data, wanted, queries
+    data: Data
+    wanted: QuerySetSpec
+    queries: Queries
 
 
-class Contender(JobMessage):
+@dataclass(eq=False)
+class VariantReady(JobMessage):
     """A contender of the comparison is ready to be measured: an index, under the name of what is compared."""
 
-    def __init__(self, data: Data, name: str, entry: Entry) -> None:
-        super().__init__()
-        self.data, self.name, self.entry = data, name, entry
+    data: Data
+    name: str
+    entry: IndexEntry
 
 
+@dataclass(eq=False)
 class Measured(JobMessage):
-    def __init__(self, name: str, point: Point) -> None:
-        super().__init__()
-        self.name, self.point = name, point
+    name: str
+    point: Point
 
 
 class SweepDone(JobMessage):
     pass
 
 
+@dataclass(eq=False)
 class Exported(JobMessage):
     """Something was written to a file."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.path = path
+    path: Path

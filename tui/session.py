@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgevec.index import Quantization
+from .backends.base import SearchBackend
+from .file_stamp import Stamp
+from .models import BuildSettings, Data, Queries, QuerySetSpec
 
-from .model import BuildSettings, Data, Queries, Wanted
-from .protocols import Engine, Progress, Searcher
-from .stamps import Stamp
-
-__all__ = ["Entry", "Session"]
+__all__ = ["IndexEntry", "Session"]
 
 
 @dataclass
-class Entry:
+class IndexEntry:
     """An index; seconds: what building it took, when it was built here; path: the file that holds it, when one does;
     unsaved: somebody asked for it to be built, and no file holds it."""
 
-    searcher: Searcher
+    backend: SearchBackend
     seconds: float | None = None
     path: Path | None = None
     unsaved: bool = False
@@ -38,9 +35,9 @@ class Session:
     """
 
     data: Data | None = None
-    current: Entry | None = None
-    entries: dict[BuildSettings, Entry] = field(default_factory=dict)
-    queries: dict[Wanted, Queries] = field(default_factory=dict)
+    current: IndexEntry | None = None
+    entries: dict[BuildSettings, IndexEntry] = field(default_factory=dict)
+    queries: dict[QuerySetSpec, Queries] = field(default_factory=dict)
     filter: str = ""
     name: str = ""
     stamps: dict[Path, Stamp] = field(default_factory=dict)
@@ -59,17 +56,17 @@ class Session:
     @property
     def rows(self) -> int:
         """Rows, or records, that can be searched; of data without an index, those that there are."""
-        return len(self.searcher if self.searcher is not None else self.data or ())
+        return len(self.backend if self.backend is not None else self.data or ())
 
     @property
-    def searcher(self) -> Searcher | None:
+    def backend(self) -> SearchBackend | None:
         """The index in use."""
-        return None if self.current is None else self.current.searcher
+        return None if self.current is None else self.current.backend
 
     def open(
-        self, data: Data, entry: Entry | None, name: str = "", stamps: Mapping[Path, Stamp | None] | None = None
+        self, data: Data, entry: IndexEntry | None, name: str = "", stamps: Mapping[Path, Stamp | None] | None = None
     ) -> None:
-        """Everything before is let go."""
+        """Forget everything that was open before."""
         self.data, self.current = data, None
         self.name, self.changed = name, None
         self.stamps = {path: known for path, known in (stamps or {}).items() if known is not None}
@@ -77,39 +74,17 @@ class Session:
         if entry is not None:
             self.use(entry)
 
-    def use(self, entry: Entry) -> None:
+    def use(self, entry: IndexEntry) -> None:
         """Search this one from now on."""
         self.current = entry
         self.keep(entry)
 
-    def keep(self, entry: Entry) -> None:
-        """Have it at hand without using it."""
-        self.entries[entry.searcher.settings] = entry
+    def keep(self, entry: IndexEntry) -> None:
+        """Remember it without using it."""
+        self.entries[entry.backend.settings] = entry
 
     def quantizations(self) -> list[str]:
         """Those that there is an index of, or the data to build one from."""
         if self.data is not None and self.data.vectors is not None:
             return ["none", "sq8", "binary"]
-        return [] if self.searcher is None else [self.searcher.settings.quantization]
-
-    def builder(
-        self, engine: Engine, quantization: Quantization, clock: Callable[[], float]
-    ) -> Callable[[Progress], Entry | None]:
-        """How to get the index in use in another quantisation, all else equal; for a worker to call.
-
-        The call gives None when progress said stop.
-        """
-        data, searcher = self.data, self.searcher
-        assert data is not None
-        assert searcher is not None
-        settings = dataclasses.replace(searcher.settings, quantization=quantization)
-        known = self.entries.get(settings)
-
-        def build(progress: Progress) -> Entry | None:
-            if known is not None:
-                return known
-            start = clock()
-            built = engine.build(data, settings, progress)
-            return None if built is None else Entry(built, clock() - start)
-
-        return build
+        return [] if self.backend is None else [self.backend.settings.quantization]

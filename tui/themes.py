@@ -1,10 +1,10 @@
-"""Three looks: dark, light, and black and white with a few loud colours for eyes that need contrast."""
+"""Three looks: dark, light, and black and white with a few loud colors for eyes that need contrast."""
 
 from __future__ import annotations
 
 from textual.theme import Theme
 
-__all__ = ["THEMES", "following"]
+__all__ = ["THEMES", "next_theme"]
 
 THEMES = (
     Theme(
@@ -84,7 +84,7 @@ THEMES = (
 )
 
 
-def following(name: str) -> str:
+def next_theme(name: str) -> str:
     """The next theme in turn."""
     names = [theme.name for theme in THEMES]
     return names[(names.index(name) + 1) % len(names)] if name in names else names[0]

@@ -1,6 +1,6 @@
-"""Work off the event loop: a thread at a time for each kind of work, that can be told to stop and tells how far it is.
+"""Work off the event loop: one thread for each kind of work, which can be stopped and reports its progress.
 
-    workers.start(self, "build", lambda job: Built(engine.build(data, settings, job.progress)), "Cannot build")
+    workers.start(self, "build", lambda job: Built(data, build(job.progress)), "Cannot build")
 
 A job ends in one message: the one that the work returns, or `Failed`. A job that was cancelled, or replaced by a later
 one of its group, says nothing more.
@@ -14,13 +14,13 @@ from textual.dom import DOMNode
 from textual.message import Message
 from textual.worker import Worker, get_current_worker
 
-from .messages import Advanced, Failed
-from .protocols import Clock
-from .trouble import trouble
+from .errors import explain
+from .messages import Failed, Progressed
+from .models import Clock
 
 __all__ = ["Job", "cancel", "start"]
 
-_TELL_EVERY = 0.1
+_REPORT_SECONDS = 0.1
 """Seconds between two messages about progress; what comes in between is passed over."""
 
 
@@ -30,7 +30,7 @@ class Job:
     def __init__(self, node: DOMNode, group: str, clock: Clock) -> None:
         self._node, self.group, self._clock = node, group, clock
         self._worker = get_current_worker()
-        self._told = -_TELL_EVERY
+        self._reported = -_REPORT_SECONDS
 
     @property
     def wanted(self) -> bool:
@@ -40,12 +40,12 @@ class Job:
     def progress(self, done: int, total: int) -> bool:
         """Say how far the work is, and learn whether to go on."""
         now = self._clock()
-        if self.wanted and (now - self._told >= _TELL_EVERY or done == total):
-            self._told = now
-            self.tell(Advanced(self.group, done, total, now))
+        if self.wanted and (now - self._reported >= _REPORT_SECONDS or done == total):
+            self._reported = now
+            self.post(Progressed(self.group, done, total, now))
         return self.wanted
 
-    def tell(self, message: Message) -> None:
+    def post(self, message: Message) -> None:
         if self.wanted and self._node.is_running:
             self._node.post_message(message)
 
@@ -64,9 +64,9 @@ def start(
         try:
             outcome: Message | None = work(job)
         except Exception as error:  # an exception on a thread would end the app with a traceback
-            outcome = Failed(group, trouble(title, error))
+            outcome = Failed(group, explain(title, error))
         if outcome is not None:
-            job.tell(outcome)
+            job.post(outcome)
 
     return node.run_worker(run, group=group, exclusive=True, thread=True, exit_on_error=False)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import edgevec
-from edgevec.tui.engine.opening import read_sample
+from edgevec.tui.backends.open import read_sample
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from driving import idle, is_refused, running, shown, trouble_of, until
+from pilot import error_of, idle, is_refused, running, shown, until
 from textual.widgets import Input
 
 import edgevec
 from edgevec import samples
 from edgevec.tui.screens.dialogs import PathDialog
-from edgevec.tui.widgets.condition import ConditionInput
 from edgevec.tui.widgets.controls import Choice
 from edgevec.tui.widgets.facts import Facts, Tile
+from edgevec.tui.widgets.filter_input import FilterInput
 from edgevec.tui.widgets.results import ResultsTable
 
 DIM = 16
@@ -69,8 +69,8 @@ def found(app: Any) -> list[int | str]:
 
 
 async def opened(app: Any, pilot: Any) -> None:
-    await until(pilot, lambda: app.current_mode == "search" or trouble_of(app), "the search screen")
-    assert not trouble_of(app)
+    await until(pilot, lambda: app.current_mode == "search" or error_of(app), "the search screen")
+    assert not error_of(app)
 
 
 async def ask(app: Any, pilot: Any, query: str, condition: str = "") -> None:
@@ -95,16 +95,16 @@ async def test_ids_of_both_kinds_are_asked_for_and_followed(notes: Notes, size: 
             assert found(app) == notes.nearest(notes.vectors[row], 10)
         second = found(app)[1]
         await pilot.press("escape", "down", "n")
-        await until(pilot, lambda: found(app)[:1] == [second], "the neighbours of the second")
+        await until(pilot, lambda: found(app)[:1] == [second], "the neighbors of the second")
         assert found(app) == notes.nearest(notes.vectors[notes.ids.index(second)], 10)
         assert app.screen.query_one("#query", Input).value == f"id:{second}"
         app.screen.query_one("#query", Input).value = "id:nobody"
         await until(pilot, lambda: "nobody" in told(app), "the reason")
-        assert not trouble_of(app)
+        assert not error_of(app)
 
 
 def told(app: Any) -> str:
-    return str(app.screen.query_one("#told").render())
+    return str(app.screen.query_one("#status").render())
 
 
 @pytest.mark.parametrize("size", [SMALL, (120, 40)])
@@ -125,7 +125,7 @@ async def test_conditions_are_kept_to_counted_and_their_way_is_shown(notes: Note
             app.screen.query_one("#query", Input).value = ""
         app.screen.query_one("#filter", Input).value = "legs = 3"
         await until(pilot, lambda: "60 records that pass the filter; now a query" in told(app), "the count alone")
-        app.screen.query_one("#filter", Input).value = "colour = 'red'"
+        app.screen.query_one("#filter", Input).value = "color = 'red'"
         await until(pilot, lambda: "(fields: kind, legs, author)" in told(app), "the fields, when nothing passes")
 
 
@@ -134,7 +134,7 @@ async def test_a_fault_in_a_condition_is_marked_where_it_is(notes: Notes, size: 
     async with running(notes.path, size=size) as (app, pilot):
         await opened(app, pilot)
         await ask(app, pilot, "#4")
-        box = app.screen.query_one(ConditionInput)
+        box = app.screen.query_one(FilterInput)
         box.focus()
         await pilot.press(*"legs > 3 AND kind = dog")
         await until(pilot, lambda: "(a string needs quotes)" in told(app), "the reason")
@@ -144,7 +144,7 @@ async def test_a_fault_in_a_condition_is_marked_where_it_is(notes: Notes, size: 
         assert lines[at - 1][column : column + 3] == "dog" or size == SMALL  # there the box scrolls
         styled = [span for span in box._value.spans if "reverse" in str(span.style)]
         assert [(span.start, span.end) for span in styled] == [(20, 23)]
-        assert not trouble_of(app)
+        assert not error_of(app)
         await pilot.press(*["backspace"] * 3, *"'dog'")
         await until(pilot, lambda: "records that pass the filter" in told(app), "the count")
         assert not box._value.spans
@@ -156,7 +156,7 @@ async def test_a_fault_in_a_condition_is_marked_where_it_is(notes: Notes, size: 
 async def test_the_filter_box_completes_what_the_records_have(notes: Notes) -> None:
     async with running(notes.path) as (app, pilot):
         await opened(app, pilot)
-        box = app.screen.query_one(ConditionInput)
+        box = app.screen.query_one(FilterInput)
         box.focus()
         await pilot.press("a", "u")
         await until(pilot, lambda: box._suggestion == "author.born", "the suggestion")
@@ -221,7 +221,7 @@ async def test_without_documents_one_asks_by_row(folder: Path) -> None:
     notes = Notes(folder / "bare.edgevec").write(documents=False, metadata=False)
     async with running(notes.path) as (app, pilot):
         await opened(app, pilot)
-        await until(pilot, lambda: found(app) == notes.nearest(notes.vectors[0], 10), "the neighbours of row 0")
+        await until(pilot, lambda: found(app) == notes.nearest(notes.vectors[0], 10), "the neighbors of row 0")
         app.screen.query_one("#query", Input).value = "owls"
         await until(pilot, lambda: "no documents to find words in" in told(app), "the reason")
         await pilot.press("f2")
@@ -236,7 +236,7 @@ async def test_an_empty_collection_opens_and_fills(folder: Path) -> None:
         await pilot.press("f2")
         await until(pilot, lambda: "no vectors yet" in shown(app), "the facts")
         await pilot.press("f4", "space")
-        await until(pilot, lambda: "there is nothing to ask for" in trouble_of(app), "the reason")
+        await until(pilot, lambda: "there is nothing to ask for" in error_of(app), "the reason")
         await pilot.press("escape")
         notes.write()
         await pilot.press("f2", "r")
@@ -372,9 +372,9 @@ async def test_a_locked_collection_says_so(notes: Notes, monkeypatch: pytest.Mon
     other.execute("PRAGMA journal_mode = DELETE")
     other.execute("BEGIN EXCLUSIVE")
     async with running(notes.path) as (app, pilot):
-        await until(pilot, lambda: trouble_of(app), "the message")
-        assert "locked" in trouble_of(app)
-        assert "Wait until the other program" in trouble_of(app)
+        await until(pilot, lambda: error_of(app), "the message")
+        assert "locked" in error_of(app)
+        assert "Wait until the other program" in error_of(app)
         other.rollback()
         other.close()
         await pilot.press("escape")
@@ -395,16 +395,16 @@ async def test_a_collection_is_known_by_its_content(notes: Notes, folder: Path) 
 async def test_what_was_open_before_is_let_go(notes: Notes, animals: Path) -> None:
     async with running(notes.path) as (app, pilot):
         await opened(app, pilot)
-        before = app.session.searcher
+        before = app.session.backend
         app.open_file(animals)
         await until(pilot, lambda: app.current_mode == "data", "the other file")
         await until(pilot, lambda: closed(before), "that it is closed")
         assert not app.screen.query_one("#quantization", Choice).disabled
 
 
-def closed(searcher: Any) -> bool:
+def closed(backend: Any) -> bool:
     try:
-        searcher.vector(8)
+        backend.vector(8)
     except edgevec.ClosedError:
         return True
     return False
@@ -455,11 +455,11 @@ async def test_the_load_runs_with_the_filter_and_without(notes: Notes) -> None:
         assert queries.allowed.rows == len(dogs)
         for vector, own, wanted in zip(queries.vectors[:20], queries.own, queries.wanted(10), strict=False):
             assert wanted == set(notes.nearest(vector, 10, dogs)) - {own}
-        await until(pilot, lambda: screen.rolling.totals() is not None, "numbers with the filter")
-        assert screen.rolling.changes[-1][1] == "filter on"
-        await until(pilot, lambda: screen.rolling.totals().recall > 0.9, "its recall")
+        await until(pilot, lambda: screen.metrics.totals() is not None, "numbers with the filter")
+        assert screen.metrics.changes[-1][1] == "filter on"
+        await until(pilot, lambda: screen.metrics.totals().recall > 0.9, "its recall")
         await pilot.press("u")
-        await until(pilot, lambda: "The quantisation it was made with" in shown(app), "why it stays")
+        await until(pilot, lambda: "The quantization it was made with" in shown(app), "why it stays")
         await pilot.press("s")
 
 
@@ -473,7 +473,7 @@ async def test_the_comparison_is_by_filter_or_simd(notes: Notes) -> None:
         assert screen.query_one("#kind", Choice).options == ["SIMD", "filter"]
         await pilot.press("r")
         await until(pilot, lambda: not screen.running, "the end of the comparison")
-        assert not trouble_of(app)
+        assert not error_of(app)
         assert list(screen.curves) == ["all", "filter"]
         for curve in screen.curves.values():
             assert len(curve.points) == 9
@@ -486,7 +486,7 @@ async def test_a_data_set_is_compared_by_filter_too(animals: Path) -> None:
     async with running(animals) as (app, pilot):
         await until(pilot, lambda: app.current_mode == "data", "the data screen")
         await pilot.press("b")
-        await until(pilot, lambda: app.session.searcher is not None, "the index")
+        await until(pilot, lambda: app.session.backend is not None, "the index")
         await pilot.press("f3")
         await until(pilot, lambda: app.current_mode == "search", "the search screen")
         await ask(app, pilot, "#7", "kind = 'sea horse' AND text LIKE '%7'")
@@ -496,5 +496,5 @@ async def test_a_data_set_is_compared_by_filter_too(animals: Path) -> None:
         screen.query_one("#kind", Choice).value = "filter"
         await pilot.press("r")
         await until(pilot, lambda: not screen.running, "the end of the comparison")
-        assert not trouble_of(app)
+        assert not error_of(app)
         assert [curve.points[-1].recall for curve in screen.curves.values()] == [1.0, 1.0]

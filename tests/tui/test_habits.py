@@ -13,17 +13,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from driving import knows, running, searching, shown, trouble_of, until
+from pilot import error_of, knows, running, searching, shown, until
 from textual import events
 from textual.widgets import Input, OptionList
 
 import edgevec
 from edgevec import samples
 from edgevec.printable import decimals
-from edgevec.tui import app as app_module
+from edgevec.tui import file_watch
 from edgevec.tui.history import History
 from edgevec.tui.screens.data import DataScreen
-from edgevec.tui.screens.dialogs import LeaveScreen, PathDialog, RecallScreen
+from edgevec.tui.screens.dialogs import HistoryDialog, PathDialog, UnsavedDialog
 from edgevec.tui.screens.record import RecordScreen
 from edgevec.tui.widgets.results import ResultsTable
 
@@ -41,7 +41,7 @@ def found(app: Any) -> list[int | str]:
 
 
 def told(app: Any) -> str:
-    return str(app.screen.query_one("#told").render())
+    return str(app.screen.query_one("#status").render())
 
 
 async def on_search(app: Any, pilot: Any) -> None:
@@ -83,7 +83,7 @@ async def test_documents_ids_and_fields_cannot_steer_the_terminal(folder: Path) 
         assert "[red]plain[/red]" in shown(app)
         await pilot.press("n")
         await until(
-            pilot, lambda: not isinstance(app.screen, RecordScreen) and found(app)[:1] == ids[:1], "its neighbours"
+            pilot, lambda: not isinstance(app.screen, RecordScreen) and found(app)[:1] == ids[:1], "its neighbors"
         )
         assert_harmless(app)
         app.screen.query_one("#query", Input).value = f"id:nobody {EVIL}"
@@ -114,7 +114,7 @@ async def test_names_of_files_cannot_steer_the_terminal(folder: Path, animals: P
         await until(pilot, lambda: app.current_mode == "open", "the recent files")
         assert_harmless(app)
         app.open_file(folder / f"gone {name}")
-        await until(pilot, lambda: trouble_of(app), "the error")
+        await until(pilot, lambda: error_of(app), "the error")
         assert_harmless(app)
 
 
@@ -232,7 +232,7 @@ async def test_what_was_typed_comes_back_with_arrows_and_ctrl_r_in_each_file(sma
         assert app.focused.id == "results"
         query.focus()
         await pilot.press("ctrl+r")
-        await until(pilot, lambda: isinstance(app.screen, RecallScreen), "the choice")
+        await until(pilot, lambda: isinstance(app.screen, HistoryDialog), "the choice")
         await until(pilot, lambda: any(found.option_count for found in app.screen.query(OptionList)), "what fits")
         assert [str(option.prompt) for option in app.screen.query_one(OptionList).options] == ["owls"]
         await pilot.press("enter")
@@ -291,11 +291,11 @@ def test_a_damaged_history_is_started_anew(tmp_path: Path, content: str) -> None
 async def built(app: Any, pilot: Any) -> None:
     await until(pilot, lambda: app.current_mode == "data", "the data screen")
     await pilot.press("b")
-    await until(pilot, lambda: app.session.searcher is not None, "the index")
+    await until(pilot, lambda: app.session.backend is not None, "the index")
 
 
 async def asked_before_leaving(app: Any, pilot: Any) -> None:
-    await until(pilot, lambda: isinstance(app.screen, LeaveScreen), "the question")
+    await until(pilot, lambda: isinstance(app.screen, UnsavedDialog), "the question")
     assert "is not saved" in shown(app)
 
 
@@ -379,7 +379,7 @@ async def test_a_collection_in_the_way_is_named(animals: Path, folder: Path) -> 
 
 @pytest.fixture
 def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app_module, "_LOOK_EVERY", 0.05)
+    monkeypatch.setattr(file_watch, "POLL_SECONDS", 0.05)
 
 
 @pytest.mark.usefixtures("watchful")
@@ -396,7 +396,7 @@ async def test_an_index_that_was_replaced_is_noticed_and_read_again(folder: Path
         index.save(path)
         await until(pilot, lambda: "mine.ev changed on disk: F6 reads it" in shown(app), "the notice")
         await pilot.press("f6")
-        await until(pilot, lambda: len(app.session.searcher) == 7, "the new index")
+        await until(pilot, lambda: len(app.session.backend) == 7, "the new index")
         await on_search(app, pilot)
         assert "changed on disk" not in shown(app)
 
@@ -474,7 +474,7 @@ def words(app: Any) -> str:
 
 
 async def test_a_window_that_is_too_small_says_which_size_it_needs(sample_index: Path) -> None:
-    async with running(sample_index, size=(40, 10), state_file=knows(sample_index)) as (app, pilot):
+    async with running(sample_index, size=(40, 10), settings_file=knows(sample_index)) as (app, pilot):
         await until(pilot, lambda: app.current_mode == "search", "the search screen")
         await until(pilot, lambda: "needs at least" in words(app), "the size it needs")
         assert "This window is 40 × 10" in words(app)
@@ -484,9 +484,16 @@ async def test_a_window_that_is_too_small_says_which_size_it_needs(sample_index:
             await until(pilot, lambda place=place: app.current_mode == place, place)
             await until(pilot, lambda: "needs at least" in words(app), f"the size on {place}")
         await pilot.press("f3")
+        await until(pilot, lambda: app.current_mode == "search", "the search screen again")
         await pilot.resize_terminal(80, 24)
         await until(pilot, lambda: "needs at least" not in words(app) and "F1 Open" in shown(app), "the screen")
         await ask(app, pilot, "yellow fruit")
         assert "lemon" in shown(app)
+        await pilot.press("f1")
+        await until(pilot, lambda: app.current_mode == "open", "another screen")
+        await pilot.resize_terminal(50, 12)
+        await until(pilot, lambda: "This window is 50 × 12" in words(app), "the new size")
+        await pilot.press("f3")
+        await until(pilot, lambda: "This window is 50 × 12" in words(app), "it on a screen that was not shown")
         await pilot.resize_terminal(60, 16)
         await until(pilot, lambda: "needs at least" not in words(app) and "yellow" in shown(app), "what just fits")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from driving import idle, is_refused, knows, running, searching, shown, trouble_of, until
+from pilot import error_of, idle, is_refused, knows, running, searching, shown, until
 from textual.widgets import Button, Input, OptionList
 
 import edgevec
@@ -44,7 +44,7 @@ async def test_the_sample_is_one_key_away_and_answers_words() -> None:
         await until(pilot, lambda: app.current_mode == "search", "the search screen")
         await pilot.press(*"yellow fruit")
         await until(pilot, lambda: "lemon" in shown(app), "a lemon")
-        assert len(app.session.searcher) == 25_000
+        assert len(app.session.backend) == 25_000
         assert "25,000 × 128 · cosine · sq8 · SIMD" in shown(app)
 
 
@@ -56,9 +56,9 @@ async def test_a_file_is_opened_built_and_searched(animals: Path) -> None:
         app.screen.query_one("#quantization", Choice).focus()
         await pilot.press("left")
         await pilot.press("b")
-        await until(pilot, lambda: app.session.searcher is not None, "the index")
+        await until(pilot, lambda: app.session.backend is not None, "the index")
         await until(pilot, lambda: "✓ sound" in shown(app), "the check")
-        assert app.session.searcher.settings.quantization == "none"
+        assert app.session.backend.settings.quantization == "none"
         assert "400 × 16 · cosine · none" in shown(app)
         await pilot.press("f3")
         await until(pilot, lambda: app.current_mode == "search", "the search screen")
@@ -78,7 +78,7 @@ async def test_a_stopped_build_leaves_no_index_and_no_message_later(folder: Path
         await pilot.press("escape")
         await until(pilot, lambda: not app.screen.building, "the stop")
         await until(pilot, lambda: idle(app), "the end of the work")
-        assert app.session.searcher is None
+        assert app.session.backend is None
         assert "no index yet" in shown(app)
         assert app.screen.query_one("#stop", Button).disabled
         await pilot.press("f3")
@@ -87,7 +87,7 @@ async def test_a_stopped_build_leaves_no_index_and_no_message_later(folder: Path
 
 async def test_a_saved_index_opens_with_its_texts(sample_index: Path, folder: Path) -> None:
     path = folder / "mine.ev"
-    async with running(sample_index, state_file=knows(sample_index)) as (app, pilot):
+    async with running(sample_index, settings_file=knows(sample_index)) as (app, pilot):
         await until(pilot, lambda: app.current_mode == "search", "the search screen")
         await pilot.press("f2")
         await until(pilot, lambda: app.current_mode == "data", "the data screen")
@@ -138,7 +138,7 @@ async def test_existing_files_are_not_replaced_by_accident(sample_index: Path, f
 # ---- searching -----------------------------------------------------------------------------------------------------
 
 
-async def test_neighbours_are_followed_and_the_way_back_is_kept(
+async def test_neighbors_are_followed_and_the_way_back_is_kept(
     sample_index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edgevec.tui.screens.search._REMEMBER_AFTER", 600.0)  # a busy machine may take the usual time
@@ -147,9 +147,9 @@ async def test_neighbours_are_followed_and_the_way_back_is_kept(
         second = found(app)[1]
         await pilot.press("escape", "down", "n")
         await until(
-            pilot, lambda: app.screen.query_one("#query", Input).value == f"id:{second}", "the neighbour's query"
+            pilot, lambda: app.screen.query_one("#query", Input).value == f"id:{second}", "the neighbor's query"
         )
-        await until(pilot, lambda: found(app)[:1] == [second], "its neighbours")
+        await until(pilot, lambda: found(app)[:1] == [second], "its neighbors")
         vectors = samples.wordnet().vectors
         await until(pilot, lambda: app.screen._recall is not None, "the recall")
         assert set(found(app)) == set(nearest(vectors[second], vectors, 10))
@@ -172,7 +172,7 @@ async def test_a_filter_is_kept_to(sample_index: Path) -> None:
         best = nearest(sample.encode("loyal friend"), sample.vectors[allowed], 10)
         assert found(app) == [allowed[row] for row in best]
         assert f"among {len(allowed):,} rows" in shown(app)
-        app.screen.query_one("#filter", Input).value = "colour = 'red'"
+        app.screen.query_one("#filter", Input).value = "color = 'red'"
         await until(
             pilot, lambda: "0 rows that pass the filter (fields: topic, pos, text, id)" in shown(app), "the count"
         )
@@ -219,7 +219,7 @@ async def test_what_cannot_be_asked_says_why(sample_index: Path, typed: str, rea
     async with searching(sample_index) as (app, pilot):
         app.screen.query_one("#query", Input).value = typed
         await until(pilot, lambda: reason in shown(app), f"{reason!r} for {typed!r}")
-        assert not trouble_of(app)
+        assert not error_of(app)
 
 
 async def test_queries_come_from_vectors_and_files(sample_index: Path, folder: Path) -> None:
@@ -276,44 +276,44 @@ async def test_the_load_runs_changes_pauses_and_stops(sample_index: Path) -> Non
         await until(pilot, lambda: app.current_mode == "latency", "the latency screen")
         screen = app.screen
         await pilot.press("space")
-        await until(pilot, lambda: screen.rolling.totals() is not None, "the first numbers")
+        await until(pilot, lambda: screen.metrics.totals() is not None, "the first numbers")
         await until(pilot, lambda: screen.query_one("#p50", Tile).value.endswith("µs"), "P50")
         await until(pilot, lambda: screen.query_one("#recall", Tile).value != "–", "recall")
-        before = screen.rolling.totals()
+        before = screen.metrics.totals()
         assert before.p50 <= before.p95 <= before.p99 <= before.most
         assert before.p50 <= before.call_p50
         for _ in range(6):
             await pilot.press("right_square_bracket")
         ef = screen.query_one("#ef", Number).value
         assert ef > 64
-        assert [what for _, what in screen.rolling.changes][-1] == f"ef {ef}"
-        await until(pilot, lambda: (screen.rolling.totals() or before) != before, "numbers of the new ef")
+        assert [what for _, what in screen.metrics.changes][-1] == f"ef {ef}"
+        await until(pilot, lambda: (screen.metrics.totals() or before) != before, "numbers of the new ef")
         await pilot.press("space")
         await until(pilot, lambda: screen.generator.state == "paused", "the pause")
-        n = screen.rolling.totals().n
+        n = screen.metrics.totals().n
         await pilot.pause(0.6)
-        assert screen.rolling.totals().n == n
+        assert screen.metrics.totals().n == n
         await pilot.press("space")
-        await until(pilot, lambda: screen.rolling.totals().n > n, "more after the pause")
+        await until(pilot, lambda: screen.metrics.totals().n > n, "more after the pause")
         await pilot.press("s")
         assert screen.generator.state == "stopped"
         assert not screen.generator._workers
 
 
-async def test_quantisation_is_switched_under_load(animals: Path) -> None:
+async def test_quantization_is_switched_under_load(animals: Path) -> None:
     async with running(animals) as (app, pilot):
         await until(pilot, lambda: app.current_mode == "data", "the data screen")
         await pilot.press("b")
-        await until(pilot, lambda: app.session.searcher is not None, "the index")
+        await until(pilot, lambda: app.session.backend is not None, "the index")
         await pilot.press("f4")
         await until(pilot, lambda: app.current_mode == "latency", "the latency screen")
         await pilot.press("space")
-        await until(pilot, lambda: app.screen.rolling.totals() is not None, "the first numbers")
+        await until(pilot, lambda: app.screen.metrics.totals() is not None, "the first numbers")
         await pilot.press("u")
-        await until(pilot, lambda: "cosine · binary" in shown(app), "the other quantisation in the header")
+        await until(pilot, lambda: "cosine · binary" in shown(app), "the other quantization in the header")
         assert app.screen.generator.state == "running"
-        assert app.screen.rolling.changes[-1][1] == "binary"
-        await until(pilot, lambda: app.screen.rolling.totals() is not None, "numbers of the new index")
+        assert app.screen.metrics.changes[-1][1] == "binary"
+        await until(pilot, lambda: app.screen.metrics.totals() is not None, "numbers of the new index")
         assert {settings.quantization for settings in app.session.entries} == {"sq8", "binary"}
 
 
@@ -322,7 +322,7 @@ async def test_threads_and_batches_and_a_file_of_queries(animals: Path, folder: 
     async with running(animals) as (app, pilot):
         await until(pilot, lambda: app.current_mode == "data", "the data screen")
         await pilot.press("b")
-        await until(pilot, lambda: app.session.searcher is not None, "the index")
+        await until(pilot, lambda: app.session.backend is not None, "the index")
         await pilot.press("f4")
         await until(pilot, lambda: app.current_mode == "latency", "the latency screen")
         screen = app.screen
@@ -338,9 +338,9 @@ async def test_threads_and_batches_and_a_file_of_queries(animals: Path, folder: 
         await until(pilot, lambda: app.screen is screen and screen._queries() is not None, "the queries")
         screen.query_one("#toggle").focus()
         await pilot.press("space")
-        await until(pilot, lambda: (screen.rolling.totals() or None) is not None, "numbers")
+        await until(pilot, lambda: (screen.metrics.totals() or None) is not None, "numbers")
         assert len(screen.generator._workers) == 3
-        assert screen.rolling.totals().n % 100 == 0
+        assert screen.metrics.totals().n % 100 == 0
         assert screen._queries().name == "ask.npy"
 
 
@@ -349,11 +349,11 @@ async def test_wrong_queries_are_refused_with_the_reason(animals: Path, folder: 
     async with running(animals) as (app, pilot):
         await until(pilot, lambda: app.current_mode == "data", "the data screen")
         await pilot.press("b")
-        await until(pilot, lambda: app.session.searcher is not None, "the index")
+        await until(pilot, lambda: app.session.backend is not None, "the index")
         await pilot.press("f4")
         await until(pilot, lambda: app.current_mode == "latency", "the latency screen")
         app.screen._file_chosen(folder / "ask.npy")
-        await until(pilot, lambda: "7 dimensions" in trouble_of(app), "the reason")
+        await until(pilot, lambda: "7 dimensions" in error_of(app), "the reason")
         await pilot.press("escape")
         assert app.screen.query_one("#source", Choice).value == "rows"
 
@@ -361,11 +361,11 @@ async def test_wrong_queries_are_refused_with_the_reason(animals: Path, folder: 
 # ---- comparing -----------------------------------------------------------------------------------------------------
 
 
-async def test_quantisations_are_compared_and_exported(animals: Path, folder: Path) -> None:
+async def test_quantizations_are_compared_and_exported(animals: Path, folder: Path) -> None:
     async with running(animals, size=(160, 50)) as (app, pilot):
         await until(pilot, lambda: app.current_mode == "data", "the data screen")
         await pilot.press("b")
-        await until(pilot, lambda: app.session.searcher is not None, "the index")
+        await until(pilot, lambda: app.session.backend is not None, "the index")
         await pilot.press("f5")
         await until(pilot, lambda: app.current_mode == "compare", "the screen")
         screen = app.screen
@@ -434,9 +434,9 @@ async def test_a_damaged_index_names_the_section(sample_index: Path, folder: Pat
     content[len(content) // 2] ^= 0xFF
     (folder / "damaged.ev").write_bytes(content)
     async with running(folder / "damaged.ev") as (app, pilot):
-        await until(pilot, lambda: trouble_of(app), "the message")
-        assert "blocks" in trouble_of(app) or "vectors" in trouble_of(app)
-        assert "Build the index again" in trouble_of(app)
+        await until(pilot, lambda: error_of(app), "the message")
+        assert "blocks" in error_of(app) or "vectors" in error_of(app)
+        assert "Build the index again" in error_of(app)
 
 
 async def test_bad_rows_are_named_and_nothing_is_built(folder: Path) -> None:
@@ -446,9 +446,9 @@ async def test_bad_rows_are_named_and_nothing_is_built(folder: Path) -> None:
     async with running(folder / "nan.npy") as (app, pilot):
         await until(pilot, lambda: app.current_mode == "data", "the data screen")
         await pilot.press("b")
-        await until(pilot, lambda: trouble_of(app), "the message")
-        assert "77" in trouble_of(app)
-        assert app.session.searcher is None
+        await until(pilot, lambda: error_of(app), "the message")
+        assert "77" in error_of(app)
+        assert app.session.backend is None
         await pilot.press("escape")
         assert not app.screen.building
 
@@ -458,7 +458,7 @@ async def test_a_file_that_cannot_be_written_is_told(sample_index: Path) -> None
         await pilot.press("f2")
         await until(pilot, lambda: app.current_mode == "data", "the data screen")
         app.screen._save(Path("/proc/none.ev"))
-        await until(pilot, lambda: "cannot be written" in trouble_of(app), "the message")
+        await until(pilot, lambda: "cannot be written" in error_of(app), "the message")
         assert app.session.current.path == sample_index
 
 
@@ -471,7 +471,7 @@ async def test_leaving_ends_all_work(sample_index: Path, folder: Path) -> None:
         await until(pilot, lambda: app.current_mode == "latency", "the latency screen")
         screen = app.screen
         await pilot.press("space")
-        await until(pilot, lambda: screen.rolling.totals() is not None, "the first numbers")
+        await until(pilot, lambda: screen.metrics.totals() is not None, "the first numbers")
         screen.job("build", lambda job: wait_until_unwanted(job), "never")
         await pilot.press("ctrl+q")
         await pilot.pause()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import datetime
 import json
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +18,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import edgevec
-from edgevec.tui.asking import id_query, understand
-from edgevec.tui.engine import probe, questions, stage
-from edgevec.tui.engine.searcher import IndexSearcher
+from edgevec.tui import query_set, sweep
+from edgevec.tui.backends import bundle
+from edgevec.tui.backends.index import IndexBackend
 from edgevec.tui.filters import where_over
-from edgevec.tui.model import Answer, Data, Samples, Work
-from edgevec.tui.rolling import Rolling
-from edgevec.tui.state import State, StateFile
-from edgevec.tui.widgets.condition import _Completion
+from edgevec.tui.metrics import MetricsWindow
+from edgevec.tui.models import Answer, Data, Measurements, QuerySpec, SearchCost
+from edgevec.tui.query_parser import id_query, parse_query
+from edgevec.tui.settings import Settings, SettingsFile
+from edgevec.tui.widgets.filter_input import _Completion
 
 ROWS = [
     {"kind": "cat", "legs": 4, "weight": 3.5, "note": "sleeps a lot"},
@@ -58,7 +61,7 @@ COLLECTION = Data("notes", 2, np.array(["a", 1], object), texts=["a text", ""], 
         ("id = 12", [12]),
         ("id > 12", [13]),
         ("kind = 'fish'", []),
-        ("colour = 'red'", []),
+        ("color = 'red'", []),
     ],
 )
 def test_filters(typed: str, ids: list[int]) -> None:
@@ -116,17 +119,17 @@ def test_the_first_picture_does_without_plots_and_the_language_of_conditions() -
 
 
 @given(st.one_of(st.integers(-(2**63), 2**63 - 1), st.text(min_size=1, max_size=20)))
-def test_the_query_for_the_neighbours_of_a_record_means_its_id(id: int | str) -> None:
+def test_the_query_for_the_neighbors_of_a_record_means_its_id(id: int | str) -> None:
     """Ids that look like numbers, quotes or line ends among them."""
 
     class Stored:
         def vector(self, asked: int | str) -> tuple[int | str]:
             return (asked,)
 
-    asked = understand(id_query(id), COLLECTION, Stored())
+    asked = parse_query(id_query(id), COLLECTION, Stored())
     assert asked is not None
-    assert asked.question().vector == (id,)
-    assert type(asked.question().vector[0]) is type(id)
+    assert asked.query.vector == (id,)
+    assert type(asked.query.vector[0]) is type(id)
 
 
 def completed(typed: str) -> str | None:
@@ -166,15 +169,15 @@ def test_rows_of_ids(ids: list[int], asked: list[int]) -> None:
 
 
 def test_settings_are_kept(tmp_path: Path) -> None:
-    file = StateFile(tmp_path / "deep" / "tui.json")
-    assert file.read() == State()
-    state = State(theme="edgevec-light", ef=128)
-    state.remember(tmp_path / "a.ev")
-    state.remember(tmp_path / "b.ev")
-    state.remember(tmp_path / "a.ev")
-    file.write(state)
-    assert StateFile(file.path).read() == state
-    assert [Path(name).name for name in state.recent] == ["a.ev", "b.ev"]
+    file = SettingsFile(tmp_path / "deep" / "tui.json")
+    assert file.read() == Settings()
+    settings = Settings(theme="edgevec-light", ef=128)
+    settings.remember(tmp_path / "a.ev")
+    settings.remember(tmp_path / "b.ev")
+    settings.remember(tmp_path / "a.ev")
+    file.write(settings)
+    assert SettingsFile(file.path).read() == settings
+    assert [Path(name).name for name in settings.recent] == ["a.ev", "b.ev"]
 
 
 @pytest.mark.parametrize(
@@ -184,18 +187,18 @@ def test_settings_are_kept(tmp_path: Path) -> None:
 def test_damaged_settings_are_set_aside(tmp_path: Path, content: str) -> None:
     path = tmp_path / "tui.json"
     path.write_text(content)
-    file = StateFile(path)
-    assert file.read() == State()
+    file = SettingsFile(path)
+    assert file.read() == Settings()
     assert "damaged" in file.notice
     assert (tmp_path / "tui.json.damaged").read_text() == content
-    file.write(State(ef=99))
+    file.write(Settings(ef=99))
     assert json.loads(path.read_text())["ef"] == 99
 
 
 def test_settings_that_cannot_be_kept_are_no_reason_to_stop(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
-    file = StateFile(tmp_path / "taken" / "tui.json")
-    file.write(State())
+    file = SettingsFile(tmp_path / "taken" / "tui.json")
+    file.write(Settings())
     assert "cannot be kept" in file.notice
 
 
@@ -204,33 +207,69 @@ def test_settings_that_cannot_be_kept_are_no_reason_to_stop(tmp_path: Path) -> N
 
 @given(st.lists(st.lists(st.floats(1e-7, 1.0), min_size=1, max_size=30), min_size=1, max_size=8))
 def test_totals_are_those_of_all_calls_since_the_last_change(parts: list[list[float]]) -> None:
-    rolling = Rolling()
-    rolling.take(Samples(np.array([5.0]), np.array([6.0]), 1, 1, 1, 1.0), 0.0)
-    rolling.mark(0.5, "ef 10")
+    metrics = MetricsWindow()
+    metrics.take(Measurements(np.array([5.0]), np.array([6.0]), 1, 1, 1, 1.0), 0.0)
+    metrics.mark(0.5, "ef 10")
     for at, part in enumerate(parts, 1):
         core = np.array(part)
-        rolling.take(Samples(core, core * 2, len(part), 3, 4, 0.5), float(at))
+        metrics.take(Measurements(core, core * 2, len(part), 3, 4, 0.5), float(at))
     every = np.concatenate([np.array(part) for part in parts]) * 1e6
-    totals = rolling.totals()
+    totals = metrics.totals()
     assert totals is not None
     np.testing.assert_allclose([totals.p50, totals.p95, totals.p99], np.percentile(every, (50, 95, 99)))
     assert totals.most == every.max()
-    assert totals.n == len(every) == rolling.counts.sum()
+    assert totals.n == len(every) == metrics.counts.sum()
     assert totals.recall == 0.75
     np.testing.assert_allclose(totals.qps, len(every) / (0.5 * len(parts)))
 
 
-def equal_rows() -> tuple[Data, IndexSearcher]:
+def equal_rows() -> tuple[Data, IndexBackend]:
     """200 rows, of which ten each are the same, and an index over them."""
     rows = np.repeat(np.random.default_rng(2).normal(size=(20, 6)), 10, axis=0).astype(np.float32)
     index = edgevec.Index(6, "l2")
     index.add(rows, np.arange(1000, 1200), threads=1)
-    return Data("equal", 6, np.arange(1000, 1200), rows, metric="l2"), IndexSearcher(index, time.perf_counter)
+    return Data("equal", 6, np.arange(1000, 1200), rows, metric="l2"), IndexBackend(index, time.perf_counter)
+
+
+def test_a_condition_is_evaluated_once_while_its_text_stays() -> None:
+    backend = equal_rows()[1]
+    few = backend.filter("kind = 'dog'", DATA)
+    assert few is not None
+    assert backend.filter("kind = 'dog'", DATA) is few
+    more = backend.filter("kind ILIKE 'dog'", DATA)
+    assert more is not None
+    assert np.asarray(more.by).tolist() == [12, 13]
+    other = dataclasses.replace(DATA, ids=np.array([20, 21, 22, 23]))
+    assert np.asarray(backend.filter("kind ILIKE 'dog'", other).by).tolist() == [22, 23]
+    assert backend.filter("", DATA) is None
+
+
+def test_answers_follow_the_filter_from_one_search_to_the_next() -> None:
+    data, backend = equal_rows()
+    query = QuerySpec(data.vectors[0])
+    for condition, ids in (("id < 1005", {*range(1000, 1005)}), ("id = 1150", {1150}), ("", None), ("id < 0", set())):
+        allowed = backend.filter(condition, data)
+        for _ in range(2):
+            found = backend.search(query, 10, ef=50, allowed=allowed, exact=False).ids.tolist()
+            assert len(found) == 10 if ids is None else set(found) == ids
+
+
+def test_searches_on_several_threads_do_not_meet_in_one_context() -> None:
+    data, backend = equal_rows()
+    allowed = backend.filter("id >= 1000", data)
+
+    def search(row: int) -> list[int]:
+        spec = QuerySpec(data.vectors[row])
+        return backend.search(spec, 10, ef=100, allowed=allowed, exact=False).ids.tolist()
+
+    with ThreadPoolExecutor(4) as pool:
+        for row, ids in enumerate(pool.map(search, range(len(data)))):
+            assert 1000 + row // 10 * 10 in {id // 10 * 10 for id in ids}
 
 
 def test_of_equally_near_rows_the_load_counts_any_as_found() -> None:
-    data, searcher = equal_rows()
-    queries = questions.make(data, searcher, "rows", lambda done, total: True, allowed=None, count=50)
+    data, backend = equal_rows()
+    queries = query_set.make(data, backend, "rows", lambda done, total: True, allowed=None, count=50)
     assert queries is not None
     wanted, limits = queries.wanted(5), queries.limits(5)
     for row, vector in enumerate(queries.vectors):
@@ -247,17 +286,17 @@ def test_of_equally_near_rows_the_load_counts_any_as_found() -> None:
 def test_of_equally_near_rows_the_comparison_counts_any_as_found(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data, searcher = equal_rows()
-    queries = questions.make(data, searcher, "rows", lambda done, total: True, allowed=None, count=50)
+    data, backend = equal_rows()
+    queries = query_set.make(data, backend, "rows", lambda done, total: True, allowed=None, count=50)
     assert queries is not None
-    searcher.stage(tmp_path, None)
-    stage.put_queries(tmp_path, queries)
-    probe.main(tmp_path, 5, [200])
+    backend.write_bundle(tmp_path, None)
+    bundle.write_queries(tmp_path, queries)
+    sweep.measure(tmp_path, 5, [200])
     assert json.loads(capsys.readouterr().out)[1] == 1.0  # ef is all of the rows
 
 
 def test_of_equally_near_records_an_answer_with_any_is_whole() -> None:
-    work = Work("graph", 0, 0, None, None)
+    work = SearchCost("graph", 0, 0, None, None)
     near = np.array([0.5, 1.0, 1.0], np.float32)
     found = Answer(np.array(["a", 7, "c"], object), near, work, 0.0)
     truth = Answer(np.array(["a", "b", 7], object), near, work, 0.0)

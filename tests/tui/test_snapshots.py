@@ -1,4 +1,4 @@
-"""Every screen, cell by cell and colour by colour, as an SVG beside this file.
+"""Every screen, cell by cell and color by color, as an SVG beside this file.
 
 A picture that differs is written to the folder `artefacts` (or where EDGEVEC_TUI_ARTEFACTS says) and the test fails.
 Look at both; where the new one is meant, run `pytest tests/tui/test_snapshots.py --accept`, or copy it over.
@@ -6,20 +6,23 @@ Look at both; where the new one is meant, run `pytest tests/tui/test_snapshots.p
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
-from driving import running, shown, until
-from staging import StagedEngine, StillClock
+from fakes import FakeClock, fake_services
+from pilot import running, shown, until
 from textual.widgets import Input
 
 import edgevec
-from edgevec.tui.screens.dialogs import LeaveScreen, PathDialog, TroubleScreen
+from edgevec import SimdInfo
+from edgevec.tui.errors import ErrorMessage
+from edgevec.tui.screens.dialogs import ErrorDialog, PathDialog, UnsavedDialog
 from edgevec.tui.screens.record import RecordScreen
-from edgevec.tui.state import State, StateFile
-from edgevec.tui.trouble import Trouble
+from edgevec.tui.settings import Settings, SettingsFile
 
 HERE = Path(__file__).resolve().parent
 KEPT = HERE / "snapshots"
@@ -67,11 +70,11 @@ async def compare(stage: Stage, name: str, accept: bool) -> None:
 class Stage:
     """The app on the stage, and how to get to its screens."""
 
-    def __init__(self, size: str, theme: str = "edgevec-dark") -> None:
-        clock = StillClock()
-        file = StateFile()
-        file.write(State(theme=theme, recent=["/data/glove-100.hdf5", "/data/wordnet.ev"]))
-        self.running = running(size=SIZES[size], engine=StagedEngine(clock), clock=clock, state_file=StateFile())
+    def __init__(self, size: str, theme: str = "edgevec-dark", **replaced: Any) -> None:
+        file = SettingsFile()
+        file.write(Settings(theme=theme, recent=["/data/glove-100.hdf5", "/data/wordnet.ev"]))
+        services = dataclasses.replace(fake_services(FakeClock()), **replaced)
+        self.running = running(size=SIZES[size], services=services, settings_file=SettingsFile())
 
     async def __aenter__(self):
         self.app, self.pilot = await self.running.__aenter__()
@@ -93,7 +96,7 @@ class Stage:
 
     async def collection(self, folder: Path) -> None:
         """The staged sample as a collection, whose ids are numbers and texts."""
-        path, data = folder / "words.edgevec", self.app.engine.sample()
+        path, data = folder / "words.edgevec", self.app.services.read_sample()
         ids = [f"wn-{at}" if at % 3 == 0 else at for at in range(len(data))]
         metadata = [
             {"topic": topic, "pos": pos, "at": {"row": row}}
@@ -211,7 +214,7 @@ async def test_help(size: str, accept: bool) -> None:
 async def test_error(size: str, accept: bool) -> None:
     async with Stage(size) as stage:
         reason = "/data/wordnet.ev: damaged index file: section 'blocks': checksum"
-        await stage.app.push_screen(TroubleScreen(Trouble("wordnet.ev cannot be opened", reason, "Build it again.")))
+        await stage.app.push_screen(ErrorDialog(ErrorMessage("wordnet.ev cannot be opened", reason, "Build it again.")))
         await stage.pilot.pause(0.1)
         await compare(stage, f"error-{size}", accept)
 
@@ -232,7 +235,7 @@ async def test_leaving(size: str, accept: bool) -> None:
         await stage.sample()
         stage.app.session.current.unsaved = True
         await stage.pilot.press("ctrl+q")
-        await until(stage.pilot, lambda: isinstance(stage.app.screen, LeaveScreen), "the question")
+        await until(stage.pilot, lambda: isinstance(stage.app.screen, UnsavedDialog), "the question")
         await compare(stage, f"leaving-{size}", accept)
 
 
@@ -255,8 +258,7 @@ async def test_themes(theme: str, accept: bool) -> None:
 
 
 async def test_a_machine_without_simd_sees_a_warning() -> None:
-    async with Stage("80x24") as stage:
-        engine = stage.app.engine
-        engine.simd = lambda: type(StagedEngine.simd(engine))("scalar", ("scalar",), ("scalar", "avx2"), None)
+    scalar = SimdInfo("scalar", ("scalar",), ("scalar", "avx2"), None)
+    async with Stage("80x24", simd_info=lambda: scalar) as stage:
         await stage.sample()
         assert "⚠ no SIMD: slow" in shown(stage.app)

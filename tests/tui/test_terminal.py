@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from driving import PATIENCE
+from pilot import PATIENCE
 from support import need
 
 SHELL_READY = "shell-is-ready"
@@ -185,13 +185,13 @@ def test_a_document_changes_neither_screen_nor_title(terminal: Terminal, folder:
 
 
 def test_a_window_too_small_says_so_and_comes_back(terminal: Terminal, animals: Path) -> None:
-    terminal.type("unset COLUMNS")
+    terminal.type("unset COLUMNS LINES")
     terminal.press("Enter")
     start(terminal, "edgevec", "tui", str(animals))
-    terminal.wait_for("no index yet")
+    terminal.wait_for("▸F2 Data")  # the last screen of the start: "no index yet" stands on the first one already
     terminal.run("resize-window", "-x", "40", "-y", "10")
     terminal.wait_for("This window is 40 × 10")
     terminal.run("resize-window", "-x", "100", "-y", "30")
-    terminal.wait_for("no index yet")
+    terminal.wait_for("▸F2 Data")
     terminal.press("C-q")
     terminal.wait_for("code=0=")

@@ -17,35 +17,35 @@ from textual.widgets import Button, DataTable, Static
 from edgevec.evaluation import Point
 from edgevec.index import Quantization
 
-from .. import export, text, workers
-from ..messages import Advanced, Contender, Exported, Failed, Measured, QueriesReady, SweepDone
-from ..model import Curve, Data, Queries, Wanted
+from .. import export, formatting, workers
+from ..messages import Exported, Failed, Measured, Progressed, QueriesReady, SweepDone, VariantReady
+from ..models import Curve, Data, Queries, QuerySetSpec
+from ..services import build_variant
 from ..widgets.controls import Choice, Control, Number
 from ..widgets.plots import CurvePlot
 from ..widgets.progress import JobProgress
-from .base import Place
+from .base import BaseScreen, prepare_queries, query_sources
 from .dialogs import PathDialog
-from .questions import prepare, sources
 
 __all__ = ["CompareScreen"]
 
 EFS = (10, 16, 24, 40, 64, 100, 160, 250, 400)
 TARGETS = (0.95, 0.99)
-QUANTISATION, FILTER = "quantisation", "filter"
+QUANTIZATION, FILTER = "quantization", "filter"
 
 _DIFFERS = "What differs between the contenders"
-_KEPT = f"{_DIFFERS}. A collection keeps the quantisation that it was made with"
+_KEPT = f"{_DIFFERS}. A collection keeps the quantization that it was made with"
 
 
-class CompareScreen(Place):
+class CompareScreen(BaseScreen):
     place = "compare"
     CSS_PATH = "compare.tcss"
     about = """
 [b]Compare[/]
 
-The same data and queries in several settings: [b]quantisation[/] (none, sq8, binary), the [b]SIMD[/] paths \
+The same data and queries in several settings: [b]quantization[/] (none, sq8, binary), the [b]SIMD[/] paths \
 of this machine, or with and without the [b]filter[/] of the screen Search. Each is measured over ef, one thread, in a \
-process of its own. A [b]collection[/] keeps its quantisation; its times are those of the whole search, a query a call.
+process of its own. A [b]collection[/] keeps its quantization; its times are those of the whole search, a query a call.
 
 A curve further to the lower right is better: more recall in less time. The table says what it takes to reach a \
 recall of 0.95 and 0.99: the first ef of the sweep that does, P50 of single calls, and the queries a second of \
@@ -66,9 +66,9 @@ Export writes a picture (.png, .svg) or the points (.csv).
             )
             yield Button("■ Stop", id="stop", compact=True, disabled=True, tooltip="Stop measuring; points so far stay")
             yield Button("Export", id="export", compact=True, disabled=True, tooltip="Write a picture or the points")
-            yield Choice("by", [QUANTISATION, "SIMD", FILTER], QUANTISATION, id="kind", hint=_DIFFERS)
+            yield Choice("by", [QUANTIZATION, "SIMD", FILTER], QUANTIZATION, id="kind", hint=_DIFFERS)
             yield Number(
-                "k", self.host.state.k, (1, 5, 10, 20, 50, 100), most=100, id="k", hint="Neighbours a query wants"
+                "k", self.app.settings.k, (1, 5, 10, 20, 50, 100), most=100, id="k", hint="Neighbors a query wants"
             )
             yield Choice("ask", ["rows"], "rows", id="source", hint="Queries: random rows, or the data's own test set")
         with Horizontal(id="now", classes="row"):
@@ -88,8 +88,8 @@ Export writes a picture (.png, .svg) or the points (.csv).
     def on_mount(self) -> None:
         self.curves: dict[str, Curve] = {}
         self._of: Data | None = None
-        self._k, self._kind = self.host.state.k, QUANTISATION
-        self._wanted: dict[str, Wanted] = {}
+        self._k, self._kind = self.app.settings.k, QUANTIZATION
+        self._wanted: dict[str, QuerySetSpec] = {}
         table = self.query_one("#table", DataTable)
         table.border_title = "What it takes"
         table.can_focus = False
@@ -115,10 +115,10 @@ Export writes a picture (.png, .svg) or the points (.csv).
         self.action_stop()
         self.curves = {}
         source = self.query_one("#source", Choice)
-        source.options, source.value = sources(data)[:-1], "rows"
+        source.options, source.value = query_sources(data)[:-1], "rows"
         kind = self.query_one("#kind", Choice)
-        kind.options = ["SIMD", FILTER] if data.collection else [QUANTISATION, "SIMD", FILTER]
-        kind.value = FILTER if data.collection else QUANTISATION
+        kind.options = ["SIMD", FILTER] if data.collection else [QUANTIZATION, "SIMD", FILTER]
+        kind.value = FILTER if data.collection else QUANTIZATION
         kind.hint = _KEPT if data.collection else _DIFFERS
         self._points_table.clear()
         self._show()
@@ -129,12 +129,12 @@ Export writes a picture (.png, .svg) or the points (.csv).
     # ---- measuring -------------------------------------------------------------------------------------------------
 
     def action_run(self) -> None:
-        searcher = self.session.searcher
-        if searcher is None or self.running:
+        backend = self.session.backend
+        if backend is None or self.running:
             return
         self._k, self._kind = self.query_one("#k", Number).value, self.query_one("#kind", Choice).value
-        source, metric = self.query_one("#source", Choice).value, searcher.settings.metric
-        self._wanted = {name: Wanted(source, metric, condition) for name, condition in self.contenders().items()}
+        source, metric = self.query_one("#source", Choice).value, backend.settings.metric
+        self._wanted = {name: QuerySetSpec(source, metric, condition) for name, condition in self.contenders().items()}
         self.curves = {name: Curve(name) for name in self._wanted}
         self._points_table.clear()
         self._set_running(True)
@@ -148,7 +148,7 @@ Export writes a picture (.png, .svg) or the points (.csv).
             if not condition:
                 self.notify("There is no filter on the screen Search (F3): only all rows are measured", timeout=6)
             return {"all": "", **({"filter": condition} if condition else {})}
-        names = self.host.engine.simd().available if kind == "SIMD" else self.session.quantizations()
+        names = self.app.services.simd_info().available if kind == "SIMD" else self.session.quantizations()
         return dict.fromkeys(names, "")
 
     def on_queries_ready(self, message: QueriesReady) -> None:
@@ -162,19 +162,19 @@ Export writes a picture (.png, .svg) or the points (.csv).
         known = self.session.queries
         missing = [wanted for wanted in self._wanted.values() if wanted not in known]
         if missing:
-            self._say("finding the true neighbours of the queries …")
-            prepare(self, missing[0])
+            self._say("finding the true neighbors of the queries …")
+            prepare_queries(self, missing[0])
         else:
             self._measure({name: known[wanted] for name, wanted in self._wanted.items()})
 
     def _measure(self, queries: dict[str, Queries]) -> None:
-        session, engine, clock, data = self.session, self.host.engine, self.host.clock, self._of
-        assert session.searcher is not None
+        session, services, data = self.session, self.app.services, self._of
+        assert session.backend is not None
         assert data is not None
-        k, by_simd, by_quantization = self._k, self._kind == "SIMD", self._kind == QUANTISATION
-        own = session.searcher.settings.quantization
+        k, by_simd, by_quantization = self._k, self._kind == "SIMD", self._kind == QUANTIZATION
+        own = session.backend.settings.quantization
         quantizations = {name: cast("Quantization", name) if by_quantization else own for name in self.curves}
-        builders = {name: session.builder(engine, kind, clock) for name, kind in quantizations.items()}
+        builders = {name: build_variant(services, session, kind) for name, kind in quantizations.items()}
         efs = [ef for ef in EFS if ef >= k] or [k]
 
         def work(job: workers.Job) -> SweepDone | None:
@@ -182,12 +182,12 @@ Export writes a picture (.png, .svg) or the points (.csv).
                 entry = build(job.progress)
                 if entry is None:
                     return None
-                job.tell(Contender(data, name, entry))
+                job.post(VariantReady(data, name, entry))
                 forced = name if by_simd else None
-                for point in engine.sweep(
-                    entry.searcher, queries[name], k, efs, forced, lambda done, total: job.wanted
+                for point in services.sweep(
+                    entry.backend, queries[name], k, efs, forced, lambda done, total: job.wanted
                 ):
-                    job.tell(Measured(name, point))
+                    job.post(Measured(name, point))
                 if not job.wanted:
                     return None
             return SweepDone()
@@ -195,7 +195,7 @@ Export writes a picture (.png, .svg) or the points (.csv).
         self._say("building what is missing …")
         self.job("sweep", work, "The comparison stopped")
 
-    def on_advanced(self, message: Advanced) -> None:
+    def on_progressed(self, message: Progressed) -> None:
         if message.group == "sweep":
             progress = self.query_one("#progress", JobProgress)
             if progress.has_class("gone"):
@@ -203,13 +203,13 @@ Export writes a picture (.png, .svg) or the points (.csv).
                 progress.begin("", message.now)
             progress.advance(message.done, message.total, message.now)
 
-    def on_contender(self, message: Contender) -> None:
+    def on_variant_ready(self, message: VariantReady) -> None:
         self.query_one("#progress").add_class("gone")
         if message.data is not self.session.data or message.name not in self.curves:
             return
         self.session.keep(message.entry)
-        searcher = message.entry.searcher
-        memory = round(searcher.memory()["total"] / max(1, len(searcher)))
+        backend = message.entry.backend
+        memory = round(backend.memory()["total"] / max(1, len(backend)))
         self.curves[message.name] = replace(
             self.curves[message.name], bytes_per_vector=memory, build_seconds=message.entry.seconds
         )
@@ -221,8 +221,13 @@ Export writes a picture (.png, .svg) or the points (.csv).
         if curve is None:
             return
         self.curves[message.name] = replace(curve, points=(*curve.points, point))
-        cells = (str(point.ef), text.recall_text(point.recall), text.micros(point.p50), text.micros(point.p99))
-        self._points_table.add_row(message.name, *map(_right, (*cells, text.count(point.qps))))
+        cells = (
+            str(point.ef),
+            formatting.recall_text(point.recall),
+            formatting.micros(point.p50),
+            formatting.micros(point.p99),
+        )
+        self._points_table.add_row(message.name, *map(_right, (*cells, formatting.count(point.qps))))
         self._show()
 
     def on_sweep_done(self) -> None:
@@ -268,8 +273,8 @@ Export writes a picture (.png, .svg) or the points (.csv).
         table = self.query_one("#table", DataTable)
         table.clear()
         for at, curve in enumerate(self.curves.values(), 1):
-            built = "–" if curve.build_seconds is None else text.duration(curve.build_seconds)
-            memory = text.count(curve.bytes_per_vector) if curve.bytes_per_vector else "–"
+            built = "–" if curve.build_seconds is None else formatting.duration(curve.build_seconds)
+            memory = formatting.count(curve.bytes_per_vector) if curve.bytes_per_vector else "–"
             reached = [part for target in TARGETS for part in _reach(curve.points, target)]
             table.add_row(f"{at} {curve.name}", *map(_right, (built, memory, *reached)))
 
@@ -283,22 +288,22 @@ Export writes a picture (.png, .svg) or the points (.csv).
             "Export the comparison",
             Path.cwd() / "recall-latency.svg",
             (".svg", ".png", ".csv"),
-            spare=self.session.files,
+            protected=self.session.files,
         )
         self.app.push_screen(dialog, self._export)
 
     def _export(self, path: Path | None) -> None:
-        data, searcher, engine, k = self.session.data, self.session.searcher, self.host.engine, self._k
-        if path is None or data is None or searcher is None:
+        data, backend, services, k = self.session.data, self.session.backend, self.app.services, self._k
+        if path is None or data is None or backend is None:
             return
         curves = [curve for curve in self.curves.values() if curve.points]
-        title = f"{data.name}: {self.session.rows:,} × {searcher.dim}, {searcher.settings.metric}"
+        title = f"{data.name}: {self.session.rows:,} × {backend.dim}, {backend.settings.metric}"
 
         def work(job: workers.Job) -> Exported:
             if path.suffix.lower() == ".csv":
                 export.write_curves(path, curves, k)
             else:
-                engine.export_figure(path, title, {curve.name: list(curve.points) for curve in curves}, k)
+                services.save_plot(path, title, {curve.name: list(curve.points) for curve in curves}, k)
             return Exported(path)
 
         self.job("export", work, f"{path.name} cannot be written")
@@ -341,5 +346,5 @@ def _reach(points: Iterable[Point], target: float) -> tuple[str, str, str]:
     """ef, P50 and QPS of the first point that reaches the recall."""
     for point in points:
         if point.recall >= target:
-            return str(point.ef), text.micros(point.p50), text.count(point.qps)
+            return str(point.ef), formatting.micros(point.p50), formatting.count(point.qps)
     return "–", "–", "–"

@@ -16,17 +16,17 @@ from textual.widgets import Button, DataTable
 from edgevec.index import Metric, Quantization
 from edgevec.printable import printable
 
-from .. import text, workers
-from ..messages import Advanced, Built, Checked, Exported, Failed, Looked
-from ..model import SAMPLE, BuildSettings, Data, Holdings
-from ..protocols import Searcher
-from ..session import Entry
-from ..stamps import stamp
+from .. import formatting, workers
+from ..backends.base import SearchBackend
+from ..file_stamp import stamp
+from ..hits import shown
+from ..messages import Built, Checked, Exported, Failed, InfoLoaded, Progressed
+from ..models import SAMPLE, BuildSettings, CollectionInfo, Data
+from ..session import IndexEntry
 from ..widgets.controls import Choice, Control, Number
 from ..widgets.facts import Facts
 from ..widgets.progress import JobProgress
-from ..widgets.results import shown
-from .base import Place
+from .base import BaseScreen
 from .dialogs import PathDialog
 
 __all__ = ["DataScreen"]
@@ -35,14 +35,14 @@ _PREVIEW = 200
 _KEEPS = "A collection keeps its own index, and is open for reading: edgevec db FILE … changes it"
 
 
-class DataScreen(Place):
+class DataScreen(BaseScreen):
     place = "data"
     CSS_PATH = "data.tcss"
     about = """
 [b]Data and index[/]
 
 [b]metric[/]  cosine compares directions, l2 distances, ip inner products.
-[b]quantisation[/]  what a search reads while it walks the graph. none: whole float vectors. sq8: a byte per \
+[b]quantization[/]  what a search reads while it walks the graph. none: whole float vectors. sq8: a byte per \
 dimension, a quarter of that. binary: a bit per dimension, for vectors of hundreds of dimensions. The vectors, \
 kept beside, put the results in order at the end, so distances stay exact.
 [b]M[/]  links per node: more memory, better recall.
@@ -65,21 +65,21 @@ disk; changes that it lacks are caught up with at each opening, until the writer
     ]
 
     def body(self) -> ComposeResult:
-        state = self.host.state
+        settings = self.app.settings
         with Horizontal(id="settings", classes="row"):
             yield Choice(
                 "metric", ["cosine", "l2", "ip"], "cosine", id="metric", hint="What near means: angle, distance or dot"
             )
             yield Choice(
-                "quantisation",
+                "quantization",
                 ["none", "sq8", "binary"],
-                state.quantization,
+                settings.quantization,
                 id="quantization",
                 hint="What a search reads on its way: none 32 bits a dimension, sq8 8, binary 1. Fewer is faster",
             )
             yield Number(
                 "M",
-                state.M,
+                settings.M,
                 (4, 8, 12, 16, 24, 32, 48, 64),
                 least=2,
                 most=256,
@@ -88,7 +88,7 @@ disk; changes that it lacks are caught up with at each opening, until the writer
             )
             yield Number(
                 "ef_construction",
-                state.ef_construction,
+                settings.ef_construction,
                 (50, 100, 150, 200, 300, 400, 600, 800),
                 id="ef_construction",
                 hint="How hard building looks for links. More builds slower and finds more later",
@@ -117,9 +117,9 @@ disk; changes that it lacks are caught up with at each opening, until the writer
 
     def on_mount(self) -> None:
         self._health = ""
-        self._holdings: Holdings | None = None
+        self._info: CollectionInfo | None = None
         self._previewed: Data | None = None
-        self._checked: Searcher | None = None
+        self._checked: SearchBackend | None = None
         super().on_mount()
         self.query_one("#progress").add_class("gone")
         self.query_one("#build").focus()
@@ -133,14 +133,14 @@ disk; changes that it lacks are caught up with at each opening, until the writer
         if session.data is not self._previewed:
             self._building(False)
             workers.cancel(self, "build")
-            self._previewed, self._holdings = session.data, None
+            self._previewed, self._info = session.data, None
             self._preview(session.data)
             self._fix_settings(session.data.collection)
-            self._look()
-            if session.searcher is None:
+            self._load_info()
+            if session.backend is None:
                 self.query_one("#metric", Choice).value = session.data.metric or "cosine"
-        if session.searcher is not None:
-            self._show_settings(session.searcher.settings)
+        if session.backend is not None:
+            self._show_settings(session.backend.settings)
         self._show_facts()
         self._check()
 
@@ -161,15 +161,15 @@ disk; changes that it lacks are caught up with at each opening, until the writer
     def _show_facts(self) -> None:
         session, data = self.session, self.session.data
         assert data is not None
-        self.query_one("#data-facts", Facts).show(_data_facts(data, session.current, self._holdings))
+        self.query_one("#data-facts", Facts).show(_data_facts(data, session.current, self._info))
         facts = self.query_one("#index-facts", Facts)
         if session.current is None:
             facts.show([("Not built yet.", ""), ("Choose settings, then Build.", "")])
         elif data.collection:
-            facts.show(_graph_facts(session.current, self._holdings, self._health))
+            facts.show(_graph_facts(session.current, self._info, self._health))
         else:
             facts.show(_index_facts(session.current, self._health))
-        index = None if data.collection else session.searcher
+        index = None if data.collection else session.backend
         for name, needs in (("save", index), ("save-as", index), ("build", data.vectors)):
             self.query_one(f"#{name}", Button).disabled = needs is None
         self.query_one("#reload", Button).disabled = self._file() is None
@@ -193,12 +193,12 @@ disk; changes that it lacks are caught up with at each opening, until the writer
         self.query_one("#preview", DataTable).border_title = f"Preview{more}"
 
     def _check(self) -> None:
-        searcher = self.session.searcher
-        if searcher is None or searcher is self._checked:
+        backend = self.session.backend
+        if backend is None or backend is self._checked:
             return
-        self._checked, self._health = searcher, "checking …"
+        self._checked, self._health = backend, "checking …"
         self._show_facts()
-        self.job("check", lambda job: Checked(searcher.health()), "The index cannot be checked")
+        self.job("check", lambda job: Checked(backend.health()), "The index cannot be checked")
 
     def on_checked(self, message: Checked) -> None:
         mark = "✓ sound" if message.health.ok else "✗ not sound"
@@ -207,30 +207,30 @@ disk; changes that it lacks are caught up with at each opening, until the writer
 
     # ---- a collection ----------------------------------------------------------------------------------------------
 
-    def _look(self) -> None:
+    def _load_info(self) -> None:
         """What it holds now; the graph takes in what others wrote meanwhile."""
-        searcher, data = self.session.searcher, self.session.data
-        if searcher is None or data is None or not data.collection:
+        backend, data = self.session.backend, self.session.data
+        if backend is None or data is None or not data.collection:
             return
 
-        def work(job: workers.Job) -> Looked | None:
-            searcher.refresh(job.progress)
-            holdings = searcher.holdings()
-            return None if holdings is None else Looked(holdings)
+        def work(job: workers.Job) -> InfoLoaded | None:
+            backend.refresh(job.progress)
+            info = backend.info()
+            return None if info is None else InfoLoaded(info)
 
-        self.query_one("#progress", JobProgress).begin("catching up with the records", self.host.clock())
-        self.job("look", work, "The collection cannot be read")
+        self.query_one("#progress", JobProgress).begin("catching up with the records", self.app.services.clock())
+        self.job("info", work, "The collection cannot be read")
 
-    def on_looked(self, message: Looked) -> None:
+    def on_info_loaded(self, message: InfoLoaded) -> None:
         self._building(False)
         data = self.session.data
-        if data is not None and data.path is not None and message.holdings.records and not len(data):
-            self.host.open_file(data.path)  # it was empty: now there are fields, perhaps an encoder
+        if data is not None and data.path is not None and message.info.records and not len(data):
+            self.app.open_file(data.path)  # it was empty: now there are fields, perhaps an encoder
             return
-        self._holdings, self._checked = message.holdings, None
+        self._info, self._checked = message.info, None
         if data is not None:
             self._title_preview(data)
-        self.host.announce()
+        self.app.publish_session()
 
     # ---- building --------------------------------------------------------------------------------------------------
 
@@ -250,15 +250,15 @@ disk; changes that it lacks are caught up with at each opening, until the writer
         if data is None or data.vectors is None:
             self.notify("Open the data to build from: the index alone is open", severity="warning")
             return
-        engine, clock, settings = self.host.engine, self.host.clock, self.chosen()
+        services, settings = self.app.services, self.chosen()
 
         def work(job: workers.Job) -> Built | None:
-            start = clock()
-            searcher = engine.build(data, settings, job.progress)
-            return None if searcher is None else Built(data, Entry(searcher, clock() - start))
+            start = services.clock()
+            backend = services.build_index(data, settings, job.progress, services.clock)
+            return None if backend is None else Built(data, IndexEntry(backend, services.clock() - start))
 
         self._building(True)
-        self.query_one("#progress", JobProgress).begin("starting", clock())
+        self.query_one("#progress", JobProgress).begin("starting", services.clock())
         self.job("build", work, "The index cannot be built")
 
     def _building(self, running: bool) -> None:
@@ -267,10 +267,10 @@ disk; changes that it lacks are caught up with at each opening, until the writer
         self.query_one("#progress").set_class(not running, "gone")
         self.query_one("#stop", Button).disabled = not running
 
-    def on_advanced(self, message: Advanced) -> None:
-        if message.group == "look":
+    def on_progressed(self, message: Progressed) -> None:
+        if message.group == "info":
             self.query_one("#progress").remove_class("gone")
-        if message.group in ("build", "look"):
+        if message.group in ("build", "info"):
             self.query_one("#progress", JobProgress).advance(message.done, message.total, message.now)
 
     def on_built(self, message: Built) -> None:
@@ -279,17 +279,17 @@ disk; changes that it lacks are caught up with at each opening, until the writer
         self._building(False)
         message.entry.unsaved = True
         self.session.use(message.entry)
-        self._keep_settings(message.entry.searcher.settings)
-        self.host.announce()
-        self.notify(f"Built in {text.duration(message.entry.seconds or 0)}. F3 searches it.", timeout=4)
+        self._keep_settings(message.entry.backend.settings)
+        self.app.publish_session()
+        self.notify(f"Built in {formatting.duration(message.entry.seconds or 0)}. F3 searches it.", timeout=4)
 
     def _keep_settings(self, settings: BuildSettings) -> None:
-        state = self.host.state
-        state.quantization, state.M, state.ef_construction = settings.quantization, settings.M, settings.ef_construction
-        self.host.state_file.write(state)
+        kept = self.app.settings
+        kept.quantization, kept.M, kept.ef_construction = settings.quantization, settings.M, settings.ef_construction
+        self.app.save_settings()
 
     def failed(self, message: Failed) -> None:
-        if message.group in ("build", "look"):
+        if message.group in ("build", "info"):
             self._building(False)
 
     def action_stop(self) -> None:
@@ -297,7 +297,7 @@ disk; changes that it lacks are caught up with at each opening, until the writer
             workers.cancel(self, "build")
             self._building(False)
             self.notify(
-                "Stopped. The index in use is as it was." if self.session.searcher else "Stopped. No index was built."
+                "Stopped. The index in use is as it was." if self.session.backend else "Stopped. No index was built."
             )
 
     # ---- files -----------------------------------------------------------------------------------------------------
@@ -305,7 +305,7 @@ disk; changes that it lacks are caught up with at each opening, until the writer
     def action_save(self) -> None:
         if self.session.data is not None and self.session.data.collection:
             self.notify(_KEEPS, severity="warning")
-        elif self.session.searcher is None:
+        elif self.session.backend is None:
             self.notify("There is no index to save: build one first", severity="warning")
         elif self.session.current is None or self.session.current.path in (None, self.session.changed):
             self.action_save_as()  # where the file is another one by now, too
@@ -321,8 +321,9 @@ disk; changes that it lacks are caught up with at each opening, until the writer
             self.notify("There is no index to save: build one first", severity="warning")
             return
         name = entry.path or Path.cwd() / f"{_file_stem(data)}.ev"
-        spare = [path for path in [data.path] if path is not None]
-        self.app.push_screen(PathDialog("Save the index", name, (".ev",), spare=spare, replace="index"), self._save)
+        protected = [path for path in [data.path] if path is not None]
+        dialog = PathDialog("Save the index", name, (".ev",), protected=protected, replace="index")
+        self.app.push_screen(dialog, self._save)
 
     def _save(self, path: Path | None) -> None:
         entry = self.session.current
@@ -334,7 +335,7 @@ disk; changes that it lacks are caught up with at each opening, until the writer
 
         def work(job: workers.Job) -> Exported:
             try:
-                entry.searcher.save(path)
+                entry.backend.save(path)
             except BaseException:
                 if known is not None:
                     session.stamps[path] = known
@@ -349,13 +350,13 @@ disk; changes that it lacks are caught up with at each opening, until the writer
         self.job("save", work, f"{path.name} cannot be written")
 
     def on_exported(self, message: Exported) -> None:
-        session, state = self.session, self.host.state
-        state.remember(message.path)
+        session, settings = self.session, self.app.settings
+        settings.remember(message.path)
         if session.data is not None and session.data.vectors is not None:
             own = SAMPLE if session.data.path is None else str(session.data.path.absolute())
-            state.companions[str(message.path.absolute())] = own
-        self.host.state_file.write(state)
-        self.host.announce()
+            settings.companions[str(message.path.absolute())] = own
+        self.app.save_settings()
+        self.app.publish_session()
         self._show_facts()
         self.notify(f"Saved {message.path}", timeout=4)
 
@@ -367,12 +368,12 @@ disk; changes that it lacks are caught up with at each opening, until the writer
     def action_reload(self) -> None:
         path, data = self._file(), self.session.data
         if data is not None and data.collection:
-            self._look()
+            self._load_info()
             return
         if path is None:
             self.notify("The sample has no file to read again", severity="warning")
             return
-        self.host.open_file(path)
+        self.app.open_file(path)
 
     # ---- buttons ---------------------------------------------------------------------------------------------------
 
@@ -401,15 +402,15 @@ disk; changes that it lacks are caught up with at each opening, until the writer
         yield "Reload", "Read the file again", self.action_reload
 
 
-def _data_facts(data: Data, entry: Entry | None, holdings: Holdings | None) -> list[tuple[str, str]]:
+def _data_facts(data: Data, entry: IndexEntry | None, info: CollectionInfo | None) -> list[tuple[str, str]]:
     if data.collection and entry is not None:
-        return _collection_facts(data, entry, holdings)
+        return _collection_facts(data, entry, info)
     facts = [("name", data.name), ("rows", f"{len(data):,} × {data.dim}")]
     if data.vectors is None:
         facts.append(("vectors", "only in the index"))
     else:
-        facts.append(("vectors", f"float32, {text.bytes_text(data.vectors.nbytes)}"))
-    facts.append(("metric", data.metric or "not told"))
+        facts.append(("vectors", f"float32, {formatting.bytes_text(data.vectors.nbytes)}"))
+    facts.append(("metric", data.metric or "not stated"))
     facts.append(("columns", ", ".join(data.columns) or "none"))
     facts.append(("texts", "yes" if data.texts is not None else "none"))
     facts.append(("encoder", "yes: ask with words" if data.encode is not None else "none: ask by row or vector"))
@@ -422,55 +423,55 @@ def _what(data: Data) -> str:
     return "records" if data.collection else "rows"
 
 
-def _collection_facts(data: Data, entry: Entry, holdings: Holdings | None) -> list[tuple[str, str]]:
-    searcher = entry.searcher
+def _collection_facts(data: Data, entry: IndexEntry, info: CollectionInfo | None) -> list[tuple[str, str]]:
+    backend = entry.backend
     facts = [
-        ("records", f"{len(searcher):,} × {searcher.dim or 'no vectors yet'}"),
-        ("metric", searcher.settings.metric),
+        ("records", f"{len(backend):,} × {backend.dim or 'no vectors yet'}"),
+        ("metric", backend.settings.metric),
     ]
-    if holdings is None:
-        facts.append(("documents", "looking …"))
+    if info is None:
+        facts.append(("documents", "counting …"))
     else:
-        documents = f"{holdings.documents:,}, indexed for words" if holdings.documents else "none: no search by words"
-        facts += [("vectors", holdings.dtype), ("documents", documents)]
+        documents = f"{info.documents:,}, indexed for words" if info.documents else "none: no search by words"
+        facts += [("vectors", info.dtype), ("documents", documents)]
     facts.append(("fields", ", ".join(data.columns) or "none"))
-    if holdings is not None:
-        facts.append(("indexed", ", ".join(holdings.indexes) or "no field"))
+    if info is not None:
+        facts.append(("indexed", ", ".join(info.indexes) or "no field"))
     ways = "the sample's: ask with words" if data.encode is not None else "none: ask by words, row or vector"
     facts.append(("encoder", ways))
     return facts
 
 
-def _graph_facts(entry: Entry, holdings: Holdings | None, health: str) -> list[tuple[str, str]]:
-    settings = entry.searcher.settings
+def _graph_facts(entry: IndexEntry, info: CollectionInfo | None, health: str) -> list[tuple[str, str]]:
+    settings = entry.backend.settings
     facts = [("kind", f"{settings.quantization}, M {settings.M}, ef_construction {settings.ef_construction}")]
-    if holdings is None:
+    if info is None:
         facts.append(("graph", "being caught up with the records …"))
     else:
-        rows = max(1, holdings.records)
-        lacks = f"; its snapshot lacks {text.plural(holdings.changes, 'change')}" if holdings.changes else ""
+        rows = max(1, info.records)
+        lacks = f"; its snapshot lacks {formatting.plural(info.changes, 'change')}" if info.changes else ""
         facts += [
-            ("graph", f"current{lacks}" if holdings.snapshot else "current; no snapshot yet: made at each opening"),
-            ("bytes a row", f"{holdings.memory / rows:,.0f} ({text.bytes_text(holdings.memory)} in all)"),
-            ("on disk", f"{text.bytes_text(holdings.file)}, log {text.bytes_text(holdings.log)}"),
-            ("snapshot", text.bytes_text(holdings.snapshot) if holdings.snapshot else "none"),
+            ("graph", f"current{lacks}" if info.snapshot else "current; no snapshot yet: made at each opening"),
+            ("bytes a row", f"{info.memory / rows:,.0f} ({formatting.bytes_text(info.memory)} in all)"),
+            ("on disk", f"{formatting.bytes_text(info.file)}, log {formatting.bytes_text(info.log)}"),
+            ("snapshot", formatting.bytes_text(info.snapshot) if info.snapshot else "none"),
         ]
     return [*facts, ("health", health), ("file", f"{entry.path.name if entry.path else '–'}, open for reading")]
 
 
-def _index_facts(entry: Entry, health: str) -> list[tuple[str, str]]:
-    searcher, seconds = entry.searcher, entry.seconds
-    settings, rows, memory = searcher.settings, max(1, len(searcher)), searcher.memory()
+def _index_facts(entry: IndexEntry, health: str) -> list[tuple[str, str]]:
+    backend, seconds = entry.backend, entry.seconds
+    settings, rows, memory = backend.settings, max(1, len(backend)), backend.memory()
     parts = [
         (f"  {name.replace('_', ' ')}", f"{memory[name] / rows:,.0f}")
         for name in ("vectors", "codes", "links")
         if memory[name] >= rows
     ]
-    built = "–" if seconds is None else f"{text.duration(seconds)}, {rows / max(seconds, 1e-9):,.0f} rows/s"
+    built = "–" if seconds is None else f"{formatting.duration(seconds)}, {rows / max(seconds, 1e-9):,.0f} rows/s"
     return [
         ("kind", f"{settings.quantization}, M {settings.M}, ef_construction {settings.ef_construction}"),
         ("built in", built),
-        ("bytes a row", f"{memory['total'] / rows:,.0f} ({text.bytes_text(memory['total'])} in all)"),
+        ("bytes a row", f"{memory['total'] / rows:,.0f} ({formatting.bytes_text(memory['total'])} in all)"),
         *parts,
         ("health", health),
         ("file", "not saved" if entry.path is None else entry.path.name),

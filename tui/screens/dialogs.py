@@ -18,27 +18,27 @@ from textual.widgets.option_list import Option
 from edgevec.file_kind import KIND_NAMES, Kind, kind_of
 from edgevec.printable import printable
 
-from ..trouble import Trouble
-from ..widgets.entry import Entry
+from ..errors import ErrorMessage
+from ..widgets.history_input import HistoryInput
 
-__all__ = ["LeaveScreen", "PathDialog", "RecallScreen", "TroubleScreen"]
+__all__ = ["ErrorDialog", "HistoryDialog", "PathDialog", "UnsavedDialog"]
 
 
-class TroubleScreen(ModalScreen[None]):
+class ErrorDialog(ModalScreen[None]):
     """An error: the reason, and what to do."""
 
     CSS_PATH = "dialogs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,enter", "dismiss", "Close")]
 
-    def __init__(self, trouble: Trouble) -> None:
+    def __init__(self, error: ErrorMessage) -> None:
         super().__init__()
-        self.trouble = trouble
+        self.error = error
 
     def compose(self) -> ComposeResult:
-        with Vertical(classes="window trouble") as window:
-            window.border_title = escape(f"✗ {printable(self.trouble.title)}")
-            yield Static(printable(self.trouble.reason, lines=True), id="reason", markup=False)
-            yield Static(self.trouble.advice, id="advice", markup=False)
+        with Vertical(classes="window error") as window:
+            window.border_title = escape(f"✗ {printable(self.error.title)}")
+            yield Static(printable(self.error.reason, lines=True), id="reason", markup=False)
+            yield Static(self.error.advice, id="advice", markup=False)
             with Horizontal(classes="buttons"):
                 yield Button("Close", variant="primary", compact=True)
 
@@ -49,7 +49,7 @@ class TroubleScreen(ModalScreen[None]):
 class PathDialog(ModalScreen[Path | None]):
     """Asks for a path to write to, or to read. A file that exists is replaced on a second Enter only.
 
-    spare    files that are open here: not to be written to at all
+    protected    files that are open here: not to be written to at all
     replace  the kind of file that may be replaced without its kind being named
     """
 
@@ -63,20 +63,20 @@ class PathDialog(ModalScreen[Path | None]):
         endings: tuple[str, ...],
         *,
         write: bool = True,
-        spare: Iterable[Path] = (),
+        protected: Iterable[Path] = (),
         replace: Kind | None = None,
     ) -> None:
         super().__init__()
         self._title, self._path, self._endings, self._write = title, path, endings, write
-        self._spare, self._replace = tuple(spare), replace
+        self._protected, self._replace = tuple(protected), replace
         self._warned = ""
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="window") as window:
             window.border_title = self._title
             yield Static(f"The name ends in {', '.join(self._endings)}", classes="muted")
-            yield Entry(str(self._path), id="path")
-            yield Static("", id="told", markup=False)
+            yield HistoryInput(str(self._path), id="path")
+            yield Static("", id="status", markup=False)
             with Horizontal(classes="buttons"):
                 yield Button("Write" if self._write else "Read", variant="primary", id="take", compact=True)
                 yield Button("Cancel", id="cancel", compact=True)
@@ -88,7 +88,7 @@ class PathDialog(ModalScreen[Path | None]):
 
     def on_input_changed(self) -> None:
         self._warned = ""
-        self.query_one("#told", Static).update("")
+        self.query_one("#status", Static).update("")
 
     def on_input_submitted(self) -> None:
         self._take()
@@ -107,12 +107,12 @@ class PathDialog(ModalScreen[Path | None]):
         path = Path(name).expanduser()
         refusal = self._refusal(path)
         if refusal:
-            self.query_one("#told", Static).update(printable(refusal))
+            self.query_one("#status", Static).update(printable(refusal))
         elif self._write and path.exists() and self._warned != name:
             self._warned = name
             kind = kind_of(path)
             what = "" if kind in (self._replace, "empty", "other") else f" and is {KIND_NAMES[kind]}"
-            self.query_one("#told", Static).update(printable(f"{path.name} exists{what}: Enter again replaces it"))
+            self.query_one("#status", Static).update(printable(f"{path.name} exists{what}: Enter again replaces it"))
         else:
             self.dismiss(path)
 
@@ -130,13 +130,13 @@ class PathDialog(ModalScreen[Path | None]):
         if self._write and path.exists():
             if not path.is_file():
                 return f"{path.name} is not a regular file"
-            if any(other.exists() and path.samefile(other) for other in self._spare):
+            if any(other.exists() and path.samefile(other) for other in self._protected):
                 return f"{path.name} is open here: write to another file"
         return ""
 
 
-class LeaveScreen(ModalScreen[str]):
-    """Asks before indexes are let go that were built here and not saved. Ends with "leave", "save" or "stay"."""
+class UnsavedDialog(ModalScreen[str]):
+    """Asks before closing indexes that were built here and not saved. Ends with "leave", "save" or "stay"."""
 
     CSS_PATH = "dialogs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss('stay')", "Cancel")]
@@ -158,7 +158,7 @@ class LeaveScreen(ModalScreen[str]):
         self.dismiss(event.button.id or "stay")
 
 
-class RecallScreen(ModalScreen[str | None]):
+class HistoryDialog(ModalScreen[str | None]):
     """Finds what was typed before, the last at the top, by any part of it."""
 
     CSS_PATH = "dialogs.tcss"
@@ -176,20 +176,20 @@ class RecallScreen(ModalScreen[str | None]):
         with Vertical(classes="window") as window:
             window.border_title = "Typed before"
             window.border_subtitle = "Enter takes it, Esc leaves"
-            yield Entry(self._part, id="part", placeholder="a part of it")
+            yield HistoryInput(self._part, id="part", placeholder="a part of it")
             earlier = OptionList(id="earlier")
             earlier.can_focus = False
             yield earlier
 
     def on_mount(self) -> None:
-        self.query_one(Entry).focus()
+        self.query_one(HistoryInput).focus()
         self._find()
 
     def on_input_changed(self) -> None:
         self._find()
 
     def _find(self) -> None:
-        part, earlier = self.query_one(Entry).value.casefold(), self.query_one(OptionList)
+        part, earlier = self.query_one(HistoryInput).value.casefold(), self.query_one(OptionList)
         self._found = [typed for typed in self._past if part in typed.casefold()]
         earlier.clear_options()
         earlier.add_options([Option(Content(printable(typed))) for typed in self._found])

@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from .base import Place
+from .base import BaseScreen
 
 __all__ = ["HelpScreen"]
 
@@ -21,7 +21,7 @@ class HelpScreen(ModalScreen[None]):
     CSS_PATH: ClassVar[list[str | PurePath] | None] = ["dialogs.tcss", "help.tcss"]
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,f12,q,enter", "dismiss", "Close")]
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: BaseScreen) -> None:
         super().__init__()
         self._about = place.about.strip()
         self._keys = _keys(place)
@@ -40,7 +40,7 @@ class HelpScreen(ModalScreen[None]):
         )
 
 
-def _keys(place: Place) -> list[tuple[str, str]]:
+def _keys(place: BaseScreen) -> list[tuple[str, str]]:
     """(keys, what they do), those of the place first, those of the app last; without the keys of text editing."""
     by_action: dict[str, tuple[list[str], str]] = {}
     order = sorted(place.active_bindings.values(), key=lambda active: active.node is place.app)

@@ -15,19 +15,19 @@ from textual.widgets import Button, Static
 
 from edgevec.index import Quantization
 
-from .. import text, workers
-from ..messages import Advanced, Built, Failed, QueriesReady
-from ..model import Data, Queries, Wanted
-from ..protocols import Load, LoadGenerator
-from ..rolling import EDGES, Rolling, Totals
-from ..trouble import trouble
+from .. import formatting, workers
+from ..errors import explain
+from ..load_generator import LoadGenerator, LoadSpec
+from ..messages import Built, Failed, Progressed, QueriesReady
+from ..metrics import HISTOGRAM_EDGES, MetricsWindow, Totals
+from ..models import Data, Queries, QuerySetSpec
+from ..services import build_variant
 from ..widgets.controls import Choice, Control, Number
 from ..widgets.facts import Tiles
 from ..widgets.plots import HistogramPlot, LatencyPlot
 from ..widgets.progress import JobProgress
-from .base import Place
-from .dialogs import PathDialog, TroubleScreen
-from .questions import FILE_ENDINGS, FROM_FILE, prepare, sources
+from .base import FILE_ENDINGS, FROM_FILE, BaseScreen, prepare_queries, query_sources
+from .dialogs import ErrorDialog, PathDialog
 
 __all__ = ["LatencyScreen"]
 
@@ -39,22 +39,22 @@ _BATCH_HINT = f"One query a call, or {_BATCH} in one call"
 _CORES = os.cpu_count() or 1
 
 _READS = "What a search reads on its way: 32, 8 or 1 bit a dimension"
-_KEPT = "The quantisation it was made with: another one would need the data themselves"
+_KEPT = "The quantization it was made with: another one would need the data themselves"
 _NO_FILTER = "Type a filter on the screen Search (F3) to measure with it"
 
 
-class LatencyScreen(Place):
+class LatencyScreen(BaseScreen):
     place = "latency"
     CSS_PATH = "latency.tcss"
     about = f"""
 [b]Latency[/]
 
-The load generator asks query after query and notes what each took. Change ef, quantisation or threads while it \
+The load generator asks query after query and notes what each took. Change ef, quantization or threads while it \
 runs and watch the step.
 
 [b]P50[/]  half of the searches were faster; [b]P99[/]  99 of 100 were.
 [b]ef[/]  candidates a search keeps: more is slower, and recall rises.
-[b]recall[/]  the share of the true neighbours (by exact search) that was found; random rows do not count themselves.
+[b]recall[/]  the share of the true neighbors (by exact search) that was found; random rows do not count themselves.
 [b]QPS[/]  queries answered in a second, by all threads together.
 
 Latencies are those inside the C core, where Python and this screen cost nothing; the line above says what a \
@@ -64,14 +64,14 @@ count from the last change on.
 [b]filter[/]  asks with the filter that stands on the screen Search, or without; recall is then that among what passes.
 
 Of a [b]collection[/] the time of the whole search is shown: condition, graph and records. It takes one query a \
-call, and keeps the quantisation that it was made with.
+call, and keeps the quantization that it was made with.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "start_pause", "Start/pause"),
         Binding("s", "stop", "Stop"),
         Binding("left_square_bracket", "turn('ef', -1)", "ef", key_display="[ ]"),
         Binding("right_square_bracket", "turn('ef', 1)", "More ef", key_display="]", show=False),
-        Binding("u", "turn('quantization', 1)", "Quantisation"),
+        Binding("u", "turn('quantization', 1)", "Quantization"),
         Binding("t", "turn('threads', 1)", "Threads", show=False),
         Binding("b", "turn('batch', 1)", "Single/batch", show=False),
         Binding("f", "turn('filtered', 1)", "With the filter, or without", show=False),
@@ -79,7 +79,7 @@ call, and keeps the quantisation that it was made with.
     ]
 
     def body(self) -> ComposeResult:
-        state = self.host.state
+        settings = self.app.settings
         with Horizontal(id="run", classes="row"):
             yield Button(
                 "▶ Start", id="toggle", variant="primary", compact=True, tooltip="Start, pause and go on: space"
@@ -93,7 +93,7 @@ call, and keeps the quantisation that it was made with.
         with Horizontal(id="load", classes="row"):
             yield Number(
                 "ef",
-                state.ef,
+                settings.ef,
                 (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512),
                 id="ef",
                 hint="Candidates that a search keeps. More is slower and finds more. [ and ] from anywhere",
@@ -105,7 +105,7 @@ call, and keeps the quantisation that it was made with.
                 id="quantization",
                 hint=_READS,
             )
-            yield Number("k", state.k, (1, 5, 10, 20, 50, 100), most=100, id="k", hint="Neighbours a query wants")
+            yield Number("k", settings.k, (1, 5, 10, 20, 50, 100), most=100, id="k", hint="Neighbors a query wants")
             yield Number(
                 "threads", 1, range(1, _CORES + 1), most=64, id="threads", hint="Threads that search at the same time"
             )
@@ -124,8 +124,8 @@ call, and keeps the quantisation that it was made with.
             yield histogram
 
     def on_mount(self) -> None:
-        self.generator: LoadGenerator = self.host.engine.load_generator()
-        self.rolling = Rolling()
+        self.generator: LoadGenerator = self.app.services.load_generator(self.app.services.clock)
+        self.metrics = MetricsWindow()
         self._of: Data | None = None
         self._source = "rows"
         self._filter = ""
@@ -140,7 +140,7 @@ call, and keeps the quantisation that it was made with.
 
     def opened(self) -> None:
         session = self.session
-        if session.data is None or session.searcher is None:
+        if session.data is None or session.backend is None:
             self.generator.stop()
             return
         if session.data is not self._of:
@@ -148,10 +148,10 @@ call, and keeps the quantisation that it was made with.
             self.action_stop()
             self.action_clear()
             source = self.query_one("#source", Choice)
-            source.options, source.value = sources(session.data), "rows"
+            source.options, source.value = query_sources(session.data), "rows"
         quantization = self.query_one("#quantization", Choice)
         quantization.options = session.quantizations()
-        quantization.value = session.searcher.settings.quantization
+        quantization.value = session.backend.settings.quantization
         quantization.hint = _KEPT if len(quantization.options) < 2 else _READS
         batch = self.query_one("#batch", Choice)
         if session.data.collection:
@@ -177,23 +177,23 @@ call, and keeps the quantisation that it was made with.
 
     # ---- the load --------------------------------------------------------------------------------------------------
 
-    def _wanted(self) -> Wanted:
-        searcher = self.session.searcher
-        assert searcher is not None
+    def _wanted(self) -> QuerySetSpec:
+        backend = self.session.backend
+        assert backend is not None
         filtered = self.query_one("#filtered", Choice).value == "on"
-        return Wanted(self._source, searcher.settings.metric, self.session.filter if filtered else "")
+        return QuerySetSpec(self._source, backend.settings.metric, self.session.filter if filtered else "")
 
     def _queries(self) -> Queries | None:
-        return None if self.session.searcher is None else self.session.queries.get(self._wanted())
+        return None if self.session.backend is None else self.session.queries.get(self._wanted())
 
-    def _load(self) -> Load | None:
+    def _load(self) -> LoadSpec | None:
         """As the controls say; None while the queries are not ready."""
-        searcher, queries = self.session.searcher, self._queries()
-        if searcher is None or queries is None:
+        backend, queries = self.session.backend, self._queries()
+        if backend is None or queries is None:
             return None
         batch = _BATCH if self.query_one("#batch", Choice).value == "batch" else 1
         numbers = {name: self.query_one(f"#{name}", Number).value for name in ("k", "ef", "threads")}
-        return Load(searcher, queries, batch=batch, **numbers)
+        return LoadSpec(backend, queries, batch=batch, **numbers)
 
     def action_start_pause(self) -> None:
         state = self.generator.state
@@ -209,7 +209,7 @@ call, and keeps the quantisation that it was made with.
         load = self._load()
         self._start_when_ready = load is None
         if load is None:
-            prepare(self, self._wanted())
+            prepare_queries(self, self._wanted())
         else:
             self.generator.start(load)
 
@@ -230,7 +230,7 @@ call, and keeps the quantisation that it was made with.
         self._show()
 
     def action_clear(self) -> None:
-        self.rolling.clear()
+        self.metrics.clear()
         self._show()
 
     # ---- changes while it runs -------------------------------------------------------------------------------------
@@ -256,27 +256,27 @@ call, and keeps the quantisation that it was made with.
         if load is not None and self.generator.state != "stopped":
             self.generator.change(load)
         self._mark(f"{event.source.label} {event.source.shown()}")
-        state = self.host.state
-        state.ef, state.k = self.query_one("#ef", Number).value, self.query_one("#k", Number).value
+        settings = self.app.settings
+        settings.ef, settings.k = self.query_one("#ef", Number).value, self.query_one("#k", Number).value
 
     def _mark(self, what: str) -> None:
-        if self.rolling.moments:
+        if self.metrics.samples:
             self.generator.drain()  # what was measured up to now belongs to the settings before
-            self.rolling.mark(self.host.clock(), what)
+            self.metrics.mark(self.app.services.clock(), what)
         self._show()
 
     def _switch(self, quantization: Quantization) -> None:
-        """Use the index in another quantisation; it is built first, when there is none yet."""
+        """Use the index in another quantization; it is built first, when there is none yet."""
         data = self.session.data
         assert data is not None
-        build = self.session.builder(self.host.engine, quantization, self.host.clock)
+        build = build_variant(self.app.services, self.session, quantization)
 
         def work(job: workers.Job) -> Built | None:
             entry = build(job.progress)
             return None if entry is None else Built(data, entry)
 
         progress = self.query_one("#progress", JobProgress)
-        progress.begin(f"building {quantization}", self.host.clock())
+        progress.begin(f"building {quantization}", self.app.services.clock())
         progress.remove_class("gone")
         self.job("build", work, f"The index cannot be built as {quantization}")
 
@@ -284,10 +284,10 @@ call, and keeps the quantisation that it was made with.
         self.query_one("#progress").add_class("gone")
         if message.data is self.session.data:
             self.session.use(message.entry)
-            self._mark(message.entry.searcher.settings.quantization)
-            self.host.announce()
+            self._mark(message.entry.backend.settings.quantization)
+            self.app.publish_session()
 
-    def on_advanced(self, message: Advanced) -> None:
+    def on_progressed(self, message: Progressed) -> None:
         if message.group == "build":
             self.query_one("#progress", JobProgress).advance(message.done, message.total, message.now)
 
@@ -315,7 +315,7 @@ call, and keeps the quantisation that it was made with.
         self._source = source
         load = self._load()
         if load is None:
-            prepare(self, self._wanted())
+            prepare_queries(self, self._wanted())
         elif self.generator.state != "stopped":
             self.generator.change(load)
         self._mark(change)
@@ -326,37 +326,37 @@ call, and keeps the quantisation that it was made with.
         failure = self.generator.failure()
         if failure is not None:
             self.action_stop()
-            self.app.push_screen(TroubleScreen(trouble("The load generator stopped", failure)))
+            self.app.push_screen(ErrorDialog(explain("The load generator stopped", failure)))
             return
         if self.generator.state == "running":
-            self.rolling.take(self.generator.drain(), self.host.clock())
+            self.metrics.take(self.generator.drain(), self.app.services.clock())
             self._show()
 
     def _show(self) -> None:
         if not self.is_current:
             return
-        state, totals = self.generator.state, self.rolling.totals()
+        state, totals = self.generator.state, self.metrics.totals()
         self.query_one("#toggle", Button).label = {"running": "❚❚ Pause", "paused": "▶ Go on"}.get(state, "▶ Start")
         self.query_one("#stop", Button).disabled = state == "stopped"
         self.query_one("#status", Static).update(self._status(totals))
         self.query_one("#tiles", Tiles).show(_tiles(totals))
-        self.query_one(LatencyPlot).show(self.rolling.moments, self.rolling.changes)
-        self.query_one(HistogramPlot).show(self.rolling.counts, EDGES)
+        self.query_one(LatencyPlot).show(self.metrics.samples, self.metrics.changes)
+        self.query_one(HistogramPlot).show(self.metrics.counts, HISTOGRAM_EDGES)
 
     def on_screen_resume(self) -> None:
-        if self.session.searcher is not None:
+        if self.session.backend is not None:
             self._offer_filter()
         self._show()
 
     def _status(self, totals: Totals | None) -> str:
         if self._start_when_ready:
-            return "finding the true neighbours of the queries …"
+            return "finding the true neighbors of the queries …"
         state = self.generator.state
         if totals is None:
             return "" if state == "stopped" else state
         if self._of is not None and self._of.collection:
             return f"{state} · whole search"
-        return f"{state} · call {text.micros(totals.call_p50)}, Python included, at P50"
+        return f"{state} · call {formatting.micros(totals.call_p50)}, Python included, at P50"
 
     @on(Button.Pressed)
     def _pressed(self, event: Button.Pressed) -> None:
@@ -375,11 +375,11 @@ def _tiles(totals: Totals | None) -> dict[str, str]:
     if totals is None:
         return dict.fromkeys(("p50", "p95", "p99", "most", "qps", "n", "recall"), "–")
     return {
-        "p50": text.micros(totals.p50),
-        "p95": text.micros(totals.p95),
-        "p99": text.micros(totals.p99),
-        "most": text.micros(totals.most),
-        "qps": text.count(totals.qps),
-        "n": text.count(totals.n),
-        "recall": "–" if totals.recall != totals.recall else text.recall_text(totals.recall),
+        "p50": formatting.micros(totals.p50),
+        "p95": formatting.micros(totals.p95),
+        "p99": formatting.micros(totals.p99),
+        "most": formatting.micros(totals.most),
+        "qps": formatting.count(totals.qps),
+        "n": formatting.count(totals.n),
+        "recall": "–" if totals.recall != totals.recall else formatting.recall_text(totals.recall),
     }

@@ -19,13 +19,13 @@ from edgevec.printable import printable
 from edgevec.readers import SUFFIXES
 
 from .. import workers
-from ..messages import Advanced, Failed, FileOpened
-from ..model import SAMPLE, BuildSettings
-from ..session import Entry as IndexEntry
-from ..stamps import stamp
-from ..widgets.entry import Entry
+from ..file_stamp import stamp
+from ..messages import Failed, FileOpened, Progressed
+from ..models import SAMPLE, BuildSettings
+from ..session import IndexEntry
+from ..widgets.history_input import HistoryInput
 from ..widgets.progress import JobProgress
-from .base import Place
+from .base import BaseScreen
 
 __all__ = ["OpenScreen"]
 
@@ -60,7 +60,7 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-class OpenScreen(Place):
+class OpenScreen(BaseScreen):
     place = "open"
     CSS_PATH = "open.tcss"
     about = """
@@ -84,12 +84,12 @@ Choose a recent file, or one in the tree, or type a path.
         yield Static(
             Content.from_markup(
                 "[b $primary]edgevec[/]  vector search that goes wherever Python goes\n"
-                "[$muted]Open vectors, search them, watch what ef, quantisation and SIMD do.[/]"
+                "[$muted]Open vectors, search them, watch what ef, quantization and SIMD do.[/]"
             ),
             id="banner",
         )
         with Horizontal(id="path-row", classes="row"):
-            path = Entry(placeholder="path of a file of vectors, an index or a collection", id="path")
+            path = HistoryInput(placeholder="path of a file of vectors, an index or a collection", id="path")
             path.tooltip = "A path, ~ allowed. Enter opens it"
             yield path
         with Horizontal(id="places-to-open"):
@@ -110,7 +110,7 @@ Choose a recent file, or one in the tree, or type a path.
 
     def on_screen_resume(self) -> None:
         self._fill()
-        wanted, self.host.first_file = self.host.first_file, None
+        wanted, self.app.first_file = self.app.first_file, None
         if wanted is not None:
             self.open(wanted)
 
@@ -119,7 +119,7 @@ Choose a recent file, or one in the tree, or type a path.
         start.clear_options()
         sample = Content.from_markup("[b]WordNet sample[/]\n25,000 dictionary entries")
         start.add_option(Option(sample, id=SAMPLE))
-        for name in self.host.state.recent:
+        for name in self.app.settings.recent:
             path = Path(name)
             start.add_option(
                 Option(Content.assemble((printable(path.name), "bold"), f"\n{printable(path.parent)}"), id=name)
@@ -129,18 +129,18 @@ Choose a recent file, or one in the tree, or type a path.
     # ---- opening ---------------------------------------------------------------------------------------------------
 
     def open(self, path: Path) -> None:
-        self.host.after_asking("Open another file", lambda: self._open(path.expanduser()))
+        self.app.confirm_unsaved("Open another file", lambda: self._open(path.expanduser()))
 
     def _open(self, path: Path) -> None:
-        engine, companion = self.host.engine, self.host.state.companions.get(str(path.absolute()))
+        services, companion = self.app.services, self.app.settings.companions.get(str(path.absolute()))
 
         def work(job: workers.Job) -> FileOpened | None:
             paths = [path, *([] if companion in (None, SAMPLE) else [Path(str(companion))])]
             before = {path: stamp(path) for path in paths}
-            opened = engine.open(path, companion, job.progress)
+            opened = services.open_file(path, companion, job.progress, services.clock)
             if opened is None:
                 return None
-            entry = None if opened.searcher is None else IndexEntry(opened.searcher, path=path)
+            entry = None if opened.backend is None else IndexEntry(opened.backend, path=path)
             read = {path, opened.data.path}
             return FileOpened(path, opened.data, entry, {path: before[path] for path in paths if path in read})
 
@@ -148,18 +148,18 @@ Choose a recent file, or one in the tree, or type a path.
         self.job("open", work, f"{path.name} cannot be opened")
 
     def open_sample(self) -> None:
-        self.host.after_asking("Open the sample", self._open_sample)
+        self.app.confirm_unsaved("Open the sample", self._open_sample)
 
     def _open_sample(self) -> None:
         """With an index at once: the first thing to see is an answer."""
-        engine, clock, state = self.host.engine, self.host.clock, self.host.state
-        settings = BuildSettings("cosine", state.quantization, state.M, state.ef_construction)
+        services, kept = self.app.services, self.app.settings
+        settings = BuildSettings("cosine", kept.quantization, kept.M, kept.ef_construction)
 
         def work(job: workers.Job) -> FileOpened | None:
-            data = engine.sample()
-            start = clock()
-            searcher = engine.build(data, settings, job.progress)
-            return None if searcher is None else FileOpened(None, data, IndexEntry(searcher, clock() - start))
+            data = services.read_sample()
+            start = services.clock()
+            backend = services.build_index(data, settings, job.progress, services.clock)
+            return None if backend is None else FileOpened(None, data, IndexEntry(backend, services.clock() - start))
 
         self._begin("reading the sample")
         self.job("open", work, "The sample cannot be opened")
@@ -167,23 +167,23 @@ Choose a recent file, or one in the tree, or type a path.
     def _begin(self, what: str) -> None:
         progress = self.query_one("#opening", JobProgress)
         progress.remove_class("gone")
-        progress.begin(what, self.host.clock())
+        progress.begin(what, self.app.services.clock())
 
-    def on_advanced(self, message: Advanced) -> None:
+    def on_progressed(self, message: Progressed) -> None:
         self.query_one("#opening", JobProgress).advance(message.done, message.total, message.now)
 
     def on_file_opened(self, message: FileOpened) -> None:
         self.query_one("#opening").add_class("gone")
-        host, before = self.host, self.session.searcher
+        app, before = self.app, self.session.backend
         name = SAMPLE if message.path is None else str(message.path.absolute())
-        host.session.open(message.data, message.entry, name, message.stamps)
+        app.session.open(message.data, message.entry, name, message.stamps)
         if message.path is not None:
-            host.state.remember(message.path)
-            host.state_file.write(host.state)
-        host.announce()
+            app.settings.remember(message.path)
+            app.save_settings()
+        app.publish_session()
         if before is not None:  # not here: it waits for searches that still run
-            host.run_worker(before.close, group="close", thread=True, exit_on_error=False)
-        host.action_go("data" if message.entry is None else "search")
+            app.run_worker(before.close, group="close", thread=True, exit_on_error=False)
+        app.action_go("data" if message.entry is None else "search")
 
     def failed(self, message: Failed) -> None:
         self.query_one("#opening").add_class("gone")
@@ -217,7 +217,7 @@ Choose a recent file, or one in the tree, or type a path.
         start = self.query_one("#start", OptionList)
         option = start.highlighted_option
         if start.has_focus and option is not None and option.id not in (None, SAMPLE):
-            self.host.state.forget(Path(str(option.id)))
+            self.app.settings.forget(Path(str(option.id)))
             self._fill()
 
     def commands(self) -> Iterable[tuple[str, str, Callable[[], None]]]:

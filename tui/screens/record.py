@@ -15,18 +15,18 @@ from textual.widgets import Footer, Static
 from edgevec.printable import decimals, printable
 
 from .. import export
-from ..widgets.results import Hit
+from ..hits import Hit
 
 __all__ = ["RecordScreen"]
 
 
 class RecordScreen(ModalScreen[bool]):
-    """Ends with whether the neighbours of the record are wanted."""
+    """Ends with whether the neighbors of the record are wanted."""
 
     CSS_PATH = "dialogs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,enter,space,q", "dismiss(False)", "Close"),
-        Binding("n", "dismiss(True)", "Neighbours of this"),
+        Binding("n", "dismiss(True)", "Neighbors of this"),
         Binding("c", "copy", "Copy"),
     ]
 
@@ -37,7 +37,7 @@ class RecordScreen(ModalScreen[bool]):
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="window record", can_focus=True) as window:
             window.border_title = "Record"
-            window.border_subtitle = "↑ ↓ scroll, c copies, n its neighbours, Esc closes"
+            window.border_subtitle = "↑ ↓ scroll, c copies, n its neighbors, Esc closes"
             yield Static(_content(self._hit), id="record")
         yield Footer()
 

@@ -21,22 +21,23 @@ from textual.widgets.option_list import Option
 from edgevec import EdgevecError, WhereError
 from edgevec.printable import decimals, printable
 
-from .. import export, text, workers
-from ..asking import id_query, placeholder, understand
+from .. import export, formatting, workers
+from ..backends.base import SearchBackend
 from ..filters import fields_of
 from ..history import Box
-from ..messages import Advanced, Answered, Compared, Exported, Failed, Nothing, Unclear
-from ..model import Allowed, Answer, Data
-from ..protocols import Searcher
-from ..widgets.condition import ConditionInput
+from ..hits import Hit, hits
+from ..messages import Answered, Compared, EmptyQuery, Exported, Failed, InvalidQuery, Progressed
+from ..models import Answer, Data, FilterResult
+from ..query_parser import id_query, parse_query, placeholder
 from ..widgets.controls import Choice, Control, Number
-from ..widgets.entry import Entry
 from ..widgets.facts import Facts
-from ..widgets.results import Hit, ResultsTable, hits
-from ..widgets.split import TimeSplit
+from ..widgets.filter_input import FilterInput
+from ..widgets.history_input import HistoryInput
+from ..widgets.results import ResultsTable
+from ..widgets.time_split import TimeSplit
 from ..widgets.topbar import TopBar
-from .base import Place
-from .dialogs import PathDialog, RecallScreen
+from .base import BaseScreen
+from .dialogs import HistoryDialog, PathDialog
 from .record import RecordScreen
 
 __all__ = ["SearchScreen"]
@@ -44,16 +45,16 @@ __all__ = ["SearchScreen"]
 _REMEMBER_AFTER = 1.5
 """Seconds without a key after which a query belongs to the history."""
 
-_SETTLE = 0.1
+_EXACT_DELAY = 0.1
 """Seconds without a key before the exact search: on large data it costs more than all searches while typing."""
 
-_WAY = 50
+_BACK_LIMIT = 50
 """Queries to go back to, and to show."""
 
 _BOXES: tuple[Box, ...] = ("query", "filter")
 
 
-class SearchScreen(Place):
+class SearchScreen(BaseScreen):
     place = "search"
     CSS_PATH = "search.tcss"
     about = """
@@ -61,7 +62,7 @@ class SearchScreen(Place):
 
 What you type is searched for at once: a text (where the data have an encoder), [b]#17[/] for what is near row \
 17, [b]id:17[/], a vector \\[0.1, 0.2, …], or [b]@file.npy 3[/]. Enter or space on a result shows the whole record; \
-[b]n[/] searches for its neighbours.
+[b]n[/] searches for its neighbors.
 
 ↑ brings back what was typed before into the query or the filter, [b]ctrl+r[/] finds it by any part; each file has \
 a history of its own, which is kept.
@@ -71,7 +72,7 @@ words, by BM25; else [b]words: yellow fruit[/] does, and [b]both: yellow fruit[/
 program commits is found by the next search; [b]ctrl+l[/] searches again.
 
 [b]ef[/]  candidates a search keeps: more is slower and finds more. Watch [b]recall[/], the share of the true \
-neighbours that was found.
+neighbors that was found.
 [b]exact[/]  compares with every vector: the truth, slowly.
 [b]filter[/]  topic = 'noun.animal' AND text ILIKE '%dog%' AND NOT (year BETWEEN 1990 AND 1999). Also != < <= > >= \
 IN (…), LIKE, CONTAINS, IS NULL, OR; texts go in quotes. → takes what is suggested; a fault is marked where it is. \
@@ -86,32 +87,32 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         Binding("escape", "results", "To the results", show=False),
         Binding("ctrl+g", "random", "Random row"),
         Binding("ctrl+b", "back", "Back"),
-        Binding("ctrl+l", "again", "Search again", show=False),
+        Binding("ctrl+l", "search_again", "Search again", show=False),
         Binding("ctrl+s", "export", "Export"),
         Binding("c", "copy_row", "Copy row", show=False),
         Binding("ctrl+y,C", "copy_all", "Copy"),
     ]
 
     def body(self) -> ComposeResult:
-        state = self.host.state
+        settings = self.app.settings
         with Horizontal(id="ask", classes="row"):
             yield Static("›", id="prompt")
-            query = Entry(placeholder="a text, #17, id:17, [0.1, …] or @file.npy 3", id="query")
+            query = HistoryInput(placeholder="a text, #17, id:17, [0.1, …] or @file.npy 3", id="query")
             query.tooltip = "Results come as you type: ↓ or Esc goes to them. ↑ or ctrl+r: typed before"
             yield query
         with Horizontal(id="knobs", classes="row"):
-            yield Number("k", state.k, (1, 3, 5, 10, 20, 50, 100), most=1000, id="k", hint="How many results")
+            yield Number("k", settings.k, (1, 3, 5, 10, 20, 50, 100), most=1000, id="k", hint="How many results")
             yield Number(
                 "ef",
-                state.ef,
+                settings.ef,
                 (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512),
                 id="ef",
                 hint="Candidates that a search keeps. More is slower and finds more; never less than k",
             )
             yield Choice("exact", ["off", "on"], "off", id="exact", hint="Compare with every vector: the truth, slowly")
             yield Static("filter", id="filter-label", classes="muted")
-            yield ConditionInput(id="filter")
-        yield Static("", id="told", markup=False)
+            yield FilterInput(id="filter")
+        yield Static("", id="status", markup=False)
         with Horizontal(id="found"):
             with Vertical(id="answers"):
                 results = ResultsTable(id="results")
@@ -133,120 +134,119 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
                 yield history
 
     def on_mount(self) -> None:
-        self._asked_at = 0.0
         self._answer: Answer | None = None
         self._recall: float | None = None
         self._compared = False
         self._total = 0.0
-        self._way: list[str] = []
-        self._of: tuple[Data | None, Searcher | None] = (None, None)
+        self._back_stack: list[str] = []
+        self._open: tuple[Data | None, SearchBackend | None] = (None, None)
         self._later: Timer | None = None
         self.app.theme_changed_signal.subscribe(self, lambda _: self.query_one(ResultsTable).redraw())
         super().on_mount()
         for box in _BOXES:
-            self.query_one(f"#{box}", Entry).past = partial(self._past, box)
+            self.query_one(f"#{box}", HistoryInput).past = partial(self._history_of, box)
         self.query_one("#query").focus()
 
     def opened(self) -> None:
         session = self.session
-        if session.data is None or session.searcher is None or self._of == (session.data, session.searcher):
+        if session.data is None or session.backend is None or self._open == (session.data, session.backend):
             return
-        another = session.data is not self._of[0]
-        self._of = (session.data, session.searcher)
+        another = session.data is not self._open[0]
+        self._open = (session.data, session.backend)
         if another:
             self._start_over(session.data)
-        self.ask()
+        self.search()
 
     def _start_over(self, data: Data) -> None:
-        query, condition = self.query_one("#query", Input), self.query_one(ConditionInput)
-        condition.serve(data)
+        query, condition = self.query_one("#query", Input), self.query_one(FilterInput)
+        condition.set_schema(data)
         said = data.encode is not None or (data.collection and data.texts is not None)
         with self.prevent(Input.Changed):
             condition.value = ""
             query.value = "" if said or not len(data) else "#0"
         query.placeholder = printable(placeholder(data))
-        self._way.clear()
+        self._back_stack.clear()
         self._show_history()
 
     # ---- asking ----------------------------------------------------------------------------------------------------
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
-        self.ask()
+        self.search()
 
     def on_control_changed(self, event: Control.Changed) -> None:
-        state = self.host.state
-        state.k, state.ef = self.query_one("#k", Number).value, self.query_one("#ef", Number).value
-        self.ask()
+        settings = self.app.settings
+        settings.k, settings.ef = self.query_one("#k", Number).value, self.query_one("#ef", Number).value
+        self.search()
 
-    def ask(self) -> None:
+    def search(self) -> None:
         """Search for what stands in the box. The latest question wins: an earlier one says nothing more."""
-        data, searcher = self._of
-        if data is None or searcher is None:
+        data, backend = self._open
+        if data is None or backend is None:
             return
-        self._asked_at = since = self.host.clock()
+        since = self.app.services.clock()
         typed, condition = self.query_one("#query", Input).value, self.query_one("#filter", Input).value
         k, ef = self.query_one("#k", Number).value, self.query_one("#ef", Number).value
         exact = self.query_one("#exact", Choice).value == "on"
 
-        def work(job: workers.Job) -> Compared | Unclear | Nothing | None:
+        def work(job: workers.Job) -> Compared | InvalidQuery | EmptyQuery | None:
             try:
-                searcher.refresh(job.progress)
-                allowed = searcher.filters(data)(condition)
-                asked = understand(typed, data, searcher)
-                if asked is None:
-                    return Nothing(allowed, condition)
-                question = asked.question()
-                answer = searcher.search(question, k, ef=ef, allowed=allowed, exact=exact)
+                backend.refresh(job.progress)
+                allowed = backend.filter(condition, data)
+                parsed = parse_query(typed, data, backend)
+                if parsed is None:
+                    return EmptyQuery(allowed, condition)
+                query = parsed.query
+                answer = backend.search(query, k, ef=ef, allowed=allowed, exact=exact)
             except WhereError as error:
-                return Unclear(error.problem, len(condition) if error.position is None else error.position)
+                return InvalidQuery(error.problem, len(condition) if error.position is None else error.position)
             except (EdgevecError, OSError) as error:
-                return Unclear(" ".join(str(error).split()))
+                return InvalidQuery(" ".join(str(error).split()))
             among = "" if allowed is None else f", among {_passing(allowed, data)}"
-            job.tell(Answered(asked.reading + among, answer, since, condition))
-            time.sleep(_SETTLE)
+            job.post(Answered(parsed.description + among, answer, since, condition))
+            time.sleep(_EXACT_DELAY)
             if not job.wanted:
                 return None
-            if question.words is not None:
+            if query.words is not None:
                 return Compared(None)
-            truth = answer if exact else searcher.search(question, k, ef=ef, allowed=allowed, exact=True)
-            return Compared(answer.recall(truth, searcher.settings.metric))
+            truth = answer if exact else backend.search(query, k, ef=ef, allowed=allowed, exact=True)
+            return Compared(answer.recall(truth, backend.settings.metric))
 
-        self.job("ask", work, "The search failed")
+        self.job("search", work, "The search failed")
         if self._later is not None:
             self._later.stop()
         self._later = self.set_timer(_REMEMBER_AFTER, lambda: self._remember(typed))
 
     def on_answered(self, message: Answered) -> None:
-        data, searcher = self._of
+        data, backend = self._open
         assert data is not None
-        assert searcher is not None
+        assert backend is not None
         self._answer, self._recall, self._compared = message.answer, None, False
-        found = hits(message.answer, data, searcher.settings.metric)
+        found = hits(message.answer, data, backend.settings.metric)
         table = self.query_one(ResultsTable)
         table.show(found, data)
-        table.border_title = f"Results, {text.plural(len(found), 'record' if data.collection else 'row')}"
-        nothing = "" if found else "nothing found" if len(searcher) else "nothing found: it is empty"
-        self._total = self.host.clock() - message.since
+        table.border_title = f"Results, {formatting.plural(len(found), 'record' if data.collection else 'row')}"
+        nothing = "" if found else "nothing found" if len(backend) else "nothing found: it is empty"
+        self._total = self.app.services.clock() - message.since
         self._show_detail()
-        self._understood(message.filter)
-        self._tell(f"{message.asked}: {nothing}" if nothing else message.asked)
+        self._accept_filter(message.filter)
+        self._set_status(f"{message.description}: {nothing}" if nothing else message.description)
         self._show_cost()
 
-    def _understood(self, condition: str) -> None:
+    def _accept_filter(self, condition: str) -> None:
         self.session.filter = condition.strip()
-        self.query_one(ConditionInput).mark(None)
-        self.query_one(TopBar).tell(self.session, self.host.engine.simd())
+        self.query_one(FilterInput).mark(None)
+        self.query_one(TopBar).show(self.session, self.app.services.simd_info())
 
-    def on_advanced(self, message: Advanced) -> None:
-        if message.group == "ask":
-            self._tell(f"the graph catches up with the records: {message.done:,} of {message.total:,}")
+    def on_progressed(self, message: Progressed) -> None:
+        if message.group == "search":
+            self._set_status(f"the graph catches up with the records: {message.done:,} of {message.total:,}")
 
     def on_data_table_row_highlighted(self) -> None:
         self._show_detail()
 
     def _show_detail(self) -> None:
-        hit, data = self.query_one(ResultsTable).current(), self._of[0]
+        hit, data = self.query_one(ResultsTable).current(), self._open[0]
         if hit is None or data is None:
             self.query_one("#detail", Static).update("")
             return
@@ -259,38 +259,38 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         self._recall, self._compared = message.recall, True
         self._show_cost()
 
-    def on_nothing(self, message: Nothing) -> None:
-        data, allowed = self._of[0], message.allowed
-        self._understood(message.filter)
+    def on_empty_query(self, message: EmptyQuery) -> None:
+        data, allowed = self._open[0], message.allowed
+        self._accept_filter(message.filter)
         self._empty("" if allowed is None or data is None else f"{_passing(allowed, data)}; now a query")
 
-    def on_unclear(self, message: Unclear) -> None:
-        self.query_one(ConditionInput).mark(message.position)
+    def on_invalid_query(self, message: InvalidQuery) -> None:
+        self.query_one(FilterInput).mark(message.position)
         if message.position is None:
-            self._tell(message.reason, bad=True)
+            self._set_status(message.reason, bad=True)
         else:
-            self._point(message.reason, message.position)
+            self._point_at(message.reason, message.position)
 
-    def _point(self, reason: str, position: int) -> None:
+    def _point_at(self, reason: str, position: int) -> None:
         """Say what is wrong below its place in the filter box, on the side where there is room, if on any."""
         reason = printable(reason)
-        told, box = self.query_one("#told", Static), self.query_one(ConditionInput)
-        column, width = box.column_of(position) - told.content_region.x, told.content_region.width
+        status, box = self.query_one("#status", Static), self.query_one(FilterInput)
+        column, width = box.column_of(position) - status.content_region.x, status.content_region.width
         before, after = f"{reason} ▲", f"▲ {reason}"
         if column + len(after) <= width:
-            told.update(" " * column + after)
+            status.update(" " * column + after)
         else:
-            told.update(before.rjust(column + 1) if len(before) <= column + 1 else f"⚠ {reason}")
-        told.set_class(True, "bad")
+            status.update(before.rjust(column + 1) if len(before) <= column + 1 else f"⚠ {reason}")
+        status.set_class(True, "bad")
 
-    def _tell(self, what: str, *, bad: bool = False) -> None:
-        told, what = self.query_one("#told", Static), printable(what)
-        told.update(f"⚠ {what}" if bad else what)
-        told.set_class(bad, "bad")
+    def _set_status(self, what: str, *, bad: bool = False) -> None:
+        status, what = self.query_one("#status", Static), printable(what)
+        status.update(f"⚠ {what}" if bad else what)
+        status.set_class(bad, "bad")
 
     def _empty(self, what: str) -> None:
-        self._tell(what)
-        data = self._of[0]
+        self._set_status(what)
+        data = self._open[0]
         if data is not None:
             self.query_one(ResultsTable).show([], data)
         self._answer = None
@@ -309,14 +309,14 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         work, around = answer.work, max(0.0, self._total - answer.seconds)
         if work.core is None:
             split.show({"search": answer.seconds, "screen": around})
-            times = [("search", text.seconds(answer.seconds))]
+            times = [("search", formatting.seconds(answer.seconds))]
         else:
             split.show({"core": work.core, "Python": max(0.0, answer.seconds - work.core), "screen": around})
-            times = [("core", text.seconds(work.core)), ("call", text.seconds(answer.seconds))]
+            times = [("core", formatting.seconds(work.core)), ("call", formatting.seconds(answer.seconds))]
         facts.show(
             [
                 *times,
-                ("total", text.seconds(self._total)),
+                ("total", formatting.seconds(self._total)),
                 (f"recall@{self.query_one('#k', Number).value}", self._recall_text()),
                 ("visited", f"{work.visited:,} nodes"),
                 ("distances", f"{work.distances:,}"),
@@ -327,17 +327,17 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
 
     def _recall_text(self) -> str:
         if self._recall is not None:
-            return text.recall_text(self._recall)
+            return formatting.recall_text(self._recall)
         return "by words: –" if self._compared else "…"
 
-    # ---- following and history -------------------------------------------------------------------------------------
+    # ---- next_theme and history -------------------------------------------------------------------------------------
 
     def on_results_table_followed(self, message: ResultsTable.Followed) -> None:
         self._follow(message.hit)
 
     def on_results_table_chosen(self, message: ResultsTable.Chosen) -> None:
-        def closed(neighbours: bool | None) -> None:
-            if neighbours:
+        def closed(neighbors: bool | None) -> None:
+            if neighbors:
                 self._follow(message.hit)
 
         self.app.push_screen(RecordScreen(message.hit), closed)
@@ -347,32 +347,32 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         self.query_one("#query", Input).value = id_query(hit.id)
 
     def action_random(self) -> None:
-        searcher = self._of[1]
-        if searcher is not None and len(searcher):
+        backend = self._open[1]
+        if backend is not None and len(backend):
             self._remember(self.query_one("#query", Input).value)
-            self.query_one("#query", Input).value = f"#{random.randrange(len(searcher))}"
+            self.query_one("#query", Input).value = f"#{random.randrange(len(backend))}"
 
-    def action_again(self) -> None:
+    def action_search_again(self) -> None:
         """Records may have come or gone since."""
-        self.ask()
+        self.search()
 
     def _remember(self, typed: str) -> None:
         """What was asked, and the filter it was asked with."""
         typed = typed.strip()
-        self.host.history.add(self.session.name, "filter", self.session.filter)
+        self.app.history.add(self.session.name, "filter", self.session.filter)
         if typed and self._answer is not None:
-            self.host.history.add(self.session.name, "query", typed)
-            if self._way[-1:] != [typed]:
-                self._way = [*self._way[-_WAY:], typed]
+            self.app.history.add(self.session.name, "query", typed)
+            if self._back_stack[-1:] != [typed]:
+                self._back_stack = [*self._back_stack[-_BACK_LIMIT:], typed]
         self._show_history()
 
-    def _past(self, box: Box) -> list[str]:
-        return self.host.history.entries(self.session.name, box)
+    def _history_of(self, box: Box) -> list[str]:
+        return self.app.history.entries(self.session.name, box)
 
     def _show_history(self) -> None:
         history = self.query_one("#history", OptionList)
         history.clear_options()
-        self._listed = self._past("query")[::-1][:_WAY]
+        self._listed = self._history_of("query")[::-1][:_BACK_LIMIT]
         history.add_options([Option(Content(printable(typed))) for typed in self._listed])
 
     @on(Input.Submitted, "#query")
@@ -381,7 +381,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         self.action_results()
 
     @on(OptionList.OptionSelected, "#history")
-    def _again(self, event: OptionList.OptionSelected) -> None:
+    def _history_chosen(self, event: OptionList.OptionSelected) -> None:
         self.query_one("#query", Input).value = self._listed[event.option_index]
 
     @on(Input.Submitted, "#filter")
@@ -389,20 +389,20 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         self._remember(self.query_one("#query", Input).value)
         self.action_results()
 
-    def on_entry_recall(self, message: Entry.Recall) -> None:
+    def on_history_input_recall(self, message: HistoryInput.Recall) -> None:
         entry = message.entry
 
         def chosen(typed: str | None) -> None:
             if typed is not None:
                 entry.put(typed)
 
-        self.app.push_screen(RecallScreen(entry.past(), entry.value), chosen)
+        self.app.push_screen(HistoryDialog(entry.past(), entry.value), chosen)
 
     def action_back(self) -> None:
         """To the query before this one."""
         query = self.query_one("#query", Input)
-        while self._way:
-            last = self._way.pop()
+        while self._back_stack:
+            last = self._back_stack.pop()
             if last != query.value.strip():
                 query.value = last
                 break
@@ -424,33 +424,36 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
 
     def action_copy_row(self) -> None:
         hit = self.query_one(ResultsTable).current()
-        data = self._of[0]
+        data = self._open[0]
         if hit is not None and data is not None:
             self.app.copy_to_clipboard(export.as_lines([hit], data))
             self.notify(f"Copied row {hit.rank}", timeout=2)
 
     def action_copy_all(self) -> None:
-        found, data = self.query_one(ResultsTable).hits, self._of[0]
+        found, data = self.query_one(ResultsTable).hits, self._open[0]
         if found and data is not None:
             self.app.copy_to_clipboard(export.as_lines(found, data))
-            self.notify(f"Copied {text.plural(len(found), 'row')}", timeout=2)
+            self.notify(f"Copied {formatting.plural(len(found), 'row')}", timeout=2)
 
     def action_export(self) -> None:
         if not self.query_one(ResultsTable).hits:
             self.notify("There are no results to export", severity="warning")
             return
         self.app.push_screen(
-            PathDialog("Export the results", Path.cwd() / "results.json", (".json", ".csv"), spare=self.session.files),
+            PathDialog(
+                "Export the results", Path.cwd() / "results.json", (".json", ".csv"), protected=self.session.files
+            ),
             self._export,
         )
 
     def _export(self, path: Path | None) -> None:
-        found, data, asked = list(self.query_one(ResultsTable).hits), self._of[0], self.query_one("#query", Input).value
+        found, data = list(self.query_one(ResultsTable).hits), self._open[0]
+        typed = self.query_one("#query", Input).value
         if path is None or data is None:
             return
 
         def work(job: workers.Job) -> Exported:
-            export.write_hits(path, asked, found, data)
+            export.write_hits(path, typed, found, data)
             return Exported(path)
 
         self.job("export", work, f"{path.name} cannot be written")
@@ -459,13 +462,13 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         self.notify(f"Wrote {message.path}", timeout=4)
 
     def commands(self) -> Iterable[tuple[str, str, Callable[[], None]]]:
-        yield "Search again", "In the records as they are now", self.action_again
+        yield "Search again", "In the records as they are now", self.action_search_again
         yield "Random row", "Search for what is near some row", self.action_random
         yield "Export results", "To JSON or CSV", self.action_export
         yield "Copy results", "To the clipboard, as lines with tabs", self.action_copy_all
 
 
-def _passing(allowed: Allowed, data: Data) -> str:
+def _passing(allowed: FilterResult, data: Data) -> str:
     """How many pass, and what there is to ask about when none do."""
     what = f"{allowed.rows:,} {'records' if data.collection else 'rows'} that pass the filter"
     return what if allowed.rows else f"{what} (fields: {', '.join(fields_of(data))})"

@@ -1,4 +1,4 @@
-"""Plots by plotext, in the colours of the theme. What a colour says, a marker or a name beside the line says too."""
+"""Plots by plotext, in the colors of the theme. What a color says, a marker or a name beside the line says too."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from textual_plotext import PlotextPlot
 
 from edgevec.evaluation import Point
 
-from .. import text
-from ..rolling import Moment
+from .. import formatting
+from ..metrics import Sample
 
 __all__ = ["CurvePlot", "HistogramPlot", "LatencyPlot"]
 
@@ -31,7 +31,7 @@ class ThemedPlot(PlotextPlot):
 
     DEFAULT_CSS = "ThemedPlot { background: $surface; }"  # where plotext draws, too
 
-    def colour(self, name: str) -> RGB:
+    def theme_color(self, name: str) -> RGB:
         return Color.parse(self.app.theme_variables[name]).rgb
 
     def on_mount(self) -> None:
@@ -59,8 +59,10 @@ class ThemedPlot(PlotextPlot):
         self.plt.xaxes(True, False)
         self.plt.yaxes(True, False)
 
-    def write(self, what: str, x: float, y: float, colour: str, alignment: Literal["left", "center"]) -> None:
-        self.plt.text(what, x=x, y=y, color=self.colour(colour), background=self.colour("surface"), alignment=alignment)
+    def write(self, what: str, x: float, y: float, color: str, alignment: Literal["left", "center"]) -> None:
+        self.plt.text(
+            what, x=x, y=y, color=self.theme_color(color), background=self.theme_color("surface"), alignment=alignment
+        )
 
     def times(self, low: float, high: float, most: int) -> tuple[list[float], list[str]]:
         """Ticks of a logarithmic axis of microseconds: at most so many, at round figures."""
@@ -70,37 +72,37 @@ class ThemedPlot(PlotextPlot):
             if len(inside) <= min(most, 7):
                 break
         inside = inside or [low, high]
-        return [float(np.log10(step)) for step in inside], [text.micros(step) for step in inside]
+        return [float(np.log10(step)) for step in inside], [formatting.micros(step) for step in inside]
 
 
 class LatencyPlot(ThemedPlot):
     """Percentiles over the last minute, with a mark where a setting changed."""
 
-    _moments: Sequence[Moment] = ()
+    _samples: Sequence[Sample] = ()
     _changes: Sequence[tuple[float, str]] = ()
 
-    def show(self, moments: Sequence[Moment], changes: Sequence[tuple[float, str]]) -> None:
-        self._moments, self._changes = moments, changes
+    def show(self, samples: Sequence[Sample], changes: Sequence[tuple[float, str]]) -> None:
+        self._samples, self._changes = samples, changes
         self.redraw()
 
     def draw(self) -> None:
         plot = self.plt
         self.frame()
-        if not self._moments:
+        if not self._samples:
             self._draw_nothing()
             return
-        now = self._moments[-1].at
-        age = now - self._moments[0].at
+        now = self._samples[-1].at
+        age = now - self._samples[0].at
         span = next((span for span in (10.0, 20.0, 30.0) if age <= span), 60.0)
-        shown = [moment for moment in self._moments if now - moment.at <= span]
-        x = [moment.at - now for moment in shown]
-        low, high = min(moment.p50 for moment in shown) * 0.8, max(moment.p99 for moment in shown) * 1.3
-        for name, colour in (("p99", "accent"), ("p95", "secondary"), ("p50", "primary")):
-            values = [float(np.log10(getattr(moment, name))) for moment in shown]
-            plot.plot(x, values, marker="braille", color=self.colour(colour))
+        shown = [sample for sample in self._samples if now - sample.at <= span]
+        x = [sample.at - now for sample in shown]
+        low, high = min(sample.p50 for sample in shown) * 0.8, max(sample.p99 for sample in shown) * 1.3
+        for name, color in (("p99", "accent"), ("p95", "secondary"), ("p50", "primary")):
+            values = [float(np.log10(getattr(sample, name))) for sample in shown]
+            plot.plot(x, values, marker="braille", color=self.theme_color(color))
         for at, what in self._changes:
             if now - at <= span:
-                plot.vline(at - now, color=self.colour("muted"))
+                plot.vline(at - now, color=self.theme_color("muted"))
                 self.write(what, at - now + span / 100, float(np.log10(high)), "foreground", "left")
         self._name_lines(shown[-1], low, high, span)
         plot.xlim(-span, span / 10)
@@ -117,17 +119,17 @@ class LatencyPlot(ThemedPlot):
         plot.yticks([], [])
         self.write("space starts the load", -4.5, 0.5, "muted", "center")
 
-    def _name_lines(self, last: Moment, low: float, high: float, span: float) -> None:
+    def _name_lines(self, last: Sample, low: float, high: float, span: float) -> None:
         """Names at the ends of the lines, pushed apart where the lines lie close."""
         apart = float(np.log10(high / low)) / max(4, self.size.height - 4)
         at = -np.inf
-        for name, value, colour in (
+        for name, value, color in (
             ("P50", last.p50, "primary"),
             ("P95", last.p95, "secondary"),
             ("P99", last.p99, "accent"),
         ):
             at = max(float(np.log10(value)), at + apart * 1.05)
-            self.write(name, span / 50, at, colour, "left")
+            self.write(name, span / 50, at, color, "left")
 
 
 class HistogramPlot(ThemedPlot):
@@ -154,7 +156,7 @@ class HistogramPlot(ThemedPlot):
         first, last = max(0, used[0] - 1), min(len(self._counts) - 1, used[-1] + 1)
         counts = self._counts[first : last + 1]
         middles = np.sqrt(self._edges[first : last + 1] * self._edges[first + 1 : last + 2])
-        plot.bar(np.log10(middles).tolist(), counts.tolist(), color=self.colour("primary"), width=1, marker="sd")
+        plot.bar(np.log10(middles).tolist(), counts.tolist(), color=self.theme_color("primary"), width=1, marker="sd")
         plot.xticks(*self._spread(*self.times(middles[0], middles[-1], max(2, self.size.width // 9))))
         most = int(counts.max())
         plot.ylim(0, most)
@@ -204,13 +206,13 @@ class CurvePlot(ThemedPlot):
             plot.yticks([], [])
             self.write("r runs the comparison", 0.5, 0.5, "muted", "center")
             return
-        colours = ("primary", "accent", "secondary", "success", "error")
-        for number, (curve, colour) in enumerate(zip(self._curves.values(), colours, strict=False), 1):
+        colors = ("primary", "accent", "secondary", "success", "error")
+        for number, (curve, color) in enumerate(zip(self._curves.values(), colors, strict=False), 1):
             if curve:
                 x = [_stretched(point.recall) for point in curve]
                 y = [float(np.log10(point.p50)) for point in curve]
-                plot.plot(x, y, marker="braille", color=self.colour(colour))
-                plot.scatter(x, y, marker=str(number), color=self.colour(colour))
+                plot.plot(x, y, marker="braille", color=self.theme_color(color))
+                plot.scatter(x, y, marker=str(number), color=self.theme_color(color))
         low, high = min(point.p50 for point in points) * 0.85, max(point.p50 for point in points) * 1.2
         left = _stretched(min(point.recall for point in points)) - 0.05
         plot.xlabel(f"recall@{self._k}")

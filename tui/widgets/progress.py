@@ -8,7 +8,7 @@ from textual.widgets import ProgressBar, Static
 
 from edgevec.printable import printable
 
-from .. import text
+from .. import formatting
 
 __all__ = ["JobProgress"]
 
@@ -21,7 +21,7 @@ class JobProgress(Horizontal):
         height: 1;
         #bar { width: 1fr; max-width: 60; }
         #bar Bar { width: 1fr; }
-        #told { width: auto; padding: 0 1; }
+        #status { width: auto; padding: 0 1; }
     }
     """
 
@@ -31,12 +31,12 @@ class JobProgress(Horizontal):
 
     def compose(self) -> ComposeResult:
         yield ProgressBar(id="bar", show_eta=False)
-        yield Static(id="told", markup=False)
+        yield Static(id="status", markup=False)
 
     def begin(self, what: str, now: float) -> None:
         self._start = now
         self.query_one(ProgressBar).update(total=None, progress=0)
-        self.query_one("#told", Static).update(printable(what))
+        self.query_one("#status", Static).update(printable(what))
 
     def advance(self, done: int, total: int, now: float) -> None:
         self.query_one(ProgressBar).update(total=max(1, total), progress=done)
@@ -44,5 +44,5 @@ class JobProgress(Horizontal):
         if done and spent > 0:
             rate = done / spent
             left = (total - done) / rate
-            told = f"{done:,} of {total:,} {self._unit}  {rate:,.0f}/s  {text.duration(left)} left"
-            self.query_one("#told", Static).update(told)
+            status = f"{done:,} of {total:,} {self._unit}  {rate:,.0f}/s  {formatting.duration(left)} left"
+            self.query_one("#status", Static).update(status)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 from rich.text import Text
 from textual import events
 from textual.binding import Binding, BindingType
@@ -16,74 +13,16 @@ from textual.widgets import DataTable
 
 from edgevec.printable import decimals, printable
 
-from ..model import Answer, Data, Floats, Id
+from ..hits import Hit
+from ..models import Data
 
-__all__ = ["Hit", "ResultsTable", "hits", "shown"]
+__all__ = ["ResultsTable"]
 
 _BAR = 8
 _FIELD = "field:"
 """Before the key of a metadata column, since one may be called id or text."""
 _WIDEST = 18
 _WIDEST_ID = 24
-
-
-@dataclass(frozen=True)
-class Hit:
-    """One result. distance: None when only words were asked for; closeness: 0 to 1, what the bar shows; fields: the
-    metadata as texts."""
-
-    rank: int
-    id: Id
-    distance: float | None
-    score: float | None
-    closeness: float
-    text: str
-    fields: Mapping[str, str]
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-
-
-def hits(answer: Answer, data: Data, metric: str) -> list[Hit]:
-    distances = _listed(answer.distances, len(answer.ids))
-    scores = _listed(answer.scores, len(answer.ids))
-    closeness = _closeness(answer, metric)
-    records = answer.records if answer.records is not None else _records(answer, data)
-    return [
-        Hit(rank, id, distance, score, close, text, {name: shown(value) for name, value in fields.items()}, fields)
-        for rank, (id, distance, score, close, (text, fields)) in enumerate(
-            zip(answer.ids.tolist(), distances, scores, closeness, records, strict=True), 1
-        )
-    ]
-
-
-def _listed(values: Floats | None, count: int) -> list[float | None]:
-    return [None] * count if values is None else values.tolist()
-
-
-def _closeness(answer: Answer, metric: str) -> list[float]:
-    """Under cosine the similarity itself; otherwise the results compared with each other."""
-    if answer.distances is not None and metric == "cosine":
-        similar: list[float] = np.clip(1 - answer.distances.astype(float), 0, 1).tolist()
-        return similar
-    values = answer.distances if answer.distances is not None else -np.asarray(answer.scores)
-    spread = float(np.ptp(values)) if len(values) else 0.0
-    close: list[float] = (1 - 0.8 * (values - values.min()) / spread if spread else np.ones(len(values))).tolist()
-    return close
-
-
-def _records(answer: Answer, data: Data) -> list[tuple[str, dict[str, Any]]]:
-    """Text and metadata of what was found, from the data set; nothing for ids that it does not have."""
-    found = []
-    for row in data.rows_of(answer.ids).tolist():
-        text = "" if data.texts is None or row < 0 else data.texts[row]
-        found.append((text, {} if row < 0 else {name: column[row] for name, column in data.columns.items()}))
-    return found
-
-
-def shown(value: Any) -> str:
-    """A value of the metadata."""
-    if isinstance(value, (dict, list)):
-        return json.dumps(value, ensure_ascii=False)
-    return "" if value is None else str(value)
 
 
 def bar(share: float, width: int) -> str:
@@ -96,7 +35,7 @@ class ResultsTable(DataTable[Any]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,space", "select_cursor", "Whole record", show=True),
-        Binding("n", "follow", "Neighbours", show=True),
+        Binding("n", "follow", "Neighbors", show=True),
     ]
 
     class Chosen(Message):
@@ -107,7 +46,7 @@ class ResultsTable(DataTable[Any]):
             self.hit = hit
 
     class Followed(Message):
-        """The neighbours of this hit are wanted."""
+        """The neighbors of this hit are wanted."""
 
         def __init__(self, hit: Hit) -> None:
             super().__init__()

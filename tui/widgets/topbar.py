@@ -13,13 +13,13 @@ from edgevec.printable import printable
 
 from ..session import Session
 
-__all__ = ["PLACES", "TopBar"]
+__all__ = ["TABS", "TopBar"]
 
-PLACES = {"open": ("F1", "Open"), "data": ("F2", "Data"), "search": ("F3", "Search"), "latency": ("F4", "Latency")}
-PLACES["compare"] = ("F5", "Compare")
+TABS = {"open": ("F1", "Open"), "data": ("F2", "Data"), "search": ("F3", "Search"), "latency": ("F4", "Latency")}
+TABS["compare"] = ("F5", "Compare")
 
 
-class Place(Static):
+class ScreenTab(Static):
     """A name that leads to a screen."""
 
     class Chosen(Message):
@@ -28,7 +28,7 @@ class Place(Static):
             self.place = place
 
     def __init__(self, place: str, *, here: bool) -> None:
-        key, name = PLACES[place]
+        key, name = TABS[place]
         mark = "▸" if here else " "
         super().__init__(
             Content.assemble((f"{mark}", "$accent"), (f"{key} ", "$muted"), (f"{name} ", "bold" if here else "")),
@@ -48,9 +48,9 @@ class TopBar(Horizontal):
         background: $panel;
         #facts { height: 1; width: 1fr; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }
         #places { height: 1; width: 1fr; background: $surface; }
-        Place { width: auto; height: 1; padding: 0 1 0 0; color: $muted; text-wrap: nowrap; }
-        Place.here { background: $background; color: $foreground; text-style: bold; }
-        Place:hover { background: $primary 30%; }
+        ScreenTab { width: auto; height: 1; padding: 0 1 0 0; color: $muted; text-wrap: nowrap; }
+        ScreenTab.here { background: $background; color: $foreground; text-style: bold; }
+        ScreenTab:hover { background: $primary 30%; }
     }
     """
 
@@ -61,26 +61,26 @@ class TopBar(Horizontal):
     def compose(self) -> ComposeResult:
         yield Static(id="facts")
         with Horizontal(id="places"):
-            for place in PLACES:
-                yield Place(place, here=place == self._here)
+            for place in TABS:
+                yield ScreenTab(place, here=place == self._here)
 
-    def tell(self, session: Session, simd: SimdInfo) -> None:
+    def show(self, session: Session, simd: SimdInfo) -> None:
         self.query_one("#facts", Static).update(facts(session, simd))
 
 
 def facts(session: Session, simd: SimdInfo) -> Content:
-    """rows x dims, metric, quantisation, SIMD path."""
+    """rows x dims, metric, quantization, SIMD path."""
     parts: list[Content | tuple[str, str]] = [("◆ edgevec", "bold $primary"), ("  ", "")]
     if session.data is None:
         parts.append(("nothing open", "$muted"))
     else:
-        data, searcher = session.data, session.searcher
+        data, backend = session.data, session.backend
         parts.append((f"{printable(data.name)}  ", "bold"))
-        parts.append((f"{session.rows:,} × {searcher.dim if searcher is not None else data.dim}", ""))
-        if searcher is None:
+        parts.append((f"{session.rows:,} × {backend.dim if backend is not None else data.dim}", ""))
+        if backend is None:
             parts.append((" · no index yet", "$muted"))
         else:
-            parts.append((f" · {searcher.settings.metric} · {searcher.settings.quantization}", ""))
+            parts.append((f" · {backend.settings.metric} · {backend.settings.quantization}", ""))
     if simd.active == "scalar":
         parts.append((" · ⚠ no SIMD: slow" + (" (forced)" if simd.forced else ""), "bold $warning"))
     else:

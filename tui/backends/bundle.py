@@ -1,4 +1,4 @@
-"""What is measured, laid out in a folder for the process that measures it: `sweep` puts it there, `probe` takes it.
+"""What is measured, laid out in a folder for the process that measures it; `sweep` writes the one and runs the other.
 
 An index comes as a copy, a collection as the path of its file: any number may read it. Ids of records, which may be
 texts, go as numbers: their places in a list.
@@ -18,23 +18,23 @@ import edgevec
 from edgevec import evaluation
 from edgevec.index import Metric
 
-from ..model import Allowed, Data, Floats, Ids, Queries
+from ..models import Data, FilterResult, Floats, Ids, Queries
 
-__all__ = ["put_collection", "put_index", "put_queries", "take_queries", "take_searcher"]
+__all__ = ["open_backend", "read_queries", "write_collection", "write_index", "write_queries"]
 
 
-def put_index(folder: Path, index: edgevec.Index, allowed: Allowed | None) -> None:
+def write_index(folder: Path, index: edgevec.Index, allowed: FilterResult | None) -> None:
     index.save(folder / "index.ev")
     if allowed is not None:
         np.save(folder / "allowed.npy", allowed.by)
 
 
-def put_collection(folder: Path, path: Path, allowed: Allowed | None) -> None:
+def write_collection(folder: Path, path: Path, allowed: FilterResult | None) -> None:
     where = None if allowed is None else allowed.by
     (folder / "collection.json").write_text(json.dumps({"path": str(path), "where": where}), encoding="utf-8")
 
 
-def put_queries(folder: Path, queries: Queries) -> None:
+def write_queries(folder: Path, queries: Queries) -> None:
     truth, own = queries.truth, queries.own
     if queries.padding is None:
         ids = list(dict.fromkeys([*truth.ravel().tolist(), *own.tolist()]))
@@ -50,8 +50,8 @@ def put_queries(folder: Path, queries: Queries) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class StagedQueries:
-    """As `Queries`, but that all ids are numbers. rows: what the data hold, when the searcher need not be asked."""
+class BundledQueries:
+    """As `Queries`, but that all ids are numbers. rows: what the data hold, when the backend need not be asked."""
 
     vectors: Floats
     truth: Ids
@@ -69,8 +69,8 @@ class StagedQueries:
         return np.where(known & (ids == self.own[:, None]), np.inf, far)
 
 
-def take_queries(folder: Path, k: int) -> StagedQueries:
-    """The queries and the k nearest of each; a query that is a row itself is no neighbour of its own: inf."""
+def read_queries(folder: Path, k: int) -> BundledQueries:
+    """The queries and the k nearest of each; a query that is a row itself is no neighbor of its own: inf."""
     rows = None
     if (folder / "rows.npy").exists():
         held = np.load(folder / "rows.npy", mmap_mode="r")
@@ -79,10 +79,10 @@ def take_queries(folder: Path, k: int) -> StagedQueries:
         vectors, truth, far, own = (kept[name] for name in ("vectors", "truth", "distances", "own"))
         metric: Metric = kept["metric"].item()
     truth, far = truth[:, :k], far[:, :k]
-    return StagedQueries(vectors, truth, np.where(truth == own[:, None], np.inf, far), own, metric, rows)
+    return BundledQueries(vectors, truth, np.where(truth == own[:, None], np.inf, far), own, metric, rows)
 
 
-def take_searcher(folder: Path) -> _Index | _Collection:
+def open_backend(folder: Path) -> _Index | _Collection:
     """As `edgevec.evaluation.recall_curve` wants it."""
     if (folder / "index.ev").exists():
         return _Index(folder)

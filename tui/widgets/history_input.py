@@ -13,10 +13,10 @@ from textual.widgets import Input
 
 from edgevec.printable import pictures, printable
 
-__all__ = ["Entry"]
+__all__ = ["HistoryInput"]
 
 
-class Entry(Input):
+class HistoryInput(Input):
     """past: gives what was typed here before, the last at the end. Up and down walk through it, as in a shell."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+r", "recall", "Find in the history", show=False)]
@@ -24,12 +24,12 @@ class Entry(Input):
     class Recall(Message):
         """A choice from the past is wanted."""
 
-        def __init__(self, entry: Entry) -> None:
+        def __init__(self, entry: HistoryInput) -> None:
             super().__init__()
             self.entry = entry
 
         @property
-        def control(self) -> Entry:
+        def control(self) -> HistoryInput:
             return self.entry
 
     def __init__(self, value: str | None = None, *, id: str, **settings: Any) -> None:

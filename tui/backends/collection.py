@@ -1,4 +1,4 @@
-"""An edgevec.Collection, open for reading, as the screens' Searcher; and what of it is shown at once."""
+"""An edgevec.Collection, open for reading, as the screens' SearchBackend; and what of it is shown at once."""
 
 from __future__ import annotations
 
@@ -14,12 +14,25 @@ import edgevec
 from edgevec import Collection, Hits, ParameterError, Record, samples
 from edgevec.collection.graph import StoppedError
 
-from ..model import Allowed, Answer, BuildSettings, Data, Floats, Health, Holdings, Id, Question, Work
-from ..protocols import Clock, FilterLanguage, Lane, Opened, Progress
-from . import stage
-from .searcher import graph_findings
+from ..models import (
+    Answer,
+    BuildSettings,
+    Clock,
+    CollectionInfo,
+    Data,
+    FilterResult,
+    Floats,
+    Health,
+    Id,
+    Progress,
+    QuerySpec,
+    SearchCost,
+)
+from . import bundle
+from .base import Opened, ThreadSearch
+from .index import graph_findings
 
-__all__ = ["CollectionSearcher", "open_collection"]
+__all__ = ["CollectionBackend", "open_collection"]
 
 _HEAD = 200
 """Records read at opening: a preview, and the fields that there are."""
@@ -35,13 +48,13 @@ def open_collection(path: Path, progress: Progress, clock: Clock) -> Opened | No
     except StoppedError:
         return None
     try:
-        searcher = CollectionSearcher(collection, clock)
+        backend = CollectionBackend(collection, clock)
         head = next(collection.pages(_HEAD), [])
         texts = [record.document or "" for record in head] if collection.stats()["documents"] else None
         encoder = _encoder(collection, head)
         data = Data(
             path.name,
-            searcher.dim,
+            backend.dim,
             objects([record.id for record in head]),
             None,
             texts,
@@ -55,7 +68,7 @@ def open_collection(path: Path, progress: Progress, clock: Clock) -> Opened | No
     except BaseException:
         collection.close()
         raise
-    return Opened(data, searcher)
+    return Opened(data, backend)
 
 
 def objects(values: Sequence[Any]) -> NDArray[Any]:
@@ -91,7 +104,7 @@ def _encoder(collection: Collection, head: Sequence[Record]) -> samples.WordNet 
     return sample if alike and np.median(alike) > _ALIKE else None
 
 
-class CollectionSearcher:
+class CollectionBackend:
     """Each search answers for what is committed at that moment, whoever wrote it."""
 
     def __init__(self, collection: Collection, clock: Clock) -> None:
@@ -99,6 +112,7 @@ class CollectionSearcher:
         self._look = threading.Lock()
         self._version: int | None = None
         self._rows: NDArray[Any] | None = None
+        self._filter: tuple[str, int | None, FilterResult] | None = None
         self.refresh(lambda done, total: True)
 
     @property
@@ -113,22 +127,27 @@ class CollectionSearcher:
     def __len__(self) -> int:
         return self._count
 
-    def search(self, question: Question, k: int, *, ef: int, allowed: Allowed | None, exact: bool) -> Answer:
+    def search(self, query: QuerySpec, k: int, *, ef: int, allowed: FilterResult | None, exact: bool) -> Answer:
         where = _condition(allowed)
         start = self._clock()
-        hits = self._collection.search(question.vector, k, text=question.words, where=where, ef=ef, exact=exact)
-        return _answer(hits, self._clock() - start, by_vector=question.vector is not None)
+        hits = self._collection.search(query.vector, k, text=query.words, where=where, ef=ef, exact=exact)
+        return _answer(hits, self._clock() - start, by_vector=query.vector is not None)
 
-    def filters(self, data: Data) -> FilterLanguage:
-        def allowed(text: str) -> Allowed | None:
-            return Allowed(self._collection.count(text), text) if text.strip() else None
-
+    def filter(self, text: str, data: Data) -> FilterResult | None:
+        """Counted anew when the text is another one, or the records are."""
+        if not text.strip():
+            return None
+        kept, version = self._filter, self._version
+        if kept is not None and kept[:2] == (text, version):
+            return kept[2]
+        allowed = FilterResult(self._collection.count(text), text)
+        self._filter = (text, version, allowed)
         return allowed
 
     def vector(self, id: Id) -> Floats:
         return self._collection.get([id])[0].vector
 
-    def lane(self, allowed: Allowed | None) -> Lane:
+    def thread_search(self, allowed: FilterResult | None) -> ThreadSearch:
         collection, where = self._collection, _condition(allowed)
 
         def ask(queries: Floats, k: int, ef: int) -> tuple[Sequence[Any], Sequence[Any], float | None]:
@@ -162,8 +181,8 @@ class CollectionSearcher:
     def save(self, path: Path) -> None:
         raise ParameterError("a collection is on the disk already; edgevec db FILE export writes its records elsewhere")
 
-    def stage(self, folder: Path, allowed: Allowed | None) -> None:
-        stage.put_collection(folder, self._path, allowed)
+    def write_bundle(self, folder: Path, allowed: FilterResult | None) -> None:
+        bundle.write_collection(folder, self._path, allowed)
 
     def refresh(self, progress: Progress) -> bool:
         """The graph takes in all that there is, whatever progress says: half of it would have to be done again."""
@@ -180,9 +199,9 @@ class CollectionSearcher:
             self._version = version
             return True
 
-    def holdings(self) -> Holdings | None:
+    def info(self) -> CollectionInfo | None:
         made, stats = self._collection, self._collection.stats()
-        return Holdings(
+        return CollectionInfo(
             stats["records"],
             stats["documents"],
             made.dtype,
@@ -203,7 +222,7 @@ class CollectionSearcher:
         return self._collection.path
 
 
-def _condition(allowed: Allowed | None) -> str | None:
+def _condition(allowed: FilterResult | None) -> str | None:
     return None if allowed is None else str(allowed.by)
 
 
@@ -213,7 +232,7 @@ def _answer(hits: Hits, seconds: float, *, by_vector: bool) -> Answer:
     return Answer(
         objects([hit.id for hit in hits]),
         distances,
-        Work(stats.strategy, stats.visited, stats.distances, None, None),
+        SearchCost(stats.strategy, stats.visited, stats.distances, None, None),
         seconds,
         np.array([hit.score for hit in hits], np.float32),
         [(hit.document or "", hit.metadata) for hit in hits],

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,10 +23,10 @@ from edgevec import ParameterError, UnknownIdError
 from edgevec.file_kind import require
 from edgevec.printable import printable
 
-from .model import Data, Floats, Id, Question
-from .protocols import Searcher
+from .backends.base import SearchBackend
+from .models import Data, Floats, Id, QuerySpec
 
-__all__ = ["Asked", "id_query", "placeholder", "understand"]
+__all__ = ["ParsedQuery", "id_query", "parse_query", "placeholder"]
 
 _ROW = re.compile(r"(?:#|like\s+row\s+|row\s+)(\d+)$", re.IGNORECASE)
 _ID = re.compile(r"id\s*:\s*(?:(-?\d+)|\"((?:[^\"\\]|\\.)*)\"|(.+))$", re.IGNORECASE)
@@ -35,11 +34,11 @@ _RANKED = re.compile(r"(words|both)\s*:\s*(.*)$", re.IGNORECASE | re.DOTALL)
 _FILE = re.compile(r"@\s*(.+?)(?:\s+(\d+))?$")
 
 
-class Asked(NamedTuple):
-    """How a query was read, in words, and how to get what is searched for, which may take a while."""
+class ParsedQuery(NamedTuple):
+    """How a query was read, in words, and what is searched for."""
 
-    reading: str
-    question: Callable[[], Question]
+    description: str
+    query: QuerySpec
 
 
 def id_query(id: Id) -> str:
@@ -57,40 +56,41 @@ def placeholder(data: Data) -> str:
     return ", ".join([*ways, "#17, id:17, [0.1, …] or @file.npy 3"])
 
 
-def understand(typed: str, data: Data, searcher: Searcher) -> Asked | None:
-    """None for nothing. ParameterError when it cannot be a query of this data set."""
+def parse_query(typed: str, data: Data, backend: SearchBackend) -> ParsedQuery | None:
+    """None for nothing. May take a while: it encodes and reads files.
+
+    ParameterError when it cannot be a query of this data set.
+    """
     typed = typed.strip()
     if not typed:
         return None
     if row := _ROW.match(typed):
-        return _row(int(row[1]), data, searcher)
+        return _row(int(row[1]), data, backend)
     if (id := _ID.match(typed)) and (id[1] or data.collection):
-        return _id(id, searcher)
+        return _id(id, backend)
     if typed.startswith("["):
-        vector = _vector(typed, searcher.dim)
-        return Asked(f"near a vector of {searcher.dim} numbers", lambda: Question(vector))
+        vector = _vector(typed, backend.dim)
+        return ParsedQuery(f"near a vector of {backend.dim} numbers", QuerySpec(vector))
     if file := _FILE.match(typed):
         path, at = Path(file[1]).expanduser(), int(file[2] or 0)
-        return Asked(f"near row {at} of {path.name}", lambda: Question(_of_file(path, at, searcher.dim)))
+        return ParsedQuery(f"near row {at} of {path.name}", QuerySpec(_of_file(path, at, backend.dim)))
     return _text(typed, data)
 
 
-def _id(match: re.Match[str], searcher: Searcher) -> Asked | None:
+def _id(match: re.Match[str], backend: SearchBackend) -> ParsedQuery | None:
     number, quoted, plain = match.groups()
     id: Id = int(number) if number else plain if quoted is None else json.loads(f'"{quoted}"')
 
-    def stored() -> Question:
-        try:
-            return Question(searcher.vector(id))
-        except UnknownIdError:
-            if number is None:
-                raise
-            return Question(searcher.vector(number))  # a text of digits
-
-    return Asked(f"near the vector of id {id}", stored)
+    try:
+        vector = backend.vector(id)
+    except UnknownIdError:
+        if number is None:
+            raise
+        vector = backend.vector(number)  # a text of digits
+    return ParsedQuery(f"near the vector of id {id}", QuerySpec(vector))
 
 
-def _text(typed: str, data: Data) -> Asked | None:
+def _text(typed: str, data: Data) -> ParsedQuery | None:
     ranked = _RANKED.match(typed) if data.collection and data.texts is not None else None
     by, words = (ranked[1].lower(), ranked[2].strip()) if ranked else ("", typed)
     if not words:
@@ -99,24 +99,24 @@ def _text(typed: str, data: Data) -> Asked | None:
     if by == "words" or (encode is None and data.collection and data.texts is not None):
         if by == "both":
             raise ParameterError(f"{data.name}: there is no encoder for its vectors; words: … asks for words alone")
-        return Asked("documents with these words, by BM25", lambda: Question(None, words))
+        return ParsedQuery("documents with these words, by BM25", QuerySpec(None, words))
     if encode is None:
         why = "no documents to find words in" if data.collection else "no encoder for texts"
         raise ParameterError(f"{data.name} has {why}; ask with #17 (a row), id:17, [0.1, …] or @file.npy 3")
     unknown = data.unknown_words(words) if data.unknown_words is not None else []
     aside = f" (the encoder does not know: {', '.join(unknown)})" if unknown else ""
     if by == "both":
-        return Asked(f"near this text{aside}, and documents with its words", lambda: Question(encode(words), words))
-    return Asked(f"near this text{aside}", lambda: Question(encode(words)))
+        return ParsedQuery(f"near this text{aside}, and documents with its words", QuerySpec(encode(words), words))
+    return ParsedQuery(f"near this text{aside}", QuerySpec(encode(words)))
 
 
-def _row(row: int, data: Data, searcher: Searcher) -> Asked:
-    if row >= len(searcher):
-        raise ParameterError(f"there is no row {row}, only 0 to {len(searcher) - 1:,}")
+def _row(row: int, data: Data, backend: SearchBackend) -> ParsedQuery:
+    if row >= len(backend):
+        raise ParameterError(f"there is no row {row}, only 0 to {len(backend) - 1:,}")
     if data.vectors is None:
-        return Asked(f"near row {row}", lambda: Question(searcher.vector(searcher.ids()[row])))
+        return ParsedQuery(f"near row {row}", QuerySpec(backend.vector(backend.ids()[row])))
     vector: Floats = data.vectors[row]
-    return Asked(f"near row {row}", lambda: Question(vector))
+    return ParsedQuery(f"near row {row}", QuerySpec(vector))
 
 
 def _vector(typed: str, dim: int) -> Floats:

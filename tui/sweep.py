@@ -1,5 +1,8 @@
 """Recall and latency over ef, measured in a process of its own: there the screen's work costs nothing, SIMD paths can
-be forced, and a stop is a kill."""
+be forced, and a stop is a kill.
+
+    python -m edgevec.tui.sweep FOLDER K EF,EF,...      measures the bundle in FOLDER and prints a point a line
+"""
 
 from __future__ import annotations
 
@@ -15,32 +18,32 @@ from queue import Empty, Queue
 from typing import IO
 
 from edgevec import EdgevecError
-from edgevec.evaluation import Point
+from edgevec.evaluation import Point, recall_curve
 
-from ..model import Queries
-from ..protocols import Progress, Searcher
-from . import stage
+from .backends import bundle
+from .backends.base import SearchBackend
+from .models import Progress, Queries
 
-__all__ = ["run"]
+__all__ = ["measure", "run"]
 
 _LOOK_EVERY = 0.1
 """Seconds between two looks at whether to go on."""
 
 
 def run(
-    searcher: Searcher, queries: Queries, k: int, efs: list[int], simd: str | None, progress: Progress
+    backend: SearchBackend, queries: Queries, k: int, efs: list[int], simd: str | None, progress: Progress
 ) -> Iterator[Point]:
     """A point for each ef, as they come; fewer when progress says stop."""
     with tempfile.TemporaryDirectory(prefix="edgevec-") as folder:
         if not progress(0, len(efs)):
             return
-        searcher.stage(Path(folder), queries.allowed)
-        stage.put_queries(Path(folder), queries)
-        yield from _measure(Path(folder), k, efs, simd, progress)
+        backend.write_bundle(Path(folder), queries.allowed)
+        bundle.write_queries(Path(folder), queries)
+        yield from _in_process(Path(folder), k, efs, simd, progress)
 
 
-def _measure(folder: Path, k: int, efs: list[int], simd: str | None, progress: Progress) -> Iterator[Point]:
-    command = [sys.executable, "-m", f"{__package__}.probe", str(folder), str(k), ",".join(map(str, efs))]
+def _in_process(folder: Path, k: int, efs: list[int], simd: str | None, progress: Progress) -> Iterator[Point]:
+    command = [sys.executable, "-m", __name__, str(folder), str(k), ",".join(map(str, efs))]
     environment = dict(os.environ)
     if simd is not None:
         environment["EDGEVEC_SIMD"] = simd
@@ -79,3 +82,31 @@ def _pass_on(stream: IO[str], lines: Queue[str | None]) -> None:
         for line in stream:
             lines.put(line)
     lines.put(None)
+
+
+# ---- in the process that measures ------------------------------------------------------------------------------------
+
+
+def measure(folder: Path, k: int, efs: list[int]) -> None:
+    backend = bundle.open_backend(folder)
+    queries = bundle.read_queries(folder, k)
+    for point in recall_curve(
+        backend,
+        queries.vectors,
+        queries.truth,
+        k=k,
+        efs=efs,
+        true_distances=queries.distances,
+        distances_of=queries.distances_of,
+        metric=queries.metric,
+    ):
+        print(json.dumps(point), flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        measure(Path(sys.argv[1]), int(sys.argv[2]), [int(ef) for ef in sys.argv[3].split(",")])
+    except (EdgevecError, OSError, MemoryError) as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -16,9 +16,9 @@ from edgevec._files import refused
 from edgevec.errors import about_file
 from edgevec.file_kind import Kind, kind_of, require
 
-from ..model import SAMPLE, Data
-from ..protocols import Clock, Opened, Progress
-from .searcher import IndexSearcher
+from ..models import SAMPLE, Clock, Data, Progress
+from .base import Opened
+from .index import IndexBackend
 
 __all__ = ["open_file", "read_sample"]
 
@@ -36,9 +36,9 @@ def open_file(path: Path, companion: str | None, progress: Progress, clock: Cloc
     if kind != "index" and path.suffix != ".ev":
         data = _read(path, progress)
         return None if data is None else Opened(data, None)
-    searcher = IndexSearcher(edgevec.Index.load(path), clock)
-    data = _companion(companion, searcher, progress) or Data(path.stem, searcher.dim, searcher.ids())
-    return Opened(data, searcher)
+    backend = IndexBackend(edgevec.Index.load(path), clock)
+    data = _companion(companion, backend, progress) or Data(path.stem, backend.dim, backend.ids())
+    return Opened(data, backend)
 
 
 def read_sample() -> Data:
@@ -100,7 +100,7 @@ def _columns(metadata: list[dict[str, Any]] | None) -> dict[str, NDArray[Any]]:
     return columns
 
 
-def _companion(name: str | None, searcher: IndexSearcher, progress: Progress) -> Data | None:
+def _companion(name: str | None, backend: IndexBackend, progress: Progress) -> Data | None:
     """The data that an index was built from, when they are still there and still fit."""
     if name is None:
         return None
@@ -108,6 +108,6 @@ def _companion(name: str | None, searcher: IndexSearcher, progress: Progress) ->
         data = read_sample() if name == SAMPLE else _read(Path(name), progress)
     except edgevec.EdgevecError:
         return None  # the index can do without
-    if data is None or data.dim != searcher.dim or not np.array_equal(np.sort(data.ids), searcher.ids()):
+    if data is None or data.dim != backend.dim or not np.array_equal(np.sort(data.ids), backend.ids()):
         return None
-    return dataclasses.replace(data, metric=searcher.settings.metric)
+    return dataclasses.replace(data, metric=backend.settings.metric)

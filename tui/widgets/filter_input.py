@@ -14,10 +14,10 @@ from textual.suggester import Suggester
 from edgevec.printable import printable
 
 from ..filters import fields_of
-from ..model import Data
-from .entry import Entry
+from ..models import Data
+from .history_input import HistoryInput
 
-__all__ = ["ConditionInput"]
+__all__ = ["FilterInput"]
 
 _WORDS = ("AND", "OR", "NOT", "IN", "BETWEEN", "LIKE", "ILIKE", "CONTAINS", "IS NULL", "IS NOT NULL")
 _PART = re.compile(r"""('(?:[^']|'')*|"(?:[^"]|"")*|`[^`]*|[^\W\d][\w.]*)$""")
@@ -26,12 +26,12 @@ _WHOLE = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""")
 _NAME = re.compile(r"[^\W\d]\w*")
 
 
-class ConditionInput(Entry):
+class FilterInput(HistoryInput):
     def __init__(self, *, id: str) -> None:
         self._fault = _Fault()
         super().__init__(id=id, highlighter=self._fault, suggester=_Completion([], []))
 
-    def serve(self, data: Data) -> None:
+    def set_schema(self, data: Data) -> None:
         """Complete the fields and values of this data set, or of the first records of this collection."""
         names = [name for name in dict.fromkeys(_paths(data)) if printable(name) == name]
         self.suggester = _Completion(names, sorted(_values(data)))

@@ -12,30 +12,36 @@ import edgevec
 from edgevec import evaluation
 from edgevec.file_kind import require
 
-from ..model import Allowed, Data, Floats, Queries, Question
-from ..protocols import Progress, Searcher
+from .backends.base import SearchBackend
+from .models import Data, FilterResult, Floats, Progress, Queries, QuerySpec
 
 __all__ = ["DEPTH", "make"]
 
 DEPTH = 100
-"""True neighbours known of each query: so many may be asked for with recall shown."""
+"""True neighbors known of each query: so many may be asked for with recall shown."""
 
-_AT_ONCE = 50
+_QUERIES_PER_CHECK = 50
 """Queries between two looks at whether to go on."""
 
 
 def make(
-    data: Data, searcher: Searcher, source: str, progress: Progress, *, allowed: Allowed | None, count: int
+    data: Data,
+    backend: SearchBackend,
+    source: str,
+    progress: Progress,
+    *,
+    allowed: FilterResult | None,
+    count: int = 500,
 ) -> Queries | None:
     """None when progress said stop. The rows drawn are the same each time, whatever the filter."""
-    if not len(searcher):
+    if not len(backend):
         raise edgevec.ParameterError("the index is empty: there is nothing to ask for")
     if allowed is not None and not allowed.rows:
         raise edgevec.ParameterError("nothing passes the filter: there is nothing to find")
     own = np.full(count, None, object) if data.collection else np.full(count, -1, np.int64)
     if source == "rows":
-        own = np.random.default_rng(0).permutation(searcher.ids())[:count]
-        vectors, name = _stored(data, searcher, own), "random rows"
+        own = np.random.default_rng(0).permutation(backend.ids())[:count]
+        vectors, name = _stored(data, backend, own), "random rows"
     elif source == "test set":
         if data.queries is None:
             raise edgevec.ParameterError(f"{data.name} comes without a test set; use random rows or a file")
@@ -44,40 +50,40 @@ def make(
         require(source, "vectors")
         vectors = edgevec.read_vectors(source, limit=count).vectors
         name = Path(source).name
-    if vectors.shape[1] != searcher.dim:
+    if vectors.shape[1] != backend.dim:
         raise edgevec.ParameterError(
-            f"{name}: queries of {vectors.shape[1]} dimensions cannot be asked of an index of {searcher.dim}"
+            f"{name}: queries of {vectors.shape[1]} dimensions cannot be asked of an index of {backend.dim}"
         )
-    found = _truth(data, searcher, vectors, allowed, progress)
+    found = _truth(data, backend, vectors, allowed, progress)
     if found is None:
         return None
-    metric, known = searcher.settings.metric, None if data.vectors is None else data
+    metric, known = backend.settings.metric, None if data.vectors is None else data
     return Queries(vectors, *found, own[: len(vectors)], name, metric, allowed, known)
 
 
-def _stored(data: Data, searcher: Searcher, ids: NDArray[Any]) -> Floats:
+def _stored(data: Data, backend: SearchBackend, ids: NDArray[Any]) -> Floats:
     if data.vectors is None:
-        return np.stack([searcher.vector(id) for id in ids.tolist()])
+        return np.stack([backend.vector(id) for id in ids.tolist()])
     rows: Floats = data.vectors[data.rows_of(ids)]
     return rows
 
 
 def _truth(
-    data: Data, searcher: Searcher, vectors: Floats, allowed: Allowed | None, progress: Progress
+    data: Data, backend: SearchBackend, vectors: Floats, allowed: FilterResult | None, progress: Progress
 ) -> tuple[NDArray[Any], NDArray[np.float64]] | None:
     """The nearest of all rows that are allowed, and how far they are: by NumPy where the vectors are at hand, else by
     exact search."""
     blocks, far = [], []
-    ids, rows, metric = data.ids, data.vectors, searcher.settings.metric
+    ids, rows, metric = data.ids, data.vectors, backend.settings.metric
     if rows is not None and allowed is not None:
         ids = np.asarray(allowed.by)
         rows = rows[data.rows_of(ids)]
-    for start in range(0, len(vectors), _AT_ONCE):
+    for start in range(0, len(vectors), _QUERIES_PER_CHECK):
         if not progress(start, len(vectors)):
             return None
-        block = vectors[start : start + _AT_ONCE]
+        block = vectors[start : start + _QUERIES_PER_CHECK]
         if rows is None:
-            answers = [searcher.search(Question(row), DEPTH, ef=DEPTH, allowed=allowed, exact=True) for row in block]
+            answers = [backend.search(QuerySpec(row), DEPTH, ef=DEPTH, allowed=allowed, exact=True) for row in block]
             blocks += [answer.ids for answer in answers]
             far += [np.asarray(answer.distances, np.float64) for answer in answers]
         else:

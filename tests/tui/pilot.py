@@ -12,14 +12,15 @@ import pytest
 from textual.pilot import Pilot
 
 from edgevec.tui.app import EdgevecApp
-from edgevec.tui.model import SAMPLE
-from edgevec.tui.screens.dialogs import TroubleScreen
-from edgevec.tui.state import StateFile
+from edgevec.tui.models import SAMPLE
+from edgevec.tui.screens.dialogs import ErrorDialog
+from edgevec.tui.settings import SettingsFile
 
-JOBS = ("open", "build", "check", "look", "save", "ask", "export", "queries", "sweep")
+JOBS = ("open", "build", "check", "info", "save", "search", "export", "queries", "sweep")
 
-PATIENCE = 60.0
-"""Seconds after which something that should come is missed. Not a bound on speed: machines may be busy."""
+PATIENCE = 300.0
+"""Seconds after which what should come is given up. Not a bound on speed, but an end for what hangs: on a loaded
+machine a minute was not always enough to start the app."""
 
 
 @asynccontextmanager
@@ -52,39 +53,39 @@ def idle(app: EdgevecApp) -> bool:
     return all(worker.is_finished for worker in app.workers if worker.group in JOBS)
 
 
-def trouble_of(app: EdgevecApp) -> str:
+def error_of(app: EdgevecApp) -> str:
     """Title, reason and advice of the error that is shown; empty when there is none."""
     screen = app.screen
-    if not isinstance(screen, TroubleScreen):
+    if not isinstance(screen, ErrorDialog):
         return ""
-    return "\n".join((screen.trouble.title, screen.trouble.reason, screen.trouble.advice))
+    return "\n".join((screen.error.title, screen.error.reason, screen.error.advice))
 
 
 async def is_refused(path: Path, reason: str) -> None:
     """Opening it tells what is wrong, why, and what to do; then the app goes on without data."""
     async with running(path) as (app, pilot):
-        await until(pilot, lambda: trouble_of(app), "the message")
-        assert f"{path.name} cannot be opened" in trouble_of(app)
-        assert reason in trouble_of(app)
-        assert trouble_of(app).splitlines()[2]
+        await until(pilot, lambda: error_of(app), "the message")
+        assert f"{path.name} cannot be opened" in error_of(app)
+        assert reason in error_of(app)
+        assert error_of(app).splitlines()[2]
         await pilot.press("escape")
         assert app.session.data is None
         assert app.current_mode == "open"
 
 
-def knows(index: Path, data: Path | None = None) -> StateFile:
+def knows(index: Path, data: Path | None = None) -> SettingsFile:
     """Settings that know which data an index was built from: by default the sample."""
-    file = StateFile()
-    state = file.read()
-    state.remember(index)
-    state.companions[str(index.absolute())] = SAMPLE if data is None else str(data.absolute())
-    file.write(state)
-    return StateFile()
+    file = SettingsFile()
+    settings = file.read()
+    settings.remember(index)
+    settings.companions[str(index.absolute())] = SAMPLE if data is None else str(data.absolute())
+    file.write(settings)
+    return SettingsFile()
 
 
 @asynccontextmanager
 async def searching(index: Path, **settings: Any) -> AsyncIterator[tuple[EdgevecApp, Pilot[None]]]:
     """On the search screen, the sample open."""
-    async with running(index, state_file=knows(index), **settings) as (app, pilot):
+    async with running(index, settings_file=knows(index), **settings) as (app, pilot):
         await until(pilot, lambda: app.current_mode == "search", "the search screen")
         yield app, pilot

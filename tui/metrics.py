@@ -1,4 +1,4 @@
-"""What the load generator measured, as a moving picture: moments for the plot, and sums since the last change."""
+"""What the load generator measured, as a moving picture: samples for the plot, and sums since the last change."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .model import Samples
+from .models import Measurements
 
-__all__ = ["EDGES", "Moment", "Rolling", "Totals"]
+__all__ = ["HISTOGRAM_EDGES", "MetricsWindow", "Sample", "Totals"]
 
-EDGES = np.logspace(-1, 7, 161)
+HISTOGRAM_EDGES = np.logspace(-1, 7, 161)
 """Of the histogram, in microseconds: 20 bins for each power of ten."""
 
 _SAME_CHANGE = 3.0
 """Seconds."""
 
 
-class Moment(NamedTuple):
+class Sample(NamedTuple):
     """The calls of a fraction of a second; latencies in microseconds."""
 
     at: float
@@ -49,18 +49,18 @@ def _setting(change: str) -> str:
     return change.partition(" ")[0]
 
 
-class Rolling:
-    """keep: seconds of moments to hold on to."""
+class MetricsWindow:
+    """keep: seconds of samples to hold on to."""
 
     def __init__(self, keep: float = 180.0) -> None:
         self._keep = keep
-        self.moments: deque[Moment] = deque()
+        self.samples: deque[Sample] = deque()
         self.changes: deque[tuple[float, str]] = deque(maxlen=20)
-        self.counts: NDArray[np.int64] = np.zeros(len(EDGES) - 1, np.int64)
+        self.counts: NDArray[np.int64] = np.zeros(len(HISTOGRAM_EDGES) - 1, np.int64)
         self._forget()
 
     def clear(self) -> None:
-        self.moments.clear()
+        self.samples.clear()
         self.changes.clear()
         self._forget()
 
@@ -75,21 +75,21 @@ class Rolling:
         self._forget()
 
     def _forget(self) -> None:
-        self.counts = np.zeros(len(EDGES) - 1, np.int64)
+        self.counts = np.zeros(len(HISTOGRAM_EDGES) - 1, np.int64)
         self._core, self._call = _Reservoir(), _Reservoir()
         self._most = self._seconds = 0.0
         self._n = self._found = self._wanted = 0
 
-    def take(self, samples: Samples, at: float) -> None:
+    def take(self, samples: Measurements, at: float) -> None:
         if not len(samples.core):
             return
         core = samples.core * 1e6
         p50, p95, p99 = np.percentile(core, (50, 95, 99))
         qps = samples.queries / samples.seconds if samples.seconds > 0 else 0.0
-        self.moments.append(Moment(at, float(p50), float(p95), float(p99), qps))
-        while at - self.moments[0].at > self._keep:
-            self.moments.popleft()
-        self.counts += np.histogram(np.clip(core, EDGES[0], EDGES[-1]), EDGES)[0]
+        self.samples.append(Sample(at, float(p50), float(p95), float(p99), qps))
+        while at - self.samples[0].at > self._keep:
+            self.samples.popleft()
+        self.counts += np.histogram(np.clip(core, HISTOGRAM_EDGES[0], HISTOGRAM_EDGES[-1]), HISTOGRAM_EDGES)[0]
         self._core.take(core)
         self._call.take(samples.call * 1e6)
         self._most = max(self._most, float(core.max()))

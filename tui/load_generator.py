@@ -8,13 +8,25 @@ from typing import Literal
 
 import numpy as np
 
-from ..model import Samples
-from ..protocols import Clock, Load
+from .backends.base import SearchBackend
+from .models import Clock, Measurements, Queries
 
-__all__ = ["ThreadedLoad"]
+__all__ = ["LoadGenerator", "LoadSpec"]
 
 _COMPARE_EVERY = 8
 """One call of so many is compared with the truth: enough to know recall, too few to slow the searches."""
+
+
+@dataclass(frozen=True, eq=False)
+class LoadSpec:
+    """What the load generator does. batch: queries a call; 1 for single ones."""
+
+    backend: SearchBackend
+    queries: Queries
+    k: int
+    ef: int
+    threads: int
+    batch: int
 
 
 @dataclass
@@ -28,14 +40,14 @@ class _Notes:
     wanted: int = 0
 
 
-class ThreadedLoad:
+class LoadGenerator:
     """A change of the load reaches every thread with its next call."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._state: Literal["stopped", "running", "paused"] = "stopped"
         self._workers: list[_Worker] = []
-        self._load: Load | None = None
+        self._load: LoadSpec | None = None
         self._drained = clock()
         self._failure: BaseException | None = None
 
@@ -43,17 +55,17 @@ class ThreadedLoad:
     def state(self) -> Literal["stopped", "running", "paused"]:
         return self._state
 
-    def start(self, load: Load) -> None:
+    def start(self, load: LoadSpec) -> None:
         self.stop()
         self._load, self._state, self._failure = load, "running", None
         self._drained = self._clock()
-        self._hire(load.threads)
+        self._resize(load.threads)
 
-    def change(self, load: Load) -> None:
+    def change(self, load: LoadSpec) -> None:
         if self._state == "stopped":
             return
         self._load = load
-        self._hire(load.threads)
+        self._resize(load.threads)
         for worker in self._workers:
             worker.load = load
 
@@ -72,13 +84,13 @@ class ThreadedLoad:
 
     def stop(self) -> None:
         self._state = "stopped"
-        self._hire(0)
+        self._resize(0)
 
-    def drain(self) -> Samples:
+    def drain(self) -> Measurements:
         now = self._clock()
         seconds, self._drained = now - self._drained, now
-        notes = [worker.hand_over() for worker in self._workers]
-        return Samples(
+        notes = [worker.drain() for worker in self._workers]
+        return Measurements(
             np.array([value for note in notes for value in note.core]),
             np.array([value for note in notes for value in note.call]),
             sum(note.queries for note in notes),
@@ -88,9 +100,10 @@ class ThreadedLoad:
         )
 
     def failure(self) -> BaseException | None:
+        """What ended it, when it was not a stop."""
         return next((worker.failure for worker in self._workers if worker.failure is not None), None)
 
-    def _hire(self, count: int) -> None:
+    def _resize(self, count: int) -> None:
         """Bring the number of threads to `count`."""
         while len(self._workers) > count:
             self._workers.pop().end()
@@ -104,7 +117,7 @@ class ThreadedLoad:
 
 
 class _Worker(threading.Thread):
-    def __init__(self, load: Load, first: int, clock: Clock) -> None:
+    def __init__(self, load: LoadSpec, first: int, clock: Clock) -> None:
         super().__init__(daemon=True, name=f"load {first}")
         self.load, self.go = load, threading.Event()
         self.failure: BaseException | None = None
@@ -116,20 +129,20 @@ class _Worker(threading.Thread):
         self.go.set()
         self.join()
 
-    def hand_over(self) -> _Notes:
+    def drain(self) -> _Notes:
         notes, self._notes = self._notes, _Notes()
         return notes
 
     def run(self) -> None:
         try:
             while not self._ended:
-                self._serve(self.load)
+                self._search_loop(self.load)
         except BaseException as error:  # shown on the screen: a thread has nobody else to tell
             self.failure = error
 
-    def _serve(self, load: Load) -> None:
+    def _search_loop(self, load: LoadSpec) -> None:
         """Search until the load changes."""
-        queries, lane = load.queries, load.searcher.lane(load.queries.allowed)
+        queries, search = load.queries, load.backend.thread_search(load.queries.allowed)
         wanted, limits = [len(ids) for ids in queries.wanted(load.k)], queries.limits(load.k)
         vectors, total, single = queries.vectors, len(queries.vectors), load.batch == 1
         calls = 0
@@ -139,9 +152,9 @@ class _Worker(threading.Thread):
                 continue
             picked = [(self._at + i) % total for i in range(load.batch)]
             self._at = (picked[-1] + 1) % total
-            asked = vectors[picked[0]] if single else vectors[picked]
+            batch = vectors[picked[0]] if single else vectors[picked]
             start = self._clock()
-            ids, distances, core = lane(asked, load.k, load.ef)
+            ids, distances, core = search(batch, load.k, load.ef)
             call = (self._clock() - start) / load.batch
             notes = self._notes
             notes.call.append(call)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import edgevec
 
-__all__ = ["Trouble", "trouble"]
+__all__ = ["ErrorMessage", "explain"]
 
 
 @dataclass(frozen=True)
-class Trouble:
+class ErrorMessage:
     """title: what did not work; reason: why; advice: what to do."""
 
     title: str
@@ -40,10 +40,10 @@ _ADVICE: tuple[tuple[type[BaseException], str], ...] = (
 )
 
 
-def trouble(title: str, error: BaseException) -> Trouble:
+def explain(title: str, error: BaseException) -> ErrorMessage:
     reason = " ".join(str(error).split()) or type(error).__name__
     advice = next((advice for kind, advice in _ADVICE if isinstance(error, kind)), "")
     if not isinstance(error, (edgevec.EdgevecError, OSError, MemoryError)):
         reason = f"{type(error).__name__}: {reason}"
         advice = "This is a fault of the app. Nothing on disk was changed; please report it with this message."
-    return Trouble(title, reason, advice)
+    return ErrorMessage(title, reason, advice)

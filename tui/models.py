@@ -1,4 +1,4 @@
-"""The words that screens and engine share: plain records without behaviour of their own."""
+"""The plain records that screens and backends share."""
 
 from __future__ import annotations
 
@@ -17,22 +17,30 @@ from edgevec.index import Metric, Quantization
 
 __all__ = [
     "SAMPLE",
-    "Allowed",
     "Answer",
     "BuildSettings",
+    "Clock",
+    "CollectionInfo",
     "Curve",
     "Data",
+    "FilterResult",
     "Floats",
     "Health",
-    "Holdings",
     "Id",
     "Ids",
+    "Measurements",
+    "Progress",
     "Queries",
-    "Question",
-    "Samples",
-    "Wanted",
-    "Work",
+    "QuerySetSpec",
+    "QuerySpec",
+    "SearchCost",
 ]
+
+Clock = Callable[[], float]
+"""Seconds from some moment on."""
+
+Progress = Callable[[int, int], bool]
+"""progress(done, total) says whether to go on."""
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -64,7 +72,7 @@ class Data:
     encode      makes the vector of a text, where the set knows how
     unknown_words
                 those of a text that encode passes over
-    collection  these are the first records of a collection, to show what there is: its searcher knows all of them,
+    collection  these are the first records of a collection, to show what there is: its backend knows all of them,
                 and ids is object [n], integers and texts
     """
 
@@ -100,22 +108,22 @@ class Data:
         return order, self.ids[order]
 
 
-class Question(NamedTuple):
+class QuerySpec(NamedTuple):
     """What is searched for: what lies near a vector, documents with these words, or the best of both rankings."""
 
     vector: Floats | None
     words: str | None = None
 
 
-class Allowed(NamedTuple):
-    """What a filter lets through: how many records, and which: their ids, or the condition that the searcher knows."""
+class FilterResult(NamedTuple):
+    """What a filter lets through: how many records, and which: their ids, or the condition that the backend knows."""
 
     rows: int
     by: Ids | str
 
 
-class Work(NamedTuple):
-    """What a search cost. None: it was not told.
+class SearchCost(NamedTuple):
+    """What a search cost. None: not known.
 
     strategy  whether the graph was walked, all that is allowed compared, or words looked up
     visited   nodes of the graph whose links were read
@@ -135,13 +143,13 @@ class Answer(NamedTuple):
     ids        [found]: int64, or integers and texts
     distances  None where they are not of vectors, but of words alone
     seconds    of the call from Python, the core included
-    scores     more is better; where the searcher gives none, distances say all
-    records    text and metadata of each, where the searcher knows them and the data set does not
+    scores     more is better; where the backend gives none, distances say all
+    records    text and metadata of each, where the backend knows them and the data set does not
     """
 
     ids: NDArray[Any]
     distances: Floats | None
-    work: Work
+    work: SearchCost
     seconds: float
     scores: Floats | None = None
     records: Sequence[tuple[str, Mapping[str, Any]]] | None = None
@@ -160,7 +168,7 @@ class Health(NamedTuple):
     lines: tuple[str, ...]
 
 
-class Holdings(NamedTuple):
+class CollectionInfo(NamedTuple):
     """What a collection holds, and how large it is: bytes of its files, and of its index in memory.
 
     changes  those that the graph's snapshot on the disk lacks; the graph in memory has them
@@ -178,8 +186,8 @@ class Holdings(NamedTuple):
     indexes: tuple[str, ...]
 
 
-class Wanted(NamedTuple):
-    """Which queries, with which truth. source: as Engine.queries takes it; filter: what is typed into its box."""
+class QuerySetSpec(NamedTuple):
+    """Which queries, with which truth. source: as query_set.make takes it; filter: what is typed into its box."""
 
     source: str
     metric: Metric
@@ -198,7 +206,7 @@ class Queries:
     name     how the screen calls them
     metric   of the distances
     allowed  the filter that all of them are asked with
-    data     where the vectors are at hand, they say how far an answer is; else the searcher does
+    data     where the vectors are at hand, they say how far an answer is; else the backend does
     """
 
     vectors: Floats
@@ -207,7 +215,7 @@ class Queries:
     own: NDArray[Any]
     name: str
     metric: Metric
-    allowed: Allowed | None = None
+    allowed: FilterResult | None = None
     data: Data | None = None
 
     @property
@@ -235,12 +243,12 @@ class Queries:
         return sum(bool(far <= limit) for id, far in zip(ids, distances, strict=True) if id not in passed)
 
 
-class Samples(NamedTuple):
-    """What the load generator measured since it was asked last.
+class Measurements(NamedTuple):
+    """What the load generator measured since the last call.
 
     core     float64 [calls]: seconds a query took inside the core
     call     float64 [calls]: seconds a query took as a call from Python
-    found    of `wanted` true neighbours, in those queries that were compared
+    found    of `wanted` true neighbors, in those queries that were compared
     seconds  the time this covers
     """
 

@@ -18,7 +18,7 @@ _MARKS = {
 
 
 class TimeSplit(Static):
-    """The parts differ in pattern as well as in colour."""
+    """The parts differ in pattern as well as in color."""
 
     _seconds: Mapping[str, float] | None = None
 
@@ -41,6 +41,6 @@ class TimeSplit(Static):
         widths = [max(1, round(room * part / total)) for part in self._seconds.values()]
         widths[widths.index(max(widths))] -= sum(widths) - room
         parts = [(name, *_MARKS[name]) for name in self._seconds]
-        bar = [(mark * width, colour) for (_, mark, colour), width in zip(parts, widths, strict=True)]
-        names = [(f"{mark} {name}  ", colour) for name, mark, colour in parts]
+        bar = [(mark * width, color) for (_, mark, color), width in zip(parts, widths, strict=True)]
+        names = [(f"{mark} {name}  ", color) for name, mark, color in parts]
         self.update(Content.assemble(*bar, "\n", *names))

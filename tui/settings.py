@@ -16,13 +16,13 @@ import platformdirs
 from edgevec._files import replacing
 from edgevec.index import Quantization
 
-__all__ = ["State", "StateFile"]
+__all__ = ["Settings", "SettingsFile"]
 
 _RECENT = 12
 
 
 @dataclass
-class State:
+class Settings:
     """recent: paths, the last one first; companions: of an index file, the path of its data (or the sample's name)."""
 
     theme: str = "edgevec-dark"
@@ -43,31 +43,31 @@ class State:
         self.recent = [other for other in self.recent if other != str(path.absolute())]
 
 
-class StateFile:
+class SettingsFile:
     """notice: what happened to a damaged file, to be told once."""
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or platformdirs.user_config_path("edgevec", appauthor=False) / "tui.json"
         self.notice = ""
 
-    def read(self) -> State:
+    def read(self) -> Settings:
         try:
             return _checked(json.loads(self.path.read_text(encoding="utf-8")))
         except FileNotFoundError:
-            return State()
+            return Settings()
         except OSError as error:
             self.notice = f"Settings cannot be read: {error.strerror or error}"
-            return State()
+            return Settings()
         except (ValueError, TypeError, RecursionError) as error:
             self._set_aside(error)
-            return State()
+            return Settings()
 
-    def write(self, state: State) -> None:
+    def write(self, settings: Settings) -> None:
         """Whole or not at all. That settings cannot be kept is no reason to stop, so a refusal is only noted."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(self.path) as new:
-                new.write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
+                new.write_text(json.dumps(asdict(settings), indent=2) + "\n", encoding="utf-8")
         except OSError as error:
             self.notice = f"Settings cannot be kept: {error.strerror or error}"
 
@@ -80,21 +80,23 @@ class StateFile:
             self.notice = f"The settings file is damaged and stays where it is: {refusal.strerror or refusal}"
 
 
-def _checked(content: Any) -> State:
+def _checked(content: Any) -> Settings:
     """Only what has the right name and type is taken over; TypeError when it is no settings file at all."""
     if not isinstance(content, dict):
         raise TypeError("no JSON object")
-    state = State()
-    for name, default in asdict(state).items():
+    settings = Settings()
+    for name, default in asdict(settings).items():
         value = content.get(name, default)
         if type(value) is not type(default):
             raise TypeError(f"{name} is {value!r}")
-        setattr(state, name, value)
-    if not all(isinstance(path, str) for path in [*state.recent, *state.companions, *state.companions.values()]):
+        setattr(settings, name, value)
+    if not all(
+        isinstance(path, str) for path in [*settings.recent, *settings.companions, *settings.companions.values()]
+    ):
         raise TypeError("a path is not a text")
-    if state.quantization not in ("none", "sq8", "binary"):
-        raise ValueError(f"quantization is {state.quantization!r}")
+    if settings.quantization not in ("none", "sq8", "binary"):
+        raise ValueError(f"quantization is {settings.quantization!r}")
     for name, least, most in (("M", 2, 256), ("ef_construction", 1, 65535), ("k", 1, 1000), ("ef", 1, 1_000_000)):
-        if not least <= getattr(state, name) <= most:
-            raise ValueError(f"{name} is {getattr(state, name)}")
-    return state
+        if not least <= getattr(settings, name) <= most:
+            raise ValueError(f"{name} is {getattr(settings, name)}")
+    return settings

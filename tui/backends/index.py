@@ -1,0 +1,158 @@
+"""An `edgevec.Index` as the screens' SearchBackend."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from edgevec import IdFilter, Index, NoVectorsError, ParameterError, SearchContext
+from edgevec.index import CheckReport
+
+from ..filters import where_over
+from ..models import (
+    Answer,
+    BuildSettings,
+    Clock,
+    CollectionInfo,
+    Data,
+    FilterResult,
+    Floats,
+    Health,
+    Id,
+    Ids,
+    Progress,
+    QuerySpec,
+    SearchCost,
+)
+from . import bundle
+from .base import ThreadSearch
+
+__all__ = ["IndexBackend", "build_index", "graph_findings"]
+
+
+def build_index(data: Data, settings: BuildSettings, progress: Progress, clock: Clock) -> IndexBackend | None:
+    """None when progress said stop."""
+    if data.vectors is None:
+        raise NoVectorsError(f"{data.name}: only the index is open, not the data it was built from")
+    index = Index(
+        data.dim,
+        settings.metric,
+        quantization=settings.quantization,
+        M=settings.M,
+        ef_construction=settings.ef_construction,
+    )
+    added = index.add(data.vectors, data.ids, progress=progress)
+    return IndexBackend(index, clock) if len(added) == len(data) else None
+
+
+class IndexBackend:
+    """What a key press would make anew is kept: a context for each thread, and the filter while its text stays."""
+
+    def __init__(self, index: Index, clock: Clock) -> None:
+        self._index, self._clock = index, clock
+        self._kept = threading.local()
+        self._filter: tuple[str, Data, FilterResult] | None = None
+        self._ids: tuple[FilterResult, IdFilter] | None = None
+
+    @property
+    def dim(self) -> int:
+        return self._index.dim
+
+    @property
+    def settings(self) -> BuildSettings:
+        index = self._index
+        return BuildSettings(index.metric, index.quantization, index.M, index.ef_construction)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def search(self, query: QuerySpec, k: int, *, ef: int, allowed: FilterResult | None, exact: bool) -> Answer:
+        context, only = self._context(), self._id_filter(allowed)
+        start = self._clock()
+        found = self._index.search(query.vector, k, ef=ef, filter=only, exact=exact, context=context)
+        seconds = self._clock() - start
+        spent = context.stats
+        work = SearchCost(spent.strategy, spent.visited, spent.distances, spent.reranked, spent.seconds)
+        return Answer(found.ids, found.distances, work, seconds)
+
+    def _context(self) -> SearchContext:
+        """Of this thread: an answer that nobody waits for any more may still be on its way on another one."""
+        context: SearchContext | None = getattr(self._kept, "context", None)
+        if context is None:
+            context = self._kept.context = SearchContext(self._index)
+        return context
+
+    def _id_filter(self, allowed: FilterResult | None) -> IdFilter | None:
+        kept = self._ids
+        if allowed is None:
+            return None
+        if kept is None or kept[0] is not allowed:
+            kept = self._ids = (allowed, IdFilter(allowed.by))
+        return kept[1]
+
+    def filter(self, text: str, data: Data) -> FilterResult | None:
+        kept = self._filter
+        if kept is not None and kept[0] == text and kept[1] is data:
+            return kept[2]
+        allowed = where_over(data)(text)
+        if allowed is not None:
+            self._filter = (text, data, allowed)
+        return allowed
+
+    def vector(self, id: Id) -> Floats:
+        if isinstance(id, str):
+            raise ParameterError(f"the ids of an index are numbers, not {id!r}")
+        row: Floats = self._index.get([id])[0]
+        return row
+
+    def thread_search(self, allowed: FilterResult | None) -> ThreadSearch:
+        index, context = self._index, SearchContext(self._index)
+        only = self._id_filter(allowed)
+
+        def ask(queries: Floats, k: int, ef: int) -> tuple[Ids, Floats, float | None]:
+            found = index.search(queries, k, ef=ef, filter=only, threads=1, context=context)
+            return found.ids, found.distances, context.stats.seconds if queries.ndim == 1 else None
+
+        return ask
+
+    def ids(self) -> Ids:
+        return np.sort(np.fromiter(self._index, np.int64, len(self._index)))
+
+    def health(self) -> Health:
+        report = self._index.check()
+        return Health(report.ok, graph_findings(report))
+
+    def memory(self) -> dict[str, int]:
+        return self._index.memory_usage()
+
+    def save(self, path: Path) -> None:
+        self._index.save(path)
+
+    def write_bundle(self, folder: Path, allowed: FilterResult | None) -> None:
+        bundle.write_index(folder, self._index, allowed)
+
+    def refresh(self, progress: Progress) -> bool:
+        return False
+
+    def info(self) -> CollectionInfo | None:
+        return None
+
+    def close(self) -> None:
+        pass
+
+
+def graph_findings(report: CheckReport) -> tuple[str, ...]:
+    lines = [f"{report.nodes:,} nodes, {report.edges:,} links, {report.levels} levels"]
+    for count, what in (
+        (report.duplicates, "equal rows"),
+        (report.dead, "removed"),
+        (report.unreachable, "out of reach"),
+        (report.bad_links, "broken links"),
+        (report.bad_codes, "broken codes"),
+        (report.bad_ids, "broken ids"),
+    ):
+        if count:
+            lines.append(f"{what}: {count:,}")
+    return tuple(lines)
