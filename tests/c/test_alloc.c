@@ -225,6 +225,67 @@ static int64_t workload(int kind, subject *s) {
     return made;
 }
 
+/* ---- linking anew ---------------------------------------------------------------------------- */
+
+enum { NEAR = 300, ALL = 900, FEW = 8 };
+
+/* From NEAR on so far off, and so many, that no code tells the nearer ones apart. */
+static void make_far(int64_t id, float *row) {
+    for (int j = 0; j < FEW; j++) row[j] = number((uint64_t)(id * FEW + j)) + (id < NEAR ? 0.0f : 1e6f);
+}
+
+/* The first n rows are there, sound and found. */
+static void check_near(ev_index *ix, int64_t n) {
+    ev_report r;
+    CHECK(ev_count(ix) == n && ev_check(ix, &r) == EV_OK);
+    CHECK(r.live == n && !r.bad_links && !r.bad_codes && !r.bad_ids && r.unreachable * 10 <= r.nodes);
+    for (int64_t id = 0; id < n && id < NEAR; id += 7) {
+        float row[FEW], distance;
+        int64_t found;
+        make_far(id, row);
+        ev_search_params p = {.k = 1, .ef = ALL, .exact = r.unreachable > 0, .threads = 1};
+        CHECK(ev_search(ix, 1, row, &p, &found, &distance) == EV_OK && found == id);
+    }
+}
+
+/* As TRY does, where `held` rows are there before the call. */
+#define TRY_NEAR(ix, held, call)          \
+    do {                                  \
+        int rc_ = (call);                 \
+        if (rc_ == EV_E_NOMEM) {          \
+            refused++;                    \
+            if (ix) check_near(ix, held); \
+            rc_ = (call);                 \
+        }                                 \
+        CHECK(rc_ == EV_OK);              \
+    } while (0)
+
+/* Codes that no longer serve are given up, by linking all anew, and taken up again. Returns how many allocations. */
+static int64_t relink(long *all_refused) {
+    static float rows[ALL][FEW];
+    static int64_t ids[ALL];
+    ev_params p = {FEW, EV_METRIC_L2, EV_QUANT_SQ8, 4, 24, 24, EV_VECTORS_FINE, 11};
+    ev_index *ix = NULL;
+    ev_report r;
+    int64_t removed = 0;
+    long refused = 0;
+    for (int64_t id = 0; id < ALL; id++) make_far(ids[id] = id, rows[id]);
+    TRY_NEAR(ix, 0, ev_new(&p, &ix));
+    if (!ix) return 0;
+    TRY_NEAR(ix, 0, ev_add(ix, NEAR, rows[0], ids, NULL, 1, NULL, NULL));
+    TRY_NEAR(ix, NEAR, ev_add(ix, ALL - NEAR, rows[NEAR], ids + NEAR, NULL, 2, NULL, NULL));
+    TRY_NEAR(ix, ALL, ev_check(ix, &r));
+    CHECK(r.walk == EV_WALK_FLOATS);
+    TRY_NEAR(ix, ALL, ev_remove(ix, ALL - NEAR, ids + NEAR, &removed));
+    TRY_NEAR(ix, NEAR, ev_compact(ix, NULL, NULL));
+    int64_t made = ev_fault_alloc(0);
+    check_near(ix, NEAR);
+    CHECK(ev_check(ix, &r) == EV_OK && r.walk == EV_WALK_CODES);
+    ev_free(ix);
+    *all_refused += refused;
+    return made;
+}
+
 static int no_flush(void *user, void *file) {
     (void)user, (void)file;
     return 0;
@@ -255,6 +316,15 @@ int main(void) {
         CHECK(n > 50 && refused > n / 2); /* the faults were real, and nearly all of them were told */
         printf("kind %d: %lld allocations, %ld calls refused\n", kind, (long long)n - 1, refused);
     }
+    int64_t n = 0, made;
+    long refused = 0;
+    do {
+        ev_fault_alloc(++n);
+        made = relink(&refused);
+        CHECK(held_bytes == 0);
+    } while (made >= n);
+    CHECK(n > 30 && refused > n / 2);
+    printf("linking anew: %lld allocations, %ld calls refused\n", (long long)n - 1, refused);
     remove(PATH);
     return check_summary();
 }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from oracle import Ids, Rows, each_quantization
+from oracle import Ids, Rows, each_quantization, recall
+from sample_index import sample
 
 import edgevec
 
@@ -68,6 +69,27 @@ def test_half_of_the_clusters_removed_and_others_added() -> None:
     assert (hits(index, asked, truth) == 0).sum() == 0
     index.compact()
     assert (hits(index, asked, truth) == 0).sum() == 0
+
+
+@pytest.mark.quality
+@pytest.mark.parametrize("metric", ["l2", "cosine"])
+def test_real_rows_by_topic_and_one_by_one_are_found_as_well_as_shuffled_ones(metric: edgevec.index.Metric) -> None:
+    rng = np.random.default_rng(4)
+    drawn = sample().vectors[rng.permutation(len(sample()))[:4000]]
+    drawn = drawn * np.exp(0.1 * rng.standard_normal((len(drawn), 1))).astype(np.float32)  # or l2 would be cosine
+    rows, queries = drawn[:3600], drawn[3600:]
+    topics = np.argmax(rows @ rows[:40].T, axis=1)
+
+    def share(order: Ids, step: int) -> float:
+        index = edgevec.Index(rows.shape[1], metric, quantization="sq8", ef_construction=100)
+        for start in range(0, len(order), step):
+            index.add(rows[order[start : start + step]], threads=1)
+        return recall(metric, rows[order], queries, index.search(queries, 10, ef=16).ids, 10)
+
+    shuffled = share(np.arange(len(rows)), len(rows))
+    by_topic = np.argsort(topics, kind="stable")
+    assert share(by_topic, len(rows)) >= shuffled - 0.01
+    assert share(by_topic, 1) >= shuffled - 0.01
 
 
 def test_ids_stay_in_the_order_of_the_rows() -> None:

@@ -186,6 +186,28 @@ def test_recall_is_that_of_float32(metric: Metric, rng: np.random.Generator) -> 
 # ---- choosing ------------------------------------------------------------------------------------------------------
 
 
+def test_a_small_index_kept_otherwise_lends_no_memory_that_is_too_short(tmp_path: Path) -> None:
+    """Small indexes leave what their searches work in to the next of their shape. 24-bit vectors that are compared by
+    their numbers, as here, where codes cannot tell rows of two far clouds apart, take more room in it than codes."""
+    rng = np.random.default_rng(1)  # what is built and searched must be the same each time
+    rows = rng.standard_normal((3000, 61)).astype(np.float32)
+    rows[::2] += np.float32(1e4)
+
+    def built() -> bytes:
+        index = edgevec.Index(61, "l2", M=7, ef_construction=60)
+        index.add(rows, threads=1)
+        assert index.stats()["walk"] == 1  # by numbers
+        assert recall("l2", rows, rows[:200], index.search(rows[:200], 5).ids, 5) >= 0.85
+        index.save(tmp_path / "index")
+        return (tmp_path / "index").read_bytes()
+
+    alone = built()
+    small = edgevec.Index(61, "l2", M=7, keep_vectors="float32")
+    small.add(rows[:5], threads=1)
+    small.search(rows[0], 1)
+    assert built() == alone
+
+
 @pytest.mark.parametrize("unknown", ["float64", "", "FLOAT32", "true"])
 def test_an_unknown_way_is_named(unknown: Any) -> None:
     with pytest.raises(edgevec.ParameterError, match=f"keep_vectors must be .* not {unknown!r}"):
