@@ -35,6 +35,7 @@ copybutton_prompt_is_regexp = True
 
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
 napoleon_use_rtype = False
 
 autoclass_content = "class"

@@ -93,7 +93,8 @@ def _described(array: npt.NDArray[Any]) -> str:
 def as_ids(data: Any, what: str, *, to_keep: bool = False) -> npt.NDArray[np.int64]:
     """int64[n], C order.
 
-    to_keep  they are to name vectors, so none may be -1, which stands in results where there is none
+    Args:
+        to_keep: they are to name vectors, so none may be -1, which stands in results where there is none
     """
     array = _as_array(data, what)
     if array.ndim == 0:

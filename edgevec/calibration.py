@@ -1,6 +1,6 @@
 """From a recall asked for to the ef that gives it: measured on the index itself.
 
-Vectors that the index holds are asked for their neighbours while the search is blind to them: they are no result of
+Vectors that the index holds are asked for their neighbors while the search is blind to them: they are no result of
 their own, and no walk leads through them, so they fare as new queries of the same kind would. Queries of another kind
 are found less easily; a large batch of them is measured with too, and the caller can give examples.
 """
@@ -33,7 +33,7 @@ Rows = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
 _COMPARED = 256
-"""Samples whose true neighbours are found by comparing with every vector; and the least that makes a large batch."""
+"""Samples whose true neighbors are found by comparing with every vector; and the least that makes a large batch."""
 _SAMPLES_AT_1 = 4096
 """For k = 1; fewer by the root of k, as each then tells more. The standard error of a recall of 0.95 is then 0.003."""
 _STEP = 1.5
@@ -45,7 +45,7 @@ _PATIENCE = 4
 _WIDER = 2
 """A walk that stands in for the truth is so much wider than the widest that is measured."""
 _RESULTS_AT_ONCE = 1 << 22
-"""Neighbours held at a time, whatever k is."""
+"""Neighbors held at a time, whatever k is."""
 _STALE = 10
 """Measured anew when one in so many vectors was added, replaced or removed."""
 _LEAST_MISSED = 1e-5
@@ -56,9 +56,10 @@ _ROUNDING = 1e-6
 class Calibration:
     """Which recall@k the index reaches on average at which ef, measured with `samples` queries.
 
-    ef       int64[m], rising
-    recall   float64[m], rising
-    seconds  that measuring took
+    Args:
+        ef: int64[m], rising
+        recall: float64[m], rising
+        seconds: that measuring took
     """
 
     k: int
@@ -164,7 +165,7 @@ def _need_vectors(index: Index) -> None:
     if not index.keep_vectors and index.quantization != "none":
         raise RecallError(
             "no recall can be promised: this index keeps codes only, and nothing that tells how many of the true "
-            "neighbours are found by them; give ef, or make it with keep_vectors=True"
+            "neighbors are found by them; give ef, or make it with keep_vectors=True"
         )
 
 
@@ -207,7 +208,7 @@ def _measure(index: Index, k: int, queries: Rows | None, threads: int) -> Calibr
 class _Sample:
     """Queries in random order, and the ids of the vectors to which each is blind, if any.
 
-    The true neighbours are known of the first few. For the others a very wide walk stands in for the truth, and what
+    The true neighbors are known of the first few. For the others a very wide walk stands in for the truth, and what
     that makes of the recall is told by those few, of which both is known: the estimate is as unbiased as if all had
     been compared with every vector, and hardly less sharp.
     """
@@ -250,7 +251,7 @@ class _Sample:
         return np.concatenate([self._distances(part, ef=ef, exact=exact)[:, -1:].copy() for part in self._parts(count)])
 
     def _shares(self, furthest: Rows, ef: int) -> Doubles:
-        """Of each sample's true neighbours the share that is found, by distance, as `edgevec.recall` counts it."""
+        """Of each sample's true neighbors the share that is found, by distance, as `edgevec.recall` counts it."""
         limit = farthest_found(furthest, self.index.metric)
         shares = [(self._distances(part, ef=ef) <= limit[part]).mean(axis=1) for part in self._parts(len(limit))]
         return np.concatenate(shares)

@@ -98,7 +98,8 @@ class UnknownIdError(EdgevecError, KeyError):
 class WhereError(EdgevecError, ValueError):
     """A `where` that cannot be understood or that exceeds a limit.
 
-    position  the character of the text that it is about, or None for the dict form
+    Args:
+        position: the character of the text that it is about, or None for the dict form
     """
 
     def __init__(self, problem: str, text: str | None = None, position: int | None = None) -> None:

@@ -71,9 +71,10 @@ ROUNDING = 1e-6
 
 
 def farthest_found(furthest: ArrayLike, metric: Metric | None = None) -> NDArray[np.float64]:
-    """The greatest distance that counts as found where `furthest` is that of the last true neighbour, of any shape.
+    """The greatest distance that counts as found where `furthest` is that of the last true neighbor, of any shape.
 
-    metric  "cosine" and "ip" distances are 1 minus a product, so that their rounding is relative to 1 at least
+    Args:
+        metric: "cosine" and "ip" distances are 1 minus a product, so that their rounding is relative to 1 at least
     """
     limit = np.asarray(furthest, np.float64)
     return np.asarray(limit + ROUNDING * np.maximum(np.abs(limit), 1 if metric in ("cosine", "ip") else 0))
@@ -88,20 +89,26 @@ def recall(
     true_distances: ArrayLike | None = None,
     metric: Metric | None = None,
 ) -> float:
-    """The share of the true neighbours that was found, averaged over the queries.
+    """The share of the true neighbors that was found, averaged over the queries.
 
     By distance, which wants two `SearchResult`s or the distances beside the ids: what was found counts when it is not
-    farther than the last true neighbour, give or take a millionth for rounding (`ROUNDING`). Of equally near rows any
+    farther than the last true neighbor, give or take a millionth for rounding (`ROUNDING`). Of equally near rows any
     does. The same id counts once; distance inf is padding.
 
     By ids, where no distances are given: what was found counts when its id is among the true ones. Of equally near
     rows those that the truth did not pick are then misses. The id -1 is padding.
 
-    found_ids, true_ids              integers [n, k] each, or one row [k], or a SearchResult; the widths may differ
-    found_distances, true_distances  of the same shape; those of a SearchResult are its own
-    metric                           see `farthest_found`
+    Args:
+        found_ids, true_ids: integers [n, k] each, or one row [k], or a SearchResult; the widths may differ
+        found_distances, true_distances: of the same shape; those of a SearchResult are its own
+        metric: see `farthest_found`
 
-    Queries without a true neighbour are passed over; when there are no others, nothing was missed: 1.0.
+    Queries without a true neighbor are passed over; when there are no others, nothing was missed: 1.0.
+
+    Example:
+        >>> import edgevec
+        >>> edgevec.recall([1, 2, 9], [1, 2, 3])  # two of three
+        0.6666666666666666
     """
     found, found_far = _sides(found_ids, found_distances, "found")
     true, true_far = _sides(true_ids, true_distances, "true")
@@ -229,12 +236,13 @@ def recall_curve(
 ) -> Iterator[Point]:
     """Measure each ef in turn: recall@k and the rate of one batch, then the latency of one call per query.
 
-    queries         float32 [q, dim]
-    true_ids        int64 [q, >= k]: the ids of the true neighbours, nearest first
-    threads         for the batch; single calls use the thread that makes them
-    true_distances  of the same shape as true_ids: recall is then counted by distance, else by ids; see `recall`
-    distances_of    from what the index found to its distances [q, k]; None: those that the index gives
-    metric          see `farthest_found`
+    Args:
+        queries: float32 [q, dim]
+        true_ids: int64 [q, >= k]: the ids of the true neighbors, nearest first
+        threads: for the batch; single calls use the thread that makes them
+        true_distances: of the same shape as true_ids: recall is then counted by distance, else by ids; see `recall`
+        distances_of: from what the index found to its distances [q, k]; None: those that the index gives
+        metric: see `farthest_found`
     """
     for ef in efs:
         index.search(

@@ -111,6 +111,14 @@ class IdFilter:
     """A set of allowed ids, built once and used in any number of searches, threads and indexes.
 
     ids: int64[n] or anything like it, none of them -1; repeated ids count once.
+
+    Example:
+        >>> from edgevec import IdFilter, Index
+        >>> index = Index(2)
+        >>> _ = index.add([[1, 0], [0, 1], [1, 1]])
+        >>> even = IdFilter([0, 2])
+        >>> index.search([0, 1], k=3, filter=even).ids
+        array([2, 0])
     """
 
     @allocates
@@ -132,6 +140,15 @@ class SearchContext:
 
     One search at a time may use a context: a second one, from another thread, is a BusyError. Threads that search at
     once need one each, or none: the index then lends them one.
+
+    Example:
+        >>> from edgevec import Index, SearchContext
+        >>> index = Index(2)
+        >>> _ = index.add([[1, 0], [0, 1], [1, 1]])
+        >>> context = SearchContext(index)
+        >>> _ = index.search([0, 1], k=1, context=context)
+        >>> context.stats.queries
+        1
     """
 
     @allocates
@@ -158,25 +175,26 @@ class SearchContext:
 
 
 class Index:
-    """Nearest-neighbour search over float32 vectors under int64 ids of the caller's choosing.
+    """Nearest-neighbor search over float32 vectors under int64 ids of the caller's choosing.
 
-    dim              1..65535
-    metric           "cosine" (1 - cos; vectors are brought to unit length, zero vectors refused), "ip" (1 - dot
-                     product) or "l2" (squared Euclidean). Distances: lower is closer.
-    quantization     "none": the graph is walked on float32 vectors. "sq8": on 8-bit codes, a quarter of the memory
-                     traffic. "binary": on 1-bit codes of centred, randomly rotated vectors (RaBitQ); up to 32
-                     dimensions on 8-bit codes, which are smaller than a useful 1-bit code.
-    M                links per node on the upper levels, twice as many on the lowest (HNSW, Malkov and Yashunin); 2..256
-    ef_construction  candidates looked at when a node is linked: more is slower to build and better to search
-    seed             of levels and rotation. The same seed, input and threads=1 give the same file, byte for byte; for
-                     "sq8" and "binary" on every instruction set, unless codes cannot be walked on (stats()["walk"]).
-    keep_vectors     True: the vectors stay beside the codes, results are re-ranked by them and distances are exact to
-                     float32 rounding. Beside 8-bit codes they take 2 bytes a dimension and are held to 24 bits: each
-                     coordinate within max|x - centre| / 8,323,072 (2^-23) of what was given, centre being the mean of
-                     the vectors, without those that lie far off; each time the centre is learned anew as the index
-                     grows or by compact() may add as much. Numbers of few digits mostly come back as they were.
-                     "float32": bit for bit as given, in 4 bytes a dimension, as they always are for "none" and for
-                     1-bit codes. False: codes only, and distances are their best estimate.
+    Args:
+        dim: 1..65535
+        metric: "cosine" (1 - cos; vectors are brought to unit length, zero vectors refused), "ip" (1 - dot product)
+            or "l2" (squared Euclidean). Distances: lower is closer.
+        quantization: "none": the graph is walked on float32 vectors. "sq8": on 8-bit codes, a quarter of the memory
+            traffic. "binary": on 1-bit codes of centered, randomly rotated vectors (RaBitQ); up to 32 dimensions on
+            8-bit codes, which are smaller than a useful 1-bit code.
+        M: links per node on the upper levels, twice as many on the lowest (HNSW, Malkov and Yashunin); 2..256
+        ef_construction: candidates looked at when a node is linked: more is slower to build and better to search
+        seed: of levels and rotation. The same seed, input and threads=1 give the same file, byte for byte; for
+            "sq8" and "binary" on every instruction set, unless codes cannot be walked on (stats()["walk"]).
+        keep_vectors: True: the vectors stay beside the codes, results are re-ranked by them and distances are exact
+            to float32 rounding. Beside 8-bit codes they take 2 bytes a dimension and are held to 24 bits: each
+            coordinate within max|x - center| / 8,323,072 (2^-23) of what was given, center being the mean of the
+            vectors, without those that lie far off; each time the center is learned anew as the index grows or by
+            compact() may add as much. Numbers of few digits mostly come back as they were. "float32": bit for bit
+            as given, in 4 bytes a dimension, as they always are for "none" and for 1-bit codes. False: codes only,
+            and distances are their best estimate.
 
     Any number of threads may search at once. A call that changes the index waits for running searches and holds new
     ones back until it returns. Its progress callback may ask the index for its length, whether it holds an id, its
@@ -185,6 +203,17 @@ class Index:
     in all calls.
     Bad input is refused before anything changes: ParameterError and its kin are ValueErrors, UnknownIdError is a
     KeyError, OutOfMemoryError a MemoryError.
+
+    Example:
+        >>> from edgevec import Index
+        >>> index = Index(2, "l2")
+        >>> index.add([[0, 0], [3, 4], [6, 8]], ids=[10, 20, 30])
+        array([10, 20, 30])
+        >>> found = index.search([3, 3], k=2)
+        >>> found.ids
+        array([20, 10])
+        >>> found.distances.round(2)
+        array([ 1., 18.], dtype=float32)
     """
 
     @allocates
@@ -306,10 +335,11 @@ class Index:
     ) -> npt.NDArray[np.int64]:
         """Insert vectors and return their ids, int64[n].
 
-        vectors   [n, dim] or [dim]: an array of any real dtype, a buffer, a DLPack tensor, or lists
-        ids       int64[n], but not -1; one that exists is replaced. None: numbered on from the highest id ever held.
-        threads   0: one per core. 1: deterministic.
-        progress  progress(done, total), about ten times a second; returning False stops.
+        Args:
+            vectors: [n, dim] or [dim]: an array of any real dtype, a buffer, a DLPack tensor, or lists
+            ids: int64[n], but not -1; one that exists is replaced. None: numbered on from the highest id ever held.
+            threads: 0: one per core. 1: deterministic.
+            progress: progress(done, total), about ten times a second; returning False stops.
 
         All or nothing: after an error, a stop (which returns an empty array) or Ctrl-C the index holds what it held.
         """
@@ -351,7 +381,7 @@ class Index:
 
         At unit length under cosine. Bit for bit what was given (or that at unit length) with keep_vectors="float32",
         quantization="none" or 1-bit codes. The default holds a coordinate to within a 2^23rd of the vector's largest
-        one, both counted from the centre of the data; keep_vectors=False gives what the codes decode to.
+        one, both counted from the center of the data; keep_vectors=False gives what the codes decode to.
         UnknownIdError (a KeyError) when one is not held.
         """
         wanted = as_ids(ids, "ids")
@@ -386,15 +416,17 @@ class Index:
     ) -> SearchResult:
         """The k nearest vectors of each query.
 
-        queries  [dim]: a result trimmed to what exists. [n, dim]: min(k, len(index)) columns; rows with fewer matches
-                 under a filter are padded with id -1 and distance inf.
-        ef       candidates kept while walking (>= k is made sure of); None: the index's own
-        filter   allowed ids, or an IdFilter: exactly min(k, matches) results, all of them allowed
-        exact    compare with every vector instead of walking the graph: the true k nearest of what get() returns, and
-                 the order, are those of float64 sums over it
-        recall   in place of ef: the share of the k nearest to be found on average, above 0 and at most 1; see below
-        threads  for batches: 0, one per core; 1, the calling thread
-        context  a SearchContext of this index, for one thread at a time
+        Args:
+            queries: [dim]: a result trimmed to what exists. [n, dim]: min(k, len(index)) columns; rows with fewer
+                matches under a filter are padded with id -1 and distance inf.
+            ef: candidates kept while walking (>= k is made sure of); None: the index's own
+            filter: allowed ids, or an IdFilter: exactly min(k, matches) results, all of them allowed
+            exact: compare with every vector instead of walking the graph: the true k nearest of what get() returns,
+                and the order, are those of float64 sums over it
+            recall: in place of ef: the share of the k nearest to be found on average, above 0 and at most 1; see
+                below
+            threads: for batches: 0, one per core; 1, the calling thread
+            context: a SearchContext of this index, for one thread at a time
 
         Results are ordered by distances in float64 between the query as given and what get() returns, equal ones by
         id, whatever found them. The distances returned are float32 sums where those make the order clear: off by a few
@@ -444,14 +476,17 @@ class Index:
         """Measure now what `search(..., k, recall=...)` would measure when first called.
 
         4,096 / sqrt(k) of the stored vectors, at least 256, are searched for as if they were not there, with growing
-        ef; for 256 the true neighbours are found by comparing with every vector. That costs as much as twenty
+        ef; for 256 the true neighbors are found by comparing with every vector. That costs as much as twenty
         thousand searches where k is 10, a hundred thousand where it is 1, and those comparisons; on all cores. The
         result is kept until a tenth of the vectors was added, replaced or removed, and is not saved. The same content
         gives the same result.
 
-        queries  [n, dim]: measure with these alone, where queries are of another kind than what is stored, as
-                 questions are that look for documents; some hundred examples are enough. None: back to stored vectors
-        threads  0: one per core
+        Args:
+            queries: [n, dim]: measure with these alone, where queries are of another kind than what is stored, as
+                questions are that look for documents; some hundred examples are enough. None: back to stored
+                vectors
+            threads: 0: one per core
+
         RecallError where only codes are kept.
         """
         k, threads = as_int(k, "k", 1), as_int(threads, "threads", 0)
@@ -509,10 +544,12 @@ class Index:
     def load(cls, path: PathLike, *, mmap: bool = False) -> Index:
         """Read an index that save() wrote. Every byte is verified; the parameters are in the file.
 
-        mmap  use the file in place: it is shared between processes and read from disk as needed. Changes made to the
-              index do not reach the file. Nobody may write into that file or truncate it while the index is in use
-              (save() does not: it puts a new file in its place): the process would die of a signal (SIGBUS, SIGSEGV)
-              or answer wrongly, and no error of Python's could tell.
+        Args:
+            mmap: use the file in place: it is shared between processes and read from disk as needed. Changes made
+                to the index do not reach the file. Nobody may write into that file or truncate it while the index
+                is in use (save() does not: it puts a new file in its place): the process would die of a signal
+                (SIGBUS, SIGSEGV) or answer wrongly, and no error of Python's could tell.
+
         IndexNotFoundError (a FileNotFoundError); CorruptIndexError, naming the damaged section; FormatVersionError.
         """
         out = ffi.new("ev_index **")
@@ -537,15 +574,14 @@ class Index:
         return CheckReport(**{name: getattr(report, name) for name in CheckReport._fields})
 
     def stats(self) -> dict[str, int]:
-        """slots, live, dead, bits (of a binary code), max_level, codes_trained, built_distances.
+        """Counts and facts: slots, live, dead, bits (of a binary code), max_level, codes_trained, built_distances, and
 
-        changes  vectors added, replaced or removed since the index was made or loaded
-        walk     what searches go by. 0: the codes or vectors that the quantization says. 1: vectors, since codes do not
-                 tell them apart; slower. 2: every vector is compared, since neither do sums of float32, as of numbers
-                 around 1e-30. 3: codes do not tell the vectors apart and there is nothing else (keep_vectors=False):
-                 expect few true neighbours. Seen on a sample each time that the index has grown by an eighth, and by
-                 compact().
-        looked   vectors read to learn the codes and to see whether they fit, since the index was made or loaded
+        - changes: vectors added, replaced or removed since the index was made or loaded
+        - walk: what searches go by. 0: the codes or vectors that the quantization says. 1: vectors, since codes do not
+          tell them apart; slower. 2: every vector is compared, since neither do sums of float32, as of numbers around
+          1e-30. 3: codes do not tell the vectors apart and there is nothing else (keep_vectors=False): expect few true
+          neighbors. Seen on a sample each time that the index has grown by an eighth, and by compact().
+        - looked: vectors read to learn the codes and to see whether they fit, since the index was made or loaded
         """
         return _as_dict("ev_stats", lib.ev_get_stats, self._handle)
 

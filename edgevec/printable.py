@@ -35,7 +35,8 @@ _IN_A_LINE = _SHOWN | dict.fromkeys((ord("\n"), ord("\r"), ord("\t"), 0x2028, 0x
 def printable(text: object, *, lines: bool = False) -> str:
     r"""The text with control characters, marks that reorder it and half characters as escapes: \x1b, \u202e, \udcff.
 
-    lines  keep its line ends, and tabs as blanks; else each becomes a blank, so that the text is one line
+    Args:
+        lines: keep its line ends, and tabs as blanks; else each becomes a blank, so that the text is one line
     """
     text = str(text)
     if text.isascii() and text.isprintable():

@@ -34,11 +34,12 @@ _WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
 class WordNet:
     """The sample; entry i is vectors[i], texts[i], topics[i], pos[i].
 
-    vectors  float32 [25000, 128], unit length
-    texts    "words: definition"
-    topics   one of 45, such as "noun.animal" or "verb.motion"
-    pos      part of speech: "noun", "verb", "adjective", "adverb"
-    ids      int64 [25000], 0 to 24,999, so that an id is also the entry's row
+    Attributes:
+        vectors: float32 [25000, 128], unit length
+        texts: "words: definition"
+        topics: one of 45, such as "noun.animal" or "verb.motion"
+        pos: part of speech: "noun", "verb", "adjective", "adverb"
+        ids: int64 [25000], 0 to 24,999, so that an id is also the entry's row
     """
 
     vectors: NDArray[np.float32]
@@ -82,9 +83,16 @@ class WordNet:
 def wordnet(path: str | os.PathLike[str] | None = None) -> WordNet:
     """Read the sample, in a fraction of a second.
 
-    path  the folder that holds wordnet25k.npz and entries.jsonl.gz; without it, the package's own data.
+    Args:
+        path: the folder that holds wordnet25k.npz and entries.jsonl.gz; without it, the package's own data.
 
     Raises DataNotFoundError when they are not there.
+
+    Example:
+        >>> from edgevec import samples
+        >>> sample = samples.wordnet()
+        >>> sample.vectors.shape
+        (25000, 128)
     """
     folder = resources.files(__package__) / "data" if path is None else Path(path)
     try:

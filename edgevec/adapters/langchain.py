@@ -40,8 +40,8 @@ class EdgevecVectorStore(VectorStore):
     none.
 
     Scores: more is better; the cosine, the inner product, or minus the squared distance. Relevance scores lie between 0
-    and 1, in the same order: (1 + cosine) / 2; 1 / (1 + squared distance); (1 + x / (1 + |x|)) / 2 of an inner product
-    x, which has no bounds. A hybrid search has ranks and no such score.
+    and 1, in the same order: (1 + cosine) / 2; 1 / (1 + squared distance); (1 + x / (1 + abs(x))) / 2 of an inner
+    product x, which has no bounds. A hybrid search has ranks and no such score.
     """
 
     def __init__(self, collection: Collection, embedding: Embeddings) -> None:
@@ -97,8 +97,10 @@ class EdgevecVectorStore(VectorStore):
     ) -> list[str]:
         """Store texts, replacing those whose id exists; their ids. All or nothing.
 
-        metadatas, ids  one for each text; an id that is None is made up. Where an id comes twice, the last one counts.
-        batch_size      texts that are embedded at a time; None: all
+        Args:
+            metadatas, ids: one for each text; an id that is None is made up. Where an id comes twice, the last one
+                counts.
+            batch_size: texts that are embedded at a time; None: all
         """
         _refuse_unknown(kwargs, ("metadatas", "ids", "batch_size"))
         if isinstance(texts, str):

@@ -62,6 +62,17 @@ class Collection:
     and anything else is a BusyError; waiting there for another thread that uses the collection is waiting for ever.
     `where` is a text such as "year >= 1990 AND lang IN ('de', 'fr')", with `params` for its question marks,
     or a dict such as {"year": {"$gte": 1990}}.
+
+    Example:
+        >>> import edgevec
+        >>> notes = edgevec.open(":memory:")
+        >>> notes.upsert(["a", "b"], [[1, 0], [0, 1]], [{"year": 1999}, {"year": 2020}], ["a text", "another"])
+        2
+        >>> [hit.id for hit in notes.search([1, 0], k=5, where="year >= 2000")]
+        ['b']
+        >>> notes.search(text="text", k=1)[0].document
+        'a text'
+        >>> notes.close()
     """
 
     def __init__(self, store: Store, encoder: Encoder | None = None) -> None:
@@ -128,13 +139,14 @@ class Collection:
     ) -> int:
         """Store records, replacing those whose id exists; how many they were.
 
-        ids        a list of int and str, or one
-        vectors    [n, dim]; [dim] with one id. None: the encoder makes them from the documents.
-        metadata   a dict for each; JSON values, NumPy numbers, dates and times (kept as ISO texts, in UTC where they
-                   have a zone), durations (kept as seconds). Names that are no strings become strings.
-        documents  a text, or None, for each
-        progress   progress(done, total) while the graph takes them in; returning False stops: nothing is stored, 0 is
-                   returned. Inside a batch this is at the batch's end.
+        Args:
+            ids: a list of int and str, or one
+            vectors: [n, dim]; [dim] with one id. None: the encoder makes them from the documents.
+            metadata: a dict for each; JSON values, NumPy numbers, dates and times (kept as ISO texts, in UTC where
+                they have a zone), durations (kept as seconds). Names that are no strings become strings.
+            documents: a text, or None, for each
+            progress: progress(done, total) while the graph takes them in; returning False stops: nothing is stored,
+                0 is returned. Inside a batch this is at the batch's end.
 
         All or nothing. ParameterError, NotFiniteError, ZeroVectorError and DuplicateIdError name the record.
         """
@@ -259,14 +271,14 @@ class Collection:
     ) -> int:
         """Store the rows of a table, replacing records whose id exists; how many were stored. All or nothing.
 
-        data      a file that edgevec.read_vectors() knows (.jsonl, .parquet, .npy, ...), a pandas or polars DataFrame,
-                  a pyarrow Table, or dicts. The index of a DataFrame is a column if it has a name.
-        id, vector, document
-                  the columns that hold them; None: the first of the usual names ("id", "embedding", "text", ...) that
-                  a row has with a fitting value. A row without an id gets a number, one more than the highest there is
-                  so far. The other columns are the metadata.
-        skip      columns to leave out
-        progress  progress(done, total) while the graph takes the rows in
+        Args:
+            data: a file that edgevec.read_vectors() knows (.jsonl, .parquet, .npy, ...), a pandas or polars
+                DataFrame, a pyarrow Table, or dicts. The index of a DataFrame is a column if it has a name.
+            id, vector, document: the columns that hold them; None: the first of the usual names ("id", "embedding",
+                "text", ...) that a row has with a fitting value. A row without an id gets a number, one more than
+                the highest there is so far. The other columns are the metadata.
+            skip: columns to leave out
+            progress: progress(done, total) while the graph takes the rows in
 
         In metadata, what is missing (NaN, NaT, NA) is null, decimals are numbers, dates and times ISO 8601 texts,
         durations seconds; bytes are UTF-8 texts. DataFormatError names row and column of what is none of that.
@@ -327,11 +339,12 @@ class Collection:
         between words, at least one pair of neighboring characters, or the one character. By both, or by text in a
         collection with an encoder: both rankings, fused by reciprocal rank (score: the sum of weight / (60 + rank)).
 
-        ef       candidates that a walk over the graph keeps; more is slower and finds more
-        exact    compare with every vector that is allowed
-        recall   in place of ef: the share of the k nearest by vector that is to be found on average, as Index.search
-                 takes it
-        weights  of the vector and of the text, when there are both; 0 leaves one out
+        Args:
+            ef: candidates that a walk over the graph keeps; more is slower and finds more
+            exact: compare with every vector that is allowed
+            recall: in place of ef: the share of the k nearest by vector that is to be found on average, as
+                Index.search takes it
+            weights: of the vector and of the text, when there are both; 0 leaves one out
 
         The result is a list of Hit; its `stats` tell how it was found. Id, score and distance are there at once.
         Metadata and documents are read when they are first asked for, of all hits together, and in any case before this
@@ -435,9 +448,10 @@ class Collection:
         they are repaired or replaced by upsert() the others are found as ever; conditions take damaged metadata for
         none, and get() raises.
 
-        repair  also moves such records to the table `damaged` of the same file (row, id, metadata, document, vector,
-                problem, set_apart_at), from which any SQLite program reads them; the report's `set_apart` lists their
-                ids. Vectors that belong to no record are deleted.
+        Args:
+            repair: also moves such records to the table `damaged` of the same file (row, id, metadata, document,
+                vector, problem, set_apart_at), from which any SQLite program reads them; the report's `set_apart`
+                lists their ids. Vectors that belong to no record are deleted.
 
         What SQLite finds wrong in its own file is reported and cannot be repaired here.
         """

@@ -55,23 +55,23 @@ def open(
 ) -> Collection:
     """Open a collection, or make one.
 
-    path        the file; ":memory:" for a collection that ends with the program. A symbolic link is followed. Nothing
-                is done to a file that is no collection, or empty.
-    dim         of the vectors; without it, a new collection takes that of the first ones
-    metric, quantization, M, ef_construction
-                as in edgevec.Index, "cosine" and so on by default. Of a collection that exists they may be left out,
-                and must agree when given.
-    mode        "a" to read and write, and to make it if need be; "r" to read, while another process may write
-    encoder     a function from a list of texts to vectors: upsert() and search() then take texts alone
-    dtype       "float32", or "float16" for half the file and a little less accuracy
-    durability  "full": what was committed survives a crash of the program and loss of power. "fast" does not flush the
-                disk at each commit: loss of power may take the last commits, whole ones, and nothing else.
-    mmap        use the graph's file (path + "-graph") in place where it need not change: less to read at opening, and
-                processes share the memory. Only where nothing but edgevec touches that file: if something truncates it
-                or copies another over it meanwhile, the process dies of a signal. Otherwise, and on Windows and in a
-                browser always, it is read into memory.
-    progress    progress(done, total) while the documents of a collection that an earlier version made are indexed
-                again, and while the graph is built from the records, where that is necessary
+    Args:
+        path: the file; ":memory:" for a collection that ends with the program. A symbolic link is followed. Nothing
+            is done to a file that is no collection, or empty.
+        dim: of the vectors; without it, a new collection takes that of the first ones
+        metric, quantization, M, ef_construction: as in edgevec.Index, "cosine" and so on by default. Of a
+            collection that exists they may be left out, and must agree when given.
+        mode: "a" to read and write, and to make it if need be; "r" to read, while another process may write
+        encoder: a function from a list of texts to vectors: upsert() and search() then take texts alone
+        dtype: "float32", or "float16" for half the file and a little less accuracy
+        durability: "full": what was committed survives a crash of the program and loss of power. "fast" does not
+            flush the disk at each commit: loss of power may take the last commits, whole ones, and nothing else.
+        mmap: use the graph's file (path + "-graph") in place where it need not change: less to read at opening, and
+            processes share the memory. Only where nothing but edgevec touches that file: if something truncates it
+            or copies another over it meanwhile, the process dies of a signal. Otherwise, and on Windows and in a
+            browser always, it is read into memory.
+        progress: progress(done, total) while the documents of a collection that an earlier version made are indexed
+            again, and while the graph is built from the records, where that is necessary
 
     With mode "r" the folder need not be one that can be written to. Files that edgevec makes beside it have its owner
     and permissions.
@@ -79,6 +79,15 @@ def open(
     Raises LockedError when something else writes to it or has it open under another of its names (a hard link),
     CollectionNotFoundError (mode "r"), CorruptCollectionError when it is something else, FormatVersionError,
     StorageError, ParameterError.
+
+    Example:
+        >>> import edgevec
+        >>> with edgevec.open("notes.edgevec", dim=2) as notes:
+        ...     notes.upsert(["a", "b"], [[1, 0], [0, 1]], [{"year": 1999}, {"year": 2020}])
+        2
+        >>> with edgevec.open("notes.edgevec", mode="r") as notes:
+        ...     notes.count("year >= 2000")
+        1
     """
     if mode not in ("a", "r"):
         raise ParameterError(f"mode must be 'a' or 'r', not {mode!r}")

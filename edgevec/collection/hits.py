@@ -35,13 +35,13 @@ class HitStats(NamedTuple):
 class Hit:
     """A record that was found.
 
-    score     more is better. A vector search: the cosine, the inner product, or minus the squared distance. A text
-              search: BM25. Both: the fused score.
-    distance  of the vectors, as in Index.search: less is closer. None where only a text was asked for.
-    metadata, document
-              as they were at the time of the search, whatever has become of the record since. They are read for all
-              hits of a result together when they are first asked for, or before the collection changes or closes.
-              Damaged metadata are {}, and a document that is no text is None; check() finds both.
+    Attributes:
+        score: more is better. A vector search: the cosine, the inner product, or minus the squared distance. A text
+            search: BM25. Both: the fused score.
+        distance: of the vectors, as in Index.search: less is closer. None where only a text was asked for.
+        metadata, document: as they were at the time of the search, whatever has become of the record since. They
+            are read for all hits of a result together when they are first asked for, or before the collection
+            changes or closes. Damaged metadata are {}, and a document that is no text is None; check() finds both.
     """
 
     __slots__ = ("_details", "_metadata", "_row", "distance", "id", "score")

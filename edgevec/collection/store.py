@@ -110,10 +110,15 @@ class Store:
         """A connection to records which stay as they are until the end, and the graph with them.
 
         Inside the calling thread's own batch these are the records as it has changed them, and
-        graph      it will be searched, so it must take in what was written
-        committed  they are as they were before the batch
+
+        Args:
+            graph: it will be searched, so it must take in what was written
+            committed: they are as they were before the batch
+
         Elsewhere
-        progress   progress(done, total) while the graph takes in what other processes wrote
+
+        Args:
+            progress: progress(done, total) while the graph takes in what other processes wrote
         """
         return _Reading(self, graph, committed, progress)
 

@@ -42,9 +42,10 @@ class Details:
 class Unread:
     """The details that nobody has asked for yet, for as long as somebody holds them.
 
-    reading  makes a context with a connection to the committed records, which stay as they are meanwhile. Held weakly:
-             a result in someone's hand does not keep a collection open.
-    vanished  told, weakly too, when a record is gone that should be there
+    Args:
+        reading: makes a context with a connection to the committed records, which stay as they are meanwhile. Held
+            weakly: a result in someone's hand does not keep a collection open.
+        vanished: told, weakly too, when a record is gone that should be there
     """
 
     def __init__(

@@ -52,11 +52,13 @@ def read_vectors(
 ) -> Dataset:
     """Read a file of vectors; its ending tells the format.
 
-    column    the array, dataset, tensor, column or field that holds the vectors. Without it: the one called
-              "vectors", "embedding" or the like, else the only one that can be meant.
-    limit     read the first `limit` rows and no more.
-    progress  called as progress(done_rows, total_rows) between pieces. The total is an estimate where the file does
-              not say; the last call has done == total. To stop, raise KeyboardInterrupt or an exception of your own.
+    Args:
+        column: the array, dataset, tensor, column or field that holds the vectors. Without it: the one called
+            "vectors", "embedding" or the like, else the only one that can be meant.
+        limit: read the first `limit` rows and no more.
+        progress: called as progress(done_rows, total_rows) between pieces. The total is an estimate where the file
+            does not say; the last call has done == total. To stop, raise KeyboardInterrupt or an exception of your
+            own.
 
     The numbered columns of a CSV file (x0, x1, ...) are taken in the order of their numbers, and each other column
     has the type that all its cells agree on: integers, floats, booleans or texts; an empty cell is None.
@@ -66,6 +68,13 @@ def read_vectors(
 
     Raises DataNotFoundError, DataFormatError (names the file and the row), MissingExtraError (names what to
     install), ParameterError, StorageError, OutOfMemoryError.
+
+    Example:
+        >>> import numpy as np
+        >>> import edgevec
+        >>> np.save("points.npy", np.eye(3, dtype=np.float32))
+        >>> edgevec.read_vectors("points.npy").vectors.shape
+        (3, 3)
     """
     if limit is not None and limit < 1:
         raise ParameterError(f"limit must be at least 1, not {limit}")

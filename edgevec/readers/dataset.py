@@ -26,15 +26,16 @@ _TEXTS = frozenset(TEXT_NAMES)
 class Dataset:
     """Vectors and what is known about them, in row order.
 
-    vectors    float32 [n, dim], C order
-    ids        int64 [n], or None when the file names none
-    metadata   one dict a row, or None when the file holds vectors alone
-    name       the file's name without its ending
-    metric     "cosine", "ip" or "l2" when the file says, else None
-    queries    float32 [q, dim] when the file comes with a test set, else None
-    neighbors  int64 [q, m]: for each query the nearest rows, nearest first, else None
-    id_name    the column that the ids come from
-    unread     columns that are in the file and not in the metadata: name -> why
+    Attributes:
+        vectors: float32 [n, dim], C order
+        ids: int64 [n], or None when the file names none
+        metadata: one dict a row, or None when the file holds vectors alone
+        name: the file's name without its ending
+        metric: "cosine", "ip" or "l2" when the file says, else None
+        queries: float32 [q, dim] when the file comes with a test set, else None
+        neighbors: int64 [q, m]: for each query the nearest rows, nearest first, else None
+        id_name: the column that the ids come from
+        unread: columns that are in the file and not in the metadata: name -> why
     """
 
     vectors: NDArray[np.float32]
