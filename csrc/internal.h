@@ -24,7 +24,7 @@
 #include <string.h>
 
 #include "edgevec.h"
-#include "platform.h"
+#include "base/platform.h"
 #include "simd/kernels.h"
 
 #define EV_NONE UINT32_MAX /* no slot; ends a list of links */

@@ -1,5 +1,5 @@
 /* Which table of kernels is used. */
-#include "../edgevec.h"
+#include "edgevec.h"
 #include "isa.h"
 
 #include <stdlib.h>

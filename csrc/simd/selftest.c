@@ -1,6 +1,6 @@
 /* Every kernel of the path in use against plain C, on rows of many lengths: for machines on which no test suite can
  * run. */
-#include "../edgevec.h"
+#include "edgevec.h"
 #include "isa.h"
 
 #include <math.h>

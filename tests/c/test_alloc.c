@@ -3,7 +3,7 @@
  * succeeds when made again. In the end nothing is left allocated. */
 #include "check.h"
 #include "counting.h"
-#include "file_ops.h"
+#include "base/file_system.h"
 
 #include <math.h>
 

@@ -2,8 +2,8 @@
  * one. */
 #include "check.h"
 #include "counting.h"
-#include "file_ops.h"
-#include "format.h"
+#include "base/file_system.h"
+#include "file/format.h"
 
 #include <errno.h>
 #include <stddef.h>

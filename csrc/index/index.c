@@ -1,5 +1,5 @@
 /* An index's life, and the small questions it answers. */
-#include "file_ops.h"
+#include "base/file_system.h"
 #include "internal.h"
 
 int ev_new(const ev_params *params, ev_index **out) {

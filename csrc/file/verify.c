@@ -1,6 +1,6 @@
 /* Checksums keep out accidents. This keeps out files made with intent: after it, whatever the bytes were, no search or
  * change of the index leaves its arrays or goes round in circles. */
-#include "format.h"
+#include "file/format.h"
 
 static int corrupt(const char *section, const char *what) {
     return ev__fail(EV_E_CORRUPT, "section '%s': %s", section, what);

@@ -1,8 +1,8 @@
 /* Loading: nothing in the file is believed. Sizes are checked against the file's before anything is allocated, so a
  * load takes memory in proportion to the bytes that are really there; then checksums, then what the bytes mean
  * (verify.c). */
-#include "file_ops.h"
-#include "format.h"
+#include "base/file_system.h"
+#include "file/format.h"
 
 #include <errno.h>
 #include <math.h>

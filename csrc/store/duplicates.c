@@ -1,6 +1,6 @@
 /* Which living node has this code? Vectors that what is walked on cannot tell apart share one node, so that no number
  * of copies can crowd a graph's links. The table is made by the first ev_add that needs it and never saved. */
-#include "table.h"
+#include "base/hash_table.h"
 
 static uint64_t mix_in(uint64_t hash, uint64_t word) { return (hash ^ word) * 0x9E3779B97F4A7C15u ^ (hash >> 29); }
 

@@ -2,7 +2,7 @@
 #if !defined(_FILE_OFFSET_BITS)
 #define _FILE_OFFSET_BITS 64
 #endif
-#include "file_ops.h"
+#include "base/file_system.h"
 
 #include <errno.h>
 #include <fcntl.h>

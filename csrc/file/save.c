@@ -1,7 +1,7 @@
 /* Saving: a new file beside the old one, flushed, then renamed over it, so that there is a whole file at every
  * moment. */
-#include "file_ops.h"
-#include "format.h"
+#include "base/file_system.h"
+#include "file/format.h"
 
 #include <errno.h>
 #include <stddef.h>
