@@ -1,5 +1,5 @@
 /* What went wrong, in words: a line per code, and the calling thread's last detail. */
-#include "internal.h"
+#include "base/base.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,8 +1,9 @@
 /* The system's files: POSIX, or Windows through its C runtime, which brings descriptors and errno along. */
+#include "base/file_system.h"
+
 #if !defined(_FILE_OFFSET_BITS)
 #define _FILE_OFFSET_BITS 64
 #endif
-#include "base/file_system.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,9 +1,9 @@
 /* The file system, as save.c and load.c see it. Paths are UTF-8; calls return 0 or an errno
  * unless they say otherwise. */
-#ifndef EV_FILE_OPS_H
-#define EV_FILE_OPS_H
+#ifndef EV_FILE_SYSTEM_H
+#define EV_FILE_SYSTEM_H
 
-#include "internal.h"
+#include "base/base.h"
 
 #if defined(_WIN32)
 #define EV_PATH (3 * 32768) /* bytes of UTF-8, with the 0 behind them */

@@ -1,11 +1,17 @@
 /* A hash table of slots, 4 bytes an entry: open addressing with linear probing. Keys stay where they are, in the slot's
  * columns, so every call is given how to hash a slot, and finds are given what to compare. Removal shifts the entries
  * behind back: no tombstones. Inline, so that the callbacks are too. */
-#ifndef EV_TABLE_H
-#define EV_TABLE_H
+#ifndef EV_HASH_TABLE_H
+#define EV_HASH_TABLE_H
 
-#include "internal.h"
+#include "base/base.h"
+#include "base/thread.h"
 
+typedef struct {
+    uint32_t *cells;
+    size_t room, used; /* room: 0 or a power of two */
+    uint64_t salt;     /* so that nobody can choose ids that collide */
+} ev__table;
 typedef uint64_t (*ev__slot_hash)(const void *keys, uint32_t slot);
 typedef bool (*ev__slot_is)(const void *keys, uint32_t slot, const void *key);
 

@@ -1,5 +1,5 @@
 /* Memory: one hook for all of it, so that a test can make any allocation fail. */
-#include "internal.h"
+#include "base/base.h"
 
 #include <stdlib.h>
 

@@ -1,5 +1,6 @@
 /* Locks, threads and the clock: pthreads, Win32, or none (browsers). */
-#include "internal.h"
+#include "base/base.h"
+#include "base/thread.h"
 
 #if defined(_WIN32)
 #define WIN32_LEAN_AND_MEAN

@@ -9,7 +9,7 @@
  * pointers, no gaps, no bytes that say nothing, nothing behind the last section. So equal indexes are equal files, and
  * a mapped file is used in place.
  *
- * A section holds one column of the store (ev__store in internal.h), an item for each slot:
+ * A section holds one column of the store (ev__columns in store/store.h), an item for each slot:
  *
  *   blocks     code (or float vector, when unquantised) | 2 M links of level 0, as slots, ended by 0xFFFFFFFF |
  *              zeros to 64 bytes
@@ -45,7 +45,7 @@
 #ifndef EV_FORMAT_H
 #define EV_FORMAT_H
 
-#include "internal.h"
+#include "index/index.h"
 
 #define EV_FILE_VERSION 3 /* the newest */
 #define EV_FILE_SECTIONS (EV_FILE_COLUMNS + 1)
@@ -91,7 +91,7 @@ int ev__verify(const ev_index *ix);
 
 /* The version that an index is written in. */
 static inline uint32_t ev__file_version(const ev_index *ix) {
-    return ix->walk != EV_WALK_CODES ? 3 : ev__fine(ix) ? 2 : 1;
+    return ix->graph.store.quantizer.walk != EV_WALK_CODES ? 3 : ev__fine(&ix->graph.store.quantizer) ? 2 : 1;
 }
 static inline uint64_t ev__file_padded(uint64_t bytes) { return (bytes + EV_LINE - 1) / EV_LINE * EV_LINE; }
 

@@ -70,7 +70,7 @@ static int check_fields(const ev__file_header *h) {
 /* The columns and the centre, in the order of the file. */
 static void section_names(ev_index *ix, const char *names[EV_FILE_SECTIONS]) {
     ev__column columns[EV_COLUMNS];
-    ev__columns(&ix->store, columns);
+    ev__list_columns(&ix->graph.store.columns, columns);
     for (size_t i = 0; i < EV_FILE_COLUMNS; i++) names[i] = columns[i].name;
     names[EV_FILE_COLUMNS] = "centre";
 }
@@ -111,13 +111,12 @@ static const ev__file_section *find_section(const ev__file_header *h, const char
 }
 
 /* Has a column of `count` items the size that the parameters and the number of slots call for? */
-static bool column_fits(const ev_index *ix, const ev__array *array, uint64_t slots, uint64_t count) {
-    const ev__store *store = &ix->store;
-    bool quantised = ix->p.quantization != EV_QUANT_NONE;
-    if (array == &store->upper) return count <= UINT32_MAX; /* how many, the levels tell */
-    if (array == &store->chain && count == 0) return true;
-    if (array == &store->factors && !quantised) return count == 0;
-    if (array == &store->vectors && !(quantised && ix->p.keep_vectors)) return count == 0;
+static bool column_fits(const ev__store *store, const ev__array *array, uint64_t slots, uint64_t count) {
+    bool quantised = store->quantizer.quantization != EV_QUANT_NONE;
+    if (array == &store->columns.upper) return count <= UINT32_MAX; /* how many, the levels tell */
+    if (array == &store->columns.chain && count == 0) return true;
+    if (array == &store->columns.factors && !quantised) return count == 0;
+    if (array == &store->columns.vectors && !(quantised && store->quantizer.keep_vectors)) return count == 0;
     return count == slots;
 }
 
@@ -134,7 +133,7 @@ static int fetch(loader *l, const ev__file_section *section, const char *name, v
         if (!error) error = ev__file_read(&l->file, room, behind);
         if (error) return ev__refused(error, "read", l->path);
     }
-    if (l->ix->kernels->crc32c(0, into, bytes) != section->crc)
+    if (l->ix->graph.store.quantizer.kernels->crc32c(0, into, bytes) != section->crc)
         return ev__fail(EV_E_CORRUPT, "section '%s': checksum differs", name);
     return all_zero(filling, behind) ? EV_OK : ev__fail(EV_E_CORRUPT, "section '%s': something behind its end", name);
 }
@@ -143,7 +142,7 @@ static int fetch_column(loader *l, const ev__column *column) {
     const ev__file_section *section = find_section(&l->header, column->name);
     uint64_t bytes = section ? section->bytes : 0;
     ev__array *array = column->array;
-    if (bytes % array->item || !column_fits(l->ix, array, l->header.slots, bytes / array->item))
+    if (bytes % array->item || !column_fits(&l->ix->graph.store, array, l->header.slots, bytes / array->item))
         return ev__fail(EV_E_CORRUPT, "section '%s': %llu bytes do not fit %llu slots", column->name,
                         (unsigned long long)bytes, (unsigned long long)l->header.slots);
     if (!section) return EV_OK;
@@ -159,15 +158,15 @@ static int fetch_column(loader *l, const ev__column *column) {
 
 static int fetch_centre(loader *l) {
     const ev__file_section *section = find_section(&l->header, "centre");
-    size_t bytes = l->ix->centre ? l->ix->dim * sizeof(float) : 0;
+    size_t bytes = l->ix->graph.store.quantizer.centre ? l->ix->graph.store.quantizer.dim * sizeof(float) : 0;
     if ((section ? section->bytes : 0) != bytes)
         return ev__fail(EV_E_CORRUPT, "section 'centre': not one number for each dimension");
-    return section ? fetch(l, section, "centre", l->ix->centre) : EV_OK;
+    return section ? fetch(l, section, "centre", l->ix->graph.store.quantizer.centre) : EV_OK;
 }
 
 static int fetch_all(loader *l) {
     ev__column columns[EV_COLUMNS];
-    ev__columns(&l->ix->store, columns);
+    ev__list_columns(&l->ix->graph.store.columns, columns);
     for (size_t i = 0; i < EV_FILE_COLUMNS; i++) {
         int rc = fetch_column(l, &columns[i]);
         if (rc != EV_OK) return rc;
@@ -177,12 +176,12 @@ static int fetch_all(loader *l) {
 
 /* ---- the index ------------------------------------------------------------------------------- */
 
-static bool may_walk(const ev_index *ix, uint32_t walk) {
+static bool may_walk(const ev__quantizer *q, uint32_t walk) {
     switch (walk) {
     case EV_WALK_CODES: return true;
-    case EV_WALK_FLOATS: return ix->p.quantization != EV_QUANT_NONE && ix->p.keep_vectors;
-    case EV_WALK_SCAN: return ix->p.keep_vectors != EV_VECTORS_NONE;
-    case EV_WALK_BLURRED: return !ix->p.keep_vectors;
+    case EV_WALK_FLOATS: return q->quantization != EV_QUANT_NONE && q->keep_vectors;
+    case EV_WALK_SCAN: return q->keep_vectors != EV_VECTORS_NONE;
+    case EV_WALK_BLURRED: return !q->keep_vectors;
     default: return false;
     }
 }
@@ -204,10 +203,10 @@ static int make_index(loader *l) {
     }
     int rc = ev__index_make(&p, &l->ix);
     if (rc != EV_OK) return rc;
-    if (!may_walk(l->ix, h->walk)) return bad_header("searches that its vectors do not allow");
-    l->ix->walk = (int32_t)h->walk;
+    if (!may_walk(&l->ix->graph.store.quantizer, h->walk)) return bad_header("searches that its vectors do not allow");
+    l->ix->graph.store.quantizer.walk = (int32_t)h->walk;
     bool fine = h->keep_vectors == EV_VECTORS_FINE;
-    if (fine != ev__fine(l->ix) || h->version != ev__file_version(l->ix))
+    if (fine != ev__fine(&l->ix->graph.store.quantizer) || h->version != ev__file_version(l->ix))
         return bad_header("vectors kept in a way that its version or its codes do not allow");
     return EV_OK;
 }
@@ -223,18 +222,19 @@ static int map_file(loader *l) {
 }
 
 static void take_header(ev_index *ix, const ev__file_header *h) {
-    ix->live = h->live;
-    ix->dead = h->dead;
+    ix->graph.store.live = h->live;
+    ix->graph.store.dead = h->dead;
     ix->next_id = h->next_id;
-    ix->entry = h->entry;
+    ix->graph.entry = h->entry;
     ix->trainings = h->trainings;
     ix->trained_on = h->trained_on;
     ix->unchecked = h->unchecked;
-    ix->unrepaired = h->unrepaired;
+    ix->graph.unrepaired = h->unrepaired;
 }
 
 static int check_ids(const ev_index *ix) {
-    if (ix->idmap.used != (size_t)ix->live) return ev__fail(EV_E_CORRUPT, "section 'ids': an id stands twice");
+    if (ix->graph.store.idmap.used != (size_t)ix->graph.store.live)
+        return ev__fail(EV_E_CORRUPT, "section 'ids': an id stands twice");
     return EV_OK;
 }
 
@@ -250,10 +250,12 @@ static int load(loader *l, bool map) {
     if (rc != EV_OK) return rc;
     take_header(l->ix, &l->header);
     rc = ev__verify(l->ix);
-    for (size_t slot = 0; rc == EV_OK && slot < ev__slots(l->ix) && ev__vector(l->ix, (uint32_t)slot); slot++)
-        ev__note_length(l->ix, ev__vector(l->ix, (uint32_t)slot));
+    for (size_t slot = 0;
+         rc == EV_OK && slot < ev__slots(&l->ix->graph.store) && ev__vector(&l->ix->graph.store, (uint32_t)slot);
+         slot++)
+        ev__note_length(l->ix, ev__vector(&l->ix->graph.store, (uint32_t)slot));
     if (rc == EV_OK) rc = ev__sift_all(l->ix);
-    if (rc == EV_OK) rc = ev__store_index(l->ix);
+    if (rc == EV_OK) rc = ev__store_index(&l->ix->graph.store);
     return rc == EV_OK ? check_ids(l->ix) : rc;
 }
 

@@ -19,13 +19,14 @@ typedef struct {
 /* What the file holds behind its header, in order. */
 static size_t list_parts(ev_index *ix, part out[EV_FILE_SECTIONS]) {
     ev__column columns[EV_COLUMNS];
-    ev__columns(&ix->store, columns);
+    ev__list_columns(&ix->graph.store.columns, columns);
     size_t n = 0;
     for (size_t i = 0; i < EV_FILE_COLUMNS; i++) {
         const ev__array *array = columns[i].array;
         if (array->count) out[n++] = (part){columns[i].name, array->at, array->count * array->item};
     }
-    if (ix->centre) out[n++] = (part){"centre", ix->centre, ix->dim * sizeof(float)};
+    if (ix->graph.store.quantizer.centre)
+        out[n++] = (part){"centre", ix->graph.store.quantizer.centre, ix->graph.store.quantizer.dim * sizeof(float)};
     return n;
 }
 
@@ -35,24 +36,24 @@ static void fill_header(const ev_index *ix, const part *parts, size_t count, ev_
         .header_bytes = sizeof *h,
         .file_bytes = sizeof *h,
         .sections = (uint32_t)count,
-        .dim = ix->p.dim,
-        .metric = ix->p.metric,
-        .quantization = ix->p.quantization,
-        .M = ix->p.M,
-        .ef_construction = ix->p.ef_construction,
-        .ef = ix->p.ef,
-        .keep_vectors = ix->p.keep_vectors,
-        .seed = ix->p.seed,
-        .slots = ev__slots(ix),
-        .live = ix->live,
-        .dead = ix->dead,
+        .dim = ix->params.dim,
+        .metric = ix->graph.store.quantizer.metric,
+        .quantization = ix->graph.store.quantizer.quantization,
+        .M = ix->graph.store.M,
+        .ef_construction = ix->graph.ef_construction,
+        .ef = ix->params.ef,
+        .keep_vectors = ix->graph.store.quantizer.keep_vectors,
+        .seed = ix->graph.store.seed,
+        .slots = ev__slots(&ix->graph.store),
+        .live = ix->graph.store.live,
+        .dead = ix->graph.store.dead,
         .next_id = ix->next_id,
-        .entry = ix->entry,
+        .entry = ix->graph.entry,
         .trainings = ix->trainings,
         .trained_on = ix->trained_on,
         .unchecked = ix->unchecked,
-        .unrepaired = ix->unrepaired,
-        .walk = (uint32_t)ix->walk,
+        .unrepaired = ix->graph.unrepaired,
+        .walk = (uint32_t)ix->graph.store.quantizer.walk,
     };
     memcpy(h->magic, EV_FILE_MAGIC, sizeof h->magic);
     for (size_t i = 0; i < count; i++) {
@@ -60,10 +61,10 @@ static void fill_header(const ev_index *ix, const part *parts, size_t count, ev_
         memcpy(section->name, parts[i].name, strlen(parts[i].name));
         section->offset = h->file_bytes;
         section->bytes = parts[i].bytes;
-        section->crc = ix->kernels->crc32c(0, parts[i].at, parts[i].bytes);
+        section->crc = ix->graph.store.quantizer.kernels->crc32c(0, parts[i].at, parts[i].bytes);
         h->file_bytes += ev__file_padded(parts[i].bytes);
     }
-    h->crc = ix->kernels->crc32c(0, h, offsetof(ev__file_header, crc));
+    h->crc = ix->graph.store.quantizer.kernels->crc32c(0, h, offsetof(ev__file_header, crc));
 }
 
 static int write_parts(const ev_file_ops *ops, void *file, ev_index *ix) {

@@ -1,5 +1,5 @@
 /* What one search, or one building thread, needs at hand: made once, reused, fitted to the index as it grows. */
-#include "internal.h"
+#include "graph/graph.h"
 
 /* The parts whose size depends on the index's geometry alone lie in one allocation, cut here. */
 typedef struct {
@@ -13,47 +13,49 @@ static void *cut(cutter *c, size_t bytes) {
     return at;
 }
 
-static size_t cut_up(const ev_index *ix, ev__scratch *s, char *memory) {
+static size_t cut_up(const ev__graph *g, ev__scratch *s, char *memory) {
     cutter c = {memory, 0};
-    size_t bits = ix->bits ? ix->bits : 1, query_code = ev__by_bits(ix) ? EV_PLANES * ix->bits / 8 : ix->dim;
-    s->unit = cut(&c, ix->dim * sizeof(float));
-    s->query = cut(&c, ix->dim * sizeof(float));
-    s->decoded = cut(&c, ix->dim * sizeof(float));
-    s->exact = cut(&c, ix->dim * sizeof *s->exact);
-    s->turning = cut(&c, bits * sizeof(float));
-    s->rotated = cut(&c, bits * sizeof(float));
-    s->code = cut(&c, query_code);
-    s->planes = cut(&c, EV_PLANES * ix->sift_bytes);
-    s->probe_a = cut(&c, ix->dim * (ev__fine(ix) ? sizeof(float) : 1));
-    s->probe_b = cut(&c, ix->dim * (ev__fine(ix) ? sizeof(float) : 1));
-    s->fresh = cut(&c, ix->dim);
-    s->rows = cut(&c, EV_BATCH * sizeof *s->rows);
-    s->integers = cut(&c, EV_BATCH * sizeof *s->integers);
+    size_t bits = g->store.quantizer.bits ? g->store.quantizer.bits : 1,
+           query_code =
+               ev__by_bits(&g->store.quantizer) ? EV_PLANES * g->store.quantizer.bits / 8 : g->store.quantizer.dim;
+    s->work.unit = cut(&c, g->store.quantizer.dim * sizeof(float));
+    s->work.query = cut(&c, g->store.quantizer.dim * sizeof(float));
+    s->work.decoded = cut(&c, g->store.quantizer.dim * sizeof(float));
+    s->work.exact = cut(&c, g->store.quantizer.dim * sizeof *s->work.exact);
+    s->work.turning = cut(&c, bits * sizeof(float));
+    s->work.rotated = cut(&c, bits * sizeof(float));
+    s->work.code = cut(&c, query_code);
+    s->work.planes = cut(&c, EV_PLANES * g->store.quantizer.sift_bytes);
+    s->probe_a = cut(&c, g->store.quantizer.dim * (ev__fine(&g->store.quantizer) ? sizeof(float) : 1));
+    s->probe_b = cut(&c, g->store.quantizer.dim * (ev__fine(&g->store.quantizer) ? sizeof(float) : 1));
+    s->work.fresh = cut(&c, g->store.quantizer.dim);
+    s->work.rows = cut(&c, EV_BATCH * sizeof *s->work.rows);
+    s->work.integers = cut(&c, EV_BATCH * sizeof *s->work.integers);
     s->slots = cut(&c, EV_BATCH * sizeof *s->slots);
     s->keys = cut(&c, EV_BATCH * sizeof *s->keys);
     s->candidates = cut(&c, EV_BATCH * sizeof *s->candidates);
-    s->chosen = cut(&c, (EV_MAX_LEVEL + 1) * ix->m0 * sizeof *s->chosen);
+    s->chosen = cut(&c, (EV_MAX_LEVEL + 1) * g->store.m0 * sizeof *s->chosen);
     return c.used;
 }
 
 /* All that the parts above depend on. */
-static uint64_t geometry_of(const ev_index *ix) {
-    return (uint64_t)ix->dim | (uint64_t)ix->bits << 16 | (uint64_t)ix->m0 << 40 | (uint64_t)ev__by_bits(ix) << 60 |
-           (uint64_t)ev__fine(ix) << 61;
+static uint64_t geometry_of(const ev__graph *g) {
+    return (uint64_t)g->store.quantizer.dim | (uint64_t)g->store.quantizer.bits << 16 | (uint64_t)g->store.m0 << 40 |
+           (uint64_t)ev__by_bits(&g->store.quantizer) << 60 | (uint64_t)ev__fine(&g->store.quantizer) << 61;
 }
 
-int ev__scratch_new(const ev_index *ix, ev__scratch **out) {
+int ev__scratch_new(const ev__graph *g, ev__scratch **out) {
     ev__scratch *s = ev__alloc_zero(sizeof *s, EV_LINE);
     if (!s) return ev__fail(EV_E_NOMEM, "a search context");
-    s->bytes = cut_up(ix, s, NULL);
+    s->bytes = cut_up(g, s, NULL);
     s->memory = ev__alloc_zero(s->bytes, EV_LINE);
     if (!s->memory) {
         ev__release(s, sizeof *s, EV_LINE);
         return ev__fail(EV_E_NOMEM, "a search context");
     }
-    cut_up(ix, s, s->memory);
+    cut_up(g, s, s->memory);
     s->blind = EV_NONE;
-    s->geometry = geometry_of(ix);
+    s->geometry = geometry_of(g);
     *out = s;
     return EV_OK;
 }
@@ -83,9 +85,9 @@ size_t ev__scratch_bytes(const ev__scratch *s) {
            s->pool.room * sizeof *s->pool.at + s->results.room * sizeof *s->results.at;
 }
 
-static int fit_marks(const ev_index *ix, ev__marks *marks) {
-    size_t room = ix->store.state.room;
-    if (marks->room >= ev__slots(ix)) return EV_OK;
+static int fit_marks(const ev__graph *g, ev__marks *marks) {
+    size_t room = g->store.columns.state.room;
+    if (marks->room >= ev__slots(&g->store)) return EV_OK;
     uint16_t *grown = ev__alloc_zero(room * sizeof *grown, EV_LINE);
     if (!grown) return EV_E_NOMEM;
     free_marks(marks);
@@ -111,8 +113,8 @@ static int fit_results(ev__ranking *results, size_t k) {
     return EV_OK;
 }
 
-static int fit_heap(const ev_index *ix, ev__scratch *s) {
-    size_t room = ev__slots(ix) + 1; /* a walk meets each slot once */
+static int fit_heap(const ev__graph *g, ev__scratch *s) {
+    size_t room = ev__slots(&g->store) + 1; /* a walk meets each slot once */
     if (s->heap_room >= room) return EV_OK;
     ev__hit *heap = ev__alloc(room * sizeof *heap, EV_LINE);
     if (!heap) return EV_E_NOMEM;
@@ -122,12 +124,12 @@ static int fit_heap(const ev_index *ix, ev__scratch *s) {
     return EV_OK;
 }
 
-int ev__scratch_fit(const ev_index *ix, ev__scratch *s, size_t ef, size_t k, bool masked) {
-    size_t slots = ev__slots(ix) ? ev__slots(ix) : 1;
-    int rc = fit_marks(ix, &s->marks);
+int ev__scratch_fit(const ev__graph *g, ev__scratch *s, size_t ef, size_t k, bool masked) {
+    size_t slots = ev__slots(&g->store) ? ev__slots(&g->store) : 1;
+    int rc = fit_marks(g, &s->marks);
     if (rc == EV_OK) rc = fit_pool(&s->pool, ef < slots ? ef : slots);
     if (rc == EV_OK) rc = fit_results(&s->results, k < slots ? k : slots);
-    if (rc == EV_OK && masked) rc = fit_heap(ix, s);
+    if (rc == EV_OK && masked) rc = fit_heap(g, s);
     return rc == EV_OK ? EV_OK : ev__fail(rc, "a search over %zu slots with ef %zu", slots, ef);
 }
 
@@ -151,14 +153,14 @@ static struct {
     ev__scratch *at[SHARED];
 } shared;
 
-static bool is_small(const ev_index *ix, const ev__scratch *s) {
+static bool is_small(const ev__graph *g, const ev__scratch *s) {
     enum { TIMES = 8 };
-    return TIMES * ev__scratch_bytes(s) > ev__array_bytes(&ix->store.blocks);
+    return TIMES * ev__scratch_bytes(s) > ev__array_bytes(&g->store.columns.blocks);
 }
 
-static ev__scratch *take_shared(const ev_index *ix) {
+static ev__scratch *take_shared(const ev__graph *g) {
     ev__scratch *found = NULL;
-    uint64_t geometry = geometry_of(ix);
+    uint64_t geometry = geometry_of(g);
     if (!ev__try_take(&shared.taken)) return NULL;
     for (size_t i = 0; i < SHARED && !found; i++) {
         if (!shared.at[i] || shared.at[i]->geometry != geometry) continue;
@@ -184,10 +186,8 @@ static bool share(ev__scratch *s) {
     return i < SHARED;
 }
 
-void ev__scratch_open(void) { ev__add64(&shared.indexes, 1); }
-
-void ev__scratch_close(ev_index *ix) {
-    ev__scratch_drop_all(ix);
+static void drop_shared(ev__graph *g) {
+    ev__scratch_drop_all(g);
     if (ev__add64(&shared.indexes, -1) > 1 || !ev__try_take(&shared.taken)) return;
     for (size_t i = 0; i < SHARED; i++) {
         ev__scratch_free(shared.at[i]);
@@ -196,38 +196,61 @@ void ev__scratch_close(ev_index *ix) {
     ev__store32_release(&shared.taken, 0);
 }
 
-int ev__scratch_borrow(ev_index *ix, ev__scratch **out) {
-    ev__lock(&ix->scratch_lock);
-    ev__scratch *s = ix->scratches;
-    if (s) ix->scratches = s->next;
-    ev__unlock(&ix->scratch_lock);
-    if (!s) s = take_shared(ix);
-    if (!s) return ev__scratch_new(ix, out);
+int ev__scratch_borrow(ev__graph *g, ev__scratch **out) {
+    ev__lock(&g->spare.lock);
+    ev__scratch *s = g->spare.first;
+    if (s) g->spare.first = s->next;
+    ev__unlock(&g->spare.lock);
+    if (!s) s = take_shared(g);
+    if (!s) return ev__scratch_new(g, out);
     *out = s;
     return EV_OK;
 }
 
-void ev__scratch_return(ev_index *ix, ev__scratch *s) {
-    if (is_small(ix, s)) {
+void ev__scratch_return(ev__graph *g, ev__scratch *s) {
+    if (is_small(g, s)) {
         if (share(s)) return;
         if (!s->kept) {
             ev__scratch_free(s);
             return;
         }
     }
-    ev__lock(&ix->scratch_lock);
-    s->next = ix->scratches;
-    ix->scratches = s;
-    ev__unlock(&ix->scratch_lock);
+    ev__lock(&g->spare.lock);
+    s->next = g->spare.first;
+    g->spare.first = s;
+    ev__unlock(&g->spare.lock);
 }
 
-void ev__scratch_drop_all(ev_index *ix) {
-    ev__lock(&ix->scratch_lock);
-    ev__scratch *s = ix->scratches;
-    ix->scratches = NULL;
-    ev__unlock(&ix->scratch_lock);
+void ev__scratch_drop_all(ev__graph *g) {
+    ev__lock(&g->spare.lock);
+    ev__scratch *s = g->spare.first;
+    g->spare.first = NULL;
+    ev__unlock(&g->spare.lock);
     for (ev__scratch *next; s; s = next) {
         next = s->next;
         ev__scratch_free(s);
     }
+}
+
+size_t ev__scratch_spare_bytes(ev__graph *g) {
+    size_t bytes = 0;
+    ev__lock(&g->spare.lock);
+    for (const ev__scratch *s = g->spare.first; s; s = s->next) bytes += ev__scratch_bytes(s);
+    ev__unlock(&g->spare.lock);
+    return bytes;
+}
+
+/* ---- the graph's own life -------------------------------------------------------------------- */
+
+void ev__graph_init(ev__graph *g, int32_t ef_construction) {
+    g->entry = EV_NONE;
+    g->ef_construction = ef_construction;
+    ev__mutex_init(&g->spare.lock);
+    ev__add64(&shared.indexes, 1);
+}
+
+void ev__graph_free(ev__graph *g) {
+    ev__store_free(&g->store);
+    drop_shared(g);
+    ev__mutex_free(&g->spare.lock);
 }

@@ -1,6 +1,6 @@
 /* ev_add: check, make room, learn, write, encode, link, and only then change which id is where. Up to that last step
  * the index answers as before, so an error or a stop just forgets the new slots. */
-#include "internal.h"
+#include "index/index.h"
 
 enum {
     WARM_UP = 64,
@@ -53,7 +53,8 @@ static int check_ids(const ev_index *ix, int64_t n, const int64_t *ids) {
 /* ---- room ------------------------------------------------------------------------------------ */
 
 static bool wants_codes(const addition *a) {
-    return ev__by_bits(a->ix) && a->ix->p.keep_vectors && (size_t)a->n >= ev__slots(a->ix) / 16;
+    return ev__by_bits(&a->ix->graph.store.quantizer) && a->ix->graph.store.quantizer.keep_vectors &&
+           (size_t)a->n >= ev__slots(&a->ix->graph.store) / 16;
 }
 
 static int make_room(addition *a, int threads) {
@@ -62,8 +63,8 @@ static int make_room(addition *a, int threads) {
     a->order = ev__alloc((size_t)a->n * sizeof *a->order, EV_LINE);
     if (!a->slots || !a->order) return ev__fail(EV_E_NOMEM, "%lld rows", (long long)a->n);
     if (wants_codes(a)) {
-        a->coded = ev__slots(ix) + (a->vectors ? (size_t)a->n : 0);
-        a->codes = ev__alloc(a->coded * ix->dim, EV_LINE);
+        a->coded = ev__slots(&ix->graph.store) + (a->vectors ? (size_t)a->n : 0);
+        a->codes = ev__alloc(a->coded * ix->graph.store.quantizer.dim, EV_LINE);
         a->factors = ev__alloc(a->coded * sizeof *a->factors, EV_LINE);
         if (!a->codes || !a->factors) return ev__fail(EV_E_NOMEM, "codes of %zu vectors to build on", a->coded);
     }
@@ -72,7 +73,7 @@ static int make_room(addition *a, int threads) {
         if (!a->builder.locks) return ev__fail(EV_E_NOMEM, "locks");
     }
     while (a->workers < threads) {
-        int rc = ev__scratch_borrow(ix, &a->scratches[a->workers]);
+        int rc = ev__scratch_borrow(&ix->graph, &a->scratches[a->workers]);
         if (rc != EV_OK) return rc;
         a->workers++;
     }
@@ -82,7 +83,7 @@ static int make_room(addition *a, int threads) {
 /* After the slots are taken: walks need a mark per slot. */
 static int fit_scratches(addition *a) {
     for (int i = 0; i < a->workers; i++) {
-        int rc = ev__scratch_fit(a->ix, a->scratches[i], (size_t)a->ix->p.ef_construction, 1, false);
+        int rc = ev__scratch_fit(&a->ix->graph, a->scratches[i], (size_t)a->ix->graph.ef_construction, 1, false);
         if (rc != EV_OK) return rc;
         a->scratches[i]->stats.distances = 0;
     }
@@ -92,12 +93,12 @@ static int fit_scratches(addition *a) {
 static void give_back(addition *a) {
     ev_index *ix = a->ix;
     for (int i = 0; i < a->workers; i++) {
-        ix->built_distances += a->scratches[i]->stats.distances;
-        ev__scratch_return(ix, a->scratches[i]);
+        ix->graph.built_distances += a->scratches[i]->stats.distances;
+        ev__scratch_return(&ix->graph, a->scratches[i]);
     }
     ev__release(a->slots, (size_t)a->n * sizeof *a->slots, EV_LINE);
     ev__release(a->order, (size_t)a->n * sizeof *a->order, EV_LINE);
-    ev__release(a->codes, a->coded * ix->dim, EV_LINE);
+    ev__release(a->codes, a->coded * ix->graph.store.quantizer.dim, EV_LINE);
     ev__release(a->factors, a->coded * sizeof *a->factors, EV_LINE);
     ev__release(a->builder.locks, EV_STRIPES * sizeof *a->builder.locks, EV_LINE);
 }
@@ -107,9 +108,10 @@ static void give_back(addition *a) {
 static void write_row(addition *a, int64_t i, ev__scratch *s) {
     ev_index *ix = a->ix;
     uint32_t slot = a->slots[i];
-    const float *row = ev__unit(ix, a->vectors + (size_t)i * ix->dim, s->unit);
-    ev__vector_write(ix, slot, row, s);
-    ev__ids_of(ix)[slot] = a->ids ? a->ids[i] : ix->next_id + i;
+    const float *row =
+        ev__unit(&ix->graph.store.quantizer, a->vectors + (size_t)i * ix->graph.store.quantizer.dim, s->work.unit);
+    ev__vector_write(&ix->graph.store, slot, row, &s->work);
+    ev__ids_of(&ix->graph.store)[slot] = a->ids ? a->ids[i] : ix->next_id + i;
 }
 
 static void write_rows(void *arg, int worker) {
@@ -122,20 +124,20 @@ static void encode_for_build(void *arg, int worker) {
     addition *a = arg;
     for (int64_t from, to; ev__work_next(&a->work, worker, &from, &to);)
         for (int64_t slot = from; slot < to; slot++)
-            ev__encode_i8(a->ix, ev__vector(a->ix, (uint32_t)slot), a->codes + (size_t)slot * a->ix->dim,
-                          a->factors + slot);
+            ev__encode_i8(&a->ix->graph.store.quantizer, ev__vector(&a->ix->graph.store, (uint32_t)slot),
+                          a->codes + (size_t)slot * a->ix->graph.store.quantizer.dim, a->factors + slot);
 }
 
 static void write(addition *a) {
     ev_index *ix = a->ix;
-    for (int64_t i = 0; i < a->n; i++) a->slots[i] = ev__slot_take(ix);
+    for (int64_t i = 0; i < a->n; i++) a->slots[i] = ev__slot_take(&ix->graph.store);
     a->work = (ev__work){.total = a->n, .run = 256};
     ev__parallel(a->workers, write_rows, a);
 }
 
 static void encode_all_for_build(addition *a) {
     if (!a->codes) return;
-    a->work = (ev__work){.total = (int64_t)ev__slots(a->ix), .run = 256};
+    a->work = (ev__work){.total = (int64_t)ev__slots(&a->ix->graph.store), .run = 256};
     ev__parallel(a->workers, encode_for_build, a);
 }
 
@@ -147,13 +149,13 @@ static int64_t find_duplicates(addition *a) {
     ev_index *ix = a->ix;
     int64_t found = 0;
     for (int64_t i = 0; i < a->n; i++) {
-        uint32_t slot = a->slots[i], node = ev__twins_get(ix, slot);
+        uint32_t slot = a->slots[i], node = ev__twins_get(&ix->graph.store, slot);
         if (node == EV_NONE) {
-            ev__twins_put(ix, slot);
+            ev__twins_put(&ix->graph.store, slot);
             continue;
         }
-        ev__states(ix)[slot] = EV_DUPLICATE;
-        ev__links0(ix, slot)[0] = node;
+        ev__states(&ix->graph.store)[slot] = EV_DUPLICATE;
+        ev__links0(&ix->graph.store, slot)[0] = node;
         found++;
     }
     return found;
@@ -164,10 +166,10 @@ static void hang_duplicates(addition *a) {
     ev_index *ix = a->ix;
     for (int64_t i = 0; i < a->n; i++) {
         uint32_t slot = a->slots[i];
-        if (ev__state(ix, slot) != EV_DUPLICATE) continue;
-        uint32_t node = ev__links0(ix, slot)[0];
-        ev__links0(ix, slot)[0] = EV_NONE;
-        ev__hang(ix, node, slot);
+        if (ev__state(&ix->graph.store, slot) != EV_DUPLICATE) continue;
+        uint32_t node = ev__links0(&ix->graph.store, slot)[0];
+        ev__links0(&ix->graph.store, slot)[0] = EV_NONE;
+        ev__hang(&ix->graph.store, node, slot);
     }
 }
 
@@ -176,7 +178,7 @@ static void hang_duplicates(addition *a) {
 /* Files are often sorted by topic. Linked in that order, each cluster would be closed before the next one begins, with
  * few links between them; in a random one the first nodes lie everywhere and are linked across. */
 static void shuffle(addition *a) {
-    uint64_t random = ev__mix(a->ix->p.seed ^ (0x0BDE500000000u + ev__slots(a->ix)));
+    uint64_t random = ev__mix(a->ix->graph.store.seed ^ (0x0BDE500000000u + ev__slots(&a->ix->graph.store)));
     memcpy(a->order, a->slots, (size_t)a->n * sizeof *a->order);
     for (uint64_t left = (uint64_t)a->n; left > 1; left--) {
         random = ev__mix(random);
@@ -192,7 +194,8 @@ static void link_slots(void *arg, int worker) {
     for (int64_t from, to; ev__work_next(&a->work, worker, &from, &to);)
         for (int64_t i = from; i < to; i++) {
             uint32_t slot = a->order[a->offset + i];
-            if (ev__state(a->ix, slot) != EV_DUPLICATE) ev__insert(&a->builder, slot, a->scratches[worker]);
+            if (ev__state(&a->ix->graph.store, slot) != EV_DUPLICATE)
+                ev__insert(&a->builder, slot, a->scratches[worker]);
             ev__add64(&a->work.done, 1);
         }
 }
@@ -214,10 +217,10 @@ static bool link_range(addition *a, int64_t from, int64_t to, int threads, ev_pr
 
 static bool link_all(addition *a, ev_progress progress, void *user) {
     shuffle(a);
-    a->builder.ix = a->ix;
-    a->builder.space = ev__build_space(a->ix, a->codes, a->factors);
+    a->builder.g = &a->ix->graph;
+    a->builder.space = ev__build_space(&a->ix->graph.store, a->codes, a->factors);
     /* the first few one by one, so that threads do not all start from an empty graph */
-    bool empty = a->ix->live < WARM_UP || !a->vectors;
+    bool empty = a->ix->graph.store.live < WARM_UP || !a->vectors;
     int64_t warm = a->workers > 1 && empty ? (a->n < WARM_UP ? a->n : WARM_UP) : 0;
     ev__mutex_init(&a->entry_lock);
     bool finished = (!progress || progress(user, 0, a->n)) && link_range(a, 0, warm, 1, progress, user) &&
@@ -230,50 +233,51 @@ static bool link_all(addition *a, ev_progress progress, void *user) {
 
 static void commit(addition *a, int64_t *out_ids) {
     ev_index *ix = a->ix;
-    const int64_t *held = ev__ids_of(ix);
+    const int64_t *held = ev__ids_of(&ix->graph.store);
     for (int64_t i = 0; i < a->n; i++) {
         int64_t id = held[a->slots[i]];
-        uint32_t old = ev__idmap_get(&ix->idmap, held, id);
-        if (old != EV_NONE) ev__slot_drop(ix, old);
-        ev__idmap_put(&ix->idmap, held, id, a->slots[i]);
-        ix->live++;
+        uint32_t old = ev__idmap_get(&ix->graph.store.idmap, held, id);
+        if (old != EV_NONE) ev__slot_drop(&ix->graph.store, old);
+        ev__idmap_put(&ix->graph.store.idmap, held, id, a->slots[i]);
+        ix->graph.store.live++;
         if (id >= ix->next_id) ix->next_id = id < INT64_MAX ? id + 1 : id;
         if (out_ids) out_ids[i] = id;
     }
-    ix->unrepaired += a->n;
+    ix->graph.unrepaired += a->n;
     ix->changes += a->n;
-    ix->version++;
+    ix->graph.store.version++;
 }
 
 /* Linked nodes go on routing as dead ones; the rest is as if never taken. */
 static void roll_back(addition *a) {
     ev_index *ix = a->ix;
     for (int64_t i = a->n; i-- > 0;) {
-        if (ev__state(ix, a->slots[i]) == EV_NODE) {
-            ev__twins_remove(ix, a->slots[i]);
-            ev__states(ix)[a->slots[i]] = EV_DEAD_NODE;
-            ix->dead++;
+        if (ev__state(&ix->graph.store, a->slots[i]) == EV_NODE) {
+            ev__twins_remove(&ix->graph.store, a->slots[i]);
+            ev__states(&ix->graph.store)[a->slots[i]] = EV_DEAD_NODE;
+            ix->graph.store.dead++;
         } else {
-            ev__slot_free(ix, a->slots[i]);
+            ev__slot_free(&ix->graph.store, a->slots[i]);
         }
     }
-    ix->version++;
+    ix->graph.store.version++;
 }
 
 static int add_rows(addition *a, int32_t threads, int64_t *out_ids, ev_progress progress, void *user) {
     ev_index *ix = a->ix;
     int rc = EV_OK;
-    if (ix->dead > 32 && ix->dead > (int64_t)ev__slots(ix) / 8) rc = ev__bury(ix, threads);
-    if (rc == EV_OK) rc = ev__store_reserve(ix, (size_t)a->n);
+    if (ix->graph.store.dead > 32 && ix->graph.store.dead > (int64_t)ev__slots(&ix->graph.store) / 8)
+        rc = ev__bury(&ix->graph, threads);
+    if (rc == EV_OK) rc = ev__store_reserve(&ix->graph.store, (size_t)a->n);
     if (rc == EV_OK) rc = make_room(a, threads);
     if (rc == EV_OK) rc = ev__train(ix, a->n, a->vectors, threads, a->scratches[0]);
-    if (rc == EV_OK) rc = ev__twins_reserve(ix, (size_t)a->n);
+    if (rc == EV_OK) rc = ev__twins_reserve(&ix->graph.store, (size_t)a->n);
     if (rc != EV_OK) return rc;
     write(a);
     encode_all_for_build(a);
     int64_t duplicates = find_duplicates(a);
     rc = fit_scratches(a);
-    if (rc == EV_OK && duplicates) rc = ev__chain_open(ix);
+    if (rc == EV_OK && duplicates) rc = ev__chain_open(&ix->graph.store);
     if (rc == EV_OK && !link_all(a, progress, user))
         rc = ev__fail(EV_E_STOPPED, "after %lld rows", (long long)a->work.done);
     if (rc != EV_OK) {
@@ -283,12 +287,14 @@ static int add_rows(addition *a, int32_t threads, int64_t *out_ids, ev_progress 
     if (duplicates) hang_duplicates(a);
     commit(a, out_ids);
     /* mending is a service, not a promise: for want of memory it is left to the next call */
-    if (ix->unrepaired > ix->live / (ix->p.metric == EV_METRIC_IP ? MEND_SOON : MEND_LATE)) ev__reconnect(ix);
+    if (ix->graph.unrepaired >
+        ix->graph.store.live / (ix->graph.store.quantizer.metric == EV_METRIC_IP ? MEND_SOON : MEND_LATE))
+        ev__reconnect(&ix->graph);
     return ev__ok();
 }
 
 static int workers_for(const ev_index *ix, int32_t threads, int64_t n) {
-    if (ix->live < WARM_UP && n <= WARM_UP) return 1; /* all of it is linked one by one */
+    if (ix->graph.store.live < WARM_UP && n <= WARM_UP) return 1; /* all of it is linked one by one */
     int64_t workers = threads ? threads : ev__cores();
     if (workers > n / 4 + 1) workers = n / 4 + 1; /* a thread for a row or two costs more than it saves */
     return workers > MOST_WORKERS ? MOST_WORKERS : (int)workers;
@@ -299,7 +305,7 @@ int ev_add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, in
     if (n < 0) return ev__fail(EV_E_PARAM, "%lld rows", (long long)n);
     if (threads < 0) return ev__fail(EV_E_PARAM, "threads %d", threads);
     if (n == 0) return ev__ok();
-    int rc = ev__check_rows(ix, n, vectors);
+    int rc = ev__check_rows(&ix->graph.store.quantizer, n, vectors);
     if (rc != EV_OK) return rc;
     ev__call call;
     rc = ev__enter(ix, EV_WRITE, &call);
@@ -320,45 +326,45 @@ int ev_add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, in
 static void unlink_all(addition *a) {
     ev_index *ix = a->ix;
     int64_t n = 0;
-    for (size_t i = 0; i < ev__slots(ix); i++) {
+    for (size_t i = 0; i < ev__slots(&ix->graph.store); i++) {
         uint32_t slot = (uint32_t)i;
-        if (ev__state(ix, slot) == EV_NODE) ev__twins_remove(ix, slot);
-        if (!ev__alive(ix, slot)) continue;
-        ev__states(ix)[slot] = EV_FREE;
-        ev__links_clear(ix, slot);
-        ev__chain(ix)[slot] = EV_NONE;
+        if (ev__state(&ix->graph.store, slot) == EV_NODE) ev__twins_remove(&ix->graph.store, slot);
+        if (!ev__alive(&ix->graph.store, slot)) continue;
+        ev__states(&ix->graph.store)[slot] = EV_FREE;
+        ev__links_clear(&ix->graph.store, slot);
+        ev__chain(&ix->graph.store)[slot] = EV_NONE;
         a->slots[n++] = slot;
     }
-    ix->entry = EV_NONE;
+    ix->graph.entry = EV_NONE;
 }
 
 static int link_held(addition *a, int threads) {
     ev_index *ix = a->ix;
     int rc = make_room(a, threads);
     if (rc == EV_OK) rc = fit_scratches(a);
-    if (rc == EV_OK) rc = ev__chain_open(ix);
-    if (rc == EV_OK) rc = ev__twins_reserve(ix, 0);
+    if (rc == EV_OK) rc = ev__chain_open(&ix->graph.store);
+    if (rc == EV_OK) rc = ev__twins_reserve(&ix->graph.store, 0);
     if (rc != EV_OK) return rc;
     unlink_all(a);
     encode_all_for_build(a);
     find_duplicates(a);
     link_all(a, NULL, NULL);
     hang_duplicates(a);
-    ix->version++;
+    ix->graph.store.version++;
     return EV_OK;
 }
 
 int ev__link_anew(ev_index *ix, int32_t walk, int threads) {
-    int32_t before = ix->walk;
-    int rc = ev__bury(ix, threads);
+    int32_t before = ix->graph.store.quantizer.walk;
+    int rc = ev__bury(&ix->graph, threads);
     if (rc != EV_OK) return rc;
-    addition a = {.ix = ix, .n = ix->live};
-    ev__twins_free(ix); /* it goes by what is walked on */
-    ix->walk = walk;
+    addition a = {.ix = ix, .n = ix->graph.store.live};
+    ev__twins_free(&ix->graph.store); /* it goes by what is walked on */
+    ix->graph.store.quantizer.walk = walk;
     rc = link_held(&a, workers_for(ix, threads, a.n));
     give_back(&a);
-    if (rc == EV_OK) return ev__reconnect(ix);
-    ev__twins_free(ix);
-    ix->walk = before;
+    if (rc == EV_OK) return ev__reconnect(&ix->graph);
+    ev__twins_free(&ix->graph.store);
+    ix->graph.store.quantizer.walk = before;
     return rc;
 }

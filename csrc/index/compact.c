@@ -1,7 +1,7 @@
 /* ev_compact: the centre of the codes learned anew where it no longer fits; then everything laid out anew, without
  * holes, in the order a breadth-first walk from the entry meets the nodes, so that what is searched together lies
  * together. Built beside the old columns and swapped in at the end. */
-#include "internal.h"
+#include "index/index.h"
 
 typedef struct {
     ev_index *ix;
@@ -21,19 +21,22 @@ static void choose_order(layout *l) {
     ev_index *ix = l->ix;
     memset(l->place, 0xFF, l->slots * sizeof *l->place);
     size_t head = 0;
-    if (ix->entry != EV_NONE) put(l, ix->entry);
+    if (ix->graph.entry != EV_NONE) put(l, ix->graph.entry);
     for (size_t start = 0;; start++) {
         for (; head < l->kept; head++) {
-            const uint32_t *links = ev__links0(ix, l->order[head]);
-            for (uint32_t i = 0; i < ix->m0 && links[i] != EV_NONE; i++)
+            const uint32_t *links = ev__links0(&ix->graph.store, l->order[head]);
+            for (uint32_t i = 0; i < ix->graph.store.m0 && links[i] != EV_NONE; i++)
                 if (l->place[links[i]] == EV_NONE) put(l, links[i]);
         }
-        while (start < l->slots && (ev__state(ix, (uint32_t)start) != EV_NODE || l->place[start] != EV_NONE)) start++;
+        while (start < l->slots &&
+               (ev__state(&ix->graph.store, (uint32_t)start) != EV_NODE || l->place[start] != EV_NONE))
+            start++;
         if (start == l->slots) break;
         put(l, (uint32_t)start);
     }
     for (size_t i = 0, nodes = l->kept; i < nodes; i++)
-        for (uint32_t at = ev__next(ix, l->order[i]); at != EV_NONE; at = ev__next(ix, at)) put(l, at);
+        for (uint32_t at = ev__next(&ix->graph.store, l->order[i]); at != EV_NONE; at = ev__next(&ix->graph.store, at))
+            put(l, at);
 }
 
 static void move_links(const layout *l, uint32_t *links, size_t count) {
@@ -42,42 +45,45 @@ static void move_links(const layout *l, uint32_t *links, size_t count) {
 }
 
 /* Fill the columns of `to`, whose room was reserved, in the new order. */
-static void move(const layout *l, ev__store *to) {
+static void move(const layout *l, ev__columns *to) {
     ev_index *ix = l->ix;
     ev__column from_columns[EV_COLUMNS], to_columns[EV_COLUMNS];
-    ev__columns(&ix->store, from_columns);
-    ev__columns(to, to_columns);
+    ev__list_columns(&ix->graph.store.columns, from_columns);
+    ev__list_columns(to, to_columns);
     for (size_t c = 0; c < EV_COLUMNS; c++) {
         const ev__array *from = from_columns[c].array;
         ev__array *into = to_columns[c].array;
-        if (from == &ix->store.upper || !from->count) continue;
+        if (from == &ix->graph.store.columns.upper || !from->count) continue;
         ev__array_resize(into, l->kept);
         for (size_t i = 0; i < l->kept; i++)
             memcpy(into->at + i * from->item, from->at + l->order[i] * from->item, from->item);
     }
     for (size_t i = 0; i < l->kept; i++) {
-        size_t upper = (size_t)ev__levels(ix)[l->order[i]] * (size_t)ix->p.M, at = to->upper.count;
+        size_t upper = (size_t)ev__levels(&ix->graph.store)[l->order[i]] * (size_t)ix->graph.store.M,
+               at = to->upper.count;
         ((uint32_t *)(void *)to->upper_at.at)[i] = (uint32_t)at;
         ev__array_resize(&to->upper, at + upper);
         uint32_t *links = (uint32_t *)(void *)to->upper.at + at;
-        if (upper) memcpy(links, ev__links(ix, l->order[i], 1), upper * sizeof *links);
+        if (upper) memcpy(links, ev__links(&ix->graph.store, l->order[i], 1), upper * sizeof *links);
         move_links(l, links, upper);
-        move_links(l, (uint32_t *)(void *)(to->blocks.at + i * ix->block_bytes + ix->links_at), ix->m0);
+        move_links(l, (uint32_t *)(void *)(to->blocks.at + i * ix->graph.store.block_bytes + ix->graph.store.links_at),
+                   ix->graph.store.m0);
     }
     if (to->chain.count) move_links(l, (uint32_t *)(void *)to->chain.at, l->kept);
 }
 
-static int reserve(const layout *l, ev__store *to) {
+static int reserve(const layout *l, ev__columns *to) {
     ev_index *ix = l->ix;
     ev__column from[EV_COLUMNS], into[EV_COLUMNS];
-    ev__columns(&ix->store, from);
-    ev__columns(to, into);
+    ev__list_columns(&ix->graph.store.columns, from);
+    ev__list_columns(to, into);
     size_t upper = 0;
-    for (size_t i = 0; i < l->kept; i++) upper += (size_t)ev__levels(ix)[l->order[i]] * (size_t)ix->p.M;
+    for (size_t i = 0; i < l->kept; i++)
+        upper += (size_t)ev__levels(&ix->graph.store)[l->order[i]] * (size_t)ix->graph.store.M;
     int rc = EV_OK;
     for (size_t c = 0; c < EV_COLUMNS && rc == EV_OK; c++) {
         into[c].array->item = from[c].array->item;
-        size_t room = from[c].array == &ix->store.upper ? upper : l->kept;
+        size_t room = from[c].array == &ix->graph.store.columns.upper ? upper : l->kept;
         if (from[c].array->count && room) rc = ev__array_reserve(into[c].array, room);
     }
     return rc;
@@ -85,53 +91,54 @@ static int reserve(const layout *l, ev__store *to) {
 
 static int relocate(layout *l) {
     ev_index *ix = l->ix;
-    ev__store fresh;
+    ev__columns fresh;
     memset(&fresh, 0, sizeof fresh);
     choose_order(l);
     ev__table idmap = {0};
     uint32_t *free_slots = NULL;
     int rc = reserve(l, &fresh);
-    if (rc == EV_OK) rc = ev__idmap_reserve(&idmap, NULL, (size_t)ix->live);
+    if (rc == EV_OK) rc = ev__idmap_reserve(&idmap, NULL, (size_t)ix->graph.store.live);
     if (rc == EV_OK && !(free_slots = ev__alloc((l->kept + 1) * sizeof *free_slots, EV_LINE))) rc = EV_E_NOMEM;
     if (rc != EV_OK) {
-        ev__store_free(&fresh);
+        ev__columns_free(&fresh);
         ev__idmap_free(&idmap);
         return ev__fail(rc, "a second copy of %zu slots", l->kept);
     }
     move(l, &fresh);
-    if (ix->entry != EV_NONE) ix->entry = l->place[ix->entry];
-    ev__store_free(&ix->store);
-    ix->store = fresh;
-    ev__idmap_free(&ix->idmap);
-    ix->idmap = idmap;
-    ev__release(ix->free_slots, ix->free_room * sizeof *free_slots, EV_LINE);
-    ix->free_slots = free_slots;
-    ix->free_room = l->kept + 1;
-    ix->free_count = 0;
+    if (ix->graph.entry != EV_NONE) ix->graph.entry = l->place[ix->graph.entry];
+    ev__columns_free(&ix->graph.store.columns);
+    ix->graph.store.columns = fresh;
+    ev__idmap_free(&ix->graph.store.idmap);
+    ix->graph.store.idmap = idmap;
+    ev__release(ix->graph.store.free_slots, ix->graph.store.free_room * sizeof *free_slots, EV_LINE);
+    ix->graph.store.free_slots = free_slots;
+    ix->graph.store.free_room = l->kept + 1;
+    ix->graph.store.free_count = 0;
     for (size_t slot = 0; slot < l->kept; slot++)
-        ev__idmap_put(&ix->idmap, ev__ids_of(ix), ev__ids_of(ix)[slot], (uint32_t)slot);
-    ev__twins_free(ix);
-    ix->version++;
+        ev__idmap_put(&ix->graph.store.idmap, ev__ids_of(&ix->graph.store), ev__ids_of(&ix->graph.store)[slot],
+                      (uint32_t)slot);
+    ev__twins_free(&ix->graph.store);
+    ix->graph.store.version++;
     return EV_OK;
 }
 
 static int learn_anew(ev_index *ix) {
     ev__scratch *s;
-    int rc = ev__scratch_borrow(ix, &s);
+    int rc = ev__scratch_borrow(&ix->graph, &s);
     if (rc != EV_OK) return rc;
     rc = ev__train_again(ix, s);
-    ev__scratch_return(ix, s);
+    ev__scratch_return(&ix->graph, s);
     return rc;
 }
 
 static int compact(ev_index *ix, ev_progress progress, void *user) {
-    int rc = ev__bury(ix, 0);
+    int rc = ev__bury(&ix->graph, 0);
     if (rc == EV_OK) rc = learn_anew(ix);
-    if (rc == EV_OK) rc = ev__reconnect(ix);
-    if (rc == EV_OK && progress && !progress(user, ix->live / 2, ix->live))
+    if (rc == EV_OK) rc = ev__reconnect(&ix->graph);
+    if (rc == EV_OK && progress && !progress(user, ix->graph.store.live / 2, ix->graph.store.live))
         rc = ev__fail(EV_E_STOPPED, "before the vectors were moved");
     if (rc == EV_OK) {
-        layout l = {.ix = ix, .slots = ev__slots(ix)};
+        layout l = {.ix = ix, .slots = ev__slots(&ix->graph.store)};
         size_t bytes = (l.slots + 1) * sizeof *l.order;
         l.order = ev__alloc(bytes, EV_LINE);
         l.place = ev__alloc(bytes, EV_LINE);
@@ -139,8 +146,8 @@ static int compact(ev_index *ix, ev_progress progress, void *user) {
         ev__release(l.order, bytes, EV_LINE);
         ev__release(l.place, bytes, EV_LINE);
     }
-    ev__scratch_drop_all(ix); /* they hold a mark per old slot */
-    if (rc == EV_OK && progress) progress(user, ix->live, ix->live);
+    ev__scratch_drop_all(&ix->graph); /* they hold a mark per old slot */
+    if (rc == EV_OK && progress) progress(user, ix->graph.store.live, ix->graph.store.live);
     return rc;
 }
 

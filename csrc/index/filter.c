@@ -1,5 +1,5 @@
 /* A set of allowed ids. The bit set over an index's slots is made on first use and kept until that index changes. */
-#include "internal.h"
+#include "index/index.h"
 
 #include <stdlib.h>
 
@@ -65,20 +65,20 @@ int64_t ev_filter_count(const ev_filter *f) { return f->count; }
 static slot_set *set_make(const ev_filter *f, const ev_index *ix) {
     slot_set *set = ev__alloc_zero(sizeof *set, EV_LINE);
     if (!set) return NULL;
-    set->words = ev__slots(ix) / 64 + 1;
+    set->words = ev__slots(&ix->graph.store) / 64 + 1;
     set->bits = ev__alloc_zero(set->words * sizeof *set->bits, EV_LINE);
     if (!set->bits) {
         ev__release(set, sizeof *set, EV_LINE);
         return NULL;
     }
     for (int64_t i = 0; i < f->count; i++) {
-        uint32_t slot = ev__idmap_get(&ix->idmap, ev__ids_of(ix), f->ids[i]);
+        uint32_t slot = ev__idmap_get(&ix->graph.store.idmap, ev__ids_of(&ix->graph.store), f->ids[i]);
         if (slot == EV_NONE) continue;
         set->bits[slot >> 6] |= (uint64_t)1 << (slot & 63);
         set->count++;
     }
     set->serial = ix->serial;
-    set->version = ix->version;
+    set->version = ix->graph.store.version;
     set->users = 1;
     return set;
 }
@@ -86,11 +86,11 @@ static slot_set *set_make(const ev_filter *f, const ev_index *ix) {
 int ev__filter_slots(ev_filter *f, ev_index *ix, const uint64_t **bits, int64_t *count, void **hold) {
     ev__lock(&f->lock);
     slot_set *set = f->cached;
-    if (!set || set->serial != ix->serial || set->version != ix->version) {
+    if (!set || set->serial != ix->serial || set->version != ix->graph.store.version) {
         set = set_make(f, ix);
         if (!set) {
             ev__unlock(&f->lock);
-            return ev__fail(EV_E_NOMEM, "a filter over %zu slots", ev__slots(ix));
+            return ev__fail(EV_E_NOMEM, "a filter over %zu slots", ev__slots(&ix->graph.store));
         }
         set_drop(f->cached);
         f->cached = set;

@@ -1,5 +1,5 @@
 /* ev_search: choose a strategy, find candidates by their codes, rank them by exact distance. */
-#include "internal.h"
+#include "index/index.h"
 
 #include <math.h>
 
@@ -15,7 +15,7 @@ int ev_context_new(ev_index *ix, ev_context **out) {
     ev_context *c = ev__alloc_zero(sizeof *c, EV_LINE);
     if (!c) return ev__fail(EV_E_NOMEM, "a search context");
     c->serial = ix->serial;
-    int rc = ev__scratch_new(ix, &c->scratch);
+    int rc = ev__scratch_new(&ix->graph, &c->scratch);
     if (rc != EV_OK) {
         ev__release(c, sizeof *c, EV_LINE);
         return rc;
@@ -81,9 +81,9 @@ typedef struct {
     size_t count;
 } ranking;
 
-static bool before(const ev_index *ix, const ev__result *a, const ev__result *b) {
+static bool before(const ev__store *store, const ev__result *a, const ev__result *b) {
     if (a->distance != b->distance) return a->distance < b->distance;
-    return ev__ids_of(ix)[a->slot] < ev__ids_of(ix)[b->slot];
+    return ev__ids_of(store)[a->slot] < ev__ids_of(store)[b->slot];
 }
 
 /* Does the order of two hang on what float32 sums have rounded off? */
@@ -101,7 +101,7 @@ static size_t place_of(ranking *r, ev__result *new) {
         size_t from = 0, to = list->count;
         while (from < to) {
             size_t middle = (from + to) / 2;
-            if (before(ix, &list->at[middle], new))
+            if (before(&ix->graph.store, &list->at[middle], new))
                 from = middle + 1;
             else
                 to = middle;
@@ -109,7 +109,7 @@ static size_t place_of(ranking *r, ev__result *new) {
         ev__result *left = from ? &list->at[from - 1] : NULL, *right = from < list->count ? &list->at[from] : NULL;
         ev__result *other = left && unclear(left, new) ? left : right && unclear(right, new) ? right : NULL;
         if (!other) return from;
-        ev__measure_exactly(ix, new->error > 0 ? new : other, r->s);
+        ev__measure_exactly(&ix->graph.store, new->error > 0 ? new : other, &r->s->work);
     }
 }
 
@@ -130,7 +130,7 @@ static void insert(ranking *r, ev__result new) {
 
 static void rank_flush(ranking *r) {
     ev__result results[RUN];
-    size_t n = ev__measure(r->b->ix, r->probe, r->slots, r->count, bound_of(r), results, r->s);
+    size_t n = ev__measure(&r->b->ix->graph.store, r->probe, r->slots, r->count, bound_of(r), results, &r->s->work);
     for (size_t i = 0; i < n; i++)
         if (results[i].distance - results[i].error <= bound_of(r)) insert(r, results[i]);
     r->s->stats.reranked += (int64_t)r->count;
@@ -147,9 +147,9 @@ static void rank(ranking *r, uint32_t slot) {
 static void rank_node(ranking *r, uint32_t node) {
     const ev_index *ix = r->b->ix;
     size_t twins = 0;
-    for (uint32_t slot = node; slot != EV_NONE; slot = ev__next(ix, slot)) {
-        if (!ev__slot_ok(ix, &r->b->mask, slot)) continue;
-        if ((ev__states(ix)[slot] & EV_TWIN) && twins++ >= r->b->k) continue;
+    for (uint32_t slot = node; slot != EV_NONE; slot = ev__next(&ix->graph.store, slot)) {
+        if (!ev__slot_ok(&ix->graph.store, &r->b->mask, slot)) continue;
+        if ((ev__states(&ix->graph.store)[slot] & EV_TWIN) && twins++ >= r->b->k) continue;
         rank(r, slot);
     }
 }
@@ -162,13 +162,15 @@ static bool may_enter(const ranking *r, ev__hit candidate) {
     const ev__ranking *results = &r->s->results;
     if (results->count < r->b->k) return true;
     const ev__result *last = &results->at[r->b->k - 1];
-    bool ip = ix->p.metric == EV_METRIC_IP;
-    if (!ev__walks_codes(ix)) {
-        double distance = (double)p->gain * (double)candidate.key - (ip && ev__fine(ix) ? r->s->against : 0);
-        return distance - ev__error(ix, candidate.slot, distance, r->s) <= last->distance + last->error;
+    bool ip = ix->graph.store.quantizer.metric == EV_METRIC_IP;
+    if (!ev__walks_codes(&ix->graph.store.quantizer)) {
+        double distance = (double)p->gain * (double)candidate.key -
+                          (ip && ev__fine(&ix->graph.store.quantizer) ? r->s->work.against : 0);
+        return distance - ev__error(&ix->graph.store, candidate.slot, distance, &r->s->work) <=
+               last->distance + last->error;
     }
     if (ip) return true; /* codes do not tell lengths */
-    ev__factor factor = ((const ev__factor *)(const void *)ix->store.factors.at)[candidate.slot];
+    ev__factor factor = ((const ev__factor *)(const void *)ix->graph.store.columns.factors.at)[candidate.slot];
     float query2 = p->offset / p->gain, scale = p->scale / 2; /* the query's squared length and the scale of its code */
     float variance = (query2 * factor.scale * factor.scale + factor.bias * scale * scale) / 12; /* of rounding */
     float nearest = p->offset + p->gain * (candidate.key - SURE * 2 * sqrtf(variance));
@@ -180,12 +182,13 @@ static void rank_pool(ranking *r, bool nodes) {
     const ev_index *ix = r->b->ix;
     ev__pool *pool = &r->s->pool;
     size_t most = pool->count;
-    bool by_floats = !ev__walks_codes(ix), by_bytes = !by_floats && ev__by_bytes(ix);
-    for (size_t i = 0; i < most && i < r->b->k; i++) EV_PREFETCH(ev__ids_of(ix) + pool->at[i].slot);
+    bool by_floats = !ev__walks_codes(&ix->graph.store.quantizer),
+         by_bytes = !by_floats && ev__by_bytes(&ix->graph.store.quantizer);
+    for (size_t i = 0; i < most && i < r->b->k; i++) EV_PREFETCH(ev__ids_of(&ix->graph.store) + pool->at[i].slot);
     if (by_bytes && most > RERANK_FACTOR * r->b->k + RERANK_MARGIN) most = RERANK_FACTOR * r->b->k + RERANK_MARGIN;
     for (size_t i = 0, asked = 0; i < most; i++) {
         for (size_t ahead = (i < r->b->k ? r->b->k : i) + TOGETHER; asked < most && asked < ahead; asked++)
-            ev__distances_prefetch(ix, pool->at[asked].slot);
+            ev__distances_prefetch(&ix->graph.store, pool->at[asked].slot);
         if ((by_bytes || by_floats) && i >= r->b->k && (i - r->b->k) % TOGETHER == 0) {
             rank_flush(r);
             if (!may_enter(r, pool->at[i])) break;
@@ -200,9 +203,9 @@ static void rank_pool(ranking *r, bool nodes) {
 
 /* What is clear is shown as float32 has summed it, unless it is so small a distance that it has few digits so. Under ip
  * rounding goes by the vectors' lengths, of which a product may always be a small part. */
-static bool shows_its_error(const ev_index *ix, const ev__result *result) {
-    if (ix->p.metric == EV_METRIC_IP) return false;
-    return result->error > (5e-6 + 1e-8 * (double)ix->dim) * fabs(result->distance);
+static bool shows_its_error(const ev__quantizer *q, const ev__result *result) {
+    if (q->metric == EV_METRIC_IP) return false;
+    return result->error > (5e-6 + 1e-8 * (double)q->dim) * fabs(result->distance);
 }
 
 static void write_results(const batch *b, ev__scratch *s, int64_t row) {
@@ -211,9 +214,10 @@ static void write_results(const batch *b, ev__scratch *s, int64_t row) {
     float *distances = b->distances + (size_t)row * b->k;
     for (size_t i = 0; i < b->k; i++) {
         bool found = i < results->count;
-        if (found && shows_its_error(b->ix, &results->at[i])) ev__measure_exactly(b->ix, &results->at[i], s);
-        ids[i] = found ? ev__ids_of(b->ix)[results->at[i].slot] : -1;
-        distances[i] = found ? ev__shown(b->ix, &results->at[i]) : INFINITY;
+        if (found && shows_its_error(&b->ix->graph.store.quantizer, &results->at[i]))
+            ev__measure_exactly(&b->ix->graph.store, &results->at[i], &s->work);
+        ids[i] = found ? ev__ids_of(&b->ix->graph.store)[results->at[i].slot] : -1;
+        distances[i] = found ? ev__shown(&b->ix->graph.store, &results->at[i]) : INFINITY;
     }
 }
 
@@ -222,13 +226,13 @@ static void write_results(const batch *b, ev__scratch *s, int64_t row) {
 /* The next run of slots that may be results, from *at on. */
 static size_t next_run(const ranking *r, size_t *at, uint32_t *slots) {
     const batch *b = r->b;
-    size_t n = 0, end = ev__slots(b->ix);
+    size_t n = 0, end = ev__slots(&b->ix->graph.store);
     while (n < RUN && *at < end) {
         if (b->mask.allowed && *at % 64 == 0 && b->mask.allowed[*at / 64] == 0) {
             *at += 64;
             continue;
         }
-        if (ev__slot_ok(b->ix, &b->mask, (uint32_t)*at) && *at != r->blind) slots[n++] = (uint32_t)*at;
+        if (ev__slot_ok(&b->ix->graph.store, &b->mask, (uint32_t)*at) && *at != r->blind) slots[n++] = (uint32_t)*at;
         ++*at;
     }
     return n;
@@ -244,14 +248,14 @@ static void scan_vectors(ranking *r) {
 
 static void scan_codes(ranking *r) {
     const ev_index *ix = r->b->ix;
-    ev__space space = ev__walk_space(ix);
+    ev__space space = ev__walk_space(&ix->graph.store);
     ev__pool *pool = &r->s->pool;
     size_t ef = r->b->scan_ef < pool->room ? r->b->scan_ef : pool->room - 1, n;
     uint32_t slots[RUN];
     float keys[RUN];
     pool->count = 0;
     for (size_t at = 0; (n = next_run(r, &at, slots));) {
-        ev__keys(ix, &space, r->probe, slots, n, keys, r->s);
+        ev__keys(&ix->graph.store.quantizer, &space, r->probe, slots, n, keys, &r->s->work);
         for (size_t i = 0; i < n; i++) ev__pool_insert(pool, ef, keys[i], slots[i]);
         r->s->stats.distances += (int64_t)n;
     }
@@ -262,7 +266,8 @@ static void scan(ranking *r) {
     r->s->results.count = 0;
     r->count = 0;
     r->s->stats.strategy = EV_STRATEGY_EXACT;
-    if (r->b->exact || (r->b->matches <= FEW && r->b->ix->p.keep_vectors) || !ev__walks_codes(r->b->ix))
+    if (r->b->exact || (r->b->matches <= FEW && r->b->ix->graph.store.quantizer.keep_vectors) ||
+        !ev__walks_codes(&r->b->ix->graph.store.quantizer))
         scan_vectors(r);
     else
         scan_codes(r);
@@ -274,17 +279,28 @@ static void scan(ranking *r) {
 static bool walk(ranking *r) {
     const batch *b = r->b;
     ev_index *ix = b->ix;
-    ev__space space = ev__walk_space(ix);
+    ev__space space = ev__walk_space(&ix->graph.store);
     float key;
     r->s->stats.strategy = b->mask.on ? EV_STRATEGY_GRAPH_FILTERED : EV_STRATEGY_GRAPH;
-    if (ix->entry == EV_NONE) return false;
-    uint32_t start = ev__descend(ix, &space, r->probe, 0, &key, r->s);
-    int64_t budget = PATIENCE * b->matches + (int64_t)ix->m0;
-    if (!ev__walk(ix, &space, r->probe, 0, start, key, b->ef, &b->mask, budget, r->s)) return false;
-    float square = ix->p.metric == EV_METRIC_COSINE ? 2.0f : 1.0f;
-    ev__look_around(ix, &space, r->probe, square, b->ef, &b->mask, r->s);
+    if (ix->graph.entry == EV_NONE) return false;
+    uint32_t start = ev__descend(&ix->graph, &space, r->probe, 0, &key, r->s);
+    int64_t budget = PATIENCE * b->matches + (int64_t)ix->graph.store.m0;
+    if (!ev__walk(&ix->graph, &space, r->probe, 0, start, key, b->ef, &b->mask, budget, r->s)) return false;
+    float square = ix->graph.store.quantizer.metric == EV_METRIC_COSINE ? 2.0f : 1.0f;
+    ev__look_around(&ix->graph, &space, r->probe, square, b->ef, &b->mask, r->s);
     rank_pool(r, true);
     return (int64_t)r->s->results.count >= ((int64_t)b->k < b->matches ? (int64_t)b->k : b->matches);
+}
+
+/* Until s->blind is set back to EV_NONE walks do not see the vector's node, where it is there for that vector alone.
+ * Returns the vector's slot, which must be no result, or EV_NONE where it is not held. */
+static uint32_t blind_to(const ev_index *ix, int64_t id, ev__scratch *s) {
+    uint32_t hidden = ev__idmap_get(&ix->graph.store.idmap, ev__ids_of(&ix->graph.store), id);
+    bool alone = hidden != EV_NONE && ev__state(&ix->graph.store, hidden) == EV_NODE;
+    for (uint32_t slot = hidden; alone && (slot = ev__next(&ix->graph.store, slot)) != EV_NONE;)
+        alone = !ev__alive(&ix->graph.store, slot);
+    s->blind = alone ? hidden : EV_NONE;
+    return hidden;
 }
 
 static void answer(const batch *b, int64_t row, ev__scratch *s) {
@@ -295,10 +311,11 @@ static void answer(const batch *b, int64_t row, ev__scratch *s) {
     if (b->matches) {
         ev__probe probe;
         ranking r = {.b = b, .probe = &probe, .s = s, .blind = EV_NONE};
-        if (b->blind) r.blind = ev__blind(ix, b->blind[row], s);
-        r.query = ev__unit(ix, b->queries + (size_t)row * ix->dim, s->unit);
-        ev__probe_query(ix, r.query, &probe, s);
-        ev__measure_from(ix, b->queries + (size_t)row * ix->dim, r.query, s);
+        if (b->blind) r.blind = blind_to(ix, b->blind[row], s);
+        r.query = ev__unit(&ix->graph.store.quantizer, b->queries + (size_t)row * ix->graph.store.quantizer.dim,
+                           s->work.unit);
+        ev__probe_query(&ix->graph.store.quantizer, r.query, &probe, &s->work);
+        ev__measure_from(&ix->graph.store, b->queries + (size_t)row * ix->graph.store.quantizer.dim, r.query, &s->work);
         if (b->exact || b->scan || !walk(&r)) scan(&r);
     }
     s->blind = EV_NONE; /* others use the scratch too */
@@ -321,13 +338,13 @@ static int check(const ev_index *ix, int64_t n, const float *queries, const ev_s
     if (p->threads < 0) return ev__fail(EV_E_PARAM, "threads %d", p->threads);
     if (p->context && p->context->serial != ix->serial)
         return ev__fail(EV_E_PARAM, "the context belongs to another index");
-    return ev__check_rows(ix, n, queries);
+    return ev__check_rows(&ix->graph.store.quantizer, n, queries);
 }
 
 /* A walk that must collect ef matches meets about ef / share nodes, M new rows each; a scan meets every match. */
 static bool scan_is_cheaper(const batch *b) {
-    double slots = (double)ev__slots(b->ix), matches = (double)b->matches;
-    return matches * matches <= (double)SCATTER * (double)b->ef * (double)b->ix->p.M * slots;
+    double slots = (double)ev__slots(&b->ix->graph.store), matches = (double)b->matches;
+    return matches * matches <= (double)SCATTER * (double)b->ef * (double)b->ix->graph.store.M * slots;
 }
 
 static int run(batch *b, int64_t n, const ev_search_params *p) {
@@ -339,16 +356,16 @@ static int run(batch *b, int64_t n, const ev_search_params *p) {
     int rc = EV_OK, ready = 0;
     if (own) b->scratches[0] = p->context->scratch;
     while (ready < workers && rc == EV_OK) {
-        if (!own) rc = ev__scratch_borrow(b->ix, &b->scratches[ready]);
+        if (!own) rc = ev__scratch_borrow(&b->ix->graph, &b->scratches[ready]);
         if (rc == EV_OK) b->scratches[ready]->kept = true;
-        if (rc == EV_OK) rc = ev__scratch_fit(b->ix, b->scratches[ready++], b->scan_ef, b->k, b->mask.on);
+        if (rc == EV_OK) rc = ev__scratch_fit(&b->ix->graph, b->scratches[ready++], b->scan_ef, b->k, b->mask.on);
     }
     if (rc == EV_OK) {
         b->work = (ev__work){.total = n, .run = workers > 1 ? 8 : n};
         ev__parallel((int)workers, answer_all, b);
         if (own) tell_stats(p->context);
     }
-    for (int i = 0; i < ready && !own; i++) ev__scratch_return(b->ix, b->scratches[i]);
+    for (int i = 0; i < ready && !own; i++) ev__scratch_return(&b->ix->graph, b->scratches[i]);
     return rc;
 }
 
@@ -365,15 +382,15 @@ static int search(ev_index *ix, int64_t n, const float *queries, const ev_search
                .ids = out_ids,
                .distances = out_distances};
     void *hold = NULL;
-    int32_t ef = p->ef ? p->ef : ix->p.ef;
+    int32_t ef = p->ef ? p->ef : ix->params.ef;
     b.ef = ef > p->k ? (size_t)ef : (size_t)p->k;
     /* re-ranking what a scan by sign codes finds costs little beside the scan, and the codes are coarse */
-    b.scan_ef = ev__by_bits(ix) && b.ef < SIGNS_KEPT ? SIGNS_KEPT : b.ef;
-    b.matches = ix->live;
-    b.mask.on = ix->dead > 0 || p->filter;
+    b.scan_ef = ev__by_bits(&ix->graph.store.quantizer) && b.ef < SIGNS_KEPT ? SIGNS_KEPT : b.ef;
+    b.matches = ix->graph.store.live;
+    b.mask.on = ix->graph.store.dead > 0 || p->filter;
     if (p->filter) rc = ev__filter_slots(p->filter, ix, &b.mask.allowed, &b.matches, &hold);
     if (rc == EV_OK) {
-        b.exact |= ix->walk == EV_WALK_SCAN;
+        b.exact |= ix->graph.store.quantizer.walk == EV_WALK_SCAN;
         b.scan = scan_is_cheaper(&b);
         rc = run(&b, n, p);
     }

@@ -7,10 +7,9 @@
  * The centre is the mean of the sample, but for rows that lie so far off that codes around that mean would not tell the
  * others apart: a sentinel, a mistaken unit. All sums are in double in a fixed order, so every machine learns the
  * same. */
-#include "internal.h"
+#include "index/index.h"
 
 #include <math.h>
-#include <stddef.h>
 
 enum {
     SETTLED = 16384, /* vectors after which the mean is taken as known, unless the data move */
@@ -59,7 +58,7 @@ static void *cut(char *memory, size_t *used, size_t bytes) {
     return at;
 }
 
-static size_t cut_up(const ev_index *ix, sample *m, char *memory) {
+static size_t cut_up(const ev__quantizer *q, sample *m, char *memory) {
     size_t used = 0, n = m->count;
     m->rows = cut(memory, &used, n * m->dim * sizeof(float));
     m->mean = cut(memory, &used, m->dim * sizeof(float));
@@ -70,20 +69,20 @@ static size_t cut_up(const ev_index *ix, sample *m, char *memory) {
     m->nearest = cut(memory, &used, PROBES * sizeof(double));
     m->estimates = cut(memory, &used, n * sizeof(float));
     m->slots = cut(memory, &used, n * sizeof(uint32_t));
-    m->codes = cut(memory, &used, n * ix->code_bytes);
+    m->codes = cut(memory, &used, n * q->code_bytes);
     m->factors = cut(memory, &used, n * sizeof(ev__factor));
     return used;
 }
 
-static int make_sample(const ev_index *ix, sample *m) {
-    size_t most = MOST_NUMBERS / ix->dim < SAMPLE ? MOST_NUMBERS / ix->dim : SAMPLE;
-    m->dim = ix->dim;
+static int make_sample(const ev__quantizer *q, sample *m) {
+    size_t most = MOST_NUMBERS / q->dim < SAMPLE ? MOST_NUMBERS / q->dim : SAMPLE;
+    m->dim = q->dim;
     m->count = m->total < (int64_t)most ? (size_t)m->total : most;
     m->probes = m->count < PROBES ? m->count : PROBES;
-    m->bytes = cut_up(ix, m, NULL);
+    m->bytes = cut_up(q, m, NULL);
     m->memory = ev__alloc_zero(m->bytes, EV_LINE);
     if (!m->memory) return ev__fail(EV_E_NOMEM, "a sample of %zu vectors", m->count);
-    cut_up(ix, m, m->memory);
+    cut_up(q, m, m->memory);
     return EV_OK;
 }
 
@@ -100,12 +99,12 @@ static void draw(const ev_index *ix, sample *m, int64_t n, const float *rows, ev
     int64_t at = n;
     size_t i = 0, slot = 0;
     for (; i < m->count && place_in(m, i) < n; i++) {
-        const float *row = ev__unit(ix, rows + (size_t)place_in(m, i) * m->dim, s->unit);
+        const float *row = ev__unit(&ix->graph.store.quantizer, rows + (size_t)place_in(m, i) * m->dim, s->work.unit);
         memcpy(m->rows + i * m->dim, row, m->dim * sizeof *row);
     }
     for (; i < m->count; slot++) {
-        if (!ev__alive(ix, (uint32_t)slot) || at++ < place_in(m, i)) continue;
-        const float *row = ev__vector_read(ix, (uint32_t)slot, s->unit, s);
+        if (!ev__alive(&ix->graph.store, (uint32_t)slot) || at++ < place_in(m, i)) continue;
+        const float *row = ev__vector_read(&ix->graph.store, (uint32_t)slot, s->work.unit, &s->work);
         memcpy(m->rows + i++ * m->dim, row, m->dim * sizeof *row);
     }
     for (i = 0; i < m->count; i++) m->slots[i] = (uint32_t)i;
@@ -197,28 +196,28 @@ static double median_from(const sample *m, const float *centre) {
 /* ---- do codes tell them apart? --------------------------------------------------------------- */
 
 /* What comparisons with a probe go by, in double, into m->keys. */
-static void true_keys(const ev_index *ix, const sample *m, size_t probe) {
-    if (ix->p.metric != EV_METRIC_IP)
+static void true_keys(const ev__quantizer *q, const sample *m, size_t probe) {
+    if (q->metric != EV_METRIC_IP)
         measure_from(m, row_of(m, probe));
     else
         for (size_t i = 0; i < m->count; i++) m->keys[i] = -ev__dot_fixed(row_of(m, probe), row_of(m, i), m->dim);
     m->keys[probe] = INFINITY;
 }
 
-static void find_nearest(const ev_index *ix, const sample *m) {
+static void find_nearest(const ev__quantizer *q, const sample *m) {
     for (size_t p = 0; p < m->probes; p++) {
-        true_keys(ix, m, probe_at(m, p));
+        true_keys(q, m, probe_at(m, p));
         m->nearest[p] = select_key(m, NEAREST - 1);
     }
 }
 
 /* How many of a probe's nearest are among those nearest by m->estimates. */
-static size_t found_by(const ev_index *ix, const sample *m, size_t p) {
+static size_t found_by(const ev__quantizer *q, const sample *m, size_t p) {
     size_t probe = probe_at(m, p), taken = 0, found = 0;
     for (size_t i = 0; i < m->count; i++) m->keys[i] = i == probe ? INFINITY : (double)m->estimates[i];
     double bound = select_key(m, TAKEN - 1);
     for (size_t i = 0; i < m->count; i++) taken += m->keys[i] < bound;
-    true_keys(ix, m, probe);
+    true_keys(q, m, probe);
     for (size_t i = 0; i < m->count; i++) {
         double estimate = (double)m->estimates[i];
         if (i == probe || estimate > bound || (estimate == bound && taken++ >= TAKEN)) continue;
@@ -229,27 +228,29 @@ static size_t found_by(const ev_index *ix, const sample *m, size_t p) {
 
 /* With codes around this centre, or with float32 distances where it is NULL: of how many probes the neighbours are not
  * to be told from other rows. *all: how many neighbours were found in all. */
-static size_t blind_with(const ev_index *index, const sample *m, float *centre, size_t *all, ev__scratch *s) {
-    ev_index view, *ix = &view; /* others may be searching the index */
-    memcpy(&view, index, offsetof(ev_index, lock));
-    ev__space_kind floats = ix->p.metric == EV_METRIC_IP ? EV_SPACE_DOT : EV_SPACE_L2;
+static size_t blind_with(const ev__quantizer *held, const sample *m, float *centre, size_t *all, ev__workspace *w) {
+    ev__quantizer view = *held, *q = &view; /* others may be searching the index */
+    ev__space_kind floats = q->metric == EV_METRIC_IP ? EV_SPACE_DOT : EV_SPACE_L2;
     size_t row_bytes = m->dim * sizeof(float), blind = 0;
-    ev__space space = {floats, (const char *)m->rows, row_bytes, row_bytes, NULL};
+    ev__space space = {.kind = floats, .rows = (const char *)m->rows, .stride = row_bytes, .bytes = row_bytes};
     *all = 0;
     if (centre) {
-        ix->centre = centre;
-        ix->walk = EV_WALK_CODES;
+        q->centre = centre;
+        q->walk = EV_WALK_CODES;
         for (size_t i = 0; i < m->count; i++)
-            ev__encode(ix, row_of(m, i), m->codes + i * ix->code_bytes, &m->factors[i], s);
-        space = (ev__space){ev__by_bits(ix) ? EV_SPACE_BITS : EV_SPACE_I8, m->codes, ix->code_bytes, ix->code_bytes,
-                            m->factors};
+            ev__encode(q, row_of(m, i), m->codes + i * q->code_bytes, &m->factors[i], w);
+        space = (ev__space){.kind = ev__by_bits(q) ? EV_SPACE_BITS : EV_SPACE_I8,
+                            .rows = m->codes,
+                            .stride = q->code_bytes,
+                            .bytes = q->code_bytes,
+                            .factors = m->factors};
     }
     for (size_t p = 0; p < m->probes; p++) {
         const float *row = row_of(m, probe_at(m, p));
         ev__probe probe = {.data = row, .scale = 1, .gain = 1};
-        if (centre) ev__probe_query(ix, row, &probe, s);
-        ev__keys(ix, &space, &probe, m->slots, m->count, m->estimates, s);
-        size_t found = found_by(ix, m, p);
+        if (centre) ev__probe_query(q, row, &probe, w);
+        ev__keys(q, &space, &probe, m->slots, m->count, m->estimates, w);
+        size_t found = found_by(q, m, p);
         *all += found;
         blind += found <= BLIND;
     }
@@ -257,23 +258,23 @@ static size_t blind_with(const ev_index *index, const sample *m, float *centre, 
 }
 
 /* With so many blind probes on codes. */
-static int32_t walk_for(const ev_index *ix, const sample *m, size_t blind, ev__scratch *s) {
+static int32_t walk_for(const ev__quantizer *q, const sample *m, size_t blind, ev__workspace *w) {
     size_t all;
-    bool quantised = ix->p.quantization != EV_QUANT_NONE;
-    if (quantised && blind < (ix->walk == EV_WALK_CODES ? BLIND_MANY : BLIND_FEW)) return EV_WALK_CODES;
-    if (!ix->p.keep_vectors) return EV_WALK_BLURRED;
-    if (blind_with(ix, m, NULL, &all, s) >= BLIND_MANY) return EV_WALK_SCAN;
+    bool quantised = q->quantization != EV_QUANT_NONE;
+    if (quantised && blind < (q->walk == EV_WALK_CODES ? BLIND_MANY : BLIND_FEW)) return EV_WALK_CODES;
+    if (!q->keep_vectors) return EV_WALK_BLURRED;
+    if (blind_with(q, m, NULL, &all, w) >= BLIND_MANY) return EV_WALK_SCAN;
     return quantised ? EV_WALK_FLOATS : EV_WALK_CODES;
 }
 
 /* Of the mean of all and that of those not far off: the one around which codes find more neighbours, or the one that
  * more rows are near to. */
-static float *middle_or_mean(const ev_index *ix, const sample *m, ev__scratch *s) {
+static float *middle_or_mean(const ev__quantizer *q, const sample *m, ev__workspace *w) {
     if (!m->apart) return m->mean;
     if (m->count >= JUDGED) {
         size_t with_mean, with_middle, slack = NEAREST * m->probes / 50;
-        blind_with(ix, m, m->mean, &with_mean, s);
-        blind_with(ix, m, m->middle, &with_middle, s);
+        blind_with(q, m, m->mean, &with_mean, w);
+        blind_with(q, m, m->middle, &with_middle, w);
         if (with_mean > with_middle + slack) return m->mean;
         if (with_middle > with_mean + slack) return m->middle;
     }
@@ -281,16 +282,16 @@ static float *middle_or_mean(const ev_index *ix, const sample *m, ev__scratch *s
 }
 
 /* Beside the length of the centre, is this so short that what codes and their refinement round off is much of it? */
-static bool is_lost(const ev_index *ix, const float *centre, double length) {
-    return length > 0 && sqrt(ev__norm2(centre, ix->dim)) > LOST * length;
+static bool is_lost(const ev__quantizer *q, const float *centre, double length) {
+    return length > 0 && sqrt(ev__norm2(centre, q->dim)) > LOST * length;
 }
 
 /* Where vectors are kept by their codes alone, and some would be lost: the shortest, if the others bear it. */
-static float *choose_centre(const ev_index *ix, sample *m, ev__scratch *s) {
-    float *centre = middle_or_mean(ix, m, s);
+static float *choose_centre(const ev__quantizer *q, sample *m, ev__workspace *w) {
+    float *centre = middle_or_mean(q, m, w);
     size_t all;
-    if (!m->has_least || !is_lost(ix, centre, sqrt(ev__norm2(m->least, m->dim)))) return centre;
-    if (m->count >= JUDGED ? blind_with(ix, m, m->least, &all, s) >= BLIND_MANY
+    if (!m->has_least || !is_lost(q, centre, sqrt(ev__norm2(m->least, m->dim)))) return centre;
+    if (m->count >= JUDGED ? blind_with(q, m, m->least, &all, w) >= BLIND_MANY
                            : median_from(m, m->least) > 16 * median_from(m, centre))
         return centre;
     return m->least;
@@ -299,10 +300,10 @@ static float *choose_centre(const ev_index *ix, sample *m, ev__scratch *s) {
 /* ---- learning -------------------------------------------------------------------------------- */
 
 /* By more than so much, squared, over the variance. */
-static bool has_moved(const ev_index *ix, const sample *m, const float *centre, double far) {
+static bool has_moved(const ev__quantizer *q, const sample *m, const float *centre, double far) {
     double shift = 0;
     for (size_t i = 0; i < m->dim; i++) {
-        double off = (double)centre[i] - (double)ix->centre[i];
+        double off = (double)centre[i] - (double)q->centre[i];
         shift += off * off;
     }
     return shift > far * m->variance;
@@ -311,69 +312,73 @@ static bool has_moved(const ev_index *ix, const sample *m, const float *centre, 
 /* All that is held, with the new centre. From what is kept, so where that is not the float vectors each time costs a
  * little precision: of codes, up to half an integer a coordinate; of refined ones, up to a step. */
 static void encode_anew(ev_index *ix, const float *centre, ev__scratch *s) {
-    float *old_centre = s->query; /* swapped slot by slot: decoding needs the old one, encoding the new */
-    memcpy(old_centre, ix->centre, ix->dim * sizeof(float));
-    for (size_t slot = 0; slot < ev__slots(ix); slot++) {
-        if (ev__state(ix, (uint32_t)slot) == EV_FREE) continue;
-        memcpy(ix->centre, old_centre, ix->dim * sizeof(float));
-        const float *row = ev__vector_read(ix, (uint32_t)slot, s->unit, s);
-        memcpy(ix->centre, centre, ix->dim * sizeof(float));
-        ev__vector_write(ix, (uint32_t)slot, row, s);
+    float *old_centre = s->work.query; /* swapped slot by slot: decoding needs the old one, encoding the new */
+    memcpy(old_centre, ix->graph.store.quantizer.centre, ix->graph.store.quantizer.dim * sizeof(float));
+    for (size_t slot = 0; slot < ev__slots(&ix->graph.store); slot++) {
+        if (ev__state(&ix->graph.store, (uint32_t)slot) == EV_FREE) continue;
+        memcpy(ix->graph.store.quantizer.centre, old_centre, ix->graph.store.quantizer.dim * sizeof(float));
+        const float *row = ev__vector_read(&ix->graph.store, (uint32_t)slot, s->work.unit, &s->work);
+        memcpy(ix->graph.store.quantizer.centre, centre, ix->graph.store.quantizer.dim * sizeof(float));
+        ev__vector_write(&ix->graph.store, (uint32_t)slot, row, &s->work);
         ix->looked++;
     }
-    memcpy(ix->centre, centre, ix->dim * sizeof(float));
-    ev__twins_free(ix); /* it goes by codes */
+    memcpy(ix->graph.store.quantizer.centre, centre, ix->graph.store.quantizer.dim * sizeof(float));
+    ev__twins_free(&ix->graph.store); /* it goes by codes */
 }
 
 static bool is_young(const ev_index *ix, int64_t n) {
-    return ix->trained_on == 0 || (ix->trained_on < SETTLED && ix->live + n >= 4 * ix->trained_on);
+    return ix->trained_on == 0 || (ix->trained_on < SETTLED && ix->graph.store.live + n >= 4 * ix->trained_on);
 }
 
 static bool has_grown(const ev_index *ix, int64_t by) {
-    return by >= (ix->live / 8 > LEAST_GROWTH ? ix->live / 8 : LEAST_GROWTH);
+    return by >= (ix->graph.store.live / 8 > LEAST_GROWTH ? ix->graph.store.live / 8 : LEAST_GROWTH);
 }
 
-static bool signs_only(const ev_index *ix) { return !ix->p.keep_vectors && ev__by_bits(ix); }
+static bool signs_only(const ev__quantizer *q) { return !q->keep_vectors && ev__by_bits(q); }
 
 static bool due(const ev_index *ix, int64_t n) {
-    if (ix->p.quantization == EV_QUANT_NONE) return has_grown(ix, ix->fresh + n);
-    if (signs_only(ix) && ix->trained_on) return false; /* signs cannot be encoded twice */
+    if (ix->graph.store.quantizer.quantization == EV_QUANT_NONE) return has_grown(ix, ix->fresh + n);
+    if (signs_only(&ix->graph.store.quantizer) && ix->trained_on) return false; /* signs cannot be encoded twice */
     return is_young(ix, n) || has_grown(ix, ix->unchecked + n);
 }
 
 /* Learn from the sample where that is called for, and judge. */
 static int learn(ev_index *ix, sample *m, bool young, int64_t n, int threads, ev__scratch *s) {
-    bool judged = m->count >= JUDGED, was_blind = ix->walk != EV_WALK_CODES, quantised = ix->centre != NULL;
+    bool judged = m->count >= JUDGED, was_blind = ix->graph.store.quantizer.walk != EV_WALK_CODES,
+         quantised = ix->graph.store.quantizer.centre != NULL;
     size_t all, blind = 0;
-    if (!ix->p.keep_vectors && (int64_t)m->count > n) judged = false; /* what is held is no more than its codes */
-    if (judged) find_nearest(ix, m);
+    if (!ix->graph.store.quantizer.keep_vectors && (int64_t)m->count > n)
+        judged = false; /* what is held is no more than its codes */
+    if (judged) find_nearest(&ix->graph.store.quantizer, m);
     if (quantised) {
         find_middle(m);
-        const float *centre = choose_centre(ix, m, s);
-        if (young || has_moved(ix, m, centre, MOVED)) {
-            if (n == 0) was_blind |= has_moved(ix, m, centre, ASTRAY);
-            if (judged && ix->live) was_blind |= blind_with(ix, m, ix->centre, &all, s) >= BLIND_MANY;
+        const float *centre = choose_centre(&ix->graph.store.quantizer, m, &s->work);
+        if (young || has_moved(&ix->graph.store.quantizer, m, centre, MOVED)) {
+            if (n == 0) was_blind |= has_moved(&ix->graph.store.quantizer, m, centre, ASTRAY);
+            if (judged && ix->graph.store.live)
+                was_blind |= blind_with(&ix->graph.store.quantizer, m, ix->graph.store.quantizer.centre, &all,
+                                        &s->work) >= BLIND_MANY;
             encode_anew(ix, centre, s);
             ix->trained_on = m->total;
             ix->trainings++;
         }
-        if (judged) blind = blind_with(ix, m, ix->centre, &all, s);
+        if (judged) blind = blind_with(&ix->graph.store.quantizer, m, ix->graph.store.quantizer.centre, &all, &s->work);
     }
-    int32_t walk = judged ? walk_for(ix, m, blind, s) : ix->walk;
-    bool kept = walk == EV_WALK_CODES ? !was_blind : walk == ix->walk || walk == EV_WALK_SCAN;
-    if (kept || ix->live == 0 || !ix->p.keep_vectors) {
-        if (walk != ix->walk) ev__twins_free(ix); /* it goes by what is walked on */
-        ix->walk = walk;
+    int32_t walk = judged ? walk_for(&ix->graph.store.quantizer, m, blind, &s->work) : ix->graph.store.quantizer.walk;
+    bool kept = walk == EV_WALK_CODES ? !was_blind : walk == ix->graph.store.quantizer.walk || walk == EV_WALK_SCAN;
+    if (kept || ix->graph.store.live == 0 || !ix->graph.store.quantizer.keep_vectors) {
+        if (walk != ix->graph.store.quantizer.walk) ev__twins_free(&ix->graph.store); /* it goes by what is walked on */
+        ix->graph.store.quantizer.walk = walk;
         return EV_OK;
     }
-    ix->looked += ix->live;
+    ix->looked += ix->graph.store.live;
     return ev__link_anew(ix, walk, threads);
 }
 
 static int look(ev_index *ix, bool young, int64_t n, const float *rows, const float *shortest, int threads,
                 ev__scratch *s) {
-    sample m = {.total = n + ix->live, .has_least = shortest != NULL};
-    int rc = make_sample(ix, &m);
+    sample m = {.total = n + ix->graph.store.live, .has_least = shortest != NULL};
+    int rc = make_sample(&ix->graph.store.quantizer, &m);
     if (rc != EV_OK) return rc;
     if (shortest) memcpy(m.least, shortest, m.dim * sizeof *shortest);
     draw(ix, &m, n, rows, s);
@@ -385,21 +390,24 @@ static int look(ev_index *ix, bool young, int64_t n, const float *rows, const fl
 }
 
 void ev__note_length(ev_index *ix, const float *row) {
-    if (ix->p.quantization != EV_QUANT_NONE || ix->p.metric != EV_METRIC_IP) return;
-    double length = sqrt(ev__norm2(row, ix->dim));
-    if (length > ix->longest) ix->longest = length;
+    if (ix->graph.store.quantizer.quantization != EV_QUANT_NONE || ix->graph.store.quantizer.metric != EV_METRIC_IP)
+        return;
+    double length = sqrt(ev__norm2(row, ix->graph.store.quantizer.dim));
+    if (length > ix->graph.store.quantizer.longest) ix->graph.store.quantizer.longest = length;
 }
 
 /* The shortest that is not 0, and its length; NULL where no vector can be lost to its code. */
 static const float *shortest_of(const ev_index *ix, int64_t n, const float *rows, double *length) {
     const float *shortest = NULL;
     *length = INFINITY;
-    if (!ev__by_bytes(ix) || ix->p.keep_vectors == EV_VECTORS_FLOAT32 || ix->p.metric == EV_METRIC_COSINE) return NULL;
+    if (!ev__by_bytes(&ix->graph.store.quantizer) || ix->graph.store.quantizer.keep_vectors == EV_VECTORS_FLOAT32 ||
+        ix->graph.store.quantizer.metric == EV_METRIC_COSINE)
+        return NULL;
     for (int64_t i = 0; i < n; i++) {
-        double norm2 = ev__norm2(rows + (size_t)i * ix->dim, ix->dim);
+        double norm2 = ev__norm2(rows + (size_t)i * ix->graph.store.quantizer.dim, ix->graph.store.quantizer.dim);
         if (norm2 == 0 || !(norm2 < *length)) continue;
         *length = norm2;
-        shortest = rows + (size_t)i * ix->dim;
+        shortest = rows + (size_t)i * ix->graph.store.quantizer.dim;
     }
     *length = sqrt(*length);
     return shortest;
@@ -407,36 +415,54 @@ static const float *shortest_of(const ev_index *ix, int64_t n, const float *rows
 
 int ev__train(ev_index *ix, int64_t n, const float *rows, int threads, ev__scratch *s) {
     double length;
-    for (int64_t i = 0; i < n; i++) ev__note_length(ix, rows + (size_t)i * ix->dim);
+    for (int64_t i = 0; i < n; i++) ev__note_length(ix, rows + (size_t)i * ix->graph.store.quantizer.dim);
     const float *shortest = shortest_of(ix, n, rows, &length);
     bool tried = ix->unfit > 0 && length > ix->unfit / 2;
-    bool lost = ix->trained_on && shortest && !tried && is_lost(ix, ix->centre, length);
+    bool lost = ix->trained_on && shortest && !tried &&
+                is_lost(&ix->graph.store.quantizer, ix->graph.store.quantizer.centre, length);
     if (n == 0 || (!lost && !due(ix, n))) {
-        *(ix->centre ? &ix->unchecked : &ix->fresh) += n;
+        *(ix->graph.store.quantizer.centre ? &ix->unchecked : &ix->fresh) += n;
         return EV_OK;
     }
     int rc = look(ix, is_young(ix, n), n, rows, shortest, threads, s);
-    if (rc == EV_OK && shortest && is_lost(ix, ix->centre, length)) ix->unfit = length;
+    if (rc == EV_OK && shortest && is_lost(&ix->graph.store.quantizer, ix->graph.store.quantizer.centre, length))
+        ix->unfit = length;
     return rc;
 }
 
 int ev__train_again(ev_index *ix, ev__scratch *s) {
-    return ix->live == 0 || signs_only(ix) ? EV_OK : look(ix, false, 0, NULL, NULL, 0, s);
+    return ix->graph.store.live == 0 || signs_only(&ix->graph.store.quantizer) ? EV_OK
+                                                                               : look(ix, false, 0, NULL, NULL, 0, s);
 }
 
 int ev__judge(ev_index *ix, int32_t *walk, ev__scratch *s) {
-    sample m = {.total = ix->live};
-    *walk = ix->walk;
-    if (ix->live < JUDGED || !ix->p.keep_vectors) return EV_OK;
-    int rc = make_sample(ix, &m);
+    sample m = {.total = ix->graph.store.live};
+    *walk = ix->graph.store.quantizer.walk;
+    if (ix->graph.store.live < JUDGED || !ix->graph.store.quantizer.keep_vectors) return EV_OK;
+    int rc = make_sample(&ix->graph.store.quantizer, &m);
     if (rc != EV_OK) return rc;
     size_t all, blind = 0;
     draw(ix, &m, 0, NULL, s);
     if (m.count >= JUDGED) {
-        find_nearest(ix, &m);
-        if (ix->centre) blind = blind_with(ix, &m, ix->centre, &all, s);
-        *walk = walk_for(ix, &m, blind, s);
+        find_nearest(&ix->graph.store.quantizer, &m);
+        if (ix->graph.store.quantizer.centre)
+            blind = blind_with(&ix->graph.store.quantizer, &m, ix->graph.store.quantizer.centre, &all, &s->work);
+        *walk = walk_for(&ix->graph.store.quantizer, &m, blind, &s->work);
     }
     free_sample(&m);
     return EV_OK;
+}
+
+int ev__sift_all(ev_index *ix) {
+    ev__scratch *s;
+    if (!ev__sifts(&ix->graph.store.quantizer)) return EV_OK;
+    int rc = ev__scratch_borrow(&ix->graph, &s);
+    if (rc != EV_OK) return rc;
+    rc = ev__array_resize(&ix->graph.store.columns.sift, ev__slots(&ix->graph.store));
+    if (rc != EV_OK) rc = ev__fail(rc, "sign codes of %zu slots", ev__slots(&ix->graph.store));
+    for (size_t slot = 0; rc == EV_OK && slot < ev__slots(&ix->graph.store); slot++)
+        if (ev__state(&ix->graph.store, (uint32_t)slot) != EV_FREE)
+            ev__sift_write(&ix->graph.store, (uint32_t)slot, &s->work);
+    ev__scratch_return(&ix->graph, s);
+    return rc;
 }

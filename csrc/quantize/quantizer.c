@@ -8,192 +8,139 @@
  * Nothing here depends on the instruction set: sums run in double in a fixed order, the rest is one rounding per
  * operation, and the compiler is told not to fuse. So codes, and the graphs built on them, are the same bytes
  * everywhere. */
-#include "internal.h"
+#include "quantize/quantize.h"
 
 #include <math.h>
 
-/* Four sums side by side and always joined alike: the same bits from every compiler. */
-#define DOT_FIXED(a, b, dim)                                                          \
-    double sum[4] = {0, 0, 0, 0};                                                     \
-    size_t i = 0;                                                                     \
-    for (; i + 4 <= dim; i += 4)                                                      \
-        for (size_t j = 0; j < 4; j++) sum[j] += (double)a[i + j] * (double)b[i + j]; \
-    for (; i < dim; i++) sum[0] += (double)a[i] * (double)b[i];                       \
-    return (sum[0] + sum[1]) + (sum[2] + sum[3])
+/* ---- layout ---------------------------------------------------------------------------------- */
 
-double ev__dot_fixed(const float *a, const float *b, size_t dim) { DOT_FIXED(a, b, dim); }
-static double dot_mixed(const float *a, const int8_t *b, size_t dim) { DOT_FIXED(a, b, dim); }
-
-double ev__norm2(const float *v, size_t dim) { return ev__dot_fixed(v, v, dim); }
-
-double ev__apart_fixed(const double *a, const float *b, size_t dim) {
-    double sum[4] = {0, 0, 0, 0};
-    size_t i = 0;
-    for (; i + 4 <= dim; i += 4)
-        for (size_t j = 0; j < 4; j++) {
-            double d = a[i + j] - (double)b[i + j];
-            sum[j] += d * d;
-        }
-    for (; i < dim; i++) sum[0] += (a[i] - (double)b[i]) * (a[i] - (double)b[i]);
-    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+/* A sign code of few bits is too coarse to walk on, so shorter vectors get 256 of them, and 0, that is 8-bit codes,
+ * where those are no larger. */
+static size_t walked_bits(const ev__quantizer *q) {
+    size_t bits = ev__round_up(q->dim, 64);
+    if (q->quantization != EV_QUANT_BINARY || q->dim <= 32) return 0;
+    return bits < 256 ? 256 : bits;
 }
 
-void ev__normalize(const float *v, double norm2, float *out, size_t dim) {
-    double inverse = 1.0 / sqrt(norm2);
-    for (size_t i = 0; i < dim; i++) out[i] = (float)((double)v[i] * inverse);
+/* How this kind of index keeps vectors when asked to as its parameters say. */
+static int32_t vectors_kept(const ev__quantizer *q) {
+    bool nothing_to_refine = ev__fine(q) && !ev__by_bytes(q);
+    return q->quantization == EV_QUANT_NONE || nothing_to_refine ? EV_VECTORS_FLOAT32 : q->keep_vectors;
 }
 
-const float *ev__unit(const ev_index *ix, const float *row, float *buffer) {
-    if (ix->p.metric != EV_METRIC_COSINE) return row;
-    ev__normalize(row, ev__norm2(row, ix->dim), buffer, ix->dim);
-    return buffer;
+void ev__quantizer_lay_out(ev__quantizer *q) {
+    q->bits = walked_bits(q);
+    if (q->quantization == EV_QUANT_SQ8 && (q->bits = ev__sift_bits(q->dim)) != 0)
+        q->sift_bytes = ev__sift_bytes(q->bits);
+    q->code_bytes = ev__by_bits(q) ? q->bits / 8 : ev__by_bytes(q) ? q->dim : q->dim * sizeof(float);
+    q->keep_vectors = vectors_kept(q);
 }
 
-int ev__check_rows(const ev_index *ix, int64_t n, const float *rows) {
-    for (int64_t i = 0; i < n; i++) {
-        double norm2 = ev__norm2(rows + (size_t)i * ix->dim, ix->dim);
-        if (!(norm2 < 1e37)) return ev__fail_row(EV_E_NOT_FINITE, i, "row %lld", (long long)i);
-        if (ix->p.metric == EV_METRIC_COSINE && norm2 == 0) return ev__fail_row(EV_E_ZERO, i, "row %lld", (long long)i);
+int ev__quantizer_init(ev__quantizer *q, uint64_t seed) {
+    if (q->quantization != EV_QUANT_NONE && !(q->centre = ev__alloc_zero(q->dim * sizeof(float), EV_LINE)))
+        return EV_E_NOMEM;
+    if (ev__sifts(q)) {
+        q->flips = ev__alloc(2 * q->bits * sizeof *q->flips, EV_LINE);
+        if (!q->flips) return EV_E_NOMEM;
+        ev__flips_init(q->flips, 2 * q->bits, seed);
     }
-    return EV_OK;
+    return ev__by_bits(q) ? ev__rotation_init(&q->rotation, q->dim, q->bits, seed) : EV_OK;
 }
 
-float ev__code_bias(const ev_index *ix, const int8_t *code, float scale) {
-    if (ix->p.metric == EV_METRIC_IP) return (float)(-dot_mixed(ix->centre, code, ix->dim) * (double)scale);
-    return (scale * scale) * (float)ix->kernels->dot_i8(code, code, ix->dim);
+void ev__quantizer_free(ev__quantizer *q) {
+    ev__rotation_free(&q->rotation);
+    ev__release(q->centre, q->dim * sizeof(float), EV_LINE);
+    ev__release(q->flips, 2 * q->bits * sizeof *q->flips, EV_LINE);
 }
 
-void ev__encode_i8(const ev_index *ix, const float *vector, int8_t *code, ev__factor *factor) {
-    factor->scale = ix->kernels->encode_i8(vector, ix->centre, ix->dim, code);
-    factor->bias = ev__code_bias(ix, code, factor->scale);
+size_t ev__quantizer_bytes(const ev__quantizer *q) {
+    return ev__rotation_bytes(&q->rotation) + (q->flips ? 2 * q->bits * sizeof *q->flips : 0) +
+           (q->centre ? q->dim * sizeof(float) : 0);
 }
 
-static void encode_bits(const ev_index *ix, const float *vector, uint8_t *code, ev__factor *factor, ev__scratch *s) {
-    for (size_t i = 0; i < ix->dim; i++) s->decoded[i] = vector[i] - ix->centre[i];
-    double norm2 = ev__norm2(s->decoded, ix->dim);
-    ev__rotate(&ix->rotation, s->decoded, s->rotated);
+/* ---- codes ----------------------------------------------------------------------------------- */
+
+float ev__code_bias(const ev__quantizer *q, const int8_t *code, float scale) {
+    if (q->metric == EV_METRIC_IP) return (float)(-ev__dot_mixed(q->centre, code, q->dim) * (double)scale);
+    return (scale * scale) * (float)q->kernels->dot_i8(code, code, q->dim);
+}
+
+void ev__encode_i8(const ev__quantizer *q, const float *vector, int8_t *code, ev__factor *factor) {
+    factor->scale = q->kernels->encode_i8(vector, q->centre, q->dim, code);
+    factor->bias = ev__code_bias(q, code, factor->scale);
+}
+
+static void encode_bits(const ev__quantizer *q, const float *vector, uint8_t *code, ev__factor *factor,
+                        ev__workspace *w) {
+    for (size_t i = 0; i < q->dim; i++) w->decoded[i] = vector[i] - q->centre[i];
+    double norm2 = ev__norm2(w->decoded, q->dim);
+    ev__rotate(&q->rotation, w->decoded, w->rotated);
     double magnitude = 0;
-    memset(code, 0, ix->bits / 8);
-    for (size_t i = 0; i < ix->bits; i++) {
-        magnitude += fabs((double)s->rotated[i]);
-        code[i >> 3] |= (uint8_t)((s->rotated[i] >= 0) << (i & 7));
+    memset(code, 0, q->bits / 8);
+    for (size_t i = 0; i < q->bits; i++) {
+        magnitude += fabs((double)w->rotated[i]);
+        code[i >> 3] |= (uint8_t)((w->rotated[i] >= 0) << (i & 7));
     }
     factor->scale = magnitude > 0 ? (float)(norm2 / magnitude) : 0.0f;
-    factor->bias = ix->p.metric == EV_METRIC_IP ? (float)-ev__dot_fixed(ix->centre, s->decoded, ix->dim) : (float)norm2;
+    factor->bias = q->metric == EV_METRIC_IP ? (float)-ev__dot_fixed(q->centre, w->decoded, q->dim) : (float)norm2;
 }
 
-void ev__encode(const ev_index *ix, const float *vector, void *code, ev__factor *factor, ev__scratch *scratch) {
-    if (ev__by_bytes(ix))
-        ev__encode_i8(ix, vector, code, factor);
+void ev__encode(const ev__quantizer *q, const float *vector, void *code, ev__factor *factor, ev__workspace *w) {
+    if (ev__by_bytes(q))
+        ev__encode_i8(q, vector, code, factor);
     else
-        encode_bits(ix, vector, code, factor, scratch);
+        encode_bits(q, vector, code, factor, w);
 }
 
-void ev__decode(const ev_index *ix, uint32_t slot, float *out, ev__scratch *s) {
-    const char *code = ev__block(ix, slot);
-    float scale = ((const ev__factor *)(const void *)ix->store.factors.at)[slot].scale;
-    if (ev__by_bytes(ix)) {
-        for (size_t i = 0; i < ix->dim; i++) out[i] = ix->centre[i] + scale * (float)(int8_t)code[i];
+void ev__decode(const ev__quantizer *q, const void *from, float scale, float *out, ev__workspace *w) {
+    const char *code = from;
+    if (ev__by_bytes(q)) {
+        for (size_t i = 0; i < q->dim; i++) out[i] = q->centre[i] + scale * (float)(int8_t)code[i];
     } else {
-        for (size_t i = 0; i < ix->bits; i++) s->rotated[i] = (code[i >> 3] >> (i & 7) & 1) ? scale : -scale;
-        ev__rotate_back(&ix->rotation, s->rotated, out);
-        for (size_t i = 0; i < ix->dim; i++) out[i] += ix->centre[i];
+        for (size_t i = 0; i < q->bits; i++) w->rotated[i] = (code[i >> 3] >> (i & 7) & 1) ? scale : -scale;
+        ev__rotate_back(&q->rotation, w->rotated, out);
+        for (size_t i = 0; i < q->dim; i++) out[i] += q->centre[i];
     }
-    if (ix->p.metric == EV_METRIC_COSINE) {
-        double norm2 = ev__norm2(out, ix->dim);
-        if (norm2 > 0) ev__normalize(out, norm2, out, ix->dim);
+    if (q->metric == EV_METRIC_COSINE) {
+        double norm2 = ev__norm2(out, q->dim);
+        if (norm2 > 0) ev__normalize(out, norm2, out, q->dim);
     }
 }
 
-/* The lowest bits of eight bytes, shifted by p, as one byte. */
-static inline uint8_t plane_of(uint64_t bytes, size_t p) {
-    return (uint8_t)(((bytes >> p & 0x0101010101010101u) * 0x0102040810204080u) >> 56);
+/* ---- 24 bits ---------------------------------------------------------------------------------- */
+
+/* A coordinate is centre + step * (65536 * code + residual), step = scale / 65536: 24 bits, fixed point, known to
+ * within half a step. What is read back is the roundest number there, so that integers, float16 and whatever else was
+ * given in fewer bits come back as they were. All in double with one rounding per operation: the same bits on every
+ * machine. */
+
+void ev__encode_fine(const ev__quantizer *q, const float *vector, int8_t *code, ev__factor *factor, int16_t *residual) {
+    float scale = q->kernels->encode_i8(vector, q->centre, q->dim, code);
+    q->kernels->refine_i8(vector, q->centre, scale, q->dim, code, residual);
+    *factor = (ev__factor){scale, ev__code_bias(q, code, scale)};
 }
 
-/* The largest absolute value, by way of the bits, whose order is that of the numbers: compilers keep the order of float
- * comparisons, one after the other, and not that of integers. */
-static float magnitude(const float *numbers, size_t n) {
-    int32_t most = 0;
-    for (size_t i = 0; i < n; i++) {
-        int32_t bits;
-        memcpy(&bits, numbers + i, sizeof bits);
-        bits &= 0x7FFFFFFF;
-        most = bits > most ? bits : most;
+static uint64_t bits_of(double x) {
+    uint64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+/* Of the numbers within `reach` of x the one with the fewest binary digits. */
+static double roundest(double x, double reach) {
+    double size = fabs(x);
+    if (size <= reach) return 0;
+    uint64_t high = bits_of(size + reach), apart = high ^ bits_of(size - reach);
+    for (int shift = 1; shift < 64; shift *= 2) apart |= apart >> shift; /* all below the first digit that differs */
+    high &= ~(apart >> 1);
+    memcpy(&size, &high, sizeof size);
+    return x < 0 ? -size : size;
+}
+
+void ev__decode_fine(const ev__quantizer *q, const int8_t *code, float scale, const int16_t *residual, float *out) {
+    double step = (double)scale / 65536, reach = step * 0.500001;
+    for (size_t i = 0; i < q->dim; i++) {
+        double x = (double)q->centre[i] + step * (double)(65536 * code[i] + residual[i]);
+        out[i] = (float)(step > 0 ? roundest(x, reach) : x);
     }
-    float value;
-    memcpy(&value, &most, sizeof value);
-    return value;
-}
-
-/* In two's complement. */
-float ev__encode_planes(const float *numbers, size_t n, uint8_t *planes, size_t stride, int32_t *sum) {
-    float most = magnitude(numbers, n), scale = most / 7.0f;
-    memset(planes, 0, EV_PLANES * stride);
-    *sum = 0;
-    if (!(scale > 1e-37f)) return 0.0f;
-    /* as encode_i8 does it: adding 1.5 * 2^23 rounds and leaves the integer in the low bits */
-    const float inverse = 7.0f / most, magic = 12582912.0f;
-    for (size_t i = 0; i < n; i += 64) {
-        int8_t values[64];
-        int32_t part = 0;
-        for (size_t j = 0; j < 64; j++) {
-            union {
-                float value;
-                int32_t bits;
-            } x = {numbers[i + j] * inverse + magic};
-            values[j] = (int8_t)x.bits;
-        }
-        for (size_t j = 0; j < 64; j++) part += values[j];
-        *sum += part;
-        for (size_t j = 0; j < 8; j++) {
-            uint64_t bytes;
-            memcpy(&bytes, values + 8 * j, sizeof bytes);
-            for (size_t p = 0; p < EV_PLANES; p++) planes[p * stride + i / 8 + j] = plane_of(bytes, p);
-        }
-    }
-    return scale;
-}
-
-/* l2, cosine: |q - x|^2 = |q'|^2 + |x'|^2 - 2 q'x', both centred; at unit length that is 2 (1 - cos).
- * ip: q x = q x' + q centre, with the query as it is. */
-static void probe_codes(const ev_index *ix, const float *query, ev__probe *probe, ev__scratch *s) {
-    bool ip = ix->p.metric == EV_METRIC_IP;
-    for (size_t i = 0; i < ix->dim; i++) s->query[i] = ip ? query[i] : query[i] - ix->centre[i];
-    double norm2 = ip && !ev__sifts(ix) ? 0 : ev__norm2(s->query, ix->dim);
-    float scale;
-    *probe = (ev__probe){.data = s->code};
-    if (ev__by_bytes(ix)) {
-        memset(s->decoded, 0, ix->dim * sizeof(float));
-        scale = ix->kernels->encode_i8(s->query, s->decoded, ix->dim, s->code);
-    } else {
-        ev__rotate(&ix->rotation, s->query, s->rotated);
-        scale = ev__encode_planes(s->rotated, ix->bits, s->code, ix->bits / 8, &probe->sum);
-    }
-    if (ip) {
-        probe->scale = scale;
-        probe->bias = 0;
-        probe->offset = (float)(1.0 - ev__dot_fixed(query, ix->centre, ix->dim));
-        probe->gain = 1;
-    } else {
-        probe->scale = 2 * scale;
-        probe->bias = 1;
-        probe->gain = ix->p.metric == EV_METRIC_COSINE ? 0.5f : 1.0f;
-        probe->offset = probe->gain * (float)norm2;
-    }
-    if (ev__sifts(ix)) ev__sift_query(ix, s->query, norm2, ip ? 1.0f : 2.0f, probe, s);
-}
-
-static void probe_floats(const ev_index *ix, const float *query, ev__probe *probe, ev__scratch *s) {
-    bool ip = ix->p.metric == EV_METRIC_IP;
-    *probe = (ev__probe){.data = query, .scale = 1, .gain = ix->p.metric == EV_METRIC_COSINE ? 0.5f : 1.0f};
-    if (!ev__fine(ix)) return;
-    for (size_t i = 0; i < ix->dim; i++) s->query[i] = ip ? query[i] : query[i] - ix->centre[i];
-    probe->data = s->query;
-}
-
-void ev__probe_query(const ev_index *ix, const float *query, ev__probe *probe, ev__scratch *s) {
-    if (ev__walks_codes(ix))
-        probe_codes(ix, query, probe, s);
-    else
-        probe_floats(ix, query, probe, s);
 }

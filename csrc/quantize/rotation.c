@@ -1,7 +1,7 @@
 /* A fast random rotation (Hadamard transforms between random sign flips; Ailon and Chazelle's FJLT, the form used by
  * RaBitQ). Where the number of bits is no power of two, each round turns the leading and then the trailing power-of-two
  * block; they overlap, so a few rounds mix everything. */
-#include "internal.h"
+#include "quantize/quantize.h"
 
 #include <math.h>
 
@@ -77,4 +77,61 @@ void ev__rotate_back(const ev__rotation *r, float *inout, float *out) {
         flip(inout, r->bits, r->signs + 2 * round * words);
     }
     memcpy(out, inout, r->dim * sizeof(float));
+}
+
+/* ---- the light one --------------------------------------------------------------------------- */
+
+enum { COLUMNS = 16 };
+
+/* One round of random sign flips and butterflies, first over the rows of a matrix of 16 columns, then over its columns:
+ * every coordinate comes to depend on every other. Lighter than ev__rotate, whose results files hold. */
+void ev__flips_init(uint32_t *flips, size_t count, uint64_t seed) {
+    for (size_t i = 0; i < count; i++) flips[i] = (uint32_t)(ev__mix(seed ^ (0x51F700000000u + i)) >> 63) << 31;
+}
+
+/* Butterflies between `count` rows, a power of two, of COLUMNS numbers; orthonormal. */
+static void mix(float *at, size_t count) {
+    for (size_t half = 1; half < count; half *= 2)
+        for (size_t from = 0; from < count; from += 2 * half)
+            for (size_t i = from; i < from + half; i++) {
+                float *restrict a = at + i * COLUMNS, *restrict b = a + half * COLUMNS;
+                for (size_t k = 0; k < COLUMNS; k++) {
+                    float x = a[k], y = b[k];
+                    a[k] = x + y;
+                    b[k] = x - y;
+                }
+            }
+    float scale = 1.0f / sqrtf((float)count);
+    for (size_t i = 0; i < count * COLUMNS; i++) at[i] *= scale;
+}
+
+/* The same between the numbers of one row. */
+static void mix_row(const float *restrict in, float *restrict out) {
+    float a[COLUMNS], b[COLUMNS];
+    for (size_t k = 0; k < 8; k++) a[k] = in[k] + in[k + 8], a[k + 8] = in[k] - in[k + 8];
+    for (size_t k = 0; k < 8; k++) b[k] = a[2 * k] + a[2 * k + 1], b[k + 8] = a[2 * k] - a[2 * k + 1];
+    for (size_t k = 0; k < 8; k++) a[k] = b[2 * k] + b[2 * k + 1], a[k + 8] = b[2 * k] - b[2 * k + 1];
+    for (size_t k = 0; k < 8; k++)
+        out[k] = (a[2 * k] + a[2 * k + 1]) * 0.25f, out[k + 8] = (a[2 * k] - a[2 * k + 1]) * 0.25f;
+}
+
+static void flip_signs(float *v, const uint32_t *flips, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, v + i, sizeof bits);
+        bits ^= flips[i];
+        memcpy(v + i, &bits, sizeof bits);
+    }
+}
+
+void ev__turn(const ev__quantizer *q, const float *in, ev__workspace *w) {
+    size_t rows = q->bits / COLUMNS, most = 1;
+    while (most * 2 <= rows) most *= 2;
+    memcpy(w->turning, in, q->dim * sizeof(float));
+    memset(w->turning + q->dim, 0, (q->bits - q->dim) * sizeof(float));
+    flip_signs(w->turning, q->flips, q->bits);
+    mix(w->turning, most);
+    if (most < rows) mix(w->turning + (rows - most) * COLUMNS, most); /* overlapping, to reach the last rows */
+    flip_signs(w->turning, q->flips + q->bits, q->bits);
+    for (size_t i = 0; i < rows; i++) mix_row(w->turning + i * COLUMNS, w->rotated + i * COLUMNS);
 }

@@ -1,5 +1,5 @@
 /* id -> slot. */
-#include "base/hash_table.h"
+#include "store/store.h"
 
 static uint64_t hash_of(const void *ids, uint32_t slot) { return (uint64_t)((const int64_t *)ids)[slot]; }
 static bool has_id(const void *ids, uint32_t slot, const void *id) {

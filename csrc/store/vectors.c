@@ -1,70 +1,104 @@
-/* What a slot holds of its vector, beside the code that is walked on: nothing, the float vector, or 16 bits a dimension
- * that refine the 8 of the code.
- *
- * A refined coordinate is centre + step * (65536 * code + residual), step = scale / 65536: 24 bits, fixed point, known
- * to within half a step. What is read back is the roundest number there, so that integers, float16 and whatever else
- * was given in fewer bits come back as they were. All in double with one rounding per operation: the same bits on every
- * machine. */
-#include "internal.h"
+/* What a slot holds of its vector: the code, and beside it nothing, the float vector, or 16 bits a dimension that
+ * refine the 8 of the code; and in which spaces its vectors are compared. */
+#include "store/store.h"
 
-#include <math.h>
-
-static void write_fine(const ev_index *ix, uint32_t slot, const float *vector) {
-    int8_t *code = (int8_t *)ev__block(ix, slot);
-    float scale = ix->kernels->encode_i8(vector, ix->centre, ix->dim, code);
-    ix->kernels->refine_i8(vector, ix->centre, scale, ix->dim, code, ev__residual(ix, slot));
-    *ev__factor_of(ix, slot) = (ev__factor){scale, ev__code_bias(ix, code, scale)};
-}
-
-static uint64_t bits_of(double x) {
-    uint64_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-
-/* Of the numbers within `reach` of x the one with the fewest binary digits. */
-static double roundest(double x, double reach) {
-    double size = fabs(x);
-    if (size <= reach) return 0;
-    uint64_t high = bits_of(size + reach), apart = high ^ bits_of(size - reach);
-    for (int shift = 1; shift < 64; shift *= 2) apart |= apart >> shift; /* all below the first digit that differs */
-    high &= ~(apart >> 1);
-    memcpy(&size, &high, sizeof size);
-    return x < 0 ? -size : size;
-}
-
-static void read_fine(const ev_index *ix, uint32_t slot, float *out) {
-    const int8_t *code = (const int8_t *)ev__block(ix, slot);
-    const int16_t *residual = ev__residual(ix, slot);
-    double step = (double)ev__factor_of(ix, slot)->scale / 65536, reach = step * 0.500001;
-    for (size_t i = 0; i < ix->dim; i++) {
-        double x = (double)ix->centre[i] + step * (double)(65536 * code[i] + residual[i]);
-        out[i] = (float)(step > 0 ? roundest(x, reach) : x);
-    }
-}
-
-void ev__vector_write(const ev_index *ix, uint32_t slot, const float *vector, ev__scratch *s) {
-    float *kept = ev__vector(ix, slot);
-    if (kept && kept != vector) memcpy(kept, vector, ix->dim * sizeof *vector);
-    if (ix->p.quantization == EV_QUANT_NONE) return;
-    if (ev__fine(ix))
-        write_fine(ix, slot, vector);
+void ev__vector_write(const ev__store *store, uint32_t slot, const float *vector, ev__workspace *w) {
+    float *kept = ev__vector(store, slot);
+    if (kept && kept != vector) memcpy(kept, vector, store->quantizer.dim * sizeof *vector);
+    if (store->quantizer.quantization == EV_QUANT_NONE) return;
+    if (ev__fine(&store->quantizer))
+        ev__encode_fine(&store->quantizer, vector, (void *)ev__block(store, slot), ev__factor_of(store, slot),
+                        ev__residual(store, slot));
     else
-        ev__encode(ix, vector, ev__block(ix, slot), ev__factor_of(ix, slot), s);
-    ev__sift_write(ix, slot, s);
+        ev__encode(&store->quantizer, vector, ev__block(store, slot), ev__factor_of(store, slot), w);
+    ev__sift_write(store, slot, w);
 }
 
-const float *ev__vector_read(const ev_index *ix, uint32_t slot, float *buffer, ev__scratch *s) {
-    const float *kept = ev__vector(ix, slot);
+const float *ev__vector_read(const ev__store *store, uint32_t slot, float *buffer, ev__workspace *w) {
+    const float *kept = ev__vector(store, slot);
     if (kept) return kept;
-    if (ev__fine(ix))
-        read_fine(ix, slot, buffer);
+    if (ev__fine(&store->quantizer))
+        ev__decode_fine(&store->quantizer, (const void *)ev__block(store, slot), ev__factor_of(store, slot)->scale,
+                        ev__residual(store, slot), buffer);
     else
-        ev__decode(ix, slot, buffer, s);
+        ev__decode(&store->quantizer, ev__block(store, slot), ev__factor_of(store, slot)->scale, buffer, w);
     return buffer;
 }
 
-bool ev__vector_same(const ev_index *ix, uint32_t a, uint32_t b) {
-    const ev__array *kept = &ix->store.vectors;
+bool ev__vector_same(const ev__store *store, uint32_t a, uint32_t b) {
+    const ev__array *kept = &store->columns.vectors;
     return !kept->count || memcmp(kept->at + a * kept->item, kept->at + b * kept->item, kept->item) == 0;
+}
+
+/* ---- signs ----------------------------------------------------------------------------------- */
+
+static char *sift_row(const ev__store *store, uint32_t slot) {
+    return store->columns.sift.at + (size_t)slot * store->quantizer.sift_bytes;
+}
+
+static void make_row(const ev__store *store, uint32_t slot, char *row, ev__workspace *w) {
+    ev__sift_row(&store->quantizer, (const void *)ev__block(store, slot), *ev__factor_of(store, slot), row, w);
+}
+
+void ev__sift_write(const ev__store *store, uint32_t slot, ev__workspace *w) {
+    if (ev__sifts(&store->quantizer)) make_row(store, slot, sift_row(store, slot), w);
+}
+
+bool ev__sift_ok(const ev__store *store, uint32_t slot, ev__workspace *w) {
+    if (!ev__sifts(&store->quantizer)) return true;
+    make_row(store, slot, (char *)w->planes, w);
+    return memcmp(w->planes, sift_row(store, slot), store->quantizer.sift_bytes) == 0;
+}
+
+/* ---- spaces ---------------------------------------------------------------------------------- */
+
+/* Cosine: at unit length the order is that of l2, which tells near copies apart where 1 - dot is all rounding. */
+ev__space ev__float_space(const ev__store *store) {
+    const ev__quantizer *q = &store->quantizer;
+    const ev__array *blocks = &store->columns.blocks, *kept = &store->columns.vectors;
+    ev__space_kind kind = q->metric == EV_METRIC_IP ? EV_SPACE_DOT : EV_SPACE_L2;
+    if (ev__fine(q))
+        return (ev__space){.kind = EV_SPACE_FINE,
+                           .rows = blocks->at,
+                           .stride = store->block_bytes,
+                           .bytes = q->code_bytes,
+                           .factors = (const void *)store->columns.factors.at,
+                           .residuals = (const void *)kept->at};
+    if (q->quantization == EV_QUANT_NONE)
+        return (ev__space){.kind = kind, .rows = blocks->at, .stride = store->block_bytes, .bytes = q->code_bytes};
+    return (ev__space){.kind = kind, .rows = kept->at, .stride = kept->item, .bytes = kept->item};
+}
+
+ev__space ev__walk_space(const ev__store *store) {
+    const ev__quantizer *q = &store->quantizer;
+    if (!ev__walks_codes(q)) return ev__float_space(store);
+    return (ev__space){.kind = ev__by_bits(q) ? EV_SPACE_BITS : EV_SPACE_I8,
+                       .rows = store->columns.blocks.at,
+                       .stride = store->block_bytes,
+                       .bytes = q->code_bytes,
+                       .factors = (const void *)store->columns.factors.at,
+                       .sift = ev__sifts(q) ? store->columns.sift.at : NULL};
+}
+
+ev__space ev__build_space(const ev__store *store, const int8_t *codes, const ev__factor *factors) {
+    ev__space space = ev__walk_space(store);
+    size_t dim = store->quantizer.dim;
+    if (space.kind != EV_SPACE_BITS) return space;
+    if (!store->quantizer.keep_vectors) {
+        space.kind = EV_SPACE_HAMMING;
+        return space;
+    }
+    if (codes)
+        return (ev__space){
+            .kind = EV_SPACE_I8, .rows = (const char *)codes, .stride = dim, .bytes = dim, .factors = factors};
+    return (ev__space){.kind = EV_SPACE_I8_FRESH,
+                       .rows = store->columns.vectors.at,
+                       .stride = dim * sizeof(float),
+                       .bytes = dim * sizeof(float)};
+}
+
+ev__space ev__code_space(const ev__store *store) {
+    ev__space space = ev__walk_space(store);
+    if (space.kind == EV_SPACE_BITS) space.kind = EV_SPACE_HAMMING;
+    return space;
 }

@@ -3,6 +3,7 @@
  */
 #include "check.h"
 #include "base/file_system.h"
+#include "base/thread.h"
 
 #include <stdio.h>
 #include <stdlib.h>
