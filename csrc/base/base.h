@@ -2,14 +2,11 @@
 #ifndef EV_BASE_H
 #define EV_BASE_H
 
-#if !defined(_WIN32) && !defined(_GNU_SOURCE)
-#define _GNU_SOURCE /* mmap, madvise, sched_getaffinity, reader-writer locks */
-#endif
-#include <stdbool.h>
-#include <string.h>
-
 #include "base/platform.h"
 #include "edgevec.h"
+
+#include <stdbool.h>
+#include <string.h>
 
 #define EV_NONE UINT32_MAX /* no slot; ends a list of links */
 #define EV_MAX_DIM 65535

@@ -318,12 +318,19 @@ static int system_close(void *user, void *file) {
 
 static const ev_file_ops system_ops = {system_open,   system_write,       system_sync,   system_close,
                                        system_rename, system_sync_folder, system_unlink, NULL};
-static ev_file_ops ops = {system_open,   system_write,       system_sync,   system_close,
-                          system_rename, system_sync_folder, system_unlink, NULL};
+#ifdef EDGEVEC_TESTING
+static const ev_file_ops *ops = &system_ops;
+static ev_file_ops replaced;
 
-const ev_file_ops *ev__file_ops(void) { return &ops; }
+void ev_set_file_ops(const ev_file_ops *o) {
+    if (o) replaced = *o;
+    ops = o ? &replaced : &system_ops;
+}
 
-void ev_set_file_ops(const ev_file_ops *o) { ops = o ? *o : system_ops; }
+const ev_file_ops *ev__file_ops(void) { return ops; }
+#else
+const ev_file_ops *ev__file_ops(void) { return &system_ops; }
+#endif
 
 int ev__refused(int error, const char *what, const char *path) {
     /* the reason first, since a long path may not fit */

@@ -4,6 +4,7 @@
 #define EV_FILE_SYSTEM_H
 
 #include "base/base.h"
+#include "edgevec_test.h"
 
 #if defined(_WIN32)
 #define EV_PATH (3 * 32768) /* bytes of UTF-8, with the 0 behind them */
@@ -18,7 +19,7 @@ int ev__file_target(const char *path, char out[EV_PATH]);
 /* How much of a path is the folder, with the separator behind it. */
 size_t ev__folder_length(const char *path);
 
-/* What ev_save writes with: the system's, or those of ev_set_file_ops. */
+/* What ev_save writes with: the system's, or in tests those of ev_set_file_ops. */
 const ev_file_ops *ev__file_ops(void);
 
 /* Note in the error's detail what the system refused; EV_E_IO, or EV_E_NOMEM where it had no memory. */

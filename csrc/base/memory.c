@@ -1,5 +1,6 @@
 /* Memory: one hook for all of it, so that a test can make any allocation fail. */
 #include "base/base.h"
+#include "edgevec_test.h"
 
 #include <stdlib.h>
 
@@ -59,20 +60,27 @@ static ev_allocator allocator = {system_alloc, system_release, NULL};
 
 void ev_set_allocator(const ev_allocator *a) { allocator = a ? *a : system_allocator; }
 
+#ifdef EDGEVEC_TESTING
 /* countdown: allocations until the one that fails; 0 or less: none will */
 static int64_t fault_countdown, allocations;
 
 int64_t ev_fault_alloc(int64_t n) {
-    int64_t made = ev__load64(&allocations);
+    int64_t made = ev__atomic_load64(&allocations);
     ev__add64(&allocations, -made);
-    ev__add64(&fault_countdown, n - ev__load64(&fault_countdown));
+    ev__add64(&fault_countdown, n - ev__atomic_load64(&fault_countdown));
     return made;
 }
 
-void *ev__alloc(size_t size, size_t align) {
+static bool fails_on_purpose(void) {
     ev__add64(&allocations, 1);
-    if (EV_UNLIKELY(ev__load64(&fault_countdown) > 0) && ev__add64(&fault_countdown, -1) == 1) return NULL;
-    if (size > PTRDIFF_MAX - EV_HUGE_PAGE * 2) return NULL;
+    return ev__atomic_load64(&fault_countdown) > 0 && ev__add64(&fault_countdown, -1) == 1;
+}
+#else
+static bool fails_on_purpose(void) { return false; }
+#endif
+
+void *ev__alloc(size_t size, size_t align) {
+    if (fails_on_purpose() || size > PTRDIFF_MAX - EV_HUGE_PAGE * 2) return NULL;
     if (align < sizeof(void *)) align = sizeof(void *);
     return allocator.alloc(allocator.user, size ? size : 1, align);
 }

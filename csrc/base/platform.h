@@ -2,6 +2,9 @@
 #ifndef EV_PLATFORM_H
 #define EV_PLATFORM_H
 
+#if !defined(_WIN32) && !defined(_GNU_SOURCE)
+#define _GNU_SOURCE /* mmap, madvise, sched_getaffinity, reader-writer locks */
+#endif
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -36,6 +39,11 @@
 #define EV_PREFETCHES 1
 #define EV_PREFETCH(p) _mm_prefetch((const char *)(p), _MM_HINT_T0)
 #define EV_PREFETCH_SOON(p) _mm_prefetch((const char *)(p), _MM_HINT_T1)
+#elif defined(_MSC_VER) && defined(_M_ARM64)
+#include <intrin.h>
+#define EV_PREFETCHES 1
+#define EV_PREFETCH(p) __prefetch(p)
+#define EV_PREFETCH_SOON(p) __prefetch(p)
 #else
 #define EV_PREFETCHES 0
 #define EV_PREFETCH(p) ((void)(p))
@@ -78,7 +86,7 @@ static inline void ev__move_up(void *from, size_t bytes, size_t by) { memmove((c
 static inline uint32_t ev__load32(const uint32_t *p) { return *(const volatile uint32_t *)p; }
 static inline void ev__store32(uint32_t *p, uint32_t v) { *(volatile uint32_t *)p = v; }
 static inline int64_t ev__add64(int64_t *p, int64_t v) { return _InterlockedExchangeAdd64((volatile __int64 *)p, v); }
-static inline int64_t ev__load64(const int64_t *p) { return _InterlockedOr64((volatile __int64 *)p, 0); }
+static inline int64_t ev__atomic_load64(const int64_t *p) { return _InterlockedOr64((volatile __int64 *)p, 0); }
 static inline uint32_t ev__load32_acquire(const uint32_t *p) { return (uint32_t)_InterlockedOr((volatile long *)p, 0); }
 static inline void ev__store32_release(uint32_t *p, uint32_t v) { _InterlockedExchange((volatile long *)p, (long)v); }
 static inline bool ev__try_take(uint32_t *p) { return _InterlockedExchange((volatile long *)p, 1) == 0; }
@@ -88,7 +96,7 @@ static inline uint8_t ev__load8(const uint8_t *p) { return *(const volatile uint
 static inline uint32_t ev__load32(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
 static inline void ev__store32(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
 static inline int64_t ev__add64(int64_t *p, int64_t v) { return __atomic_fetch_add(p, v, __ATOMIC_RELAXED); }
-static inline int64_t ev__load64(const int64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
+static inline int64_t ev__atomic_load64(const int64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
 static inline uint32_t ev__load32_acquire(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
 static inline void ev__store32_release(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
 /* 0 -> 1, and true; false where it was 1. ev__store32_release(p, 0) gives it back. */

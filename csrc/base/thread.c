@@ -176,7 +176,8 @@ bool ev__work_next(ev__work *w, int worker, int64_t *from, int64_t *to) {
         double now = ev__now();
         if (now - w->told >= EV_TELL_EVERY) {
             w->told = now;
-            if (!w->progress(w->user, w->base + ev__load64(&w->done), w->base_total)) ev__store32(&w->stopped, 1);
+            if (!w->progress(w->user, w->base + ev__atomic_load64(&w->done), w->base_total))
+                ev__store32(&w->stopped, 1);
         }
     }
     if (ev__load32(&w->stopped)) return false;

@@ -34,7 +34,8 @@ static int check_states(const ev_index *ix, size_t *duplicates) {
         nodes += is_node(&ix->graph.store, (uint32_t)slot);
         *duplicates += is_duplicate(&ix->graph.store, (uint32_t)slot);
     }
-    if (live != ix->graph.store.live || dead != ix->graph.store.dead) return corrupt("state", "other counts than the header's");
+    if (live != ix->graph.store.live || dead != ix->graph.store.dead)
+        return corrupt("state", "other counts than the header's");
     if (ix->graph.entry == EV_NONE) return nodes ? corrupt("header", "no entry") : EV_OK;
     if (ix->graph.entry >= slots || !is_node(&ix->graph.store, ix->graph.entry))
         return corrupt("header", "the entry is no node");

@@ -52,7 +52,7 @@ void ev__note_length(ev_index *ix, const float *row);
 /* The rows of sift.c of all slots, after a load. */
 int ev__sift_all(ev_index *ix);
 
-/* ---- add.c ----------------------------------------------------------------------------------- */
+/* ---- build.c ----------------------------------------------------------------------------------- */
 
 /* Link all that is held anew, in the space that `walk` calls for; nothing is dead. On error all is as before. */
 int ev__link_anew(ev_index *ix, int32_t walk, int threads);

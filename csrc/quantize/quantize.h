@@ -72,6 +72,8 @@ void ev__rotate_back(const ev__rotation *r, float *inout, float *out); /* inout[
 /* The lighter rotation of sift.c. Needs 2 bits of flips; in[dim] -> w->rotated[bits]. */
 void ev__flips_init(uint32_t *flips, size_t count, uint64_t seed);
 void ev__turn(const ev__quantizer *q, const float *in, ev__workspace *w);
+/* The integers of an 8-bit code, turned, into w->rotated; returns their squared length. */
+double ev__turn_code(const ev__quantizer *q, const int8_t *code, ev__workspace *w);
 
 /* ---- vector.c -------------------------------------------------------------------------------- */
 
@@ -164,9 +166,6 @@ void ev__probe_query(const ev__quantizer *q, const float *query, ev__probe *prob
 void ev__probe_slot(const ev__quantizer *q, const ev__space *space, uint32_t slot, ev__probe *probe, void *buffer);
 /* probe->sieve of an 8-bit code, where there is one */
 void ev__probe_sieve(const ev__quantizer *q, const int8_t *code, ev__probe *probe, ev__workspace *w);
-
-/* The integers of an 8-bit code, turned, into w->rotated; returns their squared length. */
-double ev__turn_code(const ev__quantizer *q, const int8_t *code, ev__workspace *w);
 
 /* ---- distance.c ------------------------------------------------------------------------------ */
 

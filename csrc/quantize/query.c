@@ -63,12 +63,6 @@ static void make_sieve(const ev__quantizer *q, double norm2, float unit, ev__sie
     sieve->error = TRUST * unit * (float)sqrt(norm2);
 }
 
-double ev__turn_code(const ev__quantizer *q, const int8_t *code, ev__workspace *w) {
-    for (size_t i = 0; i < q->dim; i++) w->decoded[i] = (float)code[i];
-    ev__turn(q, w->decoded, w);
-    return (double)q->kernels->dot_i8(code, code, q->dim);
-}
-
 void ev__probe_sieve(const ev__quantizer *q, const int8_t *code, ev__probe *probe, ev__workspace *w) {
     if (!ev__sifts(q) || !ev__walks_codes(q)) return;
     double norm2 = ev__turn_code(q, code, w);

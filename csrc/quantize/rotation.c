@@ -135,3 +135,9 @@ void ev__turn(const ev__quantizer *q, const float *in, ev__workspace *w) {
     flip_signs(w->turning, q->flips + q->bits, q->bits);
     for (size_t i = 0; i < rows; i++) mix_row(w->turning + i * COLUMNS, w->rotated + i * COLUMNS);
 }
+
+double ev__turn_code(const ev__quantizer *q, const int8_t *code, ev__workspace *w) {
+    for (size_t i = 0; i < q->dim; i++) w->decoded[i] = (float)code[i];
+    ev__turn(q, w->decoded, w);
+    return (double)q->kernels->dot_i8(code, code, q->dim);
+}

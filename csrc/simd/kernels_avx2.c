@@ -1,5 +1,5 @@
 /* AVX2 and FMA. */
-#include "isa.h"
+#include "simd/isa.h"
 
 #if defined(EV_X86_64)
 #include <immintrin.h>
@@ -60,8 +60,8 @@ EV_STEP void vf_fine_head(const int8_t *code, const int16_t *residual, size_t k,
     *high = fine_from(_mm_cvtsi64_si128((long long)codes[1]), _mm256_extracti128_si256(residuals, 1));
 }
 
-#include "template_f32.h"
-#include "template_fine.h"
+#include "simd/template_f32.h"
+#include "simd/template_fine.h"
 
 /* ---- bytes ----------------------------------------------------------------------------------- */
 
@@ -88,8 +88,8 @@ EV_STEP __m256i I8_DOT(__m256i sum, __m256i q, __m256i r) {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
-#include "template_i8.h"
-#include "template_encode.h"
+#include "simd/template_i8.h"
+#include "simd/template_encode.h"
 
 const ev__kernels ev__kernels_avx2 = {
     .name = "avx2",

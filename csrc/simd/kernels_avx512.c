@@ -1,5 +1,5 @@
 /* AVX-512: one set of float kernels; byte and bit kernels for what a CPU adds to F, BW, VL and DQ. */
-#include "isa.h"
+#include "simd/isa.h"
 
 #if defined(EV_X86_64)
 #include <immintrin.h>
@@ -44,8 +44,8 @@ EV_STEP void vf_fine_head(const int8_t *code, const int16_t *residual, size_t k,
     *high = fine_from(_mm256_extracti128_si256(codes, 1), _mm512_extracti64x4_epi64(residuals, 1));
 }
 
-#include "template_f32.h"
-#include "template_fine.h"
+#include "simd/template_f32.h"
+#include "simd/template_fine.h"
 
 /* ---- bytes ----------------------------------------------------------------------------------- */
 
@@ -69,8 +69,8 @@ EV_STEP __m512i dot_by_maddubs(__m512i sum, __m512i q, __m512i r) {
 #define I8_DOT dot_by_maddubs
 #define I8_EXCESS(query, n) 0
 
-#include "template_i8.h"
-#include "template_encode.h"
+#include "simd/template_i8.h"
+#include "simd/template_encode.h"
 
 #undef EV_KERNEL
 #undef EV_STEP
@@ -102,7 +102,7 @@ EV_STEP int32_t excess_of_vnni(const int8_t *query, size_t n) {
 #define I8_DOT dot_by_vnni
 #define I8_EXCESS excess_of_vnni
 
-#include "template_i8.h"
+#include "simd/template_i8.h"
 
 /* ---- bits ------------------------------------------------------------------------------------ */
 
@@ -143,7 +143,7 @@ EV_STEP void sum_four_avx512(__m512i a, __m512i b, __m512i c, __m512i d, int32_t
 }
 #define vc_sum_four sum_four_avx512
 
-#include "template_bits.h"
+#include "simd/template_bits.h"
 
 /* ---- tables ---------------------------------------------------------------------------------- */
 

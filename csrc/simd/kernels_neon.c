@@ -1,5 +1,5 @@
 /* NEON, which every AArch64 has, and the byte dot product of ARMv8.2, which most have. */
-#include "isa.h"
+#include "simd/isa.h"
 
 #if defined(EV_AARCH64)
 #include <arm_neon.h>
@@ -44,8 +44,8 @@ EV_STEP void vf_fine_head(const int8_t *code, const int16_t *residual, size_t k,
     fine_from(codes, vreinterpretq_s16_u8(head16(residual, k * sizeof *residual)), low, high);
 }
 
-#include "template_f32.h"
-#include "template_fine.h"
+#include "simd/template_f32.h"
+#include "simd/template_fine.h"
 
 /* ---- bytes ----------------------------------------------------------------------------------- */
 
@@ -68,8 +68,8 @@ EV_STEP int32x4_t dot_by_widening(int32x4_t sum, int8x16_t q, int8x16_t r) {
 #define I8_NAME EV_NAME
 #define I8_DOT dot_by_widening
 
-#include "template_i8.h"
-#include "template_encode.h"
+#include "simd/template_i8.h"
+#include "simd/template_encode.h"
 
 #if defined(EV_NEON_DOT)
 
@@ -89,7 +89,7 @@ EV_STEP int32x4_t dot_by_widening(int32x4_t sum, int8x16_t q, int8x16_t r) {
 #define I8_NAME(kernel) kernel##_dot_neon
 #define I8_DOT vdotq_s32
 
-#include "template_i8.h"
+#include "simd/template_i8.h"
 
 #undef EV_STEP
 #define EV_STEP EV_INLINE
@@ -122,7 +122,7 @@ EV_STEP int32x4_t vc_weigh(int32x4_t count, const uint8x16_t *p, uint8x16_t r) {
     return vpadalq_s16(count, vpaddlq_s8(sum));
 }
 
-#include "template_bits.h"
+#include "simd/template_bits.h"
 
 /* ---- tables ---------------------------------------------------------------------------------- */
 

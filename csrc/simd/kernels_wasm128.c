@@ -1,6 +1,6 @@
 /* WebAssembly's 128-bit SIMD, without the relaxed instructions: an engine that lacks one of those refuses the whole
  * module. */
-#include "isa.h"
+#include "simd/isa.h"
 
 #if defined(EV_WASM128)
 #include <wasm_simd128.h>
@@ -51,8 +51,8 @@ EV_STEP void vf_fine_head(const int8_t *code, const int16_t *residual, size_t k,
     fine_from(codes, head16(residual, k * sizeof *residual), low, high);
 }
 
-#include "template_f32.h"
-#include "template_fine.h"
+#include "simd/template_f32.h"
+#include "simd/template_fine.h"
 
 /* ---- bytes ----------------------------------------------------------------------------------- */
 
@@ -90,8 +90,8 @@ EV_STEP v128_t I8_DOT(v128_t sum, words16 q, words16 r) {
     return wasm_i32x4_add(sum, wasm_i32x4_dot_i16x8(q.high, r.high));
 }
 
-#include "template_i8.h"
-#include "template_encode.h"
+#include "simd/template_i8.h"
+#include "simd/template_encode.h"
 
 /* ---- bits: in words, because engines have an instruction for those --------------------------- */
 
@@ -100,8 +100,8 @@ EV_STEP v128_t I8_DOT(v128_t sum, words16 q, words16 r) {
 #define VB uint64_t
 #define VB_BYTES 8
 #define VC uint64_t
-#define vb_load ev__load64
-#define vb_head(p, k) ((void)(k), ev__load64(p)) /* words leave no rest */
+#define vb_load ev__read64
+#define vb_head(p, k) ((void)(k), ev__read64(p)) /* words leave no rest */
 #define vc_zero() 0
 #define vc_sum(c) (c)
 
@@ -113,7 +113,7 @@ EV_STEP uint64_t vc_weigh(uint64_t count, const uint64_t *p, uint64_t r) {
     return count + bits(p[0] & r) + 2 * bits(p[1] & r) + 4 * bits(p[2] & r) - 8 * bits(p[3] & r);
 }
 
-#include "template_bits.h"
+#include "simd/template_bits.h"
 
 const ev__kernels ev__kernels_wasm128 = {
     .name = "wasm128",

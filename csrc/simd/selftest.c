@@ -1,7 +1,7 @@
 /* Every kernel of the path in use against plain C, on rows of many lengths: for machines on which no test suite can
  * run. */
 #include "edgevec.h"
-#include "isa.h"
+#include "simd/isa.h"
 
 #include <math.h>
 

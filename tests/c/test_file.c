@@ -1,6 +1,7 @@
 /* Saving under faults: whatever call fails, tears or lies, there is a whole file at the path, the old one or the new
  * one. */
 #include "check.h"
+#include "edgevec_test.h"
 #include "counting.h"
 #include "base/file_system.h"
 #include "file/format.h"
