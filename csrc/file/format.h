@@ -11,11 +11,11 @@
  *
  * A section holds one column of the store (ev__columns in store/store.h), an item for each slot:
  *
- *   blocks     code (or float vector, when unquantised) | 2 M links of level 0, as slots, ended by 0xFFFFFFFF |
+ *   blocks     code (or float vector, when unquantized) | 2 M links of level 0, as slots, ended by 0xFFFFFFFF |
  *              zeros to 64 bytes
- *   factors    two floats, scale and bias of the code; quantised only
- *   vectors    quantised with keep_vectors only. Version 1: dim floats. Version 2: dim int16, each with the code's
- *              integer one of 24 bits: coordinate = centre + scale / 65536 * (65536 * integer of the code + this)
+ *   factors    two floats, scale and bias of the code; quantized only
+ *   vectors    quantized with keep_vectors only. Version 1: dim floats. Version 2: dim int16, each with the code's
+ *              integer one of 24 bits: coordinate = center + scale / 65536 * (65536 * integer of the code + this)
  *   ids        int64
  *   state      uint8, free, node, duplicate, dead node or dead duplicate; a bit marks duplicates whose vectors are
  *              equal too
@@ -23,7 +23,7 @@
  *   upper_at   uint32, where in `upper` the links of the slot's levels 1, 2, .. begin, counted in links
  *   upper      uint32, the links of all upper levels, M per slot and level, in the order of the slots
  *   chain      uint32, the next duplicate of the same node or 0xFFFFFFFF; only where there ever was a duplicate
- *   centre     dim floats, the middle that codes are taken from; quantised only. Not a column: one for the index
+ *   centre     dim floats, the middle that codes are taken from; quantized only. Not a column: one for the index
  *
  * A section without bytes is left out. What can be derived is not stored: the rotation comes from the seed, the id
  * table from ids and states, the list of free slots from the states.
@@ -91,7 +91,7 @@ int ev__verify(const ev_index *ix);
 
 /* The version that an index is written in. */
 static inline uint32_t ev__file_version(const ev_index *ix) {
-    return ix->graph.store.quantizer.walk != EV_WALK_CODES ? 3 : ev__fine(&ix->graph.store.quantizer) ? 2 : 1;
+    return ix->graph.store.quantizer.walk != EV_WALK_CODES ? 3 : ev__is_sq24(&ix->graph.store.quantizer) ? 2 : 1;
 }
 static inline uint64_t ev__file_padded(uint64_t bytes) { return (bytes + EV_LINE - 1) / EV_LINE * EV_LINE; }
 

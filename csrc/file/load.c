@@ -67,7 +67,7 @@ static int check_fields(const ev__file_header *h) {
     return EV_OK;
 }
 
-/* The columns and the centre, in the order of the file. */
+/* The columns and the center, in the order of the file. */
 static void section_names(ev_index *ix, const char *names[EV_FILE_SECTIONS]) {
     ev__column columns[EV_COLUMNS];
     ev__list_columns(&ix->graph.store.columns, columns);
@@ -112,11 +112,11 @@ static const ev__file_section *find_section(const ev__file_header *h, const char
 
 /* Has a column of `count` items the size that the parameters and the number of slots call for? */
 static bool column_fits(const ev__store *store, const ev__array *array, uint64_t slots, uint64_t count) {
-    bool quantised = store->quantizer.quantization != EV_QUANT_NONE;
+    bool quantized = store->quantizer.quantization != EV_QUANT_NONE;
     if (array == &store->columns.upper) return count <= UINT32_MAX; /* how many, the levels tell */
-    if (array == &store->columns.chain && count == 0) return true;
-    if (array == &store->columns.factors && !quantised) return count == 0;
-    if (array == &store->columns.vectors && !(quantised && store->quantizer.keep_vectors)) return count == 0;
+    if (array == &store->columns.next_duplicate && count == 0) return true;
+    if (array == &store->columns.factors && !quantized) return count == 0;
+    if (array == &store->columns.vectors && !(quantized && store->quantizer.keep_vectors)) return count == 0;
     return count == slots;
 }
 
@@ -156,12 +156,12 @@ static int fetch_column(loader *l, const ev__column *column) {
     return fetch(l, section, column->name, array->at);
 }
 
-static int fetch_centre(loader *l) {
+static int fetch_center(loader *l) {
     const ev__file_section *section = find_section(&l->header, "centre");
-    size_t bytes = l->ix->graph.store.quantizer.centre ? l->ix->graph.store.quantizer.dim * sizeof(float) : 0;
+    size_t bytes = l->ix->graph.store.quantizer.center ? l->ix->graph.store.quantizer.dim * sizeof(float) : 0;
     if ((section ? section->bytes : 0) != bytes)
         return ev__fail(EV_E_CORRUPT, "section 'centre': not one number for each dimension");
-    return section ? fetch(l, section, "centre", l->ix->graph.store.quantizer.centre) : EV_OK;
+    return section ? fetch(l, section, "centre", l->ix->graph.store.quantizer.center) : EV_OK;
 }
 
 static int fetch_all(loader *l) {
@@ -171,12 +171,12 @@ static int fetch_all(loader *l) {
         int rc = fetch_column(l, &columns[i]);
         if (rc != EV_OK) return rc;
     }
-    return fetch_centre(l);
+    return fetch_center(l);
 }
 
 /* ---- the index ------------------------------------------------------------------------------- */
 
-static bool may_walk(const ev__quantizer *q, uint32_t walk) {
+static bool may_search_by(const ev__quantizer *q, uint32_t walk) {
     switch (walk) {
     case EV_WALK_CODES: return true;
     case EV_WALK_FLOATS: return q->quantization != EV_QUANT_NONE && q->keep_vectors;
@@ -203,10 +203,11 @@ static int make_index(loader *l) {
     }
     int rc = ev__index_make(&p, &l->ix);
     if (rc != EV_OK) return rc;
-    if (!may_walk(&l->ix->graph.store.quantizer, h->walk)) return bad_header("searches that its vectors do not allow");
+    if (!may_search_by(&l->ix->graph.store.quantizer, h->walk))
+        return bad_header("searches that its vectors do not allow");
     l->ix->graph.store.quantizer.walk = (int32_t)h->walk;
     bool fine = h->keep_vectors == EV_VECTORS_FINE;
-    if (fine != ev__fine(&l->ix->graph.store.quantizer) || h->version != ev__file_version(l->ix))
+    if (fine != ev__is_sq24(&l->ix->graph.store.quantizer) || h->version != ev__file_version(l->ix))
         return bad_header("vectors kept in a way that its version or its codes do not allow");
     return EV_OK;
 }
@@ -233,7 +234,7 @@ static void take_header(ev_index *ix, const ev__file_header *h) {
 }
 
 static int check_ids(const ev_index *ix) {
-    if (ix->graph.store.idmap.used != (size_t)ix->graph.store.live)
+    if (ix->graph.store.id_table.used != (size_t)ix->graph.store.live)
         return ev__fail(EV_E_CORRUPT, "section 'ids': an id stands twice");
     return EV_OK;
 }
@@ -254,7 +255,7 @@ static int load(loader *l, bool map) {
          rc == EV_OK && slot < ev__slots(&l->ix->graph.store) && ev__vector(&l->ix->graph.store, (uint32_t)slot);
          slot++)
         ev__note_length(l->ix, ev__vector(&l->ix->graph.store, (uint32_t)slot));
-    if (rc == EV_OK) rc = ev__sift_all(l->ix);
+    if (rc == EV_OK) rc = ev__prefilter_all(l->ix);
     if (rc == EV_OK) rc = ev__store_index(&l->ix->graph.store);
     return rc == EV_OK ? check_ids(l->ix) : rc;
 }

@@ -25,8 +25,8 @@ static size_t list_parts(ev_index *ix, part out[EV_FILE_SECTIONS]) {
         const ev__array *array = columns[i].array;
         if (array->count) out[n++] = (part){columns[i].name, array->at, array->count * array->item};
     }
-    if (ix->graph.store.quantizer.centre)
-        out[n++] = (part){"centre", ix->graph.store.quantizer.centre, ix->graph.store.quantizer.dim * sizeof(float)};
+    if (ix->graph.store.quantizer.center)
+        out[n++] = (part){"centre", ix->graph.store.quantizer.center, ix->graph.store.quantizer.dim * sizeof(float)};
     return n;
 }
 

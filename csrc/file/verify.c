@@ -27,7 +27,7 @@ static int check_states(const ev_index *ix, size_t *duplicates) {
     *duplicates = 0;
     for (size_t slot = 0; slot < slots; slot++) {
         unsigned byte = ev__states(&ix->graph.store)[slot], state = byte & EV_STATE;
-        if (byte & ~(EV_STATE | EV_TWIN) || state > EV_DEAD_DUPLICATE)
+        if (byte & ~(EV_STATE | EV_SAME_VECTOR) || state > EV_DEAD_DUPLICATE)
             return corrupt_slot("state", "an unknown state", slot);
         live += state == EV_NODE || state == EV_DUPLICATE;
         dead += state == EV_DEAD_NODE || state == EV_DEAD_DUPLICATE;
@@ -90,7 +90,7 @@ static int check_links(const ev__store *store) {
 
 /* Every duplicate hangs on exactly one chain, and only duplicates do: then no chain can meet another or itself. */
 static int follow_chains(const ev__store *store, size_t duplicates, uint64_t *met) {
-    const uint32_t *chain = ev__chain(store);
+    const uint32_t *chain = ev__next_duplicates(store);
     size_t hanging = 0;
     for (size_t slot = 0; slot < ev__slots(store); slot++) {
         if (ev__state(store, (uint32_t)slot) == EV_FREE && chain[slot] != EV_NONE)
@@ -108,7 +108,7 @@ static int follow_chains(const ev__store *store, size_t duplicates, uint64_t *me
 }
 
 static int check_chains(const ev__store *store, size_t duplicates) {
-    if (!store->columns.chain.count) return duplicates ? corrupt("chain", "missing") : EV_OK;
+    if (!store->columns.next_duplicate.count) return duplicates ? corrupt("chain", "missing") : EV_OK;
     size_t bytes = (ev__slots(store) + 63) / 64 * sizeof(uint64_t);
     uint64_t *met = ev__alloc_zero(bytes, EV_LINE);
     if (!met) return ev__fail(EV_E_NOMEM, "the chains of %zu slots", ev__slots(store));
@@ -145,10 +145,10 @@ static int check_numbers(const ev_index *ix) {
     const ev__store *store = &ix->graph.store;
     if (!all_finite(store->columns.factors.at, 2 * store->columns.factors.count))
         return corrupt("factors", "not a finite number");
-    if (!ev__fine(&store->quantizer) &&
+    if (!ev__is_sq24(&store->quantizer) &&
         !all_finite(store->columns.vectors.at, store->quantizer.dim * store->columns.vectors.count))
         return corrupt("vectors", "not a finite number");
-    if (store->quantizer.centre && !all_finite(store->quantizer.centre, store->quantizer.dim))
+    if (store->quantizer.center && !all_finite(store->quantizer.center, store->quantizer.dim))
         return corrupt("centre", "not a finite number");
     return check_rows(&ix->graph.store);
 }

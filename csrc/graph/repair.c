@@ -3,49 +3,49 @@
 
 /* ---- burying the dead ------------------------------------------------------------------------ */
 
-enum { MOST_BEYOND = 2 }; /* candidates for a list of links, over its length; EV_BATCH holds as many */
+enum { CANDIDATES_PER_LINK = 2 }; /* candidates for a list of links, over its length; EV_BATCH holds as many */
 
 /* The vector and id of a duplicate become those of its dead node, which lives on; the duplicate's slot is free. */
 static void take_over(ev__store *store, uint32_t node, uint32_t duplicate) {
     ev__slot_copy(store, duplicate, node);
-    ev__idmap_put(&store->idmap, ev__ids_of(store), ev__ids_of(store)[node], node);
+    ev__id_table_put(&store->id_table, ev__ids_of(store), ev__ids_of(store)[node], node);
     ev__states(store)[node] = EV_NODE;
     ev__slot_free(store, duplicate);
-    if (store->twins.room && ev__twins_get(store, node) == EV_NONE) ev__twins_put(store, node);
+    if (store->duplicates.room && ev__duplicates_find(store, node) == EV_NONE) ev__duplicates_put(store, node);
     store->dead--;
 }
 
 /* Free the dead of a node's chain; a dead node is taken over by a living duplicate. */
-static void clean_chain(ev__store *store, uint32_t node) {
-    uint32_t at = ev__chain(store)[node];
-    ev__chain(store)[node] = EV_NONE;
+static void clean_duplicates(ev__store *store, uint32_t node) {
+    uint32_t at = ev__next_duplicates(store)[node];
+    ev__next_duplicates(store)[node] = EV_NONE;
     for (uint32_t next; at != EV_NONE; at = next) {
-        next = ev__chain(store)[at];
+        next = ev__next_duplicates(store)[at];
         if (ev__state(store, at) == EV_DEAD_DUPLICATE) {
             ev__slot_free(store, at);
             store->dead--;
         } else if (ev__state(store, node) == EV_DEAD_NODE) {
             take_over(store, node, at);
         } else {
-            ev__hang(store, node, at);
+            ev__attach_duplicate(store, node, at);
         }
     }
 }
 
 /* The living nodes that the links of `slot` lead to, into w->slots: first the *direct ones, then, at most `most` in
  * all, those reached through any number of dead ones. */
-static size_t living_beyond(const ev__graph *g, uint32_t slot, int level, size_t most, size_t *direct, bool *met_dead,
-                            ev__scratch *s) {
+static size_t live_neighbors(const ev__graph *g, uint32_t slot, int level, size_t most, size_t *direct, bool *met_dead,
+                             ev__scratch *s) {
     uint32_t dead[EV_BATCH];
     size_t living = 0, waiting = 0;
-    ev__new_walk(s);
-    ev__see(&s->marks, slot);
+    ev__forget_visited(s);
+    ev__visit(&s->visited, slot);
     *met_dead = false;
     for (uint32_t from = slot;; from = dead[--waiting]) {
         const uint32_t *links = ev__links(&g->store, from, level);
         for (uint32_t i = 0; i < ev__max_links(&g->store, level) && links[i] != EV_NONE; i++) {
             uint32_t to = links[i];
-            if (!ev__see(&s->marks, to)) continue;
+            if (!ev__visit(&s->visited, to)) continue;
             if (ev__state(&g->store, to) != EV_DEAD_NODE) {
                 if (living < most) s->slots[living++] = to;
             } else {
@@ -63,10 +63,10 @@ typedef struct {
     ev__space space;
     ev__work work;
     ev__scratch **scratches;
-} burial;
+} consolidation;
 
-static void lead_around(void *arg, int worker) {
-    burial *b = arg;
+static void relink_around_dead(void *arg, int worker) {
+    consolidation *b = arg;
     ev__graph *g = b->g;
     ev__scratch *s = b->scratches[worker];
     for (int64_t from, to; ev__work_next(&b->work, worker, &from, &to);)
@@ -75,14 +75,14 @@ static void lead_around(void *arg, int worker) {
             for (int level = 0; level <= ev__levels(&g->store)[slot]; level++) {
                 bool met_dead;
                 size_t direct;
-                size_t most = MOST_BEYOND * ev__max_links(&g->store, level);
-                size_t n = living_beyond(g, (uint32_t)slot, level, most, &direct, &met_dead, s);
+                size_t most = CANDIDATES_PER_LINK * ev__max_links(&g->store, level);
+                size_t n = live_neighbors(g, (uint32_t)slot, level, most, &direct, &met_dead, s);
                 if (met_dead) ev__relink(g, &b->space, (uint32_t)slot, level, s->slots, direct, n, s);
             }
         }
 }
 
-/* A node's new neighbours do not know of it yet: let at least the nearest link back, or what lies apart is hard to
+/* A node's new neighbors do not know of it yet: let at least the nearest link back, or what lies apart is hard to
  * find. */
 static void link_nearest_back(ev__graph *g, const ev__space *space, ev__scratch *s) {
     ev__builder b = {.g = g, .space = *space};
@@ -93,11 +93,11 @@ static void link_nearest_back(ev__graph *g, const ev__space *space, ev__scratch 
         const uint32_t *links = ev__links0(&g->store, nearest);
         uint32_t i = 0;
         while (i < g->store.m0 && links[i] != EV_NONE && links[i] != slot) i++;
-        if (i == g->store.m0 || links[i] != slot) ev__link_back(&b, nearest, (uint32_t)slot, 0, false, s);
+        if (i == g->store.m0 || links[i] != slot) ev__add_reverse_link(&b, nearest, (uint32_t)slot, 0, false, s);
     }
 }
 
-static void elect_entry(ev__graph *g) {
+static void choose_entry_point(ev__graph *g) {
     g->entry = EV_NONE;
     for (size_t slot = 0; slot < ev__slots(&g->store); slot++)
         if (ev__state(&g->store, (uint32_t)slot) == EV_NODE &&
@@ -105,7 +105,7 @@ static void elect_entry(ev__graph *g) {
             g->entry = (uint32_t)slot;
 }
 
-int ev__bury(ev__graph *g, int32_t threads) {
+int ev__consolidate_deletes(ev__graph *g, int32_t threads) {
     if (!g->store.dead) return EV_OK;
     enum { MOST = 64 };
     ev__scratch *scratches[MOST];
@@ -117,20 +117,20 @@ int ev__bury(ev__graph *g, int32_t threads) {
     }
     if (rc == EV_OK) {
         size_t slots = ev__slots(&g->store);
-        if (g->store.columns.chain.count)
+        if (g->store.columns.next_duplicate.count)
             for (size_t slot = 0; slot < slots; slot++) {
                 unsigned state = ev__state(&g->store, (uint32_t)slot);
-                if (state == EV_NODE || state == EV_DEAD_NODE) clean_chain(&g->store, (uint32_t)slot);
+                if (state == EV_NODE || state == EV_DEAD_NODE) clean_duplicates(&g->store, (uint32_t)slot);
             }
-        burial b = {g, ev__build_space(&g->store, NULL, NULL), {.total = (int64_t)slots, .run = 256}, scratches};
-        ev__parallel(workers, lead_around, &b);
+        consolidation b = {g, ev__build_space(&g->store, NULL, NULL), {.total = (int64_t)slots, .run = 256}, scratches};
+        ev__parallel(workers, relink_around_dead, &b);
         link_nearest_back(g, &b.space, scratches[0]);
         for (size_t slot = slots; slot-- > 0;)
             if (ev__state(&g->store, (uint32_t)slot) == EV_DEAD_NODE) {
                 ev__slot_free(&g->store, (uint32_t)slot);
                 g->store.dead--;
             }
-        if (g->entry != EV_NONE && ev__state(&g->store, g->entry) != EV_NODE) elect_entry(g);
+        if (g->entry != EV_NONE && ev__state(&g->store, g->entry) != EV_NODE) choose_entry_point(g);
         g->store.version++;
         g->unrepaired += g->store.live; /* so it is mended next */
     }
@@ -157,17 +157,17 @@ void ev__reach(const ev__graph *g, uint32_t from, uint64_t *reached, uint32_t *s
 
 /* The nearest place, in steps along links from the found nodes, where a list has room; NULL when none of `most` nodes,
  * at most EV_BATCH, has. */
-static uint32_t *room_near(const ev__graph *g, size_t most, ev__scratch *s) {
+static uint32_t *free_link_near(const ev__graph *g, size_t most, ev__scratch *s) {
     size_t queued = 0;
-    ev__new_walk(s);
-    for (size_t i = 0; i < s->pool.count && queued < most; i++) {
-        s->slots[queued++] = s->pool.at[i].slot;
-        ev__see(&s->marks, s->pool.at[i].slot);
+    ev__forget_visited(s);
+    for (size_t i = 0; i < s->candidates.count && queued < most; i++) {
+        s->slots[queued++] = s->candidates.at[i].slot;
+        ev__visit(&s->visited, s->candidates.at[i].slot);
     }
     for (size_t head = 0; head < queued; head++) {
         uint32_t *links = ev__links0(&g->store, s->slots[head]), i = 0;
         for (; i < g->store.m0 && links[i] != EV_NONE; i++)
-            if (queued < most && ev__see(&s->marks, links[i])) s->slots[queued++] = links[i];
+            if (queued < most && ev__visit(&s->visited, links[i])) s->slots[queued++] = links[i];
         if (i < g->store.m0) return links + i;
     }
     return NULL;
@@ -175,14 +175,14 @@ static uint32_t *room_near(const ev__graph *g, size_t most, ev__scratch *s) {
 
 /* Put `slot`, to which none of `most` nodes about the found ones links, into a list near it: where there is room, else
  * in place of a link that its target can spare. */
-static void adopt(ev__graph *g, uint32_t slot, size_t most, const uint32_t *in_degree, ev__scratch *s) {
-    uint32_t *room = room_near(g, most, s);
-    for (size_t i = 0; i < s->pool.count && !room; i++) {
-        uint32_t *links = ev__links0(&g->store, s->pool.at[i].slot);
+static void attach(ev__graph *g, uint32_t slot, size_t most, const uint32_t *in_degree, ev__scratch *s) {
+    uint32_t *room = free_link_near(g, most, s);
+    for (size_t i = 0; i < s->candidates.count && !room; i++) {
+        uint32_t *links = ev__links0(&g->store, s->candidates.at[i].slot);
         for (uint32_t j = g->store.m0; j-- > 0 && !room;) /* the furthest first */
             if (in_degree[links[j]] > 2) room = links + j;
     }
-    *(room ? room : ev__links0(&g->store, s->pool.at[0].slot) + g->store.m0 - 1) = slot;
+    *(room ? room : ev__links0(&g->store, s->candidates.at[0].slot) + g->store.m0 - 1) = slot;
 }
 
 static void count_links(const ev__graph *g, uint32_t *in_degree) {
@@ -195,11 +195,11 @@ static void count_links(const ev__graph *g, uint32_t *in_degree) {
     }
 }
 
-/* One pass; returns how many nodes had to be adopted. */
+/* One pass; returns how many nodes had to be attached. */
 static size_t reconnect_once(ev__graph *g, uint64_t *reached, uint32_t *stack, uint32_t *in_degree, ev__scratch *s) {
     static const ev__mask everything = {false, NULL}, living = {true, NULL};
     ev__space space = ev__build_space(&g->store, NULL, NULL);
-    size_t slots = ev__slots(&g->store), adopted = 0;
+    size_t slots = ev__slots(&g->store), attached = 0;
     memset(reached, 0, (slots + 63) / 64 * sizeof *reached);
     ev__reach(g, g->entry, reached, stack);
     for (size_t slot = 0; slot < slots; slot++) {
@@ -207,21 +207,21 @@ static size_t reconnect_once(ev__graph *g, uint64_t *reached, uint32_t *stack, u
             continue;
         /* also a dead node, if living duplicates hang on it */
         if (ev__bit(reached, (uint32_t)slot) || !ev__node_ok(&g->store, &living, (uint32_t)slot)) continue;
-        if (adopted++ == 0) count_links(g, in_degree);
-        ev__probe probe;
-        float key;
-        ev__probe_slot(&g->store.quantizer, &space, (uint32_t)slot, &probe, s->probe_a);
-        uint32_t start = ev__descend(g, &space, &probe, 0, &key, s);
+        if (attached++ == 0) count_links(g, in_degree);
+        ev__query query;
+        float distance;
+        ev__query_from_slot(&g->store.quantizer, &space, (uint32_t)slot, &query, s->query_a);
+        uint32_t start = ev__search_upper_layers(g, &space, &query, 0, &distance, s);
         if (!ev__bit(reached, start)) { /* upper levels lead into the lost part: start where all is reachable */
             start = g->entry;
-            ev__keys(&g->store.quantizer, &space, &probe, &start, 1, &key, &s->work);
+            ev__approx_distances(&g->store.quantizer, &space, &query, &start, 1, &distance, &s->work);
         }
-        ev__walk(g, &space, &probe, 0, start, key, (size_t)g->ef_construction, &everything, 0, s);
-        adopt(g, (uint32_t)slot, EV_BATCH, in_degree, s);
+        ev__search_layer(g, &space, &query, 0, start, distance, (size_t)g->ef_construction, &everything, 0, s);
+        attach(g, (uint32_t)slot, EV_BATCH, in_degree, s);
         in_degree[slot]++;
         ev__reach(g, (uint32_t)slot, reached, stack);
     }
-    return adopted;
+    return attached;
 }
 
 /* ---- finding everything ---------------------------------------------------------------------- */
@@ -232,9 +232,9 @@ enum {
     LOOK_FIRST = 8 /* of those looked for, one in so many tells whether the others are worth it */
 };
 
-/* One node in five, and one of each cluster: the least of its neighbourhood, by numbers that differ from time to time.
+/* One node in five, and one of each cluster: the least of its neighborhood, by numbers that differ from time to time.
  */
-static bool stands_for_others(const ev__graph *g, uint32_t slot, uint64_t salt) {
+static bool is_sampled(const ev__graph *g, uint32_t slot, uint64_t salt) {
     const uint32_t *links = ev__links0(&g->store, slot);
     uint64_t own = ev__mix(salt ^ slot);
     for (uint32_t i = 0; i < LOOK_LINKS && i < g->store.m0 && links[i] != EV_NONE; i++)
@@ -244,9 +244,9 @@ static bool stands_for_others(const ev__graph *g, uint32_t slot, uint64_t salt) 
 
 /* Is it in the pool, or linked to from there? */
 static bool is_found(const ev__graph *g, uint32_t slot, const ev__scratch *s) {
-    for (size_t i = 0; i < s->pool.count; i++) {
-        const uint32_t *links = ev__links0(&g->store, s->pool.at[i].slot);
-        if (s->pool.at[i].slot == slot) return true;
+    for (size_t i = 0; i < s->candidates.count; i++) {
+        const uint32_t *links = ev__links0(&g->store, s->candidates.at[i].slot);
+        if (s->candidates.at[i].slot == slot) return true;
         for (uint32_t j = 0; j < g->store.m0 && links[j] != EV_NONE; j++)
             if (links[j] == slot) return true;
     }
@@ -254,45 +254,47 @@ static bool is_found(const ev__graph *g, uint32_t slot, const ev__scratch *s) {
 }
 
 /* The node that a search for `slot` misses though it should not: itself, in a cluster that the walk did not find. Under
- * ip its best neighbour, where all that was found is not half as good. EV_NONE when all is well. s->pool: what was
+ * ip its best neighbor, where all that was found is not half as good. EV_NONE when all is well. s->candidates: what was
  * found. */
 static uint32_t missed(ev__graph *g, const ev__space *space, uint32_t slot, ev__scratch *s) {
     static const ev__mask everything = {false, NULL};
-    ev__probe probe;
-    float key;
-    ev__probe_slot(&g->store.quantizer, space, slot, &probe, s->probe_a);
-    uint32_t start = ev__descend(g, space, &probe, 0, &key, s);
-    ev__walk(g, space, &probe, 0, start, key, LOOK_EF, &everything, 0, s);
+    ev__query query;
+    float distance;
+    ev__query_from_slot(&g->store.quantizer, space, slot, &query, s->query_a);
+    uint32_t start = ev__search_upper_layers(g, space, &query, 0, &distance, s);
+    ev__search_layer(g, space, &query, 0, start, distance, LOOK_EF, &everything, 0, s);
     if (is_found(g, slot, s)) return EV_NONE;
-    ev__hit near = s->pool.at[s->pool.count > 3 ? 3 : s->pool.count - 1]; /* one or two may be strays of the cluster */
+    ev__candidate near =
+        s->candidates
+            .at[s->candidates.count > 3 ? 3 : s->candidates.count - 1]; /* one or two may be strays of the cluster */
     if (g->store.quantizer.metric != EV_METRIC_IP)
-        return ev__apart(g, near.slot, probe.offset + near.key, g->store.m0, 1, s) ? slot : EV_NONE;
+        return ev__is_apart(g, near.slot, query.offset + near.distance, g->store.m0, 1, s) ? slot : EV_NONE;
     uint32_t best = ev__links0(&g->store, slot)[0];
     if (best == EV_NONE || is_found(g, best, s)) return EV_NONE;
-    ev__keys(&g->store.quantizer, space, &probe, &best, 1, &key, &s->work);
-    return probe.offset + s->pool.at[0].key > (probe.offset + key) / 2 ? best : EV_NONE;
+    ev__approx_distances(&g->store.quantizer, space, &query, &best, 1, &distance, &s->work);
+    return query.offset + s->candidates.at[0].distance > (query.offset + distance) / 2 ? best : EV_NONE;
 }
 
-/* One pass; returns how many nodes had to be adopted. */
+/* One pass; returns how many nodes had to be attached. */
 static size_t refind_once(ev__graph *g, uint32_t *in_degree, ev__scratch *s) {
     ev__space space = ev__code_space(&g->store);
     uint64_t salt = ev__mix(g->store.seed ^ (0x0F14D00000000u + (uint64_t)g->store.live));
-    size_t slots = ev__slots(&g->store), adopted = 0;
-    for (int all = 0; all < 2 && (!all || adopted); all++)
+    size_t slots = ev__slots(&g->store), attached = 0;
+    for (int all = 0; all < 2 && (!all || attached); all++)
         for (size_t slot = 0; slot < slots; slot++) {
             bool first = ev__mix(~salt ^ slot) % LOOK_FIRST == 0;
             if (first == (all == 1) || ev__state(&g->store, (uint32_t)slot) != EV_NODE) continue;
-            if (!stands_for_others(g, (uint32_t)slot, salt)) continue;
+            if (!is_sampled(g, (uint32_t)slot, salt)) continue;
             uint32_t lost = missed(g, &space, (uint32_t)slot, s);
             if (lost == EV_NONE) continue;
-            if (adopted++ == 0) count_links(g, in_degree);
-            adopt(g, lost, s->pool.count, in_degree, s);
+            if (attached++ == 0) count_links(g, in_degree);
+            attach(g, lost, s->candidates.count, in_degree, s);
             in_degree[lost]++;
         }
-    return adopted;
+    return attached;
 }
 
-int ev__reconnect(ev__graph *g) {
+int ev__connect_unreachable(ev__graph *g) {
     size_t slots = ev__slots(&g->store), words = (slots + 63) / 64;
     if (g->entry == EV_NONE) return EV_OK;
     uint64_t *reached = ev__alloc(words * sizeof *reached, EV_LINE);
@@ -301,7 +303,7 @@ int ev__reconnect(ev__graph *g) {
     ev__scratch *s = NULL;
     int rc = reached && stack && in_degree ? ev__scratch_borrow(g, &s) : EV_E_NOMEM;
     if (rc == EV_OK) rc = ev__scratch_fit(g, s, (size_t)g->ef_construction, 1, false);
-    /* giving up a spare link can cut off another node, so look again; a few rounds settle it */
+    /* giving up a spare link can arena_take off another node, so look again; a few rounds settle it */
     for (int round = 0; rc == EV_OK && round < 8; round++)
         if (!reconnect_once(g, reached, stack, in_degree, s) && !refind_once(g, in_degree, s)) break;
     if (rc == EV_OK) g->unrepaired = 0;

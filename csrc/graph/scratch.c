@@ -1,112 +1,112 @@
 /* What one search, or one building thread, needs at hand: made once, reused, fitted to the index as it grows. */
 #include "graph/graph.h"
 
-/* The parts whose size depends on the index's geometry alone lie in one allocation, cut here. */
+/* The parts whose size depends on the index's geometry alone lie in one allocation, arena_take here. */
 typedef struct {
     char *at;
     size_t used;
-} cutter;
+} arena;
 
-static void *cut(cutter *c, size_t bytes) {
+static void *arena_take(arena *c, size_t bytes) {
     void *at = c->at ? c->at + c->used : NULL;
     c->used += ev__round_up(bytes, EV_LINE);
     return at;
 }
 
-static size_t cut_up(const ev__graph *g, ev__scratch *s, char *memory) {
-    cutter c = {memory, 0};
+static size_t layout_buffers(const ev__graph *g, ev__scratch *s, char *memory) {
+    arena c = {memory, 0};
     size_t bits = g->store.quantizer.bits ? g->store.quantizer.bits : 1,
            query_code =
                ev__by_bits(&g->store.quantizer) ? EV_PLANES * g->store.quantizer.bits / 8 : g->store.quantizer.dim;
-    s->work.unit = cut(&c, g->store.quantizer.dim * sizeof(float));
-    s->work.query = cut(&c, g->store.quantizer.dim * sizeof(float));
-    s->work.decoded = cut(&c, g->store.quantizer.dim * sizeof(float));
-    s->work.exact = cut(&c, g->store.quantizer.dim * sizeof *s->work.exact);
-    s->work.turning = cut(&c, bits * sizeof(float));
-    s->work.rotated = cut(&c, bits * sizeof(float));
-    s->work.code = cut(&c, query_code);
-    s->work.planes = cut(&c, EV_PLANES * g->store.quantizer.sift_bytes);
-    s->probe_a = cut(&c, g->store.quantizer.dim * (ev__fine(&g->store.quantizer) ? sizeof(float) : 1));
-    s->probe_b = cut(&c, g->store.quantizer.dim * (ev__fine(&g->store.quantizer) ? sizeof(float) : 1));
-    s->work.fresh = cut(&c, g->store.quantizer.dim);
-    s->work.rows = cut(&c, EV_BATCH * sizeof *s->work.rows);
-    s->work.integers = cut(&c, EV_BATCH * sizeof *s->work.integers);
-    s->slots = cut(&c, EV_BATCH * sizeof *s->slots);
-    s->keys = cut(&c, EV_BATCH * sizeof *s->keys);
-    s->candidates = cut(&c, EV_BATCH * sizeof *s->candidates);
-    s->chosen = cut(&c, (EV_MAX_LEVEL + 1) * g->store.m0 * sizeof *s->chosen);
+    s->work.unit = arena_take(&c, g->store.quantizer.dim * sizeof(float));
+    s->work.centered = arena_take(&c, g->store.quantizer.dim * sizeof(float));
+    s->work.decoded = arena_take(&c, g->store.quantizer.dim * sizeof(float));
+    s->work.exact = arena_take(&c, g->store.quantizer.dim * sizeof *s->work.exact);
+    s->work.rotation_buffer = arena_take(&c, bits * sizeof(float));
+    s->work.rotated = arena_take(&c, bits * sizeof(float));
+    s->work.code = arena_take(&c, query_code);
+    s->work.planes = arena_take(&c, EV_PLANES * g->store.quantizer.prefilter_bytes);
+    s->query_a = arena_take(&c, g->store.quantizer.dim * (ev__is_sq24(&g->store.quantizer) ? sizeof(float) : 1));
+    s->query_b = arena_take(&c, g->store.quantizer.dim * (ev__is_sq24(&g->store.quantizer) ? sizeof(float) : 1));
+    s->work.fresh = arena_take(&c, g->store.quantizer.dim);
+    s->work.rows = arena_take(&c, EV_BATCH * sizeof *s->work.rows);
+    s->work.integers = arena_take(&c, EV_BATCH * sizeof *s->work.integers);
+    s->slots = arena_take(&c, EV_BATCH * sizeof *s->slots);
+    s->distances = arena_take(&c, EV_BATCH * sizeof *s->distances);
+    s->selection = arena_take(&c, EV_BATCH * sizeof *s->selection);
+    s->chosen = arena_take(&c, (EV_MAX_LEVEL + 1) * g->store.m0 * sizeof *s->chosen);
     return c.used;
 }
 
 /* All that the parts above depend on. */
 static uint64_t geometry_of(const ev__graph *g) {
     return (uint64_t)g->store.quantizer.dim | (uint64_t)g->store.quantizer.bits << 16 | (uint64_t)g->store.m0 << 40 |
-           (uint64_t)ev__by_bits(&g->store.quantizer) << 60 | (uint64_t)ev__fine(&g->store.quantizer) << 61;
+           (uint64_t)ev__by_bits(&g->store.quantizer) << 60 | (uint64_t)ev__is_sq24(&g->store.quantizer) << 61;
 }
 
 int ev__scratch_new(const ev__graph *g, ev__scratch **out) {
     ev__scratch *s = ev__alloc_zero(sizeof *s, EV_LINE);
     if (!s) return ev__fail(EV_E_NOMEM, "a search context");
-    s->bytes = cut_up(g, s, NULL);
+    s->bytes = layout_buffers(g, s, NULL);
     s->memory = ev__alloc_zero(s->bytes, EV_LINE);
     if (!s->memory) {
         ev__release(s, sizeof *s, EV_LINE);
         return ev__fail(EV_E_NOMEM, "a search context");
     }
-    cut_up(g, s, s->memory);
-    s->blind = EV_NONE;
+    layout_buffers(g, s, s->memory);
+    s->excluded = EV_NONE;
     s->geometry = geometry_of(g);
     *out = s;
     return EV_OK;
 }
 
-static void free_marks(ev__marks *marks) {
-    ev__release(marks->at, marks->room * sizeof *marks->at, EV_LINE);
-    *marks = (ev__marks){0};
+static void free_visited(ev__visited *visited) {
+    ev__release(visited->at, visited->room * sizeof *visited->at, EV_LINE);
+    *visited = (ev__visited){0};
 }
 
-static void free_pool(ev__pool *pool) {
-    ev__release(pool->at, pool->room * sizeof *pool->at, EV_LINE);
-    *pool = (ev__pool){0};
+static void free_candidates(ev__candidates *candidates) {
+    ev__release(candidates->at, candidates->room * sizeof *candidates->at, EV_LINE);
+    *candidates = (ev__candidates){0};
 }
 
 void ev__scratch_free(ev__scratch *s) {
     if (!s) return;
-    free_pool(&s->pool);
+    free_candidates(&s->candidates);
     ev__release(s->results.at, s->results.room * sizeof *s->results.at, EV_LINE);
-    free_marks(&s->marks);
+    free_visited(&s->visited);
     ev__release(s->heap, s->heap_room * sizeof *s->heap, EV_LINE);
     ev__release(s->memory, s->bytes, EV_LINE);
     ev__release(s, sizeof *s, EV_LINE);
 }
 
 size_t ev__scratch_bytes(const ev__scratch *s) {
-    return sizeof *s + s->bytes + s->marks.room * sizeof *s->marks.at + s->heap_room * sizeof *s->heap +
-           s->pool.room * sizeof *s->pool.at + s->results.room * sizeof *s->results.at;
+    return sizeof *s + s->bytes + s->visited.room * sizeof *s->visited.at + s->heap_room * sizeof *s->heap +
+           s->candidates.room * sizeof *s->candidates.at + s->results.room * sizeof *s->results.at;
 }
 
-static int fit_marks(const ev__graph *g, ev__marks *marks) {
+static int fit_visited(const ev__graph *g, ev__visited *visited) {
     size_t room = g->store.columns.state.room;
-    if (marks->room >= ev__slots(&g->store)) return EV_OK;
+    if (visited->room >= ev__slots(&g->store)) return EV_OK;
     uint16_t *grown = ev__alloc_zero(room * sizeof *grown, EV_LINE);
     if (!grown) return EV_E_NOMEM;
-    free_marks(marks);
-    *marks = (ev__marks){grown, room, 0};
+    free_visited(visited);
+    *visited = (ev__visited){grown, room, 0};
     return EV_OK;
 }
 
-static int fit_pool(ev__pool *pool, size_t ef) {
-    if (pool->room >= ef + 1) return EV_OK;
-    ev__pool grown = {ev__alloc((ef + 1) * sizeof *grown.at, EV_LINE), 0, ef + 1};
+static int fit_candidates(ev__candidates *candidates, size_t ef) {
+    if (candidates->room >= ef + 1) return EV_OK;
+    ev__candidates grown = {ev__alloc((ef + 1) * sizeof *grown.at, EV_LINE), 0, ef + 1};
     if (!grown.at) return EV_E_NOMEM;
-    free_pool(pool);
-    *pool = grown;
+    free_candidates(candidates);
+    *candidates = grown;
     return EV_OK;
 }
 
-static int fit_results(ev__ranking *results, size_t k) {
+static int fit_results(ev__results *results, size_t k) {
     if (results->room >= k + 1) return EV_OK;
-    ev__ranking grown = {ev__alloc((k + 1) * sizeof *grown.at, EV_LINE), 0, k + 1};
+    ev__results grown = {ev__alloc((k + 1) * sizeof *grown.at, EV_LINE), 0, k + 1};
     if (!grown.at) return EV_E_NOMEM;
     ev__release(results->at, results->room * sizeof *results->at, EV_LINE);
     *results = grown;
@@ -116,7 +116,7 @@ static int fit_results(ev__ranking *results, size_t k) {
 static int fit_heap(const ev__graph *g, ev__scratch *s) {
     size_t room = ev__slots(&g->store) + 1; /* a walk meets each slot once */
     if (s->heap_room >= room) return EV_OK;
-    ev__hit *heap = ev__alloc(room * sizeof *heap, EV_LINE);
+    ev__candidate *heap = ev__alloc(room * sizeof *heap, EV_LINE);
     if (!heap) return EV_E_NOMEM;
     ev__release(s->heap, s->heap_room * sizeof *heap, EV_LINE);
     s->heap = heap;
@@ -126,20 +126,20 @@ static int fit_heap(const ev__graph *g, ev__scratch *s) {
 
 int ev__scratch_fit(const ev__graph *g, ev__scratch *s, size_t ef, size_t k, bool masked) {
     size_t slots = ev__slots(&g->store) ? ev__slots(&g->store) : 1;
-    int rc = fit_marks(g, &s->marks);
-    if (rc == EV_OK) rc = fit_pool(&s->pool, ef < slots ? ef : slots);
+    int rc = fit_visited(g, &s->visited);
+    if (rc == EV_OK) rc = fit_candidates(&s->candidates, ef < slots ? ef : slots);
     if (rc == EV_OK) rc = fit_results(&s->results, k < slots ? k : slots);
     if (rc == EV_OK && masked) rc = fit_heap(g, s);
     return rc == EV_OK ? EV_OK : ev__fail(rc, "a search over %zu slots with ef %zu", slots, ef);
 }
 
-void ev__new_walk(ev__scratch *s) {
-    if (s->marks.epoch > UINT16_MAX - 3) { /* no room for two more */
-        memset(s->marks.at, 0, s->marks.room * sizeof *s->marks.at);
-        s->marks.epoch = 0;
+void ev__forget_visited(ev__scratch *s) {
+    if (s->visited.epoch > UINT16_MAX - 3) { /* no room for two more */
+        memset(s->visited.at, 0, s->visited.room * sizeof *s->visited.at);
+        s->visited.epoch = 0;
     }
-    s->marks.epoch += 2;
-    if (s->blind != EV_NONE) ev__see(&s->marks, s->blind);
+    s->visited.epoch += 2;
+    if (s->excluded != EV_NONE) ev__visit(&s->visited, s->excluded);
 }
 
 /* ---- spares ---------------------------------------------------------------------------------- */

@@ -12,17 +12,17 @@ typedef struct {
     const char *rows, *beside, *row;
     size_t stride, bytes, beside_stride, at;
 } ev__fetch;
-static inline ev__fetch fetch_rows(const ev__quantizer *q, const ev__space *space, const ev__probe *probe,
+static inline ev__fetch fetch_rows(const ev__quantizer *q, const ev__space *space, const ev__query *query,
                                    const uint32_t *slots, size_t n) {
-    bool sifts = probe->sieve.planes != NULL;
+    bool prefilters = query->bits.planes != NULL;
     return (ev__fetch){.slots = slots,
                        .end = slots + n,
                        .rows = space->rows,
                        .row = n ? space->rows + *slots * space->stride : NULL,
                        .stride = space->stride,
                        .bytes = space->bytes,
-                       .beside = sifts ? space->sift : (const char *)space->factors,
-                       .beside_stride = sifts ? q->sift_bytes : sizeof(ev__factor)};
+                       .beside = prefilters ? space->prefilter : (const char *)space->factors,
+                       .beside_stride = prefilters ? q->prefilter_bytes : sizeof(ev__factor)};
 }
 static inline void fetch_line(ev__fetch *f) {
     if (f->slots == f->end) return;
@@ -56,33 +56,34 @@ static bool holds(const uint32_t *links, size_t n, uint32_t slot) {
     return false;
 }
 
-/* After the n unseen neighbours of a node, marked as seen: had the blind node not been there, those that link to it
+/* After the n unseen neighbors of a node, marked as seen: had the blind node not been there, those that link to it
  * would link to another instead, to one that now hides behind it. Without such links the graph has a hole just where
  * the query is. Returns how many there are then. */
-static size_t look_behind(const ev__graph *g, uint32_t slot, int level, uint32_t *unseen, size_t n, ev__scratch *s) {
+static size_t bypass_excluded(const ev__graph *g, uint32_t slot, int level, uint32_t *unseen, size_t n,
+                              ev__scratch *s) {
     uint32_t candidates[4 * EV_MAX_M], behind[2 * EV_MAX_M], most = ev__max_links(&g->store, level);
     const uint32_t *links = ev__links(&g->store, slot, level);
-    if (!holds(links, most, s->blind)) return n;
+    if (!holds(links, most, s->excluded)) return n;
     /* behind those that a new node chooses for itself, and with room left: it came later and took nobody's place */
-    if (links[most - 1] == EV_NONE && !holds(links, most / 2, s->blind)) return n;
-    size_t kept = links_without(g, slot, level, s->blind, candidates), count = kept;
-    size_t beyond = links_without(g, s->blind, level, slot, behind);
+    if (links[most - 1] == EV_NONE && !holds(links, most / 2, s->excluded)) return n;
+    size_t kept = links_without(g, slot, level, s->excluded, candidates), count = kept;
+    size_t beyond = links_without(g, s->excluded, level, slot, behind);
     for (size_t i = 0; i < beyond; i++)
         if (!holds(candidates, kept, behind[i])) candidates[count++] = behind[i];
     ev__space space = ev__build_space(&g->store, NULL, NULL);
-    if (ev__reselect(g, &space, slot, candidates, kept, count, kept + 1, s) == kept) return n;
-    uint32_t to = s->candidates[kept].slot;
+    if (ev__reselect_neighbors(g, &space, slot, candidates, kept, count, kept + 1, s) == kept) return n;
+    uint32_t to = s->selection[kept].slot;
     unseen[n] = to;
-    return n + ev__see(&s->marks, to);
+    return n + ev__visit(&s->visited, to);
 }
 
-/* ---- the neighbours of a node ---------------------------------------------------------------- */
+/* ---- the neighbors of a node ---------------------------------------------------------------- */
 
-/* The neighbours of a node not seen in this walk; marks them seen. Between the links, where there is something to
+/* The neighbors of a node not seen in this walk; marks them seen. Between the links, where there is something to
  * fetch, it is asked for bit by bit: a CPU has room for some tens of lines on their way, and one that is asked for more
  * at once does nothing else until there is room again. */
-static inline size_t unseen_and_fetch(const ev__graph *g, uint32_t slot, int level, ev__fetch *fetch, uint32_t *out,
-                                      ev__scratch *s) {
+static inline size_t unvisited_and_fetch(const ev__graph *g, uint32_t slot, int level, ev__fetch *fetch, uint32_t *out,
+                                         ev__scratch *s) {
     const uint32_t *links = ev__links(&g->store, slot, level);
     size_t n = 0;
     for (uint32_t i = 0, most = ev__max_links(&g->store, level); i < most; i++) {
@@ -94,64 +95,64 @@ static inline size_t unseen_and_fetch(const ev__graph *g, uint32_t slot, int lev
             fetch_line(fetch);
         }
         out[n] = to;
-        n += ev__see(&s->marks, to);
+        n += ev__visit(&s->visited, to);
     }
     s->stats.visited++;
-    return s->blind == EV_NONE ? n : look_behind(g, slot, level, out, n, s);
+    return s->excluded == EV_NONE ? n : bypass_excluded(g, slot, level, out, n, s);
 }
 
 static size_t unseen(const ev__graph *g, uint32_t slot, int level, ev__scratch *s) {
-    return unseen_and_fetch(g, slot, level, NULL, s->slots, s);
+    return unvisited_and_fetch(g, slot, level, NULL, s->slots, s);
 }
 
 /* Keep, in place and in order, those of n slots whose key may be below the bound; returns how many. */
-static size_t keep_below(const ev__graph *g, const ev__space *space, const ev__probe *probe, float bound,
+static size_t keep_below(const ev__graph *g, const ev__space *space, const ev__query *query, float bound,
                          uint32_t *slots, size_t n, ev__scratch *s) {
     size_t kept = 0;
-    ev__sift_bounds(&g->store.quantizer, space, probe, slots, n, s->keys, &s->work);
+    ev__prefilter_bounds(&g->store.quantizer, space, query, slots, n, s->distances, &s->work);
     s->stats.estimates += (int64_t)n;
     for (size_t i = 0; i < n; i++) {
         slots[kept] = slots[i];
-        kept += s->keys[i] < bound;
+        kept += s->distances[i] < bound;
     }
     return kept;
 }
 
 /* Of them at most so many, those whose keys may be least. */
-static size_t keep_nearest(const ev__graph *g, const ev__space *space, const ev__probe *probe, size_t most,
+static size_t keep_nearest(const ev__graph *g, const ev__space *space, const ev__query *query, size_t most,
                            uint32_t *slots, size_t n, ev__scratch *s) {
     if (n <= most) return n;
-    ev__pool best = {s->candidates, 0, most};
-    ev__sift_bounds(&g->store.quantizer, space, probe, slots, n, s->keys, &s->work);
+    ev__candidates best = {s->selection, 0, most};
+    ev__prefilter_bounds(&g->store.quantizer, space, query, slots, n, s->distances, &s->work);
     s->stats.estimates += (int64_t)n;
-    for (size_t i = 0; i < n; i++) ev__pool_insert(&best, most, s->keys[i], slots[i]);
+    for (size_t i = 0; i < n; i++) ev__candidates_insert(&best, most, s->distances[i], slots[i]);
     for (size_t i = 0; i < most; i++) slots[i] = best.at[i].slot;
     return most;
 }
 
-/* Of the neighbours in s->slots those that may be nearer than the bound, where that can be told, and their keys. */
-static size_t keys_below(const ev__graph *g, const ev__space *space, const ev__probe *probe, float bound, size_t n,
-                         ev__scratch *s) {
-    if (probe->sieve.planes && bound < INFINITY) n = keep_below(g, space, probe, bound, s->slots, n, s);
-    ev__keys(&g->store.quantizer, space, probe, s->slots, n, s->keys, &s->work);
+/* Of the neighbors in s->slots those that may be nearer than the bound, where that can be told, and their keys. */
+static size_t distances_below(const ev__graph *g, const ev__space *space, const ev__query *query, float bound, size_t n,
+                              ev__scratch *s) {
+    if (query->bits.planes && bound < INFINITY) n = keep_below(g, space, query, bound, s->slots, n, s);
+    ev__approx_distances(&g->store.quantizer, space, query, s->slots, n, s->distances, &s->work);
     s->stats.distances += (int64_t)n;
     return n;
 }
 
-uint32_t ev__descend(const ev__graph *g, const ev__space *space, const ev__probe *probe, int bottom, float *key,
-                     ev__scratch *s) {
+uint32_t ev__search_upper_layers(const ev__graph *g, const ev__space *space, const ev__query *query, int bottom,
+                                 float *distance, ev__scratch *s) {
     uint32_t nearest = ev__load32_acquire(&g->entry);
-    ev__keys(&g->store.quantizer, space, probe, &nearest, 1, key, &s->work);
+    ev__approx_distances(&g->store.quantizer, space, query, &nearest, 1, distance, &s->work);
     s->stats.distances++;
-    if (nearest == s->blind) *key = INFINITY; /* a way in there must be; anything is nearer */
+    if (nearest == s->excluded) *distance = INFINITY; /* a way in there must be; anything is nearer */
     for (int level = ev__levels(&g->store)[nearest]; level > bottom; level--) {
-        ev__new_walk(s);
+        ev__forget_visited(s);
         for (bool moved = true; moved;) {
             moved = false;
-            size_t n = keys_below(g, space, probe, *key, unseen(g, nearest, level, s), s);
+            size_t n = distances_below(g, space, query, *distance, unseen(g, nearest, level, s), s);
             for (size_t i = 0; i < n; i++)
-                if (s->keys[i] < *key) {
-                    *key = s->keys[i];
+                if (s->distances[i] < *distance) {
+                    *distance = s->distances[i];
                     nearest = s->slots[i];
                     moved = true;
                 }
@@ -161,59 +162,59 @@ uint32_t ev__descend(const ev__graph *g, const ev__space *space, const ev__probe
 }
 
 /* The first place from `at` on whose node was not expanded yet. */
-static size_t next_unexpanded(const ev__pool *pool, size_t at, const ev__scratch *s) {
-    while (at < pool->count && ev__expanded(&s->marks, pool->at[at].slot)) at++;
+static size_t next_unexpanded(const ev__candidates *candidates, size_t at, const ev__scratch *s) {
+    while (at < candidates->count && ev__is_expanded(&s->visited, candidates->at[at].slot)) at++;
     return at;
 }
 
-/* Neighbours of a node expanded a few turns ago. */
+/* Neighbors of a node expanded a few turns ago. */
 typedef struct {
     size_t count;
     uint32_t slots[2 * EV_MAX_M];
-} party;
+} batch;
 
-/* The unseen neighbours of the node at this place. Meanwhile rows of those that are taken in next, when there are any
+/* The unseen neighbors of the node at this place. Meanwhile rows of those that are taken in next, when there are any
  * to fetch, and what lies beside those just met are fetched, and the links of the node that will probably be next. */
-static void expand(const ev__graph *g, const ev__space *space, const ev__probe *probe, size_t at, int level,
-                   const party *next, party *out, ev__scratch *s) {
-    ev__pool *pool = &s->pool;
-    uint32_t slot = pool->at[at].slot;
-    ev__expand(&s->marks, slot);
+static void expand(const ev__graph *g, const ev__space *space, const ev__query *query, size_t at, int level,
+                   const batch *next, batch *out, ev__scratch *s) {
+    ev__candidates *candidates = &s->candidates;
+    uint32_t slot = candidates->at[at].slot;
+    ev__mark_expanded(&s->visited, slot);
     if (next) {
-        ev__fetch fetch = fetch_rows(&g->store.quantizer, space, probe, next->slots, next->count);
-        out->count = unseen_and_fetch(g, slot, level, &fetch, out->slots, s);
+        ev__fetch fetch = fetch_rows(&g->store.quantizer, space, query, next->slots, next->count);
+        out->count = unvisited_and_fetch(g, slot, level, &fetch, out->slots, s);
         while (EV_PREFETCHES && fetch.slots != fetch.end) fetch_line(&fetch);
     } else {
-        out->count = unseen_and_fetch(g, slot, level, NULL, out->slots, s);
+        out->count = unvisited_and_fetch(g, slot, level, NULL, out->slots, s);
     }
-    size_t after = next_unexpanded(pool, at + 1, s);
-    if (after < pool->count) {
-        const uint32_t *links = ev__links(&g->store, pool->at[after].slot, level);
+    size_t after = next_unexpanded(candidates, at + 1, s);
+    if (after < candidates->count) {
+        const uint32_t *links = ev__links(&g->store, candidates->at[after].slot, level);
         for (uint32_t i = 0; i < ev__max_links(&g->store, level); i += EV_LINE / sizeof *links) EV_PREFETCH(links + i);
     }
 }
 
-/* From half a pool on, what is further than all that is in it is not worth a fetch; and before, when nothing is known
- * yet, only what seems to be nearest: the walk has yet to come near. */
-static void sift(const ev__graph *g, const ev__space *space, const ev__probe *probe, size_t ef, party *p,
+/* From half a candidates on, what is further than all that is in it is not worth a fetch; and before, when nothing is
+ * known yet, only what seems to be nearest: the walk has yet to come near. */
+static void sift(const ev__graph *g, const ev__space *space, const ev__query *query, size_t ef, batch *p,
                  ev__scratch *s) {
-    const ev__pool *pool = &s->pool;
-    if (pool->count >= ef / 2)
-        p->count = keep_below(g, space, probe, pool->at[pool->count - 1].key, p->slots, p->count, s);
+    const ev__candidates *candidates = &s->candidates;
+    if (candidates->count >= ef / 2)
+        p->count = keep_below(g, space, query, candidates->at[candidates->count - 1].distance, p->slots, p->count, s);
     else
-        p->count = keep_nearest(g, space, probe, ef / 3 + 1, p->slots, p->count, s);
+        p->count = keep_nearest(g, space, query, ef / 3 + 1, p->slots, p->count, s);
 }
 
-/* The pool takes in those that are near enough; the first place that changed, or `at`. */
-static size_t take_in(const ev__graph *g, const ev__space *space, const ev__probe *probe, const party *p, size_t ef,
-                      size_t at, ev__scratch *s) {
-    if (probe->sieve.planes)
-        ev__sifted_keys(&g->store.quantizer, space, probe, p->slots, p->count, s->keys, &s->work);
+/* The candidates takes in those that are near enough; the first place that changed, or `at`. */
+static size_t merge_batch(const ev__graph *g, const ev__space *space, const ev__query *query, const batch *p, size_t ef,
+                          size_t at, ev__scratch *s) {
+    if (query->bits.planes)
+        ev__prefiltered_distances(&g->store.quantizer, space, query, p->slots, p->count, s->distances, &s->work);
     else
-        ev__keys(&g->store.quantizer, space, probe, p->slots, p->count, s->keys, &s->work);
+        ev__approx_distances(&g->store.quantizer, space, query, p->slots, p->count, s->distances, &s->work);
     s->stats.distances += (int64_t)p->count;
     for (size_t i = 0; i < p->count; i++) {
-        size_t place = ev__pool_insert(&s->pool, ef, s->keys[i], p->slots[i]);
+        size_t place = ev__candidates_insert(&s->candidates, ef, s->distances[i], p->slots[i]);
         if (place < at) at = place;
     }
     return at;
@@ -224,66 +225,70 @@ static size_t take_in(const ev__graph *g, const ev__space *space, const ev__prob
  * taken in in the turn after that; where codes are sifted first, the signs have one turn more to arrive. So a node is
  * chosen before those expanded last have told what they found; a walk takes a few steps more, and far less time. Float
  * vectors are long enough for the hardware to see where a fetch is going, and too many bytes to fetch in vain. */
-static void walk_plain(const ev__graph *g, const ev__space *space, const ev__probe *probe, int level, uint32_t start,
-                       float start_key, size_t ef, ev__scratch *s) {
-    enum { RING = 4 };
-    bool sifts = probe->sieve.planes != NULL, codes = space->kind != EV_SPACE_DOT && space->kind != EV_SPACE_L2;
-    size_t fetched = sifts ? 2 : 1, taken = codes ? fetched + 1 : 0;
-    ev__pool *pool = &s->pool;
-    party parties[RING];
-    for (size_t i = 0; i < RING; i++) parties[i].count = 0;
-    pool->count = 0;
-    ev__pool_insert(pool, ef, start_key, start);
-    ev__see(&s->marks, start);
+static void search_layer_pipelined(const ev__graph *g, const ev__space *space, const ev__query *query, int level,
+                                   uint32_t start, float start_distance, size_t ef, ev__scratch *s) {
+    enum { PIPELINE_DEPTH = 4 };
+    bool prefilters = query->bits.planes != NULL, codes = space->kind != EV_SPACE_DOT && space->kind != EV_SPACE_L2;
+    size_t fetched = prefilters ? 2 : 1, taken = codes ? fetched + 1 : 0;
+    ev__candidates *candidates = &s->candidates;
+    batch batches[PIPELINE_DEPTH];
+    for (size_t i = 0; i < PIPELINE_DEPTH; i++) batches[i].count = 0;
+    candidates->count = 0;
+    ev__candidates_insert(candidates, ef, start_distance, start);
+    ev__visit(&s->visited, start);
     for (size_t turn = 0, at = 0, idle = 0; idle <= taken; turn++) {
-        party *before[RING], *now = &parties[turn % RING]; /* before[i]: i turns ago */
-        for (size_t i = 0; i < RING; i++) before[i] = &parties[(turn - i) % RING];
-        at = next_unexpanded(pool, at, s);
-        idle = at < pool->count ? 0 : idle + 1;
+        batch *before[PIPELINE_DEPTH], *now = &batches[turn % PIPELINE_DEPTH]; /* before[i]: i turns ago */
+        for (size_t i = 0; i < PIPELINE_DEPTH; i++) before[i] = &batches[(turn - i) % PIPELINE_DEPTH];
+        at = next_unexpanded(candidates, at, s);
+        idle = at < candidates->count ? 0 : idle + 1;
         now->count = 0;
-        if (!idle) expand(g, space, probe, at, level, taken ? before[fetched] : NULL, now, s);
-        at = take_in(g, space, probe, before[taken], ef, at, s);
-        if (sifts) sift(g, space, probe, ef, before[1], s);
+        if (!idle) expand(g, space, query, at, level, taken ? before[fetched] : NULL, now, s);
+        at = merge_batch(g, space, query, before[taken], ef, at, s);
+        if (prefilters) sift(g, space, query, ef, before[1], s);
     }
 }
 
-/* With a mask every node routes but only allowed ones enter the pool; the frontier is a heap of its own. */
-static bool walk_masked(const ev__graph *g, const ev__space *space, const ev__probe *probe, int level, uint32_t start,
-                        float start_key, size_t ef, const ev__mask *mask, int64_t budget, ev__scratch *s) {
-    ev__pool *pool = &s->pool;
+/* With a mask every node routes but only allowed ones enter the candidates; the frontier is a heap of its own. */
+static bool search_layer_filtered(const ev__graph *g, const ev__space *space, const ev__query *query, int level,
+                                  uint32_t start, float start_distance, size_t ef, const ev__mask *mask, int64_t budget,
+                                  ev__scratch *s) {
+    ev__candidates *candidates = &s->candidates;
     size_t frontier = 0;
-    pool->count = 0;
-    if (ev__node_ok(&g->store, mask, start)) ev__pool_insert(pool, ef, start_key, start);
-    ev__heap_push(s->heap, &frontier, (ev__hit){start_key, start});
-    ev__see(&s->marks, start);
+    candidates->count = 0;
+    if (ev__node_ok(&g->store, mask, start)) ev__candidates_insert(candidates, ef, start_distance, start);
+    ev__heap_push(s->heap, &frontier, (ev__candidate){start_distance, start});
+    ev__visit(&s->visited, start);
     while (frontier) {
-        ev__hit nearest = ev__heap_pop(s->heap, &frontier);
-        if (pool->count == ef && nearest.key > pool->at[ef - 1].key) break;
+        ev__candidate nearest = ev__heap_pop(s->heap, &frontier);
+        if (candidates->count == ef && nearest.distance > candidates->at[ef - 1].distance) break;
         size_t n = unseen(g, nearest.slot, level, s);
         if ((budget -= (int64_t)n) < 0) return false;
-        n = keys_below(g, space, probe, pool->count == ef ? pool->at[ef - 1].key : INFINITY, n, s);
+        n = distances_below(g, space, query, candidates->count == ef ? candidates->at[ef - 1].distance : INFINITY, n,
+                            s);
         for (size_t i = 0; i < n; i++) {
-            if (pool->count == ef && !(s->keys[i] < pool->at[ef - 1].key)) continue;
-            ev__heap_push(s->heap, &frontier, (ev__hit){s->keys[i], s->slots[i]});
-            if (ev__node_ok(&g->store, mask, s->slots[i])) ev__pool_insert(pool, ef, s->keys[i], s->slots[i]);
+            if (candidates->count == ef && !(s->distances[i] < candidates->at[ef - 1].distance)) continue;
+            ev__heap_push(s->heap, &frontier, (ev__candidate){s->distances[i], s->slots[i]});
+            if (ev__node_ok(&g->store, mask, s->slots[i]))
+                ev__candidates_insert(candidates, ef, s->distances[i], s->slots[i]);
         }
     }
     return true;
 }
 
 /* On from what this walk has seen so far. */
-static bool walk_on(const ev__graph *g, const ev__space *space, const ev__probe *probe, int level, uint32_t start,
-                    float start_key, size_t ef, const ev__mask *mask, int64_t budget, ev__scratch *s) {
-    if (mask->on) return walk_masked(g, space, probe, level, start, start_key, ef, mask, budget, s);
-    walk_plain(g, space, probe, level, start, start_key, ef, s);
+static bool continue_search(const ev__graph *g, const ev__space *space, const ev__query *query, int level,
+                            uint32_t start, float start_distance, size_t ef, const ev__mask *mask, int64_t budget,
+                            ev__scratch *s) {
+    if (mask->on) return search_layer_filtered(g, space, query, level, start, start_distance, ef, mask, budget, s);
+    search_layer_pipelined(g, space, query, level, start, start_distance, ef, s);
     return true;
 }
 
-bool ev__walk(const ev__graph *g, const ev__space *space, const ev__probe *probe, int level, uint32_t start,
-              float start_key, size_t ef, const ev__mask *mask, int64_t budget, ev__scratch *s) {
-    if (ef >= s->pool.room) ef = s->pool.room - 1; /* the pool is fitted to the number of slots */
-    ev__new_walk(s);
-    return walk_on(g, space, probe, level, start, start_key, ef, mask, budget, s);
+bool ev__search_layer(const ev__graph *g, const ev__space *space, const ev__query *query, int level, uint32_t start,
+                      float start_distance, size_t ef, const ev__mask *mask, int64_t budget, ev__scratch *s) {
+    if (ef >= s->candidates.room) ef = s->candidates.room - 1; /* the pool is fitted to the number of slots */
+    ev__forget_visited(s);
+    return continue_search(g, space, query, level, start, start_distance, ef, mask, budget, s);
 }
 
 /* ---- walks that end in the wrong cluster ----------------------------------------------------- */
@@ -294,53 +299,54 @@ enum {
     FROM_EACH = 8 /* candidates kept by a walk from one of them */
 };
 
-bool ev__apart(const ev__graph *g, uint32_t near, float distance, uint32_t looked_at, size_t few, ev__scratch *s) {
+bool ev__is_apart(const ev__graph *g, uint32_t near, float distance, uint32_t looked_at, size_t few, ev__scratch *s) {
     const float MUCH = 4; /* of squared distances */
     ev__space space = ev__code_space(&g->store);
     const uint32_t *links = ev__links0(&g->store, near);
     size_t n = 0, closer = 0;
     while (n < looked_at && n < g->store.m0 && (s->slots[n] = ev__load32(links + n)) != EV_NONE) n++;
-    ev__probe probe;
-    ev__probe_slot(&g->store.quantizer, &space, near, &probe, s->probe_b);
-    ev__keys(&g->store.quantizer, &space, &probe, s->slots, n, s->keys, &s->work);
+    ev__query query;
+    ev__query_from_slot(&g->store.quantizer, &space, near, &query, s->query_b);
+    ev__approx_distances(&g->store.quantizer, &space, &query, s->slots, n, s->distances, &s->work);
     s->stats.distances += (int64_t)n;
-    for (size_t i = 0; i < n; i++) closer += MUCH * (probe.offset + s->keys[i]) < distance;
+    for (size_t i = 0; i < n; i++) closer += MUCH * (query.offset + s->distances[i]) < distance;
     return closer >= few;
 }
 
 /* The pool of a finished walk, and what walks from each of the entries find that it did not see. */
-static void walk_from_all(const ev__graph *g, const ev__space *space, const ev__probe *probe, const ev__hit *entries,
-                          size_t n, size_t ef, const ev__mask *mask, ev__scratch *s) {
-    ev__hit room[FROM_EACH + 1];
-    ev__pool found = s->pool;
+static void search_from_all(const ev__graph *g, const ev__space *space, const ev__query *query,
+                            const ev__candidate *entries, size_t n, size_t ef, const ev__mask *mask, ev__scratch *s) {
+    ev__candidate room[FROM_EACH + 1];
+    ev__candidates found = s->candidates;
     if (ef >= found.room) ef = found.room - 1;
-    s->pool = (ev__pool){.at = room, .room = FROM_EACH + 1};
-    ev__new_walk(s);
-    for (size_t i = 0; i < found.count; i++) ev__see(&s->marks, found.at[i].slot);
+    s->candidates = (ev__candidates){.at = room, .room = FROM_EACH + 1};
+    ev__forget_visited(s);
+    for (size_t i = 0; i < found.count; i++) ev__visit(&s->visited, found.at[i].slot);
     for (size_t i = 0; i < n; i++) {
-        if (!ev__see(&s->marks, entries[i].slot)) continue;
-        walk_on(g, space, probe, 0, entries[i].slot, entries[i].key, FROM_EACH, mask, INT64_MAX, s);
-        for (size_t j = 0; j < s->pool.count; j++) ev__pool_insert(&found, ef, s->pool.at[j].key, s->pool.at[j].slot);
+        if (!ev__visit(&s->visited, entries[i].slot)) continue;
+        continue_search(g, space, query, 0, entries[i].slot, entries[i].distance, FROM_EACH, mask, INT64_MAX, s);
+        for (size_t j = 0; j < s->candidates.count; j++)
+            ev__candidates_insert(&found, ef, s->candidates.at[j].distance, s->candidates.at[j].slot);
     }
-    s->pool = found;
+    s->candidates = found;
 }
 
-void ev__look_around(const ev__graph *g, const ev__space *space, const ev__probe *probe, float square, size_t ef,
-                     const ev__mask *mask, ev__scratch *s) {
-    if (g->store.quantizer.metric == EV_METRIC_IP || s->pool.count < FEW ||
+void ev__search_other_clusters(const ev__graph *g, const ev__space *space, const ev__query *query, float square,
+                               size_t ef, const ev__mask *mask, ev__scratch *s) {
+    if (g->store.quantizer.metric == EV_METRIC_IP || s->candidates.count < FEW ||
         ev__levels(&g->store)[ev__load32_acquire(&g->entry)] == 0)
         return;
-    ev__hit near = s->pool.at[FEW - 1];
-    float distance = square * (probe->offset + probe->gain * near.key);
-    if (!ev__apart(g, near.slot, distance, 2 * FEW, FEW, s)) return;
-    ev__hit entries[ENTRIES];
-    ev__pool found = s->pool;
-    float key;
-    s->pool = (ev__pool){.at = entries, .room = ENTRIES};
-    uint32_t start = ev__descend(g, space, probe, 1, &key, s);
-    ev__new_walk(s);
-    walk_plain(g, space, probe, 1, start, key, ENTRIES, s);
-    size_t n = s->pool.count;
-    s->pool = found;
-    walk_from_all(g, space, probe, entries, n, ef, mask, s);
+    ev__candidate near = s->candidates.at[FEW - 1];
+    float distance = square * (query->offset + query->gain * near.distance);
+    if (!ev__is_apart(g, near.slot, distance, 2 * FEW, FEW, s)) return;
+    ev__candidate entries[ENTRIES];
+    ev__candidates found = s->candidates;
+    float approx;
+    s->candidates = (ev__candidates){.at = entries, .room = ENTRIES};
+    uint32_t start = ev__search_upper_layers(g, space, query, 1, &approx, s);
+    ev__forget_visited(s);
+    search_layer_pipelined(g, space, query, 1, start, approx, ENTRIES, s);
+    size_t n = s->candidates.count;
+    s->candidates = found;
+    search_from_all(g, space, query, entries, n, ef, mask, s);
 }

@@ -5,8 +5,8 @@
 enum {
     /* the graph is mended when one in so many of its nodes is new; under ip, where short vectors lose their links to
        longer ones, more often */
-    MEND_LATE = 32,
-    MEND_SOON = 256
+    RECONNECT_EVERY = 32,
+    RECONNECT_EVERY_IP = 256
 };
 
 /* ---- checks: before anything changes --------------------------------------------------------- */
@@ -17,15 +17,15 @@ static int check_ids(const ev_index *ix, int64_t n, const int64_t *ids) {
                                            : EV_OK;
     if ((uint64_t)n >= EV_NONE) return ev__fail(EV_E_FULL, "%lld rows in one call", (long long)n);
     ev__table seen = {0};
-    int rc = ev__idmap_reserve(&seen, ids, (size_t)n);
+    int rc = ev__id_table_reserve(&seen, ids, (size_t)n);
     if (rc != EV_OK) rc = ev__fail(rc, "checking %lld ids", (long long)n);
     for (int64_t i = 0; rc == EV_OK && i < n; i++) {
-        if (ev__idmap_get(&seen, ids, ids[i]) != EV_NONE)
+        if (ev__id_table_get(&seen, ids, ids[i]) != EV_NONE)
             rc = ev__fail_row(EV_E_DUPLICATE, i, "id %lld at row %lld", (long long)ids[i], (long long)i);
         else
-            ev__idmap_put(&seen, ids, ids[i], (uint32_t)i);
+            ev__id_table_put(&seen, ids, ids[i], (uint32_t)i);
     }
-    ev__idmap_free(&seen);
+    ev__id_table_free(&seen);
     return rc;
 }
 
@@ -60,9 +60,9 @@ static void commit(ev__build *a, int64_t *out_ids) {
     const int64_t *held = ev__ids_of(&ix->graph.store);
     for (int64_t i = 0; i < a->n; i++) {
         int64_t id = held[a->slots[i]];
-        uint32_t old = ev__idmap_get(&ix->graph.store.idmap, held, id);
+        uint32_t old = ev__id_table_get(&ix->graph.store.id_table, held, id);
         if (old != EV_NONE) ev__slot_drop(&ix->graph.store, old);
-        ev__idmap_put(&ix->graph.store.idmap, held, id, a->slots[i]);
+        ev__id_table_put(&ix->graph.store.id_table, held, id, a->slots[i]);
         ix->graph.store.live++;
         if (id >= ix->next_id) ix->next_id = id < INT64_MAX ? id + 1 : id;
         if (out_ids) out_ids[i] = id;
@@ -77,7 +77,7 @@ static void roll_back(ev__build *a) {
     ev_index *ix = a->ix;
     for (int64_t i = a->n; i-- > 0;) {
         if (ev__state(&ix->graph.store, a->slots[i]) == EV_NODE) {
-            ev__twins_remove(&ix->graph.store, a->slots[i]);
+            ev__duplicates_remove(&ix->graph.store, a->slots[i]);
             ev__states(&ix->graph.store)[a->slots[i]] = EV_DEAD_NODE;
             ix->graph.store.dead++;
         } else {
@@ -91,17 +91,17 @@ static int add_rows(ev__build *a, int32_t threads, int64_t *out_ids, ev_progress
     ev_index *ix = a->ix;
     int rc = EV_OK;
     if (ix->graph.store.dead > 32 && ix->graph.store.dead > (int64_t)ev__slots(&ix->graph.store) / 8)
-        rc = ev__bury(&ix->graph, threads);
+        rc = ev__consolidate_deletes(&ix->graph, threads);
     if (rc == EV_OK) rc = ev__store_reserve(&ix->graph.store, (size_t)a->n);
     if (rc == EV_OK) rc = ev__build_room(a, threads);
     if (rc == EV_OK) rc = ev__train(ix, a->n, a->vectors, threads, a->scratches[0]);
-    if (rc == EV_OK) rc = ev__twins_reserve(&ix->graph.store, (size_t)a->n);
+    if (rc == EV_OK) rc = ev__duplicates_reserve(&ix->graph.store, (size_t)a->n);
     if (rc != EV_OK) return rc;
     write(a);
     ev__build_encode(a);
     int64_t duplicates = ev__build_find_duplicates(a);
     rc = ev__build_fit(a);
-    if (rc == EV_OK && duplicates) rc = ev__chain_open(&ix->graph.store);
+    if (rc == EV_OK && duplicates) rc = ev__duplicates_open(&ix->graph.store);
     if (rc == EV_OK && !ev__build_link(a, progress, user))
         rc = ev__fail(EV_E_STOPPED, "after %lld rows", (long long)a->work.done);
     if (rc != EV_OK) {
@@ -112,8 +112,9 @@ static int add_rows(ev__build *a, int32_t threads, int64_t *out_ids, ev_progress
     commit(a, out_ids);
     /* mending is a service, not a promise: for want of memory it is left to the next call */
     if (ix->graph.unrepaired >
-        ix->graph.store.live / (ix->graph.store.quantizer.metric == EV_METRIC_IP ? MEND_SOON : MEND_LATE))
-        ev__reconnect(&ix->graph);
+        ix->graph.store.live /
+            (ix->graph.store.quantizer.metric == EV_METRIC_IP ? RECONNECT_EVERY_IP : RECONNECT_EVERY))
+        ev__connect_unreachable(&ix->graph);
     return ev__ok();
 }
 

@@ -74,9 +74,9 @@ int64_t ev__build_find_duplicates(ev__build *a) {
     ev_index *ix = a->ix;
     int64_t found = 0;
     for (int64_t i = 0; i < a->n; i++) {
-        uint32_t slot = a->slots[i], node = ev__twins_get(&ix->graph.store, slot);
+        uint32_t slot = a->slots[i], node = ev__duplicates_find(&ix->graph.store, slot);
         if (node == EV_NONE) {
-            ev__twins_put(&ix->graph.store, slot);
+            ev__duplicates_put(&ix->graph.store, slot);
             continue;
         }
         ev__states(&ix->graph.store)[slot] = EV_DUPLICATE;
@@ -94,7 +94,7 @@ void ev__build_attach_duplicates(ev__build *a) {
         if (ev__state(&ix->graph.store, slot) != EV_DUPLICATE) continue;
         uint32_t node = ev__links0(&ix->graph.store, slot)[0];
         ev__links0(&ix->graph.store, slot)[0] = EV_NONE;
-        ev__hang(&ix->graph.store, node, slot);
+        ev__attach_duplicate(&ix->graph.store, node, slot);
     }
 }
 
@@ -165,11 +165,11 @@ static void unlink_all(ev__build *a) {
     int64_t n = 0;
     for (size_t i = 0; i < ev__slots(&ix->graph.store); i++) {
         uint32_t slot = (uint32_t)i;
-        if (ev__state(&ix->graph.store, slot) == EV_NODE) ev__twins_remove(&ix->graph.store, slot);
+        if (ev__state(&ix->graph.store, slot) == EV_NODE) ev__duplicates_remove(&ix->graph.store, slot);
         if (!ev__alive(&ix->graph.store, slot)) continue;
         ev__states(&ix->graph.store)[slot] = EV_FREE;
         ev__links_clear(&ix->graph.store, slot);
-        ev__chain(&ix->graph.store)[slot] = EV_NONE;
+        ev__next_duplicates(&ix->graph.store)[slot] = EV_NONE;
         a->slots[n++] = slot;
     }
     ix->graph.entry = EV_NONE;
@@ -179,8 +179,8 @@ static int link_held(ev__build *a, int threads) {
     ev_index *ix = a->ix;
     int rc = ev__build_room(a, threads);
     if (rc == EV_OK) rc = ev__build_fit(a);
-    if (rc == EV_OK) rc = ev__chain_open(&ix->graph.store);
-    if (rc == EV_OK) rc = ev__twins_reserve(&ix->graph.store, 0);
+    if (rc == EV_OK) rc = ev__duplicates_open(&ix->graph.store);
+    if (rc == EV_OK) rc = ev__duplicates_reserve(&ix->graph.store, 0);
     if (rc != EV_OK) return rc;
     unlink_all(a);
     ev__build_encode(a);
@@ -193,15 +193,15 @@ static int link_held(ev__build *a, int threads) {
 
 int ev__link_anew(ev_index *ix, int32_t walk, int threads) {
     int32_t before = ix->graph.store.quantizer.walk;
-    int rc = ev__bury(&ix->graph, threads);
+    int rc = ev__consolidate_deletes(&ix->graph, threads);
     if (rc != EV_OK) return rc;
     ev__build a = {.ix = ix, .n = ix->graph.store.live};
-    ev__twins_free(&ix->graph.store); /* it goes by what is walked on */
+    ev__duplicates_free(&ix->graph.store); /* it goes by what is walked on */
     ix->graph.store.quantizer.walk = walk;
     rc = link_held(&a, ev__build_workers(ix, threads, a.n));
     ev__build_free(&a);
-    if (rc == EV_OK) return ev__reconnect(&ix->graph);
-    ev__twins_free(&ix->graph.store);
+    if (rc == EV_OK) return ev__connect_unreachable(&ix->graph);
+    ev__duplicates_free(&ix->graph.store);
     ix->graph.store.quantizer.walk = before;
     return rc;
 }

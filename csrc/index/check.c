@@ -28,9 +28,9 @@ static void count_states(const ev__store *store, ev_report *r) {
 static void check_ids(const ev__store *store, ev_report *r) {
     const int64_t *ids = ev__ids_of(store);
     for (size_t slot = 0; slot < ev__slots(store); slot++)
-        if (is_live(store, (uint32_t)slot)) r->bad_ids += ev__idmap_get(&store->idmap, ids, ids[slot]) != slot;
-    for (size_t i = 0; i < store->idmap.room; i++) {
-        uint32_t slot = store->idmap.cells[i];
+        if (is_live(store, (uint32_t)slot)) r->bad_ids += ev__id_table_get(&store->id_table, ids, ids[slot]) != slot;
+    for (size_t i = 0; i < store->id_table.room; i++) {
+        uint32_t slot = store->id_table.cells[i];
         if (slot != EV_NONE) r->bad_ids += slot >= ev__slots(store) || !is_live(store, slot);
     }
 }
@@ -137,7 +137,7 @@ static int check_codes(ev_index *ix, ev_report *r) {
         if (ev__state(&ix->graph.store, slot) == EV_FREE) continue;
         const float *vector = ev__vector(&ix->graph.store, slot);
         bool good = vector ? code_is_of(&ix->graph.store, slot, vector, s) : code_is_sound(&ix->graph.store, slot);
-        r->bad_codes += !good || !ev__sift_ok(&ix->graph.store, slot, &s->work);
+        r->bad_codes += !good || !ev__prefilter_ok(&ix->graph.store, slot, &s->work);
     }
     ev__scratch_return(&ix->graph, s);
     return EV_OK;

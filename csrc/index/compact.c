@@ -1,4 +1,4 @@
-/* ev_compact: the centre of the codes learned anew where it no longer fits; then everything laid out anew, without
+/* ev_compact: the center of the codes learned anew where it no longer fits; then everything laid out anew, without
  * holes, in the order a breadth-first walk from the entry meets the nodes, so that what is searched together lies
  * together. Built beside the old columns and swapped in at the end. */
 #include "index/index.h"
@@ -35,7 +35,8 @@ static void choose_order(layout *l) {
         put(l, (uint32_t)start);
     }
     for (size_t i = 0, nodes = l->kept; i < nodes; i++)
-        for (uint32_t at = ev__next(&ix->graph.store, l->order[i]); at != EV_NONE; at = ev__next(&ix->graph.store, at))
+        for (uint32_t at = ev__next_duplicate(&ix->graph.store, l->order[i]); at != EV_NONE;
+             at = ev__next_duplicate(&ix->graph.store, at))
             put(l, at);
 }
 
@@ -69,7 +70,7 @@ static void move(const layout *l, ev__columns *to) {
         move_links(l, (uint32_t *)(void *)(to->blocks.at + i * ix->graph.store.block_bytes + ix->graph.store.links_at),
                    ix->graph.store.m0);
     }
-    if (to->chain.count) move_links(l, (uint32_t *)(void *)to->chain.at, l->kept);
+    if (to->next_duplicate.count) move_links(l, (uint32_t *)(void *)to->next_duplicate.at, l->kept);
 }
 
 static int reserve(const layout *l, ev__columns *to) {
@@ -94,30 +95,30 @@ static int relocate(layout *l) {
     ev__columns fresh;
     memset(&fresh, 0, sizeof fresh);
     choose_order(l);
-    ev__table idmap = {0};
+    ev__table id_table = {0};
     uint32_t *free_slots = NULL;
     int rc = reserve(l, &fresh);
-    if (rc == EV_OK) rc = ev__idmap_reserve(&idmap, NULL, (size_t)ix->graph.store.live);
+    if (rc == EV_OK) rc = ev__id_table_reserve(&id_table, NULL, (size_t)ix->graph.store.live);
     if (rc == EV_OK && !(free_slots = ev__alloc((l->kept + 1) * sizeof *free_slots, EV_LINE))) rc = EV_E_NOMEM;
     if (rc != EV_OK) {
         ev__columns_free(&fresh);
-        ev__idmap_free(&idmap);
+        ev__id_table_free(&id_table);
         return ev__fail(rc, "a second copy of %zu slots", l->kept);
     }
     move(l, &fresh);
     if (ix->graph.entry != EV_NONE) ix->graph.entry = l->place[ix->graph.entry];
     ev__columns_free(&ix->graph.store.columns);
     ix->graph.store.columns = fresh;
-    ev__idmap_free(&ix->graph.store.idmap);
-    ix->graph.store.idmap = idmap;
+    ev__id_table_free(&ix->graph.store.id_table);
+    ix->graph.store.id_table = id_table;
     ev__release(ix->graph.store.free_slots, ix->graph.store.free_room * sizeof *free_slots, EV_LINE);
     ix->graph.store.free_slots = free_slots;
     ix->graph.store.free_room = l->kept + 1;
     ix->graph.store.free_count = 0;
     for (size_t slot = 0; slot < l->kept; slot++)
-        ev__idmap_put(&ix->graph.store.idmap, ev__ids_of(&ix->graph.store), ev__ids_of(&ix->graph.store)[slot],
-                      (uint32_t)slot);
-    ev__twins_free(&ix->graph.store);
+        ev__id_table_put(&ix->graph.store.id_table, ev__ids_of(&ix->graph.store), ev__ids_of(&ix->graph.store)[slot],
+                         (uint32_t)slot);
+    ev__duplicates_free(&ix->graph.store);
     ix->graph.store.version++;
     return EV_OK;
 }
@@ -132,9 +133,9 @@ static int learn_anew(ev_index *ix) {
 }
 
 static int compact(ev_index *ix, ev_progress progress, void *user) {
-    int rc = ev__bury(&ix->graph, 0);
+    int rc = ev__consolidate_deletes(&ix->graph, 0);
     if (rc == EV_OK) rc = learn_anew(ix);
-    if (rc == EV_OK) rc = ev__reconnect(&ix->graph);
+    if (rc == EV_OK) rc = ev__connect_unreachable(&ix->graph);
     if (rc == EV_OK && progress && !progress(user, ix->graph.store.live / 2, ix->graph.store.live))
         rc = ev__fail(EV_E_STOPPED, "before the vectors were moved");
     if (rc == EV_OK) {

@@ -119,12 +119,12 @@ static int get(ev_index *ix, int64_t n, const int64_t *ids, float *out) {
     ev__scratch *s = NULL;
     int rc = EV_OK;
     for (int64_t i = 0; i < n && rc == EV_OK; i++)
-        if (ev__idmap_get(&ix->graph.store.idmap, ev__ids_of(&ix->graph.store), ids[i]) == EV_NONE)
+        if (ev__id_table_get(&ix->graph.store.id_table, ev__ids_of(&ix->graph.store), ids[i]) == EV_NONE)
             rc = ev__fail_row(EV_E_NO_ID, i, "id %lld", (long long)ids[i]);
     if (rc == EV_OK && ev__by_bits(&ix->graph.store.quantizer))
-        rc = ev__scratch_borrow(&ix->graph, &s); /* turning codes back needs room */
+        rc = ev__scratch_borrow(&ix->graph, &s); /* rotation_buffer codes back needs room */
     for (int64_t i = 0; i < n && rc == EV_OK; i++) {
-        uint32_t slot = ev__idmap_get(&ix->graph.store.idmap, ev__ids_of(&ix->graph.store), ids[i]);
+        uint32_t slot = ev__id_table_get(&ix->graph.store.id_table, ev__ids_of(&ix->graph.store), ids[i]);
         float *row = out + (size_t)i * ix->graph.store.quantizer.dim;
         const float *vector = ev__vector_read(&ix->graph.store, slot, row, &s->work);
         if (vector != row) memcpy(row, vector, ix->graph.store.quantizer.dim * sizeof *row);
@@ -153,7 +153,7 @@ int64_t ev_count(ev_index *ix) {
 int ev_contains(ev_index *ix, int64_t id) {
     ev__call call;
     ev__enter_to_look(ix, &call);
-    bool held = ev__idmap_get(&ix->graph.store.idmap, ev__ids_of(&ix->graph.store), id) != EV_NONE;
+    bool held = ev__id_table_get(&ix->graph.store.id_table, ev__ids_of(&ix->graph.store), id) != EV_NONE;
     ev__leave(&call);
     return held;
 }
@@ -181,13 +181,14 @@ void ev_memory_usage(ev_index *ix, ev_memory *out) {
     int64_t blocks = (int64_t)ev__array_bytes(&columns->blocks);
     int64_t links = (int64_t)(columns->blocks.room * (store->block_bytes - store->quantizer.code_bytes));
     out->links = links;
-    out->codes = (int64_t)(ev__array_bytes(&columns->factors) + ev__array_bytes(&columns->sift));
+    out->codes = (int64_t)(ev__array_bytes(&columns->factors) + ev__array_bytes(&columns->prefilter));
     *(store->quantizer.quantization == EV_QUANT_NONE ? &out->vectors : &out->codes) += blocks - links;
     out->vectors += (int64_t)ev__array_bytes(&columns->vectors);
     out->upper_links = (int64_t)(ev__array_bytes(&columns->upper) + ev__array_bytes(&columns->upper_at) +
                                  ev__array_bytes(&columns->level));
-    out->ids = (int64_t)(ev__array_bytes(&columns->ids) + (store->idmap.room + store->twins.room) * sizeof(uint32_t));
-    out->other = (int64_t)(sizeof *ix + ev__array_bytes(&columns->state) + ev__array_bytes(&columns->chain) +
+    out->ids =
+        (int64_t)(ev__array_bytes(&columns->ids) + (store->id_table.room + store->duplicates.room) * sizeof(uint32_t));
+    out->other = (int64_t)(sizeof *ix + ev__array_bytes(&columns->state) + ev__array_bytes(&columns->next_duplicate) +
                            ev__quantizer_bytes(&store->quantizer) + store->free_room * sizeof(uint32_t) +
                            ev__scratch_spare_bytes(&ix->graph));
     out->total = out->vectors + out->codes + out->links + out->upper_links + out->ids + out->other;

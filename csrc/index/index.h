@@ -7,11 +7,11 @@
 struct ev_index {
     ev_params params;
     ev__graph graph;
-    int64_t trained_on, unchecked; /* vectors behind the centre; vectors added since it was last looked at */
+    int64_t trained_on, unchecked; /* vectors behind the center; vectors added since it was last looked at */
     int32_t trainings;
-    int64_t looked; /* rows read to learn the centre, to see whether it fits, and to encode anew */
-    int64_t fresh;  /* unquantised: vectors added since it was last seen whether float32 tells them apart */
-    double unfit;   /* for vectors so short a better centre was looked for in vain; 0: never */
+    int64_t looked; /* rows read to learn the center, to see whether it fits, and to encode anew */
+    int64_t fresh;  /* unquantized: vectors added since it was last seen whether float32 tells them apart */
+    double unfit;   /* for vectors so short a better center was looked for in vain; 0: never */
     int64_t next_id, changes;
     uint64_t serial; /* of this index in this process; filters cache by it */
     ev__rwlock lock;
@@ -40,7 +40,7 @@ void ev__leave(ev__call *call);
 
 /* ---- train.c --------------------------------------------------------------------------------- */
 
-/* Before n rows are added: learn the centre when there is none or when it no longer fits, and encode what is held anew;
+/* Before n rows are added: learn the center when there is none or when it no longer fits, and encode what is held anew;
  * and see whether what is walked on tells the rows apart. */
 int ev__train(ev_index *ix, int64_t n, const float *rows, int threads, ev__scratch *s);
 /* The same of what is held, whether or not it has grown. */
@@ -50,7 +50,7 @@ int ev__judge(ev_index *ix, int32_t *walk, ev__scratch *s);
 /* Keep ix->longest true of a vector. */
 void ev__note_length(ev_index *ix, const float *row);
 /* The rows of sift.c of all slots, after a load. */
-int ev__sift_all(ev_index *ix);
+int ev__prefilter_all(ev_index *ix);
 
 /* ---- build.c ----------------------------------------------------------------------------------- */
 

@@ -9,7 +9,7 @@ int ev_remove(ev_index *ix, int64_t n, const int64_t *ids, int64_t *removed) {
     int rc = ev__enter(ix, EV_WRITE, &call);
     if (rc != EV_OK) return rc;
     for (int64_t i = 0; i < n; i++) {
-        uint32_t slot = ev__idmap_get(&ix->graph.store.idmap, ev__ids_of(&ix->graph.store), ids[i]);
+        uint32_t slot = ev__id_table_get(&ix->graph.store.id_table, ev__ids_of(&ix->graph.store), ids[i]);
         if (slot == EV_NONE) continue;
         ev__slot_drop(&ix->graph.store, slot);
         count++;

@@ -7,12 +7,12 @@ enum { FEW = 1024 }; /* this many are compared by their float vectors at once: c
 static size_t next_run(const ev__reranker *r, size_t *at, uint32_t *slots) {
     const ev__search_call *b = r->b;
     size_t n = 0, end = ev__slots(&b->ix->graph.store);
-    while (n < EV_RERANK_BATCH && *at < end) {
+    while (n < EV_SCAN_BATCH && *at < end) {
         if (b->mask.allowed && *at % 64 == 0 && b->mask.allowed[*at / 64] == 0) {
             *at += 64;
             continue;
         }
-        if (ev__slot_ok(&b->ix->graph.store, &b->mask, (uint32_t)*at) && *at != r->blind) slots[n++] = (uint32_t)*at;
+        if (ev__slot_ok(&b->ix->graph.store, &b->mask, (uint32_t)*at) && *at != r->excluded) slots[n++] = (uint32_t)*at;
         ++*at;
     }
     return n;
@@ -28,18 +28,18 @@ static void scan_vectors(ev__reranker *r) {
 
 static void scan_codes(ev__reranker *r) {
     const ev_index *ix = r->b->ix;
-    ev__space space = ev__walk_space(&ix->graph.store);
-    ev__pool *pool = &r->s->pool;
-    size_t ef = r->b->scan_ef < pool->room ? r->b->scan_ef : pool->room - 1, n;
-    uint32_t slots[EV_RERANK_BATCH];
-    float keys[EV_RERANK_BATCH];
-    pool->count = 0;
+    ev__space space = ev__search_space(&ix->graph.store);
+    ev__candidates *candidates = &r->s->candidates;
+    size_t ef = r->b->scan_ef < candidates->room ? r->b->scan_ef : candidates->room - 1, n;
+    uint32_t slots[EV_SCAN_BATCH];
+    float distances[EV_SCAN_BATCH];
+    candidates->count = 0;
     for (size_t at = 0; (n = next_run(r, &at, slots));) {
-        ev__keys(&ix->graph.store.quantizer, &space, r->probe, slots, n, keys, &r->s->work);
-        for (size_t i = 0; i < n; i++) ev__pool_insert(pool, ef, keys[i], slots[i]);
+        ev__approx_distances(&ix->graph.store.quantizer, &space, r->query, slots, n, distances, &r->s->work);
+        for (size_t i = 0; i < n; i++) ev__candidates_insert(candidates, ef, distances[i], slots[i]);
         r->s->stats.distances += (int64_t)n;
     }
-    ev__rerank_pool(r, false);
+    ev__rerank_candidates(r, false);
 }
 
 void ev__scan_call(ev__reranker *r) {
@@ -47,7 +47,7 @@ void ev__scan_call(ev__reranker *r) {
     r->count = 0;
     r->s->stats.strategy = EV_STRATEGY_EXACT;
     if (r->b->exact || (r->b->matches <= FEW && r->b->ix->graph.store.quantizer.keep_vectors) ||
-        !ev__walks_codes(&r->b->ix->graph.store.quantizer))
+        !ev__searches_codes(&r->b->ix->graph.store.quantizer))
         scan_vectors(r);
     else
         scan_codes(r);

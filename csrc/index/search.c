@@ -2,9 +2,9 @@
 #include "index/search.h"
 
 enum {
-    SCATTER = 2,     /* a row met on a walk costs this many rows met in a scan */
-    PATIENCE = 2,    /* a filtered walk may cost this many scans before a scan takes over */
-    SIGNS_KEPT = 128 /* at least, by a scan */
+    RANDOM_READ_COST = 2, /* a row met on a walk costs this many rows met in a scan */
+    BUDGET_FACTOR = 2,    /* a filtered walk may cost this many scans before a scan takes over */
+    BITS_SCAN_MIN = 128   /* at least, by a scan */
 };
 
 /* ---- one query ------------------------------------------------------------------------------- */
@@ -13,27 +13,28 @@ enum {
 static bool walk(ev__reranker *r) {
     const ev__search_call *b = r->b;
     ev_index *ix = b->ix;
-    ev__space space = ev__walk_space(&ix->graph.store);
-    float key;
+    ev__space space = ev__search_space(&ix->graph.store);
+    float distance;
     r->s->stats.strategy = b->mask.on ? EV_STRATEGY_GRAPH_FILTERED : EV_STRATEGY_GRAPH;
     if (ix->graph.entry == EV_NONE) return false;
-    uint32_t start = ev__descend(&ix->graph, &space, r->probe, 0, &key, r->s);
-    int64_t budget = PATIENCE * b->matches + (int64_t)ix->graph.store.m0;
-    if (!ev__walk(&ix->graph, &space, r->probe, 0, start, key, b->ef, &b->mask, budget, r->s)) return false;
+    uint32_t start = ev__search_upper_layers(&ix->graph, &space, r->query, 0, &distance, r->s);
+    int64_t budget = BUDGET_FACTOR * b->matches + (int64_t)ix->graph.store.m0;
+    if (!ev__search_layer(&ix->graph, &space, r->query, 0, start, distance, b->ef, &b->mask, budget, r->s))
+        return false;
     float square = ix->graph.store.quantizer.metric == EV_METRIC_COSINE ? 2.0f : 1.0f;
-    ev__look_around(&ix->graph, &space, r->probe, square, b->ef, &b->mask, r->s);
-    ev__rerank_pool(r, true);
+    ev__search_other_clusters(&ix->graph, &space, r->query, square, b->ef, &b->mask, r->s);
+    ev__rerank_candidates(r, true);
     return (int64_t)r->s->results.count >= ((int64_t)b->k < b->matches ? (int64_t)b->k : b->matches);
 }
 
-/* Until s->blind is set back to EV_NONE walks do not see the vector's node, where it is there for that vector alone.
+/* Until s->excluded is set back to EV_NONE walks do not see the vector's node, where it is there for that vector alone.
  * Returns the vector's slot, which must be no result, or EV_NONE where it is not held. */
-static uint32_t blind_to(const ev_index *ix, int64_t id, ev__scratch *s) {
-    uint32_t hidden = ev__idmap_get(&ix->graph.store.idmap, ev__ids_of(&ix->graph.store), id);
+static uint32_t exclude_id(const ev_index *ix, int64_t id, ev__scratch *s) {
+    uint32_t hidden = ev__id_table_get(&ix->graph.store.id_table, ev__ids_of(&ix->graph.store), id);
     bool alone = hidden != EV_NONE && ev__state(&ix->graph.store, hidden) == EV_NODE;
-    for (uint32_t slot = hidden; alone && (slot = ev__next(&ix->graph.store, slot)) != EV_NONE;)
+    for (uint32_t slot = hidden; alone && (slot = ev__next_duplicate(&ix->graph.store, slot)) != EV_NONE;)
         alone = !ev__alive(&ix->graph.store, slot);
-    s->blind = alone ? hidden : EV_NONE;
+    s->excluded = alone ? hidden : EV_NONE;
     return hidden;
 }
 
@@ -43,16 +44,16 @@ static void answer(const ev__search_call *b, int64_t row, ev__scratch *s) {
     s->stats = (ev_search_stats){.queries = s->stats.queries + 1, .ef = b->exact ? 0 : (int32_t)b->ef};
     s->results.count = 0;
     if (b->matches) {
-        ev__probe probe;
-        ev__reranker r = {.b = b, .probe = &probe, .s = s, .blind = EV_NONE};
-        if (b->blind) r.blind = blind_to(ix, b->blind[row], s);
-        r.query = ev__unit(&ix->graph.store.quantizer, b->queries + (size_t)row * ix->graph.store.quantizer.dim,
-                           s->work.unit);
-        ev__probe_query(&ix->graph.store.quantizer, r.query, &probe, &s->work);
-        ev__measure_from(&ix->graph.store, b->queries + (size_t)row * ix->graph.store.quantizer.dim, r.query, &s->work);
+        ev__query query;
+        ev__reranker r = {.b = b, .query = &query, .s = s, .excluded = EV_NONE};
+        if (b->exclude_ids) r.excluded = exclude_id(ix, b->exclude_ids[row], s);
+        const ev__quantizer *q = &ix->graph.store.quantizer;
+        const float *given = b->queries + (size_t)row * q->dim, *vector = ev__unit(q, given, s->work.unit);
+        ev__query_init(q, vector, &query, &s->work);
+        ev__exact_init(&ix->graph.store, given, vector, &s->work);
         if (b->exact || b->scan || !walk(&r)) ev__scan_call(&r);
     }
-    s->blind = EV_NONE; /* others use the scratch too */
+    s->excluded = EV_NONE; /* others use the scratch too */
     ev__rerank_write(b, s, row);
     s->stats.seconds = ev__now() - start;
 }
@@ -78,7 +79,7 @@ static int check(const ev_index *ix, int64_t n, const float *queries, const ev_s
 /* A walk that must collect ef matches meets about ef / share nodes, M new rows each; a scan meets every match. */
 static bool scan_is_cheaper(const ev__search_call *b) {
     double slots = (double)ev__slots(&b->ix->graph.store), matches = (double)b->matches;
-    return matches * matches <= (double)SCATTER * (double)b->ef * (double)b->ix->graph.store.M * slots;
+    return matches * matches <= (double)RANDOM_READ_COST * (double)b->ef * (double)b->ix->graph.store.M * slots;
 }
 
 static int run(ev__search_call *b, int64_t n, const ev_search_params *p) {
@@ -112,14 +113,14 @@ static int search(ev_index *ix, int64_t n, const float *queries, const ev_search
                          .queries = queries,
                          .k = (size_t)p->k,
                          .exact = p->exact != 0,
-                         .blind = p->blind,
+                         .exclude_ids = p->blind,
                          .ids = out_ids,
                          .distances = out_distances};
     void *hold = NULL;
     int32_t ef = p->ef ? p->ef : ix->params.ef;
     b.ef = ef > p->k ? (size_t)ef : (size_t)p->k;
     /* re-ranking what a scan by sign codes finds costs little beside the scan, and the codes are coarse */
-    b.scan_ef = ev__by_bits(&ix->graph.store.quantizer) && b.ef < SIGNS_KEPT ? SIGNS_KEPT : b.ef;
+    b.scan_ef = ev__by_bits(&ix->graph.store.quantizer) && b.ef < BITS_SCAN_MIN ? BITS_SCAN_MIN : b.ef;
     b.matches = ix->graph.store.live;
     b.mask.on = ix->graph.store.dead > 0 || p->filter;
     if (p->filter) rc = ev__filter_slots(p->filter, ix, &b.mask.allowed, &b.matches, &hold);

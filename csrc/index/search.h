@@ -4,7 +4,7 @@
 
 #include "index/index.h"
 
-#define EV_RERANK_BATCH 64 /* rows compared or scanned at a time */
+#define EV_SCAN_BATCH 64 /* rows compared or scanned at a time */
 
 struct ev_context {
     uint64_t serial; /* of its index */
@@ -21,8 +21,8 @@ typedef struct {
     size_t k, ef, scan_ef; /* candidates kept by a walk; by a scan */
     bool exact, scan;      /* scan: by codes, or by float vectors when exact or few */
     ev__mask mask;
-    int64_t matches; /* vectors that may be results */
-    const int64_t *blind;
+    int64_t matches;            /* vectors that may be results */
+    const int64_t *exclude_ids; /* NULL, or one for each query */
     int64_t *ids;
     float *distances;
     ev__scratch *scratches[64];
@@ -31,11 +31,10 @@ typedef struct {
 
 typedef struct {
     const ev__search_call *b;
-    const float *query;
-    const ev__probe *probe;
+    const ev__query *query;
     ev__scratch *s;
-    uint32_t blind; /* the slot that is no result, or EV_NONE */
-    uint32_t slots[EV_RERANK_BATCH];
+    uint32_t excluded; /* the slot that is no result, or EV_NONE */
+    uint32_t slots[EV_SCAN_BATCH];
     size_t count;
 } ev__reranker;
 
@@ -49,7 +48,7 @@ void ev__context_note(ev_context *c);
 /* Compare what is waiting in r->slots, and keep the k nearest in r->s->results. */
 void ev__rerank_flush(ev__reranker *r);
 /* The pool of a walk (nodes, with their duplicates) or of a scan -> r->s->results. */
-void ev__rerank_pool(ev__reranker *r, bool nodes);
+void ev__rerank_candidates(ev__reranker *r, bool nodes);
 /* Results -> the caller's row. */
 void ev__rerank_write(const ev__search_call *b, ev__scratch *s, int64_t row);
 

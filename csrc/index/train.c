@@ -1,10 +1,10 @@
-/* Learning the centre of the codes, and seeing whether what is walked on tells the vectors apart.
+/* Learning the center of the codes, and seeing whether what is walked on tells the vectors apart.
  *
  * Both go by a sample of what is held. It is looked at with the first vectors, again as the index grows from a few to
- * many, and then whenever it has grown by an eighth: where the data have moved away from the centre, everything is
+ * many, and then whenever it has grown by an eighth: where the data have moved away from the center, everything is
  * encoded anew.
  *
- * The centre is the mean of the sample, but for rows that lie so far off that codes around that mean would not tell the
+ * The center is the mean of the sample, but for rows that lie so far off that codes around that mean would not tell the
  * others apart: a sentinel, a mistaken unit. All sums are in double in a fixed order, so every machine learns the
  * same. */
 #include "index/index.h"
@@ -12,22 +12,22 @@
 #include <math.h>
 
 enum {
-    SETTLED = 16384, /* vectors after which the mean is taken as known, unless the data move */
+    STABLE_COUNT = 16384, /* vectors after which the mean is taken as known, unless the data move */
     LEAST_GROWTH = 256,
     SAMPLE = 512,
     MOST_NUMBERS = 1 << 22, /* of a sample */
-    PROBES = 64,            /* rows of the sample whose neighbours in it are looked for */
+    PROBES = 64,            /* rows of the sample whose neighbors in it are looked for */
     JUDGED = 256,           /* a sample of fewer says nothing */
-    NEAREST = 10,           /* neighbours of a probe ... */
+    NEAREST = 10,           /* neighbors of a probe ... */
     TAKEN = 20,             /* ... looked for among so many nearest by code ... */
-    BLIND = 3,              /* ... where finding no more is little better than chance */
-    BLIND_MANY = PROBES / 8,
-    BLIND_FEW = PROBES / 16 /* once they were many */
+    BLURRED_FOUND = 3,      /* ... where finding no more is little better than chance */
+    BLURRED_MANY = PROBES / 8,
+    BLURRED_FEW = PROBES / 16 /* once they were many */
 };
-static const double MOVED = 0.1; /* squared shift of the mean over the variance that calls for a new centre */
-static const double ASTRAY = 16; /* the same, that makes ev_compact link anew: codes were coarser than need be */
-static const double LOST = 4096; /* half of what 24 bits tell */
-static const double FAR = 256;   /* squared: 16 times as far as a quarter of the rows is from each other */
+static const double DRIFT = 0.1;      /* squared shift of the mean over the variance that calls for a new center */
+static const double LARGE_DRIFT = 16; /* the same, that makes ev_compact link anew: codes were coarser than need be */
+static const double LOST = 4096;      /* half of what 24 bits tell */
+static const double FAR = 256;        /* squared: 16 times as far as a quarter of the rows is from each other */
 
 typedef struct {
     size_t dim, count, probes;
@@ -37,11 +37,11 @@ typedef struct {
     float *middle; /* of those that are not far off */
     float *least;  /* the shortest of the rows to be added, where has_least */
     bool has_least;
-    bool apart;      /* do mean and middle differ? */
-    double variance; /* around the middle */
-    double *query;   /* dim */
-    double *keys;    /* count, and as much room to select in */
-    double *nearest; /* per probe: how far its NEAREST-th neighbour is */
+    bool apart;        /* do mean and middle differ? */
+    double variance;   /* around the middle */
+    double *query;     /* dim */
+    double *distances; /* count, and as much room to select in */
+    double *nearest;   /* per probe: how far its NEAREST-th neighbor is */
     float *estimates;
     uint32_t *slots; /* 0, 1, .. */
     char *codes;
@@ -52,25 +52,25 @@ typedef struct {
 
 /* ---- taking it ------------------------------------------------------------------------------- */
 
-static void *cut(char *memory, size_t *used, size_t bytes) {
+static void *arena_take(char *memory, size_t *used, size_t bytes) {
     void *at = memory ? memory + *used : NULL;
     *used += ev__round_up(bytes, EV_LINE);
     return at;
 }
 
-static size_t cut_up(const ev__quantizer *q, sample *m, char *memory) {
+static size_t layout_buffers(const ev__quantizer *q, sample *m, char *memory) {
     size_t used = 0, n = m->count;
-    m->rows = cut(memory, &used, n * m->dim * sizeof(float));
-    m->mean = cut(memory, &used, m->dim * sizeof(float));
-    m->middle = cut(memory, &used, m->dim * sizeof(float));
-    m->least = cut(memory, &used, m->dim * sizeof(float));
-    m->query = cut(memory, &used, m->dim * sizeof(double));
-    m->keys = cut(memory, &used, 2 * n * sizeof(double));
-    m->nearest = cut(memory, &used, PROBES * sizeof(double));
-    m->estimates = cut(memory, &used, n * sizeof(float));
-    m->slots = cut(memory, &used, n * sizeof(uint32_t));
-    m->codes = cut(memory, &used, n * q->code_bytes);
-    m->factors = cut(memory, &used, n * sizeof(ev__factor));
+    m->rows = arena_take(memory, &used, n * m->dim * sizeof(float));
+    m->mean = arena_take(memory, &used, m->dim * sizeof(float));
+    m->middle = arena_take(memory, &used, m->dim * sizeof(float));
+    m->least = arena_take(memory, &used, m->dim * sizeof(float));
+    m->query = arena_take(memory, &used, m->dim * sizeof(double));
+    m->distances = arena_take(memory, &used, 2 * n * sizeof(double));
+    m->nearest = arena_take(memory, &used, PROBES * sizeof(double));
+    m->estimates = arena_take(memory, &used, n * sizeof(float));
+    m->slots = arena_take(memory, &used, n * sizeof(uint32_t));
+    m->codes = arena_take(memory, &used, n * q->code_bytes);
+    m->factors = arena_take(memory, &used, n * sizeof(ev__factor));
     return used;
 }
 
@@ -79,10 +79,10 @@ static int make_sample(const ev__quantizer *q, sample *m) {
     m->dim = q->dim;
     m->count = m->total < (int64_t)most ? (size_t)m->total : most;
     m->probes = m->count < PROBES ? m->count : PROBES;
-    m->bytes = cut_up(q, m, NULL);
+    m->bytes = layout_buffers(q, m, NULL);
     m->memory = ev__alloc_zero(m->bytes, EV_LINE);
     if (!m->memory) return ev__fail(EV_E_NOMEM, "a sample of %zu vectors", m->count);
-    cut_up(q, m, m->memory);
+    layout_buffers(q, m, m->memory);
     return EV_OK;
 }
 
@@ -136,16 +136,16 @@ static double select(double *v, size_t n, size_t k) {
     return v[k];
 }
 
-static double select_key(const sample *m, size_t k) {
-    double *copy = m->keys + m->count;
-    memcpy(copy, m->keys, m->count * sizeof *copy);
+static double select_distance(const sample *m, size_t k) {
+    double *copy = m->distances + m->count;
+    memcpy(copy, m->distances, m->count * sizeof *copy);
     return select(copy, m->count, k);
 }
 
-/* Squared distances of all rows from one, into m->keys. */
-static void measure_from(const sample *m, const float *row) {
+/* Squared distances of all rows from one, into m->distances. */
+static void distances_from(const sample *m, const float *row) {
     for (size_t i = 0; i < m->dim; i++) m->query[i] = (double)row[i];
-    for (size_t i = 0; i < m->count; i++) m->keys[i] = ev__apart_fixed(m->query, row_of(m, i), m->dim);
+    for (size_t i = 0; i < m->count; i++) m->distances[i] = ev__l2_fixed(m->query, row_of(m, i), m->dim);
 }
 
 /* The mean of the rows whose key is at most `far`; returns how many. */
@@ -154,7 +154,7 @@ static size_t mean_within(const sample *m, double far, float *mean) {
     double *sum = m->query;
     memset(sum, 0, m->dim * sizeof *sum);
     for (size_t i = 0; i < m->count; i++) {
-        if (!(m->keys[i] <= far)) continue;
+        if (!(m->distances[i] <= far)) continue;
         for (size_t j = 0; j < m->dim; j++) sum[j] += (double)row_of(m, i)[j];
         count++;
     }
@@ -168,74 +168,74 @@ static void find_middle(sample *m) {
     size_t quarter = m->count < 8 ? m->count > 1 : m->count / 4, densest = 0;
     double least = INFINITY;
     for (size_t p = 0; p < m->probes; p++) {
-        measure_from(m, row_of(m, probe_at(m, p)));
-        double reach = select_key(m, quarter); /* the 0-th is the probe itself */
+        distances_from(m, row_of(m, probe_at(m, p)));
+        double reach = select_distance(m, quarter); /* the 0-th is the probe itself */
         if (reach >= least) continue;
         least = reach;
         densest = probe_at(m, p);
     }
-    measure_from(m, row_of(m, densest));
+    distances_from(m, row_of(m, densest));
     mean_within(m, INFINITY, m->mean);
     double far = FAR * least;
     size_t within = mean_within(m, far, m->middle), i;
     m->apart = within < m->count;
-    double *kept = m->keys + m->count, sum = 0;
-    memcpy(kept, m->keys, m->count * sizeof *kept);
-    measure_from(m, m->middle);
+    double *kept = m->distances + m->count, sum = 0;
+    memcpy(kept, m->distances, m->count * sizeof *kept);
+    distances_from(m, m->middle);
     for (i = 0; i < m->count; i++)
-        if (kept[i] <= far) sum += m->keys[i];
+        if (kept[i] <= far) sum += m->distances[i];
     m->variance = sum / (double)within;
 }
 
-/* How far from a centre half of the rows are. */
-static double median_from(const sample *m, const float *centre) {
-    measure_from(m, centre);
-    return select_key(m, m->count / 2);
+/* How far from a center half of the rows are. */
+static double median_from(const sample *m, const float *center) {
+    distances_from(m, center);
+    return select_distance(m, m->count / 2);
 }
 
 /* ---- do codes tell them apart? --------------------------------------------------------------- */
 
-/* What comparisons with a probe go by, in double, into m->keys. */
-static void true_keys(const ev__quantizer *q, const sample *m, size_t probe) {
+/* What comparisons with a probe go by, in double, into m->distances. */
+static void true_distances(const ev__quantizer *q, const sample *m, size_t probe) {
     if (q->metric != EV_METRIC_IP)
-        measure_from(m, row_of(m, probe));
+        distances_from(m, row_of(m, probe));
     else
-        for (size_t i = 0; i < m->count; i++) m->keys[i] = -ev__dot_fixed(row_of(m, probe), row_of(m, i), m->dim);
-    m->keys[probe] = INFINITY;
+        for (size_t i = 0; i < m->count; i++) m->distances[i] = -ev__dot_fixed(row_of(m, probe), row_of(m, i), m->dim);
+    m->distances[probe] = INFINITY;
 }
 
 static void find_nearest(const ev__quantizer *q, const sample *m) {
     for (size_t p = 0; p < m->probes; p++) {
-        true_keys(q, m, probe_at(m, p));
-        m->nearest[p] = select_key(m, NEAREST - 1);
+        true_distances(q, m, probe_at(m, p));
+        m->nearest[p] = select_distance(m, NEAREST - 1);
     }
 }
 
 /* How many of a probe's nearest are among those nearest by m->estimates. */
 static size_t found_by(const ev__quantizer *q, const sample *m, size_t p) {
     size_t probe = probe_at(m, p), taken = 0, found = 0;
-    for (size_t i = 0; i < m->count; i++) m->keys[i] = i == probe ? INFINITY : (double)m->estimates[i];
-    double bound = select_key(m, TAKEN - 1);
-    for (size_t i = 0; i < m->count; i++) taken += m->keys[i] < bound;
-    true_keys(q, m, probe);
+    for (size_t i = 0; i < m->count; i++) m->distances[i] = i == probe ? INFINITY : (double)m->estimates[i];
+    double bound = select_distance(m, TAKEN - 1);
+    for (size_t i = 0; i < m->count; i++) taken += m->distances[i] < bound;
+    true_distances(q, m, probe);
     for (size_t i = 0; i < m->count; i++) {
         double estimate = (double)m->estimates[i];
         if (i == probe || estimate > bound || (estimate == bound && taken++ >= TAKEN)) continue;
-        found += m->keys[i] <= m->nearest[p];
+        found += m->distances[i] <= m->nearest[p];
     }
     return found < NEAREST ? found : NEAREST;
 }
 
-/* With codes around this centre, or with float32 distances where it is NULL: of how many probes the neighbours are not
- * to be told from other rows. *all: how many neighbours were found in all. */
-static size_t blind_with(const ev__quantizer *held, const sample *m, float *centre, size_t *all, ev__workspace *w) {
+/* With codes around this center, or with float32 distances where it is NULL: of how many probes the neighbors are not
+ * to be told from other rows. *all: how many neighbors were found in all. */
+static size_t count_blurred(const ev__quantizer *held, const sample *m, float *center, size_t *all, ev__workspace *w) {
     ev__quantizer view = *held, *q = &view; /* others may be searching the index */
     ev__space_kind floats = q->metric == EV_METRIC_IP ? EV_SPACE_DOT : EV_SPACE_L2;
     size_t row_bytes = m->dim * sizeof(float), blind = 0;
     ev__space space = {.kind = floats, .rows = (const char *)m->rows, .stride = row_bytes, .bytes = row_bytes};
     *all = 0;
-    if (centre) {
-        q->centre = centre;
+    if (center) {
+        q->center = center;
         q->walk = EV_WALK_CODES;
         for (size_t i = 0; i < m->count; i++)
             ev__encode(q, row_of(m, i), m->codes + i * q->code_bytes, &m->factors[i], w);
@@ -247,87 +247,87 @@ static size_t blind_with(const ev__quantizer *held, const sample *m, float *cent
     }
     for (size_t p = 0; p < m->probes; p++) {
         const float *row = row_of(m, probe_at(m, p));
-        ev__probe probe = {.data = row, .scale = 1, .gain = 1};
-        if (centre) ev__probe_query(q, row, &probe, w);
-        ev__keys(q, &space, &probe, m->slots, m->count, m->estimates, w);
+        ev__query probe = {.data = row, .scale = 1, .gain = 1};
+        if (center) ev__query_init(q, row, &probe, w);
+        ev__approx_distances(q, &space, &probe, m->slots, m->count, m->estimates, w);
         size_t found = found_by(q, m, p);
         *all += found;
-        blind += found <= BLIND;
+        blind += found <= BLURRED_FOUND;
     }
     return blind;
 }
 
 /* With so many blind probes on codes. */
-static int32_t walk_for(const ev__quantizer *q, const sample *m, size_t blind, ev__workspace *w) {
+static int32_t choose_walk(const ev__quantizer *q, const sample *m, size_t blind, ev__workspace *w) {
     size_t all;
-    bool quantised = q->quantization != EV_QUANT_NONE;
-    if (quantised && blind < (q->walk == EV_WALK_CODES ? BLIND_MANY : BLIND_FEW)) return EV_WALK_CODES;
+    bool quantized = q->quantization != EV_QUANT_NONE;
+    if (quantized && blind < (q->walk == EV_WALK_CODES ? BLURRED_MANY : BLURRED_FEW)) return EV_WALK_CODES;
     if (!q->keep_vectors) return EV_WALK_BLURRED;
-    if (blind_with(q, m, NULL, &all, w) >= BLIND_MANY) return EV_WALK_SCAN;
-    return quantised ? EV_WALK_FLOATS : EV_WALK_CODES;
+    if (count_blurred(q, m, NULL, &all, w) >= BLURRED_MANY) return EV_WALK_SCAN;
+    return quantized ? EV_WALK_FLOATS : EV_WALK_CODES;
 }
 
-/* Of the mean of all and that of those not far off: the one around which codes find more neighbours, or the one that
+/* Of the mean of all and that of those not far off: the one around which codes find more neighbors, or the one that
  * more rows are near to. */
 static float *middle_or_mean(const ev__quantizer *q, const sample *m, ev__workspace *w) {
     if (!m->apart) return m->mean;
     if (m->count >= JUDGED) {
         size_t with_mean, with_middle, slack = NEAREST * m->probes / 50;
-        blind_with(q, m, m->mean, &with_mean, w);
-        blind_with(q, m, m->middle, &with_middle, w);
+        count_blurred(q, m, m->mean, &with_mean, w);
+        count_blurred(q, m, m->middle, &with_middle, w);
         if (with_mean > with_middle + slack) return m->mean;
         if (with_middle > with_mean + slack) return m->middle;
     }
     return median_from(m, m->middle) <= median_from(m, m->mean) ? m->middle : m->mean;
 }
 
-/* Beside the length of the centre, is this so short that what codes and their refinement round off is much of it? */
-static bool is_lost(const ev__quantizer *q, const float *centre, double length) {
-    return length > 0 && sqrt(ev__norm2(centre, q->dim)) > LOST * length;
+/* Beside the length of the center, is this so short that what codes and their refinement round off is much of it? */
+static bool is_lost(const ev__quantizer *q, const float *center, double length) {
+    return length > 0 && sqrt(ev__norm2(center, q->dim)) > LOST * length;
 }
 
 /* Where vectors are kept by their codes alone, and some would be lost: the shortest, if the others bear it. */
-static float *choose_centre(const ev__quantizer *q, sample *m, ev__workspace *w) {
-    float *centre = middle_or_mean(q, m, w);
+static float *choose_center(const ev__quantizer *q, sample *m, ev__workspace *w) {
+    float *center = middle_or_mean(q, m, w);
     size_t all;
-    if (!m->has_least || !is_lost(q, centre, sqrt(ev__norm2(m->least, m->dim)))) return centre;
-    if (m->count >= JUDGED ? blind_with(q, m, m->least, &all, w) >= BLIND_MANY
-                           : median_from(m, m->least) > 16 * median_from(m, centre))
-        return centre;
+    if (!m->has_least || !is_lost(q, center, sqrt(ev__norm2(m->least, m->dim)))) return center;
+    if (m->count >= JUDGED ? count_blurred(q, m, m->least, &all, w) >= BLURRED_MANY
+                           : median_from(m, m->least) > 16 * median_from(m, center))
+        return center;
     return m->least;
 }
 
 /* ---- learning -------------------------------------------------------------------------------- */
 
 /* By more than so much, squared, over the variance. */
-static bool has_moved(const ev__quantizer *q, const sample *m, const float *centre, double far) {
+static bool has_moved(const ev__quantizer *q, const sample *m, const float *center, double far) {
     double shift = 0;
     for (size_t i = 0; i < m->dim; i++) {
-        double off = (double)centre[i] - (double)q->centre[i];
+        double off = (double)center[i] - (double)q->center[i];
         shift += off * off;
     }
     return shift > far * m->variance;
 }
 
-/* All that is held, with the new centre. From what is kept, so where that is not the float vectors each time costs a
+/* All that is held, with the new center. From what is kept, so where that is not the float vectors each time costs a
  * little precision: of codes, up to half an integer a coordinate; of refined ones, up to a step. */
-static void encode_anew(ev_index *ix, const float *centre, ev__scratch *s) {
-    float *old_centre = s->work.query; /* swapped slot by slot: decoding needs the old one, encoding the new */
-    memcpy(old_centre, ix->graph.store.quantizer.centre, ix->graph.store.quantizer.dim * sizeof(float));
+static void encode_anew(ev_index *ix, const float *center, ev__scratch *s) {
+    float *old_center = s->work.centered; /* swapped slot by slot: decoding needs the old one, encoding the new */
+    memcpy(old_center, ix->graph.store.quantizer.center, ix->graph.store.quantizer.dim * sizeof(float));
     for (size_t slot = 0; slot < ev__slots(&ix->graph.store); slot++) {
         if (ev__state(&ix->graph.store, (uint32_t)slot) == EV_FREE) continue;
-        memcpy(ix->graph.store.quantizer.centre, old_centre, ix->graph.store.quantizer.dim * sizeof(float));
+        memcpy(ix->graph.store.quantizer.center, old_center, ix->graph.store.quantizer.dim * sizeof(float));
         const float *row = ev__vector_read(&ix->graph.store, (uint32_t)slot, s->work.unit, &s->work);
-        memcpy(ix->graph.store.quantizer.centre, centre, ix->graph.store.quantizer.dim * sizeof(float));
+        memcpy(ix->graph.store.quantizer.center, center, ix->graph.store.quantizer.dim * sizeof(float));
         ev__vector_write(&ix->graph.store, (uint32_t)slot, row, &s->work);
         ix->looked++;
     }
-    memcpy(ix->graph.store.quantizer.centre, centre, ix->graph.store.quantizer.dim * sizeof(float));
-    ev__twins_free(&ix->graph.store); /* it goes by codes */
+    memcpy(ix->graph.store.quantizer.center, center, ix->graph.store.quantizer.dim * sizeof(float));
+    ev__duplicates_free(&ix->graph.store); /* it goes by codes */
 }
 
 static bool is_young(const ev_index *ix, int64_t n) {
-    return ix->trained_on == 0 || (ix->trained_on < SETTLED && ix->graph.store.live + n >= 4 * ix->trained_on);
+    return ix->trained_on == 0 || (ix->trained_on < STABLE_COUNT && ix->graph.store.live + n >= 4 * ix->trained_on);
 }
 
 static bool has_grown(const ev_index *ix, int64_t by) {
@@ -344,30 +344,33 @@ static bool due(const ev_index *ix, int64_t n) {
 
 /* Learn from the sample where that is called for, and judge. */
 static int learn(ev_index *ix, sample *m, bool young, int64_t n, int threads, ev__scratch *s) {
-    bool judged = m->count >= JUDGED, was_blind = ix->graph.store.quantizer.walk != EV_WALK_CODES,
-         quantised = ix->graph.store.quantizer.centre != NULL;
+    bool judged = m->count >= JUDGED, was_blurred = ix->graph.store.quantizer.walk != EV_WALK_CODES,
+         quantized = ix->graph.store.quantizer.center != NULL;
     size_t all, blind = 0;
     if (!ix->graph.store.quantizer.keep_vectors && (int64_t)m->count > n)
         judged = false; /* what is held is no more than its codes */
     if (judged) find_nearest(&ix->graph.store.quantizer, m);
-    if (quantised) {
+    if (quantized) {
         find_middle(m);
-        const float *centre = choose_centre(&ix->graph.store.quantizer, m, &s->work);
-        if (young || has_moved(&ix->graph.store.quantizer, m, centre, MOVED)) {
-            if (n == 0) was_blind |= has_moved(&ix->graph.store.quantizer, m, centre, ASTRAY);
+        const float *center = choose_center(&ix->graph.store.quantizer, m, &s->work);
+        if (young || has_moved(&ix->graph.store.quantizer, m, center, DRIFT)) {
+            if (n == 0) was_blurred |= has_moved(&ix->graph.store.quantizer, m, center, LARGE_DRIFT);
             if (judged && ix->graph.store.live)
-                was_blind |= blind_with(&ix->graph.store.quantizer, m, ix->graph.store.quantizer.centre, &all,
-                                        &s->work) >= BLIND_MANY;
-            encode_anew(ix, centre, s);
+                was_blurred |= count_blurred(&ix->graph.store.quantizer, m, ix->graph.store.quantizer.center, &all,
+                                             &s->work) >= BLURRED_MANY;
+            encode_anew(ix, center, s);
             ix->trained_on = m->total;
             ix->trainings++;
         }
-        if (judged) blind = blind_with(&ix->graph.store.quantizer, m, ix->graph.store.quantizer.centre, &all, &s->work);
+        if (judged)
+            blind = count_blurred(&ix->graph.store.quantizer, m, ix->graph.store.quantizer.center, &all, &s->work);
     }
-    int32_t walk = judged ? walk_for(&ix->graph.store.quantizer, m, blind, &s->work) : ix->graph.store.quantizer.walk;
-    bool kept = walk == EV_WALK_CODES ? !was_blind : walk == ix->graph.store.quantizer.walk || walk == EV_WALK_SCAN;
+    int32_t walk =
+        judged ? choose_walk(&ix->graph.store.quantizer, m, blind, &s->work) : ix->graph.store.quantizer.walk;
+    bool kept = walk == EV_WALK_CODES ? !was_blurred : walk == ix->graph.store.quantizer.walk || walk == EV_WALK_SCAN;
     if (kept || ix->graph.store.live == 0 || !ix->graph.store.quantizer.keep_vectors) {
-        if (walk != ix->graph.store.quantizer.walk) ev__twins_free(&ix->graph.store); /* it goes by what is walked on */
+        if (walk != ix->graph.store.quantizer.walk)
+            ev__duplicates_free(&ix->graph.store); /* it goes by what is walked on */
         ix->graph.store.quantizer.walk = walk;
         return EV_OK;
     }
@@ -419,13 +422,13 @@ int ev__train(ev_index *ix, int64_t n, const float *rows, int threads, ev__scrat
     const float *shortest = shortest_of(ix, n, rows, &length);
     bool tried = ix->unfit > 0 && length > ix->unfit / 2;
     bool lost = ix->trained_on && shortest && !tried &&
-                is_lost(&ix->graph.store.quantizer, ix->graph.store.quantizer.centre, length);
+                is_lost(&ix->graph.store.quantizer, ix->graph.store.quantizer.center, length);
     if (n == 0 || (!lost && !due(ix, n))) {
-        *(ix->graph.store.quantizer.centre ? &ix->unchecked : &ix->fresh) += n;
+        *(ix->graph.store.quantizer.center ? &ix->unchecked : &ix->fresh) += n;
         return EV_OK;
     }
     int rc = look(ix, is_young(ix, n), n, rows, shortest, threads, s);
-    if (rc == EV_OK && shortest && is_lost(&ix->graph.store.quantizer, ix->graph.store.quantizer.centre, length))
+    if (rc == EV_OK && shortest && is_lost(&ix->graph.store.quantizer, ix->graph.store.quantizer.center, length))
         ix->unfit = length;
     return rc;
 }
@@ -445,24 +448,24 @@ int ev__judge(ev_index *ix, int32_t *walk, ev__scratch *s) {
     draw(ix, &m, 0, NULL, s);
     if (m.count >= JUDGED) {
         find_nearest(&ix->graph.store.quantizer, &m);
-        if (ix->graph.store.quantizer.centre)
-            blind = blind_with(&ix->graph.store.quantizer, &m, ix->graph.store.quantizer.centre, &all, &s->work);
-        *walk = walk_for(&ix->graph.store.quantizer, &m, blind, &s->work);
+        if (ix->graph.store.quantizer.center)
+            blind = count_blurred(&ix->graph.store.quantizer, &m, ix->graph.store.quantizer.center, &all, &s->work);
+        *walk = choose_walk(&ix->graph.store.quantizer, &m, blind, &s->work);
     }
     free_sample(&m);
     return EV_OK;
 }
 
-int ev__sift_all(ev_index *ix) {
+int ev__prefilter_all(ev_index *ix) {
     ev__scratch *s;
-    if (!ev__sifts(&ix->graph.store.quantizer)) return EV_OK;
+    if (!ev__prefilters(&ix->graph.store.quantizer)) return EV_OK;
     int rc = ev__scratch_borrow(&ix->graph, &s);
     if (rc != EV_OK) return rc;
-    rc = ev__array_resize(&ix->graph.store.columns.sift, ev__slots(&ix->graph.store));
+    rc = ev__array_resize(&ix->graph.store.columns.prefilter, ev__slots(&ix->graph.store));
     if (rc != EV_OK) rc = ev__fail(rc, "sign codes of %zu slots", ev__slots(&ix->graph.store));
     for (size_t slot = 0; rc == EV_OK && slot < ev__slots(&ix->graph.store); slot++)
         if (ev__state(&ix->graph.store, (uint32_t)slot) != EV_FREE)
-            ev__sift_write(&ix->graph.store, (uint32_t)slot, &s->work);
+            ev__prefilter_write(&ix->graph.store, (uint32_t)slot, &s->work);
     ev__scratch_return(&ix->graph, s);
     return rc;
 }

@@ -21,17 +21,17 @@ static inline float hamming_product(uint32_t differ, size_t bits) {
 
 /* Codes made on the spot from the float rows: slower per distance, but a few additions to a binary index need no second
  * copy of it. */
-static void keys_fresh(const ev__quantizer *q, const ev__space *space, const ev__probe *probe, const uint32_t *slots,
-                       size_t m, float *keys, ev__workspace *w) {
+static void distances_fresh(const ev__quantizer *q, const ev__space *space, const ev__query *query,
+                            const uint32_t *slots, size_t m, float *distances, ev__workspace *w) {
     for (size_t i = 0; i < m; i++) {
         ev__factor factor;
         ev__encode_i8(q, ev__row_of(space, slots[i]), w->fresh, &factor);
-        keys[i] = ev__key(probe, factor, (float)q->kernels->dot_i8(probe->data, w->fresh, q->dim));
+        distances[i] = ev__code_distance(query, factor, (float)q->kernels->dot_i8(query->data, w->fresh, q->dim));
     }
 }
 
-/* Squared distances, or products, of a query with 24-bit vectors, whose elements are integers around the centre. */
-static void sums_fine(const ev__quantizer *q, const ev__space *space, const float *query, const uint32_t *slots,
+/* Squared distances, or products, of a query with 24-bit vectors, whose elements are integers around the center. */
+static void sums_sq24(const ev__quantizer *q, const ev__space *space, const float *query, const uint32_t *slots,
                       size_t m, float *sums, ev__workspace *w) {
     enum { AT_ONCE = 64 };
     const void *residuals[AT_ONCE];
@@ -44,47 +44,47 @@ static void sums_fine(const ev__quantizer *q, const ev__space *space, const floa
             steps[i] = space->factors[slots[i]].scale / 65536;
         }
         if (q->metric != EV_METRIC_IP) {
-            q->kernels->l2_fine_rows(query, w->rows, residuals, steps, n, q->dim, sums);
+            q->kernels->l2_sq24_rows(query, w->rows, residuals, steps, n, q->dim, sums);
             continue;
         }
-        q->kernels->dot_fine_rows(query, w->rows, residuals, n, q->dim, sums);
+        q->kernels->dot_sq24_rows(query, w->rows, residuals, n, q->dim, sums);
         for (size_t i = 0; i < n; i++) sums[i] *= steps[i];
     }
 }
 
-void ev__keys(const ev__quantizer *q, const ev__space *space, const ev__probe *probe, const uint32_t *slots, size_t m,
-              float *keys, ev__workspace *w) {
+void ev__approx_distances(const ev__quantizer *q, const ev__space *space, const ev__query *query, const uint32_t *slots,
+                          size_t m, float *distances, ev__workspace *w) {
     if (space->kind == EV_SPACE_I8_FRESH) {
-        keys_fresh(q, space, probe, slots, m, keys, w);
+        distances_fresh(q, space, query, slots, m, distances, w);
         return;
     }
-    if (space->kind == EV_SPACE_FINE) {
-        sums_fine(q, space, probe->data, slots, m, keys, w);
+    if (space->kind == EV_SPACE_SQ24) {
+        sums_sq24(q, space, query->data, slots, m, distances, w);
         if (q->metric == EV_METRIC_IP)
-            for (size_t i = 0; i < m; i++) keys[i] = -keys[i];
+            for (size_t i = 0; i < m; i++) distances[i] = -distances[i];
         return;
     }
     for (size_t i = 0; i < m; i++) w->rows[i] = ev__row_of(space, slots[i]);
     if (space->factors)
         for (size_t i = 0; i < m; i++) EV_PREFETCH(space->factors + slots[i]);
     switch (space->kind) {
-    case EV_SPACE_L2: q->kernels->l2_f32_rows(probe->data, w->rows, m, q->dim, keys); return;
+    case EV_SPACE_L2: q->kernels->l2_f32_rows(query->data, w->rows, m, q->dim, distances); return;
     case EV_SPACE_DOT:
-        q->kernels->dot_f32_rows(probe->data, w->rows, m, q->dim, keys);
-        for (size_t i = 0; i < m; i++) keys[i] = -keys[i];
+        q->kernels->dot_f32_rows(query->data, w->rows, m, q->dim, distances);
+        for (size_t i = 0; i < m; i++) distances[i] = -distances[i];
         return;
-    case EV_SPACE_I8: q->kernels->dot_i8_rows(probe->data, w->rows, m, q->dim, w->integers); break;
-    case EV_SPACE_BITS: q->kernels->dot_bits_rows(probe->data, w->rows, m, q->bits / 8, w->integers); break;
-    default: q->kernels->hamming_rows(probe->data, w->rows, m, q->bits / 8, (uint32_t *)w->integers); break;
+    case EV_SPACE_I8: q->kernels->dot_i8_rows(query->data, w->rows, m, q->dim, w->integers); break;
+    case EV_SPACE_BITS: q->kernels->dot_bits_rows(query->data, w->rows, m, q->bits / 8, w->integers); break;
+    default: q->kernels->hamming_rows(query->data, w->rows, m, q->bits / 8, (uint32_t *)w->integers); break;
     }
     for (size_t i = 0; i < m; i++) {
         float product;
         if (space->kind == EV_SPACE_I8)
             product = (float)w->integers[i];
         else if (space->kind == EV_SPACE_BITS)
-            product = (float)(2 * w->integers[i] - probe->sum);
+            product = (float)(2 * w->integers[i] - query->sum);
         else
             product = hamming_product((uint32_t)w->integers[i], q->bits);
-        keys[i] = ev__key(probe, space->factors[slots[i]], product);
+        distances[i] = ev__code_distance(query, space->factors[slots[i]], product);
     }
 }

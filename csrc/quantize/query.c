@@ -52,97 +52,99 @@ float ev__encode_planes(const float *numbers, size_t n, uint8_t *planes, size_t 
     return scale;
 }
 
-/* Of the expected error. At 0.5 a tenth more codes are fetched than at 0, and all but 1 in 500 of the neighbours that
- * a walk without a sieve finds are found. */
-static const float TRUST = 0.5f;
+/* Of the expected error. At 0.5 a tenth more codes are fetched than at 0, and all but 1 in 500 of the neighbors that
+ * a walk without a bits finds are found. */
+static const float ERROR_FRACTION = 0.5f;
 
 /* Of what is in w->rotated. unit: of its numbers, in keys. The tails of rows lie against zeros of the planes. */
-static void make_sieve(const ev__quantizer *q, double norm2, float unit, ev__sieve *sieve, ev__workspace *w) {
-    sieve->planes = w->planes;
-    sieve->scale = unit * ev__encode_planes(w->rotated, q->bits, w->planes, q->sift_bytes, &sieve->sum);
-    sieve->error = TRUST * unit * (float)sqrt(norm2);
+static void make_query_bits(const ev__quantizer *q, double norm2, float unit, ev__query_bits *bits, ev__workspace *w) {
+    bits->planes = w->planes;
+    bits->scale = unit * ev__encode_planes(w->rotated, q->bits, w->planes, q->prefilter_bytes, &bits->sum);
+    bits->error = ERROR_FRACTION * unit * (float)sqrt(norm2);
 }
 
-void ev__probe_sieve(const ev__quantizer *q, const int8_t *code, ev__probe *probe, ev__workspace *w) {
-    if (!ev__sifts(q) || !ev__walks_codes(q)) return;
-    double norm2 = ev__turn_code(q, code, w);
-    make_sieve(q, norm2, probe->scale, &probe->sieve, w);
+void ev__query_init_bits(const ev__quantizer *q, const int8_t *code, ev__query *query, ev__workspace *w) {
+    if (!ev__prefilters(q) || !ev__searches_codes(q)) return;
+    double norm2 = ev__rotate_code(q, code, w);
+    make_query_bits(q, norm2, query->scale, &query->bits, w);
 }
 
-/* l2, cosine: |q - x|^2 = |q'|^2 + |x'|^2 - 2 q'x', both centred; at unit length that is 2 (1 - cos).
- * ip: q x = q x' + q centre, with the query as it is. */
-static void probe_codes(const ev__quantizer *q, const float *query, ev__probe *probe, ev__workspace *w) {
+/* l2, cosine: |q - x|^2 = |q'|^2 + |x'|^2 - 2 q'x', both centered; at unit length that is 2 (1 - cos).
+ * ip: q x = q x' + q center, with the query as it is. */
+static void query_by_codes(const ev__quantizer *q, const float *vector, ev__query *query, ev__workspace *w) {
     bool ip = q->metric == EV_METRIC_IP;
-    for (size_t i = 0; i < q->dim; i++) w->query[i] = ip ? query[i] : query[i] - q->centre[i];
-    double norm2 = ip && !ev__sifts(q) ? 0 : ev__norm2(w->query, q->dim);
+    for (size_t i = 0; i < q->dim; i++) w->centered[i] = ip ? vector[i] : vector[i] - q->center[i];
+    double norm2 = ip && !ev__prefilters(q) ? 0 : ev__norm2(w->centered, q->dim);
     float scale;
-    *probe = (ev__probe){.data = w->code};
+    *query = (ev__query){.data = w->code};
     if (ev__by_bytes(q)) {
         memset(w->decoded, 0, q->dim * sizeof(float));
-        scale = q->kernels->encode_i8(w->query, w->decoded, q->dim, w->code);
+        scale = q->kernels->encode_i8(w->centered, w->decoded, q->dim, w->code);
     } else {
-        ev__rotate(&q->rotation, w->query, w->rotated);
-        scale = ev__encode_planes(w->rotated, q->bits, w->code, q->bits / 8, &probe->sum);
+        ev__rotate(&q->rotation, w->centered, w->rotated);
+        scale = ev__encode_planes(w->rotated, q->bits, w->code, q->bits / 8, &query->sum);
     }
     if (ip) {
-        probe->scale = scale;
-        probe->bias = 0;
-        probe->offset = (float)(1.0 - ev__dot_fixed(query, q->centre, q->dim));
-        probe->gain = 1;
+        query->scale = scale;
+        query->bias = 0;
+        query->offset = (float)(1.0 - ev__dot_fixed(vector, q->center, q->dim));
+        query->gain = 1;
     } else {
-        probe->scale = 2 * scale;
-        probe->bias = 1;
-        probe->gain = q->metric == EV_METRIC_COSINE ? 0.5f : 1.0f;
-        probe->offset = probe->gain * (float)norm2;
+        query->scale = 2 * scale;
+        query->bias = 1;
+        query->gain = q->metric == EV_METRIC_COSINE ? 0.5f : 1.0f;
+        query->offset = query->gain * (float)norm2;
     }
-    if (!ev__sifts(q)) return;
-    ev__turn(q, w->query, w);
-    make_sieve(q, norm2, ip ? 1.0f : 2.0f, &probe->sieve, w);
+    if (!ev__prefilters(q)) return;
+    ev__rotate_light(q, w->centered, w);
+    make_query_bits(q, norm2, ip ? 1.0f : 2.0f, &query->bits, w);
 }
 
-static void probe_floats(const ev__quantizer *q, const float *query, ev__probe *probe, ev__workspace *w) {
+static void query_by_floats(const ev__quantizer *q, const float *vector, ev__query *query, ev__workspace *w) {
     bool ip = q->metric == EV_METRIC_IP;
-    *probe = (ev__probe){.data = query, .scale = 1, .gain = q->metric == EV_METRIC_COSINE ? 0.5f : 1.0f};
-    if (!ev__fine(q)) return;
-    for (size_t i = 0; i < q->dim; i++) w->query[i] = ip ? query[i] : query[i] - q->centre[i];
-    probe->data = w->query;
+    *query = (ev__query){.data = vector, .scale = 1, .gain = q->metric == EV_METRIC_COSINE ? 0.5f : 1.0f};
+    if (!ev__is_sq24(q)) return;
+    for (size_t i = 0; i < q->dim; i++) w->centered[i] = ip ? vector[i] : vector[i] - q->center[i];
+    query->data = w->centered;
 }
 
-void ev__probe_query(const ev__quantizer *q, const float *query, ev__probe *probe, ev__workspace *w) {
-    if (ev__walks_codes(q))
-        probe_codes(q, query, probe, w);
+void ev__query_init(const ev__quantizer *q, const float *vector, ev__query *query, ev__workspace *w) {
+    if (ev__searches_codes(q))
+        query_by_codes(q, vector, query, w);
     else
-        probe_floats(q, query, probe, w);
+        query_by_floats(q, vector, query, w);
 }
 
-/* A 24-bit vector as a query: centred, or under ip as it is, when the products with the centre that keys leave out are
- * the offset. */
-static void probe_fine(const ev__quantizer *q, const ev__space *space, uint32_t slot, ev__probe *probe, float *buffer) {
+/* A 24-bit vector as a vector: centered, or under ip as it is, when the products with the center that keys leave out
+ * are the offset. */
+static void query_from_sq24(const ev__quantizer *q, const ev__space *space, uint32_t slot, ev__query *query,
+                            float *buffer) {
     const int8_t *code = ev__row_of(space, slot);
     const int16_t *residual = space->residuals + (size_t)slot * q->dim;
     float step = space->factors[slot].scale / 65536;
     bool ip = q->metric == EV_METRIC_IP;
     for (size_t i = 0; i < q->dim; i++)
-        buffer[i] = step * (float)(65536 * code[i] + residual[i]) + (ip ? q->centre[i] : 0.0f);
-    probe->data = buffer;
-    if (ip) probe->offset = (float)-ev__dot_fixed(buffer, q->centre, q->dim);
+        buffer[i] = step * (float)(65536 * code[i] + residual[i]) + (ip ? q->center[i] : 0.0f);
+    query->data = buffer;
+    if (ip) query->offset = (float)-ev__dot_fixed(buffer, q->center, q->dim);
 }
 
-void ev__probe_slot(const ev__quantizer *q, const ev__space *space, uint32_t slot, ev__probe *probe, void *buffer) {
-    *probe = (ev__probe){.data = ev__row_of(space, slot), .gain = 1};
+void ev__query_from_slot(const ev__quantizer *q, const ev__space *space, uint32_t slot, ev__query *query,
+                         void *buffer) {
+    *query = (ev__query){.data = ev__row_of(space, slot), .gain = 1};
     if (space->kind == EV_SPACE_DOT || space->kind == EV_SPACE_L2) return;
-    if (space->kind == EV_SPACE_FINE) {
-        probe_fine(q, space, slot, probe, buffer);
+    if (space->kind == EV_SPACE_SQ24) {
+        query_from_sq24(q, space, slot, query, buffer);
         return;
     }
     ev__factor factor;
     if (space->kind == EV_SPACE_I8_FRESH) {
-        ev__encode_i8(q, probe->data, buffer, &factor);
-        probe->data = buffer;
+        ev__encode_i8(q, query->data, buffer, &factor);
+        query->data = buffer;
     } else {
         factor = space->factors[slot];
     }
-    probe->scale = q->metric == EV_METRIC_IP ? factor.scale : 2 * factor.scale;
-    probe->bias = 1;
-    probe->offset = factor.bias;
+    query->scale = q->metric == EV_METRIC_IP ? factor.scale : 2 * factor.scale;
+    query->bias = 1;
+    query->offset = factor.bias;
 }

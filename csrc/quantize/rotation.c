@@ -1,6 +1,6 @@
-/* A fast random rotation (Hadamard transforms between random sign flips; Ailon and Chazelle's FJLT, the form used by
- * RaBitQ). Where the number of bits is no power of two, each round turns the leading and then the trailing power-of-two
- * block; they overlap, so a few rounds mix everything. */
+/* A fast random rotation (Hadamard transforms between random sign prefilter_signs; Ailon and Chazelle's FJLT, the form
+ * used by RaBitQ). Where the number of bits is no power of two, each round turns the leading and then the trailing
+ * power-of-two block; they overlap, so a few rounds mix everything. */
 #include "quantize/quantize.h"
 
 #include <math.h>
@@ -83,10 +83,11 @@ void ev__rotate_back(const ev__rotation *r, float *inout, float *out) {
 
 enum { COLUMNS = 16 };
 
-/* One round of random sign flips and butterflies, first over the rows of a matrix of 16 columns, then over its columns:
- * every coordinate comes to depend on every other. Lighter than ev__rotate, whose results files hold. */
-void ev__flips_init(uint32_t *flips, size_t count, uint64_t seed) {
-    for (size_t i = 0; i < count; i++) flips[i] = (uint32_t)(ev__mix(seed ^ (0x51F700000000u + i)) >> 63) << 31;
+/* One round of random sign prefilter_signs and butterflies, first over the rows of a matrix of 16 columns, then over
+ * its columns: every coordinate comes to depend on every other. Lighter than ev__rotate, whose results files hold. */
+void ev__prefilter_signs_init(uint32_t *prefilter_signs, size_t count, uint64_t seed) {
+    for (size_t i = 0; i < count; i++)
+        prefilter_signs[i] = (uint32_t)(ev__mix(seed ^ (0x51F700000000u + i)) >> 63) << 31;
 }
 
 /* Butterflies between `count` rows, a power of two, of COLUMNS numbers; orthonormal. */
@@ -115,29 +116,29 @@ static void mix_row(const float *restrict in, float *restrict out) {
         out[k] = (a[2 * k] + a[2 * k + 1]) * 0.25f, out[k + 8] = (a[2 * k] - a[2 * k + 1]) * 0.25f;
 }
 
-static void flip_signs(float *v, const uint32_t *flips, size_t n) {
+static void flip_signs(float *v, const uint32_t *prefilter_signs, size_t n) {
     for (size_t i = 0; i < n; i++) {
         uint32_t bits;
         memcpy(&bits, v + i, sizeof bits);
-        bits ^= flips[i];
+        bits ^= prefilter_signs[i];
         memcpy(v + i, &bits, sizeof bits);
     }
 }
 
-void ev__turn(const ev__quantizer *q, const float *in, ev__workspace *w) {
+void ev__rotate_light(const ev__quantizer *q, const float *in, ev__workspace *w) {
     size_t rows = q->bits / COLUMNS, most = 1;
     while (most * 2 <= rows) most *= 2;
-    memcpy(w->turning, in, q->dim * sizeof(float));
-    memset(w->turning + q->dim, 0, (q->bits - q->dim) * sizeof(float));
-    flip_signs(w->turning, q->flips, q->bits);
-    mix(w->turning, most);
-    if (most < rows) mix(w->turning + (rows - most) * COLUMNS, most); /* overlapping, to reach the last rows */
-    flip_signs(w->turning, q->flips + q->bits, q->bits);
-    for (size_t i = 0; i < rows; i++) mix_row(w->turning + i * COLUMNS, w->rotated + i * COLUMNS);
+    memcpy(w->rotation_buffer, in, q->dim * sizeof(float));
+    memset(w->rotation_buffer + q->dim, 0, (q->bits - q->dim) * sizeof(float));
+    flip_signs(w->rotation_buffer, q->prefilter_signs, q->bits);
+    mix(w->rotation_buffer, most);
+    if (most < rows) mix(w->rotation_buffer + (rows - most) * COLUMNS, most); /* overlapping, to reach the last rows */
+    flip_signs(w->rotation_buffer, q->prefilter_signs + q->bits, q->bits);
+    for (size_t i = 0; i < rows; i++) mix_row(w->rotation_buffer + i * COLUMNS, w->rotated + i * COLUMNS);
 }
 
-double ev__turn_code(const ev__quantizer *q, const int8_t *code, ev__workspace *w) {
+double ev__rotate_code(const ev__quantizer *q, const int8_t *code, ev__workspace *w) {
     for (size_t i = 0; i < q->dim; i++) w->decoded[i] = (float)code[i];
-    ev__turn(q, w->decoded, w);
+    ev__rotate_light(q, w->decoded, w);
     return (double)q->kernels->dot_i8(code, code, q->dim);
 }

@@ -18,7 +18,7 @@ double ev__dot_mixed(const float *a, const int8_t *b, size_t dim) { DOT_FIXED(a,
 
 double ev__norm2(const float *v, size_t dim) { return ev__dot_fixed(v, v, dim); }
 
-double ev__apart_fixed(const double *a, const float *b, size_t dim) {
+double ev__l2_fixed(const double *a, const float *b, size_t dim) {
     double sum[4] = {0, 0, 0, 0};
     size_t i = 0;
     for (; i + 4 <= dim; i += 4)

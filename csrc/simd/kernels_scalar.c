@@ -91,7 +91,7 @@ EV_INLINE float fine_one(const float *q, const int8_t *code, const int16_t *resi
     return sum_f32(sums);
 }
 
-static void dot_fine_rows_scalar(const float *query, const void *const *codes, const void *const *residuals, size_t m,
+static void dot_sq24_rows_scalar(const float *query, const void *const *codes, const void *const *residuals, size_t m,
                                  size_t n, float *out) {
     for (size_t i = 0; i < m; i++) {
         ev__prefetch(residuals, i + 1, i + 2, m, n * sizeof(int16_t));
@@ -99,7 +99,7 @@ static void dot_fine_rows_scalar(const float *query, const void *const *codes, c
     }
 }
 
-static void l2_fine_rows_scalar(const float *query, const void *const *codes, const void *const *residuals,
+static void l2_sq24_rows_scalar(const float *query, const void *const *codes, const void *const *residuals,
                                 const float *steps, size_t m, size_t n, float *out) {
     for (size_t i = 0; i < m; i++) {
         ev__prefetch(residuals, i + 1, i + 2, m, n * sizeof(int16_t));
@@ -170,9 +170,9 @@ const ev__kernels ev__kernels_scalar = {
     .dot_i8_rows = dot_i8_rows_scalar,
     .hamming_rows = hamming_rows_scalar,
     .dot_bits_rows = dot_bits_rows_scalar,
-    .dot_fine_rows = dot_fine_rows_scalar,
-    .l2_fine_rows = l2_fine_rows_scalar,
+    .dot_sq24_rows = dot_sq24_rows_scalar,
+    .l2_sq24_rows = l2_sq24_rows_scalar,
     .encode_i8 = encode_i8_scalar,
-    .refine_i8 = refine_i8_scalar,
+    .residual_i8 = residual_i8_scalar,
     .crc32c = ev__crc32c_scalar,
 };

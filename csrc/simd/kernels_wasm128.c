@@ -42,17 +42,17 @@ EV_STEP void fine_from(v128_t code, v128_t residual, v128_t *low, v128_t *high) 
     *high = wasm_f32x4_convert_i32x4(wasm_i16x8_shuffle(residual, code, 4, 12, 5, 13, 6, 14, 7, 15));
 }
 
-EV_STEP void vf_fine(const int8_t *code, const int16_t *residual, v128_t *low, v128_t *high) {
+EV_STEP void vf_sq24(const int8_t *code, const int16_t *residual, v128_t *low, v128_t *high) {
     fine_from(wasm_i16x8_load8x8(code), wasm_v128_load(residual), low, high);
 }
 
-EV_STEP void vf_fine_head(const int8_t *code, const int16_t *residual, size_t k, v128_t *low, v128_t *high) {
+EV_STEP void vf_sq24_head(const int8_t *code, const int16_t *residual, size_t k, v128_t *low, v128_t *high) {
     v128_t codes = wasm_i16x8_extend_low_i8x16(wasm_i64x2_splat((int64_t)ev__head8((const uint8_t *)code, k)));
     fine_from(codes, head16(residual, k * sizeof *residual), low, high);
 }
 
 #include "simd/template_f32.h"
-#include "simd/template_fine.h"
+#include "simd/template_sq24.h"
 
 /* ---- bytes ----------------------------------------------------------------------------------- */
 
@@ -128,10 +128,10 @@ const ev__kernels ev__kernels_wasm128 = {
     .dot_i8_rows = dot_i8_rows_wasm128,
     .hamming_rows = hamming_rows_wasm128,
     .dot_bits_rows = dot_bits_rows_wasm128,
-    .dot_fine_rows = dot_fine_rows_wasm128,
-    .l2_fine_rows = l2_fine_rows_wasm128,
+    .dot_sq24_rows = dot_sq24_rows_wasm128,
+    .l2_sq24_rows = l2_sq24_rows_wasm128,
     .encode_i8 = encode_i8_wasm128,
-    .refine_i8 = refine_i8_wasm128,
+    .residual_i8 = residual_i8_wasm128,
     .crc32c = ev__crc32c_scalar,
 };
 

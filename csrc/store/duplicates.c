@@ -36,49 +36,49 @@ static bool same_code(const void *index, uint32_t a, const void *other) {
            (store->quantizer.walk != EV_WALK_FLOATS || ev__vector_same(store, a, b));
 }
 
-uint32_t ev__twins_get(const ev__store *store, uint32_t slot) {
-    size_t i = ev__table_find(&store->twins, hash_of(store, slot), store, same_code, &slot);
-    return i == SIZE_MAX ? EV_NONE : store->twins.cells[i];
+uint32_t ev__duplicates_find(const ev__store *store, uint32_t slot) {
+    size_t i = ev__table_find(&store->duplicates, hash_of(store, slot), store, same_code, &slot);
+    return i == SIZE_MAX ? EV_NONE : store->duplicates.cells[i];
 }
 
-void ev__twins_put(ev__store *store, uint32_t node) {
-    ev__table_place(&store->twins, hash_of(store, node), node);
-    store->twins.used++;
+void ev__duplicates_put(ev__store *store, uint32_t node) {
+    ev__table_place(&store->duplicates, hash_of(store, node), node);
+    store->duplicates.used++;
 }
 
-void ev__twins_remove(ev__store *store, uint32_t slot) {
-    size_t i = ev__table_find(&store->twins, hash_of(store, slot), store, same_code, &slot);
-    if (i != SIZE_MAX && store->twins.cells[i] == slot) ev__table_remove(&store->twins, i, store, hash_of);
+void ev__duplicates_remove(ev__store *store, uint32_t slot) {
+    size_t i = ev__table_find(&store->duplicates, hash_of(store, slot), store, same_code, &slot);
+    if (i != SIZE_MAX && store->duplicates.cells[i] == slot) ev__table_remove(&store->duplicates, i, store, hash_of);
 }
 
-int ev__twins_reserve(ev__store *store, size_t extra) {
-    bool fresh = store->twins.room == 0;
-    int rc =
-        ev__table_reserve(&store->twins, (fresh ? (size_t)store->live : store->twins.used) + extra, store, hash_of);
+int ev__duplicates_reserve(ev__store *store, size_t extra) {
+    bool fresh = store->duplicates.room == 0;
+    int rc = ev__table_reserve(&store->duplicates, (fresh ? (size_t)store->live : store->duplicates.used) + extra,
+                               store, hash_of);
     if (rc != EV_OK) return ev__fail(rc, "the table of codes");
     if (fresh)
         for (size_t slot = 0; slot < ev__slots(store); slot++)
-            if (ev__state(store, (uint32_t)slot) == EV_NODE && ev__twins_get(store, (uint32_t)slot) == EV_NONE)
-                ev__twins_put(store, (uint32_t)slot);
+            if (ev__state(store, (uint32_t)slot) == EV_NODE && ev__duplicates_find(store, (uint32_t)slot) == EV_NONE)
+                ev__duplicates_put(store, (uint32_t)slot);
     return EV_OK;
 }
 
-void ev__twins_free(ev__store *store) { ev__table_free(&store->twins); }
+void ev__duplicates_free(ev__store *store) { ev__table_free(&store->duplicates); }
 
 /* Does the duplicate's vector equal the node's too? */
-static void mark_twin(ev__store *store, uint32_t node, uint32_t duplicate) {
-    bool twin = ev__vector_same(store, node, duplicate);
-    ev__states(store)[duplicate] = (uint8_t)(EV_DUPLICATE | (twin ? EV_TWIN : 0));
+static void mark_same_vector(ev__store *store, uint32_t node, uint32_t duplicate) {
+    bool same = ev__vector_same(store, node, duplicate);
+    ev__states(store)[duplicate] = (uint8_t)(EV_DUPLICATE | (same ? EV_SAME_VECTOR : 0));
 }
 
-void ev__hang(ev__store *store, uint32_t node, uint32_t duplicate) {
-    mark_twin(store, node, duplicate);
-    ev__chain(store)[duplicate] = ev__chain(store)[node];
-    ev__chain(store)[node] = duplicate;
+void ev__attach_duplicate(ev__store *store, uint32_t node, uint32_t duplicate) {
+    mark_same_vector(store, node, duplicate);
+    ev__next_duplicates(store)[duplicate] = ev__next_duplicates(store)[node];
+    ev__next_duplicates(store)[node] = duplicate;
 }
 
 bool ev__node_ok(const ev__store *store, const ev__mask *mask, uint32_t slot) {
-    for (; slot != EV_NONE; slot = ev__next(store, slot))
+    for (; slot != EV_NONE; slot = ev__next_duplicate(store, slot))
         if (ev__slot_ok(store, mask, slot)) return true;
     return false;
 }

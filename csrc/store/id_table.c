@@ -10,16 +10,16 @@ static size_t find(const ev__table *map, const int64_t *ids, int64_t id) {
     return ev__table_find(map, (uint64_t)id, ids, has_id, &id);
 }
 
-int ev__idmap_reserve(ev__table *map, const int64_t *ids, size_t count) {
+int ev__id_table_reserve(ev__table *map, const int64_t *ids, size_t count) {
     return ev__table_reserve(map, count, ids, hash_of);
 }
 
-uint32_t ev__idmap_get(const ev__table *map, const int64_t *ids, int64_t id) {
+uint32_t ev__id_table_get(const ev__table *map, const int64_t *ids, int64_t id) {
     size_t i = find(map, ids, id);
     return i == SIZE_MAX ? EV_NONE : map->cells[i];
 }
 
-void ev__idmap_put(ev__table *map, const int64_t *ids, int64_t id, uint32_t slot) {
+void ev__id_table_put(ev__table *map, const int64_t *ids, int64_t id, uint32_t slot) {
     size_t i = find(map, ids, id);
     if (i != SIZE_MAX) {
         map->cells[i] = slot;
@@ -29,9 +29,9 @@ void ev__idmap_put(ev__table *map, const int64_t *ids, int64_t id, uint32_t slot
     map->used++;
 }
 
-void ev__idmap_remove(ev__table *map, const int64_t *ids, int64_t id) {
+void ev__id_table_remove(ev__table *map, const int64_t *ids, int64_t id) {
     size_t i = find(map, ids, id);
     if (i != SIZE_MAX) ev__table_remove(map, i, ids, hash_of);
 }
 
-void ev__idmap_free(ev__table *map) { ev__table_free(map); }
+void ev__id_table_free(ev__table *map) { ev__table_free(map); }

@@ -3,9 +3,9 @@
 
 void ev__list_columns(ev__columns *c, ev__column out[EV_COLUMNS]) {
     const ev__column columns[EV_COLUMNS] = {
-        {"blocks", &c->blocks}, {"factors", &c->factors}, {"vectors", &c->vectors},   {"ids", &c->ids},
-        {"state", &c->state},   {"level", &c->level},     {"upper_at", &c->upper_at}, {"upper", &c->upper},
-        {"chain", &c->chain},   {"sift", &c->sift},
+        {"blocks", &c->blocks},        {"factors", &c->factors}, {"vectors", &c->vectors},   {"ids", &c->ids},
+        {"state", &c->state},          {"level", &c->level},     {"upper_at", &c->upper_at}, {"upper", &c->upper},
+        {"chain", &c->next_duplicate}, {"sift", &c->prefilter},
     };
     memcpy(out, columns, sizeof columns);
 }
@@ -23,8 +23,8 @@ void ev__store_lay_out(ev__store *store, uint32_t M, uint64_t seed) {
     ev__list_columns(&store->columns, columns);
     for (size_t i = 0; i < EV_COLUMNS; i++) columns[i].array->item = item_sizes[i];
     store->columns.blocks.item = store->block_bytes;
-    store->columns.vectors.item = q->dim * (ev__fine(q) ? sizeof(int16_t) : sizeof(float));
-    store->columns.sift.item = q->sift_bytes;
+    store->columns.vectors.item = q->dim * (ev__is_sq24(q) ? sizeof(int16_t) : sizeof(float));
+    store->columns.prefilter.item = q->prefilter_bytes;
 }
 
 void ev__columns_free(ev__columns *list) {
@@ -35,8 +35,8 @@ void ev__columns_free(ev__columns *list) {
 
 void ev__store_free(ev__store *store) {
     ev__columns_free(&store->columns);
-    ev__idmap_free(&store->idmap);
-    ev__twins_free(store);
+    ev__id_table_free(&store->id_table);
+    ev__duplicates_free(store);
     ev__quantizer_free(&store->quantizer);
     ev__release(store->free_slots, store->free_room * sizeof *store->free_slots, EV_LINE);
 }
@@ -52,8 +52,8 @@ static size_t slot_columns(ev__store *store, ev__array *out[EV_COLUMNS]) {
     if (store->quantizer.quantization != EV_QUANT_NONE) out[n++] = &store->columns.factors;
     if (store->quantizer.quantization != EV_QUANT_NONE && store->quantizer.keep_vectors)
         out[n++] = &store->columns.vectors;
-    if (ev__sifts(&store->quantizer)) out[n++] = &store->columns.sift;
-    if (store->columns.chain.count) out[n++] = &store->columns.chain;
+    if (ev__prefilters(&store->quantizer)) out[n++] = &store->columns.prefilter;
+    if (store->columns.next_duplicate.count) out[n++] = &store->columns.next_duplicate;
     return n;
 }
 
@@ -77,7 +77,7 @@ int ev__store_reserve(ev__store *store, size_t extra) {
 
     ev__array *columns[EV_COLUMNS];
     size_t n = slot_columns(store, columns);
-    int rc = ev__idmap_reserve(&store->idmap, ev__ids_of(store), store->idmap.used + extra);
+    int rc = ev__id_table_reserve(&store->id_table, ev__ids_of(store), store->id_table.used + extra);
     for (size_t i = 0; rc == EV_OK && i < n; i++) rc = ev__array_reserve(columns[i], slots + fresh);
     if (rc == EV_OK) rc = ev__array_reserve(&store->columns.upper, store->columns.upper.count + upper);
     if (rc == EV_OK && store->free_room < slots + fresh) {
@@ -113,36 +113,36 @@ uint32_t ev__slot_take(ev__store *store) {
                          store->columns.upper.count + ev__levels(store)[slot] * (size_t)store->M);
     }
     ev__links_clear(store, slot);
-    if (store->columns.chain.count) ev__chain(store)[slot] = EV_NONE;
+    if (store->columns.next_duplicate.count) ev__next_duplicates(store)[slot] = EV_NONE;
     return slot;
 }
 
 /* A free slot's bytes are as if it had never been used, so that files do not tell what was removed. */
 void ev__slot_free(ev__store *store, uint32_t slot) {
-    ev__twins_remove(store, slot);
+    ev__duplicates_remove(store, slot);
     ev__array *columns[] = {&store->columns.blocks, &store->columns.factors, &store->columns.vectors,
-                            &store->columns.ids, &store->columns.sift};
+                            &store->columns.ids, &store->columns.prefilter};
     for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
         if (columns[i]->count) memset(columns[i]->at + (size_t)slot * columns[i]->item, 0, columns[i]->item);
     ev__states(store)[slot] = EV_FREE;
     ev__links_clear(store, slot);
-    if (store->columns.chain.count) ev__chain(store)[slot] = EV_NONE;
+    if (store->columns.next_duplicate.count) ev__next_duplicates(store)[slot] = EV_NONE;
     store->free_slots[store->free_count++] = slot;
 }
 
-int ev__chain_open(ev__store *store) {
-    if (store->columns.chain.count) return EV_OK;
-    int rc = ev__array_reserve(&store->columns.chain, store->columns.state.room);
+int ev__duplicates_open(ev__store *store) {
+    if (store->columns.next_duplicate.count) return EV_OK;
+    int rc = ev__array_reserve(&store->columns.next_duplicate, store->columns.state.room);
     if (rc != EV_OK) return ev__fail(rc, "the chains of duplicates");
-    ev__array_resize(&store->columns.chain, ev__slots(store));
-    memset(store->columns.chain.at, 0xFF, ev__slots(store) * sizeof(uint32_t));
+    ev__array_resize(&store->columns.next_duplicate, ev__slots(store));
+    memset(store->columns.next_duplicate.at, 0xFF, ev__slots(store) * sizeof(uint32_t));
     return EV_OK;
 }
 
 void ev__slot_copy(ev__store *store, uint32_t from, uint32_t to) {
     memcpy(ev__block(store, to), ev__block(store, from), store->quantizer.code_bytes);
     ev__array *columns[] = {&store->columns.factors, &store->columns.vectors, &store->columns.ids,
-                            &store->columns.sift};
+                            &store->columns.prefilter};
     for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {
         ev__array *c = columns[i];
         if (c->count) memcpy(c->at + (size_t)to * c->item, c->at + (size_t)from * c->item, c->item);
@@ -151,8 +151,8 @@ void ev__slot_copy(ev__store *store, uint32_t from, uint32_t to) {
 
 int ev__store_index(ev__store *store) {
     size_t slots = ev__slots(store);
-    ev__idmap_free(&store->idmap);
-    int rc = ev__idmap_reserve(&store->idmap, ev__ids_of(store), (size_t)store->live);
+    ev__id_table_free(&store->id_table);
+    int rc = ev__id_table_reserve(&store->id_table, ev__ids_of(store), (size_t)store->live);
     uint32_t *free_slots = rc == EV_OK ? ev__alloc((slots + 1) * sizeof *free_slots, EV_LINE) : NULL;
     if (!free_slots) return ev__fail(rc == EV_OK ? EV_E_NOMEM : rc, "the table of %lld ids", (long long)store->live);
     ev__release(store->free_slots, store->free_room * sizeof *free_slots, EV_LINE);
@@ -162,14 +162,14 @@ int ev__store_index(ev__store *store) {
     for (size_t slot = slots; slot-- > 0;) { /* the lowest is taken first */
         if (ev__state(store, (uint32_t)slot) == EV_FREE) store->free_slots[store->free_count++] = (uint32_t)slot;
         if (ev__alive(store, (uint32_t)slot))
-            ev__idmap_put(&store->idmap, ev__ids_of(store), ev__ids_of(store)[slot], (uint32_t)slot);
+            ev__id_table_put(&store->id_table, ev__ids_of(store), ev__ids_of(store)[slot], (uint32_t)slot);
     }
     return EV_OK;
 }
 
 void ev__slot_drop(ev__store *store, uint32_t slot) {
-    ev__idmap_remove(&store->idmap, ev__ids_of(store), ev__ids_of(store)[slot]);
-    ev__twins_remove(store, slot);
+    ev__id_table_remove(&store->id_table, ev__ids_of(store), ev__ids_of(store)[slot]);
+    ev__duplicates_remove(store, slot);
     ev__states(store)[slot] = ev__state(store, slot) == EV_DUPLICATE ? EV_DEAD_DUPLICATE : EV_DEAD_NODE;
     store->live--;
     store->dead++;

@@ -1,8 +1,8 @@
 /* Products and distances of 24-bit vectors: element i is the integer 65536 * code[i] + residual[i], which a float holds
  * exactly. Comes after template_f32.h, for which the including file has defined what that names, and here also
  *   vf_splat(x)
- *   vf_fine(code, residual, low, high)           2 VF_LANES elements at code and residual, as floats
- *   vf_fine_head(code, residual, k, low, high)   the k < 2 VF_LANES elements there, then zeros; reads nothing else
+ *   vf_sq24(code, residual, low, high)           2 VF_LANES elements at code and residual, as floats
+ *   vf_sq24_head(code, residual, k, low, high)   the k < 2 VF_LANES elements there, then zeros; reads nothing else
  *
  * One row at a time: four side by side, as floats have it, were slower wherever rows come from memory. */
 
@@ -12,10 +12,10 @@ EV_STEP VF fine_term(VF sum, VF q, VF element, VF minus_step, int l2) {
     return vf_muladd(d, d, sum);
 }
 
-EV_STEP void fine_step(VF *low_sum, VF *high_sum, const float *q, const int8_t *code, const int16_t *residual,
+EV_STEP void sq24_step(VF *low_sum, VF *high_sum, const float *q, const int8_t *code, const int16_t *residual,
                        VF minus_step, int l2) {
     VF low, high;
-    vf_fine(code, residual, &low, &high);
+    vf_sq24(code, residual, &low, &high);
     *low_sum = fine_term(*low_sum, vf_load(q), low, minus_step, l2);
     *high_sum = fine_term(*high_sum, vf_load(q + VF_LANES), high, minus_step, l2);
 }
@@ -23,7 +23,7 @@ EV_STEP void fine_step(VF *low_sum, VF *high_sum, const float *q, const int8_t *
 EV_STEP void fine_rest(f32_sums *s, const float *q, const int8_t *code, const int16_t *residual, size_t k,
                        VF minus_step, int l2) {
     VF low, high, q_low, q_high = vf_zero();
-    vf_fine_head(code, residual, k, &low, &high);
+    vf_sq24_head(code, residual, k, &low, &high);
     if (k >= VF_LANES) {
         q_low = vf_load(q);
         if (k > VF_LANES) q_high = vf_head(q + VF_LANES, k - VF_LANES);
@@ -40,11 +40,11 @@ EV_STEP float fine_one(const float *q, const int8_t *code, const int16_t *residu
     f32_sums s = f32_start();
     size_t i = 0;
     for (; i + 2 * two <= n; i += 2 * two) {
-        fine_step(&s.s0, &s.s1, q + i, code + i, residual + i, minus_step, l2);
-        fine_step(&s.s2, &s.s3, q + i + two, code + i + two, residual + i + two, minus_step, l2);
+        sq24_step(&s.s0, &s.s1, q + i, code + i, residual + i, minus_step, l2);
+        sq24_step(&s.s2, &s.s3, q + i + two, code + i + two, residual + i + two, minus_step, l2);
     }
     if (i + two <= n) {
-        fine_step(&s.s0, &s.s1, q + i, code + i, residual + i, minus_step, l2);
+        sq24_step(&s.s0, &s.s1, q + i, code + i, residual + i, minus_step, l2);
         i += two;
     }
     if (i < n) fine_rest(&s, q + i, code + i, residual + i, n - i, minus_step, l2);
@@ -62,12 +62,12 @@ EV_STEP void fine_rows(const float *query, const void *const *codes, const void 
     }
 }
 
-EV_KERNEL void EV_NAME(dot_fine_rows)(const float *query, const void *const *codes, const void *const *residuals,
+EV_KERNEL void EV_NAME(dot_sq24_rows)(const float *query, const void *const *codes, const void *const *residuals,
                                       size_t m, size_t n, float *out) {
     fine_rows(query, codes, residuals, NULL, m, n, 0, out);
 }
 
-EV_KERNEL void EV_NAME(l2_fine_rows)(const float *query, const void *const *codes, const void *const *residuals,
+EV_KERNEL void EV_NAME(l2_sq24_rows)(const float *query, const void *const *codes, const void *const *residuals,
                                      const float *steps, size_t m, size_t n, float *out) {
     fine_rows(query, codes, residuals, steps, m, n, 1, out);
 }
