@@ -20,7 +20,7 @@ static bool is_duplicate(const ev__store *store, uint32_t slot) {
     return state == EV_DUPLICATE || state == EV_DEAD_DUPLICATE;
 }
 
-/* States are known ones and add up to the header's counts; *duplicates: how many must hang on chains. */
+/* States are known ones and add up to the header's counts; *duplicates: how many must belongs to chains. */
 static int check_states(const ev_index *ix, size_t *duplicates) {
     int64_t live = 0, dead = 0;
     size_t slots = ev__slots(&ix->graph.store), nodes = 0;
@@ -88,7 +88,7 @@ static int check_links(const ev__store *store) {
     return EV_OK;
 }
 
-/* Every duplicate hangs on exactly one chain, and only duplicates do: then no chain can meet another or itself. */
+/* Every duplicate belongs to exactly one chain, and only duplicates do: then no chain can meet another or itself. */
 static int follow_chains(const ev__store *store, size_t duplicates, uint64_t *met) {
     const uint32_t *chain = ev__next_duplicates(store);
     size_t hanging = 0;

@@ -1,4 +1,4 @@
-/* HNSW: searching it, growing it, mending it, and as if a node were not there. */
+/* HNSW: searching it, growing it, repairing it, and as if a node were not there. */
 #ifndef EV_GRAPH_H
 #define EV_GRAPH_H
 
@@ -11,7 +11,7 @@ typedef struct {
     ev__store store;
     uint32_t entry; /* EV_NONE when empty */
     int32_t ef_construction;
-    int64_t unrepaired; /* nodes linked since the graph was last mended */
+    int64_t unrepaired; /* nodes linked since the graph was last repaired */
     int64_t built_distances;
     struct {
         ev__mutex lock;
@@ -78,9 +78,9 @@ struct ev__scratch {
 int ev__scratch_new(const ev__graph *g, ev__scratch **out);
 void ev__scratch_free(ev__scratch *s);
 size_t ev__scratch_bytes(const ev__scratch *s);
-/* fit for the index as it stands now, a pool of ef, k results and, when masked, a heap */
+/* fit for the index as it stands now, a list of ef candidates, k results and, when masked, a heap */
 int ev__scratch_fit(const ev__graph *g, ev__scratch *s, size_t ef, size_t k, bool masked);
-void ev__forget_visited(ev__scratch *s); /* nothing is seen any more but the blind node, and nothing expanded */
+void ev__forget_visited(ev__scratch *s); /* nothing is seen any more but the excluded node, and nothing expanded */
 /* One of the index's spares, or one that small indexes share, or a new one; put it back afterwards. The calling thread
  * has the index's lock. */
 int ev__scratch_borrow(ev__graph *g, ev__scratch **out);
@@ -93,7 +93,7 @@ void ev__graph_free(ev__graph *g);
 
 /* ---- candidates.c ---------------------------------------------------------------------------- */
 
-/* Insert into a sorted pool of at most `limit`; the place, or SIZE_MAX when it is too far. */
+/* Insert into a sorted list of at most `limit`; the place, or SIZE_MAX when it is too far. */
 size_t ev__candidates_insert(ev__candidates *list, size_t limit, float distance, uint32_t slot);
 /* A binary heap, the least key first; *count changes with it. */
 void ev__heap_push(ev__candidate *heap, size_t *count, ev__candidate hit);
@@ -119,15 +119,15 @@ void ev__relink(const ev__graph *g, const ev__space *space, uint32_t slot, int l
 uint32_t ev__search_upper_layers(const ev__graph *g, const ev__space *space, const ev__query *query, int bottom,
                                  float *distance, ev__scratch *s);
 /* The ef nearest nodes of one level into s->candidates, from `start`. With a mask: the ef nearest allowed ones; false
- * when more than `budget` distances were needed (then the pool is of no use). */
+ * when more than `budget` distances were needed (then the candidates is of no use). */
 bool ev__search_layer(const ev__graph *g, const ev__space *space, const ev__query *query, int level, uint32_t start,
                       float start_distance, size_t ef, const ev__mask *mask, int64_t budget, ev__scratch *s);
 /* Is a squared distance from this node much longer than a few of its own first links, so that it lies in another
  * cluster? */
 bool ev__is_apart(const ev__graph *g, uint32_t near, float distance, uint32_t looked_at, size_t few, ev__scratch *s);
 /* After a walk of level 0: when all it found lies apart from the probe, it may have ended in the wrong one of many
- * clusters, whose members filled the pool. Then walk again from many entries, and add what is nearer. Times `square`
- * the estimated distance is a squared one. Not under ip. */
+ * clusters, whose members filled the candidates. Then walk again from many entries, and add what is nearer. Times
+ * `square` the estimated distance is a squared one. Not under ip. */
 void ev__search_other_clusters(const ev__graph *g, const ev__space *space, const ev__query *query, float square,
                                size_t ef, const ev__mask *mask, ev__scratch *s);
 

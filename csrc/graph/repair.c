@@ -132,7 +132,7 @@ int ev__consolidate_deletes(ev__graph *g, int32_t threads) {
             }
         if (g->entry != EV_NONE && ev__state(&g->store, g->entry) != EV_NODE) choose_entry_point(g);
         g->store.version++;
-        g->unrepaired += g->store.live; /* so it is mended next */
+        g->unrepaired += g->store.live; /* so it is repaired next */
     }
     for (int i = 0; i < workers; i++) ev__scratch_return(g, scratches[i]);
     return rc;
@@ -205,7 +205,7 @@ static size_t reconnect_once(ev__graph *g, uint64_t *reached, uint32_t *stack, u
     for (size_t slot = 0; slot < slots; slot++) {
         if (ev__state(&g->store, (uint32_t)slot) != EV_NODE && ev__state(&g->store, (uint32_t)slot) != EV_DEAD_NODE)
             continue;
-        /* also a dead node, if living duplicates hang on it */
+        /* also a dead node, if living duplicates belongs to it */
         if (ev__bit(reached, (uint32_t)slot) || !ev__node_ok(&g->store, &living, (uint32_t)slot)) continue;
         if (attached++ == 0) count_links(g, in_degree);
         ev__query query;
@@ -242,7 +242,7 @@ static bool is_sampled(const ev__graph *g, uint32_t slot, uint64_t salt) {
     return true;
 }
 
-/* Is it in the pool, or linked to from there? */
+/* Is it in the candidates, or linked to from there? */
 static bool is_found(const ev__graph *g, uint32_t slot, const ev__scratch *s) {
     for (size_t i = 0; i < s->candidates.count; i++) {
         const uint32_t *links = ev__links0(&g->store, s->candidates.at[i].slot);

@@ -41,7 +41,7 @@ static inline void fetch_beside(const ev__fetch *f, uint32_t slot) {
 
 /* ---- as if a node were not there ------------------------------------------------------------- */
 
-/* The links of a node but for one; returns how many. */
+/* The links of a node but for one; resteps how many. */
 static size_t links_without(const ev__graph *g, uint32_t node, int level, uint32_t other, uint32_t *out) {
     const uint32_t *links = ev__links(&g->store, node, level);
     size_t n = 0;
@@ -56,10 +56,10 @@ static bool holds(const uint32_t *links, size_t n, uint32_t slot) {
     return false;
 }
 
-/* After the n unseen neighbors of a node, marked as seen: had the blind node not been there, those that link to it
- * would link to another instead, to one that now hides behind it. Without such links the graph has a hole just where
- * the query is. Returns how many there are then. */
-static size_t bypass_excluded(const ev__graph *g, uint32_t slot, int level, uint32_t *unseen, size_t n,
+/* After the n unvisited neighbors of a node, marked as visited: had the excluded node not been there, those that link
+ * to it would link to another instead, to one that now hides behind it. Without such links the graph has a hole just
+ * where the query is. Resteps how many there are then. */
+static size_t bypass_excluded(const ev__graph *g, uint32_t slot, int level, uint32_t *unvisited, size_t n,
                               ev__scratch *s) {
     uint32_t candidates[4 * EV_MAX_M], behind[2 * EV_MAX_M], most = ev__max_links(&g->store, level);
     const uint32_t *links = ev__links(&g->store, slot, level);
@@ -73,15 +73,15 @@ static size_t bypass_excluded(const ev__graph *g, uint32_t slot, int level, uint
     ev__space space = ev__build_space(&g->store, NULL, NULL);
     if (ev__reselect_neighbors(g, &space, slot, candidates, kept, count, kept + 1, s) == kept) return n;
     uint32_t to = s->selection[kept].slot;
-    unseen[n] = to;
+    unvisited[n] = to;
     return n + ev__visit(&s->visited, to);
 }
 
 /* ---- the neighbors of a node ---------------------------------------------------------------- */
 
-/* The neighbors of a node not seen in this walk; marks them seen. Between the links, where there is something to
- * fetch, it is asked for bit by bit: a CPU has room for some tens of lines on their way, and one that is asked for more
- * at once does nothing else until there is room again. */
+/* The neighbors of a node not visited in this search; marks them visited. Between the links, where there is something
+ * to fetch, it is asked for bit by bit: a CPU has room for some tens of lines on their way, and one that is asked for
+ * more at once does nothing else until there is room again. */
 static inline size_t unvisited_and_fetch(const ev__graph *g, uint32_t slot, int level, ev__fetch *fetch, uint32_t *out,
                                          ev__scratch *s) {
     const uint32_t *links = ev__links(&g->store, slot, level);
@@ -101,11 +101,11 @@ static inline size_t unvisited_and_fetch(const ev__graph *g, uint32_t slot, int 
     return s->excluded == EV_NONE ? n : bypass_excluded(g, slot, level, out, n, s);
 }
 
-static size_t unseen(const ev__graph *g, uint32_t slot, int level, ev__scratch *s) {
+static size_t unvisited_neighbors(const ev__graph *g, uint32_t slot, int level, ev__scratch *s) {
     return unvisited_and_fetch(g, slot, level, NULL, s->slots, s);
 }
 
-/* Keep, in place and in order, those of n slots whose key may be below the bound; returns how many. */
+/* Keep, in place and in order, those of n slots whose key may be below the bound; resteps how many. */
 static size_t keep_below(const ev__graph *g, const ev__space *space, const ev__query *query, float bound,
                          uint32_t *slots, size_t n, ev__scratch *s) {
     size_t kept = 0;
@@ -130,7 +130,7 @@ static size_t keep_nearest(const ev__graph *g, const ev__space *space, const ev_
     return most;
 }
 
-/* Of the neighbors in s->slots those that may be nearer than the bound, where that can be told, and their keys. */
+/* Of the neighbors in s->slots those that may be nearer than the bound, where that can be told, and their distances. */
 static size_t distances_below(const ev__graph *g, const ev__space *space, const ev__query *query, float bound, size_t n,
                               ev__scratch *s) {
     if (query->bits.planes && bound < INFINITY) n = keep_below(g, space, query, bound, s->slots, n, s);
@@ -149,7 +149,7 @@ uint32_t ev__search_upper_layers(const ev__graph *g, const ev__space *space, con
         ev__forget_visited(s);
         for (bool moved = true; moved;) {
             moved = false;
-            size_t n = distances_below(g, space, query, *distance, unseen(g, nearest, level, s), s);
+            size_t n = distances_below(g, space, query, *distance, unvisited_neighbors(g, nearest, level, s), s);
             for (size_t i = 0; i < n; i++)
                 if (s->distances[i] < *distance) {
                     *distance = s->distances[i];
@@ -167,16 +167,16 @@ static size_t next_unexpanded(const ev__candidates *candidates, size_t at, const
     return at;
 }
 
-/* Neighbors of a node expanded a few turns ago. */
+/* Neighbors of a node expanded a few steps ago. */
 typedef struct {
     size_t count;
     uint32_t slots[2 * EV_MAX_M];
 } batch;
 
-/* The unseen neighbors of the node at this place. Meanwhile rows of those that are taken in next, when there are any
+/* The unvisited neighbors of the node at this place. Meanwhile rows of those that are taken in next, when there are any
  * to fetch, and what lies beside those just met are fetched, and the links of the node that will probably be next. */
-static void expand(const ev__graph *g, const ev__space *space, const ev__query *query, size_t at, int level,
-                   const batch *next, batch *out, ev__scratch *s) {
+static void expand_node(const ev__graph *g, const ev__space *space, const ev__query *query, size_t at, int level,
+                        const batch *next, batch *out, ev__scratch *s) {
     ev__candidates *candidates = &s->candidates;
     uint32_t slot = candidates->at[at].slot;
     ev__mark_expanded(&s->visited, slot);
@@ -194,10 +194,10 @@ static void expand(const ev__graph *g, const ev__space *space, const ev__query *
     }
 }
 
-/* From half a candidates on, what is further than all that is in it is not worth a fetch; and before, when nothing is
+/* From half a list on, what is further than all that is in it is not worth a fetch; and before, when nothing is
  * known yet, only what seems to be nearest: the walk has yet to come near. */
-static void sift(const ev__graph *g, const ev__space *space, const ev__query *query, size_t ef, batch *p,
-                 ev__scratch *s) {
+static void prefilter_batch(const ev__graph *g, const ev__space *space, const ev__query *query, size_t ef, batch *p,
+                            ev__scratch *s) {
     const ev__candidates *candidates = &s->candidates;
     if (candidates->count >= ef / 2)
         p->count = keep_below(g, space, query, candidates->at[candidates->count - 1].distance, p->slots, p->count, s);
@@ -205,7 +205,7 @@ static void sift(const ev__graph *g, const ev__space *space, const ev__query *qu
         p->count = keep_nearest(g, space, query, ef / 3 + 1, p->slots, p->count, s);
 }
 
-/* The candidates takes in those that are near enough; the first place that changed, or `at`. */
+/* The candidates take in those that are near enough; the first place that changed, or `at`. */
 static size_t merge_batch(const ev__graph *g, const ev__space *space, const ev__query *query, const batch *p, size_t ef,
                           size_t at, ev__scratch *s) {
     if (query->bits.planes)
@@ -220,11 +220,11 @@ static size_t merge_batch(const ev__graph *g, const ev__space *space, const ev__
     return at;
 }
 
-/* Without a mask the results are the frontier: one sorted pool serves as both, and the walk ends when all of it is
- * expanded. Codes are not waited for: what a node leads to is fetched in the turn after the node was expanded, and
- * taken in in the turn after that; where codes are sifted first, the signs have one turn more to arrive. So a node is
- * chosen before those expanded last have told what they found; a walk takes a few steps more, and far less time. Float
- * vectors are long enough for the hardware to see where a fetch is going, and too many bytes to fetch in vain. */
+/* Without a mask the results are the frontier: one sorted candidates serves as both, and the walk ends when all of it
+ * is expanded. Codes are not waited for: what a node leads to is fetched in the step after the node was expanded, and
+ * taken in in the step after that; where codes are prefiltered first, the signs have one step more to arrive. So a node
+ * is chosen before those expanded last have told what they found; a walk takes a few steps more, and far less time.
+ * Float vectors are long enough for the hardware to see where a fetch is going, and too many bytes to fetch in vain. */
 static void search_layer_pipelined(const ev__graph *g, const ev__space *space, const ev__query *query, int level,
                                    uint32_t start, float start_distance, size_t ef, ev__scratch *s) {
     enum { PIPELINE_DEPTH = 4 };
@@ -236,19 +236,19 @@ static void search_layer_pipelined(const ev__graph *g, const ev__space *space, c
     candidates->count = 0;
     ev__candidates_insert(candidates, ef, start_distance, start);
     ev__visit(&s->visited, start);
-    for (size_t turn = 0, at = 0, idle = 0; idle <= taken; turn++) {
-        batch *before[PIPELINE_DEPTH], *now = &batches[turn % PIPELINE_DEPTH]; /* before[i]: i turns ago */
-        for (size_t i = 0; i < PIPELINE_DEPTH; i++) before[i] = &batches[(turn - i) % PIPELINE_DEPTH];
+    for (size_t step = 0, at = 0, idle = 0; idle <= taken; step++) {
+        batch *before[PIPELINE_DEPTH], *now = &batches[step % PIPELINE_DEPTH]; /* before[i]: i steps ago */
+        for (size_t i = 0; i < PIPELINE_DEPTH; i++) before[i] = &batches[(step - i) % PIPELINE_DEPTH];
         at = next_unexpanded(candidates, at, s);
         idle = at < candidates->count ? 0 : idle + 1;
         now->count = 0;
-        if (!idle) expand(g, space, query, at, level, taken ? before[fetched] : NULL, now, s);
+        if (!idle) expand_node(g, space, query, at, level, taken ? before[fetched] : NULL, now, s);
         at = merge_batch(g, space, query, before[taken], ef, at, s);
-        if (prefilters) sift(g, space, query, ef, before[1], s);
+        if (prefilters) prefilter_batch(g, space, query, ef, before[1], s);
     }
 }
 
-/* With a mask every node routes but only allowed ones enter the candidates; the frontier is a heap of its own. */
+/* With a mask every node routes but only allowed ones become candidates; the frontier is a heap of its own. */
 static bool search_layer_filtered(const ev__graph *g, const ev__space *space, const ev__query *query, int level,
                                   uint32_t start, float start_distance, size_t ef, const ev__mask *mask, int64_t budget,
                                   ev__scratch *s) {
@@ -261,7 +261,7 @@ static bool search_layer_filtered(const ev__graph *g, const ev__space *space, co
     while (frontier) {
         ev__candidate nearest = ev__heap_pop(s->heap, &frontier);
         if (candidates->count == ef && nearest.distance > candidates->at[ef - 1].distance) break;
-        size_t n = unseen(g, nearest.slot, level, s);
+        size_t n = unvisited_neighbors(g, nearest.slot, level, s);
         if ((budget -= (int64_t)n) < 0) return false;
         n = distances_below(g, space, query, candidates->count == ef ? candidates->at[ef - 1].distance : INFINITY, n,
                             s);
@@ -286,7 +286,7 @@ static bool continue_search(const ev__graph *g, const ev__space *space, const ev
 
 bool ev__search_layer(const ev__graph *g, const ev__space *space, const ev__query *query, int level, uint32_t start,
                       float start_distance, size_t ef, const ev__mask *mask, int64_t budget, ev__scratch *s) {
-    if (ef >= s->candidates.room) ef = s->candidates.room - 1; /* the pool is fitted to the number of slots */
+    if (ef >= s->candidates.room) ef = s->candidates.room - 1; /* the list is fitted to the number of slots */
     ev__forget_visited(s);
     return continue_search(g, space, query, level, start, start_distance, ef, mask, budget, s);
 }
@@ -313,7 +313,7 @@ bool ev__is_apart(const ev__graph *g, uint32_t near, float distance, uint32_t lo
     return closer >= few;
 }
 
-/* The pool of a finished walk, and what walks from each of the entries find that it did not see. */
+/* The candidates of a finished walk, and what walks from each of the entries find that it did not see. */
 static void search_from_all(const ev__graph *g, const ev__space *space, const ev__query *query,
                             const ev__candidate *entries, size_t n, size_t ef, const ev__mask *mask, ev__scratch *s) {
     ev__candidate room[FROM_EACH + 1];

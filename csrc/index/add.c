@@ -3,7 +3,7 @@
 #include "index/build.h"
 
 enum {
-    /* the graph is mended when one in so many of its nodes is new; under ip, where short vectors lose their links to
+    /* the graph is repaired when one in so many of its nodes is new; under ip, where short vectors lose their links to
        longer ones, more often */
     RECONNECT_EVERY = 32,
     RECONNECT_EVERY_IP = 256
@@ -110,7 +110,7 @@ static int add_rows(ev__build *a, int32_t threads, int64_t *out_ids, ev_progress
     }
     if (duplicates) ev__build_attach_duplicates(a);
     commit(a, out_ids);
-    /* mending is a service, not a promise: for want of memory it is left to the next call */
+    /* repairing is a service, not a promise: for want of memory it is left to the next call */
     if (ix->graph.unrepaired >
         ix->graph.store.live /
             (ix->graph.store.quantizer.metric == EV_METRIC_IP ? RECONNECT_EVERY_IP : RECONNECT_EVERY))

@@ -86,7 +86,7 @@ int64_t ev__build_find_duplicates(ev__build *a) {
     return found;
 }
 
-/* Hang them on their nodes' chains. */
+/* Attach them to their nodes' chains. */
 void ev__build_attach_duplicates(ev__build *a) {
     ev_index *ix = a->ix;
     for (int64_t i = 0; i < a->n; i++) {

@@ -49,7 +49,7 @@ int ev__train_again(ev_index *ix, ev__scratch *s);
 int ev__judge(ev_index *ix, int32_t *walk, ev__scratch *s);
 /* Keep ix->longest true of a vector. */
 void ev__note_length(ev_index *ix, const float *row);
-/* The rows of sift.c of all slots, after a load. */
+/* The rows of prefilter.c of all slots, after a load. */
 int ev__prefilter_all(ev_index *ix);
 
 /* ---- build.c ----------------------------------------------------------------------------------- */

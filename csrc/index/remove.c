@@ -1,5 +1,5 @@
-/* ev_remove: a removed vector is only marked. Its node goes on routing until it is buried, which ev_add does when an
- * eighth of the slots are dead, and ev_compact always. */
+/* ev_remove: a removed vector is only marked. Its node goes on routing until it is cleaned up, which ev_add does when
+ * an eighth of the slots are dead, and ev_compact always. */
 #include "index/index.h"
 
 int ev_remove(ev_index *ix, int64_t n, const int64_t *ids, int64_t *removed) {

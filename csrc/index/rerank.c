@@ -15,7 +15,7 @@ static bool before(const ev__store *store, const ev__result *a, const ev__result
     return ev__ids_of(store)[a->slot] < ev__ids_of(store)[b->slot];
 }
 
-/* Does the order of two hang on what float32 sums have rounded off? */
+/* Does the order of two belongs to what float32 sums have rounded off? */
 static bool unclear(const ev__result *a, const ev__result *b) {
     double error = a->error + b->error;
     return error > 0 && fabs(a->distance - b->distance) <= error;
@@ -73,7 +73,7 @@ static void rank(ev__reranker *r, uint32_t slot) {
     if (r->count == EV_SCAN_BATCH) ev__rerank_flush(r);
 }
 
-/* A node and what hangs on its chain. Of duplicates equal to the last bit k are enough. */
+/* A node and what belongs to its chain. Of duplicates equal to the last bit k are enough. */
 static void rank_node(ev__reranker *r, uint32_t node) {
     const ev_index *ix = r->b->ix;
     size_t duplicates = 0;
@@ -107,7 +107,7 @@ static bool may_enter(const ev__reranker *r, ev__candidate candidate) {
     return nearest < last->distance + last->error;
 }
 
-/* The pool of a walk or scan -> s->results. */
+/* The candidates of a walk or scan -> s->results. */
 void ev__rerank_candidates(ev__reranker *r, bool nodes) {
     const ev_index *ix = r->b->ix;
     ev__candidates *candidates = &r->s->candidates;

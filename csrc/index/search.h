@@ -47,7 +47,7 @@ void ev__context_note(ev_context *c);
 
 /* Compare what is waiting in r->slots, and keep the k nearest in r->s->results. */
 void ev__rerank_flush(ev__reranker *r);
-/* The pool of a walk (nodes, with their duplicates) or of a scan -> r->s->results. */
+/* The candidates of a walk (nodes, with their duplicates) or of a scan -> r->s->results. */
 void ev__rerank_candidates(ev__reranker *r, bool nodes);
 /* Results -> the caller's row. */
 void ev__rerank_write(const ev__search_call *b, ev__scratch *s, int64_t row);

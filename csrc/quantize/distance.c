@@ -4,9 +4,9 @@
  * from integer products are the same on every machine.
  *
  * Inner product is walked and linked by the inner product itself (Morozov and Babenko's ip-NSW): links then lead to
- * long vectors, which is where the largest products are, and what no link leads to is linked when the graph is mended.
- * Measured against the reduction to Euclidean distance by an added coordinate, at equal work this finds far more where
- * lengths differ much. */
+ * long vectors, which is where the largest products are, and what no link leads to is linked when the graph is
+ * repaired. Measured against the reduction to Euclidean distance by an added coordinate, at equal work this finds far
+ * more where lengths differ much. */
 #include "quantize/quantize.h"
 
 #include <math.h>

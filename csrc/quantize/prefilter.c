@@ -1,9 +1,9 @@
-/* Sifting: before 8-bit codes are fetched, sign codes tell which neighbors can be near enough to matter.
+/* Prefiltering: before 8-bit codes are fetched, sign codes tell which neighbors can be near enough to matter.
  *
  * A walk is bound by the cache lines it touches. Beside each 8-bit code of four lines or more lies a row of one or two:
  * the signs of the code's coordinates after a random rotation (Gao and Long's RaBitQ), and what turns a product with
  * them into an estimated distance and the error to expect. A walk compares the query with the signs of all neighbors
- * and fetches the codes of those alone which would enter the pool if they were a part of that error nearer than
+ * and fetches the codes of those alone which would enter the candidates if they were a part of that error nearer than
  * estimated.
  *
  * A row is made from the 8-bit code, so files need not hold it; and sums are of integers or run in a fixed order, so
@@ -47,7 +47,7 @@ void ev__prefilter_row(const ev__quantizer *q, const int8_t *code, ev__factor fa
     memcpy(row + q->bits / 8, &t, sizeof t);
 }
 
-/* ---- sifting --------------------------------------------------------------------------------- */
+/* ---- prefiltering --------------------------------------------------------------------------------- */
 
 void ev__prefilter_bounds(const ev__quantizer *q, const ev__space *space, const ev__query *query, const uint32_t *slots,
                           size_t n, float *least, ev__workspace *w) {

@@ -24,10 +24,10 @@ typedef struct {
     int32_t walk;                               /* EV_WALK_* */
     const ev__kernels *kernels;
     size_t dim, code_bytes;
-    size_t bits, prefilter_bytes; /* bits of a sign code; bytes of a row of sift.c; 0: there are none */
+    size_t bits, prefilter_bytes; /* bits of a sign code; bytes of a row of prefilter.c; 0: there are none */
     float *center;                /* dim; quantized only */
     ev__rotation rotation;        /* binary only */
-    uint32_t *prefilter_signs;    /* 2 bits, of sift.c */
+    uint32_t *prefilter_signs;    /* 2 bits, of prefilter.c */
     double longest;               /* unquantized, ip: no vector is longer */
 } ev__quantizer;
 
@@ -69,7 +69,7 @@ void ev__rotation_free(ev__rotation *r);
 size_t ev__rotation_bytes(const ev__rotation *r);
 void ev__rotate(const ev__rotation *r, const float *in, float *out);   /* in[dim] -> out[bits] */
 void ev__rotate_back(const ev__rotation *r, float *inout, float *out); /* inout[bits] is used up -> out[dim] */
-/* The lighter rotation of sift.c. Needs 2 bits of prefilter_signs; in[dim] -> w->rotated[bits]. */
+/* The lighter rotation of prefilter.c. Needs 2 bits of prefilter_signs; in[dim] -> w->rotated[bits]. */
 void ev__prefilter_signs_init(uint32_t *prefilter_signs, size_t count, uint64_t seed);
 void ev__rotate_light(const ev__quantizer *q, const float *in, ev__workspace *w);
 /* The integers of an 8-bit code, turned, into w->rotated; returns their squared length. */
@@ -132,11 +132,11 @@ typedef struct {
     const char *rows; /* row of slot s: rows + s * stride. I8_FRESH: float vectors, encoded anew for each comparison */
     size_t stride, bytes;      /* bytes: of a row, as far as it is compared */
     const ev__factor *factors; /* of slot s; NULL for DOT, L2 and I8_FRESH. FINE: scales of the 24-bit vectors */
-    const char *prefilter;     /* rows of sift.c, prefilter_bytes each; NULL: none */
+    const char *prefilter;     /* rows of prefilter.c, prefilter_bytes each; NULL: none */
     const int16_t *residuals;  /* FINE: dim of slot s */
 } ev__space;
 
-/* The same side against sign codes (sift.c); planes: NULL where nothing is sifted. */
+/* The same side against sign codes (prefilter.c); planes: NULL where nothing is prefiltered. */
 typedef struct {
     const uint8_t *planes;
     int32_t sum; /* of the integers in the planes */
@@ -169,20 +169,20 @@ void ev__query_init_bits(const ev__quantizer *q, const int8_t *code, ev__query *
 
 /* ---- distance.c ------------------------------------------------------------------------------ */
 
-/* keys of m rows */
+/* distances of m rows */
 void ev__approx_distances(const ev__quantizer *q, const ev__space *space, const ev__query *query, const uint32_t *slots,
                           size_t m, float *distances, ev__workspace *w);
 
-/* ---- sift.c ---------------------------------------------------------------------------------- */
+/* ---- prefilter.c ---------------------------------------------------------------------------------- */
 
-size_t ev__prefilter_bits(size_t dim); /* signs of a row; 0 where a code is too short for sifting to pay */
+size_t ev__prefilter_bits(size_t dim); /* signs of a row; 0 where a code is too short for prefiltering to pay */
 size_t ev__prefilter_bytes(size_t bits);
 /* The row of an 8-bit code. */
 void ev__prefilter_row(const ev__quantizer *q, const int8_t *code, ev__factor factor, char *row, ev__workspace *w);
-/* The least that the keys of n slots may be, into `least`. */
+/* The least that the distances of n slots may be, into `least`. */
 void ev__prefilter_bounds(const ev__quantizer *q, const ev__space *space, const ev__query *query, const uint32_t *slots,
                           size_t n, float *least, ev__workspace *w);
-/* Keys as ev__approx_distances, of slots whose rows here were read just before. */
+/* Distances as ev__approx_distances, of slots whose rows here were read just before. */
 void ev__prefiltered_distances(const ev__quantizer *q, const ev__space *space, const ev__query *query,
                                const uint32_t *slots, size_t n, float *distances, ev__workspace *w);
 

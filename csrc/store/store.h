@@ -1,9 +1,9 @@
 /* Slots: where everything about a vector lies.
  *
  * A slot is the place of one vector, numbered from 0, and is in one of the states below. Nodes form the graph; a vector
- * whose codes equal a node's becomes that node's duplicate: it hangs on the node's chain and has no links, so that any
- * number of copies cost the graph nothing. A removed node goes on routing (dead) until `repair` has led its neighbors
- * around it; then it is free. */
+ * whose codes equal a node's becomes that node's duplicate: it belongs to the node's chain and has no links, so that
+ * any number of copies cost the graph nothing. A removed node goes on routing (dead) until `repair` has led its
+ * neighbors around it; then it is free. */
 #ifndef EV_STORE_H
 #define EV_STORE_H
 
@@ -26,7 +26,8 @@ typedef struct {
     ev__array upper_at;       /* uint32: where in `upper` the links of levels 1.. begin */
     ev__array upper;          /* uint32: M per level */
     ev__array next_duplicate; /* uint32: next duplicate of the node, or EV_NONE. Empty until the first duplicate */
-    ev__array prefilter; /* rows of sift.c, made from the codes and not in files; 8-bit codes of some length only */
+    ev__array
+        prefilter; /* rows of prefilter.c, made from the codes and not in files; 8-bit codes of some length only */
 } ev__columns;
 
 typedef struct {
@@ -133,13 +134,13 @@ int ev__store_index(ev__store *store);
 /* ---- vectors.c ------------------------------------------------------------------------------- */
 
 /* All that a slot holds of a vector (normalized under cosine): code and factor, the vector or what refines the code,
- * the row of sift.c. */
+ * the row of prefilter.c. */
 void ev__vector_write(const ev__store *store, uint32_t slot, const float *vector, ev__workspace *w);
 /* The vector as exactly as the slot holds it: its own memory, or buffer[dim]. */
 const float *ev__vector_read(const ev__store *store, uint32_t slot, float *buffer, ev__workspace *w);
 /* Do two slots with the same code and factor hold the same vector? */
 bool ev__vector_same(const ev__store *store, uint32_t a, uint32_t b);
-/* The row of sift.c that goes with a slot's code; is it what it should be? */
+/* The row of prefilter.c that goes with a slot's code; is it what it should be? */
 void ev__prefilter_write(const ev__store *store, uint32_t slot, ev__workspace *w);
 bool ev__prefilter_ok(const ev__store *store, uint32_t slot, ev__workspace *w);
 /* Of the vectors as they are kept. */
