@@ -1,6 +1,6 @@
 /* Which table of kernels is used. */
-#include "../edgevec.h"
-#include "isa.h"
+#include "edgevec.h"
+#include "simd/isa.h"
 
 #include <stdlib.h>
 

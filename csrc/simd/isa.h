@@ -7,7 +7,8 @@
 #ifndef EV_ISA_H
 #define EV_ISA_H
 
-#include "kernels.h"
+#include "base/platform.h"
+#include "simd/kernels.h"
 
 #include <string.h>
 
@@ -25,20 +26,6 @@
 #else
 #define EV_INLINE static inline __attribute__((always_inline))
 #define EV_TARGET(isa) __attribute__((target(isa)))
-#endif
-
-#if defined(__wasm__)
-#define EV_PREFETCH(address) ((void)(address))
-#elif defined(__GNUC__) || defined(__clang__)
-#define EV_PREFETCH(address) __builtin_prefetch(address)
-#elif defined(EV_X86_64)
-#include <intrin.h>
-#define EV_PREFETCH(address) _mm_prefetch((const char *)(address), _MM_HINT_T0)
-#elif defined(EV_AARCH64)
-#include <intrin.h>
-#define EV_PREFETCH(address) __prefetch(address)
-#else
-#define EV_PREFETCH(address) ((void)(address))
 #endif
 
 #if defined(EV_X86_64)
@@ -66,7 +53,7 @@ extern const ev__kernels ev__kernels_wasm128;
 
 uint32_t ev__crc32c_scalar(uint32_t crc, const void *bytes, size_t n);
 
-EV_INLINE uint64_t ev__load64(const void *p) {
+EV_INLINE uint64_t ev__read64(const void *p) {
     uint64_t word;
     memcpy(&word, p, sizeof word);
     return word;
@@ -92,7 +79,7 @@ EV_INLINE uint64_t ev__head8(const uint8_t *p, size_t k) {
 /* The same for k < 16, as two words. */
 EV_INLINE void ev__head16(const void *from, size_t k, uint64_t words[2]) {
     const uint8_t *p = from;
-    words[0] = k >= 8 ? ev__load64(p) : ev__head8(p, k);
+    words[0] = k >= 8 ? ev__read64(p) : ev__head8(p, k);
     words[1] = k > 8 ? ev__head8(p + 8, k - 8) : 0;
 }
 

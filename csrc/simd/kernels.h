@@ -42,17 +42,17 @@ typedef struct ev__kernels {
 
     /* The same with 24-bit vectors, whose elements are the integers e_i = 65536 * code_i + residual_i (int8, int16):
      * sum of query_i * e_i; sum of (query_i - steps[row] * e_i)^2. */
-    void (*dot_fine_rows)(const float *query, const void *const *codes, const void *const *residuals, size_t m,
+    void (*dot_sq24_rows)(const float *query, const void *const *codes, const void *const *residuals, size_t m,
                           size_t n, float *out);
-    void (*l2_fine_rows)(const float *query, const void *const *codes, const void *const *residuals, const float *steps,
+    void (*l2_sq24_rows)(const float *query, const void *const *codes, const void *const *residuals, const float *steps,
                          size_t m, size_t n, float *out);
 
-    /* v - centre as integers in [-127, 127] times the scale that is returned: the largest of them is 127 or -127. All
-     * zero, and the scale too, where v is the centre to within 1e-35. */
-    float (*encode_i8)(const float *v, const float *centre, size_t n, int8_t *code);
-    /* What these codes leave of v - centre, in steps of scale / 65536, so that it is (65536 * code + residual) steps to
+    /* v - center as integers in [-127, 127] times the scale that is returned: the largest of them is 127 or -127. All
+     * zero, and the scale too, where v is the center to within 1e-35. */
+    float (*encode_i8)(const float *v, const float *center, size_t n, int8_t *code);
+    /* What these codes leave of v - center, in steps of scale / 65536, so that it is (65536 * code + residual) steps to
      * within half of one. A code may change by one on the way. */
-    void (*refine_i8)(const float *v, const float *centre, float scale, size_t n, int8_t *code, int16_t *residual);
+    void (*residual_i8)(const float *v, const float *center, float scale, size_t n, int8_t *code, int16_t *residual);
 
     /* CRC-32C (Castagnoli), as in iSCSI; crc is the value so far, 0 first. */
     uint32_t (*crc32c)(uint32_t crc, const void *bytes, size_t n);

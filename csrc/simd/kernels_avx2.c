@@ -1,5 +1,5 @@
 /* AVX2 and FMA. */
-#include "isa.h"
+#include "simd/isa.h"
 
 #if defined(EV_X86_64)
 #include <immintrin.h>
@@ -47,12 +47,12 @@ EV_STEP __m256 fine_from(__m128i code, __m128i residual) {
     return _mm256_cvtepi32_ps(_mm256_add_epi32(high, _mm256_cvtepi16_epi32(residual)));
 }
 
-EV_STEP void vf_fine(const int8_t *code, const int16_t *residual, __m256 *low, __m256 *high) {
+EV_STEP void vf_sq24(const int8_t *code, const int16_t *residual, __m256 *low, __m256 *high) {
     *low = fine_from(_mm_loadl_epi64((const __m128i *)code), _mm_loadu_si128((const __m128i *)residual));
     *high = fine_from(_mm_loadl_epi64((const __m128i *)(code + 8)), _mm_loadu_si128((const __m128i *)(residual + 8)));
 }
 
-EV_STEP void vf_fine_head(const int8_t *code, const int16_t *residual, size_t k, __m256 *low, __m256 *high) {
+EV_STEP void vf_sq24_head(const int8_t *code, const int16_t *residual, size_t k, __m256 *low, __m256 *high) {
     uint64_t codes[2];
     __m256i residuals = head32(residual, k * sizeof *residual);
     ev__head16(code, k, codes);
@@ -60,8 +60,8 @@ EV_STEP void vf_fine_head(const int8_t *code, const int16_t *residual, size_t k,
     *high = fine_from(_mm_cvtsi64_si128((long long)codes[1]), _mm256_extracti128_si256(residuals, 1));
 }
 
-#include "template_f32.h"
-#include "template_fine.h"
+#include "simd/template_f32.h"
+#include "simd/template_sq24.h"
 
 /* ---- bytes ----------------------------------------------------------------------------------- */
 
@@ -88,8 +88,8 @@ EV_STEP __m256i I8_DOT(__m256i sum, __m256i q, __m256i r) {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
-#include "template_i8.h"
-#include "template_encode.h"
+#include "simd/template_i8.h"
+#include "simd/template_encode.h"
 
 const ev__kernels ev__kernels_avx2 = {
     .name = "avx2",
@@ -104,10 +104,10 @@ const ev__kernels ev__kernels_avx2 = {
     .dot_i8_rows = dot_i8_rows_avx2,
     .hamming_rows = ev__hamming_rows_sse42,
     .dot_bits_rows = ev__dot_bits_rows_sse42,
-    .dot_fine_rows = dot_fine_rows_avx2,
-    .l2_fine_rows = l2_fine_rows_avx2,
+    .dot_sq24_rows = dot_sq24_rows_avx2,
+    .l2_sq24_rows = l2_sq24_rows_avx2,
     .encode_i8 = encode_i8_avx2,
-    .refine_i8 = refine_i8_avx2,
+    .residual_i8 = residual_i8_avx2,
     .crc32c = ev__crc32c_sse42,
 };
 

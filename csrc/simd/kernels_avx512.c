@@ -1,5 +1,5 @@
 /* AVX-512: one set of float kernels; byte and bit kernels for what a CPU adds to F, BW, VL and DQ. */
-#include "isa.h"
+#include "simd/isa.h"
 
 #if defined(EV_X86_64)
 #include <immintrin.h>
@@ -30,13 +30,13 @@ EV_STEP __m512 fine_from(__m128i code, __m256i residual) {
     return _mm512_cvtepi32_ps(_mm512_add_epi32(high, _mm512_cvtepi16_epi32(residual)));
 }
 
-EV_STEP void vf_fine(const int8_t *code, const int16_t *residual, __m512 *low, __m512 *high) {
+EV_STEP void vf_sq24(const int8_t *code, const int16_t *residual, __m512 *low, __m512 *high) {
     *low = fine_from(_mm_loadu_si128((const __m128i *)code), _mm256_loadu_si256((const __m256i *)residual));
     *high =
         fine_from(_mm_loadu_si128((const __m128i *)(code + 16)), _mm256_loadu_si256((const __m256i *)(residual + 16)));
 }
 
-EV_STEP void vf_fine_head(const int8_t *code, const int16_t *residual, size_t k, __m512 *low, __m512 *high) {
+EV_STEP void vf_sq24_head(const int8_t *code, const int16_t *residual, size_t k, __m512 *low, __m512 *high) {
     __mmask32 held = (1u << k) - 1;
     __m256i codes = _mm256_maskz_loadu_epi8(held, code);
     __m512i residuals = _mm512_maskz_loadu_epi16(held, residual);
@@ -44,8 +44,8 @@ EV_STEP void vf_fine_head(const int8_t *code, const int16_t *residual, size_t k,
     *high = fine_from(_mm256_extracti128_si256(codes, 1), _mm512_extracti64x4_epi64(residuals, 1));
 }
 
-#include "template_f32.h"
-#include "template_fine.h"
+#include "simd/template_f32.h"
+#include "simd/template_sq24.h"
 
 /* ---- bytes ----------------------------------------------------------------------------------- */
 
@@ -69,8 +69,8 @@ EV_STEP __m512i dot_by_maddubs(__m512i sum, __m512i q, __m512i r) {
 #define I8_DOT dot_by_maddubs
 #define I8_EXCESS(query, n) 0
 
-#include "template_i8.h"
-#include "template_encode.h"
+#include "simd/template_i8.h"
+#include "simd/template_encode.h"
 
 #undef EV_KERNEL
 #undef EV_STEP
@@ -102,7 +102,7 @@ EV_STEP int32_t excess_of_vnni(const int8_t *query, size_t n) {
 #define I8_DOT dot_by_vnni
 #define I8_EXCESS excess_of_vnni
 
-#include "template_i8.h"
+#include "simd/template_i8.h"
 
 /* ---- bits ------------------------------------------------------------------------------------ */
 
@@ -143,14 +143,14 @@ EV_STEP void sum_four_avx512(__m512i a, __m512i b, __m512i c, __m512i d, int32_t
 }
 #define vc_sum_four sum_four_avx512
 
-#include "template_bits.h"
+#include "simd/template_bits.h"
 
 /* ---- tables ---------------------------------------------------------------------------------- */
 
 #define FLOATS                                                                                                     \
     .name = "avx512", .sums = VF_SUMS * VF_LANES, .dot_f32 = dot_f32_avx512, .l2_f32 = l2_f32_avx512,              \
-    .dot_f32_rows = dot_f32_rows_avx512, .l2_f32_rows = l2_f32_rows_avx512, .dot_fine_rows = dot_fine_rows_avx512, \
-    .l2_fine_rows = l2_fine_rows_avx512, .encode_i8 = encode_i8_avx512, .refine_i8 = refine_i8_avx512,             \
+    .dot_f32_rows = dot_f32_rows_avx512, .l2_f32_rows = l2_f32_rows_avx512, .dot_sq24_rows = dot_sq24_rows_avx512, \
+    .l2_sq24_rows = l2_sq24_rows_avx512, .encode_i8 = encode_i8_avx512, .residual_i8 = residual_i8_avx512,         \
     .crc32c = ev__crc32c_sse42
 #define BYTES_BY_MADDUBS .dot_i8 = dot_i8_avx512, .dot_i8_rows = dot_i8_rows_avx512
 #define BYTES_BY_VNNI .dot_i8 = dot_i8_vnni_avx512, .dot_i8_rows = dot_i8_rows_vnni_avx512

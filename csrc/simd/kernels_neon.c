@@ -1,5 +1,5 @@
 /* NEON, which every AArch64 has, and the byte dot product of ARMv8.2, which most have. */
-#include "isa.h"
+#include "simd/isa.h"
 
 #if defined(EV_AARCH64)
 #include <arm_neon.h>
@@ -35,17 +35,17 @@ EV_STEP void fine_from(int8x8_t code, int16x8_t residual, float32x4_t *low, floa
     *high = vcvtq_f32_s32(vaddw_high_s16(vshll_high_n_s16(codes, 16), residual));
 }
 
-EV_STEP void vf_fine(const int8_t *code, const int16_t *residual, float32x4_t *low, float32x4_t *high) {
+EV_STEP void vf_sq24(const int8_t *code, const int16_t *residual, float32x4_t *low, float32x4_t *high) {
     fine_from(vld1_s8(code), vld1q_s16(residual), low, high);
 }
 
-EV_STEP void vf_fine_head(const int8_t *code, const int16_t *residual, size_t k, float32x4_t *low, float32x4_t *high) {
+EV_STEP void vf_sq24_head(const int8_t *code, const int16_t *residual, size_t k, float32x4_t *low, float32x4_t *high) {
     int8x8_t codes = vcreate_s8(ev__head8((const uint8_t *)code, k));
     fine_from(codes, vreinterpretq_s16_u8(head16(residual, k * sizeof *residual)), low, high);
 }
 
-#include "template_f32.h"
-#include "template_fine.h"
+#include "simd/template_f32.h"
+#include "simd/template_sq24.h"
 
 /* ---- bytes ----------------------------------------------------------------------------------- */
 
@@ -68,8 +68,8 @@ EV_STEP int32x4_t dot_by_widening(int32x4_t sum, int8x16_t q, int8x16_t r) {
 #define I8_NAME EV_NAME
 #define I8_DOT dot_by_widening
 
-#include "template_i8.h"
-#include "template_encode.h"
+#include "simd/template_i8.h"
+#include "simd/template_encode.h"
 
 #if defined(EV_NEON_DOT)
 
@@ -89,7 +89,7 @@ EV_STEP int32x4_t dot_by_widening(int32x4_t sum, int8x16_t q, int8x16_t r) {
 #define I8_NAME(kernel) kernel##_dot_neon
 #define I8_DOT vdotq_s32
 
-#include "template_i8.h"
+#include "simd/template_i8.h"
 
 #undef EV_STEP
 #define EV_STEP EV_INLINE
@@ -122,7 +122,7 @@ EV_STEP int32x4_t vc_weigh(int32x4_t count, const uint8x16_t *p, uint8x16_t r) {
     return vpadalq_s16(count, vpaddlq_s8(sum));
 }
 
-#include "template_bits.h"
+#include "simd/template_bits.h"
 
 /* ---- tables ---------------------------------------------------------------------------------- */
 
@@ -130,8 +130,8 @@ EV_STEP int32x4_t vc_weigh(int32x4_t count, const uint8x16_t *p, uint8x16_t r) {
     .name = "neon", .sums = VF_SUMS * VF_LANES, .dot_f32 = dot_f32_neon, .l2_f32 = l2_f32_neon,        \
     .dot_f32_rows = dot_f32_rows_neon, .l2_f32_rows = l2_f32_rows_neon, .hamming = hamming_neon,       \
     .dot_bits = dot_bits_neon, .hamming_rows = hamming_rows_neon, .dot_bits_rows = dot_bits_rows_neon, \
-    .encode_i8 = encode_i8_neon, .refine_i8 = refine_i8_neon, .dot_fine_rows = dot_fine_rows_neon,     \
-    .l2_fine_rows = l2_fine_rows_neon, .crc32c = ev__crc32c_scalar
+    .encode_i8 = encode_i8_neon, .residual_i8 = residual_i8_neon, .dot_sq24_rows = dot_sq24_rows_neon, \
+    .l2_sq24_rows = l2_sq24_rows_neon, .crc32c = ev__crc32c_scalar
 
 const ev__kernels ev__kernels_neon = {FLOATS_AND_BITS, .dot_i8 = dot_i8_neon, .dot_i8_rows = dot_i8_rows_neon};
 #if defined(EV_NEON_DOT)

@@ -1,5 +1,5 @@
 /* Plain C: the oracle of the other tables, and what a machine without SIMD uses. */
-#include "isa.h"
+#include "simd/isa.h"
 
 /* Eight sums side by side: C forbids a compiler to reorder one, and a chain of additions would wait for each other. */
 #define SUMS 8
@@ -42,7 +42,7 @@ static uint32_t popcount(uint64_t x) {
 
 static uint32_t hamming_scalar(const uint8_t *a, const uint8_t *b, size_t bytes) {
     uint32_t differ = 0;
-    for (size_t i = 0; i < bytes; i += 8) differ += popcount(ev__load64(a + i) ^ ev__load64(b + i));
+    for (size_t i = 0; i < bytes; i += 8) differ += popcount(ev__read64(a + i) ^ ev__read64(b + i));
     return differ;
 }
 
@@ -52,7 +52,7 @@ static int32_t dot_bits_scalar(const uint8_t *planes, const uint8_t *code, size_
     for (size_t j = 0; j < EV_PLANES; j++) {
         const uint8_t *plane = planes + j * bytes;
         uint32_t common = 0;
-        for (size_t i = 0; i < bytes; i += 8) common += popcount(ev__load64(plane + i) & ev__load64(code + i));
+        for (size_t i = 0; i < bytes; i += 8) common += popcount(ev__read64(plane + i) & ev__read64(code + i));
         sum += weights[j] * (int32_t)common;
     }
     return sum;
@@ -91,7 +91,7 @@ EV_INLINE float fine_one(const float *q, const int8_t *code, const int16_t *resi
     return sum_f32(sums);
 }
 
-static void dot_fine_rows_scalar(const float *query, const void *const *codes, const void *const *residuals, size_t m,
+static void dot_sq24_rows_scalar(const float *query, const void *const *codes, const void *const *residuals, size_t m,
                                  size_t n, float *out) {
     for (size_t i = 0; i < m; i++) {
         ev__prefetch(residuals, i + 1, i + 2, m, n * sizeof(int16_t));
@@ -99,7 +99,7 @@ static void dot_fine_rows_scalar(const float *query, const void *const *codes, c
     }
 }
 
-static void l2_fine_rows_scalar(const float *query, const void *const *codes, const void *const *residuals,
+static void l2_sq24_rows_scalar(const float *query, const void *const *codes, const void *const *residuals,
                                 const float *steps, size_t m, size_t n, float *out) {
     for (size_t i = 0; i < m; i++) {
         ev__prefetch(residuals, i + 1, i + 2, m, n * sizeof(int16_t));
@@ -109,7 +109,7 @@ static void l2_fine_rows_scalar(const float *query, const void *const *codes, co
 
 #define EV_KERNEL static
 #define EV_NAME(kernel) kernel##_scalar
-#include "template_encode.h"
+#include "simd/template_encode.h"
 
 /* ---- CRC-32C --------------------------------------------------------------------------------- */
 
@@ -148,7 +148,7 @@ uint32_t ev__crc32c_scalar(uint32_t crc, const void *bytes, size_t n) {
     const uint8_t *p = bytes;
     crc = ~crc;
     for (; n >= 8; n -= 8, p += 8) {
-        uint64_t x = ev__load64(p) ^ crc;
+        uint64_t x = ev__read64(p) ^ crc;
         crc = crc_table[7][x & 255] ^ crc_table[6][x >> 8 & 255] ^ crc_table[5][x >> 16 & 255] ^
               crc_table[4][x >> 24 & 255] ^ crc_table[3][x >> 32 & 255] ^ crc_table[2][x >> 40 & 255] ^
               crc_table[1][x >> 48 & 255] ^ crc_table[0][x >> 56];
@@ -170,9 +170,9 @@ const ev__kernels ev__kernels_scalar = {
     .dot_i8_rows = dot_i8_rows_scalar,
     .hamming_rows = hamming_rows_scalar,
     .dot_bits_rows = dot_bits_rows_scalar,
-    .dot_fine_rows = dot_fine_rows_scalar,
-    .l2_fine_rows = l2_fine_rows_scalar,
+    .dot_sq24_rows = dot_sq24_rows_scalar,
+    .l2_sq24_rows = l2_sq24_rows_scalar,
     .encode_i8 = encode_i8_scalar,
-    .refine_i8 = refine_i8_scalar,
+    .residual_i8 = residual_i8_scalar,
     .crc32c = ev__crc32c_scalar,
 };

@@ -1,6 +1,6 @@
 /* WebAssembly's 128-bit SIMD, without the relaxed instructions: an engine that lacks one of those refuses the whole
  * module. */
-#include "isa.h"
+#include "simd/isa.h"
 
 #if defined(EV_WASM128)
 #include <wasm_simd128.h>
@@ -42,17 +42,17 @@ EV_STEP void fine_from(v128_t code, v128_t residual, v128_t *low, v128_t *high) 
     *high = wasm_f32x4_convert_i32x4(wasm_i16x8_shuffle(residual, code, 4, 12, 5, 13, 6, 14, 7, 15));
 }
 
-EV_STEP void vf_fine(const int8_t *code, const int16_t *residual, v128_t *low, v128_t *high) {
+EV_STEP void vf_sq24(const int8_t *code, const int16_t *residual, v128_t *low, v128_t *high) {
     fine_from(wasm_i16x8_load8x8(code), wasm_v128_load(residual), low, high);
 }
 
-EV_STEP void vf_fine_head(const int8_t *code, const int16_t *residual, size_t k, v128_t *low, v128_t *high) {
+EV_STEP void vf_sq24_head(const int8_t *code, const int16_t *residual, size_t k, v128_t *low, v128_t *high) {
     v128_t codes = wasm_i16x8_extend_low_i8x16(wasm_i64x2_splat((int64_t)ev__head8((const uint8_t *)code, k)));
     fine_from(codes, head16(residual, k * sizeof *residual), low, high);
 }
 
-#include "template_f32.h"
-#include "template_fine.h"
+#include "simd/template_f32.h"
+#include "simd/template_sq24.h"
 
 /* ---- bytes ----------------------------------------------------------------------------------- */
 
@@ -90,8 +90,8 @@ EV_STEP v128_t I8_DOT(v128_t sum, words16 q, words16 r) {
     return wasm_i32x4_add(sum, wasm_i32x4_dot_i16x8(q.high, r.high));
 }
 
-#include "template_i8.h"
-#include "template_encode.h"
+#include "simd/template_i8.h"
+#include "simd/template_encode.h"
 
 /* ---- bits: in words, because engines have an instruction for those --------------------------- */
 
@@ -100,8 +100,8 @@ EV_STEP v128_t I8_DOT(v128_t sum, words16 q, words16 r) {
 #define VB uint64_t
 #define VB_BYTES 8
 #define VC uint64_t
-#define vb_load ev__load64
-#define vb_head(p, k) ((void)(k), ev__load64(p)) /* words leave no rest */
+#define vb_load ev__read64
+#define vb_head(p, k) ((void)(k), ev__read64(p)) /* words leave no rest */
 #define vc_zero() 0
 #define vc_sum(c) (c)
 
@@ -113,7 +113,7 @@ EV_STEP uint64_t vc_weigh(uint64_t count, const uint64_t *p, uint64_t r) {
     return count + bits(p[0] & r) + 2 * bits(p[1] & r) + 4 * bits(p[2] & r) - 8 * bits(p[3] & r);
 }
 
-#include "template_bits.h"
+#include "simd/template_bits.h"
 
 const ev__kernels ev__kernels_wasm128 = {
     .name = "wasm128",
@@ -128,10 +128,10 @@ const ev__kernels ev__kernels_wasm128 = {
     .dot_i8_rows = dot_i8_rows_wasm128,
     .hamming_rows = hamming_rows_wasm128,
     .dot_bits_rows = dot_bits_rows_wasm128,
-    .dot_fine_rows = dot_fine_rows_wasm128,
-    .l2_fine_rows = l2_fine_rows_wasm128,
+    .dot_sq24_rows = dot_sq24_rows_wasm128,
+    .l2_sq24_rows = l2_sq24_rows_wasm128,
     .encode_i8 = encode_i8_wasm128,
-    .refine_i8 = refine_i8_wasm128,
+    .residual_i8 = residual_i8_wasm128,
     .crc32c = ev__crc32c_scalar,
 };
 

@@ -1,7 +1,7 @@
 /* Every kernel of the path in use against plain C, on rows of many lengths: for machines on which no test suite can
  * run. */
-#include "../edgevec.h"
-#include "isa.h"
+#include "edgevec.h"
+#include "simd/isa.h"
 
 #include <math.h>
 
@@ -44,17 +44,17 @@ static int first_fine_failure(const ev__kernels *fast, const samples *s, size_t 
         residuals[i] = residual[i];
         float scale = plain->encode_i8(s->floats[1 + i], s->floats[0], n, code[i]);
         memcpy(expected_code, code[i], n);
-        plain->refine_i8(s->floats[1 + i], s->floats[0], scale, n, expected_code, expected);
-        fast->refine_i8(s->floats[1 + i], s->floats[0], scale, n, code[i], residual[i]);
+        plain->residual_i8(s->floats[1 + i], s->floats[0], scale, n, expected_code, expected);
+        fast->residual_i8(s->floats[1 + i], s->floats[0], scale, n, code[i], residual[i]);
         if (memcmp(code[i], expected_code, n) || memcmp(residual[i], expected, n * sizeof *expected)) return 8;
         steps[i] = scale / 65536;
     }
-    fast->dot_fine_rows(s->floats[0], codes, residuals, ROWS, n, dots);
-    fast->l2_fine_rows(s->floats[0], codes, residuals, steps, ROWS, n, distances);
+    fast->dot_sq24_rows(s->floats[0], codes, residuals, ROWS, n, dots);
+    fast->l2_sq24_rows(s->floats[0], codes, residuals, steps, ROWS, n, distances);
     for (size_t i = 0; i < ROWS; i++) {
-        plain->dot_fine_rows(s->floats[0], codes + i, residuals + i, 1, n, &dot);
+        plain->dot_sq24_rows(s->floats[0], codes + i, residuals + i, 1, n, &dot);
         if (!close_enough(dots[i] * steps[i], dot * steps[i], n)) return 9;
-        plain->l2_fine_rows(s->floats[0], codes + i, residuals + i, steps + i, 1, n, &distance);
+        plain->l2_sq24_rows(s->floats[0], codes + i, residuals + i, steps + i, 1, n, &distance);
         if (!close_enough(distances[i], distance, 3 * n)) return 10; /* of terms that are 9 at most */
     }
     return 0;

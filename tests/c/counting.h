@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-#include "internal.h"
+#include "index/index.h"
 
 static int64_t held_bytes, most_held_bytes;
 

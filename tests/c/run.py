@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "csrc" / "examples" / "simple.c"
 JOBS = str(min(os.cpu_count() or 1, 4))
 
 
@@ -40,6 +41,8 @@ def cross(processor: str, emulator: str, *, compiler: str) -> dict[str, str]:
 WHERE_ISA_MATTERS = "file|kernels|threads"
 
 VARIANTS = {
+    # The installed library with its header and pkg-config file: what a program in C sees.
+    "installed": Variant({}, tools=("cc", "pkg-config")),
     "release": Variant({"CMAKE_BUILD_TYPE": "Release"}),
     "asan": Variant({"CMAKE_BUILD_TYPE": "Debug", "EDGEVEC_SANITIZE": "address,undefined"}),
     "tsan": Variant({"CMAKE_BUILD_TYPE": "Debug", "EDGEVEC_SANITIZE": "thread"}, tests="threads"),
@@ -81,13 +84,34 @@ def run(build: Path, variant: Variant) -> None:
     subprocess.run(["ctest", "--test-dir", str(build), *select], check=True)
 
 
+def run_example(folder: Path) -> None:
+    """Install the library as a packager would, and build and run the example on what was installed."""
+    build, prefix, program = folder / "build", folder / "prefix", folder / "simple"
+    quietly("cmake", "-S", str(ROOT / "csrc"), "-B", str(build), f"-DCMAKE_INSTALL_PREFIX={prefix}")
+    quietly("cmake", "--build", str(build), "--parallel", JOBS)
+    quietly("cmake", "--install", str(build))
+    (description,) = prefix.rglob("edgevec.pc")
+    environment = {**os.environ, "PKG_CONFIG_PATH": str(description.parent)}
+    flags = subprocess.run(
+        ["pkg-config", "--cflags", "--libs", "edgevec"], env=environment, text=True, capture_output=True, check=True
+    ).stdout.split()
+    quietly("cc", "-std=c11", "-Wall", "-Werror", "-o", str(program), str(EXAMPLE), *flags)
+    said = subprocess.run([program], text=True, capture_output=True, check=True).stdout
+    if said.split() != ["10", "0.0194", "40", "0.1679"]:
+        print(said, file=sys.stderr)
+        raise subprocess.CalledProcessError(1, EXAMPLE.name)
+
+
 def passes(name: str, folder: Path) -> bool:
     reason = missing(VARIANTS[name])
     print(f"== {name}{': skipped, ' + reason if reason else ''}", flush=True)
     if reason:
         return os.environ.get("CI") != "true"
     try:
-        run(folder / name, VARIANTS[name])
+        if name == "installed":
+            run_example(folder / name)
+        else:
+            run(folder / name, VARIANTS[name])
     except subprocess.CalledProcessError as error:
         print(error, file=sys.stderr)
         return False

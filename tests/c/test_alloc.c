@@ -2,8 +2,9 @@
  * is out of memory; then the index still answers as before (the oracle is a plain table of vectors), and the call
  * succeeds when made again. In the end nothing is left allocated. */
 #include "check.h"
+#include "edgevec_test.h"
 #include "counting.h"
-#include "file_ops.h"
+#include "base/file_system.h"
 
 #include <math.h>
 

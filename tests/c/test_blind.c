@@ -1,7 +1,7 @@
 /* A search that is blind to a vector answers as an index that never held it: against brute force, and against an index
  * that was made without it. */
 #include "check.h"
-#include "internal.h"
+#include "index/index.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -94,7 +94,7 @@ static void check_entry(void) {
     ev_index *ix;
     CHECK(ev_new(&p, &ix) == EV_OK);
     CHECK(ev_add(ix, ROWS - GONE, rows + GONE * DIM, ids + GONE, NULL, 1, NULL, NULL) == EV_OK);
-    CHECK(ask(ix, EV_METRIC_L2, GONE + (int64_t)ix->entry, NULL, 40, false) >= K - 1);
+    CHECK(ask(ix, EV_METRIC_L2, GONE + (int64_t)ix->graph.entry, NULL, 40, false) >= K - 1);
     ev_free(ix);
 }
 

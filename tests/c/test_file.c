@@ -1,9 +1,10 @@
 /* Saving under faults: whatever call fails, tears or lies, there is a whole file at the path, the old one or the new
  * one. */
 #include "check.h"
+#include "edgevec_test.h"
 #include "counting.h"
-#include "file_ops.h"
-#include "format.h"
+#include "base/file_system.h"
+#include "file/format.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -346,7 +347,7 @@ static void write_all(const char *path, bytes b) {
 
 /* Loading takes memory for what is in the file, not for what the file says of itself. */
 static void memory_for_what_is_there(void) {
-    enum { KINDS = 5, ABOUT = 64 * 1024 }; /* the index itself, its rotation and centre, small tables */
+    enum { KINDS = 5, ABOUT = 64 * 1024 }; /* the index itself, its rotation and center, small tables */
     const ev__file_header claims[KINDS] = {
         {.slots = 0}, {.slots = EV_NONE - 1}, {.dim = EV_MAX_DIM}, {.M = EV_MAX_M}, {.live = INT32_MAX}};
     for (int32_t quantization = EV_QUANT_NONE; quantization <= EV_QUANT_BINARY; quantization++) {
@@ -369,7 +370,7 @@ static void memory_for_what_is_there(void) {
             most_held_bytes = 0;
             ix = NULL;
             CHECK(ev_load(PATH, 0, &ix) == (i ? EV_E_CORRUPT : EV_OK));
-            int64_t room = claims[i].dim ? EV_MAX_DIM * 6 : 0; /* a centre and a rotation for as many dimensions */
+            int64_t room = claims[i].dim ? EV_MAX_DIM * 6 : 0; /* a center and a rotation for as many dimensions */
             CHECK(most_held_bytes < (int64_t)file.count * 3 / 2 + ABOUT + room);
             CHECK(i || most_held_bytes > (int64_t)file.count / 2);
             ev_free(ix);

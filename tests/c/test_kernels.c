@@ -158,31 +158,31 @@ static void check_i8(const int8_t *a, const int8_t *b, size_t n) {
 }
 
 /* By the C library's rounding, one value at a time. out: n codes, where nothing else may be written. */
-static void check_encode(const float *v, const float *centre, size_t n, int8_t *out) {
+static void check_encode(const float *v, const float *center, size_t n, int8_t *out) {
     float most = 0;
-    for (size_t i = 0; i < n; i++) most = fmaxf(most, fabsf(v[i] - centre[i]));
+    for (size_t i = 0; i < n; i++) most = fmaxf(most, fabsf(v[i] - center[i]));
     float scale = most / 127.0f, inverse = 127.0f / most;
     int zero = !(scale > 1e-37f);
     for (size_t t = 0; t < table_count; t++) {
         size_t wrong = 0;
-        CHECK(tables[t]->encode_i8(v, centre, n, out) == (zero ? 0.0f : scale));
-        for (size_t i = 0; i < n; i++) wrong += out[i] != (zero ? 0 : (int)nearbyintf((v[i] - centre[i]) * inverse));
+        CHECK(tables[t]->encode_i8(v, center, n, out) == (zero ? 0.0f : scale));
+        for (size_t i = 0; i < n; i++) wrong += out[i] != (zero ? 0 : (int)nearbyintf((v[i] - center[i]) * inverse));
         CHECK(wrong == 0);
     }
 }
 
 /* A coordinate is 65536 * code + residual steps to within half of one; on every path in the same integers. */
-static void check_refine(const float *v, const float *centre, size_t n, int16_t *out) {
+static void check_refine(const float *v, const float *center, size_t n, int16_t *out) {
     static int8_t first[LONGEST], code[LONGEST];
     static int16_t expected[LONGEST];
-    float scale = tables[0]->encode_i8(v, centre, n, first);
+    float scale = tables[0]->encode_i8(v, center, n, first);
     double step = (double)scale / 65536;
     for (size_t t = 0; t < table_count; t++) {
         size_t wrong = 0;
         memcpy(code, first, n);
-        tables[t]->refine_i8(v, centre, scale, n, code, out);
+        tables[t]->residual_i8(v, center, scale, n, code, out);
         for (size_t i = 0; i < n; i++) {
-            double d = (double)v[i] - (double)centre[i], element = 65536.0 * code[i] + out[i];
+            double d = (double)v[i] - (double)center[i], element = 65536.0 * code[i] + out[i];
             wrong += scale > 0 ? fabs(d - step * element) > 0.5000001 * step : element != 0;
             wrong += abs(code[i] - first[i]) > 1;
         }
@@ -206,7 +206,7 @@ static void test_refine_between_codes(void) {
         check_refine(v, zero, 127, residual);
         float scale = tables[0]->encode_i8(v, zero, 127, before);
         memcpy(after, before, sizeof after);
-        tables[0]->refine_i8(v, zero, scale, 127, after, residual);
+        tables[0]->residual_i8(v, zero, scale, 127, after, residual);
         moved += memcmp(before, after, sizeof after) != 0;
     }
     CHECK(moved > 0); /* it happens */
@@ -421,8 +421,8 @@ static void check_fine(const ev__kernels *table, const fine_batch *in, size_t n)
         size_t m = counts[c];
         float dots[MOST_ROWS + 1], distances[MOST_ROWS + 1];
         dots[m] = distances[m] = 77;
-        table->dot_fine_rows(in->query, in->codes, in->residuals, m, n, dots);
-        table->l2_fine_rows(in->query, in->codes, in->residuals, in->steps, m, n, distances);
+        table->dot_sq24_rows(in->query, in->codes, in->residuals, m, n, dots);
+        table->l2_sq24_rows(in->query, in->codes, in->residuals, in->steps, m, n, distances);
         CHECK(dots[m] == 77 && distances[m] == 77);
         for (size_t i = 0; i < m; i++) {
             CHECK(near(dots[i], in->dots[i], in->dot_sizes[i], n));

@@ -2,7 +2,9 @@
  * would wait for themselves. What makes it a test is ThreadSanitizer; what is checked here is that no answer is torn.
  */
 #include "check.h"
-#include "file_ops.h"
+#include "edgevec_test.h"
+#include "base/file_system.h"
+#include "base/thread.h"
 
 #include <stdio.h>
 #include <stdlib.h>

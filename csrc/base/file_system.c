@@ -1,0 +1,370 @@
+/* The system's files: POSIX, or Windows through its C runtime, which brings descriptors and errno along. */
+#include "base/file_system.h"
+
+#if !defined(_FILE_OFFSET_BITS)
+#define _FILE_OFFSET_BITS 64
+#endif
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#if defined(_WIN32)
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+
+#include <io.h>
+#else
+#include <unistd.h>
+#if !defined(__EMSCRIPTEN__)
+#include <sys/mman.h>
+#endif
+#endif
+
+/* Some systems refuse to move 2 GB or more in one call. */
+#define EV_MOST_AT_ONCE ((size_t)1 << 30)
+
+/* ---- the differences ------------------------------------------------------------------------- */
+
+#if defined(_WIN32)
+
+#define EV_WIDE_PATH 32768 /* the longest that Windows knows */
+typedef struct _stat64 file_info;
+
+static int widen(const char *path, wchar_t out[EV_WIDE_PATH]) {
+    if (MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, out, EV_WIDE_PATH)) return 0;
+    return GetLastError() == ERROR_INSUFFICIENT_BUFFER ? ENAMETOOLONG : EILSEQ;
+}
+
+static int open_path(const char *path, int flags) {
+    wchar_t wide[EV_WIDE_PATH];
+    int rc = widen(path, wide);
+    if (rc) {
+        errno = rc;
+        return -1;
+    }
+    return _wopen(wide, flags | _O_BINARY | _O_NOINHERIT, _S_IREAD | _S_IWRITE);
+}
+
+/* A new file's permissions come from its folder. */
+static int open_new(const char *path, const char *like) {
+    (void)like;
+    return open_path(path, _O_WRONLY | _O_CREAT | _O_EXCL);
+}
+static int open_old(const char *path) { return open_path(path, _O_RDONLY); }
+static int64_t write_some(int fd, const void *bytes, size_t n) { return _write(fd, bytes, (unsigned)n); }
+static int64_t read_some(int fd, void *out, size_t n) { return _read(fd, out, (unsigned)n); }
+static int flush(int fd) { return _commit(fd); }
+static int close_fd(int fd) { return _close(fd); }
+static int describe(int fd, file_info *out) { return _fstat64(fd, out); }
+static bool is_regular(const file_info *info) { return (info->st_mode & _S_IFMT) == _S_IFREG; }
+static bool is_folder(const file_info *info) { return (info->st_mode & _S_IFMT) == _S_IFDIR; }
+
+static int system_errno(void) {
+    switch (GetLastError()) {
+    case ERROR_FILE_NOT_FOUND:
+    case ERROR_PATH_NOT_FOUND: return ENOENT;
+    case ERROR_ACCESS_DENIED:
+    case ERROR_SHARING_VIOLATION:
+    case ERROR_USER_MAPPED_FILE: return EACCES;
+    case ERROR_DISK_FULL: return ENOSPC;
+    case ERROR_NOT_ENOUGH_MEMORY:
+    case ERROR_OUTOFMEMORY:
+    case ERROR_COMMITMENT_LIMIT: return ENOMEM;
+    default: return EIO;
+    }
+}
+
+static bool is_separator(char c) { return c == '/' || c == '\\' || c == ':'; }
+
+static int final_path(HANDLE file, char out[EV_PATH]) {
+    wchar_t wide[EV_WIDE_PATH];
+    DWORD length = GetFinalPathNameByHandleW(file, wide, EV_WIDE_PATH, FILE_NAME_NORMALIZED);
+    if (!length) return system_errno();
+    if (length >= EV_WIDE_PATH || !WideCharToMultiByte(CP_UTF8, 0, wide, -1, out, EV_PATH, NULL, NULL))
+        return ENAMETOOLONG;
+    return 0;
+}
+
+/* A dangling link is not followed here: it cannot be opened. */
+int ev__file_target(const char *path, char out[EV_PATH]) {
+    wchar_t wide[EV_WIDE_PATH];
+    int rc = widen(path, wide);
+    if (rc) return rc;
+    strcpy(out, path); /* a path that can be widened fits */
+    DWORD attributes = GetFileAttributesW(wide);
+    if (attributes == INVALID_FILE_ATTRIBUTES) return 0;
+    if (attributes & FILE_ATTRIBUTE_DIRECTORY) return EISDIR;
+    DWORD shared = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
+    HANDLE file = CreateFileW(wide, 0, shared, NULL, OPEN_EXISTING, 0, NULL);
+    if (file == INVALID_HANDLE_VALUE) return 0;
+    if (GetFileType(file) != FILE_TYPE_DISK)
+        rc = EINVAL;
+    else if (attributes & FILE_ATTRIBUTE_REPARSE_POINT)
+        rc = final_path(file, out);
+    CloseHandle(file);
+    return rc;
+}
+
+static int system_rename(void *user, const char *from, const char *to) {
+    (void)user;
+    wchar_t wide_from[EV_WIDE_PATH], wide_to[EV_WIDE_PATH];
+    int rc = widen(from, wide_from);
+    if (!rc) rc = widen(to, wide_to);
+    if (rc) return rc;
+    DWORD how = MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH;
+    return MoveFileExW(wide_from, wide_to, how) ? 0 : system_errno();
+}
+
+static int system_sync_folder(void *user, const char *path) {
+    /* a folder has no flush of its own; MOVEFILE_WRITE_THROUGH has done it */
+    (void)user, (void)path;
+    return 0;
+}
+
+static int system_unlink(void *user, const char *path) {
+    (void)user;
+    wchar_t wide[EV_WIDE_PATH];
+    int rc = widen(path, wide);
+    if (rc) return rc;
+    return _wunlink(wide) == 0 ? 0 : errno;
+}
+
+int ev__map(const ev__file *file, void **out) {
+    HANDLE handle = CreateFileMappingW((HANDLE)_get_osfhandle(file->fd), NULL, PAGE_WRITECOPY, 0, 0, NULL);
+    if (!handle) return system_errno();
+    *out = MapViewOfFile(handle, FILE_MAP_COPY, 0, 0, 0);
+    int rc = *out ? 0 : system_errno();
+    CloseHandle(handle); /* the view keeps it alive */
+    return rc;
+}
+
+void ev__unmap(void *map, size_t bytes) {
+    (void)bytes;
+    UnmapViewOfFile(map);
+}
+
+#else
+
+typedef struct stat file_info;
+
+/* O_NONBLOCK: opening a pipe that nobody writes to must not wait; regular files do not care. */
+static int open_old(const char *path) { return open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); }
+
+/* The owner where that is permitted, and the mode; a group that is another's gets no more than all others have. */
+static void take_after(int fd, const struct stat *old) {
+    mode_t mode = old->st_mode & 0777;
+    if (fchown(fd, old->st_uid, old->st_gid) != 0 && fchown(fd, (uid_t)-1, old->st_gid) != 0)
+        mode = (mode & 0707) | (mode & 07) << 3;
+    fchmod(fd, mode); /* a file system without modes refuses */
+}
+
+/* In the place of an old file, it may be read by nobody else until it has that one's mode. */
+static int open_new(const char *path, const char *like) {
+    struct stat old;
+    bool known = like && stat(like, &old) == 0;
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, known ? 0600 : 0666);
+    if (fd >= 0 && known) take_after(fd, &old);
+    return fd;
+}
+
+static int64_t write_some(int fd, const void *bytes, size_t n) { return write(fd, bytes, n); }
+static int64_t read_some(int fd, void *out, size_t n) { return read(fd, out, n); }
+static int close_fd(int fd) { return close(fd); }
+static int describe(int fd, file_info *out) { return fstat(fd, out); }
+static bool is_regular(const file_info *info) { return S_ISREG(info->st_mode); }
+static bool is_folder(const file_info *info) { return S_ISDIR(info->st_mode); }
+
+static bool is_separator(char c) { return c == '/'; }
+
+/* `path` becomes what the symbolic link there leads to. */
+static int follow_link(char path[EV_PATH]) {
+    char to[EV_PATH];
+    ssize_t length = readlink(path, to, sizeof to);
+    if (length < 0) return errno;
+    size_t start = *to == '/' ? 0 : ev__folder_length(path);
+    if (start + (size_t)length >= EV_PATH) return ENAMETOOLONG;
+    memcpy(path + start, to, (size_t)length);
+    path[start + (size_t)length] = '\0';
+    return 0;
+}
+
+int ev__file_target(const char *path, char out[EV_PATH]) {
+    enum { MOST_LINKS = 40 }; /* as in Linux */
+    struct stat info;
+    int rc = stat(path, &info) == 0 ? 0 : errno;
+    if (rc && rc != ENOENT) return rc;
+    if (!rc && !S_ISREG(info.st_mode)) return S_ISDIR(info.st_mode) ? EISDIR : EINVAL;
+    if (strlen(path) >= EV_PATH) return ENAMETOOLONG;
+    strcpy(out, path);
+    for (int links = 0; lstat(out, &info) == 0 && S_ISLNK(info.st_mode); links++) {
+        rc = links == MOST_LINKS ? ELOOP : follow_link(out);
+        if (rc) return rc;
+    }
+    return 0;
+}
+
+static int flush(int fd) {
+#if defined(F_FULLFSYNC)
+    /* macOS: fsync leaves the bytes in the drive's cache; file systems without the stronger call still have fsync */
+    if (fcntl(fd, F_FULLFSYNC) == 0) return 0;
+#endif
+    return fsync(fd);
+}
+
+static int system_rename(void *user, const char *from, const char *to) {
+    (void)user;
+#if defined(__EMSCRIPTEN__)
+    /* There, a file that is renamed over comes back when the name is deleted. A page that ends between these two calls
+     * loses its files anyway; both are in one folder, so the second has no reason to fail. */
+    if (unlink(to) != 0 && errno != ENOENT) return errno;
+#endif
+    return rename(from, to) == 0 ? 0 : errno;
+}
+
+static int system_sync_folder(void *user, const char *path) {
+    (void)user;
+    char folder[EV_PATH] = ".";
+    size_t length = ev__folder_length(path);
+    if (length >= sizeof folder) return ENAMETOOLONG;
+    if (length) {
+        memcpy(folder, path, length);
+        folder[length] = '\0';
+    }
+    int fd = open(folder, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return errno;
+    int rc = flush(fd) == 0 ? 0 : errno;
+    close(fd);
+    /* some file systems have nothing to flush in a folder, and say so */
+    return rc == EINVAL || rc == ENOTSUP ? 0 : rc;
+}
+
+static int system_unlink(void *user, const char *path) {
+    (void)user;
+    return unlink(path) == 0 ? 0 : errno;
+}
+
+#if defined(__EMSCRIPTEN__)
+
+int ev__map(const ev__file *file, void **out) {
+    (void)file, (void)out;
+    return ENOTSUP;
+}
+
+void ev__unmap(void *map, size_t bytes) { (void)map, (void)bytes; }
+
+#else
+
+int ev__map(const ev__file *file, void **out) {
+    if (file->bytes > SIZE_MAX) return ENOMEM;
+    void *at = mmap(NULL, (size_t)file->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE, file->fd, 0);
+    if (at == MAP_FAILED) return errno == ENODEV || errno == ENOSYS ? ENOTSUP : errno;
+    *out = at;
+    return 0;
+}
+
+void ev__unmap(void *map, size_t bytes) { munmap(map, bytes); }
+
+#endif
+#endif
+
+/* ---- writing --------------------------------------------------------------------------------- */
+
+size_t ev__folder_length(const char *path) {
+    size_t length = strlen(path);
+    while (length && !is_separator(path[length - 1])) length--;
+    return length;
+}
+
+static int fd_of(void *file) { return (int)(intptr_t)file; }
+
+static int system_open(void *user, const char *path, const char *like, void **file) {
+    (void)user;
+    int fd = open_new(path, like);
+    if (fd < 0) return errno;
+    *file = (void *)(intptr_t)fd;
+    return 0;
+}
+
+static int system_write(void *user, void *file, const void *bytes, size_t n) {
+    (void)user;
+    const char *at = bytes;
+    while (n) {
+        int64_t written = write_some(fd_of(file), at, n < EV_MOST_AT_ONCE ? n : EV_MOST_AT_ONCE);
+        if (written < 0 && errno == EINTR) continue;
+        if (written < 0) return errno;
+        if (written == 0) return EIO;
+        at += written;
+        n -= (size_t)written;
+    }
+    return 0;
+}
+
+static int system_sync(void *user, void *file) {
+    (void)user;
+    int rc;
+    do rc = flush(fd_of(file)) == 0 ? 0 : errno;
+    while (rc == EINTR);
+    return rc;
+}
+
+static int system_close(void *user, void *file) {
+    (void)user;
+    /* an interrupted close has closed */
+    return close_fd(fd_of(file)) == 0 || errno == EINTR ? 0 : errno;
+}
+
+static const ev_file_ops system_ops = {system_open,   system_write,       system_sync,   system_close,
+                                       system_rename, system_sync_folder, system_unlink, NULL};
+#ifdef EDGEVEC_TESTING
+static const ev_file_ops *ops = &system_ops;
+static ev_file_ops replaced;
+
+void ev_set_file_ops(const ev_file_ops *o) {
+    if (o) replaced = *o;
+    ops = o ? &replaced : &system_ops;
+}
+
+const ev_file_ops *ev__file_ops(void) { return ops; }
+#else
+const ev_file_ops *ev__file_ops(void) { return &system_ops; }
+#endif
+
+int ev__refused(int error, const char *what, const char *path) {
+    /* the reason first, since a long path may not fit */
+    int code = error == ENOMEM ? EV_E_NOMEM : EV_E_IO;
+    return ev__fail_errno(code, error, "%s: cannot %s '%s'", strerror(error), what, path);
+}
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+int ev__file_open(const char *path, ev__file *out) {
+    int fd = open_old(path);
+    if (fd < 0) return errno;
+    file_info info;
+    int rc = describe(fd, &info) == 0 ? 0 : errno;
+    if (!rc && !is_regular(&info)) rc = is_folder(&info) ? EISDIR : EINVAL;
+    if (rc) {
+        close_fd(fd);
+        return rc;
+    }
+    *out = (ev__file){fd, (uint64_t)info.st_size};
+    return 0;
+}
+
+int ev__file_read(const ev__file *file, void *out, size_t n) {
+    char *at = out;
+    while (n) {
+        int64_t got = read_some(file->fd, at, n < EV_MOST_AT_ONCE ? n : EV_MOST_AT_ONCE);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return errno;
+        if (got == 0) return EIO;
+        at += got;
+        n -= (size_t)got;
+    }
+    return 0;
+}
+
+void ev__file_close(const ev__file *file) { close_fd(file->fd); }

@@ -1,0 +1,41 @@
+/* The file system, as save.c and load.c see it. Paths are UTF-8; calls return 0 or an errno
+ * unless they say otherwise. */
+#ifndef EV_FILE_SYSTEM_H
+#define EV_FILE_SYSTEM_H
+
+#include "base/base.h"
+#include "edgevec_test.h"
+
+#if defined(_WIN32)
+#define EV_PATH (3 * 32768) /* bytes of UTF-8, with the 0 behind them */
+#else
+#include <limits.h>
+#define EV_PATH PATH_MAX
+#endif
+
+/* The file that a save to `path` makes or replaces, symbolic links followed, a dangling one too. EISDIR for a folder,
+ * EINVAL for what else is no regular file, ELOOP. */
+int ev__file_target(const char *path, char out[EV_PATH]);
+/* How much of a path is the folder, with the separator behind it. */
+size_t ev__folder_length(const char *path);
+
+/* What ev_save writes with: the system's, or in tests those of ev_set_file_ops. */
+const ev_file_ops *ev__file_ops(void);
+
+/* Note in the error's detail what the system refused; EV_E_IO, or EV_E_NOMEM where it had no memory. */
+int ev__refused(int error, const char *what, const char *path);
+
+/* A regular file, open for reading from its start to its end. */
+typedef struct {
+    int fd;
+    uint64_t bytes; /* its size when it was opened */
+} ev__file;
+int ev__file_open(const char *path, ev__file *out);
+int ev__file_read(const ev__file *file, void *out, size_t n); /* the next n bytes; EIO when the file ends before */
+void ev__file_close(const ev__file *file);
+
+/* The whole file in memory, private and copy-on-write; it outlives the open file. ENOTSUP where the system cannot. */
+int ev__map(const ev__file *file, void **out);
+void ev__unmap(void *map, size_t bytes);
+
+#endif

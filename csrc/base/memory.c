@@ -1,0 +1,134 @@
+/* Memory: one hook for all of it, so that a test can make any allocation fail. */
+#include "base/base.h"
+#include "edgevec_test.h"
+
+#include <stdlib.h>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+/* Blocks this large come straight from the system: they go back to it when released, and may lie in huge pages,
+ * which spares graph walks most of their TLB misses. */
+#define EV_LARGE ((size_t)4 << 20)
+#define EV_HUGE_PAGE ((size_t)2 << 20)
+
+#if defined(__linux__)
+static void *large_alloc(size_t size) {
+    /* mmap aligns to a small page; ask for a huge page more and arena_take off what is over */
+    size_t want = ev__round_up(size, EV_HUGE_PAGE);
+    char *at = mmap(NULL, want + EV_HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED) return NULL;
+    size_t head = (EV_HUGE_PAGE - (uintptr_t)at % EV_HUGE_PAGE) % EV_HUGE_PAGE;
+    if (head) munmap(at, head);
+    munmap(at + head + want, EV_HUGE_PAGE - head);
+    madvise(at + head, want, MADV_HUGEPAGE);
+    return at + head;
+}
+#endif
+
+static void *system_alloc(void *user, size_t size, size_t align) {
+    (void)user;
+#if defined(_WIN32)
+    return _aligned_malloc(size, align);
+#else
+#if defined(__linux__)
+    if (size >= EV_LARGE) return large_alloc(size);
+#endif
+    void *memory;
+    return posix_memalign(&memory, align, size) == 0 ? memory : NULL;
+#endif
+}
+
+static void system_release(void *user, void *memory, size_t size, size_t align) {
+    (void)user, (void)size, (void)align;
+#if defined(_WIN32)
+    _aligned_free(memory);
+#else
+#if defined(__linux__)
+    if (size >= EV_LARGE) {
+        munmap(memory, ev__round_up(size, EV_HUGE_PAGE));
+        return;
+    }
+#endif
+    free(memory);
+#endif
+}
+
+static const ev_allocator system_allocator = {system_alloc, system_release, NULL};
+static ev_allocator allocator = {system_alloc, system_release, NULL};
+
+void ev_set_allocator(const ev_allocator *a) { allocator = a ? *a : system_allocator; }
+
+#ifdef EDGEVEC_TESTING
+/* countdown: allocations until the one that fails; 0 or less: none will */
+static int64_t fault_countdown, allocations;
+
+int64_t ev_fault_alloc(int64_t n) {
+    int64_t made = ev__atomic_load64(&allocations);
+    ev__add64(&allocations, -made);
+    ev__add64(&fault_countdown, n - ev__atomic_load64(&fault_countdown));
+    return made;
+}
+
+static bool fails_on_purpose(void) {
+    ev__add64(&allocations, 1);
+    return ev__atomic_load64(&fault_countdown) > 0 && ev__add64(&fault_countdown, -1) == 1;
+}
+#else
+static bool fails_on_purpose(void) { return false; }
+#endif
+
+void *ev__alloc(size_t size, size_t align) {
+    if (fails_on_purpose() || size > PTRDIFF_MAX - EV_HUGE_PAGE * 2) return NULL;
+    if (align < sizeof(void *)) align = sizeof(void *);
+    return allocator.alloc(allocator.user, size ? size : 1, align);
+}
+
+void *ev__alloc_zero(size_t size, size_t align) {
+    void *memory = ev__alloc(size, align);
+    if (memory) memset(memory, 0, size ? size : 1);
+    return memory;
+}
+
+void ev__release(void *memory, size_t size, size_t align) {
+    if (align < sizeof(void *)) align = sizeof(void *);
+    if (memory) allocator.release(allocator.user, memory, size ? size : 1, align);
+}
+
+int ev__array_reserve(ev__array *array, size_t room) {
+    if (room <= array->room) return EV_OK;
+    /* one at a time grows by a quarter, so that n single additions copy O(n) */
+    size_t quarter_more = array->room + array->room / 4;
+    if (array->room && room < quarter_more) room = quarter_more;
+    if (room < 16) room = 16;
+    if (array->item && room > (PTRDIFF_MAX - EV_HUGE_PAGE * 2) / array->item) return EV_E_FULL;
+    char *grown = ev__alloc(room * array->item, EV_LINE);
+    if (!grown) return EV_E_NOMEM;
+    size_t used = array->count * array->item;
+    if (used) memcpy(grown, array->at, used);
+    size_t count = array->count;
+    ev__array_free(array);
+    array->at = grown;
+    array->count = count;
+    array->room = room;
+    array->mapped = false;
+    return EV_OK;
+}
+
+int ev__array_resize(ev__array *array, size_t count) {
+    int rc = ev__array_reserve(array, count);
+    if (rc != EV_OK) return rc;
+    if (count > array->count) memset(array->at + array->count * array->item, 0, (count - array->count) * array->item);
+    array->count = count;
+    return EV_OK;
+}
+
+void ev__array_free(ev__array *array) {
+    if (!array->mapped) ev__release(array->at, array->room * array->item, EV_LINE);
+    array->at = NULL;
+    array->count = array->room = 0;
+    array->mapped = false;
+}
+
+size_t ev__array_bytes(const ev__array *array) { return array->room * array->item; }

@@ -1,0 +1,108 @@
+/* Everything that differs between compilers and systems: attributes, prefetching, thread-local data, atomics. */
+#ifndef EV_PLATFORM_H
+#define EV_PLATFORM_H
+
+#if !defined(_WIN32) && !defined(_GNU_SOURCE)
+#define _GNU_SOURCE /* mmap, madvise, sched_getaffinity, reader-writer locks */
+#endif
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "edgevec's file is read in place and is little-endian"
+#endif
+
+#if defined(__EMSCRIPTEN__) && !defined(__EMSCRIPTEN_PTHREADS__)
+#define EV_THREADS 0
+#else
+#define EV_THREADS 1
+#endif
+
+#if defined(__GNUC__)
+#define EV_PRINTF(a, b) __attribute__((format(printf, a, b)))
+#define EV_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#else
+#define EV_PRINTF(a, b)
+#define EV_UNLIKELY(x) (x)
+#endif
+
+/* EV_PREFETCH brings a line into the nearest cache; EV_PREFETCH_SOON, for many lines of which each has a while to come,
+ * only into the next, which can wait for more of them at once. */
+#if defined(__GNUC__) && !defined(__EMSCRIPTEN__)
+#define EV_PREFETCHES 1
+#define EV_PREFETCH(p) __builtin_prefetch(p)
+#define EV_PREFETCH_SOON(p) __builtin_prefetch(p, 0, 2)
+#elif defined(_MSC_VER) && (defined(_M_X64) || defined(_M_IX86))
+#include <xmmintrin.h>
+#define EV_PREFETCHES 1
+#define EV_PREFETCH(p) _mm_prefetch((const char *)(p), _MM_HINT_T0)
+#define EV_PREFETCH_SOON(p) _mm_prefetch((const char *)(p), _MM_HINT_T1)
+#elif defined(_MSC_VER) && defined(_M_ARM64)
+#include <intrin.h>
+#define EV_PREFETCHES 1
+#define EV_PREFETCH(p) __prefetch(p)
+#define EV_PREFETCH_SOON(p) __prefetch(p)
+#else
+#define EV_PREFETCHES 0
+#define EV_PREFETCH(p) ((void)(p))
+#define EV_PREFETCH_SOON(p) ((void)(p))
+#endif
+
+#if !EV_THREADS
+#define EV_THREAD_LOCAL
+#elif defined(_MSC_VER)
+#define EV_THREAD_LOCAL __declspec(thread)
+#else
+#define EV_THREAD_LOCAL _Thread_local
+#endif
+
+/* Move bytes up by a few places, for which others have a fast memmove. A WASM module calls that out of another module,
+ * and it moves a word at a time. */
+#if defined(__wasm_simd128__)
+#include <wasm_simd128.h>
+static inline void ev__move_up(void *from, size_t bytes, size_t by) {
+    char *p = from;
+    if (bytes < 16) {
+        while (bytes--) p[bytes + by] = p[bytes];
+        return;
+    }
+    v128_t head = wasm_v128_load(p);
+    while (bytes > 16) {
+        bytes -= 16;
+        wasm_v128_store(p + bytes + by, wasm_v128_load(p + bytes));
+        __asm__ volatile(""); /* else compilers see what this is and call memmove */
+    }
+    wasm_v128_store(p + by, head);
+}
+#else
+static inline void ev__move_up(void *from, size_t bytes, size_t by) { memmove((char *)from + by, from, bytes); }
+#endif
+
+/* Relaxed loads and stores of words that other threads may be writing, and counters. */
+#if defined(_MSC_VER) && !defined(__clang__)
+#include <intrin.h>
+static inline uint32_t ev__load32(const uint32_t *p) { return *(const volatile uint32_t *)p; }
+static inline void ev__store32(uint32_t *p, uint32_t v) { *(volatile uint32_t *)p = v; }
+static inline int64_t ev__add64(int64_t *p, int64_t v) { return _InterlockedExchangeAdd64((volatile __int64 *)p, v); }
+static inline int64_t ev__atomic_load64(const int64_t *p) { return _InterlockedOr64((volatile __int64 *)p, 0); }
+static inline uint32_t ev__load32_acquire(const uint32_t *p) { return (uint32_t)_InterlockedOr((volatile long *)p, 0); }
+static inline void ev__store32_release(uint32_t *p, uint32_t v) { _InterlockedExchange((volatile long *)p, (long)v); }
+static inline bool ev__try_take(uint32_t *p) { return _InterlockedExchange((volatile long *)p, 1) == 0; }
+static inline void ev__store8(uint8_t *p, uint8_t v) { *(volatile uint8_t *)p = v; }
+static inline uint8_t ev__load8(const uint8_t *p) { return *(const volatile uint8_t *)p; }
+#else
+static inline uint32_t ev__load32(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
+static inline void ev__store32(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
+static inline int64_t ev__add64(int64_t *p, int64_t v) { return __atomic_fetch_add(p, v, __ATOMIC_RELAXED); }
+static inline int64_t ev__atomic_load64(const int64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
+static inline uint32_t ev__load32_acquire(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+static inline void ev__store32_release(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
+/* 0 -> 1, and true; false where it was 1. ev__store32_release(p, 0) gives it back. */
+static inline bool ev__try_take(uint32_t *p) { return !__atomic_exchange_n(p, 1, __ATOMIC_ACQUIRE); }
+static inline void ev__store8(uint8_t *p, uint8_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
+static inline uint8_t ev__load8(const uint8_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
+#endif
+
+#endif

@@ -1,0 +1,276 @@
+/* Loading: nothing in the file is believed. Sizes are checked against the file's before anything is allocated, so a
+ * load takes memory in proportion to the bytes that are really there; then checksums, then what the bytes mean
+ * (verify.c). */
+#include "base/file_system.h"
+#include "file/format.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+
+typedef struct {
+    const char *path;
+    ev__file file;
+    ev__file_header header;
+    char *map; /* the file in memory, or NULL: it is read from start to end */
+    ev_index *ix;
+} loader;
+
+/* ---- the header ------------------------------------------------------------------------------ */
+
+static int bad_header(const char *what) { return ev__fail(EV_E_CORRUPT, "section 'header': %s", what); }
+
+static bool all_zero(const void *bytes, size_t n) {
+    const char *at = bytes;
+    for (size_t i = 0; i < n; i++)
+        if (at[i]) return false;
+    return true;
+}
+
+/* What every version has in common, then, if it is this one, all of it. */
+static int read_header(loader *l) {
+    const size_t common = offsetof(ev__file_header, sections);
+    char bytes[EV_FILE_MOST_HEADER];
+    ev__file_header *h = &l->header;
+    if (l->file.bytes < common) return bad_header("the file is shorter than a header");
+    int error = ev__file_read(&l->file, bytes, common);
+    if (error) return ev__refused(error, "read", l->path);
+    memcpy(h, bytes, common);
+    if (memcmp(h->magic, EV_FILE_MAGIC, sizeof h->magic) != 0) return bad_header("this is no index file");
+    if (h->header_bytes < common + sizeof h->crc || h->header_bytes > sizeof bytes)
+        return bad_header("an impossible size");
+    if (h->header_bytes > l->file.bytes) return bad_header("the file ends before it does");
+    error = ev__file_read(&l->file, bytes + common, h->header_bytes - common);
+    if (error) return ev__refused(error, "read", l->path);
+    uint32_t crc;
+    memcpy(&crc, bytes + h->header_bytes - sizeof crc, sizeof crc);
+    if (crc != ev__kernels_scalar.crc32c(0, bytes, h->header_bytes - sizeof crc)) return bad_header("checksum differs");
+    if (h->version > EV_FILE_VERSION)
+        return ev__fail(EV_E_VERSION, "the file has format version %u; edgevec %s reads versions up to %d", h->version,
+                        ev_version(), EV_FILE_VERSION);
+    if (h->version < 1 || h->header_bytes != sizeof *h) return bad_header("an impossible version or size");
+    memcpy(h, bytes, sizeof *h);
+    return EV_OK;
+}
+
+/* Counters may be anything that arithmetic on them can bear. */
+static bool is_counter(int64_t n) { return n >= 0 && n <= INT64_MAX / 4; }
+
+static int check_fields(const ev__file_header *h) {
+    if (h->slots > EV_NONE - 1) return bad_header("more slots than there are numbers for");
+    if (h->live < 0 || h->dead < 0 || h->next_id < 0 || !is_counter(h->trained_on) || !is_counter(h->unchecked) ||
+        !is_counter(h->unrepaired))
+        return bad_header("an impossible count");
+    if (h->trainings < 0 || h->trainings > INT32_MAX / 4) return bad_header("an impossible count");
+    if (!all_zero(h->zeros, sizeof h->zeros)) return bad_header("something where nothing is known");
+    return EV_OK;
+}
+
+/* The columns and the center, in the order of the file. */
+static void section_names(ev_index *ix, const char *names[EV_FILE_SECTIONS]) {
+    ev__column columns[EV_COLUMNS];
+    ev__list_columns(&ix->graph.store.columns, columns);
+    for (size_t i = 0; i < EV_FILE_COLUMNS; i++) names[i] = columns[i].name;
+    names[EV_FILE_COLUMNS] = "centre";
+}
+
+static bool is_named(const ev__file_section *section, const char *name) {
+    return strncmp(section->name, name, EV_FILE_NAME) == 0 &&
+           all_zero(section->name + strlen(name), EV_FILE_NAME - strlen(name));
+}
+
+/* Known sections in their order, one behind the other, to the end of the file. */
+static int check_table(const loader *l) {
+    const ev__file_header *h = &l->header;
+    const char *names[EV_FILE_SECTIONS];
+    uint64_t end = sizeof *h;
+    section_names(l->ix, names);
+    if (h->sections > EV_FILE_SECTIONS) return bad_header("an impossible number of sections");
+    for (size_t i = 0, known = 0; i < h->sections; i++, known++) {
+        const ev__file_section *section = &h->section[i];
+        while (known < EV_FILE_SECTIONS && !is_named(section, names[known])) known++;
+        if (known == EV_FILE_SECTIONS) return bad_header("an unknown section, or one in the wrong place");
+        if (section->offset != end || section->zero || !section->bytes)
+            return ev__fail(EV_E_CORRUPT, "section '%s': not where it should be", names[known]);
+        if (section->bytes > l->file.bytes - end || ev__file_padded(section->bytes) > l->file.bytes - end)
+            return ev__fail(EV_E_CORRUPT, "section '%s': the file ends before it does", names[known]);
+        end += ev__file_padded(section->bytes);
+    }
+    if (!all_zero(h->section + h->sections, (EV_FILE_SECTIONS - h->sections) * sizeof *h->section))
+        return bad_header("something where nothing is known");
+    return end == h->file_bytes && end == l->file.bytes ? EV_OK : bad_header("the file has another length");
+}
+
+/* ---- the sections ---------------------------------------------------------------------------- */
+
+static const ev__file_section *find_section(const ev__file_header *h, const char *name) {
+    for (size_t i = 0; i < h->sections; i++)
+        if (is_named(&h->section[i], name)) return &h->section[i];
+    return NULL;
+}
+
+/* Has a column of `count` items the size that the parameters and the number of slots call for? */
+static bool column_fits(const ev__store *store, const ev__array *array, uint64_t slots, uint64_t count) {
+    bool quantized = store->quantizer.quantization != EV_QUANT_NONE;
+    if (array == &store->columns.upper) return count <= UINT32_MAX; /* how many, the levels tell */
+    if (array == &store->columns.next_duplicate && count == 0) return true;
+    if (array == &store->columns.factors && !quantized) return count == 0;
+    if (array == &store->columns.vectors && !(quantized && store->quantizer.keep_vectors)) return count == 0;
+    return count == slots;
+}
+
+/* Bring a section's bytes to `into` (already there when mapped) and check them and their filling. */
+static int fetch(loader *l, const ev__file_section *section, const char *name, void *into) {
+    char room[EV_LINE];
+    const char *filling = room;
+    size_t bytes = (size_t)section->bytes, behind = (size_t)(ev__file_padded(section->bytes) - section->bytes);
+    if (l->map) {
+        filling = l->map + section->offset + bytes;
+        if (into != l->map + section->offset) memcpy(into, l->map + section->offset, bytes);
+    } else {
+        int error = ev__file_read(&l->file, into, bytes);
+        if (!error) error = ev__file_read(&l->file, room, behind);
+        if (error) return ev__refused(error, "read", l->path);
+    }
+    if (l->ix->graph.store.quantizer.kernels->crc32c(0, into, bytes) != section->crc)
+        return ev__fail(EV_E_CORRUPT, "section '%s': checksum differs", name);
+    return all_zero(filling, behind) ? EV_OK : ev__fail(EV_E_CORRUPT, "section '%s': something behind its end", name);
+}
+
+static int fetch_column(loader *l, const ev__column *column) {
+    const ev__file_section *section = find_section(&l->header, column->name);
+    uint64_t bytes = section ? section->bytes : 0;
+    ev__array *array = column->array;
+    if (bytes % array->item || !column_fits(&l->ix->graph.store, array, l->header.slots, bytes / array->item))
+        return ev__fail(EV_E_CORRUPT, "section '%s': %llu bytes do not fit %llu slots", column->name,
+                        (unsigned long long)bytes, (unsigned long long)l->header.slots);
+    if (!section) return EV_OK;
+    size_t count = (size_t)(bytes / array->item);
+    if (l->map) {
+        *array = (ev__array){l->map + section->offset, array->item, count, count, true};
+    } else {
+        int rc = ev__array_resize(array, count);
+        if (rc != EV_OK) return ev__fail(rc, "section '%s': %llu bytes", column->name, (unsigned long long)bytes);
+    }
+    return fetch(l, section, column->name, array->at);
+}
+
+static int fetch_center(loader *l) {
+    const ev__file_section *section = find_section(&l->header, "centre");
+    size_t bytes = l->ix->graph.store.quantizer.center ? l->ix->graph.store.quantizer.dim * sizeof(float) : 0;
+    if ((section ? section->bytes : 0) != bytes)
+        return ev__fail(EV_E_CORRUPT, "section 'centre': not one number for each dimension");
+    return section ? fetch(l, section, "centre", l->ix->graph.store.quantizer.center) : EV_OK;
+}
+
+static int fetch_all(loader *l) {
+    ev__column columns[EV_COLUMNS];
+    ev__list_columns(&l->ix->graph.store.columns, columns);
+    for (size_t i = 0; i < EV_FILE_COLUMNS; i++) {
+        int rc = fetch_column(l, &columns[i]);
+        if (rc != EV_OK) return rc;
+    }
+    return fetch_center(l);
+}
+
+/* ---- the index ------------------------------------------------------------------------------- */
+
+static bool may_search_by(const ev__quantizer *q, uint32_t walk) {
+    switch (walk) {
+    case EV_WALK_CODES: return true;
+    case EV_WALK_FLOATS: return q->quantization != EV_QUANT_NONE && q->keep_vectors;
+    case EV_WALK_SCAN: return q->keep_vectors != EV_VECTORS_NONE;
+    case EV_WALK_BLURRED: return !q->keep_vectors;
+    default: return false;
+    }
+}
+
+static int make_index(loader *l) {
+    const ev__file_header *h = &l->header;
+    ev_params p = {.dim = h->dim,
+                   .metric = h->metric,
+                   .quantization = h->quantization,
+                   .M = h->M,
+                   .ef_construction = h->ef_construction,
+                   .ef = h->ef,
+                   .keep_vectors = h->keep_vectors,
+                   .seed = h->seed};
+    if (ev__params_check(&p) != EV_OK) {
+        char what[128];
+        snprintf(what, sizeof what, "%s", ev_error_detail());
+        return bad_header(what);
+    }
+    int rc = ev__index_make(&p, &l->ix);
+    if (rc != EV_OK) return rc;
+    if (!may_search_by(&l->ix->graph.store.quantizer, h->walk))
+        return bad_header("searches that its vectors do not allow");
+    l->ix->graph.store.quantizer.walk = (int32_t)h->walk;
+    bool fine = h->keep_vectors == EV_VECTORS_FINE;
+    if (fine != ev__is_sq24(&l->ix->graph.store.quantizer) || h->version != ev__file_version(l->ix))
+        return bad_header("vectors kept in a way that its version or its codes do not allow");
+    return EV_OK;
+}
+
+static int map_file(loader *l) {
+    void *at;
+    int error = ev__map(&l->file, &at);
+    if (error == ENOTSUP) return EV_OK; /* a file system without mapping: reading gives the same index */
+    if (error) return ev__refused(error, "map", l->path);
+    l->map = l->ix->map = at;
+    l->ix->map_bytes = (size_t)l->file.bytes;
+    return EV_OK;
+}
+
+static void take_header(ev_index *ix, const ev__file_header *h) {
+    ix->graph.store.live = h->live;
+    ix->graph.store.dead = h->dead;
+    ix->next_id = h->next_id;
+    ix->graph.entry = h->entry;
+    ix->trainings = h->trainings;
+    ix->trained_on = h->trained_on;
+    ix->unchecked = h->unchecked;
+    ix->graph.unrepaired = h->unrepaired;
+}
+
+static int check_ids(const ev_index *ix) {
+    if (ix->graph.store.id_table.used != (size_t)ix->graph.store.live)
+        return ev__fail(EV_E_CORRUPT, "section 'ids': an id stands twice");
+    return EV_OK;
+}
+
+static int load(loader *l, bool map) {
+    int rc = read_header(l);
+    if (rc == EV_OK) rc = check_fields(&l->header);
+    if (rc == EV_OK && l->header.file_bytes > PTRDIFF_MAX)
+        rc = ev__fail(EV_E_FULL, "more bytes than the address space holds");
+    if (rc == EV_OK) rc = make_index(l);
+    if (rc == EV_OK) rc = check_table(l);
+    if (rc == EV_OK && map) rc = map_file(l);
+    if (rc == EV_OK) rc = fetch_all(l);
+    if (rc != EV_OK) return rc;
+    take_header(l->ix, &l->header);
+    rc = ev__verify(l->ix);
+    for (size_t slot = 0;
+         rc == EV_OK && slot < ev__slots(&l->ix->graph.store) && ev__vector(&l->ix->graph.store, (uint32_t)slot);
+         slot++)
+        ev__note_length(l->ix, ev__vector(&l->ix->graph.store, (uint32_t)slot));
+    if (rc == EV_OK) rc = ev__prefilter_all(l->ix);
+    if (rc == EV_OK) rc = ev__store_index(&l->ix->graph.store);
+    return rc == EV_OK ? check_ids(l->ix) : rc;
+}
+
+int ev_load(const char *path, int32_t map, ev_index **out) {
+    loader l = {.path = path};
+    int error = ev__file_open(path, &l.file);
+    if (error == ENOENT) return ev__fail_errno(EV_E_NOT_FOUND, error, "%s: '%s'", strerror(error), path);
+    if (error) return ev__refused(error, "open", path);
+    int rc = load(&l, map != 0);
+    ev__file_close(&l.file);
+    if (rc != EV_OK) {
+        ev_free(l.ix); /* takes no part in the error's detail */
+        return rc;
+    }
+    *out = l.ix;
+    return ev__ok();
+}

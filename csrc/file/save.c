@@ -1,0 +1,145 @@
+/* Saving: a new file beside the old one, flushed, then renamed over it, so that there is a whole file at every
+ * moment. */
+#include "base/file_system.h"
+#include "file/format.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#define EV_NAME_TRIES \
+    16 /* a temporary name is 64 random bits, so one is enough unless another process makes the same on purpose */
+
+typedef struct {
+    const char *name;
+    const void *at;
+    size_t bytes;
+} part;
+
+/* What the file holds behind its header, in order. */
+static size_t list_parts(ev_index *ix, part out[EV_FILE_SECTIONS]) {
+    ev__column columns[EV_COLUMNS];
+    ev__list_columns(&ix->graph.store.columns, columns);
+    size_t n = 0;
+    for (size_t i = 0; i < EV_FILE_COLUMNS; i++) {
+        const ev__array *array = columns[i].array;
+        if (array->count) out[n++] = (part){columns[i].name, array->at, array->count * array->item};
+    }
+    if (ix->graph.store.quantizer.center)
+        out[n++] = (part){"centre", ix->graph.store.quantizer.center, ix->graph.store.quantizer.dim * sizeof(float)};
+    return n;
+}
+
+static void fill_header(const ev_index *ix, const part *parts, size_t count, ev__file_header *h) {
+    *h = (ev__file_header){
+        .version = ev__file_version(ix),
+        .header_bytes = sizeof *h,
+        .file_bytes = sizeof *h,
+        .sections = (uint32_t)count,
+        .dim = ix->params.dim,
+        .metric = ix->graph.store.quantizer.metric,
+        .quantization = ix->graph.store.quantizer.quantization,
+        .M = ix->graph.store.M,
+        .ef_construction = ix->graph.ef_construction,
+        .ef = ix->params.ef,
+        .keep_vectors = ix->graph.store.quantizer.keep_vectors,
+        .seed = ix->graph.store.seed,
+        .slots = ev__slots(&ix->graph.store),
+        .live = ix->graph.store.live,
+        .dead = ix->graph.store.dead,
+        .next_id = ix->next_id,
+        .entry = ix->graph.entry,
+        .trainings = ix->trainings,
+        .trained_on = ix->trained_on,
+        .unchecked = ix->unchecked,
+        .unrepaired = ix->graph.unrepaired,
+        .walk = (uint32_t)ix->graph.store.quantizer.walk,
+    };
+    memcpy(h->magic, EV_FILE_MAGIC, sizeof h->magic);
+    for (size_t i = 0; i < count; i++) {
+        ev__file_section *section = &h->section[i];
+        memcpy(section->name, parts[i].name, strlen(parts[i].name));
+        section->offset = h->file_bytes;
+        section->bytes = parts[i].bytes;
+        section->crc = ix->graph.store.quantizer.kernels->crc32c(0, parts[i].at, parts[i].bytes);
+        h->file_bytes += ev__file_padded(parts[i].bytes);
+    }
+    h->crc = ix->graph.store.quantizer.kernels->crc32c(0, h, offsetof(ev__file_header, crc));
+}
+
+static int write_parts(const ev_file_ops *ops, void *file, ev_index *ix) {
+    static const char zeros[EV_LINE];
+    part parts[EV_FILE_SECTIONS];
+    ev__file_header header;
+    size_t count = list_parts(ix, parts);
+    fill_header(ix, parts, count, &header);
+    int error = ops->write(ops->user, file, &header, sizeof header);
+    for (size_t i = 0; !error && i < count; i++) {
+        size_t filling = (size_t)(ev__file_padded(parts[i].bytes) - parts[i].bytes);
+        error = ops->write(ops->user, file, parts[i].at, parts[i].bytes);
+        if (!error && filling) error = ops->write(ops->user, file, zeros, filling);
+    }
+    return error;
+}
+
+/* Write and flush a new file. Writers wait only while the index is read, not while the disk works. */
+static int write_file(const ev_file_ops *ops, ev_index *ix, void *file, const char *path) {
+    ev__call call;
+    int error = 0, rc = ev__enter(ix, EV_READ, &call);
+    if (rc == EV_OK) {
+        error = write_parts(ops, file, ix);
+        ev__leave(&call);
+    }
+    if (error) rc = ev__refused(error, "write", path);
+    if (rc == EV_OK && (error = ops->sync(ops->user, file)) != 0) rc = ev__refused(error, "flush", path);
+    error = ops->close(ops->user, file);
+    return rc == EV_OK && error ? ev__refused(error, "close", path) : rc;
+}
+
+/* Create a file that nobody else has in the folder of `path`. Its name does not grow with that of `path`, which may be
+ * as long as names can be. */
+static int create_beside(const ev_file_ops *ops, const char *path, char name[EV_PATH], void **file) {
+    static int64_t names;
+    size_t folder = ev__folder_length(path);
+    if (folder + sizeof ".edgevec-0123456789abcdef" > EV_PATH) return ENAMETOOLONG;
+    memcpy(name, path, folder);
+    int error = EEXIST;
+    for (int i = 0; error == EEXIST && i < EV_NAME_TRIES; i++) {
+        uint64_t time;
+        double now = ev__now();
+        memcpy(&time, &now, sizeof time);
+        uint64_t random = ev__mix(ev__mix(time ^ (uintptr_t)&now) + (uint64_t)ev__add64(&names, 1));
+        snprintf(name + folder, EV_PATH - folder, ".edgevec-%016llx", (unsigned long long)random);
+        error = ops->open(ops->user, name, path, file);
+    }
+    return error;
+}
+
+/* target, name: of the file to be replaced and of the new one; errors name the path that the caller gave. */
+static int save(const ev_file_ops *ops, ev_index *ix, const char *path, char target[EV_PATH], char name[EV_PATH]) {
+    void *file;
+    int error = ev__file_target(path, target);
+    if (error == EINVAL)
+        return ev__fail_errno(EV_E_IO, error, "not a regular file, and pipes and devices cannot be written to: '%s'",
+                              path);
+    if (error) return ev__refused(error, "replace", path);
+    error = create_beside(ops, target, name, &file);
+    if (error) return ev__refused(error, "create a file for", path);
+    int rc = write_file(ops, ix, file, path);
+    error = rc == EV_OK ? ops->rename(ops->user, name, target) : 0;
+    if (error) rc = ev__refused(error, "replace", path);
+    if (rc != EV_OK) {
+        ops->unlink(ops->user, name);
+        return rc;
+    }
+    error = ops->sync_folder(ops->user, target);
+    return error ? ev__refused(error, "flush the folder of", path) : ev__ok();
+}
+
+int ev_save(ev_index *ix, const char *path) {
+    char *memory = ev__alloc(2 * EV_PATH, 1);
+    if (!memory) return ev__fail(EV_E_NOMEM, "the names of two files");
+    int rc = save(ev__file_ops(), ix, path, memory, memory + EV_PATH);
+    ev__release(memory, 2 * EV_PATH, 1);
+    return rc;
+}

@@ -1,0 +1,158 @@
+/* HNSW: searching it, growing it, repairing it, and as if a node were not there. */
+#ifndef EV_GRAPH_H
+#define EV_GRAPH_H
+
+#include "base/thread.h"
+#include "store/store.h"
+
+typedef struct ev__scratch ev__scratch;
+
+typedef struct {
+    ev__store store;
+    uint32_t entry; /* EV_NONE when empty */
+    int32_t ef_construction;
+    int64_t unrepaired; /* nodes linked since the graph was last repaired */
+    int64_t built_distances;
+    struct {
+        ev__mutex lock;
+        ev__scratch *first;
+    } spare; /* scratches */
+} ev__graph;
+
+/* ---- scratch.c: what one search or one building thread needs --------------------------------- */
+
+typedef struct {
+    float distance; /* approximate, comparable within one search */
+    uint32_t slot;
+} ev__candidate;
+
+typedef struct {
+    ev__candidate *at; /* sorted by distance */
+    size_t count, room;
+} ev__candidates;
+
+typedef struct {
+    ev__result *at; /* sorted by distance, equal ones by id */
+    size_t count, room;
+} ev__results;
+
+/* What a walk has done with each slot, emptied by counting on: a mark below the epoch is of an earlier walk, the epoch
+ * says seen, the next number expanded, its links having been read. Bits would be eight times closer together and were
+ * slower: a walk marks many slots at once, and a CPU that finds two of them in one word does them one by one. */
+typedef struct {
+    uint16_t *at;
+    size_t room;
+    uint16_t epoch;
+} ev__visited;
+/* true when it was not seen before */
+static inline bool ev__visit(ev__visited *m, uint32_t slot) {
+    uint16_t mark = m->at[slot];
+    m->at[slot] = mark < m->epoch ? m->epoch : mark;
+    return mark < m->epoch;
+}
+static inline void ev__mark_expanded(ev__visited *m, uint32_t slot) { m->at[slot] = (uint16_t)(m->epoch + 1); }
+static inline bool ev__is_expanded(const ev__visited *m, uint32_t slot) { return m->at[slot] > m->epoch; }
+
+struct ev__scratch {
+    ev__workspace work;
+    ev__scratch *next;
+    uint64_t geometry;
+    bool kept; /* as a spare even beside a small index: a search has used it, and more may come */
+    ev__visited visited;
+    uint32_t excluded;         /* the node that walks do not see, or EV_NONE */
+    ev__candidates candidates; /* what a walk found */
+    ev__results results;       /* what a search returns */
+    ev__candidate *heap;       /* of masked walks */
+    size_t heap_room;
+    void *query_a, *query_b; /* two slots: codes, I8_FRESH, or floats, FINE */
+    uint32_t *slots;         /* EV_BATCH: unvisited neighbors */
+    float *distances;
+    ev__candidate *selection; /* EV_BATCH: for link selection */
+    uint32_t *chosen;         /* (EV_MAX_LEVEL + 1) * m0 selected links of a node under insertion */
+    uint32_t chosen_count[EV_MAX_LEVEL + 1];
+    size_t bytes;
+    void *memory;
+    ev_search_stats stats;
+};
+
+int ev__scratch_new(const ev__graph *g, ev__scratch **out);
+void ev__scratch_free(ev__scratch *s);
+size_t ev__scratch_bytes(const ev__scratch *s);
+/* fit for the index as it stands now, a list of ef candidates, k results and, when masked, a heap */
+int ev__scratch_fit(const ev__graph *g, ev__scratch *s, size_t ef, size_t k, bool masked);
+void ev__forget_visited(ev__scratch *s); /* nothing is seen any more but the excluded node, and nothing expanded */
+/* One of the index's spares, or one that small indexes share, or a new one; put it back afterwards. The calling thread
+ * has the index's lock. */
+int ev__scratch_borrow(ev__graph *g, ev__scratch **out);
+void ev__scratch_return(ev__graph *g, ev__scratch *s);
+void ev__scratch_drop_all(ev__graph *g);
+size_t ev__scratch_spare_bytes(ev__graph *g);
+/* An empty graph over a store that is laid out; and its end, with the store's. */
+void ev__graph_init(ev__graph *g, int32_t ef_construction);
+void ev__graph_free(ev__graph *g);
+
+/* ---- candidates.c ---------------------------------------------------------------------------- */
+
+/* Insert into a sorted list of at most `limit`; the place, or SIZE_MAX when it is too far. */
+size_t ev__candidates_insert(ev__candidates *list, size_t limit, float distance, uint32_t slot);
+/* A binary heap, the least key first; *count changes with it. */
+void ev__heap_push(ev__candidate *heap, size_t *count, ev__candidate hit);
+ev__candidate ev__heap_pop(ev__candidate *heap, size_t *count);
+
+/* ---- neighbors.c ----------------------------------------------------------------------------- */
+
+/* Choose at most `most` of the candidates, in place: the first `kept`, and of the others, which are sorted, those that
+ * are not nearer to a chosen one than to the center. Returns how many. */
+size_t ev__select_neighbors(const ev__graph *g, const ev__space *space, ev__candidate *candidates, size_t kept,
+                            size_t count, size_t most, ev__scratch *s);
+/* ev__select_neighbors among slots, from `slot` as the center: the chosen are s->selection. */
+size_t ev__reselect_neighbors(const ev__graph *g, const ev__space *space, uint32_t slot, const uint32_t *candidates,
+                              size_t kept, size_t count, size_t most, ev__scratch *s);
+/* Links of `slot` chosen from candidates: the first `kept` of them, and what ev__select_neighbors adds of the others.
+ */
+void ev__relink(const ev__graph *g, const ev__space *space, uint32_t slot, int level, const uint32_t *candidates,
+                size_t kept, size_t count, ev__scratch *s);
+
+/* ---- search_layer.c -------------------------------------------------------------------------- */
+
+/* From the entry down to level `bottom` + 1: the nearest node found, by greedy steps; *key is its key. */
+uint32_t ev__search_upper_layers(const ev__graph *g, const ev__space *space, const ev__query *query, int bottom,
+                                 float *distance, ev__scratch *s);
+/* The ef nearest nodes of one level into s->candidates, from `start`. With a mask: the ef nearest allowed ones; false
+ * when more than `budget` distances were needed (then the candidates is of no use). */
+bool ev__search_layer(const ev__graph *g, const ev__space *space, const ev__query *query, int level, uint32_t start,
+                      float start_distance, size_t ef, const ev__mask *mask, int64_t budget, ev__scratch *s);
+/* Is a squared distance from this node much longer than a few of its own first links, so that it lies in another
+ * cluster? */
+bool ev__is_apart(const ev__graph *g, uint32_t near, float distance, uint32_t looked_at, size_t few, ev__scratch *s);
+/* After a walk of level 0: when all it found lies apart from the probe, it may have ended in the wrong one of many
+ * clusters, whose members filled the candidates. Then walk again from many entries, and add what is nearer. Times
+ * `square` the estimated distance is a squared one. Not under ip. */
+void ev__search_other_clusters(const ev__graph *g, const ev__space *space, const ev__query *query, float square,
+                               size_t ef, const ev__mask *mask, ev__scratch *s);
+
+/* ---- insert.c -------------------------------------------------------------------------------- */
+
+typedef struct {
+    ev__graph *g;
+    ev__space space;
+    ev__spin *locks; /* striped by slot, NULL with one thread */
+    ev__mutex *entry_lock;
+} ev__builder;
+#define EV_STRIPES 4096
+/* to -> slot: appended while there is room, else the list is chosen anew. Where `slot` must be in it, it takes the last
+ * place if it was not chosen. Returns whether it is in it. */
+bool ev__add_reverse_link(const ev__builder *b, uint32_t to, uint32_t slot, int level, bool must, ev__scratch *s);
+/* Link one slot, codes written, into the graph: it becomes a node. */
+void ev__insert(ev__builder *b, uint32_t slot, ev__scratch *s);
+
+/* ---- repair.c -------------------------------------------------------------------------------- */
+
+/* Lead all links around dead nodes and free their slots. */
+int ev__consolidate_deletes(ev__graph *g, int32_t threads);
+/* Link nodes that the entry cannot reach on level 0, and clusters that searches do not find. */
+int ev__connect_unreachable(ev__graph *g);
+/* Mark in `reached` (bit per slot, zeroed) what the entry reaches on level 0; stack: room for all slots. */
+void ev__reach(const ev__graph *g, uint32_t from, uint64_t *reached, uint32_t *stack);
+
+#endif

@@ -1,0 +1,72 @@
+/* Which neighbors a node is linked to: the heuristic of the HNSW paper (Algorithm 4). */
+#include "graph/graph.h"
+
+#include <math.h>
+
+static void set_links(uint32_t *links, uint32_t most, const ev__candidate *chosen, size_t count) {
+    for (uint32_t i = 0; i < most; i++) ev__store32(links + i, i < count ? chosen[i].slot : EV_NONE);
+}
+
+static void sort(ev__candidate *hits, size_t count) {
+    for (size_t i = 1; i < count; i++) {
+        ev__candidate hit = hits[i];
+        size_t j = i;
+        for (; j && (hit.distance < hits[j - 1].distance ||
+                     (hit.distance == hits[j - 1].distance && hit.slot < hits[j - 1].slot));
+             j--)
+            hits[j] = hits[j - 1];
+        hits[j] = hit;
+    }
+}
+
+/* Is any of the chosen nearer to the candidate than the candidate is to the center? Nearer by an eighth of the squared
+ * distance, as Vamana's alpha has it: a few more links are kept, and a walk needs fewer steps. Inner products are no
+ * distances; there it is by more than rounding, else a tight cluster, seen from whose members all the rest is equally
+ * far, would by chance drop the few links that lead out of it. */
+static bool is_dominated(const ev__graph *g, const ev__space *space, ev__candidate candidate,
+                         const ev__candidate *chosen, size_t count, ev__scratch *s) {
+    const float ALPHA_MARGIN = g->store.quantizer.metric == EV_METRIC_IP ? 0.001f : 0.125f;
+    enum { RUN = 8 }; /* most candidates are is_dominated by one of the first few */
+    ev__query query;
+    ev__query_from_slot(&g->store.quantizer, space, candidate.slot, &query, s->query_b);
+    for (size_t from = 0; from < count; from += RUN) {
+        uint32_t slots[RUN];
+        float distances[RUN];
+        size_t n = count - from < RUN ? count - from : RUN;
+        for (size_t i = 0; i < n; i++) slots[i] = chosen[from + i].slot;
+        ev__approx_distances(&g->store.quantizer, space, &query, slots, n, distances, &s->work);
+        s->stats.distances += (int64_t)n;
+        for (size_t i = 0; i < n; i++)
+            if (query.offset + distances[i] < candidate.distance - ALPHA_MARGIN * fabsf(candidate.distance))
+                return true;
+    }
+    return false;
+}
+
+size_t ev__select_neighbors(const ev__graph *g, const ev__space *space, ev__candidate *candidates, size_t kept,
+                            size_t count, size_t most, ev__scratch *s) {
+    size_t chosen = kept;
+    for (size_t i = kept; i < count && chosen < most; i++)
+        if (!is_dominated(g, space, candidates[i], candidates, chosen, s)) candidates[chosen++] = candidates[i];
+    return chosen;
+}
+
+size_t ev__reselect_neighbors(const ev__graph *g, const ev__space *space, uint32_t slot, const uint32_t *candidates,
+                              size_t kept, size_t count, size_t most, ev__scratch *s) {
+    ev__query query;
+    ev__query_from_slot(&g->store.quantizer, space, slot, &query, s->query_a);
+    ev__approx_distances(&g->store.quantizer, space, &query, candidates, count, s->distances, &s->work);
+    s->stats.distances += (int64_t)count;
+    for (size_t i = 0; i < count; i++) s->selection[i] = (ev__candidate){query.offset + s->distances[i], candidates[i]};
+    sort(s->selection, kept);
+    sort(s->selection + kept, count - kept);
+    return ev__select_neighbors(g, space, s->selection, kept, count, most, s);
+}
+
+void ev__relink(const ev__graph *g, const ev__space *space, uint32_t slot, int level, const uint32_t *candidates,
+                size_t kept, size_t count, ev__scratch *s) {
+    uint32_t most = ev__max_links(&g->store, level);
+    size_t chosen = ev__reselect_neighbors(g, space, slot, candidates, kept, count, most, s);
+    sort(s->selection, chosen);
+    set_links(ev__links(&g->store, slot, level), most, s->selection, chosen);
+}

@@ -1,0 +1,256 @@
+/* What one search, or one building thread, needs at hand: made once, reused, fitted to the index as it grows. */
+#include "graph/graph.h"
+
+/* The parts whose size depends on the index's geometry alone lie in one allocation, arena_take here. */
+typedef struct {
+    char *at;
+    size_t used;
+} arena;
+
+static void *arena_take(arena *c, size_t bytes) {
+    void *at = c->at ? c->at + c->used : NULL;
+    c->used += ev__round_up(bytes, EV_LINE);
+    return at;
+}
+
+static size_t layout_buffers(const ev__graph *g, ev__scratch *s, char *memory) {
+    arena c = {memory, 0};
+    size_t bits = g->store.quantizer.bits ? g->store.quantizer.bits : 1,
+           query_code =
+               ev__by_bits(&g->store.quantizer) ? EV_PLANES * g->store.quantizer.bits / 8 : g->store.quantizer.dim;
+    s->work.unit = arena_take(&c, g->store.quantizer.dim * sizeof(float));
+    s->work.centered = arena_take(&c, g->store.quantizer.dim * sizeof(float));
+    s->work.decoded = arena_take(&c, g->store.quantizer.dim * sizeof(float));
+    s->work.exact = arena_take(&c, g->store.quantizer.dim * sizeof *s->work.exact);
+    s->work.rotation_buffer = arena_take(&c, bits * sizeof(float));
+    s->work.rotated = arena_take(&c, bits * sizeof(float));
+    s->work.code = arena_take(&c, query_code);
+    s->work.planes = arena_take(&c, EV_PLANES * g->store.quantizer.prefilter_bytes);
+    s->query_a = arena_take(&c, g->store.quantizer.dim * (ev__is_sq24(&g->store.quantizer) ? sizeof(float) : 1));
+    s->query_b = arena_take(&c, g->store.quantizer.dim * (ev__is_sq24(&g->store.quantizer) ? sizeof(float) : 1));
+    s->work.fresh = arena_take(&c, g->store.quantizer.dim);
+    s->work.rows = arena_take(&c, EV_BATCH * sizeof *s->work.rows);
+    s->work.integers = arena_take(&c, EV_BATCH * sizeof *s->work.integers);
+    s->slots = arena_take(&c, EV_BATCH * sizeof *s->slots);
+    s->distances = arena_take(&c, EV_BATCH * sizeof *s->distances);
+    s->selection = arena_take(&c, EV_BATCH * sizeof *s->selection);
+    s->chosen = arena_take(&c, (EV_MAX_LEVEL + 1) * g->store.m0 * sizeof *s->chosen);
+    return c.used;
+}
+
+/* All that the parts above depend on. */
+static uint64_t geometry_of(const ev__graph *g) {
+    return (uint64_t)g->store.quantizer.dim | (uint64_t)g->store.quantizer.bits << 16 | (uint64_t)g->store.m0 << 40 |
+           (uint64_t)ev__by_bits(&g->store.quantizer) << 60 | (uint64_t)ev__is_sq24(&g->store.quantizer) << 61;
+}
+
+int ev__scratch_new(const ev__graph *g, ev__scratch **out) {
+    ev__scratch *s = ev__alloc_zero(sizeof *s, EV_LINE);
+    if (!s) return ev__fail(EV_E_NOMEM, "a search context");
+    s->bytes = layout_buffers(g, s, NULL);
+    s->memory = ev__alloc_zero(s->bytes, EV_LINE);
+    if (!s->memory) {
+        ev__release(s, sizeof *s, EV_LINE);
+        return ev__fail(EV_E_NOMEM, "a search context");
+    }
+    layout_buffers(g, s, s->memory);
+    s->excluded = EV_NONE;
+    s->geometry = geometry_of(g);
+    *out = s;
+    return EV_OK;
+}
+
+static void free_visited(ev__visited *visited) {
+    ev__release(visited->at, visited->room * sizeof *visited->at, EV_LINE);
+    *visited = (ev__visited){0};
+}
+
+static void free_candidates(ev__candidates *candidates) {
+    ev__release(candidates->at, candidates->room * sizeof *candidates->at, EV_LINE);
+    *candidates = (ev__candidates){0};
+}
+
+void ev__scratch_free(ev__scratch *s) {
+    if (!s) return;
+    free_candidates(&s->candidates);
+    ev__release(s->results.at, s->results.room * sizeof *s->results.at, EV_LINE);
+    free_visited(&s->visited);
+    ev__release(s->heap, s->heap_room * sizeof *s->heap, EV_LINE);
+    ev__release(s->memory, s->bytes, EV_LINE);
+    ev__release(s, sizeof *s, EV_LINE);
+}
+
+size_t ev__scratch_bytes(const ev__scratch *s) {
+    return sizeof *s + s->bytes + s->visited.room * sizeof *s->visited.at + s->heap_room * sizeof *s->heap +
+           s->candidates.room * sizeof *s->candidates.at + s->results.room * sizeof *s->results.at;
+}
+
+static int fit_visited(const ev__graph *g, ev__visited *visited) {
+    size_t room = g->store.columns.state.room;
+    if (visited->room >= ev__slots(&g->store)) return EV_OK;
+    uint16_t *grown = ev__alloc_zero(room * sizeof *grown, EV_LINE);
+    if (!grown) return EV_E_NOMEM;
+    free_visited(visited);
+    *visited = (ev__visited){grown, room, 0};
+    return EV_OK;
+}
+
+static int fit_candidates(ev__candidates *candidates, size_t ef) {
+    if (candidates->room >= ef + 1) return EV_OK;
+    ev__candidates grown = {ev__alloc((ef + 1) * sizeof *grown.at, EV_LINE), 0, ef + 1};
+    if (!grown.at) return EV_E_NOMEM;
+    free_candidates(candidates);
+    *candidates = grown;
+    return EV_OK;
+}
+
+static int fit_results(ev__results *results, size_t k) {
+    if (results->room >= k + 1) return EV_OK;
+    ev__results grown = {ev__alloc((k + 1) * sizeof *grown.at, EV_LINE), 0, k + 1};
+    if (!grown.at) return EV_E_NOMEM;
+    ev__release(results->at, results->room * sizeof *results->at, EV_LINE);
+    *results = grown;
+    return EV_OK;
+}
+
+static int fit_heap(const ev__graph *g, ev__scratch *s) {
+    size_t room = ev__slots(&g->store) + 1; /* a walk meets each slot once */
+    if (s->heap_room >= room) return EV_OK;
+    ev__candidate *heap = ev__alloc(room * sizeof *heap, EV_LINE);
+    if (!heap) return EV_E_NOMEM;
+    ev__release(s->heap, s->heap_room * sizeof *heap, EV_LINE);
+    s->heap = heap;
+    s->heap_room = room;
+    return EV_OK;
+}
+
+int ev__scratch_fit(const ev__graph *g, ev__scratch *s, size_t ef, size_t k, bool masked) {
+    size_t slots = ev__slots(&g->store) ? ev__slots(&g->store) : 1;
+    int rc = fit_visited(g, &s->visited);
+    if (rc == EV_OK) rc = fit_candidates(&s->candidates, ef < slots ? ef : slots);
+    if (rc == EV_OK) rc = fit_results(&s->results, k < slots ? k : slots);
+    if (rc == EV_OK && masked) rc = fit_heap(g, s);
+    return rc == EV_OK ? EV_OK : ev__fail(rc, "a search over %zu slots with ef %zu", slots, ef);
+}
+
+void ev__forget_visited(ev__scratch *s) {
+    if (s->visited.epoch > UINT16_MAX - 3) { /* no room for two more */
+        memset(s->visited.at, 0, s->visited.room * sizeof *s->visited.at);
+        s->visited.epoch = 0;
+    }
+    s->visited.epoch += 2;
+    if (s->excluded != EV_NONE) ev__visit(&s->visited, s->excluded);
+}
+
+/* ---- spares ---------------------------------------------------------------------------------- */
+
+/* A scratch is larger than an index of a few vectors. Such indexes share some, so that thousands of them do not have
+ * thousands. Nobody waits for these: who finds them taken goes without, also in a child that was forked meanwhile. */
+enum { SHARED = 16, MOST_SHARED_BYTES = 1 << 18 };
+static struct {
+    uint32_t taken;  /* atomic */
+    int64_t indexes; /* atomic: the last one takes the spares with it */
+    ev__scratch *at[SHARED];
+} shared;
+
+static bool is_small(const ev__graph *g, const ev__scratch *s) {
+    enum { TIMES = 8 };
+    return TIMES * ev__scratch_bytes(s) > ev__array_bytes(&g->store.columns.blocks);
+}
+
+static ev__scratch *take_shared(const ev__graph *g) {
+    ev__scratch *found = NULL;
+    uint64_t geometry = geometry_of(g);
+    if (!ev__try_take(&shared.taken)) return NULL;
+    for (size_t i = 0; i < SHARED && !found; i++) {
+        if (!shared.at[i] || shared.at[i]->geometry != geometry) continue;
+        found = shared.at[i];
+        shared.at[i] = NULL;
+    }
+    ev__store32_release(&shared.taken, 0);
+    return found;
+}
+
+/* Does the scratch lie among the shared ones now? */
+static bool share(ev__scratch *s) {
+    if (ev__scratch_bytes(s) > MOST_SHARED_BYTES || !ev__try_take(&shared.taken)) return false;
+    size_t i = 0;
+    while (i < SHARED && shared.at[i]) i++;
+    for (size_t j = 0; i == SHARED && j < SHARED; j++) /* in the place of one that does not fit this index */
+        if (shared.at[j]->geometry != s->geometry) i = j;
+    if (i < SHARED) {
+        ev__scratch_free(shared.at[i]);
+        shared.at[i] = s;
+    }
+    ev__store32_release(&shared.taken, 0);
+    return i < SHARED;
+}
+
+static void drop_shared(ev__graph *g) {
+    ev__scratch_drop_all(g);
+    if (ev__add64(&shared.indexes, -1) > 1 || !ev__try_take(&shared.taken)) return;
+    for (size_t i = 0; i < SHARED; i++) {
+        ev__scratch_free(shared.at[i]);
+        shared.at[i] = NULL;
+    }
+    ev__store32_release(&shared.taken, 0);
+}
+
+int ev__scratch_borrow(ev__graph *g, ev__scratch **out) {
+    ev__lock(&g->spare.lock);
+    ev__scratch *s = g->spare.first;
+    if (s) g->spare.first = s->next;
+    ev__unlock(&g->spare.lock);
+    if (!s) s = take_shared(g);
+    if (!s) return ev__scratch_new(g, out);
+    *out = s;
+    return EV_OK;
+}
+
+void ev__scratch_return(ev__graph *g, ev__scratch *s) {
+    if (is_small(g, s)) {
+        if (share(s)) return;
+        if (!s->kept) {
+            ev__scratch_free(s);
+            return;
+        }
+    }
+    ev__lock(&g->spare.lock);
+    s->next = g->spare.first;
+    g->spare.first = s;
+    ev__unlock(&g->spare.lock);
+}
+
+void ev__scratch_drop_all(ev__graph *g) {
+    ev__lock(&g->spare.lock);
+    ev__scratch *s = g->spare.first;
+    g->spare.first = NULL;
+    ev__unlock(&g->spare.lock);
+    for (ev__scratch *next; s; s = next) {
+        next = s->next;
+        ev__scratch_free(s);
+    }
+}
+
+size_t ev__scratch_spare_bytes(ev__graph *g) {
+    size_t bytes = 0;
+    ev__lock(&g->spare.lock);
+    for (const ev__scratch *s = g->spare.first; s; s = s->next) bytes += ev__scratch_bytes(s);
+    ev__unlock(&g->spare.lock);
+    return bytes;
+}
+
+/* ---- the graph's own life -------------------------------------------------------------------- */
+
+void ev__graph_init(ev__graph *g, int32_t ef_construction) {
+    g->entry = EV_NONE;
+    g->ef_construction = ef_construction;
+    ev__mutex_init(&g->spare.lock);
+    ev__add64(&shared.indexes, 1);
+}
+
+void ev__graph_free(ev__graph *g) {
+    ev__store_free(&g->store);
+    drop_shared(g);
+    ev__mutex_free(&g->spare.lock);
+}

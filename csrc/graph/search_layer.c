@@ -1,0 +1,352 @@
+/* Searching the graph: greedy descent through the upper levels, best-first search of one level. */
+#include "graph/graph.h"
+
+#include <math.h>
+
+/* ---- what is read next ----------------------------------------------------------------------- */
+
+/* Rows that a walk is about to read, asked for a line at a time: of *slots those from `at` on. Beside them, of slots
+ * just met, what is read first or along with the rows: signs, or factors. */
+typedef struct {
+    const uint32_t *slots, *end;
+    const char *rows, *beside, *row;
+    size_t stride, bytes, beside_stride, at;
+} ev__fetch;
+static inline ev__fetch fetch_rows(const ev__quantizer *q, const ev__space *space, const ev__query *query,
+                                   const uint32_t *slots, size_t n) {
+    bool prefilters = query->bits.planes != NULL;
+    return (ev__fetch){.slots = slots,
+                       .end = slots + n,
+                       .rows = space->rows,
+                       .row = n ? space->rows + *slots * space->stride : NULL,
+                       .stride = space->stride,
+                       .bytes = space->bytes,
+                       .beside = prefilters ? space->prefilter : (const char *)space->factors,
+                       .beside_stride = prefilters ? q->prefilter_bytes : sizeof(ev__factor)};
+}
+static inline void fetch_line(ev__fetch *f) {
+    if (f->slots == f->end) return;
+    EV_PREFETCH_SOON(f->row + f->at);
+    f->at += EV_LINE;
+    if (f->at >= f->bytes && ++f->slots != f->end) {
+        f->row = f->rows + *f->slots * f->stride;
+        f->at = 0;
+    }
+}
+static inline void fetch_beside(const ev__fetch *f, uint32_t slot) {
+    if (!f->beside) return;
+    const char *row = f->beside + slot * f->beside_stride;
+    for (size_t at = 0; at < f->beside_stride; at += EV_LINE) EV_PREFETCH(row + at);
+}
+
+/* ---- as if a node were not there ------------------------------------------------------------- */
+
+/* The links of a node but for one; resteps how many. */
+static size_t links_without(const ev__graph *g, uint32_t node, int level, uint32_t other, uint32_t *out) {
+    const uint32_t *links = ev__links(&g->store, node, level);
+    size_t n = 0;
+    for (uint32_t i = 0; i < ev__max_links(&g->store, level) && links[i] != EV_NONE; i++)
+        if (links[i] != other) out[n++] = links[i];
+    return n;
+}
+
+static bool holds(const uint32_t *links, size_t n, uint32_t slot) {
+    for (size_t i = 0; i < n; i++)
+        if (links[i] == slot) return true;
+    return false;
+}
+
+/* After the n unvisited neighbors of a node, marked as visited: had the excluded node not been there, those that link
+ * to it would link to another instead, to one that now hides behind it. Without such links the graph has a hole just
+ * where the query is. Resteps how many there are then. */
+static size_t bypass_excluded(const ev__graph *g, uint32_t slot, int level, uint32_t *unvisited, size_t n,
+                              ev__scratch *s) {
+    uint32_t candidates[4 * EV_MAX_M], behind[2 * EV_MAX_M], most = ev__max_links(&g->store, level);
+    const uint32_t *links = ev__links(&g->store, slot, level);
+    if (!holds(links, most, s->excluded)) return n;
+    /* behind those that a new node chooses for itself, and with room left: it came later and took nobody's place */
+    if (links[most - 1] == EV_NONE && !holds(links, most / 2, s->excluded)) return n;
+    size_t kept = links_without(g, slot, level, s->excluded, candidates), count = kept;
+    size_t beyond = links_without(g, s->excluded, level, slot, behind);
+    for (size_t i = 0; i < beyond; i++)
+        if (!holds(candidates, kept, behind[i])) candidates[count++] = behind[i];
+    ev__space space = ev__build_space(&g->store, NULL, NULL);
+    if (ev__reselect_neighbors(g, &space, slot, candidates, kept, count, kept + 1, s) == kept) return n;
+    uint32_t to = s->selection[kept].slot;
+    unvisited[n] = to;
+    return n + ev__visit(&s->visited, to);
+}
+
+/* ---- the neighbors of a node ---------------------------------------------------------------- */
+
+/* The neighbors of a node not visited in this search; marks them visited. Between the links, where there is something
+ * to fetch, it is asked for bit by bit: a CPU has room for some tens of lines on their way, and one that is asked for
+ * more at once does nothing else until there is room again. */
+static inline size_t unvisited_and_fetch(const ev__graph *g, uint32_t slot, int level, ev__fetch *fetch, uint32_t *out,
+                                         ev__scratch *s) {
+    const uint32_t *links = ev__links(&g->store, slot, level);
+    size_t n = 0;
+    for (uint32_t i = 0, most = ev__max_links(&g->store, level); i < most; i++) {
+        uint32_t to =
+            ev__load32(links + i); /* another thread may be changing the list: old or new entries, both valid */
+        if (to == EV_NONE) break;
+        if (EV_PREFETCHES && fetch) {
+            fetch_beside(fetch, to);
+            fetch_line(fetch);
+        }
+        out[n] = to;
+        n += ev__visit(&s->visited, to);
+    }
+    s->stats.visited++;
+    return s->excluded == EV_NONE ? n : bypass_excluded(g, slot, level, out, n, s);
+}
+
+static size_t unvisited_neighbors(const ev__graph *g, uint32_t slot, int level, ev__scratch *s) {
+    return unvisited_and_fetch(g, slot, level, NULL, s->slots, s);
+}
+
+/* Keep, in place and in order, those of n slots whose key may be below the bound; resteps how many. */
+static size_t keep_below(const ev__graph *g, const ev__space *space, const ev__query *query, float bound,
+                         uint32_t *slots, size_t n, ev__scratch *s) {
+    size_t kept = 0;
+    ev__prefilter_bounds(&g->store.quantizer, space, query, slots, n, s->distances, &s->work);
+    s->stats.estimates += (int64_t)n;
+    for (size_t i = 0; i < n; i++) {
+        slots[kept] = slots[i];
+        kept += s->distances[i] < bound;
+    }
+    return kept;
+}
+
+/* Of them at most so many, those whose keys may be least. */
+static size_t keep_nearest(const ev__graph *g, const ev__space *space, const ev__query *query, size_t most,
+                           uint32_t *slots, size_t n, ev__scratch *s) {
+    if (n <= most) return n;
+    ev__candidates best = {s->selection, 0, most};
+    ev__prefilter_bounds(&g->store.quantizer, space, query, slots, n, s->distances, &s->work);
+    s->stats.estimates += (int64_t)n;
+    for (size_t i = 0; i < n; i++) ev__candidates_insert(&best, most, s->distances[i], slots[i]);
+    for (size_t i = 0; i < most; i++) slots[i] = best.at[i].slot;
+    return most;
+}
+
+/* Of the neighbors in s->slots those that may be nearer than the bound, where that can be told, and their distances. */
+static size_t distances_below(const ev__graph *g, const ev__space *space, const ev__query *query, float bound, size_t n,
+                              ev__scratch *s) {
+    if (query->bits.planes && bound < INFINITY) n = keep_below(g, space, query, bound, s->slots, n, s);
+    ev__approx_distances(&g->store.quantizer, space, query, s->slots, n, s->distances, &s->work);
+    s->stats.distances += (int64_t)n;
+    return n;
+}
+
+uint32_t ev__search_upper_layers(const ev__graph *g, const ev__space *space, const ev__query *query, int bottom,
+                                 float *distance, ev__scratch *s) {
+    uint32_t nearest = ev__load32_acquire(&g->entry);
+    ev__approx_distances(&g->store.quantizer, space, query, &nearest, 1, distance, &s->work);
+    s->stats.distances++;
+    if (nearest == s->excluded) *distance = INFINITY; /* a way in there must be; anything is nearer */
+    for (int level = ev__levels(&g->store)[nearest]; level > bottom; level--) {
+        ev__forget_visited(s);
+        for (bool moved = true; moved;) {
+            moved = false;
+            size_t n = distances_below(g, space, query, *distance, unvisited_neighbors(g, nearest, level, s), s);
+            for (size_t i = 0; i < n; i++)
+                if (s->distances[i] < *distance) {
+                    *distance = s->distances[i];
+                    nearest = s->slots[i];
+                    moved = true;
+                }
+        }
+    }
+    return nearest;
+}
+
+/* The first place from `at` on whose node was not expanded yet. */
+static size_t next_unexpanded(const ev__candidates *candidates, size_t at, const ev__scratch *s) {
+    while (at < candidates->count && ev__is_expanded(&s->visited, candidates->at[at].slot)) at++;
+    return at;
+}
+
+/* Neighbors of a node expanded a few steps ago. */
+typedef struct {
+    size_t count;
+    uint32_t slots[2 * EV_MAX_M];
+} batch;
+
+/* The unvisited neighbors of the node at this place. Meanwhile rows of those that are taken in next, when there are any
+ * to fetch, and what lies beside those just met are fetched, and the links of the node that will probably be next. */
+static void expand_node(const ev__graph *g, const ev__space *space, const ev__query *query, size_t at, int level,
+                        const batch *next, batch *out, ev__scratch *s) {
+    ev__candidates *candidates = &s->candidates;
+    uint32_t slot = candidates->at[at].slot;
+    ev__mark_expanded(&s->visited, slot);
+    if (next) {
+        ev__fetch fetch = fetch_rows(&g->store.quantizer, space, query, next->slots, next->count);
+        out->count = unvisited_and_fetch(g, slot, level, &fetch, out->slots, s);
+        while (EV_PREFETCHES && fetch.slots != fetch.end) fetch_line(&fetch);
+    } else {
+        out->count = unvisited_and_fetch(g, slot, level, NULL, out->slots, s);
+    }
+    size_t after = next_unexpanded(candidates, at + 1, s);
+    if (after < candidates->count) {
+        const uint32_t *links = ev__links(&g->store, candidates->at[after].slot, level);
+        for (uint32_t i = 0; i < ev__max_links(&g->store, level); i += EV_LINE / sizeof *links) EV_PREFETCH(links + i);
+    }
+}
+
+/* From half a list on, what is further than all that is in it is not worth a fetch; and before, when nothing is
+ * known yet, only what seems to be nearest: the walk has yet to come near. */
+static void prefilter_batch(const ev__graph *g, const ev__space *space, const ev__query *query, size_t ef, batch *p,
+                            ev__scratch *s) {
+    const ev__candidates *candidates = &s->candidates;
+    if (candidates->count >= ef / 2)
+        p->count = keep_below(g, space, query, candidates->at[candidates->count - 1].distance, p->slots, p->count, s);
+    else
+        p->count = keep_nearest(g, space, query, ef / 3 + 1, p->slots, p->count, s);
+}
+
+/* The candidates take in those that are near enough; the first place that changed, or `at`. */
+static size_t merge_batch(const ev__graph *g, const ev__space *space, const ev__query *query, const batch *p, size_t ef,
+                          size_t at, ev__scratch *s) {
+    if (query->bits.planes)
+        ev__prefiltered_distances(&g->store.quantizer, space, query, p->slots, p->count, s->distances, &s->work);
+    else
+        ev__approx_distances(&g->store.quantizer, space, query, p->slots, p->count, s->distances, &s->work);
+    s->stats.distances += (int64_t)p->count;
+    for (size_t i = 0; i < p->count; i++) {
+        size_t place = ev__candidates_insert(&s->candidates, ef, s->distances[i], p->slots[i]);
+        if (place < at) at = place;
+    }
+    return at;
+}
+
+/* Without a mask the results are the frontier: one sorted candidates serves as both, and the walk ends when all of it
+ * is expanded. Codes are not waited for: what a node leads to is fetched in the step after the node was expanded, and
+ * taken in in the step after that; where codes are prefiltered first, the signs have one step more to arrive. So a node
+ * is chosen before those expanded last have told what they found; a walk takes a few steps more, and far less time.
+ * Float vectors are long enough for the hardware to see where a fetch is going, and too many bytes to fetch in vain. */
+static void search_layer_pipelined(const ev__graph *g, const ev__space *space, const ev__query *query, int level,
+                                   uint32_t start, float start_distance, size_t ef, ev__scratch *s) {
+    enum { PIPELINE_DEPTH = 4 };
+    bool prefilters = query->bits.planes != NULL, codes = space->kind != EV_SPACE_DOT && space->kind != EV_SPACE_L2;
+    size_t fetched = prefilters ? 2 : 1, taken = codes ? fetched + 1 : 0;
+    ev__candidates *candidates = &s->candidates;
+    batch batches[PIPELINE_DEPTH];
+    for (size_t i = 0; i < PIPELINE_DEPTH; i++) batches[i].count = 0;
+    candidates->count = 0;
+    ev__candidates_insert(candidates, ef, start_distance, start);
+    ev__visit(&s->visited, start);
+    for (size_t step = 0, at = 0, idle = 0; idle <= taken; step++) {
+        batch *before[PIPELINE_DEPTH], *now = &batches[step % PIPELINE_DEPTH]; /* before[i]: i steps ago */
+        for (size_t i = 0; i < PIPELINE_DEPTH; i++) before[i] = &batches[(step - i) % PIPELINE_DEPTH];
+        at = next_unexpanded(candidates, at, s);
+        idle = at < candidates->count ? 0 : idle + 1;
+        now->count = 0;
+        if (!idle) expand_node(g, space, query, at, level, taken ? before[fetched] : NULL, now, s);
+        at = merge_batch(g, space, query, before[taken], ef, at, s);
+        if (prefilters) prefilter_batch(g, space, query, ef, before[1], s);
+    }
+}
+
+/* With a mask every node routes but only allowed ones become candidates; the frontier is a heap of its own. */
+static bool search_layer_filtered(const ev__graph *g, const ev__space *space, const ev__query *query, int level,
+                                  uint32_t start, float start_distance, size_t ef, const ev__mask *mask, int64_t budget,
+                                  ev__scratch *s) {
+    ev__candidates *candidates = &s->candidates;
+    size_t frontier = 0;
+    candidates->count = 0;
+    if (ev__node_ok(&g->store, mask, start)) ev__candidates_insert(candidates, ef, start_distance, start);
+    ev__heap_push(s->heap, &frontier, (ev__candidate){start_distance, start});
+    ev__visit(&s->visited, start);
+    while (frontier) {
+        ev__candidate nearest = ev__heap_pop(s->heap, &frontier);
+        if (candidates->count == ef && nearest.distance > candidates->at[ef - 1].distance) break;
+        size_t n = unvisited_neighbors(g, nearest.slot, level, s);
+        if ((budget -= (int64_t)n) < 0) return false;
+        n = distances_below(g, space, query, candidates->count == ef ? candidates->at[ef - 1].distance : INFINITY, n,
+                            s);
+        for (size_t i = 0; i < n; i++) {
+            if (candidates->count == ef && !(s->distances[i] < candidates->at[ef - 1].distance)) continue;
+            ev__heap_push(s->heap, &frontier, (ev__candidate){s->distances[i], s->slots[i]});
+            if (ev__node_ok(&g->store, mask, s->slots[i]))
+                ev__candidates_insert(candidates, ef, s->distances[i], s->slots[i]);
+        }
+    }
+    return true;
+}
+
+/* On from what this walk has seen so far. */
+static bool continue_search(const ev__graph *g, const ev__space *space, const ev__query *query, int level,
+                            uint32_t start, float start_distance, size_t ef, const ev__mask *mask, int64_t budget,
+                            ev__scratch *s) {
+    if (mask->on) return search_layer_filtered(g, space, query, level, start, start_distance, ef, mask, budget, s);
+    search_layer_pipelined(g, space, query, level, start, start_distance, ef, s);
+    return true;
+}
+
+bool ev__search_layer(const ev__graph *g, const ev__space *space, const ev__query *query, int level, uint32_t start,
+                      float start_distance, size_t ef, const ev__mask *mask, int64_t budget, ev__scratch *s) {
+    if (ef >= s->candidates.room) ef = s->candidates.room - 1; /* the list is fitted to the number of slots */
+    ev__forget_visited(s);
+    return continue_search(g, space, query, level, start, start_distance, ef, mask, budget, s);
+}
+
+/* ---- walks that end in the wrong cluster ----------------------------------------------------- */
+
+enum {
+    FEW = 4,      /* nodes and links that are compared */
+    ENTRIES = 32, /* of a second walk */
+    FROM_EACH = 8 /* candidates kept by a walk from one of them */
+};
+
+bool ev__is_apart(const ev__graph *g, uint32_t near, float distance, uint32_t looked_at, size_t few, ev__scratch *s) {
+    const float MUCH = 4; /* of squared distances */
+    ev__space space = ev__code_space(&g->store);
+    const uint32_t *links = ev__links0(&g->store, near);
+    size_t n = 0, closer = 0;
+    while (n < looked_at && n < g->store.m0 && (s->slots[n] = ev__load32(links + n)) != EV_NONE) n++;
+    ev__query query;
+    ev__query_from_slot(&g->store.quantizer, &space, near, &query, s->query_b);
+    ev__approx_distances(&g->store.quantizer, &space, &query, s->slots, n, s->distances, &s->work);
+    s->stats.distances += (int64_t)n;
+    for (size_t i = 0; i < n; i++) closer += MUCH * (query.offset + s->distances[i]) < distance;
+    return closer >= few;
+}
+
+/* The candidates of a finished walk, and what walks from each of the entries find that it did not see. */
+static void search_from_all(const ev__graph *g, const ev__space *space, const ev__query *query,
+                            const ev__candidate *entries, size_t n, size_t ef, const ev__mask *mask, ev__scratch *s) {
+    ev__candidate room[FROM_EACH + 1];
+    ev__candidates found = s->candidates;
+    if (ef >= found.room) ef = found.room - 1;
+    s->candidates = (ev__candidates){.at = room, .room = FROM_EACH + 1};
+    ev__forget_visited(s);
+    for (size_t i = 0; i < found.count; i++) ev__visit(&s->visited, found.at[i].slot);
+    for (size_t i = 0; i < n; i++) {
+        if (!ev__visit(&s->visited, entries[i].slot)) continue;
+        continue_search(g, space, query, 0, entries[i].slot, entries[i].distance, FROM_EACH, mask, INT64_MAX, s);
+        for (size_t j = 0; j < s->candidates.count; j++)
+            ev__candidates_insert(&found, ef, s->candidates.at[j].distance, s->candidates.at[j].slot);
+    }
+    s->candidates = found;
+}
+
+void ev__search_other_clusters(const ev__graph *g, const ev__space *space, const ev__query *query, float square,
+                               size_t ef, const ev__mask *mask, ev__scratch *s) {
+    if (g->store.quantizer.metric == EV_METRIC_IP || s->candidates.count < FEW ||
+        ev__levels(&g->store)[ev__load32_acquire(&g->entry)] == 0)
+        return;
+    ev__candidate near = s->candidates.at[FEW - 1];
+    float distance = square * (query->offset + query->gain * near.distance);
+    if (!ev__is_apart(g, near.slot, distance, 2 * FEW, FEW, s)) return;
+    ev__candidate entries[ENTRIES];
+    ev__candidates found = s->candidates;
+    float approx;
+    s->candidates = (ev__candidates){.at = entries, .room = ENTRIES};
+    uint32_t start = ev__search_upper_layers(g, space, query, 1, &approx, s);
+    ev__forget_visited(s);
+    search_layer_pipelined(g, space, query, 1, start, approx, ENTRIES, s);
+    size_t n = s->candidates.count;
+    s->candidates = found;
+    search_from_all(g, space, query, entries, n, ef, mask, s);
+}

@@ -1,0 +1,139 @@
+/* ev_add: check, make room, learn, write, encode, link, and only then change which id is where. Up to that last step
+ * the index answers as before, so an error or a stop just forgets the new slots. */
+#include "index/build.h"
+
+enum {
+    /* the graph is repaired when one in so many of its nodes is new; under ip, where short vectors lose their links to
+       longer ones, more often */
+    RECONNECT_EVERY = 32,
+    RECONNECT_EVERY_IP = 256
+};
+
+/* ---- checks: before anything changes --------------------------------------------------------- */
+
+static int check_ids(const ev_index *ix, int64_t n, const int64_t *ids) {
+    if (!ids)
+        return ix->next_id > INT64_MAX - n ? ev__fail(EV_E_FULL, "no ids are left after %lld", (long long)ix->next_id)
+                                           : EV_OK;
+    if ((uint64_t)n >= EV_NONE) return ev__fail(EV_E_FULL, "%lld rows in one call", (long long)n);
+    ev__table seen = {0};
+    int rc = ev__id_table_reserve(&seen, ids, (size_t)n);
+    if (rc != EV_OK) rc = ev__fail(rc, "checking %lld ids", (long long)n);
+    for (int64_t i = 0; rc == EV_OK && i < n; i++) {
+        if (ev__id_table_get(&seen, ids, ids[i]) != EV_NONE)
+            rc = ev__fail_row(EV_E_DUPLICATE, i, "id %lld at row %lld", (long long)ids[i], (long long)i);
+        else
+            ev__id_table_put(&seen, ids, ids[i], (uint32_t)i);
+    }
+    ev__id_table_free(&seen);
+    return rc;
+}
+
+/* ---- writing and encoding -------------------------------------------------------------------- */
+
+static void write_row(ev__build *a, int64_t i, ev__scratch *s) {
+    ev_index *ix = a->ix;
+    uint32_t slot = a->slots[i];
+    const float *row =
+        ev__unit(&ix->graph.store.quantizer, a->vectors + (size_t)i * ix->graph.store.quantizer.dim, s->work.unit);
+    ev__vector_write(&ix->graph.store, slot, row, &s->work);
+    ev__ids_of(&ix->graph.store)[slot] = a->ids ? a->ids[i] : ix->next_id + i;
+}
+
+static void write_rows(void *arg, int worker) {
+    ev__build *a = arg;
+    for (int64_t from, to; ev__work_next(&a->work, worker, &from, &to);)
+        for (int64_t i = from; i < to; i++) write_row(a, i, a->scratches[worker]);
+}
+
+static void write(ev__build *a) {
+    ev_index *ix = a->ix;
+    for (int64_t i = 0; i < a->n; i++) a->slots[i] = ev__slot_take(&ix->graph.store);
+    a->work = (ev__work){.total = a->n, .run = 256};
+    ev__parallel(a->workers, write_rows, a);
+}
+
+/* ---- the end, either way --------------------------------------------------------------------- */
+
+static void commit(ev__build *a, int64_t *out_ids) {
+    ev_index *ix = a->ix;
+    const int64_t *held = ev__ids_of(&ix->graph.store);
+    for (int64_t i = 0; i < a->n; i++) {
+        int64_t id = held[a->slots[i]];
+        uint32_t old = ev__id_table_get(&ix->graph.store.id_table, held, id);
+        if (old != EV_NONE) ev__slot_drop(&ix->graph.store, old);
+        ev__id_table_put(&ix->graph.store.id_table, held, id, a->slots[i]);
+        ix->graph.store.live++;
+        if (id >= ix->next_id) ix->next_id = id < INT64_MAX ? id + 1 : id;
+        if (out_ids) out_ids[i] = id;
+    }
+    ix->graph.unrepaired += a->n;
+    ix->changes += a->n;
+    ix->graph.store.version++;
+}
+
+/* Linked nodes go on routing as dead ones; the rest is as if never taken. */
+static void roll_back(ev__build *a) {
+    ev_index *ix = a->ix;
+    for (int64_t i = a->n; i-- > 0;) {
+        if (ev__state(&ix->graph.store, a->slots[i]) == EV_NODE) {
+            ev__duplicates_remove(&ix->graph.store, a->slots[i]);
+            ev__states(&ix->graph.store)[a->slots[i]] = EV_DEAD_NODE;
+            ix->graph.store.dead++;
+        } else {
+            ev__slot_free(&ix->graph.store, a->slots[i]);
+        }
+    }
+    ix->graph.store.version++;
+}
+
+static int add_rows(ev__build *a, int32_t threads, int64_t *out_ids, ev_progress progress, void *user) {
+    ev_index *ix = a->ix;
+    int rc = EV_OK;
+    if (ix->graph.store.dead > 32 && ix->graph.store.dead > (int64_t)ev__slots(&ix->graph.store) / 8)
+        rc = ev__consolidate_deletes(&ix->graph, threads);
+    if (rc == EV_OK) rc = ev__store_reserve(&ix->graph.store, (size_t)a->n);
+    if (rc == EV_OK) rc = ev__build_room(a, threads);
+    if (rc == EV_OK) rc = ev__train(ix, a->n, a->vectors, threads, a->scratches[0]);
+    if (rc == EV_OK) rc = ev__duplicates_reserve(&ix->graph.store, (size_t)a->n);
+    if (rc != EV_OK) return rc;
+    write(a);
+    ev__build_encode(a);
+    int64_t duplicates = ev__build_find_duplicates(a);
+    rc = ev__build_fit(a);
+    if (rc == EV_OK && duplicates) rc = ev__duplicates_open(&ix->graph.store);
+    if (rc == EV_OK && !ev__build_link(a, progress, user))
+        rc = ev__fail(EV_E_STOPPED, "after %lld rows", (long long)a->work.done);
+    if (rc != EV_OK) {
+        roll_back(a);
+        return rc;
+    }
+    if (duplicates) ev__build_attach_duplicates(a);
+    commit(a, out_ids);
+    /* repairing is a service, not a promise: for want of memory it is left to the next call */
+    if (ix->graph.unrepaired >
+        ix->graph.store.live /
+            (ix->graph.store.quantizer.metric == EV_METRIC_IP ? RECONNECT_EVERY_IP : RECONNECT_EVERY))
+        ev__connect_unreachable(&ix->graph);
+    return ev__ok();
+}
+
+int ev_add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, int64_t *out_ids, int32_t threads,
+           ev_progress progress, void *user) {
+    if (n < 0) return ev__fail(EV_E_PARAM, "%lld rows", (long long)n);
+    if (threads < 0) return ev__fail(EV_E_PARAM, "threads %d", threads);
+    if (n == 0) return ev__ok();
+    int rc = ev__check_rows(&ix->graph.store.quantizer, n, vectors);
+    if (rc != EV_OK) return rc;
+    ev__call call;
+    rc = ev__enter(ix, EV_WRITE, &call);
+    if (rc != EV_OK) return rc;
+    rc = check_ids(ix, n, ids);
+    if (rc == EV_OK) {
+        ev__build a = {.ix = ix, .n = n, .vectors = vectors, .ids = ids};
+        rc = add_rows(&a, ev__build_workers(ix, threads, n), out_ids, progress, user);
+        ev__build_free(&a);
+    }
+    ev__leave(&call);
+    return rc;
+}

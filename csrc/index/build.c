@@ -1,0 +1,207 @@
+/* Linking many vectors into the graph at once: room, duplicates, an order, workers. */
+#include "index/build.h"
+
+enum { WARM_UP = 64 }; /* nodes that are linked one by one */
+
+static bool wants_codes(const ev__build *a) {
+    return ev__by_bits(&a->ix->graph.store.quantizer) && a->ix->graph.store.quantizer.keep_vectors &&
+           (size_t)a->n >= ev__slots(&a->ix->graph.store) / 16;
+}
+
+int ev__build_room(ev__build *a, int threads) {
+    ev_index *ix = a->ix;
+    a->slots = ev__alloc((size_t)a->n * sizeof *a->slots, EV_LINE);
+    a->order = ev__alloc((size_t)a->n * sizeof *a->order, EV_LINE);
+    if (!a->slots || !a->order) return ev__fail(EV_E_NOMEM, "%lld rows", (long long)a->n);
+    if (wants_codes(a)) {
+        a->coded = ev__slots(&ix->graph.store) + (a->vectors ? (size_t)a->n : 0);
+        a->codes = ev__alloc(a->coded * ix->graph.store.quantizer.dim, EV_LINE);
+        a->factors = ev__alloc(a->coded * sizeof *a->factors, EV_LINE);
+        if (!a->codes || !a->factors) return ev__fail(EV_E_NOMEM, "codes of %zu vectors to build on", a->coded);
+    }
+    if (threads > 1) {
+        a->builder.locks = ev__alloc_zero(EV_STRIPES * sizeof *a->builder.locks, EV_LINE);
+        if (!a->builder.locks) return ev__fail(EV_E_NOMEM, "locks");
+    }
+    while (a->workers < threads) {
+        int rc = ev__scratch_borrow(&ix->graph, &a->scratches[a->workers]);
+        if (rc != EV_OK) return rc;
+        a->workers++;
+    }
+    return EV_OK;
+}
+
+/* After the slots are taken: walks need a mark per slot. */
+int ev__build_fit(ev__build *a) {
+    for (int i = 0; i < a->workers; i++) {
+        int rc = ev__scratch_fit(&a->ix->graph, a->scratches[i], (size_t)a->ix->graph.ef_construction, 1, false);
+        if (rc != EV_OK) return rc;
+        a->scratches[i]->stats.distances = 0;
+    }
+    return EV_OK;
+}
+
+void ev__build_free(ev__build *a) {
+    ev_index *ix = a->ix;
+    for (int i = 0; i < a->workers; i++) {
+        ix->graph.built_distances += a->scratches[i]->stats.distances;
+        ev__scratch_return(&ix->graph, a->scratches[i]);
+    }
+    ev__release(a->slots, (size_t)a->n * sizeof *a->slots, EV_LINE);
+    ev__release(a->order, (size_t)a->n * sizeof *a->order, EV_LINE);
+    ev__release(a->codes, a->coded * ix->graph.store.quantizer.dim, EV_LINE);
+    ev__release(a->factors, a->coded * sizeof *a->factors, EV_LINE);
+    ev__release(a->builder.locks, EV_STRIPES * sizeof *a->builder.locks, EV_LINE);
+}
+
+static void encode_for_build(void *arg, int worker) {
+    ev__build *a = arg;
+    for (int64_t from, to; ev__work_next(&a->work, worker, &from, &to);)
+        for (int64_t slot = from; slot < to; slot++)
+            ev__encode_i8(&a->ix->graph.store.quantizer, ev__vector(&a->ix->graph.store, (uint32_t)slot),
+                          a->codes + (size_t)slot * a->ix->graph.store.quantizer.dim, a->factors + slot);
+}
+
+void ev__build_encode(ev__build *a) {
+    if (!a->codes) return;
+    a->work = (ev__work){.total = (int64_t)ev__slots(&a->ix->graph.store), .run = 256};
+    ev__parallel(a->workers, encode_for_build, a);
+}
+
+/* Rows whose code a node has already, or an earlier row of this call. Returns how many; their nodes are in their first
+ * links. */
+int64_t ev__build_find_duplicates(ev__build *a) {
+    ev_index *ix = a->ix;
+    int64_t found = 0;
+    for (int64_t i = 0; i < a->n; i++) {
+        uint32_t slot = a->slots[i], node = ev__duplicates_find(&ix->graph.store, slot);
+        if (node == EV_NONE) {
+            ev__duplicates_put(&ix->graph.store, slot);
+            continue;
+        }
+        ev__states(&ix->graph.store)[slot] = EV_DUPLICATE;
+        ev__links0(&ix->graph.store, slot)[0] = node;
+        found++;
+    }
+    return found;
+}
+
+/* Attach them to their nodes' chains. */
+void ev__build_attach_duplicates(ev__build *a) {
+    ev_index *ix = a->ix;
+    for (int64_t i = 0; i < a->n; i++) {
+        uint32_t slot = a->slots[i];
+        if (ev__state(&ix->graph.store, slot) != EV_DUPLICATE) continue;
+        uint32_t node = ev__links0(&ix->graph.store, slot)[0];
+        ev__links0(&ix->graph.store, slot)[0] = EV_NONE;
+        ev__attach_duplicate(&ix->graph.store, node, slot);
+    }
+}
+
+/* Files are often sorted by topic. Linked in that order, each cluster would be closed before the next one begins, with
+ * few links between them; in a random one the first nodes lie everywhere and are linked across. */
+static void shuffle(ev__build *a) {
+    uint64_t random = ev__mix(a->ix->graph.store.seed ^ (0x0BDE500000000u + ev__slots(&a->ix->graph.store)));
+    memcpy(a->order, a->slots, (size_t)a->n * sizeof *a->order);
+    for (uint64_t left = (uint64_t)a->n; left > 1; left--) {
+        random = ev__mix(random);
+        uint64_t chosen = random % left;
+        uint32_t slot = a->order[chosen];
+        a->order[chosen] = a->order[left - 1];
+        a->order[left - 1] = slot;
+    }
+}
+
+static void link_slots(void *arg, int worker) {
+    ev__build *a = arg;
+    for (int64_t from, to; ev__work_next(&a->work, worker, &from, &to);)
+        for (int64_t i = from; i < to; i++) {
+            uint32_t slot = a->order[a->offset + i];
+            if (ev__state(&a->ix->graph.store, slot) != EV_DUPLICATE)
+                ev__insert(&a->builder, slot, a->scratches[worker]);
+            ev__add64(&a->work.done, 1);
+        }
+}
+
+/* Of the order [from, to); false when stopped. */
+static bool link_range(ev__build *a, int64_t from, int64_t to, int threads, ev_progress progress, void *user) {
+    a->offset = from;
+    a->work = (ev__work){.total = to - from,
+                         .run = 1,
+                         .progress = progress,
+                         .user = user,
+                         .told = ev__now(),
+                         .base = from,
+                         .base_total = a->n};
+    a->builder.entry_lock = threads > 1 ? &a->entry_lock : NULL;
+    ev__parallel(threads, link_slots, a);
+    return !a->work.stopped;
+}
+
+bool ev__build_link(ev__build *a, ev_progress progress, void *user) {
+    shuffle(a);
+    a->builder.g = &a->ix->graph;
+    a->builder.space = ev__build_space(&a->ix->graph.store, a->codes, a->factors);
+    /* the first few one by one, so that threads do not all start from an empty graph */
+    bool empty = a->ix->graph.store.live < WARM_UP || !a->vectors;
+    int64_t warm = a->workers > 1 && empty ? (a->n < WARM_UP ? a->n : WARM_UP) : 0;
+    ev__mutex_init(&a->entry_lock);
+    bool finished = (!progress || progress(user, 0, a->n)) && link_range(a, 0, warm, 1, progress, user) &&
+                    link_range(a, warm, a->n, a->workers, progress, user);
+    ev__mutex_free(&a->entry_lock);
+    return finished && (!progress || progress(user, a->n, a->n));
+}
+
+int ev__build_workers(const ev_index *ix, int32_t threads, int64_t n) {
+    if (ix->graph.store.live < WARM_UP && n <= WARM_UP) return 1; /* all of it is linked one by one */
+    int64_t workers = threads ? threads : ev__cores();
+    if (workers > n / 4 + 1) workers = n / 4 + 1; /* a thread for a row or two costs more than it saves */
+    return workers > EV_MAX_WORKERS ? EV_MAX_WORKERS : (int)workers;
+}
+
+/* As if nothing had been linked yet. */
+static void unlink_all(ev__build *a) {
+    ev_index *ix = a->ix;
+    int64_t n = 0;
+    for (size_t i = 0; i < ev__slots(&ix->graph.store); i++) {
+        uint32_t slot = (uint32_t)i;
+        if (ev__state(&ix->graph.store, slot) == EV_NODE) ev__duplicates_remove(&ix->graph.store, slot);
+        if (!ev__alive(&ix->graph.store, slot)) continue;
+        ev__states(&ix->graph.store)[slot] = EV_FREE;
+        ev__links_clear(&ix->graph.store, slot);
+        ev__next_duplicates(&ix->graph.store)[slot] = EV_NONE;
+        a->slots[n++] = slot;
+    }
+    ix->graph.entry = EV_NONE;
+}
+
+static int link_held(ev__build *a, int threads) {
+    ev_index *ix = a->ix;
+    int rc = ev__build_room(a, threads);
+    if (rc == EV_OK) rc = ev__build_fit(a);
+    if (rc == EV_OK) rc = ev__duplicates_open(&ix->graph.store);
+    if (rc == EV_OK) rc = ev__duplicates_reserve(&ix->graph.store, 0);
+    if (rc != EV_OK) return rc;
+    unlink_all(a);
+    ev__build_encode(a);
+    ev__build_find_duplicates(a);
+    ev__build_link(a, NULL, NULL);
+    ev__build_attach_duplicates(a);
+    ix->graph.store.version++;
+    return EV_OK;
+}
+
+int ev__link_anew(ev_index *ix, int32_t walk, int threads) {
+    int32_t before = ix->graph.store.quantizer.walk;
+    int rc = ev__consolidate_deletes(&ix->graph, threads);
+    if (rc != EV_OK) return rc;
+    ev__build a = {.ix = ix, .n = ix->graph.store.live};
+    ev__duplicates_free(&ix->graph.store); /* it goes by what is walked on */
+    ix->graph.store.quantizer.walk = walk;
+    rc = link_held(&a, ev__build_workers(ix, threads, a.n));
+    ev__build_free(&a);
+    if (rc == EV_OK) return ev__connect_unreachable(&ix->graph);
+    ev__duplicates_free(&ix->graph.store);
+    ix->graph.store.quantizer.walk = before;
+    return rc;
+}

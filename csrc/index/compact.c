@@ -1,0 +1,162 @@
+/* ev_compact: the center of the codes learned anew where it no longer fits; then everything laid out anew, without
+ * holes, in the order a breadth-first walk from the entry meets the nodes, so that what is searched together lies
+ * together. Built beside the old columns and swapped in at the end. */
+#include "index/index.h"
+
+typedef struct {
+    ev_index *ix;
+    uint32_t *order; /* new slot -> old slot */
+    uint32_t *place; /* old slot -> new slot */
+    size_t slots, kept;
+} layout;
+
+static void put(layout *l, uint32_t old) {
+    l->place[old] = (uint32_t)l->kept;
+    l->order[l->kept++] = old;
+}
+
+/* Breadth first; `order` is its own queue. What the entry does not reach starts walks of its own. Duplicates follow
+ * their nodes. */
+static void choose_order(layout *l) {
+    ev_index *ix = l->ix;
+    memset(l->place, 0xFF, l->slots * sizeof *l->place);
+    size_t head = 0;
+    if (ix->graph.entry != EV_NONE) put(l, ix->graph.entry);
+    for (size_t start = 0;; start++) {
+        for (; head < l->kept; head++) {
+            const uint32_t *links = ev__links0(&ix->graph.store, l->order[head]);
+            for (uint32_t i = 0; i < ix->graph.store.m0 && links[i] != EV_NONE; i++)
+                if (l->place[links[i]] == EV_NONE) put(l, links[i]);
+        }
+        while (start < l->slots &&
+               (ev__state(&ix->graph.store, (uint32_t)start) != EV_NODE || l->place[start] != EV_NONE))
+            start++;
+        if (start == l->slots) break;
+        put(l, (uint32_t)start);
+    }
+    for (size_t i = 0, nodes = l->kept; i < nodes; i++)
+        for (uint32_t at = ev__next_duplicate(&ix->graph.store, l->order[i]); at != EV_NONE;
+             at = ev__next_duplicate(&ix->graph.store, at))
+            put(l, at);
+}
+
+static void move_links(const layout *l, uint32_t *links, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (links[i] != EV_NONE) links[i] = l->place[links[i]];
+}
+
+/* Fill the columns of `to`, whose room was reserved, in the new order. */
+static void move(const layout *l, ev__columns *to) {
+    ev_index *ix = l->ix;
+    ev__column from_columns[EV_COLUMNS], to_columns[EV_COLUMNS];
+    ev__list_columns(&ix->graph.store.columns, from_columns);
+    ev__list_columns(to, to_columns);
+    for (size_t c = 0; c < EV_COLUMNS; c++) {
+        const ev__array *from = from_columns[c].array;
+        ev__array *into = to_columns[c].array;
+        if (from == &ix->graph.store.columns.upper || !from->count) continue;
+        ev__array_resize(into, l->kept);
+        for (size_t i = 0; i < l->kept; i++)
+            memcpy(into->at + i * from->item, from->at + l->order[i] * from->item, from->item);
+    }
+    for (size_t i = 0; i < l->kept; i++) {
+        size_t upper = (size_t)ev__levels(&ix->graph.store)[l->order[i]] * (size_t)ix->graph.store.M,
+               at = to->upper.count;
+        ((uint32_t *)(void *)to->upper_at.at)[i] = (uint32_t)at;
+        ev__array_resize(&to->upper, at + upper);
+        uint32_t *links = (uint32_t *)(void *)to->upper.at + at;
+        if (upper) memcpy(links, ev__links(&ix->graph.store, l->order[i], 1), upper * sizeof *links);
+        move_links(l, links, upper);
+        move_links(l, (uint32_t *)(void *)(to->blocks.at + i * ix->graph.store.block_bytes + ix->graph.store.links_at),
+                   ix->graph.store.m0);
+    }
+    if (to->next_duplicate.count) move_links(l, (uint32_t *)(void *)to->next_duplicate.at, l->kept);
+}
+
+static int reserve(const layout *l, ev__columns *to) {
+    ev_index *ix = l->ix;
+    ev__column from[EV_COLUMNS], into[EV_COLUMNS];
+    ev__list_columns(&ix->graph.store.columns, from);
+    ev__list_columns(to, into);
+    size_t upper = 0;
+    for (size_t i = 0; i < l->kept; i++)
+        upper += (size_t)ev__levels(&ix->graph.store)[l->order[i]] * (size_t)ix->graph.store.M;
+    int rc = EV_OK;
+    for (size_t c = 0; c < EV_COLUMNS && rc == EV_OK; c++) {
+        into[c].array->item = from[c].array->item;
+        size_t room = from[c].array == &ix->graph.store.columns.upper ? upper : l->kept;
+        if (from[c].array->count && room) rc = ev__array_reserve(into[c].array, room);
+    }
+    return rc;
+}
+
+static int relocate(layout *l) {
+    ev_index *ix = l->ix;
+    ev__columns fresh;
+    memset(&fresh, 0, sizeof fresh);
+    choose_order(l);
+    ev__table id_table = {0};
+    uint32_t *free_slots = NULL;
+    int rc = reserve(l, &fresh);
+    if (rc == EV_OK) rc = ev__id_table_reserve(&id_table, NULL, (size_t)ix->graph.store.live);
+    if (rc == EV_OK && !(free_slots = ev__alloc((l->kept + 1) * sizeof *free_slots, EV_LINE))) rc = EV_E_NOMEM;
+    if (rc != EV_OK) {
+        ev__columns_free(&fresh);
+        ev__id_table_free(&id_table);
+        return ev__fail(rc, "a second copy of %zu slots", l->kept);
+    }
+    move(l, &fresh);
+    if (ix->graph.entry != EV_NONE) ix->graph.entry = l->place[ix->graph.entry];
+    ev__columns_free(&ix->graph.store.columns);
+    ix->graph.store.columns = fresh;
+    ev__id_table_free(&ix->graph.store.id_table);
+    ix->graph.store.id_table = id_table;
+    ev__release(ix->graph.store.free_slots, ix->graph.store.free_room * sizeof *free_slots, EV_LINE);
+    ix->graph.store.free_slots = free_slots;
+    ix->graph.store.free_room = l->kept + 1;
+    ix->graph.store.free_count = 0;
+    for (size_t slot = 0; slot < l->kept; slot++)
+        ev__id_table_put(&ix->graph.store.id_table, ev__ids_of(&ix->graph.store), ev__ids_of(&ix->graph.store)[slot],
+                         (uint32_t)slot);
+    ev__duplicates_free(&ix->graph.store);
+    ix->graph.store.version++;
+    return EV_OK;
+}
+
+static int learn_anew(ev_index *ix) {
+    ev__scratch *s;
+    int rc = ev__scratch_borrow(&ix->graph, &s);
+    if (rc != EV_OK) return rc;
+    rc = ev__train_again(ix, s);
+    ev__scratch_return(&ix->graph, s);
+    return rc;
+}
+
+static int compact(ev_index *ix, ev_progress progress, void *user) {
+    int rc = ev__consolidate_deletes(&ix->graph, 0);
+    if (rc == EV_OK) rc = learn_anew(ix);
+    if (rc == EV_OK) rc = ev__connect_unreachable(&ix->graph);
+    if (rc == EV_OK && progress && !progress(user, ix->graph.store.live / 2, ix->graph.store.live))
+        rc = ev__fail(EV_E_STOPPED, "before the vectors were moved");
+    if (rc == EV_OK) {
+        layout l = {.ix = ix, .slots = ev__slots(&ix->graph.store)};
+        size_t bytes = (l.slots + 1) * sizeof *l.order;
+        l.order = ev__alloc(bytes, EV_LINE);
+        l.place = ev__alloc(bytes, EV_LINE);
+        rc = l.order && l.place ? relocate(&l) : ev__fail(EV_E_NOMEM, "an order of %zu slots", l.slots);
+        ev__release(l.order, bytes, EV_LINE);
+        ev__release(l.place, bytes, EV_LINE);
+    }
+    ev__scratch_drop_all(&ix->graph); /* they hold a mark per old slot */
+    if (rc == EV_OK && progress) progress(user, ix->graph.store.live, ix->graph.store.live);
+    return rc;
+}
+
+int ev_compact(ev_index *ix, ev_progress progress, void *user) {
+    ev__call call;
+    int rc = ev__enter(ix, EV_WRITE, &call);
+    if (rc != EV_OK) return rc;
+    rc = compact(ix, progress, user);
+    ev__leave(&call);
+    return rc == EV_OK ? ev__ok() : rc;
+}

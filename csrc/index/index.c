@@ -1,0 +1,217 @@
+/* An index's life, and the small questions it answers. */
+#include "base/file_system.h"
+#include "index/index.h"
+
+int ev__params_check(const ev_params *p) {
+    if (p->dim < 1 || p->dim > EV_MAX_DIM) return ev__fail(EV_E_PARAM, "dim %d is not in 1..%d", p->dim, EV_MAX_DIM);
+    if (p->metric < EV_METRIC_COSINE || p->metric > EV_METRIC_L2) return ev__fail(EV_E_PARAM, "metric %d", p->metric);
+    if (p->quantization < EV_QUANT_NONE || p->quantization > EV_QUANT_BINARY)
+        return ev__fail(EV_E_PARAM, "quantization %d", p->quantization);
+    if (p->M < 2 || p->M > EV_MAX_M) return ev__fail(EV_E_PARAM, "M %d is not in 2..%d", p->M, EV_MAX_M);
+    if (p->ef_construction < 1 || p->ef_construction > 65535)
+        return ev__fail(EV_E_PARAM, "ef_construction %d is not in 1..65535", p->ef_construction);
+    if (p->ef < 1 || p->ef > 1000000) return ev__fail(EV_E_PARAM, "ef %d is not in 1..1000000", p->ef);
+    if (p->keep_vectors < EV_VECTORS_NONE || p->keep_vectors > EV_VECTORS_FINE)
+        return ev__fail(EV_E_PARAM, "keep_vectors %d", p->keep_vectors);
+    return EV_OK;
+}
+
+int ev__index_make(const ev_params *params, ev_index **out) {
+    static uint64_t serials;
+    const ev__kernels *kernels = ev__simd();
+    if (!kernels)
+        return ev__fail(EV_E_SIMD, "EDGEVEC_SIMD=%s, but this machine and build offer: %s", ev_simd_forced(),
+                        ev_simd_available());
+    ev_index *ix = ev__alloc_zero(sizeof *ix, EV_LINE);
+    if (!ix) return ev__fail(EV_E_NOMEM, "a new index");
+    ev__quantizer *q = &ix->graph.store.quantizer;
+    *q = (ev__quantizer){.metric = params->metric,
+                         .quantization = params->quantization,
+                         .keep_vectors = params->keep_vectors,
+                         .kernels = kernels,
+                         .dim = (size_t)params->dim};
+    ev__quantizer_lay_out(q);
+    ev__store_lay_out(&ix->graph.store, (uint32_t)params->M, params->seed);
+    ix->params = *params;
+    ix->params.keep_vectors = q->keep_vectors;
+    ix->serial = (uint64_t)ev__add64((int64_t *)&serials, 1) + 1;
+    ev__rwlock_init(&ix->lock);
+    ev__graph_init(&ix->graph, params->ef_construction);
+    int rc = ev__quantizer_init(q, params->seed);
+    if (rc != EV_OK) {
+        ev_free(ix);
+        return ev__fail(rc, "a new index");
+    }
+    *out = ix;
+    return EV_OK;
+}
+
+void ev_free(ev_index *ix) {
+    if (!ix) return;
+    ev__graph_free(&ix->graph);
+    if (ix->map) ev__unmap(ix->map, ix->map_bytes);
+    ev__rwlock_free(&ix->lock);
+    ev__release(ix, sizeof *ix, EV_LINE);
+}
+
+int ev_new(const ev_params *params, ev_index **out) {
+    int rc = ev__params_check(params);
+    if (rc == EV_OK) rc = ev__index_make(params, out);
+    return rc == EV_OK ? ev__ok() : rc;
+}
+
+/* ---- calls under way ------------------------------------------------------------------------- */
+
+static EV_THREAD_LOCAL ev__call *innermost;
+
+static bool is_under_way(const ev_index *ix) {
+    const ev__call *call = innermost;
+    while (call && call->ix != ix) call = call->outer;
+    return call != NULL;
+}
+
+static void begin(ev_index *ix, ev__lock_kind kind, ev__call *call) {
+    if (kind == EV_WRITE) ev__write_lock(&ix->lock);
+    if (kind == EV_READ) ev__read_lock(&ix->lock);
+    *call = (ev__call){ix, kind, innermost};
+    innermost = call;
+}
+
+int ev__enter(ev_index *ix, ev__lock_kind kind, ev__call *call) {
+    if (EV_UNLIKELY(is_under_way(ix))) {
+        ev__fail(EV_E_REENTRANT, "a callback can only ask for the index's size, parameters and statistics");
+        return EV_E_REENTRANT;
+    }
+    begin(ix, kind, call);
+    return EV_OK;
+}
+
+void ev__enter_to_look(ev_index *ix, ev__call *call) { begin(ix, is_under_way(ix) ? EV_NO_LOCK : EV_READ, call); }
+
+void ev__leave(ev__call *call) {
+    innermost = call->outer;
+    if (call->held == EV_WRITE) ev__write_unlock(&call->ix->lock);
+    if (call->held == EV_READ) ev__read_unlock(&call->ix->lock);
+}
+
+/* ---- questions ------------------------------------------------------------------------------- */
+
+void ev_get_params(ev_index *ix, ev_params *out) {
+    ev__call call;
+    ev__enter_to_look(ix, &call);
+    *out = ix->params;
+    ev__leave(&call);
+}
+
+int ev_set_ef(ev_index *ix, int32_t ef) {
+    ev__call call;
+    int rc = ev__enter(ix, EV_WRITE, &call);
+    if (rc != EV_OK) return rc;
+    ev_params p = ix->params;
+    p.ef = ef;
+    rc = ev__params_check(&p);
+    if (rc == EV_OK) ix->params.ef = ef;
+    ev__leave(&call);
+    return rc == EV_OK ? ev__ok() : rc;
+}
+
+static int get(ev_index *ix, int64_t n, const int64_t *ids, float *out) {
+    ev__scratch *s = NULL;
+    int rc = EV_OK;
+    for (int64_t i = 0; i < n && rc == EV_OK; i++)
+        if (ev__id_table_get(&ix->graph.store.id_table, ev__ids_of(&ix->graph.store), ids[i]) == EV_NONE)
+            rc = ev__fail_row(EV_E_NO_ID, i, "id %lld", (long long)ids[i]);
+    if (rc == EV_OK && ev__by_bits(&ix->graph.store.quantizer))
+        rc = ev__scratch_borrow(&ix->graph, &s); /* rotation_buffer codes back needs room */
+    for (int64_t i = 0; i < n && rc == EV_OK; i++) {
+        uint32_t slot = ev__id_table_get(&ix->graph.store.id_table, ev__ids_of(&ix->graph.store), ids[i]);
+        float *row = out + (size_t)i * ix->graph.store.quantizer.dim;
+        const float *vector = ev__vector_read(&ix->graph.store, slot, row, &s->work);
+        if (vector != row) memcpy(row, vector, ix->graph.store.quantizer.dim * sizeof *row);
+    }
+    if (s) ev__scratch_return(&ix->graph, s);
+    return rc;
+}
+
+int ev_get(ev_index *ix, int64_t n, const int64_t *ids, float *out) {
+    ev__call call;
+    int rc = ev__enter(ix, EV_READ, &call);
+    if (rc != EV_OK) return rc;
+    rc = get(ix, n, ids, out);
+    ev__leave(&call);
+    return rc == EV_OK ? ev__ok() : rc;
+}
+
+int64_t ev_count(ev_index *ix) {
+    ev__call call;
+    ev__enter_to_look(ix, &call);
+    int64_t live = ix->graph.store.live;
+    ev__leave(&call);
+    return live;
+}
+
+int ev_contains(ev_index *ix, int64_t id) {
+    ev__call call;
+    ev__enter_to_look(ix, &call);
+    bool held = ev__id_table_get(&ix->graph.store.id_table, ev__ids_of(&ix->graph.store), id) != EV_NONE;
+    ev__leave(&call);
+    return held;
+}
+
+int ev_ids(ev_index *ix, int64_t *cursor, int64_t n, int64_t *ids, int64_t *written) {
+    if (*cursor < 0) return ev__fail(EV_E_PARAM, "cursor %lld", (long long)*cursor);
+    *written = 0;
+    ev__call call;
+    int rc = ev__enter(ix, EV_READ, &call);
+    if (rc != EV_OK) return rc;
+    int64_t at = *cursor, slots = (int64_t)ev__slots(&ix->graph.store);
+    for (; at < slots && *written < n; at++)
+        if (ev__alive(&ix->graph.store, (uint32_t)at)) ids[(*written)++] = ev__ids_of(&ix->graph.store)[at];
+    ev__leave(&call);
+    *cursor = at;
+    return ev__ok();
+}
+
+void ev_memory_usage(ev_index *ix, ev_memory *out) {
+    *out = (ev_memory){0};
+    ev__call call;
+    ev__enter_to_look(ix, &call);
+    ev__store *store = &ix->graph.store;
+    ev__columns *columns = &store->columns;
+    int64_t blocks = (int64_t)ev__array_bytes(&columns->blocks);
+    int64_t links = (int64_t)(columns->blocks.room * (store->block_bytes - store->quantizer.code_bytes));
+    out->links = links;
+    out->codes = (int64_t)(ev__array_bytes(&columns->factors) + ev__array_bytes(&columns->prefilter));
+    *(store->quantizer.quantization == EV_QUANT_NONE ? &out->vectors : &out->codes) += blocks - links;
+    out->vectors += (int64_t)ev__array_bytes(&columns->vectors);
+    out->upper_links = (int64_t)(ev__array_bytes(&columns->upper) + ev__array_bytes(&columns->upper_at) +
+                                 ev__array_bytes(&columns->level));
+    out->ids =
+        (int64_t)(ev__array_bytes(&columns->ids) + (store->id_table.room + store->duplicates.room) * sizeof(uint32_t));
+    out->other = (int64_t)(sizeof *ix + ev__array_bytes(&columns->state) + ev__array_bytes(&columns->next_duplicate) +
+                           ev__quantizer_bytes(&store->quantizer) + store->free_room * sizeof(uint32_t) +
+                           ev__scratch_spare_bytes(&ix->graph));
+    out->total = out->vectors + out->codes + out->links + out->upper_links + out->ids + out->other;
+    ev__column list[EV_COLUMNS];
+    ev__list_columns(columns, list);
+    for (size_t i = 0; i < EV_COLUMNS; i++)
+        if (list[i].array->mapped) out->mapped += (int64_t)ev__array_bytes(list[i].array);
+    ev__leave(&call);
+}
+
+void ev_get_stats(ev_index *ix, ev_stats *out) {
+    ev__call call;
+    ev__enter_to_look(ix, &call);
+    uint32_t entry = ev__load32_acquire(&ix->graph.entry); /* a worker may be raising it, where a callback asks */
+    *out = (ev_stats){.slots = (int64_t)ev__slots(&ix->graph.store),
+                      .live = ix->graph.store.live,
+                      .dead = ix->graph.store.dead,
+                      .bits = ev__by_bits(&ix->graph.store.quantizer) ? (int64_t)ix->graph.store.quantizer.bits : 0,
+                      .max_level = entry == EV_NONE ? -1 : ev__levels(&ix->graph.store)[entry],
+                      .codes_trained = ix->trainings,
+                      .built_distances = ix->graph.built_distances,
+                      .changes = ix->changes,
+                      .walk = ix->graph.store.quantizer.walk,
+                      .looked = ix->looked};
+    ev__leave(&call);
+}

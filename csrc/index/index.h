@@ -1,0 +1,66 @@
+/* The index: a graph, what was learned for it, and the lock of the calls under way. */
+#ifndef EV_INDEX_H
+#define EV_INDEX_H
+
+#include "graph/graph.h"
+
+struct ev_index {
+    ev_params params;
+    ev__graph graph;
+    int64_t trained_on, unchecked; /* vectors behind the center; vectors added since it was last looked at */
+    int32_t trainings;
+    int64_t looked; /* rows read to learn the center, to see whether it fits, and to encode anew */
+    int64_t fresh;  /* unquantized: vectors added since it was last seen whether float32 tells them apart */
+    double unfit;   /* for vectors so short a better center was looked for in vain; 0: never */
+    int64_t next_id, changes;
+    uint64_t serial; /* of this index in this process; filters cache by it */
+    ev__rwlock lock;
+    void *map; /* the mapped file, or NULL */
+    size_t map_bytes;
+};
+
+/* ---- index.c --------------------------------------------------------------------------------- */
+
+int ev__index_make(const ev_params *params, ev_index **out); /* checked parameters, geometry, empty columns */
+int ev__params_check(const ev_params *params);
+
+typedef enum { EV_NO_LOCK, EV_READ, EV_WRITE } ev__lock_kind;
+/* A public call that has an index's lock, on its own stack, and those of the same thread in whose callbacks it is. */
+typedef struct ev__call {
+    ev_index *ix;
+    ev__lock_kind held;
+    struct ev__call *outer;
+} ev__call;
+/* Take the lock, or EV_E_REENTRANT where a call of this thread on this index is under way: it would wait for itself.
+ * All that belongs to the index, its spare scratches among it, is taken after this and given back before ev__leave. */
+int ev__enter(ev_index *ix, ev__lock_kind kind, ev__call *call);
+/* To read what stays the same during such a call; then without a lock. */
+void ev__enter_to_look(ev_index *ix, ev__call *call);
+void ev__leave(ev__call *call);
+
+/* ---- train.c --------------------------------------------------------------------------------- */
+
+/* Before n rows are added: learn the center when there is none or when it no longer fits, and encode what is held anew;
+ * and see whether what is walked on tells the rows apart. */
+int ev__train(ev_index *ix, int64_t n, const float *rows, int threads, ev__scratch *s);
+/* The same of what is held, whether or not it has grown. */
+int ev__train_again(ev_index *ix, ev__scratch *s);
+/* What EV_WALK_* what is held calls for now. */
+int ev__judge(ev_index *ix, int32_t *walk, ev__scratch *s);
+/* Keep ix->longest true of a vector. */
+void ev__note_length(ev_index *ix, const float *row);
+/* The rows of prefilter.c of all slots, after a load. */
+int ev__prefilter_all(ev_index *ix);
+
+/* ---- build.c ----------------------------------------------------------------------------------- */
+
+/* Link all that is held anew, in the space that `walk` calls for; nothing is dead. On error all is as before. */
+int ev__link_anew(ev_index *ix, int32_t walk, int threads);
+
+/* ---- filter.c -------------------------------------------------------------------------------- */
+
+/* The bit set over ix's slots (reader lock held) and how many of them are set; valid until ev__filter_release. */
+int ev__filter_slots(ev_filter *filter, ev_index *ix, const uint64_t **bits, int64_t *count, void **hold);
+void ev__filter_release(ev_filter *filter, void *hold);
+
+#endif

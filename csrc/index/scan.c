@@ -1,0 +1,54 @@
+/* Comparing a query with every vector that may be a result. */
+#include "index/search.h"
+
+enum { FEW = 1024 }; /* this many are compared by their float vectors at once: cheaper than finding and re-ranking */
+
+/* The next run of slots that may be results, from *at on. */
+static size_t next_run(const ev__reranker *r, size_t *at, uint32_t *slots) {
+    const ev__search_call *b = r->b;
+    size_t n = 0, end = ev__slots(&b->ix->graph.store);
+    while (n < EV_SCAN_BATCH && *at < end) {
+        if (b->mask.allowed && *at % 64 == 0 && b->mask.allowed[*at / 64] == 0) {
+            *at += 64;
+            continue;
+        }
+        if (ev__slot_ok(&b->ix->graph.store, &b->mask, (uint32_t)*at) && *at != r->excluded) slots[n++] = (uint32_t)*at;
+        ++*at;
+    }
+    return n;
+}
+
+static void scan_vectors(ev__reranker *r) {
+    for (size_t at = 0; (r->count = next_run(r, &at, r->slots));) {
+        r->s->stats.distances += (int64_t)r->count;
+        ev__rerank_flush(r);
+    }
+    r->s->stats.reranked = 0; /* it is what the vectors were compared by */
+}
+
+static void scan_codes(ev__reranker *r) {
+    const ev_index *ix = r->b->ix;
+    ev__space space = ev__search_space(&ix->graph.store);
+    ev__candidates *candidates = &r->s->candidates;
+    size_t ef = r->b->scan_ef < candidates->room ? r->b->scan_ef : candidates->room - 1, n;
+    uint32_t slots[EV_SCAN_BATCH];
+    float distances[EV_SCAN_BATCH];
+    candidates->count = 0;
+    for (size_t at = 0; (n = next_run(r, &at, slots));) {
+        ev__approx_distances(&ix->graph.store.quantizer, &space, r->query, slots, n, distances, &r->s->work);
+        for (size_t i = 0; i < n; i++) ev__candidates_insert(candidates, ef, distances[i], slots[i]);
+        r->s->stats.distances += (int64_t)n;
+    }
+    ev__rerank_candidates(r, false);
+}
+
+void ev__scan_call(ev__reranker *r) {
+    r->s->results.count = 0;
+    r->count = 0;
+    r->s->stats.strategy = EV_STRATEGY_EXACT;
+    if (r->b->exact || (r->b->matches <= FEW && r->b->ix->graph.store.quantizer.keep_vectors) ||
+        !ev__searches_codes(&r->b->ix->graph.store.quantizer))
+        scan_vectors(r);
+    else
+        scan_codes(r);
+}

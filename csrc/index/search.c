@@ -1,0 +1,147 @@
+/* ev_search: choose a strategy, find candidates by their codes, rank them by exact distance. */
+#include "index/search.h"
+
+enum {
+    RANDOM_READ_COST = 2, /* a row met on a walk costs this many rows met in a scan */
+    BUDGET_FACTOR = 2,    /* a filtered walk may cost this many scans before a scan takes over */
+    BITS_SCAN_MIN = 128   /* at least, by a scan */
+};
+
+/* ---- one query ------------------------------------------------------------------------------- */
+
+/* False when the walk cost more than a scan would, or came back short. */
+static bool walk(ev__reranker *r) {
+    const ev__search_call *b = r->b;
+    ev_index *ix = b->ix;
+    ev__space space = ev__search_space(&ix->graph.store);
+    float distance;
+    r->s->stats.strategy = b->mask.on ? EV_STRATEGY_GRAPH_FILTERED : EV_STRATEGY_GRAPH;
+    if (ix->graph.entry == EV_NONE) return false;
+    uint32_t start = ev__search_upper_layers(&ix->graph, &space, r->query, 0, &distance, r->s);
+    int64_t budget = BUDGET_FACTOR * b->matches + (int64_t)ix->graph.store.m0;
+    if (!ev__search_layer(&ix->graph, &space, r->query, 0, start, distance, b->ef, &b->mask, budget, r->s))
+        return false;
+    float square = ix->graph.store.quantizer.metric == EV_METRIC_COSINE ? 2.0f : 1.0f;
+    ev__search_other_clusters(&ix->graph, &space, r->query, square, b->ef, &b->mask, r->s);
+    ev__rerank_candidates(r, true);
+    return (int64_t)r->s->results.count >= ((int64_t)b->k < b->matches ? (int64_t)b->k : b->matches);
+}
+
+/* Until s->excluded is set back to EV_NONE walks do not see the vector's node, where it is there for that vector alone.
+ * Returns the vector's slot, which must be no result, or EV_NONE where it is not held. */
+static uint32_t exclude_id(const ev_index *ix, int64_t id, ev__scratch *s) {
+    uint32_t hidden = ev__id_table_get(&ix->graph.store.id_table, ev__ids_of(&ix->graph.store), id);
+    bool alone = hidden != EV_NONE && ev__state(&ix->graph.store, hidden) == EV_NODE;
+    for (uint32_t slot = hidden; alone && (slot = ev__next_duplicate(&ix->graph.store, slot)) != EV_NONE;)
+        alone = !ev__alive(&ix->graph.store, slot);
+    s->excluded = alone ? hidden : EV_NONE;
+    return hidden;
+}
+
+static void answer(const ev__search_call *b, int64_t row, ev__scratch *s) {
+    const ev_index *ix = b->ix;
+    double start = ev__now();
+    s->stats = (ev_search_stats){.queries = s->stats.queries + 1, .ef = b->exact ? 0 : (int32_t)b->ef};
+    s->results.count = 0;
+    if (b->matches) {
+        ev__query query;
+        ev__reranker r = {.b = b, .query = &query, .s = s, .excluded = EV_NONE};
+        if (b->exclude_ids) r.excluded = exclude_id(ix, b->exclude_ids[row], s);
+        const ev__quantizer *q = &ix->graph.store.quantizer;
+        const float *given = b->queries + (size_t)row * q->dim, *vector = ev__unit(q, given, s->work.unit);
+        ev__query_init(q, vector, &query, &s->work);
+        ev__exact_init(&ix->graph.store, given, vector, &s->work);
+        if (b->exact || b->scan || !walk(&r)) ev__scan_call(&r);
+    }
+    s->excluded = EV_NONE; /* others use the scratch too */
+    ev__rerank_write(b, s, row);
+    s->stats.seconds = ev__now() - start;
+}
+
+static void answer_all(void *arg, int worker) {
+    ev__search_call *b = arg;
+    for (int64_t from, to; ev__work_next(&b->work, worker, &from, &to);)
+        for (int64_t i = from; i < to; i++) answer(b, i, b->scratches[worker]);
+}
+
+/* ---- the call -------------------------------------------------------------------------------- */
+
+static int check(const ev_index *ix, int64_t n, const float *queries, const ev_search_params *p) {
+    if (n < 0) return ev__fail(EV_E_PARAM, "%lld queries", (long long)n);
+    if (p->k < 1) return ev__fail(EV_E_PARAM, "k %d is not at least 1", p->k);
+    if (p->ef < 0) return ev__fail(EV_E_PARAM, "ef %d is not at least 1", p->ef);
+    if (p->threads < 0) return ev__fail(EV_E_PARAM, "threads %d", p->threads);
+    if (p->context && p->context->serial != ix->serial)
+        return ev__fail(EV_E_PARAM, "the context belongs to another index");
+    return ev__check_rows(&ix->graph.store.quantizer, n, queries);
+}
+
+/* A walk that must collect ef matches meets about ef / share nodes, M new rows each; a scan meets every match. */
+static bool scan_is_cheaper(const ev__search_call *b) {
+    double slots = (double)ev__slots(&b->ix->graph.store), matches = (double)b->matches;
+    return matches * matches <= (double)RANDOM_READ_COST * (double)b->ef * (double)b->ix->graph.store.M * slots;
+}
+
+static int run(ev__search_call *b, int64_t n, const ev_search_params *p) {
+    enum { MOST = sizeof b->scratches / sizeof *b->scratches };
+    int64_t workers = p->threads ? p->threads : ev__cores();
+    if (workers > n / 8 + 1) workers = n / 8 + 1;
+    if (workers > MOST) workers = MOST;
+    bool own = workers == 1 && p->context;
+    int rc = EV_OK, ready = 0;
+    if (own) b->scratches[0] = p->context->scratch;
+    while (ready < workers && rc == EV_OK) {
+        if (!own) rc = ev__scratch_borrow(&b->ix->graph, &b->scratches[ready]);
+        if (rc == EV_OK) b->scratches[ready]->kept = true;
+        if (rc == EV_OK) rc = ev__scratch_fit(&b->ix->graph, b->scratches[ready++], b->scan_ef, b->k, b->mask.on);
+    }
+    if (rc == EV_OK) {
+        b->work = (ev__work){.total = n, .run = workers > 1 ? 8 : n};
+        ev__parallel((int)workers, answer_all, b);
+        if (own) ev__context_note(p->context);
+    }
+    for (int i = 0; i < ready && !own; i++) ev__scratch_return(&b->ix->graph, b->scratches[i]);
+    return rc;
+}
+
+static int search(ev_index *ix, int64_t n, const float *queries, const ev_search_params *p, int64_t *out_ids,
+                  float *out_distances) {
+    ev__call call;
+    int rc = ev__enter(ix, EV_READ, &call);
+    if (rc != EV_OK) return rc;
+    ev__search_call b = {.ix = ix,
+                         .queries = queries,
+                         .k = (size_t)p->k,
+                         .exact = p->exact != 0,
+                         .exclude_ids = p->blind,
+                         .ids = out_ids,
+                         .distances = out_distances};
+    void *hold = NULL;
+    int32_t ef = p->ef ? p->ef : ix->params.ef;
+    b.ef = ef > p->k ? (size_t)ef : (size_t)p->k;
+    /* re-ranking what a scan by sign codes finds costs little beside the scan, and the codes are coarse */
+    b.scan_ef = ev__by_bits(&ix->graph.store.quantizer) && b.ef < BITS_SCAN_MIN ? BITS_SCAN_MIN : b.ef;
+    b.matches = ix->graph.store.live;
+    b.mask.on = ix->graph.store.dead > 0 || p->filter;
+    if (p->filter) rc = ev__filter_slots(p->filter, ix, &b.mask.allowed, &b.matches, &hold);
+    if (rc == EV_OK) {
+        b.exact |= ix->graph.store.quantizer.walk == EV_WALK_SCAN;
+        b.scan = scan_is_cheaper(&b);
+        rc = run(&b, n, p);
+    }
+    if (hold) ev__filter_release(p->filter, hold);
+    ev__leave(&call);
+    return rc;
+}
+
+int ev_search(ev_index *ix, int64_t n, const float *queries, const ev_search_params *p, int64_t *out_ids,
+              float *out_distances) {
+    int rc = check(ix, n, queries, p);
+    if (rc != EV_OK || n == 0) return rc;
+    ev_context *own = p->context;
+    if (own && !ev__try_take(&own->busy))
+        return ev__fail(EV_E_BUSY, "another search is using it; threads that search at once need one each, or none");
+    rc = search(ix, n, queries, p, out_ids, out_distances);
+    if (own) ev__store32_release(&own->busy, 0);
+    return rc == EV_OK ? ev__ok() : rc;
+}

@@ -1,0 +1,59 @@
+/* One call of ev_search: its plan, and what its parts share. */
+#ifndef EV_SEARCH_H
+#define EV_SEARCH_H
+
+#include "index/index.h"
+
+#define EV_SCAN_BATCH 64 /* rows compared or scanned at a time */
+
+struct ev_context {
+    uint64_t serial; /* of its index */
+    ev__scratch *scratch;
+    uint32_t busy; /* atomic */
+    ev__spin lock; /* of stats */
+    ev_search_stats stats;
+};
+
+/* One call's queries and how each is to be answered. */
+typedef struct {
+    ev_index *ix;
+    const float *queries;
+    size_t k, ef, scan_ef; /* candidates kept by a walk; by a scan */
+    bool exact, scan;      /* scan: by codes, or by float vectors when exact or few */
+    ev__mask mask;
+    int64_t matches;            /* vectors that may be results */
+    const int64_t *exclude_ids; /* NULL, or one for each query */
+    int64_t *ids;
+    float *distances;
+    ev__scratch *scratches[64];
+    ev__work work;
+} ev__search_call;
+
+typedef struct {
+    const ev__search_call *b;
+    const ev__query *query;
+    ev__scratch *s;
+    uint32_t excluded; /* the slot that is no result, or EV_NONE */
+    uint32_t slots[EV_SCAN_BATCH];
+    size_t count;
+} ev__reranker;
+
+/* ---- context.c ------------------------------------------------------------------------------- */
+
+/* Keep the statistics of the search that ended. */
+void ev__context_note(ev_context *c);
+
+/* ---- rerank.c -------------------------------------------------------------------------------- */
+
+/* Compare what is waiting in r->slots, and keep the k nearest in r->s->results. */
+void ev__rerank_flush(ev__reranker *r);
+/* The candidates of a walk (nodes, with their duplicates) or of a scan -> r->s->results. */
+void ev__rerank_candidates(ev__reranker *r, bool nodes);
+/* Results -> the caller's row. */
+void ev__rerank_write(const ev__search_call *b, ev__scratch *s, int64_t row);
+
+/* ---- scan.c ---------------------------------------------------------------------------------- */
+
+void ev__scan_call(ev__reranker *r);
+
+#endif

@@ -1,0 +1,471 @@
+/* Learning the center of the codes, and seeing whether what is walked on tells the vectors apart.
+ *
+ * Both go by a sample of what is held. It is looked at with the first vectors, again as the index grows from a few to
+ * many, and then whenever it has grown by an eighth: where the data have moved away from the center, everything is
+ * encoded anew.
+ *
+ * The center is the mean of the sample, but for rows that lie so far off that codes around that mean would not tell the
+ * others apart: a sentinel, a mistaken unit. All sums are in double in a fixed order, so every machine learns the
+ * same. */
+#include "index/index.h"
+
+#include <math.h>
+
+enum {
+    STABLE_COUNT = 16384, /* vectors after which the mean is taken as known, unless the data move */
+    LEAST_GROWTH = 256,
+    SAMPLE = 512,
+    MOST_NUMBERS = 1 << 22, /* of a sample */
+    PROBES = 64,            /* rows of the sample whose neighbors in it are looked for */
+    JUDGED = 256,           /* a sample of fewer says nothing */
+    NEAREST = 10,           /* neighbors of a probe ... */
+    TAKEN = 20,             /* ... looked for among so many nearest by code ... */
+    BLURRED_FOUND = 3,      /* ... where finding no more is little better than chance */
+    BLURRED_MANY = PROBES / 8,
+    BLURRED_FEW = PROBES / 16 /* once they were many */
+};
+static const double DRIFT = 0.1;      /* squared shift of the mean over the variance that calls for a new center */
+static const double LARGE_DRIFT = 16; /* the same, that makes ev_compact link anew: codes were coarser than need be */
+static const double LOST = 4096;      /* half of what 24 bits tell */
+static const double FAR = 256;        /* squared: 16 times as far as a quarter of the rows is from each other */
+
+typedef struct {
+    size_t dim, count, probes;
+    int64_t total; /* rows it stands for */
+    float *rows;   /* count * dim, as the index holds them */
+    float *mean;   /* of all */
+    float *middle; /* of those that are not far off */
+    float *least;  /* the shortest of the rows to be added, where has_least */
+    bool has_least;
+    bool apart;        /* do mean and middle differ? */
+    double variance;   /* around the middle */
+    double *query;     /* dim */
+    double *distances; /* count, and as much room to select in */
+    double *nearest;   /* per probe: how far its NEAREST-th neighbor is */
+    float *estimates;
+    uint32_t *slots; /* 0, 1, .. */
+    char *codes;
+    ev__factor *factors;
+    size_t bytes;
+    void *memory;
+} sample;
+
+/* ---- taking it ------------------------------------------------------------------------------- */
+
+static void *arena_take(char *memory, size_t *used, size_t bytes) {
+    void *at = memory ? memory + *used : NULL;
+    *used += ev__round_up(bytes, EV_LINE);
+    return at;
+}
+
+static size_t layout_buffers(const ev__quantizer *q, sample *m, char *memory) {
+    size_t used = 0, n = m->count;
+    m->rows = arena_take(memory, &used, n * m->dim * sizeof(float));
+    m->mean = arena_take(memory, &used, m->dim * sizeof(float));
+    m->middle = arena_take(memory, &used, m->dim * sizeof(float));
+    m->least = arena_take(memory, &used, m->dim * sizeof(float));
+    m->query = arena_take(memory, &used, m->dim * sizeof(double));
+    m->distances = arena_take(memory, &used, 2 * n * sizeof(double));
+    m->nearest = arena_take(memory, &used, PROBES * sizeof(double));
+    m->estimates = arena_take(memory, &used, n * sizeof(float));
+    m->slots = arena_take(memory, &used, n * sizeof(uint32_t));
+    m->codes = arena_take(memory, &used, n * q->code_bytes);
+    m->factors = arena_take(memory, &used, n * sizeof(ev__factor));
+    return used;
+}
+
+static int make_sample(const ev__quantizer *q, sample *m) {
+    size_t most = MOST_NUMBERS / q->dim < SAMPLE ? MOST_NUMBERS / q->dim : SAMPLE;
+    m->dim = q->dim;
+    m->count = m->total < (int64_t)most ? (size_t)m->total : most;
+    m->probes = m->count < PROBES ? m->count : PROBES;
+    m->bytes = layout_buffers(q, m, NULL);
+    m->memory = ev__alloc_zero(m->bytes, EV_LINE);
+    if (!m->memory) return ev__fail(EV_E_NOMEM, "a sample of %zu vectors", m->count);
+    layout_buffers(q, m, m->memory);
+    return EV_OK;
+}
+
+static void free_sample(sample *m) { ev__release(m->memory, m->bytes, EV_LINE); }
+
+/* The i-th of the sample: somewhere, always the same, in the i-th of as many equal parts. */
+static int64_t place_in(const sample *m, size_t i) {
+    uint64_t total = (uint64_t)m->total, count = m->count;
+    return (int64_t)((i * total + (total > count ? ev__mix(i) % total : 0)) / count);
+}
+
+/* Of n rows, then of what is held. */
+static void draw(const ev_index *ix, sample *m, int64_t n, const float *rows, ev__scratch *s) {
+    int64_t at = n;
+    size_t i = 0, slot = 0;
+    for (; i < m->count && place_in(m, i) < n; i++) {
+        const float *row = ev__unit(&ix->graph.store.quantizer, rows + (size_t)place_in(m, i) * m->dim, s->work.unit);
+        memcpy(m->rows + i * m->dim, row, m->dim * sizeof *row);
+    }
+    for (; i < m->count; slot++) {
+        if (!ev__alive(&ix->graph.store, (uint32_t)slot) || at++ < place_in(m, i)) continue;
+        const float *row = ev__vector_read(&ix->graph.store, (uint32_t)slot, s->work.unit, &s->work);
+        memcpy(m->rows + i++ * m->dim, row, m->dim * sizeof *row);
+    }
+    for (i = 0; i < m->count; i++) m->slots[i] = (uint32_t)i;
+}
+
+/* ---- the middle of it ------------------------------------------------------------------------ */
+
+static const float *row_of(const sample *m, size_t i) { return m->rows + i * m->dim; }
+static size_t probe_at(const sample *m, size_t p) { return p * m->count / m->probes; }
+
+/* The k-th smallest, from 0; v is put into another order. */
+static double select(double *v, size_t n, size_t k) {
+    for (size_t from = 0, to = n; to - from > 1;) {
+        double pivot = v[from + (to - from - 1) / 2]; /* not the last: both parts are shorter */
+        size_t i = from, j = to - 1;
+        for (;; i++, j--) {
+            while (v[i] < pivot) i++;
+            while (pivot < v[j]) j--;
+            if (i >= j) break;
+            double x = v[i];
+            v[i] = v[j];
+            v[j] = x;
+        }
+        if (k <= j)
+            to = j + 1;
+        else
+            from = j + 1;
+    }
+    return v[k];
+}
+
+static double select_distance(const sample *m, size_t k) {
+    double *copy = m->distances + m->count;
+    memcpy(copy, m->distances, m->count * sizeof *copy);
+    return select(copy, m->count, k);
+}
+
+/* Squared distances of all rows from one, into m->distances. */
+static void distances_from(const sample *m, const float *row) {
+    for (size_t i = 0; i < m->dim; i++) m->query[i] = (double)row[i];
+    for (size_t i = 0; i < m->count; i++) m->distances[i] = ev__l2_fixed(m->query, row_of(m, i), m->dim);
+}
+
+/* The mean of the rows whose key is at most `far`; returns how many. */
+static size_t mean_within(const sample *m, double far, float *mean) {
+    size_t count = 0;
+    double *sum = m->query;
+    memset(sum, 0, m->dim * sizeof *sum);
+    for (size_t i = 0; i < m->count; i++) {
+        if (!(m->distances[i] <= far)) continue;
+        for (size_t j = 0; j < m->dim; j++) sum[j] += (double)row_of(m, i)[j];
+        count++;
+    }
+    for (size_t j = 0; j < m->dim; j++) mean[j] = (float)(sum[j] / (double)count);
+    return count;
+}
+
+/* Of the probes the one with a quarter of the rows around it at the least distance; the middle is the mean of what is
+ * not far off from it, as seen by that distance. */
+static void find_middle(sample *m) {
+    size_t quarter = m->count < 8 ? m->count > 1 : m->count / 4, densest = 0;
+    double least = INFINITY;
+    for (size_t p = 0; p < m->probes; p++) {
+        distances_from(m, row_of(m, probe_at(m, p)));
+        double reach = select_distance(m, quarter); /* the 0-th is the probe itself */
+        if (reach >= least) continue;
+        least = reach;
+        densest = probe_at(m, p);
+    }
+    distances_from(m, row_of(m, densest));
+    mean_within(m, INFINITY, m->mean);
+    double far = FAR * least;
+    size_t within = mean_within(m, far, m->middle), i;
+    m->apart = within < m->count;
+    double *kept = m->distances + m->count, sum = 0;
+    memcpy(kept, m->distances, m->count * sizeof *kept);
+    distances_from(m, m->middle);
+    for (i = 0; i < m->count; i++)
+        if (kept[i] <= far) sum += m->distances[i];
+    m->variance = sum / (double)within;
+}
+
+/* How far from a center half of the rows are. */
+static double median_from(const sample *m, const float *center) {
+    distances_from(m, center);
+    return select_distance(m, m->count / 2);
+}
+
+/* ---- do codes tell them apart? --------------------------------------------------------------- */
+
+/* What comparisons with a probe go by, in double, into m->distances. */
+static void true_distances(const ev__quantizer *q, const sample *m, size_t probe) {
+    if (q->metric != EV_METRIC_IP)
+        distances_from(m, row_of(m, probe));
+    else
+        for (size_t i = 0; i < m->count; i++) m->distances[i] = -ev__dot_fixed(row_of(m, probe), row_of(m, i), m->dim);
+    m->distances[probe] = INFINITY;
+}
+
+static void find_nearest(const ev__quantizer *q, const sample *m) {
+    for (size_t p = 0; p < m->probes; p++) {
+        true_distances(q, m, probe_at(m, p));
+        m->nearest[p] = select_distance(m, NEAREST - 1);
+    }
+}
+
+/* How many of a probe's nearest are among those nearest by m->estimates. */
+static size_t found_by(const ev__quantizer *q, const sample *m, size_t p) {
+    size_t probe = probe_at(m, p), taken = 0, found = 0;
+    for (size_t i = 0; i < m->count; i++) m->distances[i] = i == probe ? INFINITY : (double)m->estimates[i];
+    double bound = select_distance(m, TAKEN - 1);
+    for (size_t i = 0; i < m->count; i++) taken += m->distances[i] < bound;
+    true_distances(q, m, probe);
+    for (size_t i = 0; i < m->count; i++) {
+        double estimate = (double)m->estimates[i];
+        if (i == probe || estimate > bound || (estimate == bound && taken++ >= TAKEN)) continue;
+        found += m->distances[i] <= m->nearest[p];
+    }
+    return found < NEAREST ? found : NEAREST;
+}
+
+/* With codes around this center, or with float32 distances where it is NULL: of how many probes the neighbors are not
+ * to be told from other rows. *all: how many neighbors were found in all. */
+static size_t count_blurred(const ev__quantizer *held, const sample *m, float *center, size_t *all, ev__workspace *w) {
+    ev__quantizer view = *held, *q = &view; /* others may be searching the index */
+    ev__space_kind floats = q->metric == EV_METRIC_IP ? EV_SPACE_DOT : EV_SPACE_L2;
+    size_t row_bytes = m->dim * sizeof(float), blind = 0;
+    ev__space space = {.kind = floats, .rows = (const char *)m->rows, .stride = row_bytes, .bytes = row_bytes};
+    *all = 0;
+    if (center) {
+        q->center = center;
+        q->walk = EV_WALK_CODES;
+        for (size_t i = 0; i < m->count; i++)
+            ev__encode(q, row_of(m, i), m->codes + i * q->code_bytes, &m->factors[i], w);
+        space = (ev__space){.kind = ev__by_bits(q) ? EV_SPACE_BITS : EV_SPACE_I8,
+                            .rows = m->codes,
+                            .stride = q->code_bytes,
+                            .bytes = q->code_bytes,
+                            .factors = m->factors};
+    }
+    for (size_t p = 0; p < m->probes; p++) {
+        const float *row = row_of(m, probe_at(m, p));
+        ev__query probe = {.data = row, .scale = 1, .gain = 1};
+        if (center) ev__query_init(q, row, &probe, w);
+        ev__approx_distances(q, &space, &probe, m->slots, m->count, m->estimates, w);
+        size_t found = found_by(q, m, p);
+        *all += found;
+        blind += found <= BLURRED_FOUND;
+    }
+    return blind;
+}
+
+/* With so many blind probes on codes. */
+static int32_t choose_walk(const ev__quantizer *q, const sample *m, size_t blind, ev__workspace *w) {
+    size_t all;
+    bool quantized = q->quantization != EV_QUANT_NONE;
+    if (quantized && blind < (q->walk == EV_WALK_CODES ? BLURRED_MANY : BLURRED_FEW)) return EV_WALK_CODES;
+    if (!q->keep_vectors) return EV_WALK_BLURRED;
+    if (count_blurred(q, m, NULL, &all, w) >= BLURRED_MANY) return EV_WALK_SCAN;
+    return quantized ? EV_WALK_FLOATS : EV_WALK_CODES;
+}
+
+/* Of the mean of all and that of those not far off: the one around which codes find more neighbors, or the one that
+ * more rows are near to. */
+static float *middle_or_mean(const ev__quantizer *q, const sample *m, ev__workspace *w) {
+    if (!m->apart) return m->mean;
+    if (m->count >= JUDGED) {
+        size_t with_mean, with_middle, slack = NEAREST * m->probes / 50;
+        count_blurred(q, m, m->mean, &with_mean, w);
+        count_blurred(q, m, m->middle, &with_middle, w);
+        if (with_mean > with_middle + slack) return m->mean;
+        if (with_middle > with_mean + slack) return m->middle;
+    }
+    return median_from(m, m->middle) <= median_from(m, m->mean) ? m->middle : m->mean;
+}
+
+/* Beside the length of the center, is this so short that what codes and their refinement round off is much of it? */
+static bool is_lost(const ev__quantizer *q, const float *center, double length) {
+    return length > 0 && sqrt(ev__norm2(center, q->dim)) > LOST * length;
+}
+
+/* Where vectors are kept by their codes alone, and some would be lost: the shortest, if the others bear it. */
+static float *choose_center(const ev__quantizer *q, sample *m, ev__workspace *w) {
+    float *center = middle_or_mean(q, m, w);
+    size_t all;
+    if (!m->has_least || !is_lost(q, center, sqrt(ev__norm2(m->least, m->dim)))) return center;
+    if (m->count >= JUDGED ? count_blurred(q, m, m->least, &all, w) >= BLURRED_MANY
+                           : median_from(m, m->least) > 16 * median_from(m, center))
+        return center;
+    return m->least;
+}
+
+/* ---- learning -------------------------------------------------------------------------------- */
+
+/* By more than so much, squared, over the variance. */
+static bool has_moved(const ev__quantizer *q, const sample *m, const float *center, double far) {
+    double shift = 0;
+    for (size_t i = 0; i < m->dim; i++) {
+        double off = (double)center[i] - (double)q->center[i];
+        shift += off * off;
+    }
+    return shift > far * m->variance;
+}
+
+/* All that is held, with the new center. From what is kept, so where that is not the float vectors each time costs a
+ * little precision: of codes, up to half an integer a coordinate; of refined ones, up to a step. */
+static void encode_anew(ev_index *ix, const float *center, ev__scratch *s) {
+    float *old_center = s->work.centered; /* swapped slot by slot: decoding needs the old one, encoding the new */
+    memcpy(old_center, ix->graph.store.quantizer.center, ix->graph.store.quantizer.dim * sizeof(float));
+    for (size_t slot = 0; slot < ev__slots(&ix->graph.store); slot++) {
+        if (ev__state(&ix->graph.store, (uint32_t)slot) == EV_FREE) continue;
+        memcpy(ix->graph.store.quantizer.center, old_center, ix->graph.store.quantizer.dim * sizeof(float));
+        const float *row = ev__vector_read(&ix->graph.store, (uint32_t)slot, s->work.unit, &s->work);
+        memcpy(ix->graph.store.quantizer.center, center, ix->graph.store.quantizer.dim * sizeof(float));
+        ev__vector_write(&ix->graph.store, (uint32_t)slot, row, &s->work);
+        ix->looked++;
+    }
+    memcpy(ix->graph.store.quantizer.center, center, ix->graph.store.quantizer.dim * sizeof(float));
+    ev__duplicates_free(&ix->graph.store); /* it goes by codes */
+}
+
+static bool is_young(const ev_index *ix, int64_t n) {
+    return ix->trained_on == 0 || (ix->trained_on < STABLE_COUNT && ix->graph.store.live + n >= 4 * ix->trained_on);
+}
+
+static bool has_grown(const ev_index *ix, int64_t by) {
+    return by >= (ix->graph.store.live / 8 > LEAST_GROWTH ? ix->graph.store.live / 8 : LEAST_GROWTH);
+}
+
+static bool signs_only(const ev__quantizer *q) { return !q->keep_vectors && ev__by_bits(q); }
+
+static bool due(const ev_index *ix, int64_t n) {
+    if (ix->graph.store.quantizer.quantization == EV_QUANT_NONE) return has_grown(ix, ix->fresh + n);
+    if (signs_only(&ix->graph.store.quantizer) && ix->trained_on) return false; /* signs cannot be encoded twice */
+    return is_young(ix, n) || has_grown(ix, ix->unchecked + n);
+}
+
+/* Learn from the sample where that is called for, and judge. */
+static int learn(ev_index *ix, sample *m, bool young, int64_t n, int threads, ev__scratch *s) {
+    bool judged = m->count >= JUDGED, was_blurred = ix->graph.store.quantizer.walk != EV_WALK_CODES,
+         quantized = ix->graph.store.quantizer.center != NULL;
+    size_t all, blind = 0;
+    if (!ix->graph.store.quantizer.keep_vectors && (int64_t)m->count > n)
+        judged = false; /* what is held is no more than its codes */
+    if (judged) find_nearest(&ix->graph.store.quantizer, m);
+    if (quantized) {
+        find_middle(m);
+        const float *center = choose_center(&ix->graph.store.quantizer, m, &s->work);
+        if (young || has_moved(&ix->graph.store.quantizer, m, center, DRIFT)) {
+            if (n == 0) was_blurred |= has_moved(&ix->graph.store.quantizer, m, center, LARGE_DRIFT);
+            if (judged && ix->graph.store.live)
+                was_blurred |= count_blurred(&ix->graph.store.quantizer, m, ix->graph.store.quantizer.center, &all,
+                                             &s->work) >= BLURRED_MANY;
+            encode_anew(ix, center, s);
+            ix->trained_on = m->total;
+            ix->trainings++;
+        }
+        if (judged)
+            blind = count_blurred(&ix->graph.store.quantizer, m, ix->graph.store.quantizer.center, &all, &s->work);
+    }
+    int32_t walk =
+        judged ? choose_walk(&ix->graph.store.quantizer, m, blind, &s->work) : ix->graph.store.quantizer.walk;
+    bool kept = walk == EV_WALK_CODES ? !was_blurred : walk == ix->graph.store.quantizer.walk || walk == EV_WALK_SCAN;
+    if (kept || ix->graph.store.live == 0 || !ix->graph.store.quantizer.keep_vectors) {
+        if (walk != ix->graph.store.quantizer.walk)
+            ev__duplicates_free(&ix->graph.store); /* it goes by what is walked on */
+        ix->graph.store.quantizer.walk = walk;
+        return EV_OK;
+    }
+    ix->looked += ix->graph.store.live;
+    return ev__link_anew(ix, walk, threads);
+}
+
+static int look(ev_index *ix, bool young, int64_t n, const float *rows, const float *shortest, int threads,
+                ev__scratch *s) {
+    sample m = {.total = n + ix->graph.store.live, .has_least = shortest != NULL};
+    int rc = make_sample(&ix->graph.store.quantizer, &m);
+    if (rc != EV_OK) return rc;
+    if (shortest) memcpy(m.least, shortest, m.dim * sizeof *shortest);
+    draw(ix, &m, n, rows, s);
+    ix->looked += (int64_t)m.count;
+    rc = learn(ix, &m, young, n, threads, s);
+    free_sample(&m);
+    if (rc == EV_OK) ix->unchecked = ix->fresh = 0;
+    return rc;
+}
+
+void ev__note_length(ev_index *ix, const float *row) {
+    if (ix->graph.store.quantizer.quantization != EV_QUANT_NONE || ix->graph.store.quantizer.metric != EV_METRIC_IP)
+        return;
+    double length = sqrt(ev__norm2(row, ix->graph.store.quantizer.dim));
+    if (length > ix->graph.store.quantizer.longest) ix->graph.store.quantizer.longest = length;
+}
+
+/* The shortest that is not 0, and its length; NULL where no vector can be lost to its code. */
+static const float *shortest_of(const ev_index *ix, int64_t n, const float *rows, double *length) {
+    const float *shortest = NULL;
+    *length = INFINITY;
+    if (!ev__by_bytes(&ix->graph.store.quantizer) || ix->graph.store.quantizer.keep_vectors == EV_VECTORS_FLOAT32 ||
+        ix->graph.store.quantizer.metric == EV_METRIC_COSINE)
+        return NULL;
+    for (int64_t i = 0; i < n; i++) {
+        double norm2 = ev__norm2(rows + (size_t)i * ix->graph.store.quantizer.dim, ix->graph.store.quantizer.dim);
+        if (norm2 == 0 || !(norm2 < *length)) continue;
+        *length = norm2;
+        shortest = rows + (size_t)i * ix->graph.store.quantizer.dim;
+    }
+    *length = sqrt(*length);
+    return shortest;
+}
+
+int ev__train(ev_index *ix, int64_t n, const float *rows, int threads, ev__scratch *s) {
+    double length;
+    for (int64_t i = 0; i < n; i++) ev__note_length(ix, rows + (size_t)i * ix->graph.store.quantizer.dim);
+    const float *shortest = shortest_of(ix, n, rows, &length);
+    bool tried = ix->unfit > 0 && length > ix->unfit / 2;
+    bool lost = ix->trained_on && shortest && !tried &&
+                is_lost(&ix->graph.store.quantizer, ix->graph.store.quantizer.center, length);
+    if (n == 0 || (!lost && !due(ix, n))) {
+        *(ix->graph.store.quantizer.center ? &ix->unchecked : &ix->fresh) += n;
+        return EV_OK;
+    }
+    int rc = look(ix, is_young(ix, n), n, rows, shortest, threads, s);
+    if (rc == EV_OK && shortest && is_lost(&ix->graph.store.quantizer, ix->graph.store.quantizer.center, length))
+        ix->unfit = length;
+    return rc;
+}
+
+int ev__train_again(ev_index *ix, ev__scratch *s) {
+    return ix->graph.store.live == 0 || signs_only(&ix->graph.store.quantizer) ? EV_OK
+                                                                               : look(ix, false, 0, NULL, NULL, 0, s);
+}
+
+int ev__judge(ev_index *ix, int32_t *walk, ev__scratch *s) {
+    sample m = {.total = ix->graph.store.live};
+    *walk = ix->graph.store.quantizer.walk;
+    if (ix->graph.store.live < JUDGED || !ix->graph.store.quantizer.keep_vectors) return EV_OK;
+    int rc = make_sample(&ix->graph.store.quantizer, &m);
+    if (rc != EV_OK) return rc;
+    size_t all, blind = 0;
+    draw(ix, &m, 0, NULL, s);
+    if (m.count >= JUDGED) {
+        find_nearest(&ix->graph.store.quantizer, &m);
+        if (ix->graph.store.quantizer.center)
+            blind = count_blurred(&ix->graph.store.quantizer, &m, ix->graph.store.quantizer.center, &all, &s->work);
+        *walk = choose_walk(&ix->graph.store.quantizer, &m, blind, &s->work);
+    }
+    free_sample(&m);
+    return EV_OK;
+}
+
+int ev__prefilter_all(ev_index *ix) {
+    ev__scratch *s;
+    if (!ev__prefilters(&ix->graph.store.quantizer)) return EV_OK;
+    int rc = ev__scratch_borrow(&ix->graph, &s);
+    if (rc != EV_OK) return rc;
+    rc = ev__array_resize(&ix->graph.store.columns.prefilter, ev__slots(&ix->graph.store));
+    if (rc != EV_OK) rc = ev__fail(rc, "sign codes of %zu slots", ev__slots(&ix->graph.store));
+    for (size_t slot = 0; rc == EV_OK && slot < ev__slots(&ix->graph.store); slot++)
+        if (ev__state(&ix->graph.store, (uint32_t)slot) != EV_FREE)
+            ev__prefilter_write(&ix->graph.store, (uint32_t)slot, &s->work);
+    ev__scratch_return(&ix->graph, s);
+    return rc;
+}

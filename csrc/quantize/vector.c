@@ -1,0 +1,51 @@
+/* Lengths and products of vectors, summed in double in a fixed order: the same bits on every machine. */
+#include "quantize/quantize.h"
+
+#include <math.h>
+
+/* Four sums side by side and always joined alike: the same bits from every compiler. */
+#define DOT_FIXED(a, b, dim)                                                          \
+    double sum[4] = {0, 0, 0, 0};                                                     \
+    size_t i = 0;                                                                     \
+    for (; i + 4 <= dim; i += 4)                                                      \
+        for (size_t j = 0; j < 4; j++) sum[j] += (double)a[i + j] * (double)b[i + j]; \
+    for (; i < dim; i++) sum[0] += (double)a[i] * (double)b[i];                       \
+    return (sum[0] + sum[1]) + (sum[2] + sum[3])
+
+double ev__dot_fixed(const float *a, const float *b, size_t dim) { DOT_FIXED(a, b, dim); }
+
+double ev__dot_mixed(const float *a, const int8_t *b, size_t dim) { DOT_FIXED(a, b, dim); }
+
+double ev__norm2(const float *v, size_t dim) { return ev__dot_fixed(v, v, dim); }
+
+double ev__l2_fixed(const double *a, const float *b, size_t dim) {
+    double sum[4] = {0, 0, 0, 0};
+    size_t i = 0;
+    for (; i + 4 <= dim; i += 4)
+        for (size_t j = 0; j < 4; j++) {
+            double d = a[i + j] - (double)b[i + j];
+            sum[j] += d * d;
+        }
+    for (; i < dim; i++) sum[0] += (a[i] - (double)b[i]) * (a[i] - (double)b[i]);
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+void ev__normalize(const float *v, double norm2, float *out, size_t dim) {
+    double inverse = 1.0 / sqrt(norm2);
+    for (size_t i = 0; i < dim; i++) out[i] = (float)((double)v[i] * inverse);
+}
+
+const float *ev__unit(const ev__quantizer *q, const float *row, float *buffer) {
+    if (q->metric != EV_METRIC_COSINE) return row;
+    ev__normalize(row, ev__norm2(row, q->dim), buffer, q->dim);
+    return buffer;
+}
+
+int ev__check_rows(const ev__quantizer *q, int64_t n, const float *rows) {
+    for (int64_t i = 0; i < n; i++) {
+        double norm2 = ev__norm2(rows + (size_t)i * q->dim, q->dim);
+        if (!(norm2 < 1e37)) return ev__fail_row(EV_E_NOT_FINITE, i, "row %lld", (long long)i);
+        if (q->metric == EV_METRIC_COSINE && norm2 == 0) return ev__fail_row(EV_E_ZERO, i, "row %lld", (long long)i);
+    }
+    return EV_OK;
+}

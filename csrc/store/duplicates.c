@@ -1,0 +1,84 @@
+/* Which living node has this code? Vectors that what is walked on cannot tell apart share one node, so that no number
+ * of copies can crowd a graph's links. The table is made by the first ev_add that needs it and never saved. */
+#include "store/store.h"
+
+static uint64_t mix_in(uint64_t hash, uint64_t word) { return (hash ^ word) * 0x9E3779B97F4A7C15u ^ (hash >> 29); }
+
+static uint64_t mix_in_all(uint64_t hash, const char *bytes, size_t n) {
+    uint64_t word = 0;
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        memcpy(&word, bytes + i, 8);
+        hash = mix_in(hash, word);
+    }
+    word = 0;
+    memcpy(&word, bytes + i, n - i);
+    return mix_in(hash, word);
+}
+
+/* Of the code and its factor; and of what is walked on, where that is more. */
+static uint64_t hash_of(const void *index, uint32_t slot) {
+    const ev__store *store = index;
+    const ev__array *kept = &store->columns.vectors;
+    uint64_t hash = mix_in_all(0x243F6A8885A308D3u, ev__block(store, slot), store->quantizer.code_bytes), word = 0;
+    if (store->quantizer.walk == EV_WALK_FLOATS) hash = mix_in_all(hash, kept->at + slot * kept->item, kept->item);
+    if (store->columns.factors.count) memcpy(&word, store->columns.factors.at + slot * sizeof(ev__factor), 8);
+    return mix_in(hash, word);
+}
+
+static bool same_code(const void *index, uint32_t a, const void *other) {
+    const ev__store *store = index;
+    uint32_t b = *(const uint32_t *)other;
+    const ev__array *factors = &store->columns.factors;
+    return memcmp(ev__block(store, a), ev__block(store, b), store->quantizer.code_bytes) == 0 &&
+           (!factors->count ||
+            memcmp(factors->at + a * factors->item, factors->at + b * factors->item, factors->item) == 0) &&
+           (store->quantizer.walk != EV_WALK_FLOATS || ev__vector_same(store, a, b));
+}
+
+uint32_t ev__duplicates_find(const ev__store *store, uint32_t slot) {
+    size_t i = ev__table_find(&store->duplicates, hash_of(store, slot), store, same_code, &slot);
+    return i == SIZE_MAX ? EV_NONE : store->duplicates.cells[i];
+}
+
+void ev__duplicates_put(ev__store *store, uint32_t node) {
+    ev__table_place(&store->duplicates, hash_of(store, node), node);
+    store->duplicates.used++;
+}
+
+void ev__duplicates_remove(ev__store *store, uint32_t slot) {
+    size_t i = ev__table_find(&store->duplicates, hash_of(store, slot), store, same_code, &slot);
+    if (i != SIZE_MAX && store->duplicates.cells[i] == slot) ev__table_remove(&store->duplicates, i, store, hash_of);
+}
+
+int ev__duplicates_reserve(ev__store *store, size_t extra) {
+    bool fresh = store->duplicates.room == 0;
+    int rc = ev__table_reserve(&store->duplicates, (fresh ? (size_t)store->live : store->duplicates.used) + extra,
+                               store, hash_of);
+    if (rc != EV_OK) return ev__fail(rc, "the table of codes");
+    if (fresh)
+        for (size_t slot = 0; slot < ev__slots(store); slot++)
+            if (ev__state(store, (uint32_t)slot) == EV_NODE && ev__duplicates_find(store, (uint32_t)slot) == EV_NONE)
+                ev__duplicates_put(store, (uint32_t)slot);
+    return EV_OK;
+}
+
+void ev__duplicates_free(ev__store *store) { ev__table_free(&store->duplicates); }
+
+/* Does the duplicate's vector equal the node's too? */
+static void mark_same_vector(ev__store *store, uint32_t node, uint32_t duplicate) {
+    bool same = ev__vector_same(store, node, duplicate);
+    ev__states(store)[duplicate] = (uint8_t)(EV_DUPLICATE | (same ? EV_SAME_VECTOR : 0));
+}
+
+void ev__attach_duplicate(ev__store *store, uint32_t node, uint32_t duplicate) {
+    mark_same_vector(store, node, duplicate);
+    ev__next_duplicates(store)[duplicate] = ev__next_duplicates(store)[node];
+    ev__next_duplicates(store)[node] = duplicate;
+}
+
+bool ev__node_ok(const ev__store *store, const ev__mask *mask, uint32_t slot) {
+    for (; slot != EV_NONE; slot = ev__next_duplicate(store, slot))
+        if (ev__slot_ok(store, mask, slot)) return true;
+    return false;
+}

@@ -1,0 +1,154 @@
+/* Final distances: of a query to what is kept of the vectors, in float32 with a bound of the error, then in double
+ * where that does not tell two apart. */
+#include "store/store.h"
+
+#include <math.h>
+
+enum { AT_ONCE = 64 };
+static const double ULP = 5.97e-8; /* half a unit in the last place of 1 */
+
+void ev__exact_init(const ev__store *store, const float *given, const float *query, ev__workspace *w) {
+    double norm2 = ev__norm2(given, store->quantizer.dim);
+    double inverse = store->quantizer.metric == EV_METRIC_COSINE ? 1.0 / sqrt(norm2) : 1.0;
+    for (size_t i = 0; i < store->quantizer.dim; i++) w->exact[i] = (double)given[i] * inverse;
+    w->held = query;
+    w->root = sqrt((double)store->quantizer.dim);
+    /* a term is rounded once for each that its sum has seen, and when the sums are joined */
+    w->sum = ((double)store->quantizer.dim / (double)store->quantizer.kernels->sums + 12) * ULP;
+    w->least = (double)store->quantizer.dim * 1.2e-38;
+    w->length = sqrt(norm2) * inverse;
+    w->span = ev__by_bits(&store->quantizer) ? 1.001 * sqrt((double)store->quantizer.bits) : 128 * w->root;
+    w->off = 0;
+    if (store->quantizer.metric != EV_METRIC_IP) {
+        if (ev__is_sq24(&store->quantizer)) w->off = sqrt(ev__norm2(w->centered, store->quantizer.dim));
+        return;
+    }
+    if (store->quantizer.center) {
+        w->against = ev__dot_fixed(query, store->quantizer.center, store->quantizer.dim);
+        w->off = sqrt(ev__norm2(store->quantizer.center, store->quantizer.dim));
+    }
+    /* of 24 bits, products with the center are summed apart, in double */
+    w->rate = 1.1 * w->length * (w->sum + (ev__is_sq24(&store->quantizer) ? 4 * ULP : 0));
+    w->rest = 1.1 * w->length * w->off * (ev__is_sq24(&store->quantizer) ? 4 * ULP : w->sum) + w->least;
+}
+
+/* How far the slot's vector is from the center, or from 0 where there is none, at most: no coordinate of its code is
+ * further than its scale allows. */
+static inline double reach(const ev__store *store, uint32_t slot, const ev__workspace *w) {
+    return store->quantizer.center ? (double)ev__factor_of(store, slot)->scale * w->span + 1e-34 * w->root
+                                   : store->quantizer.longest;
+}
+
+/* The same, by the coordinates of an 8-bit code, which are off by little more than half a scale: a few times less. */
+static double close_reach(const ev__store *store, uint32_t slot, const ev__workspace *w) {
+    if (!store->quantizer.center || ev__by_bits(&store->quantizer)) return reach(store, slot, w);
+    const int8_t *code = (const int8_t *)ev__block(store, slot);
+    double scales = sqrt((double)store->quantizer.kernels->dot_i8(code, code, store->quantizer.dim)) + 0.51 * w->root;
+    return 1.001 * (double)ev__factor_of(store, slot)->scale * scales + 1e-34 * w->root;
+}
+
+/* How far rounding, other than of sums, may have moved the query and the vector, but for 2 ULP of their distance. A
+ * 24-bit vector is read as the roundest one within half a step of it, and then to floats. */
+static inline double moved(const ev__store *store, double scale, bool fine, const ev__workspace *w) {
+    double unit = store->quantizer.metric == EV_METRIC_COSINE ? 2 * ULP : 0;
+    return fine ? unit + ULP * (2 * w->off + w->length) + 0.51 / 65536 * scale * w->root : unit;
+}
+
+/* Bounds of lengths follow from the query's own and the distance. */
+double ev__exact_error(const ev__store *store, uint32_t slot, double distance, const ev__workspace *w) {
+    if (store->quantizer.metric == EV_METRIC_IP) return w->rate * close_reach(store, slot, w) + w->rest;
+    bool cosine = store->quantizer.metric == EV_METRIC_COSINE;
+    double gain = cosine ? 0.5 : 1.0, squared = distance > 0 ? distance / gain : 0, apart = sqrt(squared);
+    double scale = ev__is_sq24(&store->quantizer) ? (double)ev__factor_of(store, slot)->scale : 0;
+    double off = moved(store, scale, ev__is_sq24(&store->quantizer), w) + 2 * ULP * apart;
+    return 1.1 * gain * ((w->sum + 4 * ULP) * squared + 2 * apart * off + off * off) + w->least;
+}
+
+void ev__exact_in_double(const ev__store *store, ev__result *r, ev__workspace *w) {
+    if (r->error == 0) return;
+    const float *row = ev__vector_read(store, r->slot, w->decoded, w);
+    if (store->quantizer.metric == EV_METRIC_IP) {
+        r->distance = -ev__dot_fixed(w->held, row, store->quantizer.dim);
+    } else {
+        r->distance = ev__l2_fixed(w->exact, row, store->quantizer.dim);
+        if (store->quantizer.metric == EV_METRIC_COSINE) { /* |q - x|^2 = (1 - |x|)^2 + 2 |x| (1 - cos) */
+            double length = sqrt(ev__norm2(row, store->quantizer.dim));
+            r->distance = (r->distance - (1 - length) * (1 - length)) / (2 * length);
+        }
+    }
+    r->error = 0;
+}
+
+/* Only signs: they know no more than the estimate. */
+static void estimate(const ev__store *store, const ev__query *query, const uint32_t *slots, size_t m,
+                     ev__result *results, ev__workspace *w) {
+    float distances[AT_ONCE];
+    ev__space space = ev__search_space(store);
+    ev__approx_distances(&store->quantizer, &space, query, slots, m, distances, w);
+    double offset = store->quantizer.metric == EV_METRIC_IP ? -w->against : (double)query->offset;
+    for (size_t i = 0; i < m; i++)
+        results[i] = (ev__result){offset + (double)query->gain * (double)distances[i], 0, slots[i]};
+}
+
+/* Those of the distances, which are float32 sums, that may be within the bound, as results; returns how many. First by
+ * a test that costs little: a distance beyond the bound by a hundredth is further than rounding can make it seem, where
+ * the square of what may have moved is less than a millionth of it, and sums of so many numbers are as good. */
+static size_t within(const ev__store *store, const float *distances, const uint32_t *slots, size_t m, double bound,
+                     ev__result *results, const ev__workspace *w) {
+    bool ip = store->quantizer.metric == EV_METRIC_IP, fine = ev__is_sq24(&store->quantizer),
+         quick = !ip && store->quantizer.dim < 10000;
+    double gain = store->quantizer.metric == EV_METRIC_COSINE ? 0.5 : 1.0, against = ip && fine ? w->against : 0;
+    double beyond = 1.01 * bound > 1e-30 ? 1.01 * bound : 1e-30, still = moved(store, 0, false, w);
+    size_t kept = 0;
+    for (size_t i = 0; i < m; i++) {
+        double distance = ip ? (double)distances[i] - against : gain * (double)distances[i];
+        if (quick && distance > beyond) {
+            double off = fine ? moved(store, (double)ev__factor_of(store, slots[i])->scale, true, w) : still;
+            if (off * off < 1e-6 * distance) continue;
+        }
+        if (ip && distance - (w->rate * reach(store, slots[i], w) + w->rest) > bound) continue;
+        double error = ev__exact_error(store, slots[i], distance, w);
+        if (distance - error <= bound) results[kept++] = (ev__result){distance, error, slots[i]};
+    }
+    return kept;
+}
+
+size_t ev__exact_distances(const ev__store *store, const ev__query *query, const uint32_t *slots, size_t m,
+                           double bound, ev__result *results, ev__workspace *w) {
+    float distances[AT_ONCE];
+    if (!store->quantizer.keep_vectors && ev__by_bits(&store->quantizer)) {
+        estimate(store, query, slots, m, results, w);
+        return m;
+    }
+    if (!store->quantizer.keep_vectors) {
+        for (size_t i = 0; i < m; i++) {
+            results[i] = (ev__result){0, INFINITY, slots[i]};
+            ev__exact_in_double(store, &results[i], w);
+        }
+        return m;
+    }
+    ev__space space = ev__float_space(store);
+    ev__query floats = {.data = ev__is_sq24(&store->quantizer) ? w->centered : w->held};
+    ev__approx_distances(&store->quantizer, &space, &floats, slots, m, distances, w);
+    return within(store, distances, slots, m, bound, results, w);
+}
+
+float ev__exact_shown(const ev__store *store, const ev__result *r) {
+    if (store->quantizer.metric == EV_METRIC_IP) return (float)(1 + r->distance);
+    bool cosine = store->quantizer.metric == EV_METRIC_COSINE;
+    double unknown = cosine ? 1e-14 : 0; /* of a float32 unit vector */
+    if (ev__is_sq24(&store->quantizer)) {
+        double step = (double)ev__factor_of(store, r->slot)->scale / 65536;
+        unknown = (double)store->quantizer.dim * (step * step) * (cosine ? 0.5 : 1.0);
+    }
+    return r->distance <= unknown ? 0.0f : (float)r->distance;
+}
+
+enum { MOST_ASKED = 32 * EV_LINE }; /* of one row: what comes behind, the hardware sees coming */
+
+void ev__exact_prefetch(const ev__store *store, uint32_t slot) {
+    if (!ev__is_sq24(&store->quantizer)) return;
+    const char *residual = (const char *)ev__residual(store, slot);
+    size_t bytes = store->columns.vectors.item < MOST_ASKED ? store->columns.vectors.item : MOST_ASKED;
+    for (size_t at = 0; at < bytes; at += EV_LINE) EV_PREFETCH(residual + at);
+}

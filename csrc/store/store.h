@@ -1,0 +1,195 @@
+/* Slots: where everything about a vector lies.
+ *
+ * A slot is the place of one vector, numbered from 0, and is in one of the states below. Nodes form the graph; a vector
+ * whose codes equal a node's becomes that node's duplicate: it belongs to the node's chain and has no links, so that
+ * any number of copies cost the graph nothing. A removed node goes on routing (dead) until `repair` has led its
+ * neighbors around it; then it is free. */
+#ifndef EV_STORE_H
+#define EV_STORE_H
+
+#include "base/hash_table.h"
+#include "quantize/quantize.h"
+
+enum { EV_FREE = 0, EV_NODE = 1, EV_DUPLICATE = 2, EV_DEAD_NODE = 3, EV_DEAD_DUPLICATE = 4 };
+#define EV_STATE 7u       /* the bits of a state byte that hold one of these */
+#define EV_SAME_VECTOR 8u /* on a duplicate: its float vector too equals its node's */
+
+/* The columns of a slot. A block is [code, or float vector when unquantized | 2 M links of level 0], a multiple of 64
+ * bytes. */
+typedef struct {
+    ev__array blocks;
+    ev__array factors;        /* ev__factor; quantized only */
+    ev__array vectors;        /* float[dim], or int16[dim] that refine 8-bit codes; quantized with keep_vectors only */
+    ev__array ids;            /* int64 */
+    ev__array state;          /* uint8: EV_FREE.. | EV_SAME_VECTOR */
+    ev__array level;          /* uint8: fixed when the slot is made */
+    ev__array upper_at;       /* uint32: where in `upper` the links of levels 1.. begin */
+    ev__array upper;          /* uint32: M per level */
+    ev__array next_duplicate; /* uint32: next duplicate of the node, or EV_NONE. Empty until the first duplicate */
+    ev__array
+        prefilter; /* rows of prefilter.c, made from the codes and not in files; 8-bit codes of some length only */
+} ev__columns;
+
+typedef struct {
+    ev__quantizer quantizer;
+    ev__columns columns;
+    size_t links_at, block_bytes;   /* links_at: offset of the links in a block */
+    uint32_t M, m0;                 /* m0: 2 M */
+    uint64_t seed;                  /* of the levels */
+    ev__table id_table, duplicates; /* by id; living nodes by code, empty until first needed */
+    int64_t live, dead;             /* vectors held; dead nodes and duplicates */
+    uint32_t *free_slots;           /* a stack */
+    size_t free_count, free_room;
+    uint64_t version; /* changes with the content; filters cache by it */
+} ev__store;
+
+static inline char *ev__block(const ev__store *store, uint32_t slot) {
+    return store->columns.blocks.at + (size_t)slot * store->block_bytes;
+}
+static inline uint32_t *ev__links0(const ev__store *store, uint32_t slot) {
+    return (uint32_t *)(void *)(ev__block(store, slot) + store->links_at);
+}
+static inline int64_t *ev__ids_of(const ev__store *store) { return (int64_t *)(void *)store->columns.ids.at; }
+static inline uint8_t *ev__states(const ev__store *store) { return (uint8_t *)store->columns.state.at; }
+static inline uint8_t *ev__levels(const ev__store *store) { return (uint8_t *)store->columns.level.at; }
+static inline uint32_t *ev__next_duplicates(const ev__store *store) {
+    return (uint32_t *)(void *)store->columns.next_duplicate.at;
+}
+static inline unsigned ev__state(const ev__store *store, uint32_t slot) { return ev__states(store)[slot] & EV_STATE; }
+static inline bool ev__alive(const ev__store *store, uint32_t slot) {
+    unsigned state = ev__state(store, slot);
+    return state == EV_NODE || state == EV_DUPLICATE;
+}
+static inline size_t ev__slots(const ev__store *store) { return store->columns.state.count; }
+static inline ev__factor *ev__factor_of(const ev__store *store, uint32_t slot) {
+    return (ev__factor *)(void *)store->columns.factors.at + slot;
+}
+/* The float vector; NULL where none is kept. */
+static inline float *ev__vector(const ev__store *store, uint32_t slot) {
+    if (store->quantizer.quantization == EV_QUANT_NONE) return (float *)(void *)ev__block(store, slot);
+    if (store->quantizer.keep_vectors != EV_VECTORS_FLOAT32) return NULL;
+    return (float *)(void *)store->columns.vectors.at + (size_t)slot * store->quantizer.dim;
+}
+/* What refines the slot's 8-bit code, int16[dim], where anything does. */
+static inline int16_t *ev__residual(const ev__store *store, uint32_t slot) {
+    return (int16_t *)(void *)store->columns.vectors.at + (size_t)slot * store->quantizer.dim;
+}
+static inline uint32_t *ev__links(const ev__store *store, uint32_t slot, int level) {
+    if (level == 0) return ev__links0(store, slot);
+    uint32_t at = ((const uint32_t *)(const void *)store->columns.upper_at.at)[slot];
+    return (uint32_t *)(void *)store->columns.upper.at + at + (size_t)(level - 1) * (size_t)store->M;
+}
+static inline uint32_t ev__max_links(const ev__store *store, int level) {
+    return level == 0 ? store->m0 : (uint32_t)store->M;
+}
+/* next of a node's chain */
+static inline uint32_t ev__next_duplicate(const ev__store *store, uint32_t slot) {
+    return store->columns.next_duplicate.count ? ev__next_duplicates(store)[slot] : EV_NONE;
+}
+static inline bool ev__is_node(const ev__store *store, uint32_t slot) {
+    unsigned state = ev__state(store, slot);
+    return state == EV_NODE || state == EV_DEAD_NODE;
+}
+
+/* Which nodes may be results. allowed: bit per slot, NULL: all. Dead ones never are. */
+typedef struct {
+    bool on;
+    const uint64_t *allowed;
+} ev__mask;
+static inline bool ev__slot_ok(const ev__store *store, const ev__mask *mask, uint32_t slot) {
+    return ev__alive(store, slot) && (!mask->allowed || ev__bit(mask->allowed, slot));
+}
+/* the node or one of its duplicates is allowed */
+bool ev__node_ok(const ev__store *store, const ev__mask *mask, uint32_t slot);
+
+/* ---- slots.c --------------------------------------------------------------------------------- */
+
+/* Geometry and empty columns; the quantizer is laid out. */
+void ev__store_lay_out(ev__store *store, uint32_t M, uint64_t seed);
+/* Room for `extra` more slots in every column (free slots are counted first) and as many ids. Nothing visible changes.
+ */
+int ev__store_reserve(ev__store *store, size_t extra);
+/* A free or new slot; room was reserved. Its links are empty. */
+uint32_t ev__slot_take(ev__store *store);
+void ev__slot_free(ev__store *store, uint32_t slot);
+/* Forget the vector and its id; the slot is dead, not free. */
+void ev__slot_drop(ev__store *store, uint32_t slot);
+int ev__duplicates_open(ev__store *store);             /* make the chain column */
+void ev__links_clear(ev__store *store, uint32_t slot); /* of all levels */
+/* code, factor, what is kept of the vector and id of one slot to another */
+void ev__slot_copy(ev__store *store, uint32_t from, uint32_t to);
+/* all arrays by name, for save, load, memory and compact */
+typedef struct {
+    const char *name;
+    ev__array *array;
+} ev__column;
+#define EV_COLUMNS 10
+#define EV_FILE_COLUMNS 9 /* the first of them; the rest is made from these */
+void ev__list_columns(ev__columns *columns, ev__column out[EV_COLUMNS]);
+void ev__columns_free(ev__columns *columns);
+void ev__store_free(ev__store *store);
+/* Fill id_table and the free-slot stack from ids and states (after a load or a compaction). */
+int ev__store_index(ev__store *store);
+
+/* ---- vectors.c ------------------------------------------------------------------------------- */
+
+/* All that a slot holds of a vector (normalized under cosine): code and factor, the vector or what refines the code,
+ * the row of prefilter.c. */
+void ev__vector_write(const ev__store *store, uint32_t slot, const float *vector, ev__workspace *w);
+/* The vector as exactly as the slot holds it: its own memory, or buffer[dim]. */
+const float *ev__vector_read(const ev__store *store, uint32_t slot, float *buffer, ev__workspace *w);
+/* Do two slots with the same code and factor hold the same vector? */
+bool ev__vector_same(const ev__store *store, uint32_t a, uint32_t b);
+/* The row of prefilter.c that goes with a slot's code; is it what it should be? */
+void ev__prefilter_write(const ev__store *store, uint32_t slot, ev__workspace *w);
+bool ev__prefilter_ok(const ev__store *store, uint32_t slot, ev__workspace *w);
+/* Of the vectors as they are kept. */
+ev__space ev__float_space(const ev__store *store);
+ev__space ev__search_space(const ev__store *store);
+/* The space graphs are built in. codes/factors: the 8-bit codes of a binary index made for a large build, or NULL. */
+ev__space ev__build_space(const ev__store *store, const int8_t *codes, const ev__factor *factors);
+/* Of slots among each other by what is walked on, of sign codes by an estimate. */
+ev__space ev__code_space(const ev__store *store);
+
+/* ---- exact.c --------------------------------------------------------------------------------- */
+
+/* A query's final distance to what ev__vector_read says of a slot, in double; where only signs are kept, what they
+ * estimate. Under ip it is minus the dot product: next to 1, small ones would be lost. error: how far `distance` may
+ * be from that; 0 says that it is that. */
+typedef struct {
+    double distance, error;
+    uint32_t slot;
+} ev__result;
+/* Before the others: the query as it was given, and as the index would hold it. */
+void ev__exact_init(const ev__store *store, const float *given, const float *query, ev__workspace *wcratch);
+/* Of m slots, at most 64, summed in float32: those whose distance may be within the bound; returns how many. */
+size_t ev__exact_distances(const ev__store *store, const ev__query *query, const uint32_t *slots, size_t m,
+                           double bound, ev__result *results, ev__workspace *wcratch);
+/* How far a float32 distance may be off. */
+double ev__exact_error(const ev__store *store, uint32_t slot, double distance, const ev__workspace *wcratch);
+/* In double: nothing that was not exact before. */
+void ev__exact_in_double(const ev__store *store, ev__result *result, ev__workspace *wcratch);
+/* What a caller is told: 0 for what the index could not tell from the query. */
+float ev__exact_shown(const ev__store *store, const ev__result *result);
+/* Ask for what that will read beside the code, which a walk has just read. Float vectors the hardware fetches itself.
+ */
+void ev__exact_prefetch(const ev__store *store, uint32_t slot);
+
+/* ---- id_table.c, duplicates.c ---------------------------------------------------------------- */
+
+int ev__id_table_reserve(ev__table *map, const int64_t *ids, size_t count);
+uint32_t ev__id_table_get(const ev__table *map, const int64_t *ids, int64_t id);
+void ev__id_table_put(ev__table *map, const int64_t *ids, int64_t id, uint32_t slot); /* room was reserved; replaces */
+void ev__id_table_remove(ev__table *map, const int64_t *ids, int64_t id);
+void ev__id_table_free(ev__table *map);
+
+/* The living node whose code and factor equal the slot's, or EV_NONE. */
+uint32_t ev__duplicates_find(const ev__store *store, uint32_t slot);
+void ev__duplicates_put(ev__store *store, uint32_t node);    /* room was reserved */
+void ev__duplicates_remove(ev__store *store, uint32_t slot); /* nothing where it is not in the table */
+int ev__duplicates_reserve(ev__store *store, size_t extra);  /* makes the table when there is none */
+void ev__duplicates_free(ev__store *store);
+/* Put a duplicate on its node's chain. */
+void ev__attach_duplicate(ev__store *store, uint32_t node, uint32_t duplicate);
+
+#endif

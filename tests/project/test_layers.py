@@ -1,0 +1,136 @@
+"""Layers: no file reaches up or round in a circle. `python tests/project/test_layers.py` prints what is counted."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# From the ground: a folder uses only itself and those before it. Headers of csrc itself are the public ones.
+C_LAYERS = ("", "base", "simd", "quantize", "store", "graph", "index", "file")
+
+
+@dataclass(frozen=True)
+class Use:
+    """A line of one file that needs another file."""
+
+    user: str
+    line: int
+    text: str
+    used: str
+
+    def __str__(self) -> str:
+        return f"{self.user}:{self.line}: {self.text} ({self.used})"
+
+
+def c_files(root: Path) -> dict[str, list[str]]:
+    files = (path for path in root.rglob("*.[ch]") if path.parent.name != "examples")
+    return {path.relative_to(root).as_posix(): path.read_text(encoding="utf-8").splitlines() for path in sorted(files)}
+
+
+def c_includes(files: dict[str, list[str]]) -> Iterator[Use]:
+    for name, lines in files.items():
+        for number, line in enumerate(lines, 1):
+            if found := re.match(r'\s*#\s*include "(.+?)"', line):
+                yield Use(name, number, line.strip(), found[1])
+
+
+def c_calls(files: dict[str, list[str]]) -> Iterator[Use]:
+    """Functions and tables of other .c files that a .c file names, whatever header declares them."""
+    defined = {}
+    for name, lines in files.items():
+        if not name.endswith(".c"):
+            continue
+        for line in lines:
+            head = re.match(r"(?!static|typedef|extern|return)[a-z][\w *]*?\b(ev_\w+)\(", line)
+            if head and not line.rstrip().endswith(";"):
+                defined[head[1]] = name
+    for name, lines in files.items():
+        if not name.endswith(".c"):
+            continue
+        for number, line in enumerate(lines, 1):
+            for symbol in re.findall(r"\bev_\w+", re.sub(r"/\*.*?(\*/|$)|^ \*.*", "", line)):
+                if defined.get(symbol, name) != name:
+                    yield Use(name, number, symbol, defined[symbol])
+
+
+def layer(name: str) -> int:
+    folder, _, _ = name.rpartition("/")
+    return C_LAYERS.index(folder)
+
+
+def upward(uses: list[Use]) -> list[Use]:
+    """Those that reach a layer above their own."""
+    return [use for use in uses if layer(use.used) > layer(use.user)]
+
+
+def circles(uses: list[Use]) -> list[list[Use]]:
+    """One circle for each use that closes one, as the uses that lead round it."""
+    graph: dict[str, dict[str, Use]] = defaultdict(dict)
+    for use in uses:
+        if use.used != use.user:
+            graph[use.user].setdefault(use.used, use)
+    found: list[list[Use]] = []
+    done: set[str] = set()
+
+    def visit(name: str, path: list[Use]) -> None:
+        for used, use in graph[name].items():
+            way = [*path, use]
+            start = next((i for i, step in enumerate(way) if step.user == used), None)
+            if start is not None:
+                found.append(way[start:])
+            elif used not in done:
+                visit(used, way)
+        done.add(name)
+
+    for name in list(graph):
+        if name not in done:
+            visit(name, [])
+    return found
+
+
+def told(found: list[list[Use]]) -> str:
+    return "\n\n".join("\n".join(map(str, uses)) for uses in found)
+
+
+def c_uses() -> list[Use]:
+    files = c_files(ROOT / "csrc")
+    return [*c_includes(files), *c_calls(files)]
+
+
+def test_no_c_file_reaches_up() -> None:
+    found = upward(c_uses())
+    assert not found, told([found])
+
+
+def test_c_files_form_no_circle() -> None:
+    found = circles(c_uses())
+    assert not found, told(found)
+
+
+def test_the_public_header_includes_only_the_standard_types() -> None:
+    text = (ROOT / "csrc" / "edgevec.h").read_text(encoding="utf-8")
+    assert re.findall(r"#\s*include (.+)", text) == ["<stddef.h>", "<stdint.h>"]
+
+
+def test_a_circle_and_a_reach_upward_are_found() -> None:
+    files = {
+        "base/a.c": ['#include "graph/g.h"', "int ev__a(void) {", "    return ev__b();", "}"],
+        "base/b.c": ["int ev__b(void) {", "    return ev__a();", "}"],
+        "graph/g.h": [],
+    }
+    uses = [*c_includes(files), *c_calls(files)]
+    assert [str(use) for use in upward(uses)] == ['base/a.c:1: #include "graph/g.h" (graph/g.h)']
+    (circle,) = circles(uses)
+    assert [(use.user, use.line) for use in circle] == [("base/a.c", 3), ("base/b.c", 2)]
+
+
+if __name__ == "__main__":
+    uses = c_uses()
+    print(
+        f"C: {len(c_files(ROOT / 'csrc'))} files, {len(upward(uses))} uses that reach up, {len(circles(uses))} circles"
+    )
