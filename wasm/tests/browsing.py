@@ -14,8 +14,10 @@ from playwright.sync_api import ConsoleMessage, Page, expect
 
 THERMOMETER = "device for measuring temperature"
 """What the page asks first."""
-PATIENCE = 120
+PATIENCE = 300
+"""Seconds. Only a failing test waits so long, and a busy machine fails none."""
 SLOW = 1000 * PATIENCE
+expect.set_options(timeout=SLOW)
 
 
 class Tab:
@@ -29,7 +31,7 @@ class Tab:
 
     def _note(self, message: ConsoleMessage) -> None:
         if message.type == "error":
-            self.errors.append(message.text)
+            self.errors.append(f"{message.text} ({message.location['url']})")
 
 
 class Visit(Tab):
@@ -114,7 +116,7 @@ class Demo(Tab):
         return notice.inner_text()
 
 
-def eventually(get: Callable[[], Any], wanted: Any, seconds: float = 20) -> None:
+def eventually(get: Callable[[], Any], wanted: Any, seconds: float = PATIENCE) -> None:
     """Assert that what the page shows becomes what is wanted."""
     end = time.monotonic() + seconds
     while get() != wanted and time.monotonic() < end:
@@ -129,7 +131,7 @@ def as_good(found: list[int], wanted: list[int]) -> bool:
     return len(found) == len(wanted) and len(missed) <= len(wanted) // 5 and [id for id in found if id in kept] == kept
 
 
-def eventually_finds(demo: Demo, wanted: list[int], seconds: float = 20) -> None:
+def eventually_finds(demo: Demo, wanted: list[int], seconds: float = PATIENCE) -> None:
     """Assert that the results which the page shows become the ones wanted."""
     end = time.monotonic() + seconds
     while not as_good(demo.ids(), wanted) and time.monotonic() < end:

@@ -23,7 +23,7 @@ with warnings.catch_warnings():
     from marionette_driver.marionette import Marionette
 
 ARTIFACTS = Path(__file__).resolve().parent / "artifacts"
-PATIENCE = 120
+PATIENCE = 300
 QUERY = "yellow fruit that monkeys like"
 
 
