@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgevec import IdFilter, Index, NoVectorsError, ParameterError, SearchContext
-from edgevec.index import CheckReport
+from edgevec import CheckReport, IdFilter, Index, NoVectorsError, ParameterError, SearchContext
 
 from ..filters import where_over
 from ..models import (
