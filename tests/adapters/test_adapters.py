@@ -91,7 +91,7 @@ def ids(store: Any, *filters: Any, condition: str = "and") -> list[str]:
     return list(store.query(query).ids)
 
 
-def test_llamaindex(llama: Any) -> None:
+def test_llamaindex_uses_the_store_as_its_own(llama: Any) -> None:
     from llama_index.core.vector_stores import FilterOperator, MetadataFilter, MetadataFilters, VectorStoreQuery
     from llama_index.core.vector_stores.types import VectorStoreQueryMode
 

@@ -76,7 +76,7 @@ def nearest(vectors: np.ndarray, query: np.ndarray, k: int) -> list[int]:
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], *([name, "--help"] for name in app.commands)])
-def test_help(arguments: list[str]) -> None:
+def test_every_command_has_help(arguments: list[str]) -> None:
     assert "Usage: " in succeed(*arguments).stdout
 
 
@@ -84,7 +84,7 @@ def test_every_promised_command_is_there() -> None:
     assert set(app.commands) == {"demo", "info", "build", "search", "bench", "db", "tui"}
 
 
-def test_version() -> None:
+def test_the_version_is_that_of_the_package() -> None:
     assert edgevec.__version__ in succeed("--version").stdout
 
 

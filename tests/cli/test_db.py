@@ -45,7 +45,7 @@ def made(lines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Pat
     return path
 
 
-def test_import_and_info(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_db_imports_and_tells_what_is_there(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("db", made, "info", "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["records"], facts["dim"], facts["metric"], facts["indexes"]) == (20, 4, "l2", [])
@@ -54,7 +54,7 @@ def test_import_and_info(made: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "l2" in capsys.readouterr().out
 
 
-def test_search(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_db_searches(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def hits(*arguments: str) -> list[dict[str, Any]]:
         assert run("db", made, "search", "--json", *arguments) == 0
         return list(json.loads(capsys.readouterr().out))
@@ -72,14 +72,14 @@ def test_search(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "SCAN" in said.err
 
 
-def test_export(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_db_exports(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out.jsonl"
     assert run("db", made, "export", "-o", out, "--where", "year >= 2000") == 0
     assert "10 records" in capsys.readouterr().err
     assert len(out.read_text().splitlines()) == 10
 
 
-def test_check_and_compact(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_db_checks_and_compacts(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("db", made, "check") == 0
     assert "20 records: in order" in capsys.readouterr().out
     with edgevec.open(made) as db:
@@ -112,12 +112,14 @@ def test_damage_is_an_exit_code(made: Path, capsys: pytest.CaptureFixture[str]) 
         (["import", "missing.jsonl"], "missing.jsonl"),
     ],
 )
-def test_nothing_there(tmp_path: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_collection_that_is_not_there_is_an_error(
+    tmp_path: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run("db", tmp_path / "none.edgevec", *arguments) == 2
     assert message in capsys.readouterr().err
 
 
-def test_errors(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_are_one_line(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("db", made, "search", "--id", "r1", "--where", "year > AND") == 2
     first, line, caret = capsys.readouterr().err.rstrip("\n").split("\n")
     assert first == "edgevec: expected a value, found 'AND'"

@@ -101,7 +101,7 @@ def assert_searches_right(made: Collection, state: State, rng: np.random.Generat
     assert {hit.id for hit in made.search(text=f"batch{batch}", k=400)} == {id for id in state if state[id] == batch}
 
 
-def test_kill(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_what_was_committed_survives_kill(tmp_path: Path, rng: np.random.Generator) -> None:
     committed = 0
     with nursery() as workers:
         for kill in range(KILLS):
@@ -191,7 +191,7 @@ def test_a_file_that_may_not_grow(tmp_path: Path, limit: int) -> None:
     assert int(said.split()[-1]) > 0
 
 
-def test_a_full_disk(tmp_path: Path) -> None:
+def test_a_full_disk_loses_nothing_committed(tmp_path: Path) -> None:
     said = in_a_child(fill_up_to_a_limit, tmp_path / "c.edgevec", 400_000, "disk")
     assert "StorageError" in said
     assert "full" in said
@@ -290,7 +290,7 @@ def test_a_disk_that_does_not_sync(tmp_path: Path) -> None:
     assert fourth.startswith("checkpoint:")
 
 
-def test_what_batches_do() -> None:
+def test_batches_of_the_worker_replace_and_delete() -> None:
     """The batches of the killed process write, replace and delete, or the tests above show little."""
     state, replaced, deleted = State(), 0, 0
     for batch in range(30):

@@ -149,7 +149,7 @@ def test_a_reader_beside_a_writer(made: Collection) -> None:
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda hits: pickle.loads(pickle.dumps(hits))])
-def test_copies(made: Collection, copied: Callable[[Any], Any]) -> None:
+def test_hits_can_be_copied(made: Collection, copied: Callable[[Any], Any]) -> None:
     hits = made.search([1, 1])
     again = copied(hits)
     delete(made)

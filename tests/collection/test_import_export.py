@@ -47,7 +47,7 @@ def rows() -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("make", [pandas_table, polars_table, arrow_table, rows, lambda: iter(rows())])
-def test_tables(make: Callable[[], Any]) -> None:
+def test_tables_become_records(make: Callable[[], Any]) -> None:
     with edgevec.open(":memory:") as made:
         assert made.import_from(make()) == 3
         found = contents(made)
@@ -60,7 +60,7 @@ def test_tables(make: Callable[[], Any]) -> None:
     np.testing.assert_array_equal([vector for _, vector, _, _ in found], VECTORS)
 
 
-def test_columns_by_name() -> None:
+def test_columns_are_named() -> None:
     table = [{"key": 7, "v": [1.0, 2.0], "vector": "a field", "title": "words", "id": 3}]
     with edgevec.open(":memory:") as made:
         made.import_from(table, id="key", vector="v", document="title")
@@ -125,7 +125,7 @@ def store(made: Collection, records: list[Any]) -> None:
 
 @pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz", ".parquet"])
 @pytest.mark.parametrize("ids", ["str", "int", "both"])
-def test_there_and_back(tmp_path: Path, ending: str, ids: str) -> None:
+def test_what_is_exported_can_be_imported(tmp_path: Path, ending: str, ids: str) -> None:
     if ending == ".parquet":
         need_module("pyarrow.parquet")
     keys: dict[str, list[Any]] = {"str": ["a", "b", "ü\n"], "int": [3, -1, 2**62], "both": ["3", 3, "x"]}

@@ -36,7 +36,7 @@ def test_parameters_are_in_the_file(path: Path) -> None:
 
 
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
-def test_each_quantization(path: Path, quantization: Any, rng: np.random.Generator) -> None:
+def test_each_quantization_is_reopened(path: Path, quantization: Any, rng: np.random.Generator) -> None:
     vectors = rows(rng, 500, 40)
     with edgevec.open(path, quantization=quantization) as made:
         made.upsert(range(500), vectors)
@@ -75,7 +75,7 @@ def test_what_is_not_there(path: Path, tmp_path: Path) -> None:
         edgevec.open(":memory:", mode="r")
 
 
-def test_other_files(path: Path) -> None:
+def test_other_files_are_refused(path: Path) -> None:
     path.write_bytes(b"not a database at all, but long enough to look like one" * 100)
     with pytest.raises(edgevec.CorruptCollectionError, match="not a database"):
         edgevec.open(path)
@@ -121,7 +121,7 @@ def test_damaged_databases_are_refused_or_read(path: Path, rng: np.random.Genera
 
 
 @pytest.mark.skipif(not SHARES_FILES, reason="a browser has one program")
-def test_one_writer(notes: Collection, path: Path, rng: np.random.Generator) -> None:
+def test_a_second_writer_is_refused(notes: Collection, path: Path, rng: np.random.Generator) -> None:
     notes.upsert([1], rows(rng, 1))
     with pytest.raises(edgevec.LockedError, match="open for writing already") as raised:
         edgevec.open(path)
@@ -206,7 +206,7 @@ def test_a_closed_collection_says_so(path: Path, rng: np.random.Generator) -> No
             call()
 
 
-def test_compacting(path: Path, rng: np.random.Generator) -> None:
+def test_compacting_gives_room_back_and_keeps_what_is_there(path: Path, rng: np.random.Generator) -> None:
     vectors = rows(rng, 3000)
     with edgevec.open(path) as made:
         made.upsert(range(3000), vectors, documents=["some text " * 20] * 3000)

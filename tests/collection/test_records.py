@@ -71,7 +71,7 @@ def test_the_same_vector_with_other_metadata(notes: Collection, rng: np.random.G
     assert notes.check().ok
 
 
-def test_deleting(notes: Collection, rng: np.random.Generator) -> None:
+def test_what_is_deleted_is_gone(notes: Collection, rng: np.random.Generator) -> None:
     vectors = rows(rng, 10)
     notes.upsert(range(10), vectors, [{"n": n} for n in range(10)], [f"text {n}" for n in range(10)])
     assert notes.delete([3, 3, 99, "3"]) == 1
@@ -106,7 +106,7 @@ def test_an_empty_condition_deletes_nothing_and_clear_everything(
     assert notes.check().ok
 
 
-def test_pages(notes: Collection, rng: np.random.Generator) -> None:
+def test_records_come_in_pages(notes: Collection, rng: np.random.Generator) -> None:
     notes.upsert(range(25), rows(rng, 25), [{"n": n} for n in range(25)])
     assert [len(page) for page in notes.pages(size=10)] == [10, 10, 5]
     assert [[record.id for record in page] for page in notes.pages(2, "n > ?", [21])] == [[22, 23], [24]]
@@ -219,7 +219,7 @@ ENDLESS["x"] = ENDLESS
         (([1], None), "record 0 has neither a vector nor a document"),
     ],
 )
-def test_bad_records(notes: Collection, arguments: Any, message: str) -> None:
+def test_bad_records_are_refused_and_change_nothing(notes: Collection, arguments: Any, message: str) -> None:
     notes.upsert([1], np.eye(1, 4), [{"a": 1}], ["x"])
     before = contents(notes)
     with pytest.raises(ValueError, match=message):
@@ -243,7 +243,7 @@ def test_bad_records(notes: Collection, arguments: Any, message: str) -> None:
         ({"text": "x", "weights": (0, 0)}, "positive"),
     ],
 )
-def test_bad_searches(notes: Collection, arguments: Any, message: str) -> None:
+def test_bad_searches_are_refused(notes: Collection, arguments: Any, message: str) -> None:
     notes.upsert([1], np.eye(1, 4))
     with pytest.raises(ValueError, match=message):
         notes.search(**arguments)

@@ -59,7 +59,7 @@ def world() -> Iterator[World]:
 @pytest.mark.parametrize(
     "text", ["rare", "wolf river", "Cloud, STONE!", "red red rare", "unknown rare", 'rare" OR "wolf']
 )
-def test_text_is_bm25(world: World, text: str) -> None:
+def test_texts_are_ranked_by_bm25(world: World, text: str) -> None:
     words = list(dict.fromkeys("".join(c if c.isalpha() else " " for c in text.lower()).split()))
     scores = world.bm25(words)
     hits = world.db.search(text=text, k=3000)
@@ -112,7 +112,7 @@ def test_a_weight_of_nothing_leaves_a_ranking_out(world: World) -> None:
     assert world.db.search(query, 10, text="rare", weights=(0, 1)) == world.db.search(text="rare", k=10)
 
 
-def test_fusing_by_hand() -> None:
+def test_fused_ranks_are_those_computed_by_hand() -> None:
     assert reciprocal_rank([[1, 2], [2, 3]], [1, 1]) == [(2, 1 / 62 + 1 / 61), (1, 1 / 61), (3, 1 / 62)]
     assert reciprocal_rank([[], []], [1, 1]) == []
 
@@ -216,7 +216,7 @@ def test_an_encoder_stands_in_for_vectors() -> None:
             made.upsert(["e", "f"], documents=["x", None])
 
 
-def test_an_empty_collection() -> None:
+def test_an_empty_collection_finds_nothing() -> None:
     for dim in (None, 3):
         with edgevec.open(":memory:", dim) as made:
             assert made.search([1, 2, 3]) == []
@@ -227,7 +227,7 @@ def test_an_empty_collection() -> None:
             assert made.check().ok
 
 
-def test_scores(world: World) -> None:
+def test_scores_follow_from_distances(world: World) -> None:
     query = world.vectors[9]
     for metric in ("cosine", "ip", "l2"):
         with edgevec.open(":memory:", DIM, metric) as made:  # type: ignore[arg-type]

@@ -180,7 +180,7 @@ def fail_from_the_start(done: int, total: int) -> None:
     assert total <= N // 3 + 2
 
 
-def test_repairing(case: Case) -> None:
+def test_a_repair_puts_right_what_check_finds(case: Case) -> None:
     """What is wrong in the graph, the texts or the snapshot is found, and put right when asked."""
     with edgevec.open(case.path) as made:
         index = made._store.graph.index

@@ -246,12 +246,12 @@ RECORDS: list[Metadata] = [
         ({"year": np.int64(1990), "a.b": np.float32(1.5)}, {0}),
     ],
 )
-def test_examples(where: Any, ids: set[int]) -> None:
+def test_conditions_by_example(where: Any, ids: set[int]) -> None:
     with collection(RECORDS) as made:
         assert selected(made, where) == ids
 
 
-def test_params() -> None:
+def test_parameters_take_the_place_of_question_marks() -> None:
     with collection(RECORDS) as made:
         assert selected(made, "year > ? AND title LIKE ?", [1990, "W%"]) == {1}
         assert selected(made, "lang IN ?", [{"de", "en"}]) == {2}
@@ -267,7 +267,7 @@ def test_a_long_chain_is_not_deep(terms: int) -> None:
         assert selected(made, {"$or": [{"year": 1989 + at} for at in range(terms)]}) == {0, 1}
 
 
-def test_long_lists() -> None:
+def test_long_lists_are_conditions_too() -> None:
     with collection(RECORDS) as made:
         assert selected(made, "year IN ?", [list(range(2000, 102_000))]) == {1}
         assert selected(made, {"year": {"$in": list(range(1, 5000))}}) == {0, 1}
@@ -377,12 +377,12 @@ def nested(levels: int) -> Any:
     ],
     ids=["length", "depth", "depth of a dict", "depth beyond the stack", "tests", "tests of a dict", "list", "pattern"],
 )
-def test_limits(where: Any) -> None:
+def test_conditions_beyond_the_limits_are_refused(where: Any) -> None:
     with collection(RECORDS) as made, pytest.raises(edgevec.WhereError):
         made.count(where)
 
 
-def test_within_the_limits() -> None:
+def test_conditions_within_the_limits_are_answered() -> None:
     with collection(RECORDS) as made:
         assert made.count("(" * 20_000 + "active" + ")" * 20_000) == 1
         assert made.count("NOT " * 28 + "active") == 1

@@ -1,4 +1,4 @@
-"""Index files taken apart and put together in plain Python, as csrc/file/format.h describes them, with right checksums."""
+"""Index files taken apart and put together in plain Python, checksums too, as csrc/file/format.h describes them."""
 
 from __future__ import annotations
 

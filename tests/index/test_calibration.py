@@ -160,7 +160,7 @@ def test_a_bad_row_is_named(world: World) -> None:
         index.search(queries, 10, recall=0.9)
 
 
-def test_many_copies(rng: np.random.Generator) -> None:
+def test_many_copies_are_calibrated(rng: np.random.Generator) -> None:
     """A vector that has a copy is found by it, and that is what a new query that is a copy would be."""
     some = clustered(rng, 1000, 32)
     rows, queries = some[rng.integers(1000, size=N)], some[rng.integers(1000, size=200)]
@@ -171,7 +171,7 @@ def test_many_copies(rng: np.random.Generator) -> None:
 # ---- the edges
 
 
-def test_all_of_them(world: World) -> None:
+def test_asking_for_all_rows_gets_all(world: World) -> None:
     rows, queries = world
     index = made(rows[:3000])
     assert ef_of(index, queries[0], 10, recall=1.0) == 0
@@ -180,7 +180,7 @@ def test_all_of_them(world: World) -> None:
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 5, 300])
-def test_few_vectors(n: int, rng: np.random.Generator) -> None:
+def test_few_vectors_are_calibrated(n: int, rng: np.random.Generator) -> None:
     rows = clustered(rng, n, 16)
     index = made(rows, "l2")
     query = rng.standard_normal(16).astype(np.float32)
@@ -189,7 +189,7 @@ def test_few_vectors(n: int, rng: np.random.Generator) -> None:
         assert index.calibrate(k).samples <= n
 
 
-def test_with_a_filter(world: World, rng: np.random.Generator) -> None:
+def test_recall_holds_within_a_filter(world: World, rng: np.random.Generator) -> None:
     rows, queries = world
     index = made(rows)
     allowed = rng.choice(N, N // 2, replace=False)
@@ -200,7 +200,7 @@ def test_with_a_filter(world: World, rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("wanted", [0, -0.1, 1.0001, float("nan"), "much", True, None])
-def test_no_recall(wanted: object) -> None:
+def test_a_recall_lies_between_0_and_1(wanted: object) -> None:
     index = made(np.eye(4, dtype=np.float32))
     if wanted is None:
         assert index.search(np.ones(4), 1, recall=None).ids.size == 1
@@ -209,7 +209,7 @@ def test_no_recall(wanted: object) -> None:
         index.search(np.ones(4), 1, recall=wanted)
 
 
-def test_bad_input() -> None:
+def test_bad_calibrations_are_refused() -> None:
     index = made(np.eye(4, dtype=np.float32))
     with pytest.raises(edgevec.ParameterError, match="ef or recall"):
         index.search(np.ones(4), 1, ef=10, recall=0.9)
@@ -226,7 +226,7 @@ def test_bad_input() -> None:
 
 
 @pytest.mark.parametrize("quantization", ["sq8", "binary"])
-def test_codes_cannot_tell(world: World, quantization: Quantization) -> None:
+def test_codes_alone_cannot_be_calibrated(world: World, quantization: Quantization) -> None:
     rows, queries = world
     index = made(rows[:2000], quantization=quantization, keep_vectors=False)
     for wanted in (0.9, 1.0):
@@ -364,7 +364,7 @@ def test_threads_measure_once(world: World, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.threads
-def test_beside_a_writer(world: World) -> None:
+def test_recall_can_be_asked_for_beside_a_writer(world: World) -> None:
     """Vectors come and go while their neighbours are asked for."""
     rows, queries = world
     index = made(rows[:3000])

@@ -72,7 +72,7 @@ def assert_copies_are_found(index: edgevec.Index, copy: Rows, held: set[int], k:
 @each_metric
 @each_quantization
 @pytest.mark.parametrize("order", ORDERS)
-def test_copies_among_others(
+def test_many_copies_hide_no_other_row(
     order: Order, metric: Metric, quantization: Quantization, rng: np.random.Generator
 ) -> None:
     many, others, queries = make(rng)
@@ -105,7 +105,9 @@ def test_copies_among_others(
 
 @each_metric
 @each_quantization
-def test_removing_copies(metric: Metric, quantization: Quantization, rng: np.random.Generator) -> None:
+def test_removed_copies_are_gone_and_the_others_stay(
+    metric: Metric, quantization: Quantization, rng: np.random.Generator
+) -> None:
     """One by one: also the node that the others hang on, and the living must take its place."""
     many, others, queries = make(rng, copies=300)
     index = edgevec.Index(DIM, metric, quantization=quantization, M=8, ef_construction=64)
@@ -138,7 +140,9 @@ def test_removing_copies(metric: Metric, quantization: Quantization, rng: np.ran
 
 @each_metric
 @each_quantization
-def test_nothing_but_copies(metric: Metric, quantization: Quantization, rng: np.random.Generator) -> None:
+def test_an_index_of_nothing_but_copies_is_searched(
+    metric: Metric, quantization: Quantization, rng: np.random.Generator
+) -> None:
     one = clustered(rng, 1, DIM)
     index = edgevec.Index(DIM, metric, quantization=quantization)
     index.add(np.repeat(one, 5000, axis=0))
@@ -161,7 +165,7 @@ def test_nothing_but_copies(metric: Metric, quantization: Quantization, rng: np.
 @each_metric
 @each_quantization
 @pytest.mark.parametrize(("M", "ef_construction"), [(8, 64), (16, 200)])
-def test_near_copies(
+def test_near_copies_are_found(
     M: int, ef_construction: int, metric: Metric, quantization: Quantization, rng: np.random.Generator
 ) -> None:
     """A crowd whose members differ in their last bits: what codes cannot tell apart, and what they just can."""

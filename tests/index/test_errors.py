@@ -223,7 +223,7 @@ SHAPES = {
 
 @pytest.mark.parametrize("kind", SHAPES)
 @pytest.mark.filterwarnings("ignore:Creating an ndarray from ragged")
-def test_wrong_shapes(kind: str, unchanged: Callable[..., edgevec.Index]) -> None:
+def test_vectors_of_the_wrong_shape_are_refused(kind: str, unchanged: Callable[..., edgevec.Index]) -> None:
     index = unchanged()
     with pytest.raises(edgevec.ParameterError):
         index.add(SHAPES[kind])
@@ -256,7 +256,7 @@ DTYPES = {
 
 
 @pytest.mark.parametrize("kind", DTYPES)
-def test_wrong_types(kind: str, unchanged: Callable[..., edgevec.Index]) -> None:
+def test_vectors_of_the_wrong_type_are_refused(kind: str, unchanged: Callable[..., edgevec.Index]) -> None:
     index = unchanged()
     with pytest.raises(edgevec.ParameterError):
         index.add(DTYPES[kind])
@@ -340,7 +340,7 @@ def test_what_cannot_be_an_id_is_not_in_the_index(id: Any) -> None:
     assert np.int8(10) in index
 
 
-def test_no_ids_left(unchanged: Callable[..., edgevec.Index]) -> None:
+def test_running_out_of_ids_is_an_error(unchanged: Callable[..., edgevec.Index]) -> None:
     index = edgevec.Index(DIM)
     index.add(good(1), 2**63 - 2)
     assert index.add(good(0)).size == 0
@@ -355,7 +355,7 @@ NOT_COUNTS = [0, -1, -(2**31), 2**31, 2**64, 1.0, 1.5, np.nan, "3", None, [3], T
 
 
 @pytest.mark.parametrize("k", NOT_COUNTS)
-def test_k(k: Any, unchanged: Callable[..., edgevec.Index]) -> None:
+def test_k_must_be_a_positive_integer(k: Any, unchanged: Callable[..., edgevec.Index]) -> None:
     index = unchanged()
     for queries in (good(1)[0], good(2), good(0)):
         with pytest.raises(edgevec.ParameterError, match=r"\bk\b"):
@@ -363,7 +363,7 @@ def test_k(k: Any, unchanged: Callable[..., edgevec.Index]) -> None:
 
 
 @pytest.mark.parametrize("ef", [number for number in NOT_COUNTS if number is not None] + [1_000_001])
-def test_ef(ef: Any, unchanged: Callable[..., edgevec.Index]) -> None:
+def test_ef_must_be_a_positive_integer(ef: Any, unchanged: Callable[..., edgevec.Index]) -> None:
     index = unchanged()
     with pytest.raises(edgevec.ParameterError, match=r"\bef\b"):
         index.search(good(2), ef=ef)
@@ -372,7 +372,7 @@ def test_ef(ef: Any, unchanged: Callable[..., edgevec.Index]) -> None:
 
 
 @pytest.mark.parametrize("threads", [-1, 2**31, 1.0, "2", None])
-def test_threads(threads: Any, unchanged: Callable[..., edgevec.Index]) -> None:
+def test_threads_must_be_a_count(threads: Any, unchanged: Callable[..., edgevec.Index]) -> None:
     index = unchanged()
     with pytest.raises(edgevec.ParameterError, match="threads"):
         index.search(good(2), threads=threads)

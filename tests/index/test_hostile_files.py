@@ -39,7 +39,7 @@ def section_at(file: IndexFile, position: int) -> str:
 # ---- accidents -----------------------------------------------------------------------------------------------------
 
 
-def test_every_header_byte(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_every_changed_byte_of_the_header_is_noticed(tmp_path: Path, rng: np.random.Generator) -> None:
     path = tmp_path / "index"
     data = bytearray(saved(make_index(rng)[0], path))
     for position in range(HEADER.itemsize):
@@ -66,7 +66,7 @@ def test_thousands_of_flipped_bits(mmap: bool, tmp_path: Path, rng: np.random.Ge
 
 
 @each_way
-def test_every_cut(mmap: bool, tmp_path: Path, rng: np.random.Generator) -> None:
+def test_a_file_cut_short_anywhere_is_refused(mmap: bool, tmp_path: Path, rng: np.random.Generator) -> None:
     path = tmp_path / "index"
     data = saved(make_index(rng)[0], path)
     file = IndexFile(data)
@@ -240,7 +240,7 @@ HOSTILE: list[tuple[str, Change]] = [
 
 @pytest.mark.parametrize("change", [change for _, change in HOSTILE], ids=[name for name, _ in HOSTILE])
 @each_way
-def test_hostile_content(change: Change, mmap: bool, tmp_path: Path) -> None:
+def test_hostile_content_is_refused_by_section(change: Change, mmap: bool, tmp_path: Path) -> None:
     index, _ = make_index(np.random.default_rng(3))
     file = IndexFile(saved(index, tmp_path / "index"))
     change(file)
@@ -251,7 +251,7 @@ def test_hostile_content(change: Change, mmap: bool, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize(("quantization", "section"), [("none", "blocks"), ("sq8", "vectors")])
-def test_hostile_vectors(quantization: Quantization, section: str, value: float, tmp_path: Path) -> None:
+def test_hostile_vectors_are_refused(quantization: Quantization, section: str, value: float, tmp_path: Path) -> None:
     """Without codes the vectors lie in the blocks."""
     index, _ = make_index(np.random.default_rng(3), quantization=quantization, keep_vectors="float32")
     file = IndexFile(saved(index, tmp_path / "index"))
@@ -272,7 +272,9 @@ def test_hostile_vectors(quantization: Quantization, section: str, value: float,
         (9, "name", [b"ids"]),
     ],
 )
-def test_hostile_table(row: int, field: str, values: list[int | bytes], tmp_path: Path) -> None:
+def test_a_hostile_table_of_sections_is_refused(
+    row: int, field: str, values: list[int | bytes], tmp_path: Path
+) -> None:
     index, _ = make_index(np.random.default_rng(3))
     data = saved(index, tmp_path / "index")
     for value in values:
@@ -295,7 +297,7 @@ def test_hostile_table(row: int, field: str, values: list[int | bytes], tmp_path
     ],
     ids=str,
 )
-def test_hostile_header(fields: dict[str, object], tmp_path: Path) -> None:
+def test_a_hostile_header_is_refused(fields: dict[str, object], tmp_path: Path) -> None:
     index, _ = make_index(np.random.default_rng(3))
     data = saved(index, tmp_path / "index")
     (tmp_path / "hostile").write_bytes(with_header(data, **fields))
@@ -341,7 +343,7 @@ def test_check_reports_what_a_load_lets_pass(tmp_path: Path) -> None:
 
 
 @each_kind
-def test_random_hostility(
+def test_any_content_is_refused_or_can_be_used(
     quantization: Quantization, keep_vectors: KeepVectors, tmp_path: Path, rng: np.random.Generator
 ) -> None:
     """Anything with right checksums is refused, or can be searched and changed like any other index."""

@@ -15,7 +15,7 @@ EXTREMES = [2**63 - 1, -(2**63), -2, 0, 2**62, -(2**31), 2**32 - 1, 2**32]
 
 
 @each_quantization
-def test_any_int64(quantization: Quantization, rng: np.random.Generator) -> None:
+def test_any_int64_is_an_id(quantization: Quantization, rng: np.random.Generator) -> None:
     rows = clustered(rng, len(EXTREMES), 5)
     index = edgevec.Index(5, "l2", quantization=quantization)
     assert index.add(rows, EXTREMES).tolist() == EXTREMES

@@ -146,7 +146,7 @@ def test_freed_indexes_leave_nothing(rng: np.random.Generator) -> None:
 
 
 @each_quantization
-def test_pickle(quantization: Quantization, rng: np.random.Generator) -> None:
+def test_a_pickled_index_comes_back_as_it_was(quantization: Quantization, rng: np.random.Generator) -> None:
     index = filled(500, 12, rng, quantization=quantization, seed=9)
     index.remove(range(0, 100, 3))
     index.ef = 33
@@ -226,7 +226,7 @@ def test_thousands_of_small_indexes(quantization: Quantization) -> None:
 @pytest.mark.subprocess
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/statm")
 @each_quantization
-def test_the_system_agrees(quantization: Quantization) -> None:
+def test_the_memory_an_index_claims_is_what_the_system_sees(quantization: Quantization) -> None:
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(MEASURE), quantization], capture_output=True, text=True
     )

@@ -35,13 +35,13 @@ def quality(index: edgevec.Index, rows: Rows, queries: Rows) -> float:
 
 
 @each_quantization
-def test_held_out_entries(quantization: Quantization) -> None:
+def test_neighbors_of_held_out_entries_are_found(quantization: Quantization) -> None:
     rows, _, queries = split()
     assert quality(sample_index(quantization), rows, queries) >= FLOOR[quantization]
 
 
 @each_quantization
-def test_texts(quantization: Quantization) -> None:
+def test_neighbors_of_encoded_texts_are_found(quantization: Quantization) -> None:
     rows, _, _ = split()
     assert quality(sample_index(quantization), rows, encoded_texts()) >= FLOOR[quantization]
 
@@ -107,7 +107,7 @@ def all_replaced(index: edgevec.Index, rng: np.random.Generator) -> None:
 
 @each_quantization
 @pytest.mark.parametrize("change", [removed, removed_and_added_again, removed_and_compacted, compacted, all_replaced])
-def test_after_changes(
+def test_recall_holds_after_changes(
     change: Callable[[edgevec.Index, np.random.Generator], None],
     quantization: Quantization,
     rng: np.random.Generator,

@@ -62,7 +62,7 @@ def assert_same(a: edgevec.Index, b: edgevec.Index, rng: np.random.Generator) ->
 @each_way
 @each_kind
 @each_metric
-def test_round_trip(
+def test_a_loaded_index_is_the_saved_one(
     metric: Metric,
     quantization: Quantization,
     keep_vectors: KeepVectors,
@@ -97,7 +97,7 @@ def test_round_trip(
 
 @each_way
 @each_kind
-def test_empty_index(
+def test_an_empty_index_is_saved_and_loaded(
     quantization: Quantization, keep_vectors: KeepVectors, mmap: bool, tmp_path: Path, rng: np.random.Generator
 ) -> None:
     index = edgevec.Index(DIM, quantization=quantization, keep_vectors=keep_vectors)
@@ -153,7 +153,7 @@ def test_the_file_is_what_its_description_says(tmp_path: Path, rng: np.random.Ge
 
 
 @pytest.mark.parametrize("copied", [lambda index: pickle.loads(pickle.dumps(index)), copy.deepcopy])
-def test_pickle(copied: Callable[[edgevec.Index], edgevec.Index], rng: np.random.Generator) -> None:
+def test_a_copy_is_the_same_index(copied: Callable[[edgevec.Index], edgevec.Index], rng: np.random.Generator) -> None:
     index, _ = make_index(rng)
     other = copied(index)
     assert_same(index, other, rng)

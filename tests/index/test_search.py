@@ -99,7 +99,9 @@ def test_rows_of_any_length_side_by_side(
 
 @each_quantization
 @each_metric
-def test_denormal_numbers(metric: Metric, quantization: Quantization, rng: np.random.Generator) -> None:
+def test_denormal_numbers_are_ranked_right(
+    metric: Metric, quantization: Quantization, rng: np.random.Generator
+) -> None:
     rows = np.asarray(rng.integers(-99, 99, (30, 70)) * 1.4e-45, np.float32)
     assert 0 < np.abs(rows).max() < np.finfo(np.float32).tiny
     index = index_of(rows, metric, quantization)
@@ -434,7 +436,7 @@ def test_array_module_and_single_vectors(code: str) -> None:
     assert index.search(array.array(code, [4, 5, 5]), 1).ids.tolist() == [1]
 
 
-def test_unsigned_and_bool() -> None:
+def test_unsigned_and_bool_vectors_are_numbers() -> None:
     index = edgevec.Index(2, "l2", quantization="none")
     index.add(np.array([[250, 3]], np.uint8))
     index.add(np.array([[True, False]]))
@@ -457,7 +459,7 @@ def test_what_is_float32_and_contiguous_is_not_copied(rng: np.random.Generator) 
     assert most < queries.nbytes / 4
 
 
-def test_nothing_to_add() -> None:
+def test_adding_no_rows_changes_nothing() -> None:
     index = edgevec.Index(5)
     for nothing in ([], np.empty((0, 5), np.float32), np.empty((0, 5), np.int8)):
         assert index.add(nothing).shape == (0,)

@@ -402,7 +402,7 @@ CTRL_C = """
         ("[index.search(rows, 100, exact=True, threads=1) for _ in range(100)]", "before"),
     ],
 )
-def test_ctrl_c(call: str, moment: str) -> None:
+def test_ctrl_c_stops_a_long_call_and_leaves_the_index_as_it_was(call: str, moment: str) -> None:
     code = textwrap.dedent(CTRL_C).format(call=call)
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

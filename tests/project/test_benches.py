@@ -186,7 +186,7 @@ def test_the_ratio_is_of_medians() -> None:
     assert ratio_of([[1, 1, 100], [2, 2, 2], [3, 3, 3]], [[4, 4, 4], [4, 4, 4], [4, 1000, 4]]) == 0.5
 
 
-def test_caches(tmp_path: Path) -> None:
+def test_cache_sizes_are_read_from_the_system(tmp_path: Path) -> None:
     shown = (("1", "Data", "48K"), ("1", "Instruction", "32K"), ("3", "Unified", "2M"))
     for number, (level, kind, size) in enumerate(shown):
         folder = tmp_path / f"index{number}"

@@ -138,7 +138,7 @@ def test_an_id_of_more_than_63_bits_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("suffix", "element"), [(".fvecs", "<f4"), (".bvecs", "u1"), (".ivecs", "<i4")])
-def test_texmex(tmp_path: Path, suffix: str, element: str) -> None:
+def test_files_of_texmex_are_read(tmp_path: Path, suffix: str, element: str) -> None:
     rows = np.arange(50).reshape(10, 5)
     write_texmex(tmp_path / f"v{suffix}", rows, element)
     assert_is_rows(read_vectors(tmp_path / f"v{suffix}"), rows)

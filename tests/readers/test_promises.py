@@ -149,7 +149,7 @@ def test_any_matrix_survives(rows: np.ndarray, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_missing_file(tmp_path: Path, name: str) -> None:
+def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataNotFoundError, match="no such file") as caught:
         read_vectors(tmp_path / name)
     assert isinstance(caught.value, FileNotFoundError)
