@@ -67,11 +67,11 @@ enum { EV_METRIC_COSINE = 0, EV_METRIC_IP = 1, EV_METRIC_L2 = 2 };
 /* Binary vectors of up to 32 dimensions have 8-bit codes, which are smaller there. */
 enum { EV_QUANT_NONE = 0, EV_QUANT_SQ8 = 1, EV_QUANT_BINARY = 2 };
 
-/* What of the vectors is kept beside the codes, to rank by exact distance what the codes find. Without quantisation the
+/* What of the vectors is kept beside the codes, to rank by exact distance what the codes find. Without quantization the
  * vectors are always kept.
  * FLOAT32: all bits that were given.
  * FINE: 16 bits a dimension, which refine the 8 of the code: a coordinate is known to within a step of
- * max |vector - centre| / (127 * 65536), about what a float32 dot product rounds off, the centre being the mean of what
+ * max |vector - centre| / (127 * 65536), about what a float32 dot product rounds off, the center being the mean of what
  * is held, but for what lies far off. Each time that is learned anew, as the index grows or is compacted, may cost
  * another step. Numbers given in fewer bits, such
  * as integers or float16, mostly come back as they were. Where no 8-bit codes are walked on, it means FLOAT32. */
@@ -92,7 +92,7 @@ const char *ev_version(void);
 /* ---- SIMD ------------------------------------------------------------------------------------ */
 
 /* The path in use ("scalar", "avx2", "avx512", "neon", "wasm128"), decided once by CPUID and XGETBV or by EDGEVEC_SIMD.
- * NULL when EDGEVEC_SIMD asks for one that is not to be had: then ev_new refuses. */
+ * NULL when EDGEVEC_SIMD asks for one that is unavailable: then ev_new refuses. */
 const char *ev_simd_active(void);
 /* Space-separated names: what this build holds, what this machine can run; and what EDGEVEC_SIMD says ("" when unset).
  */
@@ -116,9 +116,11 @@ typedef struct {
     uint64_t seed;
 } ev_params;
 
+/* Errors: EV_E_PARAM, EV_E_NOMEM, EV_E_SIMD. */
 int ev_new(const ev_params *params, ev_index **out);
 void ev_free(ev_index *ix);
 void ev_get_params(ev_index *ix, ev_params *out);
+/* Errors: EV_E_PARAM, EV_E_REENTRANT. */
 int ev_set_ef(ev_index *ix, int32_t ef);
 
 /* ---- content --------------------------------------------------------------------------------- */
@@ -128,20 +130,26 @@ typedef int (*ev_progress)(void *user, int64_t done, int64_t total);
 
 /* Insert n rows. ids NULL: numbered on from the highest id ever held, written to out_ids (n, may be NULL). An id that
  * exists is replaced. threads 0: one per core; 1: deterministic. All or nothing: after an error or a stop the index
- * answers as before (with EV_VECTORS_FINE, to within its steps: the centre may have been learned anew). */
+ * answers as before (with EV_VECTORS_FINE, to within its steps: the center may have been learned anew).
+ * Errors: EV_E_PARAM, EV_E_NOT_FINITE, EV_E_ZERO, EV_E_DUPLICATE, EV_E_NOMEM, EV_E_FULL, EV_E_STOPPED, EV_E_REENTRANT.
+ */
 int ev_add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, int64_t *out_ids, int32_t threads,
            ev_progress progress, void *user);
-/* Forget those of the n ids that are held; *removed counts them. O(1) each. */
+/* Forget those of the n ids that are held; *removed counts them. O(1) each.
+ * Errors: EV_E_PARAM, EV_E_REENTRANT. Ids that are not held are none. */
 int ev_remove(ev_index *ix, int64_t n, const int64_t *ids, int64_t *removed);
 /* Copy vectors to out[n * dim], as exactly as they are kept: as given with FLOAT32 (cosine: at unit length), within the
- * bound at EV_VECTORS_* with FINE, decoded from codes with NONE. All ids must exist. */
+ * bound at EV_VECTORS_* with FINE, decoded from codes with NONE. All ids must exist.
+ * Errors: EV_E_NO_ID, EV_E_NOMEM, EV_E_REENTRANT. */
 int ev_get(ev_index *ix, int64_t n, const int64_t *ids, float *out);
 int64_t ev_count(ev_index *ix);
 int ev_contains(ev_index *ix, int64_t id);
-/* Write up to n live ids in slot order, starting at *cursor (0 first); *cursor moves on, *written is 0 at the end. */
+/* Write up to n live ids in slot order, starting at *cursor (0 first); *cursor moves on, *written is 0 at the end.
+ * Errors: EV_E_PARAM, EV_E_REENTRANT. */
 int ev_ids(ev_index *ix, int64_t *cursor, int64_t n, int64_t *ids, int64_t *written);
 /* Give back the room of removed vectors and lay nodes out anew for locality. Where codes no longer fit what is held
- * they are learned anew, and where they did not tell it apart, it is linked anew. Ids stay. */
+ * they are learned anew, and where they did not tell it apart, it is linked anew. Ids stay.
+ * Errors: EV_E_NOMEM, EV_E_STOPPED, EV_E_REENTRANT. */
 int ev_compact(ev_index *ix, ev_progress progress, void *user);
 
 /* ---- search ---------------------------------------------------------------------------------- */
@@ -154,12 +162,13 @@ typedef struct {
     ev_filter *filter;   /* NULL: all ids */
     ev_context *context; /* NULL: borrowed. Used by single-thread searches only */
     /* NULL, or an id for each query, which is answered as if that vector were not there: it is no result, and no
-     * walk leads through it. Asked for a vector's own neighbours, this tells how a new query like it would fare. */
+     * walk leads through it. Asked for a vector's own neighbors, this tells how a new query like it would fare. */
     const int64_t *blind;
 } ev_search_params;
 
 /* n queries -> out_ids[n * k], out_distances[n * k], nearest first by float64 distances to what ev_get gives, equal
- * ones by id (sign codes alone: by estimates); rows with fewer than k results are padded with id -1, distance inf. */
+ * ones by id (sign codes alone: by estimates); rows with fewer than k results are padded with id -1, distance inf.
+ * Errors: EV_E_PARAM, EV_E_NOT_FINITE, EV_E_ZERO, EV_E_NOMEM, EV_E_BUSY, EV_E_REENTRANT. */
 int ev_search(ev_index *ix, int64_t n, const float *queries, const ev_search_params *params, int64_t *out_ids,
               float *out_distances);
 
@@ -176,12 +185,13 @@ typedef struct {
 } ev_search_stats;
 
 /* A context serves the index that it was made for, and no other. ev_context_stats tells of its last search that ended.
- */
+ * Errors: EV_E_NOMEM. */
 int ev_context_new(ev_index *ix, ev_context **out);
 void ev_context_free(ev_context *context);
 void ev_context_stats(ev_context *context, ev_search_stats *out);
 
-/* A set of allowed ids, built once and used with any index. */
+/* A set of allowed ids, built once and used with any index.
+ * Errors: EV_E_PARAM, EV_E_NOMEM. */
 int ev_filter_new(int64_t n, const int64_t *ids, ev_filter **out);
 void ev_filter_free(ev_filter *filter);
 int64_t ev_filter_count(const ev_filter *filter); /* distinct ids */
@@ -189,19 +199,21 @@ int64_t ev_filter_count(const ev_filter *filter); /* distinct ids */
 /* ---- file ------------------------------------------------------------------------------------ */
 
 /* A file at `path` is replaced and leaves its mode, and where that is permitted its owner, to the new one. A symbolic
- * link is followed, to a new file too. What is no regular file (a folder, pipe or device) is refused with EV_E_IO. */
+ * link is followed, to a new file too. What is no regular file (a folder, pipe or device) is refused with EV_E_IO.
+ * Errors: EV_E_IO, EV_E_NOMEM, EV_E_REENTRANT. */
 int ev_save(ev_index *ix, const char *path);
 /* map != 0: use the file in place, copy-on-write; the file must not be truncated while the index lives. Every byte is
- * verified either way. */
+ * verified either way.
+ * Errors: EV_E_NOT_FOUND, EV_E_IO, EV_E_CORRUPT, EV_E_VERSION, EV_E_FULL, EV_E_NOMEM, EV_E_SIMD. */
 int ev_load(const char *path, int32_t map, ev_index **out);
 
 /* ---- insight --------------------------------------------------------------------------------- */
 
-/* What searches go by. Whether codes tell a vector's neighbours from other vectors is seen on a sample whenever an
- * index has grown by an eighth, and by ev_compact. CODES: what the quantisation says. FLOATS: codes do not tell the
+/* What searches go by. Whether codes tell a vector's neighbors from other vectors is seen on a sample whenever an
+ * index has grown by an eighth, and by ev_compact. CODES: what the quantization says. FLOATS: codes do not tell the
  * vectors apart, so the graph is built and walked on the vectors kept beside them. SCAN: neither do float32 distances,
  * as of vectors around 1e-30, so every search compares with all. BLURRED: codes do not, and nothing else is kept:
- * expect few true neighbours. */
+ * expect few true neighbors. */
 enum { EV_WALK_CODES = 0, EV_WALK_FLOATS = 1, EV_WALK_SCAN = 2, EV_WALK_BLURRED = 3 };
 
 typedef struct {
@@ -217,6 +229,7 @@ typedef struct {
     int32_t levels;
     int32_t walk; /* EV_WALK_*: what the vectors held call for now; without them, as in ev_stats */
 } ev_report;
+/* Errors: EV_E_NOMEM, EV_E_REENTRANT. */
 int ev_check(ev_index *ix, ev_report *out);
 
 typedef struct {
@@ -230,7 +243,7 @@ typedef struct {
     int64_t slots, live, dead;
     int64_t bits; /* of a binary code */
     int32_t max_level;
-    int32_t codes_trained; /* times the centre of the codes was learned */
+    int32_t codes_trained; /* times the center of the codes was learned */
     int64_t built_distances;
     int64_t changes; /* vectors added, replaced or removed since the index was made or loaded */
     int32_t walk;    /* EV_WALK_* */

@@ -37,7 +37,7 @@ static int read_header(loader *l) {
     int error = ev__file_read(&l->file, bytes, common);
     if (error) return ev__refused(error, "read", l->path);
     memcpy(h, bytes, common);
-    if (memcmp(h->magic, EV_FILE_MAGIC, sizeof h->magic) != 0) return bad_header("this is no index file");
+    if (memcmp(h->magic, EV_FILE_MAGIC, sizeof h->magic) != 0) return bad_header("not an edgevec index");
     if (h->header_bytes < common + sizeof h->crc || h->header_bytes > sizeof bytes)
         return bad_header("an impossible size");
     if (h->header_bytes > l->file.bytes) return bad_header("the file ends before it does");
@@ -63,7 +63,7 @@ static int check_fields(const ev__file_header *h) {
         !is_counter(h->unrepaired))
         return bad_header("an impossible count");
     if (h->trainings < 0 || h->trainings > INT32_MAX / 4) return bad_header("an impossible count");
-    if (!all_zero(h->zeros, sizeof h->zeros)) return bad_header("something where nothing is known");
+    if (!all_zero(h->zeros, sizeof h->zeros)) return bad_header("reserved bytes are not zero");
     return EV_OK;
 }
 
@@ -98,7 +98,7 @@ static int check_table(const loader *l) {
         end += ev__file_padded(section->bytes);
     }
     if (!all_zero(h->section + h->sections, (EV_FILE_SECTIONS - h->sections) * sizeof *h->section))
-        return bad_header("something where nothing is known");
+        return bad_header("reserved bytes are not zero");
     return end == h->file_bytes && end == l->file.bytes ? EV_OK : bad_header("the file has another length");
 }
 

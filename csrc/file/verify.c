@@ -10,11 +10,6 @@ static int corrupt_slot(const char *section, const char *what, size_t slot) {
     return ev__fail(EV_E_CORRUPT, "section '%s': %s (slot %zu)", section, what, slot);
 }
 
-static bool is_node(const ev__store *store, uint32_t slot) {
-    unsigned state = ev__state(store, slot);
-    return state == EV_NODE || state == EV_DEAD_NODE;
-}
-
 static bool is_duplicate(const ev__store *store, uint32_t slot) {
     unsigned state = ev__state(store, slot);
     return state == EV_DUPLICATE || state == EV_DEAD_DUPLICATE;
@@ -31,13 +26,13 @@ static int check_states(const ev_index *ix, size_t *duplicates) {
             return corrupt_slot("state", "an unknown state", slot);
         live += state == EV_NODE || state == EV_DUPLICATE;
         dead += state == EV_DEAD_NODE || state == EV_DEAD_DUPLICATE;
-        nodes += is_node(&ix->graph.store, (uint32_t)slot);
+        nodes += ev__is_node(&ix->graph.store, (uint32_t)slot);
         *duplicates += is_duplicate(&ix->graph.store, (uint32_t)slot);
     }
     if (live != ix->graph.store.live || dead != ix->graph.store.dead)
         return corrupt("state", "other counts than the header's");
     if (ix->graph.entry == EV_NONE) return nodes ? corrupt("header", "no entry") : EV_OK;
-    if (ix->graph.entry >= slots || !is_node(&ix->graph.store, ix->graph.entry))
+    if (ix->graph.entry >= slots || !ev__is_node(&ix->graph.store, ix->graph.entry))
         return corrupt("header", "the entry is no node");
     return EV_OK;
 }
@@ -71,7 +66,8 @@ static bool links_are_sound(const ev__store *store, uint32_t slot, int level) {
     uint32_t most = ev__max_links(store, level), i = 0;
     for (; i < most && links[i] != EV_NONE; i++) {
         uint32_t to = links[i];
-        if (to >= ev__slots(store) || to == slot || !is_node(store, to) || ev__levels(store)[to] < level) return false;
+        if (to >= ev__slots(store) || to == slot || !ev__is_node(store, to) || ev__levels(store)[to] < level)
+            return false;
     }
     for (; i < most; i++) /* whoever appends looks at the last place to see whether there is room */
         if (links[i] != EV_NONE) return false;
@@ -80,7 +76,7 @@ static bool links_are_sound(const ev__store *store, uint32_t slot, int level) {
 
 static int check_links(const ev__store *store) {
     for (size_t slot = 0; slot < ev__slots(store); slot++) {
-        if (!is_node(store, (uint32_t)slot)) continue;
+        if (!ev__is_node(store, (uint32_t)slot)) continue;
         for (int level = 0; level <= ev__levels(store)[slot]; level++)
             if (!links_are_sound(store, (uint32_t)slot, level))
                 return corrupt_slot(level ? "upper" : "blocks", "a link to no node", slot);
@@ -95,12 +91,12 @@ static int follow_chains(const ev__store *store, size_t duplicates, uint64_t *me
     for (size_t slot = 0; slot < ev__slots(store); slot++) {
         if (ev__state(store, (uint32_t)slot) == EV_FREE && chain[slot] != EV_NONE)
             return corrupt_slot("chain", "a free slot's chain", slot);
-        if (!is_node(store, (uint32_t)slot)) continue;
+        if (!ev__is_node(store, (uint32_t)slot)) continue;
         for (uint32_t at = chain[slot]; at != EV_NONE; at = chain[at]) {
             if (at >= ev__slots(store) || !is_duplicate(store, at))
                 return corrupt_slot("chain", "a chain leads to no duplicate", slot);
-            if (met[at >> 6] >> (at & 63) & 1) return corrupt_slot("chain", "a duplicate on two chains", at);
-            met[at >> 6] |= (uint64_t)1 << (at & 63);
+            if (ev__bit(met, at)) return corrupt_slot("chain", "a duplicate on two chains", at);
+            ev__bit_set(met, at);
             hanging++;
         }
     }

@@ -1,7 +1,7 @@
-/* Candidates: a list sorted by key, and a heap. */
+/* Candidates: a list sorted by distance, and a heap. */
 #include "graph/graph.h"
 
-/* How many of a sorted list are as near as the key or nearer. A few steps of bisection, then counting: a chain of
+/* How many of a sorted list are as near as the distance or nearer. A few steps of bisection, then counting: a chain of
  * dependent loads costs more than comparing all that is left at once. */
 static size_t place_of(const ev__candidates *candidates, float distance) {
     enum { COUNTED = 32 };

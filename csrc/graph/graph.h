@@ -95,7 +95,7 @@ void ev__graph_free(ev__graph *g);
 
 /* Insert into a sorted list of at most `limit`; the place, or SIZE_MAX when it is too far. */
 size_t ev__candidates_insert(ev__candidates *list, size_t limit, float distance, uint32_t slot);
-/* A binary heap, the least key first; *count changes with it. */
+/* A binary heap, the least distance first; *count changes with it. */
 void ev__heap_push(ev__candidate *heap, size_t *count, ev__candidate hit);
 ev__candidate ev__heap_pop(ev__candidate *heap, size_t *count);
 
@@ -115,7 +115,7 @@ void ev__relink(const ev__graph *g, const ev__space *space, uint32_t slot, int l
 
 /* ---- search_layer.c -------------------------------------------------------------------------- */
 
-/* From the entry down to level `bottom` + 1: the nearest node found, by greedy steps; *key is its key. */
+/* From the entry down to level `bottom` + 1: the nearest node found, by greedy steps; *distance is its distance. */
 uint32_t ev__search_upper_layers(const ev__graph *g, const ev__space *space, const ev__query *query, int bottom,
                                  float *distance, ev__scratch *s);
 /* The ef nearest nodes of one level into s->candidates, from `start`. With a mask: the ef nearest allowed ones; false
@@ -125,7 +125,7 @@ bool ev__search_layer(const ev__graph *g, const ev__space *space, const ev__quer
 /* Is a squared distance from this node much longer than a few of its own first links, so that it lies in another
  * cluster? */
 bool ev__is_apart(const ev__graph *g, uint32_t near, float distance, uint32_t looked_at, size_t few, ev__scratch *s);
-/* After a walk of level 0: when all it found lies apart from the probe, it may have ended in the wrong one of many
+/* After a walk of level 0: when all it found lies apart from the query, it may have ended in the wrong one of many
  * clusters, whose members filled the candidates. Then walk again from many entries, and add what is nearer. Times
  * `square` the estimated distance is a squared one. Not under ip. */
 void ev__search_other_clusters(const ev__graph *g, const ev__space *space, const ev__query *query, float square,

@@ -15,7 +15,7 @@ static void take_over(ev__store *store, uint32_t node, uint32_t duplicate) {
     store->dead--;
 }
 
-/* Free the dead of a node's chain; a dead node is taken over by a living duplicate. */
+/* Free the dead among a node's duplicates; a dead node is taken over by a living duplicate. */
 static void clean_duplicates(ev__store *store, uint32_t node) {
     uint32_t at = ev__next_duplicates(store)[node];
     ev__next_duplicates(store)[node] = EV_NONE;

@@ -41,7 +41,7 @@ static inline void fetch_beside(const ev__fetch *f, uint32_t slot) {
 
 /* ---- as if a node were not there ------------------------------------------------------------- */
 
-/* The links of a node but for one; resteps how many. */
+/* The links of a node but for one; returns how many. */
 static size_t links_without(const ev__graph *g, uint32_t node, int level, uint32_t other, uint32_t *out) {
     const uint32_t *links = ev__links(&g->store, node, level);
     size_t n = 0;
@@ -58,7 +58,7 @@ static bool holds(const uint32_t *links, size_t n, uint32_t slot) {
 
 /* After the n unvisited neighbors of a node, marked as visited: had the excluded node not been there, those that link
  * to it would link to another instead, to one that now hides behind it. Without such links the graph has a hole just
- * where the query is. Resteps how many there are then. */
+ * where the query is. Returns how many there are then. */
 static size_t bypass_excluded(const ev__graph *g, uint32_t slot, int level, uint32_t *unvisited, size_t n,
                               ev__scratch *s) {
     uint32_t candidates[4 * EV_MAX_M], behind[2 * EV_MAX_M], most = ev__max_links(&g->store, level);
@@ -105,7 +105,7 @@ static size_t unvisited_neighbors(const ev__graph *g, uint32_t slot, int level, 
     return unvisited_and_fetch(g, slot, level, NULL, s->slots, s);
 }
 
-/* Keep, in place and in order, those of n slots whose key may be below the bound; resteps how many. */
+/* Keep, in place and in order, those of n slots whose distance may be below the bound; returns how many. */
 static size_t keep_below(const ev__graph *g, const ev__space *space, const ev__query *query, float bound,
                          uint32_t *slots, size_t n, ev__scratch *s) {
     size_t kept = 0;
@@ -118,7 +118,7 @@ static size_t keep_below(const ev__graph *g, const ev__space *space, const ev__q
     return kept;
 }
 
-/* Of them at most so many, those whose keys may be least. */
+/* Of them at most so many, those whose distances may be least. */
 static size_t keep_nearest(const ev__graph *g, const ev__space *space, const ev__query *query, size_t most,
                            uint32_t *slots, size_t n, ev__scratch *s) {
     if (n <= most) return n;

@@ -5,11 +5,6 @@
 
 static const ev__mask everything = {false, NULL};
 
-static bool is_node(const ev__store *store, uint32_t slot) {
-    unsigned state = ev__state(store, slot);
-    return state == EV_NODE || state == EV_DEAD_NODE;
-}
-
 static bool is_live(const ev__store *store, uint32_t slot) { return ev__slot_ok(store, &everything, slot); }
 
 /* ---- states and ids -------------------------------------------------------------------------- */
@@ -51,7 +46,7 @@ static bool holds(const uint32_t *links, uint32_t count, uint32_t slot) {
 
 static bool is_bad_link(const ev__store *store, uint32_t from, int level, const uint32_t *links, uint32_t i) {
     uint32_t to = links[i];
-    return to >= ev__slots(store) || to == from || !is_node(store, to) || ev__levels(store)[to] < level ||
+    return to >= ev__slots(store) || to == from || !ev__is_node(store, to) || ev__levels(store)[to] < level ||
            holds(links, i, to);
 }
 
@@ -75,7 +70,7 @@ static void check_level(const ev__store *store, uint32_t slot, int level, ev_rep
 static void check_links(const ev_index *ix, ev_report *r) {
     r->min_degree = -1;
     for (size_t slot = 0; slot < ev__slots(&ix->graph.store); slot++) {
-        if (!is_node(&ix->graph.store, (uint32_t)slot)) continue;
+        if (!ev__is_node(&ix->graph.store, (uint32_t)slot)) continue;
         r->nodes += ev__node_ok(&ix->graph.store, &everything, (uint32_t)slot);
         int level = ev__levels(&ix->graph.store)[slot];
         if (level >= r->levels) r->levels = level + 1;
@@ -96,7 +91,7 @@ static int count_unreachable(const ev_index *ix, ev_report *r) {
     if (reached && stack) {
         ev__reach(&ix->graph, ix->graph.entry, reached, stack);
         for (size_t slot = 0; slot < slots; slot++)
-            r->unreachable += is_node(&ix->graph.store, (uint32_t)slot) && !(reached[slot >> 6] >> (slot & 63) & 1) &&
+            r->unreachable += ev__is_node(&ix->graph.store, (uint32_t)slot) && !ev__bit(reached, (uint32_t)slot) &&
                               ev__node_ok(&ix->graph.store, &everything, (uint32_t)slot);
     }
     int rc = reached && stack ? EV_OK : EV_E_NOMEM;

@@ -74,7 +74,7 @@ static slot_set *set_make(const ev_filter *f, const ev_index *ix) {
     for (int64_t i = 0; i < f->count; i++) {
         uint32_t slot = ev__id_table_get(&ix->graph.store.id_table, ev__ids_of(&ix->graph.store), f->ids[i]);
         if (slot == EV_NONE) continue;
-        set->bits[slot >> 6] |= (uint64_t)1 << (slot & 63);
+        ev__bit_set(set->bits, slot);
         set->count++;
     }
     set->serial = ix->serial;

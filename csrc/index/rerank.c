@@ -73,7 +73,7 @@ static void rank(ev__reranker *r, uint32_t slot) {
     if (r->count == EV_SCAN_BATCH) ev__rerank_flush(r);
 }
 
-/* A node and what belongs to its chain. Of duplicates equal to the last bit k are enough. */
+/* A node and its duplicates. Of duplicates equal to the last bit k are enough. */
 static void rank_node(ev__reranker *r, uint32_t node) {
     const ev_index *ix = r->b->ix;
     size_t duplicates = 0;

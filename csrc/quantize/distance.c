@@ -1,7 +1,7 @@
-/* Distances: one probe (a query, or a node under construction) against many rows.
+/* Distances: one query (a vector that is searched, or a node under construction) against many rows.
  *
- * All metrics become one formula, key = bias - scale * product, evaluated lane by lane without fusing, so keys made
- * from integer products are the same on every machine.
+ * All metrics become one formula, distance = bias - scale * product, evaluated lane by lane without fusing, so
+ * distances made from integer products are the same on every machine.
  *
  * Inner product is walked and linked by the inner product itself (Morozov and Babenko's ip-NSW): links then lead to
  * long vectors, which is where the largest products are, and what no link leads to is linked when the graph is

@@ -13,7 +13,7 @@
 #include <math.h>
 
 enum { LEAST_LINES = 4 };
-/* Behind the signs of a row. distance key: bias - 2 code_scale * integer product, in the terms of ev__factor; estimate
+/* Behind the signs of a row. distance: bias - 2 code_scale * integer product, in the terms of ev__factor; estimate
  * of a product: scale * (query . signs), off by `error` times the query's length in one case out of three. */
 typedef struct {
     float scale, bias, error, code_scale;

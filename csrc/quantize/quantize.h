@@ -143,13 +143,14 @@ typedef struct {
     float scale, error;
 } ev__query_bits;
 
-/* One side of many comparisons. key: smaller is nearer, comparable between rows of one probe only. offset + gain * key
- * is the estimated distance of a query, and for a slot's probe a measure comparable with those of other slots' probes.
+/* One side of many comparisons. A distance is approximate: smaller is nearer, comparable between rows of one query
+ * only. offset + gain * distance is the estimated distance of a query, and for a slot's query a measure comparable with
+ * those of other slots.
  */
 typedef struct {
     const void *data;  /* f32[dim], centered where rows are 24-bit vectors | i8[dim] | bit planes | bits */
     int32_t sum;       /* bit planes: sum of the query's integers */
-    float scale, bias; /* key = bias * row.bias - scale * row.scale * integer product */
+    float scale, bias; /* distance = bias * row.bias - scale * row.scale * integer product */
     float offset, gain;
     ev__query_bits bits;
 } ev__query;

@@ -56,7 +56,7 @@ float ev__encode_planes(const float *numbers, size_t n, uint8_t *planes, size_t 
  * a walk without a bits finds are found. */
 static const float ERROR_FRACTION = 0.5f;
 
-/* Of what is in w->rotated. unit: of its numbers, in keys. The tails of rows lie against zeros of the planes. */
+/* Of what is in w->rotated. unit: of its numbers, in distances. The headers of rows lie against zeros of the planes. */
 static void make_query_bits(const ev__quantizer *q, double norm2, float unit, ev__query_bits *bits, ev__workspace *w) {
     bits->planes = w->planes;
     bits->scale = unit * ev__encode_planes(w->rotated, q->bits, w->planes, q->prefilter_bytes, &bits->sum);
@@ -115,8 +115,8 @@ void ev__query_init(const ev__quantizer *q, const float *vector, ev__query *quer
         query_by_floats(q, vector, query, w);
 }
 
-/* A 24-bit vector as a vector: centered, or under ip as it is, when the products with the center that keys leave out
- * are the offset. */
+/* A 24-bit vector as a query: centered, or under ip as it is, when the products with the center that distances leave
+ * out are the offset. */
 static void query_from_sq24(const ev__quantizer *q, const ev__space *space, uint32_t slot, ev__query *query,
                             float *buffer) {
     const int8_t *code = ev__row_of(space, slot);

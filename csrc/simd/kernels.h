@@ -58,7 +58,7 @@ typedef struct ev__kernels {
     uint32_t (*crc32c)(uint32_t crc, const void *bytes, size_t n);
 } ev__kernels;
 
-/* The table in use; NULL when EDGEVEC_SIMD asks for one that is not to be had. Decided once, on the first call. */
+/* The table in use; NULL when EDGEVEC_SIMD asks for one that is unavailable. Decided once, on the first call. */
 const ev__kernels *ev__simd(void);
 /* Always there: the oracle of the others. */
 extern const ev__kernels ev__kernels_scalar;

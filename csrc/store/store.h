@@ -1,8 +1,8 @@
 /* Slots: where everything about a vector lies.
  *
  * A slot is the place of one vector, numbered from 0, and is in one of the states below. Nodes form the graph; a vector
- * whose codes equal a node's becomes that node's duplicate: it belongs to the node's chain and has no links, so that
- * any number of copies cost the graph nothing. A removed node goes on routing (dead) until `repair` has led its
+ * whose codes equal a node's becomes that node's duplicate: it hangs in the node's list of duplicates and has no links,
+ * so that any number of copies cost the graph nothing. A removed node goes on routing (dead) until `repair` has led its
  * neighbors around it; then it is free. */
 #ifndef EV_STORE_H
 #define EV_STORE_H
@@ -82,7 +82,7 @@ static inline uint32_t *ev__links(const ev__store *store, uint32_t slot, int lev
 static inline uint32_t ev__max_links(const ev__store *store, int level) {
     return level == 0 ? store->m0 : (uint32_t)store->M;
 }
-/* next of a node's chain */
+/* the next duplicate of the same node */
 static inline uint32_t ev__next_duplicate(const ev__store *store, uint32_t slot) {
     return store->columns.next_duplicate.count ? ev__next_duplicates(store)[slot] : EV_NONE;
 }
@@ -114,7 +114,7 @@ uint32_t ev__slot_take(ev__store *store);
 void ev__slot_free(ev__store *store, uint32_t slot);
 /* Forget the vector and its id; the slot is dead, not free. */
 void ev__slot_drop(ev__store *store, uint32_t slot);
-int ev__duplicates_open(ev__store *store);             /* make the chain column */
+int ev__duplicates_open(ev__store *store);             /* make the column of next duplicates */
 void ev__links_clear(ev__store *store, uint32_t slot); /* of all levels */
 /* code, factor, what is kept of the vector and id of one slot to another */
 void ev__slot_copy(ev__store *store, uint32_t from, uint32_t to);
@@ -189,7 +189,7 @@ void ev__duplicates_put(ev__store *store, uint32_t node);    /* room was reserve
 void ev__duplicates_remove(ev__store *store, uint32_t slot); /* nothing where it is not in the table */
 int ev__duplicates_reserve(ev__store *store, size_t extra);  /* makes the table when there is none */
 void ev__duplicates_free(ev__store *store);
-/* Put a duplicate on its node's chain. */
+/* Put a duplicate into its node's list. */
 void ev__attach_duplicate(ev__store *store, uint32_t node, uint32_t duplicate);
 
 #endif
