@@ -20,7 +20,7 @@ from .words import indexed
 
 __all__ = [
     "Record",
-    "Rows",
+    "RowIds",
     "Shown",
     "are_sound",
     "as_fields",
@@ -42,7 +42,7 @@ __all__ = [
     "vectors_of",
 ]
 
-Rows = NDArray[np.int64]
+RowIds = NDArray[np.int64]
 T = TypeVar("T")
 
 _AT_ONCE = 4096
@@ -186,7 +186,9 @@ def delete(connection: sqlite3.Connection, rows: Iterable[int]) -> int:
     return gone
 
 
-def rows_where(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any], among: Rows | None = None) -> Rows:
+def rows_where(
+    connection: sqlite3.Connection, sql: str, parameters: Sequence[Any], among: RowIds | None = None
+) -> RowIds:
     """The rows whose record satisfies a compiled filter; of all, or of some."""
     if among is not None:
         sql = f"row IN (SELECT value FROM json_each(?)) AND ({sql})"
@@ -301,7 +303,7 @@ def are_sound(vectors: NDArray[np.float32], metric: str) -> NDArray[np.bool_]:
 
 def vectors_of(
     connection: sqlite3.Connection, rows: Sequence[int], dim: int, dtype: str
-) -> tuple[Rows, NDArray[np.float32]]:
+) -> tuple[RowIds, NDArray[np.float32]]:
     """Those of the rows that exist, ascending, and their vectors [n, dim]. What cannot be one is left out."""
     selected = connection.execute(
         "SELECT row, vector FROM vectors WHERE row IN (SELECT value FROM json_each(?)) ORDER BY row",

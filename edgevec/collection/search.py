@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -13,15 +13,14 @@ import numpy as np
 from ..index import Index, SearchContext
 from . import fulltext, records
 from .filters import Filters
-from .fuse import reciprocal_rank
 from .hits import Hit, Hits, HitStats
-from .records import Rows, Shown
+from .records import RowIds, Shown
 from .store import Store
 from .unread import Details
 from .validation import Id
 from .where import EVERYTHING, Condition
 
-__all__ = ["Question", "Searcher"]
+__all__ = ["Question", "Searcher", "reciprocal_rank"]
 
 log = logging.getLogger("edgevec")
 
@@ -105,7 +104,7 @@ class Searcher:
 
     def _nearest(
         self, connection: sqlite3.Connection, question: Question, k: int
-    ) -> tuple[Rows, list[float], HitStats]:
+    ) -> tuple[RowIds, list[float], HitStats]:
         index = self._store.graph.index
         if index is None:
             return np.empty(0, np.int64), [], HitStats("exact", 0, 0, 0)
@@ -148,7 +147,7 @@ class Searcher:
     def _hits(
         self,
         connection: sqlite3.Connection,
-        found: Rows,
+        found: RowIds,
         scores: Sequence[float],
         distances: Sequence[float | None],
         stats: HitStats,
@@ -171,3 +170,16 @@ class Searcher:
         hits = Hits(map(Hit, ids, scores, distances, rows, repeat(details)))  # type: ignore[arg-type]
         hits.stats = stats
         return hits
+
+
+_RRF_K = 60
+"""Of reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009)."""
+
+
+def reciprocal_rank(rankings: Sequence[Iterable[int]], weights: Sequence[float]) -> list[tuple[int, float]]:
+    """(row, score), best first: the sum of weight / (60 + rank) over the rankings that a row is in."""
+    scores: dict[int, float] = {}
+    for ranking, weight in zip(rankings, weights, strict=True):
+        for rank, row in enumerate(ranking, 1):
+            scores[row] = scores.get(row, 0.0) + weight / (_RRF_K + rank)
+    return sorted(scores.items(), key=lambda item: (-item[1], item[0]))

@@ -16,13 +16,20 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from .._native import Progress
-from ..errors import ClosedError, EdgevecError, LockedError, ParameterError, ReadOnlyError, StorageError, about_file
+from ..errors import (
+    BusyError,
+    ClosedError,
+    EdgevecError,
+    LockedError,
+    ParameterError,
+    ReadOnlyError,
+    StorageError,
+    about_file,
+)
 from . import changes, schema
-from .commits import Commits
 from .database import Database
 from .graph import Graph
 from .sqlite_errors import translate, translated
-from .turns import Callbacks, Turns
 from .unread import Unread
 
 __all__ = ["Store"]
@@ -33,6 +40,79 @@ _LEAST_CHANGES, _SHARE_OF_RECORDS = 20_000, 2
 """A snapshot is made by itself once this many changes, and the records divided by this, are not in the last one."""
 _LEAST_AT_CLOSE, _SHARE_AT_CLOSE = 200, 100
 """Fewer than these are caught up with at the next opening in less time than a snapshot takes to write."""
+
+
+class Callbacks:
+    """A thread in a progress function has the turn already, or the open batch, and must not wait for another."""
+
+    def __init__(self) -> None:
+        self._threads: set[int] = set()
+
+    def telling(self, progress: Progress | None) -> Progress | None:
+        """The same function, known to be running while it runs."""
+        if progress is None:
+            return None
+
+        def tell(done: int, total: int) -> object:
+            thread = threading.get_ident()
+            self._threads.add(thread)
+            try:
+                return progress(done, total)
+            finally:
+                self._threads.discard(thread)
+
+        return tell
+
+    def running(self) -> bool:
+        """In the calling thread."""
+        return bool(self._threads) and threading.get_ident() in self._threads
+
+    def refuse(self) -> None:
+        """BusyError in a progress function: what it is called for has the graph, and is not done."""
+        if self.running():
+            raise BusyError("a progress function may read records, but not search by vector, write or maintain")
+
+
+class Turns:
+    """Many readers or one writer; a waiting writer goes before new readers.
+
+    Not reentrant: a thread that reads must not ask again before it is done."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._readers = 0
+        self._waiting = 0
+        self._writing = False
+
+    def begin_read(self) -> None:
+        with self._lock:
+            while self._writing or self._waiting:
+                self._changed.wait()
+            self._readers += 1
+
+    def end_read(self) -> None:
+        with self._lock:
+            self._readers -= 1
+            if self._waiting and not self._readers:
+                self._changed.notify_all()
+
+    def begin_write(self) -> None:
+        with self._lock:
+            self._waiting += 1
+            try:
+                while self._writing or self._readers:
+                    self._changed.wait()
+                self._writing = True
+            finally:
+                self._waiting -= 1
+                if not self._writing:  # interrupted while waiting
+                    self._changed.notify_all()
+
+    def end_write(self) -> None:
+        with self._lock:
+            self._writing = False
+            self._changed.notify_all()
 
 
 Turn = Callable[[], object]
@@ -78,7 +158,7 @@ class Store:
     def __init__(self, database: Database, graph: Graph, *, writable: bool, progress: Progress | None = None) -> None:
         self.database = database
         self.graph = graph
-        self.commits = Commits()
+        self.commits = changes.RecentWrites()
         self.unread = Unread(self._reading_committed, graph.forget_ids)
         self.writable = writable
         self._turns = Turns()
