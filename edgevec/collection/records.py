@@ -61,8 +61,8 @@ _SOUND = """WITH records AS (
 ) """
 """In front of a statement: what is no JSON counts as no metadata. Not always, since no index can be used then."""
 
-Shown = tuple[Id, str, str | None]
-"""id, metadata as text and document of a row."""
+Shown = tuple[Id, str | None, str | None]
+"""id, metadata as text and document of a row; None for what was not asked for."""
 
 
 class Record(NamedTuple):
@@ -225,18 +225,19 @@ def ids_of(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, Id]
     return dict(found)
 
 
-def shown(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, Shown]:
-    """Of each row that exists."""
+def shown(
+    connection: sqlite3.Connection, rows: Sequence[int], *, metadata: bool = True, documents: bool = True
+) -> dict[int, Shown]:
+    """What a hit shows of each row that exists."""
+    columns = f"row, id, {'metadata' if metadata else 'NULL'}, {'document' if documents else 'NULL'}"
     found: dict[int, Shown] = {}
     for run in _runs(rows):
         if len(run) <= _FEW:
             among, parameters = ",".join("?" * len(run)), run
         else:
             among, parameters = "SELECT value FROM json_each(?)", [json.dumps(run)]  # type: ignore[list-item]
-        selected = select(
-            connection, f"SELECT row, id, metadata, document FROM records WHERE row IN ({among})", parameters
-        )
-        found.update((row, (key, metadata, document)) for row, key, metadata, document in selected)
+        selected = select(connection, f"SELECT {columns} FROM records WHERE row IN ({among})", parameters)
+        found.update((row, (key, fields, document)) for row, key, fields, document in selected)
     return found
 
 

@@ -30,7 +30,6 @@ from . import changes, schema
 from .database import Database
 from .graph import Graph
 from .sqlite_errors import translate, translated
-from .unread import Unread
 
 __all__ = ["Store"]
 
@@ -126,17 +125,16 @@ def _no_turn() -> None:
 class _Reading:
     """As a class and no generator, since it stands in the way of every search."""
 
-    __slots__ = ("_committed", "_connection", "_graph", "_progress", "_store", "_turn")
+    __slots__ = ("_connection", "_graph", "_progress", "_store", "_turn")
 
-    def __init__(self, store: Store, graph: bool, committed: bool, progress: Progress | None) -> None:
+    def __init__(self, store: Store, graph: bool, progress: Progress | None) -> None:
         self._store = store
         self._graph = graph
-        self._committed = committed
         self._progress = progress
 
     def __enter__(self) -> sqlite3.Connection:
         try:
-            self._connection, self._turn = self._store.begin_reading(self._graph, self._committed, self._progress)
+            self._connection, self._turn = self._store.begin_reading(self._graph, self._progress)
         except Exception as error:
             translate(error, self._store.database.name)
             raise
@@ -159,7 +157,6 @@ class Store:
         self.database = database
         self.graph = graph
         self.commits = changes.RecentWrites()
-        self.unread = Unread(self._reading_committed, graph.forget_ids)
         self.writable = writable
         self._turns = Turns()
         self.callbacks = Callbacks()
@@ -185,29 +182,23 @@ class Store:
     # ---- reading ---------------------------------------------------------------------------------------------------
 
     def reading(
-        self, *, graph: bool = False, committed: bool = False, progress: Progress | None = None
+        self, *, graph: bool = False, progress: Progress | None = None
     ) -> AbstractContextManager[sqlite3.Connection]:
         """A connection to records which stay as they are until the end, and the graph with them.
 
         Inside the calling thread's own batch these are the records as it has changed them, and
         graph      it will be searched, so it must take in what was written
-        committed  they are as they were before the batch
         Elsewhere
         progress   progress(done, total) while the graph takes in what other processes wrote
         """
-        return _Reading(self, graph, committed, progress)
+        return _Reading(self, graph, progress)
 
-    def _reading_committed(self) -> AbstractContextManager[sqlite3.Connection]:
-        return self.reading(committed=True)
-
-    def begin_reading(self, graph: bool, committed: bool, progress: Progress | None) -> tuple[sqlite3.Connection, Turn]:
+    def begin_reading(self, graph: bool, progress: Progress | None) -> tuple[sqlite3.Connection, Turn]:
         """As reading(). The turn ends with end_reading()."""
         self._check_open()
         if self.callbacks.running():
-            return self._begin_in_callback(graph, committed)
+            return self._begin_in_callback(graph)
         if self._owner == threading.get_ident():
-            if committed and not self.database.shared:
-                return self.database.take(), _no_turn
             if graph:
                 self._take_in(self.database.main)
             return self.database.main, _no_turn
@@ -231,11 +222,11 @@ class Store:
             raise
         return connection, turn
 
-    def _begin_in_callback(self, graph: bool, committed: bool) -> tuple[sqlite3.Connection, Turn]:
+    def _begin_in_callback(self, graph: bool) -> tuple[sqlite3.Connection, Turn]:
         """The thread has a turn, or an open batch, in whose progress function it is."""
         if graph:
             self.callbacks.refuse()
-        own = self._owner == threading.get_ident() and not committed
+        own = self._owner == threading.get_ident()
         return self.database.main if own or self.database.shared else self.database.take(), _no_turn
 
     def _begin_alone(self) -> tuple[sqlite3.Connection, Turn]:
@@ -310,8 +301,6 @@ class Store:
                 with self._alone():
                     self._follow_all(connection)
                     connection.execute("ROLLBACK")
-            if self.database.shared:
-                self._read_unread()
             before = connection.total_changes
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -343,8 +332,6 @@ class Store:
         changes.bump(connection)
         version = changes.version(connection)
         self._take_in(connection, progress)
-        if not self.database.shared:
-            self._read_unread()
         self.database.check_file()
         connection.execute("COMMIT")
         self._version = version
@@ -432,15 +419,6 @@ class Store:
             self._has_turn = True
         self.graph.follow(connection, progress)
 
-    def _read_unread(self) -> None:
-        """Before records change: what hits in someone's hand have not read yet. No reader has the turn."""
-        connection = self.database.take()
-        try:
-            self.unread.read_all(connection)
-        finally:
-            if connection is not self.database.main:
-                self.database.give_back(connection)
-
     def _leave_turn(self) -> None:
         if self._has_turn:
             self._has_turn = False
@@ -475,7 +453,6 @@ class Store:
                 if self.graph.version is None:
                     self._follow_all(self.database.main)
                     self.database.main.execute("ROLLBACK")
-                self.unread.read_all(self.database.main)  # a progress function may look at hits
                 yield self.database.main
 
     def save_snapshot(self) -> None:
@@ -512,7 +489,6 @@ class Store:
             with self._alone():
                 if self._closed:
                     return
-                self._read_for_the_last_time()
                 self._closed = True
                 try:
                     if self.writable and not self._failed and self._behind(_LEAST_AT_CLOSE, _SHARE_AT_CLOSE):
@@ -525,15 +501,7 @@ class Store:
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True) and os.getpid() == self._process:
-            self._read_for_the_last_time()
             self.database.close()
-
-    def _read_for_the_last_time(self) -> None:
-        try:
-            with translated(self.database.name):
-                self.unread.read_all(self.database.main)
-        except EdgevecError as error:  # who looks at those hits gets an error, and the file is closed all the same
-            log.warning("%s: what its last hits show cannot be read: %s", self.database.name, error)
 
     # ---- what must hold --------------------------------------------------------------------------------------------
 
