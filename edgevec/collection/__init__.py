@@ -4,11 +4,10 @@
         notes.upsert(["a", "b"], vectors, [{"year": 1999}, {"year": 2020}], ["a text", "another"])
         hits = notes.search(query, k=5, where="year >= 2000")
 
-Floors, from the ground: `dates`, `words` and `sqlite_errors`; `schema`, `files`, `identify` and `locking`; `database`
-and `values`; `records`, `journal`, `damage` and `fulltext`, which are SQL; `where`, which compiles to it; `snapshot`,
-`ids` and `graph`, which follow the records; `unread` and `commits`, what results in someone's hand and kept conditions
-need of the past; `store`, which keeps all in step; `filters`, `hits`, `searching` and `upkeep` on top of it; and
-`collection`, the public class.
+Layers, from the ground: `dates`, `words` and `sqlite_errors`; `schema`, `identify` and `locking`; `database` and
+`validation`; `records`, `changes`, `damage` and `fulltext`, which are SQL; `where`, which compiles to it; `snapshot`
+and `graph`, which are derived from the records; `store`, which keeps all in step; `filters`, `hits`, `search` and
+`maintenance` on top of it; `collection`, the public class; and `factory`, which opens one.
 """
 
 from __future__ import annotations

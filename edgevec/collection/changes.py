@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from ..errors import CorruptCollectionError
+from .records import RowIds
 
 __all__ = [
+    "RecentWrites",
     "bump",
     "changed_since",
     "is_whole",
@@ -89,3 +95,36 @@ def trim(connection: sqlite3.Connection, identity: str, seq: int) -> None:
     connection.execute("DELETE FROM snapshots WHERE identity <> ?", (identity,))
     connection.execute("DELETE FROM changes WHERE seq <= ?", (seq,))
     connection.execute("UPDATE state SET trimmed = ?", (seq,))
+
+
+# ---- dirty rows of recent commits ------------------------------------------------------------------------------------
+
+_MOST_ROWS = 200_000
+
+
+class RecentWrites:
+    """Of this process; written by the one thread whose batch is open, read while no batch is committed."""
+
+    def __init__(self) -> None:
+        self._done: deque[tuple[int, RowIds]] = deque()
+        self._open: list[int] = []
+        self._rows = 0
+
+    def note(self, rows: Iterable[int]) -> None:
+        """The open batch writes these, whether or not a part of it goes back."""
+        self._open.extend(rows)
+
+    def end(self, version: int | None) -> None:
+        """The batch has made this version of the records, or none."""
+        if version is not None:
+            rows = np.unique(np.array(self._open, np.int64))
+            self._done.append((version, rows))
+            self._rows += len(rows)
+            while self._rows > _MOST_ROWS:
+                self._rows -= len(self._done.popleft()[1])
+        self._open.clear()
+
+    def between(self, old: int, new: int) -> RowIds | None:
+        """The rows that may differ between two versions; None when that is not known any more."""
+        wanted = [rows for version, rows in self._done if old < version <= new]
+        return np.unique(np.concatenate(wanted)) if len(wanted) == new - old > 0 else None

@@ -18,10 +18,10 @@ from ..errors import EdgevecError, NotFiniteError, ParameterError, UnknownIdErro
 from ..index import Metric, Quantization
 from . import changes, fulltext, import_export, maintenance, records, schema, validation
 from .graph import StoppedError
-from .hits import Hits
+from .hits import Hits, Included
 from .maintenance import CollectionReport
 from .records import Record
-from .search import Question, Searcher
+from .search import SearchExecutor, SearchRequest
 from .sqlite_errors import translated
 from .store import Store
 from .validation import Id
@@ -34,6 +34,7 @@ Encoder = Callable[[list[str]], ArrayLike]
 
 
 _EQUAL = (1.0, 1.0)
+_ALL: tuple[Included, ...] = ("metadata", "document")
 
 
 class Plan(NamedTuple):
@@ -77,7 +78,7 @@ class Collection:
 
     def __init__(self, store: Store, encoder: Encoder | None = None) -> None:
         self._store = store
-        self._searcher = Searcher(store)
+        self._searcher = SearchExecutor(store)
         self._encoder = encoder
 
     # ---- what it is ------------------------------------------------------------------------------------------------
@@ -331,6 +332,7 @@ class Collection:
         exact: bool = False,
         recall: float | None = None,
         weights: tuple[float, float] = _EQUAL,
+        include: Sequence[Included] = _ALL,
     ) -> Hits:
         """The k best records, best first, among those that `where` allows.
 
@@ -345,11 +347,10 @@ class Collection:
             recall: in place of ef: the share of the k nearest by vector that is to be found on average, as
                 Index.search takes it
             weights: of the vector and of the text, when there are both; 0 leaves one out
+            include: what the hits hold beside id, score and distance: "metadata", "document", both or, where less is
+                quicker, neither: ()
 
-        The result is a list of Hit; its `stats` tell how it was found. Id, score and distance are there at once.
-        Metadata and documents are read when they are first asked for, of all hits together, and in any case before this
-        process changes the records or closes the collection: they are those of the time of the search. In a collection
-        that is open for reading, and inside a batch, they are read at once.
+        The result is a list of Hit; its `stats` tell how it was found.
         """
         as_int(k, "k", 1)
         if vector is None and text is None:
@@ -365,7 +366,9 @@ class Collection:
             vector = self._as_query(vector)
         condition = compile_where(where, params)
         return self._searcher.search(
-            Question(vector, text, k, ef, exact, recall, condition, (vector_weight, text_weight))
+            SearchRequest(
+                vector, text, k, ef, exact, recall, condition, (vector_weight, text_weight), _as_included(include)
+            )
         )
 
     def _as_query(self, vector: Any) -> Any:
@@ -511,6 +514,16 @@ def _as_weights(weights: Sequence[float]) -> tuple[float, float]:
     if not (0 <= vector < float("inf") and 0 <= text < float("inf") and vector + text > 0):
         raise ParameterError(f"weights must be positive, not {weights!r}")
     return vector, text
+
+
+def _as_included(include: Sequence[Included]) -> tuple[Included, ...]:
+    if include is _ALL:
+        return _ALL
+    names = (include,) if isinstance(include, str) else tuple(include)
+    for name in names:
+        if name not in _ALL:
+            raise ParameterError(f"include takes 'metadata' and 'document', not {name!r}")
+    return names  # type: ignore[return-value]
 
 
 def _size(path: Path | None) -> int:

@@ -5,22 +5,25 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from ..errors import CollectionNotFoundError, StorageError, about_file
-from .files import Identity, check_unmoved, identity, take_mode
+from ..errors import CollectionNotFoundError, ParameterError, StorageError, about_file
 from .identify import identify
-from .locking import Lock, claim, release
+from .locking import Identity, Lock, claim, identity, release
 from .sqlite_errors import CANTOPEN, READONLY, code_of, translated
 
-__all__ = ["Database", "Durability"]
+__all__ = ["Database", "Durability", "resolve", "take_mode"]
 
 Durability = Literal["full", "fast"]
 
 _ALONE = sys.platform == "emscripten"
 """A browser has one program, which has one connection."""
+_POSIX = os.name == "posix" and sys.platform != "emscripten"
+_STALE = getattr(errno, "ESTALE", errno.EIO)
 _CACHE_KB = 32 * 1024
 _BUSY_MS = 10_000
 """How long to wait for another process that reads while the write-ahead log is copied back."""
@@ -211,3 +214,42 @@ class Database:
         lock = ("-lock",) if self._writable else ()
         paths = [Path(f"{self.path}{name}") for name in ("", *log, *lock)]
         self._opened = [(path, found) for path in paths if (found := identity(path)) is not None]
+
+
+# ---- files beside it -------------------------------------------------------------------------------------------------
+
+
+def resolve(path: str | os.PathLike[str]) -> Path:
+    """The file itself, so that whoever comes by a symbolic link finds the same files beside it."""
+    if "\0" in os.fsdecode(path):
+        raise ParameterError(f"path holds a NUL: {os.fsdecode(path)[:80]!r}")
+    if os.name == "posix":
+        return Path(os.path.realpath(path))
+    return Path(path).absolute()  # elsewhere the real path may be of a kind that SQLite cannot open
+
+
+def check_unmoved(path: Path, opened: Identity) -> None:
+    """StorageError when the file of this name is not the one that was opened."""
+    now = identity(path)
+    if now == opened:
+        return
+    what, number = ("removed", errno.ENOENT) if now is None else ("replaced", _STALE)
+    raise about_file(
+        StorageError(f"{path} was {what} after it was opened: close the collection and open what is there now"),
+        path,
+        number,
+    )
+
+
+def take_mode(path: Path, like: Path) -> None:
+    """Let those who may read and write `like`, and nobody else, read and write a file beside it."""
+    if not _POSIX:
+        return
+    meant, now = os.stat(like), os.lstat(path)
+    if not stat.S_ISREG(now.st_mode):
+        return
+    with suppress(PermissionError):  # somebody else's, who may do with it as they like
+        if os.geteuid() == 0 and (now.st_uid, now.st_gid) != (meant.st_uid, meant.st_gid):
+            os.chown(path, meant.st_uid, meant.st_gid)
+        if (now.st_mode ^ meant.st_mode) & 0o777:
+            os.chmod(path, meant.st_mode & 0o777)

@@ -14,8 +14,7 @@ from ..errors import CollectionNotFoundError, CorruptCollectionError, EdgevecErr
 from ..index import Index, Metric, Quantization
 from . import schema
 from .collection import Collection, Encoder
-from .database import Database, Durability
-from .files import resolve
+from .database import Database, Durability, resolve
 from .graph import Graph
 from .snapshot import Snapshot
 from .sqlite_errors import translated

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..index import IdFilter
-from .commits import Commits
-from .records import Rows, rows_where
+from .changes import RecentWrites
+from .records import RowIds, rows_where
 from .where import Condition
 
 __all__ = ["Filters"]
@@ -24,7 +24,7 @@ _MOST_ROWS = 2_000_000
 class _Kept(NamedTuple):
     version: int
     filter: IdFilter
-    rows: Rows
+    rows: RowIds
 
 
 class Filters:
@@ -34,7 +34,7 @@ class Filters:
         self._rows = 0
 
     def get(
-        self, connection: sqlite3.Connection, version: int | None, condition: Condition, commits: Commits
+        self, connection: sqlite3.Connection, version: int | None, condition: Condition, commits: RecentWrites
     ) -> tuple[IdFilter, int]:
         """The filter, and how many rows it allows. version: of the records; None when they have none yet."""
         with self._lock:
@@ -63,8 +63,8 @@ class Filters:
 
 
 def _led_along(
-    connection: sqlite3.Connection, kept: _Kept, version: int, condition: Condition, commits: Commits
-) -> Rows | None:
+    connection: sqlite3.Connection, kept: _Kept, version: int, condition: Condition, commits: RecentWrites
+) -> RowIds | None:
     """The rows of an older version, and what the commits since then make of them; None where those are forgotten."""
     written = commits.between(kept.version, version)
     if written is None:

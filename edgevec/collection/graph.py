@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,8 @@ from numpy.typing import NDArray
 from .._native import Progress
 from ..errors import NotFiniteError, ZeroVectorError
 from ..index import Index
-from . import changes, schema
-from .ids import Ids
-from .records import Rows, are_sound, vectors_of
+from . import changes, records, schema
+from .records import RowIds, are_sound, vectors_of
 from .snapshot import Snapshot, UnusableError
 from .validation import Id
 
@@ -48,7 +48,7 @@ class Graph:
         self.seq = -1
         self._fresh = False
         self._touched: set[int] = set()
-        self._ids: Ids | None = None
+        self._ids: IdsByRow | None = None
 
     def follow(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
         """Answer for the records as the connection sees them. StoppedError when progress returns False."""
@@ -58,11 +58,11 @@ class Graph:
             self._take(connection, changes.changed_since(connection, self.seq), progress)
         self.seq = changes.last_change(connection)
 
-    def ids_of(self, connection: sqlite3.Connection, rows: Rows) -> list[Id | None]:
+    def ids_of(self, connection: sqlite3.Connection, rows: RowIds) -> list[Id | None]:
         """The records' ids; None where there is no record. connection: to the records that the index answers for."""
         ids = self._ids
         if ids is None:
-            ids = self._ids = Ids(connection)
+            ids = self._ids = IdsByRow(connection)
         return ids.of(rows)
 
     def forget_ids(self) -> None:
@@ -168,7 +168,7 @@ def _runs(rows: Sequence[int]) -> Iterator[tuple[int, Sequence[int]]]:
     return ((start, rows[start : start + _AT_ONCE]) for start in range(0, len(rows), _AT_ONCE))
 
 
-def _add(index: Index, vectors: NDArray[np.float32], rows: Rows, progress: Progress | None) -> Rows:
+def _add(index: Index, vectors: NDArray[np.float32], rows: RowIds, progress: Progress | None) -> RowIds:
     """The rows that are in the index now: all, without those whose vector none can hold."""
     if not len(rows):
         return rows
@@ -186,3 +186,73 @@ def _add(index: Index, vectors: NDArray[np.float32], rows: Rows, progress: Progr
 
 def _shifted(progress: Progress | None, done: int, total: int) -> Progress | None:
     return None if progress is None else lambda more, _: progress(done + more, total)
+
+
+# ---- ids of rows -----------------------------------------------------------------------------------------------------
+
+_NONE = -(2**63)
+"""In an array of numbers: no such row. Should it be someone's id, the array is one of objects."""
+_MOST_ROOM = 2**20
+"""Places for rows that are gone, beside a few for each that is there."""
+
+
+class IdsByRow:
+    """The id of each row, in memory, since every hit needs one.
+
+    An array by row costs a search one access to memory a hit where a dict costs four: of numbers if all ids are; of
+    objects if some are strings; a dict where most of the rows that ever were are gone.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._none: Any = None
+        """What stands in the array for a row that does not exist."""
+        self._load(connection)
+
+    def of(self, rows: RowIds) -> list[Id | None]:
+        """None for a row of which there is no record."""
+        if isinstance(self._by_row, dict):
+            return [self._by_row.get(row) for row in rows.tolist()]
+        try:
+            found: list[Id | None] = self._by_row[rows].tolist()
+        except LookupError:
+            last = len(self._by_row)
+            found = [self._by_row[row] if 0 <= row < last else self._none for row in rows.tolist()]
+        if self._none is not None and self._none in found:
+            found = [None if key == self._none else key for key in found]
+        return found
+
+    def follow(self, connection: sqlite3.Connection, rows: Sequence[int]) -> None:
+        """Records came or went under these rows."""
+        found = records.ids_of(connection, rows)
+        if not self._holds(found):
+            self._load(connection)
+        elif isinstance(self._by_row, dict):
+            for row in rows:
+                self._by_row.pop(row, None)
+            self._by_row.update(found)
+        else:
+            for row in rows:
+                if row < len(self._by_row):
+                    self._by_row[row] = found.get(row, self._none)
+
+    def _holds(self, found: dict[int, Id]) -> bool:
+        if isinstance(self._by_row, dict):
+            return True
+        room = max(found, default=0) < len(self._by_row)
+        return room and (self._none is None or _are_numbers(found))
+
+    def _load(self, connection: sqlite3.Connection) -> None:
+        found = records.ids(connection)
+        last = max(found, default=0)
+        self._by_row: dict[int, Id] | NDArray[Any] = found
+        if last > 4 * len(found) + _MOST_ROOM or min(found, default=0) < 0:
+            return
+        numbers = _are_numbers(found)
+        self._none = _NONE if numbers else None
+        by_row = np.full(last + last // 2 + 1024, self._none, np.int64 if numbers else object)
+        by_row[list(found)] = list(found.values())
+        self._by_row = by_row
+
+
+def _are_numbers(found: dict[int, Id]) -> bool:
+    return all(type(key) is int and key != _NONE for key in found.values())

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
 
 from .records import as_fields, listed
-from .unread import Details
 from .validation import Id
 
-__all__ = ["Hit", "HitStats", "Hits"]
+__all__ = ["Hit", "HitStats", "Hits", "Included", "read_fields"]
 
+Included = Literal["metadata", "document"]
+"""What a hit may hold beside id, score and distance."""
 
 log = logging.getLogger("edgevec")
 
@@ -32,55 +33,35 @@ class HitStats(NamedTuple):
     else is left out for it; check() says more."""
 
 
+@dataclass(slots=True)
 class Hit:
-    """A record that was found.
+    """A record that was found, as it was at the time of the search.
 
     Attributes:
-        score: more is better. A vector search: the cosine, the inner product, or minus the squared distance. A text
+        id: The record's id.
+        score: More is better. A vector search: the cosine, the inner product, or minus the squared distance. A text
             search: BM25. Both: the fused score.
-        distance: of the vectors, as in Index.search: less is closer. None where only a text was asked for.
-        metadata, document: as they were at the time of the search, whatever has become of the record since. They
-            are read for all hits of a result together when they are first asked for, or before the collection
-            changes or closes. Damaged metadata are {}, and a document that is no text is None; check() finds both.
+        distance: Of the vectors, as in `Index.search`: less is closer. None where only a text was asked for.
+        metadata: The record's own copy; {} where `include=` leaves it out, and where it is damaged (check() finds it).
+        document: The text; None where there is none, where `include=` leaves it out, and where it is damaged.
+
+    Example:
+        >>> import edgevec
+        >>> with edgevec.open(":memory:", dim=2) as notes:
+        ...     _ = notes.upsert(["a", "b"], [[1, 0], [0, 1]], [{"year": 1999}, {"year": 2020}])
+        ...     notes.search([1, 0], k=1)
+        [Hit(id='a', score=1.0, distance=0.0, metadata={'year': 1999}, document=None)]
     """
 
-    __slots__ = ("_details", "_metadata", "_row", "distance", "id", "score")
-
-    def __init__(self, id: Id, score: float, distance: float | None, row: int, details: Details) -> None:
-        self.id = id
-        self.score = score
-        self.distance = distance
-        self._row = row
-        self._details = details
-        self._metadata: dict[str, Any] | None = None
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        if self._metadata is None:
-            fields = as_fields(self._details.of(self._row)[1])
-            if fields is None:
-                log.warning("the metadata of the record with %s are damaged and count as none", listed([self.id]))
-            self._metadata = fields or {}
-        return self._metadata
-
-    @property
-    def document(self) -> str | None:
-        document = self._details.of(self._row)[2]
-        return document if isinstance(document, str) else None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (self.id, self.score, self.distance, json.dumps(self.metadata), self.document)
+    id: Id
+    score: float
+    distance: float | None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    document: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
+        """The attributes by name."""
         return {name: getattr(self, name) for name in ("id", "score", "distance", "metadata", "document")}
-
-    def __eq__(self, other: object) -> bool:
-        return self.as_dict() == other.as_dict() if isinstance(other, Hit) else NotImplemented
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return f"Hit({', '.join(f'{name}={value!r}' for name, value in self.as_dict().items())})"
 
 
 class Hits(list[Hit]):
@@ -89,5 +70,10 @@ class Hits(list[Hit]):
     stats: HitStats
 
 
-def _restored(id: Id, score: float, distance: float | None, metadata: str, document: str | None) -> Hit:
-    return Hit(id, score, distance, 0, Details((0,), {0: (id, metadata, document)}))
+def read_fields(id: Id, metadata: Any) -> dict[str, Any]:
+    """Metadata from how they are stored; the log names a record whose metadata are damaged."""
+    fields = as_fields(metadata)
+    if fields is None:
+        log.warning("the metadata of the record with %s are damaged and count as none", listed([id]))
+        return {}
+    return fields

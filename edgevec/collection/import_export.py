@@ -28,7 +28,7 @@ from ..readers.request import ID_NAMES, VECTOR_NAMES, Request
 from .records import Record
 from .validation import Id
 
-__all__ = ["EXPORTS", "Columns", "Numbers", "Rows", "Table", "export", "stacked", "tables"]
+__all__ = ["EXPORTS", "Columns", "Numbers", "Table", "TableRows", "export", "stacked", "tables"]
 
 EXPORTS = (".jsonl", ".jsonl.gz", ".parquet")
 """The endings of the files that can be written."""
@@ -42,7 +42,7 @@ _JSON = frozenset((str, int, bool, type(None)))
 _EXACT = 2**53
 """Below it every float of integer value is that integer alone."""
 
-Rows = list[dict[str, Any]]
+TableRows = list[dict[str, Any]]
 
 
 class Columns(NamedTuple):
@@ -62,7 +62,7 @@ class Table(NamedTuple):
     """How many rows of the source come before."""
     ids: list[Id | None]
     vectors: Any
-    metadata: Rows
+    metadata: TableRows
     documents: list[str | None]
 
 
@@ -95,13 +95,13 @@ def _of_file(path: Path, roles: _Roles, progress: Progress | None) -> Iterator[T
     for start in range(0, len(dataset), _AT_ONCE):
         piece = slice(start, start + _AT_ONCE)
         vectors = dataset.vectors[piece]
-        rows: Rows = [dict(row) for row in dataset.metadata[piece]] if dataset.metadata else [{} for _ in vectors]
+        rows: TableRows = [dict(row) for row in dataset.metadata[piece]] if dataset.metadata else [{} for _ in vectors]
         for row, id in zip(rows, ids[piece], strict=False):
             row[str(dataset.id_name)] = id
         yield roles.table(rows, start, vectors)
 
 
-def _pieces(data: Any, roles: _Roles) -> Iterator[Rows]:
+def _pieces(data: Any, roles: _Roles) -> Iterator[TableRows]:
     if hasattr(data, "to_pylist") and hasattr(data, "slice") and hasattr(data, "num_rows"):  # pyarrow
         return _pieces_of_arrow(data, roles)
     if hasattr(data, "iloc") and hasattr(data, "to_dict") and hasattr(data, "columns"):  # pandas
@@ -115,7 +115,7 @@ def _pieces(data: Any, roles: _Roles) -> Iterator[Rows]:
     return _pieces_of_dicts(iter(data))
 
 
-def _pieces_of_dicts(rows: Iterator[Any]) -> Iterator[Rows]:
+def _pieces_of_dicts(rows: Iterator[Any]) -> Iterator[TableRows]:
     while piece := list(islice(rows, _AT_ONCE)):
         for row in piece:
             if not isinstance(row, Mapping):
@@ -123,7 +123,7 @@ def _pieces_of_dicts(rows: Iterator[Any]) -> Iterator[Rows]:
         yield [dict(row) for row in piece]
 
 
-def _pieces_of_arrow(data: Any, roles: _Roles) -> Iterator[Rows]:
+def _pieces_of_arrow(data: Any, roles: _Roles) -> Iterator[TableRows]:
     names = data.schema.names
     _refuse_repeated(names)
     roles.found.update(names)
@@ -177,7 +177,7 @@ class _Roles:
             if self._rows and name is not None and name not in self.found:
                 raise ParameterError(f"there is no column {name!r}, only {', '.join(sorted(self.found))}")
 
-    def table(self, rows: Rows, start: int, vectors: Any = None) -> Table:
+    def table(self, rows: TableRows, start: int, vectors: Any = None) -> Table:
         """vectors: those of the rows, where they are known already."""
         table = Table(start, [], [] if vectors is None else vectors, [], [])
         self._rows += len(rows)

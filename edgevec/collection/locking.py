@@ -16,7 +16,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import LockedError, StorageError, about_file
-from .files import Identity
 from .sqlite_errors import BUSY, CANTOPEN, READONLY, code_of
 
 try:
@@ -24,16 +23,28 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Lock", "claim", "release"]
+__all__ = ["Identity", "Lock", "claim", "identity", "release"]
 
 log = logging.getLogger("edgevec")
 
 _LIVE_AT = 128
 """The byte of a "-shm" file that every connection keeps locked (SQLite's UNIX_SHM_DMS)."""
 
+Identity = tuple[int, int]
+"""Device and inode: a file, whatever its name."""
+
 _guard = threading.Lock()
 _open: dict[tuple[int, Identity], list[tuple[Path, bool]]] = {}
 """By process and file: under which names it is open, and whether for writing."""
+
+
+def identity(path: Path) -> Identity | None:
+    """None where there is no such file."""
+    try:
+        info = os.stat(path)
+    except OSError:
+        return None
+    return info.st_dev, info.st_ino
 
 
 def claim(path: Path, writable: bool) -> Identity | None:

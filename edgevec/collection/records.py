@@ -20,7 +20,7 @@ from .words import indexed
 
 __all__ = [
     "Record",
-    "Rows",
+    "RowIds",
     "Shown",
     "are_sound",
     "as_fields",
@@ -42,7 +42,7 @@ __all__ = [
     "vectors_of",
 ]
 
-Rows = NDArray[np.int64]
+RowIds = NDArray[np.int64]
 T = TypeVar("T")
 
 _AT_ONCE = 4096
@@ -61,8 +61,8 @@ _SOUND = """WITH records AS (
 ) """
 """In front of a statement: what is no JSON counts as no metadata. Not always, since no index can be used then."""
 
-Shown = tuple[Id, str, str | None]
-"""id, metadata as text and document of a row."""
+Shown = tuple[Id, str | None, str | None]
+"""id, metadata as text and document of a row; None for what was not asked for."""
 
 
 class Record(NamedTuple):
@@ -186,7 +186,9 @@ def delete(connection: sqlite3.Connection, rows: Iterable[int]) -> int:
     return gone
 
 
-def rows_where(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any], among: Rows | None = None) -> Rows:
+def rows_where(
+    connection: sqlite3.Connection, sql: str, parameters: Sequence[Any], among: RowIds | None = None
+) -> RowIds:
     """The rows whose record satisfies a compiled filter; of all, or of some."""
     if among is not None:
         sql = f"row IN (SELECT value FROM json_each(?)) AND ({sql})"
@@ -223,18 +225,19 @@ def ids_of(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, Id]
     return dict(found)
 
 
-def shown(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, Shown]:
-    """Of each row that exists."""
+def shown(
+    connection: sqlite3.Connection, rows: Sequence[int], *, metadata: bool = True, documents: bool = True
+) -> dict[int, Shown]:
+    """What a hit shows of each row that exists."""
+    columns = f"row, id, {'metadata' if metadata else 'NULL'}, {'document' if documents else 'NULL'}"
     found: dict[int, Shown] = {}
     for run in _runs(rows):
         if len(run) <= _FEW:
             among, parameters = ",".join("?" * len(run)), run
         else:
             among, parameters = "SELECT value FROM json_each(?)", [json.dumps(run)]  # type: ignore[list-item]
-        selected = select(
-            connection, f"SELECT row, id, metadata, document FROM records WHERE row IN ({among})", parameters
-        )
-        found.update((row, (key, metadata, document)) for row, key, metadata, document in selected)
+        selected = select(connection, f"SELECT {columns} FROM records WHERE row IN ({among})", parameters)
+        found.update((row, (key, fields, document)) for row, key, fields, document in selected)
     return found
 
 
@@ -301,7 +304,7 @@ def are_sound(vectors: NDArray[np.float32], metric: str) -> NDArray[np.bool_]:
 
 def vectors_of(
     connection: sqlite3.Connection, rows: Sequence[int], dim: int, dtype: str
-) -> tuple[Rows, NDArray[np.float32]]:
+) -> tuple[RowIds, NDArray[np.float32]]:
     """Those of the rows that exist, ascending, and their vectors [n, dim]. What cannot be one is left out."""
     selected = connection.execute(
         "SELECT row, vector FROM vectors WHERE row IN (SELECT value FROM json_each(?)) ORDER BY row",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
-from itertools import repeat
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,23 +12,20 @@ import numpy as np
 from ..index import Index, SearchContext
 from . import fulltext, records
 from .filters import Filters
-from .fuse import reciprocal_rank
-from .hits import Hit, Hits, HitStats
-from .records import Rows, Shown
+from .hits import Hit, Hits, HitStats, Included, read_fields
+from .records import RowIds
 from .store import Store
-from .unread import Details
-from .validation import Id
 from .where import EVERYTHING, Condition
 
-__all__ = ["Question", "Searcher"]
+__all__ = ["SearchExecutor", "SearchRequest", "reciprocal_rank"]
 
 log = logging.getLogger("edgevec")
 
-_FUSED = 100
+_MIN_FUSED = 100
 """At least so many of each ranking are fused."""
 
 
-class Question(NamedTuple):
+class SearchRequest(NamedTuple):
     vector: Any
     text: str | None
     k: int
@@ -38,65 +34,67 @@ class Question(NamedTuple):
     recall: float | None
     condition: Condition
     weights: tuple[float, float]
+    include: tuple[Included, ...]
 
 
-class Searcher:
+class SearchExecutor:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._filters = Filters()
         self._contexts: list[tuple[Index, SearchContext]] = []
 
-    def search(self, question: Question) -> Hits:
-        with self._store.reading(graph=question.vector is not None) as connection:
+    def search(self, request: SearchRequest) -> Hits:
+        with self._store.reading(graph=request.vector is not None) as connection:
             search = self._by_both
-            if question.text is None:
+            if request.text is None:
                 search = self._by_vector
-            elif question.vector is None:
+            elif request.vector is None:
                 search = self._by_text
-            hits = search(connection, question)
-            return self._filled_up(connection, question, search, hits) if hits.stats.vanished else hits
+            hits = search(connection, request)
+            return self._filled_up(connection, request, search, hits) if hits.stats.vanished else hits
 
     def _filled_up(
         self,
         connection: sqlite3.Connection,
-        question: Question,
-        search: Callable[[sqlite3.Connection, Question], Hits],
+        request: SearchRequest,
+        search: Callable[[sqlite3.Connection, SearchRequest], Hits],
         hits: Hits,
     ) -> Hits:
         """As many hits as if what has vanished had never been there."""
         vanished = 0
-        while len(hits) < question.k and hits.stats.vanished > vanished:
+        while len(hits) < request.k and hits.stats.vanished > vanished:
             vanished = hits.stats.vanished
-            hits = search(connection, question._replace(k=question.k + 2 * vanished))
+            hits = search(connection, request._replace(k=request.k + 2 * vanished))
         name = self._store.database.name
         log.warning("%s: %d records that a search met are gone: see Collection.check()", name, hits.stats.vanished)
-        del hits[question.k :]
+        del hits[request.k :]
         return hits
 
-    def _by_vector(self, connection: sqlite3.Connection, question: Question) -> Hits:
-        rows, distances, stats = self._nearest(connection, question, question.k)
+    def _by_vector(self, connection: sqlite3.Connection, request: SearchRequest) -> Hits:
+        rows, distances, stats = self._nearest(connection, request, request.k)
         if self._store.settings["metric"] == "l2":
             scores = [-distance for distance in distances]
         else:
             scores = [1 - distance for distance in distances]
-        return self._hits(connection, rows, scores, distances, stats)
+        return self._hits(connection, request, rows, scores, distances, stats)
 
-    def _by_text(self, connection: sqlite3.Connection, question: Question) -> Hits:
-        found = fulltext.search(connection, question.text or "", question.k, question.condition)
+    def _by_text(self, connection: sqlite3.Connection, request: SearchRequest) -> Hits:
+        found = fulltext.search(connection, request.text or "", request.k, request.condition)
         rows = np.array([row for row, _ in found], np.int64)
         scores = [score for _, score in found]
-        return self._hits(connection, rows, scores, [None] * len(rows), HitStats("text", None, 0, 0))
+        return self._hits(connection, request, rows, scores, [None] * len(rows), HitStats("text", None, 0, 0))
 
-    def _by_both(self, connection: sqlite3.Connection, question: Question) -> Hits:
-        k = max(question.k, _FUSED)
-        nearest, distances, stats = self._nearest(connection, question, k)
+    def _by_both(self, connection: sqlite3.Connection, request: SearchRequest) -> Hits:
+        k = max(request.k, _MIN_FUSED)
+        nearest, distances, stats = self._nearest(connection, request, k)
         near = nearest.tolist()
-        said = [row for row, _ in fulltext.search(connection, question.text or "", k, question.condition)]
-        best = reciprocal_rank((near, said), question.weights)[: question.k]
+        said = [row for row, _ in fulltext.search(connection, request.text or "", k, request.condition)]
+        best = reciprocal_rank((near, said), request.weights)[: request.k]
         known = dict(zip(near, distances, strict=True))
-        known.update(self._distances(question, [row for row, _ in best if row not in known]))
+        known.update(self._distances(request, [row for row, _ in best if row not in known]))
         return self._hits(
             connection,
+            request,
             np.array([row for row, _ in best], np.int64),
             [score for _, score in best],
             [known.get(row) for row, _ in best],
@@ -104,34 +102,34 @@ class Searcher:
         )
 
     def _nearest(
-        self, connection: sqlite3.Connection, question: Question, k: int
-    ) -> tuple[Rows, list[float], HitStats]:
+        self, connection: sqlite3.Connection, request: SearchRequest, k: int
+    ) -> tuple[RowIds, list[float], HitStats]:
         index = self._store.graph.index
         if index is None:
             return np.empty(0, np.int64), [], HitStats("exact", 0, 0, 0)
         allowed, count = None, None
-        if question.condition is not EVERYTHING:
-            allowed, count = self._filters.get(connection, self._store.version, question.condition, self._store.commits)
+        if request.condition is not EVERYTHING:
+            allowed, count = self._filters.get(connection, self._store.version, request.condition, self._store.commits)
         context = self._context(index)
         found = index.search(
-            question.vector,
+            request.vector,
             k,
-            ef=question.ef,
+            ef=request.ef,
             filter=allowed,
-            exact=question.exact,
-            recall=question.recall,
+            exact=request.exact,
+            recall=request.recall,
             context=context,
         )
         strategy, visited, computed = context.effort()
         self._contexts.append((index, context))
         return found.ids, found.distances.tolist(), HitStats(strategy, count, visited, computed)
 
-    def _distances(self, question: Question, rows: list[int]) -> dict[int, float]:
+    def _distances(self, request: SearchRequest, rows: list[int]) -> dict[int, float]:
         """Of rows that only the text has found."""
         index = self._store.graph.index
         if not rows or index is None:
             return {}
-        found = index.search(question.vector, len(rows), filter=rows, exact=True)
+        found = index.search(request.vector, len(rows), filter=rows, exact=True)
         return dict(zip(found.ids.tolist(), found.distances.tolist(), strict=True))
 
     def _context(self, index: Index) -> SearchContext:
@@ -148,26 +146,46 @@ class Searcher:
     def _hits(
         self,
         connection: sqlite3.Connection,
-        found: Rows,
+        request: SearchRequest,
+        found: RowIds,
         scores: Sequence[float],
         distances: Sequence[float | None],
         stats: HitStats,
     ) -> Hits:
-        """What they show is read with the first look at it; at once where that could be too late."""
-        store, rows = self._store, found.tolist()
-        known: dict[int, Shown] | None = None
-        ids: Sequence[Id | None]
-        if store.writable and store.version is not None:
-            ids = store.graph.ids_of(connection, found)
-        else:  # inside the thread's own batch, or while another process writes
-            known = records.shown(connection, rows)
-            ids = [known[row][0] if row in known else None for row in rows]
-        if None in ids:
-            there = [at for at, id in enumerate(ids) if id is not None]
-            stats = stats._replace(vanished=len(ids) - len(there))
-            ids, rows = [ids[at] for at in there], [rows[at] for at in there]
-            scores, distances = [scores[at] for at in there], [distances[at] for at in there]
-        details = store.unread.later(rows) if known is None else Details(rows, known)
-        hits = Hits(map(Hit, ids, scores, distances, rows, repeat(details)))  # type: ignore[arg-type]
-        hits.stats = stats
+        """The hits with what the request includes, without records that are gone."""
+        rows, metadata, documents = found.tolist(), "metadata" in request.include, "document" in request.include
+        if not (metadata or documents) and self._store.writable and self._store.version is not None:
+            ids = self._store.graph.ids_of(connection, found)
+            made = [Hit(*hit) for hit in zip(ids, scores, distances, strict=True) if hit[0] is not None]  # type: ignore[arg-type]
+        else:
+            known, made = records.shown(connection, rows, metadata=metadata, documents=documents), []
+            for row, score, distance in zip(rows, scores, distances, strict=True):
+                if row in known:
+                    id, fields, document = known[row]
+                    made.append(
+                        Hit(
+                            id,
+                            score,
+                            distance,
+                            read_fields(id, fields) if metadata else {},
+                            document if isinstance(document, str) else None,
+                        )
+                    )
+        if len(made) < len(rows):
+            self._store.graph.forget_ids()
+        hits = Hits(made)
+        hits.stats = stats._replace(vanished=len(rows) - len(made))
         return hits
+
+
+_RRF_K = 60
+"""Of reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009)."""
+
+
+def reciprocal_rank(rankings: Sequence[Iterable[int]], weights: Sequence[float]) -> list[tuple[int, float]]:
+    """(row, score), best first: the sum of weight / (60 + rank) over the rankings that a row is in."""
+    scores: dict[int, float] = {}
+    for ranking, weight in zip(rankings, weights, strict=True):
+        for rank, row in enumerate(ranking, 1):
+            scores[row] = scores.get(row, 0.0) + weight / (_RRF_K + rank)
+    return sorted(scores.items(), key=lambda item: (-item[1], item[0]))

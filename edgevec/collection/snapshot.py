@@ -17,7 +17,8 @@ from pathlib import Path
 from .._files import replace
 from ..errors import CorruptIndexError, FormatVersionError, OutOfMemoryError, StorageError, about_file
 from ..index import Index
-from . import changes, files
+from . import changes
+from .database import take_mode
 
 __all__ = ["Snapshot", "UnusableError"]
 
@@ -62,7 +63,7 @@ class Snapshot:
             _clear(private)  # a killed process may have left it
             private.mkdir(0o700)  # until the file has the database's mode, nobody else may read it
             index.save(new)
-            files.take_mode(new, self._database)
+            take_mode(new, self._database)
             identity = self._identity(new)
             changes.register(connection, identity, seq)
             replace(new, self.path)

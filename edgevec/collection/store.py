@@ -16,14 +16,20 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from .._native import Progress
-from ..errors import ClosedError, EdgevecError, LockedError, ParameterError, ReadOnlyError, StorageError, about_file
+from ..errors import (
+    BusyError,
+    ClosedError,
+    EdgevecError,
+    LockedError,
+    ParameterError,
+    ReadOnlyError,
+    StorageError,
+    about_file,
+)
 from . import changes, schema
-from .commits import Commits
 from .database import Database
 from .graph import Graph
 from .sqlite_errors import translate, translated
-from .turns import Callbacks, Turns
-from .unread import Unread
 
 __all__ = ["Store"]
 
@@ -33,6 +39,79 @@ _LEAST_CHANGES, _SHARE_OF_RECORDS = 20_000, 2
 """A snapshot is made by itself once this many changes, and the records divided by this, are not in the last one."""
 _LEAST_AT_CLOSE, _SHARE_AT_CLOSE = 200, 100
 """Fewer than these are caught up with at the next opening in less time than a snapshot takes to write."""
+
+
+class Callbacks:
+    """A thread in a progress function has the turn already, or the open batch, and must not wait for another."""
+
+    def __init__(self) -> None:
+        self._threads: set[int] = set()
+
+    def telling(self, progress: Progress | None) -> Progress | None:
+        """The same function, known to be running while it runs."""
+        if progress is None:
+            return None
+
+        def tell(done: int, total: int) -> object:
+            thread = threading.get_ident()
+            self._threads.add(thread)
+            try:
+                return progress(done, total)
+            finally:
+                self._threads.discard(thread)
+
+        return tell
+
+    def running(self) -> bool:
+        """In the calling thread."""
+        return bool(self._threads) and threading.get_ident() in self._threads
+
+    def refuse(self) -> None:
+        """BusyError in a progress function: what it is called for has the graph, and is not done."""
+        if self.running():
+            raise BusyError("a progress function may read records, but not search by vector, write or maintain")
+
+
+class Turns:
+    """Many readers or one writer; a waiting writer goes before new readers.
+
+    Not reentrant: a thread that reads must not ask again before it is done."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._readers = 0
+        self._waiting = 0
+        self._writing = False
+
+    def begin_read(self) -> None:
+        with self._lock:
+            while self._writing or self._waiting:
+                self._changed.wait()
+            self._readers += 1
+
+    def end_read(self) -> None:
+        with self._lock:
+            self._readers -= 1
+            if self._waiting and not self._readers:
+                self._changed.notify_all()
+
+    def begin_write(self) -> None:
+        with self._lock:
+            self._waiting += 1
+            try:
+                while self._writing or self._readers:
+                    self._changed.wait()
+                self._writing = True
+            finally:
+                self._waiting -= 1
+                if not self._writing:  # interrupted while waiting
+                    self._changed.notify_all()
+
+    def end_write(self) -> None:
+        with self._lock:
+            self._writing = False
+            self._changed.notify_all()
 
 
 Turn = Callable[[], object]
@@ -46,17 +125,16 @@ def _no_turn() -> None:
 class _Reading:
     """As a class and no generator, since it stands in the way of every search."""
 
-    __slots__ = ("_committed", "_connection", "_graph", "_progress", "_store", "_turn")
+    __slots__ = ("_connection", "_graph", "_progress", "_store", "_turn")
 
-    def __init__(self, store: Store, graph: bool, committed: bool, progress: Progress | None) -> None:
+    def __init__(self, store: Store, graph: bool, progress: Progress | None) -> None:
         self._store = store
         self._graph = graph
-        self._committed = committed
         self._progress = progress
 
     def __enter__(self) -> sqlite3.Connection:
         try:
-            self._connection, self._turn = self._store.begin_reading(self._graph, self._committed, self._progress)
+            self._connection, self._turn = self._store.begin_reading(self._graph, self._progress)
         except Exception as error:
             translate(error, self._store.database.name)
             raise
@@ -78,8 +156,7 @@ class Store:
     def __init__(self, database: Database, graph: Graph, *, writable: bool, progress: Progress | None = None) -> None:
         self.database = database
         self.graph = graph
-        self.commits = Commits()
-        self.unread = Unread(self._reading_committed, graph.forget_ids)
+        self.commits = changes.RecentWrites()
         self.writable = writable
         self._turns = Turns()
         self.callbacks = Callbacks()
@@ -105,34 +182,24 @@ class Store:
     # ---- reading ---------------------------------------------------------------------------------------------------
 
     def reading(
-        self, *, graph: bool = False, committed: bool = False, progress: Progress | None = None
+        self, *, graph: bool = False, progress: Progress | None = None
     ) -> AbstractContextManager[sqlite3.Connection]:
         """A connection to records which stay as they are until the end, and the graph with them.
 
-        Inside the calling thread's own batch these are the records as it has changed them, and
+        Inside the calling thread's own batch these are the records as it has changed them.
 
         Args:
             graph: it will be searched, so it must take in what was written
-            committed: they are as they were before the batch
-
-        Elsewhere
-
-        Args:
             progress: progress(done, total) while the graph takes in what other processes wrote
         """
-        return _Reading(self, graph, committed, progress)
+        return _Reading(self, graph, progress)
 
-    def _reading_committed(self) -> AbstractContextManager[sqlite3.Connection]:
-        return self.reading(committed=True)
-
-    def begin_reading(self, graph: bool, committed: bool, progress: Progress | None) -> tuple[sqlite3.Connection, Turn]:
+    def begin_reading(self, graph: bool, progress: Progress | None) -> tuple[sqlite3.Connection, Turn]:
         """As reading(). The turn ends with end_reading()."""
         self._check_open()
         if self.callbacks.running():
-            return self._begin_in_callback(graph, committed)
+            return self._begin_in_callback(graph)
         if self._owner == threading.get_ident():
-            if committed and not self.database.shared:
-                return self.database.take(), _no_turn
             if graph:
                 self._take_in(self.database.main)
             return self.database.main, _no_turn
@@ -156,11 +223,11 @@ class Store:
             raise
         return connection, turn
 
-    def _begin_in_callback(self, graph: bool, committed: bool) -> tuple[sqlite3.Connection, Turn]:
+    def _begin_in_callback(self, graph: bool) -> tuple[sqlite3.Connection, Turn]:
         """The thread has a turn, or an open batch, in whose progress function it is."""
         if graph:
             self.callbacks.refuse()
-        own = self._owner == threading.get_ident() and not committed
+        own = self._owner == threading.get_ident()
         return self.database.main if own or self.database.shared else self.database.take(), _no_turn
 
     def _begin_alone(self) -> tuple[sqlite3.Connection, Turn]:
@@ -235,8 +302,6 @@ class Store:
                 with self._alone():
                     self._follow_all(connection)
                     connection.execute("ROLLBACK")
-            if self.database.shared:
-                self._read_unread()
             before = connection.total_changes
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -268,8 +333,6 @@ class Store:
         changes.bump(connection)
         version = changes.version(connection)
         self._take_in(connection, progress)
-        if not self.database.shared:
-            self._read_unread()
         self.database.check_file()
         connection.execute("COMMIT")
         self._version = version
@@ -357,15 +420,6 @@ class Store:
             self._has_turn = True
         self.graph.follow(connection, progress)
 
-    def _read_unread(self) -> None:
-        """Before records change: what hits in someone's hand have not read yet. No reader has the turn."""
-        connection = self.database.take()
-        try:
-            self.unread.read_all(connection)
-        finally:
-            if connection is not self.database.main:
-                self.database.give_back(connection)
-
     def _leave_turn(self) -> None:
         if self._has_turn:
             self._has_turn = False
@@ -400,7 +454,6 @@ class Store:
                 if self.graph.version is None:
                     self._follow_all(self.database.main)
                     self.database.main.execute("ROLLBACK")
-                self.unread.read_all(self.database.main)  # a progress function may look at hits
                 yield self.database.main
 
     def save_snapshot(self) -> None:
@@ -437,7 +490,6 @@ class Store:
             with self._alone():
                 if self._closed:
                     return
-                self._read_for_the_last_time()
                 self._closed = True
                 try:
                     if self.writable and not self._failed and self._behind(_LEAST_AT_CLOSE, _SHARE_AT_CLOSE):
@@ -450,15 +502,7 @@ class Store:
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True) and os.getpid() == self._process:
-            self._read_for_the_last_time()
             self.database.close()
-
-    def _read_for_the_last_time(self) -> None:
-        try:
-            with translated(self.database.name):
-                self.unread.read_all(self.database.main)
-        except EdgevecError as error:  # who looks at those hits gets an error, and the file is closed all the same
-            log.warning("%s: what its last hits show cannot be read: %s", self.database.name, error)
 
     # ---- what must hold --------------------------------------------------------------------------------------------
 

@@ -158,6 +158,21 @@ def test_hits_can_be_copied(made: Collection, copied: Callable[[Any], Any]) -> N
     assert pickle.loads(pickle.dumps(hits[0])) == hits[0]
 
 
+@pytest.mark.parametrize("include", [(), ("metadata",), "metadata", ("document",), ["document", "metadata"]])
+def test_include_names_what_is_read(made: Collection, include: Any) -> None:
+    whole, hits = made.search([1, 1], text="text"), made.search([1, 1], text="text", include=include)
+    for hit, found in zip(whole, hits, strict=True):
+        assert (found.id, found.score, found.distance) == (hit.id, hit.score, hit.distance)
+        assert found.metadata == (hit.metadata if "metadata" in include else {})
+        assert found.document == (hit.document if "document" in include else None)
+
+
+@pytest.mark.parametrize("include", [("vector",), "documents", [1]])
+def test_include_refuses_other_names(made: Collection, include: Any) -> None:
+    with pytest.raises(edgevec.ParameterError, match="include takes 'metadata' and 'document', not"):
+        made.search([1, 1], include=include)
+
+
 def test_metadata_stays_the_same_object(made: Collection) -> None:
     hit = made.search([1, 1])[0]
     hit.metadata["mine"] = 1
@@ -195,21 +210,18 @@ def test_looking_late_while_others_write(made: Collection) -> None:
 @pytest.mark.subprocess
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of fork beside threads; the child only looks
-def test_a_forked_process_is_told(made: Collection) -> None:
-    read, unread = search(made), search(made)
-    shown(read)
+def test_a_forked_process_has_its_hits(made: Collection) -> None:
+    hits = search(made)
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            assert shown(read) == written(0)
-            shown(unread)
-        except edgevec.ClosedError:
+            assert shown(hits) == written(0)
             code = 0
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert shown(unread) == written(0)
+    assert shown(hits) == written(0)
 
 
 def test_a_record_that_has_vanished(tmp_path: Path) -> None:
@@ -239,7 +251,7 @@ def test_ids_follow_the_records(start: list[Any], steps: list[tuple[str, list[An
     with edgevec.open(":memory:", 2) as made:
         made.upsert(start, np.ones((len(start), 2)))
         for what, some in steps:
-            assert {hit.id for hit in made.search([1, 1], 100)} == held
+            assert {hit.id for hit in made.search([1, 1], 100, include=())} == held
             if what == "delete":
                 made.delete(some)
                 held -= set(some)
@@ -249,22 +261,22 @@ def test_ids_follow_the_records(start: list[Any], steps: list[tuple[str, list[An
                 made.upsert(some, np.ones((len(some), 2)))
                 made.delete(gone)
                 after = (held | set(some)) - set(gone)
-                assert {hit.id for hit in made.search([1, 1], 100)} == after
+                assert {hit.id for hit in made.search([1, 1], 100, include=())} == after
                 if what == "fail":
                     raise ZeroDivisionError
                 held = after
-        assert {hit.id for hit in made.search([1, 1], 100)} == held
+        assert {hit.id for hit in made.search([1, 1], 100, include=())} == held
 
 
 def test_ids_whose_rows_are_far_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where most records that ever were are gone, room is not kept for them."""
-    monkeypatch.setattr("edgevec.collection.ids._MOST_ROOM", 20)
+    monkeypatch.setattr("edgevec.collection.graph._MOST_ROOM", 20)
     with edgevec.open(":memory:", 2) as made:
         for at in range(400):
             made.upsert([at], np.ones((1, 2)))
             made.delete([at - 5])
             if at % 10 == 0:
-                assert {hit.id for hit in made.search([1, 1])} == set(range(max(0, at - 4), at + 1))
+                assert {hit.id for hit in made.search([1, 1], include=())} == set(range(max(0, at - 4), at + 1))
         made.upsert(["x"], np.ones((1, 2)))
-        assert {hit.id for hit in made.search([1, 1])} == {*range(395, 400), "x"}
+        assert {hit.id for hit in made.search([1, 1], include=())} == {*range(395, 400), "x"}
         assert isinstance(made._store.graph._ids._by_row, dict)  # type: ignore[union-attr]
