@@ -1,6 +1,6 @@
 """Do the links of the documentation lead anywhere? Those that leave it are listed, not followed.
 
-    python docs/check_links.py build/docs/html
+    python docs/check_links.py docs/_build/html
 
 Looks at every page that Sphinx has built, and at the Markdown files that are read in the repository. A link to a file
 or an anchor that is not there is an error. The list of other sites is written to external-links.txt beside the pages.

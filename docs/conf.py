@@ -19,7 +19,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["README.md"]
+exclude_patterns = ["_build"]
 nitpicky = True
 
 html_theme = "furo"
