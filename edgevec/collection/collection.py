@@ -17,7 +17,7 @@ from .._validation import as_int, as_rows
 from ..errors import EdgevecError, NotFiniteError, ParameterError, UnknownIdError, ZeroVectorError
 from ..index import Metric, Quantization
 from . import changes, fulltext, import_export, maintenance, records, schema, validation
-from .graph import StoppedError
+from .graph import StoppedError, Write
 from .hits import Hits, Included
 from .maintenance import CollectionReport
 from .records import Record
@@ -164,7 +164,8 @@ class Collection:
                 if self.dim is None and len(keys):
                     schema.write_setting(connection, "dim", stored.shape[1])
                     settings["dim"] = stored.shape[1]
-                self._store.commits.note(records.upsert(connection, keys, stored, objects, texts))
+                rows, changed = records.upsert(connection, keys, stored, objects, texts)
+                self._store.note_write(rows, Write(np.array(rows, np.int64)[changed], stored[changed]))
         except StoppedError:
             return 0
         return len(keys)
@@ -205,14 +206,14 @@ class Collection:
                 rows = sorted(set(records.rows_of(connection, keys).values()))
             else:
                 rows = records.rows_where(connection, *condition).tolist()
-            self._store.commits.note(rows)
+            self._store.note_write(rows, Write(np.array(rows, np.int64), None))
             return records.delete(connection, rows)
 
     def clear(self) -> int:
         """Delete every record; how many there were. What the collection is (dim, metric, indexes, ...) stays."""
         with self._store.writing() as connection, translated(self._store.database.name):
             rows = records.rows_where(connection, *EVERYTHING).tolist()
-            self._store.commits.note(rows)
+            self._store.note_write(rows, Write(np.array(rows, np.int64), None))
             return records.delete(connection, rows)
 
     def count(self, where: Where | None = None, params: Sequence[Any] | None = None) -> int:

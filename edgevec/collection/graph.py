@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,24 @@ from .records import RowIds, are_sound, vectors_of
 from .snapshot import Snapshot, UnusableError
 from .validation import Id
 
-__all__ = ["Graph", "StoppedError"]
+__all__ = ["Graph", "StoppedError", "Write"]
 
 log = logging.getLogger("edgevec")
 
-_AT_ONCE = 16_384
+VECTORS_PER_ADD = 16_384
 """Vectors brought from the database to the index at a time."""
+
+
+class Write(NamedTuple):
+    """What one call wrote: vectors [n, dim] as they are stored, or None where the rows were deleted."""
+
+    rows: RowIds
+    vectors: NDArray[Any] | None
+
+    @property
+    def changes(self) -> int:
+        """Entries in the list of changes."""
+        return len(self.rows)
 
 
 class StoppedError(Exception):
@@ -49,6 +61,45 @@ class Graph:
         self._fresh = False
         self._touched: set[int] = set()
         self._ids: IdsByRow | None = None
+
+    def apply(self, connection: sqlite3.Connection, writes: Sequence[Write], progress: Progress | None = None) -> None:
+        """Take in what the open transaction wrote, in order, without reading it back.
+
+        Where `writes` is not all that changed since the graph was in step, as follow(). StoppedError likewise.
+        """
+        last = changes.last_change(connection)
+        if self.version is None or last - self.seq != sum(write.changes for write in writes):
+            self.follow(connection, progress)
+            return
+        if self.index is None and writes:
+            self.index, self._ids, self._fresh = self._empty(connection), None, True
+        if self.index is not None and writes:
+            self._take_written(connection, writes, progress)
+        self.seq = last
+
+    def _take_written(self, connection: sqlite3.Connection, writes: Sequence[Write], progress: Progress | None) -> None:
+        """The last write of each row, ascending, as _take() would find them in the database."""
+        assert self.index is not None
+        every = np.concatenate([write.rows for write in writes])
+        owner = np.repeat(np.arange(len(writes)), [len(write.rows) for write in writes])
+        place = np.concatenate([np.arange(len(write.rows)) for write in writes])
+        rows, back = np.unique(every[::-1], return_index=True)
+        owner, place = owner[::-1][back], place[::-1][back]
+        self._touched.update(rows.tolist())
+        for start, run in _runs(rows):
+            owners, places = owner[start : start + len(run)], place[start : start + len(run)]
+            kept = np.array([writes[at].vectors is not None for at in range(len(writes))])[owners]
+            vectors = np.empty((int(kept.sum()), self.index.dim), np.float32)
+            for at in np.unique(owners[kept]).tolist():
+                mine = owners[kept] == at
+                vectors[mine] = writes[at].vectors[places[kept][mine]]
+            _add(self.index, vectors, run[kept], _shifted(progress, start, len(rows)))
+            if not kept.all():
+                self.index.remove(run[~kept])
+            if self._ids is not None:
+                self._ids.follow(connection, run.tolist())
+        if progress is not None and len(rows):
+            progress(len(rows), len(rows))
 
     def follow(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
         """Answer for the records as the connection sees them. StoppedError when progress returns False."""
@@ -103,7 +154,7 @@ class Graph:
         while rows := [
             row
             for (row,) in connection.execute(
-                "SELECT row FROM vectors WHERE row > ? ORDER BY row LIMIT ?", (last, _AT_ONCE)
+                "SELECT row FROM vectors WHERE row > ? ORDER BY row LIMIT ?", (last, VECTORS_PER_ADD)
             )
         ]:
             found, vectors = vectors_of(connection, rows, index.dim, dtype)
@@ -164,8 +215,11 @@ class Graph:
             progress(len(rows), len(rows))
 
 
-def _runs(rows: Sequence[int]) -> Iterator[tuple[int, Sequence[int]]]:
-    return ((start, rows[start : start + _AT_ONCE]) for start in range(0, len(rows), _AT_ONCE))
+_Rows = TypeVar("_Rows", Sequence[int], RowIds)
+
+
+def _runs(rows: _Rows) -> Iterator[tuple[int, _Rows]]:
+    return ((start, rows[start : start + VECTORS_PER_ADD]) for start in range(0, len(rows), VECTORS_PER_ADD))
 
 
 def _add(index: Index, vectors: NDArray[np.float32], rows: RowIds, progress: Progress | None) -> RowIds:

@@ -192,7 +192,7 @@ def _set_apart(store: Store) -> Damage:
     with store.writing() as connection:
         damage = find_damage(connection)
         if damage:
-            store.commits.note(set_apart(connection, damage))
+            store.note_rows(set_apart(connection, damage))
     return damage
 
 

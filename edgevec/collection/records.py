@@ -141,8 +141,8 @@ def upsert(
     vectors: NDArray[Any],
     metadata: Sequence[str],
     documents: Sequence[str | None],
-) -> list[int]:
-    """Insert records, or replace those whose id exists; their rows.
+) -> tuple[list[int], list[int]]:
+    """Insert records, or replace those whose id exists; their rows, and the positions of those whose vector changed.
 
     A vector that stays the same is no change to the graph.
     """
@@ -151,18 +151,20 @@ def upsert(
     numbers = iter(range(last + 1, last + 1 + len(keys) - len(known)))
     rows = [known[key] if key in known else next(numbers) for key in keys]
     blobs = [vector.tobytes() for vector in vectors]
-    changed = list(zip(rows, blobs, strict=True))
+    changed = list(range(len(rows)))
     if known:
-        same = _unchanged(connection, {row: blob for row, blob in changed if row <= last})
-        changed = [pair for pair in changed if pair[0] not in same]
+        same = _unchanged(connection, {row: blob for row, blob in zip(rows, blobs, strict=True) if row <= last})
+        changed = [at for at in changed if rows[at] not in same]
     connection.executemany(
         "INSERT INTO records(row, id, metadata, document, words) VALUES (?, ?, ?, ?, ?) ON CONFLICT(row) DO UPDATE "
         "SET metadata = excluded.metadata, document = excluded.document, words = excluded.words",
         zip(rows, keys, metadata, documents, map(indexed, documents), strict=True),
     )
-    connection.executemany("INSERT OR REPLACE INTO vectors(row, vector) VALUES (?, ?)", changed)
-    connection.executemany("INSERT INTO changes(row) VALUES (?)", ((row,) for row, _ in changed))
-    return rows
+    connection.executemany(
+        "INSERT OR REPLACE INTO vectors(row, vector) VALUES (?, ?)", ((rows[at], blobs[at]) for at in changed)
+    )
+    connection.executemany("INSERT INTO changes(row) VALUES (?)", ((rows[at],) for at in changed))
+    return rows, changed
 
 
 def _unchanged(connection: sqlite3.Connection, blobs: dict[int, bytes]) -> set[int]:

@@ -12,7 +12,7 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 from .._native import Progress
@@ -28,7 +28,7 @@ from ..errors import (
 )
 from . import changes, schema
 from .database import Database
-from .graph import Graph
+from .graph import Graph, Write
 from .sqlite_errors import translate, translated
 
 __all__ = ["Store"]
@@ -114,6 +114,9 @@ class Turns:
             self._changed.notify_all()
 
 
+PENDING_BYTES = 256 * 2**20
+"""What an open batch has written is kept in memory for the graph up to this size."""
+
 Turn = Callable[[], object]
 """Ends a turn."""
 
@@ -163,6 +166,9 @@ class Store:
         self._mutex = threading.RLock()
         self._owner: int | None = None
         self._depth = 0
+        self._writes: list[tuple[int, Write]] = []
+        """Of the open batch, numbered: what the graph has yet to take in."""
+        self._written = self._pending_bytes = 0
         self._has_turn = False
         self._failed = ""
         self._closed = False
@@ -329,6 +335,7 @@ class Store:
         self._check_transaction(connection)
         if not changed:
             connection.execute("COMMIT")
+            self._forget_writes()
             return
         changes.bump(connection)
         version = changes.version(connection)
@@ -379,6 +386,7 @@ class Store:
     def _roll_back(self, connection: sqlite3.Connection) -> None:
         """Whatever state the failure left: records as SQLite has them, and the graph as the records are."""
         self.commits.end(None)
+        self._forget_writes()
         try:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
@@ -394,7 +402,7 @@ class Store:
     def _part(self) -> Iterator[sqlite3.Connection]:
         connection = self.database.main
         self._depth += 1
-        name = f"part{self._depth}"
+        name, written = f"part{self._depth}", self._written
         with translated(self.database.name):
             self._check_transaction(connection)
             connection.execute(f"SAVEPOINT {name}")
@@ -407,6 +415,7 @@ class Store:
             if connection.in_transaction:  # else SQLite has rolled all of it back, and the commit will say so
                 connection.execute(f"ROLLBACK TO {name}")
                 connection.execute(f"RELEASE {name}")
+                self._writes = [(number, write) for number, write in self._writes if number <= written]
                 self.settings = schema.read_settings(connection)
                 self.graph.undo(connection)
             raise
@@ -418,7 +427,29 @@ class Store:
         if not self._has_turn and not self.database.shared:
             self._turns.begin_write()
             self._has_turn = True
-        self.graph.follow(connection, progress)
+        self.graph.apply(connection, [write for _, write in self._writes], progress)
+        self._forget_writes()
+
+    def note_rows(self, rows: Sequence[int]) -> None:
+        """The open batch has written these by other ways than note_write(): the graph reads the changes back."""
+        self.commits.note(rows)
+
+    def note_write(self, rows: Sequence[int], write: Write) -> None:
+        """The open batch has written the records of `rows`, and the vectors of `write`.
+
+        Of a batch too large to keep in memory, the graph reads the changes back from the database.
+        """
+        self.commits.note(rows)
+        self._written += 1
+        self._pending_bytes += write.rows.nbytes + (0 if write.vectors is None else write.vectors.nbytes)
+        if len(write.rows) and self._pending_bytes <= PENDING_BYTES:
+            self._writes.append((self._written, write))
+        elif self._pending_bytes > PENDING_BYTES:
+            self._writes.clear()
+
+    def _forget_writes(self) -> None:
+        self._writes.clear()
+        self._pending_bytes = 0
 
     def _leave_turn(self) -> None:
         if self._has_turn:

@@ -123,3 +123,36 @@ def test_what_is_not_allowed_inside_a_batch(notes: Collection, rng: np.random.Ge
             with pytest.raises(ValueError, match="inside a batch"):
                 call()
     assert len(notes) == 1
+
+
+def test_the_graph_is_handed_what_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only opening, refreshing and recovery read vectors back from the database."""
+    rng = np.random.default_rng(0)
+    with edgevec.open(tmp_path / "c.edgevec", 4) as made:
+
+        def refuse(*_: object) -> None:
+            raise AssertionError("read back")
+
+        monkeypatch.setattr("edgevec.collection.graph.vectors_of", refuse)
+        made.upsert(range(20), rng.standard_normal((20, 4)))
+        with made.batch():
+            made.upsert([3, 30], rng.standard_normal((2, 4)))
+            made.delete([4])
+            assert {hit.id for hit in made.search(np.ones(4), 50)} == {*range(20), 30} - {4}
+            made.upsert([3, 4], rng.standard_normal((2, 4)))
+        made.delete([7])
+        assert {hit.id for hit in made.search(np.ones(4), 50)} == {*range(20), 30} - {7}
+        monkeypatch.undo()
+        assert made.check().ok
+
+
+def test_a_batch_too_large_for_memory_is_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgevec.collection.store.PENDING_BYTES", 100)
+    rng = np.random.default_rng(0)
+    with edgevec.open(":memory:", 4) as made:
+        with made.batch():
+            for at in range(0, 40, 2):
+                made.upsert([at, at + 1], rng.standard_normal((2, 4)))
+            made.delete([5])
+        assert {hit.id for hit in made.search(np.ones(4), 50)} == set(range(40)) - {5}
+        assert made.check().ok
