@@ -46,6 +46,7 @@ def db(context: click.Context, file: Path) -> None:
 @click.option("--id", "id_column", help="The column or field with the ids. Without ids, rows are numbered on.")
 @click.option("--vector", "vector_column", help="The one with the vectors.")
 @click.option("--document", "document_column", help="The one with the texts, to be found by their words.")
+@click.option("--skip", multiple=True, metavar="COLUMN", help="A column to leave out; may be given several times.")
 @click.option("--metric", type=click.Choice(["cosine", "ip", "l2"]), help="Of a new collection; cosine by default.")
 @click.option("--quantization", "-q", type=click.Choice(["none", "sq8", "binary"]), help="Likewise; sq8 by default.")
 @click.pass_obj
@@ -55,6 +56,7 @@ def import_(
     id_column: str | None,
     vector_column: str | None,
     document_column: str | None,
+    skip: tuple[str, ...],
     metric: Metric | None,
     quantization: Quantization | None,
 ) -> None:
@@ -62,7 +64,9 @@ def import_(
     require(source, "vectors")
     start = time.perf_counter()
     with _open(file, "a", metric=metric, quantization=quantization) as made, progress_bar("building") as report:
-        count = made.import_from(source, id=id_column, vector=vector_column, document=document_column, progress=report)
+        count = made.import_from(
+            source, id=id_column, vector=vector_column, document=document_column, skip=skip, progress=report
+        )
         note(f"{file}: {count:,} records in {time.perf_counter() - start:.2f} s; it holds {len(made):,} now")
 
 

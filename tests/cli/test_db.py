@@ -54,6 +54,14 @@ def test_db_imports_and_tells_what_is_there(made: Path, capsys: pytest.CaptureFi
     assert "l2" in capsys.readouterr().out
 
 
+def test_db_import_leaves_out_columns(lines: Path, tmp_path: Path) -> None:
+    path = tmp_path / "notes.edgevec"
+    assert run("db", path, "import", lines, "--skip", "year", "--skip", "text") == 0
+    with edgevec.open(path, mode="r") as db:
+        record = db.get(["r3"])[0]
+    assert (record.metadata, record.document) == ({}, None)
+
+
 def test_db_searches(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def hits(*arguments: str) -> list[dict[str, Any]]:
         assert run("db", made, "search", "--json", *arguments) == 0
