@@ -179,6 +179,7 @@ class Store:
             self._follow_all(database.main, progress)
             database.main.execute("ROLLBACK")
             self._seen = self._commits_of_others()
+            database.give_back(database.take())  # who reads first need not open the file again, nor find it gone
 
     @property
     def version(self) -> int | None:

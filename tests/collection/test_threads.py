@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import HANG
+from support import HANG, HELPERS
 
 import edgevec
 from edgevec.collection import Collection
@@ -170,7 +170,8 @@ def test_a_reader_in_another_process(tmp_path: Path) -> None:
     with edgevec.open(path, DIM) as made:
         write(made, 0)
         command = [sys.executable, "-c", READER, str(path)]
-        with subprocess.Popen(command, cwd=Path(__file__).parent, stdout=subprocess.PIPE, text=True) as reader:
+        paths = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HELPERS), str(Path(__file__).parent)])}
+        with subprocess.Popen(command, env=paths, stdout=subprocess.PIPE, text=True) as reader:
             assert reader.stdout is not None
             assert reader.stdout.readline() == "ready\n"
             for batch in range(1, 60):
