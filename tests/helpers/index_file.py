@@ -1,4 +1,4 @@
-"""Index files taken apart and put together in plain Python, as csrc/file/format.h describes them, with right checksums."""
+"""Index files taken apart and put together in plain Python (csrc/file/format.h), with right checksums."""
 
 from __future__ import annotations
 
