@@ -15,7 +15,7 @@
 
 #if defined(__linux__)
 static void *large_alloc(size_t size) {
-    /* mmap aligns to a small page; ask for a huge page more and arena_take off what is over */
+    /* mmap aligns to a small page; ask for a huge page more and cut off what is over */
     size_t want = ev__round_up(size, EV_HUGE_PAGE);
     char *at = mmap(NULL, want + EV_HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (at == MAP_FAILED) return NULL;

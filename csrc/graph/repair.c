@@ -303,7 +303,7 @@ int ev__connect_unreachable(ev__graph *g) {
     ev__scratch *s = NULL;
     int rc = reached && stack && in_degree ? ev__scratch_borrow(g, &s) : EV_E_NOMEM;
     if (rc == EV_OK) rc = ev__scratch_fit(g, s, (size_t)g->ef_construction, 1, false);
-    /* giving up a spare link can arena_take off another node, so look again; a few rounds settle it */
+    /* giving up a spare link can cut off another node, so look again; a few rounds settle it */
     for (int round = 0; rc == EV_OK && round < 8; round++)
         if (!reconnect_once(g, reached, stack, in_degree, s) && !refind_once(g, in_degree, s)) break;
     if (rc == EV_OK) g->unrepaired = 0;

@@ -1,7 +1,7 @@
 /* What one search, or one building thread, needs at hand: made once, reused, fitted to the index as it grows. */
 #include "graph/graph.h"
 
-/* The parts whose size depends on the index's geometry alone lie in one allocation, arena_take here. */
+/* The parts whose size depends on the index's geometry alone lie in one allocation, cut here. */
 typedef struct {
     char *at;
     size_t used;

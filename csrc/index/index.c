@@ -122,11 +122,11 @@ static int get(ev_index *ix, int64_t n, const int64_t *ids, float *out) {
         if (ev__id_table_get(&ix->graph.store.id_table, ev__ids_of(&ix->graph.store), ids[i]) == EV_NONE)
             rc = ev__fail_row(EV_E_NO_ID, i, "id %lld", (long long)ids[i]);
     if (rc == EV_OK && ev__by_bits(&ix->graph.store.quantizer))
-        rc = ev__scratch_borrow(&ix->graph, &s); /* rotation_buffer codes back needs room */
+        rc = ev__scratch_borrow(&ix->graph, &s); /* turning codes back needs room */
     for (int64_t i = 0; i < n && rc == EV_OK; i++) {
         uint32_t slot = ev__id_table_get(&ix->graph.store.id_table, ev__ids_of(&ix->graph.store), ids[i]);
         float *row = out + (size_t)i * ix->graph.store.quantizer.dim;
-        const float *vector = ev__vector_read(&ix->graph.store, slot, row, &s->work);
+        const float *vector = ev__vector_read(&ix->graph.store, slot, row, s ? &s->work : NULL);
         if (vector != row) memcpy(row, vector, ix->graph.store.quantizer.dim * sizeof *row);
     }
     if (s) ev__scratch_return(&ix->graph, s);
