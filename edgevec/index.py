@@ -35,7 +35,7 @@ PathLike = str | os.PathLike[str]
 
 _METRICS: tuple[Metric, ...] = ("cosine", "ip", "l2")
 _QUANTIZATIONS: tuple[Quantization, ...] = ("none", "sq8", "binary")
-_STRATEGIES = ("graph", "exact", "graph, filtered")
+_STRATEGIES = ("graph", "exact", "filtered_graph")
 _DEFAULT_EF = 64
 _MANY_ROWS = 256
 """Calls on fewer rows return too soon to need progress or Ctrl-C."""
@@ -65,12 +65,12 @@ class SearchStats(NamedTuple):
     """Nodes whose links were read."""
     distances: int
     """Distances computed while walking or scanning."""
-    estimates: int
+    prefiltered: int
     """Distances estimated from signs, to tell which are worth computing; 0 where codes are short or not 8-bit."""
     reranked: int
     """Exact distances computed in the final pass."""
     strategy: str
-    """"graph", "exact", or "graph, filtered"."""
+    """"graph", "exact", or "filtered_graph"."""
     seconds: float
     """Time that the core spent on it: without Python, and without waiting for the GIL."""
     ef: int
@@ -167,7 +167,7 @@ class SearchContext:
             s.queries, s.visited, s.distances, s.estimates, s.reranked, _STRATEGIES[s.strategy], s.seconds, s.ef
         )
 
-    def effort(self) -> tuple[str, int, int]:
+    def cost(self) -> tuple[str, int, int]:
         """strategy, visited and distances of `stats`, in a fraction of the time."""
         s = ffi.new(_STATS)
         lib.ev_context_stats(self._handle, s)
