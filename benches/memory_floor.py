@@ -122,8 +122,8 @@ def at_size(curve: Sequence[Memory], size: int) -> Memory:
 # ---- a search ------------------------------------------------------------------------------------------------------
 
 
-STATISTICS = {"visited": "visited", "prefiltered": "estimates", "distances": "distances", "reranked": "reranked"}
-"""What is counted, and its name in SearchStats."""
+STATISTICS = ("visited", "prefiltered", "distances", "reranked")
+"""What is counted: fields of SearchStats."""
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,7 @@ class Searched:
         for query in self.workload.queries:
             self.engine.index.search(query, self.engine.settings.k, ef=self.ef, context=context)
             rows.append(context.stats._asdict())
-        return {kind: float(np.mean([row[name] for row in rows])) for kind, name in STATISTICS.items()}
+        return {kind: float(np.mean([row[kind] for row in rows])) for kind in STATISTICS}
 
     def roof(self, curve: Sequence[Memory], rounds: Sequence[tuple[float, float]]) -> Roof:
         """Medians over the rounds beside the floors; the memory is that of an array as large as what is walked on."""

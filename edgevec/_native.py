@@ -9,17 +9,30 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
+import numpy as np
 import numpy.typing as npt
 
-from edgevec import _core, errors
+import edgevec._core as _core
+from edgevec import errors
+from edgevec._types import (
+    CheckReport,
+    KeepVectors,
+    Metric,
+    PathLike,
+    Progress,
+    Quantization,
+    SearchStats,
+)
 
-__all__ = ["Progress", "SimdInfo", "allocates", "bridge", "check", "ffi", "lib", "pointer", "simd_info", "version"]
+__all__ = ["NativeContext", "NativeFilter", "NativeIndex", "Progress", "SimdInfo", "allocates", "simd_info", "version"]
 
 ffi: Any = _core.ffi
 lib: Any = _core.lib
 
-Progress = Callable[[int, int], object]
-"""Called now and then as progress(done, total); returning False stops the call."""
+_METRICS: tuple[Metric, ...] = ("cosine", "ip", "l2")
+_QUANTIZATIONS: tuple[Quantization, ...] = ("none", "sq8", "binary")
+_STRATEGIES = ("graph", "exact", "filtered_graph")
+_STATS = ffi.typeof("ev_search_stats *")
 
 _ERRORS: dict[int, type[errors.EdgevecError]] = {
     lib.EV_E_PARAM: errors.ParameterError,
@@ -139,3 +152,215 @@ def bridge(callback: Progress | None) -> Iterator[tuple[Any, Any]]:
     error, _raised.error = _raised.error, None
     if error is not None:
         raise error
+
+
+class NativeIndex:
+    """An index of the C core: ready arrays in, arrays out. Who calls has checked shapes and ranges."""
+
+    def __init__(self, handle: Any) -> None:
+        self.handle = ffi.gc(handle, lib.ev_free)
+        self.params = ffi.new("ev_params *")
+        lib.ev_get_params(handle, self.params)
+        self.dim: int = self.params.dim
+
+    @classmethod
+    def new(
+        cls,
+        dim: int,
+        metric: Metric,
+        quantization: Quantization,
+        M: int,
+        ef_construction: int,
+        ef: int,
+        keep_vectors: KeepVectors,
+        seed: int,
+    ) -> NativeIndex:
+        if metric not in _METRICS:
+            raise errors.ParameterError(f"metric must be one of {', '.join(_METRICS)}, not {metric!r}")
+        if quantization not in _QUANTIZATIONS:
+            raise errors.ParameterError(
+                f"quantization must be one of {', '.join(_QUANTIZATIONS)}, not {quantization!r}"
+            )
+        params = ffi.new("ev_params *")
+        params.dim, params.M, params.ef_construction, params.ef, params.seed = dim, M, ef_construction, ef, seed
+        params.metric, params.quantization = _METRICS.index(metric), _QUANTIZATIONS.index(quantization)
+        params.keep_vectors = _vectors_kept(keep_vectors)
+        out = ffi.new("ev_index **")
+        check(lib.ev_new(params, out))
+        return cls(out[0])
+
+    @classmethod
+    def load(cls, path: PathLike, mmap: bool) -> NativeIndex:
+        out = ffi.new("ev_index **")
+        check(lib.ev_load(_file_name(path), bool(mmap), out), path)
+        return cls(out[0])
+
+    @property
+    def metric(self) -> Metric:
+        return _METRICS[int(self.params.metric)]
+
+    @property
+    def quantization(self) -> Quantization:
+        return _QUANTIZATIONS[int(self.params.quantization)]
+
+    @property
+    def keep_vectors(self) -> KeepVectors:
+        if self.params.keep_vectors == lib.EV_VECTORS_FLOAT32 and self.quantization != "none":
+            return True if self.stats()["bits"] else "float32"
+        return bool(self.params.keep_vectors)
+
+    def set_ef(self, ef: int) -> None:
+        check(lib.ev_set_ef(self.handle, ef))
+        lib.ev_get_params(self.handle, self.params)  # another thread may have set another
+
+    def __len__(self) -> int:
+        return int(lib.ev_count(self.handle))
+
+    def __contains__(self, id: int) -> bool:
+        return bool(lib.ev_contains(self.handle, id))
+
+    def ids(self) -> Iterator[int]:
+        cursor, written = ffi.new("int64_t *"), ffi.new("int64_t *")
+        page = np.empty(4096, np.int64)
+        while True:
+            check(lib.ev_ids(self.handle, cursor, page.size, pointer(page, "int64_t[]"), written))
+            if written[0] == 0:
+                return
+            yield from page[: written[0]].tolist()
+
+    def add(
+        self,
+        rows: npt.NDArray[np.float32],
+        ids: npt.NDArray[np.int64] | None,
+        threads: int,
+        progress: Progress | None,
+        *,
+        watched: bool,
+    ) -> npt.NDArray[np.int64]:
+        """watched: with progress and Ctrl-C; an empty array when stopped."""
+        out = np.empty(len(rows), np.int64)
+        arguments = (
+            self.handle,
+            len(rows),
+            pointer(rows, "float[]"),
+            ffi.NULL if ids is None else pointer(ids, "int64_t[]"),
+            pointer(out, "int64_t[]"),
+            threads,
+        )
+        if not watched:
+            check(lib.ev_add(*arguments, ffi.NULL, ffi.NULL))
+            return out
+        with bridge(progress) as (callback, handle):
+            code = lib.ev_add(*arguments, callback, handle)
+        if code == lib.EV_E_STOPPED:
+            return np.empty(0, np.int64)
+        check(code)
+        return out
+
+    def remove(self, ids: npt.NDArray[np.int64]) -> int:
+        removed = ffi.new("int64_t *")
+        check(lib.ev_remove(self.handle, ids.size, pointer(ids, "int64_t[]"), removed))
+        return int(removed[0])
+
+    def get(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        out = np.empty((ids.size, self.dim), np.float32)
+        check(lib.ev_get(self.handle, ids.size, pointer(ids, "int64_t[]"), pointer(out, "float[]")))
+        return out
+
+    def compact(self, progress: Progress | None) -> None:
+        with bridge(progress) as (callback, handle):
+            code = lib.ev_compact(self.handle, callback, handle)
+        if code != lib.EV_E_STOPPED:
+            check(code)
+
+    def new_search(self) -> Any:
+        """Parameters of a search, all 0."""
+        return ffi.new("ev_search_params *")
+
+    def search(
+        self,
+        n: int,
+        rows: npt.NDArray[np.float32],
+        params: Any,
+        ids: npt.NDArray[np.int64],
+        distances: npt.NDArray[np.float32],
+        exclude_ids: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        """Fill ids and distances [n, params.k]; exclude_ids: int64[n], the vector that each query leaves out."""
+        if exclude_ids is not None:
+            params.blind = excluded = pointer(exclude_ids, "int64_t[]")  # noqa: F841 - held while C reads it
+        queries, out_ids = pointer(rows, "float[]"), pointer(ids, "int64_t[]")
+        check(lib.ev_search(self.handle, n, queries, params, out_ids, pointer(distances, "float[]")))
+
+    def save(self, path: PathLike) -> None:
+        check(lib.ev_save(self.handle, _file_name(path)), path)
+
+    def check(self) -> CheckReport:
+        report = ffi.new("ev_report *")
+        check(lib.ev_check(self.handle, report))
+        return CheckReport(**{name: getattr(report, name) for name in CheckReport._fields})
+
+    def changes(self) -> int:
+        out = ffi.new("ev_stats *")
+        lib.ev_get_stats(self.handle, out)
+        return int(out.changes)
+
+    def stats(self) -> dict[str, int]:
+        return _as_dict("ev_stats", lib.ev_get_stats, self.handle)
+
+    def memory_usage(self) -> dict[str, int]:
+        return _as_dict("ev_memory", lib.ev_memory_usage, self.handle)
+
+
+class NativeFilter:
+    """A set of allowed ids: int64[n], sorted, each once."""
+
+    def __init__(self, ids: npt.NDArray[np.int64]) -> None:
+        out = ffi.new("ev_filter **")
+        check(lib.ev_filter_new(ids.size, pointer(ids, "int64_t[]"), out))
+        self.handle = ffi.gc(out[0], lib.ev_filter_free, ids.nbytes)
+
+    def __len__(self) -> int:
+        return int(lib.ev_filter_count(self.handle))
+
+
+class NativeContext:
+    """Scratch memory of one searching thread, and the statistics of its last search."""
+
+    def __init__(self, index: NativeIndex) -> None:
+        out = ffi.new("ev_context **")
+        check(lib.ev_context_new(index.handle, out))
+        self.handle = ffi.gc(out[0], lib.ev_context_free)
+
+    def stats(self) -> SearchStats:
+        s = ffi.new(_STATS)
+        lib.ev_context_stats(self.handle, s)
+        return SearchStats(
+            s.queries, s.visited, s.distances, s.estimates, s.reranked, _STRATEGIES[s.strategy], s.seconds, s.ef
+        )
+
+    def cost(self) -> tuple[str, int, int]:
+        s = ffi.new(_STATS)
+        lib.ev_context_stats(self.handle, s)
+        return _STRATEGIES[s.strategy], s.visited, s.distances
+
+
+def _vectors_kept(keep_vectors: object) -> int:
+    if isinstance(keep_vectors, str):
+        if keep_vectors != "float32":
+            raise errors.ParameterError(f'keep_vectors must be True, False or "float32", not {keep_vectors!r}')
+        return int(lib.EV_VECTORS_FLOAT32)
+    return int(lib.EV_VECTORS_FINE if keep_vectors else lib.EV_VECTORS_NONE)
+
+
+def _as_dict(struct: str, fill: Any, handle: Any) -> dict[str, int]:
+    out = ffi.new(f"{struct} *")
+    fill(handle, out)
+    return {name: int(getattr(out, name)) for name, _ in ffi.typeof(struct).fields}
+
+
+def _file_name(path: PathLike) -> bytes:
+    name = os.fsencode(path)
+    if b"\0" in name:
+        raise errors.ParameterError(f"a path cannot hold a NUL: {path!r}")
+    return name

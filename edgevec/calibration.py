@@ -13,18 +13,15 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from edgevec._native import check, ffi, lib, pointer
+from edgevec._native import NativeIndex
 from edgevec._validation import as_rows
 from edgevec.errors import NotFiniteError, ParameterError, RecallError, UnknownIdError, ZeroVectorError
 from edgevec.evaluation import farthest_found
-
-if TYPE_CHECKING:
-    from edgevec.index import Index
 
 __all__ = ["Calibration", "Calibrations", "as_recall"]
 
@@ -106,7 +103,7 @@ class Calibrations:
         self._lock = threading.Lock()
         self._kept: dict[tuple[int, _Source], _Kept] = {}
 
-    def ef_for(self, index: Index, recall: float, k: int, queries: Rows) -> int | None:
+    def ef_for(self, index: NativeIndex, recall: float, k: int, queries: Rows) -> int | None:
         """The ef for a recall, or None where only comparing with every vector gives it."""
         if recall == 1 or k >= len(index):
             _need_vectors(index)
@@ -114,17 +111,17 @@ class Calibrations:
         efs = [curve.ef_for(recall) for curve in self._curves(index, k, queries)]
         return None if None in efs else max(ef for ef in efs if ef is not None)
 
-    def make(self, index: Index, k: int, queries: Any, threads: int) -> Calibration:
+    def make(self, index: NativeIndex, k: int, queries: Any, threads: int) -> Calibration:
         rows = None if queries is None else as_rows(queries, index.dim, "queries").reshape(-1, index.dim)
         if rows is not None and len(rows) == 0:
             raise ParameterError("queries must hold at least one")
         if rows is not None:
-            index.search(rows, 1, ef=1)  # which names the row that cannot be a query
+            _search(index, rows, 1, ef=1)  # which names the row that cannot be a query
         with self._lock:
             self._kept.pop((k, "given"), None)
             return self._make(index, k, "stored" if rows is None else "given", rows, threads)
 
-    def _curves(self, index: Index, k: int, queries: Rows) -> Iterator[Calibration]:
+    def _curves(self, index: NativeIndex, k: int, queries: Rows) -> Iterator[Calibration]:
         """Those that count: what was given, else the harder of what is stored and what was asked."""
         if (k, "given") in self._kept:
             yield self._get(index, k, "given", None)
@@ -134,16 +131,16 @@ class Calibrations:
             with suppress(NotFiniteError, ZeroVectorError):  # of which the search itself tells the row
                 yield self._get(index, k, "asked", queries)
 
-    def _get(self, index: Index, k: int, source: _Source, queries: Rows | None) -> Calibration:
+    def _get(self, index: NativeIndex, k: int, source: _Source, queries: Rows | None) -> Calibration:
         """While one thread measures anew, the others go on with what was measured before."""
         kept = self._kept.get((k, source))
-        if kept and _changes(index) <= kept.good_until:
+        if kept and index.changes() <= kept.good_until:
             return kept.calibration
         if not self._lock.acquire(blocking=kept is None) and kept:
             return kept.calibration
         try:
             kept = self._kept.get((k, source))
-            if kept and _changes(index) <= kept.good_until:
+            if kept and index.changes() <= kept.good_until:
                 return kept.calibration
             if kept:
                 queries = kept.queries
@@ -153,15 +150,15 @@ class Calibrations:
         finally:
             self._lock.release()
 
-    def _make(self, index: Index, k: int, source: _Source, queries: Rows | None, threads: int) -> Calibration:
+    def _make(self, index: NativeIndex, k: int, source: _Source, queries: Rows | None, threads: int) -> Calibration:
         _need_vectors(index)
-        good_until = _changes(index) + len(index) // _STALE
+        good_until = index.changes() + len(index) // _STALE
         made = _measure(index, k, queries, threads)
         self._kept[k, source] = _Kept(made, queries, good_until)
         return made
 
 
-def _need_vectors(index: Index) -> None:
+def _need_vectors(index: NativeIndex) -> None:
     if not index.keep_vectors and index.quantization != "none":
         raise RecallError(
             "no recall can be promised: this index keeps codes only, and nothing that tells how many of the true "
@@ -180,22 +177,16 @@ def as_recall(value: Any) -> float:
     return recall
 
 
-def _changes(index: Index) -> int:
-    out = ffi.new("ev_stats *")
-    lib.ev_get_stats(index._handle, out)
-    return int(out.changes)
-
-
 def _samples(k: int) -> int:
     return max(_COMPARED, round(_SAMPLES_AT_1 / math.sqrt(k)))
 
 
-def _measure(index: Index, k: int, queries: Rows | None, threads: int) -> Calibration:
+def _measure(index: NativeIndex, k: int, queries: Rows | None, threads: int) -> Calibration:
     start = time.perf_counter()
     if len(index) < 2:
         return Calibration(k, np.array([k]), np.ones(1), 0, time.perf_counter() - start)
     if queries is None:
-        ids = _draw(np.fromiter(index, np.int64), _samples(k))
+        ids = _draw(np.fromiter(index.ids(), np.int64), _samples(k))
         sample = _Sample(index, min(k, len(index) - 1), *_held(index, ids), threads)
     else:
         rows = queries[_draw(np.arange(len(queries)), len(queries))]
@@ -213,7 +204,7 @@ class _Sample:
     been compared with every vector, and hardly less sharp.
     """
 
-    index: Index
+    index: NativeIndex
     k: int
     rows: Rows
     ids: Ids | None
@@ -264,17 +255,29 @@ class _Sample:
     def _distances(self, part: slice, *, ef: int = 0, exact: bool = False) -> Rows:
         """Of the k nearest that a search finds: float32 [samples, k]."""
         rows = self.rows[part]
-        params = ffi.new("ev_search_params *")
-        params.k, params.ef, params.exact, params.threads = self.k, ef, exact, self.threads
-        if self.ids is not None:
-            params.blind = blind = pointer(self.ids[part], "int64_t[]")  # noqa: F841 - held while C reads it
-        ids, distances = np.empty((len(rows), self.k), np.int64), np.empty((len(rows), self.k), np.float32)
-        out = pointer(ids, "int64_t[]"), pointer(distances, "float[]")
-        check(lib.ev_search(self.index._handle, len(rows), pointer(rows, "float[]"), params, *out))
-        return distances
+        exclude = None if self.ids is None else self.ids[part]
+        return _search(self.index, rows, self.k, ef=ef, exact=exact, threads=self.threads, exclude_ids=exclude)
 
 
-def _held(index: Index, ids: Ids) -> tuple[Rows, Ids]:
+def _search(
+    index: NativeIndex,
+    rows: Rows,
+    k: int,
+    *,
+    ef: int,
+    exact: bool = False,
+    threads: int = 0,
+    exclude_ids: Ids | None = None,
+) -> Rows:
+    """The distances of the k nearest: float32 [len(rows), k]."""
+    params = index.new_search()
+    params.k, params.ef, params.exact, params.threads = k, ef, exact, threads
+    ids, distances = np.empty((len(rows), k), np.int64), np.empty((len(rows), k), np.float32)
+    index.search(len(rows), rows, params, ids, distances, exclude_ids)
+    return distances
+
+
+def _held(index: NativeIndex, ids: Ids) -> tuple[Rows, Ids]:
     """The vectors of those ids that no other thread has removed meanwhile."""
     try:
         return index.get(ids), ids
@@ -283,7 +286,7 @@ def _held(index: Index, ids: Ids) -> tuple[Rows, Ids]:
     rows, held = [], []
     for id in ids.tolist():
         with suppress(UnknownIdError):
-            rows.append(index.get([id]))
+            rows.append(index.get(np.array([id], np.int64)))
             held.append(id)
     return np.concatenate([np.empty((0, index.dim), np.float32), *rows]), np.array(held, np.int64)
 

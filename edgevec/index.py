@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgevec._native import Progress, allocates, bridge, check, ffi, lib, pointer
+from edgevec._native import NativeContext, NativeFilter, NativeIndex, allocates
+from edgevec._types import (
+    CheckReport,
+    KeepVectors,
+    Metric,
+    PathLike,
+    Progress,
+    Quantization,
+    SearchResult,
+    SearchStats,
+)
 from edgevec._validation import as_ids, as_int, as_rows
 from edgevec.calibration import Calibration, Calibrations, as_recall
 from edgevec.errors import ParameterError
@@ -28,14 +37,6 @@ __all__ = [
     "SearchStats",
 ]
 
-Metric = Literal["cosine", "ip", "l2"]
-Quantization = Literal["none", "sq8", "binary"]
-KeepVectors = bool | Literal["float32"]
-PathLike = str | os.PathLike[str]
-
-_METRICS: tuple[Metric, ...] = ("cosine", "ip", "l2")
-_QUANTIZATIONS: tuple[Quantization, ...] = ("none", "sq8", "binary")
-_STRATEGIES = ("graph", "exact", "graph, filtered")
 _DEFAULT_EF = 64
 _MANY_ROWS = 256
 """Calls on fewer rows return too soon to need progress or Ctrl-C."""
@@ -44,67 +45,6 @@ _QUERIES_AT_ONCE = 4096
 _MANY_RESULTS = 256
 """For more, the room that a query's results take is first held against what there is to find."""
 _INT64, _FLOAT32 = np.dtype(np.int64), np.dtype(np.float32)
-_STATS = ffi.typeof("ev_search_stats *")
-
-
-class SearchResult(NamedTuple):
-    """Nearest first. For one query [found]; for a batch [n, min(k, len(index))], rows with fewer matches padded with id
-    -1 and distance inf.
-    """
-
-    ids: npt.NDArray[np.int64]
-    distances: npt.NDArray[np.float32]
-
-
-class SearchStats(NamedTuple):
-    """What the last search with a context did."""
-
-    queries: int
-    """Searches made with the context so far."""
-    visited: int
-    """Nodes whose links were read."""
-    distances: int
-    """Distances computed while walking or scanning."""
-    estimates: int
-    """Distances estimated from signs, to tell which are worth computing; 0 where codes are short or not 8-bit."""
-    reranked: int
-    """Exact distances computed in the final pass."""
-    strategy: str
-    """"graph", "exact", or "graph, filtered"."""
-    seconds: float
-    """Time that the core spent on it: without Python, and without waiting for the GIL."""
-    ef: int
-    """Candidates kept; 0 when every vector was compared."""
-
-
-class CheckReport(NamedTuple):
-    """What Index.check() found. `ok` says whether anything is wrong."""
-
-    live: int
-    dead: int
-    """Removed vectors whose room is not yet reused."""
-    free_slots: int
-    duplicates: int
-    """Vectors that share the graph node of an equal one."""
-    nodes: int
-    edges: int
-    mutual_edges: int
-    min_degree: int
-    max_degree: int
-    unreachable: int
-    """Nodes that no walk from the entry reaches. A few may appear between mendings; compact() links them."""
-    bad_links: int
-    bad_codes: int
-    bad_ids: int
-    levels: int
-    walk: int
-    """What searches should go by, of the vectors as they are now: see Index.stats(). Where it differs from what stats()
-    says, compact() puts it right. It says nothing of damage, so `ok` does not hang on it."""
-
-    @property
-    def ok(self) -> bool:
-        """No broken link, code or id; and no node out of reach."""
-        return not (self.unreachable or self.bad_links or self.bad_codes or self.bad_ids)
 
 
 class IdFilter:
@@ -124,12 +64,10 @@ class IdFilter:
     @allocates
     def __init__(self, ids: npt.ArrayLike) -> None:
         allowed = np.unique(as_ids(ids, "filter ids", to_keep=True))
-        out = ffi.new("ev_filter **")
-        check(lib.ev_filter_new(allowed.size, pointer(allowed, "int64_t[]"), out))
-        self._handle = ffi.gc(out[0], lib.ev_filter_free, allowed.nbytes)
+        self._native = NativeFilter(allowed)
 
     def __len__(self) -> int:
-        return int(lib.ev_filter_count(self._handle))
+        return len(self._native)
 
     def __repr__(self) -> str:
         return f"IdFilter({len(self)} ids)"
@@ -154,24 +92,16 @@ class SearchContext:
     @allocates
     def __init__(self, index: Index) -> None:
         self._index = index  # keeps it alive
-        out = ffi.new("ev_context **")
-        check(lib.ev_context_new(index._handle, out))
-        self._handle = ffi.gc(out[0], lib.ev_context_free)
+        self._native = NativeContext(index._native)
 
     @property
     def stats(self) -> SearchStats:
         """Of the last search that used this context on its own (single queries, or threads=1) and has ended."""
-        s = ffi.new(_STATS)
-        lib.ev_context_stats(self._handle, s)
-        return SearchStats(
-            s.queries, s.visited, s.distances, s.estimates, s.reranked, _STRATEGIES[s.strategy], s.seconds, s.ef
-        )
+        return self._native.stats()
 
-    def effort(self) -> tuple[str, int, int]:
+    def cost(self) -> tuple[str, int, int]:
         """strategy, visited and distances of `stats`, in a fraction of the time."""
-        s = ffi.new(_STATS)
-        lib.ev_context_stats(self._handle, s)
-        return _STRATEGIES[s.strategy], s.visited, s.distances
+        return self._native.cost()
 
 
 class Index:
@@ -228,28 +158,21 @@ class Index:
         seed: int = 0,
         keep_vectors: KeepVectors = True,
     ) -> None:
-        if metric not in _METRICS:
-            raise ParameterError(f"metric must be one of {', '.join(_METRICS)}, not {metric!r}")
-        if quantization not in _QUANTIZATIONS:
-            raise ParameterError(f"quantization must be one of {', '.join(_QUANTIZATIONS)}, not {quantization!r}")
-        params = ffi.new("ev_params *")
-        params.dim = as_int(dim, "dim", 1, 65535)
-        params.metric = _METRICS.index(metric)
-        params.quantization = _QUANTIZATIONS.index(quantization)
-        params.M = as_int(M, "M", 2, 256)
-        params.ef_construction = as_int(ef_construction, "ef_construction", 1, 65535)
-        params.ef = _DEFAULT_EF
-        params.keep_vectors = _vectors_kept(keep_vectors)
-        params.seed = as_int(seed, "seed", 0, 2**64 - 1)
-        out = ffi.new("ev_index **")
-        check(lib.ev_new(params, out))
-        self._adopt(out[0])
+        native = NativeIndex.new(
+            as_int(dim, "dim", 1, 65535),
+            metric,
+            quantization,
+            as_int(M, "M", 2, 256),
+            as_int(ef_construction, "ef_construction", 1, 65535),
+            _DEFAULT_EF,
+            keep_vectors,
+            as_int(seed, "seed", 0, 2**64 - 1),
+        )
+        self._adopt(native)
 
-    def _adopt(self, handle: Any) -> None:
-        self._handle = ffi.gc(handle, lib.ev_free)
-        self._params = ffi.new("ev_params *")
-        lib.ev_get_params(handle, self._params)
-        self._dim: int = self._params.dim
+    def _adopt(self, native: NativeIndex) -> None:
+        self._native = native
+        self._dim = native.dim
         self._calibrations = Calibrations()
 
     # ---- what it is ------------------------------------------------------------------------------------------------
@@ -260,61 +183,51 @@ class Index:
 
     @property
     def metric(self) -> Metric:
-        return _METRICS[int(self._params.metric)]
+        return self._native.metric
 
     @property
     def quantization(self) -> Quantization:
-        return _QUANTIZATIONS[int(self._params.quantization)]
+        return self._native.quantization
 
     @property
     def M(self) -> int:
-        return int(self._params.M)
+        return int(self._native.params.M)
 
     @property
     def ef_construction(self) -> int:
-        return int(self._params.ef_construction)
+        return int(self._native.params.ef_construction)
 
     @property
     def seed(self) -> int:
-        return int(self._params.seed)
+        return int(self._native.params.seed)
 
     @property
     def keep_vectors(self) -> KeepVectors:
         """False, True or "float32"; True too where there is no other way than float32 to keep them."""
-        if self._params.keep_vectors == lib.EV_VECTORS_FLOAT32 and self.quantization != "none":
-            return True if self.stats()["bits"] else "float32"
-        return bool(self._params.keep_vectors)
+        return self._native.keep_vectors
 
     @property
     def ef(self) -> int:
         """Candidates kept by searches that name no ef of their own: more is slower and finds more. 64 at first."""
-        return int(self._params.ef)
+        return int(self._native.params.ef)
 
     @ef.setter
     def ef(self, ef: int) -> None:
-        ef = as_int(ef, "ef", 1, 1_000_000)
-        check(lib.ev_set_ef(self._handle, ef))
-        lib.ev_get_params(self._handle, self._params)  # another thread may have set another
+        self._native.set_ef(as_int(ef, "ef", 1, 1_000_000))
 
     def __len__(self) -> int:
-        return int(lib.ev_count(self._handle))
+        return len(self._native)
 
     def __contains__(self, id: object) -> bool:
         try:
             wanted = as_int(id, "id", -(2**63), 2**63 - 1)
         except ParameterError:
             return False
-        return bool(lib.ev_contains(self._handle, wanted))
+        return wanted in self._native
 
     def __iter__(self) -> Iterator[int]:
         """The ids, in storage order. Changes made meanwhile may or may not be seen."""
-        cursor, written = ffi.new("int64_t *"), ffi.new("int64_t *")
-        page = np.empty(4096, np.int64)
-        while True:
-            check(lib.ev_ids(self._handle, cursor, page.size, pointer(page, "int64_t[]"), written))
-            if written[0] == 0:
-                return
-            yield from page[: written[0]].tolist()
+        return self._native.ids()
 
     def __repr__(self) -> str:
         return (
@@ -349,31 +262,12 @@ class Index:
         if given is not None and given.size != n:
             raise ParameterError(f"{n} vectors but {given.size} ids")
         threads = as_int(threads, "threads", 0)
-        out = np.empty(n, np.int64)
-        arguments = (
-            self._handle,
-            n,
-            pointer(rows, "float[]"),
-            ffi.NULL if given is None else pointer(given, "int64_t[]"),
-            pointer(out, "int64_t[]"),
-            threads,
-        )
-        if progress is None and n < _MANY_ROWS:
-            check(lib.ev_add(*arguments, ffi.NULL, ffi.NULL))
-            return out
-        with bridge(progress) as (callback, handle):
-            code = lib.ev_add(*arguments, callback, handle)
-        if code == lib.EV_E_STOPPED:
-            return np.empty(0, np.int64)
-        check(code)
-        return out
+        return self._native.add(rows, given, threads, progress, watched=progress is not None or n >= _MANY_ROWS)
 
     @allocates
     def remove(self, ids: npt.ArrayLike) -> int:
         """Forget the vectors of these ids, O(1) each, and return how many were held. Others are passed over."""
-        unwanted, removed = as_ids(ids, "ids"), ffi.new("int64_t *")
-        check(lib.ev_remove(self._handle, unwanted.size, pointer(unwanted, "int64_t[]"), removed))
-        return int(removed[0])
+        return self._native.remove(as_ids(ids, "ids"))
 
     @allocates
     def get(self, ids: npt.ArrayLike) -> npt.NDArray[np.float32]:
@@ -384,20 +278,14 @@ class Index:
         one, both counted from the center of the data; keep_vectors=False gives what the codes decode to.
         UnknownIdError (a KeyError) when one is not held.
         """
-        wanted = as_ids(ids, "ids")
-        out = np.empty((wanted.size, self._dim), np.float32)
-        check(lib.ev_get(self._handle, wanted.size, pointer(wanted, "int64_t[]"), pointer(out, "float[]")))
-        return out
+        return self._native.get(as_ids(ids, "ids"))
 
     def compact(self, *, progress: Progress | None = None) -> None:
         """Give back the memory of removed vectors, lay the rest out for locality, fit the codes to it. Ids stay.
 
         Needs room for a second copy meanwhile.
         """
-        with bridge(progress) as (callback, handle):
-            code = lib.ev_compact(self._handle, callback, handle)
-        if code != lib.EV_E_STOPPED:
-            check(code)
+        self._native.compact(progress)
 
     # ---- search ----------------------------------------------------------------------------------------------------
 
@@ -445,7 +333,7 @@ class Index:
         """
         rows = as_rows(queries, self._dim, "queries")
         single = rows.ndim == 1
-        params = ffi.new("ev_search_params *")
+        params = self._native.new_search()
         params.k = k = as_int(k, "k", 1)
         if ef is not None:
             params.ef = as_int(ef, "ef", 1, 1_000_000)
@@ -456,9 +344,9 @@ class Index:
         params.threads = 1 if single else as_int(threads, "threads", 0)
         if filter is not None:
             allowed = filter if isinstance(filter, IdFilter) else IdFilter(filter)
-            params.filter = allowed._handle
+            params.filter = allowed._native.handle
         if context is not None:
-            params.context = context._handle
+            params.context = context._native.handle
         if single:
             return self._search_one(rows, k, params)
         return self._search_batch(rows, k, params)
@@ -468,7 +356,7 @@ class Index:
         if params.ef:
             raise ParameterError("give ef or recall, not both")
         if not exact:
-            params.ef = self._calibrations.ef_for(self, recall, params.k, rows) or 0
+            params.ef = self._calibrations.ef_for(self._native, recall, params.k, rows) or 0
         return not params.ef
 
     @allocates
@@ -490,13 +378,13 @@ class Index:
         RecallError where only codes are kept.
         """
         k, threads = as_int(k, "k", 1), as_int(threads, "threads", 0)
-        return self._calibrations.make(self, k, queries, threads)
+        return self._calibrations.make(self._native, k, queries, threads)
 
     def _search_one(self, row: npt.NDArray[np.float32], k: int, params: Any) -> SearchResult:
         if k > _MANY_RESULTS:
             params.k = k = max(1, min(k, len(self)))
         ids, distances = np.empty(k, _INT64), np.empty(k, _FLOAT32)
-        self._search_into(1, row, params, ids, distances)
+        self._native.search(1, row, params, ids, distances)
         if distances[-1] == np.inf:
             found = int(np.count_nonzero(distances != np.inf))
             ids, distances = ids[:found], distances[:found]
@@ -508,23 +396,8 @@ class Index:
         ids, distances = np.empty((n, k), _INT64), np.empty((n, k), _FLOAT32)
         for i in range(0, n, _QUERIES_AT_ONCE):
             run = rows[i : i + _QUERIES_AT_ONCE]
-            self._search_into(run.shape[0], run, params, ids[i:], distances[i:])
+            self._native.search(run.shape[0], run, params, ids[i:], distances[i:])
         return SearchResult(ids[:, :columns], distances[:, :columns])
-
-    def _search_into(
-        self,
-        n: int,
-        rows: npt.NDArray[np.float32],
-        params: Any,
-        ids: npt.NDArray[np.int64],
-        distances: npt.NDArray[np.float32],
-    ) -> None:
-        queries, out_ids, out_distances = (
-            pointer(rows, "float[]"),
-            pointer(ids, "int64_t[]"),
-            pointer(distances, "float[]"),
-        )
-        check(lib.ev_search(self._handle, n, queries, params, out_ids, out_distances))
 
     # ---- files -----------------------------------------------------------------------------------------------------
 
@@ -537,7 +410,7 @@ class Index:
         cannot be written to and stays as it is. In a browser the file is in memory until the file system is persisted.
         StorageError (an OSError, with errno and filename) when the system refuses.
         """
-        check(lib.ev_save(self._handle, _file_name(path)), path)
+        self._native.save(path)
 
     @classmethod
     @allocates
@@ -552,10 +425,9 @@ class Index:
 
         IndexNotFoundError (a FileNotFoundError); CorruptIndexError, naming the damaged section; FormatVersionError.
         """
-        out = ffi.new("ev_index **")
-        check(lib.ev_load(_file_name(path), bool(mmap), out), path)
+        native = NativeIndex.load(path, mmap)
         index = cls.__new__(cls)
-        index._adopt(out[0])
+        index._adopt(native)
         return index
 
     @allocates
@@ -569,9 +441,7 @@ class Index:
 
     def check(self) -> CheckReport:
         """Verify links, codes and ids, and whether every node can be reached."""
-        report = ffi.new("ev_report *")
-        check(lib.ev_check(self._handle, report))
-        return CheckReport(**{name: getattr(report, name) for name in CheckReport._fields})
+        return self._native.check()
 
     def stats(self) -> dict[str, int]:
         """Counts and facts: slots, live, dead, bits (of a binary code), max_level, codes_trained, built_distances, and
@@ -583,7 +453,7 @@ class Index:
           neighbors. Seen on a sample each time that the index has grown by an eighth, and by compact().
         - looked: vectors read to learn the codes and to see whether they fit, since the index was made or loaded
         """
-        return _as_dict("ev_stats", lib.ev_get_stats, self._handle)
+        return self._native.stats()
 
     def memory_usage(self) -> dict[str, int]:
         """Bytes allocated, slack included: vectors, codes, links, upper_links, ids, other, total.
@@ -591,28 +461,7 @@ class Index:
         mapped: how many of these lie in a mapped file. What indexes of a few vectors share to search with, at most 4 MB
         in the process, is in none of them.
         """
-        return _as_dict("ev_memory", lib.ev_memory_usage, self._handle)
-
-
-def _vectors_kept(keep_vectors: object) -> int:
-    if isinstance(keep_vectors, str):
-        if keep_vectors != "float32":
-            raise ParameterError(f'keep_vectors must be True, False or "float32", not {keep_vectors!r}')
-        return int(lib.EV_VECTORS_FLOAT32)
-    return int(lib.EV_VECTORS_FINE if keep_vectors else lib.EV_VECTORS_NONE)
-
-
-def _as_dict(struct: str, fill: Any, handle: Any) -> dict[str, int]:
-    out = ffi.new(f"{struct} *")
-    fill(handle, out)
-    return {name: int(getattr(out, name)) for name, _ in ffi.typeof(struct).fields}
-
-
-def _file_name(path: PathLike) -> bytes:
-    name = os.fsencode(path)
-    if b"\0" in name:
-        raise ParameterError(f"a path cannot hold a NUL: {path!r}")
-    return name
+        return self._native.memory_usage()
 
 
 def _from_bytes(data: bytes) -> Index:

@@ -21,7 +21,7 @@ class HitStats(NamedTuple):
     """How a search was answered."""
 
     strategy: str
-    """"graph", "exact" (a scan of what is allowed), "graph, filtered"; "text"; or two of them: "graph + text"."""
+    """"graph", "exact" (a scan of what is allowed), "filtered_graph"; "text"; or two of them: "graph + text"."""
     allowed: int | None
     """Records that `where` allows; None without one, and where only a text was asked for."""
     visited: int

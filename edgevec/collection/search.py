@@ -120,7 +120,7 @@ class SearchExecutor:
             recall=request.recall,
             context=context,
         )
-        strategy, visited, computed = context.effort()
+        strategy, visited, computed = context.cost()
         self._contexts.append((index, context))
         return found.ids, found.distances.tolist(), HitStats(strategy, count, visited, computed)
 

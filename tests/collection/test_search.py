@@ -145,7 +145,7 @@ def test_the_strategy_is_told(world: World) -> None:
     assert world.db.search(query, exact=True).stats.strategy == "exact"
     few, many = world.db.search(query, where="n < 20").stats, world.db.search(query, where="n > 20").stats
     assert (few.strategy, few.allowed, few.distances) == ("exact", 20, 20)
-    assert (many.strategy, many.allowed) == ("graph, filtered", 2979)
+    assert (many.strategy, many.allowed) == ("filtered_graph", 2979)
     assert 0 < many.distances < 2979
 
 

@@ -226,5 +226,5 @@ def test_many_matches_are_walked_to_and_few_are_scanned(rng: np.random.Generator
     rows, _, queries = split()
     index = sample_index("sq8")
     half, few = np.arange(0, len(rows), 2), np.arange(0, len(rows), 500)
-    assert strategy(index, queries[0], 10, filter=half) == "graph, filtered"
+    assert strategy(index, queries[0], 10, filter=half) == "filtered_graph"
     assert strategy(index, queries[0], 10, filter=few) == "exact"

@@ -53,7 +53,7 @@ def test_neighbours_are_found_and_most_codes_are_not_fetched(kind: str, metric: 
     index = built(kind, metric)
     assert recall(metric, rows, queries, index.search(queries, 10, ef=64).ids, 10) >= 0.95
     work = [effort(index, query) for query in queries[:30]]
-    assert sum(w.distances for w in work) < 0.6 * sum(w.estimates for w in work)
+    assert sum(w.distances for w in work) < 0.6 * sum(w.prefiltered for w in work)
 
 
 def test_short_codes_are_not_sifted(rng: np.random.Generator) -> None:
@@ -61,7 +61,7 @@ def test_short_codes_are_not_sifted(rng: np.random.Generator) -> None:
         rows = rng.standard_normal((5000, dim), dtype=np.float32)
         index = edgevec.Index(dim, M=4, ef_construction=20)
         index.add(rows)
-        assert (effort(index, rows[0]).estimates > 0) is sifted
+        assert (effort(index, rows[0]).prefiltered > 0) is sifted
 
 
 @pytest.mark.parametrize("mmap", [False, pytest.param(True, marks=pytest.mark.mmap)])

@@ -176,7 +176,7 @@ def test_a_context_is_for_one_search_at_a_time(rng: np.random.Generator) -> None
                 continue
             expected = alone[which].ids[turn] if single else alone[which].ids
             np.testing.assert_array_equal(found.ids, expected)
-            assert shared.stats.strategy in ("graph", "exact", "graph, filtered")
+            assert shared.stats.strategy in ("graph", "exact", "filtered_graph")
             answered += 1
         return answered
 

@@ -129,6 +129,17 @@ def test_a_circle_and_a_reach_upward_are_found() -> None:
     assert [(use.user, use.line) for use in circle] == [("base/a.c", 3), ("base/b.c", 2)]
 
 
+def test_only_native_reaches_the_c_library() -> None:
+    """The package's face imports it first, to say what to do where it is not built."""
+    wanted = r"\s*(from|import) .*(\b_core\b|_native import .*\b(ffi|lib)\b)"
+    users = {
+        path.relative_to(ROOT / "edgevec").as_posix()
+        for path in (ROOT / "edgevec").rglob("*.py")
+        if any(re.match(wanted, line) for line in path.read_text(encoding="utf-8").splitlines())
+    }
+    assert users == {"__init__.py", "_native.py"}
+
+
 if __name__ == "__main__":
     uses = c_uses()
     print(
