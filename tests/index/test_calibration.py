@@ -327,7 +327,7 @@ def test_blind_is_as_if_it_were_not_there(metric: Metric, quantization: Quantiza
         index.compact()
     live = np.setdiff1d(np.arange(1500), np.arange(40, 60))
     ids = np.concatenate([live[:40], rng.choice(live, 60, replace=False)])
-    sampled = calibration._Sample(index, 7, index.get(id_of(ids)), id_of(ids), 0)
+    sampled = calibration._Sample(index._native, 7, index.get(id_of(ids)), id_of(ids), 0)
     walked = sampled._distances(slice(None), ef=1400)
     compared = sampled._distances(slice(None), exact=True)
     for row, id in enumerate(ids):
@@ -338,7 +338,7 @@ def test_blind_is_as_if_it_were_not_there(metric: Metric, quantization: Quantiza
 
 def test_blind_to_what_is_not_there() -> None:
     rows = 2 * np.eye(4, dtype=np.float32)
-    sampled = calibration._Sample(made(rows, "l2"), 1, rows[:2], np.array([-50, 17], np.int64), 0)
+    sampled = calibration._Sample(made(rows, "l2")._native, 1, rows[:2], np.array([-50, 17], np.int64), 0)
     assert sampled._distances(slice(None)) == pytest.approx(np.array([[8], [0]]), rel=1e-6)
 
 
