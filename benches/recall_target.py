@@ -15,8 +15,8 @@ import numpy as np
 from data import WORKLOADS, Floats, Ids, named, recall
 
 import edgevec
+from edgevec import Metric, Quantization
 from edgevec.evaluation import exact_neighbors, machine
-from edgevec.index import Metric, Quantization
 
 METRICS: tuple[Metric, ...] = ("cosine", "l2", "ip")
 QUANTIZATIONS: tuple[Quantization, ...] = ("sq8", "binary", "none")

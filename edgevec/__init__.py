@@ -21,19 +21,13 @@ except ImportError as error:
 
 from edgevec import samples
 from edgevec._native import SimdInfo, simd_info, version
+from edgevec._types import CheckReport, KeepVectors, Metric, Progress, Quantization, SearchResult, SearchStats
 from edgevec.calibration import Calibration
 from edgevec.errors import *  # noqa: F403
 from edgevec.errors import SimdError, SimdWarning
 from edgevec.errors import __all__ as _errors
 from edgevec.evaluation import recall
-from edgevec.index import (
-    CheckReport,
-    IdFilter,
-    Index,
-    SearchContext,
-    SearchResult,
-    SearchStats,
-)
+from edgevec.index import IdFilter, Index, SearchContext
 from edgevec.readers import Dataset, read_vectors
 
 if TYPE_CHECKING:
@@ -51,6 +45,10 @@ __all__ = [
     "Hits",
     "IdFilter",
     "Index",
+    "KeepVectors",
+    "Metric",
+    "Progress",
+    "Quantization",
     "Record",
     "SearchContext",
     "SearchResult",

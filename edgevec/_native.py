@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +23,7 @@ from edgevec._types import (
     SearchStats,
 )
 
-__all__ = ["NativeContext", "NativeFilter", "NativeIndex", "Progress", "SimdInfo", "allocates", "simd_info", "version"]
+__all__ = ["NativeContext", "NativeFilter", "NativeIndex", "SimdInfo", "simd_info", "version"]
 
 ffi: Any = _core.ffi
 lib: Any = _core.lib
@@ -69,25 +68,6 @@ def check(code: int, path: str | os.PathLike[str] | None = None) -> None:
     if issubclass(kind, _OF_FILES):
         raise errors.about_file(kind(message), path, int(lib.ev_error_errno()) or None)
     raise kind(message)
-
-
-_Given = ParamSpec("_Given")
-_Returned = TypeVar("_Returned")
-
-
-def allocates(call: Callable[_Given, _Returned]) -> Callable[_Given, _Returned]:
-    """A call that makes arrays: what NumPy, cffi and Python raise for want of memory is an OutOfMemoryError too."""
-
-    @functools.wraps(call)
-    def checked(*args: _Given.args, **kwargs: _Given.kwargs) -> _Returned:
-        try:
-            return call(*args, **kwargs)
-        except MemoryError as error:
-            if isinstance(error, errors.EdgevecError):
-                raise
-            raise errors.OutOfMemoryError(f"{call.__name__}: {error or 'out of memory'}") from error
-
-    return checked
 
 
 def pointer(array: npt.NDArray[Any], kind: str) -> Any:

@@ -6,8 +6,10 @@ Each error is an `EdgevecError` and also the builtin that a caller would catch a
 
 from __future__ import annotations
 
+import functools
 import os
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 __all__ = [
     "BusyError",
@@ -196,3 +198,22 @@ class FormatVersionError(EdgevecError, ValueError):
 
 class DataFormatError(EdgevecError, ValueError):
     """A data file holds something other than the vectors expected; the message names file and place."""
+
+
+_Given = ParamSpec("_Given")
+_Returned = TypeVar("_Returned")
+
+
+def allocates(call: Callable[_Given, _Returned]) -> Callable[_Given, _Returned]:
+    """A call that makes arrays: what NumPy, cffi and Python raise for want of memory is an OutOfMemoryError too."""
+
+    @functools.wraps(call)
+    def checked(*args: _Given.args, **kwargs: _Given.kwargs) -> _Returned:
+        try:
+            return call(*args, **kwargs)
+        except MemoryError as error:
+            if isinstance(error, EdgevecError):
+                raise
+            raise OutOfMemoryError(f"{call.__name__}: {error or 'out of memory'}") from error
+
+    return checked

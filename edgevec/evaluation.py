@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._native import allocates
-from .errors import ParameterError
+from .errors import ParameterError, allocates
 
 if TYPE_CHECKING:
-    from .index import Metric, SearchResult
+    from ._types import Metric, SearchResult
 
 __all__ = [
     "ROUNDING",

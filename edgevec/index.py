@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgevec._native import NativeContext, NativeFilter, NativeIndex, allocates
+from edgevec._native import NativeContext, NativeFilter, NativeIndex
 from edgevec._types import (
     CheckReport,
     KeepVectors,
@@ -23,7 +23,7 @@ from edgevec._types import (
 )
 from edgevec._validation import as_ids, as_int, as_rows
 from edgevec.calibration import Calibration, Calibrations, as_recall
-from edgevec.errors import ParameterError
+from edgevec.errors import ParameterError, allocates
 
 __all__ = [
     "CheckReport",

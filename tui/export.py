@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgevec._files import replacing
 from edgevec.evaluation import Point
+from edgevec.files import replacing
 from edgevec.printable import printable
 
 from .hits import Hit

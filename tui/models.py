@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevec import evaluation
+from edgevec import Metric, Quantization, evaluation
 from edgevec.evaluation import Point
-from edgevec.index import Metric, Quantization
 
 __all__ = [
     "SAMPLE",

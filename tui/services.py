@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Protocol
 
 import edgevec
-from edgevec import SimdInfo
+from edgevec import Quantization, SimdInfo, plot
 from edgevec.evaluation import Point
-from edgevec.index import Quantization
 
-from . import plot, query_set, sweep
+from . import query_set, sweep
 from .backends.base import Opened, SearchBackend
 from .backends.index import build_index
 from .backends.open import open_file, read_sample

@@ -13,8 +13,8 @@ from typing import Any
 
 import platformdirs
 
-from edgevec._files import replacing
-from edgevec.index import Quantization
+from edgevec import Quantization
+from edgevec.files import replacing
 
 __all__ = ["Settings", "SettingsFile"]
 

@@ -14,10 +14,10 @@ from rich.table import Table
 
 import edgevec
 
-from .. import evaluation
-from ..errors import MissingExtraError, ParameterError
+from .. import Metric, evaluation, plot
+from ..errors import ParameterError
 from ..evaluation import Point
-from ..index import Metric
+from ..files import replacing
 from ..readers import Dataset
 from .common import (
     INPUT,
@@ -50,7 +50,7 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> 
 @click.command()
 @click.argument("file", type=INPUT)
 @click.option("--ef", "efs", callback=_numbers, metavar="N,N,...", default="10,20,40,80,160,320", show_default=True)
-@click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Neighbours per query.")
+@click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Neighbors per query.")
 @click.option("--queries", "count", type=click.IntRange(1), default=1000, show_default=True, help="At most so many.")
 @click.option("--search-threads", type=click.IntRange(0), default=1, show_default=True, help="Of the batch behind QPS.")
 @output_option("--json", "json_path", help="Write everything measured to this file.")
@@ -75,7 +75,7 @@ def bench(
     """Measure recall, latency and throughput on the vectors in FILE.
 
     Queries are the file's own test set (HDF5), else rows held out of the index. Latencies are of single calls on one
-    thread, QPS is of one call with all queries; the true neighbours come from a brute-force scan. Recall counts what
+    thread, QPS is of one call with all queries; the true neighbors come from a brute-force scan. Recall counts what
     is not farther than the last of them, so of equally near rows any.
     """
     for path in (json_path, plot_path):
@@ -84,12 +84,12 @@ def bench(
     if json_path is not None and json_path == plot_path:
         raise ParameterError(f"{json_path}: cannot be both, --json and --plot")
     if plot_path is not None:
-        _make_figure(plot_path)  # so that a missing library or a wrong ending is told before the work
+        plot.new_figure(plot_path)  # so that a missing library or a wrong ending is told before the work
     dataset = read(file, column=column, limit=limit)
     metric = metric or dataset.metric or "cosine"
     task = _make_task(dataset, count, parameters["seed"])
     index, seconds = build_index(task.vectors, task.ids, metric=metric, **parameters)
-    note(f"built in {seconds:.2f} s; finding the true neighbours of {len(task.queries):,} queries")
+    note(f"built in {seconds:.2f} s; finding the true neighbors of {len(task.queries):,} queries")
     truth = _true_rows(dataset, task, k, metric)
     true_distances = task.distances(truth, metric)
     points = []
@@ -120,9 +120,10 @@ def bench(
         "points": [point._asdict() for point in points],
     }
     if json_path is not None:
-        json_path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        with replacing(json_path) as new:
+            new.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     if plot_path is not None:
-        _plot(plot_path, document, points)
+        plot.save(plot_path, _title(document), {parameters["quantization"]: points}, k)
     _show(document, points)
 
 
@@ -154,12 +155,17 @@ def _make_task(dataset: Dataset, count: int, seed: int) -> _Task:
 
 
 def _true_rows(dataset: Dataset, task: _Task, k: int, metric: Metric) -> NDArray[np.int64]:
-    """Rows of the task's vectors. Neighbours in a file are rows of it, all of which are then searched."""
+    """Rows of the task's vectors. Neighbors in a file are rows of it, all of which are then searched."""
     given = dataset.neighbors
     if given is not None and metric == dataset.metric and len(given) >= len(task.queries) and given.shape[1] >= k:
         return given[: len(task.queries), :k]
     true: NDArray[np.int64] = evaluation.exact_neighbors(task.vectors, task.queries, k, metric)
     return true
+
+
+def _title(document: dict[str, Any]) -> str:
+    data, index = document["data"], document["index"]
+    return f"{data['file']}: {data['rows']:,} x {data['dim']}, {index['quantization']}, SIMD {document['simd']}"
 
 
 def _show(document: dict[str, Any], points: list[Point]) -> None:
@@ -180,36 +186,3 @@ def _show(document: dict[str, Any], points: list[Point]) -> None:
         f"built in {document['build_seconds']:.2f} s; {document['bytes_per_vector']:,} bytes per vector\n"
         f"SIMD {document['simd']}; {document['machine']}",
     )
-
-
-def _make_figure(path: Path) -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("--plot needs matplotlib; install it with: pip install 'edgevec[plot]'") from error
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    endings = figure.canvas.get_supported_filetypes()
-    if path.suffix.lower().removeprefix(".") not in endings:
-        raise ParameterError(f"{path}: no picture can end in {path.suffix!r}; known are {', '.join(sorted(endings))}")
-    return figure
-
-
-def _plot(path: Path, document: dict[str, Any], points: list[Point]) -> None:
-    data, index = document["data"], document["index"]
-    figure = _make_figure(path)
-    axes = figure.subplots()
-    recalls = [point.recall for point in points]
-    axes.plot(recalls, [point.p50 for point in points], marker="o", label="P50")
-    axes.plot(recalls, [point.p99 for point in points], marker="o", linestyle="--", label="P99")
-    for point in points:
-        place = (point.recall, point.p50)
-        axes.annotate(f"ef {point.ef}", place, xytext=(0, 6), textcoords="offset points", ha="center", size=8)
-    axes.margins(0.08)
-    axes.set(xlabel=f"recall@{document['k']}", ylabel="latency of one search, µs", yscale="log")
-    axes.set_title(
-        f"{data['file']}: {data['rows']:,} x {data['dim']}, {index['quantization']}, SIMD {document['simd']}",
-        parse_math=False,
-    )
-    axes.grid(visible=True, which="both", alpha=0.3)
-    axes.legend()
-    figure.savefig(path, dpi=150)

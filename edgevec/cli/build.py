@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..index import Metric
+from .. import Metric
 from .common import (
     INPUT,
     build_index,

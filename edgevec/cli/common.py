@@ -21,9 +21,9 @@ from rich.text import Text
 
 import edgevec
 
+from .. import Metric
 from ..errors import ParameterError, StorageError
 from ..file_kind import KIND_NAMES, Kind, kind_of, require
-from ..index import Metric
 from ..printable import decimals, printable
 from ..readers import Dataset
 

@@ -12,9 +12,9 @@ from rich.table import Table
 
 import edgevec
 
+from .. import Metric, Quantization
 from ..errors import ParameterError
 from ..file_kind import require
-from ..index import Metric, Quantization
 from ..printable import decimals, printable
 from .common import INPUT, force_option, note, output_option, progress_bar, protect, show, show_json
 

@@ -12,10 +12,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._native import Progress
+from .._types import Metric, Progress, Quantization
 from .._validation import as_int, as_rows
 from ..errors import EdgevecError, NotFiniteError, ParameterError, UnknownIdError, ZeroVectorError
-from ..index import Metric, Quantization
 from . import changes, fulltext, import_export, maintenance, records, schema, validation
 from .graph import StoppedError, Write
 from .hits import Hits, Included

@@ -8,10 +8,10 @@ import os
 import sqlite3
 from typing import Any, Literal
 
-from .._native import Progress
+from .._types import Metric, Progress, Quantization
 from .._validation import as_int
 from ..errors import CollectionNotFoundError, CorruptCollectionError, EdgevecError, ParameterError, about_file
-from ..index import Index, Metric, Quantization
+from ..index import Index
 from . import schema
 from .collection import Collection, Encoder
 from .database import Database, Durability, resolve

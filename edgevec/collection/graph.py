@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .._native import Progress
+from .._types import Progress
 from ..errors import NotFiniteError, ZeroVectorError
 from ..index import Index
 from . import changes, records, schema

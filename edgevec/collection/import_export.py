@@ -18,9 +18,9 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from .._files import replacing
-from .._native import Progress
+from .._types import Progress
 from ..errors import DataFormatError, DuplicateIdError, MissingExtraError, ParameterError
+from ..files import replacing
 from ..readers import read
 from ..readers.dataset import TEXT_NAMES
 from ..readers.plain import NotPlainError, is_missing, plain

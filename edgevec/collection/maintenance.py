@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .._native import Progress
-from ..index import CheckReport, Index
+from .._types import CheckReport, Progress
+from ..index import Index
 from . import changes, schema
 from .damage import Damage, find_damage, set_apart
 from .graph import Graph

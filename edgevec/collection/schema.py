@@ -16,7 +16,7 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
-from .._native import Progress
+from .._types import Progress
 from ..errors import CorruptCollectionError, EdgevecError, FormatVersionError
 from .words import indexed
 

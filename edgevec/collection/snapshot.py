@@ -14,8 +14,8 @@ import sqlite3
 import sys
 from pathlib import Path
 
-from .._files import replace
 from ..errors import CorruptIndexError, FormatVersionError, OutOfMemoryError, StorageError, about_file
+from ..files import replace
 from ..index import Index
 from . import changes
 from .database import take_mode

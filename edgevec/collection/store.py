@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
-from .._native import Progress
+from .._types import Progress
 from ..errors import (
     BusyError,
     ClosedError,

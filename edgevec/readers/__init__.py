@@ -14,8 +14,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from .._files import refused
 from ..errors import DataFormatError, DataNotFoundError, EdgevecError, OutOfMemoryError, ParameterError, about_file
+from ..files import refused
 from . import arrow, fvecs, hdf5, npy, safetensors, text_lines
 from .dataset import Dataset, Progress
 from .request import Request

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from ..index import Metric
+    from .._types import Metric
 
 __all__ = ["TEXT_NAMES", "Dataset", "Progress"]
 

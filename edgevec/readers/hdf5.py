@@ -12,7 +12,7 @@ from .plain import decoded
 from .request import Request
 
 if TYPE_CHECKING:
-    from ..index import Metric
+    from .._types import Metric
 
 __all__ = ["read"]
 

@@ -19,7 +19,7 @@ from .dataset import Dataset, Progress
 from .plain import listed
 
 if TYPE_CHECKING:
-    from ..index import Metric
+    from .._types import Metric
 
 __all__ = ["ID_NAMES", "PIECE_BYTES", "Request", "Rows"]
 

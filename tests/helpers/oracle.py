@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 import edgevec
-from edgevec.index import Metric, Quantization
+from edgevec import Metric, Quantization
 
 Rows = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]

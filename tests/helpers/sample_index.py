@@ -9,8 +9,7 @@ import numpy as np
 from oracle import Ids, Rows
 
 import edgevec
-from edgevec import samples
-from edgevec.index import Quantization
+from edgevec import Quantization, samples
 
 HELD_OUT = 200
 

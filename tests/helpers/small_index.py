@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 import edgevec
-from edgevec.index import KeepVectors, Metric, Quantization
+from edgevec import KeepVectors, Metric, Quantization
 
 DIM = 12
 Rows = npt.NDArray[np.float32]

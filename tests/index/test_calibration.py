@@ -13,8 +13,7 @@ from oracle import METRICS, Doubles, Ids, Rows, clustered, distances, each_metri
 from sample_index import sample
 
 import edgevec
-from edgevec import calibration
-from edgevec.index import Metric, Quantization
+from edgevec import Metric, Quantization, calibration
 
 N, HELD_OUT = 6000, 600
 

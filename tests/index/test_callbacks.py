@@ -16,8 +16,8 @@ import pytest
 from oracle import assert_held, clustered, each_quantization
 
 import edgevec
+from edgevec import Quantization
 from edgevec.collection import Collection
-from edgevec.index import Quantization
 
 DIM = 8
 

@@ -10,7 +10,7 @@ import pytest
 from oracle import Ids, Rows, assert_right, clustered, each_metric, each_quantization, recall, step_of, strategy
 
 import edgevec
-from edgevec.index import Metric, Quantization
+from edgevec import Metric, Quantization
 
 COPIES, OTHERS, DIM = 10_000, 2_300, 24
 

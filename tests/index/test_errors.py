@@ -18,8 +18,7 @@ from oracle import METRICS, QUANTIZATIONS, each_metric, each_quantization
 from support import examples
 
 import edgevec
-from edgevec import errors, evaluation
-from edgevec.index import Metric, Quantization
+from edgevec import Metric, Quantization, errors, evaluation
 
 DIM = 4
 BUILTINS = {

@@ -11,7 +11,7 @@ from oracle import Doubles, Rows, each_metric, each_quantization
 from support import examples
 
 import edgevec
-from edgevec.index import Metric, Quantization
+from edgevec import Metric, Quantization
 
 TIED = 1e-12
 """Relative: what the order of the terms may change in a float64 sum."""

@@ -24,7 +24,7 @@ from sample_index import sample, sample_index, split
 from support import examples
 
 import edgevec
-from edgevec.index import Metric, Quantization
+from edgevec import Metric, Quantization
 
 N, DIM = 1500, 10
 OFFSET = 10**12

@@ -28,7 +28,7 @@ from index_file import (
 from small_index import DIM, each_kind, each_way, make_index, make_rows, saved
 
 import edgevec
-from edgevec.index import KeepVectors, Quantization
+from edgevec import KeepVectors, Quantization
 
 
 def section_at(file: IndexFile, position: int) -> str:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from oracle import assert_held, clustered, each_quantization
 
 import edgevec
-from edgevec.index import Quantization
+from edgevec import Quantization
 
 EXTREMES = [2**63 - 1, -(2**63), -2, 0, 2**62, -(2**31), 2**32 - 1, 2**32]
 

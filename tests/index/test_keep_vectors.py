@@ -14,7 +14,7 @@ from oracle import Doubles, Rows, clustered, distances, each_metric, each_quanti
 from support import examples
 
 import edgevec
-from edgevec.index import KeepVectors, Metric, Quantization
+from edgevec import KeepVectors, Metric, Quantization
 
 STEPS = 127 * 65536
 """From the centre of the codes to the largest coordinate of a vector."""

@@ -13,7 +13,7 @@ import pytest
 from oracle import clustered, each_metric, each_quantization
 
 import edgevec
-from edgevec.index import KeepVectors, Metric, Quantization
+from edgevec import KeepVectors, Metric, Quantization
 
 
 def filled(n: int, dim: int, rng: np.random.Generator, **options: object) -> edgevec.Index:

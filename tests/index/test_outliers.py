@@ -11,7 +11,7 @@ import pytest
 from oracle import Ids, Rows, distances, each_metric, each_quantization, recall
 
 import edgevec
-from edgevec.index import KeepVectors, Metric, Quantization
+from edgevec import KeepVectors, Metric, Quantization
 
 N, DIM, K = 3000, 64, 10
 BY_CODES, BY_FLOATS, BY_ALL, BLURRED = range(4)

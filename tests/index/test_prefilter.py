@@ -11,7 +11,7 @@ from oracle import Rows, each_metric, recall
 from sample_index import split
 
 import edgevec
-from edgevec.index import Metric
+from edgevec import Metric
 
 DIM = 320
 FEW = 8000

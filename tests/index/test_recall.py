@@ -10,7 +10,7 @@ from oracle import Rows, distances, each_quantization, recall
 from sample_index import encoded_texts, sample, sample_index, split
 
 import edgevec
-from edgevec.index import Quantization
+from edgevec import Quantization
 
 pytestmark = pytest.mark.quality
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import edgevec
-from edgevec._files import replacing
+from edgevec.files import replacing
 
 Write = Callable[[Path], None]
 

@@ -31,7 +31,7 @@ from oracle import assert_held
 from small_index import DIM, KINDS, Rows, each_kind, each_metric, each_way, make_index, make_rows, saved
 
 import edgevec
-from edgevec.index import KeepVectors, Metric, Quantization
+from edgevec import KeepVectors, Metric, Quantization
 
 
 def brute_force(metric: str, held: dict[int, Rows], query: Rows) -> npt.NDArray[np.float64]:

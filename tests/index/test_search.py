@@ -25,8 +25,7 @@ from oracle import (
 from support import examples
 
 import edgevec
-from edgevec import calibration
-from edgevec.index import KeepVectors, Metric, Quantization
+from edgevec import KeepVectors, Metric, Quantization, calibration
 
 # At, below and above the width of every kernel's vectors and unrolled steps.
 EDGES = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 511, 513, 1023, 1025]

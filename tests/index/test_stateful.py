@@ -16,7 +16,7 @@ from oracle import METRICS, QUANTIZATIONS, Rows, assert_right, assert_valid, ste
 from support import examples
 
 import edgevec
-from edgevec.index import KeepVectors, Metric, Quantization
+from edgevec import KeepVectors, Metric, Quantization
 
 CAN_MAP = sys.platform != "emscripten"
 # Ids from a small set meet each other; the ends of int64 are in it.

@@ -19,7 +19,7 @@ from oracle import Rows, assert_held, clustered, distances, each_quantization
 from support import HANG
 
 import edgevec
-from edgevec.index import Quantization
+from edgevec import Quantization
 
 pytestmark = pytest.mark.threads
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -12,6 +13,22 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # From the ground: a folder uses only itself and those before it. Headers of csrc itself are the public ones.
 C_LAYERS = ("", "base", "simd", "quantize", "store", "graph", "index", "file")
+
+# The same of the modules and folders of the package; those of a row know nothing of each other. "" is its face.
+PYTHON_LAYERS = (
+    ("_core",),
+    ("errors", "_types", "printable"),
+    ("files", "_native", "_validation", "evaluation", "samples", "browser"),
+    ("plot", "readers", "calibration"),
+    ("index",),
+    ("collection",),
+    ("file_kind",),
+    ("",),
+    ("adapters", "cli"),
+    ("tui", "__main__"),
+)
+OUTSIDERS = ("adapters", "cli", "tui", "__main__")
+"""They use what is public."""
 
 
 @dataclass(frozen=True)
@@ -129,19 +146,92 @@ def test_a_circle_and_a_reach_upward_are_found() -> None:
     assert [(use.user, use.line) for use in circle] == [("base/a.c", 3), ("base/b.c", 2)]
 
 
+# ---- Python ----------------------------------------------------------------------------------------------------------
+
+
+def python_files() -> dict[str, Path]:
+    """By the name to import; tui/ is installed as edgevec.tui."""
+    found = {}
+    for folder, name in (("edgevec", "edgevec"), ("tui", "edgevec.tui")):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            parts = path.relative_to(ROOT / folder).with_suffix("").parts
+            found[".".join((name, *(part for part in parts if part != "__init__")))] = path
+    return found
+
+
+def python_imports(files: dict[str, Path]) -> Iterator[Use]:
+    """Imports from the package, wherever they stand: inside functions and for type checkers too."""
+    for name, path in files.items():
+        text = path.read_text(encoding="utf-8")
+        package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Import):
+                wanted = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                start = package[: len(package) - node.level + 1] if node.level else []
+                base = ".".join([*start, *([node.module] if node.module else [])])
+                inner = [f"{base}.{alias.name}" for alias in node.names]
+                wanted = [one if one in files or one == "edgevec._core" else base for one in inner]
+            else:
+                continue
+            for used in dict.fromkeys(wanted):
+                if used.split(".")[0] == "edgevec":
+                    yield Use(name, node.lineno, text.splitlines()[node.lineno - 1].strip(), used)
+
+
+def part(name: str) -> str:
+    """The module or folder below the package."""
+    return name.partition(".")[2].partition(".")[0]
+
+
+def python_layer(name: str) -> int:
+    return next(number for number, names in enumerate(PYTHON_LAYERS) if part(name) in names)
+
+
+def python_upward(uses: list[Use]) -> list[Use]:
+    """Those that reach a layer above their own, or another part of it."""
+    return [
+        use for use in uses if part(use.used) != part(use.user) and python_layer(use.used) >= python_layer(use.user)
+    ]
+
+
+def test_no_module_reaches_up() -> None:
+    found = python_upward(list(python_imports(python_files())))
+    assert not found, told([found])
+
+
+def test_modules_form_no_circle() -> None:
+    found = circles(list(python_imports(python_files())))
+    assert not found, told(found)
+
+
 def test_only_native_reaches_the_c_library() -> None:
     """The package's face imports it first, to say what to do where it is not built."""
-    wanted = r"\s*(from|import) .*(\b_core\b|_native import .*\b(ffi|lib)\b)"
-    users = {
-        path.relative_to(ROOT / "edgevec").as_posix()
-        for path in (ROOT / "edgevec").rglob("*.py")
-        if any(re.match(wanted, line) for line in path.read_text(encoding="utf-8").splitlines())
-    }
-    assert users == {"__init__.py", "_native.py"}
+    found = [use for use in python_imports(python_files()) if part(use.used) == "_core"]
+    assert {use.user for use in found} == {"edgevec", "edgevec._native"}, told([found])
+
+
+def test_commands_screens_and_adapters_use_what_is_public() -> None:
+    uses = python_imports(python_files())
+    found = [use for use in uses if part(use.user) in OUTSIDERS and part(use.used).startswith("_")]
+    found = [use for use in found if part(use.used) != "__main__"]
+    assert not found, told([found])
+
+
+def test_an_import_upward_is_found() -> None:
+    up = Use("edgevec.errors", 1, "from .index import Index", "edgevec.index")
+    beside = Use("edgevec.cli.app", 2, "import edgevec.adapters", "edgevec.adapters")
+    down = Use("edgevec.index", 3, "from .errors import EdgevecError", "edgevec.errors")
+    assert python_upward([up, beside, down]) == [up, beside]
 
 
 if __name__ == "__main__":
     uses = c_uses()
     print(
         f"C: {len(c_files(ROOT / 'csrc'))} files, {len(upward(uses))} uses that reach up, {len(circles(uses))} circles"
+    )
+    uses = list(python_imports(python_files()))
+    print(
+        f"Python: {len(python_files())} files, {len(python_upward(uses))} imports that reach up, "
+        f"{len(circles(uses))} circles"
     )

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edgevec
-from edgevec import evaluation
-from edgevec.index import Metric
+from edgevec import Metric, evaluation
 
 from ..models import Data, FilterResult, Floats, Ids, Queries
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 import edgevec
 from edgevec import samples
-from edgevec._files import refused
 from edgevec.errors import about_file
 from edgevec.file_kind import Kind, kind_of, require
+from edgevec.files import refused
 
 from ..models import SAMPLE, Clock, Data, Progress
 from .base import Opened

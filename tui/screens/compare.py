@@ -14,8 +14,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widgets import Button, DataTable, Static
 
+from edgevec import Quantization
 from edgevec.evaluation import Point
-from edgevec.index import Quantization
 
 from .. import export, formatting, workers
 from ..messages import Exported, Failed, Measured, Progressed, QueriesReady, SweepDone, VariantReady

@@ -13,7 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widgets import Button, DataTable
 
-from edgevec.index import Metric, Quantization
+from edgevec import Metric, Quantization
 from edgevec.printable import printable
 
 from .. import formatting, workers

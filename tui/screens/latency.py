@@ -13,7 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widgets import Button, Static
 
-from edgevec.index import Quantization
+from edgevec import Quantization
 
 from .. import formatting, workers
 from ..errors import explain

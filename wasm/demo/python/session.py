@@ -15,8 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edgevec
-from edgevec import IdFilter, Index, ParameterError, SearchContext, SearchResult, StorageError, recall
-from edgevec.index import Metric, Quantization
+from edgevec import (
+    IdFilter,
+    Index,
+    Metric,
+    ParameterError,
+    Quantization,
+    SearchContext,
+    SearchResult,
+    StorageError,
+    recall,
+)
 
 from . import sources, storage
 from .conditions import Conditions

@@ -17,13 +17,13 @@ from edgevec import (
     Dataset,
     DuplicateIdError,
     Index,
+    Metric,
     NotFiniteError,
     ParameterError,
     ZeroVectorError,
     read_vectors,
     samples,
 )
-from edgevec.index import Metric
 
 SAMPLE_FOLDER = Path("/data")
 SAMPLE = "WordNet"
