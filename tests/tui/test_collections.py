@@ -78,7 +78,7 @@ async def ask(app: Any, pilot: Any, query: str, condition: str = "") -> None:
     with app.screen.prevent(Input.Changed):
         app.screen.query_one("#query", Input).value = query
         app.screen.query_one("#filter", Input).value = condition
-    app.screen.ask()
+    app.screen.search()
     await until(pilot, lambda: app.screen._compared, f"an answer to {query!r}")
 
 
