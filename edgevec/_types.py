@@ -21,8 +21,14 @@ __all__ = [
 ]
 
 Metric = Literal["cosine", "ip", "l2"]
+"""Cosine similarity, inner product or squared Euclidean distance."""
+
 Quantization = Literal["none", "sq8", "binary"]
+"""What the graph is searched with: float32, 8 bits a dimension, or 1 bit."""
+
 KeepVectors = bool | Literal["float32"]
+"""Whether vectors are kept beside their codes; "float32" keeps every bit."""
+
 PathLike = str | os.PathLike[str]
 
 Progress = Callable[[int, int], object]
