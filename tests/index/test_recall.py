@@ -30,7 +30,7 @@ def held_rows(index: edgevec.Index) -> Rows:
 def quality(index: edgevec.Index, rows: Rows, queries: Rows) -> float:
     context = edgevec.SearchContext(index)
     index.search(queries[0], 10, ef=64, context=context)
-    assert context.stats.strategy.startswith("graph")
+    assert context.stats.strategy != "exact"
     return recall("cosine", rows, queries, index.search(queries, 10, ef=64).ids, 10)
 
 
