@@ -14,15 +14,15 @@ from .records import RowIds
 
 __all__ = [
     "RecentWrites",
-    "bump",
     "changed_since",
+    "increment_version",
     "is_whole",
     "known_snapshot",
     "last_change",
     "register",
     "restart",
-    "trim",
-    "trimmed",
+    "truncate",
+    "truncated_to",
     "version",
 ]
 
@@ -39,7 +39,7 @@ def _state(connection: sqlite3.Connection, name: str) -> int:
     return found[0]
 
 
-def bump(connection: sqlite3.Connection) -> None:
+def increment_version(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE state SET version = version + 1")
 
 
@@ -48,7 +48,7 @@ def last_change(connection: sqlite3.Connection) -> int:
     return int(found[0]) if found else 0
 
 
-def trimmed(connection: sqlite3.Connection) -> int:
+def truncated_to(connection: sqlite3.Connection) -> int:
     """Changes up to this one are no longer listed."""
     return _state(connection, "trimmed")
 
@@ -56,7 +56,7 @@ def trimmed(connection: sqlite3.Connection) -> int:
 def is_whole(connection: sqlite3.Connection) -> bool:
     """Whether every change is listed since the first, or since those that were trimmed: none was taken out by hand."""
     listed, first, last = connection.execute("SELECT count(*), min(seq), max(seq) FROM changes").fetchone()
-    start, stop = trimmed(connection), last_change(connection)
+    start, stop = truncated_to(connection), last_change(connection)
     return bool(listed == stop - start and (not listed or (first, last) == (start + 1, stop)))
 
 
@@ -66,7 +66,7 @@ def restart(connection: sqlite3.Connection) -> None:
         int(connection.execute(f"SELECT coalesce(max(seq), 0) FROM {table}").fetchone()[0])
         for table in ("snapshots", "changes")
     )
-    last = max(snapshots, listed, last_change(connection), trimmed(connection))
+    last = max(snapshots, listed, last_change(connection), truncated_to(connection))
     connection.execute("DELETE FROM changes")
     connection.execute("DELETE FROM snapshots")
     connection.execute("DELETE FROM sqlite_sequence WHERE name = 'changes'")
@@ -90,7 +90,7 @@ def register(connection: sqlite3.Connection, identity: str, seq: int) -> None:
     connection.execute("INSERT OR REPLACE INTO snapshots VALUES (?, ?)", (identity, seq))
 
 
-def trim(connection: sqlite3.Connection, identity: str, seq: int) -> None:
+def truncate(connection: sqlite3.Connection, identity: str, seq: int) -> None:
     """Forget the other snapshots, and the changes that this one holds."""
     connection.execute("DELETE FROM snapshots WHERE identity <> ?", (identity,))
     connection.execute("DELETE FROM changes WHERE seq <= ?", (seq,))

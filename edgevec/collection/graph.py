@@ -103,7 +103,7 @@ class Graph:
 
     def follow(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
         """Answer for the records as the connection sees them. StoppedError when progress returns False."""
-        if self.index is None or self.seq < changes.trimmed(connection):
+        if self.index is None or self.seq < changes.truncated_to(connection):
             self._start(connection, progress)
         if self.index is not None:
             self._take(connection, changes.changed_since(connection, self.seq), progress)
@@ -190,7 +190,7 @@ class Graph:
             except UnusableError as error:
                 reason = str(error)
         self.saved_seq = 0
-        if whole and changes.trimmed(connection) == 0:  # the changes go back to the first record
+        if whole and changes.truncated_to(connection) == 0:  # the changes go back to the first record
             self.index, self.seq = self._empty(connection), 0
             return
         log.warning("%s: the graph is built from the records; its snapshot cannot be used: %s", self.name, reason)

@@ -45,7 +45,7 @@ class Snapshot:
             seq = changes.known_snapshot(connection, identity)
             if seq is None:
                 raise UnusableError("it is damaged, older than the last checkpoint, or of another collection")
-            if seq < changes.trimmed(connection):
+            if seq < changes.truncated_to(connection):
                 raise UnusableError("it is older than the last checkpoint")
             try:
                 index = Index.load(self.path, mmap=self._mmap)
@@ -76,7 +76,7 @@ class Snapshot:
         finally:
             _clear(private)
         connection.execute("BEGIN IMMEDIATE")
-        changes.trim(connection, identity, seq)
+        changes.truncate(connection, identity, seq)
         connection.execute("COMMIT")
 
     @staticmethod

@@ -42,7 +42,7 @@ _LEAST_AT_CLOSE, _SHARE_AT_CLOSE = 200, 100
 
 
 class Callbacks:
-    """A thread in a progress function has the turn already, or the open batch, and must not wait for another."""
+    """A thread in a progress function has the lock already, or the open batch, and must not wait for another."""
 
     def __init__(self) -> None:
         self._threads: set[int] = set()
@@ -72,7 +72,20 @@ class Callbacks:
             raise BusyError("a progress function may read records, but not search by vector, write or maintain")
 
 
-class Turns:
+# Who holds what, always taken from the top down:
+#
+# | state of the store              | _batch_lock | ReadWriteLock | SQLite                    | file lock     |
+# |---------------------------------|-------------|---------------|---------------------------|---------------|
+# | idle, open for writing          |             |               |                           | from open()   |
+# | reading, n threads              |             | shared        | a read transaction each   |               |
+# | batch open, by one thread       | held        |               | BEGIN IMMEDIATE           | from open()   |
+# | batch takes in or commits       | held        | exclusive     | the same, then COMMIT     | from open()   |
+# | maintenance, catching up        | held        | exclusive     | none, or one of its own   | from open()   |
+# | closing                         | held        | exclusive     | connections are closed    | given up last |
+#
+# Others may read while a batch is open, and see what was committed before it. The thread of the batch reads through
+# the batch's own connection and takes no lock. A thread in a progress function takes none either: it has them already.
+class ReadWriteLock:
     """Many readers or one writer; a waiting writer goes before new readers.
 
     Not reentrant: a thread that reads must not ask again before it is done."""
@@ -84,19 +97,19 @@ class Turns:
         self._waiting = 0
         self._writing = False
 
-    def begin_read(self) -> None:
+    def acquire_read(self) -> None:
         with self._lock:
             while self._writing or self._waiting:
                 self._changed.wait()
             self._readers += 1
 
-    def end_read(self) -> None:
+    def release_read(self) -> None:
         with self._lock:
             self._readers -= 1
             if self._waiting and not self._readers:
                 self._changed.notify_all()
 
-    def begin_write(self) -> None:
+    def acquire_write(self) -> None:
         with self._lock:
             self._waiting += 1
             try:
@@ -108,7 +121,7 @@ class Turns:
                 if not self._writing:  # interrupted while waiting
                     self._changed.notify_all()
 
-    def end_write(self) -> None:
+    def release_write(self) -> None:
         with self._lock:
             self._writing = False
             self._changed.notify_all()
@@ -117,18 +130,18 @@ class Turns:
 PENDING_BYTES = 256 * 2**20
 """What an open batch has written is kept in memory for the graph up to this size."""
 
-Turn = Callable[[], object]
-"""Ends a turn."""
+Release = Callable[[], object]
+"""Gives back what a reader holds."""
 
 
-def _no_turn() -> None:
+def _nothing_held() -> None:
     """For who needs none."""
 
 
 class _Reading:
     """As a class and no generator, since it stands in the way of every search."""
 
-    __slots__ = ("_connection", "_graph", "_progress", "_store", "_turn")
+    __slots__ = ("_connection", "_graph", "_progress", "_release", "_store")
 
     def __init__(self, store: Store, graph: bool, progress: Progress | None) -> None:
         self._store = store
@@ -137,14 +150,14 @@ class _Reading:
 
     def __enter__(self) -> sqlite3.Connection:
         try:
-            self._connection, self._turn = self._store.begin_reading(self._graph, self._progress)
+            self._connection, self._release = self._store.begin_reading(self._graph, self._progress)
         except Exception as error:
             translate(error, self._store.database.name)
             raise
         return self._connection
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        self._store.end_reading(self._connection, self._turn)
+        self._store.end_reading(self._connection, self._release)
         if error is not None:
             translate(error, self._store.database.name)
 
@@ -152,8 +165,8 @@ class _Reading:
 class Store:
     """One database and its graph.
 
-    Readers (threads) share the turn of reading; the graph and SQLite's committed state change together while a writer
-    has the turn. `_mutex` belongs to the thread whose batch is open.
+    Readers (threads) share the lock; the graph and SQLite's committed state change together while a writer has it.
+    `_batch_lock` belongs to the thread whose batch is open.
     """
 
     def __init__(self, database: Database, graph: Graph, *, writable: bool, progress: Progress | None = None) -> None:
@@ -161,15 +174,15 @@ class Store:
         self.graph = graph
         self.commits = changes.RecentWrites()
         self.writable = writable
-        self._turns = Turns()
+        self._lock = ReadWriteLock()
         self.callbacks = Callbacks()
-        self._mutex = threading.RLock()
+        self._batch_lock = threading.RLock()
         self._owner: int | None = None
         self._depth = 0
         self._writes: list[tuple[int, Write]] = []
         """Of the open batch, numbered: what the graph has yet to take in."""
         self._written = self._pending_bytes = 0
-        self._has_turn = False
+        self._holds_lock = False
         self._failed = ""
         self._closed = False
         self._process = os.getpid()
@@ -201,45 +214,45 @@ class Store:
         """
         return _Reading(self, graph, progress)
 
-    def begin_reading(self, graph: bool, progress: Progress | None) -> tuple[sqlite3.Connection, Turn]:
-        """As reading(). The turn ends with end_reading()."""
+    def begin_reading(self, graph: bool, progress: Progress | None) -> tuple[sqlite3.Connection, Release]:
+        """As reading(), until end_reading()."""
         self._check_open()
         if self.callbacks.running():
             return self._begin_in_callback(graph)
         if self._owner == threading.get_ident():
             if graph:
                 self._take_in(self.database.main)
-            return self.database.main, _no_turn
+            return self.database.main, _nothing_held
         if self.database.shared:
             return self._begin_alone()
-        self._turns.begin_read()
-        turn, connection = self._turns.end_read, None
+        self._lock.acquire_read()
+        release, connection = self._lock.release_read, None
         try:
             self._check_open()
             connection = self.database.take()
             if self.graph.version != self._committed_version(connection):  # the graph has to move first
-                turn()
-                turn = _no_turn
-                self._turns.begin_write()
-                turn = self._turns.end_write
+                release()
+                release = _nothing_held
+                self._lock.acquire_write()
+                release = self._lock.release_write
                 self._follow_all(connection, self.callbacks.telling(progress))
         except BaseException:
-            turn()
+            release()
             if connection is not None:
                 connection.close()
             raise
-        return connection, turn
+        return connection, release
 
-    def _begin_in_callback(self, graph: bool) -> tuple[sqlite3.Connection, Turn]:
-        """The thread has a turn, or an open batch, in whose progress function it is."""
+    def _begin_in_callback(self, graph: bool) -> tuple[sqlite3.Connection, Release]:
+        """The thread has the lock, or an open batch, in whose progress function it is."""
         if graph:
             self.callbacks.refuse()
         own = self._owner == threading.get_ident()
-        return self.database.main if own or self.database.shared else self.database.take(), _no_turn
+        return self.database.main if own or self.database.shared else self.database.take(), _nothing_held
 
-    def _begin_alone(self) -> tuple[sqlite3.Connection, Turn]:
+    def _begin_alone(self) -> tuple[sqlite3.Connection, Release]:
         """There is one connection, and a thread at a time uses it."""
-        self._mutex.acquire()
+        self._batch_lock.acquire()
         try:
             if not self.writable:
                 self.database.check_file()
@@ -252,18 +265,18 @@ class Store:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
         except BaseException:
-            self._mutex.release()
+            self._batch_lock.release()
             raise
-        return connection, self._mutex.release
+        return connection, self._batch_lock.release
 
-    def end_reading(self, connection: sqlite3.Connection, turn: Turn) -> None:
+    def end_reading(self, connection: sqlite3.Connection, release: Release) -> None:
         try:
             if connection is not self.database.main:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 self.database.give_back(connection)
         finally:
-            turn()
+            release()
 
     def _committed_version(self, connection: sqlite3.Connection) -> int:
         """Of the records; where another process writes, what the connection sees until the end of its transaction."""
@@ -291,9 +304,9 @@ class Store:
         """A transaction, or within one a part that can fail by itself. Committed and durable when it ends."""
         self._check_writable()
         self.callbacks.refuse()
-        with self._mutex:
+        with self._batch_lock:
             if self._depth:
-                with self._part() as connection:
+                with self._savepoint() as connection:
                     yield connection
                 return
             with self._transaction(self.callbacks.telling(progress)) as connection:
@@ -306,7 +319,7 @@ class Store:
         with translated(self.database.name):
             self.database.check_files()
             if self.graph.version is None:
-                with self._alone():
+                with self._exclusive():
                     self._follow_all(connection)
                     connection.execute("ROLLBACK")
             before = connection.total_changes
@@ -330,7 +343,7 @@ class Store:
             raise
         finally:
             self._owner, self._depth = None, 0
-            self._leave_turn()
+            self._release_lock()
 
     def _commit(self, connection: sqlite3.Connection, changed: bool, progress: Progress | None) -> None:
         self._check_transaction(connection)
@@ -338,7 +351,7 @@ class Store:
             connection.execute("COMMIT")
             self._forget_writes()
             return
-        changes.bump(connection)
+        changes.increment_version(connection)
         version = changes.version(connection)
         self._take_in(connection, progress)
         self.database.check_file()
@@ -361,7 +374,7 @@ class Store:
             self._check_one_writer(connection)
             log.warning("%s: changed by another program while it was open for writing", self.database.name)
             self.graph.forget_ids()
-            changes.bump(connection)  # a version that nothing kept here knows
+            changes.increment_version(connection)  # a version that nothing kept here knows
         return seen
 
     def _check_one_writer(self, connection: sqlite3.Connection) -> None:
@@ -377,7 +390,7 @@ class Store:
         """As at the beginning of a batch; for a writer that writes nothing now."""
         if not self.writable or self._owner == threading.get_ident():
             return
-        with self._mutex, translated(self.database.name):
+        with self._batch_lock, translated(self.database.name):
             self._check_open()
             changed = self._commits_of_others() != self._seen
         if changed:
@@ -400,7 +413,7 @@ class Store:
             self.graph.reset()
 
     @contextmanager
-    def _part(self) -> Iterator[sqlite3.Connection]:
+    def _savepoint(self) -> Iterator[sqlite3.Connection]:
         connection = self.database.main
         self._depth += 1
         name, written = f"part{self._depth}", self._written
@@ -425,9 +438,9 @@ class Store:
 
     def _take_in(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
         """Let the graph take in what the open batch has written. Others read again when the batch has ended."""
-        if not self._has_turn and not self.database.shared:
-            self._turns.begin_write()
-            self._has_turn = True
+        if not self._holds_lock and not self.database.shared:
+            self._lock.acquire_write()
+            self._holds_lock = True
         self.graph.apply(connection, [write for _, write in self._writes], progress)
         self._forget_writes()
 
@@ -452,35 +465,35 @@ class Store:
         self._writes.clear()
         self._pending_bytes = 0
 
-    def _leave_turn(self) -> None:
-        if self._has_turn:
-            self._has_turn = False
-            self._turns.end_write()
+    def _release_lock(self) -> None:
+        if self._holds_lock:
+            self._holds_lock = False
+            self._lock.release_write()
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _exclusive(self) -> Iterator[None]:
         """No reader, and no batch of another thread."""
-        with self._mutex:
+        with self._batch_lock:
             if self.database.shared:
                 yield
                 return
-            self._turns.begin_write()
+            self._lock.acquire_write()
             try:
                 yield
             finally:
-                self._turns.end_write()
+                self._lock.release_write()
 
-    # ---- upkeep ----------------------------------------------------------------------------------------------------
+    # ---- maintenance -------------------------------------------------------------------------------------------------
 
     @contextmanager
     def maintaining(self) -> Iterator[sqlite3.Connection]:
         """Nobody else reads or writes, and no transaction is open."""
         self._check_writable()
         self.callbacks.refuse()
-        with self._mutex:
+        with self._batch_lock:
             if self._depth:
                 raise ParameterError("not inside a batch")
-            with translated(self.database.name), self._alone():
+            with translated(self.database.name), self._exclusive():
                 self.database.check_files()
                 self._check_one_writer(self.database.main)
                 if self.graph.version is None:
@@ -489,7 +502,7 @@ class Store:
                 yield self.database.main
 
     def save_snapshot(self) -> None:
-        """Write the graph beside the database. The calling thread has the mutex and no open batch."""
+        """Write the graph beside the database. The calling thread has the batch lock and no open batch."""
         graph, connection = self.graph, self.database.main
         if graph.snapshot is not None and graph.index is not None and graph.version is not None:
             self.database.check_files()
@@ -516,10 +529,10 @@ class Store:
         if self._closed or os.getpid() != self._process:
             return
         self.callbacks.refuse()
-        with self._mutex:
+        with self._batch_lock:
             if self._depth:
                 raise ParameterError("not inside a batch")
-            with self._alone():
+            with self._exclusive():
                 if self._closed:
                     return
                 self._closed = True

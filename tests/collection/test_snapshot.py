@@ -163,7 +163,7 @@ def test_a_crash_between_the_steps_of_a_checkpoint(case: Case, monkeypatch: pyte
         (changes, "register"),
         (snapshot.os, "replace"),
         (snapshot, "_flush_folder"),
-        (changes, "trim"),
+        (changes, "truncate"),
     ]
     for module, step in steps:
         made = edgevec.open(case.path)
