@@ -30,8 +30,12 @@ async function open(opened, saved = {}) {
     byId("main").hidden = false;
     if (matchMedia("(hover: hover)").matches) byId("query").focus(); // on a phone the keyboard would cover the page
   }
-  state.question = linked ?? readSaved(kept) ?? (await firstQuestion());
-  byId("query").value = state.question.text ?? "";
+  const before = state.question;
+  const first = linked ?? readSaved(kept) ?? (await firstQuestion());
+  if (state.question === before) { // else a person was quicker
+    state.question = first;
+    byId("query").value = first.text ?? "";
+  }
   replaceAddress();
   if (opened.index) {
     showIndex(opened.index);
