@@ -15,7 +15,7 @@ static bool is_duplicate(const ev__store *store, uint32_t slot) {
     return state == EV_DUPLICATE || state == EV_DEAD_DUPLICATE;
 }
 
-/* States are known ones and add up to the header's counts; *duplicates: how many must belongs to chains. */
+/* States are known ones and add up to the header's counts; *duplicates: how many must belong to chains. */
 static int check_states(const ev_index *ix, size_t *duplicates) {
     int64_t live = 0, dead = 0;
     size_t slots = ev__slots(&ix->graph.store), nodes = 0;

@@ -119,7 +119,7 @@ void ev__relink(const ev__graph *g, const ev__space *space, uint32_t slot, int l
 uint32_t ev__search_upper_layers(const ev__graph *g, const ev__space *space, const ev__query *query, int bottom,
                                  float *distance, ev__scratch *s);
 /* The ef nearest nodes of one level into s->candidates, from `start`. With a mask: the ef nearest allowed ones; false
- * when more than `budget` distances were needed (then the candidates is of no use). */
+ * when more than `budget` distances were needed (then the candidates are of no use). */
 bool ev__search_layer(const ev__graph *g, const ev__space *space, const ev__query *query, int level, uint32_t start,
                       float start_distance, size_t ef, const ev__mask *mask, int64_t budget, ev__scratch *s);
 /* Is a squared distance from this node much longer than a few of its own first links, so that it lies in another

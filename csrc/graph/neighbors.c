@@ -26,7 +26,7 @@ static void sort(ev__candidate *hits, size_t count) {
 static bool is_dominated(const ev__graph *g, const ev__space *space, ev__candidate candidate,
                          const ev__candidate *chosen, size_t count, ev__scratch *s) {
     const float ALPHA_MARGIN = g->store.quantizer.metric == EV_METRIC_IP ? 0.001f : 0.125f;
-    enum { RUN = 8 }; /* most candidates are is_dominated by one of the first few */
+    enum { RUN = 8 }; /* most candidates are dominated by one of the first few */
     ev__query query;
     ev__query_from_slot(&g->store.quantizer, space, candidate.slot, &query, s->query_b);
     for (size_t from = 0; from < count; from += RUN) {

@@ -205,7 +205,7 @@ static size_t reconnect_once(ev__graph *g, uint64_t *reached, uint32_t *stack, u
     for (size_t slot = 0; slot < slots; slot++) {
         if (ev__state(&g->store, (uint32_t)slot) != EV_NODE && ev__state(&g->store, (uint32_t)slot) != EV_DEAD_NODE)
             continue;
-        /* also a dead node, if living duplicates belongs to it */
+        /* also a dead node, if living duplicates belong to it */
         if (ev__bit(reached, (uint32_t)slot) || !ev__node_ok(&g->store, &living, (uint32_t)slot)) continue;
         if (attached++ == 0) count_links(g, in_degree);
         ev__query query;

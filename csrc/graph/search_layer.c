@@ -220,7 +220,7 @@ static size_t merge_batch(const ev__graph *g, const ev__space *space, const ev__
     return at;
 }
 
-/* Without a mask the results are the frontier: one sorted candidates serves as both, and the walk ends when all of it
+/* Without a mask the results are the frontier: one sorted list serves as both, and the walk ends when all of it
  * is expanded. Codes are not waited for: what a node leads to is fetched in the step after the node was expanded, and
  * taken in in the step after that; where codes are prefiltered first, the signs have one step more to arrive. So a node
  * is chosen before those expanded last have told what they found; a walk takes a few steps more, and far less time.

@@ -11,7 +11,7 @@ typedef struct {
     float scale, bias;
 } ev__factor;
 
-/* A fast random rotation of `dim` (zero-padded to `bits`) coordinates: rounds of sign prefilter_signs and Hadamard
+/* A fast random rotation of `dim` (zero-padded to `bits`) coordinates: rounds of signs and Hadamard
  * transforms. Adds, subtracts and one multiplication a coordinate: the same bits on every machine. */
 typedef struct {
     size_t dim, bits;

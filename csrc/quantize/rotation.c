@@ -1,4 +1,4 @@
-/* A fast random rotation (Hadamard transforms between random sign prefilter_signs; Ailon and Chazelle's FJLT, the form
+/* A fast random rotation (Hadamard transforms between random signs; Ailon and Chazelle's FJLT, the form
  * used by RaBitQ). Where the number of bits is no power of two, each round turns the leading and then the trailing
  * power-of-two block; they overlap, so a few rounds mix everything. */
 #include "quantize/quantize.h"
@@ -83,7 +83,7 @@ void ev__rotate_back(const ev__rotation *r, float *inout, float *out) {
 
 enum { COLUMNS = 16 };
 
-/* One round of random sign prefilter_signs and butterflies, first over the rows of a matrix of 16 columns, then over
+/* One round of random signs and butterflies, first over the rows of a matrix of 16 columns, then over
  * its columns: every coordinate comes to depend on every other. Lighter than ev__rotate, whose results files hold. */
 void ev__prefilter_signs_init(uint32_t *prefilter_signs, size_t count, uint64_t seed) {
     for (size_t i = 0; i < count; i++)
@@ -116,11 +116,11 @@ static void mix_row(const float *restrict in, float *restrict out) {
         out[k] = (a[2 * k] + a[2 * k + 1]) * 0.25f, out[k + 8] = (a[2 * k] - a[2 * k + 1]) * 0.25f;
 }
 
-static void flip_signs(float *v, const uint32_t *prefilter_signs, size_t n) {
+static void flip_signs(float *v, const uint32_t *signs, size_t n) {
     for (size_t i = 0; i < n; i++) {
         uint32_t bits;
         memcpy(&bits, v + i, sizeof bits);
-        bits ^= prefilter_signs[i];
+        bits ^= signs[i];
         memcpy(v + i, &bits, sizeof bits);
     }
 }
