@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,26 +80,24 @@ class Graph:
     def _take_written(self, connection: sqlite3.Connection, writes: Sequence[Write], progress: Progress | None) -> None:
         """The last write of each row, ascending, as _take() would find them in the database."""
         assert self.index is not None
+        dim = self.index.dim
         every = np.concatenate([write.rows for write in writes])
         owner = np.repeat(np.arange(len(writes)), [len(write.rows) for write in writes])
         place = np.concatenate([np.arange(len(write.rows)) for write in writes])
         rows, back = np.unique(every[::-1], return_index=True)
         owner, place = owner[::-1][back], place[::-1][back]
-        self._touched.update(rows.tolist())
-        for start, run in _runs(rows):
-            owners, places = owner[start : start + len(run)], place[start : start + len(run)]
-            kept = np.array([writes[at].vectors is not None for at in range(len(writes))])[owners]
-            vectors = np.empty((int(kept.sum()), self.index.dim), np.float32)
-            for at in np.unique(owners[kept]).tolist():
-                mine = owners[kept] == at
-                vectors[mine] = writes[at].vectors[places[kept][mine]]
-            _add(self.index, vectors, run[kept], _shifted(progress, start, len(rows)))
-            if not kept.all():
-                self.index.remove(run[~kept])
-            if self._ids is not None:
-                self._ids.follow(connection, run.tolist())
-        if progress is not None and len(rows):
-            progress(len(rows), len(rows))
+        kept = np.array([write.vectors is not None for write in writes])[owner]
+
+        def written(run: RowIds, start: int) -> tuple[RowIds, NDArray[np.float32]]:
+            part = slice(start, start + len(run))
+            with_vector, owners, places = kept[part], owner[part], place[part]
+            vectors = np.empty((int(with_vector.sum()), dim), np.float32)
+            for at in np.unique(owners[with_vector]).tolist():
+                mine = owners[with_vector] == at
+                vectors[mine] = writes[at].vectors[places[with_vector][mine]]
+            return run[with_vector], vectors
+
+        self._replace(connection, rows, written, progress)
 
     def follow(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
         """Answer for the records as the connection sees them. StoppedError when progress returns False."""
@@ -201,25 +199,36 @@ class Graph:
         assert self.index is not None or not rows
         if self.index is None or not rows:
             return
-        dtype = str(schema.read_settings(connection)["dtype"])
-        self._touched.update(rows)
-        for start, run in _runs(rows):
-            found, vectors = vectors_of(connection, run, self.index.dim, dtype)
+        dim, dtype = self.index.dim, str(schema.read_settings(connection)["dtype"])
+
+        def stored(run: RowIds, start: int) -> tuple[RowIds, NDArray[np.float32]]:
+            return vectors_of(connection, run.tolist(), dim, dtype)
+
+        self._replace(connection, np.array(rows, np.int64), stored, progress)
+
+    def _replace(
+        self,
+        connection: sqlite3.Connection,
+        rows: RowIds,
+        vectors_at: Callable[[RowIds, int], tuple[RowIds, NDArray[np.float32]]],
+        progress: Progress | None,
+    ) -> None:
+        """Put the vectors of these rows, a run at a time, in place of what the index holds of them.
+
+        vectors_at: those of a run's rows that have a vector, and their vectors
+        """
+        assert self.index is not None
+        self._touched.update(rows.tolist())
+        for start in range(0, len(rows), VECTORS_PER_ADD):
+            run = rows[start : start + VECTORS_PER_ADD]
+            found, vectors = vectors_at(run, start)
             found = _add(self.index, vectors, found, _shifted(progress, start, len(rows)))
-            gone = np.setdiff1d(run, found)
-            if gone.size:
-                self.index.remove(gone)
+            if len(found) < len(run):
+                self.index.remove(np.setdiff1d(run, found))
             if self._ids is not None:
-                self._ids.follow(connection, run)
-        if progress is not None:
+                self._ids.follow(connection, run.tolist())
+        if progress is not None and len(rows):
             progress(len(rows), len(rows))
-
-
-_Rows = TypeVar("_Rows", Sequence[int], RowIds)
-
-
-def _runs(rows: _Rows) -> Iterator[tuple[int, _Rows]]:
-    return ((start, rows[start : start + VECTORS_PER_ADD]) for start in range(0, len(rows), VECTORS_PER_ADD))
 
 
 def _add(index: Index, vectors: NDArray[np.float32], rows: RowIds, progress: Progress | None) -> RowIds:
