@@ -312,16 +312,19 @@ class NativeContext:
         check(lib.ev_context_new(index.handle, out))
         self.handle = ffi.gc(out[0], lib.ev_context_free)
 
+    def _read(self) -> Any:
+        out = ffi.new(_STATS)
+        lib.ev_context_stats(self.handle, out)
+        return out
+
     def stats(self) -> SearchStats:
-        s = ffi.new(_STATS)
-        lib.ev_context_stats(self.handle, s)
+        s = self._read()
         return SearchStats(
             s.queries, s.visited, s.distances, s.estimates, s.reranked, _STRATEGIES[s.strategy], s.seconds, s.ef
         )
 
     def cost(self) -> tuple[str, int, int]:
-        s = ffi.new(_STATS)
-        lib.ev_context_stats(self.handle, s)
+        s = self._read()
         return _STRATEGIES[s.strategy], s.visited, s.distances
 
 

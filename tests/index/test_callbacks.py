@@ -254,8 +254,6 @@ def test_a_collection_that_another_writes_to_answers_too(call: str, tmp_path: Pa
         assert reader.check(progress=progress).ok
     assert calls
     assert len(reader.search(np.ones(DIM), 700)) == 600
-    reader.close()
-    writer.close()
 
 
 @each_place
@@ -265,7 +263,6 @@ def test_what_a_callback_is_refused_undoes_its_batch(kind: str, tmp_path: Path, 
     with pytest.raises(edgevec.BusyError):
         made.upsert(range(200, 500), rows, progress=lambda done, total: made.delete([1]))
     assert_is(made, dict(enumerate(rows)))
-    made.close()
 
 
 @each_place
@@ -287,4 +284,3 @@ def test_an_encoder_may_use_its_collection(kind: str, tmp_path: Path, rng: np.ra
         made.upsert("newer", documents="another")
     assert made.search(text="text", k=2)
     assert seen == [(50, 3), (51, 3), (52, 3)]
-    made.close()
