@@ -23,22 +23,25 @@ def refused(error: OSError, path: str | os.PathLike[str]) -> StorageError:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
     """A new, empty file to be written; at the end it takes the place of `path`, and on an error it is gone.
 
-    It has the ending of `path`. A file that is replaced leaves it its mode, and where that is permitted its owner. A
-    symbolic link is followed, to a new file too. StorageError for what is no regular file: a folder, a pipe, a device.
+    It has the ending of `path`. A file that is replaced leaves it its mode, unless one is given, and where that is
+    permitted its owner. A symbolic link is followed, to a new file too. StorageError for what is no regular file: a
+    folder, a pipe, a device.
     """
     try:
         target = _target(path)
         old = os.stat(target) if target.exists() else None
-        new = _create(target, old)
+        new = _create(target, private=old is not None or mode is not None)
     except OSError as error:
         raise refused(error, path) from error
     try:
         yield new
         if old is not None:
             os.chmod(new, _mode(new, old))
+        if mode is not None:
+            os.chmod(new, mode)
         replace(new, target)
     except EdgevecError:
         raise
@@ -72,11 +75,11 @@ def _target(path: Path) -> Path:
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
 
 
-def _create(target: Path, old: os.stat_result | None) -> Path:
-    """A file of a short name in the same folder. In the place of an old one, it may be read by nobody else yet."""
+def _create(target: Path, *, private: bool) -> Path:
+    """A file of a short name in the same folder. What is to have a mode may be read by nobody else before."""
     suffix = target.suffix if len(target.suffix) <= 16 else ""
     new = target.with_name(f".edgevec-{os.urandom(8).hex()}{suffix}")
-    os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if old is None else 0o600))
+    os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666))
     return new
 
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from pathlib import Path
 from typing import Any, Literal
 
 import platformdirs
+
+from edgevec.files import replacing
 
 __all__ = ["Box", "History"]
 
@@ -50,16 +51,10 @@ class History:
             return {}
 
     def _write(self) -> None:
-        partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
         with contextlib.suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-                with open(handle, "w", encoding="utf-8") as stream:
-                    json.dump(self._known, stream, indent=1)
-                partial.replace(self.path)
-            finally:
-                partial.unlink(missing_ok=True)
+            with replacing(self.path, 0o600) as new:
+                new.write_text(json.dumps(self._known, indent=1), encoding="utf-8")
 
 
 def _checked(content: Any) -> dict[str, dict[str, list[str]]]:

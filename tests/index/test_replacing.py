@@ -74,6 +74,19 @@ def test_a_new_file_has_the_mode_that_the_process_gives(put: Write, place: Path)
     assert stat.S_IMODE(place.stat().st_mode) == stat.S_IMODE(other.stat().st_mode)
 
 
+@pytest.mark.parametrize("old", [None, 0o644])
+def test_a_mode_that_is_given_is_the_files(old: int | None, tmp_path: Path) -> None:
+    path = tmp_path / "private"
+    if old is not None:
+        path.write_bytes(b"old")
+        path.chmod(old)
+    with replacing(path, 0o600) as new:
+        assert new.stat().st_mode & 0o777 == 0o600
+        new.write_bytes(b"new")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.read_bytes() == b"new"
+
+
 @each_way
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may give files away")
 @pytest.mark.skipif(sys.platform == "emscripten", reason="Pyodide has one user")
