@@ -46,12 +46,10 @@ enum {
     EV_E_ZERO = 12,       /* a zero vector under cosine; the detail names the row */
     EV_E_DUPLICATE = 13,  /* the same id twice in one call */
     EV_E_NO_ID = 14,      /* an id that the index does not hold */
-    EV_E_NO_VECTORS = 15, /* float vectors were asked of an index that keeps none */
     /* the machine */
     EV_E_NOMEM = 20,
     EV_E_FULL = 21, /* more than 2^32 - 2 slots, or more bytes than the address space holds */
     EV_E_SIMD = 22, /* EDGEVEC_SIMD names a path that this machine or this build lacks */
-    EV_E_THREAD = 23,
     /* files */
     EV_E_IO = 30,      /* the system refused a read, write, flush or rename; the detail holds its reason */
     EV_E_CORRUPT = 31, /* not an index file, or damaged; the detail names the section */
@@ -70,12 +68,12 @@ enum { EV_QUANT_NONE = 0, EV_QUANT_SQ8 = 1, EV_QUANT_BINARY = 2 };
 /* What of the vectors is kept beside the codes, to rank by exact distance what the codes find. Without quantization the
  * vectors are always kept.
  * FLOAT32: all bits that were given.
- * FINE: 16 bits a dimension, which refine the 8 of the code: a coordinate is known to within a step of
- * max |vector - centre| / (127 * 65536), about what a float32 dot product rounds off, the center being the mean of what
+ * SQ24: 16 bits a dimension, which refine the 8 of the code: a coordinate is known to within a step of
+ * max |vector - center| / (127 * 65536), about what a float32 dot product rounds off, the center being the mean of what
  * is held, but for what lies far off. Each time that is learned anew, as the index grows or is compacted, may cost
  * another step. Numbers given in fewer bits, such
  * as integers or float16, mostly come back as they were. Where no 8-bit codes are walked on, it means FLOAT32. */
-enum { EV_VECTORS_NONE = 0, EV_VECTORS_FLOAT32 = 1, EV_VECTORS_FINE = 2 };
+enum { EV_VECTORS_NONE = 0, EV_VECTORS_FLOAT32 = 1, EV_VECTORS_SQ24 = 2 };
 
 /* One line for a code; never NULL. */
 const char *ev_strerror(int code);
@@ -130,7 +128,7 @@ typedef int (*ev_progress)(void *user, int64_t done, int64_t total);
 
 /* Insert n rows. ids NULL: numbered on from the highest id ever held, written to out_ids (n, may be NULL). An id that
  * exists is replaced. threads 0: one per core; 1: deterministic. All or nothing: after an error or a stop the index
- * answers as before (with EV_VECTORS_FINE, to within its steps: the center may have been learned anew).
+ * answers as before (with EV_VECTORS_SQ24, to within its steps: the center may have been learned anew).
  * Errors: EV_E_PARAM, EV_E_NOT_FINITE, EV_E_ZERO, EV_E_DUPLICATE, EV_E_NOMEM, EV_E_FULL, EV_E_STOPPED, EV_E_REENTRANT.
  */
 int ev_add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, int64_t *out_ids, int32_t threads,
@@ -139,7 +137,7 @@ int ev_add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, in
  * Errors: EV_E_PARAM, EV_E_REENTRANT. Ids that are not held are none. */
 int ev_remove(ev_index *ix, int64_t n, const int64_t *ids, int64_t *removed);
 /* Copy vectors to out[n * dim], as exactly as they are kept: as given with FLOAT32 (cosine: at unit length), within the
- * bound at EV_VECTORS_* with FINE, decoded from codes with NONE. All ids must exist.
+ * bound at EV_VECTORS_* with SQ24, decoded from codes with NONE. All ids must exist.
  * Errors: EV_E_NO_ID, EV_E_NOMEM, EV_E_REENTRANT. */
 int ev_get(ev_index *ix, int64_t n, const int64_t *ids, float *out);
 int64_t ev_count(ev_index *ix);
@@ -163,7 +161,7 @@ typedef struct {
     ev_context *context; /* NULL: borrowed. Used by single-thread searches only */
     /* NULL, or an id for each query, which is answered as if that vector were not there: it is no result, and no
      * walk leads through it. Asked for a vector's own neighbors, this tells how a new query like it would fare. */
-    const int64_t *blind;
+    const int64_t *exclude_ids;
 } ev_search_params;
 
 /* n queries -> out_ids[n * k], out_distances[n * k], nearest first by float64 distances to what ev_get gives, equal
@@ -174,14 +172,14 @@ int ev_search(ev_index *ix, int64_t n, const float *queries, const ev_search_par
 
 enum { EV_STRATEGY_GRAPH = 0, EV_STRATEGY_EXACT = 1, EV_STRATEGY_GRAPH_FILTERED = 2 };
 typedef struct {
-    int64_t queries;   /* searches made with this context */
-    int64_t visited;   /* of the last search: nodes whose links were read */
-    int64_t distances; /* of the last search: distances computed on codes or vectors while walking or scanning */
-    int64_t estimates; /* of the last search: distances estimated from signs, to tell which to compute */
-    int64_t reranked;  /* of the last search: exact distances of the final pass */
-    int32_t strategy;  /* of the last search: EV_STRATEGY_* */
-    double seconds;    /* of the last search: time spent on it, from the query to its results */
-    int32_t ef;        /* of the last search: candidates kept; 0 when every vector was compared */
+    int64_t queries;     /* searches made with this context */
+    int64_t visited;     /* of the last search: nodes whose links were read */
+    int64_t distances;   /* of the last search: distances computed on codes or vectors while walking or scanning */
+    int64_t prefiltered; /* of the last search: distances estimated from signs, to tell which to compute */
+    int64_t reranked;    /* of the last search: exact distances of the final pass */
+    int32_t strategy;    /* of the last search: EV_STRATEGY_* */
+    double seconds;      /* of the last search: time spent on it, from the query to its results */
+    int32_t ef;          /* of the last search: candidates kept; 0 when every vector was compared */
 } ev_search_stats;
 
 /* A context serves the index that it was made for, and no other. ev_context_stats tells of its last search that ended.
@@ -243,7 +241,7 @@ typedef struct {
     int64_t slots, live, dead;
     int64_t bits; /* of a binary code */
     int32_t max_level;
-    int32_t codes_trained; /* times the center of the codes was learned */
+    int32_t trainings; /* times the center of the codes was learned */
     int64_t built_distances;
     int64_t changes; /* vectors added, replaced or removed since the index was made or loaded */
     int32_t walk;    /* EV_WALK_* */

@@ -39,7 +39,6 @@ _ERRORS: dict[int, type[errors.EdgevecError]] = {
     lib.EV_E_ZERO: errors.ZeroVectorError,
     lib.EV_E_DUPLICATE: errors.DuplicateIdError,
     lib.EV_E_NO_ID: errors.UnknownIdError,
-    lib.EV_E_NO_VECTORS: errors.NoVectorsError,
     lib.EV_E_NOMEM: errors.OutOfMemoryError,
     lib.EV_E_FULL: errors.OutOfMemoryError,
     lib.EV_E_SIMD: errors.SimdError,
@@ -268,7 +267,7 @@ class NativeIndex:
     ) -> None:
         """Fill ids and distances [n, params.k]; exclude_ids: int64[n], the vector that each query leaves out."""
         if exclude_ids is not None:
-            params.blind = excluded = pointer(exclude_ids, "int64_t[]")  # noqa: F841 - held while C reads it
+            params.exclude_ids = excluded = pointer(exclude_ids, "int64_t[]")  # noqa: F841 - held while C reads it
         queries, out_ids = pointer(rows, "float[]"), pointer(ids, "int64_t[]")
         check(lib.ev_search(self.handle, n, queries, params, out_ids, pointer(distances, "float[]")))
 
@@ -320,7 +319,7 @@ class NativeContext:
     def stats(self) -> SearchStats:
         s = self._read()
         return SearchStats(
-            s.queries, s.visited, s.distances, s.estimates, s.reranked, _STRATEGIES[s.strategy], s.seconds, s.ef
+            s.queries, s.visited, s.distances, s.prefiltered, s.reranked, _STRATEGIES[s.strategy], s.seconds, s.ef
         )
 
     def cost(self) -> tuple[str, int, int]:
@@ -333,7 +332,7 @@ def _vectors_kept(keep_vectors: object) -> int:
         if keep_vectors != "float32":
             raise errors.ParameterError(f'keep_vectors must be True, False or "float32", not {keep_vectors!r}')
         return int(lib.EV_VECTORS_FLOAT32)
-    return int(lib.EV_VECTORS_FINE if keep_vectors else lib.EV_VECTORS_NONE)
+    return int(lib.EV_VECTORS_SQ24 if keep_vectors else lib.EV_VECTORS_NONE)
 
 
 def _as_dict(struct: str, fill: Any, handle: Any) -> dict[str, int]:

@@ -25,7 +25,6 @@ __all__ = [
     "IndexNotFoundError",
     "LockedError",
     "MissingExtraError",
-    "NoVectorsError",
     "NotFiniteError",
     "OutOfMemoryError",
     "ParameterError",
@@ -124,10 +123,6 @@ class ClosedError(EdgevecError, ValueError):
 
 class ReadOnlyError(_SystemError, PermissionError):
     """The collection was opened for reading."""
-
-
-class NoVectorsError(EdgevecError, ValueError):
-    """Float vectors were asked of an index that keeps only codes."""
 
 
 class RecallError(EdgevecError, ValueError):

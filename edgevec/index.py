@@ -444,7 +444,7 @@ class Index:
         return self._native.check()
 
     def stats(self) -> dict[str, int]:
-        """Counts and facts: slots, live, dead, bits (of a binary code), max_level, codes_trained, built_distances, and
+        """Counts and facts: slots, live, dead, bits (of a binary code), max_level, trainings, built_distances, and
 
         - changes: vectors added, replaced or removed since the index was made or loaded
         - walk: what searches go by. 0: the codes or vectors that the quantization says. 1: vectors, since codes do not

@@ -16,11 +16,9 @@ const char *ev_strerror(int code) {
     case EV_E_ZERO: return "a zero vector has no direction, so no cosine";
     case EV_E_DUPLICATE: return "an id stands twice in one call";
     case EV_E_NO_ID: return "no such id";
-    case EV_E_NO_VECTORS: return "the index keeps no float vectors";
     case EV_E_NOMEM: return "out of memory";
     case EV_E_FULL: return "the index cannot hold more";
     case EV_E_SIMD: return "the SIMD path asked for is unavailable";
-    case EV_E_THREAD: return "the system gave no thread";
     case EV_E_IO: return "the system refused a file operation";
     case EV_E_CORRUPT: return "the file is damaged or is not an index";
     case EV_E_VERSION: return "the file was written by a newer version";

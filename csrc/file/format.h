@@ -37,7 +37,7 @@
  * HOW IT MAY CHANGE
  *
  * An index is written in the lowest version that can hold it. Version 1 is for keep_vectors 0 and 1, version 2 for
- * keep_vectors 2 (EV_VECTORS_FINE) on 8-bit codes, and they differ in nothing else. Version 3 is for both where
+ * keep_vectors 2 (EV_VECTORS_SQ24) on 8-bit codes, and they differ in nothing else. Version 3 is for both where
  * searches do not go by the codes, as the header's `walk` says, which is 0 in earlier ones.
  *
  * Any version begins with magic, version, header_bytes and file_bytes, and ends its header with a CRC-32C of all header

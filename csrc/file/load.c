@@ -206,7 +206,7 @@ static int make_index(loader *l) {
     if (!may_search_by(&l->ix->graph.store.quantizer, h->walk))
         return bad_header("searches that its vectors do not allow");
     l->ix->graph.store.quantizer.walk = (int32_t)h->walk;
-    bool fine = h->keep_vectors == EV_VECTORS_FINE;
+    bool fine = h->keep_vectors == EV_VECTORS_SQ24;
     if (fine != ev__is_sq24(&l->ix->graph.store.quantizer) || h->version != ev__file_version(l->ix))
         return bad_header("vectors kept in a way that its version or its codes do not allow");
     return EV_OK;

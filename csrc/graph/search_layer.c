@@ -110,7 +110,7 @@ static size_t keep_below(const ev__graph *g, const ev__space *space, const ev__q
                          uint32_t *slots, size_t n, ev__scratch *s) {
     size_t kept = 0;
     ev__prefilter_bounds(&g->store.quantizer, space, query, slots, n, s->distances, &s->work);
-    s->stats.estimates += (int64_t)n;
+    s->stats.prefiltered += (int64_t)n;
     for (size_t i = 0; i < n; i++) {
         slots[kept] = slots[i];
         kept += s->distances[i] < bound;
@@ -124,7 +124,7 @@ static size_t keep_nearest(const ev__graph *g, const ev__space *space, const ev_
     if (n <= most) return n;
     ev__candidates best = {s->selection, 0, most};
     ev__prefilter_bounds(&g->store.quantizer, space, query, slots, n, s->distances, &s->work);
-    s->stats.estimates += (int64_t)n;
+    s->stats.prefiltered += (int64_t)n;
     for (size_t i = 0; i < n; i++) ev__candidates_insert(&best, most, s->distances[i], slots[i]);
     for (size_t i = 0; i < most; i++) slots[i] = best.at[i].slot;
     return most;

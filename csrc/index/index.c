@@ -11,7 +11,7 @@ int ev__params_check(const ev_params *p) {
     if (p->ef_construction < 1 || p->ef_construction > 65535)
         return ev__fail(EV_E_PARAM, "ef_construction %d is not in 1..65535", p->ef_construction);
     if (p->ef < 1 || p->ef > 1000000) return ev__fail(EV_E_PARAM, "ef %d is not in 1..1000000", p->ef);
-    if (p->keep_vectors < EV_VECTORS_NONE || p->keep_vectors > EV_VECTORS_FINE)
+    if (p->keep_vectors < EV_VECTORS_NONE || p->keep_vectors > EV_VECTORS_SQ24)
         return ev__fail(EV_E_PARAM, "keep_vectors %d", p->keep_vectors);
     return EV_OK;
 }
@@ -208,7 +208,7 @@ void ev_get_stats(ev_index *ix, ev_stats *out) {
                       .dead = ix->graph.store.dead,
                       .bits = ev__by_bits(&ix->graph.store.quantizer) ? (int64_t)ix->graph.store.quantizer.bits : 0,
                       .max_level = entry == EV_NONE ? -1 : ev__levels(&ix->graph.store)[entry],
-                      .codes_trained = ix->trainings,
+                      .trainings = ix->trainings,
                       .built_distances = ix->graph.built_distances,
                       .changes = ix->changes,
                       .walk = ix->graph.store.quantizer.walk,

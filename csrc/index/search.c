@@ -113,7 +113,7 @@ static int search(ev_index *ix, int64_t n, const float *queries, const ev_search
                          .queries = queries,
                          .k = (size_t)p->k,
                          .exact = p->exact != 0,
-                         .exclude_ids = p->blind,
+                         .exclude_ids = p->exclude_ids,
                          .ids = out_ids,
                          .distances = out_distances};
     void *hold = NULL;

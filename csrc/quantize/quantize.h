@@ -36,7 +36,7 @@ typedef struct {
 static inline bool ev__by_bits(const ev__quantizer *q) { return q->bits && !q->prefilter_bytes; }
 static inline bool ev__by_bytes(const ev__quantizer *q) { return q->quantization != EV_QUANT_NONE && !ev__by_bits(q); }
 /* Does what is kept of the vectors refine the codes? */
-static inline bool ev__is_sq24(const ev__quantizer *q) { return q->keep_vectors == EV_VECTORS_FINE; }
+static inline bool ev__is_sq24(const ev__quantizer *q) { return q->keep_vectors == EV_VECTORS_SQ24; }
 static inline bool ev__prefilters(const ev__quantizer *q) { return q->prefilter_bytes != 0; }
 static inline bool ev__searches_codes(const ev__quantizer *q) {
     return q->quantization != EV_QUANT_NONE && (q->walk == EV_WALK_CODES || q->walk == EV_WALK_BLURRED);
@@ -131,9 +131,9 @@ typedef struct {
     ev__space_kind kind;
     const char *rows; /* row of slot s: rows + s * stride. I8_FRESH: float vectors, encoded anew for each comparison */
     size_t stride, bytes;      /* bytes: of a row, as far as it is compared */
-    const ev__factor *factors; /* of slot s; NULL for DOT, L2 and I8_FRESH. FINE: scales of the 24-bit vectors */
+    const ev__factor *factors; /* of slot s; NULL for DOT, L2 and I8_FRESH. SQ24: scales of the 24-bit vectors */
     const char *prefilter;     /* rows of prefilter.c, prefilter_bytes each; NULL: none */
-    const int16_t *residuals;  /* FINE: dim of slot s */
+    const int16_t *residuals;  /* SQ24: dim of slot s */
 } ev__space;
 
 /* The same side against sign codes (prefilter.c); planes: NULL where nothing is prefiltered. */
@@ -163,7 +163,7 @@ static inline float ev__code_distance(const ev__query *query, ev__factor factor,
 }
 
 void ev__query_init(const ev__quantizer *q, const float *vector, ev__query *query, ev__workspace *w);
-/* data points into the row, or for I8_FRESH and FINE into the buffer: dim bytes, or floats */
+/* data points into the row, or for I8_FRESH and SQ24 into the buffer: dim bytes, or floats */
 void ev__query_from_slot(const ev__quantizer *q, const ev__space *space, uint32_t slot, ev__query *query, void *buffer);
 /* query->bits of an 8-bit code, where there is one */
 void ev__query_init_bits(const ev__quantizer *q, const int8_t *code, ev__query *query, ev__workspace *w);

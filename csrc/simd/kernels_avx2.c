@@ -42,22 +42,22 @@ EV_STEP float vf_sum(__m256 v) {
 
 #define vf_splat _mm256_set1_ps
 
-EV_STEP __m256 fine_from(__m128i code, __m128i residual) {
+EV_STEP __m256 sq24_from(__m128i code, __m128i residual) {
     __m256i high = _mm256_slli_epi32(_mm256_cvtepi8_epi32(code), 16);
     return _mm256_cvtepi32_ps(_mm256_add_epi32(high, _mm256_cvtepi16_epi32(residual)));
 }
 
 EV_STEP void vf_sq24(const int8_t *code, const int16_t *residual, __m256 *low, __m256 *high) {
-    *low = fine_from(_mm_loadl_epi64((const __m128i *)code), _mm_loadu_si128((const __m128i *)residual));
-    *high = fine_from(_mm_loadl_epi64((const __m128i *)(code + 8)), _mm_loadu_si128((const __m128i *)(residual + 8)));
+    *low = sq24_from(_mm_loadl_epi64((const __m128i *)code), _mm_loadu_si128((const __m128i *)residual));
+    *high = sq24_from(_mm_loadl_epi64((const __m128i *)(code + 8)), _mm_loadu_si128((const __m128i *)(residual + 8)));
 }
 
 EV_STEP void vf_sq24_head(const int8_t *code, const int16_t *residual, size_t k, __m256 *low, __m256 *high) {
     uint64_t codes[2];
     __m256i residuals = head32(residual, k * sizeof *residual);
     ev__head16(code, k, codes);
-    *low = fine_from(_mm_cvtsi64_si128((long long)codes[0]), _mm256_castsi256_si128(residuals));
-    *high = fine_from(_mm_cvtsi64_si128((long long)codes[1]), _mm256_extracti128_si256(residuals, 1));
+    *low = sq24_from(_mm_cvtsi64_si128((long long)codes[0]), _mm256_castsi256_si128(residuals));
+    *high = sq24_from(_mm_cvtsi64_si128((long long)codes[1]), _mm256_extracti128_si256(residuals, 1));
 }
 
 #include "simd/template_f32.h"

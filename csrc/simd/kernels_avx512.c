@@ -25,23 +25,23 @@
 
 #define vf_splat _mm512_set1_ps
 
-EV_STEP __m512 fine_from(__m128i code, __m256i residual) {
+EV_STEP __m512 sq24_from(__m128i code, __m256i residual) {
     __m512i high = _mm512_slli_epi32(_mm512_cvtepi8_epi32(code), 16);
     return _mm512_cvtepi32_ps(_mm512_add_epi32(high, _mm512_cvtepi16_epi32(residual)));
 }
 
 EV_STEP void vf_sq24(const int8_t *code, const int16_t *residual, __m512 *low, __m512 *high) {
-    *low = fine_from(_mm_loadu_si128((const __m128i *)code), _mm256_loadu_si256((const __m256i *)residual));
+    *low = sq24_from(_mm_loadu_si128((const __m128i *)code), _mm256_loadu_si256((const __m256i *)residual));
     *high =
-        fine_from(_mm_loadu_si128((const __m128i *)(code + 16)), _mm256_loadu_si256((const __m256i *)(residual + 16)));
+        sq24_from(_mm_loadu_si128((const __m128i *)(code + 16)), _mm256_loadu_si256((const __m256i *)(residual + 16)));
 }
 
 EV_STEP void vf_sq24_head(const int8_t *code, const int16_t *residual, size_t k, __m512 *low, __m512 *high) {
     __mmask32 held = (1u << k) - 1;
     __m256i codes = _mm256_maskz_loadu_epi8(held, code);
     __m512i residuals = _mm512_maskz_loadu_epi16(held, residual);
-    *low = fine_from(_mm256_castsi256_si128(codes), _mm512_castsi512_si256(residuals));
-    *high = fine_from(_mm256_extracti128_si256(codes, 1), _mm512_extracti64x4_epi64(residuals, 1));
+    *low = sq24_from(_mm256_castsi256_si128(codes), _mm512_castsi512_si256(residuals));
+    *high = sq24_from(_mm256_extracti128_si256(codes, 1), _mm512_extracti64x4_epi64(residuals, 1));
 }
 
 #include "simd/template_f32.h"

@@ -29,19 +29,19 @@ EV_INLINE uint8x16_t head16(const void *p, size_t k) {
 
 #define vf_splat vdupq_n_f32
 
-EV_STEP void fine_from(int8x8_t code, int16x8_t residual, float32x4_t *low, float32x4_t *high) {
+EV_STEP void sq24_from(int8x8_t code, int16x8_t residual, float32x4_t *low, float32x4_t *high) {
     int16x8_t codes = vmovl_s8(code);
     *low = vcvtq_f32_s32(vaddw_s16(vshll_n_s16(vget_low_s16(codes), 16), vget_low_s16(residual)));
     *high = vcvtq_f32_s32(vaddw_high_s16(vshll_high_n_s16(codes, 16), residual));
 }
 
 EV_STEP void vf_sq24(const int8_t *code, const int16_t *residual, float32x4_t *low, float32x4_t *high) {
-    fine_from(vld1_s8(code), vld1q_s16(residual), low, high);
+    sq24_from(vld1_s8(code), vld1q_s16(residual), low, high);
 }
 
 EV_STEP void vf_sq24_head(const int8_t *code, const int16_t *residual, size_t k, float32x4_t *low, float32x4_t *high) {
     int8x8_t codes = vcreate_s8(ev__head8((const uint8_t *)code, k));
-    fine_from(codes, vreinterpretq_s16_u8(head16(residual, k * sizeof *residual)), low, high);
+    sq24_from(codes, vreinterpretq_s16_u8(head16(residual, k * sizeof *residual)), low, high);
 }
 
 #include "simd/template_f32.h"

@@ -77,17 +77,17 @@ ROWS(dot_bits, uint8_t, int32_t, n)
 
 /* ---- 24-bit vectors -------------------------------------------------------------------------- */
 
-EV_INLINE float fine_term(const float *q, const int8_t *code, const int16_t *residual, float step, size_t i, int l2) {
+EV_INLINE float sq24_term(const float *q, const int8_t *code, const int16_t *residual, float step, size_t i, int l2) {
     float element = (float)(65536 * code[i] + residual[i]), d = q[i] - step * element;
     return l2 ? d * d : q[i] * element;
 }
 
-EV_INLINE float fine_one(const float *q, const int8_t *code, const int16_t *residual, float step, size_t n, int l2) {
+EV_INLINE float sq24_one(const float *q, const int8_t *code, const int16_t *residual, float step, size_t n, int l2) {
     float sums[SUMS] = {0};
     size_t i = 0;
     for (; i + SUMS <= n; i += SUMS)
-        for (size_t j = 0; j < SUMS; j++) sums[j] += fine_term(q, code, residual, step, i + j, l2);
-    for (size_t j = 0; i + j < n; j++) sums[j] += fine_term(q, code, residual, step, i + j, l2);
+        for (size_t j = 0; j < SUMS; j++) sums[j] += sq24_term(q, code, residual, step, i + j, l2);
+    for (size_t j = 0; i + j < n; j++) sums[j] += sq24_term(q, code, residual, step, i + j, l2);
     return sum_f32(sums);
 }
 
@@ -95,7 +95,7 @@ static void dot_sq24_rows_scalar(const float *query, const void *const *codes, c
                                  size_t n, float *out) {
     for (size_t i = 0; i < m; i++) {
         ev__prefetch(residuals, i + 1, i + 2, m, n * sizeof(int16_t));
-        out[i] = fine_one(query, codes[i], residuals[i], 0, n, 0);
+        out[i] = sq24_one(query, codes[i], residuals[i], 0, n, 0);
     }
 }
 
@@ -103,7 +103,7 @@ static void l2_sq24_rows_scalar(const float *query, const void *const *codes, co
                                 const float *steps, size_t m, size_t n, float *out) {
     for (size_t i = 0; i < m; i++) {
         ev__prefetch(residuals, i + 1, i + 2, m, n * sizeof(int16_t));
-        out[i] = fine_one(query, codes[i], residuals[i], steps[i], n, 1);
+        out[i] = sq24_one(query, codes[i], residuals[i], steps[i], n, 1);
     }
 }
 

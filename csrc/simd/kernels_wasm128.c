@@ -36,19 +36,19 @@ EV_STEP float vf_sum(v128_t v) {
 
 /* The residual below its code makes one number of both, except that a negative one then stands for 65536 more: the code
  * is lowered by one instead. */
-EV_STEP void fine_from(v128_t code, v128_t residual, v128_t *low, v128_t *high) {
+EV_STEP void sq24_from(v128_t code, v128_t residual, v128_t *low, v128_t *high) {
     code = wasm_i16x8_add(code, wasm_i16x8_shr(residual, 15));
     *low = wasm_f32x4_convert_i32x4(wasm_i16x8_shuffle(residual, code, 0, 8, 1, 9, 2, 10, 3, 11));
     *high = wasm_f32x4_convert_i32x4(wasm_i16x8_shuffle(residual, code, 4, 12, 5, 13, 6, 14, 7, 15));
 }
 
 EV_STEP void vf_sq24(const int8_t *code, const int16_t *residual, v128_t *low, v128_t *high) {
-    fine_from(wasm_i16x8_load8x8(code), wasm_v128_load(residual), low, high);
+    sq24_from(wasm_i16x8_load8x8(code), wasm_v128_load(residual), low, high);
 }
 
 EV_STEP void vf_sq24_head(const int8_t *code, const int16_t *residual, size_t k, v128_t *low, v128_t *high) {
     v128_t codes = wasm_i16x8_extend_low_i8x16(wasm_i64x2_splat((int64_t)ev__head8((const uint8_t *)code, k)));
-    fine_from(codes, head16(residual, k * sizeof *residual), low, high);
+    sq24_from(codes, head16(residual, k * sizeof *residual), low, high);
 }
 
 #include "simd/template_f32.h"

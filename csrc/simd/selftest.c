@@ -33,7 +33,7 @@ static int close_enough(float a, float b, size_t n) { return fabsf(a - b) <= 4 *
     (close_enough(fast->kernel(q, r, n), plain->kernel(q, r, n), n) && fast->kernel(q, r, n) == (together))
 
 /* The same for vectors in 24 bits, whose distances are compared in the samples' units. */
-static int first_fine_failure(const ev__kernels *fast, const samples *s, size_t n) {
+static int first_sq24_failure(const ev__kernels *fast, const samples *s, size_t n) {
     const ev__kernels *plain = &ev__kernels_scalar;
     int8_t code[ROWS][LONGEST], expected_code[LONGEST];
     int16_t residual[ROWS][LONGEST], expected[LONGEST];
@@ -89,7 +89,7 @@ static int first_failure(const ev__kernels *fast, const samples *s, size_t n) {
     float scale = fast->encode_i8(s->floats[0], s->floats[1], n, code);
     if (scale != plain->encode_i8(s->floats[0], s->floats[1], n, expected) || memcmp(code, expected, n) != 0) return 6;
     if (fast->crc32c(0, bits, n) != plain->crc32c(0, bits, n)) return 7;
-    return first_fine_failure(fast, s, n);
+    return first_sq24_failure(fast, s, n);
 }
 
 int ev_selftest(void) {

@@ -6,7 +6,7 @@
  *
  * One row at a time: four side by side, as floats have it, were slower wherever rows come from memory. */
 
-EV_STEP VF fine_term(VF sum, VF q, VF element, VF minus_step, int l2) {
+EV_STEP VF sq24_term(VF sum, VF q, VF element, VF minus_step, int l2) {
     if (!l2) return vf_muladd(q, element, sum);
     VF d = vf_muladd(minus_step, element, q);
     return vf_muladd(d, d, sum);
@@ -16,11 +16,11 @@ EV_STEP void sq24_step(VF *low_sum, VF *high_sum, const float *q, const int8_t *
                        VF minus_step, int l2) {
     VF low, high;
     vf_sq24(code, residual, &low, &high);
-    *low_sum = fine_term(*low_sum, vf_load(q), low, minus_step, l2);
-    *high_sum = fine_term(*high_sum, vf_load(q + VF_LANES), high, minus_step, l2);
+    *low_sum = sq24_term(*low_sum, vf_load(q), low, minus_step, l2);
+    *high_sum = sq24_term(*high_sum, vf_load(q + VF_LANES), high, minus_step, l2);
 }
 
-EV_STEP void fine_rest(f32_sums *s, const float *q, const int8_t *code, const int16_t *residual, size_t k,
+EV_STEP void sq24_rest(f32_sums *s, const float *q, const int8_t *code, const int16_t *residual, size_t k,
                        VF minus_step, int l2) {
     VF low, high, q_low, q_high = vf_zero();
     vf_sq24_head(code, residual, k, &low, &high);
@@ -30,11 +30,11 @@ EV_STEP void fine_rest(f32_sums *s, const float *q, const int8_t *code, const in
     } else {
         q_low = vf_head(q, k);
     }
-    s->s0 = fine_term(s->s0, q_low, low, minus_step, l2);
-    s->s1 = fine_term(s->s1, q_high, high, minus_step, l2);
+    s->s0 = sq24_term(s->s0, q_low, low, minus_step, l2);
+    s->s1 = sq24_term(s->s1, q_high, high, minus_step, l2);
 }
 
-EV_STEP float fine_one(const float *q, const int8_t *code, const int16_t *residual, float step, size_t n, int l2) {
+EV_STEP float sq24_one(const float *q, const int8_t *code, const int16_t *residual, float step, size_t n, int l2) {
     const size_t two = 2 * VF_LANES;
     VF minus_step = vf_splat(-step);
     f32_sums s = f32_start();
@@ -47,27 +47,27 @@ EV_STEP float fine_one(const float *q, const int8_t *code, const int16_t *residu
         sq24_step(&s.s0, &s.s1, q + i, code + i, residual + i, minus_step, l2);
         i += two;
     }
-    if (i < n) fine_rest(&s, q + i, code + i, residual + i, n - i, minus_step, l2);
+    if (i < n) sq24_rest(&s, q + i, code + i, residual + i, n - i, minus_step, l2);
     return vf_sum(vf_add(vf_add(s.s0, s.s1), vf_add(s.s2, s.s3)));
 }
 
-EV_STEP void fine_rows(const float *query, const void *const *codes, const void *const *residuals, const float *steps,
+EV_STEP void sq24_rows(const float *query, const void *const *codes, const void *const *residuals, const float *steps,
                        size_t m, size_t n, int l2, float *out) {
     ev__prefetch(codes, 0, EV_ROWS_AHEAD, m, n);
     ev__prefetch(residuals, 0, EV_ROWS_AHEAD, m, n * sizeof(int16_t));
     for (size_t i = 0; i < m; i++) {
         ev__prefetch(codes, i + EV_ROWS_AHEAD, i + EV_ROWS_AHEAD + 1, m, n);
         ev__prefetch(residuals, i + EV_ROWS_AHEAD, i + EV_ROWS_AHEAD + 1, m, n * sizeof(int16_t));
-        out[i] = fine_one(query, codes[i], residuals[i], l2 ? steps[i] : 0, n, l2);
+        out[i] = sq24_one(query, codes[i], residuals[i], l2 ? steps[i] : 0, n, l2);
     }
 }
 
 EV_KERNEL void EV_NAME(dot_sq24_rows)(const float *query, const void *const *codes, const void *const *residuals,
                                       size_t m, size_t n, float *out) {
-    fine_rows(query, codes, residuals, NULL, m, n, 0, out);
+    sq24_rows(query, codes, residuals, NULL, m, n, 0, out);
 }
 
 EV_KERNEL void EV_NAME(l2_sq24_rows)(const float *query, const void *const *codes, const void *const *residuals,
                                      const float *steps, size_t m, size_t n, float *out) {
-    fine_rows(query, codes, residuals, steps, m, n, 1, out);
+    sq24_rows(query, codes, residuals, steps, m, n, 1, out);
 }

@@ -161,14 +161,14 @@ typedef struct {
     uint32_t slot;
 } ev__result;
 /* Before the others: the query as it was given, and as the index would hold it. */
-void ev__exact_init(const ev__store *store, const float *given, const float *query, ev__workspace *wcratch);
+void ev__exact_init(const ev__store *store, const float *given, const float *query, ev__workspace *w);
 /* Of m slots, at most 64, summed in float32: those whose distance may be within the bound; returns how many. */
 size_t ev__exact_distances(const ev__store *store, const ev__query *query, const uint32_t *slots, size_t m,
-                           double bound, ev__result *results, ev__workspace *wcratch);
+                           double bound, ev__result *results, ev__workspace *w);
 /* How far a float32 distance may be off. */
-double ev__exact_error(const ev__store *store, uint32_t slot, double distance, const ev__workspace *wcratch);
+double ev__exact_error(const ev__store *store, uint32_t slot, double distance, const ev__workspace *w);
 /* In double: nothing that was not exact before. */
-void ev__exact_in_double(const ev__store *store, ev__result *result, ev__workspace *wcratch);
+void ev__exact_in_double(const ev__store *store, ev__result *result, ev__workspace *w);
 /* What a caller is told: 0 for what the index could not tell from the query. */
 float ev__exact_shown(const ev__store *store, const ev__result *result);
 /* Ask for what that will read beside the code, which a walk has just read. Float vectors the hardware fetches itself.

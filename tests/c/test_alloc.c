@@ -13,7 +13,7 @@ enum { DIM = 196, IDS = 120, K = 5 };
 
 static const int32_t metrics[] = {EV_METRIC_L2, EV_METRIC_IP, EV_METRIC_COSINE, EV_METRIC_L2, EV_METRIC_IP};
 static const int32_t kinds[] = {EV_QUANT_NONE, EV_QUANT_SQ8, EV_QUANT_BINARY, EV_QUANT_SQ8, EV_QUANT_SQ8};
-static const int32_t keeps[] = {EV_VECTORS_FLOAT32, EV_VECTORS_FINE, EV_VECTORS_FLOAT32, EV_VECTORS_NONE,
+static const int32_t keeps[] = {EV_VECTORS_FLOAT32, EV_VECTORS_SQ24, EV_VECTORS_FLOAT32, EV_VECTORS_NONE,
                                 EV_VECTORS_FLOAT32};
 
 /* ---- the model ------------------------------------------------------------------------------- */
@@ -265,7 +265,7 @@ static void check_near(ev_index *ix, int64_t n) {
 static int64_t relink(long *all_refused) {
     static float rows[ALL][FEW];
     static int64_t ids[ALL];
-    ev_params p = {FEW, EV_METRIC_L2, EV_QUANT_SQ8, 4, 24, 24, EV_VECTORS_FINE, 11};
+    ev_params p = {FEW, EV_METRIC_L2, EV_QUANT_SQ8, 4, 24, 24, EV_VECTORS_SQ24, 11};
     ev_index *ix = NULL;
     ev_report r;
     int64_t removed = 0;

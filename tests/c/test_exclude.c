@@ -52,7 +52,7 @@ static void nearest(int32_t metric, int64_t row, float *out) {
 static int ask(ev_index *ix, int32_t metric, int64_t row, ev_filter *filter, int32_t ef, bool exact) {
     int64_t found[K];
     float got[K], want[K];
-    ev_search_params p = {.k = K, .ef = ef, .exact = exact, .threads = 1, .filter = filter, .blind = ids + row};
+    ev_search_params p = {.k = K, .ef = ef, .exact = exact, .threads = 1, .filter = filter, .exclude_ids = ids + row};
     CHECK(ev_search(ix, 1, rows + row * DIM, &p, found, got) == EV_OK);
     nearest(metric, row, want);
     int right = 0;
@@ -103,12 +103,12 @@ static void check_edges(void) {
     ev_index *ix;
     int64_t found[K], strange[2] = {7, 8};
     float got[K * 2];
-    ev_search_params s = {.k = 1, .threads = 1, .blind = strange};
+    ev_search_params s = {.k = 1, .threads = 1, .exclude_ids = strange};
     CHECK(ev_new(&p, &ix) == EV_OK);
     CHECK(ev_add(ix, 1, rows, ids, NULL, 1, NULL, NULL) == EV_OK);
     CHECK(ev_search(ix, 1, rows, &s, found, got) == EV_OK && found[0] == -1); /* the only one there is */
     CHECK(ev_search(ix, 2, rows, &s, found, got) == EV_OK && found[0] == -1 && found[1] == ids[0]); /* 8 is not held */
-    s.blind = NULL;
+    s.exclude_ids = NULL;
     CHECK(ev_search(ix, 1, rows, &s, found, got) == EV_OK && found[0] == ids[0]); /* nothing is left behind */
     ev_free(ix);
 }

@@ -163,7 +163,7 @@ static const ev_file_ops faulty = {faulty_open,   faulty_write,       faulty_syn
 
 /* A file with ROWS rows at PATH, and an index with as many more. */
 static ev_index *grown_beyond_file(void) {
-    ev_index *ix = make(EV_METRIC_L2, EV_QUANT_SQ8, EV_VECTORS_FINE);
+    ev_index *ix = make(EV_METRIC_L2, EV_QUANT_SQ8, EV_VECTORS_SQ24);
     add_rows(ix, 0, ROWS);
     CHECK(ev_save(ix, PATH) == EV_OK);
     add_rows(ix, ROWS, ROWS);
@@ -171,7 +171,7 @@ static ev_index *grown_beyond_file(void) {
 }
 
 static void order_of_calls(void) {
-    ev_index *ix = make(EV_METRIC_L2, EV_QUANT_SQ8, EV_VECTORS_FINE);
+    ev_index *ix = make(EV_METRIC_L2, EV_QUANT_SQ8, EV_VECTORS_SQ24);
     add_rows(ix, 0, ROWS);
     reset();
     ev_set_file_ops(&faulty);
@@ -351,7 +351,7 @@ static void memory_for_what_is_there(void) {
     const ev__file_header claims[KINDS] = {
         {.slots = 0}, {.slots = EV_NONE - 1}, {.dim = EV_MAX_DIM}, {.M = EV_MAX_M}, {.live = INT32_MAX}};
     for (int32_t quantization = EV_QUANT_NONE; quantization <= EV_QUANT_BINARY; quantization++) {
-        ev_index *ix = make(EV_METRIC_L2, quantization, EV_VECTORS_FINE);
+        ev_index *ix = make(EV_METRIC_L2, quantization, EV_VECTORS_SQ24);
         for (int64_t i = 0; i < 40; i++) add_rows(ix, i * ROWS, ROWS);
         CHECK(ev_save(ix, PATH) == EV_OK);
         ev_free(ix);

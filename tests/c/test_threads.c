@@ -76,7 +76,7 @@ static void work(void *arg, int worker) {
 }
 
 static void check_kind(int32_t metric, int32_t quantization) {
-    ev_params p = {DIM, metric, quantization, 8, 40, 40, EV_VECTORS_FINE, 7};
+    ev_params p = {DIM, metric, quantization, 8, 40, 40, EV_VECTORS_SQ24, 7};
     scene s = {0};
     CHECK(ev_new(&p, &s.ix) == EV_OK);
     CHECK(ev_filter_new(FIXED, ids, &s.fixed) == EV_OK);
@@ -113,7 +113,7 @@ static int call_search(scene *s) {
 static int call_search_batch(scene *s) {
     int64_t found[20 * K];
     float distances[20 * K];
-    ev_search_params p = {.k = K, .threads = 2, .blind = ids};
+    ev_search_params p = {.k = K, .threads = 2, .exclude_ids = ids};
     return ev_search(s->ix, 20, rows, &p, found, distances);
 }
 
@@ -179,7 +179,7 @@ static int call_filter(scene *s) {
 
 static int call_new(scene *s) {
     ev_index *other = NULL;
-    ev_params p = {DIM, EV_METRIC_L2, EV_QUANT_SQ8, 8, 40, 40, EV_VECTORS_FINE, 7};
+    ev_params p = {DIM, EV_METRIC_L2, EV_QUANT_SQ8, 8, 40, 40, EV_VECTORS_SQ24, 7};
     (void)s;
     int rc = ev_new(&p, &other);
     ev_free(other);
@@ -233,7 +233,7 @@ static void every_pair(int32_t quantization, int32_t keep) {
 static void make_small_ones(void *arg, int worker) {
     int64_t *bad = arg;
     for (int32_t round = 0; round < ROUNDS; round++) {
-        ev_params p = {DIM - round % 3, EV_METRIC_L2, round % 3, 8, 40, 40, EV_VECTORS_FINE, 7};
+        ev_params p = {DIM - round % 3, EV_METRIC_L2, round % 3, 8, 40, 40, EV_VECTORS_SQ24, 7};
         ev_index *ix = NULL;
         int64_t found[K];
         float distances[K];
@@ -281,7 +281,7 @@ static void search_with_it(void *arg, int worker) {
 
 static void one_context_for_many(void) {
     enum { THREADS = 4 };
-    ev_params p = {DIM, EV_METRIC_L2, EV_QUANT_SQ8, 8, 40, 40, EV_VECTORS_FINE, 7};
+    ev_params p = {DIM, EV_METRIC_L2, EV_QUANT_SQ8, 8, 40, 40, EV_VECTORS_SQ24, 7};
     scene s = {0};
     CHECK(ev_new(&p, &s.ix) == EV_OK);
     CHECK(ev_add(s.ix, ROWS, rows, ids, NULL, 4, NULL, NULL) == EV_OK);
@@ -334,7 +334,7 @@ static int ask_everything(void *user, int64_t done, int64_t total) {
 }
 
 static void calls_from_callbacks(void) {
-    ev_params p = {DIM, EV_METRIC_L2, EV_QUANT_SQ8, 8, 40, 44, EV_VECTORS_FINE, 7};
+    ev_params p = {DIM, EV_METRIC_L2, EV_QUANT_SQ8, 8, 40, 44, EV_VECTORS_SQ24, 7};
     told t = {.live = FIXED};
     CHECK(ev_filter_new(FIXED, ids, &t.fixed) == EV_OK);
     for (int i = 0; i < 2; i++) {
@@ -368,7 +368,7 @@ int main(void) {
     calls_from_callbacks();
     many_small();
     one_context_for_many();
-    every_pair(EV_QUANT_SQ8, EV_VECTORS_FINE);
+    every_pair(EV_QUANT_SQ8, EV_VECTORS_SQ24);
     every_pair(EV_QUANT_BINARY, EV_VECTORS_NONE);
     check_kind(EV_METRIC_L2, EV_QUANT_NONE);
     check_kind(EV_METRIC_COSINE, EV_QUANT_SQ8);

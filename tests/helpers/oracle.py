@@ -64,7 +64,7 @@ def step_of(index: edgevec.Index, rows: npt.ArrayLike) -> float:
     if index.keep_vectors is not True or index.quantization == "none" or stats["bits"] or not np.size(rows):
         return 0.0
     held = unit(rows) if index.metric == "cosine" else np.asarray(rows, np.float64)
-    return float(stats["codes_trained"] * 2 * np.abs(held).max() / _FINE_STEPS)
+    return float(stats["trainings"] * 2 * np.abs(held).max() / _FINE_STEPS)
 
 
 def error_bound(metric: str, rows: npt.ArrayLike, query: npt.ArrayLike, step: float = 0.0) -> Doubles:

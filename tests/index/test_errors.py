@@ -28,7 +28,6 @@ BUILTINS = {
     errors.DuplicateIdError: ValueError,
     errors.UnknownIdError: KeyError,
     errors.BusyError: RuntimeError,
-    errors.NoVectorsError: ValueError,
     errors.OutOfMemoryError: MemoryError,
     errors.SimdError: RuntimeError,
     errors.StorageError: OSError,

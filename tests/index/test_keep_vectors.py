@@ -67,7 +67,7 @@ def test_a_coordinate_is_kept_to_within_its_step(
 ) -> None:
     rows = uneven(dim, n, exponents, seed)
     index = filled(rows, metric)
-    assert index.stats()["codes_trained"] == 1
+    assert index.stats()["trainings"] == 1
     held = unit(rows).astype(np.float32).astype(np.float64) if metric == "cosine" else rows.astype(np.float64)
     step = steps(index, held, tmp_path_factory.getbasetemp())
     rounding = 2.0**-23 if metric == "cosine" else 0  # of the length, which the core takes in another order
@@ -83,7 +83,7 @@ def test_learning_the_centre_anew_costs_a_step_each_time(metric: Metric, dim: in
     index = edgevec.Index(dim, metric, M=4, ef_construction=8)
     for start in range(0, 1200, 100):
         index.add(rows[start : start + 100])
-    trained = index.stats()["codes_trained"]
+    trained = index.stats()["trainings"]
     assert trained >= 2
     held = unit(rows) if metric == "cosine" else rows.astype(np.float64)
     off = np.abs(index.get(range(1200)) - held)

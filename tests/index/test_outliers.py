@@ -115,11 +115,11 @@ def test_compacting_learns_the_codes_anew(keep_vectors: KeepVectors, rng: np.ran
     moved[far] += np.float32(1e6)
     _, index = found(moved, queries, "l2", keep_vectors=keep_vectors)
     assert walk(index) == BY_FLOATS
-    trained = index.stats()["codes_trained"]
+    trained = index.stats()["trainings"]
     index.remove(np.flatnonzero(far))
     index.compact()
     assert walk(index) == BY_CODES
-    assert index.stats()["codes_trained"] == trained + 1
+    assert index.stats()["trainings"] == trained + 1
     assert index.check().ok
     left = np.flatnonzero(~far)
     truth = left[np.argsort(distances("l2", index.get(left), queries), axis=1, kind="stable")[:, :K]]
@@ -141,7 +141,7 @@ def test_compacting_links_anew_what_was_linked_by_poor_codes(
     index.remove(np.arange(10_000, 20_000))
     index.compact()
     fresh.add(rows)
-    assert index.stats()["codes_trained"] == 2
+    assert index.stats()["trainings"] == 2
     assert index.check().ok
     shares = [recall("l2", rows, queries, made.search(queries, K, ef=32).ids, K) for made in (index, fresh)]
     assert shares[0] >= shares[1] - 0.03

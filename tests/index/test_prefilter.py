@@ -87,7 +87,7 @@ def test_signs_follow_every_change(rng: np.random.Generator) -> None:
         index.add(held[part], part)
     index.remove(np.arange(0, FEW, 3))
     index.add(held[:FEW:3], np.arange(0, FEW, 3))
-    assert index.stats()["codes_trained"] >= 2
+    assert index.stats()["trainings"] >= 2
     assert index.check().bad_codes == 0
     index.compact()
     assert index.check().bad_codes == 0

@@ -136,6 +136,6 @@ def test_data_that_move_away(quantization: Quantization, rng: np.random.Generato
     for start in range(1000, 6000, 1000):
         index.add(moved[start : start + 1000], np.arange(start, start + 1000))
     assert index.check().ok
-    assert index.stats()["codes_trained"] >= (0 if quantization == "none" else 2)
+    assert index.stats()["trainings"] >= (0 if quantization == "none" else 2)
     found = index.search(5 * queries + shift, 10, ef=64)
     assert recall("l2", moved, 5 * queries + shift, found.ids, 10) >= FLOOR[quantization]
