@@ -91,7 +91,7 @@ int ev__verify(const ev_index *ix);
 
 /* The version that an index is written in. */
 static inline uint32_t ev__file_version(const ev_index *ix) {
-    return ix->graph.store.quantizer.walk != EV_WALK_CODES ? 3 : ev__is_sq24(&ix->graph.store.quantizer) ? 2 : 1;
+    return ix->graph.store.quantizer.walk != EV_WALK_CODES ? 3 : ix->graph.store.quantizer.codec->refined ? 2 : 1;
 }
 static inline uint64_t ev__file_padded(uint64_t bytes) { return (bytes + EV_LINE - 1) / EV_LINE * EV_LINE; }
 

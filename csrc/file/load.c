@@ -133,7 +133,7 @@ static int fetch(loader *l, const ev__file_section *section, const char *name, v
         if (!error) error = ev__file_read(&l->file, room, behind);
         if (error) return ev__refused(error, "read", l->path);
     }
-    if (l->ix->graph.store.quantizer.kernels->crc32c(0, into, bytes) != section->crc)
+    if (l->ix->graph.store.quantizer.kernels.crc32c(0, into, bytes) != section->crc)
         return ev__fail(EV_E_CORRUPT, "section '%s': checksum differs", name);
     return all_zero(filling, behind) ? EV_OK : ev__fail(EV_E_CORRUPT, "section '%s': something behind its end", name);
 }
@@ -207,7 +207,7 @@ static int make_index(loader *l) {
         return bad_header("searches that its vectors do not allow");
     l->ix->graph.store.quantizer.walk = (int32_t)h->walk;
     bool fine = h->keep_vectors == EV_VECTORS_SQ24;
-    if (fine != ev__is_sq24(&l->ix->graph.store.quantizer) || h->version != ev__file_version(l->ix))
+    if (fine != l->ix->graph.store.quantizer.codec->refined || h->version != ev__file_version(l->ix))
         return bad_header("vectors kept in a way that its version or its codes do not allow");
     return EV_OK;
 }

@@ -61,10 +61,10 @@ static void fill_header(const ev_index *ix, const part *parts, size_t count, ev_
         memcpy(section->name, parts[i].name, strlen(parts[i].name));
         section->offset = h->file_bytes;
         section->bytes = parts[i].bytes;
-        section->crc = ix->graph.store.quantizer.kernels->crc32c(0, parts[i].at, parts[i].bytes);
+        section->crc = ix->graph.store.quantizer.kernels.crc32c(0, parts[i].at, parts[i].bytes);
         h->file_bytes += ev__file_padded(parts[i].bytes);
     }
-    h->crc = ix->graph.store.quantizer.kernels->crc32c(0, h, offsetof(ev__file_header, crc));
+    h->crc = ix->graph.store.quantizer.kernels.crc32c(0, h, offsetof(ev__file_header, crc));
 }
 
 static int write_parts(const ev_file_ops *ops, void *file, ev_index *ix) {

@@ -113,38 +113,24 @@ static int check_chains(const ev__store *store, size_t duplicates) {
     return rc;
 }
 
-static bool all_finite(const void *floats, size_t n) {
-    const uint32_t exponent = 0x7F800000u;
-    const char *at = floats;
-    bool finite = true;
-    for (size_t i = 0; i < n; i++) { /* no early way out, so that it runs many at a time */
-        uint32_t bits;
-        memcpy(&bits, at + i * sizeof bits, sizeof bits);
-        finite &= (bits & exponent) != exponent;
-    }
-    return finite;
-}
-
-/* The code or vector of every block: finite floats, and no -128, which integer kernels do not expect. */
+/* The code or vector of every block. */
 static int check_rows(const ev__store *store) {
-    for (size_t slot = 0; slot < ev__slots(store); slot++) {
-        const char *row = ev__block(store, (uint32_t)slot);
-        if (store->quantizer.quantization == EV_QUANT_NONE && !all_finite(row, store->quantizer.dim))
-            return corrupt_slot("blocks", "not a finite number", slot);
-        if (ev__by_bytes(&store->quantizer) && memchr(row, 0x80, store->quantizer.dim))
-            return corrupt_slot("blocks", "not a code", slot);
+    const ev__quantizer *q = &store->quantizer;
+    for (size_t slot = 0; q->codec->flaw && slot < ev__slots(store); slot++) {
+        const char *flaw = q->codec->flaw(q, ev__block(store, (uint32_t)slot));
+        if (flaw) return corrupt_slot("blocks", flaw, slot);
     }
     return EV_OK;
 }
 
 static int check_numbers(const ev_index *ix) {
     const ev__store *store = &ix->graph.store;
-    if (!all_finite(store->columns.factors.at, 2 * store->columns.factors.count))
+    if (!ev__all_finite(store->columns.factors.at, 2 * store->columns.factors.count))
         return corrupt("factors", "not a finite number");
-    if (!ev__is_sq24(&store->quantizer) &&
-        !all_finite(store->columns.vectors.at, store->quantizer.dim * store->columns.vectors.count))
+    if (!store->quantizer.codec->refined &&
+        !ev__all_finite(store->columns.vectors.at, store->quantizer.dim * store->columns.vectors.count))
         return corrupt("vectors", "not a finite number");
-    if (store->quantizer.center && !all_finite(store->quantizer.center, store->quantizer.dim))
+    if (store->quantizer.center && !ev__all_finite(store->quantizer.center, store->quantizer.dim))
         return corrupt("centre", "not a finite number");
     return check_rows(&ix->graph.store);
 }

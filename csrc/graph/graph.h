@@ -64,7 +64,7 @@ struct ev__scratch {
     ev__results results;       /* what a search returns */
     ev__candidate *heap;       /* of masked walks */
     size_t heap_room;
-    void *query_a, *query_b; /* two slots: codes, I8_FRESH, or floats, SQ24 */
+    void *query_a, *query_b; /* two slots, as ev__query_from_slot makes them */
     uint32_t *slots;         /* EV_BATCH: unvisited neighbors */
     float *distances;
     ev__candidate *selection; /* EV_BATCH: for link selection */

@@ -15,20 +15,19 @@ static void *arena_take(arena *c, size_t bytes) {
 
 static size_t layout_buffers(const ev__graph *g, ev__scratch *s, char *memory) {
     arena c = {memory, 0};
-    size_t bits = g->store.quantizer.bits ? g->store.quantizer.bits : 1,
-           query_code =
-               ev__by_bits(&g->store.quantizer) ? EV_PLANES * g->store.quantizer.bits / 8 : g->store.quantizer.dim;
-    s->work.unit = arena_take(&c, g->store.quantizer.dim * sizeof(float));
-    s->work.centered = arena_take(&c, g->store.quantizer.dim * sizeof(float));
-    s->work.decoded = arena_take(&c, g->store.quantizer.dim * sizeof(float));
-    s->work.exact = arena_take(&c, g->store.quantizer.dim * sizeof *s->work.exact);
+    const ev__quantizer *q = &g->store.quantizer;
+    size_t bits = q->bits ? q->bits : 1;
+    s->work.unit = arena_take(&c, q->dim * sizeof(float));
+    s->work.centered = arena_take(&c, q->dim * sizeof(float));
+    s->work.decoded = arena_take(&c, q->dim * sizeof(float));
+    s->work.exact = arena_take(&c, q->dim * sizeof *s->work.exact);
     s->work.rotation_buffer = arena_take(&c, bits * sizeof(float));
     s->work.rotated = arena_take(&c, bits * sizeof(float));
-    s->work.code = arena_take(&c, query_code);
-    s->work.planes = arena_take(&c, EV_PLANES * g->store.quantizer.prefilter_bytes);
-    s->query_a = arena_take(&c, g->store.quantizer.dim * (ev__is_sq24(&g->store.quantizer) ? sizeof(float) : 1));
-    s->query_b = arena_take(&c, g->store.quantizer.dim * (ev__is_sq24(&g->store.quantizer) ? sizeof(float) : 1));
-    s->work.fresh = arena_take(&c, g->store.quantizer.dim);
+    s->work.code = arena_take(&c, q->query_bytes);
+    s->work.planes = arena_take(&c, EV_PLANES * q->prefilter_bytes);
+    s->query_a = arena_take(&c, q->slot_query_bytes);
+    s->query_b = arena_take(&c, q->slot_query_bytes);
+    s->work.made = arena_take(&c, q->dim);
     s->work.rows = arena_take(&c, EV_BATCH * sizeof *s->work.rows);
     s->work.integers = arena_take(&c, EV_BATCH * sizeof *s->work.integers);
     s->slots = arena_take(&c, EV_BATCH * sizeof *s->slots);
@@ -40,8 +39,9 @@ static size_t layout_buffers(const ev__graph *g, ev__scratch *s, char *memory) {
 
 /* All that the parts above depend on. */
 static uint64_t geometry_of(const ev__graph *g) {
-    return (uint64_t)g->store.quantizer.dim | (uint64_t)g->store.quantizer.bits << 16 | (uint64_t)g->store.m0 << 40 |
-           (uint64_t)ev__by_bits(&g->store.quantizer) << 60 | (uint64_t)ev__is_sq24(&g->store.quantizer) << 61;
+    const ev__quantizer *q = &g->store.quantizer;
+    return (uint64_t)q->dim | (uint64_t)q->bits << 16 | (uint64_t)g->store.m0 << 40 |
+           (uint64_t)(q->query_bytes != q->dim) << 60 | (uint64_t)(q->slot_query_bytes != q->dim) << 61;
 }
 
 int ev__scratch_new(const ev__graph *g, ev__scratch **out) {

@@ -228,8 +228,8 @@ static size_t merge_batch(const ev__graph *g, const ev__space *space, const ev__
 static void search_layer_pipelined(const ev__graph *g, const ev__space *space, const ev__query *query, int level,
                                    uint32_t start, float start_distance, size_t ef, ev__scratch *s) {
     enum { PIPELINE_DEPTH = 4 };
-    bool prefilters = query->bits.planes != NULL, codes = space->kind != EV_SPACE_DOT && space->kind != EV_SPACE_L2;
-    size_t fetched = prefilters ? 2 : 1, taken = codes ? fetched + 1 : 0;
+    bool prefilters = query->bits.planes != NULL, pipelined = space->kind->pipelined;
+    size_t fetched = prefilters ? 2 : 1, taken = pipelined ? fetched + 1 : 0;
     ev__candidates *candidates = &s->candidates;
     batch batches[PIPELINE_DEPTH];
     for (size_t i = 0; i < PIPELINE_DEPTH; i++) batches[i].count = 0;

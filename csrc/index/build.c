@@ -4,7 +4,7 @@
 enum { WARM_UP = 64 }; /* nodes that are linked one by one */
 
 static bool wants_codes(const ev__build *a) {
-    return ev__by_bits(&a->ix->graph.store.quantizer) && a->ix->graph.store.quantizer.keep_vectors &&
+    return a->ix->graph.store.quantizer.codec->coarse && a->ix->graph.store.quantizer.keep_vectors &&
            (size_t)a->n >= ev__slots(&a->ix->graph.store) / 16;
 }
 

@@ -106,7 +106,7 @@ static int count_unreachable(const ev_index *ix, ev_report *r) {
 static bool code_is_of(const ev__store *store, uint32_t slot, const float *vector, ev__scratch *s) {
     const ev__factor *held = ev__factor_of(store, slot);
     ev__factor factor;
-    ev__encode(&store->quantizer, vector, s->work.code, &factor, &s->work);
+    store->quantizer.codec->encode(&store->quantizer, vector, s->work.code, &factor, NULL, &s->work);
     return factor.scale == held->scale && factor.bias == held->bias &&
            memcmp(s->work.code, ev__block(store, slot), store->quantizer.code_bytes) == 0;
 }

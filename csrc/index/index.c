@@ -28,7 +28,7 @@ int ev__index_make(const ev_params *params, ev_index **out) {
     *q = (ev__quantizer){.metric = params->metric,
                          .quantization = params->quantization,
                          .keep_vectors = params->keep_vectors,
-                         .kernels = kernels,
+                         .kernels = ev__kernels_complete(kernels),
                          .dim = (size_t)params->dim};
     ev__quantizer_lay_out(q);
     ev__store_lay_out(&ix->graph.store, (uint32_t)params->M, params->seed);
@@ -121,7 +121,7 @@ static int get(ev_index *ix, int64_t n, const int64_t *ids, float *out) {
     for (int64_t i = 0; i < n && rc == EV_OK; i++)
         if (ev__id_table_get(&ix->graph.store.id_table, ev__ids_of(&ix->graph.store), ids[i]) == EV_NONE)
             rc = ev__fail_row(EV_E_NO_ID, i, "id %lld", (long long)ids[i]);
-    if (rc == EV_OK && ev__by_bits(&ix->graph.store.quantizer))
+    if (rc == EV_OK && ix->graph.store.quantizer.rotation.bits)
         rc = ev__scratch_borrow(&ix->graph, &s); /* turning codes back needs room */
     for (int64_t i = 0; i < n && rc == EV_OK; i++) {
         uint32_t slot = ev__id_table_get(&ix->graph.store.id_table, ev__ids_of(&ix->graph.store), ids[i]);
@@ -206,7 +206,7 @@ void ev_get_stats(ev_index *ix, ev_stats *out) {
     *out = (ev_stats){.slots = (int64_t)ev__slots(&ix->graph.store),
                       .live = ix->graph.store.live,
                       .dead = ix->graph.store.dead,
-                      .bits = ev__by_bits(&ix->graph.store.quantizer) ? (int64_t)ix->graph.store.quantizer.bits : 0,
+                      .bits = (int64_t)ix->graph.store.quantizer.rotation.bits,
                       .max_level = entry == EV_NONE ? -1 : ev__levels(&ix->graph.store)[entry],
                       .trainings = ix->trainings,
                       .built_distances = ix->graph.built_distances,

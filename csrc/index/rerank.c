@@ -95,7 +95,7 @@ static bool may_enter(const ev__reranker *r, ev__candidate candidate) {
     bool ip = ix->graph.store.quantizer.metric == EV_METRIC_IP;
     if (!ev__searches_codes(&ix->graph.store.quantizer)) {
         double distance = (double)p->gain * (double)candidate.distance -
-                          (ip && ev__is_sq24(&ix->graph.store.quantizer) ? r->s->work.against : 0);
+                          (ip && ix->graph.store.quantizer.codec->refined ? r->s->work.against : 0);
         return distance - ev__exact_error(&ix->graph.store, candidate.slot, distance, &r->s->work) <=
                last->distance + last->error;
     }
@@ -113,7 +113,7 @@ void ev__rerank_candidates(ev__reranker *r, bool nodes) {
     ev__candidates *candidates = &r->s->candidates;
     size_t most = candidates->count;
     bool by_floats = !ev__searches_codes(&ix->graph.store.quantizer),
-         by_bytes = !by_floats && ev__by_bytes(&ix->graph.store.quantizer);
+         by_bytes = !by_floats && !ix->graph.store.quantizer.codec->coarse;
     for (size_t i = 0; i < most && i < r->b->k; i++) EV_PREFETCH(ev__ids_of(&ix->graph.store) + candidates->at[i].slot);
     if (by_bytes && most > RERANK_FACTOR * r->b->k + RERANK_MARGIN) most = RERANK_FACTOR * r->b->k + RERANK_MARGIN;
     for (size_t i = 0, asked = 0; i < most; i++) {

@@ -120,7 +120,7 @@ static int search(ev_index *ix, int64_t n, const float *queries, const ev_search
     int32_t ef = p->ef ? p->ef : ix->params.ef;
     b.ef = ef > p->k ? (size_t)ef : (size_t)p->k;
     /* re-ranking what a scan by sign codes finds costs little beside the scan, and the codes are coarse */
-    b.scan_ef = ev__by_bits(&ix->graph.store.quantizer) && b.ef < BITS_SCAN_MIN ? BITS_SCAN_MIN : b.ef;
+    b.scan_ef = ix->graph.store.quantizer.codec->coarse && b.ef < BITS_SCAN_MIN ? BITS_SCAN_MIN : b.ef;
     b.matches = ix->graph.store.live;
     b.mask.on = ix->graph.store.dead > 0 || p->filter;
     if (p->filter) rc = ev__filter_slots(p->filter, ix, &b.mask.allowed, &b.matches, &hold);

@@ -230,16 +230,15 @@ static size_t found_by(const ev__quantizer *q, const sample *m, size_t p) {
  * to be told from other rows. *all: how many neighbors were found in all. */
 static size_t count_blurred(const ev__quantizer *held, const sample *m, float *center, size_t *all, ev__workspace *w) {
     ev__quantizer view = *held, *q = &view; /* others may be searching the index */
-    ev__space_kind floats = q->metric == EV_METRIC_IP ? EV_SPACE_DOT : EV_SPACE_L2;
     size_t row_bytes = m->dim * sizeof(float), blind = 0;
-    ev__space space = {.kind = floats, .rows = (const char *)m->rows, .stride = row_bytes, .bytes = row_bytes};
+    ev__space space = {.kind = &ev__f32_rows, .rows = (const char *)m->rows, .stride = row_bytes, .bytes = row_bytes};
     *all = 0;
     if (center) {
         q->center = center;
         q->walk = EV_WALK_CODES;
         for (size_t i = 0; i < m->count; i++)
-            ev__encode(q, row_of(m, i), m->codes + i * q->code_bytes, &m->factors[i], w);
-        space = (ev__space){.kind = ev__by_bits(q) ? EV_SPACE_BITS : EV_SPACE_I8,
+            q->codec->encode(q, row_of(m, i), m->codes + i * q->code_bytes, &m->factors[i], NULL, w);
+        space = (ev__space){.kind = q->codec->rows,
                             .rows = m->codes,
                             .stride = q->code_bytes,
                             .bytes = q->code_bytes,
@@ -334,7 +333,7 @@ static bool has_grown(const ev_index *ix, int64_t by) {
     return by >= (ix->graph.store.live / 8 > LEAST_GROWTH ? ix->graph.store.live / 8 : LEAST_GROWTH);
 }
 
-static bool signs_only(const ev__quantizer *q) { return !q->keep_vectors && ev__by_bits(q); }
+static bool signs_only(const ev__quantizer *q) { return !q->keep_vectors && q->codec->coarse; }
 
 static bool due(const ev_index *ix, int64_t n) {
     if (ix->graph.store.quantizer.quantization == EV_QUANT_NONE) return has_grown(ix, ix->fresh + n);
@@ -403,7 +402,8 @@ void ev__note_length(ev_index *ix, const float *row) {
 static const float *shortest_of(const ev_index *ix, int64_t n, const float *rows, double *length) {
     const float *shortest = NULL;
     *length = INFINITY;
-    if (!ev__by_bytes(&ix->graph.store.quantizer) || ix->graph.store.quantizer.keep_vectors == EV_VECTORS_FLOAT32 ||
+    if (!ix->graph.store.quantizer.center || ix->graph.store.quantizer.codec->coarse ||
+        ix->graph.store.quantizer.keep_vectors == EV_VECTORS_FLOAT32 ||
         ix->graph.store.quantizer.metric == EV_METRIC_COSINE)
         return NULL;
     for (int64_t i = 0; i < n; i++) {

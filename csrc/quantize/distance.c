@@ -9,82 +9,102 @@
  * more where lengths differ much. */
 #include "quantize/quantize.h"
 
-#include <math.h>
+static void find_rows(const ev__space *space, const uint32_t *slots, size_t m, ev__workspace *w) {
+    for (size_t i = 0; i < m; i++) w->rows[i] = ev__row_of(space, slots[i]);
+}
+
+/* ---- floats ---------------------------------------------------------------------------------- */
+
+static void f32_distances(const ev__quantizer *q, const ev__space *space, const ev__query *query, const uint32_t *slots,
+                          size_t m, float *distances, ev__workspace *w) {
+    find_rows(space, slots, m, w);
+    q->kernels.rows[EV_F32][q->measure](query->data, &(ev__rows){.at = w->rows}, m, q->dim, distances);
+    if (q->measure != EV_DOT) return;
+    for (size_t i = 0; i < m; i++) distances[i] = -distances[i];
+}
+
+const ev__row_kind ev__f32_rows = {.distances = f32_distances};
+
+/* Of 24-bit vectors, whose elements are integers around the center. */
+static void sq24_distances(const ev__quantizer *q, const ev__space *space, const ev__query *query,
+                           const uint32_t *slots, size_t m, float *distances, ev__workspace *w) {
+    enum { AT_ONCE = 64 };
+    const void *residuals[AT_ONCE];
+    float steps[AT_ONCE];
+    for (size_t n; m; slots += n, distances += n, m -= n) {
+        n = m < AT_ONCE ? m : AT_ONCE;
+        find_rows(space, slots, n, w);
+        for (size_t i = 0; i < n; i++) {
+            residuals[i] = space->residuals + (size_t)slots[i] * q->dim;
+            steps[i] = space->factors[slots[i]].scale / 65536;
+        }
+        ev__rows rows = {w->rows, residuals, steps};
+        q->kernels.rows[EV_SQ24][q->measure](query->data, &rows, n, q->dim, distances);
+        if (q->measure != EV_DOT) continue;
+        for (size_t i = 0; i < n; i++) distances[i] = -(distances[i] * steps[i]);
+    }
+}
+
+const ev__row_kind ev__sq24_rows = {
+    .distances = sq24_distances, .query_from_slot = ev__query_from_sq24, .pipelined = true};
+
+/* ---- codes ----------------------------------------------------------------------------------- */
+
+/* Integer products or distances of rows, into w->integers, while their factors are on the way. */
+static void compare(const ev__quantizer *q, const ev__space *space, const ev__query *query, const uint32_t *slots,
+                    size_t m, ev__element element, ev__measure measure, ev__workspace *w) {
+    find_rows(space, slots, m, w);
+    for (size_t i = 0; i < m; i++) EV_PREFETCH(space->factors + slots[i]);
+    q->kernels.rows[element][measure](query->data, &(ev__rows){.at = w->rows}, m, space->bytes, w->integers);
+}
+
+static void i8_distances(const ev__quantizer *q, const ev__space *space, const ev__query *query, const uint32_t *slots,
+                         size_t m, float *distances, ev__workspace *w) {
+    compare(q, space, query, slots, m, EV_I8, EV_DOT, w);
+    for (size_t i = 0; i < m; i++)
+        distances[i] = ev__code_distance(query, space->factors[slots[i]], (float)w->integers[i]);
+}
+
+const ev__row_kind ev__i8_rows = {.distances = i8_distances, .query_from_slot = ev__query_from_code, .pipelined = true};
+
+/* Slower per distance than codes that lie ready, but a few additions to a binary index need no second copy of it. */
+static void made_distances(const ev__quantizer *q, const ev__space *space, const ev__query *query,
+                           const uint32_t *slots, size_t m, float *distances, ev__workspace *w) {
+    for (size_t i = 0; i < m; i++) {
+        ev__factor factor;
+        ev__encode_i8(q, ev__row_of(space, slots[i]), w->made, &factor);
+        distances[i] = ev__code_distance(query, factor, (float)ev__dot_i8(&q->kernels, query->data, w->made, q->dim));
+    }
+}
+
+const ev__row_kind ev__i8_rows_made = {
+    .distances = made_distances, .query_from_slot = ev__query_from_floats, .pipelined = true};
+
+static void bits_distances(const ev__quantizer *q, const ev__space *space, const ev__query *query,
+                           const uint32_t *slots, size_t m, float *distances, ev__workspace *w) {
+    compare(q, space, query, slots, m, EV_BITS, EV_DOT, w);
+    for (size_t i = 0; i < m; i++)
+        distances[i] = ev__code_distance(query, space->factors[slots[i]], (float)(2 * w->integers[i] - query->sum));
+}
+
+const ev__row_kind ev__bits_rows = {
+    .distances = bits_distances, .query_from_slot = ev__query_from_code, .pipelined = true};
 
 /* Between two sign codes t = 1 - 2 h / bits estimates 1 - 2 angle / pi; sin(pi t / 2), by an odd polynomial, is the
  * cosine. Factors are lengths over mean absolute coordinate, sqrt(pi / 2 / bits) * length, which the constant undoes.
  */
-static inline float hamming_product(uint32_t differ, size_t bits) {
+static inline float product_of_signs(uint32_t differ, size_t bits) {
     float t = 1.0f - 2.0f * (float)differ / (float)bits, t2 = t * t;
     return t * (1.5706268f - t2 * (0.6432292f - t2 * 0.0727102f)) * (0.63661977f * (float)bits);
 }
 
-/* Codes made on the spot from the float rows: slower per distance, but a few additions to a binary index need no second
- * copy of it. */
-static void distances_fresh(const ev__quantizer *q, const ev__space *space, const ev__query *query,
+static void distances_among(const ev__quantizer *q, const ev__space *space, const ev__query *query,
                             const uint32_t *slots, size_t m, float *distances, ev__workspace *w) {
-    for (size_t i = 0; i < m; i++) {
-        ev__factor factor;
-        ev__encode_i8(q, ev__row_of(space, slots[i]), w->fresh, &factor);
-        distances[i] = ev__code_distance(query, factor, (float)q->kernels->dot_i8(query->data, w->fresh, q->dim));
-    }
+    compare(q, space, query, slots, m, EV_BITS, EV_L2, w);
+    for (size_t i = 0; i < m; i++)
+        distances[i] =
+            ev__code_distance(query, space->factors[slots[i]], product_of_signs((uint32_t)w->integers[i], q->bits));
 }
 
-/* Squared distances, or products, of a query with 24-bit vectors, whose elements are integers around the center. */
-static void sums_sq24(const ev__quantizer *q, const ev__space *space, const float *query, const uint32_t *slots,
-                      size_t m, float *sums, ev__workspace *w) {
-    enum { AT_ONCE = 64 };
-    const void *residuals[AT_ONCE];
-    float steps[AT_ONCE];
-    for (size_t n; m; slots += n, sums += n, m -= n) {
-        n = m < AT_ONCE ? m : AT_ONCE;
-        for (size_t i = 0; i < n; i++) {
-            w->rows[i] = ev__row_of(space, slots[i]);
-            residuals[i] = space->residuals + (size_t)slots[i] * q->dim;
-            steps[i] = space->factors[slots[i]].scale / 65536;
-        }
-        if (q->metric != EV_METRIC_IP) {
-            q->kernels->l2_sq24_rows(query, w->rows, residuals, steps, n, q->dim, sums);
-            continue;
-        }
-        q->kernels->dot_sq24_rows(query, w->rows, residuals, n, q->dim, sums);
-        for (size_t i = 0; i < n; i++) sums[i] *= steps[i];
-    }
-}
-
-void ev__approx_distances(const ev__quantizer *q, const ev__space *space, const ev__query *query, const uint32_t *slots,
-                          size_t m, float *distances, ev__workspace *w) {
-    if (space->kind == EV_SPACE_I8_FRESH) {
-        distances_fresh(q, space, query, slots, m, distances, w);
-        return;
-    }
-    if (space->kind == EV_SPACE_SQ24) {
-        sums_sq24(q, space, query->data, slots, m, distances, w);
-        if (q->metric == EV_METRIC_IP)
-            for (size_t i = 0; i < m; i++) distances[i] = -distances[i];
-        return;
-    }
-    for (size_t i = 0; i < m; i++) w->rows[i] = ev__row_of(space, slots[i]);
-    if (space->factors)
-        for (size_t i = 0; i < m; i++) EV_PREFETCH(space->factors + slots[i]);
-    switch (space->kind) {
-    case EV_SPACE_L2: q->kernels->l2_f32_rows(query->data, w->rows, m, q->dim, distances); return;
-    case EV_SPACE_DOT:
-        q->kernels->dot_f32_rows(query->data, w->rows, m, q->dim, distances);
-        for (size_t i = 0; i < m; i++) distances[i] = -distances[i];
-        return;
-    case EV_SPACE_I8: q->kernels->dot_i8_rows(query->data, w->rows, m, q->dim, w->integers); break;
-    case EV_SPACE_BITS: q->kernels->dot_bits_rows(query->data, w->rows, m, q->bits / 8, w->integers); break;
-    default: q->kernels->hamming_rows(query->data, w->rows, m, q->bits / 8, (uint32_t *)w->integers); break;
-    }
-    for (size_t i = 0; i < m; i++) {
-        float product;
-        if (space->kind == EV_SPACE_I8)
-            product = (float)w->integers[i];
-        else if (space->kind == EV_SPACE_BITS)
-            product = (float)(2 * w->integers[i] - query->sum);
-        else
-            product = hamming_product((uint32_t)w->integers[i], q->bits);
-        distances[i] = ev__code_distance(query, space->factors[slots[i]], product);
-    }
-}
+const ev__row_kind ev__bits_among = {
+    .distances = distances_among, .query_from_slot = ev__query_from_code, .pipelined = true};

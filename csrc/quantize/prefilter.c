@@ -53,7 +53,7 @@ void ev__prefilter_bounds(const ev__quantizer *q, const ev__space *space, const 
                           size_t n, float *least, ev__workspace *w) {
     const ev__query_bits *bits = &query->bits;
     for (size_t i = 0; i < n; i++) w->rows[i] = space->prefilter + (size_t)slots[i] * q->prefilter_bytes;
-    q->kernels->dot_bits_rows(bits->planes, w->rows, n, q->prefilter_bytes, w->integers);
+    q->kernels.rows[EV_BITS][EV_DOT](bits->planes, &(ev__rows){.at = w->rows}, n, q->prefilter_bytes, w->integers);
     for (size_t i = 0; i < n; i++) {
         const tail *t = header_of(q, space, slots[i]);
         float product = (float)(2 * w->integers[i] - bits->sum);
@@ -64,7 +64,7 @@ void ev__prefilter_bounds(const ev__quantizer *q, const ev__space *space, const 
 void ev__prefiltered_distances(const ev__quantizer *q, const ev__space *space, const ev__query *query,
                                const uint32_t *slots, size_t n, float *distances, ev__workspace *w) {
     for (size_t i = 0; i < n; i++) w->rows[i] = space->rows + (size_t)slots[i] * space->stride;
-    q->kernels->dot_i8_rows(query->data, w->rows, n, q->dim, w->integers);
+    q->kernels.rows[EV_I8][EV_DOT](query->data, &(ev__rows){.at = w->rows}, n, q->dim, w->integers);
     for (size_t i = 0; i < n; i++) {
         const tail *t = header_of(q, space, slots[i]);
         distances[i] = ev__code_distance(query, (ev__factor){t->code_scale, t->bias}, (float)w->integers[i]);

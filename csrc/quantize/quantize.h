@@ -18,25 +18,26 @@ typedef struct {
     uint64_t *signs; /* EV_ROUNDS * bits bits */
 } ev__rotation;
 
+/* A quantization; see below. */
+typedef struct ev__codec ev__codec;
+
 /* How vectors become codes, and by what they are compared. */
 typedef struct {
     int32_t metric, quantization, keep_vectors; /* as in ev_params */
     int32_t walk;                               /* EV_WALK_* */
-    const ev__kernels *kernels;
+    const ev__codec *codec;
+    ev__kernels kernels; /* complete */
+    ev__measure measure; /* of float vectors */
     size_t dim, code_bytes;
-    size_t bits, prefilter_bytes; /* bits of a sign code; bytes of a row of prefilter.c; 0: there are none */
-    float *center;                /* dim; quantized only */
-    ev__rotation rotation;        /* binary only */
-    uint32_t *prefilter_signs;    /* 2 bits, of prefilter.c */
-    double longest;               /* unquantized, ip: no vector is longer */
+    size_t query_bytes, slot_query_bytes; /* room for the code of a query, and for ev__query_from_slot */
+    size_t bits, prefilter_bytes;         /* bits of a sign code; bytes of a row of prefilter.c; 0: there are none */
+    float *center;                        /* dim; quantized only */
+    ev__rotation rotation;                /* binary only */
+    uint32_t *prefilter_signs;            /* 2 bits, of prefilter.c */
+    double span;                          /* no vector is further from the center than so many scales of its code */
+    double longest;                       /* unquantized, ip: no vector is longer */
 } ev__quantizer;
 
-/* The codes walked on. Binary vectors of up to 32 dimensions have 8-bit codes: smaller than a sign code that could tell
- * them apart. */
-static inline bool ev__by_bits(const ev__quantizer *q) { return q->bits && !q->prefilter_bytes; }
-static inline bool ev__by_bytes(const ev__quantizer *q) { return q->quantization != EV_QUANT_NONE && !ev__by_bits(q); }
-/* Does what is kept of the vectors refine the codes? */
-static inline bool ev__is_sq24(const ev__quantizer *q) { return q->keep_vectors == EV_VECTORS_SQ24; }
 static inline bool ev__prefilters(const ev__quantizer *q) { return q->prefilter_bytes != 0; }
 static inline bool ev__searches_codes(const ev__quantizer *q) {
     return q->quantization != EV_QUANT_NONE && (q->walk == EV_WALK_CODES || q->walk == EV_WALK_BLURRED);
@@ -49,14 +50,13 @@ typedef struct {
     double *exact;      /* dim: the query in double, at unit length under cosine */
     double root;        /* of dim */
     double sum, least;  /* what float32 sums round off, relative to their terms; what they may take for 0 */
-    double span;        /* a code's reach from the center, in scales */
     double rate, rest;  /* ip: what they round off for each unit that a vector is long, and beside that */
     double length, off; /* of the query; of the query minus the center, under ip of the center */
     double against;     /* ip: dot product of query and center */
     const float *held;  /* the query as the index would hold it */
-    void *code;         /* query code or planes */
+    void *code;         /* query_bytes: query code or planes */
     uint8_t *planes;    /* of a bits */
-    int8_t *fresh;      /* the 8-bit code of a row, I8_FRESH */
+    int8_t *made;       /* the 8-bit code of a row, ev__i8_rows_made */
     const void **rows;  /* EV_BATCH */
     int32_t *integers;  /* EV_BATCH */
 } ev__workspace;
@@ -86,54 +86,42 @@ double ev__dot_fixed(const float *a, const float *b, size_t dim);
 double ev__dot_mixed(const float *a, const int8_t *b, size_t dim);
 /* Write vector / sqrt(norm2). */
 void ev__normalize(const float *v, double norm2, float *out, size_t dim);
+/* To unit length under cosine, unless it is zero. */
+void ev__normalize_decoded(const ev__quantizer *q, float *vector);
 
 /* Rows that the index can hold or be asked for: finite, not too long, and under cosine not zero. */
 int ev__check_rows(const ev__quantizer *q, int64_t n, const float *rows);
+bool ev__all_finite(const void *floats, size_t n);
 /* The row as the index holds it: at unit length in buffer[dim] under cosine, else the row itself. */
 const float *ev__unit(const ev__quantizer *q, const float *row, float *buffer);
 
 /* ---- quantizer.c ----------------------------------------------------------------------------- */
 
-/* The layout of codes; q->kernels, metric, quantization and dim are set, and the parameter keep_vectors as given. */
+/* The codec and the layout of codes; metric, quantization, dim and kernels are set, keep_vectors as it was asked for.
+ */
 void ev__quantizer_lay_out(ev__quantizer *q);
 int ev__quantizer_init(ev__quantizer *q, uint64_t seed);
 void ev__quantizer_free(ev__quantizer *q);
 size_t ev__quantizer_bytes(const ev__quantizer *q);
-/* vector (normalized under cosine) -> code and factor; the code's layout is the walking code of the index (i8 or bits).
- */
-void ev__encode(const ev__quantizer *q, const float *vector, void *code, ev__factor *factor, ev__workspace *w);
-/* what an 8-bit code of this scale needs in ev__factor */
-float ev__code_bias(const ev__quantizer *q, const int8_t *code, float scale);
-/* the 8-bit code whatever the index's quantization: what quantized graphs are built on */
+/* ---- sq8.c ----------------------------------------------------------------------------------- */
+
+/* The 8-bit code whatever the index's quantization: what quantized graphs are built on. */
 void ev__encode_i8(const ev__quantizer *q, const float *vector, int8_t *code, ev__factor *factor);
-/* numbers as integers in [-7, 7], in EV_PLANES planes of `stride` bytes; returns their scale, and in *sum their sum */
-float ev__encode_planes(const float *numbers, size_t n, uint8_t *planes, size_t stride, int32_t *sum);
-/* A code of this scale decoded, un-centered and un-rotated, into out[dim]; at unit length under cosine. */
-void ev__decode(const ev__quantizer *q, const void *code, float scale, float *out, ev__workspace *w);
-/* 24 bits: the 8-bit code and factor of a vector and, in residual[dim], what refines the code; and the vector back. */
-void ev__encode_sq24(const ev__quantizer *q, const float *vector, int8_t *code, ev__factor *factor, int16_t *residual);
-void ev__decode_sq24(const ev__quantizer *q, const int8_t *code, float scale, const int16_t *residual, float *out);
+/* What an 8-bit code of this scale needs in ev__factor. */
+float ev__code_bias(const ev__quantizer *q, const int8_t *code, float scale);
 
 /* ---- query.c --------------------------------------------------------------------------------- */
 
-/* Where the rows to compare with lie: walking codes, float vectors, or the 8-bit codes that a binary index is built on.
- */
-typedef enum {
-    EV_SPACE_DOT,
-    EV_SPACE_L2,
-    EV_SPACE_I8,
-    EV_SPACE_BITS,
-    EV_SPACE_HAMMING,
-    EV_SPACE_I8_FRESH,
-    EV_SPACE_SQ24
-} ev__space_kind;
+typedef struct ev__row_kind ev__row_kind;
+
+/* Where the rows to compare with lie: the codes that are searched, float vectors, or what a graph is built on. */
 typedef struct {
-    ev__space_kind kind;
-    const char *rows; /* row of slot s: rows + s * stride. I8_FRESH: float vectors, encoded anew for each comparison */
+    const ev__row_kind *kind;
+    const char *rows;          /* row of slot s: rows + s * stride */
     size_t stride, bytes;      /* bytes: of a row, as far as it is compared */
-    const ev__factor *factors; /* of slot s; NULL for DOT, L2 and I8_FRESH. SQ24: scales of the 24-bit vectors */
+    const ev__factor *factors; /* of slot s; NULL where rows are floats. Of 24-bit vectors: their scales */
     const char *prefilter;     /* rows of prefilter.c, prefilter_bytes each; NULL: none */
-    const int16_t *residuals;  /* SQ24: dim of slot s */
+    const int16_t *residuals;  /* of 24-bit vectors: dim of slot s */
 } ev__space;
 
 /* The same side against sign codes (prefilter.c); planes: NULL where nothing is prefiltered. */
@@ -163,16 +151,70 @@ static inline float ev__code_distance(const ev__query *query, ev__factor factor,
 }
 
 void ev__query_init(const ev__quantizer *q, const float *vector, ev__query *query, ev__workspace *w);
-/* data points into the row, or for I8_FRESH and SQ24 into the buffer: dim bytes, or floats */
+/* data points into the row, or into the buffer of slot_query_bytes */
 void ev__query_from_slot(const ev__quantizer *q, const ev__space *space, uint32_t slot, ev__query *query, void *buffer);
+/* numbers as integers in [-7, 7], in EV_PLANES planes of `stride` bytes; returns their scale, and in *sum their sum */
+float ev__encode_planes(const float *numbers, size_t n, uint8_t *planes, size_t stride, int32_t *sum);
 /* query->bits of an 8-bit code, where there is one */
 void ev__query_init_bits(const ev__quantizer *q, const int8_t *code, ev__query *query, ev__workspace *w);
 
+/* A slot's code as a query, where its factor lies in the space; of a 24-bit vector; of a float vector, encoded first.
+ * As ev__row_kind has it. */
+void ev__query_from_code(const ev__quantizer *q, const ev__space *space, uint32_t slot, ev__query *query, void *buffer);
+void ev__query_from_sq24(const ev__quantizer *q, const ev__space *space, uint32_t slot, ev__query *query, void *buffer);
+void ev__query_from_floats(const ev__quantizer *q, const ev__space *space, uint32_t slot, ev__query *query,
+                           void *buffer);
+
 /* ---- distance.c ------------------------------------------------------------------------------ */
 
-/* distances of m rows */
-void ev__approx_distances(const ev__quantizer *q, const ev__space *space, const ev__query *query, const uint32_t *slots,
-                          size_t m, float *distances, ev__workspace *w);
+/* How rows of one kind are compared. */
+struct ev__row_kind {
+    /* of m rows with a query */
+    void (*distances)(const ev__quantizer *q, const ev__space *space, const ev__query *query, const uint32_t *slots,
+                      size_t m, float *distances, ev__workspace *w);
+    /* What a slot's row is as a query, beyond its data and a gain of 1; NULL: no more than that. */
+    void (*query_from_slot)(const ev__quantizer *q, const ev__space *space, uint32_t slot, ev__query *query,
+                            void *buffer);
+    bool pipelined; /* so short that a walk fetches ahead and does not wait */
+};
+extern const ev__row_kind ev__f32_rows;
+extern const ev__row_kind ev__sq24_rows; /* 24-bit vectors */
+extern const ev__row_kind ev__i8_rows;
+extern const ev__row_kind ev__i8_rows_made; /* of float vectors, encoded anew for each comparison */
+extern const ev__row_kind ev__bits_rows;    /* sign codes with the bit planes of a query ... */
+extern const ev__row_kind ev__bits_among;   /* ... and among each other */
+
+static inline void ev__approx_distances(const ev__quantizer *q, const ev__space *space, const ev__query *query,
+                                        const uint32_t *slots, size_t m, float *distances, ev__workspace *w) {
+    space->kind->distances(q, space, query, slots, m, distances, w);
+}
+
+/* ---- codecs ---------------------------------------------------------------------------------- */
+
+/* A quantization, chosen once per index (quantizer.c). Vectors are at unit length under cosine. */
+struct ev__codec {
+    const ev__row_kind *rows, *among; /* codes compared with a query; with each other */
+    bool coarse;  /* graphs are built on 8-bit codes where the vectors are kept; codes cannot be encoded anew */
+    bool refined; /* what is kept of a vector is int16[dim] that refines its code, no floats */
+    /* code_bytes, query_bytes, slot_query_bytes, bits, prefilter_bytes, span */
+    void (*lay_out)(ev__quantizer *q);
+    /* The rest are NULL where nothing is quantized. */
+    int (*init)(ev__quantizer *q, uint64_t seed);
+    /* residual: int16[dim], or NULL: the code alone is wanted */
+    void (*encode)(const ev__quantizer *q, const float *vector, void *code, ev__factor *factor, int16_t *residual,
+                   ev__workspace *w);
+    /* un-centered and un-rotated, into out[dim]; at unit length under cosine */
+    void (*decode)(const ev__quantizer *q, const void *code, float scale, const int16_t *residual, float *out,
+                   ev__workspace *w);
+    /* w->centered into w->code; sets query->sum where that is needed and returns the scale */
+    float (*encode_query)(const ev__quantizer *q, ev__query *query, ev__workspace *w);
+    /* How long the vector is at most, from the center, in scales: closer than q->span. NULL: no closer. */
+    double (*length)(const ev__quantizer *q, const void *code);
+    /* What is wrong with the bytes of a row, as a file may hold them; NULL: nothing. Never NULL but for sign codes,
+     * where every byte is right. */
+    const char *(*flaw)(const ev__quantizer *q, const void *row);
+};
+extern const ev__codec ev__codec_sq8, ev__codec_sq24, ev__codec_binary;
 
 /* ---- prefilter.c ---------------------------------------------------------------------------------- */
 

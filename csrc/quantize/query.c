@@ -75,15 +75,8 @@ static void query_by_codes(const ev__quantizer *q, const float *vector, ev__quer
     bool ip = q->metric == EV_METRIC_IP;
     for (size_t i = 0; i < q->dim; i++) w->centered[i] = ip ? vector[i] : vector[i] - q->center[i];
     double norm2 = ip && !ev__prefilters(q) ? 0 : ev__norm2(w->centered, q->dim);
-    float scale;
     *query = (ev__query){.data = w->code};
-    if (ev__by_bytes(q)) {
-        memset(w->decoded, 0, q->dim * sizeof(float));
-        scale = q->kernels->encode_i8(w->centered, w->decoded, q->dim, w->code);
-    } else {
-        ev__rotate(&q->rotation, w->centered, w->rotated);
-        scale = ev__encode_planes(w->rotated, q->bits, w->code, q->bits / 8, &query->sum);
-    }
+    float scale = q->codec->encode_query(q, query, w);
     if (ip) {
         query->scale = scale;
         query->bias = 0;
@@ -103,7 +96,7 @@ static void query_by_codes(const ev__quantizer *q, const float *vector, ev__quer
 static void query_by_floats(const ev__quantizer *q, const float *vector, ev__query *query, ev__workspace *w) {
     bool ip = q->metric == EV_METRIC_IP;
     *query = (ev__query){.data = vector, .scale = 1, .gain = q->metric == EV_METRIC_COSINE ? 0.5f : 1.0f};
-    if (!ev__is_sq24(q)) return;
+    if (!q->codec->refined) return;
     for (size_t i = 0; i < q->dim; i++) w->centered[i] = ip ? vector[i] : vector[i] - q->center[i];
     query->data = w->centered;
 }
@@ -115,36 +108,41 @@ void ev__query_init(const ev__quantizer *q, const float *vector, ev__query *quer
         query_by_floats(q, vector, query, w);
 }
 
-/* A 24-bit vector as a query: centered, or under ip as it is, when the products with the center that distances leave
- * out are the offset. */
-static void query_from_sq24(const ev__quantizer *q, const ev__space *space, uint32_t slot, ev__query *query,
-                            float *buffer) {
-    const int8_t *code = ev__row_of(space, slot);
-    const int16_t *residual = space->residuals + (size_t)slot * q->dim;
-    float step = space->factors[slot].scale / 65536;
-    bool ip = q->metric == EV_METRIC_IP;
-    for (size_t i = 0; i < q->dim; i++)
-        buffer[i] = step * (float)(65536 * code[i] + residual[i]) + (ip ? q->center[i] : 0.0f);
-    query->data = buffer;
-    if (ip) query->offset = (float)-ev__dot_fixed(buffer, q->center, q->dim);
-}
-
 void ev__query_from_slot(const ev__quantizer *q, const ev__space *space, uint32_t slot, ev__query *query,
                          void *buffer) {
     *query = (ev__query){.data = ev__row_of(space, slot), .gain = 1};
-    if (space->kind == EV_SPACE_DOT || space->kind == EV_SPACE_L2) return;
-    if (space->kind == EV_SPACE_SQ24) {
-        query_from_sq24(q, space, slot, query, buffer);
-        return;
-    }
-    ev__factor factor;
-    if (space->kind == EV_SPACE_I8_FRESH) {
-        ev__encode_i8(q, query->data, buffer, &factor);
-        query->data = buffer;
-    } else {
-        factor = space->factors[slot];
-    }
+    if (space->kind->query_from_slot) space->kind->query_from_slot(q, space, slot, query, buffer);
+}
+
+static void complete(const ev__quantizer *q, ev__query *query, ev__factor factor) {
     query->scale = q->metric == EV_METRIC_IP ? factor.scale : 2 * factor.scale;
     query->bias = 1;
     query->offset = factor.bias;
+}
+
+void ev__query_from_code(const ev__quantizer *q, const ev__space *space, uint32_t slot, ev__query *query,
+                         void *buffer) {
+    (void)buffer;
+    complete(q, query, space->factors[slot]);
+}
+
+void ev__query_from_floats(const ev__quantizer *q, const ev__space *space, uint32_t slot, ev__query *query,
+                           void *buffer) {
+    ev__factor factor;
+    ev__encode_i8(q, ev__row_of(space, slot), buffer, &factor);
+    query->data = buffer;
+    complete(q, query, factor);
+}
+
+/* Centered, or under ip as it is, when the products with the center that distances leave out are the offset. */
+void ev__query_from_sq24(const ev__quantizer *q, const ev__space *space, uint32_t slot, ev__query *query,
+                         void *buffer) {
+    const int8_t *code = query->data;
+    const int16_t *residual = space->residuals + (size_t)slot * q->dim;
+    float step = space->factors[slot].scale / 65536, *row = buffer;
+    bool ip = q->metric == EV_METRIC_IP;
+    for (size_t i = 0; i < q->dim; i++)
+        row[i] = step * (float)(65536 * code[i] + residual[i]) + (ip ? q->center[i] : 0.0f);
+    query->data = row;
+    if (ip) query->offset = (float)-ev__dot_fixed(row, q->center, q->dim);
 }

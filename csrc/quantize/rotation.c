@@ -140,5 +140,5 @@ void ev__rotate_light(const ev__quantizer *q, const float *in, ev__workspace *w)
 double ev__rotate_code(const ev__quantizer *q, const int8_t *code, ev__workspace *w) {
     for (size_t i = 0; i < q->dim; i++) w->decoded[i] = (float)code[i];
     ev__rotate_light(q, w->decoded, w);
-    return (double)q->kernels->dot_i8(code, code, q->dim);
+    return (double)ev__dot_i8(&q->kernels, code, code, q->dim);
 }

@@ -35,10 +35,28 @@ void ev__normalize(const float *v, double norm2, float *out, size_t dim) {
     for (size_t i = 0; i < dim; i++) out[i] = (float)((double)v[i] * inverse);
 }
 
+void ev__normalize_decoded(const ev__quantizer *q, float *vector) {
+    if (q->metric != EV_METRIC_COSINE) return;
+    double norm2 = ev__norm2(vector, q->dim);
+    if (norm2 > 0) ev__normalize(vector, norm2, vector, q->dim);
+}
+
 const float *ev__unit(const ev__quantizer *q, const float *row, float *buffer) {
     if (q->metric != EV_METRIC_COSINE) return row;
     ev__normalize(row, ev__norm2(row, q->dim), buffer, q->dim);
     return buffer;
+}
+
+bool ev__all_finite(const void *floats, size_t n) {
+    const uint32_t exponent = 0x7F800000u;
+    const char *at = floats;
+    bool finite = true;
+    for (size_t i = 0; i < n; i++) { /* no early way out, so that it runs many at a time */
+        uint32_t bits;
+        memcpy(&bits, at + i * sizeof bits, sizeof bits);
+        finite &= (bits & exponent) != exponent;
+    }
+    return finite;
 }
 
 int ev__check_rows(const ev__quantizer *q, int64_t n, const float *rows) {

@@ -113,6 +113,18 @@ size_t ev__simd_runnable(const ev__kernels **out) {
     return n;
 }
 
+ev__kernels ev__kernels_complete(const ev__kernels *table) {
+    const ev__kernels *plain = &ev__kernels_scalar;
+    ev__kernels all = *table;
+    for (size_t element = 0; element < EV_ELEMENTS; element++)
+        for (size_t measure = 0; measure < EV_MEASURES; measure++)
+            if (!all.rows[element][measure]) all.rows[element][measure] = plain->rows[element][measure];
+    if (!all.encode_i8) all.encode_i8 = plain->encode_i8;
+    if (!all.residual_i8) all.residual_i8 = plain->residual_i8;
+    if (!all.crc32c) all.crc32c = plain->crc32c;
+    return all;
+}
+
 /* ---- the choice ------------------------------------------------------------------------------ */
 
 /* Threads that arrive together all reach the same answer, so a pointer that is stored whole is all it takes. */

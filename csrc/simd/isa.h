@@ -30,10 +30,7 @@
 
 #if defined(EV_X86_64)
 /* Kernels on 64-bit words, which vectors do not beat on x86 before VPOPCNTDQ. */
-uint32_t ev__hamming_sse42(const uint8_t *a, const uint8_t *b, size_t bytes);
-int32_t ev__dot_bits_sse42(const uint8_t *planes, const uint8_t *code, size_t bytes);
-void ev__hamming_rows_sse42(const uint8_t *query, const void *const *rows, size_t m, size_t bytes, uint32_t *out);
-void ev__dot_bits_rows_sse42(const uint8_t *planes, const void *const *rows, size_t m, size_t bytes, int32_t *out);
+ev__kernel ev__l2_bits_sse42, ev__dot_bits_sse42;
 uint32_t ev__crc32c_sse42(uint32_t crc, const void *bytes, size_t n);
 
 extern const ev__kernels ev__kernels_avx2;
@@ -50,8 +47,6 @@ extern const ev__kernels ev__kernels_neon_dot;
 #elif defined(EV_WASM128)
 extern const ev__kernels ev__kernels_wasm128;
 #endif
-
-uint32_t ev__crc32c_scalar(uint32_t crc, const void *bytes, size_t n);
 
 EV_INLINE uint64_t ev__read64(const void *p) {
     uint64_t word;

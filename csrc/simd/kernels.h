@@ -1,5 +1,8 @@
-/* The kernel table: everything in edgevec that is worth a SIMD instruction, one column per instruction set.
+/* The kernel table: everything in edgevec that is worth a SIMD instruction. What compares one query with many rows has
+ * a cell for each element type and measure; what else there is stands beside it.
  *
+ * To add an element type or a measure: a line in the enum here and its cells in kernels_scalar.c. An instruction set
+ * leaves out what it does no better than plain C: ev__kernels_complete puts the scalar kernel there.
  * To add an ISA: write kernels_<isa>.c with an `ev__kernels_<isa>` table, declare that in isa.h, add its row to
  * dispatch.c.
  *
@@ -8,8 +11,8 @@
  *   - integer kernels return the same bits on every ISA. i8 values lie in [-127, 127] (never -128), which is what makes
  *     the u8 x i8 instructions exact: a pair sums to at most 2 * 127 * 127 < 2^15;
  *   - float kernels may differ from scalar by rounding only: |error| <= n * 2^-23 * sum |a_i * b_i|;
- *   - the *_rows forms give bit for bit what the single form gives, for m rows that may lie anywhere, and prefetch the
- *     rows ahead of the one they work on.
+ *   - a row's result does not depend on the rows beside it, which may lie anywhere; rows ahead of the one in work are
+ *     prefetched.
  */
 #ifndef EV_KERNELS_H
 #define EV_KERNELS_H
@@ -20,32 +23,34 @@
 /* Bit planes of a binary query: two's complement, so plane 3 weighs -8. */
 #define EV_PLANES 4
 
+/* What rows are made of, and the query that they are compared with:
+ *   F32    floats; floats
+ *   I8     int8; int8
+ *   SQ24   the integers e_i = 65536 * code_i + residual_i (int8, int16), times a step for each row; floats
+ *   BITS   bits; dot: EV_PLANES runs of as many bytes as a row has, l2: bits */
+typedef enum { EV_F32, EV_I8, EV_SQ24, EV_BITS, EV_ELEMENTS } ev__element;
+
+/* What comes out, 4 bytes a row:
+ *   DOT    inner product. F32, SQ24 (without the step): float. I8, BITS: int32. Of bits, the sum over planes j of
+ *          w_j * popcount(plane_j & row), w = 1, 2, 4, -8
+ *   L2     squared distance. F32, SQ24: float. I8, BITS: uint32. Of bits, those that differ */
+typedef enum { EV_DOT, EV_L2, EV_MEASURES } ev__measure;
+
+/* Many rows: at[i] points to the i-th. */
+typedef struct {
+    const void *const *at;
+    const void *const *residuals; /* SQ24 only */
+    const float *steps;           /* SQ24 only */
+} ev__rows;
+
+/* One query, m rows of n elements (of BITS: n bytes, a multiple of 8). */
+typedef void ev__kernel(const void *query, const ev__rows *rows, size_t m, size_t n, void *out);
+
 typedef struct ev__kernels {
     const char *name;
     size_t sums; /* that kernels on floats run side by side, at least: a row of n is n / sums terms deep */
 
-    float (*dot_f32)(const float *a, const float *b, size_t n);
-    float (*l2_f32)(const float *a, const float *b, size_t n); /* squared */
-    int32_t (*dot_i8)(const int8_t *a, const int8_t *b, size_t n);
-    /* Bits that differ. bytes is a multiple of 8. */
-    uint32_t (*hamming)(const uint8_t *a, const uint8_t *b, size_t bytes);
-    /* sum over planes j of w_j * popcount(plane_j & code), w = 1, 2, 4, -8. planes: EV_PLANES runs of `bytes` bytes.
-     * bytes is a multiple of 8. */
-    int32_t (*dot_bits)(const uint8_t *planes, const uint8_t *code, size_t bytes);
-
-    /* One query, m rows: rows[i] points to the i-th. */
-    void (*dot_f32_rows)(const float *query, const void *const *rows, size_t m, size_t n, float *out);
-    void (*l2_f32_rows)(const float *query, const void *const *rows, size_t m, size_t n, float *out);
-    void (*dot_i8_rows)(const int8_t *query, const void *const *rows, size_t m, size_t n, int32_t *out);
-    void (*hamming_rows)(const uint8_t *query, const void *const *rows, size_t m, size_t bytes, uint32_t *out);
-    void (*dot_bits_rows)(const uint8_t *planes, const void *const *rows, size_t m, size_t bytes, int32_t *out);
-
-    /* The same with 24-bit vectors, whose elements are the integers e_i = 65536 * code_i + residual_i (int8, int16):
-     * sum of query_i * e_i; sum of (query_i - steps[row] * e_i)^2. */
-    void (*dot_sq24_rows)(const float *query, const void *const *codes, const void *const *residuals, size_t m,
-                          size_t n, float *out);
-    void (*l2_sq24_rows)(const float *query, const void *const *codes, const void *const *residuals, const float *steps,
-                         size_t m, size_t n, float *out);
+    ev__kernel *rows[EV_ELEMENTS][EV_MEASURES];
 
     /* v - center as integers in [-127, 127] times the scale that is returned: the largest of them is 127 or -127. All
      * zero, and the scale too, where v is the center to within 1e-35. */
@@ -62,7 +67,17 @@ typedef struct ev__kernels {
 const ev__kernels *ev__simd(void);
 /* Always there: the oracle of the others. */
 extern const ev__kernels ev__kernels_scalar;
-/* Every table that this machine can run, scalar first; returns how many (at most 8). For tests. */
+/* The table with a kernel everywhere. */
+ev__kernels ev__kernels_complete(const ev__kernels *table);
+/* Every table that this machine can run, as it stands, scalar first; returns how many (at most 8). For tests. */
 size_t ev__simd_runnable(const ev__kernels **out);
+
+/* The inner product of two int8 vectors. */
+static inline int32_t ev__dot_i8(const ev__kernels *kernels, const int8_t *a, const int8_t *b, size_t n) {
+    const void *row = b;
+    int32_t product;
+    kernels->rows[EV_I8][EV_DOT](a, &(ev__rows){.at = &row}, 1, n, &product);
+    return product;
+}
 
 #endif

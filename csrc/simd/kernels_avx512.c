@@ -147,22 +147,21 @@ EV_STEP void sum_four_avx512(__m512i a, __m512i b, __m512i c, __m512i d, int32_t
 
 /* ---- tables ---------------------------------------------------------------------------------- */
 
-#define FLOATS                                                                                                     \
-    .name = "avx512", .sums = VF_SUMS * VF_LANES, .dot_f32 = dot_f32_avx512, .l2_f32 = l2_f32_avx512,              \
-    .dot_f32_rows = dot_f32_rows_avx512, .l2_f32_rows = l2_f32_rows_avx512, .dot_sq24_rows = dot_sq24_rows_avx512, \
-    .l2_sq24_rows = l2_sq24_rows_avx512, .encode_i8 = encode_i8_avx512, .residual_i8 = residual_i8_avx512,         \
-    .crc32c = ev__crc32c_sse42
-#define BYTES_BY_MADDUBS .dot_i8 = dot_i8_avx512, .dot_i8_rows = dot_i8_rows_avx512
-#define BYTES_BY_VNNI .dot_i8 = dot_i8_vnni_avx512, .dot_i8_rows = dot_i8_rows_vnni_avx512
-#define BITS_BY_WORDS                                                                                     \
-    .hamming = ev__hamming_sse42, .dot_bits = ev__dot_bits_sse42, .hamming_rows = ev__hamming_rows_sse42, \
-    .dot_bits_rows = ev__dot_bits_rows_sse42
-#define BITS_BY_VECTORS                                                                          \
-    .hamming = hamming_avx512, .dot_bits = dot_bits_avx512, .hamming_rows = hamming_rows_avx512, \
-    .dot_bits_rows = dot_bits_rows_avx512
+#define TABLE(dot_i8, dot_bits, l2_bits)                                             \
+    {                                                                                \
+        .name = "avx512",                                                            \
+        .sums = VF_SUMS * VF_LANES,                                                  \
+        .rows = {[EV_F32] = {[EV_DOT] = dot_f32_avx512, [EV_L2] = l2_f32_avx512},    \
+                 [EV_I8] = {[EV_DOT] = dot_i8},                                      \
+                 [EV_SQ24] = {[EV_DOT] = dot_sq24_avx512, [EV_L2] = l2_sq24_avx512}, \
+                 [EV_BITS] = {[EV_DOT] = dot_bits, [EV_L2] = l2_bits}},              \
+        .encode_i8 = encode_i8_avx512,                                               \
+        .residual_i8 = residual_i8_avx512,                                           \
+        .crc32c = ev__crc32c_sse42,                                                  \
+    }
 
-const ev__kernels ev__kernels_avx512 = {FLOATS, BYTES_BY_MADDUBS, BITS_BY_WORDS};
-const ev__kernels ev__kernels_avx512_vnni = {FLOATS, BYTES_BY_VNNI, BITS_BY_WORDS};
-const ev__kernels ev__kernels_avx512_popcnt = {FLOATS, BYTES_BY_VNNI, BITS_BY_VECTORS};
+const ev__kernels ev__kernels_avx512 = TABLE(dot_i8_avx512, ev__dot_bits_sse42, ev__l2_bits_sse42);
+const ev__kernels ev__kernels_avx512_vnni = TABLE(dot_i8_vnni_avx512, ev__dot_bits_sse42, ev__l2_bits_sse42);
+const ev__kernels ev__kernels_avx512_popcnt = TABLE(dot_i8_vnni_avx512, dot_bits_avx512, l2_bits_avx512);
 
 #endif

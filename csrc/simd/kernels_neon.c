@@ -126,17 +126,21 @@ EV_STEP int32x4_t vc_weigh(int32x4_t count, const uint8x16_t *p, uint8x16_t r) {
 
 /* ---- tables ---------------------------------------------------------------------------------- */
 
-#define FLOATS_AND_BITS                                                                                \
-    .name = "neon", .sums = VF_SUMS * VF_LANES, .dot_f32 = dot_f32_neon, .l2_f32 = l2_f32_neon,        \
-    .dot_f32_rows = dot_f32_rows_neon, .l2_f32_rows = l2_f32_rows_neon, .hamming = hamming_neon,       \
-    .dot_bits = dot_bits_neon, .hamming_rows = hamming_rows_neon, .dot_bits_rows = dot_bits_rows_neon, \
-    .encode_i8 = encode_i8_neon, .residual_i8 = residual_i8_neon, .dot_sq24_rows = dot_sq24_rows_neon, \
-    .l2_sq24_rows = l2_sq24_rows_neon, .crc32c = ev__crc32c_scalar
+#define TABLE(dot_i8)                                                             \
+    {                                                                             \
+        .name = "neon",                                                           \
+        .sums = VF_SUMS * VF_LANES,                                               \
+        .rows = {[EV_F32] = {[EV_DOT] = dot_f32_neon, [EV_L2] = l2_f32_neon},     \
+                 [EV_I8] = {[EV_DOT] = dot_i8},                                   \
+                 [EV_SQ24] = {[EV_DOT] = dot_sq24_neon, [EV_L2] = l2_sq24_neon},  \
+                 [EV_BITS] = {[EV_DOT] = dot_bits_neon, [EV_L2] = l2_bits_neon}}, \
+        .encode_i8 = encode_i8_neon,                                              \
+        .residual_i8 = residual_i8_neon,                                          \
+    }
 
-const ev__kernels ev__kernels_neon = {FLOATS_AND_BITS, .dot_i8 = dot_i8_neon, .dot_i8_rows = dot_i8_rows_neon};
+const ev__kernels ev__kernels_neon = TABLE(dot_i8_neon);
 #if defined(EV_NEON_DOT)
-const ev__kernels ev__kernels_neon_dot = {FLOATS_AND_BITS, .dot_i8 = dot_i8_dot_neon,
-                                          .dot_i8_rows = dot_i8_rows_dot_neon};
+const ev__kernels ev__kernels_neon_dot = TABLE(dot_i8_dot_neon);
 #endif
 
 #endif

@@ -8,7 +8,7 @@ static float sum_f32(const float *sums) {
     return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
 }
 
-static float dot_f32_scalar(const float *a, const float *b, size_t n) {
+static float dot_f32_one(const float *a, const float *b, size_t n) {
     float sums[SUMS] = {0};
     size_t i = 0;
     for (; i + SUMS <= n; i += SUMS)
@@ -17,7 +17,7 @@ static float dot_f32_scalar(const float *a, const float *b, size_t n) {
     return sum_f32(sums);
 }
 
-static float l2_f32_scalar(const float *a, const float *b, size_t n) {
+static float l2_f32_one(const float *a, const float *b, size_t n) {
     float sums[SUMS] = {0};
     size_t i = 0;
     for (; i + SUMS <= n; i += SUMS)
@@ -26,9 +26,15 @@ static float l2_f32_scalar(const float *a, const float *b, size_t n) {
     return sum_f32(sums);
 }
 
-static int32_t dot_i8_scalar(const int8_t *a, const int8_t *b, size_t n) {
+static int32_t dot_i8_one(const int8_t *a, const int8_t *b, size_t n) {
     int32_t sum = 0;
     for (size_t i = 0; i < n; i++) sum += a[i] * b[i];
+    return sum;
+}
+
+static uint32_t l2_i8_one(const int8_t *a, const int8_t *b, size_t n) {
+    uint32_t sum = 0; /* 65,535 times 254 squared fit */
+    for (size_t i = 0; i < n; i++) sum += (uint32_t)((a[i] - b[i]) * (a[i] - b[i]));
     return sum;
 }
 
@@ -40,13 +46,13 @@ static uint32_t popcount(uint64_t x) {
     return (uint32_t)((x * 0x0101010101010101u) >> 56);
 }
 
-static uint32_t hamming_scalar(const uint8_t *a, const uint8_t *b, size_t bytes) {
+static uint32_t l2_bits_one(const uint8_t *a, const uint8_t *b, size_t bytes) {
     uint32_t differ = 0;
     for (size_t i = 0; i < bytes; i += 8) differ += popcount(ev__read64(a + i) ^ ev__read64(b + i));
     return differ;
 }
 
-static int32_t dot_bits_scalar(const uint8_t *planes, const uint8_t *code, size_t bytes) {
+static int32_t dot_bits_one(const uint8_t *planes, const uint8_t *code, size_t bytes) {
     static const int32_t weights[EV_PLANES] = {1, 2, 4, -8};
     int32_t sum = 0;
     for (size_t j = 0; j < EV_PLANES; j++) {
@@ -57,23 +63,6 @@ static int32_t dot_bits_scalar(const uint8_t *planes, const uint8_t *code, size_
     }
     return sum;
 }
-
-/* ---- one query, many rows -------------------------------------------------------------------- */
-
-#define ROWS(kernel, query_type, out_type, row_bytes)                                                      \
-    static void kernel##_rows_scalar(const query_type *query, const void *const *rows, size_t m, size_t n, \
-                                     out_type *out) {                                                      \
-        for (size_t i = 0; i < m; i++) {                                                                   \
-            ev__prefetch(rows, i + 1, i + 2, m, row_bytes);                                                \
-            out[i] = kernel##_scalar(query, rows[i], n);                                                   \
-        }                                                                                                  \
-    }
-
-ROWS(dot_f32, float, float, n * sizeof(float))
-ROWS(l2_f32, float, float, n * sizeof(float))
-ROWS(dot_i8, int8_t, int32_t, n)
-ROWS(hamming, uint8_t, uint32_t, n)
-ROWS(dot_bits, uint8_t, int32_t, n)
 
 /* ---- 24-bit vectors -------------------------------------------------------------------------- */
 
@@ -91,20 +80,37 @@ EV_INLINE float sq24_one(const float *q, const int8_t *code, const int16_t *resi
     return sum_f32(sums);
 }
 
-static void dot_sq24_rows_scalar(const float *query, const void *const *codes, const void *const *residuals, size_t m,
-                                 size_t n, float *out) {
+/* ---- one query, many rows -------------------------------------------------------------------- */
+
+#define ROWS(kernel, element, out_type)                                                                    \
+    static void kernel##_scalar(const void *query, const ev__rows *rows, size_t m, size_t n, void *into) { \
+        out_type *out = into;                                                                              \
+        for (size_t i = 0; i < m; i++) {                                                                   \
+            ev__prefetch(rows->at, i + 1, i + 2, m, n * sizeof(element));                                  \
+            out[i] = kernel##_one(query, rows->at[i], n);                                                  \
+        }                                                                                                  \
+    }
+
+ROWS(dot_f32, float, float)
+ROWS(l2_f32, float, float)
+ROWS(dot_i8, int8_t, int32_t)
+ROWS(l2_i8, int8_t, uint32_t)
+ROWS(l2_bits, uint8_t, uint32_t)
+ROWS(dot_bits, uint8_t, int32_t)
+
+EV_INLINE void sq24_rows(const float *query, const ev__rows *rows, size_t m, size_t n, int l2, float *out) {
     for (size_t i = 0; i < m; i++) {
-        ev__prefetch(residuals, i + 1, i + 2, m, n * sizeof(int16_t));
-        out[i] = sq24_one(query, codes[i], residuals[i], 0, n, 0);
+        ev__prefetch(rows->residuals, i + 1, i + 2, m, n * sizeof(int16_t));
+        out[i] = sq24_one(query, rows->at[i], rows->residuals[i], l2 ? rows->steps[i] : 0, n, l2);
     }
 }
 
-static void l2_sq24_rows_scalar(const float *query, const void *const *codes, const void *const *residuals,
-                                const float *steps, size_t m, size_t n, float *out) {
-    for (size_t i = 0; i < m; i++) {
-        ev__prefetch(residuals, i + 1, i + 2, m, n * sizeof(int16_t));
-        out[i] = sq24_one(query, codes[i], residuals[i], steps[i], n, 1);
-    }
+static void dot_sq24_scalar(const void *query, const ev__rows *rows, size_t m, size_t n, void *out) {
+    sq24_rows(query, rows, m, n, 0, out);
+}
+
+static void l2_sq24_scalar(const void *query, const ev__rows *rows, size_t m, size_t n, void *out) {
+    sq24_rows(query, rows, m, n, 1, out);
 }
 
 #define EV_KERNEL static
@@ -144,7 +150,7 @@ static const uint32_t crc_table[8][256] = {
     POWERS(0x493C7D27u, 0x9278FA4Eu, 0x211D826Du, 0x423B04DAu, 0x847609B4u, 0x0D006599u, 0x1A00CB32u, 0x34019664u),
 };
 
-uint32_t ev__crc32c_scalar(uint32_t crc, const void *bytes, size_t n) {
+static uint32_t crc32c_scalar(uint32_t crc, const void *bytes, size_t n) {
     const uint8_t *p = bytes;
     crc = ~crc;
     for (; n >= 8; n -= 8, p += 8) {
@@ -160,19 +166,11 @@ uint32_t ev__crc32c_scalar(uint32_t crc, const void *bytes, size_t n) {
 const ev__kernels ev__kernels_scalar = {
     .name = "scalar",
     .sums = SUMS,
-    .dot_f32 = dot_f32_scalar,
-    .l2_f32 = l2_f32_scalar,
-    .dot_i8 = dot_i8_scalar,
-    .hamming = hamming_scalar,
-    .dot_bits = dot_bits_scalar,
-    .dot_f32_rows = dot_f32_rows_scalar,
-    .l2_f32_rows = l2_f32_rows_scalar,
-    .dot_i8_rows = dot_i8_rows_scalar,
-    .hamming_rows = hamming_rows_scalar,
-    .dot_bits_rows = dot_bits_rows_scalar,
-    .dot_sq24_rows = dot_sq24_rows_scalar,
-    .l2_sq24_rows = l2_sq24_rows_scalar,
+    .rows = {[EV_F32] = {[EV_DOT] = dot_f32_scalar, [EV_L2] = l2_f32_scalar},
+             [EV_I8] = {[EV_DOT] = dot_i8_scalar, [EV_L2] = l2_i8_scalar},
+             [EV_SQ24] = {[EV_DOT] = dot_sq24_scalar, [EV_L2] = l2_sq24_scalar},
+             [EV_BITS] = {[EV_DOT] = dot_bits_scalar, [EV_L2] = l2_bits_scalar}},
     .encode_i8 = encode_i8_scalar,
     .residual_i8 = residual_i8_scalar,
-    .crc32c = ev__crc32c_scalar,
+    .crc32c = crc32c_scalar,
 };

@@ -118,21 +118,12 @@ EV_STEP uint64_t vc_weigh(uint64_t count, const uint64_t *p, uint64_t r) {
 const ev__kernels ev__kernels_wasm128 = {
     .name = "wasm128",
     .sums = VF_SUMS * VF_LANES,
-    .dot_f32 = dot_f32_wasm128,
-    .l2_f32 = l2_f32_wasm128,
-    .dot_i8 = dot_i8_wasm128,
-    .hamming = hamming_wasm128,
-    .dot_bits = dot_bits_wasm128,
-    .dot_f32_rows = dot_f32_rows_wasm128,
-    .l2_f32_rows = l2_f32_rows_wasm128,
-    .dot_i8_rows = dot_i8_rows_wasm128,
-    .hamming_rows = hamming_rows_wasm128,
-    .dot_bits_rows = dot_bits_rows_wasm128,
-    .dot_sq24_rows = dot_sq24_rows_wasm128,
-    .l2_sq24_rows = l2_sq24_rows_wasm128,
+    .rows = {[EV_F32] = {[EV_DOT] = dot_f32_wasm128, [EV_L2] = l2_f32_wasm128},
+             [EV_I8] = {[EV_DOT] = dot_i8_wasm128},
+             [EV_SQ24] = {[EV_DOT] = dot_sq24_wasm128, [EV_L2] = l2_sq24_wasm128},
+             [EV_BITS] = {[EV_DOT] = dot_bits_wasm128, [EV_L2] = l2_bits_wasm128}},
     .encode_i8 = encode_i8_wasm128,
     .residual_i8 = residual_i8_wasm128,
-    .crc32c = ev__crc32c_scalar,
 };
 
 #endif

@@ -4,13 +4,17 @@
 #include "simd/isa.h"
 
 #include <math.h>
+#include <stdbool.h>
 
-enum { LONGEST = 800, ROWS = 7 };
+enum { LONGEST = 800, ROWS = 7, FIRST_OF_VECTORS = EV_ELEMENTS * EV_MEASURES + 1 };
 
-/* Row 0 is the query. The bytes also serve as bits. */
+/* Row 0 is the query. The bytes also serve as bits; codes and residuals are those of the floats. */
 typedef struct {
     float floats[1 + ROWS][LONGEST];
     int8_t bytes[1 + ROWS][LONGEST];
+    int8_t codes[ROWS][LONGEST];
+    int16_t residuals[ROWS][LONGEST];
+    float steps[ROWS];
 } samples;
 
 static void fill(samples *s) {
@@ -23,82 +27,73 @@ static void fill(samples *s) {
         }
 }
 
-/* Of n terms that are 4 at most, since the floats lie in [-1, 1). */
-static int close_enough(float a, float b, size_t n) { return fabsf(a - b) <= 4 * (float)n * (float)n / (1 << 23); }
+/* Of n terms that are 9 at most, since the floats lie in [-1, 1) and what is compared with them in [-2, 2]. */
+static bool close_enough(float a, float b, size_t n) { return fabsf(a - b) <= 9 * (float)n * (float)n / (1 << 23); }
 
-/* Does one row's result agree with plain C's, and with the result that came with other rows? */
-#define AGREE_EXACTLY(kernel, q, r, n, together) \
-    (fast->kernel(q, r, n) == plain->kernel(q, r, n) && fast->kernel(q, r, n) == (together))
-#define AGREE_CLOSELY(kernel, q, r, n, together) \
-    (close_enough(fast->kernel(q, r, n), plain->kernel(q, r, n), n) && fast->kernel(q, r, n) == (together))
-
-/* The same for vectors in 24 bits, whose distances are compared in the samples' units. */
-static int first_sq24_failure(const ev__kernels *fast, const samples *s, size_t n) {
-    const ev__kernels *plain = &ev__kernels_scalar;
-    int8_t code[ROWS][LONGEST], expected_code[LONGEST];
-    int16_t residual[ROWS][LONGEST], expected[LONGEST];
-    const void *codes[ROWS], *residuals[ROWS];
-    float steps[ROWS], dots[ROWS], distances[ROWS], dot, distance;
+/* The rows of an element type, and the query. */
+static const void *rows_of(const samples *s, ev__element element, const void **at, const void **residuals) {
     for (size_t i = 0; i < ROWS; i++) {
-        codes[i] = code[i];
-        residuals[i] = residual[i];
-        float scale = plain->encode_i8(s->floats[1 + i], s->floats[0], n, code[i]);
-        memcpy(expected_code, code[i], n);
-        plain->residual_i8(s->floats[1 + i], s->floats[0], scale, n, expected_code, expected);
-        fast->residual_i8(s->floats[1 + i], s->floats[0], scale, n, code[i], residual[i]);
-        if (memcmp(code[i], expected_code, n) || memcmp(residual[i], expected, n * sizeof *expected)) return 8;
-        steps[i] = scale / 65536;
+        residuals[i] = s->residuals[i];
+        at[i] = element == EV_F32    ? (const void *)s->floats[1 + i]
+                : element == EV_SQ24 ? (const void *)s->codes[i]
+                                     : (const void *)s->bytes[1 + i];
     }
-    fast->dot_sq24_rows(s->floats[0], codes, residuals, ROWS, n, dots);
-    fast->l2_sq24_rows(s->floats[0], codes, residuals, steps, ROWS, n, distances);
-    for (size_t i = 0; i < ROWS; i++) {
-        plain->dot_sq24_rows(s->floats[0], codes + i, residuals + i, 1, n, &dot);
-        if (!close_enough(dots[i] * steps[i], dot * steps[i], n)) return 9;
-        plain->l2_sq24_rows(s->floats[0], codes + i, residuals + i, steps + i, 1, n, &distance);
-        if (!close_enough(distances[i], distance, 3 * n)) return 10; /* of terms that are 9 at most */
-    }
-    return 0;
+    return element == EV_F32 || element == EV_SQ24 ? (const void *)s->floats[0] : (const void *)s->bytes[0];
 }
 
-/* The first kernel, numbered as in the table, that fails with rows of n elements. */
-static int first_failure(const ev__kernels *fast, const samples *s, size_t n) {
+/* Does each row's result agree with plain C's, and is it the same alone as with other rows? */
+static bool agrees(const ev__kernels *fast, const samples *s, ev__element element, ev__measure measure, size_t n) {
+    const bool exact = element == EV_I8 || element == EV_BITS;
+    const void *at[ROWS], *residuals[ROWS], *query = rows_of(s, element, at, residuals);
+    float together[ROWS], alone, plain;
+    if (element == EV_BITS) n = n / EV_PLANES / 8 * 8;
+    fast->rows[element][measure](query, &(ev__rows){at, residuals, s->steps}, ROWS, n, together);
+    for (size_t i = 0; i < ROWS; i++) {
+        const ev__rows row = {at + i, residuals + i, s->steps + i};
+        const float unit = element == EV_SQ24 && measure == EV_DOT ? s->steps[i] : 1;
+        fast->rows[element][measure](query, &row, 1, n, &alone);
+        ev__kernels_scalar.rows[element][measure](query, &row, 1, n, &plain);
+        if (memcmp(&alone, &together[i], sizeof alone) != 0) return false;
+        if (exact ? memcmp(&alone, &plain, sizeof alone) != 0 : !close_enough(alone * unit, plain * unit, n))
+            return false;
+    }
+    return true;
+}
+
+/* Makes the 24-bit vectors, too. */
+static bool encodes(const ev__kernels *fast, samples *s, size_t n) {
     const ev__kernels *plain = &ev__kernels_scalar;
-    const uint8_t *bits = (const uint8_t *)s->bytes[0];
-    const size_t bit_bytes = n / EV_PLANES / 8 * 8;
-    const void *float_rows[ROWS], *byte_rows[ROWS];
-    float dots[ROWS], distances[ROWS];
-    int32_t byte_dots[ROWS], bit_dots[ROWS];
-    uint32_t differing[ROWS];
+    bool agree = true;
     for (size_t i = 0; i < ROWS; i++) {
-        float_rows[i] = s->floats[1 + i];
-        byte_rows[i] = s->bytes[1 + i];
+        const float *v = s->floats[1 + i], *center = s->floats[0];
+        int8_t code[LONGEST];
+        int16_t residual[LONGEST];
+        float scale = plain->encode_i8(v, center, n, s->codes[i]);
+        agree &= fast->encode_i8(v, center, n, code) == scale && memcmp(code, s->codes[i], n) == 0;
+        plain->residual_i8(v, center, scale, n, s->codes[i], s->residuals[i]);
+        fast->residual_i8(v, center, scale, n, code, residual);
+        agree &= memcmp(code, s->codes[i], n) == 0 && memcmp(residual, s->residuals[i], n * sizeof *residual) == 0;
+        s->steps[i] = scale / 65536;
     }
-    fast->dot_f32_rows(s->floats[0], float_rows, ROWS, n, dots);
-    fast->l2_f32_rows(s->floats[0], float_rows, ROWS, n, distances);
-    fast->dot_i8_rows(s->bytes[0], byte_rows, ROWS, n, byte_dots);
-    fast->hamming_rows(bits, byte_rows, ROWS, bit_bytes, differing);
-    fast->dot_bits_rows(bits, byte_rows, ROWS, bit_bytes, bit_dots);
-    for (size_t i = 0; i < ROWS; i++) {
-        if (!AGREE_CLOSELY(dot_f32, s->floats[0], float_rows[i], n, dots[i])) return 1;
-        if (!AGREE_CLOSELY(l2_f32, s->floats[0], float_rows[i], n, distances[i])) return 2;
-        if (!AGREE_EXACTLY(dot_i8, s->bytes[0], byte_rows[i], n, byte_dots[i])) return 3;
-        if (!AGREE_EXACTLY(hamming, bits, byte_rows[i], bit_bytes, differing[i])) return 4;
-        if (!AGREE_EXACTLY(dot_bits, bits, byte_rows[i], bit_bytes, bit_dots[i])) return 5;
-    }
-    int8_t code[LONGEST], expected[LONGEST];
-    float scale = fast->encode_i8(s->floats[0], s->floats[1], n, code);
-    if (scale != plain->encode_i8(s->floats[0], s->floats[1], n, expected) || memcmp(code, expected, n) != 0) return 6;
-    if (fast->crc32c(0, bits, n) != plain->crc32c(0, bits, n)) return 7;
-    return first_sq24_failure(fast, s, n);
+    return agree;
+}
+
+/* The first kernel, numbered as in the table from 1, that fails with rows of n elements. */
+static int first_failure(const ev__kernels *fast, samples *s, size_t n) {
+    if (!encodes(fast, s, n)) return FIRST_OF_VECTORS;
+    for (int cell = 0; cell < FIRST_OF_VECTORS - 1; cell++)
+        if (!agrees(fast, s, (ev__element)(cell / EV_MEASURES), (ev__measure)(cell % EV_MEASURES), n)) return cell + 1;
+    return fast->crc32c(0, s->bytes, n) == ev__kernels_scalar.crc32c(0, s->bytes, n) ? 0 : FIRST_OF_VECTORS + 1;
 }
 
 int ev_selftest(void) {
-    const ev__kernels *kernels = ev__simd();
+    const ev__kernels *table = ev__simd();
     samples s;
-    if (!kernels) return -1;
+    if (!table) return -1;
+    const ev__kernels kernels = ev__kernels_complete(table);
     fill(&s);
     for (size_t n = 0; n <= LONGEST; n += n < 130 ? 1 : 67) {
-        int failure = first_failure(kernels, &s, n);
+        int failure = first_failure(&kernels, &s, n);
         if (failure) return failure;
     }
     return 0;

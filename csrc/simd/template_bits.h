@@ -99,16 +99,9 @@ EV_STEP void BITS_NAME(weigh_four)(const uint8_t *planes, const void *const *row
     vc_sum_four(ca, cb, cc, cd, out);
 }
 
-BITS_KERNEL uint32_t BITS_NAME(hamming)(const uint8_t *a, const uint8_t *b, size_t bytes) {
-    return BITS_NAME(differ_one)(a, b, bytes);
-}
-
-BITS_KERNEL int32_t BITS_NAME(dot_bits)(const uint8_t *planes, const uint8_t *code, size_t bytes) {
-    return BITS_NAME(weigh_one)(planes, code, bytes);
-}
-
-BITS_KERNEL void BITS_NAME(hamming_rows)(const uint8_t *query, const void *const *rows, size_t m, size_t bytes,
-                                         uint32_t *out) {
+BITS_KERNEL void BITS_NAME(l2_bits)(const void *query, const ev__rows *all, size_t m, size_t bytes, void *into) {
+    const void *const *rows = all->at;
+    uint32_t *out = into;
     size_t i = 0;
     ev__prefetch(rows, 0, EV_ROWS_AHEAD, m, bytes);
     for (; i + 4 <= m; i += 4) {
@@ -118,8 +111,9 @@ BITS_KERNEL void BITS_NAME(hamming_rows)(const uint8_t *query, const void *const
     for (; i < m; i++) out[i] = BITS_NAME(differ_one)(query, rows[i], bytes);
 }
 
-BITS_KERNEL void BITS_NAME(dot_bits_rows)(const uint8_t *planes, const void *const *rows, size_t m, size_t bytes,
-                                          int32_t *out) {
+BITS_KERNEL void BITS_NAME(dot_bits)(const void *planes, const ev__rows *all, size_t m, size_t bytes, void *into) {
+    const void *const *rows = all->at;
+    int32_t *out = into;
     size_t i = 0;
     ev__prefetch(rows, 0, EV_ROWS_AHEAD, m, bytes);
     for (; i + 4 <= m; i += 4) {

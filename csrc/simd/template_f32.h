@@ -73,14 +73,10 @@ EV_STEP void f32_rows(const float *q, const void *const *rows, size_t m, size_t 
     for (; i < m; i++) out[i] = f32_one(q, rows[i], n, l2);
 }
 
-EV_KERNEL float EV_NAME(dot_f32)(const float *a, const float *b, size_t n) { return f32_one(a, b, n, 0); }
-
-EV_KERNEL float EV_NAME(l2_f32)(const float *a, const float *b, size_t n) { return f32_one(a, b, n, 1); }
-
-EV_KERNEL void EV_NAME(dot_f32_rows)(const float *query, const void *const *rows, size_t m, size_t n, float *out) {
-    f32_rows(query, rows, m, n, 0, out);
+EV_KERNEL void EV_NAME(dot_f32)(const void *query, const ev__rows *rows, size_t m, size_t n, void *out) {
+    f32_rows(query, rows->at, m, n, 0, out);
 }
 
-EV_KERNEL void EV_NAME(l2_f32_rows)(const float *query, const void *const *rows, size_t m, size_t n, float *out) {
-    f32_rows(query, rows, m, n, 1, out);
+EV_KERNEL void EV_NAME(l2_f32)(const void *query, const ev__rows *rows, size_t m, size_t n, void *out) {
+    f32_rows(query, rows->at, m, n, 1, out);
 }

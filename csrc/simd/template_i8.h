@@ -49,12 +49,10 @@ EV_STEP void I8_NAME(four)(const int8_t *query, const void *const *rows, size_t 
     out[3] = vs_sum(sd) - excess;
 }
 
-EV_KERNEL int32_t I8_NAME(dot_i8)(const int8_t *a, const int8_t *b, size_t n) {
-    return I8_NAME(one)(a, b, n) - I8_EXCESS(a, n);
-}
-
-EV_KERNEL void I8_NAME(dot_i8_rows)(const int8_t *query, const void *const *rows, size_t m, size_t n, int32_t *out) {
-    int32_t excess = I8_EXCESS(query, n);
+EV_KERNEL void I8_NAME(dot_i8)(const void *from, const ev__rows *all, size_t m, size_t n, void *into) {
+    const int8_t *query = from;
+    const void *const *rows = all->at;
+    int32_t excess = I8_EXCESS(query, n), *out = into;
     size_t i = 0;
     ev__prefetch(rows, 0, EV_ROWS_AHEAD, m, n);
     for (; i + 4 <= m; i += 4) {

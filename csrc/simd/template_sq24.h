@@ -51,23 +51,21 @@ EV_STEP float sq24_one(const float *q, const int8_t *code, const int16_t *residu
     return vf_sum(vf_add(vf_add(s.s0, s.s1), vf_add(s.s2, s.s3)));
 }
 
-EV_STEP void sq24_rows(const float *query, const void *const *codes, const void *const *residuals, const float *steps,
-                       size_t m, size_t n, int l2, float *out) {
+EV_STEP void sq24_rows(const float *query, const ev__rows *rows, size_t m, size_t n, int l2, float *out) {
+    const void *const *codes = rows->at, *const *residuals = rows->residuals;
     ev__prefetch(codes, 0, EV_ROWS_AHEAD, m, n);
     ev__prefetch(residuals, 0, EV_ROWS_AHEAD, m, n * sizeof(int16_t));
     for (size_t i = 0; i < m; i++) {
         ev__prefetch(codes, i + EV_ROWS_AHEAD, i + EV_ROWS_AHEAD + 1, m, n);
         ev__prefetch(residuals, i + EV_ROWS_AHEAD, i + EV_ROWS_AHEAD + 1, m, n * sizeof(int16_t));
-        out[i] = sq24_one(query, codes[i], residuals[i], l2 ? steps[i] : 0, n, l2);
+        out[i] = sq24_one(query, codes[i], residuals[i], l2 ? rows->steps[i] : 0, n, l2);
     }
 }
 
-EV_KERNEL void EV_NAME(dot_sq24_rows)(const float *query, const void *const *codes, const void *const *residuals,
-                                      size_t m, size_t n, float *out) {
-    sq24_rows(query, codes, residuals, NULL, m, n, 0, out);
+EV_KERNEL void EV_NAME(dot_sq24)(const void *query, const ev__rows *rows, size_t m, size_t n, void *out) {
+    sq24_rows(query, rows, m, n, 0, out);
 }
 
-EV_KERNEL void EV_NAME(l2_sq24_rows)(const float *query, const void *const *codes, const void *const *residuals,
-                                     const float *steps, size_t m, size_t n, float *out) {
-    sq24_rows(query, codes, residuals, steps, m, n, 1, out);
+EV_KERNEL void EV_NAME(l2_sq24)(const void *query, const ev__rows *rows, size_t m, size_t n, void *out) {
+    sq24_rows(query, rows, m, n, 1, out);
 }

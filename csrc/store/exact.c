@@ -14,13 +14,12 @@ void ev__exact_init(const ev__store *store, const float *given, const float *que
     w->held = query;
     w->root = sqrt((double)store->quantizer.dim);
     /* a term is rounded once for each that its sum has seen, and when the sums are joined */
-    w->sum = ((double)store->quantizer.dim / (double)store->quantizer.kernels->sums + 12) * ULP;
+    w->sum = ((double)store->quantizer.dim / (double)store->quantizer.kernels.sums + 12) * ULP;
     w->least = (double)store->quantizer.dim * 1.2e-38;
     w->length = sqrt(norm2) * inverse;
-    w->span = ev__by_bits(&store->quantizer) ? 1.001 * sqrt((double)store->quantizer.bits) : 128 * w->root;
     w->off = 0;
     if (store->quantizer.metric != EV_METRIC_IP) {
-        if (ev__is_sq24(&store->quantizer)) w->off = sqrt(ev__norm2(w->centered, store->quantizer.dim));
+        if (store->quantizer.codec->refined) w->off = sqrt(ev__norm2(w->centered, store->quantizer.dim));
         return;
     }
     if (store->quantizer.center) {
@@ -28,22 +27,21 @@ void ev__exact_init(const ev__store *store, const float *given, const float *que
         w->off = sqrt(ev__norm2(store->quantizer.center, store->quantizer.dim));
     }
     /* of 24 bits, products with the center are summed apart, in double */
-    w->rate = 1.1 * w->length * (w->sum + (ev__is_sq24(&store->quantizer) ? 4 * ULP : 0));
-    w->rest = 1.1 * w->length * w->off * (ev__is_sq24(&store->quantizer) ? 4 * ULP : w->sum) + w->least;
+    w->rate = 1.1 * w->length * (w->sum + (store->quantizer.codec->refined ? 4 * ULP : 0));
+    w->rest = 1.1 * w->length * w->off * (store->quantizer.codec->refined ? 4 * ULP : w->sum) + w->least;
 }
 
 /* How far the slot's vector is from the center, or from 0 where there is none, at most: no coordinate of its code is
  * further than its scale allows. */
 static inline double reach(const ev__store *store, uint32_t slot, const ev__workspace *w) {
-    return store->quantizer.center ? (double)ev__factor_of(store, slot)->scale * w->span + 1e-34 * w->root
+    return store->quantizer.center ? (double)ev__factor_of(store, slot)->scale * store->quantizer.span + 1e-34 * w->root
                                    : store->quantizer.longest;
 }
 
-/* The same, by the coordinates of an 8-bit code, which are off by little more than half a scale: a few times less. */
+/* The same, by the code itself where that tells more: a few times less. */
 static double close_reach(const ev__store *store, uint32_t slot, const ev__workspace *w) {
-    if (!store->quantizer.center || ev__by_bits(&store->quantizer)) return reach(store, slot, w);
-    const int8_t *code = (const int8_t *)ev__block(store, slot);
-    double scales = sqrt((double)store->quantizer.kernels->dot_i8(code, code, store->quantizer.dim)) + 0.51 * w->root;
+    if (!store->quantizer.codec->length) return reach(store, slot, w);
+    double scales = store->quantizer.codec->length(&store->quantizer, ev__block(store, slot));
     return 1.001 * (double)ev__factor_of(store, slot)->scale * scales + 1e-34 * w->root;
 }
 
@@ -59,8 +57,8 @@ double ev__exact_error(const ev__store *store, uint32_t slot, double distance, c
     if (store->quantizer.metric == EV_METRIC_IP) return w->rate * close_reach(store, slot, w) + w->rest;
     bool cosine = store->quantizer.metric == EV_METRIC_COSINE;
     double gain = cosine ? 0.5 : 1.0, squared = distance > 0 ? distance / gain : 0, apart = sqrt(squared);
-    double scale = ev__is_sq24(&store->quantizer) ? (double)ev__factor_of(store, slot)->scale : 0;
-    double off = moved(store, scale, ev__is_sq24(&store->quantizer), w) + 2 * ULP * apart;
+    double scale = store->quantizer.codec->refined ? (double)ev__factor_of(store, slot)->scale : 0;
+    double off = moved(store, scale, store->quantizer.codec->refined, w) + 2 * ULP * apart;
     return 1.1 * gain * ((w->sum + 4 * ULP) * squared + 2 * apart * off + off * off) + w->least;
 }
 
@@ -95,7 +93,7 @@ static void estimate(const ev__store *store, const ev__query *query, const uint3
  * the square of what may have moved is less than a millionth of it, and sums of so many numbers are as good. */
 static size_t within(const ev__store *store, const float *distances, const uint32_t *slots, size_t m, double bound,
                      ev__result *results, const ev__workspace *w) {
-    bool ip = store->quantizer.metric == EV_METRIC_IP, fine = ev__is_sq24(&store->quantizer),
+    bool ip = store->quantizer.metric == EV_METRIC_IP, fine = store->quantizer.codec->refined,
          quick = !ip && store->quantizer.dim < 10000;
     double gain = store->quantizer.metric == EV_METRIC_COSINE ? 0.5 : 1.0, against = ip && fine ? w->against : 0;
     double beyond = 1.01 * bound > 1e-30 ? 1.01 * bound : 1e-30, still = moved(store, 0, false, w);
@@ -116,7 +114,7 @@ static size_t within(const ev__store *store, const float *distances, const uint3
 size_t ev__exact_distances(const ev__store *store, const ev__query *query, const uint32_t *slots, size_t m,
                            double bound, ev__result *results, ev__workspace *w) {
     float distances[AT_ONCE];
-    if (!store->quantizer.keep_vectors && ev__by_bits(&store->quantizer)) {
+    if (!store->quantizer.keep_vectors && store->quantizer.codec->coarse) {
         estimate(store, query, slots, m, results, w);
         return m;
     }
@@ -128,7 +126,7 @@ size_t ev__exact_distances(const ev__store *store, const ev__query *query, const
         return m;
     }
     ev__space space = ev__float_space(store);
-    ev__query floats = {.data = ev__is_sq24(&store->quantizer) ? w->centered : w->held};
+    ev__query floats = {.data = store->quantizer.codec->refined ? w->centered : w->held};
     ev__approx_distances(&store->quantizer, &space, &floats, slots, m, distances, w);
     return within(store, distances, slots, m, bound, results, w);
 }
@@ -137,7 +135,7 @@ float ev__exact_shown(const ev__store *store, const ev__result *r) {
     if (store->quantizer.metric == EV_METRIC_IP) return (float)(1 + r->distance);
     bool cosine = store->quantizer.metric == EV_METRIC_COSINE;
     double unknown = cosine ? 1e-14 : 0; /* of a float32 unit vector */
-    if (ev__is_sq24(&store->quantizer)) {
+    if (store->quantizer.codec->refined) {
         double step = (double)ev__factor_of(store, r->slot)->scale / 65536;
         unknown = (double)store->quantizer.dim * (step * step) * (cosine ? 0.5 : 1.0);
     }
@@ -147,7 +145,7 @@ float ev__exact_shown(const ev__store *store, const ev__result *r) {
 enum { MOST_ASKED = 32 * EV_LINE }; /* of one row: what comes behind, the hardware sees coming */
 
 void ev__exact_prefetch(const ev__store *store, uint32_t slot) {
-    if (!ev__is_sq24(&store->quantizer)) return;
+    if (!store->quantizer.codec->refined) return;
     const char *residual = (const char *)ev__residual(store, slot);
     size_t bytes = store->columns.vectors.item < MOST_ASKED ? store->columns.vectors.item : MOST_ASKED;
     for (size_t at = 0; at < bytes; at += EV_LINE) EV_PREFETCH(residual + at);

@@ -23,7 +23,7 @@ void ev__store_lay_out(ev__store *store, uint32_t M, uint64_t seed) {
     ev__list_columns(&store->columns, columns);
     for (size_t i = 0; i < EV_COLUMNS; i++) columns[i].array->item = item_sizes[i];
     store->columns.blocks.item = store->block_bytes;
-    store->columns.vectors.item = q->dim * (ev__is_sq24(q) ? sizeof(int16_t) : sizeof(float));
+    store->columns.vectors.item = q->dim * (q->codec->refined ? sizeof(int16_t) : sizeof(float));
     store->columns.prefilter.item = q->prefilter_bytes;
 }
 

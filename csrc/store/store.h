@@ -70,8 +70,9 @@ static inline float *ev__vector(const ev__store *store, uint32_t slot) {
     if (store->quantizer.keep_vectors != EV_VECTORS_FLOAT32) return NULL;
     return (float *)(void *)store->columns.vectors.at + (size_t)slot * store->quantizer.dim;
 }
-/* What refines the slot's 8-bit code, int16[dim], where anything does. */
+/* What refines the slot's code, int16[dim]; NULL where nothing does. */
 static inline int16_t *ev__residual(const ev__store *store, uint32_t slot) {
+    if (!store->quantizer.codec->refined) return NULL;
     return (int16_t *)(void *)store->columns.vectors.at + (size_t)slot * store->quantizer.dim;
 }
 static inline uint32_t *ev__links(const ev__store *store, uint32_t slot, int level) {

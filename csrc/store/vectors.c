@@ -3,25 +3,19 @@
 #include "store/store.h"
 
 void ev__vector_write(const ev__store *store, uint32_t slot, const float *vector, ev__workspace *w) {
+    const ev__quantizer *q = &store->quantizer;
     float *kept = ev__vector(store, slot);
-    if (kept && kept != vector) memcpy(kept, vector, store->quantizer.dim * sizeof *vector);
-    if (store->quantizer.quantization == EV_QUANT_NONE) return;
-    if (ev__is_sq24(&store->quantizer))
-        ev__encode_sq24(&store->quantizer, vector, (void *)ev__block(store, slot), ev__factor_of(store, slot),
-                        ev__residual(store, slot));
-    else
-        ev__encode(&store->quantizer, vector, ev__block(store, slot), ev__factor_of(store, slot), w);
+    if (kept && kept != vector) memcpy(kept, vector, q->dim * sizeof *vector);
+    if (!q->codec->encode) return;
+    q->codec->encode(q, vector, ev__block(store, slot), ev__factor_of(store, slot), ev__residual(store, slot), w);
     ev__prefilter_write(store, slot, w);
 }
 
 const float *ev__vector_read(const ev__store *store, uint32_t slot, float *buffer, ev__workspace *w) {
     const float *kept = ev__vector(store, slot);
     if (kept) return kept;
-    if (ev__is_sq24(&store->quantizer))
-        ev__decode_sq24(&store->quantizer, (const void *)ev__block(store, slot), ev__factor_of(store, slot)->scale,
-                        ev__residual(store, slot), buffer);
-    else
-        ev__decode(&store->quantizer, ev__block(store, slot), ev__factor_of(store, slot)->scale, buffer, w);
+    store->quantizer.codec->decode(&store->quantizer, ev__block(store, slot), ev__factor_of(store, slot)->scale,
+                                   ev__residual(store, slot), buffer, w);
     return buffer;
 }
 
@@ -56,23 +50,23 @@ bool ev__prefilter_ok(const ev__store *store, uint32_t slot, ev__workspace *w) {
 ev__space ev__float_space(const ev__store *store) {
     const ev__quantizer *q = &store->quantizer;
     const ev__array *blocks = &store->columns.blocks, *kept = &store->columns.vectors;
-    ev__space_kind kind = q->metric == EV_METRIC_IP ? EV_SPACE_DOT : EV_SPACE_L2;
-    if (ev__is_sq24(q))
-        return (ev__space){.kind = EV_SPACE_SQ24,
+    if (q->codec->refined)
+        return (ev__space){.kind = &ev__sq24_rows,
                            .rows = blocks->at,
                            .stride = store->block_bytes,
                            .bytes = q->code_bytes,
                            .factors = (const void *)store->columns.factors.at,
                            .residuals = (const void *)kept->at};
     if (q->quantization == EV_QUANT_NONE)
-        return (ev__space){.kind = kind, .rows = blocks->at, .stride = store->block_bytes, .bytes = q->code_bytes};
-    return (ev__space){.kind = kind, .rows = kept->at, .stride = kept->item, .bytes = kept->item};
+        return (ev__space){
+            .kind = &ev__f32_rows, .rows = blocks->at, .stride = store->block_bytes, .bytes = q->code_bytes};
+    return (ev__space){.kind = &ev__f32_rows, .rows = kept->at, .stride = kept->item, .bytes = kept->item};
 }
 
 ev__space ev__search_space(const ev__store *store) {
     const ev__quantizer *q = &store->quantizer;
     if (!ev__searches_codes(q)) return ev__float_space(store);
-    return (ev__space){.kind = ev__by_bits(q) ? EV_SPACE_BITS : EV_SPACE_I8,
+    return (ev__space){.kind = q->codec->rows,
                        .rows = store->columns.blocks.at,
                        .stride = store->block_bytes,
                        .bytes = q->code_bytes,
@@ -81,17 +75,13 @@ ev__space ev__search_space(const ev__store *store) {
 }
 
 ev__space ev__build_space(const ev__store *store, const int8_t *codes, const ev__factor *factors) {
-    ev__space space = ev__search_space(store);
-    size_t dim = store->quantizer.dim;
-    if (space.kind != EV_SPACE_BITS) return space;
-    if (!store->quantizer.keep_vectors) {
-        space.kind = EV_SPACE_HAMMING;
-        return space;
-    }
+    const ev__quantizer *q = &store->quantizer;
+    size_t dim = q->dim;
+    if (!q->codec->coarse || !q->keep_vectors || !ev__searches_codes(q)) return ev__code_space(store);
     if (codes)
         return (ev__space){
-            .kind = EV_SPACE_I8, .rows = (const char *)codes, .stride = dim, .bytes = dim, .factors = factors};
-    return (ev__space){.kind = EV_SPACE_I8_FRESH,
+            .kind = &ev__i8_rows, .rows = (const char *)codes, .stride = dim, .bytes = dim, .factors = factors};
+    return (ev__space){.kind = &ev__i8_rows_made,
                        .rows = store->columns.vectors.at,
                        .stride = dim * sizeof(float),
                        .bytes = dim * sizeof(float)};
@@ -99,6 +89,6 @@ ev__space ev__build_space(const ev__store *store, const int8_t *codes, const ev_
 
 ev__space ev__code_space(const ev__store *store) {
     ev__space space = ev__search_space(store);
-    if (space.kind == EV_SPACE_BITS) space.kind = EV_SPACE_HAMMING;
+    if (ev__searches_codes(&store->quantizer)) space.kind = store->quantizer.codec->among;
     return space;
 }

@@ -20,7 +20,7 @@
 
 enum { LONGEST = 65535, MOST_ROWS = 40 };
 
-static const ev__kernels *tables[8]; /* the first is the scalar one */
+static ev__kernels tables[8]; /* with a kernel everywhere; the first is the scalar one */
 static size_t table_count;
 
 /* ---- memory between forbidden pages ---------------------------------------------------------- */
@@ -141,20 +141,38 @@ static int near(float found, double expected, double sizes, size_t n) {
     return fabs(found - expected) <= (double)n * ldexp(sizes, -23) + (double)n * ldexp(1, -149);
 }
 
+static float one_float(const ev__kernels *table, ev__measure measure, const float *a, const void *b, size_t n) {
+    float out;
+    table->rows[EV_F32][measure](a, &(ev__rows){.at = &b}, 1, n, &out);
+    return out;
+}
+
+/* int32 or uint32, by its bits */
+static uint32_t one_integer(const ev__kernels *table, ev__element element, ev__measure measure, const void *a,
+                            const void *b, size_t n) {
+    uint32_t out;
+    table->rows[element][measure](a, &(ev__rows){.at = &b}, 1, n, &out);
+    return out;
+}
+
 static void check_f32(const float *a, const float *b, size_t n) {
     double sizes, dot = slow_dot(a, b, n, &sizes), l2 = slow_l2(a, b, n);
     for (size_t t = 0; t < table_count; t++) {
-        float fast_dot = tables[t]->dot_f32(a, b, n), fast_l2 = tables[t]->l2_f32(a, b, n);
+        float fast_dot = one_float(&tables[t], EV_DOT, a, b, n), fast_l2 = one_float(&tables[t], EV_L2, a, b, n);
         CHECK(near(fast_dot, dot, sizes, n));
-        CHECK(near(fast_dot, tables[0]->dot_f32(a, b, n), sizes, n));
+        CHECK(near(fast_dot, one_float(&tables[0], EV_DOT, a, b, n), sizes, n));
         CHECK(near(fast_l2, l2, 2 * l2, n));
-        CHECK(near(fast_l2, tables[0]->l2_f32(a, b, n), l2, n));
+        CHECK(near(fast_l2, one_float(&tables[0], EV_L2, a, b, n), l2, n));
     }
 }
 
 static void check_i8(const int8_t *a, const int8_t *b, size_t n) {
-    int64_t dot = slow_dot_i8(a, b, n);
-    for (size_t t = 0; t < table_count; t++) CHECK(tables[t]->dot_i8(a, b, n) == dot);
+    int64_t dot = slow_dot_i8(a, b, n), l2 = slow_dot_i8(a, a, n) + slow_dot_i8(b, b, n) - 2 * dot;
+    for (size_t t = 0; t < table_count; t++) {
+        CHECK(one_integer(&tables[t], EV_I8, EV_DOT, a, b, n) == (uint32_t)dot);
+        CHECK(one_integer(&tables[t], EV_I8, EV_L2, a, b, n) == (uint32_t)l2);
+        CHECK(ev__dot_i8(&tables[t], a, b, n) == dot);
+    }
 }
 
 /* By the C library's rounding, one value at a time. out: n codes, where nothing else may be written. */
@@ -165,7 +183,7 @@ static void check_encode(const float *v, const float *center, size_t n, int8_t *
     int zero = !(scale > 1e-37f);
     for (size_t t = 0; t < table_count; t++) {
         size_t wrong = 0;
-        CHECK(tables[t]->encode_i8(v, center, n, out) == (zero ? 0.0f : scale));
+        CHECK(tables[t].encode_i8(v, center, n, out) == (zero ? 0.0f : scale));
         for (size_t i = 0; i < n; i++) wrong += out[i] != (zero ? 0 : (int)nearbyintf((v[i] - center[i]) * inverse));
         CHECK(wrong == 0);
     }
@@ -175,12 +193,12 @@ static void check_encode(const float *v, const float *center, size_t n, int8_t *
 static void check_refine(const float *v, const float *center, size_t n, int16_t *out) {
     static int8_t first[LONGEST], code[LONGEST];
     static int16_t expected[LONGEST];
-    float scale = tables[0]->encode_i8(v, center, n, first);
+    float scale = tables[0].encode_i8(v, center, n, first);
     double step = (double)scale / 65536;
     for (size_t t = 0; t < table_count; t++) {
         size_t wrong = 0;
         memcpy(code, first, n);
-        tables[t]->residual_i8(v, center, scale, n, code, out);
+        tables[t].residual_i8(v, center, scale, n, code, out);
         for (size_t i = 0; i < n; i++) {
             double d = (double)v[i] - (double)center[i], element = 65536.0 * code[i] + out[i];
             wrong += scale > 0 ? fabs(d - step * element) > 0.5000001 * step : element != 0;
@@ -204,9 +222,9 @@ static void test_refine_between_codes(void) {
         v[0] = 1.0f + (float)i / 2000;
         for (int j = 1; j < 127; j++) v[j] = (float)(((double)j + 0.5) / 127.0 * (double)v[0]) * (j % 2 ? 1.0f : -1.0f);
         check_refine(v, zero, 127, residual);
-        float scale = tables[0]->encode_i8(v, zero, 127, before);
+        float scale = tables[0].encode_i8(v, zero, 127, before);
         memcpy(after, before, sizeof after);
-        tables[0]->residual_i8(v, zero, scale, 127, after, residual);
+        tables[0].residual_i8(v, zero, scale, 127, after, residual);
         moved += memcmp(before, after, sizeof after) != 0;
     }
     CHECK(moved > 0); /* it happens */
@@ -231,8 +249,8 @@ static void test_encode_limits(void) {
 static void check_bits(const uint8_t *planes, const uint8_t *code, size_t bytes) {
     int64_t differing = slow_hamming(planes, code, bytes), dot = slow_dot_bits(planes, code, bytes);
     for (size_t t = 0; t < table_count; t++) {
-        CHECK(tables[t]->hamming(planes, code, bytes) == (uint64_t)differing);
-        CHECK(tables[t]->dot_bits(planes, code, bytes) == dot);
+        CHECK(one_integer(&tables[t], EV_BITS, EV_L2, planes, code, bytes) == (uint32_t)differing);
+        CHECK(one_integer(&tables[t], EV_BITS, EV_DOT, planes, code, bytes) == (uint32_t)dot);
     }
 }
 
@@ -240,8 +258,8 @@ static void check_crc(const uint8_t *p, size_t n) {
     uint32_t crc = slow_crc32c(p, n);
     size_t cut = n ? random32() % n : 0;
     for (size_t t = 0; t < table_count; t++) {
-        CHECK(tables[t]->crc32c(0, p, n) == crc);
-        CHECK(tables[t]->crc32c(tables[t]->crc32c(0, p, cut), p + cut, n - cut) == crc);
+        CHECK(tables[t].crc32c(0, p, n) == crc);
+        CHECK(tables[t].crc32c(tables[t].crc32c(0, p, cut), p + cut, n - cut) == crc);
     }
 }
 
@@ -310,11 +328,11 @@ static void test_extreme_floats(void) {
             fill_f32(b, n, pairs[i][1]);
             double sizes, dot = slow_dot(a, b, n, &sizes), l2 = slow_l2(a, b, n);
             for (size_t t = 0; t < table_count; t++) {
-                CHECK(near(tables[t]->dot_f32(a, b, n), dot, sizes, n));
+                CHECK(near(one_float(&tables[t], EV_DOT, a, b, n), dot, sizes, n));
                 if (l2 > FLT_MAX)
-                    CHECK(isinf(tables[t]->l2_f32(a, b, n)));
+                    CHECK(isinf(one_float(&tables[t], EV_L2, a, b, n)));
                 else
-                    CHECK(near(tables[t]->l2_f32(a, b, n), l2, 2 * l2, n));
+                    CHECK(near(one_float(&tables[t], EV_L2, a, b, n), l2, 2 * l2, n));
             }
         }
 }
@@ -327,25 +345,25 @@ typedef struct {
     size_t n; /* elements, or bytes of bits */
 } batch;
 
-/* The rows form against the single one, bit for bit, for every m; the element after the last must stay. */
-#define CHECK_ROWS(kernel, query_type, out_type)                                              \
-    static void check_##kernel##_rows(const ev__kernels *table, const batch *in) {            \
-        for (size_t m = 0; m <= MOST_ROWS; m++) {                                             \
-            out_type out[MOST_ROWS + 1], single[MOST_ROWS + 1];                               \
-            memset(out, 0x5A, sizeof out);                                                    \
-            memset(single, 0x5A, sizeof single);                                              \
-            for (size_t i = 0; i < m; i++)                                                    \
-                single[i] = table->kernel((const query_type *)in->query, in->rows[i], in->n); \
-            table->kernel##_rows((const query_type *)in->query, in->rows, m, in->n, out);     \
-            CHECK(memcmp(out, single, sizeof out) == 0);                                      \
-        }                                                                                     \
+/* Many rows against each of them alone, bit for bit, for every m; the element after the last must stay. */
+static void check_rows(const ev__kernels *table, ev__element element, ev__measure measure, const batch *in) {
+    ev__kernel *kernel = table->rows[element][measure];
+    for (size_t m = 0; m <= MOST_ROWS; m++) {
+        uint32_t out[MOST_ROWS + 1], single[MOST_ROWS + 1];
+        memset(out, 0x5A, sizeof out);
+        memset(single, 0x5A, sizeof single);
+        for (size_t i = 0; i < m; i++) kernel(in->query, &(ev__rows){.at = in->rows + i}, 1, in->n, &single[i]);
+        kernel(in->query, &(ev__rows){.at = in->rows}, m, in->n, out);
+        CHECK(memcmp(out, single, sizeof out) == 0);
     }
+}
 
-CHECK_ROWS(dot_f32, float, float)
-CHECK_ROWS(l2_f32, float, float)
-CHECK_ROWS(dot_i8, int8_t, int32_t)
-CHECK_ROWS(hamming, uint8_t, uint32_t)
-CHECK_ROWS(dot_bits, uint8_t, int32_t)
+static void check_measures(ev__element element, const batch *in) {
+    for (size_t t = 0; t < table_count; t++) {
+        check_rows(&tables[t], element, EV_DOT, in);
+        check_rows(&tables[t], element, EV_L2, in);
+    }
+}
 
 /* Rows anywhere: in no order, some of them the same, the last against the forbidden page. */
 static void scatter(batch *in, uint8_t *from, size_t n, size_t element) {
@@ -367,22 +385,16 @@ static void test_rows(void) {
         in.query = put(in_query, AT_END, n, sizeof(float));
         random_f32(put(in_query, AT_END, n, sizeof(float)), n);
         scatter(&in, in_rows, n, sizeof(float));
-        for (size_t t = 0; t < table_count; t++) {
-            check_dot_f32_rows(tables[t], &in);
-            check_l2_f32_rows(tables[t], &in);
-        }
+        check_measures(EV_F32, &in);
         random_i8((int8_t *)in_rows, ARENA_BYTES);
         in.query = put(in_query, AT_END, n, 1);
         random_i8(put(in_query, AT_END, n, 1), n);
         scatter(&in, in_rows, n, 1);
-        for (size_t t = 0; t < table_count; t++) check_dot_i8_rows(tables[t], &in);
+        check_measures(EV_I8, &in);
         in.query = put(in_query, AT_END, EV_PLANES * bytes, 1);
         random_bytes(put(in_query, AT_END, EV_PLANES * bytes, 1), EV_PLANES * bytes);
         scatter(&in, in_rows, bytes, 1);
-        for (size_t t = 0; t < table_count; t++) {
-            check_hamming_rows(tables[t], &in);
-            check_dot_bits_rows(tables[t], &in);
-        }
+        check_measures(EV_BITS, &in);
     }
 }
 
@@ -392,10 +404,10 @@ typedef struct {
     const void *codes[MOST_ROWS], *residuals[MOST_ROWS];
     float steps[MOST_ROWS], *query;
     double dots[MOST_ROWS], dot_sizes[MOST_ROWS], distances[MOST_ROWS], distance_sizes[MOST_ROWS];
-} fine_batch;
+} sq24_batch;
 
 /* By the plainest loops, in double. */
-static void expect_fine(fine_batch *in, size_t n) {
+static void expect_sq24(sq24_batch *in, size_t n) {
     for (size_t row = 0; row < MOST_ROWS; row++) {
         const int8_t *code = in->codes[row];
         const int16_t *residual = in->residuals[row];
@@ -415,14 +427,15 @@ static void expect_fine(fine_batch *in, size_t n) {
     }
 }
 
-static void check_fine(const ev__kernels *table, const fine_batch *in, size_t n) {
+static void check_sq24(const ev__kernels *table, const sq24_batch *in, size_t n) {
     static const size_t counts[] = {0, 1, 3, MOST_ROWS};
     for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
         size_t m = counts[c];
         float dots[MOST_ROWS + 1], distances[MOST_ROWS + 1];
         dots[m] = distances[m] = 77;
-        table->dot_sq24_rows(in->query, in->codes, in->residuals, m, n, dots);
-        table->l2_sq24_rows(in->query, in->codes, in->residuals, in->steps, m, n, distances);
+        const ev__rows rows = {in->codes, in->residuals, in->steps};
+        table->rows[EV_SQ24][EV_DOT](in->query, &rows, m, n, dots);
+        table->rows[EV_SQ24][EV_L2](in->query, &rows, m, n, distances);
         CHECK(dots[m] == 77 && distances[m] == 77);
         for (size_t i = 0; i < m; i++) {
             CHECK(near(dots[i], in->dots[i], in->dot_sizes[i], n));
@@ -432,12 +445,12 @@ static void check_fine(const ev__kernels *table, const fine_batch *in, size_t n)
 }
 
 /* All lengths up to some rounds of every kernel, rows anywhere and against the forbidden page. */
-static void test_fine(void) {
+static void test_sq24(void) {
     uint8_t *in_codes = arena(), *in_residuals = arena(), *in_query = arena();
     random_i8((int8_t *)in_codes, ARENA_BYTES);
     random_bytes(in_residuals, ARENA_BYTES);
     for (size_t n = 0; n <= LONGEST; n = next_length(n)) {
-        fine_batch in;
+        sq24_batch in;
         batch codes, residuals;
         scatter(&codes, in_codes, n, 1);
         scatter(&residuals, in_residuals, n, sizeof(int16_t));
@@ -446,8 +459,8 @@ static void test_fine(void) {
         in.query = put(in_query, AT_END, n, sizeof(float));
         random_f32(in.query, n);
         for (size_t i = 0; i < MOST_ROWS; i++) in.steps[i] = (float)(1 + random32() % 1000) / 4e8f;
-        expect_fine(&in, n);
-        for (size_t t = 0; t < table_count; t++) check_fine(tables[t], &in, n);
+        expect_sq24(&in, n);
+        for (size_t t = 0; t < table_count; t++) check_sq24(&tables[t], &in, n);
     }
 }
 
@@ -458,11 +471,11 @@ static void test_crc_vectors(void) {
     memset(ones, 255, sizeof ones);
     for (size_t i = 0; i < sizeof rising; i++) rising[i] = (uint8_t)i;
     for (size_t t = 0; t < table_count; t++) {
-        CHECK(tables[t]->crc32c(0, "", 0) == 0);
-        CHECK(tables[t]->crc32c(0, "123456789", 9) == 0xE3069283u);
-        CHECK(tables[t]->crc32c(0, zeros, 32) == 0x8A9136AAu);
-        CHECK(tables[t]->crc32c(0, ones, 32) == 0x62A8AB43u);
-        CHECK(tables[t]->crc32c(0, rising, 32) == 0x46DD794Eu);
+        CHECK(tables[t].crc32c(0, "", 0) == 0);
+        CHECK(tables[t].crc32c(0, "123456789", 9) == 0xE3069283u);
+        CHECK(tables[t].crc32c(0, zeros, 32) == 0x8A9136AAu);
+        CHECK(tables[t].crc32c(0, ones, 32) == 0x62A8AB43u);
+        CHECK(tables[t].crc32c(0, rising, 32) == 0x46DD794Eu);
     }
 }
 
@@ -476,10 +489,10 @@ static int listed(const char *name, const char *names) {
 static void test_choice(const char *expected) {
     const ev__kernels *active = ev__simd();
     const char *forced = ev_simd_forced();
-    CHECK(table_count >= 1 && tables[0] == &ev__kernels_scalar);
+    CHECK(table_count >= 1 && strcmp(tables[0].name, "scalar") == 0);
     for (size_t t = 0; t < table_count; t++) {
-        CHECK(listed(tables[t]->name, ev_simd_available()));
-        CHECK(listed(tables[t]->name, ev_simd_compiled()));
+        CHECK(listed(tables[t].name, ev_simd_available()));
+        CHECK(listed(tables[t].name, ev_simd_compiled()));
     }
     CHECK(ev__simd() == active);
     if (*forced && !listed(forced, ev_simd_available())) {
@@ -489,15 +502,28 @@ static void test_choice(const char *expected) {
         if (*forced)
             CHECK(strcmp(ev_simd_active(), forced) == 0);
         else
-            CHECK(active == tables[table_count - 1]);
+            CHECK(strcmp(active->name, tables[table_count - 1].name) == 0);
     }
     if (expected) CHECK(active != NULL && strcmp(ev_simd_active(), expected) == 0);
 }
 
+/* What a path leaves out is done by plain C. */
+static void test_defaults(void) {
+    const ev__kernels none = {.name = "none"}, all = ev__kernels_complete(&none);
+    for (size_t i = 0; i < EV_ELEMENTS; i++)
+        for (size_t j = 0; j < EV_MEASURES; j++)
+            CHECK(all.rows[i][j] && all.rows[i][j] == ev__kernels_scalar.rows[i][j]);
+    CHECK(all.encode_i8 == ev__kernels_scalar.encode_i8 && all.residual_i8 == ev__kernels_scalar.residual_i8);
+    CHECK(all.crc32c == ev__kernels_scalar.crc32c);
+}
+
 int main(int argc, char **argv) {
-    table_count = ev__simd_runnable(tables);
+    const ev__kernels *runnable[8];
+    table_count = ev__simd_runnable(runnable);
+    for (size_t i = 0; i < table_count; i++) tables[i] = ev__kernels_complete(runnable[i]);
     printf("tables: %d, compiled: %s, available: %s\n", (int)table_count, ev_simd_compiled(), ev_simd_available());
     test_choice(argc > 1 ? argv[1] : NULL);
+    test_defaults();
     test_crc_vectors();
     test_lengths();
     test_encode_limits();
@@ -506,6 +532,6 @@ int main(int argc, char **argv) {
     test_extreme_floats();
     test_refine_between_codes();
     test_rows();
-    test_fine();
+    test_sq24();
     return check_summary();
 }
