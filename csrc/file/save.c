@@ -18,6 +18,7 @@ typedef struct {
 
 /* What the file holds behind its header, in order. */
 static size_t list_parts(ev_index *ix, part out[EV_FILE_SECTIONS]) {
+    ev__quantizer *q = &ix->graph.store.quantizer;
     ev__column columns[EV_COLUMNS];
     ev__list_columns(&ix->graph.store.columns, columns);
     size_t n = 0;
@@ -25,35 +26,36 @@ static size_t list_parts(ev_index *ix, part out[EV_FILE_SECTIONS]) {
         const ev__array *array = columns[i].array;
         if (array->count) out[n++] = (part){columns[i].name, array->at, array->count * array->item};
     }
-    if (ix->graph.store.quantizer.center)
-        out[n++] = (part){"centre", ix->graph.store.quantizer.center, ix->graph.store.quantizer.dim * sizeof(float)};
+    if (q->center) out[n++] = (part){"centre", q->center, q->dim * sizeof(float)};
     return n;
 }
 
 static void fill_header(const ev_index *ix, const part *parts, size_t count, ev__file_header *h) {
+    const ev__store *store = &ix->graph.store;
+    const ev__quantizer *q = &store->quantizer;
     *h = (ev__file_header){
         .version = ev__file_version(ix),
         .header_bytes = sizeof *h,
         .file_bytes = sizeof *h,
         .sections = (uint32_t)count,
         .dim = ix->params.dim,
-        .metric = ix->graph.store.quantizer.metric,
-        .quantization = ix->graph.store.quantizer.quantization,
-        .M = ix->graph.store.M,
+        .metric = ix->params.metric,
+        .quantization = q->quantization,
+        .M = store->M,
         .ef_construction = ix->graph.ef_construction,
         .ef = ix->params.ef,
-        .keep_vectors = ix->graph.store.quantizer.keep_vectors,
-        .seed = ix->graph.store.seed,
-        .slots = ev__slots(&ix->graph.store),
-        .live = ix->graph.store.live,
-        .dead = ix->graph.store.dead,
+        .keep_vectors = q->keep_vectors,
+        .seed = store->seed,
+        .slots = ev__slots(store),
+        .live = store->live,
+        .dead = store->dead,
         .next_id = ix->next_id,
         .entry = ix->graph.entry,
         .trainings = ix->trainings,
         .trained_on = ix->trained_on,
         .unchecked = ix->unchecked,
         .unrepaired = ix->graph.unrepaired,
-        .walk = (uint32_t)ix->graph.store.quantizer.walk,
+        .walk = (uint32_t)q->walk,
     };
     memcpy(h->magic, EV_FILE_MAGIC, sizeof h->magic);
     for (size_t i = 0; i < count; i++) {
@@ -61,10 +63,10 @@ static void fill_header(const ev_index *ix, const part *parts, size_t count, ev_
         memcpy(section->name, parts[i].name, strlen(parts[i].name));
         section->offset = h->file_bytes;
         section->bytes = parts[i].bytes;
-        section->crc = ix->graph.store.quantizer.kernels.crc32c(0, parts[i].at, parts[i].bytes);
+        section->crc = q->kernels.crc32c(0, parts[i].at, parts[i].bytes);
         h->file_bytes += ev__file_padded(parts[i].bytes);
     }
-    h->crc = ix->graph.store.quantizer.kernels.crc32c(0, h, offsetof(ev__file_header, crc));
+    h->crc = q->kernels.crc32c(0, h, offsetof(ev__file_header, crc));
 }
 
 static int write_parts(const ev_file_ops *ops, void *file, ev_index *ix) {

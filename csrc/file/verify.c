@@ -17,32 +17,33 @@ static bool is_duplicate(const ev__store *store, uint32_t slot) {
 
 /* States are known ones and add up to the header's counts; *duplicates: how many must belong to chains. */
 static int check_states(const ev_index *ix, size_t *duplicates) {
+    const ev__store *store = &ix->graph.store;
     int64_t live = 0, dead = 0;
-    size_t slots = ev__slots(&ix->graph.store), nodes = 0;
+    size_t slots = ev__slots(store), nodes = 0;
     *duplicates = 0;
     for (size_t slot = 0; slot < slots; slot++) {
-        unsigned byte = ev__states(&ix->graph.store)[slot], state = byte & EV_STATE;
+        unsigned byte = ev__states(store)[slot], state = byte & EV_STATE;
         if (byte & ~(EV_STATE | EV_SAME_VECTOR) || state > EV_DEAD_DUPLICATE)
             return corrupt_slot("state", "an unknown state", slot);
         live += state == EV_NODE || state == EV_DUPLICATE;
         dead += state == EV_DEAD_NODE || state == EV_DEAD_DUPLICATE;
-        nodes += ev__is_node(&ix->graph.store, (uint32_t)slot);
-        *duplicates += is_duplicate(&ix->graph.store, (uint32_t)slot);
+        nodes += ev__is_node(store, (uint32_t)slot);
+        *duplicates += is_duplicate(store, (uint32_t)slot);
     }
-    if (live != ix->graph.store.live || dead != ix->graph.store.dead)
-        return corrupt("state", "other counts than the header's");
+    if (live != store->live || dead != store->dead) return corrupt("state", "other counts than the header's");
     if (ix->graph.entry == EV_NONE) return nodes ? corrupt("header", "no entry") : EV_OK;
-    if (ix->graph.entry >= slots || !ev__is_node(&ix->graph.store, ix->graph.entry))
+    if (ix->graph.entry >= slots || !ev__is_node(store, ix->graph.entry))
         return corrupt("header", "the entry is no node");
     return EV_OK;
 }
 
 /* New ids are numbered on from next_id, so none that is held may lie there. */
 static int check_ids(const ev_index *ix) {
-    for (size_t slot = 0; slot < ev__slots(&ix->graph.store); slot++) {
-        unsigned state = ev__state(&ix->graph.store, (uint32_t)slot);
+    const ev__store *store = &ix->graph.store;
+    for (size_t slot = 0; slot < ev__slots(store); slot++) {
+        unsigned state = ev__state(store, (uint32_t)slot);
         if (state != EV_NODE && state != EV_DUPLICATE) continue;
-        if (ev__ids_of(&ix->graph.store)[slot] >= ix->next_id && ix->next_id != INT64_MAX)
+        if (ev__ids_of(store)[slot] >= ix->next_id && ix->next_id != INT64_MAX)
             return corrupt_slot("ids", "an id beyond the next", slot);
     }
     return EV_OK;
@@ -136,11 +137,12 @@ static int check_numbers(const ev_index *ix) {
 }
 
 int ev__verify(const ev_index *ix) {
+    const ev__store *store = &ix->graph.store;
     size_t duplicates;
     int rc = check_states(ix, &duplicates);
     if (rc == EV_OK) rc = check_ids(ix);
-    if (rc == EV_OK) rc = check_levels(&ix->graph.store);
-    if (rc == EV_OK) rc = check_links(&ix->graph.store);
-    if (rc == EV_OK) rc = check_chains(&ix->graph.store, duplicates);
+    if (rc == EV_OK) rc = check_levels(store);
+    if (rc == EV_OK) rc = check_links(store);
+    if (rc == EV_OK) rc = check_chains(store, duplicates);
     return rc == EV_OK ? check_numbers(ix) : rc;
 }

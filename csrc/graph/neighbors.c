@@ -25,16 +25,17 @@ static void sort(ev__candidate *hits, size_t count) {
  * far, would by chance drop the few links that lead out of it. */
 static bool is_dominated(const ev__graph *g, const ev__space *space, ev__candidate candidate,
                          const ev__candidate *chosen, size_t count, ev__scratch *s) {
-    const float ALPHA_MARGIN = g->store.quantizer.metric == EV_METRIC_IP ? 0.001f : 0.125f;
+    const ev__quantizer *q = &g->store.quantizer;
+    const float ALPHA_MARGIN = q->metric->product ? 0.001f : 0.125f;
     enum { RUN = 8 }; /* most candidates are dominated by one of the first few */
     ev__query query;
-    ev__query_from_slot(&g->store.quantizer, space, candidate.slot, &query, s->query_b);
+    ev__query_from_slot(q, space, candidate.slot, &query, s->query_b);
     for (size_t from = 0; from < count; from += RUN) {
         uint32_t slots[RUN];
         float distances[RUN];
         size_t n = count - from < RUN ? count - from : RUN;
         for (size_t i = 0; i < n; i++) slots[i] = chosen[from + i].slot;
-        ev__approx_distances(&g->store.quantizer, space, &query, slots, n, distances, &s->work);
+        ev__approx_distances(q, space, &query, slots, n, distances, &s->work);
         s->stats.distances += (int64_t)n;
         for (size_t i = 0; i < n; i++)
             if (query.offset + distances[i] < candidate.distance - ALPHA_MARGIN * fabsf(candidate.distance))
@@ -53,9 +54,10 @@ size_t ev__select_neighbors(const ev__graph *g, const ev__space *space, ev__cand
 
 size_t ev__reselect_neighbors(const ev__graph *g, const ev__space *space, uint32_t slot, const uint32_t *candidates,
                               size_t kept, size_t count, size_t most, ev__scratch *s) {
+    const ev__quantizer *q = &g->store.quantizer;
     ev__query query;
-    ev__query_from_slot(&g->store.quantizer, space, slot, &query, s->query_a);
-    ev__approx_distances(&g->store.quantizer, space, &query, candidates, count, s->distances, &s->work);
+    ev__query_from_slot(q, space, slot, &query, s->query_a);
+    ev__approx_distances(q, space, &query, candidates, count, s->distances, &s->work);
     s->stats.distances += (int64_t)count;
     for (size_t i = 0; i < count; i++) s->selection[i] = (ev__candidate){query.offset + s->distances[i], candidates[i]};
     sort(s->selection, kept);

@@ -36,17 +36,18 @@ static void clean_duplicates(ev__store *store, uint32_t node) {
  * all, those reached through any number of dead ones. */
 static size_t live_neighbors(const ev__graph *g, uint32_t slot, int level, size_t most, size_t *direct, bool *met_dead,
                              ev__scratch *s) {
+    const ev__store *store = &g->store;
     uint32_t dead[EV_BATCH];
     size_t living = 0, waiting = 0;
     ev__forget_visited(s);
     ev__visit(&s->visited, slot);
     *met_dead = false;
     for (uint32_t from = slot;; from = dead[--waiting]) {
-        const uint32_t *links = ev__links(&g->store, from, level);
-        for (uint32_t i = 0; i < ev__max_links(&g->store, level) && links[i] != EV_NONE; i++) {
+        const uint32_t *links = ev__links(store, from, level);
+        for (uint32_t i = 0; i < ev__max_links(store, level) && links[i] != EV_NONE; i++) {
             uint32_t to = links[i];
             if (!ev__visit(&s->visited, to)) continue;
-            if (ev__state(&g->store, to) != EV_DEAD_NODE) {
+            if (ev__state(store, to) != EV_DEAD_NODE) {
                 if (living < most) s->slots[living++] = to;
             } else {
                 *met_dead = true;
@@ -85,28 +86,31 @@ static void relink_around_dead(void *arg, int worker) {
 /* A node's new neighbors do not know of it yet: let at least the nearest link back, or what lies apart is hard to
  * find. */
 static void link_nearest_back(ev__graph *g, const ev__space *space, ev__scratch *s) {
+    ev__store *store = &g->store;
     ev__builder b = {.g = g, .space = *space};
-    for (size_t slot = 0; slot < ev__slots(&g->store); slot++) {
-        if (ev__state(&g->store, (uint32_t)slot) != EV_NODE) continue;
-        uint32_t nearest = ev__links0(&g->store, (uint32_t)slot)[0];
+    for (size_t slot = 0; slot < ev__slots(store); slot++) {
+        if (ev__state(store, (uint32_t)slot) != EV_NODE) continue;
+        uint32_t nearest = ev__links0(store, (uint32_t)slot)[0];
         if (nearest == EV_NONE) continue;
-        const uint32_t *links = ev__links0(&g->store, nearest);
+        const uint32_t *links = ev__links0(store, nearest);
         uint32_t i = 0;
-        while (i < g->store.m0 && links[i] != EV_NONE && links[i] != slot) i++;
-        if (i == g->store.m0 || links[i] != slot) ev__add_reverse_link(&b, nearest, (uint32_t)slot, 0, false, s);
+        while (i < store->m0 && links[i] != EV_NONE && links[i] != slot) i++;
+        if (i == store->m0 || links[i] != slot) ev__add_reverse_link(&b, nearest, (uint32_t)slot, 0, false, s);
     }
 }
 
 static void choose_entry_point(ev__graph *g) {
+    ev__store *store = &g->store;
     g->entry = EV_NONE;
-    for (size_t slot = 0; slot < ev__slots(&g->store); slot++)
-        if (ev__state(&g->store, (uint32_t)slot) == EV_NODE &&
-            (g->entry == EV_NONE || ev__levels(&g->store)[slot] > ev__levels(&g->store)[g->entry]))
+    for (size_t slot = 0; slot < ev__slots(store); slot++)
+        if (ev__state(store, (uint32_t)slot) == EV_NODE &&
+            (g->entry == EV_NONE || ev__levels(store)[slot] > ev__levels(store)[g->entry]))
             g->entry = (uint32_t)slot;
 }
 
 int ev__consolidate_deletes(ev__graph *g, int32_t threads) {
-    if (!g->store.dead) return EV_OK;
+    ev__store *store = &g->store;
+    if (!store->dead) return EV_OK;
     enum { MOST = 64 };
     ev__scratch *scratches[MOST];
     int workers = 0, rc = EV_OK;
@@ -116,23 +120,23 @@ int ev__consolidate_deletes(ev__graph *g, int32_t threads) {
         if (rc == EV_OK) rc = ev__scratch_fit(g, scratches[workers++], 1, 1, false);
     }
     if (rc == EV_OK) {
-        size_t slots = ev__slots(&g->store);
-        if (g->store.columns.next_duplicate.count)
+        size_t slots = ev__slots(store);
+        if (store->columns.next_duplicate.count)
             for (size_t slot = 0; slot < slots; slot++) {
-                unsigned state = ev__state(&g->store, (uint32_t)slot);
-                if (state == EV_NODE || state == EV_DEAD_NODE) clean_duplicates(&g->store, (uint32_t)slot);
+                unsigned state = ev__state(store, (uint32_t)slot);
+                if (state == EV_NODE || state == EV_DEAD_NODE) clean_duplicates(store, (uint32_t)slot);
             }
-        consolidation b = {g, ev__build_space(&g->store, NULL, NULL), {.total = (int64_t)slots, .run = 256}, scratches};
+        consolidation b = {g, ev__build_space(store, NULL, NULL), {.total = (int64_t)slots, .run = 256}, scratches};
         ev__parallel(workers, relink_around_dead, &b);
         link_nearest_back(g, &b.space, scratches[0]);
         for (size_t slot = slots; slot-- > 0;)
-            if (ev__state(&g->store, (uint32_t)slot) == EV_DEAD_NODE) {
-                ev__slot_free(&g->store, (uint32_t)slot);
-                g->store.dead--;
+            if (ev__state(store, (uint32_t)slot) == EV_DEAD_NODE) {
+                ev__slot_free(store, (uint32_t)slot);
+                store->dead--;
             }
-        if (g->entry != EV_NONE && ev__state(&g->store, g->entry) != EV_NODE) choose_entry_point(g);
-        g->store.version++;
-        g->unrepaired += g->store.live; /* so it is repaired next */
+        if (g->entry != EV_NONE && ev__state(store, g->entry) != EV_NODE) choose_entry_point(g);
+        store->version++;
+        g->unrepaired += store->live; /* so it is repaired next */
     }
     for (int i = 0; i < workers; i++) ev__scratch_return(g, scratches[i]);
     return rc;
@@ -158,6 +162,7 @@ void ev__reach(const ev__graph *g, uint32_t from, uint64_t *reached, uint32_t *s
 /* The nearest place, in steps along links from the found nodes, where a list has room; NULL when none of `most` nodes,
  * at most EV_BATCH, has. */
 static uint32_t *free_link_near(const ev__graph *g, size_t most, ev__scratch *s) {
+    const ev__store *store = &g->store;
     size_t queued = 0;
     ev__forget_visited(s);
     for (size_t i = 0; i < s->candidates.count && queued < most; i++) {
@@ -165,10 +170,10 @@ static uint32_t *free_link_near(const ev__graph *g, size_t most, ev__scratch *s)
         ev__visit(&s->visited, s->candidates.at[i].slot);
     }
     for (size_t head = 0; head < queued; head++) {
-        uint32_t *links = ev__links0(&g->store, s->slots[head]), i = 0;
-        for (; i < g->store.m0 && links[i] != EV_NONE; i++)
+        uint32_t *links = ev__links0(store, s->slots[head]), i = 0;
+        for (; i < store->m0 && links[i] != EV_NONE; i++)
             if (queued < most && ev__visit(&s->visited, links[i])) s->slots[queued++] = links[i];
-        if (i < g->store.m0) return links + i;
+        if (i < store->m0) return links + i;
     }
     return NULL;
 }
@@ -176,45 +181,47 @@ static uint32_t *free_link_near(const ev__graph *g, size_t most, ev__scratch *s)
 /* Put `slot`, to which none of `most` nodes about the found ones links, into a list near it: where there is room, else
  * in place of a link that its target can spare. */
 static void attach(ev__graph *g, uint32_t slot, size_t most, const uint32_t *in_degree, ev__scratch *s) {
+    ev__store *store = &g->store;
     uint32_t *room = free_link_near(g, most, s);
     for (size_t i = 0; i < s->candidates.count && !room; i++) {
-        uint32_t *links = ev__links0(&g->store, s->candidates.at[i].slot);
-        for (uint32_t j = g->store.m0; j-- > 0 && !room;) /* the furthest first */
+        uint32_t *links = ev__links0(store, s->candidates.at[i].slot);
+        for (uint32_t j = store->m0; j-- > 0 && !room;) /* the furthest first */
             if (in_degree[links[j]] > 2) room = links + j;
     }
-    *(room ? room : ev__links0(&g->store, s->candidates.at[0].slot) + g->store.m0 - 1) = slot;
+    *(room ? room : ev__links0(store, s->candidates.at[0].slot) + store->m0 - 1) = slot;
 }
 
 static void count_links(const ev__graph *g, uint32_t *in_degree) {
-    memset(in_degree, 0, ev__slots(&g->store) * sizeof *in_degree);
-    for (size_t slot = 0; slot < ev__slots(&g->store); slot++) {
-        if (ev__state(&g->store, (uint32_t)slot) != EV_NODE && ev__state(&g->store, (uint32_t)slot) != EV_DEAD_NODE)
-            continue;
-        const uint32_t *links = ev__links0(&g->store, (uint32_t)slot);
-        for (uint32_t i = 0; i < g->store.m0 && links[i] != EV_NONE; i++) in_degree[links[i]]++;
+    const ev__store *store = &g->store;
+    memset(in_degree, 0, ev__slots(store) * sizeof *in_degree);
+    for (size_t slot = 0; slot < ev__slots(store); slot++) {
+        if (ev__state(store, (uint32_t)slot) != EV_NODE && ev__state(store, (uint32_t)slot) != EV_DEAD_NODE) continue;
+        const uint32_t *links = ev__links0(store, (uint32_t)slot);
+        for (uint32_t i = 0; i < store->m0 && links[i] != EV_NONE; i++) in_degree[links[i]]++;
     }
 }
 
 /* One pass; returns how many nodes had to be attached. */
 static size_t reconnect_once(ev__graph *g, uint64_t *reached, uint32_t *stack, uint32_t *in_degree, ev__scratch *s) {
+    ev__store *store = &g->store;
+    ev__quantizer *q = &store->quantizer;
     static const ev__mask everything = {false, NULL}, living = {true, NULL};
-    ev__space space = ev__build_space(&g->store, NULL, NULL);
-    size_t slots = ev__slots(&g->store), attached = 0;
+    ev__space space = ev__build_space(store, NULL, NULL);
+    size_t slots = ev__slots(store), attached = 0;
     memset(reached, 0, (slots + 63) / 64 * sizeof *reached);
     ev__reach(g, g->entry, reached, stack);
     for (size_t slot = 0; slot < slots; slot++) {
-        if (ev__state(&g->store, (uint32_t)slot) != EV_NODE && ev__state(&g->store, (uint32_t)slot) != EV_DEAD_NODE)
-            continue;
+        if (ev__state(store, (uint32_t)slot) != EV_NODE && ev__state(store, (uint32_t)slot) != EV_DEAD_NODE) continue;
         /* also a dead node, if living duplicates belong to it */
-        if (ev__bit(reached, (uint32_t)slot) || !ev__node_ok(&g->store, &living, (uint32_t)slot)) continue;
+        if (ev__bit(reached, (uint32_t)slot) || !ev__node_ok(store, &living, (uint32_t)slot)) continue;
         if (attached++ == 0) count_links(g, in_degree);
         ev__query query;
         float distance;
-        ev__query_from_slot(&g->store.quantizer, &space, (uint32_t)slot, &query, s->query_a);
+        ev__query_from_slot(q, &space, (uint32_t)slot, &query, s->query_a);
         uint32_t start = ev__search_upper_layers(g, &space, &query, 0, &distance, s);
         if (!ev__bit(reached, start)) { /* upper levels lead into the lost part: start where all is reachable */
             start = g->entry;
-            ev__approx_distances(&g->store.quantizer, &space, &query, &start, 1, &distance, &s->work);
+            ev__approx_distances(q, &space, &query, &start, 1, &distance, &s->work);
         }
         ev__search_layer(g, &space, &query, 0, start, distance, (size_t)g->ef_construction, &everything, 0, s);
         attach(g, (uint32_t)slot, EV_BATCH, in_degree, s);
@@ -257,33 +264,35 @@ static bool is_found(const ev__graph *g, uint32_t slot, const ev__scratch *s) {
  * ip its best neighbor, where all that was found is not half as good. EV_NONE when all is well. s->candidates: what was
  * found. */
 static uint32_t missed(ev__graph *g, const ev__space *space, uint32_t slot, ev__scratch *s) {
+    ev__quantizer *q = &g->store.quantizer;
     static const ev__mask everything = {false, NULL};
     ev__query query;
     float distance;
-    ev__query_from_slot(&g->store.quantizer, space, slot, &query, s->query_a);
+    ev__query_from_slot(q, space, slot, &query, s->query_a);
     uint32_t start = ev__search_upper_layers(g, space, &query, 0, &distance, s);
     ev__search_layer(g, space, &query, 0, start, distance, LOOK_EF, &everything, 0, s);
     if (is_found(g, slot, s)) return EV_NONE;
     ev__candidate near =
         s->candidates
             .at[s->candidates.count > 3 ? 3 : s->candidates.count - 1]; /* one or two may be strays of the cluster */
-    if (g->store.quantizer.metric != EV_METRIC_IP)
+    if (!q->metric->product)
         return ev__is_apart(g, near.slot, query.offset + near.distance, g->store.m0, 1, s) ? slot : EV_NONE;
     uint32_t best = ev__links0(&g->store, slot)[0];
     if (best == EV_NONE || is_found(g, best, s)) return EV_NONE;
-    ev__approx_distances(&g->store.quantizer, space, &query, &best, 1, &distance, &s->work);
+    ev__approx_distances(q, space, &query, &best, 1, &distance, &s->work);
     return query.offset + s->candidates.at[0].distance > (query.offset + distance) / 2 ? best : EV_NONE;
 }
 
 /* One pass; returns how many nodes had to be attached. */
 static size_t refind_once(ev__graph *g, uint32_t *in_degree, ev__scratch *s) {
-    ev__space space = ev__code_space(&g->store);
-    uint64_t salt = ev__mix(g->store.seed ^ (0x0F14D00000000u + (uint64_t)g->store.live));
-    size_t slots = ev__slots(&g->store), attached = 0;
+    ev__store *store = &g->store;
+    ev__space space = ev__code_space(store);
+    uint64_t salt = ev__mix(store->seed ^ (0x0F14D00000000u + (uint64_t)store->live));
+    size_t slots = ev__slots(store), attached = 0;
     for (int all = 0; all < 2 && (!all || attached); all++)
         for (size_t slot = 0; slot < slots; slot++) {
             bool first = ev__mix(~salt ^ slot) % LOOK_FIRST == 0;
-            if (first == (all == 1) || ev__state(&g->store, (uint32_t)slot) != EV_NODE) continue;
+            if (first == (all == 1) || ev__state(store, (uint32_t)slot) != EV_NODE) continue;
             if (!is_sampled(g, (uint32_t)slot, salt)) continue;
             uint32_t lost = missed(g, &space, (uint32_t)slot, s);
             if (lost == EV_NONE) continue;

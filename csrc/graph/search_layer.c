@@ -61,8 +61,9 @@ static bool holds(const uint32_t *links, size_t n, uint32_t slot) {
  * where the query is. Returns how many there are then. */
 static size_t bypass_excluded(const ev__graph *g, uint32_t slot, int level, uint32_t *unvisited, size_t n,
                               ev__scratch *s) {
-    uint32_t candidates[4 * EV_MAX_M], behind[2 * EV_MAX_M], most = ev__max_links(&g->store, level);
-    const uint32_t *links = ev__links(&g->store, slot, level);
+    const ev__store *store = &g->store;
+    uint32_t candidates[4 * EV_MAX_M], behind[2 * EV_MAX_M], most = ev__max_links(store, level);
+    const uint32_t *links = ev__links(store, slot, level);
     if (!holds(links, most, s->excluded)) return n;
     /* behind those that a new node chooses for itself, and with room left: it came later and took nobody's place */
     if (links[most - 1] == EV_NONE && !holds(links, most / 2, s->excluded)) return n;
@@ -70,7 +71,7 @@ static size_t bypass_excluded(const ev__graph *g, uint32_t slot, int level, uint
     size_t beyond = links_without(g, s->excluded, level, slot, behind);
     for (size_t i = 0; i < beyond; i++)
         if (!holds(candidates, kept, behind[i])) candidates[count++] = behind[i];
-    ev__space space = ev__build_space(&g->store, NULL, NULL);
+    ev__space space = ev__build_space(store, NULL, NULL);
     if (ev__reselect_neighbors(g, &space, slot, candidates, kept, count, kept + 1, s) == kept) return n;
     uint32_t to = s->selection[kept].slot;
     unvisited[n] = to;
@@ -177,11 +178,12 @@ typedef struct {
  * to fetch, and what lies beside those just met are fetched, and the links of the node that will probably be next. */
 static void expand_node(const ev__graph *g, const ev__space *space, const ev__query *query, size_t at, int level,
                         const batch *next, batch *out, ev__scratch *s) {
+    const ev__store *store = &g->store;
     ev__candidates *candidates = &s->candidates;
     uint32_t slot = candidates->at[at].slot;
     ev__mark_expanded(&s->visited, slot);
     if (next) {
-        ev__fetch fetch = fetch_rows(&g->store.quantizer, space, query, next->slots, next->count);
+        ev__fetch fetch = fetch_rows(&store->quantizer, space, query, next->slots, next->count);
         out->count = unvisited_and_fetch(g, slot, level, &fetch, out->slots, s);
         while (EV_PREFETCHES && fetch.slots != fetch.end) fetch_line(&fetch);
     } else {
@@ -189,8 +191,8 @@ static void expand_node(const ev__graph *g, const ev__space *space, const ev__qu
     }
     size_t after = next_unexpanded(candidates, at + 1, s);
     if (after < candidates->count) {
-        const uint32_t *links = ev__links(&g->store, candidates->at[after].slot, level);
-        for (uint32_t i = 0; i < ev__max_links(&g->store, level); i += EV_LINE / sizeof *links) EV_PREFETCH(links + i);
+        const uint32_t *links = ev__links(store, candidates->at[after].slot, level);
+        for (uint32_t i = 0; i < ev__max_links(store, level); i += EV_LINE / sizeof *links) EV_PREFETCH(links + i);
     }
 }
 
@@ -208,10 +210,11 @@ static void prefilter_batch(const ev__graph *g, const ev__space *space, const ev
 /* The candidates take in those that are near enough; the first place that changed, or `at`. */
 static size_t merge_batch(const ev__graph *g, const ev__space *space, const ev__query *query, const batch *p, size_t ef,
                           size_t at, ev__scratch *s) {
+    const ev__quantizer *q = &g->store.quantizer;
     if (query->bits.planes)
-        ev__prefiltered_distances(&g->store.quantizer, space, query, p->slots, p->count, s->distances, &s->work);
+        ev__prefiltered_distances(q, space, query, p->slots, p->count, s->distances, &s->work);
     else
-        ev__approx_distances(&g->store.quantizer, space, query, p->slots, p->count, s->distances, &s->work);
+        ev__approx_distances(q, space, query, p->slots, p->count, s->distances, &s->work);
     s->stats.distances += (int64_t)p->count;
     for (size_t i = 0; i < p->count; i++) {
         size_t place = ev__candidates_insert(&s->candidates, ef, s->distances[i], p->slots[i]);
@@ -300,14 +303,16 @@ enum {
 };
 
 bool ev__is_apart(const ev__graph *g, uint32_t near, float distance, uint32_t looked_at, size_t few, ev__scratch *s) {
+    const ev__store *store = &g->store;
+    const ev__quantizer *q = &store->quantizer;
     const float MUCH = 4; /* of squared distances */
-    ev__space space = ev__code_space(&g->store);
-    const uint32_t *links = ev__links0(&g->store, near);
+    ev__space space = ev__code_space(store);
+    const uint32_t *links = ev__links0(store, near);
     size_t n = 0, closer = 0;
-    while (n < looked_at && n < g->store.m0 && (s->slots[n] = ev__load32(links + n)) != EV_NONE) n++;
+    while (n < looked_at && n < store->m0 && (s->slots[n] = ev__load32(links + n)) != EV_NONE) n++;
     ev__query query;
-    ev__query_from_slot(&g->store.quantizer, &space, near, &query, s->query_b);
-    ev__approx_distances(&g->store.quantizer, &space, &query, s->slots, n, s->distances, &s->work);
+    ev__query_from_slot(q, &space, near, &query, s->query_b);
+    ev__approx_distances(q, &space, &query, s->slots, n, s->distances, &s->work);
     s->stats.distances += (int64_t)n;
     for (size_t i = 0; i < n; i++) closer += MUCH * (query.offset + s->distances[i]) < distance;
     return closer >= few;
@@ -333,7 +338,7 @@ static void search_from_all(const ev__graph *g, const ev__space *space, const ev
 
 void ev__search_other_clusters(const ev__graph *g, const ev__space *space, const ev__query *query, float square,
                                size_t ef, const ev__mask *mask, ev__scratch *s) {
-    if (g->store.quantizer.metric == EV_METRIC_IP || s->candidates.count < FEW ||
+    if (g->store.quantizer.metric->product || s->candidates.count < FEW ||
         ev__levels(&g->store)[ev__load32_acquire(&g->entry)] == 0)
         return;
     ev__candidate near = s->candidates.at[FEW - 1];

@@ -112,8 +112,7 @@ static int add_rows(ev__build *a, int32_t threads, int64_t *out_ids, ev_progress
     commit(a, out_ids);
     /* repairing is a service, not a promise: for want of memory it is left to the next call */
     if (ix->graph.unrepaired >
-        ix->graph.store.live /
-            (ix->graph.store.quantizer.metric == EV_METRIC_IP ? RECONNECT_EVERY_IP : RECONNECT_EVERY))
+        ix->graph.store.live / (ix->graph.store.quantizer.metric->product ? RECONNECT_EVERY_IP : RECONNECT_EVERY))
         ev__connect_unreachable(&ix->graph);
     return ev__ok();
 }

@@ -192,16 +192,18 @@ static int link_held(ev__build *a, int threads) {
 }
 
 int ev__link_anew(ev_index *ix, int32_t walk, int threads) {
-    int32_t before = ix->graph.store.quantizer.walk;
+    ev__store *store = &ix->graph.store;
+    ev__quantizer *q = &store->quantizer;
+    int32_t before = q->walk;
     int rc = ev__consolidate_deletes(&ix->graph, threads);
     if (rc != EV_OK) return rc;
-    ev__build a = {.ix = ix, .n = ix->graph.store.live};
-    ev__duplicates_free(&ix->graph.store); /* it goes by what is walked on */
-    ix->graph.store.quantizer.walk = walk;
+    ev__build a = {.ix = ix, .n = store->live};
+    ev__duplicates_free(store); /* it goes by what is walked on */
+    q->walk = walk;
     rc = link_held(&a, ev__build_workers(ix, threads, a.n));
     ev__build_free(&a);
     if (rc == EV_OK) return ev__connect_unreachable(&ix->graph);
-    ev__duplicates_free(&ix->graph.store);
-    ix->graph.store.quantizer.walk = before;
+    ev__duplicates_free(store);
+    q->walk = before;
     return rc;
 }

@@ -68,31 +68,33 @@ static void check_level(const ev__store *store, uint32_t slot, int level, ev_rep
 }
 
 static void check_links(const ev_index *ix, ev_report *r) {
+    const ev__store *store = &ix->graph.store;
     r->min_degree = -1;
-    for (size_t slot = 0; slot < ev__slots(&ix->graph.store); slot++) {
-        if (!ev__is_node(&ix->graph.store, (uint32_t)slot)) continue;
-        r->nodes += ev__node_ok(&ix->graph.store, &everything, (uint32_t)slot);
-        int level = ev__levels(&ix->graph.store)[slot];
+    for (size_t slot = 0; slot < ev__slots(store); slot++) {
+        if (!ev__is_node(store, (uint32_t)slot)) continue;
+        r->nodes += ev__node_ok(store, &everything, (uint32_t)slot);
+        int level = ev__levels(store)[slot];
         if (level >= r->levels) r->levels = level + 1;
-        for (; level >= 0; level--) check_level(&ix->graph.store, (uint32_t)slot, level, r);
+        for (; level >= 0; level--) check_level(store, (uint32_t)slot, level, r);
     }
     if (r->min_degree < 0) r->min_degree = 0;
 }
 
 /* Only over links that are in range: ev__reach trusts them. */
 static int count_unreachable(const ev_index *ix, ev_report *r) {
+    const ev__store *store = &ix->graph.store;
     if (r->bad_links) {
         r->unreachable = r->nodes;
         return EV_OK;
     }
-    size_t slots = ev__slots(&ix->graph.store), bytes = (slots + 63) / 64 * sizeof(uint64_t);
+    size_t slots = ev__slots(store), bytes = (slots + 63) / 64 * sizeof(uint64_t);
     uint64_t *reached = ev__alloc_zero(bytes, EV_LINE);
     uint32_t *stack = ev__alloc(slots * sizeof *stack, EV_LINE);
     if (reached && stack) {
         ev__reach(&ix->graph, ix->graph.entry, reached, stack);
         for (size_t slot = 0; slot < slots; slot++)
-            r->unreachable += ev__is_node(&ix->graph.store, (uint32_t)slot) && !ev__bit(reached, (uint32_t)slot) &&
-                              ev__node_ok(&ix->graph.store, &everything, (uint32_t)slot);
+            r->unreachable += ev__is_node(store, (uint32_t)slot) && !ev__bit(reached, (uint32_t)slot) &&
+                              ev__node_ok(store, &everything, (uint32_t)slot);
     }
     int rc = reached && stack ? EV_OK : EV_E_NOMEM;
     ev__release(reached, bytes, EV_LINE);
@@ -122,17 +124,18 @@ static bool code_is_sound(const ev__store *store, uint32_t slot) {
 
 /* Against the vectors where codes were made of them; codes that are a part of the vector can only be sound. */
 static int check_codes(ev_index *ix, ev_report *r) {
-    if (ix->graph.store.quantizer.quantization == EV_QUANT_NONE || !ix->graph.store.quantizer.keep_vectors)
-        return EV_OK;
+    ev__store *store = &ix->graph.store;
+    ev__quantizer *q = &store->quantizer;
+    if (q->quantization == EV_QUANT_NONE || !q->keep_vectors) return EV_OK;
     ev__scratch *s;
     int rc = ev__scratch_borrow(&ix->graph, &s);
     if (rc != EV_OK) return rc;
-    for (size_t i = 0; i < ev__slots(&ix->graph.store); i++) {
+    for (size_t i = 0; i < ev__slots(store); i++) {
         uint32_t slot = (uint32_t)i;
-        if (ev__state(&ix->graph.store, slot) == EV_FREE) continue;
-        const float *vector = ev__vector(&ix->graph.store, slot);
-        bool good = vector ? code_is_of(&ix->graph.store, slot, vector, s) : code_is_sound(&ix->graph.store, slot);
-        r->bad_codes += !good || !ev__prefilter_ok(&ix->graph.store, slot, &s->work);
+        if (ev__state(store, slot) == EV_FREE) continue;
+        const float *vector = ev__vector(store, slot);
+        bool good = vector ? code_is_of(store, slot, vector, s) : code_is_sound(store, slot);
+        r->bad_codes += !good || !ev__prefilter_ok(store, slot, &s->work);
     }
     ev__scratch_return(&ix->graph, s);
     return EV_OK;

@@ -133,13 +133,14 @@ static int learn_anew(ev_index *ix) {
 }
 
 static int compact(ev_index *ix, ev_progress progress, void *user) {
+    ev__store *store = &ix->graph.store;
     int rc = ev__consolidate_deletes(&ix->graph, 0);
     if (rc == EV_OK) rc = learn_anew(ix);
     if (rc == EV_OK) rc = ev__connect_unreachable(&ix->graph);
-    if (rc == EV_OK && progress && !progress(user, ix->graph.store.live / 2, ix->graph.store.live))
+    if (rc == EV_OK && progress && !progress(user, store->live / 2, store->live))
         rc = ev__fail(EV_E_STOPPED, "before the vectors were moved");
     if (rc == EV_OK) {
-        layout l = {.ix = ix, .slots = ev__slots(&ix->graph.store)};
+        layout l = {.ix = ix, .slots = ev__slots(store)};
         size_t bytes = (l.slots + 1) * sizeof *l.order;
         l.order = ev__alloc(bytes, EV_LINE);
         l.place = ev__alloc(bytes, EV_LINE);
@@ -148,7 +149,7 @@ static int compact(ev_index *ix, ev_progress progress, void *user) {
         ev__release(l.place, bytes, EV_LINE);
     }
     ev__scratch_drop_all(&ix->graph); /* they hold a mark per old slot */
-    if (rc == EV_OK && progress) progress(user, ix->graph.store.live, ix->graph.store.live);
+    if (rc == EV_OK && progress) progress(user, store->live, store->live);
     return rc;
 }
 

@@ -63,22 +63,23 @@ void ev_filter_free(ev_filter *f) {
 int64_t ev_filter_count(const ev_filter *f) { return f->count; }
 
 static slot_set *set_make(const ev_filter *f, const ev_index *ix) {
+    const ev__store *store = &ix->graph.store;
     slot_set *set = ev__alloc_zero(sizeof *set, EV_LINE);
     if (!set) return NULL;
-    set->words = ev__slots(&ix->graph.store) / 64 + 1;
+    set->words = ev__slots(store) / 64 + 1;
     set->bits = ev__alloc_zero(set->words * sizeof *set->bits, EV_LINE);
     if (!set->bits) {
         ev__release(set, sizeof *set, EV_LINE);
         return NULL;
     }
     for (int64_t i = 0; i < f->count; i++) {
-        uint32_t slot = ev__id_table_get(&ix->graph.store.id_table, ev__ids_of(&ix->graph.store), f->ids[i]);
+        uint32_t slot = ev__id_table_get(&store->id_table, ev__ids_of(store), f->ids[i]);
         if (slot == EV_NONE) continue;
         ev__bit_set(set->bits, slot);
         set->count++;
     }
     set->serial = ix->serial;
-    set->version = ix->graph.store.version;
+    set->version = store->version;
     set->users = 1;
     return set;
 }

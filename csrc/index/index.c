@@ -4,7 +4,7 @@
 
 int ev__params_check(const ev_params *p) {
     if (p->dim < 1 || p->dim > EV_MAX_DIM) return ev__fail(EV_E_PARAM, "dim %d is not in 1..%d", p->dim, EV_MAX_DIM);
-    if (p->metric < EV_METRIC_COSINE || p->metric > EV_METRIC_L2) return ev__fail(EV_E_PARAM, "metric %d", p->metric);
+    if (!ev__metric_of(p->metric)) return ev__fail(EV_E_PARAM, "metric %d", p->metric);
     if (p->quantization < EV_QUANT_NONE || p->quantization > EV_QUANT_BINARY)
         return ev__fail(EV_E_PARAM, "quantization %d", p->quantization);
     if (p->M < 2 || p->M > EV_MAX_M) return ev__fail(EV_E_PARAM, "M %d is not in 2..%d", p->M, EV_MAX_M);
@@ -25,7 +25,7 @@ int ev__index_make(const ev_params *params, ev_index **out) {
     ev_index *ix = ev__alloc_zero(sizeof *ix, EV_LINE);
     if (!ix) return ev__fail(EV_E_NOMEM, "a new index");
     ev__quantizer *q = &ix->graph.store.quantizer;
-    *q = (ev__quantizer){.metric = params->metric,
+    *q = (ev__quantizer){.metric = ev__metric_of(params->metric),
                          .quantization = params->quantization,
                          .keep_vectors = params->keep_vectors,
                          .kernels = ev__kernels_complete(kernels),
@@ -116,18 +116,19 @@ int ev_set_ef(ev_index *ix, int32_t ef) {
 }
 
 static int get(ev_index *ix, int64_t n, const int64_t *ids, float *out) {
+    ev__store *store = &ix->graph.store;
+    ev__quantizer *q = &store->quantizer;
     ev__scratch *s = NULL;
     int rc = EV_OK;
     for (int64_t i = 0; i < n && rc == EV_OK; i++)
-        if (ev__id_table_get(&ix->graph.store.id_table, ev__ids_of(&ix->graph.store), ids[i]) == EV_NONE)
+        if (ev__id_table_get(&store->id_table, ev__ids_of(store), ids[i]) == EV_NONE)
             rc = ev__fail_row(EV_E_NO_ID, i, "id %lld", (long long)ids[i]);
-    if (rc == EV_OK && ix->graph.store.quantizer.rotation.bits)
-        rc = ev__scratch_borrow(&ix->graph, &s); /* turning codes back needs room */
+    if (rc == EV_OK && q->rotation.bits) rc = ev__scratch_borrow(&ix->graph, &s); /* turning codes back needs room */
     for (int64_t i = 0; i < n && rc == EV_OK; i++) {
-        uint32_t slot = ev__id_table_get(&ix->graph.store.id_table, ev__ids_of(&ix->graph.store), ids[i]);
-        float *row = out + (size_t)i * ix->graph.store.quantizer.dim;
-        const float *vector = ev__vector_read(&ix->graph.store, slot, row, s ? &s->work : NULL);
-        if (vector != row) memcpy(row, vector, ix->graph.store.quantizer.dim * sizeof *row);
+        uint32_t slot = ev__id_table_get(&store->id_table, ev__ids_of(store), ids[i]);
+        float *row = out + (size_t)i * q->dim;
+        const float *vector = ev__vector_read(store, slot, row, s ? &s->work : NULL);
+        if (vector != row) memcpy(row, vector, q->dim * sizeof *row);
     }
     if (s) ev__scratch_return(&ix->graph, s);
     return rc;
@@ -159,14 +160,15 @@ int ev_contains(ev_index *ix, int64_t id) {
 }
 
 int ev_ids(ev_index *ix, int64_t *cursor, int64_t n, int64_t *ids, int64_t *written) {
+    ev__store *store = &ix->graph.store;
     if (*cursor < 0) return ev__fail(EV_E_PARAM, "cursor %lld", (long long)*cursor);
     *written = 0;
     ev__call call;
     int rc = ev__enter(ix, EV_READ, &call);
     if (rc != EV_OK) return rc;
-    int64_t at = *cursor, slots = (int64_t)ev__slots(&ix->graph.store);
+    int64_t at = *cursor, slots = (int64_t)ev__slots(store);
     for (; at < slots && *written < n; at++)
-        if (ev__alive(&ix->graph.store, (uint32_t)at)) ids[(*written)++] = ev__ids_of(&ix->graph.store)[at];
+        if (ev__alive(store, (uint32_t)at)) ids[(*written)++] = ev__ids_of(store)[at];
     ev__leave(&call);
     *cursor = at;
     return ev__ok();
@@ -200,18 +202,20 @@ void ev_memory_usage(ev_index *ix, ev_memory *out) {
 }
 
 void ev_get_stats(ev_index *ix, ev_stats *out) {
+    ev__store *store = &ix->graph.store;
+    ev__quantizer *q = &store->quantizer;
     ev__call call;
     ev__enter_to_look(ix, &call);
     uint32_t entry = ev__load32_acquire(&ix->graph.entry); /* a worker may be raising it, where a callback asks */
-    *out = (ev_stats){.slots = (int64_t)ev__slots(&ix->graph.store),
-                      .live = ix->graph.store.live,
-                      .dead = ix->graph.store.dead,
-                      .bits = (int64_t)ix->graph.store.quantizer.rotation.bits,
-                      .max_level = entry == EV_NONE ? -1 : ev__levels(&ix->graph.store)[entry],
+    *out = (ev_stats){.slots = (int64_t)ev__slots(store),
+                      .live = store->live,
+                      .dead = store->dead,
+                      .bits = (int64_t)q->rotation.bits,
+                      .max_level = entry == EV_NONE ? -1 : ev__levels(store)[entry],
                       .trainings = ix->trainings,
                       .built_distances = ix->graph.built_distances,
                       .changes = ix->changes,
-                      .walk = ix->graph.store.quantizer.walk,
+                      .walk = q->walk,
                       .looked = ix->looked};
     ev__leave(&call);
 }

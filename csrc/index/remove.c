@@ -3,19 +3,20 @@
 #include "index/index.h"
 
 int ev_remove(ev_index *ix, int64_t n, const int64_t *ids, int64_t *removed) {
+    ev__store *store = &ix->graph.store;
     if (n < 0) return ev__fail(EV_E_PARAM, "%lld ids", (long long)n);
     int64_t count = 0;
     ev__call call;
     int rc = ev__enter(ix, EV_WRITE, &call);
     if (rc != EV_OK) return rc;
     for (int64_t i = 0; i < n; i++) {
-        uint32_t slot = ev__id_table_get(&ix->graph.store.id_table, ev__ids_of(&ix->graph.store), ids[i]);
+        uint32_t slot = ev__id_table_get(&store->id_table, ev__ids_of(store), ids[i]);
         if (slot == EV_NONE) continue;
-        ev__slot_drop(&ix->graph.store, slot);
+        ev__slot_drop(store, slot);
         count++;
     }
     ix->changes += count;
-    if (count) ix->graph.store.version++;
+    if (count) store->version++;
     ev__leave(&call);
     if (removed) *removed = count;
     return ev__ok();

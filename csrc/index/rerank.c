@@ -92,7 +92,7 @@ static bool may_enter(const ev__reranker *r, ev__candidate candidate) {
     const ev__results *results = &r->s->results;
     if (results->count < r->b->k) return true;
     const ev__result *last = &results->at[r->b->k - 1];
-    bool ip = ix->graph.store.quantizer.metric == EV_METRIC_IP;
+    bool ip = ix->graph.store.quantizer.metric->product;
     if (!ev__searches_codes(&ix->graph.store.quantizer)) {
         double distance = (double)p->gain * (double)candidate.distance -
                           (ip && ix->graph.store.quantizer.codec->refined ? r->s->work.against : 0);
@@ -134,7 +134,7 @@ void ev__rerank_candidates(ev__reranker *r, bool nodes) {
 /* What is clear is shown as float32 has summed it, unless it is so small a distance that it has few digits so. Under ip
  * rounding goes by the vectors' lengths, of which a product may always be a small part. */
 static bool shows_its_error(const ev__quantizer *q, const ev__result *result) {
-    if (q->metric == EV_METRIC_IP) return false;
+    if (q->metric->product) return false;
     return result->error > (5e-6 + 1e-8 * (double)q->dim) * fabs(result->distance);
 }
 

@@ -21,7 +21,7 @@ static bool walk(ev__reranker *r) {
     int64_t budget = BUDGET_FACTOR * b->matches + (int64_t)ix->graph.store.m0;
     if (!ev__search_layer(&ix->graph, &space, r->query, 0, start, distance, b->ef, &b->mask, budget, r->s))
         return false;
-    float square = ix->graph.store.quantizer.metric == EV_METRIC_COSINE ? 2.0f : 1.0f;
+    float square = 1 / ix->graph.store.quantizer.metric->gain;
     ev__search_other_clusters(&ix->graph, &space, r->query, square, b->ef, &b->mask, r->s);
     ev__rerank_candidates(r, true);
     return (int64_t)r->s->results.count >= ((int64_t)b->k < b->matches ? (int64_t)b->k : b->matches);
@@ -30,10 +30,11 @@ static bool walk(ev__reranker *r) {
 /* Until s->excluded is set back to EV_NONE walks do not see the vector's node, where it is there for that vector alone.
  * Returns the vector's slot, which must be no result, or EV_NONE where it is not held. */
 static uint32_t exclude_id(const ev_index *ix, int64_t id, ev__scratch *s) {
-    uint32_t hidden = ev__id_table_get(&ix->graph.store.id_table, ev__ids_of(&ix->graph.store), id);
-    bool alone = hidden != EV_NONE && ev__state(&ix->graph.store, hidden) == EV_NODE;
-    for (uint32_t slot = hidden; alone && (slot = ev__next_duplicate(&ix->graph.store, slot)) != EV_NONE;)
-        alone = !ev__alive(&ix->graph.store, slot);
+    const ev__store *store = &ix->graph.store;
+    uint32_t hidden = ev__id_table_get(&store->id_table, ev__ids_of(store), id);
+    bool alone = hidden != EV_NONE && ev__state(store, hidden) == EV_NODE;
+    for (uint32_t slot = hidden; alone && (slot = ev__next_duplicate(store, slot)) != EV_NONE;)
+        alone = !ev__alive(store, slot);
     s->excluded = alone ? hidden : EV_NONE;
     return hidden;
 }
@@ -106,6 +107,7 @@ static int run(ev__search_call *b, int64_t n, const ev_search_params *p) {
 
 static int search(ev_index *ix, int64_t n, const float *queries, const ev_search_params *p, int64_t *out_ids,
                   float *out_distances) {
+    ev__quantizer *q = &ix->graph.store.quantizer;
     ev__call call;
     int rc = ev__enter(ix, EV_READ, &call);
     if (rc != EV_OK) return rc;
@@ -120,12 +122,12 @@ static int search(ev_index *ix, int64_t n, const float *queries, const ev_search
     int32_t ef = p->ef ? p->ef : ix->params.ef;
     b.ef = ef > p->k ? (size_t)ef : (size_t)p->k;
     /* re-ranking what a scan by sign codes finds costs little beside the scan, and the codes are coarse */
-    b.scan_ef = ix->graph.store.quantizer.codec->coarse && b.ef < BITS_SCAN_MIN ? BITS_SCAN_MIN : b.ef;
+    b.scan_ef = q->codec->coarse && b.ef < BITS_SCAN_MIN ? BITS_SCAN_MIN : b.ef;
     b.matches = ix->graph.store.live;
     b.mask.on = ix->graph.store.dead > 0 || p->filter;
     if (p->filter) rc = ev__filter_slots(p->filter, ix, &b.mask.allowed, &b.matches, &hold);
     if (rc == EV_OK) {
-        b.exact |= ix->graph.store.quantizer.walk == EV_WALK_SCAN;
+        b.exact |= q->walk == EV_WALK_SCAN;
         b.scan = scan_is_cheaper(&b);
         rc = run(&b, n, p);
     }

@@ -16,13 +16,13 @@ enum {
     LEAST_GROWTH = 256,
     SAMPLE = 512,
     MOST_NUMBERS = 1 << 22, /* of a sample */
-    PROBES = 64,            /* rows of the sample whose neighbors in it are looked for */
+    QUERIES = 64,           /* rows of the sample whose neighbors in it are looked for */
     JUDGED = 256,           /* a sample of fewer says nothing */
-    NEAREST = 10,           /* neighbors of a probe ... */
+    NEAREST = 10,           /* neighbors of a query ... */
     TAKEN = 20,             /* ... looked for among so many nearest by code ... */
     BLURRED_FOUND = 3,      /* ... where finding no more is little better than chance */
-    BLURRED_MANY = PROBES / 8,
-    BLURRED_FEW = PROBES / 16 /* once they were many */
+    BLURRED_MANY = QUERIES / 8,
+    BLURRED_FEW = QUERIES / 16 /* once they were many */
 };
 static const double DRIFT = 0.1;      /* squared shift of the mean over the variance that calls for a new center */
 static const double LARGE_DRIFT = 16; /* the same, that makes ev_compact link anew: codes were coarser than need be */
@@ -30,7 +30,7 @@ static const double LOST = 4096;      /* half of what 24 bits tell */
 static const double FAR = 256;        /* squared: 16 times as far as a quarter of the rows is from each other */
 
 typedef struct {
-    size_t dim, count, probes;
+    size_t dim, count, queries;
     int64_t total; /* rows it stands for */
     float *rows;   /* count * dim, as the index holds them */
     float *mean;   /* of all */
@@ -39,9 +39,9 @@ typedef struct {
     bool has_least;
     bool apart;        /* do mean and middle differ? */
     double variance;   /* around the middle */
-    double *query;     /* dim */
+    double *exact;     /* dim: a row in double */
     double *distances; /* count, and as much room to select in */
-    double *nearest;   /* per probe: how far its NEAREST-th neighbor is */
+    double *nearest;   /* per query: how far its NEAREST-th neighbor is */
     float *estimates;
     uint32_t *slots; /* 0, 1, .. */
     char *codes;
@@ -64,9 +64,9 @@ static size_t layout_buffers(const ev__quantizer *q, sample *m, char *memory) {
     m->mean = arena_take(memory, &used, m->dim * sizeof(float));
     m->middle = arena_take(memory, &used, m->dim * sizeof(float));
     m->least = arena_take(memory, &used, m->dim * sizeof(float));
-    m->query = arena_take(memory, &used, m->dim * sizeof(double));
+    m->exact = arena_take(memory, &used, m->dim * sizeof(double));
     m->distances = arena_take(memory, &used, 2 * n * sizeof(double));
-    m->nearest = arena_take(memory, &used, PROBES * sizeof(double));
+    m->nearest = arena_take(memory, &used, QUERIES * sizeof(double));
     m->estimates = arena_take(memory, &used, n * sizeof(float));
     m->slots = arena_take(memory, &used, n * sizeof(uint32_t));
     m->codes = arena_take(memory, &used, n * q->code_bytes);
@@ -78,7 +78,7 @@ static int make_sample(const ev__quantizer *q, sample *m) {
     size_t most = MOST_NUMBERS / q->dim < SAMPLE ? MOST_NUMBERS / q->dim : SAMPLE;
     m->dim = q->dim;
     m->count = m->total < (int64_t)most ? (size_t)m->total : most;
-    m->probes = m->count < PROBES ? m->count : PROBES;
+    m->queries = m->count < QUERIES ? m->count : QUERIES;
     m->bytes = layout_buffers(q, m, NULL);
     m->memory = ev__alloc_zero(m->bytes, EV_LINE);
     if (!m->memory) return ev__fail(EV_E_NOMEM, "a sample of %zu vectors", m->count);
@@ -96,15 +96,16 @@ static int64_t place_in(const sample *m, size_t i) {
 
 /* Of n rows, then of what is held. */
 static void draw(const ev_index *ix, sample *m, int64_t n, const float *rows, ev__scratch *s) {
+    const ev__store *store = &ix->graph.store;
     int64_t at = n;
     size_t i = 0, slot = 0;
     for (; i < m->count && place_in(m, i) < n; i++) {
-        const float *row = ev__unit(&ix->graph.store.quantizer, rows + (size_t)place_in(m, i) * m->dim, s->work.unit);
+        const float *row = ev__unit(&store->quantizer, rows + (size_t)place_in(m, i) * m->dim, s->work.unit);
         memcpy(m->rows + i * m->dim, row, m->dim * sizeof *row);
     }
     for (; i < m->count; slot++) {
-        if (!ev__alive(&ix->graph.store, (uint32_t)slot) || at++ < place_in(m, i)) continue;
-        const float *row = ev__vector_read(&ix->graph.store, (uint32_t)slot, s->work.unit, &s->work);
+        if (!ev__alive(store, (uint32_t)slot) || at++ < place_in(m, i)) continue;
+        const float *row = ev__vector_read(store, (uint32_t)slot, s->work.unit, &s->work);
         memcpy(m->rows + i++ * m->dim, row, m->dim * sizeof *row);
     }
     for (i = 0; i < m->count; i++) m->slots[i] = (uint32_t)i;
@@ -113,7 +114,7 @@ static void draw(const ev_index *ix, sample *m, int64_t n, const float *rows, ev
 /* ---- the middle of it ------------------------------------------------------------------------ */
 
 static const float *row_of(const sample *m, size_t i) { return m->rows + i * m->dim; }
-static size_t probe_at(const sample *m, size_t p) { return p * m->count / m->probes; }
+static size_t query_at(const sample *m, size_t p) { return p * m->count / m->queries; }
 
 /* The k-th smallest, from 0; v is put into another order. */
 static double select(double *v, size_t n, size_t k) {
@@ -144,14 +145,14 @@ static double select_distance(const sample *m, size_t k) {
 
 /* Squared distances of all rows from one, into m->distances. */
 static void distances_from(const sample *m, const float *row) {
-    for (size_t i = 0; i < m->dim; i++) m->query[i] = (double)row[i];
-    for (size_t i = 0; i < m->count; i++) m->distances[i] = ev__l2_fixed(m->query, row_of(m, i), m->dim);
+    for (size_t i = 0; i < m->dim; i++) m->exact[i] = (double)row[i];
+    for (size_t i = 0; i < m->count; i++) m->distances[i] = ev__l2_fixed(m->exact, row_of(m, i), m->dim);
 }
 
 /* The mean of the rows whose key is at most `far`; returns how many. */
 static size_t mean_within(const sample *m, double far, float *mean) {
     size_t count = 0;
-    double *sum = m->query;
+    double *sum = m->exact;
     memset(sum, 0, m->dim * sizeof *sum);
     for (size_t i = 0; i < m->count; i++) {
         if (!(m->distances[i] <= far)) continue;
@@ -162,17 +163,17 @@ static size_t mean_within(const sample *m, double far, float *mean) {
     return count;
 }
 
-/* Of the probes the one with a quarter of the rows around it at the least distance; the middle is the mean of what is
+/* Of the queries the one with a quarter of the rows around it at the least distance; the middle is the mean of what is
  * not far off from it, as seen by that distance. */
 static void find_middle(sample *m) {
     size_t quarter = m->count < 8 ? m->count > 1 : m->count / 4, densest = 0;
     double least = INFINITY;
-    for (size_t p = 0; p < m->probes; p++) {
-        distances_from(m, row_of(m, probe_at(m, p)));
-        double reach = select_distance(m, quarter); /* the 0-th is the probe itself */
+    for (size_t p = 0; p < m->queries; p++) {
+        distances_from(m, row_of(m, query_at(m, p)));
+        double reach = select_distance(m, quarter); /* the 0-th is the query itself */
         if (reach >= least) continue;
         least = reach;
-        densest = probe_at(m, p);
+        densest = query_at(m, p);
     }
     distances_from(m, row_of(m, densest));
     mean_within(m, INFINITY, m->mean);
@@ -195,42 +196,42 @@ static double median_from(const sample *m, const float *center) {
 
 /* ---- do codes tell them apart? --------------------------------------------------------------- */
 
-/* What comparisons with a probe go by, in double, into m->distances. */
-static void true_distances(const ev__quantizer *q, const sample *m, size_t probe) {
-    if (q->metric != EV_METRIC_IP)
-        distances_from(m, row_of(m, probe));
+/* What comparisons with a query go by, in double, into m->distances. */
+static void true_distances(const ev__quantizer *q, const sample *m, size_t query) {
+    if (!q->metric->product)
+        distances_from(m, row_of(m, query));
     else
-        for (size_t i = 0; i < m->count; i++) m->distances[i] = -ev__dot_fixed(row_of(m, probe), row_of(m, i), m->dim);
-    m->distances[probe] = INFINITY;
+        for (size_t i = 0; i < m->count; i++) m->distances[i] = -ev__dot_fixed(row_of(m, query), row_of(m, i), m->dim);
+    m->distances[query] = INFINITY;
 }
 
 static void find_nearest(const ev__quantizer *q, const sample *m) {
-    for (size_t p = 0; p < m->probes; p++) {
-        true_distances(q, m, probe_at(m, p));
+    for (size_t p = 0; p < m->queries; p++) {
+        true_distances(q, m, query_at(m, p));
         m->nearest[p] = select_distance(m, NEAREST - 1);
     }
 }
 
-/* How many of a probe's nearest are among those nearest by m->estimates. */
+/* How many of a query's nearest are among those nearest by m->estimates. */
 static size_t found_by(const ev__quantizer *q, const sample *m, size_t p) {
-    size_t probe = probe_at(m, p), taken = 0, found = 0;
-    for (size_t i = 0; i < m->count; i++) m->distances[i] = i == probe ? INFINITY : (double)m->estimates[i];
+    size_t query = query_at(m, p), taken = 0, found = 0;
+    for (size_t i = 0; i < m->count; i++) m->distances[i] = i == query ? INFINITY : (double)m->estimates[i];
     double bound = select_distance(m, TAKEN - 1);
     for (size_t i = 0; i < m->count; i++) taken += m->distances[i] < bound;
-    true_distances(q, m, probe);
+    true_distances(q, m, query);
     for (size_t i = 0; i < m->count; i++) {
         double estimate = (double)m->estimates[i];
-        if (i == probe || estimate > bound || (estimate == bound && taken++ >= TAKEN)) continue;
+        if (i == query || estimate > bound || (estimate == bound && taken++ >= TAKEN)) continue;
         found += m->distances[i] <= m->nearest[p];
     }
     return found < NEAREST ? found : NEAREST;
 }
 
-/* With codes around this center, or with float32 distances where it is NULL: of how many probes the neighbors are not
+/* With codes around this center, or with float32 distances where it is NULL: of how many queries the neighbors are not
  * to be told from other rows. *all: how many neighbors were found in all. */
 static size_t count_blurred(const ev__quantizer *held, const sample *m, float *center, size_t *all, ev__workspace *w) {
     ev__quantizer view = *held, *q = &view; /* others may be searching the index */
-    size_t row_bytes = m->dim * sizeof(float), blind = 0;
+    size_t row_bytes = m->dim * sizeof(float), blurred = 0;
     ev__space space = {.kind = &ev__f32_rows, .rows = (const char *)m->rows, .stride = row_bytes, .bytes = row_bytes};
     *all = 0;
     if (center) {
@@ -244,23 +245,23 @@ static size_t count_blurred(const ev__quantizer *held, const sample *m, float *c
                             .bytes = q->code_bytes,
                             .factors = m->factors};
     }
-    for (size_t p = 0; p < m->probes; p++) {
-        const float *row = row_of(m, probe_at(m, p));
-        ev__query probe = {.data = row, .scale = 1, .gain = 1};
-        if (center) ev__query_init(q, row, &probe, w);
-        ev__approx_distances(q, &space, &probe, m->slots, m->count, m->estimates, w);
+    for (size_t p = 0; p < m->queries; p++) {
+        const float *row = row_of(m, query_at(m, p));
+        ev__query query = {.data = row, .scale = 1, .gain = 1};
+        if (center) ev__query_init(q, row, &query, w);
+        ev__approx_distances(q, &space, &query, m->slots, m->count, m->estimates, w);
         size_t found = found_by(q, m, p);
         *all += found;
-        blind += found <= BLURRED_FOUND;
+        blurred += found <= BLURRED_FOUND;
     }
-    return blind;
+    return blurred;
 }
 
-/* With so many blind probes on codes. */
-static int32_t choose_walk(const ev__quantizer *q, const sample *m, size_t blind, ev__workspace *w) {
+/* With so many blurred queries. */
+static int32_t choose_walk(const ev__quantizer *q, const sample *m, size_t blurred, ev__workspace *w) {
     size_t all;
     bool quantized = q->quantization != EV_QUANT_NONE;
-    if (quantized && blind < (q->walk == EV_WALK_CODES ? BLURRED_MANY : BLURRED_FEW)) return EV_WALK_CODES;
+    if (quantized && blurred < (q->walk == EV_WALK_CODES ? BLURRED_MANY : BLURRED_FEW)) return EV_WALK_CODES;
     if (!q->keep_vectors) return EV_WALK_BLURRED;
     if (count_blurred(q, m, NULL, &all, w) >= BLURRED_MANY) return EV_WALK_SCAN;
     return quantized ? EV_WALK_FLOATS : EV_WALK_CODES;
@@ -271,7 +272,7 @@ static int32_t choose_walk(const ev__quantizer *q, const sample *m, size_t blind
 static float *middle_or_mean(const ev__quantizer *q, const sample *m, ev__workspace *w) {
     if (!m->apart) return m->mean;
     if (m->count >= JUDGED) {
-        size_t with_mean, with_middle, slack = NEAREST * m->probes / 50;
+        size_t with_mean, with_middle, slack = NEAREST * m->queries / 50;
         count_blurred(q, m, m->mean, &with_mean, w);
         count_blurred(q, m, m->middle, &with_middle, w);
         if (with_mean > with_middle + slack) return m->mean;
@@ -311,18 +312,20 @@ static bool has_moved(const ev__quantizer *q, const sample *m, const float *cent
 /* All that is held, with the new center. From what is kept, so where that is not the float vectors each time costs a
  * little precision: of codes, up to half an integer a coordinate; of refined ones, up to a step. */
 static void encode_anew(ev_index *ix, const float *center, ev__scratch *s) {
+    ev__store *store = &ix->graph.store;
+    ev__quantizer *q = &store->quantizer;
     float *old_center = s->work.centered; /* swapped slot by slot: decoding needs the old one, encoding the new */
-    memcpy(old_center, ix->graph.store.quantizer.center, ix->graph.store.quantizer.dim * sizeof(float));
-    for (size_t slot = 0; slot < ev__slots(&ix->graph.store); slot++) {
-        if (ev__state(&ix->graph.store, (uint32_t)slot) == EV_FREE) continue;
-        memcpy(ix->graph.store.quantizer.center, old_center, ix->graph.store.quantizer.dim * sizeof(float));
-        const float *row = ev__vector_read(&ix->graph.store, (uint32_t)slot, s->work.unit, &s->work);
-        memcpy(ix->graph.store.quantizer.center, center, ix->graph.store.quantizer.dim * sizeof(float));
-        ev__vector_write(&ix->graph.store, (uint32_t)slot, row, &s->work);
+    memcpy(old_center, q->center, q->dim * sizeof(float));
+    for (size_t slot = 0; slot < ev__slots(store); slot++) {
+        if (ev__state(store, (uint32_t)slot) == EV_FREE) continue;
+        memcpy(q->center, old_center, q->dim * sizeof(float));
+        const float *row = ev__vector_read(store, (uint32_t)slot, s->work.unit, &s->work);
+        memcpy(q->center, center, q->dim * sizeof(float));
+        ev__vector_write(store, (uint32_t)slot, row, &s->work);
         ix->looked++;
     }
-    memcpy(ix->graph.store.quantizer.center, center, ix->graph.store.quantizer.dim * sizeof(float));
-    ev__duplicates_free(&ix->graph.store); /* it goes by codes */
+    memcpy(q->center, center, q->dim * sizeof(float));
+    ev__duplicates_free(store); /* it goes by codes */
 }
 
 static bool is_young(const ev_index *ix, int64_t n) {
@@ -336,44 +339,40 @@ static bool has_grown(const ev_index *ix, int64_t by) {
 static bool signs_only(const ev__quantizer *q) { return !q->keep_vectors && q->codec->coarse; }
 
 static bool due(const ev_index *ix, int64_t n) {
-    if (ix->graph.store.quantizer.quantization == EV_QUANT_NONE) return has_grown(ix, ix->fresh + n);
-    if (signs_only(&ix->graph.store.quantizer) && ix->trained_on) return false; /* signs cannot be encoded twice */
+    const ev__quantizer *q = &ix->graph.store.quantizer;
+    if (q->quantization == EV_QUANT_NONE) return has_grown(ix, ix->fresh + n);
+    if (signs_only(q) && ix->trained_on) return false; /* signs cannot be encoded twice */
     return is_young(ix, n) || has_grown(ix, ix->unchecked + n);
 }
 
 /* Learn from the sample where that is called for, and judge. */
 static int learn(ev_index *ix, sample *m, bool young, int64_t n, int threads, ev__scratch *s) {
-    bool judged = m->count >= JUDGED, was_blurred = ix->graph.store.quantizer.walk != EV_WALK_CODES,
-         quantized = ix->graph.store.quantizer.center != NULL;
-    size_t all, blind = 0;
-    if (!ix->graph.store.quantizer.keep_vectors && (int64_t)m->count > n)
-        judged = false; /* what is held is no more than its codes */
-    if (judged) find_nearest(&ix->graph.store.quantizer, m);
+    ev__store *store = &ix->graph.store;
+    ev__quantizer *q = &store->quantizer;
+    bool judged = m->count >= JUDGED, was_blurred = q->walk != EV_WALK_CODES, quantized = q->center != NULL;
+    size_t all, blurred = 0;
+    if (!q->keep_vectors && (int64_t)m->count > n) judged = false; /* what is held is no more than its codes */
+    if (judged) find_nearest(q, m);
     if (quantized) {
         find_middle(m);
-        const float *center = choose_center(&ix->graph.store.quantizer, m, &s->work);
-        if (young || has_moved(&ix->graph.store.quantizer, m, center, DRIFT)) {
-            if (n == 0) was_blurred |= has_moved(&ix->graph.store.quantizer, m, center, LARGE_DRIFT);
-            if (judged && ix->graph.store.live)
-                was_blurred |= count_blurred(&ix->graph.store.quantizer, m, ix->graph.store.quantizer.center, &all,
-                                             &s->work) >= BLURRED_MANY;
+        const float *center = choose_center(q, m, &s->work);
+        if (young || has_moved(q, m, center, DRIFT)) {
+            if (n == 0) was_blurred |= has_moved(q, m, center, LARGE_DRIFT);
+            if (judged && store->live) was_blurred |= count_blurred(q, m, q->center, &all, &s->work) >= BLURRED_MANY;
             encode_anew(ix, center, s);
             ix->trained_on = m->total;
             ix->trainings++;
         }
-        if (judged)
-            blind = count_blurred(&ix->graph.store.quantizer, m, ix->graph.store.quantizer.center, &all, &s->work);
+        if (judged) blurred = count_blurred(q, m, q->center, &all, &s->work);
     }
-    int32_t walk =
-        judged ? choose_walk(&ix->graph.store.quantizer, m, blind, &s->work) : ix->graph.store.quantizer.walk;
-    bool kept = walk == EV_WALK_CODES ? !was_blurred : walk == ix->graph.store.quantizer.walk || walk == EV_WALK_SCAN;
-    if (kept || ix->graph.store.live == 0 || !ix->graph.store.quantizer.keep_vectors) {
-        if (walk != ix->graph.store.quantizer.walk)
-            ev__duplicates_free(&ix->graph.store); /* it goes by what is walked on */
-        ix->graph.store.quantizer.walk = walk;
+    int32_t walk = judged ? choose_walk(q, m, blurred, &s->work) : q->walk;
+    bool kept = walk == EV_WALK_CODES ? !was_blurred : walk == q->walk || walk == EV_WALK_SCAN;
+    if (kept || store->live == 0 || !q->keep_vectors) {
+        if (walk != q->walk) ev__duplicates_free(store); /* it goes by what is walked on */
+        q->walk = walk;
         return EV_OK;
     }
-    ix->looked += ix->graph.store.live;
+    ix->looked += store->live;
     return ev__link_anew(ix, walk, threads);
 }
 
@@ -392,10 +391,10 @@ static int look(ev_index *ix, bool young, int64_t n, const float *rows, const fl
 }
 
 void ev__note_length(ev_index *ix, const float *row) {
-    if (ix->graph.store.quantizer.quantization != EV_QUANT_NONE || ix->graph.store.quantizer.metric != EV_METRIC_IP)
-        return;
-    double length = sqrt(ev__norm2(row, ix->graph.store.quantizer.dim));
-    if (length > ix->graph.store.quantizer.longest) ix->graph.store.quantizer.longest = length;
+    ev__quantizer *q = &ix->graph.store.quantizer;
+    if (q->quantization != EV_QUANT_NONE || !q->metric->product) return;
+    double length = sqrt(ev__norm2(row, q->dim));
+    if (length > q->longest) q->longest = length;
 }
 
 /* The shortest that is not 0, and its length; NULL where no vector can be lost to its code. */
@@ -403,8 +402,7 @@ static const float *shortest_of(const ev_index *ix, int64_t n, const float *rows
     const float *shortest = NULL;
     *length = INFINITY;
     if (!ix->graph.store.quantizer.center || ix->graph.store.quantizer.codec->coarse ||
-        ix->graph.store.quantizer.keep_vectors == EV_VECTORS_FLOAT32 ||
-        ix->graph.store.quantizer.metric == EV_METRIC_COSINE)
+        ix->graph.store.quantizer.keep_vectors == EV_VECTORS_FLOAT32 || ix->graph.store.quantizer.metric->unit)
         return NULL;
     for (int64_t i = 0; i < n; i++) {
         double norm2 = ev__norm2(rows + (size_t)i * ix->graph.store.quantizer.dim, ix->graph.store.quantizer.dim);
@@ -417,19 +415,18 @@ static const float *shortest_of(const ev_index *ix, int64_t n, const float *rows
 }
 
 int ev__train(ev_index *ix, int64_t n, const float *rows, int threads, ev__scratch *s) {
+    ev__quantizer *q = &ix->graph.store.quantizer;
     double length;
-    for (int64_t i = 0; i < n; i++) ev__note_length(ix, rows + (size_t)i * ix->graph.store.quantizer.dim);
+    for (int64_t i = 0; i < n; i++) ev__note_length(ix, rows + (size_t)i * q->dim);
     const float *shortest = shortest_of(ix, n, rows, &length);
     bool tried = ix->unfit > 0 && length > ix->unfit / 2;
-    bool lost = ix->trained_on && shortest && !tried &&
-                is_lost(&ix->graph.store.quantizer, ix->graph.store.quantizer.center, length);
+    bool lost = ix->trained_on && shortest && !tried && is_lost(q, q->center, length);
     if (n == 0 || (!lost && !due(ix, n))) {
-        *(ix->graph.store.quantizer.center ? &ix->unchecked : &ix->fresh) += n;
+        *(q->center ? &ix->unchecked : &ix->fresh) += n;
         return EV_OK;
     }
     int rc = look(ix, is_young(ix, n), n, rows, shortest, threads, s);
-    if (rc == EV_OK && shortest && is_lost(&ix->graph.store.quantizer, ix->graph.store.quantizer.center, length))
-        ix->unfit = length;
+    if (rc == EV_OK && shortest && is_lost(q, q->center, length)) ix->unfit = length;
     return rc;
 }
 
@@ -439,33 +436,33 @@ int ev__train_again(ev_index *ix, ev__scratch *s) {
 }
 
 int ev__judge(ev_index *ix, int32_t *walk, ev__scratch *s) {
+    ev__quantizer *q = &ix->graph.store.quantizer;
     sample m = {.total = ix->graph.store.live};
-    *walk = ix->graph.store.quantizer.walk;
-    if (ix->graph.store.live < JUDGED || !ix->graph.store.quantizer.keep_vectors) return EV_OK;
-    int rc = make_sample(&ix->graph.store.quantizer, &m);
+    *walk = q->walk;
+    if (ix->graph.store.live < JUDGED || !q->keep_vectors) return EV_OK;
+    int rc = make_sample(q, &m);
     if (rc != EV_OK) return rc;
-    size_t all, blind = 0;
+    size_t all, blurred = 0;
     draw(ix, &m, 0, NULL, s);
     if (m.count >= JUDGED) {
-        find_nearest(&ix->graph.store.quantizer, &m);
-        if (ix->graph.store.quantizer.center)
-            blind = count_blurred(&ix->graph.store.quantizer, &m, ix->graph.store.quantizer.center, &all, &s->work);
-        *walk = choose_walk(&ix->graph.store.quantizer, &m, blind, &s->work);
+        find_nearest(q, &m);
+        if (q->center) blurred = count_blurred(q, &m, q->center, &all, &s->work);
+        *walk = choose_walk(q, &m, blurred, &s->work);
     }
     free_sample(&m);
     return EV_OK;
 }
 
 int ev__prefilter_all(ev_index *ix) {
+    ev__store *store = &ix->graph.store;
     ev__scratch *s;
-    if (!ev__prefilters(&ix->graph.store.quantizer)) return EV_OK;
+    if (!ev__prefilters(&store->quantizer)) return EV_OK;
     int rc = ev__scratch_borrow(&ix->graph, &s);
     if (rc != EV_OK) return rc;
-    rc = ev__array_resize(&ix->graph.store.columns.prefilter, ev__slots(&ix->graph.store));
-    if (rc != EV_OK) rc = ev__fail(rc, "sign codes of %zu slots", ev__slots(&ix->graph.store));
-    for (size_t slot = 0; rc == EV_OK && slot < ev__slots(&ix->graph.store); slot++)
-        if (ev__state(&ix->graph.store, (uint32_t)slot) != EV_FREE)
-            ev__prefilter_write(&ix->graph.store, (uint32_t)slot, &s->work);
+    rc = ev__array_resize(&store->columns.prefilter, ev__slots(store));
+    if (rc != EV_OK) rc = ev__fail(rc, "sign codes of %zu slots", ev__slots(store));
+    for (size_t slot = 0; rc == EV_OK && slot < ev__slots(store); slot++)
+        if (ev__state(store, (uint32_t)slot) != EV_FREE) ev__prefilter_write(store, (uint32_t)slot, &s->work);
     ev__scratch_return(&ix->graph, s);
     return rc;
 }

@@ -31,7 +31,7 @@ static void encode(const ev__quantizer *q, const float *vector, void *into, ev__
         code[i >> 3] |= (uint8_t)((w->rotated[i] >= 0) << (i & 7));
     }
     factor->scale = magnitude > 0 ? (float)(norm2 / magnitude) : 0.0f;
-    factor->bias = q->metric == EV_METRIC_IP ? (float)-ev__dot_fixed(q->center, w->decoded, q->dim) : (float)norm2;
+    factor->bias = q->metric->product ? (float)-ev__dot_fixed(q->center, w->decoded, q->dim) : (float)norm2;
 }
 
 static void decode(const ev__quantizer *q, const void *from, float scale, const int16_t *residual, float *out,

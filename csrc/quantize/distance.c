@@ -18,8 +18,8 @@ static void find_rows(const ev__space *space, const uint32_t *slots, size_t m, e
 static void f32_distances(const ev__quantizer *q, const ev__space *space, const ev__query *query, const uint32_t *slots,
                           size_t m, float *distances, ev__workspace *w) {
     find_rows(space, slots, m, w);
-    q->kernels.rows[EV_F32][q->measure](query->data, &(ev__rows){.at = w->rows}, m, q->dim, distances);
-    if (q->measure != EV_DOT) return;
+    q->kernels.rows[EV_F32][q->metric->measure](query->data, &(ev__rows){.at = w->rows}, m, q->dim, distances);
+    if (q->metric->measure != EV_DOT) return;
     for (size_t i = 0; i < m; i++) distances[i] = -distances[i];
 }
 
@@ -39,8 +39,8 @@ static void sq24_distances(const ev__quantizer *q, const ev__space *space, const
             steps[i] = space->factors[slots[i]].scale / 65536;
         }
         ev__rows rows = {w->rows, residuals, steps};
-        q->kernels.rows[EV_SQ24][q->measure](query->data, &rows, n, q->dim, distances);
-        if (q->measure != EV_DOT) continue;
+        q->kernels.rows[EV_SQ24][q->metric->measure](query->data, &rows, n, q->dim, distances);
+        if (q->metric->measure != EV_DOT) continue;
         for (size_t i = 0; i < n; i++) distances[i] = -(distances[i] * steps[i]);
     }
 }

@@ -18,16 +18,18 @@ typedef struct {
     uint64_t *signs; /* EV_ROUNDS * bits bits */
 } ev__rotation;
 
+/* What sets a metric apart (metric.c). */
+typedef struct ev__metric ev__metric;
 /* A quantization; see below. */
 typedef struct ev__codec ev__codec;
 
 /* How vectors become codes, and by what they are compared. */
 typedef struct {
-    int32_t metric, quantization, keep_vectors; /* as in ev_params */
-    int32_t walk;                               /* EV_WALK_* */
+    int32_t quantization, keep_vectors; /* as in ev_params */
+    int32_t walk;                       /* EV_WALK_* */
+    const ev__metric *metric;
     const ev__codec *codec;
     ev__kernels kernels; /* complete */
-    ev__measure measure; /* of float vectors */
     size_t dim, code_bytes;
     size_t query_bytes, slot_query_bytes; /* room for the code of a query, and for ev__query_from_slot */
     size_t bits, prefilter_bytes;         /* bits of a sign code; bytes of a row of prefilter.c; 0: there are none */
@@ -94,6 +96,19 @@ int ev__check_rows(const ev__quantizer *q, int64_t n, const float *rows);
 bool ev__all_finite(const void *floats, size_t n);
 /* The row as the index holds it: at unit length in buffer[dim] under cosine, else the row itself. */
 const float *ev__unit(const ev__quantizer *q, const float *row, float *buffer);
+
+/* ---- metric.c -------------------------------------------------------------------------------- */
+
+struct ev__metric {
+    ev__measure measure; /* of float vectors */
+    bool product;        /* minus a product: lengths count, no triangle inequality holds, nothing is centered */
+    bool unit;           /* vectors are held at unit length */
+    float gain;          /* distance: so much of what is measured, squared distances or products */
+    /* Of the query in w->exact and w->held, and a row as it is kept, in double. */
+    double (*distance)(const ev__workspace *w, const float *row, size_t dim);
+};
+/* Of EV_METRIC_*; NULL: there is no such metric. */
+const ev__metric *ev__metric_of(int32_t metric);
 
 /* ---- quantizer.c ----------------------------------------------------------------------------- */
 

@@ -32,7 +32,6 @@ static const ev__codec *codec_of(const ev__quantizer *q) {
 
 void ev__quantizer_lay_out(ev__quantizer *q) {
     q->codec = codec_of(q);
-    q->measure = q->metric == EV_METRIC_IP ? EV_DOT : EV_L2; /* cosine: of vectors at unit length */
     bool nothing_to_refine = q->keep_vectors == EV_VECTORS_SQ24 && !q->codec->refined;
     if (q->codec == &floats || nothing_to_refine) q->keep_vectors = EV_VECTORS_FLOAT32;
     q->codec->lay_out(q);

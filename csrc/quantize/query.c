@@ -72,7 +72,7 @@ void ev__query_init_bits(const ev__quantizer *q, const int8_t *code, ev__query *
 /* l2, cosine: |q - x|^2 = |q'|^2 + |x'|^2 - 2 q'x', both centered; at unit length that is 2 (1 - cos).
  * ip: q x = q x' + q center, with the query as it is. */
 static void query_by_codes(const ev__quantizer *q, const float *vector, ev__query *query, ev__workspace *w) {
-    bool ip = q->metric == EV_METRIC_IP;
+    bool ip = q->metric->product;
     for (size_t i = 0; i < q->dim; i++) w->centered[i] = ip ? vector[i] : vector[i] - q->center[i];
     double norm2 = ip && !ev__prefilters(q) ? 0 : ev__norm2(w->centered, q->dim);
     *query = (ev__query){.data = w->code};
@@ -85,7 +85,7 @@ static void query_by_codes(const ev__quantizer *q, const float *vector, ev__quer
     } else {
         query->scale = 2 * scale;
         query->bias = 1;
-        query->gain = q->metric == EV_METRIC_COSINE ? 0.5f : 1.0f;
+        query->gain = q->metric->gain;
         query->offset = query->gain * (float)norm2;
     }
     if (!ev__prefilters(q)) return;
@@ -94,8 +94,8 @@ static void query_by_codes(const ev__quantizer *q, const float *vector, ev__quer
 }
 
 static void query_by_floats(const ev__quantizer *q, const float *vector, ev__query *query, ev__workspace *w) {
-    bool ip = q->metric == EV_METRIC_IP;
-    *query = (ev__query){.data = vector, .scale = 1, .gain = q->metric == EV_METRIC_COSINE ? 0.5f : 1.0f};
+    bool ip = q->metric->product;
+    *query = (ev__query){.data = vector, .scale = 1, .gain = q->metric->gain};
     if (!q->codec->refined) return;
     for (size_t i = 0; i < q->dim; i++) w->centered[i] = ip ? vector[i] : vector[i] - q->center[i];
     query->data = w->centered;
@@ -115,7 +115,7 @@ void ev__query_from_slot(const ev__quantizer *q, const ev__space *space, uint32_
 }
 
 static void complete(const ev__quantizer *q, ev__query *query, ev__factor factor) {
-    query->scale = q->metric == EV_METRIC_IP ? factor.scale : 2 * factor.scale;
+    query->scale = q->metric->product ? factor.scale : 2 * factor.scale;
     query->bias = 1;
     query->offset = factor.bias;
 }
@@ -140,7 +140,7 @@ void ev__query_from_sq24(const ev__quantizer *q, const ev__space *space, uint32_
     const int8_t *code = query->data;
     const int16_t *residual = space->residuals + (size_t)slot * q->dim;
     float step = space->factors[slot].scale / 65536, *row = buffer;
-    bool ip = q->metric == EV_METRIC_IP;
+    bool ip = q->metric->product;
     for (size_t i = 0; i < q->dim; i++)
         row[i] = step * (float)(65536 * code[i] + residual[i]) + (ip ? q->center[i] : 0.0f);
     query->data = row;

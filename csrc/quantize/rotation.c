@@ -25,6 +25,7 @@ void ev__rotation_free(ev__rotation *r) {
     *r = (ev__rotation){0};
 }
 
+/* By a bit for each coordinate: every binary index has these, and most are small. */
 static void flip(float *v, size_t n, const uint64_t *signs) {
     for (size_t i = 0; i < n; i++) {
         uint32_t bits;
@@ -116,6 +117,7 @@ static void mix_row(const float *restrict in, float *restrict out) {
         out[k] = (a[2 * k] + a[2 * k + 1]) * 0.25f, out[k + 8] = (a[2 * k] - a[2 * k + 1]) * 0.25f;
 }
 
+/* By a mask for each coordinate, which vectorizes: this one runs once a search. */
 static void flip_signs(float *v, const uint32_t *signs, size_t n) {
     for (size_t i = 0; i < n; i++) {
         uint32_t bits;

@@ -25,7 +25,7 @@ static int init(ev__quantizer *q, uint64_t seed) {
 /* ---- 8 bits ---------------------------------------------------------------------------------- */
 
 float ev__code_bias(const ev__quantizer *q, const int8_t *code, float scale) {
-    if (q->metric == EV_METRIC_IP) return (float)(-ev__dot_mixed(q->center, code, q->dim) * (double)scale);
+    if (q->metric->product) return (float)(-ev__dot_mixed(q->center, code, q->dim) * (double)scale);
     return (scale * scale) * (float)ev__dot_i8(&q->kernels, code, code, q->dim);
 }
 

@@ -36,13 +36,13 @@ void ev__normalize(const float *v, double norm2, float *out, size_t dim) {
 }
 
 void ev__normalize_decoded(const ev__quantizer *q, float *vector) {
-    if (q->metric != EV_METRIC_COSINE) return;
+    if (!q->metric->unit) return;
     double norm2 = ev__norm2(vector, q->dim);
     if (norm2 > 0) ev__normalize(vector, norm2, vector, q->dim);
 }
 
 const float *ev__unit(const ev__quantizer *q, const float *row, float *buffer) {
-    if (q->metric != EV_METRIC_COSINE) return row;
+    if (!q->metric->unit) return row;
     ev__normalize(row, ev__norm2(row, q->dim), buffer, q->dim);
     return buffer;
 }
@@ -63,7 +63,7 @@ int ev__check_rows(const ev__quantizer *q, int64_t n, const float *rows) {
     for (int64_t i = 0; i < n; i++) {
         double norm2 = ev__norm2(rows + (size_t)i * q->dim, q->dim);
         if (!(norm2 < 1e37)) return ev__fail_row(EV_E_NOT_FINITE, i, "row %lld", (long long)i);
-        if (q->metric == EV_METRIC_COSINE && norm2 == 0) return ev__fail_row(EV_E_ZERO, i, "row %lld", (long long)i);
+        if (q->metric->unit && norm2 == 0) return ev__fail_row(EV_E_ZERO, i, "row %lld", (long long)i);
     }
     return EV_OK;
 }

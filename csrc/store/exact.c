@@ -8,82 +8,78 @@ enum { AT_ONCE = 64 };
 static const double ULP = 5.97e-8; /* half a unit in the last place of 1 */
 
 void ev__exact_init(const ev__store *store, const float *given, const float *query, ev__workspace *w) {
-    double norm2 = ev__norm2(given, store->quantizer.dim);
-    double inverse = store->quantizer.metric == EV_METRIC_COSINE ? 1.0 / sqrt(norm2) : 1.0;
-    for (size_t i = 0; i < store->quantizer.dim; i++) w->exact[i] = (double)given[i] * inverse;
+    const ev__quantizer *q = &store->quantizer;
+    double norm2 = ev__norm2(given, q->dim);
+    double inverse = q->metric->unit ? 1.0 / sqrt(norm2) : 1.0;
+    for (size_t i = 0; i < q->dim; i++) w->exact[i] = (double)given[i] * inverse;
     w->held = query;
-    w->root = sqrt((double)store->quantizer.dim);
+    w->root = sqrt((double)q->dim);
     /* a term is rounded once for each that its sum has seen, and when the sums are joined */
-    w->sum = ((double)store->quantizer.dim / (double)store->quantizer.kernels.sums + 12) * ULP;
-    w->least = (double)store->quantizer.dim * 1.2e-38;
+    w->sum = ((double)q->dim / (double)q->kernels.sums + 12) * ULP;
+    w->least = (double)q->dim * 1.2e-38;
     w->length = sqrt(norm2) * inverse;
     w->off = 0;
-    if (store->quantizer.metric != EV_METRIC_IP) {
-        if (store->quantizer.codec->refined) w->off = sqrt(ev__norm2(w->centered, store->quantizer.dim));
+    if (!q->metric->product) {
+        if (q->codec->refined) w->off = sqrt(ev__norm2(w->centered, q->dim));
         return;
     }
-    if (store->quantizer.center) {
-        w->against = ev__dot_fixed(query, store->quantizer.center, store->quantizer.dim);
-        w->off = sqrt(ev__norm2(store->quantizer.center, store->quantizer.dim));
+    if (q->center) {
+        w->against = ev__dot_fixed(query, q->center, q->dim);
+        w->off = sqrt(ev__norm2(q->center, q->dim));
     }
     /* of 24 bits, products with the center are summed apart, in double */
-    w->rate = 1.1 * w->length * (w->sum + (store->quantizer.codec->refined ? 4 * ULP : 0));
-    w->rest = 1.1 * w->length * w->off * (store->quantizer.codec->refined ? 4 * ULP : w->sum) + w->least;
+    w->rate = 1.1 * w->length * (w->sum + (q->codec->refined ? 4 * ULP : 0));
+    w->rest = 1.1 * w->length * w->off * (q->codec->refined ? 4 * ULP : w->sum) + w->least;
 }
 
 /* How far the slot's vector is from the center, or from 0 where there is none, at most: no coordinate of its code is
  * further than its scale allows. */
 static inline double reach(const ev__store *store, uint32_t slot, const ev__workspace *w) {
-    return store->quantizer.center ? (double)ev__factor_of(store, slot)->scale * store->quantizer.span + 1e-34 * w->root
-                                   : store->quantizer.longest;
+    const ev__quantizer *q = &store->quantizer;
+    return q->center ? (double)ev__factor_of(store, slot)->scale * q->span + 1e-34 * w->root : q->longest;
 }
 
 /* The same, by the code itself where that tells more: a few times less. */
 static double close_reach(const ev__store *store, uint32_t slot, const ev__workspace *w) {
-    if (!store->quantizer.codec->length) return reach(store, slot, w);
-    double scales = store->quantizer.codec->length(&store->quantizer, ev__block(store, slot));
+    const ev__quantizer *q = &store->quantizer;
+    if (!q->codec->length) return reach(store, slot, w);
+    double scales = q->codec->length(q, ev__block(store, slot));
     return 1.001 * (double)ev__factor_of(store, slot)->scale * scales + 1e-34 * w->root;
 }
 
 /* How far rounding, other than of sums, may have moved the query and the vector, but for 2 ULP of their distance. A
  * 24-bit vector is read as the roundest one within half a step of it, and then to floats. */
 static inline double moved(const ev__store *store, double scale, bool fine, const ev__workspace *w) {
-    double unit = store->quantizer.metric == EV_METRIC_COSINE ? 2 * ULP : 0;
+    double unit = store->quantizer.metric->unit ? 2 * ULP : 0;
     return fine ? unit + ULP * (2 * w->off + w->length) + 0.51 / 65536 * scale * w->root : unit;
 }
 
 /* Bounds of lengths follow from the query's own and the distance. */
 double ev__exact_error(const ev__store *store, uint32_t slot, double distance, const ev__workspace *w) {
-    if (store->quantizer.metric == EV_METRIC_IP) return w->rate * close_reach(store, slot, w) + w->rest;
-    bool cosine = store->quantizer.metric == EV_METRIC_COSINE;
-    double gain = cosine ? 0.5 : 1.0, squared = distance > 0 ? distance / gain : 0, apart = sqrt(squared);
-    double scale = store->quantizer.codec->refined ? (double)ev__factor_of(store, slot)->scale : 0;
-    double off = moved(store, scale, store->quantizer.codec->refined, w) + 2 * ULP * apart;
+    const ev__quantizer *q = &store->quantizer;
+    if (q->metric->product) return w->rate * close_reach(store, slot, w) + w->rest;
+    double gain = (double)q->metric->gain, squared = distance > 0 ? distance / gain : 0, apart = sqrt(squared);
+    double scale = q->codec->refined ? (double)ev__factor_of(store, slot)->scale : 0;
+    double off = moved(store, scale, q->codec->refined, w) + 2 * ULP * apart;
     return 1.1 * gain * ((w->sum + 4 * ULP) * squared + 2 * apart * off + off * off) + w->least;
 }
 
 void ev__exact_in_double(const ev__store *store, ev__result *r, ev__workspace *w) {
+    const ev__quantizer *q = &store->quantizer;
     if (r->error == 0) return;
     const float *row = ev__vector_read(store, r->slot, w->decoded, w);
-    if (store->quantizer.metric == EV_METRIC_IP) {
-        r->distance = -ev__dot_fixed(w->held, row, store->quantizer.dim);
-    } else {
-        r->distance = ev__l2_fixed(w->exact, row, store->quantizer.dim);
-        if (store->quantizer.metric == EV_METRIC_COSINE) { /* |q - x|^2 = (1 - |x|)^2 + 2 |x| (1 - cos) */
-            double length = sqrt(ev__norm2(row, store->quantizer.dim));
-            r->distance = (r->distance - (1 - length) * (1 - length)) / (2 * length);
-        }
-    }
+    r->distance = q->metric->distance(w, row, q->dim);
     r->error = 0;
 }
 
 /* Only signs: they know no more than the estimate. */
 static void estimate(const ev__store *store, const ev__query *query, const uint32_t *slots, size_t m,
                      ev__result *results, ev__workspace *w) {
+    const ev__quantizer *q = &store->quantizer;
     float distances[AT_ONCE];
     ev__space space = ev__search_space(store);
-    ev__approx_distances(&store->quantizer, &space, query, slots, m, distances, w);
-    double offset = store->quantizer.metric == EV_METRIC_IP ? -w->against : (double)query->offset;
+    ev__approx_distances(q, &space, query, slots, m, distances, w);
+    double offset = q->metric->product ? -w->against : (double)query->offset;
     for (size_t i = 0; i < m; i++)
         results[i] = (ev__result){offset + (double)query->gain * (double)distances[i], 0, slots[i]};
 }
@@ -93,9 +89,9 @@ static void estimate(const ev__store *store, const ev__query *query, const uint3
  * the square of what may have moved is less than a millionth of it, and sums of so many numbers are as good. */
 static size_t within(const ev__store *store, const float *distances, const uint32_t *slots, size_t m, double bound,
                      ev__result *results, const ev__workspace *w) {
-    bool ip = store->quantizer.metric == EV_METRIC_IP, fine = store->quantizer.codec->refined,
-         quick = !ip && store->quantizer.dim < 10000;
-    double gain = store->quantizer.metric == EV_METRIC_COSINE ? 0.5 : 1.0, against = ip && fine ? w->against : 0;
+    const ev__quantizer *q = &store->quantizer;
+    bool ip = q->metric->product, fine = q->codec->refined, quick = !ip && q->dim < 10000;
+    double gain = (double)q->metric->gain, against = ip && fine ? w->against : 0;
     double beyond = 1.01 * bound > 1e-30 ? 1.01 * bound : 1e-30, still = moved(store, 0, false, w);
     size_t kept = 0;
     for (size_t i = 0; i < m; i++) {
@@ -113,12 +109,13 @@ static size_t within(const ev__store *store, const float *distances, const uint3
 
 size_t ev__exact_distances(const ev__store *store, const ev__query *query, const uint32_t *slots, size_t m,
                            double bound, ev__result *results, ev__workspace *w) {
+    const ev__quantizer *q = &store->quantizer;
     float distances[AT_ONCE];
-    if (!store->quantizer.keep_vectors && store->quantizer.codec->coarse) {
+    if (!q->keep_vectors && q->codec->coarse) {
         estimate(store, query, slots, m, results, w);
         return m;
     }
-    if (!store->quantizer.keep_vectors) {
+    if (!q->keep_vectors) {
         for (size_t i = 0; i < m; i++) {
             results[i] = (ev__result){0, INFINITY, slots[i]};
             ev__exact_in_double(store, &results[i], w);
@@ -126,18 +123,18 @@ size_t ev__exact_distances(const ev__store *store, const ev__query *query, const
         return m;
     }
     ev__space space = ev__float_space(store);
-    ev__query floats = {.data = store->quantizer.codec->refined ? w->centered : w->held};
-    ev__approx_distances(&store->quantizer, &space, &floats, slots, m, distances, w);
+    ev__query floats = {.data = q->codec->refined ? w->centered : w->held};
+    ev__approx_distances(q, &space, &floats, slots, m, distances, w);
     return within(store, distances, slots, m, bound, results, w);
 }
 
 float ev__exact_shown(const ev__store *store, const ev__result *r) {
-    if (store->quantizer.metric == EV_METRIC_IP) return (float)(1 + r->distance);
-    bool cosine = store->quantizer.metric == EV_METRIC_COSINE;
-    double unknown = cosine ? 1e-14 : 0; /* of a float32 unit vector */
-    if (store->quantizer.codec->refined) {
+    const ev__quantizer *q = &store->quantizer;
+    if (q->metric->product) return (float)(1 + r->distance);
+    double unknown = q->metric->unit ? 1e-14 : 0; /* of a float32 unit vector */
+    if (q->codec->refined) {
         double step = (double)ev__factor_of(store, r->slot)->scale / 65536;
-        unknown = (double)store->quantizer.dim * (step * step) * (cosine ? 0.5 : 1.0);
+        unknown = (double)q->dim * (step * step) * (double)q->metric->gain;
     }
     return r->distance <= unknown ? 0.0f : (float)r->distance;
 }

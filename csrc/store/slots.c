@@ -43,16 +43,16 @@ void ev__store_free(ev__store *store) {
 
 /* Which of the columns this kind of index fills, one item a slot. */
 static size_t slot_columns(ev__store *store, ev__array *out[EV_COLUMNS]) {
+    ev__quantizer *q = &store->quantizer;
     size_t n = 0;
     out[n++] = &store->columns.blocks;
     out[n++] = &store->columns.ids;
     out[n++] = &store->columns.state;
     out[n++] = &store->columns.level;
     out[n++] = &store->columns.upper_at;
-    if (store->quantizer.quantization != EV_QUANT_NONE) out[n++] = &store->columns.factors;
-    if (store->quantizer.quantization != EV_QUANT_NONE && store->quantizer.keep_vectors)
-        out[n++] = &store->columns.vectors;
-    if (ev__prefilters(&store->quantizer)) out[n++] = &store->columns.prefilter;
+    if (q->quantization != EV_QUANT_NONE) out[n++] = &store->columns.factors;
+    if (q->quantization != EV_QUANT_NONE && q->keep_vectors) out[n++] = &store->columns.vectors;
+    if (ev__prefilters(q)) out[n++] = &store->columns.prefilter;
     if (store->columns.next_duplicate.count) out[n++] = &store->columns.next_duplicate;
     return n;
 }

@@ -12,10 +12,11 @@ void ev__vector_write(const ev__store *store, uint32_t slot, const float *vector
 }
 
 const float *ev__vector_read(const ev__store *store, uint32_t slot, float *buffer, ev__workspace *w) {
+    const ev__quantizer *q = &store->quantizer;
     const float *kept = ev__vector(store, slot);
     if (kept) return kept;
-    store->quantizer.codec->decode(&store->quantizer, ev__block(store, slot), ev__factor_of(store, slot)->scale,
-                                   ev__residual(store, slot), buffer, w);
+    q->codec->decode(q, ev__block(store, slot), ev__factor_of(store, slot)->scale, ev__residual(store, slot), buffer,
+                     w);
     return buffer;
 }
 
@@ -39,9 +40,10 @@ void ev__prefilter_write(const ev__store *store, uint32_t slot, ev__workspace *w
 }
 
 bool ev__prefilter_ok(const ev__store *store, uint32_t slot, ev__workspace *w) {
-    if (!ev__prefilters(&store->quantizer)) return true;
+    const ev__quantizer *q = &store->quantizer;
+    if (!ev__prefilters(q)) return true;
     make_row(store, slot, (char *)w->planes, w);
-    return memcmp(w->planes, prefilter_row(store, slot), store->quantizer.prefilter_bytes) == 0;
+    return memcmp(w->planes, prefilter_row(store, slot), q->prefilter_bytes) == 0;
 }
 
 /* ---- spaces ---------------------------------------------------------------------------------- */
@@ -88,7 +90,8 @@ ev__space ev__build_space(const ev__store *store, const int8_t *codes, const ev_
 }
 
 ev__space ev__code_space(const ev__store *store) {
+    const ev__quantizer *q = &store->quantizer;
     ev__space space = ev__search_space(store);
-    if (ev__searches_codes(&store->quantizer)) space.kind = store->quantizer.codec->among;
+    if (ev__searches_codes(q)) space.kind = q->codec->among;
     return space;
 }
