@@ -27,6 +27,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define EDGEVEC_VERSION "0.1.0"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -85,6 +87,7 @@ int64_t ev_error_row(void);
 /* The errno behind the last failed call's EV_E_IO, EV_E_NOT_FOUND or EV_E_NOMEM; 0 where the system gave none. */
 int ev_error_errno(void);
 
+/* EDGEVEC_VERSION of the library that is linked. */
 const char *ev_version(void);
 
 /* ---- SIMD ------------------------------------------------------------------------------------ */

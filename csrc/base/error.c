@@ -34,7 +34,7 @@ const char *ev_error_detail(void) { return detail; }
 int64_t ev_error_row(void) { return row; }
 int ev_error_errno(void) { return system_error; }
 
-const char *ev_version(void) { return EV_VERSION; }
+const char *ev_version(void) { return EDGEVEC_VERSION; }
 
 static int fail(int code, int64_t at, const char *format, va_list args) {
     row = at;
