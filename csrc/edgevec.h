@@ -10,7 +10,9 @@
  *   answered where it cannot change meanwhile: ev_count, ev_contains, ev_get_params, ev_get_stats, ev_memory_usage, as
  *   of before the call. Anything else is EV_E_REENTRANT at once, and changes nothing; ev_free is forbidden. Other
  *   threads wait for the call to end, so a callback must not wait for them.
- * - Fork: no thread outlives a call, so a forked child may use an index that no thread was using at the fork.
+ * - Fork: no thread outlives a call. A forked child may use the indexes that it inherited, whatever other threads were
+ *   doing with them at the fork, but for one that a thread was changing: that is half changed, and calls on it are
+ *   EV_E_FORKED; questions that return no code are answered with 0. So is an index whose callback forked, in the child.
  * - Durability: ev_save returns EV_OK only after the file's bytes and its name were flushed (fsync of file and folder).
  *   The old file stays whole until then. Nothing else touches the disk.
  * - Failure: a call that fails for bad input or for want of memory leaves the index answering as it did. The library
@@ -60,7 +62,8 @@ enum {
     /* flow */
     EV_E_STOPPED = 40,   /* the progress callback asked to stop */
     EV_E_REENTRANT = 41, /* made by a callback of a call on the same index, which would have to wait for itself */
-    EV_E_BUSY = 42       /* another search is using the context */
+    EV_E_BUSY = 42,      /* another search is using the context */
+    EV_E_FORKED = 43     /* another thread was changing the index when this process was forked from it */
 };
 
 enum { EV_METRIC_COSINE = 0, EV_METRIC_IP = 1, EV_METRIC_L2 = 2 };
@@ -121,7 +124,7 @@ typedef struct {
 int ev_new(const ev_params *params, ev_index **out);
 void ev_free(ev_index *ix);
 void ev_get_params(ev_index *ix, ev_params *out);
-/* Errors: EV_E_PARAM, EV_E_REENTRANT. */
+/* Errors: EV_E_PARAM, EV_E_REENTRANT, EV_E_FORKED. */
 int ev_set_ef(ev_index *ix, int32_t ef);
 
 /* ---- content --------------------------------------------------------------------------------- */
@@ -132,25 +135,26 @@ typedef int (*ev_progress)(void *user, int64_t done, int64_t total);
 /* Insert n rows. ids NULL: numbered on from the highest id ever held, written to out_ids (n, may be NULL). An id that
  * exists is replaced. threads 0: one per core; 1: deterministic. All or nothing: after an error or a stop the index
  * answers as before (with EV_VECTORS_SQ24, to within its steps: the center may have been learned anew).
- * Errors: EV_E_PARAM, EV_E_NOT_FINITE, EV_E_ZERO, EV_E_DUPLICATE, EV_E_NOMEM, EV_E_FULL, EV_E_STOPPED, EV_E_REENTRANT.
+ * Errors: EV_E_PARAM, EV_E_NOT_FINITE, EV_E_ZERO, EV_E_DUPLICATE, EV_E_NOMEM, EV_E_FULL, EV_E_STOPPED, EV_E_REENTRANT,
+ * EV_E_FORKED.
  */
 int ev_add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, int64_t *out_ids, int32_t threads,
            ev_progress progress, void *user);
 /* Forget those of the n ids that are held; *removed counts them. O(1) each.
- * Errors: EV_E_PARAM, EV_E_REENTRANT. Ids that are not held are none. */
+ * Errors: EV_E_PARAM, EV_E_REENTRANT, EV_E_FORKED. Ids that are not held are none. */
 int ev_remove(ev_index *ix, int64_t n, const int64_t *ids, int64_t *removed);
 /* Copy vectors to out[n * dim], as exactly as they are kept: as given with FLOAT32 (cosine: at unit length), within the
  * bound at EV_VECTORS_* with SQ24, decoded from codes with NONE. All ids must exist.
- * Errors: EV_E_NO_ID, EV_E_NOMEM, EV_E_REENTRANT. */
+ * Errors: EV_E_NO_ID, EV_E_NOMEM, EV_E_REENTRANT, EV_E_FORKED. */
 int ev_get(ev_index *ix, int64_t n, const int64_t *ids, float *out);
 int64_t ev_count(ev_index *ix);
 int ev_contains(ev_index *ix, int64_t id);
 /* Write up to n live ids in slot order, starting at *cursor (0 first); *cursor moves on, *written is 0 at the end.
- * Errors: EV_E_PARAM, EV_E_REENTRANT. */
+ * Errors: EV_E_PARAM, EV_E_REENTRANT, EV_E_FORKED. */
 int ev_ids(ev_index *ix, int64_t *cursor, int64_t n, int64_t *ids, int64_t *written);
 /* Give back the room of removed vectors and lay nodes out anew for locality. Where codes no longer fit what is held
  * they are learned anew, and where they did not tell it apart, it is linked anew. Ids stay.
- * Errors: EV_E_NOMEM, EV_E_STOPPED, EV_E_REENTRANT. */
+ * Errors: EV_E_NOMEM, EV_E_STOPPED, EV_E_REENTRANT, EV_E_FORKED. */
 int ev_compact(ev_index *ix, ev_progress progress, void *user);
 
 /* ---- search ---------------------------------------------------------------------------------- */
@@ -169,7 +173,7 @@ typedef struct {
 
 /* n queries -> out_ids[n * k], out_distances[n * k], nearest first by float64 distances to what ev_get gives, equal
  * ones by id (sign codes alone: by estimates); rows with fewer than k results are padded with id -1, distance inf.
- * Errors: EV_E_PARAM, EV_E_NOT_FINITE, EV_E_ZERO, EV_E_NOMEM, EV_E_BUSY, EV_E_REENTRANT. */
+ * Errors: EV_E_PARAM, EV_E_NOT_FINITE, EV_E_ZERO, EV_E_NOMEM, EV_E_BUSY, EV_E_REENTRANT, EV_E_FORKED. */
 int ev_search(ev_index *ix, int64_t n, const float *queries, const ev_search_params *params, int64_t *out_ids,
               float *out_distances);
 
@@ -201,7 +205,7 @@ int64_t ev_filter_count(const ev_filter *filter); /* distinct ids */
 
 /* A file at `path` is replaced and leaves its mode, and where that is permitted its owner, to the new one. A symbolic
  * link is followed, to a new file too. What is no regular file (a folder, pipe or device) is refused with EV_E_IO.
- * Errors: EV_E_IO, EV_E_NOMEM, EV_E_REENTRANT. */
+ * Errors: EV_E_IO, EV_E_NOMEM, EV_E_REENTRANT, EV_E_FORKED. */
 int ev_save(ev_index *ix, const char *path);
 /* map != 0: use the file in place, copy-on-write; the file must not be truncated while the index lives. Every byte is
  * verified either way.
@@ -230,7 +234,7 @@ typedef struct {
     int32_t levels;
     int32_t walk; /* EV_WALK_*: what the vectors held call for now; without them, as in ev_stats */
 } ev_report;
-/* Errors: EV_E_NOMEM, EV_E_REENTRANT. */
+/* Errors: EV_E_NOMEM, EV_E_REENTRANT, EV_E_FORKED. */
 int ev_check(ev_index *ix, ev_report *out);
 
 typedef struct {

@@ -48,6 +48,7 @@ _ERRORS: dict[int, type[errors.EdgevecError]] = {
     lib.EV_E_NOT_FOUND: errors.IndexNotFoundError,
     lib.EV_E_REENTRANT: errors.BusyError,
     lib.EV_E_BUSY: errors.BusyError,
+    lib.EV_E_FORKED: errors.ForkedError,
 }
 _OF_FILES = (errors.StorageError, errors.IndexNotFoundError)
 

@@ -21,6 +21,7 @@ __all__ = [
     "DataNotFoundError",
     "DuplicateIdError",
     "EdgevecError",
+    "ForkedError",
     "FormatVersionError",
     "IndexNotFoundError",
     "LockedError",
@@ -127,6 +128,13 @@ class ReadOnlyError(_SystemError, PermissionError):
 
 class RecallError(EdgevecError, ValueError):
     """The recall asked for is out of reach, or cannot be known; the message says why."""
+
+
+class ForkedError(EdgevecError, RuntimeError):
+    """This process was forked while another thread of its parent was changing the index, which is half changed here.
+
+    Load it again from its file, or fork while nothing changes it.
+    """
 
 
 class BusyError(EdgevecError, RuntimeError):

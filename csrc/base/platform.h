@@ -22,9 +22,11 @@
 
 #if defined(__GNUC__)
 #define EV_PRINTF(a, b) __attribute__((format(printf, a, b)))
+#define EV_LIKELY(x) __builtin_expect(!!(x), 1)
 #define EV_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #else
 #define EV_PRINTF(a, b)
+#define EV_LIKELY(x) (x)
 #define EV_UNLIKELY(x) (x)
 #endif
 
@@ -86,21 +88,25 @@ static inline void ev__move_up(void *from, size_t bytes, size_t by) { memmove((c
 static inline uint32_t ev__load32(const uint32_t *p) { return *(const volatile uint32_t *)p; }
 static inline void ev__store32(uint32_t *p, uint32_t v) { *(volatile uint32_t *)p = v; }
 static inline int64_t ev__add64(int64_t *p, int64_t v) { return _InterlockedExchangeAdd64((volatile __int64 *)p, v); }
+static inline int64_t ev__add64_ordered(int64_t *p, int64_t v) { return ev__add64(p, v); }
 static inline int64_t ev__atomic_load64(const int64_t *p) { return _InterlockedOr64((volatile __int64 *)p, 0); }
 static inline uint32_t ev__load32_acquire(const uint32_t *p) { return (uint32_t)_InterlockedOr((volatile long *)p, 0); }
 static inline void ev__store32_release(uint32_t *p, uint32_t v) { _InterlockedExchange((volatile long *)p, (long)v); }
-static inline bool ev__try_take(uint32_t *p) { return _InterlockedExchange((volatile long *)p, 1) == 0; }
+static inline uint32_t ev__exchange32(uint32_t *p, uint32_t v) {
+    return (uint32_t)_InterlockedExchange((volatile long *)p, (long)v);
+}
 static inline void ev__store8(uint8_t *p, uint8_t v) { *(volatile uint8_t *)p = v; }
 static inline uint8_t ev__load8(const uint8_t *p) { return *(const volatile uint8_t *)p; }
 #else
 static inline uint32_t ev__load32(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
 static inline void ev__store32(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
 static inline int64_t ev__add64(int64_t *p, int64_t v) { return __atomic_fetch_add(p, v, __ATOMIC_RELAXED); }
+/* acquires and releases */
+static inline int64_t ev__add64_ordered(int64_t *p, int64_t v) { return __atomic_fetch_add(p, v, __ATOMIC_ACQ_REL); }
 static inline int64_t ev__atomic_load64(const int64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
 static inline uint32_t ev__load32_acquire(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
 static inline void ev__store32_release(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
-/* 0 -> 1, and true; false where it was 1. ev__store32_release(p, 0) gives it back. */
-static inline bool ev__try_take(uint32_t *p) { return !__atomic_exchange_n(p, 1, __ATOMIC_ACQUIRE); }
+static inline uint32_t ev__exchange32(uint32_t *p, uint32_t v) { return __atomic_exchange_n(p, v, __ATOMIC_ACQUIRE); }
 static inline void ev__store8(uint8_t *p, uint8_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
 static inline uint8_t ev__load8(const uint8_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
 #endif

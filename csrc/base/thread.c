@@ -17,20 +17,19 @@
 #define EV_MOST_THREADS 256
 #define EV_TELL_EVERY 0.1 /* seconds between calls of the progress callback */
 
+/* How many forks lie between this process and the first that used the library. Atomic. */
+static uint32_t forks;
+
 #if !EV_THREADS
 
-void ev__mutex_init(ev__mutex *m) { (void)m; }
-void ev__mutex_free(ev__mutex *m) { (void)m; }
-void ev__lock(ev__mutex *m) { (void)m; }
-void ev__unlock(ev__mutex *m) { (void)m; }
-void ev__rwlock_init(ev__rwlock *l) { (void)l; }
-void ev__rwlock_free(ev__rwlock *l) { (void)l; }
-void ev__read_lock(ev__rwlock *l) { (void)l; }
-void ev__read_unlock(ev__rwlock *l) { (void)l; }
-void ev__write_lock(ev__rwlock *l) { (void)l; }
-void ev__write_unlock(ev__rwlock *l) { (void)l; }
-void ev__spin_lock(ev__spin *s) { (void)s; }
-void ev__spin_unlock(ev__spin *s) { (void)s; }
+static void sys_init(ev__sys_mutex *m, ev__sys_condition *c) { (void)m, (void)c; }
+static void sys_free(ev__sys_mutex *m, ev__sys_condition *c) { (void)m, (void)c; }
+static void sys_lock(ev__sys_mutex *m) { (void)m; }
+static void sys_unlock(ev__sys_mutex *m) { (void)m; }
+static void sys_wait(ev__sys_condition *c, ev__sys_mutex *m) { (void)c, (void)m; }
+static void sys_wake_all(ev__sys_condition *c) { (void)c; }
+static void watch_forks(void) {}
+static void give_way(void) {}
 
 int ev__cores(void) { return 1; }
 
@@ -41,21 +40,20 @@ void ev__parallel(int threads, void (*work)(void *arg, int worker), void *arg) {
 
 #elif defined(_WIN32)
 
-void ev__mutex_init(ev__mutex *m) { InitializeSRWLock((PSRWLOCK)&m->srw); }
-void ev__mutex_free(ev__mutex *m) { (void)m; }
-void ev__lock(ev__mutex *m) { AcquireSRWLockExclusive((PSRWLOCK)&m->srw); }
-void ev__unlock(ev__mutex *m) { ReleaseSRWLockExclusive((PSRWLOCK)&m->srw); }
-void ev__rwlock_init(ev__rwlock *l) { InitializeSRWLock((PSRWLOCK)&l->srw); }
-void ev__rwlock_free(ev__rwlock *l) { (void)l; }
-void ev__read_lock(ev__rwlock *l) { AcquireSRWLockShared((PSRWLOCK)&l->srw); }
-void ev__read_unlock(ev__rwlock *l) { ReleaseSRWLockShared((PSRWLOCK)&l->srw); }
-void ev__write_lock(ev__rwlock *l) { AcquireSRWLockExclusive((PSRWLOCK)&l->srw); }
-void ev__write_unlock(ev__rwlock *l) { ReleaseSRWLockExclusive((PSRWLOCK)&l->srw); }
-
-void ev__spin_lock(ev__spin *s) {
-    while (InterlockedExchange((volatile LONG *)&s->held, 1)) SwitchToThread();
+static void sys_init(ev__sys_mutex *m, ev__sys_condition *c) {
+    InitializeSRWLock((PSRWLOCK)&m->at);
+    if (c) InitializeConditionVariable((PCONDITION_VARIABLE)&c->at);
 }
-void ev__spin_unlock(ev__spin *s) { InterlockedExchange((volatile LONG *)&s->held, 0); }
+static void sys_free(ev__sys_mutex *m, ev__sys_condition *c) { (void)m, (void)c; }
+static void sys_lock(ev__sys_mutex *m) { AcquireSRWLockExclusive((PSRWLOCK)&m->at); }
+static void sys_unlock(ev__sys_mutex *m) { ReleaseSRWLockExclusive((PSRWLOCK)&m->at); }
+static void sys_wait(ev__sys_condition *c, ev__sys_mutex *m) {
+    SleepConditionVariableSRW((PCONDITION_VARIABLE)&c->at, (PSRWLOCK)&m->at, INFINITE, 0);
+}
+static void sys_wake_all(ev__sys_condition *c) { WakeAllConditionVariable((PCONDITION_VARIABLE)&c->at); }
+static void watch_forks(void) {}
+
+static void give_way(void) { SwitchToThread(); }
 
 int ev__cores(void) {
     DWORD n = GetActiveProcessorCount(ALL_PROCESSOR_GROUPS);
@@ -93,33 +91,27 @@ void ev__parallel(int threads, void (*work)(void *arg, int worker), void *arg) {
 
 #else
 
-void ev__mutex_init(ev__mutex *m) { pthread_mutex_init(&m->m, NULL); }
-void ev__mutex_free(ev__mutex *m) { pthread_mutex_destroy(&m->m); }
-void ev__lock(ev__mutex *m) { pthread_mutex_lock(&m->m); }
-void ev__unlock(ev__mutex *m) { pthread_mutex_unlock(&m->m); }
+static void sys_init(ev__sys_mutex *m, ev__sys_condition *c) {
+    pthread_mutex_init(m, NULL);
+    if (c) pthread_cond_init(c, NULL);
+}
+static void sys_free(ev__sys_mutex *m, ev__sys_condition *c) {
+    pthread_mutex_destroy(m);
+    if (c) pthread_cond_destroy(c);
+}
+static void sys_lock(ev__sys_mutex *m) { pthread_mutex_lock(m); }
+static void sys_unlock(ev__sys_mutex *m) { pthread_mutex_unlock(m); }
+static void sys_wait(ev__sys_condition *c, ev__sys_mutex *m) { pthread_cond_wait(c, m); }
+static void sys_wake_all(ev__sys_condition *c) { pthread_cond_broadcast(c); }
 
-void ev__rwlock_init(ev__rwlock *l) {
-    pthread_rwlockattr_t attr;
-    pthread_rwlockattr_init(&attr);
-#if defined(__GLIBC__)
-    pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
-#endif
-    pthread_rwlock_init(&l->l, &attr);
-    pthread_rwlockattr_destroy(&attr);
+static void count_fork(void) { ev__store32(&forks, forks + 1); }
+static void register_handler(void) { pthread_atfork(NULL, NULL, count_fork); }
+static void watch_forks(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, register_handler);
 }
-void ev__rwlock_free(ev__rwlock *l) { pthread_rwlock_destroy(&l->l); }
-void ev__read_lock(ev__rwlock *l) {
-    while (pthread_rwlock_rdlock(&l->l) == EAGAIN) sched_yield(); /* more readers than the system counts */
-}
-void ev__read_unlock(ev__rwlock *l) { pthread_rwlock_unlock(&l->l); }
-void ev__write_lock(ev__rwlock *l) { pthread_rwlock_wrlock(&l->l); }
-void ev__write_unlock(ev__rwlock *l) { pthread_rwlock_unlock(&l->l); }
 
-void ev__spin_lock(ev__spin *s) {
-    for (unsigned tries = 0; __atomic_exchange_n(&s->held, 1, __ATOMIC_ACQUIRE); tries++)
-        if (tries > 64) sched_yield();
-}
-void ev__spin_unlock(ev__spin *s) { __atomic_store_n(&s->held, 0, __ATOMIC_RELEASE); }
+static void give_way(void) { sched_yield(); }
 
 int ev__cores(void) {
     long n = -1;
@@ -146,6 +138,7 @@ static void *thread_main(void *p) {
 void ev__parallel(int threads, void (*work)(void *arg, int worker), void *arg) {
     pthread_t started[EV_MOST_THREADS];
     thread_start starts[EV_MOST_THREADS];
+    uint32_t born = ev__load32(&forks);
     int n = 0;
     for (int i = 1; i < threads && i < EV_MOST_THREADS; i++) {
         starts[n] = (thread_start){work, arg, i};
@@ -153,10 +146,123 @@ void ev__parallel(int threads, void (*work)(void *arg, int worker), void *arg) {
         n++;
     }
     work(arg, 0);
+    if (ev__load32(&forks) != born) return; /* a child, forked by a callback: the others are not here */
     for (int i = 0; i < n; i++) pthread_join(started[i], NULL);
 }
 
 #endif
+
+/* ---- locks ----------------------------------------------------------------------------------- */
+
+/* What a thread of this process leaves where it has taken something: threads of another are not here to give it back.
+ */
+static uint32_t tag(void) { return 2 * ev__load32(&forks) + 1; }
+
+bool ev__try_take(uint32_t *p) { return ev__exchange32(p, tag()) != tag(); }
+void ev__give_back(uint32_t *p) { ev__store32_release(p, 0); }
+
+void ev__spin_lock(ev__spin *s) {
+    for (unsigned tries = 0; !ev__try_take(&s->held); tries++)
+        if (tries > 64) give_way();
+}
+void ev__spin_unlock(ev__spin *s) { ev__give_back(&s->held); }
+
+static ev__spin renewing; /* one thread at a time makes an inherited lock anew */
+
+static bool is_inherited(const uint32_t *made_at) { return ev__load32_acquire(made_at) != ev__load32(&forks); }
+
+void ev__mutex_init(ev__mutex *m) {
+    watch_forks();
+    sys_init(&m->system, NULL);
+    ev__store32_release(&m->forks, ev__load32(&forks));
+}
+
+void ev__mutex_free(ev__mutex *m) { sys_free(&m->system, NULL); }
+
+void ev__lock(ev__mutex *m) {
+    if (EV_UNLIKELY(is_inherited(&m->forks))) {
+        ev__spin_lock(&renewing);
+        if (is_inherited(&m->forks)) ev__mutex_init(m);
+        ev__spin_unlock(&renewing);
+    }
+    sys_lock(&m->system);
+}
+
+void ev__unlock(ev__mutex *m) { sys_unlock(&m->system); }
+
+static const int64_t READERS_MAX = (int64_t)1 << 40;
+
+void ev__rwlock_init(ev__rwlock *l) {
+    watch_forks();
+    *l = (ev__rwlock){.lost = l->lost};
+    sys_init(&l->system, &l->changed);
+    ev__store32_release(&l->forks, ev__load32(&forks));
+}
+
+/* The condition of an inherited lock may seem to have threads waiting for it, and destroying it would wait for them. */
+void ev__rwlock_free(ev__rwlock *l) {
+    if (!is_inherited(&l->forks)) sys_free(&l->system, &l->changed);
+}
+
+static void renew(ev__rwlock *l) {
+    ev__spin_lock(&renewing);
+    if (is_inherited(&l->forks)) {
+        l->lost |= l->writing;
+        ev__rwlock_init(l);
+    }
+    ev__spin_unlock(&renewing);
+}
+
+bool ev__read_lock(ev__rwlock *l) {
+    if (EV_UNLIKELY(is_inherited(&l->forks))) renew(l);
+    if (EV_UNLIKELY(ev__add64_ordered(&l->readers, 1) < 0)) {
+        sys_lock(&l->system);
+        while (!l->admitted) sys_wait(&l->changed, &l->system);
+        l->admitted--;
+        sys_unlock(&l->system);
+    }
+    if (EV_LIKELY(!l->lost)) return true;
+    ev__read_unlock(l);
+    return false;
+}
+
+void ev__read_unlock(ev__rwlock *l) {
+    if (EV_LIKELY(ev__add64_ordered(&l->readers, -1) > 0)) return;
+    if (ev__add64_ordered(&l->leaving, -1) != 1) return;
+    sys_lock(&l->system);
+    l->all_left = true;
+    sys_wake_all(&l->changed);
+    sys_unlock(&l->system);
+}
+
+bool ev__write_lock(ev__rwlock *l) {
+    if (EV_UNLIKELY(is_inherited(&l->forks))) renew(l);
+    sys_lock(&l->system);
+    uint64_t ticket = l->tickets++;
+    while (l->serving != ticket) sys_wait(&l->changed, &l->system);
+    int64_t in = ev__add64_ordered(&l->readers, -READERS_MAX);
+    if (in && ev__add64_ordered(&l->leaving, in) != -in)
+        while (!l->all_left) sys_wait(&l->changed, &l->system);
+    l->all_left = false;
+    l->writing = true;
+    sys_unlock(&l->system);
+    if (EV_LIKELY(!l->lost)) return true;
+    ev__write_unlock(l);
+    return false;
+}
+
+void ev__write_unlock(ev__rwlock *l) {
+    if (EV_UNLIKELY(is_inherited(&l->forks))) {
+        renew(l); /* forked by a callback of the writer's: the threads that helped it are gone */
+        return;
+    }
+    sys_lock(&l->system);
+    l->writing = false;
+    l->admitted += ev__add64_ordered(&l->readers, READERS_MAX) + READERS_MAX;
+    l->serving++;
+    sys_wake_all(&l->changed);
+    sys_unlock(&l->system);
+}
 
 double ev__now(void) {
 #if defined(_WIN32)
@@ -176,7 +282,9 @@ bool ev__work_next(ev__work *w, int worker, int64_t *from, int64_t *to) {
         double now = ev__now();
         if (now - w->told >= EV_TELL_EVERY) {
             w->told = now;
-            if (!w->progress(w->user, w->base + ev__atomic_load64(&w->done), w->base_total))
+            uint32_t born = ev__load32(&forks);
+            if (!w->progress(w->user, w->base + ev__atomic_load64(&w->done), w->base_total) ||
+                ev__load32(&forks) != born) /* the child that it forked has not the threads to go on */
                 ev__store32(&w->stopped, 1);
         }
     }

@@ -4,43 +4,60 @@
 
 #include "base/platform.h"
 
+/* The system's own. */
 #if !EV_THREADS
 typedef struct {
     char none;
-} ev__mutex;
-typedef struct {
-    char none;
-} ev__rwlock;
+} ev__sys_mutex, ev__sys_condition;
 #elif defined(_WIN32)
 typedef struct {
-    void *srw;
-} ev__mutex; /* SRWLOCK, without <windows.h> in every file */
-typedef struct {
-    void *srw;
-} ev__rwlock;
+    void *at;
+} ev__sys_mutex, ev__sys_condition; /* SRWLOCK, CONDITION_VARIABLE, without <windows.h> in every file */
 #else
 #include <pthread.h>
-typedef struct {
-    pthread_mutex_t m;
-} ev__mutex;
-typedef struct {
-    pthread_rwlock_t l;
-} ev__rwlock;
+typedef pthread_mutex_t ev__sys_mutex;
+typedef pthread_cond_t ev__sys_condition;
 #endif
 
+/* A child process has one thread, and locks as others had them when it was forked. Each lock knows how many forks its
+ * process had behind it; a child makes those anew that it inherited, on first use. What a mutex guards must be in order
+ * after each of the writes that are made under it. */
+typedef struct {
+    ev__sys_mutex system;
+    uint32_t forks; /* atomic */
+} ev__mutex;
 void ev__mutex_init(ev__mutex *m);
 void ev__mutex_free(ev__mutex *m);
 void ev__lock(ev__mutex *m);
 void ev__unlock(ev__mutex *m);
 
-/* Writers are preferred: a stream of searches cannot keep one waiting for ever. So no thread may ask for a lock that it
- * has: ev__enter sees to that. */
+/* Readers together, or one writer; the same on every system. A writer waits for the readers that are in, and those that
+ * come after it wait for it, but go before the next writer; writers go in the order they came in. So neither a stream
+ * of searches nor one of additions keeps the other waiting for ever (a "phase-fair" lock: Brandenburg and Anderson). No
+ * thread may ask for a lock that it has: ev__enter sees to that.
+ *
+ * All return false in a child that was forked while another thread wrote: what the lock guards is half changed. */
+typedef struct {
+    int64_t readers; /* atomic: in or waiting; less READERS_MAX from when a writer's turn has come until it leaves */
+    int64_t leaving; /* atomic: the readers that a writer waits for */
+    ev__sys_mutex system;
+    ev__sys_condition changed; /* any of what follows, which is read and written under `system` */
+    uint64_t tickets, serving; /* of writers */
+    int64_t admitted;          /* readers that a writer has let in as it left, and that are not in yet */
+    bool all_left;             /* the last reader that a writer waited for has left */
+    bool writing, lost;
+    uint32_t forks; /* atomic */
+} ev__rwlock;
 void ev__rwlock_init(ev__rwlock *l);
 void ev__rwlock_free(ev__rwlock *l);
-void ev__read_lock(ev__rwlock *l);
+bool ev__read_lock(ev__rwlock *l);
 void ev__read_unlock(ev__rwlock *l);
-void ev__write_lock(ev__rwlock *l);
+bool ev__write_lock(ev__rwlock *l);
 void ev__write_unlock(ev__rwlock *l);
+
+/* Take what no thread of this process has; false where one has it. ev__give_back(p) ends that. */
+bool ev__try_take(uint32_t *p);
+void ev__give_back(uint32_t *p);
 
 /* A lock of four bytes for very short stretches. */
 typedef struct {

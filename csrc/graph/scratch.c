@@ -167,7 +167,7 @@ static ev__scratch *take_shared(const ev__graph *g) {
         found = shared.at[i];
         shared.at[i] = NULL;
     }
-    ev__store32_release(&shared.taken, 0);
+    ev__give_back(&shared.taken);
     return found;
 }
 
@@ -182,7 +182,7 @@ static bool share(ev__scratch *s) {
         ev__scratch_free(shared.at[i]);
         shared.at[i] = s;
     }
-    ev__store32_release(&shared.taken, 0);
+    ev__give_back(&shared.taken);
     return i < SHARED;
 }
 
@@ -193,7 +193,7 @@ static void drop_shared(ev__graph *g) {
         ev__scratch_free(shared.at[i]);
         shared.at[i] = NULL;
     }
-    ev__store32_release(&shared.taken, 0);
+    ev__give_back(&shared.taken);
 }
 
 int ev__scratch_borrow(ev__graph *g, ev__scratch **out) {

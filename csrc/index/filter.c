@@ -93,8 +93,9 @@ int ev__filter_slots(ev_filter *f, ev_index *ix, const uint64_t **bits, int64_t 
             ev__unlock(&f->lock);
             return ev__fail(EV_E_NOMEM, "a filter over %zu slots", ev__slots(&ix->graph.store));
         }
-        set_drop(f->cached);
+        slot_set *old = f->cached;
         f->cached = set;
+        set_drop(old);
     }
     set->users++;
     ev__unlock(&f->lock);

@@ -60,45 +60,12 @@ int ev_new(const ev_params *params, ev_index **out) {
     return rc == EV_OK ? ev__ok() : rc;
 }
 
-/* ---- calls under way ------------------------------------------------------------------------- */
-
-static EV_THREAD_LOCAL ev__call *innermost;
-
-static bool is_under_way(const ev_index *ix) {
-    const ev__call *call = innermost;
-    while (call && call->ix != ix) call = call->outer;
-    return call != NULL;
-}
-
-static void begin(ev_index *ix, ev__lock_kind kind, ev__call *call) {
-    if (kind == EV_WRITE) ev__write_lock(&ix->lock);
-    if (kind == EV_READ) ev__read_lock(&ix->lock);
-    *call = (ev__call){ix, kind, innermost};
-    innermost = call;
-}
-
-int ev__enter(ev_index *ix, ev__lock_kind kind, ev__call *call) {
-    if (EV_UNLIKELY(is_under_way(ix))) {
-        ev__fail(EV_E_REENTRANT, "a callback can only ask for the index's size, parameters and statistics");
-        return EV_E_REENTRANT;
-    }
-    begin(ix, kind, call);
-    return EV_OK;
-}
-
-void ev__enter_to_look(ev_index *ix, ev__call *call) { begin(ix, is_under_way(ix) ? EV_NO_LOCK : EV_READ, call); }
-
-void ev__leave(ev__call *call) {
-    innermost = call->outer;
-    if (call->held == EV_WRITE) ev__write_unlock(&call->ix->lock);
-    if (call->held == EV_READ) ev__read_unlock(&call->ix->lock);
-}
-
 /* ---- questions ------------------------------------------------------------------------------- */
 
 void ev_get_params(ev_index *ix, ev_params *out) {
     ev__call call;
-    ev__enter_to_look(ix, &call);
+    *out = (ev_params){0};
+    if (!ev__enter_to_look(ix, &call)) return;
     *out = ix->params;
     ev__leave(&call);
 }
@@ -145,7 +112,7 @@ int ev_get(ev_index *ix, int64_t n, const int64_t *ids, float *out) {
 
 int64_t ev_count(ev_index *ix) {
     ev__call call;
-    ev__enter_to_look(ix, &call);
+    if (!ev__enter_to_look(ix, &call)) return 0;
     int64_t live = ix->graph.store.live;
     ev__leave(&call);
     return live;
@@ -153,7 +120,7 @@ int64_t ev_count(ev_index *ix) {
 
 int ev_contains(ev_index *ix, int64_t id) {
     ev__call call;
-    ev__enter_to_look(ix, &call);
+    if (!ev__enter_to_look(ix, &call)) return 0;
     bool held = ev__id_table_get(&ix->graph.store.id_table, ev__ids_of(&ix->graph.store), id) != EV_NONE;
     ev__leave(&call);
     return held;
@@ -177,7 +144,7 @@ int ev_ids(ev_index *ix, int64_t *cursor, int64_t n, int64_t *ids, int64_t *writ
 void ev_memory_usage(ev_index *ix, ev_memory *out) {
     *out = (ev_memory){0};
     ev__call call;
-    ev__enter_to_look(ix, &call);
+    if (!ev__enter_to_look(ix, &call)) return;
     ev__store *store = &ix->graph.store;
     ev__columns *columns = &store->columns;
     int64_t blocks = (int64_t)ev__array_bytes(&columns->blocks);
@@ -204,8 +171,9 @@ void ev_memory_usage(ev_index *ix, ev_memory *out) {
 void ev_get_stats(ev_index *ix, ev_stats *out) {
     ev__store *store = &ix->graph.store;
     ev__quantizer *q = &store->quantizer;
+    *out = (ev_stats){0};
     ev__call call;
-    ev__enter_to_look(ix, &call);
+    if (!ev__enter_to_look(ix, &call)) return;
     uint32_t entry = ev__load32_acquire(&ix->graph.entry); /* a worker may be raising it, where a callback asks */
     *out = (ev_stats){.slots = (int64_t)ev__slots(store),
                       .live = store->live,

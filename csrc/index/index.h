@@ -24,6 +24,8 @@ struct ev_index {
 int ev__index_make(const ev_params *params, ev_index **out); /* checked parameters, geometry, empty columns */
 int ev__params_check(const ev_params *params);
 
+/* ---- call.c ---------------------------------------------------------------------------------- */
+
 typedef enum { EV_NO_LOCK, EV_READ, EV_WRITE } ev__lock_kind;
 /* A public call that has an index's lock, on its own stack, and those of the same thread in whose callbacks it is. */
 typedef struct ev__call {
@@ -31,11 +33,12 @@ typedef struct ev__call {
     ev__lock_kind held;
     struct ev__call *outer;
 } ev__call;
-/* Take the lock, or EV_E_REENTRANT where a call of this thread on this index is under way: it would wait for itself.
- * All that belongs to the index, its spare scratches among it, is taken after this and given back before ev__leave. */
+/* Take the lock, or EV_E_FORKED, or EV_E_REENTRANT where a call of this thread on this index is under way: it would
+ * wait for itself. All that belongs to the index, its spare scratches among it, is taken after this and given back
+ * before ev__leave. */
 int ev__enter(ev_index *ix, ev__lock_kind kind, ev__call *call);
-/* To read what stays the same during such a call; then without a lock. */
-void ev__enter_to_look(ev_index *ix, ev__call *call);
+/* To read what stays the same during such a call; then without a lock. False where EV_E_FORKED holds. */
+bool ev__enter_to_look(ev_index *ix, ev__call *call);
 void ev__leave(ev__call *call);
 
 /* ---- train.c --------------------------------------------------------------------------------- */

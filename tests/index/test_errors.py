@@ -28,6 +28,7 @@ BUILTINS = {
     errors.DuplicateIdError: ValueError,
     errors.UnknownIdError: KeyError,
     errors.BusyError: RuntimeError,
+    errors.ForkedError: RuntimeError,
     errors.OutOfMemoryError: MemoryError,
     errors.SimdError: RuntimeError,
     errors.StorageError: OSError,
