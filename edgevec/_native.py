@@ -32,6 +32,11 @@ _METRICS: tuple[Metric, ...] = ("cosine", "ip", "l2")
 _QUANTIZATIONS: tuple[Quantization, ...] = ("none", "sq8", "binary")
 _STRATEGIES = ("graph", "exact", "filtered_graph")
 _STATS = ffi.typeof("ev_search_stats *")
+_SEARCH_PARAMS = ffi.typeof("ev_search_params *")
+_FLOATS, _INT64S = ffi.typeof("float[]"), ffi.typeof("int64_t[]")
+_INT64, _FLOAT32 = np.dtype(np.int64), np.dtype(np.float32)
+_QUERIES_AT_ONCE = 4096
+"""Batches are cut into runs of this many, between which Python sees Ctrl-C."""
 
 _ERRORS: dict[int, type[errors.EdgevecError]] = {
     lib.EV_E_PARAM: errors.ParameterError,
@@ -69,7 +74,7 @@ def check(code: int, path: str | os.PathLike[str] | None = None) -> None:
     raise kind(message)
 
 
-def pointer(array: npt.NDArray[Any], kind: str) -> Any:
+def pointer(array: npt.NDArray[Any], kind: Any) -> Any:
     """A C pointer into an array's own memory; the array must outlive its use."""
     return ffi.from_buffer(kind, array)
 
@@ -202,7 +207,7 @@ class NativeIndex:
         cursor, written = ffi.new("int64_t *"), ffi.new("int64_t *")
         page = np.empty(4096, np.int64)
         while True:
-            check(lib.ev_ids(self.handle, cursor, page.size, pointer(page, "int64_t[]"), written))
+            check(lib.ev_ids(self.handle, cursor, page.size, pointer(page, _INT64S), written))
             if written[0] == 0:
                 return
             yield from page[: written[0]].tolist()
@@ -221,9 +226,9 @@ class NativeIndex:
         arguments = (
             self.handle,
             len(rows),
-            pointer(rows, "float[]"),
-            ffi.NULL if ids is None else pointer(ids, "int64_t[]"),
-            pointer(out, "int64_t[]"),
+            pointer(rows, _FLOATS),
+            ffi.NULL if ids is None else pointer(ids, _INT64S),
+            pointer(out, _INT64S),
             threads,
         )
         if not watched:
@@ -238,12 +243,12 @@ class NativeIndex:
 
     def remove(self, ids: npt.NDArray[np.int64]) -> int:
         removed = ffi.new("int64_t *")
-        check(lib.ev_remove(self.handle, ids.size, pointer(ids, "int64_t[]"), removed))
+        check(lib.ev_remove(self.handle, ids.size, pointer(ids, _INT64S), removed))
         return int(removed[0])
 
     def get(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         out = np.empty((ids.size, self.dim), np.float32)
-        check(lib.ev_get(self.handle, ids.size, pointer(ids, "int64_t[]"), pointer(out, "float[]")))
+        check(lib.ev_get(self.handle, ids.size, pointer(ids, _INT64S), pointer(out, _FLOATS)))
         return out
 
     def compact(self, progress: Progress | None) -> None:
@@ -252,24 +257,52 @@ class NativeIndex:
         if code != lib.EV_E_STOPPED:
             check(code)
 
-    def new_search(self) -> Any:
-        """Parameters of a search, all 0."""
-        return ffi.new("ev_search_params *")
-
     def search(
         self,
-        n: int,
-        rows: npt.NDArray[np.float32],
-        params: Any,
-        ids: npt.NDArray[np.int64],
-        distances: npt.NDArray[np.float32],
+        queries: npt.NDArray[np.float32],
+        k: int,
+        ef: int = 0,
+        exact: bool = False,
+        threads: int = 0,
+        filter: NativeFilter | None = None,
+        context: NativeContext | None = None,
         exclude_ids: npt.NDArray[np.int64] | None = None,
-    ) -> None:
-        """Fill ids and distances [n, params.k]; exclude_ids: int64[n], the vector that each query leaves out."""
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """The k nearest of each query, nearest first, padded with id -1 and distance inf.
+
+        Args:
+            queries: [n, dim], or [dim] for one
+            ef: 0: the index's own
+            exclude_ids: [n], the vector that each query leaves out
+
+        Returns:
+            ids and distances, [n, k], or [k] for one query
+        """
+        params = ffi.new(_SEARCH_PARAMS)
+        params.k, params.threads = k, threads
+        if ef:
+            params.ef = ef
+        if exact:
+            params.exact = 1
+        if filter is not None:
+            params.filter = filter.handle
+        if context is not None:
+            params.context = context.handle
+        left = 1 if queries.ndim == 1 else len(queries)
+        shape = k if queries.ndim == 1 else (left, k)
+        ids, distances = np.empty(shape, _INT64), np.empty(shape, _FLOAT32)
+        rows, out_ids, out = pointer(queries, _FLOATS), pointer(ids, _INT64S), pointer(distances, _FLOATS)
         if exclude_ids is not None:
-            params.exclude_ids = excluded = pointer(exclude_ids, "int64_t[]")  # noqa: F841 - held while C reads it
-        queries, out_ids = pointer(rows, "float[]"), pointer(ids, "int64_t[]")
-        check(lib.ev_search(self.handle, n, queries, params, out_ids, pointer(distances, "float[]")))
+            params.exclude_ids = excluded = pointer(exclude_ids, _INT64S)
+        while left:
+            run = left if left < _QUERIES_AT_ONCE else _QUERIES_AT_ONCE
+            check(lib.ev_search(self.handle, run, rows, params, out_ids, out))
+            left -= run
+            if left:
+                rows, out_ids, out = rows + run * self.dim, out_ids + run * k, out + run * k
+                if exclude_ids is not None:
+                    params.exclude_ids = excluded = excluded + run
+        return ids, distances
 
     def save(self, path: PathLike) -> None:
         check(lib.ev_save(self.handle, _file_name(path)), path)
@@ -296,7 +329,7 @@ class NativeFilter:
 
     def __init__(self, ids: npt.NDArray[np.int64]) -> None:
         out = ffi.new("ev_filter **")
-        check(lib.ev_filter_new(ids.size, pointer(ids, "int64_t[]"), out))
+        check(lib.ev_filter_new(ids.size, pointer(ids, _INT64S), out))
         self.handle = ffi.gc(out[0], lib.ev_filter_free, ids.nbytes)
 
     def __len__(self) -> int:

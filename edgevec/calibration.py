@@ -116,7 +116,7 @@ class Calibrations:
         if rows is not None and len(rows) == 0:
             raise ParameterError("queries must hold at least one")
         if rows is not None:
-            _search(index, rows, 1, ef=1)  # which names the row that cannot be a query
+            index.search(rows, 1, ef=1)  # which names the row that cannot be a query
         with self._lock:
             self._kept.pop((k, "given"), None)
             return self._make(index, k, "stored" if rows is None else "given", rows, threads)
@@ -256,25 +256,8 @@ class _Sample:
         """Of the k nearest that a search finds: float32 [samples, k]."""
         rows = self.rows[part]
         exclude = None if self.ids is None else self.ids[part]
-        return _search(self.index, rows, self.k, ef=ef, exact=exact, threads=self.threads, exclude_ids=exclude)
-
-
-def _search(
-    index: NativeIndex,
-    rows: Rows,
-    k: int,
-    *,
-    ef: int,
-    exact: bool = False,
-    threads: int = 0,
-    exclude_ids: Ids | None = None,
-) -> Rows:
-    """The distances of the k nearest: float32 [len(rows), k]."""
-    params = index.new_search()
-    params.k, params.ef, params.exact, params.threads = k, ef, exact, threads
-    ids, distances = np.empty((len(rows), k), np.int64), np.empty((len(rows), k), np.float32)
-    index.search(len(rows), rows, params, ids, distances, exclude_ids)
-    return distances
+        _, distances = self.index.search(rows, self.k, ef, exact, self.threads, exclude_ids=exclude)
+        return distances
 
 
 def _held(index: NativeIndex, ids: Ids) -> tuple[Rows, Ids]:
