@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -25,14 +25,16 @@ from edgevec._types import (
 
 __all__ = ["NativeContext", "NativeFilter", "NativeIndex", "SimdInfo", "simd_info", "version"]
 
-ffi: Any = _core.ffi
-lib: Any = _core.lib
+ffi, lib = _core.ffi, _core.lib
 
-_METRICS: tuple[Metric, ...] = ("cosine", "ip", "l2")
-_QUANTIZATIONS: tuple[Quantization, ...] = ("none", "sq8", "binary")
+# In the order of the numbers that they are in C.
+_METRICS: tuple[Metric, ...] = get_args(Metric)
+_QUANTIZATIONS: tuple[Quantization, ...] = get_args(Quantization)
 _STRATEGIES = ("graph", "exact", "filtered_graph")
-_STATS = ffi.typeof("ev_search_stats *")
-_SEARCH_PARAMS = ffi.typeof("ev_search_params *")
+
+_PARAMS, _SEARCH_PARAMS = ffi.typeof("ev_params *"), ffi.typeof("ev_search_params *")
+_SEARCH_STATS, _STATS = ffi.typeof("ev_search_stats *"), ffi.typeof("ev_stats *")
+_MEMORY, _REPORT = ffi.typeof("ev_memory *"), ffi.typeof("ev_report *")
 _FLOATS, _INT64S = ffi.typeof("float[]"), ffi.typeof("int64_t[]")
 _INT64, _FLOAT32 = np.dtype(np.int64), np.dtype(np.float32)
 _QUERIES_AT_ONCE = 4096
@@ -54,11 +56,12 @@ _ERRORS: dict[int, type[errors.EdgevecError]] = {
     lib.EV_E_REENTRANT: errors.BusyError,
     lib.EV_E_BUSY: errors.BusyError,
 }
+_Struct = TypeVar("_Struct", bound="_core.CData")
 _OF_FILES = (errors.StorageError, errors.IndexNotFoundError)
 
 
-def _text(chars: Any) -> str:
-    return str(ffi.string(chars).decode("utf-8", "replace"))
+def _text(chars: _core.CData) -> str:
+    return ffi.string(chars).decode("utf-8", "replace")
 
 
 def check(code: int, path: str | os.PathLike[str] | None = None) -> None:
@@ -70,11 +73,11 @@ def check(code: int, path: str | os.PathLike[str] | None = None) -> None:
     message = ": ".join(part for part in parts if part)
     # under no name: an error that its own frame holds would keep the caller's buffers exported
     if issubclass(kind, _OF_FILES):
-        raise errors.about_file(kind(message), path, int(lib.ev_error_errno()) or None)
+        raise errors.about_file(kind(message), path, lib.ev_error_errno() or None)
     raise kind(message)
 
 
-def pointer(array: npt.NDArray[Any], kind: Any) -> Any:
+def pointer(array: npt.NDArray[Any], kind: _core.CType[_core.CData]) -> _core.CData:
     """A C pointer into an array's own memory; the array must outlive its use."""
     return ffi.from_buffer(kind, array)
 
@@ -117,14 +120,14 @@ def _remember(kind: object, error: BaseException, traceback: object) -> None:
     _raised.error = error
 
 
-@ffi.def_extern(error=0, onerror=_remember)  # type: ignore[untyped-decorator]
-def ev__progress_py(user: Any, done: int, total: int) -> int:
+@ffi.def_extern(error=0, onerror=_remember)
+def ev__progress_py(user: _core.CData, done: int, total: int) -> int:
     callback = ffi.from_handle(user)
     return 0 if callback is not None and callback(done, total) is False else 1
 
 
 @contextmanager
-def bridge(callback: Progress | None) -> Iterator[tuple[Any, Any]]:
+def bridge(callback: Progress | None) -> Iterator[tuple[_core.CData, _core.CData]]:
     """The C callback and its argument for a long call.
 
     Also with no callback of the user's: Python gets to see Ctrl-C ten times a second. What is raised inside is raised
@@ -141,11 +144,11 @@ def bridge(callback: Progress | None) -> Iterator[tuple[Any, Any]]:
 class NativeIndex:
     """An index of the C core: ready arrays in, arrays out. Who calls has checked shapes and ranges."""
 
-    def __init__(self, handle: Any) -> None:
+    def __init__(self, handle: _core.ev_index) -> None:
         self.handle = ffi.gc(handle, lib.ev_free)
-        self.params = ffi.new("ev_params *")
+        self.params = ffi.new(_PARAMS)
         lib.ev_get_params(handle, self.params)
-        self.dim: int = self.params.dim
+        self.dim = self.params.dim
 
     @classmethod
     def new(
@@ -165,7 +168,7 @@ class NativeIndex:
             raise errors.ParameterError(
                 f"quantization must be one of {', '.join(_QUANTIZATIONS)}, not {quantization!r}"
             )
-        params = ffi.new("ev_params *")
+        params = ffi.new(_PARAMS)
         params.dim, params.M, params.ef_construction, params.ef, params.seed = dim, M, ef_construction, ef, seed
         params.metric, params.quantization = _METRICS.index(metric), _QUANTIZATIONS.index(quantization)
         params.keep_vectors = _vectors_kept(keep_vectors)
@@ -181,11 +184,11 @@ class NativeIndex:
 
     @property
     def metric(self) -> Metric:
-        return _METRICS[int(self.params.metric)]
+        return _METRICS[self.params.metric]
 
     @property
     def quantization(self) -> Quantization:
-        return _QUANTIZATIONS[int(self.params.quantization)]
+        return _QUANTIZATIONS[self.params.quantization]
 
     @property
     def keep_vectors(self) -> KeepVectors:
@@ -198,7 +201,7 @@ class NativeIndex:
         lib.ev_get_params(self.handle, self.params)  # another thread may have set another
 
     def __len__(self) -> int:
-        return int(lib.ev_count(self.handle))
+        return lib.ev_count(self.handle)
 
     def __contains__(self, id: int) -> bool:
         return bool(lib.ev_contains(self.handle, id))
@@ -308,20 +311,20 @@ class NativeIndex:
         check(lib.ev_save(self.handle, _file_name(path)), path)
 
     def check(self) -> CheckReport:
-        report = ffi.new("ev_report *")
+        report = ffi.new(_REPORT)
         check(lib.ev_check(self.handle, report))
         return CheckReport(**{name: getattr(report, name) for name in CheckReport._fields})
 
     def changes(self) -> int:
-        out = ffi.new("ev_stats *")
+        out = ffi.new(_STATS)
         lib.ev_get_stats(self.handle, out)
-        return int(out.changes)
+        return out.changes
 
     def stats(self) -> dict[str, int]:
-        return _as_dict("ev_stats", lib.ev_get_stats, self.handle)
+        return _as_dict(_STATS, lib.ev_get_stats, self.handle)
 
     def memory_usage(self) -> dict[str, int]:
-        return _as_dict("ev_memory", lib.ev_memory_usage, self.handle)
+        return _as_dict(_MEMORY, lib.ev_memory_usage, self.handle)
 
 
 class NativeFilter:
@@ -333,7 +336,7 @@ class NativeFilter:
         self.handle = ffi.gc(out[0], lib.ev_filter_free, ids.nbytes)
 
     def __len__(self) -> int:
-        return int(lib.ev_filter_count(self.handle))
+        return lib.ev_filter_count(self.handle)
 
 
 class NativeContext:
@@ -344,8 +347,8 @@ class NativeContext:
         check(lib.ev_context_new(index.handle, out))
         self.handle = ffi.gc(out[0], lib.ev_context_free)
 
-    def _read(self) -> Any:
-        out = ffi.new(_STATS)
+    def _read(self) -> _core.ev_search_stats:
+        out = ffi.new(_SEARCH_STATS)
         lib.ev_context_stats(self.handle, out)
         return out
 
@@ -364,14 +367,16 @@ def _vectors_kept(keep_vectors: object) -> int:
     if isinstance(keep_vectors, str):
         if keep_vectors != "float32":
             raise errors.ParameterError(f'keep_vectors must be True, False or "float32", not {keep_vectors!r}')
-        return int(lib.EV_VECTORS_FLOAT32)
-    return int(lib.EV_VECTORS_SQ24 if keep_vectors else lib.EV_VECTORS_NONE)
+        return lib.EV_VECTORS_FLOAT32
+    return lib.EV_VECTORS_SQ24 if keep_vectors else lib.EV_VECTORS_NONE
 
 
-def _as_dict(struct: str, fill: Any, handle: Any) -> dict[str, int]:
-    out = ffi.new(f"{struct} *")
-    fill(handle, out)
-    return {name: int(getattr(out, name)) for name, _ in ffi.typeof(struct).fields}
+def _as_dict(
+    struct: _core.CType[_Struct], fill: Callable[[_core.ev_index, _Struct], None], index: _core.ev_index
+) -> dict[str, int]:
+    out = ffi.new(struct)
+    fill(index, out)
+    return {name: getattr(out, name) for name, _ in struct.item.fields}
 
 
 def _file_name(path: PathLike) -> bytes:

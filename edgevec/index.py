@@ -188,15 +188,15 @@ class Index:
 
     @property
     def M(self) -> int:
-        return int(self._native.params.M)
+        return self._native.params.M
 
     @property
     def ef_construction(self) -> int:
-        return int(self._native.params.ef_construction)
+        return self._native.params.ef_construction
 
     @property
     def seed(self) -> int:
-        return int(self._native.params.seed)
+        return self._native.params.seed
 
     @property
     def keep_vectors(self) -> KeepVectors:
@@ -206,7 +206,7 @@ class Index:
     @property
     def ef(self) -> int:
         """Candidates kept by searches that name no ef of their own: more is slower and finds more. 64 at first."""
-        return int(self._native.params.ef)
+        return self._native.params.ef
 
     @ef.setter
     def ef(self, ef: int) -> None:
