@@ -22,7 +22,7 @@ from edgevec._types import (
     SearchStats,
 )
 from edgevec._validation import as_ids, as_int, as_rows
-from edgevec.calibration import Calibration, Calibrations, as_recall
+from edgevec.calibration import Calibration, Calibrator, as_recall
 from edgevec.errors import ParameterError, allocates
 
 __all__ = [
@@ -170,7 +170,7 @@ class Index:
     def _adopt(self, native: NativeIndex) -> None:
         self._native = native
         self._dim = native.dim
-        self._calibrations = Calibrations()
+        self._calibrator = Calibrator()
 
     # ---- what it is ------------------------------------------------------------------------------------------------
 
@@ -359,7 +359,7 @@ class Index:
         if ef:
             raise ParameterError("give ef or recall, not both")
         if not exact:
-            ef = self._calibrations.ef_for(self._native, recall, k, rows) or 0
+            ef = self._calibrator.ef_for(self._native, recall, k, rows) or 0
         return ef, not ef
 
     @allocates
@@ -381,7 +381,7 @@ class Index:
         RecallError where only codes are kept.
         """
         k, threads = as_int(k, "k", 1), as_int(threads, "threads", 0)
-        return self._calibrations.make(self._native, k, queries, threads)
+        return self._calibrator.calibrate(self._native, k, queries, threads)
 
     # ---- files -----------------------------------------------------------------------------------------------------
 

@@ -232,7 +232,7 @@ def test_recall_for_a_large_k_is_measured_in_bounded_memory(rng: np.random.Gener
     """What is measured does not depend on how many samples are searched for at a time."""
     index = index_of(clustered(rng, 600, 8), "l2", "sq8")
     whole = index.calibrate(40)
-    monkeypatch.setattr(calibration, "_RESULTS_AT_ONCE", 100)
+    monkeypatch.setattr(calibration, "_MAX_RESULTS", 100)
     pieces = index.calibrate(40)
     np.testing.assert_array_equal(pieces.ef, whole.ef)
     np.testing.assert_allclose(pieces.recall, whole.recall, rtol=1e-12)
