@@ -9,17 +9,15 @@ from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._types import Metric, Progress
 from ..errors import DataFormatError, MissingExtraError
-from .dataset import Dataset, Progress
+from .dataset import Dataset
 from .plain import listed
-
-if TYPE_CHECKING:
-    from .._types import Metric
 
 __all__ = ["ID_NAMES", "PIECE_BYTES", "Request", "Rows"]
 
