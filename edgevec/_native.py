@@ -64,12 +64,20 @@ def _text(chars: _core.CData) -> str:
     return ffi.string(chars).decode("utf-8", "replace")
 
 
-def check(code: int, path: str | os.PathLike[str] | None = None) -> None:
-    """Raise what a return code stands for; path: the file that the call was about."""
+def check(code: int, path: str | os.PathLike[str] | None = None, first_row: int = 0) -> None:
+    """Raise what a return code stands for.
+
+    Args:
+        path: the file that the call was about
+        first_row: the caller's row that was the call's row 0
+    """
     if code == 0:
         return
     kind = _ERRORS.get(code, errors.EdgevecError)
-    parts = ("" if path is None else str(path), _text(lib.ev_strerror(code)), _text(lib.ev_error_detail()))
+    row, detail = lib.ev_error_row(), _text(lib.ev_error_detail())
+    if first_row and row >= 0:
+        detail = detail.replace(f"row {row}", f"row {first_row + row}")
+    parts = ("" if path is None else str(path), _text(lib.ev_strerror(code)), detail)
     message = ": ".join(part for part in parts if part)
     # under no name: an error that its own frame holds would keep the caller's buffers exported
     if issubclass(kind, _OF_FILES):
@@ -291,15 +299,16 @@ class NativeIndex:
             params.filter = filter.handle
         if context is not None:
             params.context = context.handle
-        left = 1 if queries.ndim == 1 else len(queries)
-        shape = k if queries.ndim == 1 else (left, k)
+        n = left = 1 if queries.ndim == 1 else len(queries)
+        shape = k if queries.ndim == 1 else (n, k)
         ids, distances = np.empty(shape, _INT64), np.empty(shape, _FLOAT32)
         rows, out_ids, out = pointer(queries, _FLOATS), pointer(ids, _INT64S), pointer(distances, _FLOATS)
         if exclude_ids is not None:
             params.exclude_ids = excluded = pointer(exclude_ids, _INT64S)
         while left:
             run = left if left < _QUERIES_AT_ONCE else _QUERIES_AT_ONCE
-            check(lib.ev_search(self.handle, run, rows, params, out_ids, out))
+            if code := lib.ev_search(self.handle, run, rows, params, out_ids, out):
+                check(code, first_row=n - left)
             left -= run
             if left:
                 rows, out_ids, out = rows + run * self.dim, out_ids + run * k, out + run * k
@@ -382,5 +391,5 @@ def _as_dict(
 def _file_name(path: PathLike) -> bytes:
     name = os.fsencode(path)
     if b"\0" in name:
-        raise errors.ParameterError(f"a path cannot hold a NUL: {path!r}")
+        raise errors.ParameterError(f"path contains a NUL character: {path!r}")
     return name
