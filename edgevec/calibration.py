@@ -118,7 +118,7 @@ class Calibrator:
         """Measure now, with these queries or, where they are None, with a sample of the stored vectors."""
         rows = None if queries is None else as_rows(queries, index.dim, "queries").reshape(-1, index.dim)
         if rows is not None and len(rows) == 0:
-            raise ParameterError("queries must hold at least one")
+            raise ParameterError("queries must hold at least one vector")
         if rows is not None:
             index.search(rows, 1, ef=1)  # raises, naming the row, where one is no valid query
         with self._lock:

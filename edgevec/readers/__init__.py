@@ -86,7 +86,7 @@ def read(request: Request) -> Dataset:
     path = request.path
     suffix = next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
     if suffix is None:
-        raise DataFormatError(f"{path}: unknown ending; the formats known are {' '.join(SUFFIXES)}")
+        raise DataFormatError(f"{path}: unknown ending; supported are {' '.join(SUFFIXES)}")
     try:
         path.open("rb").close()  # so that the system's own refusals are told apart from those of the libraries
         return _READERS[suffix](request)
