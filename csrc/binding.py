@@ -20,12 +20,12 @@ def declarations(header: str) -> str:
     _, begin, body = marked.partition("/* cdef-begin")
     if not begin:
         raise ValueError("the header has no cdef marks")
-    return begin + body + PROGRESS
+    return begin + body
 
 
 def write_binding(header: Path, out: Path) -> None:
     ffi = FFI()
-    ffi.cdef(declarations(header.read_text(encoding="utf-8")))
+    ffi.cdef(declarations(header.read_text(encoding="utf-8")) + PROGRESS)
     ffi.set_source(MODULE, f'#include "{header.name}"')
     ffi.emit_c_code(str(out))
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -25,13 +25,20 @@ from edgevec._types import (
 
 __all__ = ["NativeContext", "NativeFilter", "NativeIndex", "SimdInfo", "simd_info", "version"]
 
-ffi: Any = _core.ffi
-lib: Any = _core.lib
+ffi, lib = _core.ffi, _core.lib
 
-_METRICS: tuple[Metric, ...] = ("cosine", "ip", "l2")
-_QUANTIZATIONS: tuple[Quantization, ...] = ("none", "sq8", "binary")
+# In the order of the numbers that they are in C.
+_METRICS: tuple[Metric, ...] = get_args(Metric)
+_QUANTIZATIONS: tuple[Quantization, ...] = get_args(Quantization)
 _STRATEGIES = ("graph", "exact", "filtered_graph")
-_STATS = ffi.typeof("ev_search_stats *")
+
+_PARAMS, _SEARCH_PARAMS = ffi.typeof("ev_params *"), ffi.typeof("ev_search_params *")
+_SEARCH_STATS, _STATS = ffi.typeof("ev_search_stats *"), ffi.typeof("ev_stats *")
+_MEMORY, _REPORT = ffi.typeof("ev_memory *"), ffi.typeof("ev_report *")
+_FLOATS, _INT64S = ffi.typeof("float[]"), ffi.typeof("int64_t[]")
+_INT64, _FLOAT32 = np.dtype(np.int64), np.dtype(np.float32)
+_QUERIES_AT_ONCE = 4096
+"""Batches are cut into runs of this many, between which Python sees Ctrl-C."""
 
 _ERRORS: dict[int, type[errors.EdgevecError]] = {
     lib.EV_E_PARAM: errors.ParameterError,
@@ -50,27 +57,36 @@ _ERRORS: dict[int, type[errors.EdgevecError]] = {
     lib.EV_E_BUSY: errors.BusyError,
     lib.EV_E_FORKED: errors.ForkedError,
 }
+_Struct = TypeVar("_Struct", bound="_core.CData")
 _OF_FILES = (errors.StorageError, errors.IndexNotFoundError)
 
 
-def _text(chars: Any) -> str:
-    return str(ffi.string(chars).decode("utf-8", "replace"))
+def _text(chars: _core.CData) -> str:
+    return ffi.string(chars).decode("utf-8", "replace")
 
 
-def check(code: int, path: str | os.PathLike[str] | None = None) -> None:
-    """Raise what a return code stands for; path: the file that the call was about."""
+def check(code: int, path: str | os.PathLike[str] | None = None, first_row: int = 0) -> None:
+    """Raise what a return code stands for.
+
+    Args:
+        path: the file that the call was about
+        first_row: the caller's row that was the call's row 0
+    """
     if code == 0:
         return
     kind = _ERRORS.get(code, errors.EdgevecError)
-    parts = ("" if path is None else str(path), _text(lib.ev_strerror(code)), _text(lib.ev_error_detail()))
+    row, detail = lib.ev_error_row(), _text(lib.ev_error_detail())
+    if first_row and row >= 0:
+        detail = detail.replace(f"row {row}", f"row {first_row + row}")
+    parts = ("" if path is None else str(path), _text(lib.ev_strerror(code)), detail)
     message = ": ".join(part for part in parts if part)
     # under no name: an error that its own frame holds would keep the caller's buffers exported
     if issubclass(kind, _OF_FILES):
-        raise errors.about_file(kind(message), path, int(lib.ev_error_errno()) or None)
+        raise errors.about_file(kind(message), path, lib.ev_error_errno() or None)
     raise kind(message)
 
 
-def pointer(array: npt.NDArray[Any], kind: str) -> Any:
+def pointer(array: npt.NDArray[Any], kind: _core.CType[_core.CData]) -> _core.CData:
     """A C pointer into an array's own memory; the array must outlive its use."""
     return ffi.from_buffer(kind, array)
 
@@ -113,14 +129,14 @@ def _remember(kind: object, error: BaseException, traceback: object) -> None:
     _raised.error = error
 
 
-@ffi.def_extern(error=0, onerror=_remember)  # type: ignore[untyped-decorator]
-def ev__progress_py(user: Any, done: int, total: int) -> int:
+@ffi.def_extern(error=0, onerror=_remember)
+def ev__progress_py(user: _core.CData, done: int, total: int) -> int:
     callback = ffi.from_handle(user)
     return 0 if callback is not None and callback(done, total) is False else 1
 
 
 @contextmanager
-def bridge(callback: Progress | None) -> Iterator[tuple[Any, Any]]:
+def bridge(callback: Progress | None) -> Iterator[tuple[_core.CData, _core.CData]]:
     """The C callback and its argument for a long call.
 
     Also with no callback of the user's: Python gets to see Ctrl-C ten times a second. What is raised inside is raised
@@ -137,11 +153,11 @@ def bridge(callback: Progress | None) -> Iterator[tuple[Any, Any]]:
 class NativeIndex:
     """An index of the C core: ready arrays in, arrays out. Who calls has checked shapes and ranges."""
 
-    def __init__(self, handle: Any) -> None:
+    def __init__(self, handle: _core.ev_index) -> None:
         self.handle = ffi.gc(handle, lib.ev_free)
-        self.params = ffi.new("ev_params *")
+        self.params = ffi.new(_PARAMS)
         lib.ev_get_params(handle, self.params)
-        self.dim: int = self.params.dim
+        self.dim = self.params.dim
 
     @classmethod
     def new(
@@ -161,7 +177,7 @@ class NativeIndex:
             raise errors.ParameterError(
                 f"quantization must be one of {', '.join(_QUANTIZATIONS)}, not {quantization!r}"
             )
-        params = ffi.new("ev_params *")
+        params = ffi.new(_PARAMS)
         params.dim, params.M, params.ef_construction, params.ef, params.seed = dim, M, ef_construction, ef, seed
         params.metric, params.quantization = _METRICS.index(metric), _QUANTIZATIONS.index(quantization)
         params.keep_vectors = _vectors_kept(keep_vectors)
@@ -177,11 +193,11 @@ class NativeIndex:
 
     @property
     def metric(self) -> Metric:
-        return _METRICS[int(self.params.metric)]
+        return _METRICS[self.params.metric]
 
     @property
     def quantization(self) -> Quantization:
-        return _QUANTIZATIONS[int(self.params.quantization)]
+        return _QUANTIZATIONS[self.params.quantization]
 
     @property
     def keep_vectors(self) -> KeepVectors:
@@ -194,7 +210,7 @@ class NativeIndex:
         lib.ev_get_params(self.handle, self.params)  # another thread may have set another
 
     def __len__(self) -> int:
-        return int(lib.ev_count(self.handle))
+        return lib.ev_count(self.handle)
 
     def __contains__(self, id: int) -> bool:
         return bool(lib.ev_contains(self.handle, id))
@@ -203,7 +219,7 @@ class NativeIndex:
         cursor, written = ffi.new("int64_t *"), ffi.new("int64_t *")
         page = np.empty(4096, np.int64)
         while True:
-            check(lib.ev_ids(self.handle, cursor, page.size, pointer(page, "int64_t[]"), written))
+            check(lib.ev_ids(self.handle, cursor, page.size, pointer(page, _INT64S), written))
             if written[0] == 0:
                 return
             yield from page[: written[0]].tolist()
@@ -222,9 +238,9 @@ class NativeIndex:
         arguments = (
             self.handle,
             len(rows),
-            pointer(rows, "float[]"),
-            ffi.NULL if ids is None else pointer(ids, "int64_t[]"),
-            pointer(out, "int64_t[]"),
+            pointer(rows, _FLOATS),
+            ffi.NULL if ids is None else pointer(ids, _INT64S),
+            pointer(out, _INT64S),
             threads,
         )
         if not watched:
@@ -239,12 +255,12 @@ class NativeIndex:
 
     def remove(self, ids: npt.NDArray[np.int64]) -> int:
         removed = ffi.new("int64_t *")
-        check(lib.ev_remove(self.handle, ids.size, pointer(ids, "int64_t[]"), removed))
+        check(lib.ev_remove(self.handle, ids.size, pointer(ids, _INT64S), removed))
         return int(removed[0])
 
     def get(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         out = np.empty((ids.size, self.dim), np.float32)
-        check(lib.ev_get(self.handle, ids.size, pointer(ids, "int64_t[]"), pointer(out, "float[]")))
+        check(lib.ev_get(self.handle, ids.size, pointer(ids, _INT64S), pointer(out, _FLOATS)))
         return out
 
     def compact(self, progress: Progress | None) -> None:
@@ -253,43 +269,72 @@ class NativeIndex:
         if code != lib.EV_E_STOPPED:
             check(code)
 
-    def new_search(self) -> Any:
-        """Parameters of a search, all 0."""
-        return ffi.new("ev_search_params *")
-
     def search(
         self,
-        n: int,
-        rows: npt.NDArray[np.float32],
-        params: Any,
-        ids: npt.NDArray[np.int64],
-        distances: npt.NDArray[np.float32],
+        queries: npt.NDArray[np.float32],
+        k: int,
+        ef: int = 0,
+        exact: bool = False,
+        threads: int = 0,
+        filter: NativeFilter | None = None,
+        context: NativeContext | None = None,
         exclude_ids: npt.NDArray[np.int64] | None = None,
-    ) -> None:
-        """Fill ids and distances [n, params.k]; exclude_ids: int64[n], the vector that each query leaves out."""
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """The k nearest of each query, nearest first, padded with id -1 and distance inf.
+
+        Args:
+            queries: [n, dim], or [dim] for one
+            ef: 0: the index's own
+            exclude_ids: [n], the vector that each query leaves out
+
+        Returns:
+            ids and distances, [n, k], or [k] for one query
+        """
+        params = ffi.new(_SEARCH_PARAMS)
+        params.k, params.threads = k, threads
+        if ef:
+            params.ef = ef
+        if exact:
+            params.exact = 1
+        if filter is not None:
+            params.filter = filter.handle
+        if context is not None:
+            params.context = context.handle
+        n = left = 1 if queries.ndim == 1 else len(queries)
+        shape = k if queries.ndim == 1 else (n, k)
+        ids, distances = np.empty(shape, _INT64), np.empty(shape, _FLOAT32)
+        rows, out_ids, out = pointer(queries, _FLOATS), pointer(ids, _INT64S), pointer(distances, _FLOATS)
         if exclude_ids is not None:
-            params.exclude_ids = excluded = pointer(exclude_ids, "int64_t[]")  # noqa: F841 - held while C reads it
-        queries, out_ids = pointer(rows, "float[]"), pointer(ids, "int64_t[]")
-        check(lib.ev_search(self.handle, n, queries, params, out_ids, pointer(distances, "float[]")))
+            params.exclude_ids = excluded = pointer(exclude_ids, _INT64S)
+        while left:
+            run = left if left < _QUERIES_AT_ONCE else _QUERIES_AT_ONCE
+            if code := lib.ev_search(self.handle, run, rows, params, out_ids, out):
+                check(code, first_row=n - left)
+            left -= run
+            if left:
+                rows, out_ids, out = rows + run * self.dim, out_ids + run * k, out + run * k
+                if exclude_ids is not None:
+                    params.exclude_ids = excluded = excluded + run
+        return ids, distances
 
     def save(self, path: PathLike) -> None:
         check(lib.ev_save(self.handle, _file_name(path)), path)
 
     def check(self) -> CheckReport:
-        report = ffi.new("ev_report *")
+        report = ffi.new(_REPORT)
         check(lib.ev_check(self.handle, report))
         return CheckReport(**{name: getattr(report, name) for name in CheckReport._fields})
 
     def changes(self) -> int:
-        out = ffi.new("ev_stats *")
+        out = ffi.new(_STATS)
         lib.ev_get_stats(self.handle, out)
-        return int(out.changes)
+        return out.changes
 
     def stats(self) -> dict[str, int]:
-        return _as_dict("ev_stats", lib.ev_get_stats, self.handle)
+        return _as_dict(_STATS, lib.ev_get_stats, self.handle)
 
     def memory_usage(self) -> dict[str, int]:
-        return _as_dict("ev_memory", lib.ev_memory_usage, self.handle)
+        return _as_dict(_MEMORY, lib.ev_memory_usage, self.handle)
 
 
 class NativeFilter:
@@ -297,11 +342,11 @@ class NativeFilter:
 
     def __init__(self, ids: npt.NDArray[np.int64]) -> None:
         out = ffi.new("ev_filter **")
-        check(lib.ev_filter_new(ids.size, pointer(ids, "int64_t[]"), out))
+        check(lib.ev_filter_new(ids.size, pointer(ids, _INT64S), out))
         self.handle = ffi.gc(out[0], lib.ev_filter_free, ids.nbytes)
 
     def __len__(self) -> int:
-        return int(lib.ev_filter_count(self.handle))
+        return lib.ev_filter_count(self.handle)
 
 
 class NativeContext:
@@ -312,8 +357,8 @@ class NativeContext:
         check(lib.ev_context_new(index.handle, out))
         self.handle = ffi.gc(out[0], lib.ev_context_free)
 
-    def _read(self) -> Any:
-        out = ffi.new(_STATS)
+    def _read(self) -> _core.ev_search_stats:
+        out = ffi.new(_SEARCH_STATS)
         lib.ev_context_stats(self.handle, out)
         return out
 
@@ -332,18 +377,20 @@ def _vectors_kept(keep_vectors: object) -> int:
     if isinstance(keep_vectors, str):
         if keep_vectors != "float32":
             raise errors.ParameterError(f'keep_vectors must be True, False or "float32", not {keep_vectors!r}')
-        return int(lib.EV_VECTORS_FLOAT32)
-    return int(lib.EV_VECTORS_SQ24 if keep_vectors else lib.EV_VECTORS_NONE)
+        return lib.EV_VECTORS_FLOAT32
+    return lib.EV_VECTORS_SQ24 if keep_vectors else lib.EV_VECTORS_NONE
 
 
-def _as_dict(struct: str, fill: Any, handle: Any) -> dict[str, int]:
-    out = ffi.new(f"{struct} *")
-    fill(handle, out)
-    return {name: int(getattr(out, name)) for name, _ in ffi.typeof(struct).fields}
+def _as_dict(
+    struct: _core.CType[_Struct], fill: Callable[[_core.ev_index, _Struct], None], index: _core.ev_index
+) -> dict[str, int]:
+    out = ffi.new(struct)
+    fill(index, out)
+    return {name: getattr(out, name) for name, _ in struct.item.fields}
 
 
 def _file_name(path: PathLike) -> bytes:
     name = os.fsencode(path)
     if b"\0" in name:
-        raise errors.ParameterError(f"a path cannot hold a NUL: {path!r}")
+        raise errors.ParameterError(f"path contains a NUL character: {path!r}")
     return name

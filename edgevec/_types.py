@@ -32,7 +32,7 @@ KeepVectors = bool | Literal["float32"]
 PathLike = str | os.PathLike[str]
 
 Progress = Callable[[int, int], object]
-"""Called now and then as progress(done, total); returning False stops the call."""
+"""Called now and then as progress(done, total); returning False stops the calls that say so."""
 
 
 class SearchResult(NamedTuple):

@@ -45,7 +45,7 @@ def _holds_masked(data: Any) -> bool:
 def _unmasked(array: Any, what: str) -> npt.NDArray[Any]:
     if array.dtype.names is None and (hidden := np.ma.getmaskarray(array)).any():
         row = int(np.argwhere(np.atleast_1d(hidden))[0][0]) if array.ndim != 1 or what.endswith("ids") else 0
-        raise ParameterError(f"{what} have masked elements, the first in row {row}: there is no place for missing ones")
+        raise ParameterError(f"{what} have a masked element in row {row}; fill or drop missing values first")
     return np.asarray(array.data)
 
 
@@ -77,17 +77,17 @@ def _described(array: npt.NDArray[Any]) -> str:
     """What an array holds that holds no numbers, and what makes numbers of it."""
     if array.dtype.names is not None:
         fields = ", ".join(array.dtype.names)
-        return f"a structured array of {fields}; numpy.lib.recfunctions.structured_to_unstructured() makes it [n, dim]"
+        return f"a structured array of {fields}; convert it with numpy.lib.recfunctions.structured_to_unstructured()"
     if array.dtype.kind != "O":
         return str(array.dtype)
     if array.ndim == 0:
         return f"{array.item()!r:.40}"
     for at, value in np.ndenumerate(array):
         if isinstance(value, (list, tuple, np.ndarray)):
-            return "an array of arrays; numpy.stack() makes it [n, dim], where they are of one length"
+            return "an array of arrays; combine those of one length with numpy.stack()"
         if not isinstance(value, (int, float, np.number)):
             return f"Python objects: {value!r:.40} at {at[0] if len(at) == 1 else at}"
-    return "Python objects; astype() makes numbers of them"
+    return "Python objects; convert them with astype(float)"
 
 
 def as_ids(data: Any, what: str, *, to_keep: bool = False) -> npt.NDArray[np.int64]:
@@ -104,14 +104,14 @@ def as_ids(data: Any, what: str, *, to_keep: bool = False) -> npt.NDArray[np.int
     if array.size == 0:
         return np.empty(0, np.int64)
     if array.dtype.kind not in "iu":
-        hint = ": a mask says nothing about ids; pass the ids themselves" if array.dtype.kind == "b" else ""
+        hint = "; pass ids, not a mask" if array.dtype.kind == "b" else ""
         raise ParameterError(f"{what} must be 64-bit integers, not {_described_ids(array)}{hint}")
     if array.dtype.kind == "u" and int(array.max()) > 2**63 - 1:
-        raise ParameterError(f"{what} hold {array.max()}, which is more than an int64 can be")
+        raise ParameterError(f"{what} hold {array.max()}, which does not fit in int64")
     ids = np.require(array, np.int64, ["C", "A"])
     if to_keep and (ids == -1).any():
         at = int(np.flatnonzero(ids == -1)[0])
-        raise ParameterError(f"{what} hold -1 at {at}, which is no id: it stands in results where nothing was found")
+        raise ParameterError(f"{what} hold -1 at {at}; -1 is reserved, it marks missing results")
     return ids
 
 
@@ -121,7 +121,7 @@ def _described_ids(array: npt.NDArray[Any]) -> str:
     for at, value in enumerate(array.tolist()):
         if isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63:
             return f"{value!r:.40} at {at}"
-    return "Python objects; astype(int) makes integers of them"
+    return "Python objects; convert them with astype(int)"
 
 
 def as_int(value: Any, what: str, least: int, most: int = 2**31 - 1) -> int:

@@ -1,8 +1,8 @@
-"""From a recall asked for to the ef that gives it: measured on the index itself.
+"""The ef that gives a recall, measured on the index itself.
 
-Vectors that the index holds are asked for their neighbors while the search is blind to them: they are no result of
-their own, and no walk leads through them, so they fare as new queries of the same kind would. Queries of another kind
-are found less easily; a large batch of them is measured with too, and the caller can give examples.
+A sample of the stored vectors is searched for, each as if the index did not hold it: it is not among its own results,
+and no walk leads through it, so it fares as a new query of the same kind would. Queries of another kind find less; a
+large batch of them is measured with too, and the caller can give examples.
 """
 
 from __future__ import annotations
@@ -23,29 +23,32 @@ from edgevec._validation import as_rows
 from edgevec.errors import NotFiniteError, ParameterError, RecallError, UnknownIdError, ZeroVectorError
 from edgevec.evaluation import farthest_found
 
-__all__ = ["Calibration", "Calibrations", "as_recall"]
+__all__ = ["Calibration", "Calibrator", "as_recall"]
 
 Ids = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
-_COMPARED = 256
+_EXACT_SAMPLES = 256
 """Samples whose true neighbors are found by comparing with every vector; and the least that makes a large batch."""
 _SAMPLES_AT_1 = 4096
 """For k = 1; fewer by the root of k, as each then tells more. The standard error of a recall of 0.95 is then 0.003."""
-_STEP = 1.5
-_ENOUGH = 0.999
-_LARGEST = 4096
-"""No walk is tried with a larger ef, unless k asks for it."""
-_PATIENCE = 4
-"""The ladder ends where this many times the ef has brought nothing."""
-_WIDER = 2
-"""A walk that stands in for the truth is so much wider than the widest that is measured."""
-_RESULTS_AT_ONCE = 1 << 22
+_EF_STEP = 1.5
+"""Each ef that is tried is so many times the one before."""
+_ENOUGH_RECALL = 0.999
+"""Where the ladder of ef ends."""
+_MAX_EF = 4096
+"""No larger ef is tried, unless k is larger."""
+_PATIENCE_FACTOR = 4
+"""The ladder also ends where this many times the ef has found no more."""
+_REFERENCE_FACTOR = 2
+"""The ef of the search that stands in for the truth, in terms of the largest ef measured."""
+_MAX_RESULTS = 1 << 22
 """Neighbors held at a time, whatever k is."""
 _STALE = 10
 """Measured anew when one in so many vectors was added, replaced or removed."""
 _LEAST_MISSED = 1e-5
+"""A smaller share is taken for this one, so that its logarithm exists."""
 _ROUNDING = 1e-6
 
 
@@ -84,85 +87,88 @@ class Calibration:
         return "\n".join(lines + [f"{ef:>8,}  {recall:.4f}" for ef, recall in zip(self.ef, self.recall, strict=True)])
 
 
-_Source = Literal["stored", "asked", "given"]
-"""The index's own vectors; the first large batch that asked for a recall; what the caller gave to measure with."""
+_Source = Literal["sampled", "observed", "user"]
+"""A sample of the stored vectors; the first large batch searched for with a recall; queries that the caller gave."""
 
 
-class _Kept(NamedTuple):
+class _Entry(NamedTuple):
     calibration: Calibration
     queries: Rows | None
     """What it was measured with, where not with stored vectors."""
-    good_until: int
-    """So many changes the index may have seen."""
+    valid_until: int
+    """Of use while the index has seen at most so many changes."""
 
 
-class Calibrations:
-    """Those of one index, by k: made when first needed and again when a tenth of the vectors has changed."""
+class Calibrator:
+    """The calibrations of one index, by k: made when first needed, and again when a tenth of it has changed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: dict[tuple[int, _Source], _Kept] = {}
+        self._entries: dict[tuple[int, _Source], _Entry] = {}
 
     def ef_for(self, index: NativeIndex, recall: float, k: int, queries: Rows) -> int | None:
-        """The ef for a recall, or None where only comparing with every vector gives it."""
+        """The smallest ef for a recall; None where only an exact search gives it."""
         if recall == 1 or k >= len(index):
             _need_vectors(index)
             return None
         efs = [curve.ef_for(recall) for curve in self._curves(index, k, queries)]
         return None if None in efs else max(ef for ef in efs if ef is not None)
 
-    def make(self, index: NativeIndex, k: int, queries: Any, threads: int) -> Calibration:
+    def calibrate(self, index: NativeIndex, k: int, queries: Any, threads: int) -> Calibration:
+        """Measure now, with these queries or, where they are None, with a sample of the stored vectors."""
         rows = None if queries is None else as_rows(queries, index.dim, "queries").reshape(-1, index.dim)
         if rows is not None and len(rows) == 0:
-            raise ParameterError("queries must hold at least one")
+            raise ParameterError("queries must hold at least one vector")
         if rows is not None:
-            _search(index, rows, 1, ef=1)  # which names the row that cannot be a query
+            index.search(rows, 1, ef=1)  # raises, naming the row, where one is no valid query
         with self._lock:
-            self._kept.pop((k, "given"), None)
-            return self._make(index, k, "stored" if rows is None else "given", rows, threads)
+            self._entries.pop((k, "user"), None)
+            return self._measure_anew(index, k, "sampled" if rows is None else "user", rows, threads)
 
     def _curves(self, index: NativeIndex, k: int, queries: Rows) -> Iterator[Calibration]:
-        """Those that count: what was given, else the harder of what is stored and what was asked."""
-        if (k, "given") in self._kept:
-            yield self._get(index, k, "given", None)
+        """Those that count: the user's; without it, those of the stored vectors and of the observed queries."""
+        if (k, "user") in self._entries:
+            yield self._get(index, k, "user", None)
             return
-        yield self._get(index, k, "stored", None)
-        if (k, "asked") in self._kept or (queries.ndim == 2 and len(queries) >= _COMPARED):
-            with suppress(NotFiniteError, ZeroVectorError):  # of which the search itself tells the row
-                yield self._get(index, k, "asked", queries)
+        yield self._get(index, k, "sampled", None)
+        if (k, "observed") in self._entries or (queries.ndim == 2 and len(queries) >= _EXACT_SAMPLES):
+            with suppress(NotFiniteError, ZeroVectorError):  # the search itself will raise, naming the row
+                yield self._get(index, k, "observed", queries)
 
     def _get(self, index: NativeIndex, k: int, source: _Source, queries: Rows | None) -> Calibration:
-        """While one thread measures anew, the others go on with what was measured before."""
-        kept = self._kept.get((k, source))
-        if kept and index.changes() <= kept.good_until:
-            return kept.calibration
-        if not self._lock.acquire(blocking=kept is None) and kept:
-            return kept.calibration
+        """A valid entry, or a new one. While one thread measures anew, the others go on with the old entry."""
+        entry = self._entries.get((k, source))
+        if entry and index.changes() <= entry.valid_until:
+            return entry.calibration
+        if not self._lock.acquire(blocking=entry is None) and entry:
+            return entry.calibration
         try:
-            kept = self._kept.get((k, source))
-            if kept and index.changes() <= kept.good_until:
-                return kept.calibration
-            if kept:
-                queries = kept.queries
+            entry = self._entries.get((k, source))
+            if entry and index.changes() <= entry.valid_until:
+                return entry.calibration
+            if entry:
+                queries = entry.queries
             elif queries is not None:
-                queries = queries[_draw(np.arange(len(queries)), _samples(k))]
-            return self._make(index, k, source, queries, 0)
+                queries = queries[_random_subset(np.arange(len(queries)), _samples(k))]
+            return self._measure_anew(index, k, source, queries, 0)
         finally:
             self._lock.release()
 
-    def _make(self, index: NativeIndex, k: int, source: _Source, queries: Rows | None, threads: int) -> Calibration:
+    def _measure_anew(
+        self, index: NativeIndex, k: int, source: _Source, queries: Rows | None, threads: int
+    ) -> Calibration:
         _need_vectors(index)
-        good_until = index.changes() + len(index) // _STALE
+        valid_until = index.changes() + len(index) // _STALE
         made = _measure(index, k, queries, threads)
-        self._kept[k, source] = _Kept(made, queries, good_until)
+        self._entries[k, source] = _Entry(made, queries, valid_until)
         return made
 
 
 def _need_vectors(index: NativeIndex) -> None:
     if not index.keep_vectors and index.quantization != "none":
         raise RecallError(
-            "no recall can be promised: this index keeps codes only, and nothing that tells how many of the true "
-            "neighbors are found by them; give ef, or make it with keep_vectors=True"
+            "recall cannot be measured: this index keeps codes only (keep_vectors=False), which do not tell the true "
+            "neighbors; give ef instead, or keep the vectors"
         )
 
 
@@ -178,7 +184,7 @@ def as_recall(value: Any) -> float:
 
 
 def _samples(k: int) -> int:
-    return max(_COMPARED, round(_SAMPLES_AT_1 / math.sqrt(k)))
+    return max(_EXACT_SAMPLES, round(_SAMPLES_AT_1 / math.sqrt(k)))
 
 
 def _measure(index: NativeIndex, k: int, queries: Rows | None, threads: int) -> Calibration:
@@ -186,10 +192,10 @@ def _measure(index: NativeIndex, k: int, queries: Rows | None, threads: int) -> 
     if len(index) < 2:
         return Calibration(k, np.array([k]), np.ones(1), 0, time.perf_counter() - start)
     if queries is None:
-        ids = _draw(np.fromiter(index.ids(), np.int64), _samples(k))
-        sample = _Sample(index, min(k, len(index) - 1), *_held(index, ids), threads)
+        ids = _random_subset(np.fromiter(index.ids(), np.int64), _samples(k))
+        sample = _Sample(index, min(k, len(index) - 1), *_still_held(index, ids), threads)
     else:
-        rows = queries[_draw(np.arange(len(queries)), len(queries))]
+        rows = queries[_random_subset(np.arange(len(queries)), len(queries))]
         sample = _Sample(index, min(k, len(index)), rows, None, threads)
     efs, recalls = sample.curve()
     return Calibration(k, efs, recalls, len(sample.rows), time.perf_counter() - start)
@@ -197,11 +203,11 @@ def _measure(index: NativeIndex, k: int, queries: Rows | None, threads: int) -> 
 
 @dataclass(frozen=True)
 class _Sample:
-    """Queries in random order, and the ids of the vectors to which each is blind, if any.
+    """Queries in random order, and for each the id of the vector that it leaves out, if any.
 
-    The true neighbors are known of the first few. For the others a very wide walk stands in for the truth, and what
-    that makes of the recall is told by those few, of which both is known: the estimate is as unbiased as if all had
-    been compared with every vector, and hardly less sharp.
+    The true neighbors of the first few are found by an exact search. For all, a search with a very large ef stands in
+    for the truth, and the difference that this makes to the recall is measured on the first few (a control variate):
+    the estimate is as unbiased as if all had been compared with every vector, and hardly less precise.
     """
 
     index: NativeIndex
@@ -211,73 +217,61 @@ class _Sample:
     threads: int
 
     def curve(self) -> tuple[Ids, Doubles]:
-        few, everything = min(_COMPARED, len(self.rows)), len(self.rows)
-        truth = self._furthest(few, exact=True)
+        """The values of ef that were tried, int64[m], and the recall that each gives, float64[m]; both rising."""
+        few, everything = min(_EXACT_SAMPLES, len(self.rows)), len(self.rows)
+        truth = self._kth_distances(few, exact=True)
         efs, by_truth = [], []
         for ef in self._ladder():
             efs.append(ef)
-            by_truth.append(self._shares(truth, ef))
+            by_truth.append(self._recalls_at(truth, ef))
             if self._is_enough(efs, by_truth):
                 break
-        wide = self._furthest(everything, ef=_WIDER * efs[-1])
+        wide = self._kth_distances(everything, ef=_REFERENCE_FACTOR * efs[-1])
         recalls = []
         for ef, shares in zip(efs, by_truth, strict=True):
-            stand_in = self._shares(wide, ef)
+            stand_in = self._recalls_at(wide, ef)
             recalls.append(stand_in.mean() + (shares - stand_in[:few]).mean())
         return np.array(efs, np.int64), np.clip(np.maximum.accumulate(recalls), 0, 1)
 
     def _ladder(self) -> Iterator[int]:
-        ef, most = self.k, max(_LARGEST, self.k)
+        ef, most = self.k, max(_MAX_EF, self.k)
         while ef <= most:
             yield ef
-            ef = max(ef + 1, round(ef * _STEP))
+            ef = max(ef + 1, round(ef * _EF_STEP))
 
     def _is_enough(self, efs: list[int], by_truth: list[Doubles]) -> bool:
-        before = [shares.mean() for ef, shares in zip(efs, by_truth, strict=True) if ef * _PATIENCE <= efs[-1]]
+        before = [shares.mean() for ef, shares in zip(efs, by_truth, strict=True) if ef * _PATIENCE_FACTOR <= efs[-1]]
         reached = by_truth[-1].mean()
-        return bool(reached >= _ENOUGH or (before and reached <= before[-1]))
+        return bool(reached >= _ENOUGH_RECALL or (before and reached <= before[-1]))
 
-    def _furthest(self, count: int, *, ef: int = 0, exact: bool = False) -> Rows:
-        """The distance of the k-th that a search finds: float32 [count, 1]."""
+    def _kth_distances(self, count: int, *, ef: int = 0, exact: bool = False) -> Rows:
+        """The distance of the k-th result of each search: float32[count, 1]."""
         return np.concatenate([self._distances(part, ef=ef, exact=exact)[:, -1:].copy() for part in self._parts(count)])
 
-    def _shares(self, furthest: Rows, ef: int) -> Doubles:
-        """Of each sample's true neighbors the share that is found, by distance, as `edgevec.recall` counts it."""
-        limit = farthest_found(furthest, self.index.metric)
+    def _recalls_at(self, truth: Rows, ef: int) -> Doubles:
+        """The share of each sample's true neighbors that is found, by distance, as `edgevec.recall` counts it.
+
+        Args:
+            truth: the distances of their k-th neighbors, float32[count, 1]
+        """
+        limit = farthest_found(truth, self.index.metric)
         shares = [(self._distances(part, ef=ef) <= limit[part]).mean(axis=1) for part in self._parts(len(limit))]
         return np.concatenate(shares)
 
     def _parts(self, count: int) -> Iterator[slice]:
-        """The first so many samples, as many at a time as have room for their results."""
-        step = max(1, _RESULTS_AT_ONCE // self.k)
+        """The first `count` samples, as many at a time as their results have room."""
+        step = max(1, _MAX_RESULTS // self.k)
         return (slice(start, min(start + step, count)) for start in range(0, count, step))
 
     def _distances(self, part: slice, *, ef: int = 0, exact: bool = False) -> Rows:
-        """Of the k nearest that a search finds: float32 [samples, k]."""
+        """Of the k nearest that a search finds: float32[samples, k]."""
         rows = self.rows[part]
         exclude = None if self.ids is None else self.ids[part]
-        return _search(self.index, rows, self.k, ef=ef, exact=exact, threads=self.threads, exclude_ids=exclude)
+        _, distances = self.index.search(rows, self.k, ef, exact, self.threads, exclude_ids=exclude)
+        return distances
 
 
-def _search(
-    index: NativeIndex,
-    rows: Rows,
-    k: int,
-    *,
-    ef: int,
-    exact: bool = False,
-    threads: int = 0,
-    exclude_ids: Ids | None = None,
-) -> Rows:
-    """The distances of the k nearest: float32 [len(rows), k]."""
-    params = index.new_search()
-    params.k, params.ef, params.exact, params.threads = k, ef, exact, threads
-    ids, distances = np.empty((len(rows), k), np.int64), np.empty((len(rows), k), np.float32)
-    index.search(len(rows), rows, params, ids, distances, exclude_ids)
-    return distances
-
-
-def _held(index: NativeIndex, ids: Ids) -> tuple[Rows, Ids]:
+def _still_held(index: NativeIndex, ids: Ids) -> tuple[Rows, Ids]:
     """The vectors of those ids that no other thread has removed meanwhile."""
     try:
         return index.get(ids), ids
@@ -291,8 +285,8 @@ def _held(index: NativeIndex, ids: Ids) -> tuple[Rows, Ids]:
     return np.concatenate([np.empty((0, index.dim), np.float32), *rows]), np.array(held, np.int64)
 
 
-def _draw(ids: Ids, count: int) -> Ids:
-    """At most `count` of the ids, those that splitmix64 puts first, in its order: however they lay, the same."""
+def _random_subset(ids: Ids, count: int) -> Ids:
+    """At most `count` of the ids, ordered by their splitmix64 hash: the same ones whatever order they come in."""
     with np.errstate(over="ignore"):
         x = ids.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -29,9 +29,9 @@ KIND_NAMES: dict[Kind, str] = {
 }
 _SUFFIXES: dict[Kind, str] = {"index": ".ev", "collection": ".edgevec"}
 _TAKEN_BY: dict[Kind, str] = {
-    "index": "edgevec search {path} --query ... asks it",
-    "collection": "edgevec db {path} info, search, export, ... take it",
-    "vectors": "edgevec build {path} -o INDEX makes an index of it, edgevec db NEW.edgevec import {path} a collection",
+    "index": "use edgevec search {path} --query ...",
+    "collection": "use edgevec db {path} info, search, export, ...",
+    "vectors": "use edgevec build {path} -o INDEX, or edgevec db NEW.edgevec import {path}",
 }
 
 

@@ -22,7 +22,7 @@ from edgevec._types import (
     SearchStats,
 )
 from edgevec._validation import as_ids, as_int, as_rows
-from edgevec.calibration import Calibration, Calibrations, as_recall
+from edgevec.calibration import Calibration, Calibrator, as_recall
 from edgevec.errors import ParameterError, allocates
 
 __all__ = [
@@ -40,11 +40,8 @@ __all__ = [
 _DEFAULT_EF = 64
 _MANY_ROWS = 256
 """Calls on fewer rows return too soon to need progress or Ctrl-C."""
-_QUERIES_AT_ONCE = 4096
-"""Batches are cut into runs of this many, between which Python sees Ctrl-C."""
 _MANY_RESULTS = 256
 """For more, the room that a query's results take is first held against what there is to find."""
-_INT64, _FLOAT32 = np.dtype(np.int64), np.dtype(np.float32)
 
 
 class IdFilter:
@@ -173,7 +170,7 @@ class Index:
     def _adopt(self, native: NativeIndex) -> None:
         self._native = native
         self._dim = native.dim
-        self._calibrations = Calibrations()
+        self._calibrator = Calibrator()
 
     # ---- what it is ------------------------------------------------------------------------------------------------
 
@@ -191,15 +188,15 @@ class Index:
 
     @property
     def M(self) -> int:
-        return int(self._native.params.M)
+        return self._native.params.M
 
     @property
     def ef_construction(self) -> int:
-        return int(self._native.params.ef_construction)
+        return self._native.params.ef_construction
 
     @property
     def seed(self) -> int:
-        return int(self._native.params.seed)
+        return self._native.params.seed
 
     @property
     def keep_vectors(self) -> KeepVectors:
@@ -209,7 +206,7 @@ class Index:
     @property
     def ef(self) -> int:
         """Candidates kept by searches that name no ef of their own: more is slower and finds more. 64 at first."""
-        return int(self._native.params.ef)
+        return self._native.params.ef
 
     @ef.setter
     def ef(self, ef: int) -> None:
@@ -333,31 +330,37 @@ class Index:
         """
         rows = as_rows(queries, self._dim, "queries")
         single = rows.ndim == 1
-        params = self._native.new_search()
-        params.k = k = as_int(k, "k", 1)
-        if ef is not None:
-            params.ef = as_int(ef, "ef", 1, 1_000_000)
+        k, ef = as_int(k, "k", 1), 0 if ef is None else as_int(ef, "ef", 1, 1_000_000)
         if recall is not None:
-            exact = self._aim(params, as_recall(recall), exact, rows)
-        if exact:
-            params.exact = True
-        params.threads = 1 if single else as_int(threads, "threads", 0)
-        if filter is not None:
-            allowed = filter if isinstance(filter, IdFilter) else IdFilter(filter)
-            params.filter = allowed._native.handle
-        if context is not None:
-            params.context = context._native.handle
-        if single:
-            return self._search_one(rows, k, params)
-        return self._search_batch(rows, k, params)
+            ef, exact = self._choose_ef(as_recall(recall), ef, exact, k, rows)
+        threads = 1 if single else as_int(threads, "threads", 0)
+        allowed = filter if filter is None or isinstance(filter, IdFilter) else IdFilter(filter)
+        columns = k if single and k <= _MANY_RESULTS else min(k, len(self))
+        ids, distances = self._native.search(
+            rows,
+            columns or 1,  # with nothing to find, queries are looked at all the same
+            ef,
+            exact,
+            threads,
+            None if allowed is None else allowed._native,
+            None if context is None else context._native,
+        )
+        if not single:
+            return SearchResult(ids[:, :columns], distances[:, :columns])
+        if distances[-1] == np.inf:
+            found = int(np.count_nonzero(distances != np.inf))
+            ids, distances = ids[:found], distances[:found]
+        return SearchResult(ids, distances)
 
-    def _aim(self, params: Any, recall: float, exact: bool, rows: npt.NDArray[np.float32]) -> bool:
-        """Set the ef for a recall; True where every vector is compared, as it may have to be."""
-        if params.ef:
+    def _choose_ef(
+        self, recall: float, ef: int, exact: bool, k: int, rows: npt.NDArray[np.float32]
+    ) -> tuple[int, bool]:
+        """The ef for a recall, and whether every vector is compared, as it may have to be."""
+        if ef:
             raise ParameterError("give ef or recall, not both")
         if not exact:
-            params.ef = self._calibrations.ef_for(self._native, recall, params.k, rows) or 0
-        return not params.ef
+            ef = self._calibrator.ef_for(self._native, recall, k, rows) or 0
+        return ef, not ef
 
     @allocates
     def calibrate(self, k: int = 10, *, queries: npt.ArrayLike | None = None, threads: int = 0) -> Calibration:
@@ -378,26 +381,7 @@ class Index:
         RecallError where only codes are kept.
         """
         k, threads = as_int(k, "k", 1), as_int(threads, "threads", 0)
-        return self._calibrations.make(self._native, k, queries, threads)
-
-    def _search_one(self, row: npt.NDArray[np.float32], k: int, params: Any) -> SearchResult:
-        if k > _MANY_RESULTS:
-            params.k = k = max(1, min(k, len(self)))
-        ids, distances = np.empty(k, _INT64), np.empty(k, _FLOAT32)
-        self._native.search(1, row, params, ids, distances)
-        if distances[-1] == np.inf:
-            found = int(np.count_nonzero(distances != np.inf))
-            ids, distances = ids[:found], distances[:found]
-        return SearchResult(ids, distances)
-
-    def _search_batch(self, rows: npt.NDArray[np.float32], k: int, params: Any) -> SearchResult:
-        n, columns = rows.shape[0], min(k, len(self))
-        params.k = k = max(1, columns)  # with nothing to find, queries are looked at all the same
-        ids, distances = np.empty((n, k), _INT64), np.empty((n, k), _FLOAT32)
-        for i in range(0, n, _QUERIES_AT_ONCE):
-            run = rows[i : i + _QUERIES_AT_ONCE]
-            self._native.search(run.shape[0], run, params, ids[i:], distances[i:])
-        return SearchResult(ids[:, :columns], distances[:, :columns])
+        return self._calibrator.calibrate(self._native, k, queries, threads)
 
     # ---- files -----------------------------------------------------------------------------------------------------
 

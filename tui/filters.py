@@ -75,7 +75,7 @@ def _as_json(data: Data) -> Iterator[tuple[int, str]]:
 
     names = [json_name(name) for name in fields_of(data)]
     texts = [] if data.texts is None else [data.texts]
-    encode = json.JSONEncoder(ensure_ascii=False, default=_plain).encode
+    encode = json.JSONEncoder(ensure_ascii=False, default=_json_or_text).encode
     for row, values in enumerate(zip(*data.columns.values(), *texts, data.ids.tolist(), strict=True)):
         known = ("null" if _is_nan(value) else encode(value) for value in values)
         fields = dict(zip(names, known, strict=True))
@@ -87,11 +87,11 @@ def _is_nan(value: Any) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
 
 
-def _plain(value: Any) -> Any:
-    """What json does not know, as what it knows: dates as collections have them, NumPy's numbers and arrays."""
-    from edgevec.collection.dates import as_iso
+def _json_or_text(value: Any) -> Any:
+    """As collections store it; what they would refuse, as its text."""
+    from edgevec.collection.validation import json_default
 
-    date = as_iso(value)
-    if date is not None:
-        return date
-    return value.tolist() if hasattr(value, "tolist") else str(value)
+    try:
+        return json_default(value)
+    except (TypeError, ValueError):
+        return str(value)

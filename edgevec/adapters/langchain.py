@@ -104,7 +104,7 @@ class EdgevecVectorStore(VectorStore):
         """
         _refuse_unknown(kwargs, ("metadatas", "ids", "batch_size"))
         if isinstance(texts, str):
-            raise ParameterError("texts must be a list of strings, not one")
+            raise ParameterError("texts must be a list of strings, not a string")
         texts = list(texts)
         for name, given in (("metadatas", metadatas), ("ids", ids)):
             if given is not None and len(given) != len(texts):
@@ -148,7 +148,7 @@ class EdgevecVectorStore(VectorStore):
         if ids is not None and where is not None:
             raise ParameterError("give ids or a condition, not both")
         if ids is None and where is None:
-            raise ParameterError("the condition is None; delete() without arguments deletes everything")
+            raise ParameterError("the condition is None; to delete everything, call delete() without arguments")
         self.collection.delete(None if ids is None else self._stored(ids), where, kwargs.get("params"))
         return True
 
@@ -235,18 +235,18 @@ _RELEVANCE: dict[str, Callable[[float], float]] = {
 def _refuse_unknown(kwargs: dict[str, Any], known: Sequence[str]) -> None:
     for name in kwargs:
         if name not in known:
-            raise ParameterError(f"unknown keyword {name!r}; there are {', '.join(known)}")
+            raise ParameterError(f"unexpected keyword {name!r}; expected {', '.join(known)}")
 
 
 def _refuse_hybrid(kwargs: dict[str, Any]) -> None:
     if kwargs.get("hybrid"):
-        raise ParameterError("a hybrid search ranks, and has no relevance score: search without a threshold")
+        raise ParameterError("hybrid search has no relevance scores; search without a threshold")
 
 
 def _where(kwargs: dict[str, Any]) -> Where | None:
     where, other = kwargs.get("where"), kwargs.get("filter")
     if where is not None and other is not None:
-        raise ParameterError("where and filter are two names of one thing: give one")
+        raise ParameterError("where and filter mean the same: give one, not both")
     return other if where is None else where
 
 

@@ -130,7 +130,7 @@ class EdgevecVectorStore(BasePydanticVectorStore):
             if query.alpha is not None:
                 weights = (query.alpha, 1 - query.alpha)
         elif query.mode != VectorStoreQueryMode.DEFAULT:
-            raise ParameterError(f"the query mode {query.mode} is not supported")
+            raise ParameterError(f"query mode {query.mode} is not supported")
         k = query.hybrid_top_k if query.mode == VectorStoreQueryMode.HYBRID and query.hybrid_top_k else None
         where = _where(query.filters, query.node_ids or None, query.doc_ids or None)
         hits = self._collection.search(vector, k or query.similarity_top_k, text=text, where=where, weights=weights)
@@ -144,7 +144,7 @@ class EdgevecVectorStore(BasePydanticVectorStore):
 def _refuse_unknown(kwargs: dict[str, Any], known: Iterable[str] = ()) -> None:
     for name in kwargs:
         if name not in known:
-            raise ParameterError(f"unknown keyword {name!r}")
+            raise ParameterError(f"unexpected keyword {name!r}")
 
 
 # ---- filters -------------------------------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ def _of_filter(part: MetadataFilter) -> dict[str, Any]:
         return _both(there, {"$or": [{key: {"$contains": value}} for value in values]}) if values else _NONE
     if part.operator == FilterOperator.ALL:
         return {"$and": [there, *({key: {"$contains": value}} for value in values)]}
-    raise ParameterError(f"the filter {part.operator} is not supported")
+    raise ParameterError(f"filter operator {part.operator} is not supported")
 
 
 def _both(there: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
@@ -210,10 +210,10 @@ def _listed_as_empty(key: str) -> dict[str, Any]:
 def _insensitive(key: str, text: str) -> dict[str, Any]:
     """$ilike minds the case of all but ASCII letters, so others are asked for in each of their cases."""
     if any(c in "%_\\" for c in text):
-        raise ParameterError("text_match_insensitive cannot look for % , _ or a backslash")
+        raise ParameterError(f"text_match_insensitive does not support %, _ and backslash: {text!r}")
     cases = [
         [c] if c.isascii() else sorted(v for v in {c, c.lower(), c.upper()} if v.lower() == c.lower()) for c in text
     ]
     if math.prod(map(len, cases)) > _MOST_CASES:
-        raise ParameterError(f"text_match_insensitive cannot look for so many letters beyond ASCII: {text!r}")
+        raise ParameterError(f"text_match_insensitive: too many non-ASCII letters in {text!r}")
     return {"$or": [{key: {"$ilike": f"%{''.join(case)}%"}} for case in product(*cases)]}

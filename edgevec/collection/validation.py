@@ -23,6 +23,7 @@ __all__ = [
     "as_texts",
     "as_vectors",
     "is_one",
+    "json_default",
     "json_name",
     "refuse_repeated",
 ]
@@ -135,7 +136,7 @@ def _as_object(fields: Any, at: int) -> str:
 
 
 def _as_json(fields: dict[Any, Any]) -> str:
-    return json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
+    return json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=json_default)
 
 
 def _where_it_fails(fields: Mapping[Any, Any]) -> str:
@@ -199,8 +200,13 @@ def _without_quotes(text: str) -> str:
     return re.sub(r"\\(.)", lambda escaped: r"\u0022" if escaped[1] == '"' else escaped[0], text)
 
 
-def _plain(value: Any) -> Any:
-    """What json does not know, as what it knows: NumPy's numbers and arrays, dates, times and durations."""
+def json_default(value: Any) -> Any:
+    """For json.dumps(default=...): NumPy's numbers and arrays, dates, times and durations (in seconds).
+
+    Raises:
+        TypeError: there is no JSON value for it
+        ValueError: a date beyond the years 1 to 9999, a duration of months or years
+    """
     if is_nat(value):
         return None
     if isinstance(value, np.ndarray) and value.dtype.kind in ("m", "M"):  # of which tolist() may make integers

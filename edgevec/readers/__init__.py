@@ -14,13 +14,14 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from .._types import Progress
 from ..errors import DataFormatError, DataNotFoundError, EdgevecError, OutOfMemoryError, ParameterError, about_file
 from ..files import refused
 from . import arrow, fvecs, hdf5, npy, safetensors, text_lines
-from .dataset import Dataset, Progress
+from .dataset import Dataset
 from .request import Request
 
-__all__ = ["SUFFIXES", "Dataset", "Progress", "Request", "read", "read_vectors"]
+__all__ = ["SUFFIXES", "Dataset", "Request", "read", "read_vectors"]
 
 _READERS: dict[str, Callable[[Request], Dataset]] = {
     ".npy": npy.read_npy,
@@ -85,7 +86,7 @@ def read(request: Request) -> Dataset:
     path = request.path
     suffix = next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
     if suffix is None:
-        raise DataFormatError(f"{path}: unknown ending; the formats known are {' '.join(SUFFIXES)}")
+        raise DataFormatError(f"{path}: unknown ending; supported are {' '.join(SUFFIXES)}")
     try:
         path.open("rb").close()  # so that the system's own refusals are told apart from those of the libraries
         return _READERS[suffix](request)

@@ -40,7 +40,7 @@ def read_ipc(request: Request) -> Dataset:
         magic = source.read(6)
         source.seek(0)
         if magic.startswith(b"FEA1"):
-            raise request.error("the first version of Feather; write it again as version 2")
+            raise request.error("Feather version 1 is not supported; save it as version 2")
         if magic == b"ARROW1":
             file = ipc.open_file(source)
             count = file.num_record_batches
@@ -74,7 +74,7 @@ def _read(request: Request, open_batches: Callable[[Any], tuple[Any, Batches]]) 
                             try:
                                 values.extend(piece.column(name).to_pylist())
                             except (ValueError, OverflowError, NotImplementedError) as error:
-                                unread[name] = f"{kinds[name]} beyond what Python has: {error}"
+                                unread[name] = f"{kinds[name]} has no Python type: {error}"
                     _append(request, pyarrow, rows, piece.column(chosen))
                     request.report_share(len(rows), share)
                 if len(rows) == request.limit:
@@ -91,7 +91,7 @@ def _kinds(request: Request, schema: Any) -> dict[str, Any]:
     kinds: dict[str, Any] = {}
     for field in schema:
         if field.name in kinds:
-            raise request.error(f"two columns are called {field.name!r}")
+            raise request.error(f"duplicate column {field.name!r}")
         kinds[field.name] = field.type
     return kinds
 
@@ -107,17 +107,15 @@ def _append(request: Request, pyarrow: Any, rows: Rows, column: Any) -> None:
     """Add a column of lists, all valid and of one length."""
     if column.null_count:
         at = len(rows) + int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
-        raise request.error(f"row {at}: no vector")
+        raise request.error(f"row {at}: the vector is missing")
     lengths = pyarrow.compute.list_value_length(column).to_numpy(zero_copy_only=False)
     dim = rows.dim or int(lengths[0])
     odd = np.flatnonzero(lengths != dim)
     if len(odd):
-        raise request.error(
-            f"row {len(rows) + odd[0]}: a vector of {lengths[odd[0]]} elements where the first has {dim}"
-        )
+        raise request.error(f"row {len(rows) + odd[0]}: expected {dim} elements, found {lengths[odd[0]]}")
     values = column.flatten()
     if values.null_count:
         at = int(np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))[0])
-        raise request.error(f"row {len(rows) + at // max(1, dim)}: a vector with a missing element")
+        raise request.error(f"row {len(rows) + at // max(1, dim)}: an element of the vector is missing")
     block = values.to_numpy(zero_copy_only=False).reshape(len(lengths), dim)
     rows.append_block(block, f"row {len(rows)}")

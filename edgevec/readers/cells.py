@@ -100,7 +100,7 @@ def vector_columns(
     if named and len(chosen) < 2:
         chosen = [at for at, name in enumerate(names) if is_number(first[at]) and name not in ID_NAMES]
     if not chosen:
-        raise request.error("holds no column of vectors")
+        raise request.error("no column of vectors found")
     return chosen, False
 
 

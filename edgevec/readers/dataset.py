@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from .._types import Metric
+from .._types import Metric
 
-__all__ = ["TEXT_NAMES", "Dataset", "Progress"]
-
-Progress = Callable[[int, int], object]
-"""progress(done_rows, total_rows)"""
+__all__ = ["TEXT_NAMES", "Dataset"]
 
 TEXT_NAMES = ("text", "texts", "document", "documents", "sentence", "content", "title", "name")
 """Columns that hold what a vector stands for, best first."""

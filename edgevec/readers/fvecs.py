@@ -23,10 +23,10 @@ def read(request: Request) -> Dataset:
         element = np.dtype(_ELEMENTS[request.path.suffix.lower()])
         row_bytes = 4 + dim * element.itemsize
         if not 1 <= dim <= _MAX_DIM or row_bytes > size:
-            raise request.error(f"damaged: {size:,} bytes, and the first row claims {dim:,} elements")
+            raise request.error(f"damaged: the first row declares {dim:,} elements, the file has {size:,} bytes")
         if size % row_bytes:
             raise request.error(
-                f"truncated, or its rows differ in length: {size:,} bytes are no multiple of {row_bytes:,}"
+                f"truncated, or its rows differ in length: {size:,} bytes is not a multiple of {row_bytes:,}"
             )
         row = np.dtype([("dim", "<i4"), ("vector", element, (dim,))])
         stream.seek(0)
@@ -35,7 +35,7 @@ def read(request: Request) -> Dataset:
             rows = request.read_items(stream, row, stop - start)
             odd = np.flatnonzero(rows["dim"] != dim)
             if len(odd):
-                raise request.error(f"row {start + odd[0]}: {rows['dim'][odd[0]]} elements where the first has {dim}")
+                raise request.error(f"row {start + odd[0]}: expected {dim} elements, found {rows['dim'][odd[0]]}")
             vectors: NDArray[Any] = rows["vector"]
             return vectors
 

@@ -48,7 +48,7 @@ def _read_file(request: Request, file: Any, h5py: Any) -> Dataset:
     if chosen == "train" and "test" in arrays:
         queries = _read_matrix(request, arrays["test"])
         if queries.shape[1] != vectors.shape[1]:
-            raise request.error(f"test has {queries.shape[1]} dimensions where train has {vectors.shape[1]}")
+            raise request.error(f"'test' has {queries.shape[1]} dimensions, 'train' has {vectors.shape[1]}")
         if "neighbors" in arrays and len(vectors) == len(arrays[chosen]):  # true of the whole set only
             neighbors = _read_array(request, arrays["neighbors"]).astype(np.int64)
 
@@ -62,7 +62,7 @@ def _read_file(request: Request, file: Any, h5py: Any) -> Dataset:
         elif h5py.check_string_dtype(item.dtype):
             columns[name] = decoded(_read_array(request, item, len(vectors)).tolist())
         else:
-            unread[name] = f"its elements are of type {item.dtype}"
+            unread[name] = f"unsupported type {item.dtype}"
     return request.dataset(vectors, columns, metric=metric, queries=queries, neighbors=neighbors, unread=unread)
 
 
@@ -71,13 +71,13 @@ def _metric(request: Request, distance: object) -> Metric | None:
         return None
     name = distance.decode("utf-8", "replace") if isinstance(distance, bytes) else str(distance)
     if name not in _METRICS:
-        raise request.error(f"its distance is {name!r}; edgevec knows {', '.join(sorted(_METRICS))}")
+        raise request.error(f"unknown distance {name!r}; expected one of {', '.join(sorted(_METRICS))}")
     return _METRICS[name]
 
 
 def _check(request: Request, item: Any) -> None:
     if item.external or item.is_virtual:
-        raise request.error(f"{item.name} keeps its data in other files")
+        raise request.error(f"{item.name} stores its data in other files, which is not supported")
     request.check_size(item.shape, item.dtype.itemsize, item.id.get_storage_size())
 
 

@@ -17,7 +17,7 @@ from .request import Request
 
 __all__ = ["read_npy", "read_npz"]
 
-_OBJECTS = "it holds pickled Python objects, which are never loaded; texts are saved as they are by array.astype(str)"
+_OBJECTS = "contains pickled Python objects, which are never loaded; save texts with array.astype(str)"
 
 
 class _Header(NamedTuple):
@@ -57,7 +57,7 @@ def read_npz(request: Request) -> Dataset:
                         _read_header(request, stream)
                         columns[name] = request.read_items(stream, header.dtype, len(vectors))
                 else:
-                    unread[name] = _OBJECTS if header.dtype.hasobject else f"its elements are of type {header.dtype}"
+                    unread[name] = _OBJECTS if header.dtype.hasobject else f"unsupported type {header.dtype}"
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OverflowError, struct.error) as error:
         raise request.error(f"damaged: {error}") from error
     return request.dataset(vectors, columns, unread=unread)
@@ -71,7 +71,7 @@ def _read_header(request: Request, stream: IO[bytes]) -> _Header:
         reason = str(error).partition("\n")[0]
         raise request.error(f"not a NumPy array, or damaged: {reason}") from error
     if min(header.shape, default=0) < 0:
-        raise request.error(f"damaged: its shape is {header.shape}")
+        raise request.error(f"damaged: shape {header.shape}")
     return header
 
 

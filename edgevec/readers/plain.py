@@ -79,7 +79,7 @@ def _of_numpy(value: Any) -> Any:
         return _iso(value)
     if isinstance(value, np.timedelta64):
         if np.datetime_data(value)[0] in ("Y", "M", "generic"):
-            raise NotPlainError("a duration in months or years has no number of seconds")
+            raise NotPlainError("a duration in months or years cannot be converted to seconds")
         return float(value / np.timedelta64(1, "s"))
     if isinstance(value, np.floating):
         return plain(float(value))
@@ -99,11 +99,11 @@ def _iso(value: np.datetime64) -> str:
 def _of_library(value: Any) -> Any:
     if isinstance(value, float):
         if math.isinf(value):
-            raise NotPlainError("infinity is no JSON value")
+            raise NotPlainError("infinity is not a JSON value")
         return value
     if isinstance(value, Decimal):
         if value.is_infinite():
-            raise NotPlainError("infinity is no JSON value")
+            raise NotPlainError("infinity is not a JSON value")
         exponent = value.as_tuple().exponent
         return int(value) if isinstance(exponent, int) and exponent >= 0 else float(value)
     if isinstance(value, timedelta):
@@ -112,11 +112,11 @@ def _of_library(value: Any) -> Any:
         try:
             return bytes(value).decode()
         except UnicodeDecodeError:
-            raise NotPlainError("bytes that are no UTF-8 text") from None
+            raise NotPlainError("bytes are not UTF-8 text") from None
     if isinstance(value, UUID):
         return str(value)
     if hasattr(value, "isoformat"):
         return value.isoformat()
     if hasattr(value, "tolist"):
         return plain(value.tolist())
-    raise NotPlainError(f"{type(value).__name__} is no JSON value")
+    raise NotPlainError(f"{type(value).__name__} is not a JSON value")

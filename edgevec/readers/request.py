@@ -9,17 +9,15 @@ from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._types import Metric, Progress
 from ..errors import DataFormatError, MissingExtraError
-from .dataset import Dataset, Progress
+from .dataset import Dataset
 from .plain import listed
-
-if TYPE_CHECKING:
-    from .._types import Metric
 
 __all__ = ["ID_NAMES", "PIECE_BYTES", "Request", "Rows"]
 
@@ -81,35 +79,35 @@ class Request:
     def choose(self, candidates: Sequence[str], *, kind: str) -> str:
         """Which of the file's `candidates` holds the vectors."""
         if not candidates:
-            raise self.error(f"holds no {kind} of vectors")
+            raise self.error(f"no {kind} of vectors found")
         if self.column is not None:
             if self.column not in candidates:
-                raise self.error(f"no {kind} of vectors is called {self.column!r}; there is {', '.join(candidates)}")
+                raise self.error(f"no {kind} of vectors is called {self.column!r}; found {', '.join(candidates)}")
             return self.column
         name = next((name for name in VECTOR_NAMES if name in candidates), None)
         if name is None and len(candidates) > 1:
-            raise self.error(f"which {kind} holds the vectors: {', '.join(candidates)}? Name it with column=")
+            raise self.error(f"several {kind}s could hold the vectors: {', '.join(candidates)}; name one with column=")
         return name or candidates[0]
 
     def check_matrix(self, shape: tuple[int, ...], kind: str) -> None:
         """Refuse what cannot be n vectors; `kind` is the dtype's: "f" float, "i" and "u" integer."""
         if kind not in "fiu":
-            raise self.error("its elements are not real numbers")
+            raise self.error("the elements are not real numbers")
         if len(shape) != 2:
-            raise self.error(f"vectors need two axes, rows and dimensions; its shape is {shape}")
+            raise self.error(f"expected an array [n, dim], found shape {shape}")
         if min(shape) < 1:
-            raise self.error(f"holds no vectors; its shape is {shape}")
+            raise self.error(f"contains no vectors: shape {shape}")
 
     def check_size(self, shape: tuple[int, ...], itemsize: int, stored: int) -> None:
         """Refuse an array that claims more than `stored` compressed bytes can hold, before room is made for it."""
         claimed = math.prod(shape) * itemsize
         if claimed > stored * MAX_EXPANSION:
-            raise self.error(f"damaged: claims {claimed:,} bytes of data but holds {stored:,}")
+            raise self.error(f"damaged: declares {claimed:,} bytes of data but contains {stored:,}")
 
     def fill(self, rows: int, dim: int, read: Callable[[int, int], NDArray[Any]]) -> NDArray[np.float32]:
         """Gather float32 [rows, dim] from pieces: read(start, stop) gives the rows [start, stop) in order."""
         if (claimed := 4 * rows * dim) > sys.maxsize:  # which NumPy would call a wrong value
-            raise MemoryError(f"vectors of {claimed:,} bytes are beyond what a process can address here")
+            raise MemoryError(f"vectors of {claimed:,} bytes exceed the address space")
         out = np.empty((rows, dim), np.float32)
         step = max(1, PIECE_BYTES // (4 * dim))
         for start in range(0, rows, step):
@@ -147,7 +145,8 @@ class Request:
         try:
             return np.array(column, np.int64)
         except OverflowError:
-            raise self.error("an id does not fit into 64 bits") from None
+            odd = next(id for id in column if not -(2**63) <= id < 2**63)
+            raise self.error(f"id {odd} does not fit in int64") from None
 
 
 def all_integers(column: Sequence[Any] | NDArray[Any]) -> bool:
@@ -171,7 +170,8 @@ class Rows:
         """Add a row of Python numbers; `place` says in an error where it stands."""
         self._check_dim(len(numbers), place)
         if not set(map(type, numbers)) <= {float, int}:
-            raise self._request.error(f"{place}: a vector holds something other than numbers")
+            odd = next(value for value in numbers if type(value) not in (float, int))
+            raise self._request.error(f"{place}: unexpected {odd!r:.40} in the vector")
         try:
             self._values.extend(numbers)
         except OverflowError:
@@ -185,12 +185,12 @@ class Rows:
 
     def vectors(self) -> NDArray[np.float32]:
         if not len(self):
-            raise self._request.error("holds no vectors")
+            raise self._request.error("contains no vectors")
         return np.frombuffer(self._values, np.float32).reshape(-1, self.dim)
 
     def _check_dim(self, dim: int, place: str) -> None:
         if dim < 1:
-            raise self._request.error(f"{place}: a vector without elements")
+            raise self._request.error(f"{place}: the vector is empty")
         self.dim = self.dim or dim
         if dim != self.dim:
-            raise self._request.error(f"{place}: a vector of {dim} elements where the first has {self.dim}")
+            raise self._request.error(f"{place}: expected {self.dim} elements, found {dim}")

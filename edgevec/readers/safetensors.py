@@ -34,7 +34,7 @@ def read(request: Request) -> Dataset:
                 if part.get_dtype() in _COLUMN_DTYPES:
                     columns[name] = part[: len(vectors)]
                 else:
-                    unread[name] = f"its elements are of type {part.get_dtype()}"
+                    unread[name] = f"unsupported type {part.get_dtype()}"
             metric = (file.metadata() or {}).get("metric")
     except safetensors.SafetensorError as error:
         raise request.error(f"damaged: {error}") from error
@@ -45,7 +45,7 @@ def read(request: Request) -> Dataset:
 def _read_matrix(request: Request, name: str, part: Any) -> NDArray[np.float32]:
     shape, dtype = tuple(part.get_shape()), part.get_dtype()
     if dtype not in _DTYPES:
-        raise request.error(f"tensor {name!r} has elements of type {dtype}; known are {', '.join(_DTYPES)}")
+        raise request.error(f"tensor {name!r} has unsupported type {dtype}; supported are {', '.join(_DTYPES)}")
     request.check_matrix(shape, "f")
     rows, dim = request.rows(shape[0]), shape[1]
     if dtype == "BF16":

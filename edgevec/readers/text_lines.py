@@ -47,10 +47,10 @@ def read_jsonl(request: Request) -> Dataset:
             if field not in VECTOR_NAMES and request.column is None:
                 named = next((name for name in VECTOR_NAMES if _is_vector(record.get(name))), None)
                 if named is not None:
-                    raise request.error(f"{place}: a vector in {named!r}, where the first stands in {field!r}")
+                    raise request.error(f"{place}: the vector is in field {named!r}, expected {field!r}")
             vector = record.pop(field, None)
             if not isinstance(vector, list):
-                raise request.error(f"{place}: no list of numbers in the field {field!r}")
+                raise request.error(f"{place}: field {field!r} is not a list of numbers")
             rows.append(vector, place)
             records.append(record)
             _report_now_and_then(request, rows, file)
@@ -113,7 +113,7 @@ class _Table:
 
     def _check_width(self, number: int, row: list[str]) -> None:
         if len(row) != len(self._names):
-            raise self._request.error(f"line {number}: {len(row)} cells where the first line has {len(self._names)}")
+            raise self._request.error(f"line {number}: expected {len(self._names)} cells, found {len(row)}")
 
     def take(self, rows: Rows, row: list[str], place: str) -> None:
         if self._is_list:
@@ -135,7 +135,7 @@ class _Table:
             loose = not self._is_list and not self._numbered() and bool(held) and all(map(cells.is_number, held))
             if lists or loose:
                 raise self._request.error(
-                    f"line {number}, column {self._names[at]!r}: empty, where other rows have an element of a vector"
+                    f"line {number}, column {self._names[at]!r}: an element of the vector is missing"
                 )
 
     def _numbered(self) -> bool:
@@ -149,7 +149,7 @@ class _Table:
             if not self._names[at].strip() and not any(cell.strip() for cell in column):
                 continue
             if self._names[at] in found:
-                raise self._request.error(f"two columns are called {self._names[at]!r}")
+                raise self._request.error(f"duplicate column {self._names[at]!r}")
             found[self._names[at]] = column
         return found
 
@@ -194,7 +194,7 @@ def _open(request: Request) -> Iterator[tuple[Iterator[str], BinaryIO]]:
 def _lines(request: Request, text: IO[str]) -> Iterator[str]:
     while line := text.readline(_MAX_LINE):
         if len(line) == _MAX_LINE:
-            raise request.error(f"a line of more than {_MAX_LINE:,} characters")
+            raise request.error(f"a line is longer than {_MAX_LINE:,} characters")
         yield line
 
 
@@ -205,7 +205,7 @@ def _report_now_and_then(request: Request, rows: Rows, file: BinaryIO) -> None:
 
 def _parse_json(request: Request, text: str, place: str) -> Any:
     if text.count("[") + text.count("{") > _MOST_BRACKETS and _depth(text) > _DEEPEST:
-        raise request.error(f"{place}: not JSON: nested more than {_DEEPEST} deep")
+        raise request.error(f"{place}: nested more than {_DEEPEST} levels deep")
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -227,7 +227,7 @@ def _parse_record(request: Request, line: str, place: str) -> dict[str, Any]:
     if isinstance(record, list):
         return {"vector": record}
     if not isinstance(record, dict):
-        raise request.error(f"{place}: neither an object nor a list")
+        raise request.error(f"{place}: expected a JSON object or list, found {line.strip()[:40]}")
     return record
 
 

@@ -193,7 +193,7 @@ def test_an_unknown_keyword_is_an_error(store: EdgevecVectorStore) -> None:
         lambda: store.query(VectorStoreQuery(query_embedding=[1, 1]), where=1),
         lambda: EdgevecVectorStore(collection=store.client, metric="ip"),
     ):
-        with pytest.raises(ValueError, match=r"unknown keyword '(filters|where|metric)'"):
+        with pytest.raises(ValueError, match=r"unexpected keyword '(filters|where|metric)'"):
             attempt()
     assert len(store.client) == 1
 
@@ -260,7 +260,7 @@ def test_letters_of_either_case() -> None:
             return [made.node_id for made in store.get_nodes(filters=MetadataFilters(filters=[match]))]
 
         assert (found("grö"), found("Öl"), found("ß")) == (["a", "b"], ["c"], ["b"])
-        with pytest.raises(ValueError, match="beyond ASCII"):
+        with pytest.raises(ValueError, match="non-ASCII letters"):
             found("ö" * 20)
 
 

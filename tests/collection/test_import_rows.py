@@ -299,7 +299,7 @@ def test_a_parquet_column_that_is_no_text_is_named_and_can_be_left_out(tmp_path:
     table = pa.table({"vector": [[1.0], [2.0]], "blob": [b"ok", b"\xff\xfe"]})
     parquet.write_table(table, tmp_path / "t.parquet")
     for data in (table, tmp_path / "t.parquet"):
-        with pytest.raises(edgevec.DataFormatError, match="row 1, column 'blob': bytes that are no UTF-8 text"):
+        with pytest.raises(edgevec.DataFormatError, match="row 1, column 'blob': bytes are not UTF-8 text"):
             imported(data)
         assert metadata(data, skip=["blob"]) == [{}, {}]
     assert len(edgevec.read_vectors(tmp_path / "t.parquet")) == 2
@@ -364,7 +364,7 @@ def test_hdf5_texts_are_not_changed(tmp_path: Path) -> None:
     assert list(edgevec.read_vectors(tmp_path / "v.h5").unread) == ["point"]
     with pytest.raises(edgevec.DataFormatError, match="column 'point' cannot be read"):
         imported(tmp_path / "v.h5")
-    with pytest.raises(edgevec.DataFormatError, match="row 1, column 'tag': bytes that are no UTF-8"):
+    with pytest.raises(edgevec.DataFormatError, match="row 1, column 'tag': bytes are not UTF-8"):
         imported(tmp_path / "v.h5", skip=["point"])
     assert [document for *_, document in imported(tmp_path / "v.h5", skip=["point", "tag"])] == ["é", "b"]
 

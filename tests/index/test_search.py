@@ -228,11 +228,19 @@ def test_an_empty_index_looks_at_the_queries_of_a_batch_all_the_same() -> None:
         index.search([[1, 2, 3], [1, np.nan, 3]], 5)
 
 
+def test_a_bad_query_is_named_by_its_row_in_the_whole_batch() -> None:
+    """Also where it is beyond the run of queries that are answered in one call of the core."""
+    index, queries = edgevec.Index(2), np.ones((10_000, 2))
+    queries[9_000] = 0
+    with pytest.raises(edgevec.ZeroVectorError, match="row 9000"):
+        index.search(queries)
+
+
 def test_recall_for_a_large_k_is_measured_in_bounded_memory(rng: np.random.Generator, monkeypatch: Any) -> None:
     """What is measured does not depend on how many samples are searched for at a time."""
     index = index_of(clustered(rng, 600, 8), "l2", "sq8")
     whole = index.calibrate(40)
-    monkeypatch.setattr(calibration, "_RESULTS_AT_ONCE", 100)
+    monkeypatch.setattr(calibration, "_MAX_RESULTS", 100)
     pieces = index.calibrate(40)
     np.testing.assert_array_equal(pieces.ef, whole.ef)
     np.testing.assert_allclose(pieces.recall, whole.recall, rtol=1e-12)

@@ -86,10 +86,13 @@ def test_a_first_line_of_data_is_a_vector(text: str, vectors: list[list[float]])
     [
         ("id,x0,x1\n1,0.1,\n2,0.2,0.3\n", "line 2, column 'x1': not a number: ''"),
         ("id,x0,x1\n1,,0.1\n2,0.2,0.3\n", "line 2, column 'x0': not a number: ''"),
-        ("x,y,z\n1,,3\n4,5,6\n", "line 2, column 'y': empty, where other rows have an element"),
-        ("1,,3\n4,5,6\n", "line 1, column '1': empty, where other rows have an element"),
+        ("x,y,z\n1,,3\n4,5,6\n", "line 2, column 'y': an element of the vector is missing"),
+        ("1,,3\n4,5,6\n", "line 1, column '1': an element of the vector is missing"),
         ('id,year,embedding\n1,1999,\n2,2000,"[1, 2]"\n', "line 2, column 'embedding': not JSON|not a list"),
-        ('id,year,far,vec\n1,1999,1.5,\n2,2000,1.5,"[1, 2]"\n', "line 2, column 'vec': empty, where other rows"),
+        (
+            'id,year,far,vec\n1,1999,1.5,\n2,2000,1.5,"[1, 2]"\n',
+            "line 2, column 'vec': an element of the vector",
+        ),
         ("id,x0,x1\n1,0.1,0.2\n2,0.2,\n", "line 3, column 'x1': not a number: ''"),
     ],
 )
@@ -114,7 +117,7 @@ def test_columns_of_other_names_stay_in_their_order() -> None:
 
 
 def test_two_columns_of_one_name_are_refused_and_empty_ones_without_a_name_are_none() -> None:
-    with pytest.raises(DataFormatError, match="two columns are called 'n'"):
+    with pytest.raises(DataFormatError, match="duplicate column 'n'"):
         dataset_of('n,n,embedding\n1,2,"[1]"\n')
     assert columns_of('n,embedding,,\n1,"[1]",,\n') == {"n": [1]}
 
