@@ -19,10 +19,10 @@ __all__ = [
     "is_whole",
     "known_snapshot",
     "last_change",
+    "low_water_mark",
     "register",
     "restart",
     "truncate",
-    "truncated_to",
     "version",
 ]
 
@@ -48,15 +48,15 @@ def last_change(connection: sqlite3.Connection) -> int:
     return int(found[0]) if found else 0
 
 
-def truncated_to(connection: sqlite3.Connection) -> int:
+def low_water_mark(connection: sqlite3.Connection) -> int:
     """Changes up to this one are no longer listed."""
     return _state(connection, "trimmed")
 
 
 def is_whole(connection: sqlite3.Connection) -> bool:
-    """Whether every change is listed since the first, or since those that were trimmed: none was taken out by hand."""
+    """Whether every change is listed since the first, or since the low-water mark: none was deleted by hand."""
     listed, first, last = connection.execute("SELECT count(*), min(seq), max(seq) FROM changes").fetchone()
-    start, stop = truncated_to(connection), last_change(connection)
+    start, stop = low_water_mark(connection), last_change(connection)
     return bool(listed == stop - start and (not listed or (first, last) == (start + 1, stop)))
 
 
@@ -66,7 +66,7 @@ def restart(connection: sqlite3.Connection) -> None:
         int(connection.execute(f"SELECT coalesce(max(seq), 0) FROM {table}").fetchone()[0])
         for table in ("snapshots", "changes")
     )
-    last = max(snapshots, listed, last_change(connection), truncated_to(connection))
+    last = max(snapshots, listed, last_change(connection), low_water_mark(connection))
     connection.execute("DELETE FROM changes")
     connection.execute("DELETE FROM snapshots")
     connection.execute("DELETE FROM sqlite_sequence WHERE name = 'changes'")
@@ -99,7 +99,7 @@ def truncate(connection: sqlite3.Connection, identity: str, seq: int) -> None:
 
 # ---- dirty rows of recent commits ------------------------------------------------------------------------------------
 
-_MOST_ROWS = 200_000
+_MAX_RECENT_ROWS = 200_000
 
 
 class RecentWrites:
@@ -110,21 +110,21 @@ class RecentWrites:
         self._open: list[int] = []
         self._rows = 0
 
-    def note(self, rows: Iterable[int]) -> None:
+    def add(self, rows: Iterable[int]) -> None:
         """The open batch writes these, whether or not a part of it goes back."""
         self._open.extend(rows)
 
-    def end(self, version: int | None) -> None:
+    def end_batch(self, version: int | None) -> None:
         """The batch has made this version of the records, or none."""
         if version is not None:
             rows = np.unique(np.array(self._open, np.int64))
             self._done.append((version, rows))
             self._rows += len(rows)
-            while self._rows > _MOST_ROWS:
+            while self._rows > _MAX_RECENT_ROWS:
                 self._rows -= len(self._done.popleft()[1])
         self._open.clear()
 
-    def between(self, old: int, new: int) -> RowIds | None:
+    def rows_between(self, old: int, new: int) -> RowIds | None:
         """The rows that may differ between two versions; None when that is not known any more."""
         wanted = [rows for version, rows in self._done if old < version <= new]
         return np.unique(np.concatenate(wanted)) if len(wanted) == new - old > 0 else None

@@ -150,14 +150,14 @@ class Collection:
 
         All or nothing. ParameterError, NotFiniteError, ZeroVectorError and DuplicateIdError name the record.
         """
-        keys = validation.as_keys(ids)
-        validation.refuse_repeated(keys)
+        keys = validation.validate_ids(ids)
+        validation.reject_duplicates(keys)
         objects = validation.as_metadata(metadata, len(keys))
         texts = validation.as_documents(documents, len(keys))
         if vectors is None:
             vectors = self._encode(validation.as_texts(texts), "vectors are missing")
         try:
-            with self._store.writing(progress) as connection, translated(self._store.database.name):
+            with self._store.write(progress) as connection, translated(self._store.database.name):
                 settings = self._store.settings
                 stored = validation.as_vectors(vectors, len(keys), self.dim, self.metric, settings["dtype"])
                 if self.dim is None and len(keys):
@@ -175,13 +175,13 @@ class Collection:
         UnknownIdError (a KeyError) names those that do not exist, CorruptCollectionError one that is damaged (see
         check()); with missing="skip" they are left out.
         """
-        keys = validation.as_keys(ids)
-        with self._store.reading() as connection:
+        keys = validation.validate_ids(ids)
+        with self._store.read() as connection:
             found = records.fetch(connection, keys, self.dim, self._store.settings["dtype"], damaged=missing)
         if missing == "raise":
             unknown = [key for key in dict.fromkeys(keys) if key not in found]
             if unknown:
-                raise UnknownIdError(f"no record has the {records.listed(unknown)}")
+                raise UnknownIdError(f"no record has the {records.format_ids(unknown)}")
         return [found[key] for key in keys if key in found]
 
     def delete(
@@ -199,8 +199,8 @@ class Collection:
         if where is not None and not where:
             raise ParameterError("an empty condition would delete every record; clear() does that")
         condition = compile_where(where, params)
-        keys = validation.as_keys(ids) if where is None else []
-        with self._store.writing() as connection, translated(self._store.database.name):
+        keys = validation.validate_ids(ids) if where is None else []
+        with self._store.write() as connection, translated(self._store.database.name):
             if where is None:
                 rows = sorted(set(records.rows_of(connection, keys).values()))
             else:
@@ -210,7 +210,7 @@ class Collection:
 
     def clear(self) -> int:
         """Delete every record; how many there were. What the collection is (dim, metric, indexes, ...) stays."""
-        with self._store.writing() as connection, translated(self._store.database.name):
+        with self._store.write() as connection, translated(self._store.database.name):
             rows = records.rows_where(connection, *EVERYTHING).tolist()
             self._store.note_write(rows, Write(np.array(rows, np.int64), None))
             return records.delete(connection, rows)
@@ -218,13 +218,13 @@ class Collection:
     def count(self, where: Where | None = None, params: Sequence[Any] | None = None) -> int:
         """How many records there are, or how many satisfy a condition."""
         condition = compile_where(where, params)
-        with self._store.reading() as connection:
+        with self._store.read() as connection:
             return records.count(connection, *condition)
 
     def ids(self, where: Where | None = None, params: Sequence[Any] | None = None) -> list[Id]:
         """The ids of all records, or of those that satisfy a condition, in order of insertion."""
         condition = compile_where(where, params)
-        with self._store.reading() as connection:
+        with self._store.read() as connection:
             return records.ids_where(connection, *condition)
 
     def pages(
@@ -236,7 +236,7 @@ class Collection:
         """
         size, condition, last = as_int(size, "size", 1), compile_where(where, params), -(2**63)
         while True:
-            with self._store.reading() as connection:
+            with self._store.read() as connection:
                 start, dtype = last, self._store.settings["dtype"]
                 last, page = records.page(connection, start, size, self.dim, dtype, *condition)
             if last == start:
@@ -252,10 +252,10 @@ class Collection:
         return self.count()
 
     def __contains__(self, id: object) -> bool:
-        if not validation.is_one(id):
+        if not validation.is_single_id(id):
             return False
-        keys = validation.as_keys(id)
-        with self._store.reading() as connection:
+        keys = validation.validate_ids(id)
+        with self._store.read() as connection:
             return bool(records.rows_of(connection, keys))
 
     # ---- tables and files ------------------------------------------------------------------------------------------
@@ -288,7 +288,7 @@ class Collection:
         columns = import_export.Columns(id, vector, document, frozenset([skip] if isinstance(skip, str) else skip))
         count = 0
         with self.batch(progress=progress):
-            with self._store.reading() as connection:
+            with self._store.read() as connection:
                 numbers = import_export.Numbers(records.next_number(connection))
             for table in import_export.tables(data, columns):
                 count += self._import_table(numbers.complete(table.ids, table.start), table)
@@ -388,23 +388,23 @@ class Collection:
     def create_index(self, field: str) -> None:
         """Let conditions on a field ("year", "author.name") find their records without looking at all of them."""
         names, sql = compile_field(field)
-        with self._store.maintaining() as connection:
+        with self._store.exclusive() as connection:
             records.create_index(connection, field_name(names), sql)
 
     def drop_index(self, field: str) -> None:
         names, _ = compile_field(field)
-        with self._store.maintaining() as connection:
+        with self._store.exclusive() as connection:
             records.drop_index(connection, field_name(names))
 
     def indexes(self) -> list[str]:
         """The fields that have an index."""
-        with self._store.reading() as connection:
+        with self._store.read() as connection:
             return sorted(records.indexes(connection).values())
 
     def explain(self, where: Where, params: Sequence[Any] | None = None) -> Plan:
         """The SQL that a condition becomes, and how SQLite goes about it."""
         condition = compile_where(where, params)
-        with self._store.reading() as connection:
+        with self._store.read() as connection:
             plan = connection.execute(
                 f"EXPLAIN QUERY PLAN SELECT row FROM records WHERE {condition.sql}", condition.parameters
             )
@@ -423,22 +423,22 @@ class Collection:
         search inside has made the graph follow. Batches may be nested: an inner one can fail by itself.
         """
         try:
-            with self._store.writing(progress):
+            with self._store.write(progress):
                 yield self
         except StoppedError:
             raise EdgevecError("the batch was stopped by its progress function: nothing of it is stored") from None
 
     def checkpoint(self) -> None:
         """Write the graph beside the database and copy SQLite's log back, so that the next opening is quick."""
-        with self._store.maintaining() as connection:
+        with self._store.exclusive() as connection:
             self._store.save_snapshot()
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def compact(self, *, progress: Progress | None = None) -> None:
         """Give back the room of deleted records, in the file and in memory."""
-        with self._store.maintaining() as connection:
+        with self._store.exclusive() as connection:
             if self._store.graph.index is not None:
-                self._store.graph.index.compact(progress=self._store.callbacks.telling(progress))
+                self._store.graph.index.compact(progress=self._store.progress_guard.wrap(progress))
             connection.execute("INSERT INTO texts(texts) VALUES ('optimize')")
             connection.execute("VACUUM")
         self.checkpoint()
@@ -458,7 +458,7 @@ class Collection:
 
         What SQLite finds wrong in its own file is reported and cannot be repaired here.
         """
-        return maintenance.check(self._store, repair=repair, progress=self._store.callbacks.telling(progress))
+        return maintenance.check(self._store, repair=repair, progress=self._store.progress_guard.wrap(progress))
 
     def refresh(self, *, progress: Progress | None = None) -> int:
         """Let the graph take in what other processes have committed. Every search does so by itself; this one tells
@@ -468,9 +468,9 @@ class Collection:
         noticed here and at the next write, and until then searches may answer with what was there before.
         StorageError when the file was removed or replaced since it was opened.
         """
-        self._store.notice_others()
+        self._store.detect_external_changes()
         try:
-            with self._store.reading(progress=progress) as connection:
+            with self._store.read(progress=progress) as connection:
                 return changes.version(connection)
         except StoppedError:
             raise EdgevecError("stopped by its progress function: the next search takes in the rest") from None
@@ -479,7 +479,7 @@ class Collection:
         """Sizes: records, documents, bytes of the files, and of the index in memory."""
         path, graph = self.path, self._store.graph
         snapshot = graph.snapshot.path if graph.snapshot else None
-        with self._store.reading() as connection:
+        with self._store.read() as connection:
             index = graph.index
             return {
                 "records": records.count(connection),

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import changes, records, schema
-from .records import are_sound, as_fields, listed
+from .records import are_valid, format_ids, parse_metadata
 
 __all__ = ["Damage", "find_damage", "set_apart"]
 
-_AT_ONCE = 2048
+RECORDS_PER_PAGE = 2048
 
 _DAMAGED = """CREATE TABLE IF NOT EXISTS damaged (
     row INTEGER, id, metadata, document, vector, problem TEXT, set_apart_at TEXT DEFAULT CURRENT_TIMESTAMP
@@ -36,7 +36,7 @@ class Damage(NamedTuple):
         by_problem = defaultdict(list)
         for key, problem in self.records.values():
             by_problem[problem].append(key)
-        lines = [f"{listed(keys)}: {problem}" for problem, keys in by_problem.items()]
+        lines = [f"{format_ids(keys)}: {problem}" for problem, keys in by_problem.items()]
         if self.orphans:
             lines.append(f"{len(self.orphans):,} vectors without a record")
         if self.changes:
@@ -69,7 +69,7 @@ def _pages(connection: sqlite3.Connection) -> Iterator[list[Any]]:
                 "CASE WHEN typeof(metadata) = 'text' THEN json_valid(metadata) ELSE 0 END, "
                 "typeof(document), document, typeof(vector), vector "
                 "FROM records LEFT JOIN vectors USING (row) WHERE row > ? ORDER BY row LIMIT ?",
-                (last, _AT_ONCE),
+                (last, RECORDS_PER_PAGE),
             ).fetchall()
         finally:
             connection.text_factory = str
@@ -87,7 +87,9 @@ def _damaged(page: list[Any], settings: schema.Settings) -> Iterator[tuple[int, 
         problem = ""
         if id_kind not in (b"integer", b"text") or not _is_utf8(key):
             problem = "the id is neither a number nor a text"
-        elif metadata_kind != b"text" or not valid or not _is_utf8(metadata) or as_fields(metadata.decode()) is None:
+        elif (
+            metadata_kind != b"text" or not valid or not _is_utf8(metadata) or parse_metadata(metadata.decode()) is None
+        ):
             problem = "the metadata are not a JSON object"
         elif document_kind not in (b"text", b"null") or not _is_utf8(document):
             problem = "the document is no text"
@@ -101,7 +103,7 @@ def _damaged(page: list[Any], settings: schema.Settings) -> Iterator[tuple[int, 
             yield row, (shown, problem)
     if whole:
         vectors = np.frombuffer(b"".join(vector for *_, vector in whole), dtype).reshape(len(whole), dim)
-        for at in np.flatnonzero(~are_sound(vectors.astype(np.float32), settings["metric"])).tolist():
+        for at in np.flatnonzero(~are_valid(vectors.astype(np.float32), settings["metric"])).tolist():
             yield whole[at][0], (whole[at][1], "the vector is not finite, or zero where it must not be")
 
 

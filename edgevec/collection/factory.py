@@ -64,7 +64,7 @@ def open(
         encoder: a function from a list of texts to vectors: upsert() and search() then take texts alone
         dtype: "float32", or "float16" for half the file and a little less accuracy
         durability: "full": what was committed survives a crash of the program and loss of power. "fast" does not
-            flush the disk at each commit: loss of power may take the last commits, whole ones, and nothing else.
+            flush the disk at each commit: loss of power may take the last recent_writes, whole ones, and nothing else.
         mmap: use the graph's file (path + "-graph") in place where it need not change: less to read at opening, and
             processes share the memory. Only where nothing but edgevec touches that file: if something truncates it
             or copies another over it meanwhile, the process dies of a signal. Otherwise, and on Windows and in a

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from .records import as_fields, listed
+from .records import format_ids, parse_metadata
 from .validation import Id
 
 __all__ = ["Hit", "HitStats", "Hits", "Included", "read_fields"]
@@ -72,8 +72,8 @@ class Hits(list[Hit]):
 
 def read_fields(id: Id, metadata: Any) -> dict[str, Any]:
     """Metadata from how they are stored; the log names a record whose metadata are damaged."""
-    fields = as_fields(metadata)
+    fields = parse_metadata(metadata)
     if fields is None:
-        log.warning("the metadata of the record with %s are damaged and count as none", listed([id]))
+        log.warning("the metadata of the record with %s are damaged and count as none", format_ids([id]))
         return {}
     return fields

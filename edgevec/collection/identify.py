@@ -19,7 +19,7 @@ from .sqlite_errors import translated
 
 __all__ = ["identify", "looks_like_collection"]
 
-_LEAST_BYTES = 512
+_MIN_BYTES = 512
 """Of an SQLite database: one page."""
 
 
@@ -49,7 +49,7 @@ def identify(path: Path) -> Literal["missing", "empty", "collection"]:
         raise about_file(StorageError(f"{path}: unable to open: it is no regular file"), path, errno.EINVAL)
     if info.st_size == 0:
         return "empty"
-    if info.st_size < _LEAST_BYTES:
+    if info.st_size < _MIN_BYTES:
         raise CorruptCollectionError(f"{path}: file is not a database")
     with translated(str(path)):
         if _is_collection(path) or _log_is_of_collection(path):

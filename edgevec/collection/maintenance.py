@@ -14,13 +14,13 @@ from ..index import Index
 from . import changes, schema
 from .damage import Damage, find_damage, set_apart
 from .graph import Graph
-from .records import are_sound, count, select, vectors_of
+from .records import are_valid, count, select, vectors_of
 from .store import Store
 from .words import indexed
 
 __all__ = ["CollectionReport", "check"]
 
-_AT_ONCE = 8192
+CHECK_PAGE = 8192
 _TOLERANCE = 1e-5
 """Of a vector's length: what differs by less is the same vector, rounded."""
 _ROUNDING = 2e-6
@@ -87,7 +87,7 @@ def _stale_words(connection: sqlite3.Connection) -> Iterator[tuple[str | None, i
     while page := select(
         connection,
         "SELECT row, document, words FROM records WHERE document IS NOT NULL AND row > ? ORDER BY row LIMIT ?",
-        (last, _AT_ONCE),
+        (last, CHECK_PAGE),
     ):
         for row, document, words in page:
             if words != (meant := indexed(document)):
@@ -119,7 +119,7 @@ def _compare(connection: sqlite3.Connection, graph: Graph, progress: Progress | 
     difference, seen = Difference([], [], []), 0
     extra = set(index)
     for rows, vectors in _pages(connection, index.dim, str(settings["dtype"])):
-        sound = are_sound(vectors, index.metric)
+        sound = are_valid(vectors, index.metric)
         rows, vectors = rows[sound], vectors[sound]
         held = [row in extra for row in rows.tolist()]
         difference.missing.extend(rows[~np.array(held)].tolist())
@@ -141,7 +141,7 @@ def _pages(
         rows = [
             row
             for (row,) in connection.execute(
-                "SELECT row FROM vectors WHERE row > ? ORDER BY row LIMIT ?", (last, _AT_ONCE)
+                "SELECT row FROM vectors WHERE row > ? ORDER BY row LIMIT ?", (last, CHECK_PAGE)
             )
         ]
         if not rows:
@@ -163,9 +163,9 @@ def _differ(index: Index, rows: NDArray[np.int64], vectors: NDArray[np.float32])
 def check(store: Store, *, repair: bool, progress: Progress | None) -> CollectionReport:
     """As Collection.check()."""
     if not repair and not store.writable:
-        with store.reading() as connection:
+        with store.read() as connection:
             return _report(connection, store.graph, [], _compare(connection, store.graph, progress))
-    with store.maintaining() as connection:
+    with store.exclusive() as connection:
         texts, difference = _text_problems(connection), _compare(connection, store.graph, progress)
         report = _report(connection, store.graph, texts, difference)
         if not repair or report.ok:
@@ -176,7 +176,7 @@ def check(store: Store, *, repair: bool, progress: Progress | None) -> Collectio
         if any("index" in problem for problem in _file_problems(connection)):
             connection.execute("REINDEX")
     damage = _set_apart(store)
-    with store.maintaining() as connection:
+    with store.exclusive() as connection:
         _repair_graph(connection, store.graph, _compare(connection, store.graph, None), progress)
         store.save_snapshot()
         if _text_problems(connection):
@@ -189,7 +189,7 @@ def check(store: Store, *, repair: bool, progress: Progress | None) -> Collectio
 
 def _set_apart(store: Store) -> Damage:
     """Whatever is damaged in the records themselves leaves them, in a commit of its own."""
-    with store.writing() as connection:
+    with store.write() as connection:
         damage = find_damage(connection)
         if damage:
             store.note_rows(set_apart(connection, damage))
@@ -212,7 +212,7 @@ def _repair_graph(
     connection: sqlite3.Connection, graph: Graph, difference: Difference, progress: Progress | None
 ) -> None:
     """Bring the graph to what the records say; made anew when it is damaged in itself."""
-    graph.correct(connection, sorted({*difference.missing, *difference.extra, *difference.stale}))
+    graph.fix_rows(connection, sorted({*difference.missing, *difference.extra, *difference.stale}))
     if graph.index is not None and not graph.index.check().ok:
         graph.rebuild(connection, progress)
-    graph.settle(changes.version(connection))
+    graph.mark_committed(changes.version(connection))

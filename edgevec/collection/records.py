@@ -15,25 +15,25 @@ from numpy.typing import NDArray
 
 from ..errors import CorruptCollectionError
 from .sqlite_errors import ERROR, code_of
-from .validation import LONGEST, Id
+from .validation import MAX_SQUARED_NORM, Id
 from .words import indexed
 
 __all__ = [
     "Record",
     "RowIds",
     "Shown",
-    "are_sound",
-    "as_fields",
+    "are_valid",
     "create_index",
     "delete",
     "drop_index",
     "fetch",
+    "format_ids",
     "ids",
     "ids_of",
     "ids_where",
     "indexes",
-    "listed",
     "page",
+    "parse_metadata",
     "rows_of",
     "rows_where",
     "select",
@@ -45,11 +45,11 @@ __all__ = [
 RowIds = NDArray[np.int64]
 T = TypeVar("T")
 
-_AT_ONCE = 4096
+IDS_PER_STATEMENT = 4096
 """Ids in one statement."""
-_NAMED = 10
+IDS_PER_MESSAGE = 10
 """Ids in a message."""
-_FEW = 256
+MAX_ROW_PARAMETERS = 256
 """Up to so many rows are quicker as parameters of their own."""
 
 log = logging.getLogger("edgevec")
@@ -75,17 +75,17 @@ class Record(NamedTuple):
 
 
 def _runs(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    return (items[at : at + _AT_ONCE] for at in range(0, len(items), _AT_ONCE))
+    return (items[at : at + IDS_PER_STATEMENT] for at in range(0, len(items), IDS_PER_STATEMENT))
 
 
-def listed(keys: Sequence[Any]) -> str:
+def format_ids(keys: Sequence[Any]) -> str:
     """Some ids for a message, however many and however long they are."""
-    shown = ", ".join(text if len(text := repr(key)) <= 80 else f"{text[:76]}..." for key in keys[:_NAMED])
-    more = f" and {len(keys) - _NAMED:,} more" if len(keys) > _NAMED else ""
+    shown = ", ".join(text if len(text := repr(key)) <= 80 else f"{text[:76]}..." for key in keys[:IDS_PER_MESSAGE])
+    more = f" and {len(keys) - IDS_PER_MESSAGE:,} more" if len(keys) > IDS_PER_MESSAGE else ""
     return f"id{'s' * (len(keys) != 1)} {shown}{more}"
 
 
-def as_fields(metadata: Any) -> dict[str, Any] | None:
+def parse_metadata(metadata: Any) -> dict[str, Any] | None:
     """Metadata from how they are stored; None when they are damaged."""
     try:
         fields = json.loads(metadata) if isinstance(metadata, str) else None
@@ -181,7 +181,7 @@ def delete(connection: sqlite3.Connection, rows: Iterable[int]) -> int:
     """Delete the records of these rows; how many there were."""
     gone = 0
     remaining = iter(rows)
-    while run := [(row,) for row in islice(remaining, _AT_ONCE)]:
+    while run := [(row,) for row in islice(remaining, IDS_PER_STATEMENT)]:
         connection.executemany("DELETE FROM vectors WHERE row = ?", run)
         connection.executemany("INSERT INTO changes(row) VALUES (?)", run)
         gone += connection.executemany("DELETE FROM records WHERE row = ?", run).rowcount
@@ -234,7 +234,7 @@ def shown(
     columns = f"row, id, {'metadata' if metadata else 'NULL'}, {'document' if documents else 'NULL'}"
     found: dict[int, Shown] = {}
     for run in _runs(rows):
-        if len(run) <= _FEW:
+        if len(run) <= MAX_ROW_PARAMETERS:
             among, parameters = ",".join("?" * len(run)), run
         else:
             among, parameters = "SELECT value FROM json_each(?)", [json.dumps(run)]  # type: ignore[list-item]
@@ -280,7 +280,7 @@ def page(
 
 def _records(selected: Iterable[tuple[Any, ...]], dim: int | None, dtype: str, damaged: str) -> Iterator[Record]:
     for key, blob, metadata, document, *_ in selected:
-        fields, problem = as_fields(metadata), ""
+        fields, problem = parse_metadata(metadata), ""
         if not isinstance(blob, bytes) or len(blob) != (dim or 0) * np.dtype(dtype).itemsize:
             problem = "it has no vector" if blob is None else "its vector is damaged"
         elif fields is None:
@@ -290,17 +290,17 @@ def _records(selected: Iterable[tuple[Any, ...]], dim: int | None, dtype: str, d
         else:
             yield Record(key, np.frombuffer(blob, dtype).astype(np.float32), fields, document)
             continue
-        problem = f"the record with {listed([key])} is damaged: {problem}; check(repair=True) sets it apart"
+        problem = f"the record with {format_ids([key])} is damaged: {problem}; check(repair=True) sets it apart"
         if damaged == "raise":
             raise CorruptCollectionError(problem)
         log.warning("left out: %s", problem)
 
 
-def are_sound(vectors: NDArray[np.float32], metric: str) -> NDArray[np.bool_]:
+def are_valid(vectors: NDArray[np.float32], metric: str) -> NDArray[np.bool_]:
     """Which of them an index takes."""
     with np.errstate(over="ignore", invalid="ignore"):
         norms = np.square(vectors.astype(np.float64)).sum(axis=1)
-    sound: NDArray[np.bool_] = norms < LONGEST
+    sound: NDArray[np.bool_] = norms < MAX_SQUARED_NORM
     return sound & (norms > 0) if metric == "cosine" else sound
 
 

@@ -6,7 +6,7 @@ vectors    apart from the records, so that a filter does not read past them.
 texts      the full-text index of the documents; triggers keep it in step.
 changes    the rows whose vector changed, in order, since the snapshot of the graph: what a graph has to catch up with.
 snapshots  the graph files that may lie beside this file, each with the last change it holds.
-state      counts the commits, and the changes that were cut from the start of `changes`.
+state      counts the recent_writes, and the changes that were cut from the start of `changes`.
 damaged    what a repair has set apart; made when it is first needed.
 """
 
@@ -83,7 +83,7 @@ _TRIGGERS = (
 
 _SCRIPT = ";".join((_TABLES, *_TEXTS, *_TRIGGERS))
 
-_AT_ONCE = 1000
+DOCUMENTS_PER_PAGE = 1000
 """Documents that are indexed again at a time."""
 
 
@@ -228,7 +228,7 @@ def _documents(connection: sqlite3.Connection) -> Iterator[list[tuple[int, str]]
     last = -(2**63)
     while page := connection.execute(
         "SELECT row, document FROM records WHERE document IS NOT NULL AND row > ? ORDER BY row LIMIT ?",
-        (last, _AT_ONCE),
+        (last, DOCUMENTS_PER_PAGE),
     ).fetchall():
         yield page
         last = page[-1][0]

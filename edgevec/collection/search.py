@@ -44,16 +44,16 @@ class SearchExecutor:
         self._contexts: list[tuple[Index, SearchContext]] = []
 
     def search(self, request: SearchRequest) -> Hits:
-        with self._store.reading(graph=request.vector is not None) as connection:
+        with self._store.read(graph=request.vector is not None) as connection:
             search = self._by_both
             if request.text is None:
                 search = self._by_vector
             elif request.vector is None:
                 search = self._by_text
             hits = search(connection, request)
-            return self._filled_up(connection, request, search, hits) if hits.stats.vanished else hits
+            return self._refilled(connection, request, search, hits) if hits.stats.vanished else hits
 
-    def _filled_up(
+    def _refilled(
         self,
         connection: sqlite3.Connection,
         request: SearchRequest,
@@ -109,7 +109,9 @@ class SearchExecutor:
             return np.empty(0, np.int64), [], HitStats("exact", 0, 0, 0)
         allowed, count = None, None
         if request.condition is not EVERYTHING:
-            allowed, count = self._filters.get(connection, self._store.version, request.condition, self._store.commits)
+            allowed, count = self._filters.get(
+                connection, self._store.version, request.condition, self._store.recent_writes
+            )
         context = self._context(index)
         found = index.search(
             request.vector,

@@ -18,13 +18,13 @@ from .dates import as_iso, as_seconds, is_nat
 __all__ = [
     "Id",
     "as_documents",
-    "as_keys",
     "as_metadata",
     "as_texts",
     "as_vectors",
-    "is_one",
+    "is_single_id",
     "json_name",
-    "refuse_repeated",
+    "reject_duplicates",
+    "validate_ids",
 ]
 
 Id = int | str
@@ -32,18 +32,18 @@ Id = int | str
 MAX_NESTING = 500
 """SQLite reads JSON to a depth of 1000 or 2000, depending on its version; Python writes some 990."""
 
-LONGEST = 1e37
+MAX_SQUARED_NORM = 1e37
 """Squared length from which the core refuses a vector."""
 
 
-def is_one(ids: Any) -> bool:
+def is_single_id(ids: Any) -> bool:
     """Whether this is one id rather than a list of them."""
     return isinstance(ids, (str, int, np.integer)) or (isinstance(ids, np.ndarray) and ids.ndim == 0)
 
 
-def as_keys(ids: Any) -> list[Id]:
+def validate_ids(ids: Any) -> list[Id]:
     """A list of int (64 bits) and str."""
-    if is_one(ids):
+    if is_single_id(ids):
         ids = [ids]
     if isinstance(ids, (Mapping, bytes)) or not isinstance(ids, Iterable):
         raise ParameterError(f"ids must be integers or strings, not {type(ids).__name__}")
@@ -69,7 +69,7 @@ def _as_key(key: Any, at: int) -> Id:
     raise ParameterError(f"id {at} must be an integer or a string, not {key!r}")
 
 
-def refuse_repeated(keys: Sequence[Id]) -> None:
+def reject_duplicates(keys: Sequence[Id]) -> None:
     if len(set(keys)) == len(keys):
         return
     seen: set[Id] = set()
@@ -98,7 +98,7 @@ def as_vectors(vectors: Any, count: int, dim: int | None, metric: str, dtype: st
         stored = np.ascontiguousarray(rows, dtype)
     # Not einsum or a float32 sum: what overflows there may still be a vector.
     norms = np.square(stored.astype(np.float64)).sum(axis=1)
-    wrong = np.flatnonzero(~(norms < LONGEST))
+    wrong = np.flatnonzero(~(norms < MAX_SQUARED_NORM))
     if wrong.size:
         raise NotFiniteError(f"row {wrong[0]}: NaN, infinity or too long a vector for {dtype}")
     if metric == "cosine" and (norms == 0).any():
