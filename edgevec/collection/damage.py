@@ -11,10 +11,17 @@ import numpy as np
 
 from . import changes, records, schema
 from .records import are_valid, format_ids, parse_metadata
+from .sql import pages
 
 __all__ = ["Damage", "find_damage", "set_apart"]
 
 RECORDS_PER_PAGE = 2048
+
+_RECORDS = """SELECT
+    row, typeof(id), id, typeof(metadata), metadata,
+    CASE WHEN typeof(metadata) = 'text' THEN json_valid(metadata) ELSE 0 END,
+    typeof(document), document, typeof(vector), vector
+FROM records LEFT JOIN vectors USING (row) WHERE row > ?"""
 
 _DAMAGED = """CREATE TABLE IF NOT EXISTS damaged (
     row INTEGER, id, metadata, document, vector, problem TEXT, set_apart_at TEXT DEFAULT CURRENT_TIMESTAMP
@@ -50,33 +57,12 @@ class Damage(NamedTuple):
 def find_damage(connection: sqlite3.Connection) -> Damage:
     settings = schema.read_settings(connection)
     found: dict[int, tuple[Any, str]] = {}
-    for page in _pages(connection):
+    for page in pages(connection, _RECORDS, RECORDS_PER_PAGE, text=bytes):
         found.update(_damaged(page, settings))
     orphans = [
         row for (row,) in connection.execute("SELECT row FROM vectors WHERE row NOT IN (SELECT row FROM records)")
     ]
     return Damage(found, orphans, not changes.is_whole(connection))
-
-
-def _pages(connection: sqlite3.Connection) -> Iterator[list[Any]]:
-    """All records with their vectors, texts as bytes."""
-    last = -(2**63)
-    while True:
-        connection.text_factory = bytes
-        try:
-            page = connection.execute(
-                "SELECT row, typeof(id), id, typeof(metadata), metadata, "
-                "CASE WHEN typeof(metadata) = 'text' THEN json_valid(metadata) ELSE 0 END, "
-                "typeof(document), document, typeof(vector), vector "
-                "FROM records LEFT JOIN vectors USING (row) WHERE row > ? ORDER BY row LIMIT ?",
-                (last, RECORDS_PER_PAGE),
-            ).fetchall()
-        finally:
-            connection.text_factory = str
-        if not page:
-            return
-        yield page
-        last = page[-1][0]
 
 
 def _damaged(page: list[Any], settings: schema.Settings) -> Iterator[tuple[int, tuple[Any, str]]]:

@@ -14,7 +14,7 @@ from .._types import Progress
 from ..errors import NotFiniteError, ZeroVectorError
 from ..index import Index
 from . import changes, records, schema
-from .records import RowIds, are_valid, vectors_of
+from .records import RowIds, are_valid, vector_count, vector_pages, vectors_of
 from .snapshot import Snapshot, UnusableError
 from .validation import Id
 
@@ -149,18 +149,11 @@ class Graph:
         index = self._empty(connection)
         if index is None:
             return
-        total = int(connection.execute("SELECT count(*) FROM vectors").fetchone()[0])
+        total, done = vector_count(connection), 0
         dtype = str(schema.read_settings(connection)["dtype"])
-        done, last = 0, -(2**63)
-        while rows := [
-            row
-            for (row,) in connection.execute(
-                "SELECT row FROM vectors WHERE row > ? ORDER BY row LIMIT ?", (last, VECTORS_PER_ADD)
-            )
-        ]:
-            found, vectors = vectors_of(connection, rows, index.dim, dtype)
-            _add(index, vectors, found, _shifted(progress, done, total))
-            done, last = done + len(rows), rows[-1]
+        for rows, vectors in vector_pages(connection, VECTORS_PER_ADD, index.dim, dtype):
+            _add(index, vectors, rows, _shifted(progress, done, total))
+            done += len(rows)
         self.index, self.seq = index, changes.last_change(connection)
 
     # ---- steps -----------------------------------------------------------------------------------------------------

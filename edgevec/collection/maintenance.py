@@ -14,7 +14,8 @@ from ..index import Index
 from . import changes, schema
 from .damage import Damage, find_damage, set_apart
 from .graph import Graph
-from .records import are_valid, count, select, vectors_of
+from .records import are_valid, count, vector_count, vector_pages
+from .sql import pages
 from .store import Store
 from .words import indexed
 
@@ -83,16 +84,11 @@ def _text_problems(connection: sqlite3.Connection) -> list[str]:
 
 def _stale_words(connection: sqlite3.Connection) -> Iterator[tuple[str | None, int]]:
     """What FTS5 should read, and the row, where a document was changed without it."""
-    last = -(2**63)
-    while page := select(
-        connection,
-        "SELECT row, document, words FROM records WHERE document IS NOT NULL AND row > ? ORDER BY row LIMIT ?",
-        (last, CHECK_PAGE),
-    ):
+    sql = "SELECT row, document, words FROM records WHERE document IS NOT NULL AND row > ?"
+    for page in pages(connection, sql, CHECK_PAGE):
         for row, document, words in page:
             if words != (meant := indexed(document)):
                 yield meant, row
-        last = page[-1][0]
 
 
 def _repair_texts(connection: sqlite3.Connection) -> None:
@@ -115,10 +111,10 @@ def _compare(connection: sqlite3.Connection, graph: Graph, progress: Progress | 
     if index is None:
         return Difference([], [], [])
     settings = schema.read_settings(connection)
-    total = int(connection.execute("SELECT count(*) FROM vectors").fetchone()[0])
+    total = vector_count(connection)
     difference, seen = Difference([], [], []), 0
     extra = set(index)
-    for rows, vectors in _pages(connection, index.dim, str(settings["dtype"])):
+    for rows, vectors in vector_pages(connection, CHECK_PAGE, index.dim, str(settings["dtype"])):
         sound = are_valid(vectors, index.metric)
         rows, vectors = rows[sound], vectors[sound]
         held = [row in extra for row in rows.tolist()]
@@ -131,23 +127,6 @@ def _compare(connection: sqlite3.Connection, graph: Graph, progress: Progress | 
             progress(seen, total)
     difference.extra.extend(sorted(extra))
     return difference
-
-
-def _pages(
-    connection: sqlite3.Connection, dim: int, dtype: str
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    last = -(2**63)
-    while True:
-        rows = [
-            row
-            for (row,) in connection.execute(
-                "SELECT row FROM vectors WHERE row > ? ORDER BY row LIMIT ?", (last, CHECK_PAGE)
-            )
-        ]
-        if not rows:
-            return
-        yield vectors_of(connection, rows, dim, dtype)
-        last = rows[-1]
 
 
 def _differ(index: Index, rows: NDArray[np.int64], vectors: NDArray[np.float32]) -> NDArray[np.bool_]:

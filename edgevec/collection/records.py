@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CorruptCollectionError
-from .sqlite_errors import ERROR, code_of
+from .sql import pages, select
 from .validation import MAX_SQUARED_NORM, Id
 from .words import indexed
 
@@ -36,9 +36,10 @@ __all__ = [
     "parse_metadata",
     "rows_of",
     "rows_where",
-    "select",
     "shown",
     "upsert",
+    "vector_count",
+    "vector_pages",
     "vectors_of",
 ]
 
@@ -53,13 +54,6 @@ MAX_ROW_PARAMETERS = 256
 """Up to so many rows are quicker as parameters of their own."""
 
 log = logging.getLogger("edgevec")
-
-_SOUND = """WITH records AS (
-    SELECT row, id, document, CASE
-        WHEN typeof(metadata) <> 'text' THEN '{}' WHEN json_valid(metadata) THEN metadata ELSE '{}' END AS metadata
-    FROM main.records
-) """
-"""In front of a statement: what is no JSON counts as no metadata. Not always, since no index can be used then."""
 
 Shown = tuple[Id, str | None, str | None]
 """id, metadata as text and document of a row; None for what was not asked for."""
@@ -92,32 +86,6 @@ def parse_metadata(metadata: Any) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return fields if isinstance(fields, dict) else None
-
-
-def select(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]) -> list[Any]:
-    """The result of a statement, even where some records are damaged: what is no JSON counts as no metadata, and bytes
-    that are no UTF-8 are replaced."""
-    sound = ""
-    try:
-        while True:
-            try:
-                return connection.execute(sound + sql, parameters).fetchall()
-            except sqlite3.OperationalError as error:
-                if code_of(error) != ERROR:
-                    raise
-                if "JSON" in str(error) and not sound:
-                    sound = _SOUND
-                elif "Could not decode" in str(error) and connection.text_factory is str:
-                    connection.text_factory = _decoded
-                else:
-                    raise
-                log.warning("some records are damaged (see Collection.check()): %s", error)
-    finally:
-        connection.text_factory = str
-
-
-def _decoded(data: bytes) -> str:
-    return data.decode(errors="replace")
 
 
 def rows_of(connection: sqlite3.Connection, keys: Sequence[Id]) -> dict[Id, int]:
@@ -307,11 +275,30 @@ def are_valid(vectors: NDArray[np.float32], metric: str) -> NDArray[np.bool_]:
 def vectors_of(
     connection: sqlite3.Connection, rows: Sequence[int], dim: int, dtype: str
 ) -> tuple[RowIds, NDArray[np.float32]]:
-    """Those of the rows that exist, ascending, and their vectors [n, dim]. What cannot be one is left out."""
+    """Those of the rows that exist, ascending int64[n], and their vectors, float32[n, dim].
+
+    What cannot be one is left out.
+    """
     selected = connection.execute(
         "SELECT row, vector FROM vectors WHERE row IN (SELECT value FROM json_each(?)) ORDER BY row",
         (json.dumps(rows),),
     ).fetchall()
+    return _vectors(selected, dim, dtype)
+
+
+def vector_pages(
+    connection: sqlite3.Connection, size: int, dim: int, dtype: str
+) -> Iterator[tuple[RowIds, NDArray[np.float32]]]:
+    """All rows with their vectors, as vectors_of() returns them, up to `size` at a time."""
+    for page in pages(connection, "SELECT row, vector FROM vectors WHERE row > ?", size):
+        yield _vectors(page, dim, dtype)
+
+
+def vector_count(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT count(*) FROM vectors").fetchone()[0])
+
+
+def _vectors(selected: list[Any], dim: int, dtype: str) -> tuple[RowIds, NDArray[np.float32]]:
     size = dim * np.dtype(dtype).itemsize
     if any(type(blob) is not bytes or len(blob) != size for _, blob in selected):
         sound = [(row, blob) for row, blob in selected if type(blob) is bytes and len(blob) == size]
