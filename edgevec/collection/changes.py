@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections import deque
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -39,8 +38,10 @@ def _state(connection: sqlite3.Connection, name: str) -> int:
     return found[0]
 
 
-def increment_version(connection: sqlite3.Connection) -> None:
+def increment_version(connection: sqlite3.Connection) -> int:
+    """The new version."""
     connection.execute("UPDATE state SET version = version + 1")
+    return version(connection)
 
 
 def last_change(connection: sqlite3.Connection) -> int:
@@ -103,21 +104,24 @@ _MAX_RECENT_ROWS = 200_000
 
 
 class RecentWrites:
-    """Of this process; written by the one thread whose batch is open, read while no batch is committed."""
+    """The rows that the last commits of this process wrote.
+
+    The thread whose batch is open adds to it; others read it while no batch is committed.
+    """
 
     def __init__(self) -> None:
         self._done: deque[tuple[int, RowIds]] = deque()
-        self._open: list[int] = []
+        self._open: list[RowIds] = []
         self._rows = 0
 
-    def add(self, rows: Iterable[int]) -> None:
-        """The open batch writes these, whether or not a part of it goes back."""
-        self._open.extend(rows)
+    def add(self, rows: RowIds) -> None:
+        """The open batch writes these, whether or not a part of it is rolled back."""
+        self._open.append(rows)
 
     def end_batch(self, version: int | None) -> None:
-        """The batch has made this version of the records, or none."""
+        """The batch was committed as this version of the records, or (None) rolled back."""
         if version is not None:
-            rows = np.unique(np.array(self._open, np.int64))
+            rows = np.unique(np.concatenate([np.empty(0, np.int64), *self._open]))
             self._done.append((version, rows))
             self._rows += len(rows)
             while self._rows > _MAX_RECENT_ROWS:

@@ -13,18 +13,17 @@ from .._validation import as_int
 from ..errors import CollectionNotFoundError, CorruptCollectionError, EdgevecError, ParameterError, about_file
 from ..index import Index
 from . import schema
-from .collection import Collection, Encoder
+from .collection import Collection
 from .database import Database, Durability, resolve
 from .graph import Graph
 from .snapshot import Snapshot
 from .sqlite_errors import translated
 from .store import Store
+from .validation import Encoder
 
 __all__ = ["open"]
 
 log = logging.getLogger("edgevec")
-
-Dtype = Literal["float32", "float16"]
 
 _SQLITE = (3, 38)
 """The first with JSON functions in every build."""
@@ -47,7 +46,7 @@ def open(
     quantization: Quantization | None = None,
     M: int | None = None,
     ef_construction: int | None = None,
-    dtype: Dtype | None = None,
+    dtype: schema.Dtype | None = None,
     durability: Durability = "full",
     mmap: bool = False,
     progress: Progress | None = None,

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._types import CheckReport, Progress
+from ..errors import EdgevecError
 from ..index import Index
-from . import changes, schema
+from . import changes, fulltext, schema
 from .damage import Damage, find_damage, set_apart
-from .graph import Graph
+from .graph import Graph, StoppedError
 from .records import are_valid, count, vector_count, vector_pages
 from .sql import pages
 from .store import Store
 from .words import indexed
 
-__all__ = ["CollectionReport", "check"]
+__all__ = ["CollectionReport", "check", "checkpoint", "compact", "refresh", "stats"]
 
 CHECK_PAGE = 8192
 _TOLERANCE = 1e-5
@@ -139,8 +141,55 @@ def _differ(index: Index, rows: NDArray[np.int64], vectors: NDArray[np.float32])
     return different
 
 
+def checkpoint(store: Store) -> None:
+    """As Collection.checkpoint()."""
+    with store.exclusive() as connection:
+        store.save_snapshot()
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def compact(store: Store, progress: Progress | None) -> None:
+    """As Collection.compact()."""
+    with store.exclusive() as connection:
+        if store.graph.index is not None:
+            store.graph.index.compact(progress=store.progress_guard.wrap(progress))
+        connection.execute("INSERT INTO texts(texts) VALUES ('optimize')")
+        connection.execute("VACUUM")
+    checkpoint(store)
+
+
+def refresh(store: Store, progress: Progress | None) -> int:
+    """As Collection.refresh()."""
+    store.detect_external_changes()
+    try:
+        with store.read(progress=progress) as connection:
+            return changes.version(connection)
+    except StoppedError:
+        raise EdgevecError("stopped by its progress function: the next search takes in the rest") from None
+
+
+def stats(store: Store) -> dict[str, Any]:
+    """As Collection.stats()."""
+    path, graph = store.path, store.graph
+    with store.read() as connection:
+        return {
+            "records": count(connection),
+            "documents": fulltext.count(connection),
+            "file_bytes": _size(path),
+            "log_bytes": _size(Path(f"{path}-wal")) if path else 0,
+            "snapshot_bytes": _size(graph.snapshot.path if graph.snapshot else None),
+            "changes_since_snapshot": graph.seq - graph.saved_seq,
+            "memory_bytes": 0 if graph.index is None else graph.index.memory_usage()["total"],
+        }
+
+
+def _size(path: Path | None) -> int:
+    return path.stat().st_size if path is not None and path.exists() else 0
+
+
 def check(store: Store, *, repair: bool, progress: Progress | None) -> CollectionReport:
     """As Collection.check()."""
+    progress = store.progress_guard.wrap(progress)
     if not repair and not store.writable:
         with store.read() as connection:
             return _report(connection, store.graph, [], _compare(connection, store.graph, progress))
@@ -171,7 +220,7 @@ def _set_apart(store: Store) -> Damage:
     with store.write() as connection:
         damage = find_damage(connection)
         if damage:
-            store.note_rows(set_apart(connection, damage))
+            store.add_rows(np.array(set_apart(connection, damage), np.int64))
     return damage
 
 

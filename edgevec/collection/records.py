@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from ..errors import CorruptCollectionError
 from .sql import pages, select
-from .validation import MAX_SQUARED_NORM, Id
+from .validation import MAX_SQUARED_NORM, Id, NewRecords
 from .words import indexed
 
 __all__ = [
+    "Plan",
     "Record",
     "RowIds",
     "Shown",
@@ -26,6 +27,7 @@ __all__ = [
     "create_index",
     "delete",
     "drop_index",
+    "explain",
     "fetch",
     "format_ids",
     "ids",
@@ -68,6 +70,20 @@ class Record(NamedTuple):
     document: str | None
 
 
+class Plan(NamedTuple):
+    """How a condition is evaluated."""
+
+    sql: str
+    parameters: tuple[Any, ...]
+    steps: tuple[str, ...]
+    """What SQLite says that it does."""
+    indexes: tuple[str, ...]
+    """The fields whose index is used; with none every record is looked at."""
+
+    def __str__(self) -> str:
+        return "\n".join(self.steps)
+
+
 def _runs(items: Sequence[T]) -> Iterator[Sequence[T]]:
     return (items[at : at + IDS_PER_STATEMENT] for at in range(0, len(items), IDS_PER_STATEMENT))
 
@@ -103,21 +119,20 @@ def rows_of(connection: sqlite3.Connection, keys: Sequence[Id]) -> dict[Id, int]
     return found
 
 
-def upsert(
-    connection: sqlite3.Connection,
-    keys: Sequence[Id],
-    vectors: NDArray[Any],
-    metadata: Sequence[str],
-    documents: Sequence[str | None],
-) -> tuple[list[int], list[int]]:
-    """Insert records, or replace those whose id exists; their rows, and the positions of those whose vector changed.
+def upsert(connection: sqlite3.Connection, new: NewRecords, vectors: NDArray[Any]) -> tuple[RowIds, list[int]]:
+    """Insert records, or replace those whose id exists.
 
-    A vector that stays the same is no change to the graph.
+    Args:
+        vectors: [n, dim] in the type that is stored
+
+    Returns:
+        Their rows, int64[n], and the positions of those whose vector changed: one that stays the same is no change to
+        the graph.
     """
-    known = rows_of(connection, keys)
+    known = rows_of(connection, new.ids)
     last = int(connection.execute("SELECT coalesce(max(row), 0) FROM records").fetchone()[0])
-    numbers = iter(range(last + 1, last + 1 + len(keys) - len(known)))
-    rows = [known[key] if key in known else next(numbers) for key in keys]
+    numbers = iter(range(last + 1, last + 1 + len(new.ids) - len(known)))
+    rows = [known[id] if id in known else next(numbers) for id in new.ids]
     blobs = [vector.tobytes() for vector in vectors]
     changed = list(range(len(rows)))
     if known:
@@ -126,13 +141,13 @@ def upsert(
     connection.executemany(
         "INSERT INTO records(row, id, metadata, document, words) VALUES (?, ?, ?, ?, ?) ON CONFLICT(row) DO UPDATE "
         "SET metadata = excluded.metadata, document = excluded.document, words = excluded.words",
-        zip(rows, keys, metadata, documents, map(indexed, documents), strict=True),
+        zip(rows, new.ids, new.metadata, new.documents, map(indexed, new.documents), strict=True),
     )
     connection.executemany(
         "INSERT OR REPLACE INTO vectors(row, vector) VALUES (?, ?)", ((rows[at], blobs[at]) for at in changed)
     )
     connection.executemany("INSERT INTO changes(row) VALUES (?)", ((rows[at],) for at in changed))
-    return rows, changed
+    return np.array(rows, np.int64), changed
 
 
 def _unchanged(connection: sqlite3.Connection, blobs: dict[int, bytes]) -> set[int]:
@@ -335,6 +350,15 @@ def indexes(connection: sqlite3.Connection) -> dict[str, str]:
         "SELECT name FROM sqlite_schema WHERE type = 'index' AND name GLOB ? ORDER BY name", (f"{_INDEX}*",)
     )
     return {name: re.sub(r"~[0-9a-f]+\Z", "", name[len(_INDEX) :]) for (name,) in names}
+
+
+def explain(connection: sqlite3.Connection, sql: str, parameters: tuple[Any, ...]) -> Plan:
+    """How SQLite evaluates a compiled condition."""
+    plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT row FROM records WHERE {sql}", parameters)
+    steps = tuple(detail for *_, detail in plan)
+    known = indexes(connection)
+    used = (field for name, field in known.items() if any(f"INDEX {name} " in f"{step} " for step in steps))
+    return Plan(sql, parameters, steps, tuple(used))
 
 
 def _quoted(name: str) -> str:

@@ -13,7 +13,7 @@ damaged    what a repair has set apart; made when it is first needed.
 from __future__ import annotations
 
 import sqlite3
-from typing import Any
+from typing import Any, Literal
 
 from .._types import Progress
 from ..errors import CorruptCollectionError, EdgevecError, FormatVersionError
@@ -21,6 +21,7 @@ from .sql import pages
 from .words import indexed
 
 __all__ = [
+    "Dtype",
     "Settings",
     "check_tables",
     "create",
@@ -39,6 +40,7 @@ VERSION = 2
 NOT_OURS = "an SQLite database, but not a collection of edgevec's"
 
 Settings = dict[str, Any]
+Dtype = Literal["float32", "float16"]
 
 _TABLES = """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value ANY) WITHOUT ROWID;

@@ -1,8 +1,8 @@
 """Records and graph, always in step: who may read, who may write, and what a commit is.
 
-SQLite's commit is the point at which a batch happens. Just before it the graph takes the batch in, while nobody reads;
-should either fail, both go back. So a reader never sees one without the other, and an interrupted process leaves
-records alone, from which the graph follows.
+A batch happens when SQLite commits it. Just before, while nobody reads, the graph takes it in; if either fails, both
+are rolled back. So a reader never sees one without the other, and an interrupted process leaves records, from which
+the graph can be derived.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
-from .._types import Progress
+from .._types import Metric, Progress
 from ..errors import (
-    BusyError,
     ClosedError,
     EdgevecError,
     LockedError,
@@ -28,8 +28,10 @@ from ..errors import (
 )
 from . import changes, schema
 from .database import Database
-from .graph import Graph, Write
+from .graph import Graph, StoppedError, Write
+from .records import RowIds
 from .sqlite_errors import translate, translated
+from .threads import ProgressGuard, ReadWriteLock
 
 __all__ = ["Store"]
 
@@ -39,92 +41,6 @@ _SNAPSHOT_MIN_CHANGES, _SNAPSHOT_RECORDS_DIVISOR = 20_000, 2
 """A snapshot is made by itself once this many changes, and the records divided by this, are not in the last one."""
 _CLOSE_MIN_CHANGES, _CLOSE_RECORDS_DIVISOR = 200, 100
 """Fewer than these are caught up with at the next opening in less time than a snapshot takes to write."""
-
-
-class ProgressGuard:
-    """A thread in a progress function has the lock already, or the open batch, and must not wait for another."""
-
-    def __init__(self) -> None:
-        self._threads: set[int] = set()
-
-    def wrap(self, progress: Progress | None) -> Progress | None:
-        """The same function, known to be running while it runs."""
-        if progress is None:
-            return None
-
-        def call(done: int, total: int) -> object:
-            thread = threading.get_ident()
-            self._threads.add(thread)
-            try:
-                return progress(done, total)
-            finally:
-                self._threads.discard(thread)
-
-        return call
-
-    def is_inside(self) -> bool:
-        """In the calling thread."""
-        return bool(self._threads) and threading.get_ident() in self._threads
-
-    def check_outside(self) -> None:
-        """BusyError in a progress function: what it is called for has the graph, and is not done."""
-        if self.is_inside():
-            raise BusyError("a progress function may read records, but not search by vector, write or maintain")
-
-
-# Who holds what, always taken from the top down:
-#
-# | state of the store              | _batch_lock | ReadWriteLock | SQLite                    | file lock     |
-# |---------------------------------|-------------|---------------|---------------------------|---------------|
-# | idle, open for writing          |             |               |                           | from open()   |
-# | reading, n threads              |             | shared        | a read transaction each   |               |
-# | batch open, by one thread       | held        |               | BEGIN IMMEDIATE           | from open()   |
-# | batch takes in or commits       | held        | exclusive     | the same, then COMMIT     | from open()   |
-# | maintenance, catching up        | held        | exclusive     | none, or one of its own   | from open()   |
-# | closing                         | held        | exclusive     | connections are closed    | given up last |
-#
-# Others may read while a batch is open, and see what was committed before it. The thread of the batch reads through
-# the batch's own connection and takes no lock. A thread in a progress function takes none either: it has them already.
-class ReadWriteLock:
-    """Many readers or one writer; a waiting writer goes before new readers.
-
-    Not reentrant: a thread that reads must not ask again before it is done."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
-        self._readers = 0
-        self._waiting = 0
-        self._writing = False
-
-    def acquire_read(self) -> None:
-        with self._lock:
-            while self._writing or self._waiting:
-                self._changed.wait()
-            self._readers += 1
-
-    def release_read(self) -> None:
-        with self._lock:
-            self._readers -= 1
-            if self._waiting and not self._readers:
-                self._changed.notify_all()
-
-    def acquire_write(self) -> None:
-        with self._lock:
-            self._waiting += 1
-            try:
-                while self._writing or self._readers:
-                    self._changed.wait()
-                self._writing = True
-            finally:
-                self._waiting -= 1
-                if not self._writing:  # interrupted while waiting
-                    self._changed.notify_all()
-
-    def release_write(self) -> None:
-        with self._lock:
-            self._writing = False
-            self._changed.notify_all()
 
 
 MAX_PENDING_BYTES = 256 * 2**20
@@ -193,6 +109,34 @@ class Store:
             database.main.execute("ROLLBACK")
             self._seen = self._commits_of_others()
             database.release(database.acquire())  # who reads first need not open the file again, nor find it gone
+
+    # ---- what it is ------------------------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> Path | None:
+        return self.database.path
+
+    @property
+    def name(self) -> str:
+        """For messages: the path, or ":memory:"."""
+        return self.database.name
+
+    @property
+    def dim(self) -> int | None:
+        """None until the first vector is stored, where open() was not told."""
+        dim: int | None = self.settings.get("dim")
+        return dim
+
+    @property
+    def metric(self) -> Metric:
+        metric: Metric = self.settings["metric"]
+        return metric
+
+    @property
+    def dtype(self) -> schema.Dtype:
+        """Of the vectors as they are stored."""
+        dtype: schema.Dtype = self.settings["dtype"]
+        return dtype
 
     @property
     def version(self) -> int | None:
@@ -300,8 +244,25 @@ class Store:
     # ---- writing ---------------------------------------------------------------------------------------------------
 
     @contextmanager
+    def batch(self, progress: Progress | None = None) -> Iterator[None]:
+        """As Collection.batch()."""
+        try:
+            with self._write(progress):
+                yield
+        except StoppedError:
+            raise EdgevecError("the batch was stopped by its progress function: nothing of it is stored") from None
+
+    @contextmanager
     def write(self, progress: Progress | None = None) -> Iterator[sqlite3.Connection]:
-        """A transaction, or within one a part that can fail by itself. Committed and durable when it ends."""
+        """A transaction, or inside a batch a savepoint. Committed and durable when it ends.
+
+        StoppedError when progress(done, total), of vectors that the graph takes in, returns False.
+        """
+        with self._write(progress) as connection, translated(self.name):
+            yield connection
+
+    @contextmanager
+    def _write(self, progress: Progress | None) -> Iterator[sqlite3.Connection]:
         self._check_writable()
         self.progress_guard.check_outside()
         with self._batch_lock:
@@ -316,7 +277,7 @@ class Store:
     @contextmanager
     def _transaction(self, progress: Progress | None) -> Iterator[sqlite3.Connection]:
         connection = self.database.main
-        with translated(self.database.name):
+        with translated(self.name):
             self.database.check_files()
             if self.graph.version is None:
                 with self._locked_out():
@@ -332,7 +293,7 @@ class Store:
         self._owner, self._depth = threading.get_ident(), 1
         try:
             yield connection
-            with translated(self.database.name):
+            with translated(self.name):
                 self._commit(connection, connection.total_changes != before, progress)
             self._seen = seen
         except BaseException as error:
@@ -351,14 +312,13 @@ class Store:
             connection.execute("COMMIT")
             self._forget_writes()
             return
-        changes.increment_version(connection)
-        version = changes.version(connection)
+        version = changes.increment_version(connection)
         self._apply_writes(connection, progress)
         self.database.check_file()
         connection.execute("COMMIT")
         self._version = version
-        self.recent_writes.end_batch(self._version)
-        self.graph.mark_committed(self._version)
+        self.recent_writes.end_batch(version)
+        self.graph.mark_committed(version)
 
     def _commits_of_others(self) -> int:
         """A number that changes whenever another connection, of whatever program, has committed something."""
@@ -372,7 +332,7 @@ class Store:
         seen = self._commits_of_others()
         if seen != self._seen:
             self._check_one_writer(connection)
-            log.warning("%s: changed by another program while it was open for writing", self.database.name)
+            log.warning("%s: changed by another program while it was open for writing", self.name)
             self.graph.forget_ids()
             changes.increment_version(connection)  # a version that nothing kept here knows
         return seen
@@ -380,21 +340,19 @@ class Store:
     def _check_one_writer(self, connection: sqlite3.Connection) -> None:
         if changes.version(connection) != self._version:
             raise about_file(
-                LockedError(
-                    f"{self.database.name} was written by another writer after it was opened: close it, open it again"
-                ),
-                self.database.name,
+                LockedError(f"{self.name} was written by another writer after it was opened: close it, open it again"),
+                self.name,
             )
 
     def detect_external_changes(self) -> None:
         """As at the beginning of a batch; for a writer that writes nothing now."""
         if not self.writable or self._owner == threading.get_ident():
             return
-        with self._batch_lock, translated(self.database.name):
+        with self._batch_lock, translated(self.name):
             self._check_open()
             changed = self._commits_of_others() != self._seen
         if changed:
-            with self.write():
+            with self._write(None):
                 pass
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
@@ -409,7 +367,7 @@ class Store:
             self.graph.rollback(connection)
             self.graph.mark_committed(self._version)
         except (sqlite3.Error, EdgevecError) as error:
-            log.warning("%s: the graph will be made again: %s", self.database.name, error)
+            log.warning("%s: the graph will be made again: %s", self.name, error)
             self.graph.reset()
 
     @contextmanager
@@ -417,12 +375,12 @@ class Store:
         connection = self.database.main
         self._depth += 1
         name, written = f"part{self._depth}", self._written
-        with translated(self.database.name):
+        with translated(self.name):
             self._check_transaction(connection)
             connection.execute(f"SAVEPOINT {name}")
         try:
             yield connection
-            with translated(self.database.name):
+            with translated(self.name):
                 self._check_transaction(connection)
                 connection.execute(f"RELEASE {name}")
         except BaseException:
@@ -444,14 +402,19 @@ class Store:
         self.graph.apply(connection, [write for _, write in self._writes], progress)
         self._forget_writes()
 
-    def note_rows(self, rows: Sequence[int]) -> None:
-        """The open batch has written these by other ways than note_write(): the graph reads the changes back."""
+    def set_dim(self, connection: sqlite3.Connection, dim: int) -> None:
+        """In the open batch: of the first vectors."""
+        schema.write_setting(connection, "dim", dim)
+        self.settings["dim"] = dim
+
+    def add_rows(self, rows: RowIds) -> None:
+        """The open batch has written these records; the graph reads the changes back."""
         self.recent_writes.add(rows)
 
-    def note_write(self, rows: Sequence[int], write: Write) -> None:
+    def add_write(self, rows: RowIds, write: Write) -> None:
         """The open batch has written the records of `rows`, and the vectors of `write`.
 
-        Of a batch too large to keep in memory, the graph reads the changes back from the database.
+        When a batch is too large to keep in memory, the graph reads the changes back from the database.
         """
         self.recent_writes.add(rows)
         self._written += 1
@@ -493,7 +456,7 @@ class Store:
         with self._batch_lock:
             if self._depth:
                 raise ParameterError("not inside a batch")
-            with translated(self.database.name), self._locked_out():
+            with translated(self.name), self._locked_out():
                 self.database.check_files()
                 self._check_one_writer(self.database.main)
                 if self.graph.version is None:
@@ -514,10 +477,10 @@ class Store:
         if not self._behind(_SNAPSHOT_MIN_CHANGES, _SNAPSHOT_RECORDS_DIVISOR):
             return
         try:
-            with translated(self.database.name):
+            with translated(self.name):
                 self.save_snapshot()
         except EdgevecError as error:  # the records are safe: only the next opening will take longer
-            log.warning("%s: no snapshot of the graph: %s", self.database.name, error)
+            log.warning("%s: no snapshot of the graph: %s", self.name, error)
 
     def _behind(self, least: int, share: int) -> bool:
         graph = self.graph
@@ -538,10 +501,10 @@ class Store:
                 self._closed = True
                 try:
                     if self.writable and not self._failed and self._behind(_CLOSE_MIN_CHANGES, _CLOSE_RECORDS_DIVISOR):
-                        with translated(self.database.name):
+                        with translated(self.name):
                             self.save_snapshot()
                 except EdgevecError as error:
-                    log.warning("%s: no snapshot of the graph: %s", self.database.name, error)
+                    log.warning("%s: no snapshot of the graph: %s", self.name, error)
                 finally:
                     self.database.close()
 
@@ -553,23 +516,21 @@ class Store:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise ClosedError(f"{self.database.name} is closed")
+            raise ClosedError(f"{self.name} is closed")
         if os.getpid() != self._process:
-            raise ClosedError(f"{self.database.name} was opened by the process that this one was forked from")
+            raise ClosedError(f"{self.name} was opened by the process that this one was forked from")
 
     def _check_writable(self) -> None:
         self._check_open()
         if not self.writable:
-            raise about_file(
-                ReadOnlyError(f"{self.database.name} is open for reading"), self.database.path, errno.EACCES
-            )
+            raise about_file(ReadOnlyError(f"{self.name} is open for reading"), self.path, errno.EACCES)
         if self._failed:
             raise about_file(
                 StorageError(f"an earlier write failed ({self._failed}): close the collection and open it again"),
-                self.database.path,
+                self.path,
                 errno.EIO,
             )
 
     def _check_transaction(self, connection: sqlite3.Connection) -> None:
         if not connection.in_transaction:
-            raise StorageError(f"{self.database.name}: the batch was rolled back by an earlier failure in it")
+            raise StorageError(f"{self.name}: the batch was rolled back by an earlier failure in it")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import datetime
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .._validation import as_rows
 from ..errors import DuplicateIdError, NotFiniteError, ParameterError, ZeroVectorError
@@ -29,11 +29,31 @@ __all__ = [
 
 Id = int | str
 
+Encoder = Callable[[list[str]], ArrayLike]
+"""Texts to vectors [n, dim]."""
+
 MAX_NESTING = 500
 """SQLite reads JSON to a depth of 1000 or 2000, depending on its version; Python writes some 990."""
 
 MAX_SQUARED_NORM = 1e37
 """Squared length from which the core refuses a vector."""
+
+
+class NewRecords(NamedTuple):
+    """Records to be stored, without their vectors."""
+
+    ids: list[Id]
+    """No two are the same."""
+    metadata: list[str]
+    """A JSON object each."""
+    documents: list[str | None]
+
+
+def as_records(ids: Any, metadata: Any, documents: Any) -> NewRecords:
+    """What is passed to Collection.upsert(), checked."""
+    valid = validate_ids(ids)
+    reject_duplicates(valid)
+    return NewRecords(valid, as_metadata(metadata, len(valid)), as_documents(documents, len(valid)))
 
 
 def is_single_id(ids: Any) -> bool:
@@ -253,6 +273,13 @@ def as_texts(documents: Sequence[str | None]) -> list[str]:
         if document is None:
             raise ParameterError(f"record {at} has neither a vector nor a document to make one from")
     return [document for document in documents if document is not None]
+
+
+def encode(encoder: Encoder | None, texts: list[str], problem: str) -> Any:
+    """Vectors of texts. problem: in front of the error where there is no encoder."""
+    if encoder is None:
+        raise ParameterError(f"{problem}: give them, or open the collection with an encoder")
+    return encoder(texts) if texts else []
 
 
 def _check_text(text: str, what: str) -> None:
