@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import changes, records, schema
-from .records import are_valid, format_ids, parse_metadata
+from .records import format_ids, parse_metadata
 from .sql import pages
+from .validation import are_valid
 
 __all__ = ["Damage", "find_damage", "set_apart"]
 

@@ -14,9 +14,9 @@ from .._types import Progress
 from ..errors import NotFiniteError, ZeroVectorError
 from ..index import Index
 from . import changes, records, schema
-from .records import RowIds, are_valid, vector_count, vector_pages, vectors_of
+from .records import RowIds, vector_count, vector_pages, vectors_of
 from .snapshot import Snapshot, UnusableError
-from .validation import Id
+from .validation import Id, are_valid
 
 __all__ = ["Graph", "StoppedError", "Write"]
 

@@ -16,9 +16,10 @@ from ..index import Index
 from . import changes, fulltext, schema
 from .damage import Damage, find_damage, set_apart
 from .graph import Graph, StoppedError
-from .records import are_valid, count, vector_count, vector_pages
+from .records import count, vector_count, vector_pages
 from .sql import pages
 from .store import Store
+from .validation import are_valid
 from .words import indexed
 
 __all__ = ["CollectionReport", "check", "checkpoint", "compact", "refresh", "stats"]

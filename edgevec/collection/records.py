@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import CorruptCollectionError
 from .sql import pages, select
-from .validation import MAX_SQUARED_NORM, Id, NewRecords
+from .validation import Id, NewRecords
 from .words import indexed
 
 __all__ = [
@@ -23,7 +23,6 @@ __all__ = [
     "Record",
     "RowIds",
     "Shown",
-    "are_valid",
     "create_index",
     "delete",
     "drop_index",
@@ -277,14 +276,6 @@ def _records(selected: Iterable[tuple[Any, ...]], dim: int | None, dtype: str, d
         if damaged == "raise":
             raise CorruptCollectionError(problem)
         log.warning("left out: %s", problem)
-
-
-def are_valid(vectors: NDArray[np.float32], metric: str) -> NDArray[np.bool_]:
-    """Which of them an index takes."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        norms = np.square(vectors.astype(np.float64)).sum(axis=1)
-    sound: NDArray[np.bool_] = norms < MAX_SQUARED_NORM
-    return sound & (norms > 0) if metric == "cosine" else sound
 
 
 def vectors_of(
