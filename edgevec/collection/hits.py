@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from .records import format_ids, parse_metadata
 from .validation import Id
 
-__all__ = ["Hit", "HitStats", "Hits", "Included", "read_fields"]
+__all__ = ["Hit", "HitStats", "Hits", "Included"]
 
 Included = Literal["metadata", "document"]
 """What a hit may hold beside id, score and distance."""
-
-log = logging.getLogger("edgevec")
 
 
 class HitStats(NamedTuple):
@@ -68,12 +64,3 @@ class Hits(list[Hit]):
     """Hits, best first, and how they were found."""
 
     stats: HitStats
-
-
-def read_fields(id: Id, metadata: Any) -> dict[str, Any]:
-    """Metadata from how they are stored; the log names a record whose metadata are damaged."""
-    fields = parse_metadata(metadata)
-    if fields is None:
-        log.warning("the metadata of the record with %s are damaged and count as none", format_ids([id]))
-        return {}
-    return fields

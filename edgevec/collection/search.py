@@ -12,7 +12,7 @@ import numpy as np
 from ..index import Index, SearchContext
 from . import fulltext, records
 from .filters import Filters
-from .hits import Hit, Hits, HitStats, Included, read_fields
+from .hits import Hit, Hits, HitStats, Included
 from .records import RowIds
 from .store import Store
 from .where import EVERYTHING, Condition
@@ -160,23 +160,16 @@ class SearchExecutor:
             ids = self._store.graph.ids_of(connection, found)
             made = [Hit(*hit) for hit in zip(ids, scores, distances, strict=True) if hit[0] is not None]  # type: ignore[arg-type]
         else:
-            known, made = records.shown(connection, rows, metadata=metadata, documents=documents), []
+            known, made = records.read_hits(connection, rows, metadata=metadata, documents=documents), []
             for row, score, distance in zip(rows, scores, distances, strict=True):
                 if row in known:
                     id, fields, document = known[row]
-                    made.append(
-                        Hit(
-                            id,
-                            score,
-                            distance,
-                            read_fields(id, fields) if metadata else {},
-                            document if isinstance(document, str) else None,
-                        )
-                    )
+                    made.append(Hit(id, score, distance, fields, document))
+        hits = Hits(made)
+        hits.stats = stats
         if len(made) < len(rows):
             self._store.graph.forget_ids()
-        hits = Hits(made)
-        hits.stats = stats._replace(vanished=len(rows) - len(made))
+            hits.stats = stats._replace(vanished=len(rows) - len(made))
         return hits
 
 
