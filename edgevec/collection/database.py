@@ -222,7 +222,7 @@ class Database:
 def resolve(path: str | os.PathLike[str]) -> Path:
     """The file itself, so that whoever comes by a symbolic link finds the same files beside it."""
     if "\0" in os.fsdecode(path):
-        raise ParameterError(f"path holds a NUL: {os.fsdecode(path)[:80]!r}")
+        raise ParameterError(f"path contains a NUL: {os.fsdecode(path)[:80]!r}")
     if os.name == "posix":
         return Path(os.path.realpath(path))
     return Path(path).absolute()  # elsewhere the real path may be of a kind that SQLite cannot open

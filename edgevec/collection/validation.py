@@ -81,11 +81,11 @@ def _as_key(key: Any, at: int) -> Id:
     if isinstance(key, str):
         _check_text(key, f"id {at}")
         if "\0" in key:
-            raise ParameterError(f"id {at} holds a NUL")
+            raise ParameterError(f"id {at} contains a NUL")
         return str.__str__(key)  # by value: str() of an enum's member may give its name
     if isinstance(key, int) and not isinstance(key, bool):
         if not -(2**63) <= key < 2**63:
-            raise ParameterError(f"id {at} is {key}, which is more than 64 bits")
+            raise ParameterError(f"id {at} is {key}, which does not fit in 64 bits")
         return int.__int__(key)
     raise ParameterError(f"id {at} must be an integer or a string, not {key!r}")
 
@@ -169,7 +169,7 @@ def _as_object(fields: Any, at: int) -> str:
     except (TypeError, ValueError) as error:
         raise ParameterError(f"metadata {at} is not JSON: {error}{_where_it_fails(fields)}") from error
     if text.count("[") + text.count("{") > MAX_NESTING and _nesting(fields) > MAX_NESTING:
-        raise ParameterError(f"metadata {at} is nested more than {MAX_NESTING} deep")
+        raise ParameterError(f"metadata {at} is nested too deeply; the limit is {MAX_NESTING} levels")
     plain = "\\u0000" not in text and text.find("{", 1) < 0 and not _is_broken(text)
     return text if plain and all(type(name) is str and '"' not in name for name in fields) else _checked(text, at)
 
@@ -202,9 +202,9 @@ def _checked(text: str, at: int) -> str:
             quotes = quotes or '"' in name
             for part in (name, *_texts_in(value)):
                 if "\0" in part:
-                    raise ParameterError(f"metadata {at} holds a NUL in the field {name!r}")
+                    raise ParameterError(f"metadata {at} contains a NUL in the field {name!r}")
                 if _is_broken(part):
-                    raise ParameterError(f"metadata {at} holds half of a surrogate pair in the field {name!r}")
+                    raise ParameterError(f"metadata {at} contains an unpaired surrogate in the field {name!r}")
         return fields
 
     json.loads(text, object_pairs_hook=check)
@@ -252,7 +252,7 @@ def _plain(value: Any) -> Any:
         return as_seconds(value)
     if hasattr(value, "tolist"):
         return value.tolist()
-    raise TypeError(f"{type(value).__name__} is no JSON value")
+    raise TypeError(f"{type(value).__name__} is not a JSON value")
 
 
 def _nesting(value: Any) -> int:
@@ -306,4 +306,4 @@ def _check_text(text: str, what: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise ParameterError(f"{what} holds half of a surrogate pair at {error.start}") from None
+        raise ParameterError(f"{what} contains an unpaired surrogate at position {error.start}") from None
