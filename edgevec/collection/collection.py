@@ -169,7 +169,7 @@ class Collection:
             One Record an id.
 
         Raises:
-            UnknownIdError: (a KeyError) when some do not exist; the message names them
+            UnknownIdError: when some do not exist; the message names them
             CorruptCollectionError: when a record is damaged (see check())
         """
         return operations.get(self._store, validation.validate_ids(ids), missing)

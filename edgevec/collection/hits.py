@@ -14,7 +14,16 @@ Included = Literal["metadata", "document"]
 
 
 class HitStats(NamedTuple):
-    """How a search was answered."""
+    """How a search was answered.
+
+    Example:
+        >>> import edgevec
+        >>> with edgevec.open(":memory:", dim=2) as notes:
+        ...     _ = notes.upsert(["a", "b"], [[1, 0], [0, 1]], [{"year": 1999}, {"year": 2020}])
+        ...     stats = notes.search([1, 0], k=1, where="year >= 2000").stats
+        >>> stats.strategy, stats.allowed
+        ('exact', 1)
+    """
 
     strategy: str
     """"graph", "exact" (a scan of what is allowed), "filtered_graph"; "text"; or two of them: "graph + text"."""
@@ -25,8 +34,8 @@ class HitStats(NamedTuple):
     distances: int
     """Distances computed."""
     vanished: int = 0
-    """What the search met and left out, since its record is gone: something other than edgevec deleted it. Nothing
-    else is left out for it; check() says more."""
+    """Results left out because something other than edgevec has deleted their records; others take their places.
+    Collection.check() says more."""
 
 
 @dataclass(slots=True)
@@ -61,6 +70,18 @@ class Hit:
 
 
 class Hits(list[Hit]):
-    """Hits, best first, and how they were found."""
+    """Hits, best first.
+
+    Attributes:
+        stats: How they were found.
+
+    Example:
+        >>> import edgevec
+        >>> with edgevec.open(":memory:", dim=2) as notes:
+        ...     _ = notes.upsert(["a", "b"], [[1, 0], [0, 1]])
+        ...     hits = notes.search([1, 0], k=5)
+        >>> [hit.id for hit in hits], hits.stats.strategy
+        (['a', 'b'], 'exact')
+    """
 
     stats: HitStats

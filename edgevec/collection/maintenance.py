@@ -1,4 +1,4 @@
-"""Whether records, texts and graph agree, and how to make them."""
+"""Checking and repairing, checkpoints, compaction, sizes."""
 
 from __future__ import annotations
 
@@ -26,16 +26,26 @@ __all__ = ["CollectionReport", "check", "checkpoint", "compact", "refresh", "sta
 
 CHECK_PAGE = 8192
 _TOLERANCE = 1e-5
-"""Of a vector's length: what differs by less is the same vector, rounded."""
+"""Times the vector's length: a difference below this is rounding."""
 _ROUNDING = 2e-6
-"""Of the longest vectors' length: the index rounds coordinates by their distance from the mean of all, several times as
-it grows."""
+"""Times the greatest length, in addition: the index rounds coordinates by their distance from the mean of all vectors,
+several times as it grows."""
 
 
 class CollectionReport(NamedTuple):
-    """What Collection.check() found. `ok` says whether anything is wrong (still, after a repair)."""
+    """What Collection.check() found.
+
+    Example:
+        >>> import edgevec
+        >>> with edgevec.open(":memory:", dim=2) as notes:
+        ...     _ = notes.upsert(["a", "b"], [[1, 0], [0, 1]])
+        ...     report = notes.check()
+        >>> report.ok, report.records, report.problems
+        (True, 2, ())
+    """
 
     records: int
+    """How many there are."""
     missing: int
     """Records that the graph lacks."""
     extra: int
@@ -43,15 +53,17 @@ class CollectionReport(NamedTuple):
     stale: int
     """Vectors in the graph that are not those of their records."""
     graph: CheckReport | None
-    """None while there is nothing to search."""
+    """Index.check() of the graph; None while no vector was ever stored."""
     problems: tuple[str, ...]
-    """What is wrong in the database, or in the full-text index."""
+    """What is wrong in the database or in the full-text index, a line each."""
     repaired: bool
+    """Whether anything was repaired; the other fields tell what is wrong now."""
     set_apart: tuple[Any, ...] = ()
     """The ids of the records that this repair has moved to the table `damaged`."""
 
     @property
     def ok(self) -> bool:
+        """Whether nothing is wrong (any more)."""
         agrees = not (self.missing or self.extra or self.stale or self.problems)
         return agrees and (self.graph is None or self.graph.ok)
 
@@ -63,17 +75,17 @@ class Difference(NamedTuple):
 
 
 def _file_problems(connection: sqlite3.Connection) -> list[str]:
-    """What SQLite finds wrong."""
+    """What SQLite's own check finds."""
     try:
         return [line for (line,) in connection.execute("PRAGMA integrity_check(20)") if line != "ok"]
     except sqlite3.OperationalError as error:
         if "JSON" not in str(error):
             raise
-        return ["an index over metadata that are no JSON"]
+        return ["an index over metadata that are not JSON"]
 
 
 def _text_problems(connection: sqlite3.Connection) -> list[str]:
-    """Whether the full-text index is that of the documents, and will be."""
+    """Whether the full-text index matches the documents, and has the triggers that keep it so."""
     problems = [f"the full-text index: {name} is missing" for name, _ in schema.missing(connection)]
     stale = sum(1 for _ in _stale_words(connection))
     if stale:
@@ -86,7 +98,7 @@ def _text_problems(connection: sqlite3.Connection) -> list[str]:
 
 
 def _stale_words(connection: sqlite3.Connection) -> Iterator[tuple[str | None, int]]:
-    """What FTS5 should read, and the row, where a document was changed without it."""
+    """(words, row) of each document whose stored words are not those of its text."""
     sql = "SELECT row, document, words FROM records WHERE document IS NOT NULL AND row > ?"
     for page in pages(connection, sql, CHECK_PAGE):
         for row, document, words in page:
@@ -217,7 +229,7 @@ def check(store: Store, *, repair: bool, progress: Progress | None) -> Collectio
 
 
 def _set_apart(store: Store) -> Damage:
-    """Whatever is damaged in the records themselves leaves them, in a commit of its own."""
+    """Move damaged records to a table of their own, in one commit."""
     with store.write() as connection:
         damage = find_damage(connection)
         if damage:
@@ -240,7 +252,7 @@ def _report(connection: sqlite3.Connection, graph: Graph, texts: list[str], diff
 def _repair_graph(
     connection: sqlite3.Connection, graph: Graph, difference: Difference, progress: Progress | None
 ) -> None:
-    """Bring the graph to what the records say; made anew when it is damaged in itself."""
+    """Make the graph agree with the records; rebuild it when its structure is damaged."""
     graph.fix_rows(connection, sorted({*difference.missing, *difference.extra, *difference.stale}))
     if graph.index is not None and not graph.index.check().ok:
         graph.rebuild(connection, progress)

@@ -61,23 +61,45 @@ HitFields = tuple[Id, dict[str, Any], str | None]
 
 
 class Record(NamedTuple):
-    """What is stored under an id. vector: float32 [dim], as it was given; document: its text, if it has one."""
+    """What is stored under an id.
+
+    Example:
+        >>> import edgevec
+        >>> with edgevec.open(":memory:", dim=2) as notes:
+        ...     _ = notes.upsert("a", [1, 0], {"year": 1999}, "a text")
+        ...     [record] = notes.get("a")
+        >>> record.vector, record.metadata, record.document
+        (array([1., 0.], dtype=float32), {'year': 1999}, 'a text')
+    """
 
     id: Id
     vector: NDArray[np.float32]
+    """[dim], as it was given; rounded where the collection's dtype is "float16"."""
     metadata: dict[str, Any]
+    """{} where there is none."""
     document: str | None
+    """None where there is none."""
 
 
 class Plan(NamedTuple):
-    """How a condition is evaluated."""
+    """How a condition is evaluated.
+
+    Example:
+        >>> import edgevec
+        >>> with edgevec.open(":memory:", dim=2) as notes:
+        ...     notes.create_index("year")
+        ...     notes.explain("year >= 2000").indexes
+        ('year',)
+    """
 
     sql: str
+    """The condition in SQL."""
     parameters: tuple[Any, ...]
+    """Its parameters."""
     steps: tuple[str, ...]
-    """What SQLite says that it does."""
+    """SQLite's query plan."""
     indexes: tuple[str, ...]
-    """The fields whose index is used; with none every record is looked at."""
+    """The fields whose index is used; with none, every record is looked at."""
 
     def __str__(self) -> str:
         return "\n".join(self.steps)
