@@ -148,6 +148,7 @@ class Lib(Protocol):
     EV_E_STOPPED: int
     EV_E_REENTRANT: int
     EV_E_BUSY: int
+    EV_E_FORKED: int
     EV_METRIC_COSINE: int
     EV_METRIC_IP: int
     EV_METRIC_L2: int

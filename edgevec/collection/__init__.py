@@ -4,20 +4,21 @@
         notes.upsert(["a", "b"], vectors, [{"year": 1999}, {"year": 2020}], ["a text", "another"])
         hits = notes.search(query, k=5, where="year >= 2000")
 
-Layers, from the ground: `dates`, `words` and `sqlite_errors`; `schema`, `identify` and `locking`; `database` and
-`validation`; `records`, `changes`, `damage` and `fulltext`, which are SQL; `where`, which compiles to it; `snapshot`
-and `graph`, which are derived from the records; `store`, which keeps all in step; `filters`, `hits`, `search` and
-`maintenance` on top of it; `collection`, the public class; and `factory`, which opens one.
+Layers, from the ground: `dates`, `words` and `sqlite_errors`; `sql`, `validation`, `locking` and `threads`; `schema`,
+`identify` and `database`; `records`, `changes`, `damage` and `fulltext`, which are SQL; `where`, which compiles to it;
+`snapshot` and `graph`, which are derived from the records; `store`, which keeps all in step; `filters`, `hits`,
+`search`, `maintenance` and `operations` on top of it; `collection`, the public class; and `factory`, which opens one.
 """
 
 from __future__ import annotations
 
-from .collection import Collection, Encoder, Plan
+from .collection import Collection
 from .factory import open
 from .hits import Hit, Hits, HitStats
 from .identify import looks_like_collection
 from .maintenance import CollectionReport
-from .records import Record
+from .records import Plan, Record
+from .validation import Encoder
 
 __all__ = [
     "Collection",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections import deque
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,10 @@ __all__ = [
     "is_whole",
     "known_snapshot",
     "last_change",
+    "low_water_mark",
     "register",
     "restart",
     "truncate",
-    "truncated_to",
     "version",
 ]
 
@@ -39,8 +38,10 @@ def _state(connection: sqlite3.Connection, name: str) -> int:
     return found[0]
 
 
-def increment_version(connection: sqlite3.Connection) -> None:
+def increment_version(connection: sqlite3.Connection) -> int:
+    """The new version."""
     connection.execute("UPDATE state SET version = version + 1")
+    return version(connection)
 
 
 def last_change(connection: sqlite3.Connection) -> int:
@@ -48,15 +49,15 @@ def last_change(connection: sqlite3.Connection) -> int:
     return int(found[0]) if found else 0
 
 
-def truncated_to(connection: sqlite3.Connection) -> int:
+def low_water_mark(connection: sqlite3.Connection) -> int:
     """Changes up to this one are no longer listed."""
     return _state(connection, "trimmed")
 
 
 def is_whole(connection: sqlite3.Connection) -> bool:
-    """Whether every change is listed since the first, or since those that were trimmed: none was taken out by hand."""
+    """Whether every change is listed since the first, or since the low-water mark: none was deleted by hand."""
     listed, first, last = connection.execute("SELECT count(*), min(seq), max(seq) FROM changes").fetchone()
-    start, stop = truncated_to(connection), last_change(connection)
+    start, stop = low_water_mark(connection), last_change(connection)
     return bool(listed == stop - start and (not listed or (first, last) == (start + 1, stop)))
 
 
@@ -66,7 +67,7 @@ def restart(connection: sqlite3.Connection) -> None:
         int(connection.execute(f"SELECT coalesce(max(seq), 0) FROM {table}").fetchone()[0])
         for table in ("snapshots", "changes")
     )
-    last = max(snapshots, listed, last_change(connection), truncated_to(connection))
+    last = max(snapshots, listed, last_change(connection), low_water_mark(connection))
     connection.execute("DELETE FROM changes")
     connection.execute("DELETE FROM snapshots")
     connection.execute("DELETE FROM sqlite_sequence WHERE name = 'changes'")
@@ -99,32 +100,35 @@ def truncate(connection: sqlite3.Connection, identity: str, seq: int) -> None:
 
 # ---- dirty rows of recent commits ------------------------------------------------------------------------------------
 
-_MOST_ROWS = 200_000
+_MAX_RECENT_ROWS = 200_000
 
 
 class RecentWrites:
-    """Of this process; written by the one thread whose batch is open, read while no batch is committed."""
+    """The rows that the last commits of this process wrote.
+
+    The thread whose batch is open adds to it; others read it while no batch is committed.
+    """
 
     def __init__(self) -> None:
         self._done: deque[tuple[int, RowIds]] = deque()
-        self._open: list[int] = []
+        self._open: list[RowIds] = []
         self._rows = 0
 
-    def note(self, rows: Iterable[int]) -> None:
-        """The open batch writes these, whether or not a part of it goes back."""
-        self._open.extend(rows)
+    def add(self, rows: RowIds) -> None:
+        """The open batch writes these, whether or not a part of it is rolled back."""
+        self._open.append(rows)
 
-    def end(self, version: int | None) -> None:
-        """The batch has made this version of the records, or none."""
+    def end_batch(self, version: int | None) -> None:
+        """The batch was committed as this version of the records, or (None) rolled back."""
         if version is not None:
-            rows = np.unique(np.array(self._open, np.int64))
+            rows = np.unique(np.concatenate([np.empty(0, np.int64), *self._open]))
             self._done.append((version, rows))
             self._rows += len(rows)
-            while self._rows > _MOST_ROWS:
+            while self._rows > _MAX_RECENT_ROWS:
                 self._rows -= len(self._done.popleft()[1])
         self._open.clear()
 
-    def between(self, old: int, new: int) -> RowIds | None:
+    def rows_between(self, old: int, new: int) -> RowIds | None:
         """The rows that may differ between two versions; None when that is not known any more."""
         wanted = [rows for version, rows in self._done if old < version <= new]
         return np.unique(np.concatenate(wanted)) if len(wanted) == new - old > 0 else None

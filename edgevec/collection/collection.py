@@ -1,67 +1,61 @@
-"""The public class: records with vectors, metadata and documents, searched by any of them."""
+"""The public class: records with vectors, metadata and documents, searched by any of them.
+
+Each method checks its arguments and calls one function of a module below.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .._types import Metric, Progress, Quantization
 from .._validation import as_int, as_rows
-from ..errors import EdgevecError, NotFiniteError, ParameterError, UnknownIdError, ZeroVectorError
-from . import changes, fulltext, import_export, maintenance, records, schema, validation
-from .graph import StoppedError, Write
+from ..errors import ParameterError
+from . import import_export, maintenance, operations, validation
 from .hits import Hits, Included
 from .maintenance import CollectionReport
-from .records import Record
+from .records import Plan, Record
+from .schema import Dtype
 from .search import SearchExecutor, SearchRequest
-from .sqlite_errors import translated
 from .store import Store
-from .validation import Id
+from .validation import Encoder, Id
 from .where import EVERYTHING, Where, compile_field, compile_where, field_name
 
-__all__ = ["Collection", "Encoder", "Plan"]
-
-Encoder = Callable[[list[str]], ArrayLike]
-"""Texts to vectors [n, dim]."""
-
+__all__ = ["Collection"]
 
 _EQUAL = (1.0, 1.0)
 _ALL: tuple[Included, ...] = ("metadata", "document")
 
 
-class Plan(NamedTuple):
-    """How a condition is evaluated."""
-
-    sql: str
-    parameters: tuple[Any, ...]
-    steps: tuple[str, ...]
-    """What SQLite says that it does."""
-    indexes: tuple[str, ...]
-    """The fields whose index is used; with none every record is looked at."""
-
-    def __str__(self) -> str:
-        return "\n".join(self.steps)
-
-
 class Collection:
     """Records under ids of your choosing, int (64 bits) or str; made by edgevec.open().
 
-    A record is a vector, metadata (a JSON object) and a document (a text), the last two of which may be missing. All of
-    it is in one SQLite file and durable once a call returns, or the batch that it is in has ended. The search graph
-    beside it is derived: lost or damaged, it is made again.
+    A record is a vector, metadata (a JSON object) and a document (a text); metadata and document may be missing. All of
+    it is in one SQLite file, and durable once a call returns or, inside a batch, once the batch has ended. The search
+    graph beside it is derived from the records: lost or damaged, it is made again.
 
     Any number of threads may use a collection. One process writes; others may open it with mode="r", and see what was
-    committed. A progress function is called while the records and the graph change: it may count and read records,
-    and anything else is a BusyError; waiting there for another thread that uses the collection is waiting for ever.
-    `where` is a text such as "year >= 1990 AND lang IN ('de', 'fr')", with `params` for its question marks,
-    or a dict such as {"year": {"$gte": 1990}}.
+    committed. A progress function is called while the records and the graph change: it may count and read records;
+    any other call of the collection is a BusyError, and waiting there for another thread that uses the collection
+    never ends.
+
+    A condition, `where`, is a text such as "year >= 1990 AND lang IN ('de', 'fr')", with `params` for its question
+    marks, or a dict such as {"year": {"$gte": 1990}}. WhereError says what is wrong with one.
+
+    Raises:
+        ClosedError: by every method, after close() and in a process forked from the one that opened it
+        ReadOnlyError: by every method that writes, with mode="r"
+        BusyError: in a progress function, by every method that searches by vector, writes or maintains
+        LockedError: when something else writes to the file at the same time
+        StorageError: when the system refuses to read or write, or the file was removed or replaced
+        CorruptCollectionError: when the file is damaged; check() says more
 
     Example:
         >>> import edgevec
@@ -85,46 +79,48 @@ class Collection:
     @property
     def path(self) -> Path | None:
         """The file itself, with symbolic links followed; None for a collection in memory."""
-        return self._store.database.path
+        return self._store.path
 
     @property
     def dim(self) -> int | None:
-        """None until the first vector is stored, where open() was not told."""
-        dim: int | None = self._store.settings.get("dim")
-        return dim
+        """Of the vectors, 1..65535; None until the first is stored, where open() was not told."""
+        return self._store.dim
 
     @property
     def metric(self) -> Metric:
-        metric: Metric = self._store.settings["metric"]
-        return metric
+        """ "cosine", "ip" or "l2", as in `Index`."""
+        return self._store.metric
 
     @property
     def quantization(self) -> Quantization:
+        """ "none", "sq8" or "binary": of the vectors in the graph; those in the file are whole."""
         quantization: Quantization = self._store.settings["quantization"]
         return quantization
 
     @property
     def M(self) -> int:
+        """Links per node of the graph, as in `Index`."""
         links: int = self._store.settings["M"]
         return links
 
     @property
     def ef_construction(self) -> int:
+        """Candidates looked at when a node of the graph is linked, as in `Index`."""
         candidates: int = self._store.settings["ef_construction"]
         return candidates
 
     @property
-    def dtype(self) -> Literal["float32", "float16"]:
-        """Of the vectors as they are stored."""
-        dtype: Literal["float32", "float16"] = self._store.settings["dtype"]
-        return dtype
+    def dtype(self) -> Dtype:
+        """Of the vectors as they are stored: "float32" or "float16"."""
+        return self._store.dtype
 
     @property
     def mode(self) -> Literal["a", "r"]:
+        """ "a" when it is open for reading and writing, "r" for reading."""
         return "a" if self._store.writable else "r"
 
     def __repr__(self) -> str:
-        return f"Collection({self._store.database.name!r}, dim={self.dim}, {self.metric!r}, mode={self.mode!r})"
+        return f"Collection({self._store.name!r}, dim={self.dim}, {self.metric!r}, mode={self.mode!r})"
 
     # ---- records ---------------------------------------------------------------------------------------------------
 
@@ -137,52 +133,46 @@ class Collection:
         *,
         progress: Progress | None = None,
     ) -> int:
-        """Store records, replacing those whose id exists; how many they were.
+        """Store records, replacing those whose id exists. All or nothing.
 
         Args:
-            ids: a list of int and str, or one
-            vectors: [n, dim]; [dim] with one id. None: the encoder makes them from the documents.
-            metadata: a dict for each; JSON values, NumPy numbers, dates and times (kept as ISO texts, in UTC where
-                they have a zone), durations (kept as seconds). Names that are no strings become strings.
-            documents: a text, or None, for each
-            progress: progress(done, total) while the graph takes them in; returning False stops: nothing is stored,
-                0 is returned. Inside a batch this is at the batch's end.
+            ids: n ids, int and str, or one
+            vectors: [n, dim] of any real dtype; [dim] with one id. None: the encoder makes them from the documents.
+            metadata: a dict for each, or None; JSON values, NumPy numbers, dates and times (kept as ISO texts, in UTC
+                where they have a zone), durations (kept as seconds). Names that are no strings become strings.
+            documents: a text for each, or None
+            progress: progress(done, total) while the graph takes them in; returning False stops, and nothing is
+                stored. Inside a batch this is the batch's.
 
-        All or nothing. ParameterError, NotFiniteError, ZeroVectorError and DuplicateIdError name the record.
+        Returns:
+            How many were stored: n, or 0 when progress stopped it.
+
+        Raises:
+            ParameterError: when an argument is of the wrong kind or length; the message names the record
+            DuplicateIdError: when an id comes twice
+            NotFiniteError: when a vector holds NaN or infinity, or is longer than 3.2e18 (or what the dtype can hold)
+            ZeroVectorError: when a vector is zero and the metric is "cosine"
         """
-        keys = validation.as_keys(ids)
-        validation.refuse_repeated(keys)
-        objects = validation.as_metadata(metadata, len(keys))
-        texts = validation.as_documents(documents, len(keys))
+        new = validation.as_records(ids, metadata, documents)
         if vectors is None:
-            vectors = self._encode(validation.as_texts(texts), "vectors are missing")
-        try:
-            with self._store.writing(progress) as connection, translated(self._store.database.name):
-                settings = self._store.settings
-                stored = validation.as_vectors(vectors, len(keys), self.dim, self.metric, settings["dtype"])
-                if self.dim is None and len(keys):
-                    schema.write_setting(connection, "dim", stored.shape[1])
-                    settings["dim"] = stored.shape[1]
-                rows, changed = records.upsert(connection, keys, stored, objects, texts)
-                self._store.note_write(rows, Write(np.array(rows, np.int64)[changed], stored[changed]))
-        except StoppedError:
-            return 0
-        return len(keys)
+            vectors = validation.encode(self._encoder, validation.as_texts(new.documents), "vectors are missing")
+        return operations.upsert(self._store, new, vectors, progress)
 
     def get(self, ids: Id | Sequence[Id] | ArrayLike, *, missing: Literal["raise", "skip"] = "raise") -> list[Record]:
         """The records of these ids, in this order.
 
-        UnknownIdError (a KeyError) names those that do not exist, CorruptCollectionError one that is damaged (see
-        check()); with missing="skip" they are left out.
+        Args:
+            ids: ids, or one
+            missing: "skip" leaves out those that do not exist or are damaged
+
+        Returns:
+            One Record an id.
+
+        Raises:
+            UnknownIdError: when some do not exist; the message names them
+            CorruptCollectionError: when a record is damaged (see check())
         """
-        keys = validation.as_keys(ids)
-        with self._store.reading() as connection:
-            found = records.fetch(connection, keys, self.dim, self._store.settings["dtype"], damaged=missing)
-        if missing == "raise":
-            unknown = [key for key in dict.fromkeys(keys) if key not in found]
-            if unknown:
-                raise UnknownIdError(f"no record has the {records.listed(unknown)}")
-        return [found[key] for key in keys if key in found]
+        return operations.get(self._store, validation.validate_ids(ids), missing)
 
     def delete(
         self,
@@ -190,59 +180,68 @@ class Collection:
         where: Where | None = None,
         params: Sequence[Any] | None = None,
     ) -> int:
-        """Delete the records of these ids, or those that satisfy a condition; how many there were.
+        """Delete the records of these ids, or those that satisfy a condition.
 
-        An empty condition is refused: clear() deletes everything.
+        Args:
+            ids: ids, or one; those that do not exist are passed over
+            where: in place of ids; an empty condition is refused: clear() deletes everything
+            params: values for the condition's question marks
+
+        Returns:
+            How many there were.
+
+        Raises:
+            ParameterError: when both or none of ids and where are given, or the condition is empty
+            WhereError: when the condition is wrong
         """
         if (ids is None) == (where is None):
             raise ParameterError("give ids or where")
         if where is not None and not where:
             raise ParameterError("an empty condition would delete every record; clear() does that")
         condition = compile_where(where, params)
-        keys = validation.as_keys(ids) if where is None else []
-        with self._store.writing() as connection, translated(self._store.database.name):
-            if where is None:
-                rows = sorted(set(records.rows_of(connection, keys).values()))
-            else:
-                rows = records.rows_where(connection, *condition).tolist()
-            self._store.note_write(rows, Write(np.array(rows, np.int64), None))
-            return records.delete(connection, rows)
+        return operations.delete(self._store, None if ids is None else validation.validate_ids(ids), condition)
 
     def clear(self) -> int:
-        """Delete every record; how many there were. What the collection is (dim, metric, indexes, ...) stays."""
-        with self._store.writing() as connection, translated(self._store.database.name):
-            rows = records.rows_where(connection, *EVERYTHING).tolist()
-            self._store.note_write(rows, Write(np.array(rows, np.int64), None))
-            return records.delete(connection, rows)
+        """Delete every record. What the collection is (dim, metric, indexes, ...) stays.
+
+        Returns:
+            How many there were.
+        """
+        return operations.delete(self._store, None, EVERYTHING)
 
     def count(self, where: Where | None = None, params: Sequence[Any] | None = None) -> int:
-        """How many records there are, or how many satisfy a condition."""
-        condition = compile_where(where, params)
-        with self._store.reading() as connection:
-            return records.count(connection, *condition)
+        """How many records there are, or how many satisfy a condition.
+
+        Raises:
+            WhereError: when the condition is wrong
+        """
+        return operations.count(self._store, compile_where(where, params))
 
     def ids(self, where: Where | None = None, params: Sequence[Any] | None = None) -> list[Id]:
-        """The ids of all records, or of those that satisfy a condition, in order of insertion."""
-        condition = compile_where(where, params)
-        with self._store.reading() as connection:
-            return records.ids_where(connection, *condition)
+        """The ids of all records, or of those that satisfy a condition, in order of insertion.
+
+        Raises:
+            WhereError: when the condition is wrong
+        """
+        return operations.ids_where(self._store, compile_where(where, params))
 
     def pages(
         self, size: int = 1000, where: Where | None = None, params: Sequence[Any] | None = None
     ) -> Iterator[list[Record]]:
-        """The records in order of insertion, up to `size` at a time. Changes made meanwhile may or may not be seen.
+        """The records in order of insertion, in lists. Changes made meanwhile may or may not be seen.
 
-        A damaged record (see check()) is left out, and the log names it.
+        Args:
+            size: records in a list, at most
+            where: only those that satisfy this condition
+            params: values for its question marks
+
+        Returns:
+            An iterator. A damaged record (see check()) is left out, and the log names it.
+
+        Raises:
+            WhereError: when the condition is wrong
         """
-        size, condition, last = as_int(size, "size", 1), compile_where(where, params), -(2**63)
-        while True:
-            with self._store.reading() as connection:
-                start, dtype = last, self._store.settings["dtype"]
-                last, page = records.page(connection, start, size, self.dim, dtype, *condition)
-            if last == start:
-                return
-            if page:
-                yield page
+        return operations.pages(self._store, as_int(size, "size", 1), compile_where(where, params))
 
     def __iter__(self) -> Iterator[Record]:
         for page in self.pages():
@@ -252,11 +251,7 @@ class Collection:
         return self.count()
 
     def __contains__(self, id: object) -> bool:
-        if not validation.is_one(id):
-            return False
-        keys = validation.as_keys(id)
-        with self._store.reading() as connection:
-            return bool(records.rows_of(connection, keys))
+        return validation.is_single_id(id) and operations.contains(self._store, *validation.validate_ids(id))
 
     # ---- tables and files ------------------------------------------------------------------------------------------
 
@@ -270,52 +265,55 @@ class Collection:
         skip: Sequence[str] = (),
         progress: Progress | None = None,
     ) -> int:
-        """Store the rows of a table, replacing records whose id exists; how many were stored. All or nothing.
+        """Store the rows of a table, replacing records whose id exists. All or nothing.
+
+        In metadata, what is missing (NaN, NaT, NA) becomes null, decimals numbers, dates and times ISO 8601 texts,
+        durations seconds, bytes UTF-8 texts.
 
         Args:
             data: a file that edgevec.read_vectors() knows (.jsonl, .parquet, .npy, ...), a pandas or polars
                 DataFrame, a pyarrow Table, or dicts. The index of a DataFrame is a column if it has a name.
-            id, vector, document: the columns that hold them; None: the first of the usual names ("id", "embedding",
-                "text", ...) that a row has with a fitting value. A row without an id gets a number, one more than
-                the highest there is so far. The other columns are the metadata.
+            id: the column of the ids. None: the first of the usual names ("id", ...) that a row has with a fitting
+                value. A row without an id gets a number, one more than the highest there is so far.
+            vector: the column of the vectors. None: "vector", "embedding", ... The encoder makes those that are
+                missing.
+            document: the column of the documents. None: "text", "document", ... All other columns are metadata.
             skip: columns to leave out
-            progress: progress(done, total) while the graph takes the rows in
+            progress: progress(done, total) while the graph takes the rows in; returning False stops
 
-        In metadata, what is missing (NaN, NaT, NA) is null, decimals are numbers, dates and times ISO 8601 texts,
-        durations seconds; bytes are UTF-8 texts. DataFormatError names row and column of what is none of that.
-        DuplicateIdError: an id comes twice in `data`.
+        Returns:
+            How many were stored.
+
+        Raises:
+            DataFormatError: when a value cannot be stored; the message names row and column
+            DuplicateIdError: when an id comes twice in `data`
+            ParameterError: when a named column does not exist, or a row has no vector and there is no encoder
+            NotFiniteError: as in upsert()
+            ZeroVectorError: as in upsert()
+            EdgevecError: when progress stopped it
         """
         columns = import_export.Columns(id, vector, document, frozenset([skip] if isinstance(skip, str) else skip))
-        count = 0
-        with self.batch(progress=progress):
-            with self._store.reading() as connection:
-                numbers = import_export.Numbers(records.next_number(connection))
-            for table in import_export.tables(data, columns):
-                count += self._import_table(numbers.complete(table.ids, table.start), table)
-        return count
-
-    def _import_table(self, ids: list[Id], table: import_export.Table) -> int:
-        vectors = table.vectors
-        lacking = [at for at, vector in enumerate(vectors) if vector is None]
-        try:
-            if lacking:
-                texts = [table.documents[at] for at in lacking]
-                if self._encoder is not None and None in texts:
-                    at = table.start + lacking[texts.index(None)]
-                    raise ParameterError(f"row {at} has neither a vector nor a document to make one from")
-                made = self._encode(texts, f"row {table.start + lacking[0]}: vectors are missing")  # type: ignore[arg-type]
-                for at, vector in zip(lacking, made, strict=True):
-                    vectors[at] = vector
-            return self.upsert(ids, import_export.stacked(vectors, table.start), table.metadata, table.documents)
-        except (ParameterError, NotFiniteError, ZeroVectorError) as error:
-            if not table.start:
-                raise
-            raise type(error)(f"{error} (counted from row {table.start})") from error
+        return operations.import_from(self._store, data, columns, self._encoder, progress)
 
     def export(
         self, path: str | os.PathLike[str], where: Where | None = None, params: Sequence[Any] | None = None
     ) -> int:
-        """Write the records, or those that satisfy a condition, to a .jsonl, .jsonl.gz or .parquet file; how many."""
+        """Write the records, or those that satisfy a condition, to a file, whole or not at all.
+
+        Args:
+            path: ends in .jsonl, .jsonl.gz or .parquet
+            where: only those that satisfy this condition
+            params: values for its question marks
+
+        Returns:
+            How many were written.
+
+        Raises:
+            DataFormatError: when the ending is another
+            ParameterError: for .parquet, when there are no records, or ids are both int and str
+            MissingExtraError: for .parquet, when pyarrow is not installed
+            WhereError: when the condition is wrong
+        """
         return import_export.export(Path(path), self.pages(1000, where, params), self.dim)
 
     # ---- search ----------------------------------------------------------------------------------------------------
@@ -342,7 +340,12 @@ class Collection:
         collection with an encoder: both rankings, fused by reciprocal rank (score: the sum of weight / (60 + rank)).
 
         Args:
-            ef: candidates that a walk over the graph keeps; more is slower and finds more
+            vector: [dim], of any real dtype
+            k: results, at most
+            text: words to look for in the documents
+            where: a condition on metadata
+            params: values for its question marks
+            ef: candidates that a walk over the graph keeps; more is slower and finds more. None: 64
             exact: compare with every vector that is allowed
             recall: in place of ef: the share of the k nearest by vector that is to be found on average, as
                 Index.search takes it
@@ -350,7 +353,14 @@ class Collection:
             include: what the hits hold beside id, score and distance: "metadata", "document", both or, where less is
                 quicker, neither: ()
 
-        The result is a list of Hit; its `stats` tell how it was found.
+        Returns:
+            A list of Hit; its `stats` tell how it was found.
+
+        Raises:
+            ParameterError: when neither vector nor text is given, or an argument is out of its range
+            NotFiniteError: when the vector holds NaN or infinity, or is too long
+            ZeroVectorError: when the vector is zero and the metric is "cosine"
+            WhereError: when the condition is wrong
         """
         as_int(k, "k", 1)
         if vector is None and text is None:
@@ -359,7 +369,7 @@ class Collection:
             raise ParameterError(f"text must be a string, not {type(text).__name__}")
         vector_weight, text_weight = _as_weights(weights)
         if text is not None and vector is None and self._encoder is not None and vector_weight:
-            vector = self._encode([text], "")[0]
+            vector = self._encoder([text])[0]  # type: ignore[index]
         if vector is not None and text is not None:
             vector, text = vector if vector_weight else None, text if text_weight else None
         if vector is not None:
@@ -378,121 +388,140 @@ class Collection:
                 raise ParameterError(f"vector must be one vector [{self.dim}], not [{len(vector)}, {self.dim}]")
         return vector
 
-    def _encode(self, texts: list[str], otherwise: str) -> Any:
-        if self._encoder is None:
-            raise ParameterError(f"{otherwise}: give them, or open the collection with an encoder")
-        return self._encoder(texts) if texts else []
-
     # ---- conditions ------------------------------------------------------------------------------------------------
 
     def create_index(self, field: str) -> None:
-        """Let conditions on a field ("year", "author.name") find their records without looking at all of them."""
+        """Let conditions on a field find their records without looking at all of them. Nothing where there is one.
+
+        Args:
+            field: as in a condition: "year", "author.name"
+
+        Raises:
+            WhereError: when it is not the name of a field
+            ParameterError: inside a batch
+        """
         names, sql = compile_field(field)
-        with self._store.maintaining() as connection:
-            records.create_index(connection, field_name(names), sql)
+        operations.create_index(self._store, field_name(names), sql)
 
     def drop_index(self, field: str) -> None:
+        """Undo create_index(). Nothing where there is none.
+
+        Args:
+            field: as in a condition: "year", "author.name"
+
+        Raises:
+            WhereError: when it is not the name of a field
+            ParameterError: inside a batch
+        """
         names, _ = compile_field(field)
-        with self._store.maintaining() as connection:
-            records.drop_index(connection, field_name(names))
+        operations.drop_index(self._store, field_name(names))
 
     def indexes(self) -> list[str]:
         """The fields that have an index."""
-        with self._store.reading() as connection:
-            return sorted(records.indexes(connection).values())
+        return operations.indexes(self._store)
 
     def explain(self, where: Where, params: Sequence[Any] | None = None) -> Plan:
-        """The SQL that a condition becomes, and how SQLite goes about it."""
-        condition = compile_where(where, params)
-        with self._store.reading() as connection:
-            plan = connection.execute(
-                f"EXPLAIN QUERY PLAN SELECT row FROM records WHERE {condition.sql}", condition.parameters
-            )
-            steps = tuple(detail for *_, detail in plan)
-            known = records.indexes(connection)
-        used = (field for name, field in known.items() if any(f"INDEX {name} " in f"{step} " for step in steps))
-        return Plan(condition.sql, condition.parameters, steps, tuple(used))
+        """The SQL that a condition becomes, and how SQLite evaluates it.
 
-    # ---- upkeep ----------------------------------------------------------------------------------------------------
+        Raises:
+            WhereError: when the condition is wrong
+        """
+        return operations.explain(self._store, compile_where(where, params))
+
+    # ---- maintenance -----------------------------------------------------------------------------------------------
 
     @contextmanager
     def batch(self, *, progress: Progress | None = None) -> Iterator[Collection]:
-        """All that is written inside happens at its end, or not at all when an exception leaves it.
+        """A block of writes that all happen at its end, or not at all when an exception leaves it.
 
-        get(), count() and search() inside see what was written; other threads do not, and wait for the end once a
-        search inside has made the graph follow. Batches may be nested: an inner one can fail by itself.
-        """
-        try:
-            with self._store.writing(progress):
-                yield self
-        except StoppedError:
-            raise EdgevecError("the batch was stopped by its progress function: nothing of it is stored") from None
-
-    def checkpoint(self) -> None:
-        """Write the graph beside the database and copy SQLite's log back, so that the next opening is quick."""
-        with self._store.maintaining() as connection:
-            self._store.save_snapshot()
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-    def compact(self, *, progress: Progress | None = None) -> None:
-        """Give back the room of deleted records, in the file and in memory."""
-        with self._store.maintaining() as connection:
-            if self._store.graph.index is not None:
-                self._store.graph.index.compact(progress=self._store.callbacks.telling(progress))
-            connection.execute("INSERT INTO texts(texts) VALUES ('optimize')")
-            connection.execute("VACUUM")
-        self.checkpoint()
-
-    def check(self, *, repair: bool = False, progress: Progress | None = None) -> CollectionReport:
-        """Verify the database, the full-text index and the graph against the records; set right what is derived.
-
-        Records that something other than edgevec has damaged (metadata that are no JSON object; a vector that is
-        missing, of the wrong length or not finite; an id or a document of another type) are named in `problems`. Until
-        they are repaired or replaced by upsert() the others are found as ever; conditions take damaged metadata for
-        none, and get() raises.
+        get(), count() and search() inside see what was written. Other threads do not; once a search inside has made the
+        graph take in what was written, they wait for the end. Batches may be nested: an inner one can fail by itself.
 
         Args:
-            repair: also moves such records to the table `damaged` of the same file (row, id, metadata, document,
+            progress: progress(done, total) while the graph takes in what was written, at the end of the outermost
+                batch; returning False stops, and nothing is stored
+
+        Raises:
+            EdgevecError: when progress stopped it
+        """
+        with self._store.batch(progress):
+            yield self
+
+    def checkpoint(self) -> None:
+        """Write the graph beside the database and copy SQLite's log back, so that the next opening is quick.
+
+        Raises:
+            ParameterError: inside a batch
+        """
+        maintenance.checkpoint(self._store)
+
+    def compact(self, *, progress: Progress | None = None) -> None:
+        """Give back the room of deleted records, in the file and in memory.
+
+        Args:
+            progress: progress(done, total) while the graph is laid out anew
+
+        Raises:
+            ParameterError: inside a batch
+        """
+        maintenance.compact(self._store, progress)
+
+    def check(self, *, repair: bool = False, progress: Progress | None = None) -> CollectionReport:
+        """Verify the database, the full-text index and the graph against the records; repair what is derived.
+
+        Records that something other than edgevec has damaged (metadata that are not a JSON object; a vector that is
+        missing, of the wrong length or not finite; an id or a document of another type) are named in `problems`. Until
+        they are repaired or replaced by upsert(), all others are found as before; conditions see no metadata where they
+        are damaged, and get() raises. What SQLite finds wrong in its own file is reported and cannot be repaired here.
+
+        Args:
+            repair: also move such records to the table `damaged` of the same file (row, id, metadata, document,
                 vector, problem, set_apart_at), from which any SQLite program reads them; the report's `set_apart`
                 lists their ids. Vectors that belong to no record are deleted.
+            progress: progress(done, total) while the vectors are compared
 
-        What SQLite finds wrong in its own file is reported and cannot be repaired here.
+        Returns:
+            What was found, after the repair if there was one.
+
+        Raises:
+            ParameterError: inside a batch
         """
-        return maintenance.check(self._store, repair=repair, progress=self._store.callbacks.telling(progress))
+        return maintenance.check(self._store, repair=repair, progress=progress)
 
     def refresh(self, *, progress: Progress | None = None) -> int:
-        """Let the graph take in what other processes have committed. Every search does so by itself; this one tells
-        progress(done, total). Returns the version of the records: as long as it is the same, so are they.
+        """Let the graph take in what other processes have committed, as every search does, but with progress.
 
-        Of a collection that is open for writing: what other programs (the sqlite3 shell, say) changed in the file is
-        noticed here and at the next write, and until then searches may answer with what was there before.
-        StorageError when the file was removed or replaced since it was opened.
+        In a collection that is open for writing, what other programs (the sqlite3 shell, say) changed in the file is
+        noticed here and at the next write; until then searches may answer with what was there before.
+
+        Args:
+            progress: progress(done, total) while the graph takes it in; returning False stops
+
+        Returns:
+            The version of the records: as long as it is the same, so are they.
+
+        Raises:
+            StorageError: when the file was removed or replaced since it was opened
+            EdgevecError: when progress stopped it
         """
-        self._store.notice_others()
-        try:
-            with self._store.reading(progress=progress) as connection:
-                return changes.version(connection)
-        except StoppedError:
-            raise EdgevecError("stopped by its progress function: the next search takes in the rest") from None
+        return maintenance.refresh(self._store, progress)
 
     def stats(self) -> dict[str, Any]:
-        """Sizes: records, documents, bytes of the files, and of the index in memory."""
-        path, graph = self.path, self._store.graph
-        snapshot = graph.snapshot.path if graph.snapshot else None
-        with self._store.reading() as connection:
-            index = graph.index
-            return {
-                "records": records.count(connection),
-                "documents": fulltext.count(connection),
-                "file_bytes": _size(path),
-                "log_bytes": _size(Path(f"{path}-wal")) if path else 0,
-                "snapshot_bytes": _size(snapshot),
-                "changes_since_snapshot": graph.seq - graph.saved_seq,
-                "memory_bytes": 0 if index is None else index.memory_usage()["total"],
-            }
+        """Sizes.
+
+        Returns:
+            records, documents, file_bytes, log_bytes, snapshot_bytes (the graph beside the file),
+            changes_since_snapshot, memory_bytes (of the graph).
+        """
+        return maintenance.stats(self._store)
 
     def close(self) -> None:
-        """Let go of the file. Later calls are a ClosedError."""
+        """Close the file. Later calls raise ClosedError, except close().
+
+        Raises:
+            ParameterError: inside a batch
+            BusyError: in a progress function
+        """
         self._store.close()
 
     def __enter__(self) -> Collection:
@@ -524,7 +553,3 @@ def _as_included(include: Sequence[Included]) -> tuple[Included, ...]:
         if name not in _ALL:
             raise ParameterError(f"include takes 'metadata' and 'document', not {name!r}")
     return names  # type: ignore[return-value]
-
-
-def _size(path: Path | None) -> int:
-    return path.stat().st_size if path is not None and path.exists() else 0

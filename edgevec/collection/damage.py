@@ -10,11 +10,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import changes, records, schema
-from .records import are_sound, as_fields, listed
+from .records import format_ids, parse_metadata
+from .sql import pages
+from .validation import are_valid
 
 __all__ = ["Damage", "find_damage", "set_apart"]
 
-_AT_ONCE = 2048
+RECORDS_PER_PAGE = 2048
+
+_RECORDS = """SELECT
+    row, typeof(id), id, typeof(metadata), metadata,
+    CASE WHEN typeof(metadata) = 'text' THEN json_valid(metadata) ELSE 0 END,
+    typeof(document), document, typeof(vector), vector
+FROM records LEFT JOIN vectors USING (row) WHERE row > ?"""
 
 _DAMAGED = """CREATE TABLE IF NOT EXISTS damaged (
     row INTEGER, id, metadata, document, vector, problem TEXT, set_apart_at TEXT DEFAULT CURRENT_TIMESTAMP
@@ -36,7 +44,7 @@ class Damage(NamedTuple):
         by_problem = defaultdict(list)
         for key, problem in self.records.values():
             by_problem[problem].append(key)
-        lines = [f"{listed(keys)}: {problem}" for problem, keys in by_problem.items()]
+        lines = [f"{format_ids(keys)}: {problem}" for problem, keys in by_problem.items()]
         if self.orphans:
             lines.append(f"{len(self.orphans):,} vectors without a record")
         if self.changes:
@@ -50,33 +58,12 @@ class Damage(NamedTuple):
 def find_damage(connection: sqlite3.Connection) -> Damage:
     settings = schema.read_settings(connection)
     found: dict[int, tuple[Any, str]] = {}
-    for page in _pages(connection):
+    for page in pages(connection, _RECORDS, RECORDS_PER_PAGE, text=bytes):
         found.update(_damaged(page, settings))
     orphans = [
         row for (row,) in connection.execute("SELECT row FROM vectors WHERE row NOT IN (SELECT row FROM records)")
     ]
     return Damage(found, orphans, not changes.is_whole(connection))
-
-
-def _pages(connection: sqlite3.Connection) -> Iterator[list[Any]]:
-    """All records with their vectors, texts as bytes."""
-    last = -(2**63)
-    while True:
-        connection.text_factory = bytes
-        try:
-            page = connection.execute(
-                "SELECT row, typeof(id), id, typeof(metadata), metadata, "
-                "CASE WHEN typeof(metadata) = 'text' THEN json_valid(metadata) ELSE 0 END, "
-                "typeof(document), document, typeof(vector), vector "
-                "FROM records LEFT JOIN vectors USING (row) WHERE row > ? ORDER BY row LIMIT ?",
-                (last, _AT_ONCE),
-            ).fetchall()
-        finally:
-            connection.text_factory = str
-        if not page:
-            return
-        yield page
-        last = page[-1][0]
 
 
 def _damaged(page: list[Any], settings: schema.Settings) -> Iterator[tuple[int, tuple[Any, str]]]:
@@ -87,7 +74,9 @@ def _damaged(page: list[Any], settings: schema.Settings) -> Iterator[tuple[int, 
         problem = ""
         if id_kind not in (b"integer", b"text") or not _is_utf8(key):
             problem = "the id is neither a number nor a text"
-        elif metadata_kind != b"text" or not valid or not _is_utf8(metadata) or as_fields(metadata.decode()) is None:
+        elif (
+            metadata_kind != b"text" or not valid or not _is_utf8(metadata) or parse_metadata(metadata.decode()) is None
+        ):
             problem = "the metadata are not a JSON object"
         elif document_kind not in (b"text", b"null") or not _is_utf8(document):
             problem = "the document is no text"
@@ -101,7 +90,7 @@ def _damaged(page: list[Any], settings: schema.Settings) -> Iterator[tuple[int, 
             yield row, (shown, problem)
     if whole:
         vectors = np.frombuffer(b"".join(vector for *_, vector in whole), dtype).reshape(len(whole), dim)
-        for at in np.flatnonzero(~are_sound(vectors.astype(np.float32), settings["metric"])).tolist():
+        for at in np.flatnonzero(~are_valid(vectors.astype(np.float32), settings["metric"])).tolist():
             yield whole[at][0], (whole[at][1], "the vector is not finite, or zero where it must not be")
 
 

@@ -13,17 +13,17 @@ from typing import Literal
 
 from ..errors import CollectionNotFoundError, ParameterError, StorageError, about_file
 from .identify import identify
-from .locking import Identity, Lock, claim, identity, release
+from .locking import Identity, Lock, claim, identity, unclaim
 from .sqlite_errors import CANTOPEN, READONLY, code_of, translated
 
-__all__ = ["Database", "Durability", "resolve", "take_mode"]
+__all__ = ["Database", "Durability", "copy_mode", "resolve"]
 
 Durability = Literal["full", "fast"]
 
 _ALONE = sys.platform == "emscripten"
 """A browser has one program, which has one connection."""
 _POSIX = os.name == "posix" and sys.platform != "emscripten"
-_STALE = getattr(errno, "ESTALE", errno.EIO)
+_STALE_ERRNO = getattr(errno, "ESTALE", errno.EIO)
 _CACHE_KB = 32 * 1024
 _BUSY_MS = 10_000
 """How long to wait for another process that reads while the write-ahead log is copied back."""
@@ -35,13 +35,13 @@ class Database:
     """One writing connection and as many for reading as there are readers at once.
 
     Without threads (in a browser), without a file, and where nothing can be written beside the file there is one
-    connection for everything: `shared` is true, and only one thread at a time may use it.
+    connection for everything: `single_connection` is true, and only one thread at a time may use it.
     """
 
     def __init__(self, path: Path | None, *, writable: bool) -> None:
         self.path = path
         self.name = str(path) if path else ":memory:"
-        self.shared = path is None or _ALONE
+        self.single_connection = path is None or _ALONE
         self._writable = writable
         self._idle: list[sqlite3.Connection] = []
         self._lock: Lock | None = None
@@ -65,9 +65,9 @@ class Database:
         assert self._main is not None
         return self._main
 
-    def take(self) -> sqlite3.Connection:
+    def acquire(self) -> sqlite3.Connection:
         """A connection to read with; to be given back."""
-        if self.shared:
+        if self.single_connection:
             return self.main
         try:
             return self._idle.pop()
@@ -82,8 +82,8 @@ class Database:
                 raise
             return connection
 
-    def give_back(self, connection: sqlite3.Connection) -> None:
-        if not self.shared:
+    def release(self, connection: sqlite3.Connection) -> None:
+        if not self.single_connection:
             self._idle.append(connection)
 
     def close_idle(self) -> None:
@@ -98,7 +98,7 @@ class Database:
             if connection is not None:
                 connection.close()
         if self._claimed is not None and self.path is not None:
-            release(self._claimed, self.path, self._writable)
+            unclaim(self._claimed, self.path, self._writable)
             self._claimed = None
 
     # ---- whether it is still there ---------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ class Database:
             self._main = self._connect(path.as_uri() + ("?mode=rw" if found == "collection" else "?mode=rwc"))
             if self._claimed is None:
                 self._claimed = claim(path, self._writable)
-            take_mode(Path(f"{path}-lock"), path)
+            copy_mode(Path(f"{path}-lock"), path)
 
     def _open_to_read(self, path: Path) -> sqlite3.Connection:
         stamp = None
@@ -170,7 +170,7 @@ class Database:
                     errno.EACCES,
                 ) from error
             connection = self._connect(path.as_uri() + "?immutable=1")
-            self.shared = True
+            self.single_connection = True
         self._alone_since = stamp
         return connection
 
@@ -222,7 +222,7 @@ class Database:
 def resolve(path: str | os.PathLike[str]) -> Path:
     """The file itself, so that whoever comes by a symbolic link finds the same files beside it."""
     if "\0" in os.fsdecode(path):
-        raise ParameterError(f"path holds a NUL: {os.fsdecode(path)[:80]!r}")
+        raise ParameterError(f"path contains a NUL: {os.fsdecode(path)[:80]!r}")
     if os.name == "posix":
         return Path(os.path.realpath(path))
     return Path(path).absolute()  # elsewhere the real path may be of a kind that SQLite cannot open
@@ -233,7 +233,7 @@ def check_unmoved(path: Path, opened: Identity) -> None:
     now = identity(path)
     if now == opened:
         return
-    what, number = ("removed", errno.ENOENT) if now is None else ("replaced", _STALE)
+    what, number = ("removed", errno.ENOENT) if now is None else ("replaced", _STALE_ERRNO)
     raise about_file(
         StorageError(f"{path} was {what} after it was opened: close the collection and open what is there now"),
         path,
@@ -241,7 +241,7 @@ def check_unmoved(path: Path, opened: Identity) -> None:
     )
 
 
-def take_mode(path: Path, like: Path) -> None:
+def copy_mode(path: Path, like: Path) -> None:
     """Let those who may read and write `like`, and nobody else, read and write a file beside it."""
     if not _POSIX:
         return

@@ -1,4 +1,4 @@
-"""edgevec.open(): find or make the file, agree on its parameters, bring the graph up to date."""
+"""edgevec.open(): find or create the file, check its parameters, bring the graph up to date."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ from .._validation import as_int
 from ..errors import CollectionNotFoundError, CorruptCollectionError, EdgevecError, ParameterError, about_file
 from ..index import Index
 from . import schema
-from .collection import Collection, Encoder
+from .collection import Collection
 from .database import Database, Durability, resolve
 from .graph import Graph
 from .snapshot import Snapshot
 from .sqlite_errors import translated
 from .store import Store
+from .validation import Encoder
 
 __all__ = ["open"]
 
 log = logging.getLogger("edgevec")
-
-Dtype = Literal["float32", "float16"]
 
 _SQLITE = (3, 38)
 """The first with JSON functions in every build."""
@@ -47,37 +46,47 @@ def open(
     quantization: Quantization | None = None,
     M: int | None = None,
     ef_construction: int | None = None,
-    dtype: Dtype | None = None,
+    dtype: schema.Dtype | None = None,
     durability: Durability = "full",
     mmap: bool = False,
     progress: Progress | None = None,
 ) -> Collection:
-    """Open a collection, or make one.
+    """Open a collection, or create one.
+
+    With mode "r" the folder need not be one that can be written to. The files that edgevec creates beside the file have
+    its owner and permissions.
 
     Args:
-        path: the file; ":memory:" for a collection that ends with the program. A symbolic link is followed. Nothing
-            is done to a file that is no collection, or empty.
-        dim: of the vectors; without it, a new collection takes that of the first ones
-        metric, quantization, M, ef_construction: as in edgevec.Index, "cosine" and so on by default. Of a
-            collection that exists they may be left out, and must agree when given.
-        mode: "a" to read and write, and to make it if need be; "r" to read, while another process may write
-        encoder: a function from a list of texts to vectors: upsert() and search() then take texts alone
-        dtype: "float32", or "float16" for half the file and a little less accuracy
+        path: the file; ":memory:" for a collection that ends with the program. A symbolic link is followed. A file that
+            is neither a collection nor empty is left as it is.
+        dim: of the vectors, 1..65535; without it, a new collection takes that of the first ones. This and the five
+            other parameters of an existing collection may be left out, and must agree when given.
+        metric: "cosine" (the default), "ip" or "l2", as in edgevec.Index
+        mode: "a" to read and write, creating the file if need be; "r" to read, while another process may write
+        encoder: a function from a list of n texts to vectors [n, dim]: upsert() and search() then take texts alone
+        quantization: "sq8" (the default), "none" or "binary", as in edgevec.Index
+        M: links per node, 16 by default, as in edgevec.Index
+        ef_construction: candidates looked at when a node is linked, 200 by default, as in edgevec.Index
+        dtype: of the stored vectors: "float32", or "float16" for half the file and 11 instead of 24 bits a number
         durability: "full": what was committed survives a crash of the program and loss of power. "fast" does not
-            flush the disk at each commit: loss of power may take the last commits, whole ones, and nothing else.
-        mmap: use the graph's file (path + "-graph") in place where it need not change: less to read at opening, and
-            processes share the memory. Only where nothing but edgevec touches that file: if something truncates it
-            or copies another over it meanwhile, the process dies of a signal. Otherwise, and on Windows and in a
-            browser always, it is read into memory.
-        progress: progress(done, total) while the documents of a collection that an earlier version made are indexed
-            again, and while the graph is built from the records, where that is necessary
+            flush the disk at each commit: loss of power may take the last recent_writes, whole ones, and nothing else.
+        mmap: map the graph's file (path + "-graph") instead of reading it: opening is quicker, and processes share the
+            memory. Use it only where nothing but edgevec touches that file: if something truncates or overwrites it
+            meanwhile, the process dies of a signal. On Windows and in a browser the file is always read.
+        progress: progress(done, total) while the documents of a collection of an earlier version are indexed again,
+            and while the graph is built from the records, where that is necessary
 
-    With mode "r" the folder need not be one that can be written to. Files that edgevec makes beside it have its owner
-    and permissions.
+    Returns:
+        The collection. Close it, or use it in a `with` statement.
 
-    Raises LockedError when something else writes to it or has it open under another of its names (a hard link),
-    CollectionNotFoundError (mode "r"), CorruptCollectionError when it is something else, FormatVersionError,
-    StorageError, ParameterError.
+    Raises:
+        ParameterError: when a parameter is out of its range, or differs from the collection's
+        CollectionNotFoundError: with mode "r", when the file does not exist or is empty
+        LockedError: when something else has it open for writing, or has it open under another name (a hard link)
+        CorruptCollectionError: when the file is damaged, or is not a collection
+        FormatVersionError: when a newer edgevec has written it
+        StorageError: when the system refuses to open, create or read it
+        EdgevecError: when SQLite is older than 3.38, or progress stopped the indexing of the documents
 
     Example:
         >>> import edgevec
@@ -122,7 +131,7 @@ def open(
 
 
 def _index_texts(database: Database, progress: Progress | None, *, writable: bool) -> None:
-    """Of a collection that an earlier version made."""
+    """Bring the full-text index of a collection of an earlier version up to date."""
     if not schema.is_old(database.main):
         return
     if writable:
@@ -137,7 +146,7 @@ def _index_texts(database: Database, progress: Progress | None, *, writable: boo
 
 
 def _checked(given: dict[str, Any]) -> dict[str, Any]:
-    """ParameterError for what no index takes, before a file is made."""
+    """ParameterError for parameters that no index takes, before a file is created."""
     if "dtype" in given and given["dtype"] not in ("float32", "float16"):
         raise ParameterError(f"dtype must be 'float32' or 'float16', not {given['dtype']!r}")
     if "dim" in given:
@@ -147,7 +156,7 @@ def _checked(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _agree(database: Database, given: dict[str, Any], *, writable: bool) -> None:
-    """Make a new file a collection; of an old one make sure that it is what was asked for."""
+    """Create the tables of a new collection; check that an existing one has the given parameters."""
     if not schema.verify(database.main, database.name):
         if not writable:
             raise about_file(CollectionNotFoundError(f"{database.name} is empty"), database.name, errno.ENOENT)

@@ -1,4 +1,4 @@
-"""From a condition to the set of rows that the index may return; kept, and led along when records change."""
+"""From a condition to the set of rows that the index may return; cached, and updated with the records."""
 
 from __future__ import annotations
 
@@ -16,58 +16,61 @@ from .where import Condition
 
 __all__ = ["Filters"]
 
-_MOST = 64
-_MOST_ROWS = 2_000_000
-"""In all kept filters together, 16 bytes each and a bit of the index."""
+_MAX_ENTRIES = 64
+_MAX_ROWS = 2_000_000
+"""In all cached filters together, 16 bytes each and a bit of the index."""
 
 
-class _Kept(NamedTuple):
+class _CacheEntry(NamedTuple):
     version: int
+    """Of the records that it is valid for."""
     filter: IdFilter
     rows: RowIds
 
 
 class Filters:
+    """A least-recently-used cache of filters by condition; safe to use from several threads."""
+
     def __init__(self) -> None:
-        self._kept: OrderedDict[Condition, _Kept] = OrderedDict()
+        self._cache: OrderedDict[Condition, _CacheEntry] = OrderedDict()
         self._lock = threading.Lock()
         self._rows = 0
 
     def get(
-        self, connection: sqlite3.Connection, version: int | None, condition: Condition, commits: RecentWrites
+        self, connection: sqlite3.Connection, version: int | None, condition: Condition, recent_writes: RecentWrites
     ) -> tuple[IdFilter, int]:
         """The filter, and how many rows it allows. version: of the records; None when they have none yet."""
         with self._lock:
-            kept = self._kept.get(condition)
-            if kept is not None and kept.version == version:
-                self._kept.move_to_end(condition)
-                return kept.filter, len(kept.rows)
+            entry = self._cache.get(condition)
+            if entry is not None and entry.version == version:
+                self._cache.move_to_end(condition)
+                return entry.filter, len(entry.rows)
         rows = None
-        if kept is not None and version is not None:
-            rows = _led_along(connection, kept, version, condition, commits)
+        if entry is not None and version is not None:
+            rows = _update_incrementally(connection, entry, version, condition, recent_writes)
         if rows is None:
             rows = rows_where(connection, *condition)
         made = IdFilter(rows)
-        if version is not None and len(rows) <= _MOST_ROWS:
-            self._keep(condition, _Kept(version, made, rows))
+        if version is not None and len(rows) <= _MAX_ROWS:
+            self._insert(condition, _CacheEntry(version, made, rows))
         return made, len(rows)
 
-    def _keep(self, condition: Condition, kept: _Kept) -> None:
+    def _insert(self, condition: Condition, entry: _CacheEntry) -> None:
         with self._lock:
-            replaced = self._kept.pop(condition, None)
-            self._rows += len(kept.rows) - (len(replaced.rows) if replaced else 0)
-            self._kept[condition] = kept
-            while len(self._kept) > _MOST or self._rows > _MOST_ROWS:
-                _, dropped = self._kept.popitem(last=False)
+            replaced = self._cache.pop(condition, None)
+            self._rows += len(entry.rows) - (len(replaced.rows) if replaced else 0)
+            self._cache[condition] = entry
+            while len(self._cache) > _MAX_ENTRIES or self._rows > _MAX_ROWS:
+                _, dropped = self._cache.popitem(last=False)
                 self._rows -= len(dropped.rows)
 
 
-def _led_along(
-    connection: sqlite3.Connection, kept: _Kept, version: int, condition: Condition, commits: RecentWrites
+def _update_incrementally(
+    connection: sqlite3.Connection, entry: _CacheEntry, version: int, condition: Condition, recent_writes: RecentWrites
 ) -> RowIds | None:
     """The rows of an older version, and what the commits since then make of them; None where those are forgotten."""
-    written = commits.between(kept.version, version)
+    written = recent_writes.rows_between(entry.version, version)
     if written is None:
         return None
-    stayed = kept.rows[~np.isin(kept.rows, written)]
-    return np.concatenate([stayed, rows_where(connection, *condition, among=written)])
+    unchanged = entry.rows[~np.isin(entry.rows, written)]
+    return np.concatenate([unchanged, rows_where(connection, *condition, among=written)])

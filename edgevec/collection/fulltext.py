@@ -6,7 +6,7 @@ import re
 import sqlite3
 
 from . import schema
-from .records import select
+from .sql import select
 from .where import EVERYTHING, Condition
 from .words import phrases
 

@@ -1,4 +1,4 @@
-"""The index in memory: it follows the changes of the records, and never leads."""
+"""The index in memory, derived from the records."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .._types import Progress
 from ..errors import NotFiniteError, ZeroVectorError
 from ..index import Index
 from . import changes, records, schema
-from .records import RowIds, are_sound, vectors_of
+from .records import RowIds, vector_count, vector_pages, vectors_of
 from .snapshot import Snapshot, UnusableError
-from .validation import Id
+from .validation import Id, are_valid
 
 __all__ = ["Graph", "StoppedError", "Write"]
 
@@ -54,7 +54,7 @@ class Graph:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything; the next `follow` starts from the snapshot or the records."""
+        """Forget everything; the next `catch_up` starts from the snapshot or the records."""
         self.index: Index | None = None
         self.version: int | None = None
         self.seq = -1
@@ -65,20 +65,23 @@ class Graph:
     def apply(self, connection: sqlite3.Connection, writes: Sequence[Write], progress: Progress | None = None) -> None:
         """Take in what the open transaction wrote, in order, without reading it back.
 
-        Where `writes` is not all that changed since the graph was in step, as follow(). StoppedError likewise.
+        Where `writes` is not all that changed since the last call, the changes are read back, as by catch_up().
+        StoppedError when progress returns False.
         """
         last = changes.last_change(connection)
         if self.version is None or last - self.seq != sum(write.changes for write in writes):
-            self.follow(connection, progress)
+            self.catch_up(connection, progress)
             return
         if self.index is None and writes:
             self.index, self._ids, self._fresh = self._empty(connection), None, True
         if self.index is not None and writes:
-            self._take_written(connection, writes, progress)
+            self._apply_written(connection, writes, progress)
         self.seq = last
 
-    def _take_written(self, connection: sqlite3.Connection, writes: Sequence[Write], progress: Progress | None) -> None:
-        """The last write of each row, ascending, as _take() would find them in the database."""
+    def _apply_written(
+        self, connection: sqlite3.Connection, writes: Sequence[Write], progress: Progress | None
+    ) -> None:
+        """The last write of each row, ascending, as _read_rows() would find them in the database."""
         assert self.index is not None
         dim = self.index.dim
         every = np.concatenate([write.rows for write in writes])
@@ -86,11 +89,11 @@ class Graph:
         place = np.concatenate([np.arange(len(write.rows)) for write in writes])
         rows, back = np.unique(every[::-1], return_index=True)
         owner, place = owner[::-1][back], place[::-1][back]
-        kept = np.array([write.vectors is not None for write in writes])[owner]
+        has_vector = np.array([write.vectors is not None for write in writes])[owner]
 
         def written(run: RowIds, start: int) -> tuple[RowIds, NDArray[np.float32]]:
             part = slice(start, start + len(run))
-            with_vector, owners, places = kept[part], owner[part], place[part]
+            with_vector, owners, places = has_vector[part], owner[part], place[part]
             vectors = np.empty((int(with_vector.sum()), dim), np.float32)
             for at in np.unique(owners[with_vector]).tolist():
                 mine = owners[with_vector] == at
@@ -99,12 +102,12 @@ class Graph:
 
         self._replace(connection, rows, written, progress)
 
-    def follow(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
+    def catch_up(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
         """Answer for the records as the connection sees them. StoppedError when progress returns False."""
-        if self.index is None or self.seq < changes.truncated_to(connection):
+        if self.index is None or self.seq < changes.low_water_mark(connection):
             self._start(connection, progress)
         if self.index is not None:
-            self._take(connection, changes.changed_since(connection, self.seq), progress)
+            self._read_rows(connection, changes.changed_since(connection, self.seq), progress)
         self.seq = changes.last_change(connection)
 
     def ids_of(self, connection: sqlite3.Connection, rows: RowIds) -> list[Id | None]:
@@ -118,13 +121,13 @@ class Graph:
         """They may have changed without a word; the next search reads them again."""
         self._ids = None
 
-    def settle(self, version: int) -> None:
+    def mark_committed(self, version: int) -> None:
         """What was taken in is committed."""
         self.version = version
         self._touched.clear()
         self._fresh = False
 
-    def undo(self, connection: sqlite3.Connection) -> None:
+    def rollback(self, connection: sqlite3.Connection) -> None:
         """After a rollback, or a part of one: answer for the records as they are now."""
         rows, self._touched = sorted(self._touched), set()
         if self._fresh:  # of records that are no longer there
@@ -134,30 +137,23 @@ class Graph:
             self.reset()
             return
         seq = min(self.seq, changes.last_change(connection))
-        self._take(connection, rows, None)
+        self._read_rows(connection, rows, None)
         self.seq = seq
 
-    def correct(self, connection: sqlite3.Connection, rows: Sequence[int]) -> None:
+    def fix_rows(self, connection: sqlite3.Connection, rows: Sequence[int]) -> None:
         """Make the index agree with the records of these rows, whatever it held."""
-        self._take(connection, rows, None)
+        self._read_rows(connection, rows, None)
 
     def rebuild(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
         """Make the index from all records."""
         index = self._empty(connection)
         if index is None:
             return
-        total = int(connection.execute("SELECT count(*) FROM vectors").fetchone()[0])
+        total, done = vector_count(connection), 0
         dtype = str(schema.read_settings(connection)["dtype"])
-        done, last = 0, -(2**63)
-        while rows := [
-            row
-            for (row,) in connection.execute(
-                "SELECT row FROM vectors WHERE row > ? ORDER BY row LIMIT ?", (last, VECTORS_PER_ADD)
-            )
-        ]:
-            found, vectors = vectors_of(connection, rows, index.dim, dtype)
-            _add(index, vectors, found, _shifted(progress, done, total))
-            done, last = done + len(rows), rows[-1]
+        for rows, vectors in vector_pages(connection, VECTORS_PER_ADD, index.dim, dtype):
+            _add(index, vectors, rows, _shifted(progress, done, total))
+            done += len(rows)
         self.index, self.seq = index, changes.last_change(connection)
 
     # ---- steps -----------------------------------------------------------------------------------------------------
@@ -188,13 +184,13 @@ class Graph:
             except UnusableError as error:
                 reason = str(error)
         self.saved_seq = 0
-        if whole and changes.truncated_to(connection) == 0:  # the changes go back to the first record
+        if whole and changes.low_water_mark(connection) == 0:  # the changes go back to the first record
             self.index, self.seq = self._empty(connection), 0
             return
         log.warning("%s: the graph is built from the records; its snapshot cannot be used: %s", self.name, reason)
         self.rebuild(connection, progress)
 
-    def _take(self, connection: sqlite3.Connection, rows: Sequence[int], progress: Progress | None) -> None:
+    def _read_rows(self, connection: sqlite3.Connection, rows: Sequence[int], progress: Progress | None) -> None:
         """Make the index agree with the records of these rows."""
         assert self.index is not None or not rows
         if self.index is None or not rows:
@@ -226,7 +222,7 @@ class Graph:
             if len(found) < len(run):
                 self.index.remove(np.setdiff1d(run, found))
             if self._ids is not None:
-                self._ids.follow(connection, run.tolist())
+                self._ids.update(connection, run.tolist())
         if progress is not None and len(rows):
             progress(len(rows), len(rows))
 
@@ -238,7 +234,7 @@ def _add(index: Index, vectors: NDArray[np.float32], rows: RowIds, progress: Pro
     try:
         added = index.add(vectors, rows, progress=progress)
     except (NotFiniteError, ZeroVectorError):  # nothing was added
-        sound = are_sound(vectors, index.metric)
+        sound = are_valid(vectors, index.metric)
         wrong = len(rows) - int(sound.sum())
         log.warning("%d stored vectors that are not finite, or zero, are left out (see Collection.check())", wrong)
         return _add(index, vectors[sound], rows[sound], progress)
@@ -255,7 +251,7 @@ def _shifted(progress: Progress | None, done: int, total: int) -> Progress | Non
 
 _NONE = -(2**63)
 """In an array of numbers: no such row. Should it be someone's id, the array is one of objects."""
-_MOST_ROOM = 2**20
+_MAX_FREE_ROWS = 2**20
 """Places for rows that are gone, beside a few for each that is there."""
 
 
@@ -284,7 +280,7 @@ class IdsByRow:
             found = [None if key == self._none else key for key in found]
         return found
 
-    def follow(self, connection: sqlite3.Connection, rows: Sequence[int]) -> None:
+    def update(self, connection: sqlite3.Connection, rows: Sequence[int]) -> None:
         """Records came or went under these rows."""
         found = records.ids_of(connection, rows)
         if not self._holds(found):
@@ -308,7 +304,7 @@ class IdsByRow:
         found = records.ids(connection)
         last = max(found, default=0)
         self._by_row: dict[int, Id] | NDArray[Any] = found
-        if last > 4 * len(found) + _MOST_ROOM or min(found, default=0) < 0:
+        if last > 4 * len(found) + _MAX_FREE_ROWS or min(found, default=0) < 0:
             return
         numbers = _are_numbers(found)
         self._none = _NONE if numbers else None

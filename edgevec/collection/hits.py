@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from .records import as_fields, listed
 from .validation import Id
 
-__all__ = ["Hit", "HitStats", "Hits", "Included", "read_fields"]
+__all__ = ["Hit", "HitStats", "Hits", "Included"]
 
 Included = Literal["metadata", "document"]
 """What a hit may hold beside id, score and distance."""
 
-log = logging.getLogger("edgevec")
-
 
 class HitStats(NamedTuple):
-    """How a search was answered."""
+    """How a search was answered.
+
+    Example:
+        >>> import edgevec
+        >>> with edgevec.open(":memory:", dim=2) as notes:
+        ...     _ = notes.upsert(["a", "b"], [[1, 0], [0, 1]], [{"year": 1999}, {"year": 2020}])
+        ...     stats = notes.search([1, 0], k=1, where="year >= 2000").stats
+        >>> stats.strategy, stats.allowed
+        ('exact', 1)
+    """
 
     strategy: str
     """"graph", "exact" (a scan of what is allowed), "filtered_graph"; "text"; or two of them: "graph + text"."""
@@ -29,8 +34,8 @@ class HitStats(NamedTuple):
     distances: int
     """Distances computed."""
     vanished: int = 0
-    """What the search met and left out, since its record is gone: something other than edgevec deleted it. Nothing
-    else is left out for it; check() says more."""
+    """Results left out because something other than edgevec has deleted their records; others take their places.
+    Collection.check() says more."""
 
 
 @dataclass(slots=True)
@@ -65,15 +70,18 @@ class Hit:
 
 
 class Hits(list[Hit]):
-    """Hits, best first, and how they were found."""
+    """Hits, best first.
+
+    Attributes:
+        stats: How they were found.
+
+    Example:
+        >>> import edgevec
+        >>> with edgevec.open(":memory:", dim=2) as notes:
+        ...     _ = notes.upsert(["a", "b"], [[1, 0], [0, 1]])
+        ...     hits = notes.search([1, 0], k=5)
+        >>> [hit.id for hit in hits], hits.stats.strategy
+        (['a', 'b'], 'exact')
+    """
 
     stats: HitStats
-
-
-def read_fields(id: Id, metadata: Any) -> dict[str, Any]:
-    """Metadata from how they are stored; the log names a record whose metadata are damaged."""
-    fields = as_fields(metadata)
-    if fields is None:
-        log.warning("the metadata of the record with %s are damaged and count as none", listed([id]))
-        return {}
-    return fields

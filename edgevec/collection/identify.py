@@ -1,4 +1,4 @@
-"""What a file is, before anything is done to it.
+"""What kind of file a path is, before anything is done to it.
 
 The file itself is read by SQLite alone: where a process closes a file by other means, it loses the locks that its own
 connections to that file have (POSIX locks are the process's, not the handle's).
@@ -19,12 +19,25 @@ from .sqlite_errors import translated
 
 __all__ = ["identify", "looks_like_collection"]
 
-_LEAST_BYTES = 512
-"""Of an SQLite database: one page."""
+_MIN_BYTES = 512
+"""An SQLite database has at least one page."""
 
 
 def looks_like_collection(path: str | os.PathLike[str]) -> bool:
-    """Whether there is a file that edgevec.open() could open. It is only looked at, and may be anything at all."""
+    """Whether a path is a collection that edgevec.open() could open.
+
+    Nothing is written, no lock is taken, and no error raised, whatever is there.
+
+    Args:
+        path: a file, or anything else
+
+    Example:
+        >>> import edgevec
+        >>> from edgevec.collection import looks_like_collection
+        >>> edgevec.open("notes.edgevec", dim=2).close()
+        >>> looks_like_collection("notes.edgevec"), looks_like_collection("other")
+        (True, False)
+    """
     try:
         return identify(Path(path).absolute()) == "collection"
     except EdgevecError:
@@ -34,8 +47,10 @@ def looks_like_collection(path: str | os.PathLike[str]) -> bool:
 def identify(path: Path) -> Literal["missing", "empty", "collection"]:
     """What is there.
 
-    StorageError when it cannot be read or is no regular file, CorruptCollectionError when it is something else,
-    FormatVersionError when it is of a newer version.
+    Raises:
+        StorageError: when it cannot be read, or is not a regular file
+        CorruptCollectionError: when it is something else
+        FormatVersionError: when a newer edgevec has written it
     """
     try:
         info = os.stat(path)
@@ -46,10 +61,10 @@ def identify(path: Path) -> Literal["missing", "empty", "collection"]:
     if stat.S_ISDIR(info.st_mode):
         raise about_file(StorageError(f"{path}: unable to open: it is a folder"), path, errno.EISDIR)
     if not stat.S_ISREG(info.st_mode):
-        raise about_file(StorageError(f"{path}: unable to open: it is no regular file"), path, errno.EINVAL)
+        raise about_file(StorageError(f"{path}: unable to open: it is not a regular file"), path, errno.EINVAL)
     if info.st_size == 0:
         return "empty"
-    if info.st_size < _LEAST_BYTES:
+    if info.st_size < _MIN_BYTES:
         raise CorruptCollectionError(f"{path}: file is not a database")
     with translated(str(path)):
         if _is_collection(path) or _log_is_of_collection(path):
@@ -58,7 +73,7 @@ def identify(path: Path) -> Literal["missing", "empty", "collection"]:
 
 
 def _is_collection(path: Path) -> bool:
-    """As it is without its log. "immutable": no lock is taken, and no file made."""
+    """Of the file without its log. "immutable": SQLite takes no lock and creates no file."""
     connection = sqlite3.connect(path.as_uri() + "?immutable=1", uri=True)
     try:
         return schema.verify(connection, str(path))
@@ -67,7 +82,7 @@ def _is_collection(path: Path) -> bool:
 
 
 def _log_is_of_collection(path: Path) -> bool:
-    """Of a database that is empty but for its write-ahead log: its writer was killed before the first checkpoint."""
+    """Of an empty file: its writer may have been killed before the first checkpoint of the write-ahead log."""
     try:
         page = _first_page(Path(f"{path}-wal"))
     except OSError as error:

@@ -33,7 +33,7 @@ __all__ = ["EXPORTS", "Columns", "Numbers", "Table", "TableRows", "export", "sta
 EXPORTS = (".jsonl", ".jsonl.gz", ".parquet")
 """The endings of the files that can be written."""
 
-_AT_ONCE = 10_000
+IMPORT_BATCH = 10_000
 _DOCUMENT_NAMES = tuple(name for name in TEXT_NAMES if name not in ("title", "name"))
 """What is called title or name is rather a field to filter by."""
 
@@ -80,7 +80,7 @@ def tables(data: Any, columns: Columns, progress: Progress | None = None) -> Ite
         for rows in _pieces(data, roles):
             yield roles.table(rows, start)
             start += len(rows)
-    roles.refuse_unfound()
+    roles.reject_missing()
 
 
 def _of_file(path: Path, roles: _Roles, progress: Progress | None) -> Iterator[Table]:
@@ -92,8 +92,8 @@ def _of_file(path: Path, roles: _Roles, progress: Progress | None) -> Iterator[T
         if name not in named.skip:
             raise DataFormatError(f"{path}: the column {name!r} cannot be read: {reason}; {_without(name)}")
     ids = [] if dataset.ids is None else dataset.ids.tolist()
-    for start in range(0, len(dataset), _AT_ONCE):
-        piece = slice(start, start + _AT_ONCE)
+    for start in range(0, len(dataset), IMPORT_BATCH):
+        piece = slice(start, start + IMPORT_BATCH)
         vectors = dataset.vectors[piece]
         rows: TableRows = [dict(row) for row in dataset.metadata[piece]] if dataset.metadata else [{} for _ in vectors]
         for row, id in zip(rows, ids[piece], strict=False):
@@ -106,17 +106,19 @@ def _pieces(data: Any, roles: _Roles) -> Iterator[TableRows]:
         return _pieces_of_arrow(data, roles)
     if hasattr(data, "iloc") and hasattr(data, "to_dict") and hasattr(data, "columns"):  # pandas
         table = _with_index(data)
-        _refuse_repeated(table.columns)
-        return (table.iloc[start : start + _AT_ONCE].to_dict("records") for start in range(0, len(table), _AT_ONCE))
+        _reject_duplicates(table.columns)
+        return (
+            table.iloc[start : start + IMPORT_BATCH].to_dict("records") for start in range(0, len(table), IMPORT_BATCH)
+        )
     if hasattr(data, "to_dicts") and hasattr(data, "slice"):  # polars
-        return (data.slice(start, _AT_ONCE).to_dicts() for start in range(0, len(data), _AT_ONCE))
+        return (data.slice(start, IMPORT_BATCH).to_dicts() for start in range(0, len(data), IMPORT_BATCH))
     if isinstance(data, (Mapping, bytes)) or not isinstance(data, Iterable):
         raise ParameterError(f"cannot import from {type(data).__name__}")
     return _pieces_of_dicts(iter(data))
 
 
 def _pieces_of_dicts(rows: Iterator[Any]) -> Iterator[TableRows]:
-    while piece := list(islice(rows, _AT_ONCE)):
+    while piece := list(islice(rows, IMPORT_BATCH)):
         for row in piece:
             if not isinstance(row, Mapping):
                 raise ParameterError(f"a row must be a dict, not {type(row).__name__}")
@@ -125,11 +127,11 @@ def _pieces_of_dicts(rows: Iterator[Any]) -> Iterator[TableRows]:
 
 def _pieces_of_arrow(data: Any, roles: _Roles) -> Iterator[TableRows]:
     names = data.schema.names
-    _refuse_repeated(names)
+    _reject_duplicates(names)
     roles.found.update(names)
     wanted = [name for name in names if name not in roles.columns.skip]
-    for start in range(0, data.num_rows, _AT_ONCE):
-        piece, columns = data.slice(start, _AT_ONCE), []
+    for start in range(0, data.num_rows, IMPORT_BATCH):
+        piece, columns = data.slice(start, IMPORT_BATCH), []
         for name in wanted:
             try:
                 columns.append(piece.column(name).to_pylist())
@@ -153,7 +155,7 @@ def _with_index(frame: Any) -> Any:
     return frame
 
 
-def _refuse_repeated(names: Iterable[Any]) -> None:
+def _reject_duplicates(names: Iterable[Any]) -> None:
     seen: set[str] = set()
     for name in map(str, names):
         if name in seen:
@@ -171,7 +173,7 @@ class _Roles:
         """The names that were seen."""
         self._rows = 0
 
-    def refuse_unfound(self) -> None:
+    def reject_missing(self) -> None:
         """A column that was named must be there in some row."""
         for name in (self.columns.id, self.columns.document, *sorted(self.columns.skip)):
             if self._rows and name is not None and name not in self.found:

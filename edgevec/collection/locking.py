@@ -23,7 +23,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Identity", "Lock", "claim", "identity", "release"]
+__all__ = ["Identity", "Lock", "claim", "identity", "unclaim"]
 
 log = logging.getLogger("edgevec")
 
@@ -69,7 +69,7 @@ def claim(path: Path, writable: bool) -> Identity | None:
     return file
 
 
-def release(file: Identity, path: Path, writable: bool) -> None:
+def unclaim(file: Identity, path: Path, writable: bool) -> None:
     with _guard:
         uses = _open.get((os.getpid(), file), [])
         with suppress(ValueError):  # of the process that this one was forked from

@@ -1,37 +1,51 @@
-"""Whether records, texts and graph agree, and how to make them."""
+"""Checking and repairing, checkpoints, compaction, sizes."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._types import CheckReport, Progress
+from ..errors import EdgevecError
 from ..index import Index
-from . import changes, schema
+from . import changes, fulltext, schema
 from .damage import Damage, find_damage, set_apart
-from .graph import Graph
-from .records import are_sound, count, select, vectors_of
+from .graph import Graph, StoppedError
+from .records import count, vector_count, vector_pages
+from .sql import pages
 from .store import Store
+from .validation import are_valid
 from .words import indexed
 
-__all__ = ["CollectionReport", "check"]
+__all__ = ["CollectionReport", "check", "checkpoint", "compact", "refresh", "stats"]
 
-_AT_ONCE = 8192
+CHECK_PAGE = 8192
 _TOLERANCE = 1e-5
-"""Of a vector's length: what differs by less is the same vector, rounded."""
+"""Times the vector's length: a difference below this is rounding."""
 _ROUNDING = 2e-6
-"""Of the longest vectors' length: the index rounds coordinates by their distance from the mean of all, several times as
-it grows."""
+"""Times the greatest length, in addition: the index rounds coordinates by their distance from the mean of all vectors,
+several times as it grows."""
 
 
 class CollectionReport(NamedTuple):
-    """What Collection.check() found. `ok` says whether anything is wrong (still, after a repair)."""
+    """What Collection.check() found.
+
+    Example:
+        >>> import edgevec
+        >>> with edgevec.open(":memory:", dim=2) as notes:
+        ...     _ = notes.upsert(["a", "b"], [[1, 0], [0, 1]])
+        ...     report = notes.check()
+        >>> report.ok, report.records, report.problems
+        (True, 2, ())
+    """
 
     records: int
+    """How many there are."""
     missing: int
     """Records that the graph lacks."""
     extra: int
@@ -39,15 +53,17 @@ class CollectionReport(NamedTuple):
     stale: int
     """Vectors in the graph that are not those of their records."""
     graph: CheckReport | None
-    """None while there is nothing to search."""
+    """Index.check() of the graph; None while no vector was ever stored."""
     problems: tuple[str, ...]
-    """What is wrong in the database, or in the full-text index."""
+    """What is wrong in the database or in the full-text index, a line each."""
     repaired: bool
+    """Whether anything was repaired; the other fields tell what is wrong now."""
     set_apart: tuple[Any, ...] = ()
     """The ids of the records that this repair has moved to the table `damaged`."""
 
     @property
     def ok(self) -> bool:
+        """Whether nothing is wrong (any more)."""
         agrees = not (self.missing or self.extra or self.stale or self.problems)
         return agrees and (self.graph is None or self.graph.ok)
 
@@ -59,17 +75,17 @@ class Difference(NamedTuple):
 
 
 def _file_problems(connection: sqlite3.Connection) -> list[str]:
-    """What SQLite finds wrong."""
+    """What SQLite's own check finds."""
     try:
         return [line for (line,) in connection.execute("PRAGMA integrity_check(20)") if line != "ok"]
     except sqlite3.OperationalError as error:
         if "JSON" not in str(error):
             raise
-        return ["an index over metadata that are no JSON"]
+        return ["an index over metadata that are not JSON"]
 
 
 def _text_problems(connection: sqlite3.Connection) -> list[str]:
-    """Whether the full-text index is that of the documents, and will be."""
+    """Whether the full-text index matches the documents, and has the triggers that keep it so."""
     problems = [f"the full-text index: {name} is missing" for name, _ in schema.missing(connection)]
     stale = sum(1 for _ in _stale_words(connection))
     if stale:
@@ -82,17 +98,12 @@ def _text_problems(connection: sqlite3.Connection) -> list[str]:
 
 
 def _stale_words(connection: sqlite3.Connection) -> Iterator[tuple[str | None, int]]:
-    """What FTS5 should read, and the row, where a document was changed without it."""
-    last = -(2**63)
-    while page := select(
-        connection,
-        "SELECT row, document, words FROM records WHERE document IS NOT NULL AND row > ? ORDER BY row LIMIT ?",
-        (last, _AT_ONCE),
-    ):
+    """(words, row) of each document whose stored words are not those of its text."""
+    sql = "SELECT row, document, words FROM records WHERE document IS NOT NULL AND row > ?"
+    for page in pages(connection, sql, CHECK_PAGE):
         for row, document, words in page:
             if words != (meant := indexed(document)):
                 yield meant, row
-        last = page[-1][0]
 
 
 def _repair_texts(connection: sqlite3.Connection) -> None:
@@ -115,11 +126,11 @@ def _compare(connection: sqlite3.Connection, graph: Graph, progress: Progress | 
     if index is None:
         return Difference([], [], [])
     settings = schema.read_settings(connection)
-    total = int(connection.execute("SELECT count(*) FROM vectors").fetchone()[0])
+    total = vector_count(connection)
     difference, seen = Difference([], [], []), 0
     extra = set(index)
-    for rows, vectors in _pages(connection, index.dim, str(settings["dtype"])):
-        sound = are_sound(vectors, index.metric)
+    for rows, vectors in vector_pages(connection, CHECK_PAGE, index.dim, str(settings["dtype"])):
+        sound = are_valid(vectors, index.metric)
         rows, vectors = rows[sound], vectors[sound]
         held = [row in extra for row in rows.tolist()]
         difference.missing.extend(rows[~np.array(held)].tolist())
@@ -133,23 +144,6 @@ def _compare(connection: sqlite3.Connection, graph: Graph, progress: Progress | 
     return difference
 
 
-def _pages(
-    connection: sqlite3.Connection, dim: int, dtype: str
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    last = -(2**63)
-    while True:
-        rows = [
-            row
-            for (row,) in connection.execute(
-                "SELECT row FROM vectors WHERE row > ? ORDER BY row LIMIT ?", (last, _AT_ONCE)
-            )
-        ]
-        if not rows:
-            return
-        yield vectors_of(connection, rows, dim, dtype)
-        last = rows[-1]
-
-
 def _differ(index: Index, rows: NDArray[np.int64], vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
     held, meant = index.get(rows).astype(np.float64), vectors.astype(np.float64)
     lengths = np.linalg.norm(meant, axis=1, keepdims=True)
@@ -160,12 +154,59 @@ def _differ(index: Index, rows: NDArray[np.int64], vectors: NDArray[np.float32])
     return different
 
 
+def checkpoint(store: Store) -> None:
+    """As Collection.checkpoint()."""
+    with store.exclusive() as connection:
+        store.save_snapshot()
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def compact(store: Store, progress: Progress | None) -> None:
+    """As Collection.compact()."""
+    with store.exclusive() as connection:
+        if store.graph.index is not None:
+            store.graph.index.compact(progress=store.progress_guard.wrap(progress))
+        connection.execute("INSERT INTO texts(texts) VALUES ('optimize')")
+        connection.execute("VACUUM")
+    checkpoint(store)
+
+
+def refresh(store: Store, progress: Progress | None) -> int:
+    """As Collection.refresh()."""
+    store.detect_external_changes()
+    try:
+        with store.read(progress=progress) as connection:
+            return changes.version(connection)
+    except StoppedError:
+        raise EdgevecError("stopped by its progress function: the next search takes in the rest") from None
+
+
+def stats(store: Store) -> dict[str, Any]:
+    """As Collection.stats()."""
+    path, graph = store.path, store.graph
+    with store.read() as connection:
+        return {
+            "records": count(connection),
+            "documents": fulltext.count(connection),
+            "file_bytes": _size(path),
+            "log_bytes": _size(Path(f"{path}-wal")) if path else 0,
+            "snapshot_bytes": _size(graph.snapshot.path if graph.snapshot else None),
+            "changes_since_snapshot": graph.seq - graph.saved_seq,
+            "memory_bytes": 0 if graph.index is None else graph.index.memory_usage()["total"],
+        }
+
+
+def _size(path: Path | None) -> int:
+    return path.stat().st_size if path is not None and path.exists() else 0
+
+
 def check(store: Store, *, repair: bool, progress: Progress | None) -> CollectionReport:
     """As Collection.check()."""
+    progress = store.progress_guard.wrap(progress)
     if not repair and not store.writable:
-        with store.reading() as connection:
+        with store.read() as connection:
             return _report(connection, store.graph, [], _compare(connection, store.graph, progress))
-    with store.maintaining() as connection:
+    with store.exclusive() as connection:
         texts, difference = _text_problems(connection), _compare(connection, store.graph, progress)
         report = _report(connection, store.graph, texts, difference)
         if not repair or report.ok:
@@ -176,7 +217,7 @@ def check(store: Store, *, repair: bool, progress: Progress | None) -> Collectio
         if any("index" in problem for problem in _file_problems(connection)):
             connection.execute("REINDEX")
     damage = _set_apart(store)
-    with store.maintaining() as connection:
+    with store.exclusive() as connection:
         _repair_graph(connection, store.graph, _compare(connection, store.graph, None), progress)
         store.save_snapshot()
         if _text_problems(connection):
@@ -188,11 +229,11 @@ def check(store: Store, *, repair: bool, progress: Progress | None) -> Collectio
 
 
 def _set_apart(store: Store) -> Damage:
-    """Whatever is damaged in the records themselves leaves them, in a commit of its own."""
-    with store.writing() as connection:
+    """Move damaged records to a table of their own, in one commit."""
+    with store.write() as connection:
         damage = find_damage(connection)
         if damage:
-            store.note_rows(set_apart(connection, damage))
+            store.add_rows(np.array(set_apart(connection, damage), np.int64))
     return damage
 
 
@@ -211,8 +252,8 @@ def _report(connection: sqlite3.Connection, graph: Graph, texts: list[str], diff
 def _repair_graph(
     connection: sqlite3.Connection, graph: Graph, difference: Difference, progress: Progress | None
 ) -> None:
-    """Bring the graph to what the records say; made anew when it is damaged in itself."""
-    graph.correct(connection, sorted({*difference.missing, *difference.extra, *difference.stale}))
+    """Make the graph agree with the records; rebuild it when its structure is damaged."""
+    graph.fix_rows(connection, sorted({*difference.missing, *difference.extra, *difference.stale}))
     if graph.index is not None and not graph.index.check().ok:
         graph.rebuild(connection, progress)
-    graph.settle(changes.version(connection))
+    graph.mark_committed(changes.version(connection))

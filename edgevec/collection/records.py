@@ -14,110 +14,123 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CorruptCollectionError
-from .sqlite_errors import ERROR, code_of
-from .validation import LONGEST, Id
+from .sql import pages, select
+from .validation import Id, NewRecords
 from .words import indexed
 
 __all__ = [
+    "HitFields",
+    "Plan",
     "Record",
     "RowIds",
-    "Shown",
-    "are_sound",
-    "as_fields",
     "create_index",
     "delete",
     "drop_index",
+    "explain",
     "fetch",
+    "format_ids",
     "ids",
     "ids_of",
     "ids_where",
     "indexes",
-    "listed",
     "page",
+    "parse_metadata",
+    "read_hits",
     "rows_of",
     "rows_where",
-    "select",
-    "shown",
     "upsert",
+    "vector_count",
+    "vector_pages",
     "vectors_of",
 ]
 
 RowIds = NDArray[np.int64]
 T = TypeVar("T")
 
-_AT_ONCE = 4096
+IDS_PER_STATEMENT = 4096
 """Ids in one statement."""
-_NAMED = 10
+IDS_PER_MESSAGE = 10
 """Ids in a message."""
-_FEW = 256
-"""Up to so many rows are quicker as parameters of their own."""
+MAX_ROW_PARAMETERS = 256
+"""Up to so many rows are quicker as parameters of their own than as one of JSON."""
 
 log = logging.getLogger("edgevec")
 
-_SOUND = """WITH records AS (
-    SELECT row, id, document, CASE
-        WHEN typeof(metadata) <> 'text' THEN '{}' WHEN json_valid(metadata) THEN metadata ELSE '{}' END AS metadata
-    FROM main.records
-) """
-"""In front of a statement: what is no JSON counts as no metadata. Not always, since no index can be used then."""
-
-Shown = tuple[Id, str | None, str | None]
-"""id, metadata as text and document of a row; None for what was not asked for."""
+HitFields = tuple[Id, dict[str, Any], str | None]
+"""id, metadata and document; {} and None for what was not asked for."""
 
 
 class Record(NamedTuple):
-    """What is stored under an id. vector: float32 [dim], as it was given; document: its text, if it has one."""
+    """What is stored under an id.
+
+    Example:
+        >>> import edgevec
+        >>> with edgevec.open(":memory:", dim=2) as notes:
+        ...     _ = notes.upsert("a", [1, 0], {"year": 1999}, "a text")
+        ...     [record] = notes.get("a")
+        >>> record.vector, record.metadata, record.document
+        (array([1., 0.], dtype=float32), {'year': 1999}, 'a text')
+    """
 
     id: Id
     vector: NDArray[np.float32]
+    """[dim], as it was given; rounded where the collection's dtype is "float16"."""
     metadata: dict[str, Any]
+    """{} where there is none."""
     document: str | None
+    """None where there is none."""
+
+
+class Plan(NamedTuple):
+    """How a condition is evaluated.
+
+    Example:
+        >>> import edgevec
+        >>> with edgevec.open(":memory:", dim=2) as notes:
+        ...     notes.create_index("year")
+        ...     notes.explain("year >= 2000").indexes
+        ('year',)
+    """
+
+    sql: str
+    """The condition in SQL."""
+    parameters: tuple[Any, ...]
+    """Its parameters."""
+    steps: tuple[str, ...]
+    """SQLite's query plan."""
+    indexes: tuple[str, ...]
+    """The fields whose index is used; with none, every record is looked at."""
+
+    def __str__(self) -> str:
+        return "\n".join(self.steps)
 
 
 def _runs(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    return (items[at : at + _AT_ONCE] for at in range(0, len(items), _AT_ONCE))
+    return (items[at : at + IDS_PER_STATEMENT] for at in range(0, len(items), IDS_PER_STATEMENT))
 
 
-def listed(keys: Sequence[Any]) -> str:
+def format_ids(keys: Sequence[Any]) -> str:
     """Some ids for a message, however many and however long they are."""
-    shown = ", ".join(text if len(text := repr(key)) <= 80 else f"{text[:76]}..." for key in keys[:_NAMED])
-    more = f" and {len(keys) - _NAMED:,} more" if len(keys) > _NAMED else ""
+    shown = ", ".join(text if len(text := repr(key)) <= 80 else f"{text[:76]}..." for key in keys[:IDS_PER_MESSAGE])
+    more = f" and {len(keys) - IDS_PER_MESSAGE:,} more" if len(keys) > IDS_PER_MESSAGE else ""
     return f"id{'s' * (len(keys) != 1)} {shown}{more}"
 
 
-def as_fields(metadata: Any) -> dict[str, Any] | None:
+_decode = json.JSONDecoder().raw_decode
+
+
+def parse_metadata(metadata: Any) -> dict[str, Any] | None:
     """Metadata from how they are stored; None when they are damaged."""
+    if not isinstance(metadata, str):
+        return None
     try:
-        fields = json.loads(metadata) if isinstance(metadata, str) else None
+        # json.loads() looks for spaces around a value first, which takes longer than to decode a small object.
+        fields, end = _decode(metadata) if metadata.startswith("{") else (None, 0)
+        if end < len(metadata):
+            fields = json.loads(metadata)
     except (ValueError, RecursionError):
         return None
     return fields if isinstance(fields, dict) else None
-
-
-def select(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]) -> list[Any]:
-    """The result of a statement, even where some records are damaged: what is no JSON counts as no metadata, and bytes
-    that are no UTF-8 are replaced."""
-    sound = ""
-    try:
-        while True:
-            try:
-                return connection.execute(sound + sql, parameters).fetchall()
-            except sqlite3.OperationalError as error:
-                if code_of(error) != ERROR:
-                    raise
-                if "JSON" in str(error) and not sound:
-                    sound = _SOUND
-                elif "Could not decode" in str(error) and connection.text_factory is str:
-                    connection.text_factory = _decoded
-                else:
-                    raise
-                log.warning("some records are damaged (see Collection.check()): %s", error)
-    finally:
-        connection.text_factory = str
-
-
-def _decoded(data: bytes) -> str:
-    return data.decode(errors="replace")
 
 
 def rows_of(connection: sqlite3.Connection, keys: Sequence[Id]) -> dict[Id, int]:
@@ -135,21 +148,20 @@ def rows_of(connection: sqlite3.Connection, keys: Sequence[Id]) -> dict[Id, int]
     return found
 
 
-def upsert(
-    connection: sqlite3.Connection,
-    keys: Sequence[Id],
-    vectors: NDArray[Any],
-    metadata: Sequence[str],
-    documents: Sequence[str | None],
-) -> tuple[list[int], list[int]]:
-    """Insert records, or replace those whose id exists; their rows, and the positions of those whose vector changed.
+def upsert(connection: sqlite3.Connection, new: NewRecords, vectors: NDArray[Any]) -> tuple[RowIds, list[int]]:
+    """Insert records, or replace those whose id exists.
 
-    A vector that stays the same is no change to the graph.
+    Args:
+        vectors: [n, dim] in the type that is stored
+
+    Returns:
+        Their rows, int64[n], and the positions of those whose vector changed: one that stays the same is no change to
+        the graph.
     """
-    known = rows_of(connection, keys)
+    known = rows_of(connection, new.ids)
     last = int(connection.execute("SELECT coalesce(max(row), 0) FROM records").fetchone()[0])
-    numbers = iter(range(last + 1, last + 1 + len(keys) - len(known)))
-    rows = [known[key] if key in known else next(numbers) for key in keys]
+    numbers = iter(range(last + 1, last + 1 + len(new.ids) - len(known)))
+    rows = [known[id] if id in known else next(numbers) for id in new.ids]
     blobs = [vector.tobytes() for vector in vectors]
     changed = list(range(len(rows)))
     if known:
@@ -158,13 +170,13 @@ def upsert(
     connection.executemany(
         "INSERT INTO records(row, id, metadata, document, words) VALUES (?, ?, ?, ?, ?) ON CONFLICT(row) DO UPDATE "
         "SET metadata = excluded.metadata, document = excluded.document, words = excluded.words",
-        zip(rows, keys, metadata, documents, map(indexed, documents), strict=True),
+        zip(rows, new.ids, new.metadata, new.documents, map(indexed, new.documents), strict=True),
     )
     connection.executemany(
         "INSERT OR REPLACE INTO vectors(row, vector) VALUES (?, ?)", ((rows[at], blobs[at]) for at in changed)
     )
     connection.executemany("INSERT INTO changes(row) VALUES (?)", ((rows[at],) for at in changed))
-    return rows, changed
+    return np.array(rows, np.int64), changed
 
 
 def _unchanged(connection: sqlite3.Connection, blobs: dict[int, bytes]) -> set[int]:
@@ -181,7 +193,7 @@ def delete(connection: sqlite3.Connection, rows: Iterable[int]) -> int:
     """Delete the records of these rows; how many there were."""
     gone = 0
     remaining = iter(rows)
-    while run := [(row,) for row in islice(remaining, _AT_ONCE)]:
+    while run := [(row,) for row in islice(remaining, IDS_PER_STATEMENT)]:
         connection.executemany("DELETE FROM vectors WHERE row = ?", run)
         connection.executemany("INSERT INTO changes(row) VALUES (?)", run)
         gone += connection.executemany("DELETE FROM records WHERE row = ?", run).rowcount
@@ -227,19 +239,25 @@ def ids_of(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, Id]
     return dict(found)
 
 
-def shown(
+def read_hits(
     connection: sqlite3.Connection, rows: Sequence[int], *, metadata: bool = True, documents: bool = True
-) -> dict[int, Shown]:
-    """What a hit shows of each row that exists."""
+) -> dict[int, HitFields]:
+    """What a hit shows of each row that exists. Metadata that are damaged are {}, and the log names the record."""
     columns = f"row, id, {'metadata' if metadata else 'NULL'}, {'document' if documents else 'NULL'}"
-    found: dict[int, Shown] = {}
+    found: dict[int, HitFields] = {}
     for run in _runs(rows):
-        if len(run) <= _FEW:
-            among, parameters = ",".join("?" * len(run)), run
+        if len(run) <= MAX_ROW_PARAMETERS:
+            wanted, parameters = f"SELECT column1 AS value FROM (VALUES {','.join(['(?)'] * len(run))})", run
         else:
-            among, parameters = "SELECT value FROM json_each(?)", [json.dumps(run)]  # type: ignore[list-item]
-        selected = select(connection, f"SELECT {columns} FROM records WHERE row IN ({among})", parameters)
-        found.update((row, (key, fields, document)) for row, key, fields, document in selected)
+            wanted, parameters = "SELECT value FROM json_each(?)", [json.dumps(run)]  # type: ignore[list-item]
+        # A join in this order, and not IN, for which SQLite would first make a sorted table of the rows.
+        selected = select(connection, f"SELECT {columns} FROM ({wanted}) CROSS JOIN records ON row = value", parameters)
+        for row, id, text, document in selected:
+            fields = parse_metadata(text) if metadata else {}
+            if fields is None:
+                log.warning("the metadata of the record with %s are damaged and count as none", format_ids([id]))
+                fields = {}
+            found[row] = (id, fields, document if isinstance(document, str) else None)
     return found
 
 
@@ -280,7 +298,7 @@ def page(
 
 def _records(selected: Iterable[tuple[Any, ...]], dim: int | None, dtype: str, damaged: str) -> Iterator[Record]:
     for key, blob, metadata, document, *_ in selected:
-        fields, problem = as_fields(metadata), ""
+        fields, problem = parse_metadata(metadata), ""
         if not isinstance(blob, bytes) or len(blob) != (dim or 0) * np.dtype(dtype).itemsize:
             problem = "it has no vector" if blob is None else "its vector is damaged"
         elif fields is None:
@@ -290,28 +308,39 @@ def _records(selected: Iterable[tuple[Any, ...]], dim: int | None, dtype: str, d
         else:
             yield Record(key, np.frombuffer(blob, dtype).astype(np.float32), fields, document)
             continue
-        problem = f"the record with {listed([key])} is damaged: {problem}; check(repair=True) sets it apart"
+        problem = f"the record with {format_ids([key])} is damaged: {problem}; check(repair=True) sets it apart"
         if damaged == "raise":
             raise CorruptCollectionError(problem)
         log.warning("left out: %s", problem)
 
 
-def are_sound(vectors: NDArray[np.float32], metric: str) -> NDArray[np.bool_]:
-    """Which of them an index takes."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        norms = np.square(vectors.astype(np.float64)).sum(axis=1)
-    sound: NDArray[np.bool_] = norms < LONGEST
-    return sound & (norms > 0) if metric == "cosine" else sound
-
-
 def vectors_of(
     connection: sqlite3.Connection, rows: Sequence[int], dim: int, dtype: str
 ) -> tuple[RowIds, NDArray[np.float32]]:
-    """Those of the rows that exist, ascending, and their vectors [n, dim]. What cannot be one is left out."""
+    """Those of the rows that exist, ascending int64[n], and their vectors, float32[n, dim].
+
+    What cannot be one is left out.
+    """
     selected = connection.execute(
         "SELECT row, vector FROM vectors WHERE row IN (SELECT value FROM json_each(?)) ORDER BY row",
         (json.dumps(rows),),
     ).fetchall()
+    return _vectors(selected, dim, dtype)
+
+
+def vector_pages(
+    connection: sqlite3.Connection, size: int, dim: int, dtype: str
+) -> Iterator[tuple[RowIds, NDArray[np.float32]]]:
+    """All rows with their vectors, as vectors_of() returns them, up to `size` at a time."""
+    for page in pages(connection, "SELECT row, vector FROM vectors WHERE row > ?", size):
+        yield _vectors(page, dim, dtype)
+
+
+def vector_count(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT count(*) FROM vectors").fetchone()[0])
+
+
+def _vectors(selected: list[Any], dim: int, dtype: str) -> tuple[RowIds, NDArray[np.float32]]:
     size = dim * np.dtype(dtype).itemsize
     if any(type(blob) is not bytes or len(blob) != size for _, blob in selected):
         sound = [(row, blob) for row, blob in selected if type(blob) is bytes and len(blob) == size]
@@ -348,6 +377,15 @@ def indexes(connection: sqlite3.Connection) -> dict[str, str]:
         "SELECT name FROM sqlite_schema WHERE type = 'index' AND name GLOB ? ORDER BY name", (f"{_INDEX}*",)
     )
     return {name: re.sub(r"~[0-9a-f]+\Z", "", name[len(_INDEX) :]) for (name,) in names}
+
+
+def explain(connection: sqlite3.Connection, sql: str, parameters: tuple[Any, ...]) -> Plan:
+    """How SQLite evaluates a compiled condition."""
+    plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT row FROM records WHERE {sql}", parameters)
+    steps = tuple(detail for *_, detail in plan)
+    known = indexes(connection)
+    used = (field for name, field in known.items() if any(f"INDEX {name} " in f"{step} " for step in steps))
+    return Plan(sql, parameters, steps, tuple(used))
 
 
 def _quoted(name: str) -> str:

@@ -6,21 +6,22 @@ vectors    apart from the records, so that a filter does not read past them.
 texts      the full-text index of the documents; triggers keep it in step.
 changes    the rows whose vector changed, in order, since the snapshot of the graph: what a graph has to catch up with.
 snapshots  the graph files that may lie beside this file, each with the last change it holds.
-state      counts the commits, and the changes that were cut from the start of `changes`.
+state      counts the recent_writes, and the changes that were cut from the start of `changes`.
 damaged    what a repair has set apart; made when it is first needed.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 from .._types import Progress
 from ..errors import CorruptCollectionError, EdgevecError, FormatVersionError
+from .sql import pages
 from .words import indexed
 
 __all__ = [
+    "Dtype",
     "Settings",
     "check_tables",
     "create",
@@ -39,6 +40,7 @@ VERSION = 2
 NOT_OURS = "an SQLite database, but not a collection of edgevec's"
 
 Settings = dict[str, Any]
+Dtype = Literal["float32", "float16"]
 
 _TABLES = """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value ANY) WITHOUT ROWID;
@@ -83,7 +85,7 @@ _TRIGGERS = (
 
 _SCRIPT = ";".join((_TABLES, *_TEXTS, *_TRIGGERS))
 
-_AT_ONCE = 1000
+DOCUMENTS_PER_PAGE = 1000
 """Documents that are indexed again at a time."""
 
 
@@ -189,7 +191,6 @@ def upgrade(connection: sqlite3.Connection, name: str, progress: Progress | None
     EdgevecError when progress(done, total), of documents, returns False.
     """
     connection.execute("BEGIN IMMEDIATE")
-    connection.text_factory = _decoded
     try:
         for trigger in ("text_added", "text_removed", "text_changed"):
             connection.execute(f"DROP TRIGGER IF EXISTS {trigger}")
@@ -199,7 +200,8 @@ def upgrade(connection: sqlite3.Connection, name: str, progress: Progress | None
         for statement in _TEXTS:
             connection.execute(statement)
         total, done = int(connection.execute("SELECT count(*) FROM documents").fetchone()[0]), 0
-        for page in _documents(connection):
+        sql = "SELECT row, document FROM records WHERE document IS NOT NULL AND row > ?"
+        for page in pages(connection, sql, DOCUMENTS_PER_PAGE):
             words = [(text, row) for row, document in page if (text := indexed(document)) is not None]
             connection.executemany("UPDATE records SET words = ? WHERE row = ?", words)
             connection.executemany(
@@ -215,23 +217,6 @@ def upgrade(connection: sqlite3.Connection, name: str, progress: Progress | None
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    finally:
-        connection.text_factory = str
-
-
-def _decoded(data: bytes) -> str:
-    """A document that is damaged must not keep the collection from being opened, and repaired."""
-    return data.decode(errors="replace")
-
-
-def _documents(connection: sqlite3.Connection) -> Iterator[list[tuple[int, str]]]:
-    last = -(2**63)
-    while page := connection.execute(
-        "SELECT row, document FROM records WHERE document IS NOT NULL AND row > ? ORDER BY row LIMIT ?",
-        (last, _AT_ONCE),
-    ).fetchall():
-        yield page
-        last = page[-1][0]
 
 
 def read_settings(connection: sqlite3.Connection) -> Settings:

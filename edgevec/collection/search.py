@@ -12,7 +12,7 @@ import numpy as np
 from ..index import Index, SearchContext
 from . import fulltext, records
 from .filters import Filters
-from .hits import Hit, Hits, HitStats, Included, read_fields
+from .hits import Hit, Hits, HitStats, Included
 from .records import RowIds
 from .store import Store
 from .where import EVERYTHING, Condition
@@ -44,16 +44,16 @@ class SearchExecutor:
         self._contexts: list[tuple[Index, SearchContext]] = []
 
     def search(self, request: SearchRequest) -> Hits:
-        with self._store.reading(graph=request.vector is not None) as connection:
+        with self._store.read(graph=request.vector is not None) as connection:
             search = self._by_both
             if request.text is None:
                 search = self._by_vector
             elif request.vector is None:
                 search = self._by_text
             hits = search(connection, request)
-            return self._filled_up(connection, request, search, hits) if hits.stats.vanished else hits
+            return self._refilled(connection, request, search, hits) if hits.stats.vanished else hits
 
-    def _filled_up(
+    def _refilled(
         self,
         connection: sqlite3.Connection,
         request: SearchRequest,
@@ -109,7 +109,9 @@ class SearchExecutor:
             return np.empty(0, np.int64), [], HitStats("exact", 0, 0, 0)
         allowed, count = None, None
         if request.condition is not EVERYTHING:
-            allowed, count = self._filters.get(connection, self._store.version, request.condition, self._store.commits)
+            allowed, count = self._filters.get(
+                connection, self._store.version, request.condition, self._store.recent_writes
+            )
         context = self._context(index)
         found = index.search(
             request.vector,
@@ -158,23 +160,16 @@ class SearchExecutor:
             ids = self._store.graph.ids_of(connection, found)
             made = [Hit(*hit) for hit in zip(ids, scores, distances, strict=True) if hit[0] is not None]  # type: ignore[arg-type]
         else:
-            known, made = records.shown(connection, rows, metadata=metadata, documents=documents), []
+            known, made = records.read_hits(connection, rows, metadata=metadata, documents=documents), []
             for row, score, distance in zip(rows, scores, distances, strict=True):
                 if row in known:
                     id, fields, document = known[row]
-                    made.append(
-                        Hit(
-                            id,
-                            score,
-                            distance,
-                            read_fields(id, fields) if metadata else {},
-                            document if isinstance(document, str) else None,
-                        )
-                    )
+                    made.append(Hit(id, score, distance, fields, document))
+        hits = Hits(made)
+        hits.stats = stats
         if len(made) < len(rows):
             self._store.graph.forget_ids()
-        hits = Hits(made)
-        hits.stats = stats._replace(vanished=len(rows) - len(made))
+            hits.stats = stats._replace(vanished=len(rows) - len(made))
         return hits
 
 

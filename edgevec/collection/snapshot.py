@@ -18,7 +18,7 @@ from ..errors import CorruptIndexError, FormatVersionError, OutOfMemoryError, St
 from ..files import replace
 from ..index import Index
 from . import changes
-from .database import take_mode
+from .database import copy_mode
 
 __all__ = ["Snapshot", "UnusableError"]
 
@@ -45,7 +45,7 @@ class Snapshot:
             seq = changes.known_snapshot(connection, identity)
             if seq is None:
                 raise UnusableError("it is damaged, older than the last checkpoint, or of another collection")
-            if seq < changes.truncated_to(connection):
+            if seq < changes.low_water_mark(connection):
                 raise UnusableError("it is older than the last checkpoint")
             try:
                 index = Index.load(self.path, mmap=self._mmap)
@@ -63,7 +63,7 @@ class Snapshot:
             _clear(private)  # a killed process may have left it
             private.mkdir(0o700)  # until the file has the database's mode, nobody else may read it
             index.save(new)
-            take_mode(new, self._database)
+            copy_mode(new, self._database)
             identity = self._identity(new)
             changes.register(connection, identity, seq)
             replace(new, self.path)

@@ -1,8 +1,8 @@
 """Records and graph, always in step: who may read, who may write, and what a commit is.
 
-SQLite's commit is the point at which a batch happens. Just before it the graph takes the batch in, while nobody reads;
-should either fail, both go back. So a reader never sees one without the other, and an interrupted process leaves
-records alone, from which the graph follows.
+A batch happens when SQLite commits it. Just before, while nobody reads, the graph takes it in; if either fails, both
+are rolled back. So a reader never sees one without the other, and an interrupted process leaves records, from which
+the graph can be derived.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
-from .._types import Progress
+from .._types import Metric, Progress
 from ..errors import (
-    BusyError,
     ClosedError,
     EdgevecError,
     LockedError,
@@ -28,106 +28,22 @@ from ..errors import (
 )
 from . import changes, schema
 from .database import Database
-from .graph import Graph, Write
+from .graph import Graph, StoppedError, Write
+from .records import RowIds
 from .sqlite_errors import translate, translated
+from .threads import ProgressGuard, ReadWriteLock
 
 __all__ = ["Store"]
 
 log = logging.getLogger("edgevec")
 
-_LEAST_CHANGES, _SHARE_OF_RECORDS = 20_000, 2
+_SNAPSHOT_MIN_CHANGES, _SNAPSHOT_RECORDS_DIVISOR = 20_000, 2
 """A snapshot is made by itself once this many changes, and the records divided by this, are not in the last one."""
-_LEAST_AT_CLOSE, _SHARE_AT_CLOSE = 200, 100
+_CLOSE_MIN_CHANGES, _CLOSE_RECORDS_DIVISOR = 200, 100
 """Fewer than these are caught up with at the next opening in less time than a snapshot takes to write."""
 
 
-class Callbacks:
-    """A thread in a progress function has the lock already, or the open batch, and must not wait for another."""
-
-    def __init__(self) -> None:
-        self._threads: set[int] = set()
-
-    def telling(self, progress: Progress | None) -> Progress | None:
-        """The same function, known to be running while it runs."""
-        if progress is None:
-            return None
-
-        def tell(done: int, total: int) -> object:
-            thread = threading.get_ident()
-            self._threads.add(thread)
-            try:
-                return progress(done, total)
-            finally:
-                self._threads.discard(thread)
-
-        return tell
-
-    def running(self) -> bool:
-        """In the calling thread."""
-        return bool(self._threads) and threading.get_ident() in self._threads
-
-    def refuse(self) -> None:
-        """BusyError in a progress function: what it is called for has the graph, and is not done."""
-        if self.running():
-            raise BusyError("a progress function may read records, but not search by vector, write or maintain")
-
-
-# Who holds what, always taken from the top down:
-#
-# | state of the store              | _batch_lock | ReadWriteLock | SQLite                    | file lock     |
-# |---------------------------------|-------------|---------------|---------------------------|---------------|
-# | idle, open for writing          |             |               |                           | from open()   |
-# | reading, n threads              |             | shared        | a read transaction each   |               |
-# | batch open, by one thread       | held        |               | BEGIN IMMEDIATE           | from open()   |
-# | batch takes in or commits       | held        | exclusive     | the same, then COMMIT     | from open()   |
-# | maintenance, catching up        | held        | exclusive     | none, or one of its own   | from open()   |
-# | closing                         | held        | exclusive     | connections are closed    | given up last |
-#
-# Others may read while a batch is open, and see what was committed before it. The thread of the batch reads through
-# the batch's own connection and takes no lock. A thread in a progress function takes none either: it has them already.
-class ReadWriteLock:
-    """Many readers or one writer; a waiting writer goes before new readers.
-
-    Not reentrant: a thread that reads must not ask again before it is done."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
-        self._readers = 0
-        self._waiting = 0
-        self._writing = False
-
-    def acquire_read(self) -> None:
-        with self._lock:
-            while self._writing or self._waiting:
-                self._changed.wait()
-            self._readers += 1
-
-    def release_read(self) -> None:
-        with self._lock:
-            self._readers -= 1
-            if self._waiting and not self._readers:
-                self._changed.notify_all()
-
-    def acquire_write(self) -> None:
-        with self._lock:
-            self._waiting += 1
-            try:
-                while self._writing or self._readers:
-                    self._changed.wait()
-                self._writing = True
-            finally:
-                self._waiting -= 1
-                if not self._writing:  # interrupted while waiting
-                    self._changed.notify_all()
-
-    def release_write(self) -> None:
-        with self._lock:
-            self._writing = False
-            self._changed.notify_all()
-
-
-PENDING_BYTES = 256 * 2**20
+MAX_PENDING_BYTES = 256 * 2**20
 """What an open batch has written is kept in memory for the graph up to this size."""
 
 Release = Callable[[], object]
@@ -172,10 +88,10 @@ class Store:
     def __init__(self, database: Database, graph: Graph, *, writable: bool, progress: Progress | None = None) -> None:
         self.database = database
         self.graph = graph
-        self.commits = changes.RecentWrites()
+        self.recent_writes = changes.RecentWrites()
         self.writable = writable
         self._lock = ReadWriteLock()
-        self.callbacks = Callbacks()
+        self.progress_guard = ProgressGuard()
         self._batch_lock = threading.RLock()
         self._owner: int | None = None
         self._depth = 0
@@ -189,10 +105,38 @@ class Store:
         with translated(database.name):
             self._version = changes.version(database.main)
             self.settings = schema.read_settings(database.main)
-            self._follow_all(database.main, progress)
+            self._catch_up(database.main, progress)
             database.main.execute("ROLLBACK")
             self._seen = self._commits_of_others()
-            database.give_back(database.take())  # who reads first need not open the file again, nor find it gone
+            database.release(database.acquire())  # who reads first need not open the file again, nor find it gone
+
+    # ---- what it is ------------------------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> Path | None:
+        return self.database.path
+
+    @property
+    def name(self) -> str:
+        """For messages: the path, or ":memory:"."""
+        return self.database.name
+
+    @property
+    def dim(self) -> int | None:
+        """None until the first vector is stored, where open() was not told."""
+        dim: int | None = self.settings.get("dim")
+        return dim
+
+    @property
+    def metric(self) -> Metric:
+        metric: Metric = self.settings["metric"]
+        return metric
+
+    @property
+    def dtype(self) -> schema.Dtype:
+        """Of the vectors as they are stored."""
+        dtype: schema.Dtype = self.settings["dtype"]
+        return dtype
 
     @property
     def version(self) -> int | None:
@@ -201,7 +145,7 @@ class Store:
 
     # ---- reading ---------------------------------------------------------------------------------------------------
 
-    def reading(
+    def read(
         self, *, graph: bool = False, progress: Progress | None = None
     ) -> AbstractContextManager[sqlite3.Connection]:
         """A connection to records which stay as they are until the end, and the graph with them.
@@ -215,27 +159,27 @@ class Store:
         return _Reading(self, graph, progress)
 
     def begin_reading(self, graph: bool, progress: Progress | None) -> tuple[sqlite3.Connection, Release]:
-        """As reading(), until end_reading()."""
+        """As read(), until end_reading()."""
         self._check_open()
-        if self.callbacks.running():
+        if self.progress_guard.is_inside():
             return self._begin_in_callback(graph)
         if self._owner == threading.get_ident():
             if graph:
-                self._take_in(self.database.main)
+                self._apply_writes(self.database.main)
             return self.database.main, _nothing_held
-        if self.database.shared:
+        if self.database.single_connection:
             return self._begin_alone()
         self._lock.acquire_read()
         release, connection = self._lock.release_read, None
         try:
             self._check_open()
-            connection = self.database.take()
+            connection = self.database.acquire()
             if self.graph.version != self._committed_version(connection):  # the graph has to move first
                 release()
                 release = _nothing_held
                 self._lock.acquire_write()
                 release = self._lock.release_write
-                self._follow_all(connection, self.callbacks.telling(progress))
+                self._catch_up(connection, self.progress_guard.wrap(progress))
         except BaseException:
             release()
             if connection is not None:
@@ -246,9 +190,9 @@ class Store:
     def _begin_in_callback(self, graph: bool) -> tuple[sqlite3.Connection, Release]:
         """The thread has the lock, or an open batch, in whose progress function it is."""
         if graph:
-            self.callbacks.refuse()
+            self.progress_guard.check_outside()
         own = self._owner == threading.get_ident()
-        return self.database.main if own or self.database.shared else self.database.take(), _nothing_held
+        return self.database.main if own or self.database.single_connection else self.database.acquire(), _nothing_held
 
     def _begin_alone(self) -> tuple[sqlite3.Connection, Release]:
         """There is one connection, and a thread at a time uses it."""
@@ -261,7 +205,7 @@ class Store:
             if self.graph.version is None or (
                 not self.writable and self.graph.version != self._committed_version(connection)
             ):
-                self._follow_all(connection)
+                self._catch_up(connection)
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
         except BaseException:
@@ -274,7 +218,7 @@ class Store:
             if connection is not self.database.main:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-                self.database.give_back(connection)
+                self.database.release(connection)
         finally:
             release()
 
@@ -286,41 +230,58 @@ class Store:
         connection.execute("BEGIN")
         return changes.version(connection)
 
-    def _follow_all(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
+    def _catch_up(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
         """Bring the graph to what is committed, and stay in that transaction."""
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         connection.execute("BEGIN")
         version = changes.version(connection)
-        self.graph.follow(connection, progress)
-        self.graph.settle(version)
+        self.graph.catch_up(connection, progress)
+        self.graph.mark_committed(version)
         if self.settings.get("dim") is None:
             self.settings = schema.read_settings(connection)
 
     # ---- writing ---------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def writing(self, progress: Progress | None = None) -> Iterator[sqlite3.Connection]:
-        """A transaction, or within one a part that can fail by itself. Committed and durable when it ends."""
+    def batch(self, progress: Progress | None = None) -> Iterator[None]:
+        """As Collection.batch()."""
+        try:
+            with self._write(progress):
+                yield
+        except StoppedError:
+            raise EdgevecError("the batch was stopped by its progress function: nothing of it is stored") from None
+
+    @contextmanager
+    def write(self, progress: Progress | None = None) -> Iterator[sqlite3.Connection]:
+        """A transaction, or inside a batch a savepoint. Committed and durable when it ends.
+
+        StoppedError when progress(done, total), of vectors that the graph takes in, returns False.
+        """
+        with self._write(progress) as connection, translated(self.name):
+            yield connection
+
+    @contextmanager
+    def _write(self, progress: Progress | None) -> Iterator[sqlite3.Connection]:
         self._check_writable()
-        self.callbacks.refuse()
+        self.progress_guard.check_outside()
         with self._batch_lock:
             if self._depth:
                 with self._savepoint() as connection:
                     yield connection
                 return
-            with self._transaction(self.callbacks.telling(progress)) as connection:
+            with self._transaction(self.progress_guard.wrap(progress)) as connection:
                 yield connection
-            self._snapshot_when_due()
+            self._save_snapshot_if_due()
 
     @contextmanager
     def _transaction(self, progress: Progress | None) -> Iterator[sqlite3.Connection]:
         connection = self.database.main
-        with translated(self.database.name):
+        with translated(self.name):
             self.database.check_files()
             if self.graph.version is None:
-                with self._exclusive():
-                    self._follow_all(connection)
+                with self._locked_out():
+                    self._catch_up(connection)
                     connection.execute("ROLLBACK")
             before = connection.total_changes
             connection.execute("BEGIN IMMEDIATE")
@@ -332,7 +293,7 @@ class Store:
         self._owner, self._depth = threading.get_ident(), 1
         try:
             yield connection
-            with translated(self.database.name):
+            with translated(self.name):
                 self._commit(connection, connection.total_changes != before, progress)
             self._seen = seen
         except BaseException as error:
@@ -351,14 +312,13 @@ class Store:
             connection.execute("COMMIT")
             self._forget_writes()
             return
-        changes.increment_version(connection)
-        version = changes.version(connection)
-        self._take_in(connection, progress)
+        version = changes.increment_version(connection)
+        self._apply_writes(connection, progress)
         self.database.check_file()
         connection.execute("COMMIT")
         self._version = version
-        self.commits.end(self._version)
-        self.graph.settle(self._version)
+        self.recent_writes.end_batch(version)
+        self.graph.mark_committed(version)
 
     def _commits_of_others(self) -> int:
         """A number that changes whenever another connection, of whatever program, has committed something."""
@@ -372,7 +332,7 @@ class Store:
         seen = self._commits_of_others()
         if seen != self._seen:
             self._check_one_writer(connection)
-            log.warning("%s: changed by another program while it was open for writing", self.database.name)
+            log.warning("%s: changed by another program while it was open for writing", self.name)
             self.graph.forget_ids()
             changes.increment_version(connection)  # a version that nothing kept here knows
         return seen
@@ -380,36 +340,34 @@ class Store:
     def _check_one_writer(self, connection: sqlite3.Connection) -> None:
         if changes.version(connection) != self._version:
             raise about_file(
-                LockedError(
-                    f"{self.database.name} was written by another writer after it was opened: close it, open it again"
-                ),
-                self.database.name,
+                LockedError(f"{self.name} was written by another writer after it was opened: close it, open it again"),
+                self.name,
             )
 
-    def notice_others(self) -> None:
+    def detect_external_changes(self) -> None:
         """As at the beginning of a batch; for a writer that writes nothing now."""
         if not self.writable or self._owner == threading.get_ident():
             return
-        with self._batch_lock, translated(self.database.name):
+        with self._batch_lock, translated(self.name):
             self._check_open()
             changed = self._commits_of_others() != self._seen
         if changed:
-            with self.writing():
+            with self._write(None):
                 pass
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
         """Whatever state the failure left: records as SQLite has them, and the graph as the records are."""
-        self.commits.end(None)
+        self.recent_writes.end_batch(None)
         self._forget_writes()
         try:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             self.settings = schema.read_settings(connection)
             self._version = changes.version(connection)
-            self.graph.undo(connection)
-            self.graph.settle(self._version)
+            self.graph.rollback(connection)
+            self.graph.mark_committed(self._version)
         except (sqlite3.Error, EdgevecError) as error:
-            log.warning("%s: the graph will be made again: %s", self.database.name, error)
+            log.warning("%s: the graph will be made again: %s", self.name, error)
             self.graph.reset()
 
     @contextmanager
@@ -417,12 +375,12 @@ class Store:
         connection = self.database.main
         self._depth += 1
         name, written = f"part{self._depth}", self._written
-        with translated(self.database.name):
+        with translated(self.name):
             self._check_transaction(connection)
             connection.execute(f"SAVEPOINT {name}")
         try:
             yield connection
-            with translated(self.database.name):
+            with translated(self.name):
                 self._check_transaction(connection)
                 connection.execute(f"RELEASE {name}")
         except BaseException:
@@ -431,34 +389,39 @@ class Store:
                 connection.execute(f"RELEASE {name}")
                 self._writes = [(number, write) for number, write in self._writes if number <= written]
                 self.settings = schema.read_settings(connection)
-                self.graph.undo(connection)
+                self.graph.rollback(connection)
             raise
         finally:
             self._depth -= 1
 
-    def _take_in(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
+    def _apply_writes(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
         """Let the graph take in what the open batch has written. Others read again when the batch has ended."""
-        if not self._holds_lock and not self.database.shared:
+        if not self._holds_lock and not self.database.single_connection:
             self._lock.acquire_write()
             self._holds_lock = True
         self.graph.apply(connection, [write for _, write in self._writes], progress)
         self._forget_writes()
 
-    def note_rows(self, rows: Sequence[int]) -> None:
-        """The open batch has written these by other ways than note_write(): the graph reads the changes back."""
-        self.commits.note(rows)
+    def set_dim(self, connection: sqlite3.Connection, dim: int) -> None:
+        """In the open batch: of the first vectors."""
+        schema.write_setting(connection, "dim", dim)
+        self.settings["dim"] = dim
 
-    def note_write(self, rows: Sequence[int], write: Write) -> None:
+    def add_rows(self, rows: RowIds) -> None:
+        """The open batch has written these records; the graph reads the changes back."""
+        self.recent_writes.add(rows)
+
+    def add_write(self, rows: RowIds, write: Write) -> None:
         """The open batch has written the records of `rows`, and the vectors of `write`.
 
-        Of a batch too large to keep in memory, the graph reads the changes back from the database.
+        When a batch is too large to keep in memory, the graph reads the changes back from the database.
         """
-        self.commits.note(rows)
+        self.recent_writes.add(rows)
         self._written += 1
         self._pending_bytes += write.rows.nbytes + (0 if write.vectors is None else write.vectors.nbytes)
-        if len(write.rows) and self._pending_bytes <= PENDING_BYTES:
+        if len(write.rows) and self._pending_bytes <= MAX_PENDING_BYTES:
             self._writes.append((self._written, write))
-        elif self._pending_bytes > PENDING_BYTES:
+        elif self._pending_bytes > MAX_PENDING_BYTES:
             self._writes.clear()
 
     def _forget_writes(self) -> None:
@@ -471,10 +434,10 @@ class Store:
             self._lock.release_write()
 
     @contextmanager
-    def _exclusive(self) -> Iterator[None]:
+    def _locked_out(self) -> Iterator[None]:
         """No reader, and no batch of another thread."""
         with self._batch_lock:
-            if self.database.shared:
+            if self.database.single_connection:
                 yield
                 return
             self._lock.acquire_write()
@@ -486,18 +449,18 @@ class Store:
     # ---- maintenance -------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def maintaining(self) -> Iterator[sqlite3.Connection]:
+    def exclusive(self) -> Iterator[sqlite3.Connection]:
         """Nobody else reads or writes, and no transaction is open."""
         self._check_writable()
-        self.callbacks.refuse()
+        self.progress_guard.check_outside()
         with self._batch_lock:
             if self._depth:
                 raise ParameterError("not inside a batch")
-            with translated(self.database.name), self._exclusive():
+            with translated(self.name), self._locked_out():
                 self.database.check_files()
                 self._check_one_writer(self.database.main)
                 if self.graph.version is None:
-                    self._follow_all(self.database.main)
+                    self._catch_up(self.database.main)
                     self.database.main.execute("ROLLBACK")
                 yield self.database.main
 
@@ -510,14 +473,14 @@ class Store:
             graph.snapshot.save(connection, graph.index, graph.seq)
             graph.saved_seq = graph.seq
 
-    def _snapshot_when_due(self) -> None:
-        if not self._behind(_LEAST_CHANGES, _SHARE_OF_RECORDS):
+    def _save_snapshot_if_due(self) -> None:
+        if not self._behind(_SNAPSHOT_MIN_CHANGES, _SNAPSHOT_RECORDS_DIVISOR):
             return
         try:
-            with translated(self.database.name):
+            with translated(self.name):
                 self.save_snapshot()
         except EdgevecError as error:  # the records are safe: only the next opening will take longer
-            log.warning("%s: no snapshot of the graph: %s", self.database.name, error)
+            log.warning("%s: no snapshot of the graph: %s", self.name, error)
 
     def _behind(self, least: int, share: int) -> bool:
         graph = self.graph
@@ -528,20 +491,20 @@ class Store:
     def close(self) -> None:
         if self._closed or os.getpid() != self._process:
             return
-        self.callbacks.refuse()
+        self.progress_guard.check_outside()
         with self._batch_lock:
             if self._depth:
                 raise ParameterError("not inside a batch")
-            with self._exclusive():
+            with self._locked_out():
                 if self._closed:
                     return
                 self._closed = True
                 try:
-                    if self.writable and not self._failed and self._behind(_LEAST_AT_CLOSE, _SHARE_AT_CLOSE):
-                        with translated(self.database.name):
+                    if self.writable and not self._failed and self._behind(_CLOSE_MIN_CHANGES, _CLOSE_RECORDS_DIVISOR):
+                        with translated(self.name):
                             self.save_snapshot()
                 except EdgevecError as error:
-                    log.warning("%s: no snapshot of the graph: %s", self.database.name, error)
+                    log.warning("%s: no snapshot of the graph: %s", self.name, error)
                 finally:
                     self.database.close()
 
@@ -553,23 +516,21 @@ class Store:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise ClosedError(f"{self.database.name} is closed")
+            raise ClosedError(f"{self.name} is closed")
         if os.getpid() != self._process:
-            raise ClosedError(f"{self.database.name} was opened by the process that this one was forked from")
+            raise ClosedError(f"{self.name} was opened by the process that this one was forked from")
 
     def _check_writable(self) -> None:
         self._check_open()
         if not self.writable:
-            raise about_file(
-                ReadOnlyError(f"{self.database.name} is open for reading"), self.database.path, errno.EACCES
-            )
+            raise about_file(ReadOnlyError(f"{self.name} is open for reading"), self.path, errno.EACCES)
         if self._failed:
             raise about_file(
                 StorageError(f"an earlier write failed ({self._failed}): close the collection and open it again"),
-                self.database.path,
+                self.path,
                 errno.EIO,
             )
 
     def _check_transaction(self, connection: sqlite3.Connection) -> None:
         if not connection.in_transaction:
-            raise StorageError(f"{self.database.name}: the batch was rolled back by an earlier failure in it")
+            raise StorageError(f"{self.name}: the batch was rolled back by an earlier failure in it")

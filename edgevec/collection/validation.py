@@ -5,11 +5,11 @@ from __future__ import annotations
 import datetime
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .._validation import as_rows
 from ..errors import DuplicateIdError, NotFiniteError, ParameterError, ZeroVectorError
@@ -17,34 +17,55 @@ from .dates import as_iso, as_seconds, is_nat
 
 __all__ = [
     "Id",
+    "are_valid",
     "as_documents",
-    "as_keys",
     "as_metadata",
     "as_texts",
     "as_vectors",
-    "is_one",
+    "is_single_id",
     "json_default",
     "json_name",
-    "refuse_repeated",
+    "reject_duplicates",
+    "validate_ids",
 ]
 
 Id = int | str
 
+Encoder = Callable[[list[str]], ArrayLike]
+"""Texts to vectors [n, dim]."""
+
 MAX_NESTING = 500
 """SQLite reads JSON to a depth of 1000 or 2000, depending on its version; Python writes some 990."""
 
-LONGEST = 1e37
-"""Squared length from which the core refuses a vector."""
+MAX_SQUARED_NORM = 1e37
+"""The core refuses a vector whose squared length is this or more."""
 
 
-def is_one(ids: Any) -> bool:
+class NewRecords(NamedTuple):
+    """Records to be stored, without their vectors."""
+
+    ids: list[Id]
+    """No two are the same."""
+    metadata: list[str]
+    """A JSON object each."""
+    documents: list[str | None]
+
+
+def as_records(ids: Any, metadata: Any, documents: Any) -> NewRecords:
+    """What is passed to Collection.upsert(), checked."""
+    valid = validate_ids(ids)
+    reject_duplicates(valid)
+    return NewRecords(valid, as_metadata(metadata, len(valid)), as_documents(documents, len(valid)))
+
+
+def is_single_id(ids: Any) -> bool:
     """Whether this is one id rather than a list of them."""
     return isinstance(ids, (str, int, np.integer)) or (isinstance(ids, np.ndarray) and ids.ndim == 0)
 
 
-def as_keys(ids: Any) -> list[Id]:
+def validate_ids(ids: Any) -> list[Id]:
     """A list of int (64 bits) and str."""
-    if is_one(ids):
+    if is_single_id(ids):
         ids = [ids]
     if isinstance(ids, (Mapping, bytes)) or not isinstance(ids, Iterable):
         raise ParameterError(f"ids must be integers or strings, not {type(ids).__name__}")
@@ -61,16 +82,16 @@ def _as_key(key: Any, at: int) -> Id:
     if isinstance(key, str):
         _check_text(key, f"id {at}")
         if "\0" in key:
-            raise ParameterError(f"id {at} holds a NUL")
+            raise ParameterError(f"id {at} contains a NUL")
         return str.__str__(key)  # by value: str() of an enum's member may give its name
     if isinstance(key, int) and not isinstance(key, bool):
         if not -(2**63) <= key < 2**63:
-            raise ParameterError(f"id {at} is {key}, which is more than 64 bits")
+            raise ParameterError(f"id {at} is {key}, which does not fit in 64 bits")
         return int.__int__(key)
     raise ParameterError(f"id {at} must be an integer or a string, not {key!r}")
 
 
-def refuse_repeated(keys: Sequence[Id]) -> None:
+def reject_duplicates(keys: Sequence[Id]) -> None:
     if len(set(keys)) == len(keys):
         return
     seen: set[Id] = set()
@@ -97,14 +118,33 @@ def as_vectors(vectors: Any, count: int, dim: int | None, metric: str, dtype: st
         raise ParameterError(f"{count} ids but {len(rows)} vectors")
     with np.errstate(over="ignore"):
         stored = np.ascontiguousarray(rows, dtype)
-    # Not einsum or a float32 sum: what overflows there may still be a vector.
-    norms = np.square(stored.astype(np.float64)).sum(axis=1)
-    wrong = np.flatnonzero(~(norms < LONGEST))
+    # The core checks again, but only when the batch is committed: too late to name the record, or to let one call of
+    # several fail by itself. This pass costs a 2,000th of a large upsert.
+    norms = _squared_norms(stored)
+    wrong = np.flatnonzero(~(norms < MAX_SQUARED_NORM))
     if wrong.size:
         raise NotFiniteError(f"row {wrong[0]}: NaN, infinity or too long a vector for {dtype}")
     if metric == "cosine" and (norms == 0).any():
         raise ZeroVectorError(f"row {np.flatnonzero(norms == 0)[0]}: a zero vector has no direction")
     return stored
+
+
+def are_valid(vectors: NDArray[np.float32], metric: str) -> NDArray[np.bool_]:
+    """bool[n]: which of the vectors [n, dim] an index takes."""
+    norms = _squared_norms(vectors)
+    valid: NDArray[np.bool_] = norms < MAX_SQUARED_NORM
+    return valid & (norms > 0) if metric == "cosine" else valid
+
+
+def _squared_norms(vectors: NDArray[Any]) -> NDArray[np.float64]:
+    """In float64, as the core sums them, wherever the sum in float32 is not clearly that of a valid vector."""
+    vectors = vectors.astype(np.float32, copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms: NDArray[np.float64] = np.einsum("ij,ij->i", vectors, vectors).astype(np.float64)
+        clear = (norms > 0) & (norms < MAX_SQUARED_NORM / 10)
+        if not clear.all():
+            norms[~clear] = np.square(vectors[~clear].astype(np.float64)).sum(axis=1)
+    return norms
 
 
 def as_metadata(metadata: Any, count: int) -> list[str]:
@@ -130,7 +170,7 @@ def _as_object(fields: Any, at: int) -> str:
     except (TypeError, ValueError) as error:
         raise ParameterError(f"metadata {at} is not JSON: {error}{_where_it_fails(fields)}") from error
     if text.count("[") + text.count("{") > MAX_NESTING and _nesting(fields) > MAX_NESTING:
-        raise ParameterError(f"metadata {at} is nested more than {MAX_NESTING} deep")
+        raise ParameterError(f"metadata {at} is nested too deeply; the limit is {MAX_NESTING} levels")
     plain = "\\u0000" not in text and text.find("{", 1) < 0 and not _is_broken(text)
     return text if plain and all(type(name) is str and '"' not in name for name in fields) else _checked(text, at)
 
@@ -163,9 +203,9 @@ def _checked(text: str, at: int) -> str:
             quotes = quotes or '"' in name
             for part in (name, *_texts_in(value)):
                 if "\0" in part:
-                    raise ParameterError(f"metadata {at} holds a NUL in the field {name!r}")
+                    raise ParameterError(f"metadata {at} contains a NUL in the field {name!r}")
                 if _is_broken(part):
-                    raise ParameterError(f"metadata {at} holds half of a surrogate pair in the field {name!r}")
+                    raise ParameterError(f"metadata {at} contains an unpaired surrogate in the field {name!r}")
         return fields
 
     json.loads(text, object_pairs_hook=check)
@@ -218,7 +258,7 @@ def json_default(value: Any) -> Any:
         return as_seconds(value)
     if hasattr(value, "tolist"):
         return value.tolist()
-    raise TypeError(f"{type(value).__name__} is no JSON value")
+    raise TypeError(f"{type(value).__name__} is not a JSON value")
 
 
 def _nesting(value: Any) -> int:
@@ -261,8 +301,15 @@ def as_texts(documents: Sequence[str | None]) -> list[str]:
     return [document for document in documents if document is not None]
 
 
+def encode(encoder: Encoder | None, texts: list[str], problem: str) -> Any:
+    """Vectors of texts. problem: in front of the error where there is no encoder."""
+    if encoder is None:
+        raise ParameterError(f"{problem}: give them, or open the collection with an encoder")
+    return encoder(texts) if texts else []
+
+
 def _check_text(text: str, what: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise ParameterError(f"{what} holds half of a surrogate pair at {error.start}") from None
+        raise ParameterError(f"{what} contains an unpaired surrogate at position {error.start}") from None

@@ -147,7 +147,7 @@ def test_the_graph_is_handed_what_was_written(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_batch_too_large_for_memory_is_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgevec.collection.store.PENDING_BYTES", 100)
+    monkeypatch.setattr("edgevec.collection.store.MAX_PENDING_BYTES", 100)
     rng = np.random.default_rng(0)
     with edgevec.open(":memory:", 4) as made:
         with made.batch():

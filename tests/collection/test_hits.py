@@ -139,7 +139,7 @@ def test_the_collection_may_be_gone(tmp_path: Path) -> None:
 
 
 def test_a_reader_beside_a_writer(made: Collection) -> None:
-    if made.path is None or made._store.database.shared:
+    if made.path is None or made._store.database.single_connection:
         return
     with edgevec.open(made.path, mode="r") as reader:
         hits = search(reader)
@@ -270,7 +270,7 @@ def test_ids_follow_the_records(start: list[Any], steps: list[tuple[str, list[An
 
 def test_ids_whose_rows_are_far_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where most records that ever were are gone, room is not kept for them."""
-    monkeypatch.setattr("edgevec.collection.graph._MOST_ROOM", 20)
+    monkeypatch.setattr("edgevec.collection.graph._MAX_FREE_ROWS", 20)
     with edgevec.open(":memory:", 2) as made:
         for at in range(400):
             made.upsert([at], np.ones((1, 2)))

@@ -92,7 +92,7 @@ def test_where_a_table_is_cut_changes_nothing(
         for row in rows
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(import_export, "_AT_ONCE", at_once)
+        patch.setattr(import_export, "IMPORT_BATCH", at_once)
         assert imported(SOURCES[source](tmp_path_factory.mktemp("rows"), rows)) == expected
 
 
@@ -128,7 +128,7 @@ def test_a_column_without_a_name_is_metadata() -> None:
 def test_an_id_that_comes_twice_is_an_error_wherever_the_table_is_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, at_once: int, key: Any
 ) -> None:
-    monkeypatch.setattr(import_export, "_AT_ONCE", at_once)
+    monkeypatch.setattr(import_export, "IMPORT_BATCH", at_once)
     rows = [{"id": key, "vector": [1, 1]}, {"id": 1, "vector": [1, 2]}, {"id": key, "vector": [1, 3]}]
     with edgevec.open(":memory:") as made:
         made.upsert(["kept", key], np.ones((2, 2)))
@@ -306,7 +306,7 @@ def test_a_parquet_column_that_is_no_text_is_named_and_can_be_left_out(tmp_path:
 
 
 def test_a_vector_that_does_not_fit_names_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_export, "_AT_ONCE", 2)
+    monkeypatch.setattr(import_export, "IMPORT_BATCH", 2)
     good = [{"vector": [1, 2]}] * 3
     for bad, message in [
         ([1], "row 3: 1 elements where row 2 has 2"),
@@ -393,7 +393,7 @@ def test_what_was_exported_is_imported_wherever_it_is_cut(tmp_path: Path, monkey
         made.upsert(range(7), np.eye(7), [{"n": n} for n in range(7)], [f"{n}" if n % 2 else None for n in range(7)])
         made.export(tmp_path / "a.jsonl")
         before = contents(made)
-    monkeypatch.setattr(import_export, "_AT_ONCE", 3)
+    monkeypatch.setattr(import_export, "IMPORT_BATCH", 3)
     with edgevec.open(":memory:") as again:
         assert again.import_from(tmp_path / "a.jsonl") == 7
         assert contents(again) == before

@@ -163,7 +163,7 @@ def test_a_kept_filter_follows_the_records() -> None:
 
 def test_a_kept_filter_is_led_along(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever was written since: a few records, more than are remembered, parts that failed."""
-    monkeypatch.setattr("edgevec.collection.changes._MOST_ROWS", 40)
+    monkeypatch.setattr("edgevec.collection.changes._MAX_RECENT_ROWS", 40)
     rng, held = np.random.default_rng(2), dict.fromkeys(range(200), 0)
     wheres = {"n = 1": lambda n: n == 1, "n > 1": lambda n: n > 1, "NOT n IN (0, 2)": lambda n: n not in (0, 2)}
     with edgevec.open(":memory:", 2) as made:

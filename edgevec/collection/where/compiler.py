@@ -42,7 +42,7 @@ def field_sql(field: Field) -> str:
 def _path(field: Field) -> str:
     for name in field:
         if "\0" in name or any("\ud800" <= character <= "\udfff" for character in name):
-            raise WhereError(f"no field's name holds a NUL or half of a surrogate pair: {name!r}")
+            raise WhereError(f"a field name cannot contain a NUL or an unpaired surrogate: {name!r}")
     path = "$" + "".join(f".{json_name(name)}" for name in field)
     return "'" + path.replace("'", "''") + "'"
 
@@ -128,9 +128,9 @@ class _Compiler:
     def _pattern(self, node: Pattern) -> str:
         pattern = str(node.pattern)
         if not isinstance(node.pattern, str):
-            raise WhereError("a pattern is a string")
+            raise WhereError("the pattern must be a string")
         if len(pattern) > MAX_PATTERN:
-            raise WhereError(f"a pattern of {len(pattern):,} characters; up to {MAX_PATTERN:,} are allowed")
+            raise WhereError(f"the pattern has {len(pattern):,} characters; the limit is {MAX_PATTERN:,}")
         field, kind = field_sql(node.field), _kind(node.field, ("text",))
         pieces = _pieces(pattern, node.escape)
         if node.fold:

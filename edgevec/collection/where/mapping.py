@@ -13,8 +13,6 @@ from typing import Any
 
 from ...errors import WhereError
 from .nodes import (
-    MAX_DEPTH,
-    MAX_TESTS,
     All,
     Any_,
     Field,
@@ -26,8 +24,8 @@ from .nodes import (
     Test,
     as_list,
     as_value,
-    depth,
-    tests,
+    check_depth,
+    check_size,
 )
 from .parser import parse_field
 
@@ -39,18 +37,14 @@ def read_mapping(where: Mapping[str, Any]) -> Node | None:
     if not where:
         return None
     node = _all(where, 1)
-    if tests(node) > MAX_TESTS:
-        raise WhereError(f"more than {MAX_TESTS:,} tests")
-    if depth(node) > MAX_DEPTH:
-        raise WhereError(f"nested more than {MAX_DEPTH} deep")
+    check_size(node)
     return node
 
 
 def _all(where: Any, level: int) -> Node:
     if not isinstance(where, Mapping) or not where:
         raise WhereError(f"expected a dict with a condition, found {_short(where)}")
-    if level > MAX_DEPTH:
-        raise WhereError(f"nested more than {MAX_DEPTH} deep")
+    check_depth(level)
     return _joined([_entry(key, value, level) for key, value in where.items()])
 
 
@@ -66,19 +60,18 @@ def _entry(key: Any, value: Any, level: int) -> Node:
         parts = tuple(_all(part, level + 1) for part in value)
         return All(parts) if key == "$and" else Any_(parts)
     if key.startswith("$"):
-        raise WhereError(f"unknown operator {key!r} in the place of a field; there are $and, $or and $not")
+        raise WhereError(f"unknown operator {key!r}: expected a field, $and, $or or $not")
     return _of_field(parse_field(key), value, level)
 
 
 def _of_field(field: Field, value: Any, level: int) -> Node:
-    if level > MAX_DEPTH:
-        raise WhereError(f"nested more than {MAX_DEPTH} deep")
+    check_depth(level)
     if not isinstance(value, Mapping):
         if isinstance(value, (list, tuple, set, frozenset)):
-            raise WhereError(f"{'.'.join(field)}: a list of values goes with $in")
+            raise WhereError(f"{'.'.join(field)}: a list of values needs $in")
         return _equal(field, value)
     if not value:
-        raise WhereError(f"{'.'.join(field)}: an empty dict is no condition")
+        raise WhereError(f"{'.'.join(field)}: empty condition")
     return _joined([_operation(field, name, operand, level) for name, operand in value.items()])
 
 
@@ -87,7 +80,7 @@ def _operation(field: Field, name: Any, operand: Any, level: int) -> Node:
         return Not(_of_field(field, operand, level + 1))
     build = _OPERATIONS.get(name) if isinstance(name, str) else None
     if build is None:
-        raise WhereError(f"unknown operator {_short(name)}; there are {', '.join(_OPERATIONS)}, $not")
+        raise WhereError(f"unknown operator {_short(name)}: expected one of {', '.join(_OPERATIONS)}, $not")
     return build(field, operand)
 
 
@@ -102,13 +95,13 @@ def _compared(operator: str) -> Callable[[Field, Any], Node]:
 def _pattern(field: Field, value: Any, fold: bool) -> Node:
     pattern = as_value(value)
     if not isinstance(pattern, str):
-        raise WhereError(f"a pattern is a string, not {_short(value)}")
+        raise WhereError(f"the pattern must be a string, not {_short(value)}")
     return Pattern(field, pattern, fold=fold)
 
 
 def _exists(field: Field, wanted: Any) -> Node:
     if not isinstance(wanted, bool):
-        raise WhereError(f"$exists takes True or False, not {_short(wanted)}")
+        raise WhereError(f"$exists needs True or False, not {_short(wanted)}")
     return Not(IsNull(field)) if wanted else IsNull(field)
 
 

@@ -36,8 +36,9 @@ __all__ = [
     "Value",
     "as_list",
     "as_value",
+    "check_depth",
+    "check_size",
     "depth",
-    "tests",
 ]
 
 MAX_TEXT = 65_536
@@ -116,7 +117,7 @@ def _parts(node: Node) -> tuple[Node, ...]:
 
 
 def depth(node: Node) -> int:
-    """Without recursion: it is what keeps recursion safe."""
+    """Levels. Without recursion: it is what keeps recursion safe."""
     deepest, level = 0, [node]
     while level:
         deepest += 1
@@ -124,13 +125,21 @@ def depth(node: Node) -> int:
     return deepest
 
 
-def tests(node: Node) -> int:
+def check_size(node: Node) -> None:
+    """WhereError when there are too many tests, or too many levels."""
     count, waiting = 0, [node]
     while waiting:
         inner = _parts(waiting.pop())
         count += not inner
         waiting.extend(inner)
-    return count
+    if count > MAX_TESTS:
+        raise WhereError(f"the condition has {count:,} tests; the limit is {MAX_TESTS:,}")
+    check_depth(depth(node))
+
+
+def check_depth(levels: int) -> None:
+    if levels > MAX_DEPTH:
+        raise WhereError(f"the condition is nested too deeply; the limit is {MAX_DEPTH} levels")
 
 
 def as_value(value: Any) -> Value:
@@ -146,22 +155,24 @@ def as_value(value: Any) -> Value:
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
         value = value.item()  # NumPy's
     if value is None:
-        raise WhereError("nothing equals NULL, and nothing is less or more; IS NULL tells whether a field is there")
+        raise WhereError("a field cannot be compared with NULL; use IS NULL, or None in a dict")
     if isinstance(value, str):
         if not value.isprintable() and any("\ud800" <= c <= "\udfff" or c == "\0" for c in value):
-            raise WhereError("a value holds a NUL or half of a surrogate pair")
+            raise WhereError("a value contains a NUL or an unpaired surrogate")
         return str.__str__(value)
     if isinstance(value, int):
         number = int.__int__(value)
         if not -(2**63) <= number < 2**63:
-            raise WhereError(f"{number} is more than 64 bits")
+            raise WhereError(f"{number} does not fit in 64 bits")
         return number
     if isinstance(value, float):
         real = float.__float__(value)
         if not math.isfinite(real):
             raise WhereError(f"a field cannot be compared with {real}")
         return real
-    raise WhereError(f"a field is compared with a string, a number or a boolean, not with {type(value).__name__}")
+    raise WhereError(
+        f"a field can be compared with a string, a number, a boolean, a date or a time, not with {type(value).__name__}"
+    )
 
 
 def _of_time(value: Any) -> Value | None:
@@ -179,5 +190,5 @@ def as_list(values: Any) -> tuple[Value, ...]:
     if isinstance(values, (str, bytes)) or not isinstance(values, (Sequence, set, frozenset)):
         raise WhereError(f"IN needs a list of values, not {type(values).__name__}")
     if len(values) > MAX_LIST:
-        raise WhereError(f"a list of {len(values):,} values; up to {MAX_LIST:,} are allowed")
+        raise WhereError(f"the list has {len(values):,} values; the limit is {MAX_LIST:,}")
     return tuple(as_value(value) for value in values)

@@ -19,8 +19,6 @@ from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedInput
 
 from ...errors import WhereError
 from .nodes import (
-    MAX_DEPTH,
-    MAX_TESTS,
     MAX_TEXT,
     All,
     Any_,
@@ -34,8 +32,7 @@ from .nodes import (
     Test,
     as_list,
     as_value,
-    depth,
-    tests,
+    check_size,
 )
 
 __all__ = ["bind", "field_name", "parse", "parse_field"]
@@ -101,7 +98,7 @@ _EXPECTED = (
 def parse(text: str) -> Node:
     """WhereError, with the position, when it is not in the language or exceeds a limit."""
     if len(text) > MAX_TEXT:
-        raise WhereError(f"a condition of {len(text):,} characters; up to {MAX_TEXT:,} are allowed")
+        raise WhereError(f"the condition has {len(text):,} characters; the limit is {MAX_TEXT:,}")
     return _parse(text)
 
 
@@ -113,17 +110,14 @@ def _parse(text: str) -> Node:
         raise _explained(error, text) from None
     except _ProblemError as error:
         raise WhereError(error.problem, text, error.position) from None
-    if tests(node) > MAX_TESTS:
-        raise WhereError(f"more than {MAX_TESTS:,} tests")
-    if depth(node) > MAX_DEPTH:
-        raise WhereError(f"nested more than {MAX_DEPTH} deep")
+    check_size(node)
     return node
 
 
 def parse_field(name: str) -> Field:
     """The names in a field that stands by itself, where only dots, and a backtick at the start, need backticks."""
     if not isinstance(name, str) or not _KEY.fullmatch(name):
-        raise WhereError(f"not the name of a field: {name!r} (a name that is empty or has dots goes in backticks)")
+        raise WhereError(f"invalid field name {name!r} (a name that is empty or has dots goes in backticks)")
     return _names(name, _KEY_SEGMENT)
 
 
@@ -135,7 +129,7 @@ def field_name(field: Field) -> str:
 def bind(node: Node, params: Sequence[Any], text: str) -> Node:
     """The tree with values for its parameters."""
     if isinstance(params, (str, bytes)) or not isinstance(params, Sequence):
-        raise WhereError("params must be a list of values")
+        raise WhereError(f"params must be a list of values, not {type(params).__name__}")
     return _Binding(params, text).bind(node)
 
 
@@ -147,7 +141,7 @@ class _Binding:
     def bind(self, node: Node) -> Node:
         bound = self._node(node)
         if self.used < len(self.params):
-            raise WhereError(f"{len(self.params)} params for {self.used} '?'")
+            raise WhereError(f"too many params: {len(self.params)} for {self.used} '?'")
         return bound
 
     def _node(self, node: Node) -> Node:
@@ -170,7 +164,7 @@ class _Binding:
 
     def _take(self, parameter: Parameter, read: Callable[[Any], Any]) -> Any:
         if self.used == len(self.params):
-            raise WhereError(f"no param for this '?': there are {self.used}", self.text, parameter.position)
+            raise WhereError(f"no param for this '?': only {self.used} given", self.text, parameter.position)
         self.used += 1
         try:
             return read(self.params[self.used - 1])
@@ -216,9 +210,9 @@ class _Builder(Transformer):  # type: ignore[type-arg]
 
     def like(self, field: Token, negated: Token | None, like: Token, pattern: Any, escape: Any) -> Node:
         if not isinstance(pattern, (str, Parameter)):
-            raise _ProblemError("a pattern is a string", like)
+            raise _ProblemError("the pattern must be a string", like)
         if escape is not None and not (isinstance(escape, str) and len(escape) == 1):
-            raise _ProblemError("ESCAPE takes a string of one character", like)
+            raise _ProblemError("ESCAPE needs a string of one character", like)
         return _unless(negated, Pattern(_names(field), pattern, escape, like.type == "ILIKE"))
 
     def contains(self, field: Token, negated: Token | None, _: Token, value: Any) -> Node:
@@ -286,8 +280,8 @@ def _explained(error: UnexpectedInput, text: str) -> WhereError:
     if isinstance(error, UnexpectedCharacters):
         position = int(error.pos_in_stream or 0)
         rest = text[position]
-        problem = "a string that does not end" if rest in "'\"" else f"what is {rest!r} doing here?"
-        return WhereError(problem, text, position)
+        problem = "unterminated string" if rest in "'\"" else f"unexpected {rest!r}"
+        return WhereError(f"{problem} at position {position}", text, position)
     assert isinstance(error, UnexpectedToken)
     token = error.token
     at_end = token.type == "$END"
@@ -298,5 +292,5 @@ def _explained(error: UnexpectedInput, text: str) -> WhereError:
     if token.type == "FIELD" and "STRING" in error.expected:
         problem += " (a string needs quotes)"
     if token.type == "NULL" and "STRING" in error.expected:
-        problem += " (nothing equals NULL: write IS NULL)"
+        problem += " (use IS NULL)"
     return WhereError(problem, text, len(text) if at_end else token.start_pos or 0)

@@ -1,0 +1,162 @@
+"""What the methods of Collection do to records, each in one transaction. Their arguments are checked already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+
+from .._types import Progress
+from ..errors import NotFiniteError, ParameterError, UnknownIdError, ZeroVectorError
+from . import import_export, records, validation
+from .graph import StoppedError, Write
+from .records import Plan, Record
+from .sql import BEFORE_ALL
+from .store import Store
+from .validation import Encoder, Id, NewRecords
+from .where import Condition
+
+__all__ = [
+    "contains",
+    "count",
+    "create_index",
+    "delete",
+    "drop_index",
+    "explain",
+    "get",
+    "ids_where",
+    "import_from",
+    "indexes",
+    "pages",
+    "upsert",
+]
+
+# ---- writing ---------------------------------------------------------------------------------------------------------
+
+
+def upsert(store: Store, new: NewRecords, vectors: Any, progress: Progress | None = None) -> int:
+    """As Collection.upsert()."""
+    try:
+        with store.write(progress) as connection:
+            stored = validation.as_vectors(vectors, len(new.ids), store.dim, store.metric, store.dtype)
+            if store.dim is None and len(stored):
+                store.set_dim(connection, stored.shape[1])
+            rows, changed = records.upsert(connection, new, stored)
+            # A copy of the vectors: the caller's array may change before the batch ends.
+            store.add_write(rows, Write(rows[changed], stored[changed]))
+    except StoppedError:
+        return 0
+    return len(new.ids)
+
+
+def delete(store: Store, ids: list[Id] | None, condition: Condition) -> int:
+    """Delete the records of these ids or, where they are None, those that satisfy a condition; how many there were."""
+    with store.write() as connection:
+        if ids is None:
+            rows = records.rows_where(connection, *condition)
+        else:
+            rows = np.unique(np.array([*records.rows_of(connection, ids).values()], np.int64))
+        store.add_write(rows, Write(rows, None))
+        return records.delete(connection, rows.tolist())
+
+
+def import_from(
+    store: Store, data: Any, columns: import_export.Columns, encoder: Encoder | None, progress: Progress | None
+) -> int:
+    """As Collection.import_from()."""
+    count = 0
+    with store.batch(progress):
+        with store.read() as connection:
+            numbers = import_export.Numbers(records.next_number(connection))
+        for table in import_export.tables(data, columns):
+            count += _import_table(store, numbers.complete(table.ids, table.start), table, encoder)
+    return count
+
+
+def _import_table(store: Store, ids: list[Id], table: import_export.Table, encoder: Encoder | None) -> int:
+    try:
+        _encode_missing(table, encoder)
+        new = validation.as_records(ids, table.metadata, table.documents)
+        return upsert(store, new, import_export.stacked(table.vectors, table.start))
+    except (ParameterError, NotFiniteError, ZeroVectorError) as error:
+        if not table.start:
+            raise
+        raise type(error)(f"{error} (counted from row {table.start})") from error
+
+
+def _encode_missing(table: import_export.Table, encoder: Encoder | None) -> None:
+    """Make the vectors that the table lacks from its documents."""
+    lacking = [at for at, vector in enumerate(table.vectors) if vector is None]
+    if not lacking:
+        return
+    texts = [table.documents[at] for at in lacking]
+    if encoder is not None and None in texts:
+        at = table.start + lacking[texts.index(None)]
+        raise ParameterError(f"row {at} has neither a vector nor a document to make one from")
+    made = validation.encode(encoder, texts, f"row {table.start + lacking[0]}: vectors are missing")  # type: ignore[arg-type]
+    for at, vector in zip(lacking, made, strict=True):
+        table.vectors[at] = vector
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
+
+
+def get(store: Store, ids: list[Id], missing: Literal["raise", "skip"]) -> list[Record]:
+    """As Collection.get()."""
+    with store.read() as connection:
+        found = records.fetch(connection, ids, store.dim, store.dtype, damaged=missing)
+    if missing == "raise":
+        unknown = [id for id in dict.fromkeys(ids) if id not in found]
+        if unknown:
+            raise UnknownIdError(f"no record has the {records.format_ids(unknown)}")
+    return [found[id] for id in ids if id in found]
+
+
+def count(store: Store, condition: Condition) -> int:
+    with store.read() as connection:
+        return records.count(connection, *condition)
+
+
+def ids_where(store: Store, condition: Condition) -> list[Id]:
+    with store.read() as connection:
+        return records.ids_where(connection, *condition)
+
+
+def contains(store: Store, id: Id) -> bool:
+    with store.read() as connection:
+        return bool(records.rows_of(connection, [id]))
+
+
+def pages(store: Store, size: int, condition: Condition) -> Iterator[list[Record]]:
+    """As Collection.pages(). Each page is read in a transaction of its own."""
+    start, last = None, BEFORE_ALL
+    while last != start:
+        start = last
+        with store.read() as connection:
+            last, page = records.page(connection, start, size, store.dim, store.dtype, *condition)
+        if page:
+            yield page
+
+
+# ---- indexes of fields -----------------------------------------------------------------------------------------------
+
+
+def create_index(store: Store, field: str, sql: str) -> None:
+    with store.exclusive() as connection:
+        records.create_index(connection, field, sql)
+
+
+def drop_index(store: Store, field: str) -> None:
+    with store.exclusive() as connection:
+        records.drop_index(connection, field)
+
+
+def indexes(store: Store) -> list[str]:
+    with store.read() as connection:
+        return sorted(records.indexes(connection).values())
+
+
+def explain(store: Store, condition: Condition) -> Plan:
+    with store.read() as connection:
+        return records.explain(connection, *condition)

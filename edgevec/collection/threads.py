@@ -1,0 +1,96 @@
+"""Threads that share a collection: the lock, and which thread is in a progress function."""
+
+from __future__ import annotations
+
+import threading
+
+from .._types import Progress
+from ..errors import BusyError
+
+__all__ = ["ProgressGuard", "ReadWriteLock"]
+
+
+class ProgressGuard:
+    """A thread in a progress function has the lock already, or the open batch, and must not wait for another."""
+
+    def __init__(self) -> None:
+        self._threads: set[int] = set()
+
+    def wrap(self, progress: Progress | None) -> Progress | None:
+        """The same function, known to be running while it runs."""
+        if progress is None:
+            return None
+
+        def call(done: int, total: int) -> object:
+            thread = threading.get_ident()
+            self._threads.add(thread)
+            try:
+                return progress(done, total)
+            finally:
+                self._threads.discard(thread)
+
+        return call
+
+    def is_inside(self) -> bool:
+        """In the calling thread."""
+        return bool(self._threads) and threading.get_ident() in self._threads
+
+    def check_outside(self) -> None:
+        """BusyError in a progress function: what it is called for has the graph, and is not done."""
+        if self.is_inside():
+            raise BusyError("a progress function may read records, but not search by vector, write or maintain")
+
+
+# Who holds what, always taken from the top down:
+#
+# | state of the store              | _batch_lock | ReadWriteLock | SQLite                    | file lock     |
+# |---------------------------------|-------------|---------------|---------------------------|---------------|
+# | idle, open for writing          |             |               |                           | from open()   |
+# | reading, n threads              |             | shared        | a read transaction each   |               |
+# | batch open, by one thread       | held        |               | BEGIN IMMEDIATE           | from open()   |
+# | batch takes in or commits       | held        | exclusive     | the same, then COMMIT     | from open()   |
+# | maintenance, catching up        | held        | exclusive     | none, or one of its own   | from open()   |
+# | closing                         | held        | exclusive     | connections are closed    | given up last |
+#
+# Others may read while a batch is open, and see what was committed before it. The thread of the batch reads through
+# the batch's own connection and takes no lock. A thread in a progress function takes none either: it has them already.
+class ReadWriteLock:
+    """Many readers or one writer; a waiting writer goes before new readers.
+
+    Not reentrant: a thread that reads must not ask again before it is done."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._readers = 0
+        self._waiting = 0
+        self._writing = False
+
+    def acquire_read(self) -> None:
+        with self._lock:
+            while self._writing or self._waiting:
+                self._changed.wait()
+            self._readers += 1
+
+    def release_read(self) -> None:
+        with self._lock:
+            self._readers -= 1
+            if self._waiting and not self._readers:
+                self._changed.notify_all()
+
+    def acquire_write(self) -> None:
+        with self._lock:
+            self._waiting += 1
+            try:
+                while self._writing or self._readers:
+                    self._changed.wait()
+                self._writing = True
+            finally:
+                self._waiting -= 1
+                if not self._writing:  # interrupted while waiting
+                    self._changed.notify_all()
+
+    def release_write(self) -> None:
+        with self._lock:
+            self._writing = False
+            self._changed.notify_all()
