@@ -26,6 +26,7 @@ __all__ = [
     "IndexNotFoundError",
     "LockedError",
     "MissingExtraError",
+    "NoVectorsError",
     "NotFiniteError",
     "OutOfMemoryError",
     "ParameterError",
@@ -124,6 +125,10 @@ class ClosedError(EdgevecError, ValueError):
 
 class ReadOnlyError(_SystemError, PermissionError):
     """The collection was opened for reading."""
+
+
+class NoVectorsError(EdgevecError, ValueError):
+    """Vectors were asked of what holds none, such as an index that is open without the data it was built from."""
 
 
 class RecallError(EdgevecError, ValueError):

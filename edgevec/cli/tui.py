@@ -26,6 +26,8 @@ def tui(file: Path | None) -> None:
     try:
         app = importlib.import_module("edgevec.tui.app")
     except ImportError as error:
+        if (error.name or "").startswith("edgevec"):
+            raise
         raise MissingExtraError("the terminal app needs more: pip install 'edgevec[tui]'") from error
     if file is not None and not file.exists():
         raise about_file(DataNotFoundError(f"{file}: no such file"), file, errno.ENOENT)

@@ -20,6 +20,7 @@ enum { THREADS = 4, TURNS = 300, GIVE_UP = 3000000 };
 typedef struct {
     ev__rwlock lock;
     bool one_reads;    /* and the others write */
+    int64_t started;   /* atomic: of the others */
     uint32_t finished; /* atomic: the one has had its turns */
     int64_t given_up;  /* atomic */
     int64_t torn;      /* atomic: not kept apart, or refused */
@@ -51,12 +52,14 @@ static void write_once(scene *s) {
 static void take_turns(void *arg, int worker) {
     scene *s = arg;
     if (worker == 0) {
+        while (ev__atomic_load64(&s->started) < THREADS - 1) pass();
         for (int i = 0; i < TURNS; i++) s->one_reads ? read_once(s) : write_once(s);
         ev__store32_release(&s->finished, 1);
         return;
     }
     for (int i = 0; !ev__load32_acquire(&s->finished); i++) {
         s->one_reads ? write_once(s) : read_once(s);
+        if (i == 0) ev__add64(&s->started, 1);
         if (i < GIVE_UP) continue;
         ev__add64(&s->given_up, 1);
         return;

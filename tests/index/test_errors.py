@@ -29,6 +29,7 @@ BUILTINS = {
     errors.UnknownIdError: KeyError,
     errors.BusyError: RuntimeError,
     errors.ForkedError: RuntimeError,
+    errors.NoVectorsError: ValueError,
     errors.OutOfMemoryError: MemoryError,
     errors.SimdError: RuntimeError,
     errors.StorageError: OSError,
