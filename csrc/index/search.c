@@ -4,25 +4,49 @@
 enum {
     RANDOM_READ_COST = 2, /* a row met on a walk costs this many rows met in a scan */
     BUDGET_FACTOR = 2,    /* a filtered walk may cost this many scans before a scan takes over */
-    BITS_SCAN_MIN = 128   /* at least, by a scan */
+    BITS_SCAN_MIN = 128,  /* at least, by a scan */
+    FEW_DEAD = 16         /* one node in so many may be removed for a walk to leave them out at its end */
 };
 
 /* ---- one query ------------------------------------------------------------------------------- */
 
+/* Level 0, from one entry: ef candidates, with the removed ones where there is no mask. False when the walk cost more
+ * than a scan would. */
+static bool walk_level_0(ev__reranker *r, const ev__space *space, uint32_t start, float distance, size_t ef,
+                         const ev__mask *mask) {
+    ev__graph *g = &r->b->ix->graph;
+    int64_t budget = BUDGET_FACTOR * r->b->matches + (int64_t)g->store.m0;
+    r->s->stats.strategy = mask->on ? EV_STRATEGY_GRAPH_FILTERED : EV_STRATEGY_GRAPH;
+    if (!ev__search_layer(g, space, r->query, 0, start, distance, ef, mask, budget, r->s)) return false;
+    float square = 1 / g->store.quantizer.metric->gain;
+    ev__search_other_clusters(g, space, r->query, square, ef, mask, r->s);
+    return true;
+}
+
+/* Has a walk without a mask found as many candidates as one with a mask would have? */
+static bool has_enough_alive(const ev__reranker *r) {
+    const ev__search_call *b = r->b;
+    const ev__candidates *found = &r->s->candidates;
+    size_t dead = 0;
+    if (!b->spare || found->count < b->ef + b->spare) return true; /* none is dead, or all that there is was found */
+    for (size_t i = 0; i < found->count; i++) dead += !ev__node_ok(&b->ix->graph.store, &b->mask, found->at[i].slot);
+    return dead <= b->spare;
+}
+
 /* False when the walk cost more than a scan would, or came back short. */
 static bool walk(ev__reranker *r) {
     const ev__search_call *b = r->b;
-    ev_index *ix = b->ix;
-    ev__space space = ev__search_space(&ix->graph.store);
+    ev__graph *g = &b->ix->graph;
+    ev__space space = ev__search_space(&g->store);
     float distance;
-    r->s->stats.strategy = b->mask.on ? EV_STRATEGY_GRAPH_FILTERED : EV_STRATEGY_GRAPH;
-    if (ix->graph.entry == EV_NONE) return false;
-    uint32_t start = ev__search_upper_layers(&ix->graph, &space, r->query, 0, &distance, r->s);
-    int64_t budget = BUDGET_FACTOR * b->matches + (int64_t)ix->graph.store.m0;
-    if (!ev__search_layer(&ix->graph, &space, r->query, 0, start, distance, b->ef, &b->mask, budget, r->s))
-        return false;
-    float square = 1 / ix->graph.store.quantizer.metric->gain;
-    ev__search_other_clusters(&ix->graph, &space, r->query, square, b->ef, &b->mask, r->s);
+    if (g->entry == EV_NONE) return false;
+    uint32_t start = ev__search_upper_layers(g, &space, r->query, 0, &distance, r->s);
+    if (!walk_level_0(r, &space, start, distance, b->ef + b->spare, &b->mask)) return false;
+    if (!has_enough_alive(r)) {
+        const ev__mask living = {.on = true};
+        if (ev__scratch_fit(g, r->s, b->ef, b->k, true) != EV_OK) return false;
+        if (!walk_level_0(r, &space, start, distance, b->ef, &living)) return false;
+    }
     ev__rerank_candidates(r, true);
     return (int64_t)r->s->results.count >= ((int64_t)b->k < b->matches ? (int64_t)b->k : b->matches);
 }
@@ -83,18 +107,27 @@ static bool scan_is_cheaper(const ev__search_call *b) {
     return matches * matches <= (double)RANDOM_READ_COST * (double)b->ef * (double)b->ix->graph.store.M * slots;
 }
 
+/* Where few are dead, a walk does as if none were, with places to spare for twice as many as it is to meet by chance.
+ */
+static void plan_for_dead(ev__search_call *b, bool filtered) {
+    int64_t dead = b->ix->graph.store.dead, slots = (int64_t)ev__slots(&b->ix->graph.store);
+    b->mask.on = filtered || dead > slots / FEW_DEAD;
+    if (dead && !b->mask.on) b->spare = 1 + (size_t)(2 * (int64_t)b->ef * dead / slots);
+}
+
 static int run(ev__search_call *b, int64_t n, const ev_search_params *p) {
     enum { MOST = sizeof b->scratches / sizeof *b->scratches };
     int64_t workers = p->threads ? p->threads : ev__cores();
     if (workers > n / 8 + 1) workers = n / 8 + 1;
     if (workers > MOST) workers = MOST;
     bool own = workers == 1 && p->context;
+    size_t room = b->ef + b->spare > b->scan_ef ? b->ef + b->spare : b->scan_ef;
     int rc = EV_OK, ready = 0;
     if (own) b->scratches[0] = p->context->scratch;
     while (ready < workers && rc == EV_OK) {
         if (!own) rc = ev__scratch_borrow(&b->ix->graph, &b->scratches[ready]);
         if (rc == EV_OK) b->scratches[ready]->kept = true;
-        if (rc == EV_OK) rc = ev__scratch_fit(&b->ix->graph, b->scratches[ready++], b->scan_ef, b->k, b->mask.on);
+        if (rc == EV_OK) rc = ev__scratch_fit(&b->ix->graph, b->scratches[ready++], room, b->k, b->mask.on);
     }
     if (rc == EV_OK) {
         b->work = (ev__work){.total = n, .run = workers > 1 ? 8 : n};
@@ -124,7 +157,7 @@ static int search(ev_index *ix, int64_t n, const float *queries, const ev_search
     /* re-ranking what a scan by sign codes finds costs little beside the scan, and the codes are coarse */
     b.scan_ef = q->codec->coarse && b.ef < BITS_SCAN_MIN ? BITS_SCAN_MIN : b.ef;
     b.matches = ix->graph.store.live;
-    b.mask.on = ix->graph.store.dead > 0 || p->filter;
+    plan_for_dead(&b, p->filter != NULL);
     if (p->filter) rc = ev__filter_slots(p->filter, ix, &b.mask.allowed, &b.matches, &hold);
     if (rc == EV_OK) {
         b.exact |= q->walk == EV_WALK_SCAN;

@@ -19,6 +19,7 @@ typedef struct {
     ev_index *ix;
     const float *queries;
     size_t k, ef, scan_ef; /* candidates kept by a walk; by a scan */
+    size_t spare;          /* and by a walk that meets removed nodes, which take places and are no results */
     bool exact, scan;      /* scan: by codes, or by float vectors when exact or few */
     ev__mask mask;
     int64_t matches;            /* vectors that may be results */
