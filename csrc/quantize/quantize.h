@@ -229,7 +229,6 @@ struct ev__codec {
      * where every byte is right. */
     const char *(*flaw)(const ev__quantizer *q, const void *row);
 };
-extern const ev__codec ev__codec_sq8, ev__codec_sq24, ev__codec_binary;
 
 /* ---- prefilter.c ---------------------------------------------------------------------------------- */
 

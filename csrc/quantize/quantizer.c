@@ -22,6 +22,10 @@ static const char *flaw_of_floats(const ev__quantizer *q, const void *row) {
 static const ev__codec floats = {
     .rows = &ev__f32_rows, .among = &ev__f32_rows, .lay_out = lay_out_floats, .flaw = flaw_of_floats};
 
+/* ---- the others, each in its own file -------------------------------------------------------- */
+
+extern const ev__codec ev__codec_sq8, ev__codec_sq24, ev__codec_binary;
+
 /* ---- the choice ------------------------------------------------------------------------------ */
 
 static const ev__codec *codec_of(const ev__quantizer *q) {
