@@ -5,8 +5,7 @@
 int ev__params_check(const ev_params *p) {
     if (p->dim < 1 || p->dim > EV_MAX_DIM) return ev__fail(EV_E_PARAM, "dim %d is not in 1..%d", p->dim, EV_MAX_DIM);
     if (!ev__metric_of(p->metric)) return ev__fail(EV_E_PARAM, "metric %d", p->metric);
-    if (p->quantization < EV_QUANT_NONE || p->quantization > EV_QUANT_BINARY)
-        return ev__fail(EV_E_PARAM, "quantization %d", p->quantization);
+    if (!ev__is_quantization(p->quantization)) return ev__fail(EV_E_PARAM, "quantization %d", p->quantization);
     if (p->M < 2 || p->M > EV_MAX_M) return ev__fail(EV_E_PARAM, "M %d is not in 2..%d", p->M, EV_MAX_M);
     if (p->ef_construction < 1 || p->ef_construction > 65535)
         return ev__fail(EV_E_PARAM, "ef_construction %d is not in 1..65535", p->ef_construction);

@@ -112,6 +112,8 @@ const ev__metric *ev__metric_of(int32_t metric);
 
 /* ---- quantizer.c ----------------------------------------------------------------------------- */
 
+/* Is it one of EV_QUANT_*? */
+bool ev__is_quantization(int32_t quantization);
 /* The codec and the layout of codes; metric, quantization, dim and kernels are set, keep_vectors as it was asked for.
  */
 void ev__quantizer_lay_out(ev__quantizer *q);

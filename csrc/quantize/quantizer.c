@@ -29,10 +29,16 @@ extern const ev__codec ev__codec_sq8, ev__codec_sq24, ev__codec_binary;
 /* ---- the choice ------------------------------------------------------------------------------ */
 
 static const ev__codec *codec_of(const ev__quantizer *q) {
-    if (q->quantization == EV_QUANT_NONE) return &floats;
-    if (q->quantization == EV_QUANT_BINARY && q->dim > SHORT_DIM) return &ev__codec_binary;
-    return q->keep_vectors == EV_VECTORS_SQ24 ? &ev__codec_sq24 : &ev__codec_sq8;
+    const ev__codec *sq = q->keep_vectors == EV_VECTORS_SQ24 ? &ev__codec_sq24 : &ev__codec_sq8;
+    switch (q->quantization) {
+    case EV_QUANT_NONE: return &floats;
+    case EV_QUANT_SQ8: return sq;
+    case EV_QUANT_BINARY: return q->dim > SHORT_DIM ? &ev__codec_binary : sq;
+    default: return NULL;
+    }
 }
+
+bool ev__is_quantization(int32_t quantization) { return codec_of(&(ev__quantizer){.quantization = quantization}); }
 
 void ev__quantizer_lay_out(ev__quantizer *q) {
     q->codec = codec_of(q);
