@@ -18,7 +18,6 @@ _SQLITE = b"SQLite format 3\0"
 _APPLICATION = slice(68, 72)
 """Where SQLite's header says whose database it is."""
 
-
 KIND_NAMES: dict[Kind, str] = {
     "index": "an index",
     "collection": "a collection",
@@ -27,6 +26,8 @@ KIND_NAMES: dict[Kind, str] = {
     "empty": "an empty file",
     "other": "another kind of file",
 }
+"""What a message calls each kind but "missing"."""
+
 _SUFFIXES: dict[Kind, str] = {"index": ".ev", "collection": ".edgevec"}
 _TAKEN_BY: dict[Kind, str] = {
     "index": "use edgevec search {path} --query ...",
@@ -36,9 +37,13 @@ _TAKEN_BY: dict[Kind, str] = {
 
 
 def kind_of(path: str | os.PathLike[str]) -> Kind:
-    """vectors: by its name, where the content is none of the others; other: neither, or no regular file.
+    """Say what a file is by its first bytes; only "vectors" is told by its name, where these say nothing.
 
     Never disturbs a collection that this process has open. Raises the OSError of a file that cannot be read.
+
+    Example:
+        >>> kind_of("nothing.ev")
+        'missing'
     """
     path = Path(path)
     if not path.exists():
@@ -89,9 +94,9 @@ def _by_start(path: Path) -> Kind:
 
 
 def require(path: str | os.PathLike[str], wanted: Kind) -> None:
-    """DataFormatError, with the command that takes it, when a file is known to be of another kind than is wanted.
+    """Raise DataFormatError, with the command that takes it, for a file of another kind than is wanted.
 
-    What is missing or empty is left to whoever reads it, and what may be a damaged file of the kind: its name says so.
+    A file that is missing or empty, or that may be a damaged one of this kind, passes: reading it says what is wrong.
     """
     path, kind = Path(path), kind_of(path)
     if kind in _TAKEN_BY and kind != wanted:

@@ -10,15 +10,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from edgevec.errors import EdgevecError, StorageError, about_file
+from edgevec.errors import DataNotFoundError, EdgevecError, StorageError, about_file
 
-__all__ = ["refused", "replace", "replacing"]
+__all__ = ["not_found", "refused", "replace", "replacing"]
 
 _MOST_LINKS = 40
 
 
+def not_found(path: str | os.PathLike[str]) -> DataNotFoundError:
+    """The error for a path at which there is no file, to be raised."""
+    return about_file(DataNotFoundError(f"{path}: no such file"), path, errno.ENOENT)
+
+
 def refused(error: OSError, path: str | os.PathLike[str]) -> StorageError:
-    """What the system said, about the path that the caller gave."""
+    """The system's error as a StorageError about the path that the caller gave, to be raised."""
     return about_file(StorageError(f"{path}: {error.strerror or error}"), path, error.errno)
 
 
@@ -53,7 +58,7 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
 
 
 def replace(new: Path, path: Path) -> None:
-    """At once, except in a browser, where nothing is durable until the page keeps its files."""
+    """Rename `new` to `path`: atomic, except in a browser, where nothing is durable until the page keeps its files."""
     if sys.platform == "emscripten":
         # A file that is renamed over comes back there when the name is deleted.
         path.unlink(missing_ok=True)

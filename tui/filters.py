@@ -71,7 +71,7 @@ _known: WeakKeyDictionary[Data, _Rows] = WeakKeyDictionary()
 
 
 def _as_json(data: Data) -> Iterator[tuple[int, str]]:
-    from edgevec.collection.validation import json_name
+    from edgevec.collection.where import json_name
 
     names = [json_name(name) for name in fields_of(data)]
     texts = [] if data.texts is None else [data.texts]
@@ -89,7 +89,7 @@ def _is_nan(value: Any) -> bool:
 
 def _json_or_text(value: Any) -> Any:
     """As collections store it; what they would refuse, as its text."""
-    from edgevec.collection.validation import json_default
+    from edgevec.collection.where import json_default
 
     try:
         return json_default(value)

@@ -20,7 +20,6 @@ from langchain_core.vectorstores import VectorStore
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
 from ..collection import Collection, Hit, Record, open
-from ..collection.validation import Id
 from ..collection.where import Where
 from ..errors import ParameterError
 
@@ -155,13 +154,13 @@ class EdgevecVectorStore(VectorStore):
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         return [_document(record) for record in self.collection.get(self._stored(ids), missing="skip")]
 
-    def _stored(self, ids: Iterable[str]) -> list[Id]:
+    def _stored(self, ids: Iterable[str]) -> list[int | str]:
         """The ids under which the collection holds documents of these ids, or would hold them."""
         keys = [str(id) for id in ids]
         numbers = {key: int(key) for key in keys if _INTEGER.fullmatch(key) and -(2**63) <= int(key) < 2**63}
         if not numbers:
             return list(keys)
-        either: list[Id] = [*numbers, *numbers.values()]
+        either: list[int | str] = [*numbers, *numbers.values()]
         held = {record.id for record in self.collection.get(either, missing="skip")}
         return [numbers[key] if key not in held and numbers.get(key) in held else key for key in keys]
 

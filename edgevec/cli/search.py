@@ -18,7 +18,7 @@ import edgevec
 from ..errors import ParameterError
 from ..file_kind import require
 from ..printable import printable
-from ..readers.request import Request, Rows
+from ..readers import Request, Rows
 from .common import INPUT, progress_bar, show, show_json, shown_rows
 
 __all__ = ["search"]

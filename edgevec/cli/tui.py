@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import os
 import sys
@@ -10,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from ..errors import DataNotFoundError, MissingExtraError, about_file
+from ..errors import MissingExtraError
+from ..files import not_found
 from .common import INPUT
 
 __all__ = ["tui"]
@@ -30,7 +30,7 @@ def tui(file: Path | None) -> None:
             raise
         raise MissingExtraError("the terminal app needs more: pip install 'edgevec[tui]'") from error
     if file is not None and not file.exists():
-        raise about_file(DataNotFoundError(f"{file}: no such file"), file, errno.ENOENT)
+        raise not_found(file)
     if not _on_terminal():
         raise click.UsageError("the terminal app needs a terminal; edgevec demo, search and bench do without")
     app.run(file)

@@ -19,9 +19,9 @@ from ..errors import DataFormatError, DataNotFoundError, EdgevecError, OutOfMemo
 from ..files import refused
 from . import arrow, fvecs, hdf5, npy, safetensors, text_lines
 from .dataset import Dataset
-from .request import Request
+from .request import Request, Rows
 
-__all__ = ["SUFFIXES", "Dataset", "Request", "read", "read_vectors"]
+__all__ = ["SUFFIXES", "Dataset", "Request", "Rows", "read", "read_vectors"]
 
 _READERS: dict[str, Callable[[Request], Dataset]] = {
     ".npy": npy.read_npy,

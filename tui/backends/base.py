@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -22,7 +22,7 @@ from ..models import (
     QuerySpec,
 )
 
-__all__ = ["Opened", "SearchBackend", "ThreadSearch"]
+__all__ = ["Opened", "SearchBackend", "StoppedError", "ThreadSearch", "raise_when_stopped"]
 
 
 class ThreadSearch(Protocol):
@@ -81,3 +81,17 @@ class Opened(NamedTuple):
 
     data: Data
     backend: SearchBackend | None
+
+
+class StoppedError(Exception):
+    """The user stopped the opening of a file."""
+
+
+def raise_when_stopped(progress: Progress) -> Callable[[int, int], None]:
+    """The progress function for a call that has no result to return when it is stopped: it raises StoppedError."""
+
+    def report(done: int, total: int) -> None:
+        if not progress(done, total):
+            raise StoppedError
+
+    return report

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 import edgevec
 from edgevec import Collection, Hits, ParameterError, Record, samples
-from edgevec.collection.graph import StoppedError
 
 from ..models import (
     Answer,
@@ -29,7 +28,7 @@ from ..models import (
     SearchCost,
 )
 from . import bundle
-from .base import Opened, ThreadSearch
+from .base import Opened, StoppedError, ThreadSearch, raise_when_stopped
 from .index import graph_findings
 
 __all__ = ["CollectionBackend", "open_collection"]
@@ -44,7 +43,7 @@ _ALIKE = 0.5
 def open_collection(path: Path, progress: Progress, clock: Clock) -> Opened | None:
     """Open it for reading, so that whoever writes it is not disturbed. None when progress said stop."""
     try:
-        collection = edgevec.open(path, mode="r", progress=progress)
+        collection = edgevec.open(path, mode="r", progress=raise_when_stopped(progress))
     except StoppedError:
         return None
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +11,14 @@ from numpy.typing import NDArray
 
 import edgevec
 from edgevec import samples
-from edgevec.errors import about_file
 from edgevec.file_kind import Kind, kind_of, require
-from edgevec.files import refused
+from edgevec.files import not_found, refused
 
 from ..models import SAMPLE, Clock, Data, Progress
-from .base import Opened
+from .base import Opened, StoppedError, raise_when_stopped
 from .index import IndexBackend
 
 __all__ = ["open_file", "read_sample"]
-
-
-class _Stopped(Exception):
-    pass
 
 
 def open_file(path: Path, companion: str | None, progress: Progress, clock: Clock) -> Opened | None:
@@ -64,19 +58,15 @@ def _kind(path: Path) -> Kind:
     except OSError as error:
         raise refused(error, path) from error
     if kind == "missing":
-        raise about_file(edgevec.DataNotFoundError(f"{path}: no such file"), path, errno.ENOENT)
+        raise not_found(path)
     return kind
 
 
 def _read(path: Path, progress: Progress) -> Data | None:
-    def report(done: int, total: int) -> None:
-        if not progress(done, total):
-            raise _Stopped
-
     require(path, "vectors")
     try:
-        dataset = edgevec.read_vectors(path, progress=report)
-    except _Stopped:
+        dataset = edgevec.read_vectors(path, progress=raise_when_stopped(progress))
+    except StoppedError:
         return None
     columns = _columns(dataset.metadata)
     texts = dataset.texts

@@ -11,12 +11,22 @@ from functools import lru_cache
 from typing import Any
 
 from ...errors import WhereError
+from ..validation import json_default, json_name
 from .compiler import Condition, compile_node, field_sql
 from .mapping import read_mapping
 from .nodes import Field
 from .parser import bind, field_name, parse, parse_field
 
-__all__ = ["EVERYTHING", "Condition", "Where", "compile_field", "compile_where", "field_name"]
+__all__ = [
+    "EVERYTHING",
+    "Condition",
+    "Where",
+    "compile_field",
+    "compile_where",
+    "field_name",
+    "json_default",
+    "json_name",
+]
 
 Where = str | Mapping[str, Any]
 
