@@ -18,6 +18,7 @@ from ..errors import EdgevecError, WhereError
 from ..printable import printable
 from .bench import bench
 from .build import build
+from .common import example
 from .db import db
 from .demo import demo
 from .info import info
@@ -93,7 +94,12 @@ def _stop(message: str, code: int = 2, below: str = "") -> NoReturn:
     sys.exit(code)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    invoke_without_command=True,
+    epilog=example("edgevec demo yellow fruit that monkeys like"),
+)
 @click.version_option(__version__, prog_name="edgevec")
 @click.pass_context
 def edgevec(context: click.Context) -> None:

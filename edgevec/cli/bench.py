@@ -23,6 +23,7 @@ from .common import (
     INPUT,
     build_index,
     bytes_per_vector,
+    example,
     force_option,
     index_options,
     note,
@@ -47,7 +48,7 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> 
     return numbers
 
 
-@click.command()
+@click.command(epilog=example("edgevec bench vectors.npy --ef 10,40 --queries 100 --json bench.json"))
 @click.argument("file", type=INPUT)
 @click.option("--ef", "efs", callback=_numbers, metavar="N,N,...", default="10,20,40,80,160,320", show_default=True)
 @click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Neighbors per query.")

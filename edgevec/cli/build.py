@@ -12,6 +12,7 @@ from .common import (
     INPUT,
     build_index,
     bytes_per_vector,
+    example,
     force_option,
     index_options,
     note,
@@ -24,7 +25,7 @@ from .common import (
 __all__ = ["build"]
 
 
-@click.command()
+@click.command(epilog=example("edgevec build vectors.npy -o vectors.ev"))
 @click.argument("file", type=INPUT)
 @output_option("-o", "--output", required=True, help="The index file to write.")
 @force_option

@@ -31,6 +31,7 @@ __all__ = [
     "INPUT",
     "build_index",
     "bytes_per_vector",
+    "example",
     "force_option",
     "index_options",
     "note",
@@ -48,6 +49,11 @@ __all__ = [
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 INPUT = click.Path(dir_okay=False, path_type=Path)
+
+
+def example(command: str) -> str:
+    """The end of a command's help: a command line that can be run, which click must not fold."""
+    return f"\b\nExample:\n  {command}"
 
 
 class _Console(Console):

@@ -16,7 +16,7 @@ from .. import Metric, Quantization
 from ..errors import ParameterError
 from ..file_kind import require
 from ..printable import decimals, printable
-from .common import INPUT, force_option, note, output_option, progress_bar, protect, show, show_json
+from .common import INPUT, example, force_option, note, output_option, progress_bar, protect, show, show_json
 
 if TYPE_CHECKING:
     from ..collection import Collection, Hits, Plan
@@ -33,7 +33,7 @@ def _where(command: Any) -> Any:
     )(command)
 
 
-@click.group()
+@click.group(epilog=example("edgevec db notes.edgevec import notes.jsonl"))
 @click.argument("file", type=INPUT)
 @click.pass_context
 def db(context: click.Context, file: Path) -> None:
@@ -41,7 +41,7 @@ def db(context: click.Context, file: Path) -> None:
     context.obj = file
 
 
-@db.command("import")
+@db.command("import", epilog=example("edgevec db notes.edgevec import notes.jsonl"))
 @click.argument("source", type=INPUT)
 @click.option("--id", "id_column", help="The column or field with the ids. Without ids, rows are numbered on.")
 @click.option("--vector", "vector_column", help="The one with the vectors.")
@@ -70,7 +70,7 @@ def import_(
         note(f"{file}: {count:,} records in {time.perf_counter() - start:.2f} s; it holds {len(made):,} now")
 
 
-@db.command()
+@db.command(epilog=example("edgevec db notes.edgevec search --text fruit"))
 @click.option("--vector", help='A vector: "[0.1, 0.2]".')
 @click.option("--id", "stored_id", help="What lies near the vector stored under this id.")
 @click.option("--text", help="Words to find in the documents; with a vector, both rankings are fused.")
@@ -155,7 +155,7 @@ def _explain(hits: Hits, plan: Plan | None) -> None:
         note(f"condition: {plan}")
 
 
-@db.command()
+@db.command(epilog=example("edgevec db notes.edgevec info"))
 @click.option("--json", "as_json", is_flag=True)
 @click.pass_obj
 def info(file: Path, as_json: bool) -> None:
@@ -178,7 +178,7 @@ def info(file: Path, as_json: bool) -> None:
     show(table)
 
 
-@db.command()
+@db.command(epilog=example("edgevec db notes.edgevec check"))
 @click.option(
     "--repair",
     is_flag=True,
@@ -202,7 +202,7 @@ def check(file: Path, repair: bool) -> int:
     return 0 if found.ok else 1
 
 
-@db.command()
+@db.command(epilog=example("edgevec db notes.edgevec compact"))
 @click.pass_obj
 def compact(file: Path) -> None:
     """Give back the room of deleted records."""
@@ -214,7 +214,7 @@ def compact(file: Path) -> None:
         note(f"{name.replace('_', ' ')}: {before[name]:,} -> {after[name]:,}")
 
 
-@db.command()
+@db.command(epilog=example("edgevec db notes.edgevec export -o copy.jsonl"))
 @output_option("-o", "--output", required=True, help="The file to write: .jsonl, .jsonl.gz or .parquet")
 @force_option
 @_where

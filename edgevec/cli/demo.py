@@ -14,14 +14,14 @@ import edgevec
 from .. import evaluation
 from ..errors import ParameterError
 from ..samples import WordNet, wordnet
-from .common import build_index, bytes_per_vector, note, on_terminal, show, shown_rows
+from .common import build_index, bytes_per_vector, example, note, on_terminal, show, shown_rows
 
 __all__ = ["demo"]
 
 _EXAMPLES = ("device for measuring temperature", "yellow fruit that monkeys like", "to walk slowly without purpose")
 
 
-@click.command()
+@click.command(epilog=example("edgevec demo yellow fruit that monkeys like"))
 @click.argument("query", nargs=-1)
 @click.option("-q", "--quantization", type=click.Choice(["none", "sq8", "binary"]), default="sq8", show_default=True)
 @click.option("-k", type=click.IntRange(1), default=5, show_default=True, help="Answers per query.")
@@ -46,8 +46,8 @@ def demo(query: tuple[str, ...], quantization: str, k: int, ef: int | None, repe
     if query:
         session.answer(" ".join(query))
         return
-    for example in _EXAMPLES:
-        session.answer(example)
+    for text in _EXAMPLES:
+        session.answer(text)
     if on_terminal():
         session.converse()
 

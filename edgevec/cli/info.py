@@ -9,12 +9,12 @@ from rich.table import Table
 import edgevec
 
 from .. import evaluation
-from .common import show, show_json
+from .common import example, show, show_json
 
 __all__ = ["info"]
 
 
-@click.command()
+@click.command(epilog=example("edgevec info"))
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 def info(as_json: bool) -> None:
     """Show the version, the SIMD path in use, and what this build and this machine offer."""

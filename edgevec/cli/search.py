@@ -19,12 +19,12 @@ from ..errors import ParameterError
 from ..file_kind import require
 from ..printable import printable
 from ..readers import Request, Rows
-from .common import INPUT, progress_bar, show, show_json, shown_rows
+from .common import INPUT, example, progress_bar, show, show_json, shown_rows
 
 __all__ = ["search"]
 
 
-@click.command()
+@click.command(epilog=example("edgevec search vectors.ev --query queries.npy -k 3"))
 @click.argument("index_file", metavar="INDEX", type=INPUT)
 @click.option("--query", help='A file of vectors, "-" for standard input (a vector a line), or a vector: "[0.1, 0.2]".')
 @click.option("--row", type=click.IntRange(0), help="Of the query file, this row alone.")

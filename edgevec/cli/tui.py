@@ -11,12 +11,12 @@ import click
 
 from ..errors import MissingExtraError
 from ..files import not_found
-from .common import INPUT
+from .common import INPUT, example
 
 __all__ = ["tui"]
 
 
-@click.command()
+@click.command(epilog=example("edgevec tui vectors.npy"))
 @click.argument("file", type=INPUT, required=False)
 def tui(file: Path | None) -> None:
     """Load, search and measure in the terminal.
