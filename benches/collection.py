@@ -103,7 +103,9 @@ def found_by(database: Database, queries: Floats, effort: int, condition: Condit
     return found
 
 
-def least_effort(database: Database, work: Workload, truth: Ids, target: float, condition: Condition | None) -> Answer:
+def smallest_effort(
+    database: Database, work: Workload, truth: Ids, target: float, condition: Condition | None
+) -> Answer:
     """The smallest effort that reaches the target, or the greatest there is; and its recall."""
 
     def recall_at(effort: int, count: int | None) -> float:
@@ -134,7 +136,7 @@ def prepare(name: str, folder: Path, work: Workload, target: float, truths: dict
     opened = time.perf_counter() - start
     print(f"{database.name}: looking for efforts", file=sys.stderr)
     answers = {
-        question: least_effort(database, work, truths[question], target, condition)
+        question: smallest_effort(database, work, truths[question], target, condition)
         for question, condition in {"all": None, **{condition.name: condition for condition in CONDITIONS}}.items()
     }
     answers[NEW] = Answer(answers["10%"].effort, answers["10%"].recall)
@@ -168,7 +170,7 @@ def measure(
     rows, _ = make_rows(len(work.base))
     truths = {"all": work.truth[:, :K]}
     for condition in CONDITIONS:
-        ids = condition.allowed(rows)
+        ids = condition.matching_rows(rows)
         truths[condition.name] = ids[exact(work.base[ids], work.queries, K, "cosine")]
     made = {name: prepare(name, folder, work, target, truths) for name in names}
     print("timing", file=sys.stderr)

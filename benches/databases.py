@@ -42,8 +42,8 @@ class Condition(NamedTuple):
         tests = [{field: {_CHROMA[operator]: value}} for field, operator, value in self.tests]
         return {"$and": tests} if len(tests) > 1 else tests[0]
 
-    def allowed(self, rows: list[Row]) -> Ids:
-        """Which rows satisfy it; by NumPy."""
+    def matching_rows(self, rows: list[Row]) -> Ids:
+        """The rows that satisfy it, found with NumPy."""
         holds = np.ones(len(rows), bool)
         for field, operator, value in self.tests:
             holds &= _COMPARE[operator](np.array([row[field] for row in rows]), value)
@@ -113,7 +113,7 @@ class EdgevecIndex(Database):
         self.index = edgevec.Index(base.shape[1])
         self.index.add(base)
         self.rows, self.texts = rows, texts
-        self.filters = {condition: edgevec.IdFilter(condition.allowed(rows)) for condition in conditions}
+        self.filters = {condition: edgevec.IdFilter(condition.matching_rows(rows)) for condition in conditions}
         self.index.save(self.folder / "plain.ev")
 
     def reopen(self) -> None:

@@ -131,7 +131,7 @@ class Geometry:
     """Bytes that the steps of a search read, each at a random place.
 
     Attributes:
-        prefilter: A row of signs, read before a code is; 0 without a prefilter.
+        prefilter: A row of 1-bit codes, read before an 8-bit code is; 0 without a prefilter.
         code: What one approximate distance reads.
         factors: Beside the code, on a line of their own.
         links: Of a visited node on the lowest level.
@@ -152,8 +152,8 @@ class Geometry:
             return cls(0, vector, 0, links, 0)
         if quantization == "binary" and bits:
             return cls(0, bits // 8, 16, links, vector)
-        signs = rounded(dim, 64) // 8 + 16 if prefiltered else 0
-        return cls(signs, dim, 0 if prefiltered else 16, links, dim * 2)  # with its code, which was just read
+        prefilter = rounded(dim, 64) // 8 + 16 if prefiltered else 0
+        return cls(prefilter, dim, 0 if prefiltered else 16, links, dim * 2)  # with its code, which was just read
 
 
 def rounded(number: int, unit: int) -> int:

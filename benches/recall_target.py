@@ -21,9 +21,9 @@ from edgevec.evaluation import exact_neighbors, machine
 METRICS: tuple[Metric, ...] = ("cosine", "l2", "ip")
 QUANTIZATIONS: tuple[Quantization, ...] = ("sq8", "binary", "none")
 DEPTHS = (1, 10, 100)
-FEW = 100
-"""Asked at a time: of so few the index learns nothing."""
-ASKED = (0.8, 0.9, 0.95, 0.99)
+QUERIES_PER_CALL = 100
+"""Too few for the index to learn from."""
+REQUESTED = (0.8, 0.9, 0.95, 0.99)
 HELD_OUT = 2000
 
 
@@ -32,9 +32,9 @@ class Row(NamedTuple):
     quantization: Quantization
     k: int
     queries: str
-    least: float
+    at_k: float
     """Recall at ef = k, below which no search stays."""
-    got: list[float]
+    measured: list[float]
     efs: list[int]
     seconds: float
 
@@ -58,23 +58,23 @@ def make_task(name: str, n: int | None, metric: Metric) -> Task:
 
 
 def ask(
-    index: edgevec.Index, base: Floats, queries: Floats, truth: Ids, k: int, at_once: int = FEW
+    index: edgevec.Index, base: Floats, queries: Floats, truth: Ids, k: int, batch: int = QUERIES_PER_CALL
 ) -> tuple[float, list[float]]:
     """The recall at ef = k, and for each that is asked for."""
 
     def found(**how: float | int) -> float:
-        parts = [index.search(queries[at : at + at_once], k, **how).ids for at in range(0, len(queries), at_once)]
+        parts = [index.search(queries[at : at + batch], k, **how).ids for at in range(0, len(queries), batch)]
         return recall(np.concatenate(parts), truth[:, :k], base, queries, index.metric)
 
-    return found(ef=k), [found(recall=asked) for asked in ASKED]
+    return found(ef=k), [found(recall=requested) for requested in REQUESTED]
 
 
 def efs_for(index: edgevec.Index, query: Floats, k: int) -> list[int]:
     """The ef that a search takes; 0: it compares with everything."""
     context = edgevec.SearchContext(index)
     efs = []
-    for asked in ASKED:
-        index.search(query, k, recall=asked, context=context)
+    for requested in REQUESTED:
+        index.search(query, k, recall=requested, context=context)
         efs.append(context.stats.ef)
     return efs
 
@@ -86,20 +86,20 @@ def measure(task: Task, metric: Metric, quantization: Quantization) -> Iterator[
     truths = [exact_neighbors(task.base, rows, max(DEPTHS), metric) for rows in (task.held_out, task.queries[half:])]
     for k in DEPTHS:
         own = task.queries[half:]
-        for kind, rows, truth, examples, at_once in (
-            ("held out", task.held_out, truths[0], None, FEW),
-            ("its own", own, truths[1], None, FEW),
-            ("its own, by the other half", own, truths[1], task.queries[:half], FEW),
+        for kind, rows, truth, examples, batch in (
+            ("held out", task.held_out, truths[0], None, QUERIES_PER_CALL),
+            ("its own", own, truths[1], None, QUERIES_PER_CALL),
+            ("its own, by the other half", own, truths[1], task.queries[:half], QUERIES_PER_CALL),
             ("its own, in one batch", own, truths[1], None, len(own)),
         ):
             curve = index.calibrate(k, queries=examples)
-            least, got = ask(index, task.base, rows, truth, k, at_once)
-            yield Row(metric, quantization, k, kind, least, got, efs_for(index, own[0], k), curve.seconds)
+            at_k, measured = ask(index, task.base, rows, truth, k, batch)
+            yield Row(metric, quantization, k, kind, at_k, measured, efs_for(index, own[0], k), curve.seconds)
 
 
 def show(row: Row) -> str:
-    cells = [f"{got:.3f} ({ef or 'all'})" for got, ef in zip(row.got, row.efs, strict=True)]
-    shown = (row.metric, row.quantization, str(row.k), row.queries, *cells, f"{row.least:.3f}", f"{row.seconds:.1f}")
+    cells = [f"{recall:.3f} ({ef or 'all'})" for recall, ef in zip(row.measured, row.efs, strict=True)]
+    shown = (row.metric, row.quantization, str(row.k), row.queries, *cells, f"{row.at_k:.3f}", f"{row.seconds:.1f}")
     return f"| {' | '.join(shown)} |"
 
 
@@ -112,8 +112,8 @@ def main() -> None:
     given = parser.parse_args()
     print(f"edgevec {edgevec.__version__}, {machine()}, SIMD {edgevec.simd_info().active}; {given.data}, n={given.n}")
     print("got (ef) on average for a recall asked of\n")
-    print(f"| metric | codes | k | queries | {' | '.join(map(str, ASKED))} | at ef=k | calibration s |")
-    print(f"|{'---|' * (len(ASKED) + 6)}")
+    print(f"| metric | codes | k | queries | {' | '.join(map(str, REQUESTED))} | at ef=k | calibration s |")
+    print(f"|{'---|' * (len(REQUESTED) + 6)}")
     for metric, quantization in product(given.metrics.split(","), given.quantizations.split(",")):
         for row in measure(make_task(given.data, given.n, metric), metric, quantization):
             print(show(row), flush=True)

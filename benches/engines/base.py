@@ -40,7 +40,7 @@ class Engine(ABC):
 
     @abstractmethod
     def tune(self, search_param: int) -> None:
-        """Breadth of the searches that follow. Adapters with more to choose take it by keyword."""
+        """Set the search parameter of the searches that follow. Adapters with more settings take them by keyword."""
 
     @abstractmethod
     def one(self, query: Floats) -> object:

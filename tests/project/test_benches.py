@@ -172,14 +172,17 @@ def test_conditions_are_the_same_in_every_language() -> None:
     with edgevec.open(":memory:", 2) as made:
         made.upsert(range(4000), np.ones((4000, 2)), rows, texts)
         for condition, share in zip(collection.CONDITIONS, (0.5, 0.1, 0.01), strict=True):
-            allowed = condition.allowed(rows)
+            allowed = condition.matching_rows(rows)
             assert len(allowed) / 4000 == pytest.approx(share, rel=0.3)
             for where in (condition.sql(), condition.chroma()):
                 assert [record.id for page in made.pages(where=where) for record in page] == allowed.tolist()
-        assert collection.never_asked(3).allowed(rows).tolist() == collection.CONDITIONS[1].allowed(rows).tolist()
+        assert (
+            collection.never_asked(3).matching_rows(rows).tolist()
+            == collection.CONDITIONS[1].matching_rows(rows).tolist()
+        )
         assert collection.never_asked(3).sql() != collection.never_asked(4).sql()
         assert {made.count(where) > 0 for where in collection.OPERATORS} == {True, False}
-    assert Condition("", (("n", "<", 2), ("n", "=", 1))).allowed([{"n": 0}, {"n": 1}, {"n": 2}]).tolist() == [1]
+    assert Condition("", (("n", "<", 2), ("n", "=", 1))).matching_rows([{"n": 0}, {"n": 1}, {"n": 2}]).tolist() == [1]
 
 
 def test_the_ratio_is_of_medians() -> None:

@@ -11,10 +11,10 @@ import { requestSearch, results, setStatus } from "./search.mjs";
 import { state, worker } from "./state.mjs";
 import { missingFeature } from "./support.mjs";
 
-// opened: {source, index or null}; saved: the settings that were kept with it.
+// opened: {source, index or null}; saved: the settings that were saved with it.
 // The first that is opened follows the address.
 async function open(opened, saved = {}) {
-  const { question: kept, ...settings } = saved;
+  const { question: savedQuestion, ...settings } = saved;
   cancelBuild();
   clearNotices("error");
   state.source = opened.source;
@@ -31,7 +31,7 @@ async function open(opened, saved = {}) {
     if (matchMedia("(hover: hover)").matches) byId("query").focus(); // on a phone the keyboard would cover the page
   }
   const before = state.question;
-  const first = linked ?? readSaved(kept) ?? (await firstQuestion());
+  const first = linked ?? readSaved(savedQuestion) ?? (await firstQuestion());
   if (state.question === before) { // else a person was quicker
     state.question = first;
     byId("query").value = first.text ?? "";
@@ -117,10 +117,10 @@ async function start() {
   }
 }
 
-async function openFirst({ kept, storage_problem: problem }) {
+async function openFirst({ saved, storage_problem: problem }) {
   if (problem) showNoStorage(problem);
-  else showSaved(kept);
-  if (kept) {
+  else showSaved(saved);
+  if (saved) {
     try {
       await restore(open);
       return;

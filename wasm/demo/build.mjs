@@ -6,7 +6,7 @@ import { byId, showError, pairs } from "./dom.mjs";
 import { requestSearch } from "./search.mjs";
 import { state, worker } from "./state.mjs";
 
-const NEEDS_INDEX = ["measure", "keep", "export"];
+const NEEDS_INDEX = ["measure", "save-index", "export"];
 let builds = 0;
 
 // Build with what the panel says. A build that is still running gives way.

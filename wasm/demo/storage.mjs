@@ -8,7 +8,7 @@ const tabs = new BroadcastChannel("edgevec-demo"); // says that something was sa
 
 // onRestored gets what the worker brought back.
 export function wireStorage(onRestored) {
-  byId("keep").onclick = () => save();
+  byId("save-index").onclick = () => save();
   byId("restore").onclick = () => attempt("Nothing was restored", () => restore(onRestored));
   byId("forget").onclick = () => forget();
   tabs.onmessage = () => attempt("What another tab saved cannot be read", refresh);
@@ -30,34 +30,34 @@ function forget(overwrite = false) {
 
 // What another tab has saved or forgotten is shown here too, and said.
 async function refresh() {
-  const kept = await worker.call("refresh");
-  showSaved(kept, "Saved by another tab");
-  const text = kept
-    ? `It saved ${kept.name}, ${count(kept.rows)} rows, in place of what was kept before.`
+  const saved = await worker.call("refresh");
+  showSaved(saved, "Saved by another tab");
+  const text = saved
+    ? `It saved ${saved.name}, ${count(saved.rows)} rows, in place of what was kept before.`
     : "It forgot what was saved here.";
   notify(text, { title: "Another tab changed what is kept", kind: "news" });
 }
 
 export async function restore(onRestored) {
   const opened = await worker.call("restore");
-  await onRestored(opened, opened.kept.settings);
-  showSaved(opened.kept, "Restored from this browser, saved");
+  await onRestored(opened, opened.saved.settings);
+  showSaved(opened.saved, "Restored from this browser, saved");
 }
 
-// kept: what python/storage.py calls the state, or null.
-export function showSaved(kept, verb = "Saved") {
-  byId("kept").textContent = kept
-    ? `${verb} ${ago(kept.saved)}: ${kept.name}, ${count(kept.rows)} rows, ${bytes(kept.bytes)}. It outlives a reload.`
+// saved: what python/storage.py calls the state, or null.
+export function showSaved(saved, verb = "Saved") {
+  byId("saved-index").textContent = saved
+    ? `${verb} ${ago(saved.saved)}: ${saved.name}, ${count(saved.rows)} rows, ${bytes(saved.bytes)}. It outlives a reload.`
     : "Nothing yet. What you save outlives a reload.";
-  byId("restore").disabled = byId("forget").disabled = !kept;
+  byId("restore").disabled = byId("forget").disabled = !saved;
 }
 
 export function showNoStorage(problem) {
-  byId("kept").textContent = `Not here: ${problem}.`;
-  for (const id of ["keep", "restore", "forget"]) byId(id).hidden = true;
+  byId("saved-index").textContent = `Not here: ${problem}.`;
+  for (const id of ["save-index", "restore", "forget"]) byId(id).hidden = true;
 }
 
-// A change of what is kept; where another tab was first, `again` does it all the same.
+// A change of what is saved; where another tab was first, `again` does it all the same.
 async function change(title, anyway, again, run) {
   try {
     await run();

@@ -217,7 +217,7 @@ def megabytes(text: str) -> float:
 def test_what_is_saved_outlives_a_reload(demo: Demo, demo_address: str) -> None:
     demo.open(demo_address)
     page = demo.page
-    expect(page.locator("#kept")).to_contain_text("Nothing yet")
+    expect(page.locator("#saved-index")).to_contain_text("Nothing yet")
     expect(page.get_by_role("button", name="Restore")).to_be_disabled()
     page.get_by_label("1 bit").check()
     demo.wait_until_built()
@@ -225,11 +225,11 @@ def test_what_is_saved_outlives_a_reload(demo: Demo, demo_address: str) -> None:
     demo.type("a small house")
     eventually_finds(demo, entries("a small house", k=1))
     page.get_by_role("button", name="Save").click()
-    expect(page.locator("#kept")).to_contain_text("Saved just now: WordNet, 25,000 rows")
+    expect(page.locator("#saved-index")).to_contain_text("Saved just now: WordNet, 25,000 rows")
 
     page.reload()
     demo.wait_until_built()
-    expect(page.locator("#kept")).to_contain_text("Restored from this browser")
+    expect(page.locator("#saved-index")).to_contain_text("Restored from this browser")
     expect(page.get_by_role("searchbox")).to_have_value("a small house")
     expect(page.get_by_label("1 bit")).to_be_checked()
     eventually_finds(demo, entries("a small house", k=1))
@@ -240,10 +240,10 @@ def test_what_is_saved_outlives_a_reload(demo: Demo, demo_address: str) -> None:
     page.get_by_role("button", name="Restore").click()
     expect(page.get_by_label("1 bit")).to_be_checked()
     page.get_by_role("button", name="Forget").click()
-    expect(page.locator("#kept")).to_contain_text("Nothing yet")
+    expect(page.locator("#saved-index")).to_contain_text("Nothing yet")
     page.reload()
     demo.wait_until_built()
-    expect(page.locator("#kept")).to_contain_text("Nothing yet")
+    expect(page.locator("#saved-index")).to_contain_text("Nothing yet")
     assert "rows/s" in demo.facts()["build rate"]
 
 
@@ -260,16 +260,16 @@ def test_full_storage_is_told_and_what_was_saved_stays(
     eventually(lambda: page.locator("#dataset").inner_text(), "own.jsonl")
     demo.wait_until_built()
     page.get_by_role("button", name="Save").click()
-    expect(page.locator("#kept")).to_contain_text("Saved just now: own.jsonl, 300 rows")
+    expect(page.locator("#saved-index")).to_contain_text("Saved just now: own.jsonl, 300 rows")
     page.get_by_role("button", name="WordNet sample").click()
     eventually(lambda: page.locator("#dataset").inner_text(), "WordNet")
     demo.wait_until_built()
     page.get_by_role("button", name="Save").click()
     assert "storage is full" in demo.notice()
-    expect(page.locator("#kept")).to_contain_text("own.jsonl, 300 rows")
+    expect(page.locator("#saved-index")).to_contain_text("own.jsonl, 300 rows")
     page.reload()
     eventually(lambda: page.locator("#dataset").inner_text(), "own.jsonl", PATIENCE)
-    expect(page.locator("#kept")).to_contain_text("Restored from this browser")
+    expect(page.locator("#saved-index")).to_contain_text("Restored from this browser")
 
 
 def own_rows(folder: Path) -> Path:
@@ -316,7 +316,7 @@ def test_rows_of_ones_own(demo: Demo, demo_address: str, tmp_path: Path) -> None
     eventually_finds(demo, [1000 + i for i in np.argsort(squared).tolist()[1:11]])
 
     page.get_by_role("button", name="Save").click()
-    expect(page.locator("#kept")).to_contain_text("own.jsonl, 300 rows")
+    expect(page.locator("#saved-index")).to_contain_text("own.jsonl, 300 rows")
     page.reload()
     eventually(lambda: page.locator("#dataset").inner_text(), "own.jsonl", PATIENCE)
     demo.type("thing 17")

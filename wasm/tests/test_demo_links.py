@@ -226,14 +226,14 @@ def test_two_tabs_follow_one_another(demo: Demo, context: BrowserContext, demo_a
     eventually(lambda: demo.page.locator("#dataset").inner_text(), "own.jsonl", PATIENCE)
     demo.wait_until_built()
     demo.page.get_by_role("button", name="Save").click()
-    expect(demo.page.locator("#kept")).to_contain_text("Saved just now: own.jsonl", timeout=SLOW)
-    expect(other.page.locator("#kept")).to_contain_text("Saved by another tab just now: own.jsonl", timeout=SLOW)
+    expect(demo.page.locator("#saved-index")).to_contain_text("Saved just now: own.jsonl", timeout=SLOW)
+    expect(other.page.locator("#saved-index")).to_contain_text("Saved by another tab just now: own.jsonl", timeout=SLOW)
     expect(other.page.get_by_role("alert")).to_contain_text("Another tab changed what is kept")
     other.page.get_by_role("button", name="Save").click()
-    expect(other.page.locator("#kept")).to_contain_text("Saved just now: WordNet", timeout=SLOW)
-    expect(demo.page.locator("#kept")).to_contain_text("Saved by another tab just now: WordNet", timeout=SLOW)
+    expect(other.page.locator("#saved-index")).to_contain_text("Saved just now: WordNet", timeout=SLOW)
+    expect(demo.page.locator("#saved-index")).to_contain_text("Saved by another tab just now: WordNet", timeout=SLOW)
     other.page.get_by_role("button", name="Forget").click()
-    expect(demo.page.locator("#kept")).to_contain_text("Nothing yet", timeout=SLOW)
+    expect(demo.page.locator("#saved-index")).to_contain_text("Nothing yet", timeout=SLOW)
     assert other.errors == []
 
 
@@ -248,12 +248,12 @@ def test_a_tab_that_did_not_hear_of_another_is_told_before_it_overwrites(
     eventually(lambda: other.page.locator("#dataset").inner_text(), "own.jsonl", PATIENCE)
     other.wait_until_built()
     other.page.get_by_role("button", name="Save").click()
-    expect(other.page.locator("#kept")).to_contain_text("Saved just now: own.jsonl", timeout=SLOW)
+    expect(other.page.locator("#saved-index")).to_contain_text("Saved just now: own.jsonl", timeout=SLOW)
     demo.page.get_by_role("button", name="Save").click()
     expect(demo.page.get_by_role("alert")).to_contain_text("Another tab was first", timeout=SLOW)
-    expect(demo.page.locator("#kept")).to_contain_text("Saved by another tab just now: own.jsonl")
+    expect(demo.page.locator("#saved-index")).to_contain_text("Saved by another tab just now: own.jsonl")
     demo.page.get_by_role("button", name="Save over it").click()
-    expect(demo.page.locator("#kept")).to_contain_text("Saved just now: WordNet", timeout=SLOW)
+    expect(demo.page.locator("#saved-index")).to_contain_text("Saved just now: WordNet", timeout=SLOW)
     assert other.errors == []
 
 

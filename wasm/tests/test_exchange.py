@@ -16,7 +16,7 @@ from toolchain.runtime import wheel_folder
 
 import edgevec
 
-# Enough dimensions for 8-bit codes to be sifted.
+# Enough dimensions for 8-bit codes to be prefiltered.
 DIM = 200
 # Sums of so many products of numbers below 1 in another order, and with or without FMA.
 FLOAT_BOUND = DIM * 2.0**-22

@@ -97,8 +97,8 @@ def test_build_search_save_and_reload(firefox: Marionette, demo_address: str) ->
     field.clear()
     field.send_keys(QUERY)
     eventually(lambda: finds(firefox, wanted), True)
-    element(firefox, "#keep").click()
-    eventually(lambda: text(firefox, "#kept").startswith("Saved just now: WordNet, 25,000 rows"), True)
+    element(firefox, "#save-index").click()
+    eventually(lambda: text(firefox, "#saved-index").startswith("Saved just now: WordNet, 25,000 rows"), True)
     assert text(firefox, "#notices") == ""
     ARTIFACTS.mkdir(exist_ok=True)
     (ARTIFACTS / "firefox.png").write_bytes(base64.b64decode(firefox.screenshot(full=False)))
@@ -106,5 +106,5 @@ def test_build_search_save_and_reload(firefox: Marionette, demo_address: str) ->
     firefox.refresh()
     eventually(lambda: facts(firefox).get("built"), "read from a file")
     eventually(lambda: finds(firefox, wanted), True)
-    assert text(firefox, "#kept").startswith("Restored from this browser")
+    assert text(firefox, "#saved-index").startswith("Restored from this browser")
     assert text(firefox, "#notices") == ""

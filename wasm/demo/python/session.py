@@ -108,7 +108,7 @@ class Session:
             "python": platform.python_version(),
             "simd": edgevec.simd_info().active,
             "clock": self._step,
-            "kept": None if problem else storage.saved_state(),
+            "saved": None if problem else storage.saved_state(),
             "storage_problem": problem,
         }
 
@@ -355,9 +355,9 @@ class Session:
         source = (
             sources.sample()
             if is_sample
-            else sources.from_index(saved.index, saved.state.get("name", "kept index"), saved.rows)
+            else sources.from_index(saved.index, saved.state.get("name", "saved index"), saved.rows)
         )
-        return self._open_built(source, saved.index) | {"kept": saved.state}
+        return self._open_built(source, saved.index) | {"saved": saved.state}
 
     async def forget(self, overwrite: bool = False) -> None:
         await storage.forget(overwrite=overwrite)
