@@ -1,4 +1,4 @@
-"""The app: what is open, what is remembered, and the way between the screens."""
+"""The app itself: its screens, keys, themes and the dialogs at quitting."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .widgets import topbar
 __all__ = ["EdgevecApp", "run"]
 
 _LAZY = ("screens.search", "screens.data", "backends.collection", "screens.latency", "screens.compare")
-"""Modules that the first picture does without."""
+"""Modules that are imported only after the first screen is shown."""
 
 
 def _lazy_screen(module: str, name: str) -> Screen[None]:
@@ -39,7 +39,7 @@ def _import_lazy() -> None:
 
 
 class EdgevecApp(AppBase):
-    """file: opened at once. The other arguments are for tests: where else work, time and settings come from."""
+    """The terminal app. It opens `file` at start; tests replace services, settings and history."""
 
     TITLE = "edgevec"
     CSS_PATH = "app.tcss"
@@ -68,7 +68,7 @@ class EdgevecApp(AppBase):
             self.register_theme(theme)
         self.theme = self.settings.theme if self.settings.theme in self.available_themes else THEMES[0].name
         self.theme_changed_signal.subscribe(self, lambda theme: self.save_theme(theme.name))
-        # After fg the terminal is empty, but Textual sends what changed meanwhile alone.
+        # After fg the terminal is empty, but Textual draws only what has changed meanwhile.
         self.app_resume_signal.subscribe(self, lambda _: self.call_after_refresh(self.refresh, layout=True))
         self.switch_mode("open")
         if self.settings_file.notice:
@@ -77,7 +77,7 @@ class EdgevecApp(AppBase):
         self.call_after_refresh(self.run_worker, _import_lazy, group="imports", thread=True, exit_on_error=False)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
-        """Textual's own themes have no quiet color that text can be given piece by piece."""
+        """A muted color for Textual's own themes, which define none for text."""
         return {"muted": "#909090"}
 
     # ---- what is open ----------------------------------------------------------------------------------------------
@@ -108,30 +108,30 @@ class EdgevecApp(AppBase):
         if isinstance(self.screen, DataScreen):
             self.screen.action_save_as()
 
-    def unavailable_reason(self, place: str) -> str | None:
+    def unavailable_reason(self, mode: str) -> str | None:
         """Why a screen cannot be used yet, or None."""
-        if place == "open":
+        if mode == "open":
             return None
         if self.session.data is None:
             return "Open a file of vectors, an index, a collection or the sample first"
-        if place != "data" and self.session.backend is None:
+        if mode != "data" and self.session.backend is None:
             return "Build an index first: F2, then Build"
         return None
 
     # ---- actions ---------------------------------------------------------------------------------------------------
 
-    def action_go(self, place: str) -> None:
-        missing = self.unavailable_reason(place)
+    def action_go(self, mode: str) -> None:
+        missing = self.unavailable_reason(mode)
         if missing is not None:
             self.notify(missing, severity="warning")
-        elif self.current_mode != place:
-            self.switch_mode(place)
+        elif self.current_mode != mode:
+            self.switch_mode(mode)
 
     def on_screen_tab_chosen(self, event: topbar.ScreenTab.Chosen) -> None:
-        self.action_go(event.place)
+        self.action_go(event.mode)
 
     def action_reload(self) -> None:
-        """Read again what was opened."""
+        """Open the current file again."""
         if self.session.name in ("", SAMPLE):
             self.notify("There is no file to read again", severity="warning")
         else:
@@ -155,28 +155,26 @@ class EdgevecApp(AppBase):
             self.session.backend.close()
 
     async def action_quit(self) -> None:
-        """At once where nothing is lost, or where the question whether it may be is answered by ctrl+q again."""
+        """Quit at once when every index is saved, or when ctrl+q is pressed again in the dialog that asks."""
         if isinstance(self.screen, UnsavedDialog):
             self._leave()
         else:
             self.confirm_unsaved("Quit", self._leave)
 
     def _leave(self) -> None:
-        """Stop everything that runs; what is half done leaves nothing behind."""
+        """Cancel all jobs, save the settings and exit. A job that is cancelled leaves nothing half written."""
         self.workers.cancel_all()
         self.save_settings()
         self.exit()
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         yield from super().get_system_commands(screen)
-        for place, (key, name) in topbar.TABS.items():
-            yield SystemCommand(
-                f"Go to {name}", f"The screen {name} ({key})", lambda place=place: self.action_go(place)
-            )
+        for mode, (key, name) in topbar.TABS.items():
+            yield SystemCommand(f"Go to {name}", f"The screen {name} ({key})", lambda mode=mode: self.action_go(mode))
         if isinstance(screen, BaseScreen):
             yield from (SystemCommand(*command) for command in screen.commands())
 
 
 def run(file: Path | None = None) -> None:
-    """Start the app on this terminal, and return when it is left."""
+    """Run the app on this terminal until the user quits."""
     EdgevecApp(file).run()

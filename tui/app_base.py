@@ -1,4 +1,4 @@
-"""What screens may ask of the app. They know this class, and not the app itself, which knows them."""
+"""The base class of the app. Screens are typed against it, since the app itself imports them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ __all__ = ["AppBase"]
 
 
 class AppBase(App[None]):
-    """session_changed is published when something else is open or in use; first_file is opened by the screen Open."""
+    """What screens may use of the app.
+
+    session_changed  published when other data were opened or another index came into use
+    first_file       opened by the screen Open when it is shown
+    """
 
     def __init__(
         self,
@@ -40,7 +44,7 @@ class AppBase(App[None]):
         self.first_file = file
 
     def publish_session(self) -> None:
-        """Tell every screen that something else is open or in use."""
+        """Publish session_changed to every screen."""
         self.session_changed.publish(self.session)
 
     def save_settings(self) -> None:
@@ -58,16 +62,16 @@ class AppBase(App[None]):
         message = printable(message, lines=True)
         super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
 
-    # ---- the way between screens, which the app knows --------------------------------------------------------------
+    # ---- implemented by the app ------------------------------------------------------------------------------------
 
-    def action_go(self, place: str) -> None:
+    def action_go(self, mode: str) -> None:
         """Show a screen, or say why it cannot be used yet."""
         raise NotImplementedError
 
     def open_file(self, path: Path) -> None:
-        """Go where files are opened, and open this one."""
+        """Switch to the screen Open and open this file."""
         raise NotImplementedError
 
     def confirm_unsaved(self, what: str, go: Callable[[], None]) -> None:
-        """Do what closes all indexes; ask before, when one was built here that is not saved."""
+        """Call `go`, which closes all indexes; if one is not saved, ask first. `what` names the action."""
         raise NotImplementedError

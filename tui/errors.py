@@ -1,4 +1,4 @@
-"""Errors as people need them: what happened, and what to do."""
+"""From an exception to a message for the user, with advice on what to do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["ErrorMessage", "explain"]
 
 @dataclass(frozen=True)
 class ErrorMessage:
-    """title: what did not work; reason: why; advice: what to do."""
+    """An error to be shown. title: what did not work; reason: why; advice: what to do."""
 
     title: str
     reason: str
@@ -41,6 +41,7 @@ _ADVICE: tuple[tuple[type[BaseException], str], ...] = (
 
 
 def explain(title: str, error: BaseException) -> ErrorMessage:
+    """The message for an exception; one that is none of edgevec's or the system's is called a fault of the app."""
     reason = " ".join(str(error).split()) or type(error).__name__
     advice = next((advice for kind, advice in _ADVICE if isinstance(error, kind)), "")
     if not isinstance(error, (edgevec.EdgevecError, OSError, MemoryError)):

@@ -1,4 +1,4 @@
-"""Results and curves, written to files and to the clipboard."""
+"""Search results and measured curves as text, CSV and JSON, for files and the clipboard."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ __all__ = ["as_lines", "as_record", "write_curves", "write_hits"]
 
 
 def as_lines(found: Sequence[Hit], data: Data) -> str:
-    """A hit a line, tabs between the fields, and no others: what is copied may be pasted into a shell."""
+    """One line for each hit, with tabs between fields; control characters are escaped, for it may go into a shell."""
     return "\n".join("\t".join(map(printable, row)) for row in _rows(found, data))
 
 
 def as_record(hit: Hit) -> str:
-    """JSON of all that is known of a hit."""
+    """A hit with all its fields, as JSON."""
     known = {"id": hit.id, "distance": hit.distance, "score": hit.score, "text": hit.text, "metadata": hit.metadata}
     text = json.dumps(known, indent=2, ensure_ascii=False, default=str)
     return text if printable(text, lines=True) == text else json.dumps(known, indent=2, default=str)
 
 
 def write_hits(path: Path, query: str, found: Sequence[Hit], data: Data) -> None:
-    """As JSON or CSV, by the ending."""
+    """Write hits as CSV if the path ends in .csv, else as JSON."""
     if path.suffix.lower() == ".csv":
         _write(path, _csv([_header(found, data), *_rows(found, data)]))
         return
@@ -42,7 +42,7 @@ def write_hits(path: Path, query: str, found: Sequence[Hit], data: Data) -> None
 
 
 def write_curves(path: Path, curves: Iterable[Curve], k: int) -> None:
-    """A CSV line for each point. Latencies in microseconds."""
+    """Write one CSV line for each point. Latencies are in microseconds."""
     header = ["contender", "bytes_per_vector", "build_seconds", "k", *Point._fields]
     rows: list[list[Any]] = [
         [curve.name, curve.bytes_per_vector, curve.build_seconds, k, *point]
@@ -58,7 +58,7 @@ def _header(found: Sequence[Hit], data: Data) -> list[str]:
 
 
 def _fields(found: Sequence[Hit], data: Data) -> list[str]:
-    """Those of the data set; records of a collection may have more."""
+    """The columns of the data set, and the fields that only some records of a collection have."""
     return list(dict.fromkeys([*data.columns, *(name for hit in found for name in hit.fields)]))
 
 

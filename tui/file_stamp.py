@@ -1,4 +1,4 @@
-"""Whether a file is still the one that was opened."""
+"""Stamps (inode, size, time of change) that tell whether a file has changed since it was opened."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Stamp", "stamp"]
 
 
 class Stamp(NamedTuple):
-    """What tells one state of a file from another."""
+    """The state of a file: another stamp means another content."""
 
     device: int
     inode: int
@@ -17,12 +17,12 @@ class Stamp(NamedTuple):
     modified: int
 
     def same_file(self, other: Stamp | None) -> bool:
-        """Whatever was written into it."""
+        """Whether both are of one file, though its content may have changed."""
         return other is not None and self[:2] == other[:2]
 
 
 def stamp(path: Path) -> Stamp | None:
-    """None where there is no file that can be looked at."""
+    """The stamp of a file; None if there is no file or it cannot be examined."""
     try:
         found = path.stat()
     except OSError:

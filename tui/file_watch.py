@@ -1,4 +1,4 @@
-"""Watches the files that are open, and says when one was changed or is gone."""
+"""Notifies the user when an open file is changed or removed by another program."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ POLL_SECONDS = 2.0
 
 
 class FileWatch:
+    """Compares the files of the session with their stamps every POLL_SECONDS."""
+
     def __init__(self, app: AppBase) -> None:
         self._app = app
 
@@ -22,14 +24,14 @@ class FileWatch:
         self._app.set_interval(POLL_SECONDS, self.check)
 
     def check(self) -> None:
-        """On a thread, since a disk in a network may make one wait."""
+        """Compare on a thread, since a network disk may be slow."""
         session = self._app.session
         if session.changed is None and session.stamps and session.data is not None:
             look = partial(self._compare, session.data, dict(session.stamps))
             self._app.run_worker(look, group="files", exclusive=True, thread=True, exit_on_error=False)
 
     def _compare(self, data: Data, stamps: dict[Path, Stamp]) -> None:
-        """A collection may be written by others: it is another one when the file was replaced."""
+        """Report the first file that changed; of a collection, which others may write, only one that was replaced."""
         for path, before in stamps.items():
             now = stamp(path)
             if not (before.same_file(now) if data.collection else before == now):

@@ -1,6 +1,7 @@
-"""The filter box over a data set: `where` as collections speak it, on the metadata, `text` and `id` of each row.
+"""Filters over the rows of a data set, in the `where` language of collections.
 
-The rows are put into a table in memory the first time that a filter is typed, since the language compiles to SQL.
+The language compiles to SQL, so metadata, `text` and `id` of the rows are copied into an SQLite table in memory when
+the first filter is typed.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ __all__ = ["fields_of", "where_over"]
 
 
 def where_over(data: Data) -> Callable[[str], FilterResult | None]:
-    """Turns a condition on this data set into what it lets through; None when it is empty."""
+    """A function from a condition to the rows of this data set that pass it; None for an empty condition."""
     with _lock:
         return _known.setdefault(data, _Rows(data))
 
 
 def fields_of(data: Data) -> list[str]:
-    """What a filter may name."""
+    """The fields that a filter may name."""
     more = [] if data.collection else [*(["text"] if data.texts is not None else []), "id"]
     return [*data.columns, *more]
 
@@ -36,13 +37,13 @@ _lock = threading.Lock()
 
 
 class _Rows:
-    """As long as the data set is open."""
+    """The table of one data set."""
 
     def __init__(self, data: Data) -> None:
         self._ids = data.ids
         self._source: Iterator[tuple[int, str]] | None = _as_json(data)
         self._table = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def __del__(self) -> None:
         self._table.close()
@@ -53,7 +54,7 @@ class _Rows:
         from edgevec.collection.where import compile_where  # collections take long to import: not at the top
 
         condition = compile_where(text)
-        with self._turn:
+        with self._lock:
             self._fill()
             found = self._table.execute(f"SELECT row FROM records WHERE {condition.sql}", condition.parameters)
             rows = np.fromiter((row for (row,) in found), np.int64)
@@ -88,7 +89,7 @@ def _is_nan(value: Any) -> bool:
 
 
 def _json_or_text(value: Any) -> Any:
-    """As collections store it; what they would refuse, as its text."""
+    """For json.dumps(default=...): a value as collections store it, or its text if they would refuse it."""
     from edgevec.collection.where import json_default
 
     try:

@@ -1,4 +1,4 @@
-"""Numbers as the screens write them."""
+"""Numbers, times and sizes as texts for the screens."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Queries and filters typed before, of each file, kept from one run to the next.
+"""The history of queries and filters, kept for each data file from one run to the next.
 
-A JSON file in the platform's folder for state, readable by its owner alone. A damaged one is started anew.
+It is a JSON file in the platform's state folder, readable only by its owner. A damaged one is replaced by an empty one.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ __all__ = ["Box", "History"]
 Box = Literal["query", "filter"]
 
 _FILES, _ENTRIES, _LONGEST = 20, 200, 4000
-"""What is kept: of the files used last, the entries typed last, none longer than this."""
+"""How many files are kept, how many entries for each, and the length of the longest entry."""
 
 
 class History:
-    """file: a path, or the sample's name. That the history cannot be kept is no reason to stop."""
+    """Entries by file (a path, or the sample's name) and box. Failing to write them is ignored."""
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or platformdirs.user_state_path("edgevec", appauthor=False) / "tui-history.json"
         self._known = self._read()
 
     def entries(self, file: str, box: Box) -> list[str]:
-        """The last one at the end, none twice."""
+        """Entries without duplicates, the latest last."""
         return list(self._known.get(file, {}).get(box, []))
 
     def add(self, file: str, box: Box, typed: str) -> None:

@@ -1,4 +1,4 @@
-"""What a search found, as people see it: rank, text, metadata, and how near it is."""
+"""Search results as the screens show them: rank, text, metadata and closeness."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ __all__ = ["Hit", "hits", "shown"]
 
 @dataclass(frozen=True)
 class Hit:
-    """One result. distance: None when only words were asked for; closeness: 0 to 1, what the bar shows; fields: the
-    metadata as texts."""
+    """One result.
+
+    distance   None for a search by words alone
+    closeness  0 to 1, shown as a bar
+    fields     the metadata as texts
+    """
 
     rank: int
     id: Id
@@ -67,7 +71,7 @@ def _records(answer: Answer, data: Data) -> list[tuple[str, dict[str, Any]]]:
 
 
 def shown(value: Any) -> str:
-    """A value of the metadata."""
+    """A metadata value as text."""
     if isinstance(value, (dict, list)):
         return json.dumps(value, ensure_ascii=False)
     return "" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""The load generator: threads that search without pause, and note what each search took."""
+"""The load generator: threads that search continuously and record how long each search took."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .models import Clock, Measurements, Queries
 __all__ = ["LoadGenerator", "LoadSpec"]
 
 _COMPARE_EVERY = 8
-"""One call of so many is compared with the truth: enough to know recall, too few to slow the searches."""
+"""Every eighth call is compared with the truth: enough to measure recall, too few to slow the searches."""
 
 
 @dataclass(frozen=True, eq=False)
 class LoadSpec:
-    """What the load generator does. batch: queries a call; 1 for single ones."""
+    """The load to generate. batch: queries per call; 1 for single searches."""
 
     backend: SearchBackend
     queries: Queries
@@ -31,17 +31,17 @@ class LoadSpec:
 
 @dataclass
 class _Notes:
-    """What one thread measured since the last drain. Swapped whole, so that neither side waits for the other."""
+    """What one thread measured since the last drain. It is replaced as a whole, so no lock is needed."""
 
     core: list[float] = field(default_factory=list)
     call: list[float] = field(default_factory=list)
     queries: int = 0
     found: int = 0
-    wanted: int = 0
+    expected: int = 0
 
 
 class LoadGenerator:
-    """A change of the load reaches every thread with its next call."""
+    """Threads that search until they are stopped. A change of the load takes effect with each thread's next call."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -95,12 +95,12 @@ class LoadGenerator:
             np.array([value for note in notes for value in note.call]),
             sum(note.queries for note in notes),
             sum(note.found for note in notes),
-            sum(note.wanted for note in notes),
+            sum(note.expected for note in notes),
             seconds,
         )
 
     def failure(self) -> BaseException | None:
-        """What ended it, when it was not a stop."""
+        """The exception that ended a thread, if any did."""
         return next((worker.failure for worker in self._workers if worker.failure is not None), None)
 
     def _resize(self, count: int) -> None:
@@ -142,8 +142,8 @@ class _Worker(threading.Thread):
 
     def _search_loop(self, load: LoadSpec) -> None:
         """Search until the load changes."""
-        queries, search = load.queries, load.backend.thread_search(load.queries.allowed)
-        wanted, limits = [len(ids) for ids in queries.wanted(load.k)], queries.limits(load.k)
+        queries, search = load.queries, load.backend.thread_search(load.queries.filter_result)
+        expected, limits = [len(ids) for ids in queries.expected(load.k)], queries.limits(load.k)
         vectors, total, single = queries.vectors, len(queries.vectors), load.batch == 1
         calls = 0
         while self.load is load and not self._ended:
@@ -163,6 +163,6 @@ class _Worker(threading.Thread):
             if calls % _COMPARE_EVERY == 0:
                 answers = [(ids, distances)] if single else zip(ids, distances, strict=True)
                 for row, answer in zip(picked, answers, strict=True):
-                    notes.found += min(wanted[row], queries.found(row, load.k, *answer, limits[row]))
-                    notes.wanted += wanted[row]
+                    notes.found += min(expected[row], queries.found(row, load.k, *answer, limits[row]))
+                    notes.expected += expected[row]
             calls += 1

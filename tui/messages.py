@@ -1,4 +1,4 @@
-"""The messages in which jobs end, and those that they send on the way."""
+"""The messages that jobs post to their screen, while they run and when they end."""
 
 from __future__ import annotations
 
@@ -50,14 +50,20 @@ class Progressed(JobMessage):
 
 @dataclass(eq=False)
 class Failed(JobMessage):
+    """A job ended with an error."""
+
     group: str
     error: ErrorMessage
 
 
 @dataclass(eq=False)
 class FileOpened(JobMessage):
-    """path: None for the sample; entry: the index, when the file is one or one was built along; stamps: of the files
-    that were read, as they were before."""
+    """A file was opened.
+
+    path    None for the sample
+    entry   the index, if the file is one or one was built with the data
+    stamps  of the files that were read, taken before reading
+    """
 
     path: Path | None
     data: Data
@@ -67,7 +73,7 @@ class FileOpened(JobMessage):
 
 @dataclass(eq=False)
 class Built(JobMessage):
-    """data: what the index is of."""
+    """An index over `data` was built."""
 
     data: Data
     entry: IndexEntry
@@ -75,12 +81,14 @@ class Built(JobMessage):
 
 @dataclass(eq=False)
 class Checked(JobMessage):
+    """The index in use was checked."""
+
     health: Health
 
 
 @dataclass(eq=False)
 class Answered(JobMessage):
-    """What a query found. description: how it was read; since: the clock at the key press; filter: as it was typed."""
+    """A query was answered. description: how it was understood; since: the clock at the key press; filter: as typed."""
 
     description: str
     answer: Answer
@@ -90,14 +98,14 @@ class Answered(JobMessage):
 
 @dataclass(eq=False)
 class Compared(JobMessage):
-    """The recall of the last answer against exact search; None where words were asked for, which have no other."""
+    """The last answer was compared with exact search. recall is None for a search by words, which is exact itself."""
 
     recall: float | None
 
 
 @dataclass(eq=False)
 class InvalidQuery(JobMessage):
-    """What was typed makes no sense (yet); the reason names the part. position: of the fault in the filter box."""
+    """What was typed is not valid (yet). position: of the error in the filter box; None if it is in the query box."""
 
     reason: str
     position: int | None = None
@@ -105,31 +113,31 @@ class InvalidQuery(JobMessage):
 
 @dataclass(eq=False)
 class EmptyQuery(JobMessage):
-    """Nothing was asked. allowed: what the filter would let through, if there is one."""
+    """The query box is empty. filter_result: what passes the filter, if there is one."""
 
-    allowed: FilterResult | None
+    filter_result: FilterResult | None
     filter: str
 
 
 @dataclass(eq=False)
 class InfoLoaded(JobMessage):
-    """What a collection holds now."""
+    """The sizes and counts of a collection were read."""
 
     info: CollectionInfo
 
 
 @dataclass(eq=False)
 class QueriesReady(JobMessage):
-    """data: what they are asked of."""
+    """Queries over `data` and their true answers are ready."""
 
     data: Data
-    wanted: QuerySetSpec
+    spec: QuerySetSpec
     queries: Queries
 
 
 @dataclass(eq=False)
 class VariantReady(JobMessage):
-    """A contender of the comparison is ready to be measured: an index, under the name of what is compared."""
+    """An index of the comparison is built and will be measured. name: of the quantization, SIMD path or filter."""
 
     data: Data
     name: str
@@ -138,16 +146,18 @@ class VariantReady(JobMessage):
 
 @dataclass(eq=False)
 class Measured(JobMessage):
+    """One point of a curve of the comparison was measured."""
+
     name: str
     point: Point
 
 
 class SweepDone(JobMessage):
-    pass
+    """The comparison is complete."""
 
 
 @dataclass(eq=False)
 class Exported(JobMessage):
-    """Something was written to a file."""
+    """A file was written."""
 
     path: Path

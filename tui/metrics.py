@@ -1,4 +1,4 @@
-"""What the load generator measured, as a moving picture: samples for the plot, and sums since the last change."""
+"""What the load generator measured: samples of the last minutes for the plot, and totals since the last change."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .models import Measurements
 __all__ = ["HISTOGRAM_EDGES", "MetricsWindow", "Sample", "Totals"]
 
 HISTOGRAM_EDGES = np.logspace(-1, 7, 161)
-"""Of the histogram, in microseconds: 20 bins for each power of ten."""
+"""Edges of the histogram's bins in microseconds, 20 for each power of ten."""
 
 _SAME_CHANGE = 3.0
-"""Seconds."""
+"""Seconds within which steps of one setting count as one change."""
 
 
 class Sample(NamedTuple):
-    """The calls of a fraction of a second; latencies in microseconds."""
+    """Percentiles of the calls between two drains; latencies in microseconds."""
 
     at: float
     p50: float
@@ -32,12 +32,12 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Totals:
-    """Since the last change. Latencies in microseconds; recall is nan until a query was compared."""
+    """Totals since the last change. Latencies in microseconds; recall is nan until a query was compared."""
 
     p50: float
     p95: float
     p99: float
-    most: float
+    maximum: float
     call_p50: float
     qps: float
     n: int
@@ -50,7 +50,7 @@ def _setting(change: str) -> str:
 
 
 class MetricsWindow:
-    """keep: seconds of samples to hold on to."""
+    """Samples of the last `keep` seconds, and totals since the last change of a setting."""
 
     def __init__(self, keep: float = 180.0) -> None:
         self._keep = keep
@@ -65,9 +65,9 @@ class MetricsWindow:
         self._forget()
 
     def mark(self, at: float, what: str) -> None:
-        """A setting changed: what was measured before says nothing about it.
+        """Start the totals anew because a setting changed.
 
-        Steps of the same setting in quick succession are one change, named by where they led.
+        Steps of one setting in quick succession are one change, named by the last step.
         """
         if self.changes and at - self.changes[-1][0] < _SAME_CHANGE and _setting(what) == _setting(self.changes[-1][1]):
             at, _ = self.changes.pop()
@@ -77,8 +77,8 @@ class MetricsWindow:
     def _forget(self) -> None:
         self.counts = np.zeros(len(HISTOGRAM_EDGES) - 1, np.int64)
         self._core, self._call = _Reservoir(), _Reservoir()
-        self._most = self._seconds = 0.0
-        self._n = self._found = self._wanted = 0
+        self._maximum = self._seconds = 0.0
+        self._n = self._found = self._expected = 0
 
     def take(self, samples: Measurements, at: float) -> None:
         if not len(samples.core):
@@ -92,11 +92,11 @@ class MetricsWindow:
         self.counts += np.histogram(np.clip(core, HISTOGRAM_EDGES[0], HISTOGRAM_EDGES[-1]), HISTOGRAM_EDGES)[0]
         self._core.take(core)
         self._call.take(samples.call * 1e6)
-        self._most = max(self._most, float(core.max()))
+        self._maximum = max(self._maximum, float(core.max()))
         self._seconds += samples.seconds
         self._n += samples.queries
         self._found += samples.found
-        self._wanted += samples.wanted
+        self._expected += samples.expected
 
     def totals(self) -> Totals | None:
         """None before the first call."""
@@ -107,16 +107,16 @@ class MetricsWindow:
             float(p50),
             float(p95),
             float(p99),
-            self._most,
+            self._maximum,
             float(np.median(self._call.values())),
             self._n / self._seconds if self._seconds > 0 else 0.0,
             self._n,
-            self._found / self._wanted if self._wanted else float("nan"),
+            self._found / self._expected if self._expected else float("nan"),
         )
 
 
 class _Reservoir:
-    """The last 100,000 values: percentiles of a long run stay honest about now, and memory stays small."""
+    """The last 100,000 values, so that percentiles describe the present and memory stays small."""
 
     _ROOM = 100_000
 

@@ -1,4 +1,4 @@
-"""The plain records that screens and backends share."""
+"""Plain records that screens and backends share."""
 
 from __future__ import annotations
 
@@ -108,23 +108,23 @@ class Data:
 
 
 class QuerySpec(NamedTuple):
-    """What is searched for: what lies near a vector, documents with these words, or the best of both rankings."""
+    """What is searched for: a vector, words, or both (the two rankings are fused)."""
 
     vector: Floats | None
     words: str | None = None
 
 
 class FilterResult(NamedTuple):
-    """What a filter lets through: how many records, and which: their ids, or the condition that the backend knows."""
+    """What passes a filter. rows: how many; selection: the ids of an index, or the condition for a collection."""
 
     rows: int
-    by: Ids | str
+    selection: Ids | str
 
 
 class SearchCost(NamedTuple):
-    """What a search cost. None: not known.
+    """The cost of a search. None: not known.
 
-    strategy  whether the graph was walked, all that is allowed compared, or words looked up
+    strategy  as in SearchStats and HitStats: whether the graph was searched, all matches compared, or words looked up
     visited   nodes of the graph whose links were read
     core      seconds in the C core
     """
@@ -137,13 +137,13 @@ class SearchCost(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a search found, the best first, and what it cost.
+    """Search results, best first, and what they cost.
 
     ids        [found]: int64, or integers and texts
-    distances  None where they are not of vectors, but of words alone
+    distances  None for a search by words alone
     seconds    of the call from Python, the core included
-    scores     more is better; where the backend gives none, distances say all
-    records    text and metadata of each, where the backend knows them and the data set does not
+    scores     higher is better; None if the backend has only distances
+    records    text and metadata of each, if they come from the backend and not from the data set
     """
 
     ids: NDArray[Any]
@@ -154,24 +154,24 @@ class Answer(NamedTuple):
     records: Sequence[tuple[str, Mapping[str, Any]]] | None = None
 
     def recall(self, truth: Answer, metric: Metric) -> float:
-        """The share of the truth that is in this answer, by distance; both are of vectors."""
+        """The share of the true results that is in this answer, by distance."""
         places = [np.arange(len(answer.ids)) for answer in (self, truth)]  # recall wants numbers, and ids may be texts
         far, true_far = self.distances, truth.distances
         return evaluation.recall(*places, found_distances=far, true_distances=true_far, metric=metric)
 
 
 class Health(NamedTuple):
-    """What a check of an index says: whether all is well, and the findings, a line each."""
+    """The result of checking an index. lines: the findings, as texts."""
 
     ok: bool
     lines: tuple[str, ...]
 
 
 class CollectionInfo(NamedTuple):
-    """What a collection holds, and how large it is: bytes of its files, and of its index in memory.
+    """Counts and sizes of a collection; sizes in bytes.
 
-    changes  those that the graph's snapshot on the disk lacks; the graph in memory has them
-    indexes  fields that conditions find without looking at every record
+    changes  committed changes that the snapshot on the disk lacks; the graph in memory has them
+    indexes  fields with an index for conditions
     """
 
     records: int
@@ -186,7 +186,7 @@ class CollectionInfo(NamedTuple):
 
 
 class QuerySetSpec(NamedTuple):
-    """Which queries, with which truth. source: as query_set.make takes it; filter: what is typed into its box."""
+    """Which queries to make, and for which filter. source: as query_set.make takes it; filter: as typed."""
 
     source: str
     metric: Metric
@@ -195,17 +195,17 @@ class QuerySetSpec(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Queries:
-    """What the load generator asks, and the truth.
+    """Queries for the load generator and the comparison, with their true answers.
 
     vectors  float32 [q, dim]
     truth    int64 [q, m]: the nearest ids of each by exact search, nearest first, padded with -1. Of a collection:
              object, integers and texts, padded with None
     distances  float64 [q, m]: how far those are, padded with inf
-    own      [q]: the id of the row that a query is, which finding proves nothing and is not counted; else the padding
-    name     how the screen calls them
+    own      [q]: if a query is a stored row, its id, which does not count as found; else the padding
+    name     for the screen
     metric   of the distances
-    allowed  the filter that all of them are asked with
-    data     where the vectors are at hand, they say how far an answer is; else the backend does
+    filter_result  the filter that all of them are searched with
+    data     if its vectors are in memory, distances are computed from them; else the backend gives them
     """
 
     vectors: Floats
@@ -214,27 +214,27 @@ class Queries:
     own: NDArray[Any]
     name: str
     metric: Metric
-    allowed: FilterResult | None = None
+    filter_result: FilterResult | None = None
     data: Data | None = None
 
     @property
     def padding(self) -> int | None:
         return None if self.truth.dtype == object else -1
 
-    def wanted(self, k: int) -> list[frozenset[Id]]:
-        """For each query the ids that a search of k should find, or others as near."""
+    def expected(self, k: int) -> list[frozenset[Id]]:
+        """For each query the ids that a search for k should find; others at the same distance count as well."""
         rows = zip(self.truth[:, :k].tolist(), self.own.tolist(), strict=True)
         return [frozenset(row) - {own, self.padding} for row, own in rows]
 
     def limits(self, k: int) -> list[float]:
-        """For each query how far what counts as found may be."""
+        """For each query the largest distance at which a result counts as found."""
         others = (self.truth[:, :k] != self.own[:, None]) & (self.distances[:, :k] < np.inf)
         last = np.where(others, self.distances[:, :k], -1e300).max(axis=1, initial=-1e300)
         limits: list[float] = evaluation.farthest_found(last, self.metric).tolist()
         return limits
 
     def found(self, row: int, k: int, ids: Any, distances: Any, limit: float) -> int:
-        """How many of an answer to one query count as found; the row itself only where the truth has others as near."""
+        """How many results of one query count as found. Its own row counts only if the truth holds others as near."""
         if self.data is not None and self.data.vectors is not None:
             rows = self.data.rows_of(np.asarray(ids))[None]
             distances = evaluation.distances(self.data.vectors, self.vectors[row : row + 1], rows, self.metric)[0]
@@ -243,11 +243,11 @@ class Queries:
 
 
 class Measurements(NamedTuple):
-    """What the load generator measured since the last call.
+    """What the load generator measured since the last drain.
 
     core     float64 [calls]: seconds a query took inside the core
     call     float64 [calls]: seconds a query took as a call from Python
-    found    of `wanted` true neighbors, in those queries that were compared
+    found    of `expected` true neighbors, in those queries that were compared
     seconds  the time this covers
     """
 
@@ -255,15 +255,15 @@ class Measurements(NamedTuple):
     call: NDArray[np.float64]
     queries: int
     found: int
-    wanted: int
+    expected: int
     seconds: float
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One contender of a comparison, over ef.
+    """The measured curve of one index of a comparison, over ef.
 
-    name               "sq8", or "avx2": what the comparison varies
+    name               of what the comparison varies: "sq8", "avx2", "filter"
     bytes_per_vector   of the whole index in memory
     build_seconds      None when it was not built for this
     """

@@ -1,4 +1,4 @@
-"""What may be typed as a query, and what is searched for then.
+"""Parses what is typed as a query.
 
 yellow fruit that monkeys like      a text: its vector, where there is an encoder; else its words, in a collection
 words: yellow fruit                 documents of a collection with these words, by BM25
@@ -35,20 +35,20 @@ _FILE = re.compile(r"@\s*(.+?)(?:\s+(\d+))?$")
 
 
 class ParsedQuery(NamedTuple):
-    """How a query was read, in words, and what is searched for."""
+    """A parsed query. description: in words, for the screen."""
 
     description: str
     query: QuerySpec
 
 
 def id_query(id: Id) -> str:
-    """The query for what is near a record."""
+    """The query text that searches near the record with this id."""
     plain = isinstance(id, int) or re.fullmatch(r"[^\W\d][\w./:-]*", id)
     return f"id:{id if plain else json.dumps(id, ensure_ascii=printable(id) != id)}"
 
 
 def placeholder(data: Data) -> str:
-    """What may be typed."""
+    """A hint for the empty query box: the kinds of query that this data set takes."""
     said = data.collection and data.texts is not None
     ways = ["a text"] if data.encode is not None or said else []
     if said and data.encode is not None:
@@ -57,9 +57,9 @@ def placeholder(data: Data) -> str:
 
 
 def parse_query(typed: str, data: Data, backend: SearchBackend) -> ParsedQuery | None:
-    """None for nothing. May take a while: it encodes and reads files.
+    """Parse a query; None for an empty one. It may be slow, since it encodes texts and reads files.
 
-    ParameterError when it cannot be a query of this data set.
+    Raises ParameterError for what is not a query of this data set.
     """
     typed = typed.strip()
     if not typed:
@@ -92,12 +92,12 @@ def _id(match: re.Match[str], backend: SearchBackend) -> ParsedQuery | None:
 
 def _text(typed: str, data: Data) -> ParsedQuery | None:
     ranked = _RANKED.match(typed) if data.collection and data.texts is not None else None
-    by, words = (ranked[1].lower(), ranked[2].strip()) if ranked else ("", typed)
+    ranking, words = (ranked[1].lower(), ranked[2].strip()) if ranked else ("", typed)
     if not words:
         return None
     encode = data.encode
-    if by == "words" or (encode is None and data.collection and data.texts is not None):
-        if by == "both":
+    if ranking == "words" or (encode is None and data.collection and data.texts is not None):
+        if ranking == "both":
             raise ParameterError(f"{data.name}: there is no encoder for its vectors; words: … asks for words alone")
         return ParsedQuery("documents with these words, by BM25", QuerySpec(None, words))
     if encode is None:
@@ -105,7 +105,7 @@ def _text(typed: str, data: Data) -> ParsedQuery | None:
         raise ParameterError(f"{data.name} has {why}; ask with #17 (a row), id:17, [0.1, …] or @file.npy 3")
     unknown = data.unknown_words(words) if data.unknown_words is not None else []
     aside = f" (the encoder does not know: {', '.join(unknown)})" if unknown else ""
-    if by == "both":
+    if ranking == "both":
         return ParsedQuery(f"near this text{aside}, and documents with its words", QuerySpec(encode(words), words))
     return ParsedQuery(f"near this text{aside}", QuerySpec(encode(words)))
 

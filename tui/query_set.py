@@ -1,4 +1,4 @@
-"""Queries for the load generator and the comparison, and their true answers by exact search."""
+"""Makes the queries for the load generator and the comparison, with their true answers by exact search."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .models import Data, FilterResult, Floats, Progress, Queries, QuerySpec
 __all__ = ["DEPTH", "make"]
 
 DEPTH = 100
-"""True neighbors known of each query: so many may be asked for with recall shown."""
+"""True neighbors found for each query: the largest k whose recall can be shown."""
 
 _QUERIES_PER_CHECK = 50
-"""Queries between two looks at whether to go on."""
+"""Queries between two calls of progress."""
 
 
 def make(
@@ -30,13 +30,16 @@ def make(
     source: str,
     progress: Progress,
     *,
-    allowed: FilterResult | None,
+    filter_result: FilterResult | None,
     count: int = 500,
 ) -> Queries | None:
-    """None when progress said stop. The rows drawn are the same each time, whatever the filter."""
+    """Make `count` queries from `source`: "rows" (random ones), "test set" or the path of a file.
+
+    None when progress returned False. The random rows are the same each time, whatever the filter.
+    """
     if not len(backend):
         raise edgevec.ParameterError("the index is empty: there is nothing to ask for")
-    if allowed is not None and not allowed.rows:
+    if filter_result is not None and not filter_result.rows:
         raise edgevec.ParameterError("nothing passes the filter: there is nothing to find")
     own = np.full(count, None, object) if data.collection else np.full(count, -1, np.int64)
     if source == "rows":
@@ -54,11 +57,11 @@ def make(
         raise edgevec.ParameterError(
             f"{name}: queries of {vectors.shape[1]} dimensions cannot be asked of an index of {backend.dim}"
         )
-    found = _truth(data, backend, vectors, allowed, progress)
+    found = _truth(data, backend, vectors, filter_result, progress)
     if found is None:
         return None
     metric, known = backend.settings.metric, None if data.vectors is None else data
-    return Queries(vectors, *found, own[: len(vectors)], name, metric, allowed, known)
+    return Queries(vectors, *found, own[: len(vectors)], name, metric, filter_result, known)
 
 
 def _stored(data: Data, backend: SearchBackend, ids: NDArray[Any]) -> Floats:
@@ -69,21 +72,24 @@ def _stored(data: Data, backend: SearchBackend, ids: NDArray[Any]) -> Floats:
 
 
 def _truth(
-    data: Data, backend: SearchBackend, vectors: Floats, allowed: FilterResult | None, progress: Progress
+    data: Data, backend: SearchBackend, vectors: Floats, filter_result: FilterResult | None, progress: Progress
 ) -> tuple[NDArray[Any], NDArray[np.float64]] | None:
-    """The nearest of all rows that are allowed, and how far they are: by NumPy where the vectors are at hand, else by
-    exact search."""
+    """The nearest rows that pass the filter, and their distances: by NumPy if the vectors are in memory, else by exact
+    search."""
     blocks, far = [], []
     ids, rows, metric = data.ids, data.vectors, backend.settings.metric
-    if rows is not None and allowed is not None:
-        ids = np.asarray(allowed.by)
+    if rows is not None and filter_result is not None:
+        ids = np.asarray(filter_result.selection)
         rows = rows[data.rows_of(ids)]
     for start in range(0, len(vectors), _QUERIES_PER_CHECK):
         if not progress(start, len(vectors)):
             return None
         block = vectors[start : start + _QUERIES_PER_CHECK]
         if rows is None:
-            answers = [backend.search(QuerySpec(row), DEPTH, ef=DEPTH, allowed=allowed, exact=True) for row in block]
+            answers = [
+                backend.search(QuerySpec(row), DEPTH, ef=DEPTH, filter_result=filter_result, exact=True)
+                for row in block
+            ]
             blocks += [answer.ids for answer in answers]
             far += [np.asarray(answer.distances, np.float64) for answer in answers]
         else:

@@ -1,4 +1,4 @@
-"""What the app needs of the library and the machine, as plain functions: a test replaces those that it fakes.
+"""What the app uses of the library and the machine, as plain functions that tests can replace:
 
 EdgevecApp(services=dataclasses.replace(Services(), clock=FakeClock(), sweep=fake_sweep))
 """
@@ -29,13 +29,13 @@ __all__ = ["Services", "build_variant"]
 
 class _MakeQuerySet(Protocol):
     def __call__(
-        self, data: Data, backend: SearchBackend, source: str, progress: Progress, *, allowed: FilterResult | None
+        self, data: Data, backend: SearchBackend, source: str, progress: Progress, *, filter_result: FilterResult | None
     ) -> Queries | None: ...
 
 
 @dataclass(frozen=True)
 class Services:
-    """All but `clock`, `simd_info` and `load_generator` are called on worker threads, and may take long."""
+    """The functions that the app calls. All but `clock`, `simd_info` and `load_generator` run on worker threads."""
 
     clock: Clock = time.perf_counter
     simd_info: Callable[[], SimdInfo] = edgevec.simd_info
@@ -51,9 +51,9 @@ class Services:
 def build_variant(
     services: Services, session: Session, quantization: Quantization
 ) -> Callable[[Progress], IndexEntry | None]:
-    """How to get the index in use in another quantization, all else equal; for a worker to call.
+    """A function for a worker that returns the index in use with another quantization, and builds it if need be.
 
-    The call gives None when progress said stop.
+    It returns None when progress returned False.
     """
     data, backend = session.data, session.backend
     assert data is not None

@@ -1,4 +1,4 @@
-"""What is open: the data, the index in use, those already built of the same data, and queries with their truth."""
+"""The session: the open data, the index in use, other indexes of the same data, and query sets."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ __all__ = ["IndexEntry", "Session"]
 
 @dataclass
 class IndexEntry:
-    """An index; seconds: what building it took, when it was built here; path: the file that holds it, when one does;
-    unsaved: somebody asked for it to be built, and no file holds it."""
+    """An index of the session.
+
+    seconds  that building took, if it was built here
+    path     the file that holds it, if any
+    unsaved  the user had it built and has not saved it
+    """
 
     backend: SearchBackend
     seconds: float | None = None
@@ -28,10 +32,10 @@ class IndexEntry:
 class Session:
     """What is open.
 
-    filter   the last one on the search screen that made sense, for the screens that measure; "" for none
-    name     under which the history knows it: a path, or the sample's name
-    stamps   the files that it was read from, as they were then
-    changed  the first of them that is another one by now
+    filter   the last valid one of the search screen, used by the screens that measure; "" for none
+    name     the key of its history: a path, or the sample's name
+    stamps   of the files that it was read from
+    changed  the first of these files that has changed on disk
     """
 
     data: Data | None = None
@@ -49,13 +53,13 @@ class Session:
 
     @property
     def files(self) -> list[Path]:
-        """That of the data, and that of the index in use."""
+        """The files of the data and of the index in use."""
         paths = (self.data.path if self.data is not None else None, self.current.path if self.current else None)
         return [path for path in paths if path is not None]
 
     @property
     def rows(self) -> int:
-        """Rows, or records, that can be searched; of data without an index, those that there are."""
+        """How many rows or records can be searched; of data without an index, how many there are."""
         return len(self.backend if self.backend is not None else self.data or ())
 
     @property
@@ -66,7 +70,7 @@ class Session:
     def open(
         self, data: Data, entry: IndexEntry | None, name: str = "", stamps: Mapping[Path, Stamp | None] | None = None
     ) -> None:
-        """Forget everything that was open before."""
+        """Replace everything that was open before."""
         self.data, self.current = data, None
         self.name, self.changed = name, None
         self.stamps = {path: known for path, known in (stamps or {}).items() if known is not None}
@@ -75,16 +79,16 @@ class Session:
             self.use(entry)
 
     def use(self, entry: IndexEntry) -> None:
-        """Search this one from now on."""
+        """Make this the index in use."""
         self.current = entry
         self.keep(entry)
 
     def keep(self, entry: IndexEntry) -> None:
-        """Remember it without using it."""
+        """Add an index without using it."""
         self.entries[entry.backend.settings] = entry
 
     def quantizations(self) -> list[str]:
-        """Those that there is an index of, or the data to build one from."""
+        """The quantizations to choose from: all if the vectors are in memory to build from, else that of the index."""
         if self.data is not None and self.data.vectors is not None:
             return ["none", "sq8", "binary"]
         return [] if self.backend is None else [self.backend.settings.quantization]

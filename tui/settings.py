@@ -1,7 +1,6 @@
-"""What is remembered from one run to the next: recent files, theme, last settings, and which data an index is of.
+"""Settings kept from one run to the next: recent files, theme, last parameters, and the data file of each index.
 
-A JSON file in the platform's folder for configuration. A damaged one is set aside under another name and the app
-starts with what it would know on the first day.
+They are a JSON file in the platform's configuration folder. A damaged one is renamed, and the app starts with defaults.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _RECENT = 12
 
 @dataclass
 class Settings:
-    """recent: paths, the last one first; companions: of an index file, the path of its data (or the sample's name)."""
+    """The settings. recent: paths, latest first; companions: index path -> path of its data, or the sample's name."""
 
     theme: str = "edgevec-dark"
     recent: list[str] = field(default_factory=list)
@@ -44,7 +43,7 @@ class Settings:
 
 
 class SettingsFile:
-    """notice: what happened to a damaged file, to be told once."""
+    """Reads and writes the settings. notice: a problem with the file, to be shown once."""
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or platformdirs.user_config_path("edgevec", appauthor=False) / "tui.json"
@@ -63,7 +62,7 @@ class SettingsFile:
             return Settings()
 
     def write(self, settings: Settings) -> None:
-        """Whole or not at all. That settings cannot be kept is no reason to stop, so a refusal is only noted."""
+        """Replace the file as a whole. An error is kept in `notice` and not raised."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(self.path) as new:
@@ -81,7 +80,7 @@ class SettingsFile:
 
 
 def _checked(content: Any) -> Settings:
-    """Only what has the right name and type is taken over; TypeError when it is no settings file at all."""
+    """The settings in a parsed file; unknown names are ignored. TypeError or ValueError if a value is wrong."""
     if not isinstance(content, dict):
         raise TypeError("no JSON object")
     settings = Settings()
@@ -96,7 +95,7 @@ def _checked(content: Any) -> Settings:
         raise TypeError("a path is not a text")
     if settings.quantization not in ("none", "sq8", "binary"):
         raise ValueError(f"quantization is {settings.quantization!r}")
-    for name, least, most in (("M", 2, 256), ("ef_construction", 1, 65535), ("k", 1, 1000), ("ef", 1, 1_000_000)):
-        if not least <= getattr(settings, name) <= most:
+    for name, minimum, maximum in (("M", 2, 256), ("ef_construction", 1, 65535), ("k", 1, 1000), ("ef", 1, 1_000_000)):
+        if not minimum <= getattr(settings, name) <= maximum:
             raise ValueError(f"{name} is {getattr(settings, name)}")
     return settings

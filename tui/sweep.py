@@ -1,5 +1,5 @@
-"""Recall and latency over ef, measured in a process of its own: there the screen's work costs nothing, SIMD paths can
-be forced, and a stop is a kill.
+"""Measures recall and latency over ef in a separate process, so that drawing does not disturb it, a SIMD path can be
+forced, and it can be killed.
 
     python -m edgevec.tui.sweep FOLDER K EF,EF,...      measures the bundle in FOLDER and prints a point a line
 """
@@ -27,17 +27,17 @@ from .models import Progress, Queries
 __all__ = ["measure", "run"]
 
 _LOOK_EVERY = 0.1
-"""Seconds between two looks at whether to go on."""
+"""Seconds between two calls of progress."""
 
 
 def run(
     backend: SearchBackend, queries: Queries, k: int, efs: list[int], simd: str | None, progress: Progress
 ) -> Iterator[Point]:
-    """A point for each ef, as they come; fewer when progress says stop."""
+    """Yield a point for each ef as it is measured; fewer when progress returns False."""
     with tempfile.TemporaryDirectory(prefix="edgevec-") as folder:
         if not progress(0, len(efs)):
             return
-        backend.write_bundle(Path(folder), queries.allowed)
+        backend.write_bundle(Path(folder), queries.filter_result)
         bundle.write_queries(Path(folder), queries)
         yield from _in_process(Path(folder), k, efs, simd, progress)
 

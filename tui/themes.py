@@ -1,4 +1,4 @@
-"""Three looks: dark, light, and black and white with a few loud colors for eyes that need contrast."""
+"""The themes: dark, light, and one of high contrast."""
 
 from __future__ import annotations
 

@@ -452,9 +452,9 @@ async def test_the_load_runs_with_the_filter_and_without(notes: Notes) -> None:
         await until(pilot, lambda: screen._load() is not None, "the queries with the filter")
         queries = screen._load().queries
         dogs = [row for row, fields in enumerate(notes.metadata) if fields["kind"] == "dog"]
-        assert queries.allowed.rows == len(dogs)
-        for vector, own, wanted in zip(queries.vectors[:20], queries.own, queries.wanted(10), strict=False):
-            assert wanted == set(notes.nearest(vector, 10, dogs)) - {own}
+        assert queries.filter_result.rows == len(dogs)
+        for vector, own, expected in zip(queries.vectors[:20], queries.own, queries.expected(10), strict=False):
+            assert expected == set(notes.nearest(vector, 10, dogs)) - {own}
         await until(pilot, lambda: screen.metrics.totals() is not None, "numbers with the filter")
         assert screen.metrics.changes[-1][1] == "filter on"
         await until(pilot, lambda: screen.metrics.totals().recall > 0.9, "its recall")

@@ -280,7 +280,7 @@ async def test_the_load_runs_changes_pauses_and_stops(sample_index: Path) -> Non
         await until(pilot, lambda: screen.query_one("#p50", Tile).value.endswith("µs"), "P50")
         await until(pilot, lambda: screen.query_one("#recall", Tile).value != "–", "recall")
         before = screen.metrics.totals()
-        assert before.p50 <= before.p95 <= before.p99 <= before.most
+        assert before.p50 <= before.p95 <= before.p99 <= before.maximum
         assert before.p50 <= before.call_p50
         for _ in range(6):
             await pilot.press("right_square_bracket")
@@ -472,14 +472,14 @@ async def test_leaving_ends_all_work(sample_index: Path, folder: Path) -> None:
         screen = app.screen
         await pilot.press("space")
         await until(pilot, lambda: screen.metrics.totals() is not None, "the first numbers")
-        screen.job("build", lambda job: wait_until_unwanted(job), "never")
+        workers.start(screen, "build", lambda job: wait_until_cancelled(job), "never")
         await pilot.press("ctrl+q")
         await pilot.pause()
     assert app.return_code == 0
     assert not screen.generator._workers
 
 
-def wait_until_unwanted(job: workers.Job) -> None:
+def wait_until_cancelled(job: workers.Job) -> None:
     while job.progress(0, 1):
         pass
 

@@ -65,10 +65,10 @@ COLLECTION = Data("notes", 2, np.array(["a", 1], object), texts=["a text", ""], 
     ],
 )
 def test_filters(typed: str, ids: list[int]) -> None:
-    allowed = where_over(DATA)(typed)
-    assert allowed is not None
-    assert allowed.rows == len(ids)
-    assert np.asarray(allowed.by).tolist() == ids
+    filter_result = where_over(DATA)(typed)
+    assert filter_result is not None
+    assert filter_result.rows == len(ids)
+    assert np.asarray(filter_result.selection).tolist() == ids
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,9 @@ def test_filters_see_any_name_and_value(typed: str, ids: list[int]) -> None:
     first = {"Größe": 1, 'say "x"': 2, "a`b": 3, "inner": {"é": 4}, "day": day, "number": float("nan")}
     rows = [first, {**dict.fromkeys(first), "number": 0.5, "day": "\ud800"}]
     columns = {name: np.array([row[name] for row in rows], object) for name in first}
-    allowed = where_over(Data("odd", 2, np.array([0, 1]), columns=columns))(typed)
-    assert allowed is not None
-    assert np.asarray(allowed.by).tolist() == ids
+    filter_result = where_over(Data("odd", 2, np.array([0, 1]), columns=columns))(typed)
+    assert filter_result is not None
+    assert np.asarray(filter_result.selection).tolist() == ids
 
 
 @pytest.mark.parametrize("typed", ["", "   "])
@@ -101,10 +101,10 @@ def test_an_empty_filter_allows_all(typed: str) -> None:
 @given(st.text(max_size=30))
 def test_whatever_is_typed_is_a_filter_or_an_error_of_ours(typed: str) -> None:
     try:
-        allowed = where_over(DATA)(typed)
+        filter_result = where_over(DATA)(typed)
     except edgevec.WhereError:
         return
-    assert allowed is None or set(np.asarray(allowed.by).tolist()) <= {10, 11, 12, 13}
+    assert filter_result is None or set(np.asarray(filter_result.selection).tolist()) <= {10, 11, 12, 13}
 
 
 def test_the_first_picture_does_without_plots_and_the_language_of_conditions() -> None:
@@ -217,7 +217,7 @@ def test_totals_are_those_of_all_calls_since_the_last_change(parts: list[list[fl
     totals = metrics.totals()
     assert totals is not None
     np.testing.assert_allclose([totals.p50, totals.p95, totals.p99], np.percentile(every, (50, 95, 99)))
-    assert totals.most == every.max()
+    assert totals.maximum == every.max()
     assert totals.n == len(every) == metrics.counts.sum()
     assert totals.recall == 0.75
     np.testing.assert_allclose(totals.qps, len(every) / (0.5 * len(parts)))
@@ -238,9 +238,9 @@ def test_a_condition_is_evaluated_once_while_its_text_stays() -> None:
     assert backend.filter("kind = 'dog'", DATA) is few
     more = backend.filter("kind ILIKE 'dog'", DATA)
     assert more is not None
-    assert np.asarray(more.by).tolist() == [12, 13]
+    assert np.asarray(more.selection).tolist() == [12, 13]
     other = dataclasses.replace(DATA, ids=np.array([20, 21, 22, 23]))
-    assert np.asarray(backend.filter("kind ILIKE 'dog'", other).by).tolist() == [22, 23]
+    assert np.asarray(backend.filter("kind ILIKE 'dog'", other).selection).tolist() == [22, 23]
     assert backend.filter("", DATA) is None
 
 
@@ -248,19 +248,19 @@ def test_answers_follow_the_filter_from_one_search_to_the_next() -> None:
     data, backend = equal_rows()
     query = QuerySpec(data.vectors[0])
     for condition, ids in (("id < 1005", {*range(1000, 1005)}), ("id = 1150", {1150}), ("", None), ("id < 0", set())):
-        allowed = backend.filter(condition, data)
+        filter_result = backend.filter(condition, data)
         for _ in range(2):
-            found = backend.search(query, 10, ef=50, allowed=allowed, exact=False).ids.tolist()
+            found = backend.search(query, 10, ef=50, filter_result=filter_result, exact=False).ids.tolist()
             assert len(found) == 10 if ids is None else set(found) == ids
 
 
 def test_searches_on_several_threads_do_not_meet_in_one_context() -> None:
     data, backend = equal_rows()
-    allowed = backend.filter("id >= 1000", data)
+    filter_result = backend.filter("id >= 1000", data)
 
     def search(row: int) -> list[int]:
         spec = QuerySpec(data.vectors[row])
-        return backend.search(spec, 10, ef=100, allowed=allowed, exact=False).ids.tolist()
+        return backend.search(spec, 10, ef=100, filter_result=filter_result, exact=False).ids.tolist()
 
     with ThreadPoolExecutor(4) as pool:
         for row, ids in enumerate(pool.map(search, range(len(data)))):
@@ -269,9 +269,9 @@ def test_searches_on_several_threads_do_not_meet_in_one_context() -> None:
 
 def test_of_equally_near_rows_the_load_counts_any_as_found() -> None:
     data, backend = equal_rows()
-    queries = query_set.make(data, backend, "rows", lambda done, total: True, allowed=None, count=50)
+    queries = query_set.make(data, backend, "rows", lambda done, total: True, filter_result=None, count=50)
     assert queries is not None
-    wanted, limits = queries.wanted(5), queries.limits(5)
+    wanted, limits = queries.expected(5), queries.limits(5)
     for row, vector in enumerate(queries.vectors):
         far = ((data.vectors.astype(float) - vector) ** 2).sum(axis=1)
         others = [at for at in np.argsort(far, kind="stable").tolist() if data.ids[at] != queries.own[row]]
@@ -287,7 +287,7 @@ def test_of_equally_near_rows_the_comparison_counts_any_as_found(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, backend = equal_rows()
-    queries = query_set.make(data, backend, "rows", lambda done, total: True, allowed=None, count=50)
+    queries = query_set.make(data, backend, "rows", lambda done, total: True, filter_result=None, count=50)
     assert queries is not None
     backend.write_bundle(tmp_path, None)
     bundle.write_queries(tmp_path, queries)

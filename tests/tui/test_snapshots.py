@@ -1,6 +1,6 @@
 """Every screen, cell by cell and color by color, as an SVG beside this file.
 
-A picture that differs is written to the folder `artefacts` (or where EDGEVEC_TUI_ARTEFACTS says) and the test fails.
+A picture that differs is written to the folder `artifacts` (or where EDGEVEC_TUI_ARTIFACTS says) and the test fails.
 Look at both; where the new one is meant, run `pytest tests/tui/test_snapshots.py --accept`, or copy it over.
 """
 
@@ -26,7 +26,7 @@ from edgevec.tui.settings import Settings, SettingsFile
 
 HERE = Path(__file__).resolve().parent
 KEPT = HERE / "snapshots"
-ARTEFACTS = Path(os.environ.get("EDGEVEC_TUI_ARTEFACTS", HERE / "artefacts"))
+ARTIFACTS = Path(os.environ.get("EDGEVEC_TUI_ARTIFACTS", HERE / "artifacts"))
 
 SIZES = {"80x24": (80, 24), "120x40": (120, 40)}
 at_each_size = pytest.mark.parametrize("size", list(SIZES))
@@ -59,10 +59,10 @@ async def compare(stage: Stage, name: str, accept: bool) -> None:
         path.write_text(new, encoding="utf-8")
     if accept or new == kept:
         return
-    ARTEFACTS.mkdir(exist_ok=True)
-    (ARTEFACTS / path.name).write_text(new, encoding="utf-8")
+    ARTIFACTS.mkdir(exist_ok=True)
+    (ARTIFACTS / path.name).write_text(new, encoding="utf-8")
     pytest.fail(
-        f"{path.name} {'differs' if path.exists() else 'is not kept yet'}: the new one is {ARTEFACTS / path.name}; "
+        f"{path.name} {'differs' if path.exists() else 'is not kept yet'}: the new one is {ARTIFACTS / path.name}; "
         "to accept it, look at it and run the test with --accept"
     )
 

@@ -1,3 +1,3 @@
-"""What is searched: an index in memory, or a collection, behind one interface."""
+"""The two kinds of search backend, an index and a collection, behind one protocol."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The one interface to what is searched, which the app has twice: an index in memory, and a collection."""
+"""The protocol of search backends, implemented by `IndexBackend` and `CollectionBackend`."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ __all__ = ["Opened", "SearchBackend", "StoppedError", "ThreadSearch", "raise_whe
 
 
 class ThreadSearch(Protocol):
-    """A backend for one thread that searches in a loop.
+    """The search function for one thread of the load generator.
 
-    Gives the ids of each query, their distances, and the seconds that the core spent, when it can tell (a batch: None).
+    Returns ids and distances of each query, and the seconds spent in the core (None if unknown, as for a batch).
     """
 
     def __call__(
@@ -37,7 +37,7 @@ class ThreadSearch(Protocol):
 
 
 class SearchBackend(Protocol):
-    """An index, or a collection, whose records may change while it is open."""
+    """What the screens search: an index, or a collection, whose records may change while it is open."""
 
     @property
     def dim(self) -> int: ...
@@ -46,15 +46,17 @@ class SearchBackend(Protocol):
     def __len__(self) -> int:
         """As of the last refresh."""
 
-    def search(self, query: QuerySpec, k: int, *, ef: int, allowed: FilterResult | None, exact: bool) -> Answer: ...
+    def search(
+        self, query: QuerySpec, k: int, *, ef: int, filter_result: FilterResult | None, exact: bool
+    ) -> Answer: ...
     def filter(self, text: str, data: Data) -> FilterResult | None:
-        """What a condition lets through; data: what belongs to the index. None: there is none, and all are allowed.
+        """What passes a condition on `data`; None for an empty condition.
 
-        WhereError, with the place, or ParameterError, which names the part, when it makes no sense.
+        Raises WhereError, with the position, or ParameterError for an invalid condition.
         """
 
     def vector(self, id: Id) -> Floats: ...
-    def thread_search(self, allowed: FilterResult | None) -> ThreadSearch: ...
+    def thread_search(self, filter_result: FilterResult | None) -> ThreadSearch: ...
     def ids(self) -> NDArray[Any]:
         """int64; of a collection object, integers and texts, in order of insertion."""
 
@@ -63,21 +65,21 @@ class SearchBackend(Protocol):
         """Bytes of each part; "total" is their sum."""
 
     def save(self, path: Path) -> None: ...
-    def write_bundle(self, folder: Path, allowed: FilterResult | None) -> None:
-        """Put into a folder what another process needs to search the same (`tui.sweep`)."""
+    def write_bundle(self, folder: Path, filter_result: FilterResult | None) -> None:
+        """Write to a folder what the measuring process needs to search the same (see `tui.sweep`)."""
 
     def refresh(self, progress: Progress) -> bool:
-        """See what others have written meanwhile. Says whether there was something."""
+        """Take in what other processes have committed. Returns whether there was something new."""
 
     def info(self) -> CollectionInfo | None:
-        """What a collection holds; None for an index."""
+        """Counts and sizes of a collection; None for an index."""
 
     def close(self) -> None:
-        """Close its files; it is not used again."""
+        """Close its files."""
 
 
 class Opened(NamedTuple):
-    """What a file turned out to be: data, or an index and the data that belong to it."""
+    """An opened file: data alone, or an index with its data."""
 
     data: Data
     backend: SearchBackend | None

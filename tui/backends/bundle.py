@@ -1,7 +1,7 @@
-"""What is measured, laid out in a folder for the process that measures it; `sweep` writes the one and runs the other.
+"""Writes an index or collection and its queries to a folder, and reads them in the measuring process (see `sweep`).
 
-An index comes as a copy, a collection as the path of its file: any number may read it. Ids of records, which may be
-texts, go as numbers: their places in a list.
+An index is copied; of a collection only the path is written, since any number of processes may read it. Ids of records,
+which may be texts, are written as numbers: their positions in a list.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from ..models import Data, FilterResult, Floats, Ids, Queries
 __all__ = ["open_backend", "read_queries", "write_collection", "write_index", "write_queries"]
 
 
-def write_index(folder: Path, index: edgevec.Index, allowed: FilterResult | None) -> None:
+def write_index(folder: Path, index: edgevec.Index, filter_result: FilterResult | None) -> None:
     index.save(folder / "index.ev")
-    if allowed is not None:
-        np.save(folder / "allowed.npy", allowed.by)
+    if filter_result is not None:
+        np.save(folder / "filter.npy", filter_result.selection)
 
 
-def write_collection(folder: Path, path: Path, allowed: FilterResult | None) -> None:
-    where = None if allowed is None else allowed.by
+def write_collection(folder: Path, path: Path, filter_result: FilterResult | None) -> None:
+    where = None if filter_result is None else filter_result.selection
     (folder / "collection.json").write_text(json.dumps({"path": str(path), "where": where}), encoding="utf-8")
 
 
@@ -50,7 +50,7 @@ def write_queries(folder: Path, queries: Queries) -> None:
 
 @dataclass(frozen=True, eq=False)
 class BundledQueries:
-    """As `Queries`, but that all ids are numbers. rows: what the data hold, when the backend need not be asked."""
+    """`Queries` with numbers for ids. rows: the data set, if its vectors are known."""
 
     vectors: Floats
     truth: Ids
@@ -60,7 +60,7 @@ class BundledQueries:
     rows: Data | None
 
     def distances_of(self, found: Any) -> NDArray[np.float64]:
-        """How far what was found is from its query; the row itself counts only where the truth has others as near."""
+        """Distances of results from their queries; inf for a query's own row, unless the truth holds others as near."""
         ids, far = found.ids, found.distances
         if self.rows is not None and self.rows.vectors is not None:
             far = evaluation.distances(self.rows.vectors, self.vectors, self.rows.rows_of(ids), self.metric)
@@ -69,7 +69,7 @@ class BundledQueries:
 
 
 def read_queries(folder: Path, k: int) -> BundledQueries:
-    """The queries and the k nearest of each; a query that is a row itself is no neighbor of its own: inf."""
+    """Read the queries and the k nearest rows of each. A query's own row gets the distance inf: it does not count."""
     rows = None
     if (folder / "rows.npy").exists():
         held = np.load(folder / "rows.npy", mmap_mode="r")
@@ -82,7 +82,7 @@ def read_queries(folder: Path, k: int) -> BundledQueries:
 
 
 def open_backend(folder: Path) -> _Index | _Collection:
-    """As `edgevec.evaluation.recall_curve` wants it."""
+    """The backend in the folder, with the search method that `edgevec.evaluation.recall_curve` calls."""
     if (folder / "index.ev").exists():
         return _Index(folder)
     return _Collection(folder)
@@ -91,8 +91,8 @@ def open_backend(folder: Path) -> _Index | _Collection:
 class _Index:
     def __init__(self, folder: Path) -> None:
         self._index = edgevec.Index.load(folder / "index.ev", mmap=True)
-        allowed = folder / "allowed.npy"
-        self._only = edgevec.IdFilter(np.load(allowed)) if allowed.exists() else None
+        filter_result = folder / "filter.npy"
+        self._only = edgevec.IdFilter(np.load(filter_result)) if filter_result.exists() else None
 
     def search(self, queries: Floats, k: int = 10, *, ef: int | None = None, threads: int = 1) -> edgevec.SearchResult:
         return self._index.search(queries, k, ef=ef, filter=self._only, threads=threads)
@@ -107,7 +107,7 @@ class _Collection:
         self._number = {id: at for at, id in enumerate(ids)}
 
     def search(self, queries: Floats, k: int = 10, *, ef: int | None = None, threads: int = 1) -> _Found:
-        """A call for each query: a collection has no batches."""
+        """Search one query after the other, since a collection has no batch search."""
         rows = np.atleast_2d(queries)
         return _Found([self._collection.search(row, k, where=self._where, ef=ef) for row in rows], k, self._number)
 
@@ -119,7 +119,7 @@ class _Found(NamedTuple):
 
     @property
     def ids(self) -> NDArray[np.int64]:
-        """Only now, when the clock has stopped. Records that the truth does not know are -2 and less."""
+        """Numbers of the found ids, made outside of the timed call. Ids that are not in the list become -2, -3, ..."""
         rows = [[self.number.get(hit.id, -2 - at) for at, hit in enumerate(hits)] for hits in self.hits]
         return np.array([row + [-1] * (self.k - len(row)) for row in rows], np.int64)
 

@@ -1,4 +1,4 @@
-"""An edgevec.Collection, open for reading, as the screens' SearchBackend; and what of it is shown at once."""
+"""A search backend over an `edgevec.Collection` that is open for reading."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from .index import graph_findings
 __all__ = ["CollectionBackend", "open_collection"]
 
 _HEAD = 200
-"""Records read at opening: a preview, and the fields that there are."""
+"""Records read at opening, for the preview and the list of fields."""
 
 _ALIKE = 0.5
-"""Cosine from which a text's vector is taken to be of the sample's encoder: with another it would be near 0."""
+"""Median cosine above which the stored vectors are taken to be from the sample's encoder; others give about 0."""
 
 
 def open_collection(path: Path, progress: Progress, clock: Clock) -> Opened | None:
-    """Open it for reading, so that whoever writes it is not disturbed. None when progress said stop."""
+    """Open a collection for reading, so that another process may write it. None when progress returned False."""
     try:
         collection = edgevec.open(path, mode="r", progress=raise_when_stopped(progress))
     except StoppedError:
@@ -71,7 +71,7 @@ def open_collection(path: Path, progress: Progress, clock: Clock) -> Opened | No
 
 
 def objects(values: Sequence[Any]) -> NDArray[Any]:
-    """object [n]: NumPy would make texts of integers that stand beside texts."""
+    """object [n]; np.array would turn integers beside texts into texts."""
     array = np.empty(len(values), object)
     array[:] = values
     return array
@@ -83,7 +83,7 @@ def _columns(head: Sequence[Record]) -> dict[str, NDArray[Any]]:
 
 
 def _encoder(collection: Collection, head: Sequence[Record]) -> samples.WordNet | None:
-    """The sample's, when the vectors are like those it makes of the documents."""
+    """The sample's encoder, if it gives about the stored vectors for the first documents."""
     said = [record for record in head if record.document][:20]
     if not said or collection.metric != "cosine":
         return None
@@ -104,7 +104,7 @@ def _encoder(collection: Collection, head: Sequence[Record]) -> samples.WordNet 
 
 
 class CollectionBackend:
-    """Each search answers for what is committed at that moment, whoever wrote it."""
+    """Searches a collection. Each search sees what is committed at that moment, by any process."""
 
     def __init__(self, collection: Collection, clock: Clock) -> None:
         self._collection, self._clock = collection, clock
@@ -126,28 +126,28 @@ class CollectionBackend:
     def __len__(self) -> int:
         return self._count
 
-    def search(self, query: QuerySpec, k: int, *, ef: int, allowed: FilterResult | None, exact: bool) -> Answer:
-        where = _condition(allowed)
+    def search(self, query: QuerySpec, k: int, *, ef: int, filter_result: FilterResult | None, exact: bool) -> Answer:
+        where = _condition(filter_result)
         start = self._clock()
         hits = self._collection.search(query.vector, k, text=query.words, where=where, ef=ef, exact=exact)
         return _answer(hits, self._clock() - start, by_vector=query.vector is not None)
 
     def filter(self, text: str, data: Data) -> FilterResult | None:
-        """Counted anew when the text is another one, or the records are."""
+        """Cached until the text or the records change."""
         if not text.strip():
             return None
         kept, version = self._filter, self._version
         if kept is not None and kept[:2] == (text, version):
             return kept[2]
-        allowed = FilterResult(self._collection.count(text), text)
-        self._filter = (text, version, allowed)
-        return allowed
+        filter_result = FilterResult(self._collection.count(text), text)
+        self._filter = (text, version, filter_result)
+        return filter_result
 
     def vector(self, id: Id) -> Floats:
         return self._collection.get([id])[0].vector
 
-    def thread_search(self, allowed: FilterResult | None) -> ThreadSearch:
-        collection, where = self._collection, _condition(allowed)
+    def thread_search(self, filter_result: FilterResult | None) -> ThreadSearch:
+        collection, where = self._collection, _condition(filter_result)
 
         def ask(queries: Floats, k: int, ef: int) -> tuple[Sequence[Any], Sequence[Any], float | None]:
             if queries.ndim == 1:
@@ -165,7 +165,7 @@ class CollectionBackend:
             return self._rows
 
     def health(self) -> Health:
-        """By a reader of its own: this one's searches need not wait until all records are compared."""
+        """Check with a second reader, so that searches need not wait."""
         with edgevec.open(self._path, mode="r") as other:
             report = other.check()
         lines = [] if report.graph is None else list(graph_findings(report.graph))
@@ -180,11 +180,11 @@ class CollectionBackend:
     def save(self, path: Path) -> None:
         raise ParameterError("a collection is on the disk already; edgevec db FILE export writes its records elsewhere")
 
-    def write_bundle(self, folder: Path, allowed: FilterResult | None) -> None:
-        bundle.write_collection(folder, self._path, allowed)
+    def write_bundle(self, folder: Path, filter_result: FilterResult | None) -> None:
+        bundle.write_collection(folder, self._path, filter_result)
 
     def refresh(self, progress: Progress) -> bool:
-        """The graph takes in all that there is, whatever progress says: half of it would have to be done again."""
+        """Never stopped by progress: half of a refresh would have to be done again."""
 
         def report(done: int, total: int) -> bool:
             progress(done, total)
@@ -221,8 +221,8 @@ class CollectionBackend:
         return self._collection.path
 
 
-def _condition(allowed: FilterResult | None) -> str | None:
-    return None if allowed is None else str(allowed.by)
+def _condition(filter_result: FilterResult | None) -> str | None:
+    return None if filter_result is None else str(filter_result.selection)
 
 
 def _answer(hits: Hits, seconds: float, *, by_vector: bool) -> Answer:

@@ -1,4 +1,4 @@
-"""An `edgevec.Index` as the screens' SearchBackend."""
+"""A search backend over an `edgevec.Index`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["IndexBackend", "build_index", "graph_findings"]
 
 
 def build_index(data: Data, settings: BuildSettings, progress: Progress, clock: Clock) -> IndexBackend | None:
-    """None when progress said stop."""
+    """Build an index over the data. None when progress returned False."""
     if data.vectors is None:
         raise NoVectorsError(f"{data.name}: only the index is open, not the data it was built from")
     index = Index(
@@ -47,11 +47,11 @@ def build_index(data: Data, settings: BuildSettings, progress: Progress, clock: 
 
 
 class IndexBackend:
-    """What a key press would make anew is kept: a context for each thread, and the filter while its text stays."""
+    """Searches an index. It caches a search context for each thread, and the last filter."""
 
     def __init__(self, index: Index, clock: Clock) -> None:
         self._index, self._clock = index, clock
-        self._kept = threading.local()
+        self._thread = threading.local()
         self._filter: tuple[str, Data, FilterResult] | None = None
         self._ids: tuple[FilterResult, IdFilter] | None = None
 
@@ -67,8 +67,8 @@ class IndexBackend:
     def __len__(self) -> int:
         return len(self._index)
 
-    def search(self, query: QuerySpec, k: int, *, ef: int, allowed: FilterResult | None, exact: bool) -> Answer:
-        context, only = self._context(), self._id_filter(allowed)
+    def search(self, query: QuerySpec, k: int, *, ef: int, filter_result: FilterResult | None, exact: bool) -> Answer:
+        context, only = self._context(), self._id_filter(filter_result)
         start = self._clock()
         found = self._index.search(query.vector, k, ef=ef, filter=only, exact=exact, context=context)
         seconds = self._clock() - start
@@ -77,28 +77,28 @@ class IndexBackend:
         return Answer(found.ids, found.distances, work, seconds)
 
     def _context(self) -> SearchContext:
-        """Of this thread: an answer that nobody waits for any more may still be on its way on another one."""
-        context: SearchContext | None = getattr(self._kept, "context", None)
+        """The context of this thread; a cancelled search may still be running on another one."""
+        context: SearchContext | None = getattr(self._thread, "context", None)
         if context is None:
-            context = self._kept.context = SearchContext(self._index)
+            context = self._thread.context = SearchContext(self._index)
         return context
 
-    def _id_filter(self, allowed: FilterResult | None) -> IdFilter | None:
+    def _id_filter(self, filter_result: FilterResult | None) -> IdFilter | None:
         kept = self._ids
-        if allowed is None:
+        if filter_result is None:
             return None
-        if kept is None or kept[0] is not allowed:
-            kept = self._ids = (allowed, IdFilter(allowed.by))
+        if kept is None or kept[0] is not filter_result:
+            kept = self._ids = (filter_result, IdFilter(filter_result.selection))
         return kept[1]
 
     def filter(self, text: str, data: Data) -> FilterResult | None:
         kept = self._filter
         if kept is not None and kept[0] == text and kept[1] is data:
             return kept[2]
-        allowed = where_over(data)(text)
-        if allowed is not None:
-            self._filter = (text, data, allowed)
-        return allowed
+        filter_result = where_over(data)(text)
+        if filter_result is not None:
+            self._filter = (text, data, filter_result)
+        return filter_result
 
     def vector(self, id: Id) -> Floats:
         if isinstance(id, str):
@@ -106,9 +106,9 @@ class IndexBackend:
         row: Floats = self._index.get([id])[0]
         return row
 
-    def thread_search(self, allowed: FilterResult | None) -> ThreadSearch:
+    def thread_search(self, filter_result: FilterResult | None) -> ThreadSearch:
         index, context = self._index, SearchContext(self._index)
-        only = self._id_filter(allowed)
+        only = self._id_filter(filter_result)
 
         def ask(queries: Floats, k: int, ef: int) -> tuple[Ids, Floats, float | None]:
             found = index.search(queries, k, ef=ef, filter=only, threads=1, context=context)
@@ -129,8 +129,8 @@ class IndexBackend:
     def save(self, path: Path) -> None:
         self._index.save(path)
 
-    def write_bundle(self, folder: Path, allowed: FilterResult | None) -> None:
-        bundle.write_index(folder, self._index, allowed)
+    def write_bundle(self, folder: Path, filter_result: FilterResult | None) -> None:
+        bundle.write_index(folder, self._index, filter_result)
 
     def refresh(self, progress: Progress) -> bool:
         return False

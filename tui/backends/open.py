@@ -1,4 +1,4 @@
-"""From a path to data, an index or a collection: what the file holds decides, not its name."""
+"""Opens a file as data, an index or a collection, by its content."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _columns(metadata: list[dict[str, Any]] | None) -> dict[str, NDArray[Any]]:
 
 
 def _companion(name: str | None, backend: IndexBackend, progress: Progress) -> Data | None:
-    """The data that an index was built from, when they are still there and still fit."""
+    """The data that an index was built from; None if they are gone or do not match the index."""
     if name is None:
         return None
     try:

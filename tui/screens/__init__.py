@@ -1,3 +1,3 @@
-"""The places of the app, a module and a style sheet each."""
+"""The screens and dialogs of the app, each in a module with a style sheet."""
 
 from __future__ import annotations

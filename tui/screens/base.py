@@ -1,4 +1,4 @@
-"""What every screen has: the two lines at the top, the hint, the footer, jobs, and how errors are shown."""
+"""The base class of the screens, with top bar, hint and footer; and the queries for the screens that measure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical
-from textual.message import Message
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.widgets import Footer
@@ -32,7 +31,7 @@ FILE_ENDINGS = SUFFIXES
 
 
 class BaseScreen(Screen[None]):
-    """place: its name among the modes; about: what it is for and what one should know, shown by the help."""
+    """A screen of the app. mode: its name in App.MODES; about: the text of its help."""
 
     # Annotated as in Screen.
     HORIZONTAL_BREAKPOINTS: list[tuple[int, str]] | None = [  # noqa: RUF012
@@ -43,7 +42,7 @@ class BaseScreen(Screen[None]):
     ]
     VERTICAL_BREAKPOINTS: list[tuple[int, str]] | None = [(0, "-flat"), (MIN_SIZE[1], "-short"), (32, "-tall")]  # noqa: RUF012
 
-    place: ClassVar[str]
+    mode: ClassVar[str]
     about: ClassVar[str]
 
     if TYPE_CHECKING:
@@ -54,7 +53,7 @@ class BaseScreen(Screen[None]):
         return self.app.session
 
     def compose(self) -> ComposeResult:
-        yield TopBar(self.place)
+        yield TopBar(self.mode)
         with Vertical(id="page"):
             yield from self.body()
         yield Hint()
@@ -73,7 +72,7 @@ class BaseScreen(Screen[None]):
         self.opened()
 
     def opened(self) -> None:
-        """Something else is open or in use."""
+        """Called when the screen is mounted, other data were opened, or another index came into use."""
 
     def notify(
         self,
@@ -84,24 +83,21 @@ class BaseScreen(Screen[None]):
         timeout: float | None = None,
         markup: bool = False,
     ) -> None:
-        """As it stands: a screen tells the names of files, whose brackets are no markup."""
+        """Without markup by default, since messages hold names of files, which may hold brackets."""
         super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
 
     def commands(self) -> Iterable[tuple[str, str, Callable[[], None]]]:
-        """For the command palette: title, what it does, and how."""
+        """Entries for the command palette: title, explanation, and the function to call."""
         return ()
 
-    # ---- jobs ------------------------------------------------------------------------------------------------------
-
-    def job(self, group: str, work: Callable[[workers.Job], Message | None], title: str) -> None:
-        workers.start(self, group, work, title, clock=self.app.services.clock)
+    # ---- errors ----------------------------------------------------------------------------------------------------
 
     def on_failed(self, message: Failed) -> None:
         self.failed(message)
         self.app.push_screen(ErrorDialog(message.error))
 
     def failed(self, message: Failed) -> None:
-        """Tidy up after a job that failed."""
+        """Called when a job failed, before the error is shown."""
 
     # ---- hints -----------------------------------------------------------------------------------------------------
 
@@ -113,19 +109,19 @@ class BaseScreen(Screen[None]):
 
 
 def query_sources(data: Data) -> list[str]:
-    """What can be asked: random rows, the data's own test set, or a file's vectors."""
+    """Where queries may come from: random rows, the data's own test set if there is one, or a file."""
     return ["rows", *(["test set"] if data.queries is not None else []), FROM_FILE]
 
 
-def prepare_queries(screen: BaseScreen, wanted: QuerySetSpec) -> None:
-    """Get queries and their truth on a worker; the screen is told with QueriesReady."""
+def prepare_queries(screen: BaseScreen, spec: QuerySetSpec) -> None:
+    """Make queries and their true answers in a job that ends with QueriesReady."""
     data, backend, services = screen.session.data, screen.session.backend, screen.app.services
     if data is None or backend is None:
         return
 
     def work(job: workers.Job) -> QueriesReady | None:
-        allowed = backend.filter(wanted.filter, data)
-        queries = services.make_query_set(data, backend, wanted.source, job.progress, allowed=allowed)
-        return None if queries is None else QueriesReady(data, wanted, queries)
+        filter_result = backend.filter(spec.filter, data)
+        queries = services.make_query_set(data, backend, spec.source, job.progress, filter_result=filter_result)
+        return None if queries is None else QueriesReady(data, spec, queries)
 
-    screen.job("queries", work, "The queries cannot be used")
+    workers.start(screen, "queries", work, "The queries cannot be used")

@@ -1,4 +1,4 @@
-"""Settings side by side: what each costs and finds, and recall against latency swept over ef."""
+"""The compare screen: recall against latency over ef, for several quantizations, SIMD paths or filters."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ _KEPT = f"{_DIFFERS}. A collection keeps the quantization that it was made with"
 
 
 class CompareScreen(BaseScreen):
-    place = "compare"
+    """Measures recall and latency over ef for several settings, and compares them."""
+
+    mode = "compare"
     CSS_PATH = "compare.tcss"
     about = """
 [b]Compare[/]
@@ -68,7 +70,7 @@ Export writes a picture (.png, .svg) or the points (.csv).
             yield Button("Export", id="export", compact=True, disabled=True, tooltip="Write a picture or the points")
             yield Choice("by", [QUANTIZATION, "SIMD", FILTER], QUANTIZATION, id="kind", hint=_DIFFERS)
             yield Number(
-                "k", self.app.settings.k, (1, 5, 10, 20, 50, 100), most=100, id="k", hint="Neighbors a query wants"
+                "k", self.app.settings.k, (1, 5, 10, 20, 50, 100), maximum=100, id="k", hint="Neighbors a query wants"
             )
             yield Choice("ask", ["rows"], "rows", id="source", hint="Queries: random rows, or the data's own test set")
         with Horizontal(id="now", classes="row"):
@@ -87,9 +89,9 @@ Export writes a picture (.png, .svg) or the points (.csv).
 
     def on_mount(self) -> None:
         self.curves: dict[str, Curve] = {}
-        self._of: Data | None = None
+        self._data: Data | None = None
         self._k, self._kind = self.app.settings.k, QUANTIZATION
-        self._wanted: dict[str, QuerySetSpec] = {}
+        self._specs: dict[str, QuerySetSpec] = {}
         table = self.query_one("#table", DataTable)
         table.border_title = "What it takes"
         table.can_focus = False
@@ -109,9 +111,9 @@ Export writes a picture (.png, .svg) or the points (.csv).
 
     def opened(self) -> None:
         data = self.session.data
-        if data is None or data is self._of:
+        if data is None or data is self._data:
             return
-        self._of = data
+        self._data = data
         self.action_stop()
         self.curves = {}
         source = self.query_one("#source", Choice)
@@ -134,15 +136,15 @@ Export writes a picture (.png, .svg) or the points (.csv).
             return
         self._k, self._kind = self.query_one("#k", Number).value, self.query_one("#kind", Choice).value
         source, metric = self.query_one("#source", Choice).value, backend.settings.metric
-        self._wanted = {name: QuerySetSpec(source, metric, condition) for name, condition in self.contenders().items()}
-        self.curves = {name: Curve(name) for name in self._wanted}
+        self._specs = {name: QuerySetSpec(source, metric, condition) for name, condition in self.variants().items()}
+        self.curves = {name: Curve(name) for name in self._specs}
         self._points_table.clear()
         self._set_running(True)
         self._go_on()
         self._show()
 
-    def contenders(self) -> dict[str, str]:
-        """What is compared, and the filter that each is asked with."""
+    def variants(self) -> dict[str, str]:
+        """The names of what is compared, each with its filter."""
         kind, condition = self.query_one("#kind", Choice).value, self.session.filter
         if kind == FILTER:
             if not condition:
@@ -153,22 +155,22 @@ Export writes a picture (.png, .svg) or the points (.csv).
 
     def on_queries_ready(self, message: QueriesReady) -> None:
         if message.data is self.session.data:
-            self.session.queries[message.wanted] = message.queries
+            self.session.queries[message.spec] = message.queries
             if self.running:
                 self._go_on()
 
     def _go_on(self) -> None:
-        """Measure, once the queries of all contenders are there."""
+        """Make the queries that are missing, then measure."""
         known = self.session.queries
-        missing = [wanted for wanted in self._wanted.values() if wanted not in known]
+        missing = [spec for spec in self._specs.values() if spec not in known]
         if missing:
             self._say("finding the true neighbors of the queries …")
             prepare_queries(self, missing[0])
         else:
-            self._measure({name: known[wanted] for name, wanted in self._wanted.items()})
+            self._measure({name: known[spec] for name, spec in self._specs.items()})
 
     def _measure(self, queries: dict[str, Queries]) -> None:
-        session, services, data = self.session, self.app.services, self._of
+        session, services, data = self.session, self.app.services, self._data
         assert session.backend is not None
         assert data is not None
         k, by_simd, by_quantization = self._k, self._kind == "SIMD", self._kind == QUANTIZATION
@@ -185,15 +187,15 @@ Export writes a picture (.png, .svg) or the points (.csv).
                 job.post(VariantReady(data, name, entry))
                 forced = name if by_simd else None
                 for point in services.sweep(
-                    entry.backend, queries[name], k, efs, forced, lambda done, total: job.wanted
+                    entry.backend, queries[name], k, efs, forced, lambda done, total: job.active
                 ):
                     job.post(Measured(name, point))
-                if not job.wanted:
+                if not job.active:
                     return None
             return SweepDone()
 
         self._say("building what is missing …")
-        self.job("sweep", work, "The comparison stopped")
+        workers.start(self, "sweep", work, "The comparison stopped")
 
     def on_progressed(self, message: Progressed) -> None:
         if message.group == "sweep":
@@ -254,7 +256,7 @@ Export writes a picture (.png, .svg) or the points (.csv).
         if not running:
             self.query_one("#progress").add_class("gone")
 
-    # ---- the picture -----------------------------------------------------------------------------------------------
+    # ---- drawing ---------------------------------------------------------------------------------------------------
 
     def _say(self, what: str) -> None:
         self.query_one("#status", Static).update(what)
@@ -306,7 +308,7 @@ Export writes a picture (.png, .svg) or the points (.csv).
                 services.save_plot(path, title, {curve.name: list(curve.points) for curve in curves}, k)
             return Exported(path)
 
-        self.job("export", work, f"{path.name} cannot be written")
+        workers.start(self, "export", work, f"{path.name} cannot be written")
 
     def on_exported(self, message: Exported) -> None:
         self.notify(f"Wrote {message.path}", timeout=4)

@@ -1,4 +1,4 @@
-"""The data that are open and the index over them: settings, building, what came out, saving."""
+"""The data screen: a preview of the open data, and building and saving its index."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ _KEEPS = "A collection keeps its own index, and is open for reading: edgevec db 
 
 
 class DataScreen(BaseScreen):
-    place = "data"
+    """Shows the data, and builds and saves indexes."""
+
+    mode = "data"
     CSS_PATH = "data.tcss"
     about = """
 [b]Data and index[/]
@@ -81,8 +83,8 @@ disk; changes that it lacks are caught up with at each opening, until the writer
                 "M",
                 settings.M,
                 (4, 8, 12, 16, 24, 32, 48, 64),
-                least=2,
-                most=256,
+                minimum=2,
+                maximum=256,
                 id="M",
                 hint="Links per node. More finds more, and takes more memory and time to build",
             )
@@ -151,7 +153,7 @@ disk; changes that it lacks are caught up with at each opening, until the writer
         self.query_one("#ef_construction", Number).value = settings.ef_construction
 
     def _fix_settings(self, fixed: bool) -> None:
-        """Those of a collection were chosen when it was made."""
+        """Disable the settings of a collection, which were chosen when it was made."""
         for control in self.query_one("#settings").query(Control):
             control.disabled = fixed
         for name, title in (("data-facts", "Collection" if fixed else "Data"), ("index-facts", "Index")):
@@ -198,7 +200,7 @@ disk; changes that it lacks are caught up with at each opening, until the writer
             return
         self._checked, self._health = backend, "checking …"
         self._show_facts()
-        self.job("check", lambda job: Checked(backend.health()), "The index cannot be checked")
+        workers.start(self, "check", lambda job: Checked(backend.health()), "The index cannot be checked")
 
     def on_checked(self, message: Checked) -> None:
         mark = "✓ sound" if message.health.ok else "✗ not sound"
@@ -208,7 +210,7 @@ disk; changes that it lacks are caught up with at each opening, until the writer
     # ---- a collection ----------------------------------------------------------------------------------------------
 
     def _load_info(self) -> None:
-        """What it holds now; the graph takes in what others wrote meanwhile."""
+        """Read counts and sizes of a collection, after taking in what other processes wrote."""
         backend, data = self.session.backend, self.session.data
         if backend is None or data is None or not data.collection:
             return
@@ -219,7 +221,7 @@ disk; changes that it lacks are caught up with at each opening, until the writer
             return None if info is None else InfoLoaded(info)
 
         self.query_one("#progress", JobProgress).begin("catching up with the records", self.app.services.clock())
-        self.job("info", work, "The collection cannot be read")
+        workers.start(self, "info", work, "The collection cannot be read")
 
     def on_info_loaded(self, message: InfoLoaded) -> None:
         self._building(False)
@@ -259,7 +261,7 @@ disk; changes that it lacks are caught up with at each opening, until the writer
 
         self._building(True)
         self.query_one("#progress", JobProgress).begin("starting", services.clock())
-        self.job("build", work, "The index cannot be built")
+        workers.start(self, "build", work, "The index cannot be built")
 
     def _building(self, running: bool) -> None:
         self.building = running
@@ -347,7 +349,7 @@ disk; changes that it lacks are caught up with at each opening, until the writer
                 session.changed = None
             return Exported(path)
 
-        self.job("save", work, f"{path.name} cannot be written")
+        workers.start(self, "save", work, f"{path.name} cannot be written")
 
     def on_exported(self, message: Exported) -> None:
         session, settings = self.session, self.app.settings
@@ -361,7 +363,7 @@ disk; changes that it lacks are caught up with at each opening, until the writer
         self.notify(f"Saved {message.path}", timeout=4)
 
     def _file(self) -> Path | None:
-        """What was opened: the index's file, else that of the data."""
+        """The file of the index, else that of the data."""
         data, entry = self.session.data, self.session.current
         return (entry.path if entry is not None else None) or (data.path if data is not None else None)
 

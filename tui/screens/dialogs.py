@@ -1,4 +1,4 @@
-"""Small windows: what went wrong, where to write, what would be lost, and what was typed before."""
+"""Dialogs: errors, paths, unsaved indexes and the history."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["ErrorDialog", "HistoryDialog", "PathDialog", "UnsavedDialog"]
 
 
 class ErrorDialog(ModalScreen[None]):
-    """An error: the reason, and what to do."""
+    """Shows an error: its reason, and advice."""
 
     CSS_PATH = "dialogs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,enter", "dismiss", "Close")]
@@ -49,8 +49,8 @@ class ErrorDialog(ModalScreen[None]):
 class PathDialog(ModalScreen[Path | None]):
     """Asks for a path to write to, or to read. A file that exists is replaced on a second Enter only.
 
-    protected    files that are open here: not to be written to at all
-    replace  the kind of file that may be replaced without its kind being named
+    protected  files that are open and must not be written to
+    replace    the kind of file that is usually replaced here; of any other kind the dialog warns
     """
 
     CSS_PATH = "dialogs.tcss"
@@ -136,7 +136,7 @@ class PathDialog(ModalScreen[Path | None]):
 
 
 class UnsavedDialog(ModalScreen[str]):
-    """Asks before closing indexes that were built here and not saved. Ends with "leave", "save" or "stay"."""
+    """Asks before closing indexes that are not saved. Its result: "leave", "save" or "stay"."""
 
     CSS_PATH = "dialogs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss('stay')", "Cancel")]
@@ -159,7 +159,7 @@ class UnsavedDialog(ModalScreen[str]):
 
 
 class HistoryDialog(ModalScreen[str | None]):
-    """Finds what was typed before, the last at the top, by any part of it."""
+    """Finds entries of the history by any part of them, latest first."""
 
     CSS_PATH = "dialogs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -195,10 +195,10 @@ class HistoryDialog(ModalScreen[str | None]):
         earlier.add_options([Option(Content(printable(typed))) for typed in self._found])
         earlier.highlighted = 0 if self._found else None
 
-    def action_move(self, by: int) -> None:
+    def action_move(self, delta: int) -> None:
         earlier = self.query_one(OptionList)
         if earlier.highlighted is not None:
-            earlier.highlighted = min(max(0, earlier.highlighted + by), len(self._found) - 1)
+            earlier.highlighted = min(max(0, earlier.highlighted + delta), len(self._found) - 1)
 
     def on_input_submitted(self) -> None:
         at = self.query_one(OptionList).highlighted

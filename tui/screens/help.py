@@ -1,4 +1,4 @@
-"""Help: what the place is for, and its keys."""
+"""The help dialog of a screen."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ __all__ = ["HelpScreen"]
 
 
 class HelpScreen(ModalScreen[None]):
+    """Shows what a screen is for, and its keys."""
+
     CSS_PATH: ClassVar[list[str | PurePath] | None] = ["dialogs.tcss", "help.tcss"]
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,f12,q,enter", "dismiss", "Close")]
 
-    def __init__(self, place: BaseScreen) -> None:
+    def __init__(self, screen: BaseScreen) -> None:
         super().__init__()
-        self._about = place.about.strip()
-        self._keys = _keys(place)
+        self._about = screen.about.strip()
+        self._keys = _keys(screen)
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="window", can_focus=True) as window:
@@ -40,15 +42,15 @@ class HelpScreen(ModalScreen[None]):
         )
 
 
-def _keys(place: BaseScreen) -> list[tuple[str, str]]:
-    """(keys, what they do), those of the place first, those of the app last; without the keys of text editing."""
+def _keys(screen: BaseScreen) -> list[tuple[str, str]]:
+    """(keys, what they do): those of the screen first, then those of the app; without the keys of text editing."""
     by_action: dict[str, tuple[list[str], str]] = {}
-    order = sorted(place.active_bindings.values(), key=lambda active: active.node is place.app)
+    order = sorted(screen.active_bindings.values(), key=lambda active: active.node is screen.app)
     for active in order:
         binding = active.binding
         if not binding.description or isinstance(active.node, Input) or binding.action.startswith("app.copy"):
             continue
-        key = place.app.get_key_display(binding)
+        key = screen.app.get_key_display(binding)
         keys, _ = by_action.setdefault(binding.action, ([], binding.description))
         if key not in keys:
             keys.append(key)

@@ -1,4 +1,4 @@
-"""Live: a load generator, what it measures, and settings that can be changed while it runs."""
+"""The latency screen: runs the load generator and shows what it measures, live."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from .dialogs import ErrorDialog, PathDialog
 __all__ = ["LatencyScreen"]
 
 _REDRAW = 0.25
-"""Seconds between two pictures."""
+"""Seconds between two redraws."""
 
 _BATCH = 100
 _BATCH_HINT = f"One query a call, or {_BATCH} in one call"
@@ -44,7 +44,9 @@ _NO_FILTER = "Type a filter on the screen Search (F3) to measure with it"
 
 
 class LatencyScreen(BaseScreen):
-    place = "latency"
+    """Measures latency and recall under load, with settings that can be changed meanwhile."""
+
+    mode = "latency"
     CSS_PATH = "latency.tcss"
     about = f"""
 [b]Latency[/]
@@ -69,12 +71,12 @@ call, and keeps the quantization that it was made with.
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "start_pause", "Start/pause"),
         Binding("s", "stop", "Stop"),
-        Binding("left_square_bracket", "turn('ef', -1)", "ef", key_display="[ ]"),
-        Binding("right_square_bracket", "turn('ef', 1)", "More ef", key_display="]", show=False),
-        Binding("u", "turn('quantization', 1)", "Quantization"),
-        Binding("t", "turn('threads', 1)", "Threads", show=False),
-        Binding("b", "turn('batch', 1)", "Single/batch", show=False),
-        Binding("f", "turn('filtered', 1)", "With the filter, or without", show=False),
+        Binding("left_square_bracket", "step('ef', -1)", "ef", key_display="[ ]"),
+        Binding("right_square_bracket", "step('ef', 1)", "More ef", key_display="]", show=False),
+        Binding("u", "step('quantization', 1)", "Quantization"),
+        Binding("t", "step('threads', 1)", "Threads", show=False),
+        Binding("b", "step('batch', 1)", "Single/batch", show=False),
+        Binding("f", "step('filtered', 1)", "With the filter, or without", show=False),
         Binding("x", "clear", "Clear the plot", show=False),
     ]
 
@@ -105,14 +107,19 @@ call, and keeps the quantization that it was made with.
                 id="quantization",
                 hint=_READS,
             )
-            yield Number("k", settings.k, (1, 5, 10, 20, 50, 100), most=100, id="k", hint="Neighbors a query wants")
+            yield Number("k", settings.k, (1, 5, 10, 20, 50, 100), maximum=100, id="k", hint="Neighbors a query wants")
             yield Number(
-                "threads", 1, range(1, _CORES + 1), most=64, id="threads", hint="Threads that search at the same time"
+                "threads",
+                1,
+                range(1, _CORES + 1),
+                maximum=64,
+                id="threads",
+                hint="Threads that search at the same time",
             )
             yield Choice("calls", ["single", "batch"], "single", id="batch", hint=_BATCH_HINT)
         yield JobProgress("rows", id="progress")
         yield Tiles(
-            {"p50": "P50", "p95": "P95", "p99": "P99", "most": "max", "qps": "QPS", "n": "n", "recall": "recall"},
+            {"p50": "P50", "p95": "P95", "p99": "P99", "maximum": "max", "qps": "QPS", "n": "n", "recall": "recall"},
             id="tiles",
         )
         with Horizontal(id="plots"):
@@ -126,7 +133,7 @@ call, and keeps the quantization that it was made with.
     def on_mount(self) -> None:
         self.generator: LoadGenerator = self.app.services.load_generator(self.app.services.clock)
         self.metrics = MetricsWindow()
-        self._of: Data | None = None
+        self._data: Data | None = None
         self._source = "rows"
         self._filter = ""
         self._start_when_ready = False
@@ -143,8 +150,8 @@ call, and keeps the quantization that it was made with.
         if session.data is None or session.backend is None:
             self.generator.stop()
             return
-        if session.data is not self._of:
-            self._of, self._source = session.data, "rows"
+        if session.data is not self._data:
+            self._data, self._source = session.data, "rows"
             self.action_stop()
             self.action_clear()
             source = self.query_one("#source", Choice)
@@ -165,7 +172,7 @@ call, and keeps the quantization that it was made with.
         self._show()
 
     def _offer_filter(self) -> None:
-        """The filter is the one on the screen Search, which may be another one by now."""
+        """Offer the filter of the screen Search, which may have changed."""
         choice, typed = self.query_one("#filtered", Choice), self.session.filter
         choice.options = ["off", "on"] if typed else ["off"]
         choice.hint = f"Only what passes: {typed}" if typed else _NO_FILTER
@@ -177,17 +184,17 @@ call, and keeps the quantization that it was made with.
 
     # ---- the load --------------------------------------------------------------------------------------------------
 
-    def _wanted(self) -> QuerySetSpec:
+    def _query_set_spec(self) -> QuerySetSpec:
         backend = self.session.backend
         assert backend is not None
         filtered = self.query_one("#filtered", Choice).value == "on"
         return QuerySetSpec(self._source, backend.settings.metric, self.session.filter if filtered else "")
 
     def _queries(self) -> Queries | None:
-        return None if self.session.backend is None else self.session.queries.get(self._wanted())
+        return None if self.session.backend is None else self.session.queries.get(self._query_set_spec())
 
     def _load(self) -> LoadSpec | None:
-        """As the controls say; None while the queries are not ready."""
+        """The load that the controls describe; None while the queries are not ready."""
         backend, queries = self.session.backend, self._queries()
         if backend is None or queries is None:
             return None
@@ -209,14 +216,14 @@ call, and keeps the quantization that it was made with.
         load = self._load()
         self._start_when_ready = load is None
         if load is None:
-            prepare_queries(self, self._wanted())
+            prepare_queries(self, self._query_set_spec())
         else:
             self.generator.start(load)
 
     def on_queries_ready(self, message: QueriesReady) -> None:
         if message.data is not self.session.data:
             return
-        self.session.queries[message.wanted] = message.queries
+        self.session.queries[message.spec] = message.queries
         if self._start_when_ready:
             self._start()
         elif (load := self._load()) is not None:
@@ -235,9 +242,9 @@ call, and keeps the quantization that it was made with.
 
     # ---- changes while it runs -------------------------------------------------------------------------------------
 
-    def action_turn(self, name: str, by: int) -> None:
+    def action_step(self, name: str, delta: int) -> None:
         control = self.query_one(f"#{name}", Control)
-        control.action_step(by)
+        control.action_step(delta)
         if isinstance(control, Choice) and len(control.options) < 2:
             self.notify(control.hint, severity="warning")
 
@@ -266,7 +273,7 @@ call, and keeps the quantization that it was made with.
         self._show()
 
     def _switch(self, quantization: Quantization) -> None:
-        """Use the index in another quantization; it is built first, when there is none yet."""
+        """Use the index with another quantization; it is built first if there is none yet."""
         data = self.session.data
         assert data is not None
         build = build_variant(self.app.services, self.session, quantization)
@@ -278,7 +285,7 @@ call, and keeps the quantization that it was made with.
         progress = self.query_one("#progress", JobProgress)
         progress.begin(f"building {quantization}", self.app.services.clock())
         progress.remove_class("gone")
-        self.job("build", work, f"The index cannot be built as {quantization}")
+        workers.start(self, "build", work, f"The index cannot be built as {quantization}")
 
     def on_built(self, message: Built) -> None:
         self.query_one("#progress").add_class("gone")
@@ -315,12 +322,12 @@ call, and keeps the quantization that it was made with.
         self._source = source
         load = self._load()
         if load is None:
-            prepare_queries(self, self._wanted())
+            prepare_queries(self, self._query_set_spec())
         elif self.generator.state != "stopped":
             self.generator.change(load)
         self._mark(change)
 
-    # ---- the picture -----------------------------------------------------------------------------------------------
+    # ---- drawing ---------------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
         failure = self.generator.failure()
@@ -354,7 +361,7 @@ call, and keeps the quantization that it was made with.
         state = self.generator.state
         if totals is None:
             return "" if state == "stopped" else state
-        if self._of is not None and self._of.collection:
+        if self._data is not None and self._data.collection:
             return f"{state} · whole search"
         return f"{state} · call {formatting.micros(totals.call_p50)}, Python included, at P50"
 
@@ -373,12 +380,12 @@ call, and keeps the quantization that it was made with.
 
 def _tiles(totals: Totals | None) -> dict[str, str]:
     if totals is None:
-        return dict.fromkeys(("p50", "p95", "p99", "most", "qps", "n", "recall"), "–")
+        return dict.fromkeys(("p50", "p95", "p99", "maximum", "qps", "n", "recall"), "–")
     return {
         "p50": formatting.micros(totals.p50),
         "p95": formatting.micros(totals.p95),
         "p99": formatting.micros(totals.p99),
-        "most": formatting.micros(totals.most),
+        "maximum": formatting.micros(totals.maximum),
         "qps": formatting.count(totals.qps),
         "n": formatting.count(totals.n),
         "recall": "–" if totals.recall != totals.recall else formatting.recall_text(totals.recall),

@@ -1,4 +1,4 @@
-"""Where one starts: the sample, recent files, and a tree to find others in."""
+"""The first screen: opens the sample, a recent file, one of the file tree, or a typed path."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class VectorFiles(DirectoryTree):
     hint = "Folders and the files that edgevec can open: vectors, indexes, collections. Enter opens"
 
     def process_label(self, label: TextType) -> Text:
-        """The tree takes the name of a file for markup."""
+        """The label as plain text: DirectoryTree would read the name of a file as markup."""
         return Text(printable(label)) if isinstance(label, str) else label
 
     def filter_paths(self, paths: Iterable[Path]) -> Iterable[Path]:
@@ -61,7 +61,9 @@ def _is_folder(path: Path) -> bool:
 
 
 class OpenScreen(BaseScreen):
-    place = "open"
+    """Opens files."""
+
+    mode = "open"
     CSS_PATH = "open.tcss"
     about = """
 [b]Open[/b]
@@ -145,13 +147,13 @@ Choose a recent file, or one in the tree, or type a path.
             return FileOpened(path, opened.data, entry, {path: before[path] for path in paths if path in read})
 
         self._begin(f"reading {path.name}")
-        self.job("open", work, f"{path.name} cannot be opened")
+        workers.start(self, "open", work, f"{path.name} cannot be opened")
 
     def open_sample(self) -> None:
         self.app.confirm_unsaved("Open the sample", self._open_sample)
 
     def _open_sample(self) -> None:
-        """With an index at once: the first thing to see is an answer."""
+        """Open the sample and build its index, so that it can be searched at once."""
         services, kept = self.app.services, self.app.settings
         settings = BuildSettings("cosine", kept.quantization, kept.M, kept.ef_construction)
 
@@ -162,7 +164,7 @@ Choose a recent file, or one in the tree, or type a path.
             return None if backend is None else FileOpened(None, data, IndexEntry(backend, services.clock() - start))
 
         self._begin("reading the sample")
-        self.job("open", work, "The sample cannot be opened")
+        workers.start(self, "open", work, "The sample cannot be opened")
 
     def _begin(self, what: str) -> None:
         progress = self.query_one("#opening", JobProgress)

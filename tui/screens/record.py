@@ -1,4 +1,4 @@
-"""A record in full: its text and its metadata."""
+"""A dialog that shows a record in full."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["RecordScreen"]
 
 
 class RecordScreen(ModalScreen[bool]):
-    """Ends with whether the neighbors of the record are wanted."""
+    """Shows text and metadata of a record. Its result: whether to search for the neighbors of the record."""
 
     CSS_PATH = "dialogs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -1,4 +1,4 @@
-"""Search as one types: results in a table, and beside it what this query cost and how good it was."""
+"""The search screen: results while one types, with the cost and recall of each query."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ _BOXES: tuple[Box, ...] = ("query", "filter")
 
 
 class SearchScreen(BaseScreen):
-    place = "search"
+    """Searches as one types."""
+
+    mode = "search"
     CSS_PATH = "search.tcss"
     about = """
 [b]Search[/]
@@ -101,7 +103,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
             query.tooltip = "Results come as you type: ↓ or Esc goes to them. ↑ or ctrl+r: typed before"
             yield query
         with Horizontal(id="knobs", classes="row"):
-            yield Number("k", settings.k, (1, 3, 5, 10, 20, 50, 100), most=1000, id="k", hint="How many results")
+            yield Number("k", settings.k, (1, 3, 5, 10, 20, 50, 100), maximum=1000, id="k", hint="How many results")
             yield Number(
                 "ef",
                 settings.ef,
@@ -180,7 +182,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         self.search()
 
     def search(self) -> None:
-        """Search for what stands in the box. The latest question wins: an earlier one says nothing more."""
+        """Search for what is typed. A newer search replaces one that is still running."""
         data, backend = self._open
         if data is None or backend is None:
             return
@@ -192,27 +194,27 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         def work(job: workers.Job) -> Compared | InvalidQuery | EmptyQuery | None:
             try:
                 backend.refresh(job.progress)
-                allowed = backend.filter(condition, data)
+                filter_result = backend.filter(condition, data)
                 parsed = parse_query(typed, data, backend)
                 if parsed is None:
-                    return EmptyQuery(allowed, condition)
+                    return EmptyQuery(filter_result, condition)
                 query = parsed.query
-                answer = backend.search(query, k, ef=ef, allowed=allowed, exact=exact)
+                answer = backend.search(query, k, ef=ef, filter_result=filter_result, exact=exact)
             except WhereError as error:
                 return InvalidQuery(error.problem, len(condition) if error.position is None else error.position)
             except (EdgevecError, OSError) as error:
                 return InvalidQuery(" ".join(str(error).split()))
-            among = "" if allowed is None else f", among {_passing(allowed, data)}"
+            among = "" if filter_result is None else f", among {_passing(filter_result, data)}"
             job.post(Answered(parsed.description + among, answer, since, condition))
             time.sleep(_EXACT_DELAY)
-            if not job.wanted:
+            if not job.active:
                 return None
             if query.words is not None:
                 return Compared(None)
-            truth = answer if exact else backend.search(query, k, ef=ef, allowed=allowed, exact=True)
+            truth = answer if exact else backend.search(query, k, ef=ef, filter_result=filter_result, exact=True)
             return Compared(answer.recall(truth, backend.settings.metric))
 
-        self.job("search", work, "The search failed")
+        workers.start(self, "search", work, "The search failed")
         if self._later is not None:
             self._later.stop()
         self._later = self.set_timer(_REMEMBER_AFTER, lambda: self._remember(typed))
@@ -260,9 +262,9 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         self._show_cost()
 
     def on_empty_query(self, message: EmptyQuery) -> None:
-        data, allowed = self._open[0], message.allowed
+        data, filter_result = self._open[0], message.filter_result
         self._accept_filter(message.filter)
-        self._empty("" if allowed is None or data is None else f"{_passing(allowed, data)}; now a query")
+        self._empty("" if filter_result is None or data is None else f"{_passing(filter_result, data)}; now a query")
 
     def on_invalid_query(self, message: InvalidQuery) -> None:
         self.query_one(FilterInput).mark(message.position)
@@ -272,7 +274,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
             self._point_at(message.reason, message.position)
 
     def _point_at(self, reason: str, position: int) -> None:
-        """Say what is wrong below its place in the filter box, on the side where there is room, if on any."""
+        """Show the error below its position in the filter box, to the right or left of it, wherever there is room."""
         reason = printable(reason)
         status, box = self.query_one("#status", Static), self.query_one(FilterInput)
         column, width = box.column_of(position) - status.content_region.x, status.content_region.width
@@ -330,7 +332,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
             return formatting.recall_text(self._recall)
         return "by words: –" if self._compared else "…"
 
-    # ---- next_theme and history -------------------------------------------------------------------------------------
+    # ---- neighbors and history -------------------------------------------------------------------------------------
 
     def on_results_table_followed(self, message: ResultsTable.Followed) -> None:
         self._follow(message.hit)
@@ -353,11 +355,11 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
             self.query_one("#query", Input).value = f"#{random.randrange(len(backend))}"
 
     def action_search_again(self) -> None:
-        """Records may have come or gone since."""
+        """Search again, since records may have been added or removed."""
         self.search()
 
     def _remember(self, typed: str) -> None:
-        """What was asked, and the filter it was asked with."""
+        """Add the query and its filter to the history."""
         typed = typed.strip()
         self.app.history.add(self.session.name, "filter", self.session.filter)
         if typed and self._answer is not None:
@@ -399,7 +401,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         self.app.push_screen(HistoryDialog(entry.past(), entry.value), chosen)
 
     def action_back(self) -> None:
-        """To the query before this one."""
+        """Go back to the previous query."""
         query = self.query_one("#query", Input)
         while self._back_stack:
             last = self._back_stack.pop()
@@ -456,7 +458,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
             export.write_hits(path, typed, found, data)
             return Exported(path)
 
-        self.job("export", work, f"{path.name} cannot be written")
+        workers.start(self, "export", work, f"{path.name} cannot be written")
 
     def on_exported(self, message: Exported) -> None:
         self.notify(f"Wrote {message.path}", timeout=4)
@@ -468,7 +470,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         yield "Copy results", "To the clipboard, as lines with tabs", self.action_copy_all
 
 
-def _passing(allowed: FilterResult, data: Data) -> str:
-    """How many pass, and what there is to ask about when none do."""
-    what = f"{allowed.rows:,} {'records' if data.collection else 'rows'} that pass the filter"
-    return what if allowed.rows else f"{what} (fields: {', '.join(fields_of(data))})"
+def _passing(filter_result: FilterResult, data: Data) -> str:
+    """How many rows pass the filter; if none do, also the fields that there are."""
+    what = f"{filter_result.rows:,} {'records' if data.collection else 'rows'} that pass the filter"
+    return what if filter_result.rows else f"{what} (fields: {', '.join(fields_of(data))})"

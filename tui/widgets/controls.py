@@ -1,4 +1,4 @@
-"""Settings that take one line: `ef ‹ 64 ›`. Arrow keys and clicks step through the values, numbers can be typed."""
+"""Controls of one line for a setting: `ef ‹ 64 ›`. Arrow keys and clicks step through values; numbers can be typed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Choice", "Control", "Number"]
 
 
 class Control(Widget, can_focus=True):
-    """hint: what the setting does, in one sentence; the screen shows it while the control has the focus."""
+    """A setting with a value. hint: explains it in one sentence while the control has the focus."""
 
     DEFAULT_CSS = """
     Control {
@@ -50,8 +50,8 @@ class Control(Widget, can_focus=True):
         """The value as it is shown."""
         raise NotImplementedError
 
-    def step(self, by: int) -> bool:
-        """Go on by one, up or down. Says whether there was somewhere to go."""
+    def step(self, delta: int) -> bool:
+        """Go to the next (1) or previous (-1) value. Returns whether there was one."""
         raise NotImplementedError
 
     def render(self) -> Content:
@@ -63,8 +63,8 @@ class Control(Widget, can_focus=True):
             ("›", arrows),
         )
 
-    def action_step(self, by: int) -> None:
-        if self.step(by):
+    def action_step(self, delta: int) -> None:
+        if self.step(delta):
             self.changed()
 
     def changed(self) -> None:
@@ -76,7 +76,7 @@ class Control(Widget, can_focus=True):
 
 
 class Choice(Control):
-    """One of a few words."""
+    """A choice among a few words."""
 
     def __init__(self, label: str, options: Sequence[str], value: str, *, hint: str, id: str | None = None) -> None:
         super().__init__(label, hint=hint, id=id)
@@ -95,16 +95,16 @@ class Choice(Control):
     def shown(self) -> str:
         return self._value
 
-    def step(self, by: int) -> bool:
+    def step(self, delta: int) -> bool:
         if len(self.options) < 2:
             return False
         at = self.options.index(self._value) if self._value in self.options else -1
-        self._value = self.options[(at + by) % len(self.options)]
+        self._value = self.options[(at + delta) % len(self.options)]
         return True
 
 
 class Number(Control):
-    """A number from a ladder, or any other in the range by typing it."""
+    """A number: steps follow `ladder`, and any other from minimum to maximum can be typed."""
 
     def __init__(
         self,
@@ -112,13 +112,13 @@ class Number(Control):
         value: int,
         ladder: Sequence[int],
         *,
-        least: int = 1,
-        most: int = 65_535,
+        minimum: int = 1,
+        maximum: int = 65_535,
         hint: str,
         id: str | None = None,
     ) -> None:
         super().__init__(label, hint=hint, id=id)
-        self._value, self._ladder, self._least, self._most = value, sorted(ladder), least, most
+        self._value, self._ladder, self._minimum, self._maximum = value, sorted(ladder), minimum, maximum
         self._typed = ""
 
     @property
@@ -134,9 +134,9 @@ class Number(Control):
     def shown(self) -> str:
         return f"{self._typed}▏" if self._typed else f"{self._value:,}"
 
-    def step(self, by: int) -> bool:
+    def step(self, delta: int) -> bool:
         self._typed = ""
-        if by > 0:
+        if delta > 0:
             rungs = [rung for rung in self._ladder if rung > self._value]
         else:
             rungs = [rung for rung in self._ladder if rung < self._value][::-1]
@@ -166,8 +166,8 @@ class Number(Control):
 
     def _take(self) -> None:
         number, self._typed = int(self._typed), ""
-        wanted = min(max(number, self._least), self._most)
-        if wanted != self._value:
-            self._value = wanted
+        value = min(max(number, self._minimum), self._maximum)
+        if value != self._value:
+            self._value = value
             self.changed()
         self.refresh(layout=True)

@@ -1,4 +1,4 @@
-"""Labels with values beside or beneath them."""
+"""Labels with values: as lines, and as tiles."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Facts(Static):
 
 
 class Tile(Static):
-    """A number and its name."""
+    """A number above its name."""
 
     DEFAULT_CSS = """
     Tile { width: 1fr; height: 2; content-align: center top; text-align: center; text-wrap: nowrap; }
@@ -50,6 +50,8 @@ class Tile(Static):
 
 
 class Tiles(Horizontal):
+    """A row of tiles."""
+
     DEFAULT_CSS = "Tiles { height: 2; }"
 
     def __init__(self, labels: dict[str, str], *, id: str | None = None) -> None:

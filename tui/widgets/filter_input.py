@@ -1,4 +1,4 @@
-"""The filter box: completes fields, words and values of the `where` language, and marks the place of a fault."""
+"""The filter box: completes fields, keywords and values of the `where` language, and marks errors."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ __all__ = ["FilterInput"]
 
 _WORDS = ("AND", "OR", "NOT", "IN", "BETWEEN", "LIKE", "ILIKE", "CONTAINS", "IS NULL", "IS NOT NULL")
 _PART = re.compile(r"""('(?:[^']|'')*|"(?:[^"]|"")*|`[^`]*|[^\W\d][\w.]*)$""")
-"""What is being typed at the end: a string that is not closed yet, or a name."""
+"""What is being typed at the end: an open string, or a name."""
 _WHOLE = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""")
 _NAME = re.compile(r"[^\W\d]\w*")
 
 
 class FilterInput(HistoryInput):
+    """An input for a `where` condition."""
+
     def __init__(self, *, id: str) -> None:
         self._fault = _Fault()
         super().__init__(id=id, highlighter=self._fault, suggester=_Completion([], []))
@@ -40,12 +42,12 @@ class FilterInput(HistoryInput):
         self.tooltip = Content(f"{example} = 'a' AND NOT (year < 1990 OR lang IN ('de', 'fr')); → takes the suggestion")
 
     def mark(self, position: int | None) -> None:
-        """Mark the place of a fault, or none."""
+        """Mark the word at this position as an error; None removes the mark."""
         self._fault.position = position
         self.refresh()
 
     def column_of(self, position: int) -> int:
-        """Where on the screen that character stands, or would stand beyond the end."""
+        """The column of the screen at which this character stands, or would stand beyond the end."""
         region = self.content_region
         column = Text(self.value[:position]).cell_len
         return region.x + min(max(0, column - self.scroll_offset.x), max(0, region.width - 1))
@@ -84,7 +86,7 @@ class _Completion(Suggester):
 
 
 def _paths(data: Data) -> Iterator[str]:
-    """Fields as a condition names them, those inside of others too."""
+    """Fields as a condition names them, nested ones too."""
     for name, column in data.columns.items():
         inner = [path for value in column[:200] if isinstance(value, dict) for path in _inside(value)]
         yield from (f"{_quoted(name)}.{path}" for path in inner) if inner else (_quoted(name),)
@@ -102,7 +104,7 @@ def _quoted(name: str) -> str:
 
 
 def _values(data: Data) -> set[str]:
-    """Short texts that stand in the metadata."""
+    """Short texts of the metadata."""
     return {value for column in data.columns.values() for value in column[:5000] if _short(value)}
 
 

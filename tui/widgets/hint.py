@@ -1,4 +1,4 @@
-"""The line above the footer that says what the focused thing is for."""
+"""The line above the footer that explains the focused widget."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Hint"]
 
 
 class Hint(Static):
-    """Its text may hold any brackets."""
+    """A line of plain text, without markup."""
 
     def __init__(self) -> None:
         super().__init__(markup=False)

@@ -1,4 +1,4 @@
-"""A box of one line to type in: takes pasted text of several lines, and what was typed before."""
+"""An input of one line with a history, which also accepts pasted text of several lines."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["HistoryInput"]
 
 
 class HistoryInput(Input):
-    """past: gives what was typed here before, the last at the end. Up and down walk through it, as in a shell."""
+    """An input with a history that up and down walk through, as in a shell. past: returns the entries, latest last."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+r", "recall", "Find in the history", show=False)]
 
     class Recall(Message):
-        """A choice from the past is wanted."""
+        """The user wants to choose from the history."""
 
         def __init__(self, entry: HistoryInput) -> None:
             super().__init__()
@@ -40,17 +40,17 @@ class HistoryInput(Input):
 
     @property
     def _value(self) -> Text:
-        """What is shown of the value; marks of faults are at the same places."""
+        """The value as shown: one character for each, so that marks of errors fit."""
         text = Text(pictures(self.value), no_wrap=True, overflow="ignore", end="")
         return text if self.highlighter is None else self.highlighter(text)
 
     def put(self, value: str) -> None:
-        """As if it had been typed."""
+        """Set the value, with the cursor at the end, as if it had been typed."""
         self.value = value
         self.cursor_position = len(value)
 
     def _on_paste(self, event: events.Paste) -> None:
-        """All lines, joined by blanks: Input takes the first alone."""
+        """Paste all lines, joined by spaces; Input would take only the first."""
         event.stop()
         event.prevent_default()
         self.replace(printable(" ".join(event.text.split())), *self.selection)
@@ -63,13 +63,13 @@ class HistoryInput(Input):
     def action_recall(self) -> None:
         self.post_message(self.Recall(self))
 
-    def _step(self, by: int) -> bool:
-        """Show the entry before or after this one. Says whether there was one, or might have been."""
+    def _step(self, delta: int) -> bool:
+        """Show the previous (-1) or next (1) entry. Returns whether the key is used up."""
         if not self._walk or self._walk[self._at] != self.value:  # typed anew: that is where the walk starts
             past = [typed for typed in self.past() if typed != self.value]
             self._walk, self._at = [*past, self.value], len(past)
-        if not 0 <= self._at + by < len(self._walk):
-            return by < 0
-        self._at += by
+        if not 0 <= self._at + delta < len(self._walk):
+            return delta < 0
+        self._at += delta
         self.put(self._walk[self._at])
         return True

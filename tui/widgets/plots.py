@@ -1,4 +1,4 @@
-"""Plots by plotext, in the colors of the theme. What a color says, a marker or a name beside the line says too."""
+"""Plots by plotext in the colors of the theme. Lines differ by markers or names too, not by color alone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _RECALLS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0)
 
 
 class ThemedPlot(PlotextPlot):
-    """Keeps what it shows, and draws it anew when size or theme change."""
+    """A plot that is redrawn when its size or the theme changes."""
 
     DEFAULT_CSS = "ThemedPlot { background: $surface; }"  # where plotext draws, too
 
@@ -64,12 +64,12 @@ class ThemedPlot(PlotextPlot):
             what, x=x, y=y, color=self.theme_color(color), background=self.theme_color("surface"), alignment=alignment
         )
 
-    def times(self, low: float, high: float, most: int) -> tuple[list[float], list[str]]:
-        """Ticks of a logarithmic axis of microseconds: at most so many, at round figures."""
+    def times(self, low: float, high: float, maximum: int) -> tuple[list[float], list[str]]:
+        """At most `maximum` ticks at round numbers for a logarithmic axis of microseconds."""
         for bases in ((1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9), (1, 2, 5), (1, 3), (1,)):
             steps = [base * 10.0**power for power in range(-1, 8) for base in bases]
             inside = [step for step in steps if low <= step <= high]
-            if len(inside) <= min(most, 7):
+            if len(inside) <= min(maximum, 7):
                 break
         inside = inside or [low, high]
         return [float(np.log10(step)) for step in inside], [formatting.micros(step) for step in inside]
@@ -158,9 +158,9 @@ class HistogramPlot(ThemedPlot):
         middles = np.sqrt(self._edges[first : last + 1] * self._edges[first + 1 : last + 2])
         plot.bar(np.log10(middles).tolist(), counts.tolist(), color=self.theme_color("primary"), width=1, marker="sd")
         plot.xticks(*self._spread(*self.times(middles[0], middles[-1], max(2, self.size.width // 9))))
-        most = int(counts.max())
-        plot.ylim(0, most)
-        plot.yticks([0, most / 2, most], ["0", _short(most / 2), _short(most)])
+        highest = int(counts.max())
+        plot.ylim(0, highest)
+        plot.yticks([0, highest / 2, highest], ["0", _short(highest / 2), _short(highest)])
 
     def _spread(self, ticks: list[float], labels: list[str]) -> tuple[list[float], list[str]]:
         """Without those that have no room for their label: plotext would push it aside, now this way, now that."""
@@ -185,7 +185,7 @@ def _short(number: float) -> str:
 class CurvePlot(ThemedPlot):
     """Recall against latency; the points of each contender are its number.
 
-    The axis of recall is stretched towards 1, where the contest is: 0.9, 0.99 and 0.999 are as far from each other.
+    The axis of recall is stretched toward 1, where the contest is: 0.9, 0.99 and 0.999 are as far from each other.
     """
 
     _curves: Mapping[str, Sequence[Point]] = {}

@@ -1,4 +1,4 @@
-"""How far a long job is: a bar, the rate, and the time left."""
+"""The progress of a job: a bar, the rate, and the time left."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["JobProgress"]
 
 
 class JobProgress(Horizontal):
-    """unit: what is counted"""
+    """A progress bar. unit: what is counted, such as "rows"."""
 
     DEFAULT_CSS = """
     JobProgress {

@@ -1,4 +1,4 @@
-"""The table of what a search found."""
+"""The table of search results."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def bar(share: float, width: int) -> str:
 
 
 class ResultsTable(DataTable[Any]):
-    """Rows are told apart by rank, so that a new answer changes cells and leaves the rest, cursor included, alone."""
+    """A table of hits. Rows are keyed by rank, so that a new answer changes only cells and the cursor stays."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,space", "select_cursor", "Whole record", show=True),
@@ -39,14 +39,14 @@ class ResultsTable(DataTable[Any]):
     ]
 
     class Chosen(Message):
-        """This hit is to be shown in full."""
+        """The user wants to see this hit in full."""
 
         def __init__(self, hit: Hit) -> None:
             super().__init__()
             self.hit = hit
 
     class Followed(Message):
-        """The neighbors of this hit are wanted."""
+        """The user wants the neighbors of this hit."""
 
         def __init__(self, hit: Hit) -> None:
             super().__init__()
@@ -83,7 +83,7 @@ class ResultsTable(DataTable[Any]):
                 self.update_cell(key, name, cell)
 
     def _layout(self, data: Data) -> tuple[tuple[str, int], ...]:
-        """Columns and widths for the room there is; metadata that does not fit is left to the line of details."""
+        """Columns and widths that fit; other metadata is shown only below the table."""
         tight = self.size.width < 70
         id_width = max((len(str(hit.id)) for hit in self.hits), default=6)
         id_width = min(max(5, id_width), _WIDEST_ID // 2 if tight else _WIDEST_ID)
@@ -124,7 +124,7 @@ class ResultsTable(DataTable[Any]):
         return cells
 
     def redraw(self) -> None:
-        """After a change of size or theme."""
+        """Redraw after a change of size or theme."""
         if self._source is not None:
             row = self.cursor_row
             self.clear(columns=True)

@@ -1,4 +1,4 @@
-"""One query's time as a bar: core, Python around it, and the screen around that; or search and screen."""
+"""The time of a query as a bar: core, Python and screen; or search and screen."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _MARKS = {
 
 
 class TimeSplit(Static):
-    """The parts differ in pattern as well as in color."""
+    """A bar of parts that differ in pattern and color."""
 
     _seconds: Mapping[str, float] | None = None
 
     DEFAULT_CSS = "TimeSplit { height: 2; text-wrap: nowrap; }"
 
     def show(self, seconds: Mapping[str, float] | None) -> None:
-        """Of each part, one after the other."""
+        """Show the seconds of each part, in order."""
         self._seconds = seconds
         self._draw()
 

@@ -1,4 +1,4 @@
-"""What a screen shows where nothing else has room: how large the terminal is, and how large it should be."""
+"""Shown in place of a screen when the terminal is too small."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from textual.widget import Widget
 __all__ = ["MIN_SIZE", "TooSmall"]
 
 MIN_SIZE = (60, 16)
-"""Columns and rows without which nothing can be read."""
+"""The smallest usable terminal, in columns and rows."""
 
 
 class TooSmall(Widget):
-    """Reads the size as it is drawn: a screen that is not on top hears of no resize."""
+    """Says how large the terminal is and should be. Reads the size when drawn: hidden screens get no resize."""
 
     def render(self) -> RenderResult:
         size = self.app.size

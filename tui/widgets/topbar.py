@@ -1,4 +1,4 @@
-"""The two lines at the top: what is open and how it runs; and the way from screen to screen."""
+"""The top bar: what is open and which SIMD path is used; and the tabs of the screens."""
 
 from __future__ import annotations
 
@@ -20,49 +20,53 @@ TABS["compare"] = ("F5", "Compare")
 
 
 class ScreenTab(Static):
-    """A name that leads to a screen."""
+    """A tab that switches to a screen."""
 
     class Chosen(Message):
-        def __init__(self, place: str) -> None:
-            super().__init__()
-            self.place = place
+        """A tab was clicked."""
 
-    def __init__(self, place: str, *, here: bool) -> None:
-        key, name = TABS[place]
-        mark = "▸" if here else " "
+        def __init__(self, mode: str) -> None:
+            super().__init__()
+            self.mode = mode
+
+    def __init__(self, mode: str, *, current: bool) -> None:
+        key, name = TABS[mode]
+        mark = "▸" if current else " "
         super().__init__(
-            Content.assemble((f"{mark}", "$accent"), (f"{key} ", "$muted"), (f"{name} ", "bold" if here else "")),
-            classes="here" if here else "",
+            Content.assemble((f"{mark}", "$accent"), (f"{key} ", "$muted"), (f"{name} ", "bold" if current else "")),
+            classes="current" if current else "",
         )
-        self.place = place
+        self.mode = mode
 
     def on_click(self) -> None:
-        self.post_message(self.Chosen(self.place))
+        self.post_message(self.Chosen(self.mode))
 
 
 class TopBar(Horizontal):
+    """The two lines at the top of each screen."""
+
     DEFAULT_CSS = """
     TopBar {
         height: 2;
         layout: vertical;
         background: $panel;
         #facts { height: 1; width: 1fr; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }
-        #places { height: 1; width: 1fr; background: $surface; }
+        #tabs { height: 1; width: 1fr; background: $surface; }
         ScreenTab { width: auto; height: 1; padding: 0 1 0 0; color: $muted; text-wrap: nowrap; }
-        ScreenTab.here { background: $background; color: $foreground; text-style: bold; }
+        ScreenTab.current { background: $background; color: $foreground; text-style: bold; }
         ScreenTab:hover { background: $primary 30%; }
     }
     """
 
-    def __init__(self, here: str) -> None:
+    def __init__(self, current: str) -> None:
         super().__init__()
-        self._here = here
+        self._current = current
 
     def compose(self) -> ComposeResult:
         yield Static(id="facts")
-        with Horizontal(id="places"):
-            for place in TABS:
-                yield ScreenTab(place, here=place == self._here)
+        with Horizontal(id="tabs"):
+            for mode in TABS:
+                yield ScreenTab(mode, current=mode == self._current)
 
     def show(self, session: Session, simd: SimdInfo) -> None:
         self.query_one("#facts", Static).update(facts(session, simd))
