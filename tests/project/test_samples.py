@@ -49,7 +49,7 @@ def test_a_query_finds_what_it_describes(sample: samples.WordNet, query: str, ex
     assert any(expected in sample.texts[row] for row in nearest)
 
 
-def test_encoding_is_the_normalised_sum_of_the_known_words(sample: samples.WordNet) -> None:
+def test_encoding_is_the_normalized_sum_of_the_known_words(sample: samples.WordNet) -> None:
     with np.load(DATA / "wordnet25k.npz") as arrays:
         words = bytes(arrays["words"]).decode().split("\n")
         table = arrays["word_vectors"] * arrays["word_scales"].astype(np.float64)[:, None]
@@ -89,10 +89,10 @@ def test_the_folder_may_be_elsewhere(sample: samples.WordNet, tmp_path: Path) ->
         samples.wordnet(tmp_path / "nowhere")
 
 
-def test_the_licence_of_the_texts_comes_along() -> None:
-    licence = (DATA / "LICENSE-WordNet-3.0.txt").read_text(encoding="utf-8")
-    assert "Princeton University" in licence
-    assert "appear on ALL copies" in licence
+def test_the_license_of_the_texts_comes_along() -> None:
+    license = (DATA / "LICENSE-WordNet-3.0.txt").read_text(encoding="utf-8")
+    assert "Princeton University" in license
+    assert "appear on ALL copies" in license
 
 
 def test_the_data_stay_small() -> None:

@@ -14,7 +14,7 @@ BATCH = 100
 
 
 class Subject:
-    """An index of one quantisation, cosine, built and searched with one thread."""
+    """An index of one quantization, cosine, built and searched with one thread."""
 
     def __init__(self, quantization: Any) -> None:
         self.quantization = quantization
