@@ -1,4 +1,4 @@
-"""edgevec bench: recall and latency over ef, on vectors of one's own."""
+"""edgevec bench: recall and latency over ef, on the vectors of a file."""
 
 from __future__ import annotations
 
@@ -52,8 +52,16 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> 
 @click.argument("file", type=INPUT)
 @click.option("--ef", "efs", callback=_numbers, metavar="N,N,...", default="10,20,40,80,160,320", show_default=True)
 @click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Neighbors per query.")
-@click.option("--queries", "count", type=click.IntRange(1), default=1000, show_default=True, help="At most so many.")
-@click.option("--search-threads", type=click.IntRange(0), default=1, show_default=True, help="Of the batch behind QPS.")
+@click.option(
+    "--queries", "count", type=click.IntRange(1), default=1000, show_default=True, help="Use at most this many queries."
+)
+@click.option(
+    "--search-threads",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    help="Threads that answer the batch behind QPS.",
+)
 @output_option("--json", "json_path", help="Write everything measured to this file.")
 @output_option("--plot", "plot_path", help="Draw recall against latency to this PNG or SVG.")
 @force_option
@@ -77,7 +85,7 @@ def bench(
 
     Queries are the file's own test set (HDF5), else rows held out of the index. Latencies are of single calls on one
     thread, QPS is of one call with all queries; the true neighbors come from a brute-force scan. Recall counts what
-    is not farther than the last of them, so of equally near rows any.
+    is not farther than the last of them, so any of several equally near rows counts.
     """
     for path in (json_path, plot_path):
         if path is not None:

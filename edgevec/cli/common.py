@@ -1,4 +1,4 @@
-"""What the commands share: output, options, which files they take, and the steps of reading and building."""
+"""What the commands share: output, options, checks of files, and the steps of reading and building."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def example(command: str) -> str:
 
 
 class _Console(Console):
-    """Every text that it prints, in tables too, is shown and never obeyed: neither markup nor control characters."""
+    """Prints every text as it stands, in tables too: neither markup nor control characters take effect."""
 
     def __init__(self, *, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False)
@@ -70,7 +70,7 @@ _results, _notes = _Console(), _Console(stderr=True)
 
 
 def show(*what: str | Table) -> None:
-    """Print what was asked for on standard output: tables, and lines, which are not folded."""
+    """Print results on standard output: tables, and lines, which are not folded."""
     _check_output()
     for part in what:
         _results.print(part, soft_wrap=isinstance(part, str))
@@ -93,7 +93,7 @@ def _check_output() -> None:
 
 
 def note(line: str) -> None:
-    """Say on standard error what is going on; that nobody can be told is no reason to stop."""
+    """Print a line about the work on standard error; failing to do so is ignored."""
     with contextlib.suppress(OSError):
         _notes.print(line, soft_wrap=True)
 
@@ -102,10 +102,10 @@ def note(line: str) -> None:
 
 
 def protect(output: Path, *inputs: Path, force: bool, ours: Kind | None = None) -> None:
-    """Refuse to write over an input, whatever is said; over another file that has content, unless it is forced or of
-    the kind that is `ours` to replace.
+    """Refuse to write over an input; and over any other file that has content, unless `force` is given or the file is
+    of the kind `ours`, which may be replaced.
 
-    Called before the work, so that nothing is lost with it.
+    Called before the work, so that the work is not lost.
     """
     if not output.exists():
         return
@@ -122,7 +122,7 @@ force_option = click.option("--force", is_flag=True, help="Replace a file that e
 
 
 def output_option(*names: str, **settings: Any) -> Callable[[Command], Command]:
-    """An option that names a file to be written; that its folder is missing is said before the work, not after it."""
+    """An option that names a file to be written. A missing folder is an error before the work, not after it."""
 
     def check_folder(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
         if path is not None and not path.parent.is_dir():
@@ -136,10 +136,16 @@ def output_option(*names: str, **settings: Any) -> Callable[[Command], Command]:
 def index_options(command: Command) -> Command:
     """The parameters of an index, passed on to `build_index`."""
     for option in (
-        click.option("--seed", type=int, default=0, show_default=True, help="Of the graph's levels and the codes."),
-        click.option("--threads", type=click.IntRange(0), default=0, help="To build with; 0 (default): one per core."),
         click.option(
-            "--keep-vectors/--codes-only", default=True, help="Codes alone take less memory and give estimates."
+            "--seed", type=int, default=0, show_default=True, help="Seed of the graph's levels and the codes."
+        ),
+        click.option(
+            "--threads", type=click.IntRange(0), default=0, help="Threads to build with; 0 (default): one per core."
+        ),
+        click.option(
+            "--keep-vectors/--codes-only",
+            default=True,
+            help="Codes alone take less memory; distances are then estimates.",
         ),
         click.option("--ef-construction", type=click.IntRange(1), default=200, show_default=True),
         click.option("-M", "M", type=click.IntRange(2), default=16, show_default=True, help="Links per node."),
@@ -157,7 +163,7 @@ def index_options(command: Command) -> Command:
 def reading_options(command: Command) -> Command:
     """Which part of a file to read, passed on to `read`."""
     for option in (
-        click.option("--limit", type=click.IntRange(1), help="Read this many rows."),
+        click.option("--limit", type=click.IntRange(1), help="Read only this many rows."),
         click.option("--column", help="The array, column or field that holds the vectors."),
     ):
         command = option(command)
@@ -166,7 +172,7 @@ def reading_options(command: Command) -> Command:
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, nothing elsewhere; gives the function to call with (done, total)."""
+    """A progress bar on a terminal, nothing elsewhere. Yields the function to call with (done, total)."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=_notes, transient=True, disable=not _notes.is_terminal) as progress:
         task = progress.add_task(printable(title), total=None)
@@ -187,7 +193,7 @@ def read(path: Path, *, column: str | None, limit: int | None) -> Dataset:
 def build_index(
     vectors: NDArray[np.float32], ids: NDArray[np.int64] | None, *, metric: Metric, threads: int, **parameters: Any
 ) -> tuple[edgevec.Index, float]:
-    """The index, and the seconds that it took."""
+    """Build an index; returns it, and the seconds that it took."""
     index = edgevec.Index(vectors.shape[1], metric, **parameters)
     with progress_bar("building") as report:
         start = time.perf_counter()

@@ -43,12 +43,19 @@ def db(context: click.Context, file: Path) -> None:
 
 @db.command("import", epilog=example("edgevec db notes.edgevec import notes.jsonl"))
 @click.argument("source", type=INPUT)
-@click.option("--id", "id_column", help="The column or field with the ids. Without ids, rows are numbered on.")
+@click.option("--id", "id_column", help="The column or field with the ids. Without one, rows get the next numbers.")
 @click.option("--vector", "vector_column", help="The one with the vectors.")
-@click.option("--document", "document_column", help="The one with the texts, to be found by their words.")
+@click.option("--document", "document_column", help="The one with the texts, which are indexed for text search.")
 @click.option("--skip", multiple=True, metavar="COLUMN", help="A column to leave out; may be given several times.")
-@click.option("--metric", type=click.Choice(["cosine", "ip", "l2"]), help="Of a new collection; cosine by default.")
-@click.option("--quantization", "-q", type=click.Choice(["none", "sq8", "binary"]), help="Likewise; sq8 by default.")
+@click.option(
+    "--metric", type=click.Choice(["cosine", "ip", "l2"]), help="Metric of a new collection; cosine by default."
+)
+@click.option(
+    "--quantization",
+    "-q",
+    type=click.Choice(["none", "sq8", "binary"]),
+    help="Quantization of a new collection; sq8 by default.",
+)
 @click.pass_obj
 def import_(
     file: Path,
@@ -72,14 +79,16 @@ def import_(
 
 @db.command(epilog=example("edgevec db notes.edgevec search --text fruit"))
 @click.option("--vector", help='A vector: "[0.1, 0.2]".')
-@click.option("--id", "stored_id", help="What lies near the vector stored under this id.")
+@click.option("--id", "stored_id", help="Search near the vector stored under this id.")
 @click.option("--text", help="Words to find in the documents; with a vector, both rankings are fused.")
 @_where
-@click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Answers.")
+@click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Results.")
 @click.option("--ef", type=click.IntRange(1), help="Candidates that a search keeps; more is slower and finds more.")
-@click.option("--recall", type=float, help="In place of --ef: the share of the nearest to find on average, as 0.95.")
+@click.option(
+    "--recall", type=float, help="Instead of --ef: the share of the true neighbors to find on average, such as 0.95."
+)
 @click.option("--exact", is_flag=True, help="Compare with every vector.")
-@click.option("--explain", is_flag=True, help="Say how the search and its condition are carried out.")
+@click.option("--explain", is_flag=True, help="Explain how the search and its condition are carried out.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON list of hits.")
 @click.pass_obj
 def search(
@@ -123,7 +132,7 @@ def _parse(vector: str | None) -> Any:
 
 
 def _stored(made: Collection, id: str) -> Any:
-    """On a command line 7 may be the number or the text."""
+    """The vector of an id; 7 on a command line may be the number or the text."""
     candidates: list[int | str] = [int(id), id] if id.lstrip("-").isdecimal() else [id]
     found = made.get(candidates, missing="skip")
     if not found:
@@ -159,7 +168,7 @@ def _explain(hits: Hits, plan: Plan | None) -> None:
 @click.option("--json", "as_json", is_flag=True)
 @click.pass_obj
 def info(file: Path, as_json: bool) -> None:
-    """What it holds, and how large it is."""
+    """Show what the collection holds, and how large it is."""
     with _open(file, "r") as made:
         facts = {
             "dim": made.dim,
@@ -182,7 +191,7 @@ def info(file: Path, as_json: bool) -> None:
 @click.option(
     "--repair",
     is_flag=True,
-    help="Make the graph and the full-text index anew where they are wrong, and set damaged records apart.",
+    help="Rebuild graph and full-text index where they are wrong, and set damaged records apart.",
 )
 @click.pass_obj
 def check(file: Path, repair: bool) -> int:
@@ -205,7 +214,7 @@ def check(file: Path, repair: bool) -> int:
 @db.command(epilog=example("edgevec db notes.edgevec compact"))
 @click.pass_obj
 def compact(file: Path) -> None:
-    """Give back the room of deleted records."""
+    """Free the space of deleted records."""
     with _open(file, "a") as made, progress_bar("compacting") as report:
         before = made.stats()
         made.compact(progress=report)

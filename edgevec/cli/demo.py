@@ -24,10 +24,10 @@ _EXAMPLES = ("device for measuring temperature", "yellow fruit that monkeys like
 @click.command(epilog=example("edgevec demo yellow fruit that monkeys like"))
 @click.argument("query", nargs=-1)
 @click.option("-q", "--quantization", type=click.Choice(["none", "sq8", "binary"]), default="sq8", show_default=True)
-@click.option("-k", type=click.IntRange(1), default=5, show_default=True, help="Answers per query.")
+@click.option("-k", type=click.IntRange(1), default=5, show_default=True, help="Results per query.")
 @click.option("--ef", type=click.IntRange(1), help="Candidates that a search keeps; more is slower and finds more.")
 @click.option("--repeats", type=click.IntRange(1), default=200, show_default=True, help="Searches timed per query.")
-@click.option("--threads", type=click.IntRange(0), default=0, help="To build with; 0 (default): one per core.")
+@click.option("--threads", type=click.IntRange(0), default=0, help="Threads to build with; 0 (default): one per core.")
 def demo(query: tuple[str, ...], quantization: str, k: int, ef: int | None, repeats: int, threads: int) -> None:
     """Search 25,000 dictionary entries by meaning.
 

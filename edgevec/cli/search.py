@@ -1,4 +1,4 @@
-"""edgevec search: ask an index file."""
+"""edgevec search: search an index file."""
 
 from __future__ import annotations
 
@@ -27,14 +27,16 @@ __all__ = ["search"]
 @click.command(epilog=example("edgevec search vectors.ev --query queries.npy -k 3"))
 @click.argument("index_file", metavar="INDEX", type=INPUT)
 @click.option("--query", help='A file of vectors, "-" for standard input (a vector a line), or a vector: "[0.1, 0.2]".')
-@click.option("--row", type=click.IntRange(0), help="Of the query file, this row alone.")
-@click.option("--id", "stored_id", type=int, help="In place of --query: what lies near the vector stored with this id.")
+@click.option("--row", type=click.IntRange(0), help="Use only this row of the query file.")
+@click.option("--id", "stored_id", type=int, help="Instead of --query: search near the vector stored under this id.")
 @click.option("--column", help="The array, column or field of the query file that holds the vectors.")
-@click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Answers per query.")
+@click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Results per query.")
 @click.option("--ef", type=click.IntRange(1), help="Candidates that a search keeps; more is slower and finds more.")
-@click.option("--recall", type=float, help="In place of --ef: the share of the nearest to find on average, as 0.95.")
+@click.option(
+    "--recall", type=float, help="Instead of --ef: the share of the true neighbors to find on average, such as 0.95."
+)
 @click.option("--exact", is_flag=True, help="Compare with every vector.")
-@click.option("--data", type=INPUT, help="The file that the index was built from: shows the texts in it.")
+@click.option("--data", type=INPUT, help="The file that the index was built from, to show its texts.")
 @click.option("--mmap", is_flag=True, help="Use the index file in place, without loading it.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON list with an object for each query.")
 def search(
