@@ -148,7 +148,7 @@ class Answer(NamedTuple):
 
     ids: NDArray[Any]
     distances: Floats | None
-    work: SearchCost
+    cost: SearchCost
     seconds: float
     scores: Floats | None = None
     records: Sequence[tuple[str, Mapping[str, Any]]] | None = None

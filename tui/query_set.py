@@ -96,12 +96,12 @@ def _truth(
             nearest = evaluation.exact_neighbors(rows, block, min(DEPTH, len(ids)), metric)
             blocks += list(ids[nearest])
             far += list(evaluation.distances(rows, block, nearest, metric))
-    return _level(blocks, None if data.collection else -1), _level(far, np.inf)
+    return _padded(blocks, None if data.collection else -1), _padded(far, np.inf)
 
 
-def _level(rows: list[Any], padding: Any) -> NDArray[Any]:
+def _padded(rows: list[Any], padding: Any) -> NDArray[Any]:
     """One array, padded where a collection changed between two searches."""
-    level = np.full((len(rows), max(map(len, rows), default=0)), padding, rows[0].dtype)
+    padded = np.full((len(rows), max(map(len, rows), default=0)), padding, rows[0].dtype)
     for at, row in enumerate(rows):
-        level[at, : len(row)] = row
-    return level
+        padded[at, : len(row)] = row
+    return padded

@@ -70,11 +70,11 @@ def import_(
     """Read SOURCE (.jsonl, .parquet, .csv, .npy, ...); records whose id exists are replaced. All or nothing."""
     require(source, "vectors")
     start = time.perf_counter()
-    with _open(file, "a", metric=metric, quantization=quantization) as made, progress_bar("building") as report:
-        count = made.import_from(
+    with _open(file, "a", metric=metric, quantization=quantization) as collection, progress_bar("building") as report:
+        count = collection.import_from(
             source, id=id_column, vector=vector_column, document=document_column, skip=skip, progress=report
         )
-        note(f"{file}: {count:,} records in {time.perf_counter() - start:.2f} s; it holds {len(made):,} now")
+        note(f"{file}: {count:,} records in {time.perf_counter() - start:.2f} s; it holds {len(collection):,} now")
 
 
 @db.command(epilog=example("edgevec db notes.edgevec search --text fruit"))
@@ -107,11 +107,11 @@ def search(
     """Find records by vector, by words, or by both."""
     if vector is not None and stored_id is not None:
         raise click.UsageError("give --vector or --id, not both")
-    with _open(file, "r") as made:
-        query = _parse(vector) if stored_id is None else _stored(made, stored_id)
-        hits = made.search(query, k, text=text, where=where, ef=ef, exact=exact, recall=recall)
-        plan = made.explain(where) if explain and where else None
-        holds = len(made)
+    with _open(file, "r") as collection:
+        query = _parse(vector) if stored_id is None else _stored(collection, stored_id)
+        hits = collection.search(query, k, text=text, where=where, ef=ef, exact=exact, recall=recall)
+        plan = collection.explain(where) if explain and where else None
+        holds = len(collection)
     if as_json:
         show_json([hit.as_dict() for hit in hits])
     elif hits:
@@ -131,12 +131,12 @@ def _parse(vector: str | None) -> Any:
         raise ParameterError(f"not a vector: {vector[:40]!r}") from None
 
 
-def _stored(made: Collection, id: str) -> Any:
+def _stored(collection: Collection, id: str) -> Any:
     """The vector of an id; 7 on a command line may be the number or the text."""
     candidates: list[int | str] = [int(id), id] if id.lstrip("-").isdecimal() else [id]
-    found = made.get(candidates, missing="skip")
+    found = collection.get(candidates, missing="skip")
     if not found:
-        made.get([id])
+        collection.get([id])
     return found[0].vector
 
 
@@ -169,13 +169,13 @@ def _explain(hits: Hits, plan: Plan | None) -> None:
 @click.pass_obj
 def info(file: Path, as_json: bool) -> None:
     """Show what the collection holds, and how large it is."""
-    with _open(file, "r") as made:
+    with _open(file, "r") as collection:
         facts = {
-            "dim": made.dim,
-            "metric": made.metric,
-            "quantization": made.quantization,
-            "indexes": made.indexes(),
-            **made.stats(),
+            "dim": collection.dim,
+            "metric": collection.metric,
+            "quantization": collection.quantization,
+            "indexes": collection.indexes(),
+            **collection.stats(),
         }
     if as_json:
         show_json(facts)
@@ -196,8 +196,8 @@ def info(file: Path, as_json: bool) -> None:
 @click.pass_obj
 def check(file: Path, repair: bool) -> int:
     """Verify records, texts and graph. Exit code 1 when something is wrong (still, after --repair)."""
-    with _open(file, "a" if repair else "r") as made, progress_bar("checking") as report:
-        found = made.check(repair=repair, progress=report)
+    with _open(file, "a" if repair else "r") as collection, progress_bar("checking") as report:
+        found = collection.check(repair=repair, progress=report)
     for problem in found.problems:
         note(problem)
     for name in ("missing", "extra", "stale"):
@@ -215,10 +215,10 @@ def check(file: Path, repair: bool) -> int:
 @click.pass_obj
 def compact(file: Path) -> None:
     """Free the space of deleted records."""
-    with _open(file, "a") as made, progress_bar("compacting") as report:
-        before = made.stats()
-        made.compact(progress=report)
-        after = made.stats()
+    with _open(file, "a") as collection, progress_bar("compacting") as report:
+        before = collection.stats()
+        collection.compact(progress=report)
+        after = collection.stats()
     for name in ("file_bytes", "snapshot_bytes"):
         note(f"{name.replace('_', ' ')}: {before[name]:,} -> {after[name]:,}")
 
@@ -231,8 +231,8 @@ def compact(file: Path) -> None:
 def export(file: Path, output: Path, force: bool, where: str | None) -> None:
     """Write the records to a file that import can read."""
     protect(output, file, force=force)
-    with _open(file, "r") as made:
-        note(f"{output}: {made.export(output, where):,} records")
+    with _open(file, "r") as collection:
+        note(f"{output}: {collection.export(output, where):,} records")
 
 
 def _open(file: Path, mode: Any, **parameters: Any) -> Collection:

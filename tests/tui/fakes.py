@@ -35,7 +35,7 @@ class FakeIndex(IndexBackend):
         answer = super().search(query, k, ef=ef, filter_result=filter_result, exact=exact)
         if not exact:
             self._clock.now += 0.0021
-        return answer._replace(work=answer.work._replace(core=42e-6), seconds=71e-6)
+        return answer._replace(cost=answer.cost._replace(core=42e-6), seconds=71e-6)
 
 
 class FakeCollection(CollectionBackend):

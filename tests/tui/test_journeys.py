@@ -184,13 +184,13 @@ async def test_k_ef_and_exact_change_the_answer(sample_index: Path) -> None:
         app.screen.query_one("#k", Number).focus()
         await pilot.press("3", "enter")
         await until(pilot, lambda: len(found(app)) == 3, "three results")
-        few = app.screen._answer.work.distances
+        few = app.screen._answer.cost.distances
         app.screen.query_one("#ef", Number).focus()
         await pilot.press("4", "0", "0", "enter")
-        await until(pilot, lambda: app.screen._answer.work.distances > few, "more work")
+        await until(pilot, lambda: app.screen._answer.cost.distances > few, "more work")
         app.screen.query_one("#exact", Choice).focus()
         await pilot.press("right")
-        await until(pilot, lambda: app.screen._answer.work.strategy == "exact", "an exact search")
+        await until(pilot, lambda: app.screen._answer.cost.strategy == "exact", "an exact search")
         await until(pilot, lambda: app.screen._recall == 1.0 and "1.0000" in shown(app), "its recall")
 
 

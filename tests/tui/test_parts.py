@@ -296,9 +296,9 @@ def test_of_equally_near_rows_the_comparison_counts_any_as_found(
 
 
 def test_of_equally_near_records_an_answer_with_any_is_whole() -> None:
-    work = SearchCost("graph", 0, 0, None, None)
+    cost = SearchCost("graph", 0, 0, None, None)
     near = np.array([0.5, 1.0, 1.0], np.float32)
-    found = Answer(np.array(["a", 7, "c"], object), near, work, 0.0)
-    truth = Answer(np.array(["a", "b", 7], object), near, work, 0.0)
+    found = Answer(np.array(["a", 7, "c"], object), near, cost, 0.0)
+    truth = Answer(np.array(["a", "b", 7], object), near, cost, 0.0)
     assert found.recall(truth, "l2") == 1.0
     assert found._replace(distances=near + np.float32([0, 0, 1])).recall(truth, "l2") == pytest.approx(2 / 3)

@@ -36,7 +36,7 @@ __all__ = ["CollectionBackend", "open_collection"]
 _HEAD = 200
 """Records read at opening, for the preview and the list of fields."""
 
-_ALIKE = 0.5
+_SAME_ENCODER = 0.5
 """Median cosine above which the stored vectors are taken to be from the sample's encoder; others give about 0."""
 
 
@@ -84,8 +84,8 @@ def _columns(head: Sequence[Record]) -> dict[str, NDArray[Any]]:
 
 def _encoder(collection: Collection, head: Sequence[Record]) -> samples.WordNet | None:
     """The sample's encoder, if it gives about the stored vectors for the first documents."""
-    said = [record for record in head if record.document][:20]
-    if not said or collection.metric != "cosine":
+    documented = [record for record in head if record.document][:20]
+    if not documented or collection.metric != "cosine":
         return None
     try:
         sample = samples.wordnet()
@@ -93,14 +93,14 @@ def _encoder(collection: Collection, head: Sequence[Record]) -> samples.WordNet 
         return None  # not installed here
     if sample.dim != collection.dim:
         return None
-    alike = []
-    for record in said:
+    similarities = []
+    for record in documented:
         try:
-            made = sample.encode(record.document or "")
+            encoded = sample.encode(record.document or "")
         except ParameterError:  # no word that it knows
             continue
-        alike.append(float(made @ record.vector / (np.linalg.norm(made) * np.linalg.norm(record.vector))))
-    return sample if alike and np.median(alike) > _ALIKE else None
+        similarities.append(float(encoded @ record.vector / (np.linalg.norm(encoded) * np.linalg.norm(record.vector))))
+    return sample if similarities and np.median(similarities) > _SAME_ENCODER else None
 
 
 class CollectionBackend:
@@ -108,7 +108,7 @@ class CollectionBackend:
 
     def __init__(self, collection: Collection, clock: Clock) -> None:
         self._collection, self._clock = collection, clock
-        self._look = threading.Lock()
+        self._lock = threading.Lock()
         self._version: int | None = None
         self._rows: NDArray[Any] | None = None
         self._filter: tuple[str, int | None, FilterResult] | None = None
@@ -120,8 +120,8 @@ class CollectionBackend:
 
     @property
     def settings(self) -> BuildSettings:
-        made = self._collection
-        return BuildSettings(made.metric, made.quantization, made.M, made.ef_construction)
+        collection = self._collection
+        return BuildSettings(collection.metric, collection.quantization, collection.M, collection.ef_construction)
 
     def __len__(self) -> int:
         return self._count
@@ -136,9 +136,9 @@ class CollectionBackend:
         """Cached until the text or the records change."""
         if not text.strip():
             return None
-        kept, version = self._filter, self._version
-        if kept is not None and kept[:2] == (text, version):
-            return kept[2]
+        cached, version = self._filter, self._version
+        if cached is not None and cached[:2] == (text, version):
+            return cached[2]
         filter_result = FilterResult(self._collection.count(text), text)
         self._filter = (text, version, filter_result)
         return filter_result
@@ -159,7 +159,7 @@ class CollectionBackend:
         return ask
 
     def ids(self) -> NDArray[Any]:
-        with self._look:
+        with self._lock:
             if self._rows is None:
                 self._rows = objects(self._collection.ids())
             return self._rows
@@ -191,7 +191,7 @@ class CollectionBackend:
             return True
 
         version = self._collection.refresh(progress=report)
-        with self._look:
+        with self._lock:
             if version == self._version:
                 return False
             self._count, self._rows = len(self._collection), None
@@ -199,17 +199,17 @@ class CollectionBackend:
             return True
 
     def info(self) -> CollectionInfo | None:
-        made, stats = self._collection, self._collection.stats()
+        collection, stats = self._collection, self._collection.stats()
         return CollectionInfo(
             stats["records"],
             stats["documents"],
-            made.dtype,
+            collection.dtype,
             stats["file_bytes"],
             stats["log_bytes"],
             stats["snapshot_bytes"],
             stats["memory_bytes"],
             stats["changes_since_snapshot"],
-            tuple(made.indexes()),
+            tuple(collection.indexes()),
         )
 
     def close(self) -> None:

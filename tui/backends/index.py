@@ -68,13 +68,13 @@ class IndexBackend:
         return len(self._index)
 
     def search(self, query: QuerySpec, k: int, *, ef: int, filter_result: FilterResult | None, exact: bool) -> Answer:
-        context, only = self._context(), self._id_filter(filter_result)
+        context, id_filter = self._context(), self._id_filter(filter_result)
         start = self._clock()
-        found = self._index.search(query.vector, k, ef=ef, filter=only, exact=exact, context=context)
+        found = self._index.search(query.vector, k, ef=ef, filter=id_filter, exact=exact, context=context)
         seconds = self._clock() - start
-        spent = context.stats
-        work = SearchCost(spent.strategy, spent.visited, spent.distances, spent.reranked, spent.seconds)
-        return Answer(found.ids, found.distances, work, seconds)
+        stats = context.stats
+        cost = SearchCost(stats.strategy, stats.visited, stats.distances, stats.reranked, stats.seconds)
+        return Answer(found.ids, found.distances, cost, seconds)
 
     def _context(self) -> SearchContext:
         """The context of this thread; a cancelled search may still be running on another one."""
@@ -84,17 +84,17 @@ class IndexBackend:
         return context
 
     def _id_filter(self, filter_result: FilterResult | None) -> IdFilter | None:
-        kept = self._ids
+        cached = self._ids
         if filter_result is None:
             return None
-        if kept is None or kept[0] is not filter_result:
-            kept = self._ids = (filter_result, IdFilter(filter_result.selection))
-        return kept[1]
+        if cached is None or cached[0] is not filter_result:
+            cached = self._ids = (filter_result, IdFilter(filter_result.selection))
+        return cached[1]
 
     def filter(self, text: str, data: Data) -> FilterResult | None:
-        kept = self._filter
-        if kept is not None and kept[0] == text and kept[1] is data:
-            return kept[2]
+        cached = self._filter
+        if cached is not None and cached[0] == text and cached[1] is data:
+            return cached[2]
         filter_result = where_over(data)(text)
         if filter_result is not None:
             self._filter = (text, data, filter_result)
@@ -108,10 +108,10 @@ class IndexBackend:
 
     def thread_search(self, filter_result: FilterResult | None) -> ThreadSearch:
         index, context = self._index, SearchContext(self._index)
-        only = self._id_filter(filter_result)
+        id_filter = self._id_filter(filter_result)
 
         def ask(queries: Floats, k: int, ef: int) -> tuple[Ids, Floats, float | None]:
-            found = index.search(queries, k, ef=ef, filter=only, threads=1, context=context)
+            found = index.search(queries, k, ef=ef, filter=id_filter, threads=1, context=context)
             return found.ids, found.distances, context.stats.seconds if queries.ndim == 1 else None
 
         return ask

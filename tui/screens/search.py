@@ -308,22 +308,22 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
             split.show(None)
             facts.show([("Type a query.", "")])
             return
-        work, around = answer.work, max(0.0, self._total - answer.seconds)
-        if work.core is None:
+        cost, around = answer.cost, max(0.0, self._total - answer.seconds)
+        if cost.core is None:
             split.show({"search": answer.seconds, "screen": around})
             times = [("search", formatting.seconds(answer.seconds))]
         else:
-            split.show({"core": work.core, "Python": max(0.0, answer.seconds - work.core), "screen": around})
-            times = [("core", formatting.seconds(work.core)), ("call", formatting.seconds(answer.seconds))]
+            split.show({"core": cost.core, "Python": max(0.0, answer.seconds - cost.core), "screen": around})
+            times = [("core", formatting.seconds(cost.core)), ("call", formatting.seconds(answer.seconds))]
         facts.show(
             [
                 *times,
                 ("total", formatting.seconds(self._total)),
                 (f"recall@{self.query_one('#k', Number).value}", self._recall_text()),
-                ("visited", f"{work.visited:,} nodes"),
-                ("distances", f"{work.distances:,}"),
-                *([] if work.reranked is None else [("re-ranked", f"{work.reranked:,}")]),
-                ("way", work.strategy),
+                ("visited", f"{cost.visited:,} nodes"),
+                ("distances", f"{cost.distances:,}"),
+                *([] if cost.reranked is None else [("re-ranked", f"{cost.reranked:,}")]),
+                ("way", cost.strategy),
             ]
         )
 
