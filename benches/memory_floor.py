@@ -177,7 +177,7 @@ def lines_per_query(counts: Mapping[str, float], geometry: Geometry) -> dict[str
 
 
 @dataclass(frozen=True)
-class Roof:
+class Result:
     """One index at the target: what it does for a query, what that must cost, and what it costs."""
 
     quantization: str
@@ -200,7 +200,7 @@ class Roof:
         return self.counts["visited"] * self.memory.latency_ns / 1e3
 
 
-class Searched:
+class TunedIndex:
     """An index at the smallest ef for the target, to be timed in turn with others."""
 
     def __init__(self, workload: Workload, quantization: str, target: float) -> None:
@@ -227,7 +227,7 @@ class Searched:
             rows.append(context.stats._asdict())
         return {kind: float(np.mean([row[kind] for row in rows])) for kind in STATISTICS}
 
-    def roof(self, curve: Sequence[Memory], rounds: Sequence[tuple[float, float]]) -> Roof:
+    def result(self, curve: Sequence[Memory], rounds: Sequence[tuple[float, float]]) -> Result:
         """Medians over the rounds beside the floors; the memory is that of an array as large as what is walked on."""
         index, counts = self.engine.index, self.counts()
         bits = index.stats()["bits"]
@@ -237,7 +237,7 @@ class Searched:
         size = usage["codes"] + usage["links"] + (usage["vectors"] if self.quantization == "none" else 0)
         batch, single = np.median(rounds, axis=0).tolist()
         lines = lines_per_query(counts, geometry)
-        return Roof(self.quantization, self.ef, self.recall, counts, lines, at_size(curve, size), batch, single)
+        return Result(self.quantization, self.ef, self.recall, counts, lines, at_size(curve, size), batch, single)
 
 
 # ---- the tables ----------------------------------------------------------------------------------------------------
@@ -255,20 +255,27 @@ def memory_table(curve: Sequence[Memory], room: dict[str, int]) -> Table:
     return table
 
 
-def roof_table(roofs: Sequence[Roof], title: str) -> Table:
+def results_table(results: Sequence[Result], title: str) -> Table:
     table = Table(title=title)
     table.add_column("edgevec")
     floors = ("lines", "KB", "ns/line", "floor us", "chain us", "batch us", "floor/batch", "P50 us")
     for head in ("ef", "recall", *STATISTICS, *floors):
         table.add_column(head, justify="right")
-    for roof in roofs:
-        counts = (f"{roof.counts[kind]:,.0f}" if kind in roof.counts else "-" for kind in STATISTICS)
-        lines = sum(roof.lines.values())
-        sizes = (f"{lines:,.0f}", f"{lines * LINE / 1e3:,.1f}", f"{roof.memory.gather_ns:.2f}")
-        times = (f"{roof.floor_us:.1f}", f"{roof.chain_us:.1f}", f"{roof.batch_us:.1f}")
-        share = f"{roof.floor_us / roof.batch_us:.0%}"
+    for result in results:
+        counts = (f"{result.counts[kind]:,.0f}" if kind in result.counts else "-" for kind in STATISTICS)
+        lines = sum(result.lines.values())
+        sizes = (f"{lines:,.0f}", f"{lines * LINE / 1e3:,.1f}", f"{result.memory.gather_ns:.2f}")
+        times = (f"{result.floor_us:.1f}", f"{result.chain_us:.1f}", f"{result.batch_us:.1f}")
+        share = f"{result.floor_us / result.batch_us:.0%}"
         table.add_row(
-            roof.quantization, str(roof.ef), f"{roof.recall:.4f}", *counts, *sizes, *times, share, f"{roof.p50_us:.1f}"
+            result.quantization,
+            str(result.ef),
+            f"{result.recall:.4f}",
+            *counts,
+            *sizes,
+            *times,
+            share,
+            f"{result.p50_us:.1f}",
         )
     return table
 
@@ -288,16 +295,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Console(width=100).print(memory_table(curve, cache_sizes()))
 
     workload = named(args.data, args.n, args.queries)
-    searched = {name: Searched(workload, name, args.recall) for name in ("sq8", "binary", "none")}
-    rounds = in_turns({name: each.round for name, each in searched.items()}, args.rounds)
-    roofs = [searched[name].roof(curve, times) for name, times in rounds.items()]
+    tuned = {name: TunedIndex(workload, name, args.recall) for name in ("sq8", "binary", "none")}
+    rounds = in_turns({name: each.round for name, each in tuned.items()}, args.rounds)
+    results = [tuned[name].result(curve, times) for name, times in rounds.items()]
     title = f"{workload.name}, k=10, recall@10 at least {args.recall}, one search thread"
-    Console(width=170).print(roof_table(roofs, title))
-    for roof in roofs:
-        print(f"{roof.quantization}: lines " + ", ".join(f"{kind} {n:,.0f}" for kind, n in roof.lines.items()))
+    Console(width=170).print(results_table(results, title))
+    for result in results:
+        print(f"{result.quantization}: lines " + ", ".join(f"{kind} {n:,.0f}" for kind, n in result.lines.items()))
     if args.json:
         about = {"machine": machine(("edgevec", "numpy")), "caches": cache_sizes(), "workload": workload.name}
-        measured = {"memory": [asdict(each) for each in curve], "roofs": [asdict(roof) for roof in roofs]}
+        measured = {"memory": [asdict(each) for each in curve], "results": [asdict(result) for result in results]}
         write_json(args.json, about | measured)
     return 0
 

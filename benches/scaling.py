@@ -55,7 +55,7 @@ class Size:
     fixed: Cost
 
 
-class Grown:
+class MeasuredIndex:
     """An index over the first n vectors."""
 
     def __init__(self, workload: Workload, quantization: str, threads: int) -> None:
@@ -115,10 +115,10 @@ def fit(sizes: Sequence[int], times: Sequence[float]) -> Fit:
 def workloads(sizes: Sequence[int], n_queries: int) -> list[Workload]:
     """Beginnings of one set of vectors, each with the truth of its own."""
     base, queries = clustered_parts(max(sizes), n_queries, DIM, LATENT)
-    return [beginning(base, queries, n) for n in sorted(sizes)]
+    return [prefix(base, queries, n) for n in sorted(sizes)]
 
 
-def beginning(base: Floats, queries: Floats, n: int) -> Workload:
+def prefix(base: Floats, queries: Floats, n: int) -> Workload:
     """The first n of the base."""
     return Workload(f"clustered[:{n}]", False, base[:n], queries, exact(base[:n], queries, K, "cosine"))
 
@@ -161,12 +161,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if len(counts) < 2:
         raise SystemExit("growth needs two sizes or more")
 
-    grown = {}
+    indexes = {}
     for workload in workloads(counts, args.queries):
-        grown[workload.name] = Grown(workload, args.quantization, min(2, cores()))
-        print(f"{workload.name}: built in {grown[workload.name].built.wall:.1f} s", file=sys.stderr)
-    rounds = in_turns({name: each.round for name, each in grown.items()}, args.rounds)
-    sizes = [grown[name].size(times) for name, times in rounds.items()]
+        indexes[workload.name] = MeasuredIndex(workload, args.quantization, min(2, cores()))
+        print(f"{workload.name}: built in {indexes[workload.name].built.wall:.1f} s", file=sys.stderr)
+    rounds = in_turns({name: each.round for name, each in indexes.items()}, args.rounds)
+    sizes = [indexes[name].size(times) for name, times in rounds.items()]
 
     room, fits = cache_sizes(), fitted(sizes)
     title = f"edgevec {args.quantization}, clustered, {DIM} dimensions, k={K}, one search thread"
