@@ -30,8 +30,8 @@ PYTHON_LAYERS = (
     ("adapters", "cli"),
     ("tui", "__main__"),
 )
-OUTSIDERS = ("adapters", "cli", "tui", "__main__", "benches")
-"""They use of others only what is public; benches, which is beside the package, too."""
+OUTSIDERS = ("adapters", "cli", "tui", "__main__")
+"""They use of others only what is public. So do benches/ and wasm/demo/, which are beside the package."""
 
 PUBLIC = (
     "edgevec",
@@ -265,12 +265,12 @@ def is_public(use: Use, modules: Collection[str]) -> bool:
 
 def outsiders() -> Iterator[tuple[str, Path]]:
     yield from ((name, path) for name, path in python_files().items() if part(name) in OUTSIDERS)
-    for path in sorted((ROOT / "benches").rglob("*.py")):
+    for path in sorted((*(ROOT / "benches").rglob("*.py"), *(ROOT / "wasm" / "demo").rglob("*.py"))):
         yield ".".join(path.relative_to(ROOT).with_suffix("").parts), path
 
 
 @needs_package
-def test_commands_screens_adapters_and_benches_use_what_is_public() -> None:
+def test_what_stands_above_the_library_uses_only_what_is_public() -> None:
     modules = python_files()
     uses = [use for name, path in outsiders() for use in names_used(name, path)]
     found = [use for use in uses if home(use.used) != home(use.user) and not is_public(use, modules)]
