@@ -1,4 +1,4 @@
-"""Putting a new file in the place of an old one, whole or not at all, as Index.save does."""
+"""Replacing a file by a new one, whole or not at all, as Index.save does; and the errors of the system about files."""
 
 from __future__ import annotations
 
@@ -29,11 +29,21 @@ def refused(error: OSError, path: str | os.PathLike[str]) -> StorageError:
 
 @contextmanager
 def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
-    """A new, empty file to be written; at the end it takes the place of `path`, and on an error it is gone.
+    """Replace a file by what the block writes: yields the path of a new, empty file with the same ending.
 
-    It has the ending of `path`. A file that is replaced leaves it its mode, unless one is given, and where that is
-    permitted its owner. A symbolic link is followed, to a new file too. StorageError for what is no regular file: a
-    folder, a pipe, a device.
+    At the end of the block the new file is renamed to `path`; on an error it is removed, and the old one is untouched.
+    The new file gets the mode of the old one, unless `mode` is given, and its owner where that is permitted. A symbolic
+    link is followed.
+
+    Raises:
+        StorageError: the system refused, or `path` is no regular file but a folder, a pipe or a device.
+
+    Example:
+        >>> from pathlib import Path
+        >>> with replacing(Path("notes.txt")) as new:
+        ...     _ = new.write_text("whole or not at all")
+        >>> Path("notes.txt").read_text()
+        'whole or not at all'
     """
     try:
         target = _target(path)

@@ -1,4 +1,4 @@
-"""What people are shown: text of documents, names and files that cannot steer the terminal, and numbers."""
+"""Text that is safe to show in a terminal, and numbers as people read them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,12 @@ def printable(text: object, *, lines: bool = False) -> str:
     r"""The text with control characters, marks that reorder it and half characters as escapes: \x1b, \u202e, \udcff.
 
     Args:
-        lines: keep its line ends, and tabs as blanks; else each becomes a blank, so that the text is one line
+        lines: keep line ends, and turn a tab into four spaces; otherwise each becomes a space, so that the text is one
+            line
+
+    Example:
+        >>> printable("a\tb\x1b[2J")
+        'a b\\x1b[2J'
     """
     text = str(text)
     if text.isascii() and text.isprintable():
@@ -45,10 +50,10 @@ def printable(text: object, *, lines: bool = False) -> str:
 
 
 def pictures(text: str) -> str:
-    """The text with one character in place of each that printable() would escape, where places must stay."""
+    """The text with one visible character for each that printable() would escape, so that positions stay the same."""
     return text.translate(_PICTURES)
 
 
 def decimals(value: float) -> str:
-    """Four decimals; three figures of what would be 0.0000 but is not, as scores of words in few documents are."""
+    """The number with four decimals, or with three significant digits if it is not 0 but would be shown as 0.0000."""
     return f"{value:.4f}" if value == 0 or abs(value) >= 5e-5 else f"{value:.2e}"

@@ -12,8 +12,6 @@ from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.widgets import Footer
 
-from edgevec.readers import SUFFIXES
-
 from .. import workers
 from ..app_base import AppBase
 from ..messages import Failed, QueriesReady
@@ -24,10 +22,9 @@ from ..widgets.too_small import MIN_SIZE, TooSmall
 from ..widgets.topbar import TopBar
 from .dialogs import ErrorDialog
 
-__all__ = ["FILE_ENDINGS", "FROM_FILE", "BaseScreen", "prepare_queries", "query_sources"]
+__all__ = ["FROM_FILE", "BaseScreen", "prepare_queries", "query_sources"]
 
 FROM_FILE = "file …"
-FILE_ENDINGS = SUFFIXES
 
 
 class BaseScreen(Screen[None]):

@@ -14,6 +14,7 @@ from textual.containers import Horizontal
 from textual.widgets import Button, Static
 
 from edgevec import Quantization
+from edgevec.readers import SUFFIXES
 
 from .. import formatting, workers
 from ..errors import explain
@@ -26,7 +27,7 @@ from ..widgets.controls import Choice, Control, Number
 from ..widgets.facts import Tiles
 from ..widgets.plots import HistogramPlot, LatencyPlot
 from ..widgets.progress import JobProgress
-from .base import FILE_ENDINGS, FROM_FILE, BaseScreen, prepare_queries, query_sources
+from .base import FROM_FILE, BaseScreen, prepare_queries, query_sources
 from .dialogs import ErrorDialog, PathDialog
 
 __all__ = ["LatencyScreen"]
@@ -308,7 +309,7 @@ call, and keeps the quantization that it was made with.
 
     def _choose_source(self, source: str) -> None:
         if source == FROM_FILE:
-            dialog = PathDialog("Queries from a file", Path.cwd() / "queries.npy", FILE_ENDINGS, write=False)
+            dialog = PathDialog("Queries from a file", Path.cwd() / "queries.npy", SUFFIXES, write=False)
             self.app.push_screen(dialog, self._file_chosen)
         else:
             self._use_source(source)
