@@ -54,12 +54,21 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class Calibration:
-    """Which recall@k the index reaches on average at which ef, measured with `samples` queries.
+    """Which recall@k an index reaches on average at which ef; what Index.calibrate() returns.
 
-    Args:
-        ef: int64[m], rising
-        recall: float64[m], rising
-        seconds: that measuring took
+    Attributes:
+        k: neighbors that were asked for
+        ef: the values that were tried, int64[m], rising
+        recall: what each of them gives, float64[m], rising
+        samples: queries that it was measured with
+        seconds: time that measuring took
+
+    Example:
+        >>> import numpy as np
+        >>> from edgevec import Calibration
+        >>> measured = Calibration(10, np.array([10, 40]), np.array([0.9, 0.99]), samples=1000, seconds=0.5)
+        >>> measured.ef_for(0.95), measured.ef_for(0.999)
+        (16, None)
     """
 
     k: int
@@ -69,9 +78,15 @@ class Calibration:
     seconds: float
 
     def ef_for(self, recall: float) -> int | None:
-        """The smallest ef that gives this recall; None: none that was tried.
+        """The smallest ef that gives a recall.
 
-        Between two that were measured, the logarithm of what is missed falls with that of ef along a straight line.
+        Between two values that were measured, log(1 - recall) is taken to fall linearly with log(ef).
+
+        Args:
+            recall: a share of the k nearest, above 0 and at most 1
+
+        Returns:
+            None where no ef that was tried gives it.
         """
         at = int(np.searchsorted(self.recall, recall))
         if at == len(self.ef):
