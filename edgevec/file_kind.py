@@ -36,9 +36,14 @@ _TAKEN_BY: dict[Kind, str] = {
 
 
 def kind_of(path: str | os.PathLike[str]) -> Kind:
-    """vectors: by its name, where the content is none of the others; other: neither, or no regular file.
+    """What a file is; a collection that this process has open is not disturbed.
 
-    Never disturbs a collection that this process has open. Raises the OSError of a file that cannot be read.
+    Returns:
+        "vectors" goes by the name, where the content is none of the others; "other" is anything else, or no regular
+        file.
+
+    Raises:
+        OSError: the file cannot be read
     """
     path = Path(path)
     if not path.exists():
@@ -51,7 +56,7 @@ def kind_of(path: str | os.PathLike[str]) -> Kind:
 
 
 def _as_database(path: Path) -> Kind | None:
-    """Asked through SQLite: to open and close the file of a connection drops the locks that the process has on it.
+    """Read through SQLite, since closing a file drops the POSIX locks that this process has on it.
 
     "immutable": no lock is taken, and no file is made beside it.
     """
@@ -68,7 +73,7 @@ def _as_database(path: Path) -> Kind | None:
         finally:
             connection.close()
     except sqlite3.DatabaseError:
-        return None  # no database, or no right to read it, and so no lock on it either
+        return None  # not a database, or not readable, and so not locked by this process either
     return _whose(application)
 
 
@@ -89,9 +94,13 @@ def _by_start(path: Path) -> Kind:
 
 
 def require(path: str | os.PathLike[str], wanted: Kind) -> None:
-    """DataFormatError, with the command that takes it, when a file is known to be of another kind than is wanted.
+    """Refuse a file that is known to be of another kind than is wanted.
 
-    What is missing or empty is left to whoever reads it, and what may be a damaged file of the kind: its name says so.
+    A file that is missing or empty is left to its reader, and so is one that may be a damaged file of the kind, going
+    by its name.
+
+    Raises:
+        DataFormatError: the file is of another kind; the message names it and the command that takes it
     """
     path, kind = Path(path), kind_of(path)
     if kind in _TAKEN_BY and kind != wanted:

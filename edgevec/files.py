@@ -1,4 +1,4 @@
-"""Putting a new file in the place of an old one, whole or not at all, as Index.save does."""
+"""Replacing a file by a new one, whole or not at all, as Index.save does."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ def refused(error: OSError, path: str | os.PathLike[str]) -> StorageError:
 
 @contextmanager
 def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
-    """A new, empty file to be written; at the end it takes the place of `path`, and on an error it is gone.
+    """A new, empty file to be written; at the end it takes the place of `path`, and on an error it is deleted.
 
-    It has the ending of `path`. A file that is replaced leaves it its mode, unless one is given, and where that is
-    permitted its owner. A symbolic link is followed, to a new file too. StorageError for what is no regular file: a
-    folder, a pipe, a device.
+    It has the ending of `path`. A file that is replaced passes on its mode, unless one is given, and where that is
+    permitted its owner. A symbolic link is followed, also to a file that does not exist yet.
+
+    Raises:
+        StorageError: the system refuses, or `path` is not a regular file but a folder, a pipe or a device
     """
     try:
         target = _target(path)
@@ -53,9 +55,9 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
 
 
 def replace(new: Path, path: Path) -> None:
-    """At once, except in a browser, where nothing is durable until the page keeps its files."""
+    """Atomic, except in a browser, where nothing is durable until the page stores its files."""
     if sys.platform == "emscripten":
-        # A file that is renamed over comes back there when the name is deleted.
+        # There a file that another was renamed over comes back when that name is deleted.
         path.unlink(missing_ok=True)
     os.replace(new, path)
 
@@ -76,7 +78,7 @@ def _target(path: Path) -> Path:
 
 
 def _create(target: Path, *, private: bool) -> Path:
-    """A file of a short name in the same folder. What is to have a mode may be read by nobody else before."""
+    """A file of a short name in the same folder. Until it has its mode, nobody else may read a private one."""
     suffix = target.suffix if len(target.suffix) <= 16 else ""
     new = target.with_name(f".edgevec-{os.urandom(8).hex()}{suffix}")
     os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666))
@@ -84,7 +86,7 @@ def _create(target: Path, *, private: bool) -> Path:
 
 
 def _mode(new: Path, old: os.stat_result) -> int:
-    """That of the old file, once the new one has its owner; a group that is another's gets no more than all have."""
+    """The mode of the old file; where its group cannot be kept, the group gets no more rights than everyone."""
     mode = stat.S_IMODE(old.st_mode) & 0o777
     if not hasattr(os, "chown"):
         return mode

@@ -1,4 +1,4 @@
-"""What people are shown: text of documents, names and files that cannot steer the terminal, and numbers."""
+"""Text of documents, names and files so that it cannot control the terminal that shows it; and numbers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def printable(text: object, *, lines: bool = False) -> str:
 
 
 def pictures(text: str) -> str:
-    """The text with one character in place of each that printable() would escape, where places must stay."""
+    """The text with one visible character in place of each that printable() would escape, so that positions stay."""
     return text.translate(_PICTURES)
 
 
