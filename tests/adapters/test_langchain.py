@@ -108,14 +108,14 @@ async def test_add_texts_and_add_documents(store: EdgevecVectorStore, call: Any)
         {"metadatas": [{}]},
         {"metadatas": [{}] * 4},
         {"metadatas": []},
-        {"colour": "red"},
+        {"color": "red"},
         {"batch_size": -1},
     ],
 )
 async def test_what_does_not_fit_the_texts_is_refused_and_nothing_stored(call: Any, arguments: dict[str, Any]) -> None:
     with edgevec.open(":memory:") as collection:
         store = EdgevecVectorStore(collection, Letters())
-        with pytest.raises(ValueError, match=r"3 texts but|unexpected keyword 'colour'|batch_size"):
+        with pytest.raises(ValueError, match=r"3 texts but|unexpected keyword 'color'|batch_size"):
             store.add_texts(["one", "two", "three"], **arguments)
         with pytest.raises(ValueError, match="not a string"):
             store.add_texts("one")

@@ -23,7 +23,7 @@ each_quantization = pytest.mark.parametrize("quantization", QUANTIZATIONS)
 
 _EPSILON = 2.0**-23
 _FINE_STEPS = 127 * 65536
-"""From the centre of the codes to the largest coordinate of a vector that is kept in 24 bits."""
+"""From the center of the codes to the largest coordinate of a vector that is kept in 24 bits."""
 _LEAST = 1e-37
 """Below it float32 has no full precision, and a CPU may take it for zero."""
 
@@ -34,8 +34,8 @@ def clustered(
     """Rows like those that models make: clusters on a surface of few dimensions, with a little noise around it."""
     rank = min(rank, dim)
     surface = rng.standard_normal((rank, dim)) / np.sqrt(rank)
-    centres = rng.standard_normal((clusters, rank))
-    latent = centres[rng.integers(clusters, size=n)] + 0.5 * rng.standard_normal((n, rank))
+    centers = rng.standard_normal((clusters, rank))
+    latent = centers[rng.integers(clusters, size=n)] + 0.5 * rng.standard_normal((n, rank))
     return np.asarray(latent @ surface + noise * rng.standard_normal((n, dim)), np.float32)
 
 
@@ -58,7 +58,7 @@ def distances(metric: str, rows: npt.ArrayLike, queries: npt.ArrayLike) -> Doubl
 def step_of(index: edgevec.Index, rows: npt.ArrayLike) -> float:
     """How far a coordinate of the rows, all that the index ever held, may be from what was given.
 
-    0 where they are kept as float32; beside 8-bit codes, a 24-bit step for each time that the centre was learned.
+    0 where they are kept as float32; beside 8-bit codes, a 24-bit step for each time that the center was learned.
     """
     stats = index.stats()
     if index.keep_vectors is not True or index.quantization == "none" or stats["bits"] or not np.size(rows):

@@ -112,7 +112,7 @@ def test_the_error_is_small(world: World, truths: dict[str, Doubles], quantizati
 
 @pytest.mark.quality
 def test_it_is_harder_when_blind_than_when_not(world: World) -> None:
-    """A walk that may lead through the vector asked for finds its neighbours at once, and would promise too much."""
+    """A walk that may lead through the vector asked for finds its neighbors at once, and would promise too much."""
     index = whole()
     ef = index.calibrate(10).ef_for(0.95)
     seen = index.search(world.rows[:HELD_OUT], 11, ef=ef).ids[:, 1:]
@@ -364,7 +364,7 @@ def test_threads_measure_once(world: World, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.threads
 def test_recall_can_be_asked_for_beside_a_writer(world: World) -> None:
-    """Vectors come and go while their neighbours are asked for."""
+    """Vectors come and go while their neighbors are asked for."""
     rows, queries = world
     index = made(rows[:3000])
     done, failed = threading.Event(), []

@@ -23,7 +23,7 @@ def unit(rows: npt.ArrayLike) -> Doubles:
 
 
 def measures(metric: Metric, held: Rows, query: Rows) -> Doubles:
-    """What neighbours are ordered by. Cosine by the difference of unit vectors, without what 1 - cos loses."""
+    """What neighbors are ordered by. Cosine by the difference of unit vectors, without what 1 - cos loses."""
     if metric == "ip":
         return -(held.astype(np.float64) @ query.astype(np.float64))
     a, b = (unit(held), unit(query)) if metric == "cosine" else (held.astype(np.float64), query.astype(np.float64))

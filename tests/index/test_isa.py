@@ -1,4 +1,4 @@
-"""Every instruction set of this machine ranks like brute force, and builds the same quantised index, byte for byte."""
+"""Every instruction set of this machine ranks like brute force, and builds the same quantized index, byte for byte."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_ranks_like_brute_force(
 @each_isa
 @pytest.mark.parametrize("quantization", ["sq8", "binary"])
 @pytest.mark.parametrize("metric", METRICS)
-def test_quantised_indexes_are_the_same_files(isa: str, quantization: str, metric: str, runs: dict[str, Path]) -> None:
+def test_quantized_indexes_are_the_same_files(isa: str, quantization: str, metric: str, runs: dict[str, Path]) -> None:
     for dim in DIMS:
         name = f"{metric}-{quantization}-{dim}"
         assert (runs[isa] / name).read_bytes() == (runs["scalar"] / name).read_bytes()
@@ -93,7 +93,7 @@ def test_quantised_indexes_are_the_same_files(isa: str, quantization: str, metri
 
 @each_isa
 @pytest.mark.parametrize("quantization", ["sq8", "binary"])
-def test_quantised_graphs_answer_alike(
+def test_quantized_graphs_answer_alike(
     isa: str, quantization: str, results: dict[str, dict[str, npt.NDArray[np.generic]]]
 ) -> None:
     """Walks on integers take the same steps; only the last bits of the exact distances may differ."""

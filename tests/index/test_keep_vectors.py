@@ -17,9 +17,9 @@ import edgevec
 from edgevec import KeepVectors, Metric, Quantization
 
 STEPS = 127 * 65536
-"""From the centre of the codes to the largest coordinate of a vector."""
+"""From the center of the codes to the largest coordinate of a vector."""
 NOTHING = 127e-37
-"""Coordinates that are nearer to the centre than this are taken for it."""
+"""Coordinates that are nearer to the center than this are taken for it."""
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -40,10 +40,10 @@ def uneven(dim: int, n: int, exponents: tuple[int, int, int], seed: int) -> Rows
 
 
 def steps(index: edgevec.Index, rows: Doubles, folder: Path) -> Doubles:
-    """Of each row, by the centre that is in the file."""
+    """Of each row, by the center that is in the file."""
     index.save(folder / "index")
-    centre = IndexFile((folder / "index").read_bytes())["centre"].astype(np.float64)
-    return np.abs(rows - centre).max(axis=1, keepdims=True) / STEPS
+    center = IndexFile((folder / "index").read_bytes())["centre"].astype(np.float64)
+    return np.abs(rows - center).max(axis=1, keepdims=True) / STEPS
 
 
 # ---- what comes back -----------------------------------------------------------------------------------------------
@@ -77,7 +77,7 @@ def test_a_coordinate_is_kept_to_within_its_step(
 @each_metric
 @settings(max_examples=examples(25))
 @given(dim=st.sampled_from([3, 64, 200]), shift=st.floats(0, 5), seed=seeds)
-def test_learning_the_centre_anew_costs_a_step_each_time(metric: Metric, dim: int, shift: float, seed: int) -> None:
+def test_learning_the_center_anew_costs_a_step_each_time(metric: Metric, dim: int, shift: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     rows = np.asarray([rng.standard_normal(dim) + shift * at / 100 for at in range(1200)], np.float32)
     index = edgevec.Index(dim, metric, M=4, ef_construction=8)
@@ -101,7 +101,7 @@ def test_learning_the_centre_anew_costs_a_step_each_time(metric: Metric, dim: in
     seed=seeds,
 )
 def test_numbers_of_few_digits_come_back_as_they_were(dim: int, n: int, digits: int, exponent: int, seed: int) -> None:
-    """Integers, and other multiples of some power of two, also after the centre was learned anew."""
+    """Integers, and other multiples of some power of two, also after the center was learned anew."""
     rng = np.random.default_rng(seed)
     most = 2**digits - 1
     rows = np.asarray(rng.integers(-most, most + 1, (5 * n, dim)) * 2.0**exponent, np.float32)

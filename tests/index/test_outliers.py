@@ -45,7 +45,7 @@ def walk(index: edgevec.Index) -> int:
 @each_way
 @each_metric
 @pytest.mark.parametrize("far", FAR)
-def test_one_row_far_off_leaves_the_others_their_neighbours(
+def test_one_row_far_off_leaves_the_others_their_neighbors(
     far: float, metric: Metric, quantization: Quantization, keep_vectors: KeepVectors, rng: np.random.Generator
 ) -> None:
     rows, queries = data(rng)

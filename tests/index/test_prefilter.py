@@ -48,7 +48,7 @@ def effort(index: edgevec.Index, query: Rows) -> edgevec.index.SearchStats:
 @pytest.mark.quality
 @pytest.mark.parametrize("kind", ["turned", "lopsided"])
 @each_metric
-def test_neighbours_are_found_and_most_codes_are_not_fetched(kind: str, metric: Metric) -> None:
+def test_neighbors_are_found_and_most_codes_are_not_fetched(kind: str, metric: Metric) -> None:
     rows, queries = wide(kind)
     index = built(kind, metric)
     assert recall(metric, rows, queries, index.search(queries, 10, ef=64).ids, 10) >= 0.95

@@ -66,7 +66,7 @@ def test_a_graph_built_by_one_thread(quantization: Quantization) -> None:
 
 @each_quantization
 def test_a_graph_grown_little_by_little(quantization: Quantization) -> None:
-    """From nothing, so that the centre of the codes is learned again and again."""
+    """From nothing, so that the center of the codes is learned again and again."""
     rows, _, queries = split()
     index = edgevec.Index(rows.shape[1], "cosine", quantization=quantization, ef_construction=100)
     at, step = 0, 1

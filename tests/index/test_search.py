@@ -1,4 +1,4 @@
-"""Search ranks like brute force: every metric and quantisation, any dimension, any kind of input."""
+"""Search ranks like brute force: every metric and quantization, any dimension, any kind of input."""
 
 from __future__ import annotations
 
@@ -135,8 +135,8 @@ def test_8_bit_codes_alone_rank_like_what_they_decode_to(
     index = index_of(rows, metric, "sq8", keep_vectors=False)
     decoded = index.get(np.arange(n))
     if metric != "cosine":
-        off_centre = np.abs(rows - rows.mean(axis=0, dtype=np.float64)).max(axis=1, keepdims=True)
-        step = off_centre / 127 + np.abs(rows).max() * 1e-6
+        off_center = np.abs(rows - rows.mean(axis=0, dtype=np.float64)).max(axis=1, keepdims=True)
+        step = off_center / 127 + np.abs(rows).max() * 1e-6
         assert (np.abs(decoded.astype(np.float64) - rows) <= 0.51 * step).all()
     if metric != "cosine" or np.linalg.norm(decoded, axis=1).all():
         assert_right(index.search(query, 5, exact=True), metric, numbered(decoded), query, 5)
@@ -147,7 +147,7 @@ def test_8_bit_codes_alone_rank_like_what_they_decode_to(
 def test_codes_alone_find_most(
     metric: Metric, quantization: Quantization, floor: float, rng: np.random.Generator
 ) -> None:
-    """One bit a dimension orders near neighbours roughly; the distances are estimates in the same unit."""
+    """One bit a dimension orders near neighbors roughly; the distances are estimates in the same unit."""
     rows = clustered(rng, 3050, 128)
     rows, queries = rows[:3000], rows[3000:]
     index = index_of(rows, metric, quantization, keep_vectors=False)
@@ -209,7 +209,7 @@ def test_a_query_and_a_batch_are_trimmed_to_what_is_held(
 @pytest.mark.parametrize("n", [0, 50])
 @pytest.mark.parametrize("how", [{}, {"exact": True}, {"recall": 0.9}, {"ef": 20}])
 def test_a_k_beyond_all_bounds_costs_no_memory(n: int, how: dict[str, Any], rng: np.random.Generator) -> None:
-    """10**9 neighbours of each of 5,000 queries would be 60 TB."""
+    """10**9 neighbors of each of 5,000 queries would be 60 TB."""
     rows, queries = clustered(rng, n, 8), clustered(rng, 5000, 8)
     index = index_of(rows, "l2", "sq8")
     context = edgevec.SearchContext(index)

@@ -14,7 +14,7 @@ import edgevec
 pytestmark = pytest.mark.subprocess
 
 SHOW = "import edgevec; i = edgevec.simd_info(); print(i.active, i.forced)"
-# Points on a line at 0, 1, 2, ...: the neighbours of 4.2 are known. Enough dimensions for whole vectors and for a rest.
+# Points on a line at 0, 1, 2, ...: the neighbors of 4.2 are known. Enough dimensions for whole vectors and for a rest.
 SEARCH = """
 import warnings
 with warnings.catch_warnings(record=True) as caught:

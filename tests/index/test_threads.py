@@ -289,7 +289,7 @@ def prepared(rng: np.random.Generator, quantization: Quantization) -> tuple[edge
         assert sorted(index) == held
         after = index.search(rows[:50], 10, exact=True)
         np.testing.assert_array_equal(after.ids, before.ids)
-        # what came may have taught the codes another centre, to which vectors held in 24 bits are rounded anew
+        # what came may have taught the codes another center, to which vectors held in 24 bits are rounded anew
         np.testing.assert_allclose(after.distances, before.distances, rtol=1e-6, atol=1e-10)
         assert_held(index, held, rows[np.array(held) // 3])
         assert index.check()._replace(unreachable=0).ok
