@@ -96,7 +96,7 @@ def version() -> str:
 
 
 class SimdInfo(NamedTuple):
-    """The instruction sets that the kernels run on."""
+    """The instruction sets that the kernels run on: see simd_info()."""
 
     active: str
     """The one in use: "scalar", "avx2", "avx512", "neon" or "wasm128"."""
@@ -111,7 +111,14 @@ class SimdInfo(NamedTuple):
 def simd_info() -> SimdInfo:
     """Which SIMD path is in use and which there are.
 
-    SimdError when EDGEVEC_SIMD asks for one that is not to be had.
+    Raises:
+        SimdError: EDGEVEC_SIMD names one that is unavailable
+
+    Example:
+        >>> import edgevec
+        >>> info = edgevec.simd_info()
+        >>> info.active in info.available
+        True
     """
     available, compiled = (tuple(_text(f()).split()) for f in (lib.ev_simd_available, lib.ev_simd_compiled))
     forced = _text(lib.ev_simd_forced()) or None
@@ -139,8 +146,8 @@ def ev__progress_py(user: _core.CData, done: int, total: int) -> int:
 def bridge(callback: Progress | None) -> Iterator[tuple[_core.CData, _core.CData]]:
     """The C callback and its argument for a long call.
 
-    Also with no callback of the user's: Python gets to see Ctrl-C ten times a second. What is raised inside is raised
-    here.
+    It is used also where the user gave none: so Python sees Ctrl-C ten times a second. What the callback raises is
+    raised here.
     """
     handle = ffi.new_handle(callback)
     _raised.error = None
@@ -151,7 +158,7 @@ def bridge(callback: Progress | None) -> Iterator[tuple[_core.CData, _core.CData
 
 
 class NativeIndex:
-    """An index of the C core: ready arrays in, arrays out. Who calls has checked shapes and ranges."""
+    """An index of the C core: arrays in, arrays out. The caller has checked shapes and ranges."""
 
     def __init__(self, handle: _core.ev_index) -> None:
         self.handle = ffi.gc(handle, lib.ev_free)
@@ -233,7 +240,11 @@ class NativeIndex:
         *,
         watched: bool,
     ) -> npt.NDArray[np.int64]:
-        """watched: with progress and Ctrl-C; an empty array when stopped."""
+        """Insert rows, float32[n, dim], and return their ids, int64[n]; none of them when stopped.
+
+        Args:
+            watched: call progress, and let Python see Ctrl-C
+        """
         out = np.empty(len(rows), np.int64)
         arguments = (
             self.handle,

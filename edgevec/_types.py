@@ -36,41 +36,73 @@ Progress = Callable[[int, int], object]
 
 
 class SearchResult(NamedTuple):
-    """Nearest first. For one query [found]; for a batch [n, min(k, len(index))], rows with fewer matches padded with id
-    -1 and distance inf.
+    """The ids and distances that a search found, nearest first.
+
+    For one query they are [found]; for a batch [n, min(k, len(index))], where rows with fewer matches are padded with
+    id -1 and distance inf.
+
+    Example:
+        >>> from edgevec import Index
+        >>> index = Index(2, "l2")
+        >>> _ = index.add([[0, 0], [3, 4]])
+        >>> ids, distances = index.search([[0, 0], [3, 3]], k=1)
+        >>> ids.tolist(), distances.tolist()
+        ([[0], [1]], [[0.0], [1.0]])
     """
 
     ids: npt.NDArray[np.int64]
+    """int64"""
     distances: npt.NDArray[np.float32]
+    """float32; lower is closer"""
 
 
 class SearchStats(NamedTuple):
-    """What the last search with a context did."""
+    """What the last search with a context did: see SearchContext.stats.
+
+    Example:
+        >>> from edgevec import Index, SearchContext
+        >>> index = Index(2)
+        >>> _ = index.add([[1, 0], [0, 1]])
+        >>> context = SearchContext(index)
+        >>> _ = index.search([0, 1], k=1, exact=True, context=context)
+        >>> context.stats.strategy, context.stats.ef
+        ('exact', 0)
+    """
 
     queries: int
     """Searches made with the context so far."""
     visited: int
     """Nodes whose links were read."""
     distances: int
-    """Distances computed while walking or scanning."""
+    """Distances computed while the graph was searched or all vectors were compared."""
     prefiltered: int
-    """Distances estimated from signs, to tell which are worth computing; 0 where codes are short or not 8-bit."""
+    """Distances estimated from 1-bit codes, to skip computing those that are too large; 0 where codes are short or not
+    8-bit."""
     reranked: int
     """Exact distances computed in the final pass."""
     strategy: str
     """"graph", "exact", or "filtered_graph"."""
     seconds: float
-    """Time that the core spent on it: without Python, and without waiting for the GIL."""
+    """Time that the core spent on it, in seconds: without Python, and without waiting for the GIL."""
     ef: int
     """Candidates kept; 0 when every vector was compared."""
 
 
 class CheckReport(NamedTuple):
-    """What Index.check() found. `ok` says whether anything is wrong."""
+    """What Index.check() counted; `ok` is False where anything is wrong.
+
+    Example:
+        >>> from edgevec import Index
+        >>> index = Index(2)
+        >>> _ = index.add([[1, 0], [0, 1]])
+        >>> report = index.check()
+        >>> report.ok, report.live, report.edges
+        (True, 2, 2)
+    """
 
     live: int
     dead: int
-    """Removed vectors whose room is not yet reused."""
+    """Removed vectors whose slots are not reused yet."""
     free_slots: int
     duplicates: int
     """Vectors that share the graph node of an equal one."""
@@ -80,16 +112,16 @@ class CheckReport(NamedTuple):
     min_degree: int
     max_degree: int
     unreachable: int
-    """Nodes that no walk from the entry reaches. A few may appear between mendings; compact() links them."""
+    """Nodes that cannot be reached from the entry point. A few may appear between repairs; compact() links them."""
     bad_links: int
     bad_codes: int
     bad_ids: int
     levels: int
     walk: int
-    """What searches should go by, of the vectors as they are now: see Index.stats(). Where it differs from what stats()
-    says, compact() puts it right. It says nothing of damage, so `ok` does not hang on it."""
+    """What searches should go by, for the vectors as they are now: see Index.stats(). Where stats() differs from it,
+    compact() puts that right. It is no damage, so `ok` does not depend on it."""
 
     @property
     def ok(self) -> bool:
-        """No broken link, code or id; and no node out of reach."""
+        """Whether no link, code or id is broken and every node can be reached."""
         return not (self.unreachable or self.bad_links or self.bad_codes or self.bad_ids)

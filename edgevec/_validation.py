@@ -1,4 +1,4 @@
-"""What people pass in, as the arrays that the core reads: converted once, and not at all when it is right already."""
+"""Arguments as the arrays that the core reads: converted once, or not at all where they are right already."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def _as_array(data: Any, what: str) -> npt.NDArray[Any]:
 
 
 def _is_masked(array: Any) -> bool:
-    """Asking NumPy itself would import its module of masks, which who made such an array has done already."""
+    """Without importing numpy.ma: whoever made a masked array has imported it."""
     masks = sys.modules.get("numpy.ma")
     return masks is not None and isinstance(array, masks.MaskedArray)
 
 
 def _holds_masked(data: Any) -> bool:
-    """np.asarray would forget the masks of the arrays in a list."""
+    """Whether a list holds masked arrays, whose masks np.asarray would drop."""
     if not isinstance(data, (list, tuple)) or not data or not isinstance(data[0], np.ndarray):
         return False
     return any(_is_masked(row) for row in data)
@@ -50,7 +50,15 @@ def _unmasked(array: Any, what: str) -> npt.NDArray[Any]:
 
 
 def as_rows(data: Any, dim: int, what: str) -> npt.NDArray[np.float32]:
-    """float32[n, dim] or float32[dim], C order, without a copy when it is that already."""
+    """Vectors as float32[n, dim] or float32[dim] in C order, without a copy where they are that already.
+
+    Args:
+        data: an array of any real dtype, a buffer, a DLPack tensor, or lists
+        what: what to call them in an error
+
+    Raises:
+        ParameterError: they are not numbers, or not of this shape
+    """
     array = _as_array(data, what)
     if array.dtype is not _FLOAT32 and not _is_real(array.dtype):
         raise ParameterError(f"{what} must be real numbers, not {_described(array)}")
@@ -62,19 +70,21 @@ def as_rows(data: Any, dim: int, what: str) -> npt.NDArray[np.float32]:
         raise ParameterError(f"{what} have {array.shape[-1]} dimensions, the index has {dim}")
     if array.dtype is _FLOAT32 and array.flags.c_contiguous and array.flags.aligned:
         return array
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, which is refused by row
+    with np.errstate(
+        over="ignore"
+    ):  # what float32 cannot hold becomes infinity, which the core refuses, naming the row
         return np.require(array, np.float32, ["C", "A"])
 
 
 def _is_real(dtype: np.dtype[Any]) -> bool:
-    """ml_dtypes, which has bfloat16 and float8, gives most of its types the kind of raw bytes."""
+    """Also for the types of ml_dtypes (bfloat16, float8), most of which have the kind of raw bytes."""
     if dtype.kind in "fiub":
         return True
     return dtype.kind == "V" and not issubclass(dtype.type, np.void) and np.can_cast(dtype, np.float32)
 
 
 def _described(array: npt.NDArray[Any]) -> str:
-    """What an array holds that holds no numbers, and what makes numbers of it."""
+    """What an array without numbers holds, and how to convert it."""
     if array.dtype.names is not None:
         fields = ", ".join(array.dtype.names)
         return f"a structured array of {fields}; convert it with numpy.lib.recfunctions.structured_to_unstructured()"
@@ -91,10 +101,15 @@ def _described(array: npt.NDArray[Any]) -> str:
 
 
 def as_ids(data: Any, what: str, *, to_keep: bool = False) -> npt.NDArray[np.int64]:
-    """int64[n], C order.
+    """Ids as int64[n] in C order.
 
     Args:
-        to_keep: they are to name vectors, so none may be -1, which stands in results where there is none
+        data: one integer, or a list or array of them
+        what: what to call them in an error
+        to_keep: they will name vectors, so -1, which marks missing results, is refused
+
+    Raises:
+        ParameterError: they are not 64-bit integers, or not one-dimensional
     """
     array = _as_array(data, what)
     if array.ndim == 0:
@@ -125,7 +140,11 @@ def _described_ids(array: npt.NDArray[Any]) -> str:
 
 
 def as_int(value: Any, what: str, least: int, most: int = 2**31 - 1) -> int:
-    """An int in a range; what has no exact integer value is refused."""
+    """An argument as an int in least..most.
+
+    Raises:
+        ParameterError: it is not an integer (True and 1.0 are not), or out of the range
+    """
     if type(value) is int and least <= value <= most:
         return value
     try:

@@ -26,7 +26,8 @@ from edgevec.evaluation import farthest_found
 __all__ = ["Calibration", "Calibrator", "as_recall"]
 
 Ids = npt.NDArray[np.int64]
-Rows = npt.NDArray[np.float32]
+Vectors = npt.NDArray[np.float32]
+Distances = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
 _EXACT_SAMPLES = 256
@@ -54,12 +55,21 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class Calibration:
-    """Which recall@k the index reaches on average at which ef, measured with `samples` queries.
+    """Which recall@k an index reaches on average at which ef; what Index.calibrate() returns.
 
-    Args:
-        ef: int64[m], rising
-        recall: float64[m], rising
-        seconds: that measuring took
+    Attributes:
+        k: neighbors that were asked for
+        ef: the values that were tried, int64[m], rising
+        recall: what each of them gives, float64[m], rising
+        samples: queries that it was measured with
+        seconds: time that measuring took
+
+    Example:
+        >>> import numpy as np
+        >>> from edgevec import Calibration
+        >>> measured = Calibration(10, np.array([10, 40]), np.array([0.9, 0.99]), samples=1000, seconds=0.5)
+        >>> measured.ef_for(0.95), measured.ef_for(0.999)
+        (16, None)
     """
 
     k: int
@@ -69,9 +79,15 @@ class Calibration:
     seconds: float
 
     def ef_for(self, recall: float) -> int | None:
-        """The smallest ef that gives this recall; None: none that was tried.
+        """The smallest ef that gives a recall.
 
-        Between two that were measured, the logarithm of what is missed falls with that of ef along a straight line.
+        Between two values that were measured, log(1 - recall) is taken to fall linearly with log(ef).
+
+        Args:
+            recall: a share of the k nearest, above 0 and at most 1
+
+        Returns:
+            None where no ef that was tried gives it.
         """
         at = int(np.searchsorted(self.recall, recall))
         if at == len(self.ef):
@@ -93,7 +109,7 @@ _Source = Literal["sampled", "observed", "user"]
 
 class _Entry(NamedTuple):
     calibration: Calibration
-    queries: Rows | None
+    queries: Vectors | None
     """What it was measured with, where not with stored vectors."""
     valid_until: int
     """Of use while the index has seen at most so many changes."""
@@ -106,7 +122,7 @@ class Calibrator:
         self._lock = threading.Lock()
         self._entries: dict[tuple[int, _Source], _Entry] = {}
 
-    def ef_for(self, index: NativeIndex, recall: float, k: int, queries: Rows) -> int | None:
+    def ef_for(self, index: NativeIndex, recall: float, k: int, queries: Vectors) -> int | None:
         """The smallest ef for a recall; None where only an exact search gives it."""
         if recall == 1 or k >= len(index):
             _need_vectors(index)
@@ -125,7 +141,7 @@ class Calibrator:
             self._entries.pop((k, "user"), None)
             return self._measure_anew(index, k, "sampled" if rows is None else "user", rows, threads)
 
-    def _curves(self, index: NativeIndex, k: int, queries: Rows) -> Iterator[Calibration]:
+    def _curves(self, index: NativeIndex, k: int, queries: Vectors) -> Iterator[Calibration]:
         """Those that count: the user's; without it, those of the stored vectors and of the observed queries."""
         if (k, "user") in self._entries:
             yield self._get(index, k, "user", None)
@@ -135,7 +151,7 @@ class Calibrator:
             with suppress(NotFiniteError, ZeroVectorError):  # the search itself will raise, naming the row
                 yield self._get(index, k, "observed", queries)
 
-    def _get(self, index: NativeIndex, k: int, source: _Source, queries: Rows | None) -> Calibration:
+    def _get(self, index: NativeIndex, k: int, source: _Source, queries: Vectors | None) -> Calibration:
         """A valid entry, or a new one. While one thread measures anew, the others go on with the old entry."""
         entry = self._entries.get((k, source))
         if entry and index.changes() <= entry.valid_until:
@@ -155,7 +171,7 @@ class Calibrator:
             self._lock.release()
 
     def _measure_anew(
-        self, index: NativeIndex, k: int, source: _Source, queries: Rows | None, threads: int
+        self, index: NativeIndex, k: int, source: _Source, queries: Vectors | None, threads: int
     ) -> Calibration:
         _need_vectors(index)
         valid_until = index.changes() + len(index) // _STALE
@@ -187,7 +203,7 @@ def _samples(k: int) -> int:
     return max(_EXACT_SAMPLES, round(_SAMPLES_AT_1 / math.sqrt(k)))
 
 
-def _measure(index: NativeIndex, k: int, queries: Rows | None, threads: int) -> Calibration:
+def _measure(index: NativeIndex, k: int, queries: Vectors | None, threads: int) -> Calibration:
     start = time.perf_counter()
     if len(index) < 2:
         return Calibration(k, np.array([k]), np.ones(1), 0, time.perf_counter() - start)
@@ -212,7 +228,7 @@ class _Sample:
 
     index: NativeIndex
     k: int
-    rows: Rows
+    rows: Vectors
     ids: Ids | None
     threads: int
 
@@ -244,11 +260,11 @@ class _Sample:
         reached = by_truth[-1].mean()
         return bool(reached >= _ENOUGH_RECALL or (before and reached <= before[-1]))
 
-    def _kth_distances(self, count: int, *, ef: int = 0, exact: bool = False) -> Rows:
+    def _kth_distances(self, count: int, *, ef: int = 0, exact: bool = False) -> Distances:
         """The distance of the k-th result of each search: float32[count, 1]."""
         return np.concatenate([self._distances(part, ef=ef, exact=exact)[:, -1:].copy() for part in self._parts(count)])
 
-    def _recalls_at(self, truth: Rows, ef: int) -> Doubles:
+    def _recalls_at(self, truth: Distances, ef: int) -> Doubles:
         """The share of each sample's true neighbors that is found, by distance, as `edgevec.recall` counts it.
 
         Args:
@@ -263,7 +279,7 @@ class _Sample:
         step = max(1, _MAX_RESULTS // self.k)
         return (slice(start, min(start + step, count)) for start in range(0, count, step))
 
-    def _distances(self, part: slice, *, ef: int = 0, exact: bool = False) -> Rows:
+    def _distances(self, part: slice, *, ef: int = 0, exact: bool = False) -> Distances:
         """Of the k nearest that a search finds: float32[samples, k]."""
         rows = self.rows[part]
         exclude = None if self.ids is None else self.ids[part]
@@ -271,7 +287,7 @@ class _Sample:
         return distances
 
 
-def _still_held(index: NativeIndex, ids: Ids) -> tuple[Rows, Ids]:
+def _still_held(index: NativeIndex, ids: Ids) -> tuple[Vectors, Ids]:
     """The vectors of those ids that no other thread has removed meanwhile."""
     try:
         return index.get(ids), ids

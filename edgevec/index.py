@@ -47,7 +47,12 @@ _MANY_RESULTS = 256
 class IdFilter:
     """A set of allowed ids, built once and used in any number of searches, threads and indexes.
 
-    ids: int64[n] or anything like it, none of them -1; repeated ids count once.
+    Args:
+        ids: int64[n] or anything like it, none of them -1; repeated ids count once
+
+    Raises:
+        ParameterError: ids are no list of 64-bit integers, or one is -1
+        OutOfMemoryError: there is no room for the set
 
     Example:
         >>> from edgevec import IdFilter, Index
@@ -73,8 +78,14 @@ class IdFilter:
 class SearchContext:
     """Scratch memory for a thread that searches one index in a loop, and the statistics of its last search.
 
-    One search at a time may use a context: a second one, from another thread, is a BusyError. Threads that search at
-    once need one each, or none: the index then lends them one.
+    One search at a time may use a context; a second one, from another thread, raises BusyError. Threads that search at
+    the same time need one each, or none: the index then lends them one.
+
+    Args:
+        index: the one that is searched with it, and no other
+
+    Raises:
+        OutOfMemoryError: there is no room for it
 
     Example:
         >>> from edgevec import Index, SearchContext
@@ -93,43 +104,52 @@ class SearchContext:
 
     @property
     def stats(self) -> SearchStats:
-        """Of the last search that used this context on its own (single queries, or threads=1) and has ended."""
+        """Statistics of the last search that used this context and has ended: of one query, or with threads=1."""
         return self._native.stats()
 
     def cost(self) -> tuple[str, int, int]:
-        """strategy, visited and distances of `stats`, in a fraction of the time."""
+        """The cost of that search, in a fraction of the time that `stats` takes.
+
+        Returns:
+            strategy, visited and distances, as in SearchStats
+        """
         return self._native.cost()
 
 
 class Index:
-    """Nearest-neighbor search over float32 vectors under int64 ids of the caller's choosing.
-
-    Args:
-        dim: 1..65535
-        metric: "cosine" (1 - cos; vectors are brought to unit length, zero vectors refused), "ip" (1 - dot product)
-            or "l2" (squared Euclidean). Distances: lower is closer.
-        quantization: "none": the graph is walked on float32 vectors. "sq8": on 8-bit codes, a quarter of the memory
-            traffic. "binary": on 1-bit codes of centered, randomly rotated vectors (RaBitQ); up to 32 dimensions on
-            8-bit codes, which are smaller than a useful 1-bit code.
-        M: links per node on the upper levels, twice as many on the lowest (HNSW, Malkov and Yashunin); 2..256
-        ef_construction: candidates looked at when a node is linked: more is slower to build and better to search
-        seed: of levels and rotation. The same seed, input and threads=1 give the same file, byte for byte; for
-            "sq8" and "binary" on every instruction set, unless codes cannot be walked on (stats()["walk"]).
-        keep_vectors: True: the vectors stay beside the codes, results are re-ranked by them and distances are exact
-            to float32 rounding. Beside 8-bit codes they take 2 bytes a dimension and are held to 24 bits: each
-            coordinate within max|x - center| / 8,323,072 (2^-23) of what was given, center being the mean of the
-            vectors, without those that lie far off; each time the center is learned anew as the index grows or by
-            compact() may add as much. Numbers of few digits mostly come back as they were. "float32": bit for bit
-            as given, in 4 bytes a dimension, as they always are for "none" and for 1-bit codes. False: codes only,
-            and distances are their best estimate.
+    """Nearest-neighbor search over float32 vectors under int64 ids that the caller chooses.
 
     Any number of threads may search at once. A call that changes the index waits for running searches and holds new
     ones back until it returns. Its progress callback may ask the index for its length, whether it holds an id, its
-    parameters, stats() and memory_usage(), and is told what held before the call; any other call from there is a
-    BusyError at once, and waiting there for another thread that uses the index is waiting for ever. The GIL is released
-    in all calls.
+    parameters, stats() and memory_usage(), and is told what held before the call; any other call from there raises
+    BusyError, and a callback that waits for another thread that uses the index waits for ever. The GIL is released in
+    all calls.
     Bad input is refused before anything changes: ParameterError and its kin are ValueErrors, UnknownIdError is a
     KeyError, OutOfMemoryError a MemoryError.
+
+    Args:
+        dim: dimensions of a vector, 1..65535
+        metric: "cosine" (1 - cos; vectors are scaled to unit length, zero vectors refused), "ip" (1 - dot product) or
+            "l2" (squared Euclidean distance). For all of them a lower distance is closer.
+        quantization: "none": the graph is searched on float32 vectors. "sq8": on 8-bit codes, a quarter of the memory
+            traffic. "binary": on 1-bit codes of centered, randomly rotated vectors (RaBitQ, Gao and Long, 2024); up
+            to 32 dimensions on 8-bit codes, which are smaller than a useful 1-bit code.
+        M: links per node on the upper levels, twice as many on the lowest (HNSW, Malkov and Yashunin, 2016); 2..256
+        ef_construction: candidates considered when a node is linked, 1..65535: more is slower to build and finds more
+        seed: of levels and rotation. The same seed, input and threads=1 give the same file, byte for byte; for
+            "sq8" and "binary" on every instruction set, unless codes cannot be searched on (stats()["walk"]).
+        keep_vectors: True: the vectors stay beside the codes, results are re-ranked by them and distances are exact
+            to float32 rounding. Beside 8-bit codes they take 2 bytes a dimension and are held to 24 bits: each
+            coordinate within max|x - center| / 8,323,072 (2^-23) of what was given, where center is the mean of the
+            vectors without far outliers; each time the center is learned anew, as the index grows or by compact(),
+            may add as much. Numbers of few digits mostly come back as they were. "float32": bit for bit as given, in
+            4 bytes a dimension, as they always are for "none" and for 1-bit codes. False: codes only, and distances
+            are their best estimate.
+
+    Raises:
+        ParameterError: an argument is out of its range
+        SimdError: EDGEVEC_SIMD names an instruction set that is unavailable
+        OutOfMemoryError: there is no room for it
 
     Example:
         >>> from edgevec import Index
@@ -176,36 +196,45 @@ class Index:
 
     @property
     def dim(self) -> int:
+        """Dimensions of a vector."""
         return self._dim
 
     @property
     def metric(self) -> Metric:
+        """ "cosine", "ip" or "l2"."""
         return self._native.metric
 
     @property
     def quantization(self) -> Quantization:
+        """ "none", "sq8" or "binary"."""
         return self._native.quantization
 
     @property
     def M(self) -> int:
+        """Links per node on the upper levels; twice as many on the lowest."""
         return self._native.params.M
 
     @property
     def ef_construction(self) -> int:
+        """Candidates considered when a node is linked."""
         return self._native.params.ef_construction
 
     @property
     def seed(self) -> int:
+        """Of levels and rotation."""
         return self._native.params.seed
 
     @property
     def keep_vectors(self) -> KeepVectors:
-        """False, True or "float32"; True too where there is no other way than float32 to keep them."""
+        """False, True or "float32"; True also where float32 is the only way to keep them."""
         return self._native.keep_vectors
 
     @property
     def ef(self) -> int:
-        """Candidates kept by searches that name no ef of their own: more is slower and finds more. 64 at first."""
+        """Candidates kept by searches that name no ef of their own, 1..1,000,000: more is slower and finds more.
+
+        64 at first; it can be set.
+        """
         return self._native.params.ef
 
     @ef.setter
@@ -243,15 +272,26 @@ class Index:
         threads: int = 0,
         progress: Progress | None = None,
     ) -> npt.NDArray[np.int64]:
-        """Insert vectors and return their ids, int64[n].
+        """Insert vectors, or replace those whose id exists.
+
+        All or nothing: after an error, a stop or Ctrl-C the index holds what it held.
 
         Args:
             vectors: [n, dim] or [dim]: an array of any real dtype, a buffer, a DLPack tensor, or lists
-            ids: int64[n], but not -1; one that exists is replaced. None: numbered on from the highest id ever held.
+            ids: int64[n], none of them -1. None: numbered on from the highest id ever held.
             threads: 0: one per core. 1: deterministic.
-            progress: progress(done, total), about ten times a second; returning False stops.
+            progress: progress(done, total), about ten times a second; returning False stops
 
-        All or nothing: after an error, a stop (which returns an empty array) or Ctrl-C the index holds what it held.
+        Returns:
+            The ids of the vectors, int64[n]; empty when it was stopped.
+
+        Raises:
+            ParameterError: the shape, dtype or number of vectors or ids is wrong
+            NotFiniteError: a vector holds NaN or infinity, or its square overflows float32; the message names the row
+            ZeroVectorError: a zero vector under cosine; the message names the row
+            DuplicateIdError: an id comes twice
+            OutOfMemoryError: there is no room for them
+            BusyError: called from a progress function of the same index
         """
         rows = as_rows(vectors, self._dim, "vectors").reshape(-1, self._dim)
         n = rows.shape[0]
@@ -263,24 +303,53 @@ class Index:
 
     @allocates
     def remove(self, ids: npt.ArrayLike) -> int:
-        """Forget the vectors of these ids, O(1) each, and return how many were held. Others are passed over."""
+        """Remove the vectors of these ids, O(1) each.
+
+        Args:
+            ids: int64[n]; those that are not held are skipped
+
+        Returns:
+            How many were held.
+
+        Raises:
+            ParameterError: ids are no list of 64-bit integers
+            BusyError: called from a progress function of the same index
+        """
         return self._native.remove(as_ids(ids, "ids"))
 
     @allocates
     def get(self, ids: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """The vectors of these ids, float32[n, dim]: by default to 24 bits each number, not bit for bit.
+        """The vectors of these ids; by default to 24 bits a number, not bit for bit.
 
-        At unit length under cosine. Bit for bit what was given (or that at unit length) with keep_vectors="float32",
-        quantization="none" or 1-bit codes. The default holds a coordinate to within a 2^23rd of the vector's largest
-        one, both counted from the center of the data; keep_vectors=False gives what the codes decode to.
-        UnknownIdError (a KeyError) when one is not held.
+        Under cosine they are at unit length. With keep_vectors="float32", quantization="none" or 1-bit codes they are
+        bit for bit what was given (or that at unit length). The default holds a coordinate to within a 2^23rd of the
+        vector's largest one, both counted from the center of the data; with keep_vectors=False they are decoded from
+        the codes.
+
+        Args:
+            ids: int64[n]
+
+        Returns:
+            float32[n, dim]
+
+        Raises:
+            UnknownIdError: an id is not held (a KeyError)
+            ParameterError: ids are no list of 64-bit integers
+            BusyError: called from a progress function of the same index
         """
         return self._native.get(as_ids(ids, "ids"))
 
     def compact(self, *, progress: Progress | None = None) -> None:
-        """Give back the memory of removed vectors, lay the rest out for locality, fit the codes to it. Ids stay.
+        """Give back the memory of removed vectors, lay the rest out for locality, and fit the codes to it. Ids stay.
 
-        Needs room for a second copy meanwhile.
+        Needs room for a second copy meanwhile. After an error, a stop or Ctrl-C the index is as it was.
+
+        Args:
+            progress: progress(done, total), about ten times a second; returning False stops
+
+        Raises:
+            OutOfMemoryError: there is no room for the copy
+            BusyError: called from a progress function of the same index
         """
         self._native.compact(progress)
 
@@ -301,18 +370,6 @@ class Index:
     ) -> SearchResult:
         """The k nearest vectors of each query.
 
-        Args:
-            queries: [dim]: a result trimmed to what exists. [n, dim]: min(k, len(index)) columns; rows with fewer
-                matches under a filter are padded with id -1 and distance inf.
-            ef: candidates kept while walking (>= k is made sure of); None: the index's own
-            filter: allowed ids, or an IdFilter: exactly min(k, matches) results, all of them allowed
-            exact: compare with every vector instead of walking the graph: the true k nearest of what get() returns,
-                and the order, are those of float64 sums over it
-            recall: in place of ef: the share of the k nearest to be found on average, above 0 and at most 1; see
-                below
-            threads: for batches: 0, one per core; 1, the calling thread
-            context: a SearchContext of this index, for one thread at a time
-
         Results are ordered by distances in float64 between the query as given and what get() returns, equal ones by
         id, whatever found them. The distances returned are float32 sums where those make the order clear: off by a few
         units in the last place as a rule, and by no more than 5e-6 + 1e-8 dim of the distance, under ip of twice the
@@ -322,11 +379,35 @@ class Index:
         keep_vectors=False order and distances are estimates.
 
         With recall=0.95 the index takes the smallest ef that it has measured to find 95% of the k nearest; the first
-        such search with a k measures it, as `calibrate` describes. It holds for queries of the same kind as the stored
+        such search with a k measures it, as calibrate() describes. It holds for queries of the same kind as the stored
         vectors, and as those of the first batch of 256 or more, which is measured with too; for others give examples
-        to `calibrate`. More than the widest walk measured has found, 1.0 for one, is answered as by exact=True. With a
-        filter the ef is that of a search without. Where only codes are kept there is no truth to measure by:
-        RecallError.
+        to calibrate(). A recall beyond what the largest ef measured has found, 1.0 for one, is answered as by
+        exact=True. With a filter the ef is that of a search without.
+
+        Args:
+            queries: [dim] or [n, dim], as `vectors` of add()
+            k: neighbors wanted, at least 1
+            ef: candidates kept while the graph is searched, 1..1,000,000, raised to k where smaller; None: the index's
+                own
+            filter: allowed ids, or an IdFilter: exactly min(k, matches) results, all of them allowed
+            exact: compare with every vector instead of searching the graph: the true k nearest of what get() returns
+            recall: in place of ef: the share of the k nearest to be found on average, above 0 and at most 1
+            threads: for batches: 0, one per core; 1, the calling thread
+            context: a SearchContext of this index, for one thread at a time
+
+        Returns:
+            ids, int64, and distances, float32, nearest first. For one query [found]: as many as there are, at most k.
+            For a batch [n, min(k, len(index))], where rows with fewer matches under a filter are padded with id -1 and
+            distance inf.
+
+        Raises:
+            ParameterError: an argument is out of its range or of the wrong shape, both ef and recall are given, or
+                the context is of another index
+            NotFiniteError: a query holds NaN or infinity; the message names the row
+            ZeroVectorError: a zero query under cosine; the message names the row
+            RecallError: recall is given, but the index keeps codes only
+            OutOfMemoryError: there is no room for the results
+            BusyError: another search is using the context, or called from a progress function of the same index
         """
         rows = as_rows(queries, self._dim, "queries")
         single = rows.ndim == 1
@@ -373,12 +454,27 @@ class Index:
         gives the same result.
 
         Args:
-            queries: [n, dim]: measure with these alone, where queries are of another kind than what is stored, as
-                questions are that look for documents; some hundred examples are enough. None: back to stored
-                vectors
+            k: neighbors that searches ask for, at least 1
+            queries: [n, dim]: measure with these alone, where queries are of another kind than what is stored, such as
+                questions that look for documents; some hundred examples are enough. None: back to stored vectors
             threads: 0: one per core
 
-        RecallError where only codes are kept.
+        Returns:
+            What was measured, which later searches go by.
+
+        Raises:
+            ParameterError: an argument is out of its range, or queries are empty or of the wrong shape
+            NotFiniteError: a query holds NaN or infinity; the message names the row
+            ZeroVectorError: a zero query under cosine; the message names the row
+            RecallError: the index keeps codes only, so there is no truth to measure by
+
+        Example:
+            >>> import numpy as np
+            >>> from edgevec import Index
+            >>> index = Index(8)
+            >>> _ = index.add(np.random.default_rng(0).standard_normal((1000, 8)))
+            >>> index.calibrate(k=10).ef_for(0.95) <= 64
+            True
         """
         k, threads = as_int(k, "k", 1), as_int(threads, "threads", 0)
         return self._calibrator.calibrate(self._native, k, queries, threads)
@@ -390,9 +486,16 @@ class Index:
         """Write the index to one file: durable when this returns, and the old file stays whole until then.
 
         The new file has the mode of the old one, and where that is permitted its owner. A symbolic link is followed,
-        to a file that is not there yet too. What is no regular file (a folder, a pipe, a device such as /dev/stdout)
-        cannot be written to and stays as it is. In a browser the file is in memory until the file system is persisted.
-        StorageError (an OSError, with errno and filename) when the system refuses.
+        also to a file that is not there yet. In a browser the file is in memory until the file system is persisted.
+
+        Args:
+            path: a regular file, or one that does not exist yet
+
+        Raises:
+            StorageError: the system refuses, or the path is a folder, a pipe or a device such as /dev/stdout (an
+                OSError, with errno and filename)
+            OutOfMemoryError: there is no room for the buffers
+            BusyError: called from a progress function of the same index
         """
         self._native.save(path)
 
@@ -402,12 +505,18 @@ class Index:
         """Read an index that save() wrote. Every byte is verified; the parameters are in the file.
 
         Args:
+            path: the file
             mmap: use the file in place: it is shared between processes and read from disk as needed. Changes made
                 to the index do not reach the file. Nobody may write into that file or truncate it while the index
                 is in use (save() does not: it puts a new file in its place): the process would die of a signal
-                (SIGBUS, SIGSEGV) or answer wrongly, and no error of Python's could tell.
+                (SIGBUS, SIGSEGV) or answer wrongly, and no Python error could tell.
 
-        IndexNotFoundError (a FileNotFoundError); CorruptIndexError, naming the damaged section; FormatVersionError.
+        Raises:
+            IndexNotFoundError: there is no such file (a FileNotFoundError)
+            CorruptIndexError: not an edgevec index, or damaged; the message names the section
+            FormatVersionError: written by a newer version of edgevec
+            StorageError: the system refuses to read it (an OSError)
+            OutOfMemoryError: there is no room for it
         """
         native = NativeIndex.load(path, mmap)
         index = cls.__new__(cls)
@@ -424,26 +533,38 @@ class Index:
     # ---- insight ---------------------------------------------------------------------------------------------------
 
     def check(self) -> CheckReport:
-        """Verify links, codes and ids, and whether every node can be reached."""
+        """Verify links, codes and ids, and whether every node can be reached.
+
+        Returns:
+            What was counted; its `ok` says whether anything is wrong.
+
+        Raises:
+            BusyError: called from a progress function of the same index
+        """
         return self._native.check()
 
     def stats(self) -> dict[str, int]:
-        """Counts and facts: slots, live, dead, bits (of a binary code), max_level, trainings, built_distances, and
+        """Counts and facts about the index.
 
-        - changes: vectors added, replaced or removed since the index was made or loaded
-        - walk: what searches go by. 0: the codes or vectors that the quantization says. 1: vectors, since codes do not
-          tell them apart; slower. 2: every vector is compared, since neither do sums of float32, as of numbers around
-          1e-30. 3: codes do not tell the vectors apart and there is nothing else (keep_vectors=False): expect few true
-          neighbors. Seen on a sample each time that the index has grown by an eighth, and by compact().
-        - looked: vectors read to learn the codes and to see whether they fit, since the index was made or loaded
+        Returns:
+            slots, live, dead, bits (of a binary code), max_level, trainings, built_distances, and
+
+            - changes: vectors added, replaced or removed since the index was made or loaded
+            - walk: what searches go by. 0: the codes or vectors that the quantization says. 1: vectors, since codes do
+              not tell them apart; slower. 2: every vector is compared, since float32 sums do not tell them apart
+              either, as of numbers around 1e-30. 3: codes do not tell the vectors apart and there is nothing else
+              (keep_vectors=False): expect few true neighbors. Seen on a sample each time that the index has grown by
+              an eighth, and by compact().
+            - looked: vectors read to learn the codes and to see whether they fit, since the index was made or loaded
         """
         return self._native.stats()
 
     def memory_usage(self) -> dict[str, int]:
-        """Bytes allocated, slack included: vectors, codes, links, upper_links, ids, other, total.
+        """Bytes allocated, slack included.
 
-        mapped: how many of these lie in a mapped file. What indexes of a few vectors share to search with, at most 4 MB
-        in the process, is in none of them.
+        Returns:
+            vectors, codes, links, upper_links, ids, other and total; and mapped, how many of these lie in a mapped
+            file. The search buffers that small indexes share, at most 4 MB in the process, are not counted.
         """
         return self._native.memory_usage()
 

@@ -1,9 +1,4 @@
-"""A LangChain vector store on a collection: pip install 'edgevec[langchain]'.
-
-store = EdgevecVectorStore(edgevec.open("notes.edgevec"), embedding)
-store.add_texts(["a text", "another"], [{"year": 1999}, {"year": 2020}])
-store.similarity_search("something", k=4, where="year >= 2000")
-"""
+"""A LangChain vector store on a collection: pip install 'edgevec[langchain]'."""
 
 from __future__ import annotations
 
@@ -31,16 +26,32 @@ _SEARCH = (*_CONDITION, "ef", "recall", "exact")
 
 
 class EdgevecVectorStore(VectorStore):
-    """The documents are records of the collection; their ids are strings. A record under an integer, stored by other
-    means, is the document whose id spells it, where no record has that very string.
+    """A LangChain vector store whose documents are the records of a collection.
+
+    The ids of documents are strings. A record under an integer id, stored by other means, is the document whose id is
+    that number as a string, unless a record has that very string.
 
     Searches take `where` (also as `filter`, as other stores call it), `params`, `ef`, `recall` and `exact`, as
-    Collection.search does. A keyword that is not known is a ParameterError: a condition under another name would be
-    none.
+    Collection.search does. An unexpected keyword is refused: a condition under a misspelled name would be ignored.
 
-    Scores: more is better; the cosine, the inner product, or minus the squared distance. Relevance scores lie between 0
-    and 1, in the same order: (1 + cosine) / 2; 1 / (1 + squared distance); (1 + x / (1 + abs(x))) / 2 of an inner
+    Scores: higher is closer; the cosine, the inner product, or minus the squared distance. Relevance scores lie between
+    0 and 1, in the same order: (1 + cosine) / 2; 1 / (1 + squared distance); (1 + x / (1 + abs(x))) / 2 of an inner
     product x, which has no bounds. A hybrid search has ranks and no such score.
+
+    Args:
+        collection: where the documents are stored
+        embedding: makes the vectors of texts and queries
+
+    Example:
+        >>> import edgevec
+        >>> from edgevec.adapters.langchain import EdgevecVectorStore
+        >>> from langchain_core.embeddings import DeterministicFakeEmbedding
+        >>> store = EdgevecVectorStore(edgevec.open(":memory:"), DeterministicFakeEmbedding(size=8))
+        >>> store.add_texts(["a text", "another"], [{"year": 1999}, {"year": 2020}], ids=["a", "b"])
+        ['a', 'b']
+        >>> [found.page_content for found in store.similarity_search("something", k=4, where="year >= 2000")]
+        ['another']
+        >>> store.collection.close()
     """
 
     def __init__(self, collection: Collection, embedding: Embeddings) -> None:
@@ -49,6 +60,7 @@ class EdgevecVectorStore(VectorStore):
 
     @property
     def embeddings(self) -> Embeddings:
+        """What makes the vectors of texts and queries."""
         return self._embedding
 
     @classmethod
@@ -62,7 +74,18 @@ class EdgevecVectorStore(VectorStore):
         path: str = ":memory:",
         **kwargs: Any,
     ) -> EdgevecVectorStore:
-        """path and kwargs: as in edgevec.open()."""
+        """A store with these texts in the collection at `path`, which is made where there is none.
+
+        Args:
+            texts: the documents
+            embedding: makes the vectors of texts and queries
+            metadatas: one for each text
+            ids: one for each text; None: made up
+            path: as in edgevec.open(), which also takes kwargs
+
+        Raises:
+            ParameterError: texts, metadatas and ids are not of one number
+        """
         store = cls(open(path, **kwargs), embedding)
         try:
             store.add_texts(texts, metadatas, ids=ids)
@@ -73,7 +96,7 @@ class EdgevecVectorStore(VectorStore):
 
     @classmethod
     def from_documents(cls, documents: list[Document], embedding: Embeddings, **kwargs: Any) -> EdgevecVectorStore:
-        """As from_texts. The documents' ids are kept where no `ids` are given, in every version of LangChain."""
+        """As from_texts(). Without `ids`, documents keep their own."""
         if kwargs.get("ids") is None:
             kwargs["ids"] = [document.id for document in documents]
         texts = [document.page_content for document in documents]
@@ -83,6 +106,7 @@ class EdgevecVectorStore(VectorStore):
     async def afrom_documents(
         cls, documents: list[Document], embedding: Embeddings, **kwargs: Any
     ) -> EdgevecVectorStore:
+        """from_documents() in another thread."""
         return await run_in_executor(None, cls.from_documents, documents, embedding, **kwargs)
 
     def add_texts(
@@ -94,12 +118,19 @@ class EdgevecVectorStore(VectorStore):
         batch_size: int | None = None,
         **kwargs: Any,
     ) -> list[str]:
-        """Store texts, replacing those whose id exists; their ids. All or nothing.
+        """Store texts, replacing those whose id exists. All or nothing.
 
         Args:
-            metadatas, ids: one for each text; an id that is None is made up. Where an id comes twice, the last one
-                counts.
+            texts: the documents
+            metadatas: one for each text
+            ids: one for each text; one that is None is made up. Where an id comes twice, the last text counts.
             batch_size: texts that are embedded at a time; None: all
+
+        Returns:
+            The ids, one for each text.
+
+        Raises:
+            ParameterError: texts, metadatas and ids are not of one number, or a keyword is unexpected
         """
         _refuse_unknown(kwargs, ("metadatas", "ids", "batch_size"))
         if isinstance(texts, str):
@@ -127,7 +158,7 @@ class EdgevecVectorStore(VectorStore):
         return [vector for piece in pieces for vector in self._embedding.embed_documents(piece)]
 
     def add_documents(self, documents: list[Document], **kwargs: Any) -> list[str]:
-        """Store documents under `ids`, or without under their own; otherwise as add_texts."""
+        """Store documents under `ids`, or without them under their own; otherwise as add_texts()."""
         ids = kwargs.pop("ids", None)
         if ids is None:
             ids = [document.id for document in documents]
@@ -137,7 +168,12 @@ class EdgevecVectorStore(VectorStore):
     def delete(self, ids: list[str] | None = None, **kwargs: Any) -> bool:
         """Delete by ids, or by a condition (`where` or `filter`, `params`); without any argument, everything.
 
-        An empty condition, or None for one, is refused.
+        Returns:
+            True
+
+        Raises:
+            ParameterError: both ids and a condition are given, the condition is None, or a keyword is unexpected
+            WhereError: the condition is empty or cannot be understood
         """
         _refuse_unknown(kwargs, ("ids", *_CONDITION))
         if ids is None and not kwargs:
@@ -152,6 +188,7 @@ class EdgevecVectorStore(VectorStore):
         return True
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
+        """The documents of these ids; those that do not exist are skipped."""
         return [_document(record) for record in self.collection.get(self._stored(ids), missing="skip")]
 
     def _stored(self, ids: Iterable[str]) -> list[int | str]:
@@ -165,22 +202,35 @@ class EdgevecVectorStore(VectorStore):
         return [numbers[key] if key not in held and numbers.get(key) in held else key for key in keys]
 
     def similarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Document]:
+        """The k documents closest to a text. Keywords as in similarity_search_with_score()."""
         return [document for document, _ in self.similarity_search_with_score(query, k, **kwargs)]
 
     def similarity_search_with_score(self, query: str, k: int = 4, **kwargs: Any) -> list[tuple[Document, float]]:
-        """Documents and their scores, more is better. hybrid=True: by the words of the query too; the score is then
-        that of the fused ranks."""
+        """The k documents closest to a text, with their scores: higher is closer.
+
+        Args:
+            query: the text
+            k: documents wanted
+            kwargs: `where` or `filter`, `params`, `ef`, `recall`, `exact` as in Collection.search(); hybrid=True
+                searches by the words of the query too, and scores are then those of the fused ranks
+
+        Raises:
+            ParameterError: a keyword is unexpected, or both where and filter are given
+            WhereError: the condition cannot be understood
+        """
         text = query if kwargs.pop("hybrid", False) else None
         _refuse_unknown(kwargs, (*_SEARCH, "hybrid"))
         vector = self._embedding.embed_query(query)
         return [(_document(hit), hit.score) for hit in self._search(vector, k, text=text, **kwargs)]
 
     def similarity_search_by_vector(self, embedding: list[float], k: int = 4, **kwargs: Any) -> list[Document]:
+        """The k documents closest to a vector. Keywords as in similarity_search_with_score(), but not hybrid."""
         return [_document(hit) for hit in self._search(embedding, k, **kwargs)]
 
     def max_marginal_relevance_search(
         self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **kwargs: Any
     ) -> list[Document]:
+        """As max_marginal_relevance_search_by_vector(), with the vector of a text."""
         return self.max_marginal_relevance_search_by_vector(
             self._embedding.embed_query(query), k, fetch_k, lambda_mult, **kwargs
         )
@@ -188,6 +238,15 @@ class EdgevecVectorStore(VectorStore):
     def max_marginal_relevance_search_by_vector(
         self, embedding: list[float], k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **kwargs: Any
     ) -> list[Document]:
+        """k documents that are close to a vector and differ from each other.
+
+        Args:
+            embedding: the vector, float[dim]
+            k: documents wanted
+            fetch_k: the closest ones among which they are chosen
+            lambda_mult: 1: by closeness alone; 0: by difference alone
+            kwargs: as in similarity_search_by_vector()
+        """
         hits = self._search(embedding, max(k, fetch_k), **kwargs)
         records = self.collection.get([hit.id for hit in hits], missing="skip")
         vectors: Any = [record.vector for record in records]
@@ -220,7 +279,7 @@ class EdgevecVectorStore(VectorStore):
         return await super()._asimilarity_search_with_relevance_scores(query, k, **kwargs)
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
-        """Of a score, what lies between 0 and 1."""
+        """Turns a score into one between 0 and 1."""
         return _RELEVANCE[self.collection.metric]
 
 

@@ -1,8 +1,4 @@
-"""A LlamaIndex vector store on a collection: pip install 'edgevec[llamaindex]'.
-
-store = EdgevecVectorStore(collection=edgevec.open("notes.edgevec"))
-index = VectorStoreIndex.from_vector_store(store)
-"""
+"""A LlamaIndex vector store on a collection: pip install 'edgevec[llamaindex]'."""
 
 from __future__ import annotations
 
@@ -48,11 +44,26 @@ _NONE: dict[str, Any] = {"_node_id": {"$exists": False}}
 
 
 class EdgevecVectorStore(BasePydanticVectorStore):
-    """Nodes are records: the node's id, its embedding, its text, and its metadata with what makes it a node again.
+    """A LlamaIndex vector store whose nodes are the records of a collection: id, embedding, text and metadata.
 
-    Queries by vector, by text (BM25) and by both. Filters mean what they mean to LlamaIndex's SimpleVectorStore, and
+    Queries go by vector, by text (BM25) or by both. Filters mean what they mean to LlamaIndex's SimpleVectorStore, and
     may be nested: a field that is missing satisfies NE, NIN and IS_EMPTY alone, and is not equal to anything in a group
-    under NOT. A keyword that is not known is an error.
+    under NOT. An unexpected keyword is refused.
+
+    Args:
+        collection: where the nodes are stored
+
+    Example:
+        >>> import edgevec
+        >>> from edgevec.adapters.llamaindex import EdgevecVectorStore
+        >>> from llama_index.core.schema import TextNode
+        >>> from llama_index.core.vector_stores.types import VectorStoreQuery
+        >>> store = EdgevecVectorStore(collection=edgevec.open(":memory:"))
+        >>> store.add([TextNode(id_="a", text="a text", embedding=[1.0, 0.0])])
+        ['a']
+        >>> store.query(VectorStoreQuery(query_embedding=[1.0, 0.1], similarity_top_k=1)).ids
+        ['a']
+        >>> store.client.close()
     """
 
     stores_text: bool = True
@@ -67,14 +78,26 @@ class EdgevecVectorStore(BasePydanticVectorStore):
 
     @classmethod
     def class_name(cls) -> str:
+        """The name under which LlamaIndex knows it."""
         return "EdgevecVectorStore"
 
     @property
     def client(self) -> Collection:
+        """The collection."""
         return self._collection
 
     def add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
-        """Store nodes, replacing those whose id exists; where an id comes twice, the last one counts."""
+        """Store nodes, replacing those whose id exists; where an id comes twice, the last node counts.
+
+        Args:
+            nodes: with their embeddings
+
+        Returns:
+            The ids, one for each node.
+
+        Raises:
+            ParameterError: the embeddings do not fit the collection, or a keyword is unexpected
+        """
         _refuse_unknown(kwargs)
         last = list({node.node_id: node for node in nodes}.values())
         self._collection.upsert(
@@ -92,7 +115,15 @@ class EdgevecVectorStore(BasePydanticVectorStore):
         return {**metadata, "_node_id": node.node_id, **({_EMPTY_FIELDS: empty} if empty else {})}
 
     def get_nodes(self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None) -> list[BaseNode]:
-        """The nodes of these ids that satisfy the filters; None: of all. An empty list of ids is none of them."""
+        """The nodes of these ids that satisfy the filters.
+
+        Args:
+            node_ids: None: all; an empty list: none
+            filters: None: no restriction
+
+        Raises:
+            ParameterError: a filter is not supported
+        """
         pages = self._collection.pages(where=_where(filters, node_ids))
         return [metadata_dict_to_node(record.metadata, record.document) for page in pages for record in page]
 
@@ -104,8 +135,15 @@ class EdgevecVectorStore(BasePydanticVectorStore):
     def delete_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **delete_kwargs: Any
     ) -> None:
-        """Delete the nodes of these ids that satisfy the filters. ParameterError where neither narrows it down:
-        clear() deletes everything."""
+        """Delete the nodes of these ids that satisfy the filters.
+
+        Args:
+            node_ids: None: all; an empty list: none
+            filters: None: no restriction
+
+        Raises:
+            ParameterError: neither restricts anything (clear() deletes everything), or a filter is not supported
+        """
         _refuse_unknown(delete_kwargs)
         where = _where(filters, node_ids)
         if not where:
@@ -113,13 +151,19 @@ class EdgevecVectorStore(BasePydanticVectorStore):
         self._collection.delete(where=where)
 
     def clear(self) -> None:
-        """Delete every record of the collection, those among them that are no nodes; its settings stay."""
+        """Delete every record of the collection, also those that are not nodes; its settings stay."""
         self._collection.clear()
 
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
-        """The modes are DEFAULT, TEXT_SEARCH and HYBRID, which takes alpha (1: the vector alone, 0: the text alone).
+        """Search by vector, by text or by both.
 
-        Of node_ids and doc_ids an empty list is no restriction: an index whose store keeps the texts passes one.
+        Args:
+            query: its mode is DEFAULT, TEXT_SEARCH or HYBRID, which takes alpha (1: the vector alone, 0: the text
+                alone). An empty list of node_ids or doc_ids is no restriction, since an index whose store keeps the
+                texts passes one.
+
+        Raises:
+            ParameterError: the mode or a filter is not supported, or a keyword is unexpected
         """
         _refuse_unknown(kwargs)
         vector, text, weights = query.query_embedding, None, (1.0, 1.0)
@@ -174,7 +218,7 @@ def _of_filters(filters: MetadataFilters) -> dict[str, Any]:
 
 
 def _of_filter(part: MetadataFilter) -> dict[str, Any]:
-    """Never NULL, so that NOT is right: what is asked of a field stands beside whether there is one."""
+    """A condition that is never NULL, so that NOT is right: each comparison comes with a test that the field exists."""
     key, value = f"`{part.key}`", part.value
     values = value if isinstance(value, list) else [value]
     there, missing = {key: {"$exists": True}}, {key: {"$exists": False}}
@@ -208,7 +252,7 @@ def _listed_as_empty(key: str) -> dict[str, Any]:
 
 
 def _insensitive(key: str, text: str) -> dict[str, Any]:
-    """$ilike minds the case of all but ASCII letters, so others are asked for in each of their cases."""
+    """$ilike ignores the case of ASCII letters only, so the others are searched for in each of their cases."""
     if any(c in "%_\\" for c in text):
         raise ParameterError(f"text_match_insensitive does not support %, _ and backslash: {text!r}")
     cases = [

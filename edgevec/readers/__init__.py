@@ -1,9 +1,5 @@
 """Read vectors, with the ids and metadata beside them, from the file formats that people keep them in.
 
-    dataset = read_vectors("glove.parquet", column="embedding")
-    index = Index(dataset.dim, dataset.metric or "cosine")
-    index.add(dataset.vectors, dataset.ids)
-
 Each family of formats has a module of its own, which imports its library only when such a file is read.
 """
 
@@ -53,22 +49,31 @@ def read_vectors(
 ) -> Dataset:
     """Read a file of vectors; its ending tells the format.
 
-    Args:
-        column: the array, dataset, tensor, column or field that holds the vectors. Without it: the one called
-            "vectors", "embedding" or the like, else the only one that can be meant.
-        limit: read the first `limit` rows and no more.
-        progress: called as progress(done_rows, total_rows) between pieces. The total is an estimate where the file
-            does not say; the last call has done == total. To stop, raise KeyboardInterrupt or an exception of your
-            own.
-
     The numbered columns of a CSV file (x0, x1, ...) are taken in the order of their numbers, and each other column
     has the type that all its cells agree on: integers, floats, booleans or texts; an empty cell is None.
 
     NaN and infinity are passed on: the index refuses them and names the row. Columns beside the vectors that cannot be
     read (pickled objects among them) are left out and named in `unread` of the result.
 
-    Raises DataNotFoundError, DataFormatError (names the file and the row), MissingExtraError (names what to
-    install), ParameterError, StorageError, OutOfMemoryError.
+    Args:
+        path: the file; its ending is one of `edgevec.readers.SUFFIXES`
+        column: the array, dataset, tensor, column or field that holds the vectors. Without it: the one called
+            "vectors", "embedding" or the like, else the only one that can be meant.
+        limit: read the first `limit` rows and no more
+        progress: called as progress(done_rows, total_rows) between pieces. The total is an estimate where the file
+            does not say; the last call has done == total. To stop, raise KeyboardInterrupt or an exception of your
+            own.
+
+    Returns:
+        The vectors, float32[n, dim], and what the file holds beside them.
+
+    Raises:
+        DataNotFoundError: there is no such file (a FileNotFoundError)
+        DataFormatError: the file is damaged or holds no vectors; the message names the file and the row
+        MissingExtraError: the library for this format is not installed; the message says how to install it
+        ParameterError: the limit is below 1
+        StorageError: the system refuses to read it (an OSError)
+        OutOfMemoryError: there is no room for the vectors
 
     Example:
         >>> import numpy as np
@@ -88,7 +93,7 @@ def read(request: Request) -> Dataset:
     if suffix is None:
         raise DataFormatError(f"{path}: unknown ending; supported are {' '.join(SUFFIXES)}")
     try:
-        path.open("rb").close()  # so that the system's own refusals are told apart from those of the libraries
+        path.open("rb").close()  # so that errors of the system are told apart from those of the libraries
         return _READERS[suffix](request)
     except EdgevecError:
         raise

@@ -16,7 +16,7 @@ __all__ = ["read_ipc", "read_parquet"]
 _BATCH_ROWS = 4096
 
 Batches = Iterator[tuple[Any, float]]
-"""Record batches, each with the share of the file that is read with it."""
+"""Record batches, each with the fraction of the file that has been read with it."""
 
 
 def read_parquet(request: Request) -> Dataset:
@@ -56,7 +56,7 @@ def _read(request: Request, open_batches: Callable[[Any], tuple[Any, Batches]]) 
     request.library("pyarrow.compute", "arrow")
     rows = Rows(request)
     try:
-        # Mapped, so that a length that a damaged file claims is checked and not allocated.
+        # Mapped, so that a length that a damaged file declares is checked and not allocated.
         with pyarrow.memory_map(str(request.path)) as source:
             schema, batches = open_batches(source)
             kinds = _kinds(request, schema)

@@ -1,4 +1,4 @@
-"""What the cells of a CSV file mean: which line is a header, which columns are the vector, what type a column has.
+"""What the cells of a CSV file mean: whether there is a header, which columns are the vector, what type a column has.
 
 CSV has no types. A column has the type that all of its cells agree on, over the whole file (or the rows that are read).
 """
@@ -21,11 +21,11 @@ _FLOAT = re.compile(r"\s*-?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?\s
 _NAN = re.compile(r"\s*-?nan\s*", re.IGNORECASE)
 _BOOLEANS = {"true": True, "false": False}
 _NOTHING = frozenset(("", "na", "n/a", "nan", "null", "none", "-"))
-"""What stands in the place of a number that is missing, and is hardly the name of a column."""
+"""Cells that mark a missing number, and are unlikely names of a column."""
 
 
 def delimiter_of(line: str) -> str:
-    """Comma, semicolon or tab: what occurs most in the first line, outside of quotes."""
+    """Comma, semicolon or tab, whichever occurs most in the first line, outside of quotes."""
     return max(",;\t", key=_QUOTED.sub("", line).count)
 
 
@@ -48,8 +48,8 @@ def is_header(first: Sequence[str], second: Sequence[str]) -> bool:
     """Whether the first line names the columns.
 
     It does when it holds no numbers; when its numbers only count the columns (0, 1, ... or 1, 2, ..., also with
-    leading zeros); when a column is called id; and when a name stands above a number or a list, the numbers beside it
-    being such as could be names: digits alone, "inf" or "nan".
+    leading zeros); when a column is called id; and when a name is above a number or a list, and the numbers beside it
+    could be names: digits alone, "inf" or "nan".
     """
     if any(map(is_list, first)):
         return False
@@ -72,7 +72,7 @@ def _count(numbers: Sequence[str], second: Sequence[str]) -> bool:
     for start in (0, 1):
         for width in {1, len(numbers[0])}:
             if list(numbers) == [f"{at + start:0{width}}" for at in range(len(numbers))]:
-                # Of small integers, 1, 2, 3 may well be the first vector; names are seldom counted from 1.
+                # Among small integers 1, 2, 3 may well be the first vector; columns are seldom counted from 1.
                 return (
                     start == 0 or width > 1 or not all(_INTEGER.fullmatch(cell) for cell in second if is_number(cell))
                 )
@@ -85,7 +85,7 @@ def _count(numbers: Sequence[str], second: Sequence[str]) -> bool:
 def vector_columns(
     request: Request, names: Sequence[str], first: Sequence[str], *, named: bool
 ) -> tuple[list[int], bool]:
-    """Where the vector stands, element by element, and whether that is one column of lists."""
+    """The columns of the vector's elements, in order, and whether it is one column of lists."""
     series = _series(names, first) if named else {"": [at for at, cell in enumerate(first) if is_number(cell)]}
     lists = [name for name, cell in zip(names, first, strict=False) if is_list(cell)]
     if request.column in series and named:
@@ -94,7 +94,7 @@ def vector_columns(
         return [list(names).index(request.choose(lists, kind="column"))], True
     at = next((names.index(name) for name in VECTOR_NAMES if name in names), None)
     if at is not None and named and not first[at].strip():
-        return [at], True  # an empty cell where a list is to be: the error says so
+        return [at], True  # an empty cell in place of a list; reading it raises the error
     chosen = next((series[name] for name in VECTOR_NAMES if name in series), None)
     chosen = chosen or max(series.values(), key=len, default=[])
     if named and len(chosen) < 2:
@@ -105,9 +105,9 @@ def vector_columns(
 
 
 def _series(names: Sequence[str], first: Sequence[str]) -> dict[str, list[int]]:
-    """Columns that are numbered and hold numbers, by what stands before the number, in the order of the numbers.
+    """Numbered columns that hold numbers, by the prefix of their names, in the order of their numbers.
 
-    An empty cell is no reason to leave a column out: a vector without an element is an error.
+    A column whose first cell is empty is not left out: a vector with a missing element is an error.
     """
     found: dict[str, list[tuple[int, int]]] = {}
     for at, name in enumerate(names):
@@ -122,7 +122,7 @@ def _series(names: Sequence[str], first: Sequence[str]) -> dict[str, list[int]]:
 
 
 def are_numbered(names: Sequence[str]) -> bool:
-    """Whether these are the columns of one series."""
+    """Whether these are names of one numbered series of columns."""
     found = [_NUMBERED.fullmatch(name) for name in names]
     return len({match[1] for match in found if match}) == 1 and all(found)
 
@@ -133,8 +133,8 @@ def are_numbered(names: Sequence[str]) -> bool:
 def typed(request: Request, name: str, column: Sequence[str]) -> list[Any]:
     """The cells of a column: integers, floats or booleans where all of them are that, texts otherwise.
 
-    An empty cell is None. Texts stay what looks like a number and is a code: with leading zeros or a plus sign, or an
-    integer of more than 64 bits; and columns that are called "text", "title" and the like. NaN among numbers is None.
+    An empty cell is None, and so is NaN among numbers. Numbers that look like codes stay texts: those with leading
+    zeros or a plus sign, and integers of more than 64 bits. So do columns called "text", "title" and the like.
     """
     cells = [cell for cell in column if cell.strip()]
     convert: Any = str
@@ -155,7 +155,7 @@ def _is_int64(cell: str) -> bool:
 
 
 def _is_float(cell: str) -> bool:
-    """An integer among floats counts as one where it is exact as one."""
+    """Whether a cell is a float; an integer counts where a float holds it exactly."""
     if match := _INTEGER.fullmatch(cell):
         return len(match[1]) < 18 and abs(int(match[1])) <= 2**53
     return bool(_FLOAT.fullmatch(cell) or _NAN.fullmatch(cell))

@@ -23,15 +23,27 @@ class Dataset:
     """Vectors and what is known about them, in row order.
 
     Attributes:
-        vectors: float32 [n, dim], C order
-        ids: int64 [n], or None when the file names none
+        vectors: float32[n, dim], C order
+        ids: int64[n], or None when the file names none
         metadata: one dict a row, or None when the file holds vectors alone
         name: the file's name without its ending
         metric: "cosine", "ip" or "l2" when the file says, else None
-        queries: float32 [q, dim] when the file comes with a test set, else None
-        neighbors: int64 [q, m]: for each query the nearest rows, nearest first, else None
+        queries: float32[q, dim] when the file comes with a test set, else None
+        neighbors: int64[q, m]: for each query the nearest rows, nearest first, else None
         id_name: the column that the ids come from
         unread: columns that are in the file and not in the metadata: name -> why
+
+    Example:
+        >>> import numpy as np
+        >>> import edgevec
+        >>> np.savez("points.npz", vectors=np.eye(2), id=[7, 9], label=["north", "east"])
+        >>> dataset = edgevec.read_vectors("points.npz")
+        >>> dataset
+        Dataset('points', 2 x 2, metric=None)
+        >>> dataset.ids.tolist(), dataset.metadata
+        ([7, 9], [{'label': 'north'}, {'label': 'east'}])
+        >>> index = edgevec.Index(dataset.dim, dataset.metric or "cosine")
+        >>> _ = index.add(dataset.vectors, dataset.ids)
     """
 
     vectors: NDArray[np.float32]
@@ -46,6 +58,7 @@ class Dataset:
 
     @property
     def dim(self) -> int:
+        """Dimensions of a vector."""
         return int(self.vectors.shape[1])
 
     @property

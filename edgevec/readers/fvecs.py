@@ -1,4 +1,4 @@
-"""The .fvecs, .bvecs and .ivecs of the TEXMEX corpora: before each row stands its dimension as a 32-bit integer."""
+"""The .fvecs, .bvecs and .ivecs of the TEXMEX corpora: each row begins with its dimension, a 32-bit integer."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def _read_file(request: Request, file: Any, h5py: Any) -> Dataset:
         queries = _read_matrix(request, arrays["test"])
         if queries.shape[1] != vectors.shape[1]:
             raise request.error(f"'test' has {queries.shape[1]} dimensions, 'train' has {vectors.shape[1]}")
-        if "neighbors" in arrays and len(vectors) == len(arrays[chosen]):  # true of the whole set only
+        if "neighbors" in arrays and len(vectors) == len(arrays[chosen]):  # they are those among the whole set
             neighbors = _read_array(request, arrays["neighbors"]).astype(np.int64)
 
     columns: dict[str, Any] = {}
@@ -90,7 +90,7 @@ def _read_matrix(request: Request, item: Any, *, limit: bool = False) -> NDArray
 
 
 def _read_array(request: Request, item: Any, rows: int | None = None) -> NDArray[Any]:
-    """The first rows of an array of numbers or of strings, which are bytes."""
+    """The first rows of an array of numbers or of strings, which come as bytes."""
     _check(request, item)
     values: NDArray[Any] = item[:rows]
     return values

@@ -1,4 +1,4 @@
-"""NumPy's own files: .npy, and .npz with ids and metadata in further arrays. Pickled objects are never loaded."""
+"""NumPy's files: .npy, and .npz with ids and metadata in further arrays. Pickled objects are never loaded."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _read_header(request: Request, stream: IO[bytes]) -> _Header:
     try:
         version = npy.read_magic(stream)
         header = _Header(*(npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(stream))
-    except Exception as error:  # the header is parsed as Python: damage raises nearly anything
+    except Exception as error:  # the header is parsed as Python, so damage can raise nearly anything
         reason = str(error).partition("\n")[0]
         raise request.error(f"not a NumPy array, or damaged: {reason}") from error
     if min(header.shape, default=0) < 0:
@@ -79,7 +79,7 @@ def _read_matrix(request: Request, stream: IO[bytes], header: _Header) -> NDArra
     request.check_matrix(header.shape, header.dtype.kind)
     total, dim = header.shape
     rows = request.rows(total)
-    if header.fortran:  # a row is spread over the whole file
+    if header.fortran:  # stored by columns: a row is spread over the whole file
         whole = request.read_items(stream, header.dtype, total * dim).reshape(dim, total).T
         return request.fill(rows, dim, lambda start, stop: whole[start:stop])
     return request.fill(

@@ -1,4 +1,4 @@
-"""The values that tables hold, as what JSON has: texts, numbers, booleans, null, lists and objects."""
+"""Values of tables as JSON values: texts, numbers, booleans, null, lists and objects."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _PLAIN = frozenset((str, int, bool, type(None)))
 
 
 class NotPlainError(ValueError):
-    """A value that JSON cannot hold; the message says what it is."""
+    """A value that has no JSON value; the message says what it is."""
 
 
 def listed(array: NDArray[Any]) -> list[Any]:
-    """The elements of an array [n] of any type but objects. Bytes are texts where all of them are UTF-8."""
+    """The elements of an array [n] of any type but objects. Bytes become texts where all of them are UTF-8."""
     if array.dtype.kind == "S":
         return decoded(array.tolist())
     if array.dtype.kind in "mM":
@@ -32,7 +32,7 @@ def listed(array: NDArray[Any]) -> list[Any]:
 
 
 def decoded(values: Sequence[Any]) -> list[Any]:
-    """Texts that were stored as bytes; as they are where one of them is not UTF-8."""
+    """Bytes as texts; unchanged where one of them is not UTF-8."""
     try:
         return [value.decode() if isinstance(value, bytes) else value for value in values]
     except UnicodeDecodeError:
@@ -40,7 +40,7 @@ def decoded(values: Sequence[Any]) -> list[Any]:
 
 
 def is_missing(value: Any) -> bool:
-    """NaN, NaT and NA are how tables say that nothing is there."""
+    """Whether a value is None, NaN, NaT or NA, with which tables mark missing values."""
     if value is None:
         return True
     if isinstance(value, (str, bool, int, list, dict)):
@@ -54,10 +54,13 @@ def is_missing(value: Any) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """What JSON has for a value. NotPlainError where it has nothing.
+    """The JSON value for a value of a table.
 
-    What is missing is null, a decimal number a number, dates and times are ISO 8601 texts, a duration is its seconds,
-    bytes are the text that they spell in UTF-8.
+    Missing values become null, decimals numbers, dates and times ISO 8601 texts, durations seconds, and bytes the text
+    that they are in UTF-8.
+
+    Raises:
+        NotPlainError: there is no JSON value for it
     """
     if type(value) in _PLAIN or is_missing(value):
         return None if is_missing(value) else value
@@ -87,7 +90,7 @@ def _of_numpy(value: Any) -> Any:
 
 
 def _iso(value: np.datetime64) -> str:
-    """As datetime.isoformat() writes it, and to the nanosecond where it is that fine."""
+    """As datetime.isoformat() writes it; to the nanosecond where microseconds are not exact."""
     for unit in ("D", "us"):
         exact = value.astype(f"datetime64[{unit}]")
         if exact == value and (unit != "D" or np.datetime_data(value)[0] in ("Y", "M", "W", "D")):

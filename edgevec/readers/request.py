@@ -28,25 +28,25 @@ PIECE_BYTES = 1 << 22
 """How much is read between two calls of progress."""
 
 MAX_EXPANSION = 1032
-"""The most that deflate can shrink anything: a file that claims more is not believed, and no memory is taken for it."""
+"""Deflate compresses no further: a file that declares more is refused before memory is allocated."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One file to read. `progress` and `limit` as in `read_vectors`."""
+    """One file to read; `column`, `limit` and `progress` as in `read_vectors`."""
 
     path: Path
     column: str | None = None
     limit: int | None = None
     progress: Progress | None = None
     texts: frozenset[str] = frozenset()
-    """Columns whose cells stay texts where a format does not tell texts from numbers."""
+    """Columns whose cells stay texts in formats that do not tell texts from numbers."""
 
     def error(self, problem: str) -> DataFormatError:
         return DataFormatError(f"{self.path}: {problem}")
 
     def library(self, module: str, extra: str) -> Any:
-        """Import an optional library, or say which extra brings it."""
+        """Import an optional library; MissingExtraError names the extra that installs it."""
         try:
             return importlib.import_module(module)
         except ImportError as error:
@@ -59,7 +59,7 @@ class Request:
         return self.path.name.partition(".")[0]
 
     def rows(self, total: int) -> int:
-        """How many of the file's rows to read."""
+        """How many of the file's `total` rows to read."""
         return total if self.limit is None else min(total, self.limit)
 
     def report(self, done: int, total: int) -> None:
@@ -67,7 +67,7 @@ class Request:
             self.progress(done, total)
 
     def report_share(self, done: int, share: float) -> None:
-        """Report on a file that does not say how many rows it holds, but of which the share `share` is read."""
+        """Report progress in a file of unknown length, of which the fraction `share` is read."""
         self.report(done, max(done, self.rows(round(done / max(share, 1e-9)))))
 
     def read_items(self, stream: IO[bytes], dtype: np.dtype[Any], count: int) -> NDArray[Any]:
@@ -77,7 +77,7 @@ class Request:
         return np.frombuffer(data, dtype)
 
     def choose(self, candidates: Sequence[str], *, kind: str) -> str:
-        """Which of the file's `candidates` holds the vectors."""
+        """The name among the file's `candidates` that holds the vectors; `kind` is what to call them in an error."""
         if not candidates:
             raise self.error(f"no {kind} of vectors found")
         if self.column is not None:
@@ -90,7 +90,7 @@ class Request:
         return name or candidates[0]
 
     def check_matrix(self, shape: tuple[int, ...], kind: str) -> None:
-        """Refuse what cannot be n vectors; `kind` is the dtype's: "f" float, "i" and "u" integer."""
+        """Refuse an array that is not [n, dim] of real numbers; `kind` is its dtype's."""
         if kind not in "fiu":
             raise self.error("the elements are not real numbers")
         if len(shape) != 2:
@@ -99,20 +99,20 @@ class Request:
             raise self.error(f"contains no vectors: shape {shape}")
 
     def check_size(self, shape: tuple[int, ...], itemsize: int, stored: int) -> None:
-        """Refuse an array that claims more than `stored` compressed bytes can hold, before room is made for it."""
+        """Refuse an array larger than `stored` compressed bytes can decode to, before memory is allocated."""
         claimed = math.prod(shape) * itemsize
         if claimed > stored * MAX_EXPANSION:
             raise self.error(f"damaged: declares {claimed:,} bytes of data but contains {stored:,}")
 
     def fill(self, rows: int, dim: int, read: Callable[[int, int], NDArray[Any]]) -> NDArray[np.float32]:
-        """Gather float32 [rows, dim] from pieces: read(start, stop) gives the rows [start, stop) in order."""
-        if (claimed := 4 * rows * dim) > sys.maxsize:  # which NumPy would call a wrong value
+        """float32[rows, dim] from pieces: read(start, stop) returns the rows [start, stop)."""
+        if (claimed := 4 * rows * dim) > sys.maxsize:  # NumPy would raise ValueError
             raise MemoryError(f"vectors of {claimed:,} bytes exceed the address space")
         out = np.empty((rows, dim), np.float32)
         step = max(1, PIECE_BYTES // (4 * dim))
         for start in range(0, rows, step):
             stop = min(start + step, rows)
-            with np.errstate(over="ignore"):  # too large for float32 becomes infinity, which the index reports
+            with np.errstate(over="ignore"):  # numbers too large for float32 become infinity, which the index refuses
                 out[start:stop] = read(start, stop)
             self.report(stop, rows)
         return out
@@ -127,7 +127,7 @@ class Request:
         neighbors: NDArray[np.int64] | None = None,
         unread: Mapping[str, str] | None = None,
     ) -> Dataset:
-        """Put vectors and the columns beside them together; an integer column called id becomes the ids."""
+        """The result, from vectors and the columns beside them; an integer column called id or ids becomes the ids."""
         ids: NDArray[np.int64] | None = None
         id_name: str | None = None
         rest: dict[str, Sequence[Any]] = {}
@@ -141,7 +141,7 @@ class Request:
 
     def ids(self, column: Sequence[int] | NDArray[Any]) -> NDArray[np.int64]:
         if isinstance(column, np.ndarray) and column.dtype.kind == "u" and column.itemsize == 8:
-            column = column.tolist()  # as Python integers the cast below is checked
+            column = column.tolist()  # Python integers, for which the conversion below checks the range
         try:
             return np.array(column, np.int64)
         except OverflowError:
@@ -156,7 +156,7 @@ def all_integers(column: Sequence[Any] | NDArray[Any]) -> bool:
 
 
 class Rows:
-    """Vectors that come one after the other, their number unknown; the first tells the dimension."""
+    """Collects vectors one after the other, without knowing how many; the first one sets the dimension."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
@@ -167,7 +167,7 @@ class Rows:
         return len(self._values) // self.dim if self.dim else 0
 
     def append(self, numbers: Collection[float], place: str) -> None:
-        """Add a row of Python numbers; `place` says in an error where it stands."""
+        """Add a row of Python numbers; `place` is where it is, for errors."""
         self._check_dim(len(numbers), place)
         if not set(map(type, numbers)) <= {float, int}:
             odd = next(value for value in numbers if type(value) not in (float, int))
@@ -178,7 +178,7 @@ class Rows:
             raise self._request.error(f"{place}: a number is too large for float32") from None
 
     def append_block(self, block: NDArray[Any], place: str) -> None:
-        """Add the rows of an array [n, dim]."""
+        """Add the rows of an array [n, dim]; `place` is where they are, for errors."""
         self._check_dim(block.shape[1], place)
         with np.errstate(over="ignore"):
             self._values.frombytes(np.ascontiguousarray(block, np.float32).reshape(-1).view(np.uint8).data)

@@ -21,12 +21,12 @@ from .request import ID_NAMES, VECTOR_NAMES, Request, Rows
 __all__ = ["read_csv", "read_jsonl"]
 
 _MAX_LINE = 1 << 26
-"""No honest line is longer, and a few MB of gzip can hold gigabytes without a line break."""
+"""Longer lines are refused: a few MB of gzip can hold gigabytes without a line break."""
 
-_DEEPEST = 256
-"""Brackets within brackets. The json module recurses, which in a browser can end the page's whole Python."""
-_MOST_BRACKETS = 256
-"""Lines with fewer cannot be deeper, and need no look."""
+_MAX_DEPTH = 256
+"""Levels of brackets. The json module recurses, which in a browser can crash the page's whole Python."""
+_UNMEASURED_BRACKETS = 256
+"""The depth of lines with no more brackets is not measured."""
 
 _REPORT_ROWS = 1024
 
@@ -66,8 +66,8 @@ def read_jsonl(request: Request) -> Dataset:
 def read_csv(request: Request) -> Dataset:
     """A column of lists such as "[0.1, 0.2]", or one column for each dimension.
 
-    Of columns that are numbered (x0, x1, ...) the longest series is the vector, in the order of the numbers; without
-    such a series, all columns of numbers but the id are, from left to right. `cells` says which first line is a header,
+    The vector is the longest series of numbered columns (x0, x1, ...), in the order of the numbers; without such a
+    series, all columns of numbers but the id, from left to right. `cells` decides whether the first line is a header,
     and which type the other columns have.
     """
     rows = Rows(request)
@@ -90,7 +90,7 @@ def read_csv(request: Request) -> Dataset:
 
 
 class _Table:
-    """The rows of a CSV file, taken apart into vectors and columns."""
+    """Splits the rows of a CSV file into vectors and columns."""
 
     def __init__(self, request: Request, numbered: Iterator[tuple[int, list[str]]]) -> None:
         self._request = request
@@ -125,7 +125,7 @@ class _Table:
             column.append(row[at])
 
     def refuse_gaps(self) -> None:
-        """A column whose first cell is empty was not seen to belong to the vector, which later rows may show it to."""
+        """Refuse a column whose first cell is empty and whose later cells show that it belongs to the vector."""
         number, first = self._first[0]
         for at, column in self._cells.items():
             if first[at].strip() or self._names[at] in ID_NAMES:
@@ -139,11 +139,11 @@ class _Table:
                 )
 
     def _numbered(self) -> bool:
-        """Whether the vector is a series of columns that its names tell from all others."""
+        """Whether the vector is a numbered series, so that its names tell which columns belong to it."""
         return self._named and len(self._vector) > 1 and cells.are_numbered([self._names[at] for at in self._vector])
 
     def columns(self) -> dict[str, list[str]]:
-        """The columns beside the vector, by name. One without a name and without content is none."""
+        """The columns beside the vector, by name. A column without name and content is dropped."""
         found: dict[str, list[str]] = {}
         for at, column in self._cells.items():
             if not self._names[at].strip() and not any(cell.strip() for cell in column):
@@ -161,7 +161,7 @@ _limit_before = 0
 
 @contextmanager
 def _wide_cells() -> Iterator[None]:
-    """Let a cell be as long as a line may be. The limit is the whole process's, so the last reader restores it."""
+    """Allow cells as long as a line may be. The limit is global to the process, so the last reader restores it."""
     global _limit_users, _limit_before
     with _limit_lock:
         if not _limit_users:
@@ -179,7 +179,7 @@ def _wide_cells() -> Iterator[None]:
 
 @contextmanager
 def _open(request: Request) -> Iterator[tuple[Iterator[str], BinaryIO]]:
-    """The lines of a text file, and the file below them, whose position tells how much is done."""
+    """The lines of a text file, and the file itself, whose position tells how much has been read."""
     with request.path.open("rb") as file:
         binary = cast(BinaryIO, gzip.GzipFile(fileobj=file)) if request.path.suffix.lower() == ".gz" else file
         with io.TextIOWrapper(binary, "utf-8-sig", newline="") as text:
@@ -204,8 +204,8 @@ def _report_now_and_then(request: Request, rows: Rows, file: BinaryIO) -> None:
 
 
 def _parse_json(request: Request, text: str, place: str) -> Any:
-    if text.count("[") + text.count("{") > _MOST_BRACKETS and _depth(text) > _DEEPEST:
-        raise request.error(f"{place}: nested more than {_DEEPEST} levels deep")
+    if text.count("[") + text.count("{") > _UNMEASURED_BRACKETS and _depth(text) > _MAX_DEPTH:
+        raise request.error(f"{place}: nested more than {_MAX_DEPTH} levels deep")
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -214,7 +214,7 @@ def _parse_json(request: Request, text: str, place: str) -> Any:
 
 
 def _depth(text: str) -> int:
-    """An upper bound of how deep the brackets nest: those in strings count too."""
+    """An upper bound of how deep brackets are nested: those in strings count too."""
     deepest = depth = 0
     for bracket in re.findall(r"[\[\]{}]", text):
         depth = depth + 1 if bracket in "[{" else max(0, depth - 1)

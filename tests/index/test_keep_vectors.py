@@ -77,7 +77,7 @@ def test_a_coordinate_is_kept_to_within_its_step(
 @each_metric
 @settings(max_examples=examples(25))
 @given(dim=st.sampled_from([3, 64, 200]), shift=st.floats(0, 5), seed=seeds)
-def test_learning_the_centre_anew_costs_a_step_each_time(metric: Metric, dim: int, shift: float, seed: int) -> None:
+def test_learning_the_center_anew_costs_a_step_each_time(metric: Metric, dim: int, shift: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     rows = np.asarray([rng.standard_normal(dim) + shift * at / 100 for at in range(1200)], np.float32)
     index = edgevec.Index(dim, metric, M=4, ef_construction=8)

@@ -135,8 +135,8 @@ def test_8_bit_codes_alone_rank_like_what_they_decode_to(
     index = index_of(rows, metric, "sq8", keep_vectors=False)
     decoded = index.get(np.arange(n))
     if metric != "cosine":
-        off_centre = np.abs(rows - rows.mean(axis=0, dtype=np.float64)).max(axis=1, keepdims=True)
-        step = off_centre / 127 + np.abs(rows).max() * 1e-6
+        off_center = np.abs(rows - rows.mean(axis=0, dtype=np.float64)).max(axis=1, keepdims=True)
+        step = off_center / 127 + np.abs(rows).max() * 1e-6
         assert (np.abs(decoded.astype(np.float64) - rows) <= 0.51 * step).all()
     if metric != "cosine" or np.linalg.norm(decoded, axis=1).all():
         assert_right(index.search(query, 5, exact=True), metric, numbered(decoded), query, 5)
