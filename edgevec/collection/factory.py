@@ -86,7 +86,7 @@ def open(
         CorruptCollectionError: when the file is damaged, or is not a collection
         FormatVersionError: when a newer edgevec has written it
         StorageError: when the system refuses to open, create or read it
-        EdgevecError: when SQLite is older than 3.38, or progress stopped the indexing of the documents
+        EdgevecError: when SQLite is older than 3.38, or progress returned False
 
     Example:
         >>> import edgevec

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._types import Progress
-from ..errors import NotFiniteError, ZeroVectorError
+from ..errors import EdgevecError, NotFiniteError, ZeroVectorError
 from ..index import Index
 from . import changes, records, schema
 from .records import RowIds, vector_count, vector_pages, vectors_of
@@ -38,8 +38,35 @@ class Write(NamedTuple):
         return len(self.rows)
 
 
-class StoppedError(Exception):
-    """A progress callback returned False."""
+VectorsOf = Callable[[RowIds, int], tuple[RowIds, NDArray[np.float32]]]
+"""Of a run of rows, and where it starts among all: those that have a vector, int64[n], and their vectors [n, dim]."""
+
+
+def last_writes(writes: Sequence[Write], dim: int) -> tuple[RowIds, VectorsOf]:
+    """The rows that were written, ascending, and a function for what was last written to them."""
+    every = np.concatenate([write.rows for write in writes])
+    owner = np.repeat(np.arange(len(writes)), [len(write.rows) for write in writes])
+    place = np.concatenate([np.arange(len(write.rows)) for write in writes])
+    rows, last = np.unique(every[::-1], return_index=True)
+    owner, place = owner[::-1][last], place[::-1][last]
+    has_vector = np.array([write.vectors is not None for write in writes])[owner]
+
+    def vectors_at(run: RowIds, start: int) -> tuple[RowIds, NDArray[np.float32]]:
+        at = start + np.flatnonzero(has_vector[start : start + len(run)])
+        vectors = np.empty((len(at), dim), np.float32)
+        for number in np.unique(owner[at]).tolist():
+            mine = owner[at] == number
+            vectors[mine] = writes[number].vectors[place[at][mine]]
+        return rows[at], vectors
+
+    return rows, vectors_at
+
+
+class StoppedError(EdgevecError):
+    """A progress function returned False."""
+
+    def __init__(self) -> None:
+        super().__init__("stopped by its progress function")
 
 
 class Graph:
@@ -75,32 +102,8 @@ class Graph:
         if self.index is None and writes:
             self.index, self._ids, self._fresh = self._empty(connection), None, True
         if self.index is not None and writes:
-            self._apply_written(connection, writes, progress)
+            self._replace(connection, *last_writes(writes, self.index.dim), progress)
         self.seq = last
-
-    def _apply_written(
-        self, connection: sqlite3.Connection, writes: Sequence[Write], progress: Progress | None
-    ) -> None:
-        """The last write of each row, ascending, as _read_rows() would find them in the database."""
-        assert self.index is not None
-        dim = self.index.dim
-        every = np.concatenate([write.rows for write in writes])
-        owner = np.repeat(np.arange(len(writes)), [len(write.rows) for write in writes])
-        place = np.concatenate([np.arange(len(write.rows)) for write in writes])
-        rows, back = np.unique(every[::-1], return_index=True)
-        owner, place = owner[::-1][back], place[::-1][back]
-        has_vector = np.array([write.vectors is not None for write in writes])[owner]
-
-        def written(run: RowIds, start: int) -> tuple[RowIds, NDArray[np.float32]]:
-            part = slice(start, start + len(run))
-            with_vector, owners, places = has_vector[part], owner[part], place[part]
-            vectors = np.empty((int(with_vector.sum()), dim), np.float32)
-            for at in np.unique(owners[with_vector]).tolist():
-                mine = owners[with_vector] == at
-                vectors[mine] = writes[at].vectors[places[with_vector][mine]]
-            return run[with_vector], vectors
-
-        self._replace(connection, rows, written, progress)
 
     def catch_up(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
         """Answer for the records as the connection sees them. StoppedError when progress returns False."""
@@ -206,13 +209,10 @@ class Graph:
         self,
         connection: sqlite3.Connection,
         rows: RowIds,
-        vectors_at: Callable[[RowIds, int], tuple[RowIds, NDArray[np.float32]]],
+        vectors_at: VectorsOf,
         progress: Progress | None,
     ) -> None:
-        """Put the vectors of these rows, a run at a time, in place of what the index holds of them.
-
-        vectors_at: those of a run's rows that have a vector, and their vectors
-        """
+        """Put the vectors of these rows, a run at a time, in place of what the index holds of them."""
         assert self.index is not None
         self._touched.update(rows.tolist())
         for start in range(0, len(rows), VECTORS_PER_ADD):

@@ -247,7 +247,7 @@ class Store:
     def batch(self, progress: Progress | None = None) -> Iterator[None]:
         """As Collection.batch()."""
         try:
-            with self._write(progress):
+            with self._transaction(progress):
                 yield
         except StoppedError:
             raise EdgevecError("the batch was stopped by its progress function: nothing of it is stored") from None
@@ -258,11 +258,12 @@ class Store:
 
         StoppedError when progress(done, total), of vectors that the graph takes in, returns False.
         """
-        with self._write(progress) as connection, translated(self.name):
+        with self._transaction(progress) as connection, translated(self.name):
             yield connection
 
     @contextmanager
-    def _write(self, progress: Progress | None) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, progress: Progress | None) -> Iterator[sqlite3.Connection]:
+        """As write(); errors of SQLite that the block raises stay what they are."""
         self._check_writable()
         self.progress_guard.check_outside()
         with self._batch_lock:
@@ -270,52 +271,51 @@ class Store:
                 with self._savepoint() as connection:
                     yield connection
                 return
-            with self._transaction(self.progress_guard.wrap(progress)) as connection:
+            connection = self.database.main
+            before = connection.total_changes
+            seen = self._begin(connection)
+            self._owner, self._depth = threading.get_ident(), 1
+            try:
                 yield connection
+                self._commit(connection, connection.total_changes != before, self.progress_guard.wrap(progress))
+                self._seen = seen
+            except BaseException as error:
+                if isinstance(error, StorageError) and error.errno == errno.EIO:
+                    # What the disk holds now is unknown, and a second try could seem to succeed.
+                    self._failed = str(error)
+                self._roll_back(connection)
+                raise
+            finally:
+                self._owner, self._depth = None, 0
+                self._release_lock()
             self._save_snapshot_if_due()
 
-    @contextmanager
-    def _transaction(self, progress: Progress | None) -> Iterator[sqlite3.Connection]:
-        connection = self.database.main
+    def _begin(self, connection: sqlite3.Connection) -> int:
+        """Begin a transaction that writes; what _commits_of_others() is in it."""
         with translated(self.name):
             self.database.check_files()
             if self.graph.version is None:
                 with self._locked_out():
                     self._catch_up(connection)
                     connection.execute("ROLLBACK")
-            before = connection.total_changes
             connection.execute("BEGIN IMMEDIATE")
             try:
-                seen = self._notice_others(connection)
+                return self._notice_others(connection)
             except BaseException:
                 connection.execute("ROLLBACK")
                 raise
-        self._owner, self._depth = threading.get_ident(), 1
-        try:
-            yield connection
-            with translated(self.name):
-                self._commit(connection, connection.total_changes != before, progress)
-            self._seen = seen
-        except BaseException as error:
-            if isinstance(error, StorageError) and error.errno == errno.EIO:
-                # What the disk holds now is unknown, and a second try could seem to succeed.
-                self._failed = str(error)
-            self._roll_back(connection)
-            raise
-        finally:
-            self._owner, self._depth = None, 0
-            self._release_lock()
 
     def _commit(self, connection: sqlite3.Connection, changed: bool, progress: Progress | None) -> None:
-        self._check_transaction(connection)
-        if not changed:
+        with translated(self.name):
+            self._check_transaction(connection)
+            if not changed:
+                connection.execute("COMMIT")
+                self._forget_writes()
+                return
+            version = changes.increment_version(connection)
+            self._apply_writes(connection, progress)
+            self.database.check_file()
             connection.execute("COMMIT")
-            self._forget_writes()
-            return
-        version = changes.increment_version(connection)
-        self._apply_writes(connection, progress)
-        self.database.check_file()
-        connection.execute("COMMIT")
         self._version = version
         self.recent_writes.end_batch(version)
         self.graph.mark_committed(version)
@@ -352,7 +352,7 @@ class Store:
             self._check_open()
             changed = self._commits_of_others() != self._seen
         if changed:
-            with self._write(None):
+            with self._transaction(None):
                 pass
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:

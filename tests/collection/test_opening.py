@@ -245,3 +245,14 @@ def test_collections_are_collected_without_a_word(path: Path, rng: np.random.Gen
     del made
     with edgevec.open(path) as made:
         assert len(made) == 1
+
+
+def test_opening_can_be_stopped_and_done_again(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).standard_normal((500, 8))
+    with edgevec.open(tmp_path / "c.edgevec", 8) as made:
+        made.upsert(range(500), vectors)
+    (tmp_path / "c.edgevec-graph").unlink()
+    with pytest.raises(edgevec.EdgevecError, match="stopped by its progress function"):
+        edgevec.open(tmp_path / "c.edgevec", progress=lambda done, total: False)
+    with edgevec.open(tmp_path / "c.edgevec") as made:
+        assert made.search(vectors[7], 1)[0].id == 7
