@@ -304,7 +304,7 @@ def _records(selected: Iterable[tuple[Any, ...]], dim: int | None, dtype: str, d
         elif fields is None:
             problem = "its metadata are not a JSON object"
         elif not (document is None or isinstance(document, str)):
-            problem = "its document is no text"
+            problem = "its document is not a text"
         else:
             yield Record(key, np.frombuffer(blob, dtype).astype(np.float32), fields, document)
             continue

@@ -66,8 +66,8 @@ DAMAGES: dict[str, tuple[list[str], str]] = {
     "short vector": ([f"UPDATE vectors SET vector = x'0000803f' WHERE {row()}"], "another length"),
     "vector of text": ([f"UPDATE vectors SET vector = 'sixteen letters.' WHERE {row()}"], "another length"),
     "NaN": ([f"UPDATE vectors SET vector = x'0000c07f0000803f0000803f0000803f' WHERE {row()}"], "not finite"),
-    "document of bytes": (["UPDATE records SET document = x'00ff' WHERE id = 7"], "no text"),
-    "document not UTF-8": (["UPDATE records SET document = CAST(x'ff61' AS TEXT) WHERE id = 7"], "no text"),
+    "document of bytes": (["UPDATE records SET document = x'00ff' WHERE id = 7"], "not a text"),
+    "document not UTF-8": (["UPDATE records SET document = CAST(x'ff61' AS TEXT) WHERE id = 7"], "not a text"),
     "id of bytes": (["UPDATE records SET id = x'07' WHERE id = 7"], "neither a number nor a text"),
     "id not UTF-8": (["UPDATE records SET id = CAST(x'ff07' AS TEXT) WHERE id = 7"], "neither a number nor a text"),
 }
