@@ -157,7 +157,7 @@ def test_a_repair_sets_it_apart(damaged: tuple[Path, str]) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in DAMAGES if not name.startswith("id")])
-def test_get_says_that_a_record_is_damaged(path: Path, name: str) -> None:
+def test_get_raises_for_a_damaged_record(path: Path, name: str) -> None:
     if name in ("NaN", "metadata not UTF-8", "document not UTF-8"):  # Python can read these
         return
     make(path)
@@ -278,7 +278,7 @@ LOGS = {
 
 
 @pytest.mark.parametrize("name", LOGS)
-def test_a_list_of_changes_with_gaps_is_not_believed(path: Path, name: str) -> None:
+def test_a_list_of_changes_with_gaps_is_not_used(path: Path, name: str) -> None:
     """The graph is made from the records, and stays right through what is written later."""
     make(path)
     with edgevec.open(path) as made:
@@ -312,7 +312,7 @@ def test_a_list_of_changes_with_gaps_is_not_believed(path: Path, name: str) -> N
         "DROP TABLE state",
     ],
 )
-def test_a_collection_without_its_settings_says_so(path: Path, statement: str) -> None:
+def test_a_collection_without_settings_is_corrupt(path: Path, statement: str) -> None:
     make(path)
     tamper(path, statement)
     for mode in ("a", "r"):
@@ -320,7 +320,7 @@ def test_a_collection_without_its_settings_says_so(path: Path, statement: str) -
             edgevec.open(path, mode=mode)  # type: ignore[arg-type]
 
 
-def test_texts_out_of_step_are_made_anew(path: Path) -> None:
+def test_a_full_text_index_that_differs_is_rebuilt(path: Path) -> None:
     make(path)
     tamper(path, "INSERT INTO texts(texts, rowid, document) VALUES ('delete', 8, 'text number7')")
     with edgevec.open(path) as made:
@@ -351,7 +351,7 @@ def test_what_is_left_out_of_an_export_is_named(path: Path, caplog: pytest.LogCa
 
 
 @pytest.mark.parametrize("statement", ["DELETE FROM texts_data", "DELETE FROM texts_docsize", "DROP TABLE texts_data"])
-def test_a_damaged_full_text_index_is_made_anew(path: Path, statement: str) -> None:
+def test_a_damaged_full_text_index_is_rebuilt(path: Path, statement: str) -> None:
     make(path)
     tamper(path, statement)
     with edgevec.open(path) as made:
