@@ -16,12 +16,16 @@ from ..errors import DuplicateIdError, NotFiniteError, ParameterError, ZeroVecto
 from .dates import as_iso, as_seconds, is_nat
 
 __all__ = [
+    "Encoder",
     "Id",
+    "NewRecords",
     "are_valid",
     "as_documents",
     "as_metadata",
+    "as_records",
     "as_texts",
     "as_vectors",
+    "encode",
     "is_single_id",
     "json_default",
     "json_name",
@@ -72,11 +76,11 @@ def validate_ids(ids: Any) -> list[Id]:
     dtype = getattr(ids, "dtype", None)
     if getattr(dtype, "kind", "") in ("m", "M"):  # tolist() may turn them into integers
         raise ParameterError(f"ids must be integers or strings, not {dtype}")
-    keys = ids.tolist() if hasattr(ids, "tolist") else list(ids)
-    return [_as_key(key, at) for at, key in enumerate(keys)]
+    found = ids.tolist() if hasattr(ids, "tolist") else list(ids)
+    return [_as_id(id, at) for at, id in enumerate(found)]
 
 
-def _as_key(key: Any, at: int) -> Id:
+def _as_id(key: Any, at: int) -> Id:
     if isinstance(key, np.integer) and not isinstance(key, np.timedelta64):
         key = int(key)
     if isinstance(key, str):
@@ -120,31 +124,30 @@ def as_vectors(vectors: Any, count: int, dim: int | None, metric: str, dtype: st
         stored = np.ascontiguousarray(rows, dtype)
     # The core checks again, but only when the batch is committed: too late to name the record, or to let one call of
     # several fail by itself. This pass costs a 2,000th of a large upsert.
-    norms = _squared_norms(stored)
-    wrong = np.flatnonzero(~(norms < MAX_SQUARED_NORM))
-    if wrong.size:
-        raise NotFiniteError(f"row {wrong[0]}: NaN, infinity or too long a vector for {dtype}")
-    if metric == "cosine" and (norms == 0).any():
-        raise ZeroVectorError(f"row {np.flatnonzero(norms == 0)[0]}: a zero vector has no direction")
+    valid = are_valid(stored, metric)
+    if not valid.all():
+        raise _invalid(stored, np.flatnonzero(~valid))
     return stored
 
 
-def are_valid(vectors: NDArray[np.float32], metric: str) -> NDArray[np.bool_]:
+def are_valid(vectors: NDArray[Any], metric: str) -> NDArray[np.bool_]:
     """bool[n]: which of the vectors [n, dim] an index takes."""
-    norms = _squared_norms(vectors)
-    valid: NDArray[np.bool_] = norms < MAX_SQUARED_NORM
-    return valid & (norms > 0) if metric == "cosine" else valid
-
-
-def _squared_norms(vectors: NDArray[Any]) -> NDArray[np.float64]:
-    """In float64, as the core sums them, wherever the sum in float32 is not clearly that of a valid vector."""
     vectors = vectors.astype(np.float32, copy=False)
-    with np.errstate(over="ignore", invalid="ignore"):
-        norms: NDArray[np.float64] = np.einsum("ij,ij->i", vectors, vectors).astype(np.float64)
-        clear = (norms > 0) & (norms < MAX_SQUARED_NORM / 10)
-        if not clear.all():
-            norms[~clear] = np.square(vectors[~clear].astype(np.float64)).sum(axis=1)
-    return norms
+    norms = np.einsum("ij,ij->i", vectors, vectors)  # squared, in float32, and without a warning when they overflow
+    valid: NDArray[np.bool_] = (norms > 0) & (norms < MAX_SQUARED_NORM / 10)
+    if not valid.all():
+        unclear = np.flatnonzero(~valid)
+        exact = np.square(vectors[unclear].astype(np.float64)).sum(axis=1)  # as the core sums them
+        valid[unclear] = (exact < MAX_SQUARED_NORM) & ((exact > 0) | (metric != "cosine"))
+    return valid
+
+
+def _invalid(vectors: NDArray[Any], rows: NDArray[np.int64]) -> NotFiniteError | ZeroVectorError:
+    """The error for these rows."""
+    wrong = rows[vectors[rows].any(axis=1)]
+    if wrong.size:
+        return NotFiniteError(f"row {wrong[0]}: NaN, infinity or too long a vector for {vectors.dtype}")
+    return ZeroVectorError(f"row {rows[0]}: a zero vector has no direction")
 
 
 def as_metadata(metadata: Any, count: int) -> list[str]:
