@@ -1,4 +1,4 @@
-"""What was committed survives kill -9, a full disk and a disk that fails; of the rest nothing is there.
+"""What was committed survives kill -9, a full disk and a failing disk; nothing else is there.
 
 EDGEVEC_KILLS says how many processes to kill.
 """
@@ -166,7 +166,7 @@ def fill_up_to_a_limit(path: str, limit: str, kind: str) -> None:
     assert len(made.search(np.ones(DIM), 100_000)) == 50 * batch
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     if kind == "file size":
-        # What the disk holds after an I/O error nobody knows: it has to be opened again.
+        # What the disk holds after an I/O error is unknown: the collection has to be opened again.
         try:
             made.upsert([1], np.ones((1, DIM)))
         except edgevec.StorageError as error:
@@ -199,7 +199,7 @@ def test_a_full_disk_loses_nothing_committed(tmp_path: Path) -> None:
 
 
 def write_a_snapshot_too_large(path: str) -> None:
-    """The snapshot does not fit: checkpoint says so, and everything else goes on."""
+    """The snapshot does not fit on the disk: checkpoint() raises, and everything else goes on."""
     resource = __import__("resource")
     hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
     with edgevec.open(path, DIM) as made:

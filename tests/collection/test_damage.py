@@ -1,4 +1,4 @@
-"""Rows that another program has changed: the others are found as ever, check() names them, a repair sets them apart."""
+"""Records that another program has damaged: the others are found, check() names them, a repair moves them apart."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def test_damaged_metadata_count_as_none(path: Path, caplog: pytest.LogCaptureFix
 @pytest.mark.parametrize("mode", ["a", "r"])
 @pytest.mark.parametrize("gone", ["record", "record and vector"])
 def test_a_deleted_record_is_skipped_and_replaced_by_the_next(path: Path, metric: Any, mode: Any, gone: str) -> None:
-    """A search gives as many hits as if it had never been there."""
+    """A search returns as many hits as if the record had never existed."""
     make(path, metric)
     with edgevec.open(path) as made:
         expected = [[hit.id for hit in made.search(q, 12, exact=True)] for q in vectors()]
@@ -279,7 +279,7 @@ LOGS = {
 
 @pytest.mark.parametrize("name", LOGS)
 def test_a_list_of_changes_with_gaps_is_not_used(path: Path, name: str) -> None:
-    """The graph is made from the records, and stays right through what is written later."""
+    """The graph is built from the records, and stays right when more is written."""
     make(path)
     with edgevec.open(path) as made:
         made.upsert(range(100, 110), vectors()[:10] + 100)

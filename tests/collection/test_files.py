@@ -1,4 +1,4 @@
-"""Whose file it is, where it lies, who else has it open, and whether it is still there."""
+"""The file: permissions, folders, links, other processes that have it open, and its removal."""
 
 from __future__ import annotations
 
@@ -398,7 +398,7 @@ def test_a_symbolic_link_shares_the_files_beside(tmp_path: Path) -> None:
 @posix
 @pytest.mark.subprocess
 def test_a_writer_notices_another_one(path: Path) -> None:
-    """Whoever deletes the lock makes room for a second writer; the first of them to find out says so."""
+    """Deleting the lock file lets a second writer in; the first of the two to notice raises LockedError."""
     make(path)
     with edgevec.open(path) as made:
         Path(f"{path}-lock").unlink()
@@ -519,7 +519,7 @@ def test_a_reader_whose_file_is_removed_gets_an_error(path: Path, change: Callab
 @pytest.mark.subprocess
 @pytest.mark.parametrize("change", ["truncated", "copied over"])
 def test_a_graph_file_may_change_while_it_is_open(path: Path, change: str) -> None:
-    """By default it is not used in place, and what happens to it happens to nobody."""
+    """By default it is read into memory, and later changes of the file have no effect."""
     rng = np.random.default_rng(0)
     with edgevec.open(path) as made:
         made.upsert(range(3000), rng.standard_normal((3000, 64)))
@@ -590,7 +590,7 @@ def test_errors_carry_number_and_file(path: Path, tmp_path: Path) -> None:
 def test_sqlite_errors_by_code_and_by_words(
     tmp_path: Path, code: int, message: str, kind: type[Exception], number: int | None, known: str
 ) -> None:
-    """Python tells SQLite's codes from 3.11 on. Not every one of them can be had from a real file at will."""
+    """Python tells SQLite's codes from 3.11 on. Not every one of them can be provoked with a real file."""
     from edgevec.collection.sqlite_errors import translate
 
     error = sqlite3.OperationalError("whatever" if known == "code" else message)

@@ -1,4 +1,4 @@
-"""Text search finds words in texts of every script, and says the same as a tokenizer in plain Python."""
+"""Text search finds words in texts of every script, as a tokenizer in plain Python does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A hit is what was found, whatever has become of the record since, and however late one looks; ids come along."""
+"""A hit holds what was found at the time of the search, whatever happens to the record later."""
 
 from __future__ import annotations
 
@@ -269,7 +269,7 @@ def test_ids_follow_the_records(start: list[Any], steps: list[tuple[str, list[An
 
 
 def test_ids_whose_rows_are_far_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where most records that ever were are gone, room is not kept for them."""
+    """Where most rows are deleted, no memory is kept for them."""
     monkeypatch.setattr("edgevec.collection.graph._MAX_FREE_ROWS", 20)
     with edgevec.open(":memory:", 2) as made:
         for at in range(400):

@@ -1,4 +1,4 @@
-"""What a collection's file says is kept, who may open it with whom, and what closing and compacting leave."""
+"""Opening and closing: parameters, several openers, damaged files, what is left after compacting."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_newer_version_is_refused(path: Path) -> None:
 
 
 def test_damaged_databases_are_refused_or_read(path: Path, rng: np.random.Generator) -> None:
-    """Whatever bytes are flipped: an error of ours, never a crash, and `check` sees what it can."""
+    """Whichever bytes are flipped: an EdgevecError, never a crash, and check() finds what can be found."""
     with edgevec.open(path, 4) as made:
         made.upsert(range(200), rows(rng, 200), [{"n": n} for n in range(200)], [f"text {n}" for n in range(200)])
     whole = path.read_bytes()

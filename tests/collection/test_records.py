@@ -1,4 +1,4 @@
-"""What is stored comes back, and what is wrong with a record or a search is said and changes nothing."""
+"""What is stored comes back; a bad record or search is an error that names it and changes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The graph's file may be old, torn, foreign or gone: every answer is right all the same, and the log says why."""
+"""The graph's file may be old, torn, foreign or missing: every answer is right, and the log says why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`where`: both languages say what plain Python says, nothing gets out of them into SQL, and errors show the place."""
+"""`where`: both languages agree with plain Python, nothing of theirs is run as SQL, and errors show the position."""
 
 from __future__ import annotations
 
