@@ -76,7 +76,7 @@ class Database:
             self.check_files()
             connection = self._connect(self.path.as_uri() + "?mode=ro")
             try:
-                self.check_files()  # the name may have changed hands meanwhile
+                self.check_files()  # the path may lead to another file by now
             except BaseException:
                 connection.close()
                 raise
@@ -112,7 +112,7 @@ class Database:
             check_unmoved(path, opened)
 
     def check_file(self) -> None:
-        """As check_files(), only of the two that hold records: for where time counts."""
+        """As check_files(), of the two files that hold records: quicker."""
         for path, opened in self._opened[:2]:
             check_unmoved(path, opened)
 

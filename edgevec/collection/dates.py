@@ -104,6 +104,6 @@ def _of_numpy(value: np.datetime64) -> str:
 
 
 def _fraction(digits: str) -> str:
-    """ "", or a point and 6, 9, 12... digits: one form for each value."""
+    """With its point, in 6, 9, 12... digits, so that each value has one form; an empty text for 0."""
     digits = digits.rstrip("0")
     return "." + digits.ljust(max(6, -(-len(digits) // 3) * 3), "0") if digits else ""

@@ -39,7 +39,7 @@ class Write(NamedTuple):
 
 
 VectorsOf = Callable[[RowIds, int], tuple[RowIds, NDArray[np.float32]]]
-"""Of a run of rows, and where it starts among all: those that have a vector, int64[n], and their vectors [n, dim]."""
+"""(run of rows, its start among all rows) -> those that have a vector, int64[n], and the vectors [n, dim]."""
 
 
 def last_writes(writes: Sequence[Write], dim: int) -> tuple[RowIds, VectorsOf]:
@@ -153,7 +153,7 @@ class Graph:
         self._read_rows(connection, rows, None)
 
     def rebuild(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
-        """Make the index from all records."""
+        """Build the index from all records."""
         index = self._empty(connection)
         if index is None:
             return
@@ -192,7 +192,7 @@ class Graph:
             except UnusableError as error:
                 reason = str(error)
         self.saved_seq = 0
-        if whole and changes.low_water_mark(connection) == 0:  # the changes go back to the first record
+        if whole and changes.low_water_mark(connection) == 0:  # every change since the first record is listed
             self.index, self.seq = self._empty(connection), 0
             return
         log.warning("%s: the graph is built from the records; its snapshot cannot be used: %s", self.name, reason)

@@ -38,7 +38,7 @@ _KINDS: dict[int, tuple[type[EdgevecError], int | None]] = {
     CANTOPEN: (StorageError, None),
     15: (LockedError, errno.EAGAIN),  # PROTOCOL
     18: (ParameterError, None),  # TOOBIG
-    19: (CorruptCollectionError, None),  # CONSTRAINT: not one of ours fails on what we write
+    19: (CorruptCollectionError, None),  # CONSTRAINT: what edgevec writes satisfies them all
     22: (StorageError, errno.EFBIG),  # NOLFS
     23: (StorageError, errno.EACCES),  # AUTH
     NOTADB: (CorruptCollectionError, None),

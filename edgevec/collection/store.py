@@ -38,9 +38,9 @@ __all__ = ["Store"]
 log = logging.getLogger("edgevec")
 
 _SNAPSHOT_MIN_CHANGES, _SNAPSHOT_RECORDS_DIVISOR = 20_000, 2
-"""A snapshot is written once more changes than the first, and than the records divided by the second, are not in it."""
+"""A snapshot is written when the changes since the last one exceed the first, and the records divided by the second."""
 _CLOSE_MIN_CHANGES, _CLOSE_RECORDS_DIVISOR = 200, 100
-"""The same when the collection is closed: the next opening catches up with fewer in less time than a snapshot takes."""
+"""The same at close(): the next opening catches up with fewer changes in less time than a snapshot takes to write."""
 
 
 MAX_PENDING_BYTES = 256 * 2**20
@@ -66,14 +66,14 @@ class _Reading:
 
     def __enter__(self) -> sqlite3.Connection:
         try:
-            self._connection, self._release = self._store.begin_reading(self._graph, self._progress)
+            self._connection, self._release = self._store.begin_read(self._graph, self._progress)
         except Exception as error:
             translate(error, self._store.database.name)
             raise
         return self._connection
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        self._store.end_reading(self._connection, self._release)
+        self._store.end_read(self._connection, self._release)
         if error is not None:
             translate(error, self._store.database.name)
 
@@ -158,17 +158,17 @@ class Store:
         """
         return _Reading(self, graph, progress)
 
-    def begin_reading(self, graph: bool, progress: Progress | None) -> tuple[sqlite3.Connection, Release]:
-        """The start of read(); end_reading() is its end."""
+    def begin_read(self, graph: bool, progress: Progress | None) -> tuple[sqlite3.Connection, Release]:
+        """The start of read(); end_read() is its end."""
         self._check_open()
         if self.progress_guard.is_inside():
-            return self._begin_in_callback(graph)
+            return self._begin_in_progress(graph)
         if self._owner == threading.get_ident():
             if graph:
                 self._apply_writes(self.database.main)
             return self.database.main, _nothing_held
         if self.database.single_connection:
-            return self._begin_alone()
+            return self._begin_single()
         self._lock.acquire_read()
         release, connection = self._lock.release_read, None
         try:
@@ -187,14 +187,14 @@ class Store:
             raise
         return connection, release
 
-    def _begin_in_callback(self, graph: bool) -> tuple[sqlite3.Connection, Release]:
+    def _begin_in_progress(self, graph: bool) -> tuple[sqlite3.Connection, Release]:
         """In a progress function: the thread has the lock already, or the open batch."""
         if graph:
             self.progress_guard.check_outside()
         own = self._owner == threading.get_ident()
         return self.database.main if own or self.database.single_connection else self.database.acquire(), _nothing_held
 
-    def _begin_alone(self) -> tuple[sqlite3.Connection, Release]:
+    def _begin_single(self) -> tuple[sqlite3.Connection, Release]:
         """Of a database with a single connection, which one thread at a time uses."""
         self._batch_lock.acquire()
         try:
@@ -213,7 +213,7 @@ class Store:
             raise
         return connection, self._batch_lock.release
 
-    def end_reading(self, connection: sqlite3.Connection, release: Release) -> None:
+    def end_read(self, connection: sqlite3.Connection, release: Release) -> None:
         try:
             if connection is not self.database.main:
                 if connection.in_transaction:
@@ -291,7 +291,7 @@ class Store:
             self._save_snapshot_if_due()
 
     def _begin(self, connection: sqlite3.Connection) -> int:
-        """Begin a transaction that writes; what _commits_of_others() is in it."""
+        """Begin a transaction that writes; the number of _commits_of_others()."""
         with translated(self.name):
             self.database.check_files()
             if self.graph.version is None:
@@ -325,7 +325,7 @@ class Store:
         return int(self.database.main.execute("PRAGMA data_version").fetchone()[0])
 
     def _check_others(self, connection: sqlite3.Connection) -> int:
-        """Drop what is cached when another program has changed the file; what _commits_of_others() is now.
+        """Drop what is cached when another program has changed the file; the number of _commits_of_others().
 
         LockedError when that was another writer. connection: in a transaction that writes.
         """
@@ -403,7 +403,7 @@ class Store:
         self._forget_writes()
 
     def set_dim(self, connection: sqlite3.Connection, dim: int) -> None:
-        """In the open batch: of the first vectors."""
+        """The open batch stores the first vectors: dim is known from now on."""
         schema.write_setting(connection, "dim", dim)
         self.settings["dim"] = dim
 

@@ -41,7 +41,7 @@ class ProgressGuard:
             raise BusyError("a progress function may read records, but not search by vector, write or maintain")
 
 
-# Who holds what; locks are acquired from left to right:
+# Who holds what. `_batch_lock`, of the Store, is acquired before the ReadWriteLock:
 #
 # | state of the store              | _batch_lock | ReadWriteLock | SQLite                    | file lock     |
 # |---------------------------------|-------------|---------------|---------------------------|---------------|
@@ -49,7 +49,8 @@ class ProgressGuard:
 # | reading, n threads              |             | shared        | a read transaction each   |               |
 # | batch open, by one thread       | held        |               | BEGIN IMMEDIATE           | from open()   |
 # | batch takes in or commits       | held        | exclusive     | the same, then COMMIT     | from open()   |
-# | maintenance, catching up        | held        | exclusive     | none, or one of its own   | from open()   |
+# | maintenance                     | held        | exclusive     | none, or one of its own   | from open()   |
+# | a reader catches up             |             | exclusive     | a read transaction        |               |
 # | closing                         | held        | exclusive     | connections are closed    | released last |
 #
 # Others may read while a batch is open, and see what was committed before it. The thread of the batch reads through

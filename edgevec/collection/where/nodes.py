@@ -183,7 +183,7 @@ def _of_time(value: Any) -> Value | None:
 
 def as_list(values: Any) -> tuple[Value, ...]:
     if isinstance(values, np.ndarray) and values.dtype.kind in ("m", "M") and values.ndim == 1:
-        values = list(values)  # tolist() may make integers of them
+        values = list(values)  # tolist() may turn them into integers
     elif hasattr(values, "tolist"):
         values = values.tolist()
     if isinstance(values, (str, bytes)) or not isinstance(values, (Sequence, set, frozenset)):
