@@ -6,6 +6,7 @@ EDGEVEC_KILLS says how many processes to kill.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -124,6 +125,26 @@ def test_what_was_committed_survives_kill(tmp_path: Path, rng: np.random.Generat
             batch = 1 + max(state.values(), default=-1)
             committed += len(reported)
     assert committed > KILLS  # or it was killed before it did anything worth the name
+
+
+@pytest.mark.skipif(sys.platform == "emscripten", reason="there is no write-ahead log in a browser")
+@pytest.mark.parametrize("mode", ["a", "r"])
+def test_a_checkpoint_that_was_interrupted(tmp_path: Path, mode: Any) -> None:
+    """The first page is copied back and says that the file is longer than it is; the log has the rest."""
+    path, torn = tmp_path / "c.edgevec", tmp_path / "torn.edgevec"
+    with edgevec.open(path, DIM) as made:
+        made.upsert(range(10), np.eye(10, DIM) + 1)
+    with edgevec.open(path) as made:
+        made.upsert(range(10, 200), np.eye(190, DIM) + 1, documents=["x" * 1000] * 190)
+        before = path.read_bytes()
+        shutil.copy(f"{path}-wal", f"{torn}-wal")
+        made.checkpoint()
+        after = path.read_bytes()
+    assert len(after) > len(before)
+    torn.write_bytes(after[:4096] + before[4096:])
+    with edgevec.open(torn, mode=mode) as made:
+        assert made.ids() == list(range(200))
+        assert made.check().ok
 
 
 # ---- disks ---------------------------------------------------------------------------------------------------------
