@@ -32,11 +32,6 @@ class Write(NamedTuple):
     rows: RowIds
     vectors: NDArray[Any] | None
 
-    @property
-    def changes(self) -> int:
-        """Entries in the list of changes."""
-        return len(self.rows)
-
 
 VectorsOf = Callable[[RowIds, int], tuple[RowIds, NDArray[np.float32]]]
 """(run of rows, its start among all rows) -> those that have a vector, int64[n], and the vectors [n, dim]."""
@@ -101,7 +96,7 @@ class Graph:
         StoppedError when progress returns False.
         """
         last = changes.last_change(connection)
-        if self.version is None or last - self.seq != sum(write.changes for write in writes):
+        if self.version is None or last - self.seq != sum(len(write.rows) for write in writes):
             self.catch_up(connection, progress)
             return
         if self.index is None and writes:
