@@ -1,4 +1,4 @@
-"""How far things are: the version of the records, and the changes that a graph has yet to take in."""
+"""The version of the records, and the changes since a snapshot of the graph."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 
 
 def version(connection: sqlite3.Connection) -> int:
-    """Counts the commits that changed records; the same version, the same records."""
+    """The number of commits that changed records: while it is the same, so are they."""
     return _state(connection, "version")
 
 
@@ -50,7 +50,7 @@ def last_change(connection: sqlite3.Connection) -> int:
 
 
 def low_water_mark(connection: sqlite3.Connection) -> int:
-    """Changes up to this one are no longer listed."""
+    """Changes up to and including this one are no longer listed."""
     return _state(connection, "trimmed")
 
 
@@ -62,7 +62,7 @@ def is_whole(connection: sqlite3.Connection) -> bool:
 
 
 def restart(connection: sqlite3.Connection) -> None:
-    """Forget all changes and all snapshots; the next change has a number that none had before."""
+    """Delete all changes and snapshots. Numbers go on from the highest, so that none is used twice."""
     snapshots, listed = (
         int(connection.execute(f"SELECT coalesce(max(seq), 0) FROM {table}").fetchone()[0])
         for table in ("snapshots", "changes")
@@ -76,13 +76,13 @@ def restart(connection: sqlite3.Connection) -> None:
 
 
 def changed_since(connection: sqlite3.Connection, seq: int) -> list[int]:
-    """The rows whose vector came, changed or went after change `seq`, ascending."""
+    """The rows whose vector was added, replaced or deleted after change `seq`, ascending."""
     found = connection.execute("SELECT DISTINCT row FROM changes WHERE seq > ? ORDER BY row", (seq,))
     return [row for (row,) in found]
 
 
 def known_snapshot(connection: sqlite3.Connection, identity: str) -> int | None:
-    """The last change that this graph file holds, if it is one of ours."""
+    """The last change that a graph file holds; None for a file that this collection has not written."""
     found = connection.execute("SELECT seq FROM snapshots WHERE identity = ?", (identity,)).fetchone()
     return int(found[0]) if found else None
 
@@ -92,13 +92,13 @@ def register(connection: sqlite3.Connection, identity: str, seq: int) -> None:
 
 
 def truncate(connection: sqlite3.Connection, identity: str, seq: int) -> None:
-    """Forget the other snapshots, and the changes that this one holds."""
+    """Delete the other snapshots, and the changes that this one holds."""
     connection.execute("DELETE FROM snapshots WHERE identity <> ?", (identity,))
     connection.execute("DELETE FROM changes WHERE seq <= ?", (seq,))
     connection.execute("UPDATE state SET trimmed = ?", (seq,))
 
 
-# ---- dirty rows of recent commits ------------------------------------------------------------------------------------
+# ---- rows of recent commits ------------------------------------------------------------------------------------------
 
 _MAX_RECENT_ROWS = 200_000
 
@@ -129,6 +129,6 @@ class RecentWrites:
         self._open.clear()
 
     def rows_between(self, old: int, new: int) -> RowIds | None:
-        """The rows that may differ between two versions; None when that is not known any more."""
+        """The rows that may differ between two versions; None when they are no longer known."""
         wanted = [rows for version, rows in self._done if old < version <= new]
         return np.unique(np.concatenate(wanted)) if len(wanted) == new - old > 0 else None

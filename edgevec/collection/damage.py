@@ -1,4 +1,4 @@
-"""Records that something other than edgevec has changed or cut short, and setting them apart."""
+"""Records that something other than edgevec has damaged: finding them, and moving them to a table of their own."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ _DAMAGED = """CREATE TABLE IF NOT EXISTS damaged (
 
 
 class Damage(NamedTuple):
-    """What is wrong with the records themselves."""
+    """What is wrong with the records."""
 
     records: dict[int, tuple[Any, str]]
-    """By row: the id, and the problem."""
+    """By row: id and problem."""
     orphans: list[int]
-    """The rows of vectors that no record has."""
+    """Rows of vectors without a record."""
     changes: bool
     """Whether the list of changes is damaged."""
 
     def problems(self) -> list[str]:
-        """A line for each kind, which names the records."""
+        """A line for each kind of problem, with the ids."""
         by_problem = defaultdict(list)
         for key, problem in self.records.values():
             by_problem[problem].append(key)
@@ -79,7 +79,7 @@ def _damaged(page: list[Any], settings: schema.Settings) -> Iterator[tuple[int, 
         ):
             problem = "the metadata are not a JSON object"
         elif document_kind not in (b"text", b"null") or not _is_utf8(document):
-            problem = "the document is no text"
+            problem = "the document is not a text"
         elif vector_kind == b"null":
             problem = "there is no vector"
         elif vector_kind != b"blob" or len(vector) != dim * dtype.itemsize:
@@ -104,11 +104,11 @@ def _is_utf8(value: Any) -> bool:
 
 
 def set_apart(connection: sqlite3.Connection, damage: Damage) -> list[int]:
-    """Move damaged records to the table `damaged`, and delete what belongs to none; the rows that are free now.
+    """Move damaged records to the table `damaged`, and delete vectors without a record; the rows of both.
 
-    In a transaction that counts as one of the records' own.
+    The caller has begun a transaction.
     """
-    indexes = schema.drop_field_indexes(connection)  # they cannot be kept over what is no JSON
+    indexes = schema.drop_field_indexes(connection)  # SQLite cannot update them where the metadata are not JSON
     if damage.records:
         connection.execute(_DAMAGED)
         connection.executemany(

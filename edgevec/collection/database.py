@@ -1,4 +1,4 @@
-"""The SQLite file: its connections, and that it stays the file that was opened."""
+"""The SQLite file: its connections, and checks that it is still the file that was opened."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ __all__ = ["Database", "Durability", "copy_mode", "resolve"]
 
 Durability = Literal["full", "fast"]
 
-_ALONE = sys.platform == "emscripten"
-"""A browser has one program, which has one connection."""
+_SINGLE_PROCESS = sys.platform == "emscripten"
+"""A browser has one process, with one connection."""
 _POSIX = os.name == "posix" and sys.platform != "emscripten"
 _STALE_ERRNO = getattr(errno, "ESTALE", errno.EIO)
 _CACHE_KB = 32 * 1024
 _BUSY_MS = 10_000
-"""How long to wait for another process that reads while the write-ahead log is copied back."""
+"""Time to wait for readers in other processes while the write-ahead log is copied back."""
 
 _Stamp = tuple[int, int, int, int, bool]
 
@@ -34,22 +34,22 @@ _Stamp = tuple[int, int, int, int, bool]
 class Database:
     """One writing connection and as many for reading as there are readers at once.
 
-    Without threads (in a browser), without a file, and where nothing can be written beside the file there is one
-    connection for everything: `single_connection` is true, and only one thread at a time may use it.
+    In a browser, in memory, and where nothing can be written beside the file, there is one connection for everything:
+    `single_connection` is true, and one thread at a time may use it.
     """
 
     def __init__(self, path: Path | None, *, writable: bool) -> None:
         self.path = path
         self.name = str(path) if path else ":memory:"
-        self.single_connection = path is None or _ALONE
+        self.single_connection = path is None or _SINGLE_PROCESS
         self._writable = writable
         self._idle: list[sqlite3.Connection] = []
         self._lock: Lock | None = None
         self._main: sqlite3.Connection | None = None
         self._claimed: Identity | None = None
         self._opened: list[tuple[Path, Identity]] = []
-        self._alone_since: _Stamp | None = None
-        """Of a file that is read as if nobody could write to it: how it was then."""
+        self._immutable_stamp: _Stamp | None = None
+        """Of a file opened as immutable: its state then."""
         try:
             if path is not None:
                 self._open_file(path)
@@ -66,7 +66,7 @@ class Database:
         return self._main
 
     def acquire(self) -> sqlite3.Connection:
-        """A connection to read with; to be given back."""
+        """A connection to read with; to be released."""
         if self.single_connection:
             return self.main
         try:
@@ -76,7 +76,7 @@ class Database:
             self.check_files()
             connection = self._connect(self.path.as_uri() + "?mode=ro")
             try:
-                self.check_files()  # what is opened by name is the same file
+                self.check_files()  # the path may lead to another file by now
             except BaseException:
                 connection.close()
                 raise
@@ -87,7 +87,7 @@ class Database:
             self._idle.append(connection)
 
     def close_idle(self) -> None:
-        """Nobody reads. New readers do not go by what these know of the tables."""
+        """Close the connections of readers, which have the schema cached. Nobody reads now."""
         while self._idle:
             self._idle.pop().close()
 
@@ -101,24 +101,24 @@ class Database:
             unclaim(self._claimed, self.path, self._writable)
             self._claimed = None
 
-    # ---- whether it is still there ---------------------------------------------------------------------------------
+    # ---- is it still the same file? --------------------------------------------------------------------------------
 
     def check_files(self) -> None:
         """StorageError when the file, its log or its lock was removed or replaced since it was opened.
 
-        SQLite would go on writing to what has no name any more.
+        SQLite would go on writing to a file without a name.
         """
         for path, opened in self._opened:
             check_unmoved(path, opened)
 
     def check_file(self) -> None:
-        """As check_files(), of the two that hold the records: where time counts."""
+        """As check_files(), of the two files that hold records: quicker."""
         for path, opened in self._opened[:2]:
             check_unmoved(path, opened)
 
     def renew(self) -> bool:
-        """Open again what is read as if nobody could write to it and was written to; whether it was."""
-        if self._alone_since is None or self.path is None or self._stamp(self.path) == self._alone_since:
+        """Open a file that was opened as immutable again, if it was written to; whether it was."""
+        if self._immutable_stamp is None or self.path is None or self._stamp(self.path) == self._immutable_stamp:
             return False
         before, self._main = self.main, self._open_to_read(self.path)
         before.close()
@@ -158,7 +158,7 @@ class Database:
         except sqlite3.OperationalError as error:
             if code_of(error) not in (CANTOPEN, READONLY):
                 raise
-            # A folder that cannot be written to has no room for the index of a write-ahead log.
+            # The index of the write-ahead log cannot be created in a folder that cannot be written to.
             stamp = self._stamp(path)
             if stamp[-1]:
                 raise about_file(
@@ -171,12 +171,12 @@ class Database:
                 ) from error
             connection = self._connect(path.as_uri() + "?immutable=1")
             self.single_connection = True
-        self._alone_since = stamp
+        self._immutable_stamp = stamp
         return connection
 
     @staticmethod
     def _stamp(path: Path) -> _Stamp:
-        """What changes when somebody writes to it. The last: whether there is anything in a write-ahead log."""
+        """What changes when the file is written to. The last: whether its write-ahead log holds anything."""
         info = os.stat(path)
         try:
             logged = os.stat(f"{path}-wal").st_size > 0
@@ -188,8 +188,8 @@ class Database:
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=0)
         try:
             connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-            if _ALONE and self.path is not None:
-                # No shared memory there. Set before the first access, it also opens files of the write-ahead kind.
+            if _SINGLE_PROCESS and self.path is not None:
+                # There is no shared memory. Set before the first access, this also opens files with a write-ahead log.
                 connection.execute("PRAGMA locking_mode = EXCLUSIVE")
             connection.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
         except BaseException:
@@ -198,19 +198,19 @@ class Database:
         return connection
 
     def set_journal(self, durability: Durability) -> None:
-        """How it is written to, once it is known to be a collection."""
-        mode = "DELETE" if _ALONE else "WAL"
+        """Set journal mode and flushing, once the file is known to be a collection."""
+        mode = "DELETE" if _SINGLE_PROCESS else "WAL"
         self.main.execute(f"PRAGMA journal_mode = {mode}")
         self.main.execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
         self.main.execute(f"PRAGMA fullfsync = {int(durability == 'full')}")
         self._remember()
 
     def _remember(self) -> None:
-        """Which files these are. The first access makes those that SQLite keeps beside its own."""
+        """Remember the identity of the files. The first access creates those that SQLite keeps beside its own."""
         if self.path is None:
             return
         self.main.execute("SELECT 1 FROM sqlite_schema").fetchone()
-        log = () if _ALONE or self._alone_since else ("-wal", "-shm")
+        log = () if _SINGLE_PROCESS or self._immutable_stamp else ("-wal", "-shm")
         lock = ("-lock",) if self._writable else ()
         paths = [Path(f"{self.path}{name}") for name in ("", *log, *lock)]
         self._opened = [(path, found) for path in paths if (found := identity(path)) is not None]
@@ -220,16 +220,16 @@ class Database:
 
 
 def resolve(path: str | os.PathLike[str]) -> Path:
-    """The file itself, so that whoever comes by a symbolic link finds the same files beside it."""
+    """The path with symbolic links followed: the files beside it have names made from the file's own."""
     if "\0" in os.fsdecode(path):
         raise ParameterError(f"path contains a NUL: {os.fsdecode(path)[:80]!r}")
     if os.name == "posix":
         return Path(os.path.realpath(path))
-    return Path(path).absolute()  # elsewhere the real path may be of a kind that SQLite cannot open
+    return Path(path).absolute()  # on Windows SQLite may not be able to open the real path
 
 
 def check_unmoved(path: Path, opened: Identity) -> None:
-    """StorageError when the file of this name is not the one that was opened."""
+    """StorageError when the path no longer leads to the file that was opened."""
     now = identity(path)
     if now == opened:
         return
@@ -242,13 +242,13 @@ def check_unmoved(path: Path, opened: Identity) -> None:
 
 
 def copy_mode(path: Path, like: Path) -> None:
-    """Let those who may read and write `like`, and nobody else, read and write a file beside it."""
+    """Give a file the owner and permissions of `like`, as far as this process may."""
     if not _POSIX:
         return
     meant, now = os.stat(like), os.lstat(path)
     if not stat.S_ISREG(now.st_mode):
         return
-    with suppress(PermissionError):  # somebody else's, who may do with it as they like
+    with suppress(PermissionError):  # the file is someone else's
         if os.geteuid() == 0 and (now.st_uid, now.st_gid) != (meant.st_uid, meant.st_gid):
             os.chown(path, meant.st_uid, meant.st_gid)
         if (now.st_mode ^ meant.st_mode) & 0o777:

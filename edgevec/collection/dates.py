@@ -25,7 +25,7 @@ _FRACTIONS = {"ns": 10**9, "ps": 10**12, "fs": 10**15, "as": 10**18}
 
 
 class Instant(NamedTuple):
-    """What a date or time is compared as: the texts that are stored for it, ascending."""
+    """A date or time in a condition: the texts that may be stored for it, ascending."""
 
     texts: tuple[str, ...]
 
@@ -36,8 +36,7 @@ def is_nat(value: Any) -> bool:
 
 
 def as_iso(value: Any) -> str | None:
-    """The text that is stored for a date, a datetime, a datetime64, or whatever else has isoformat(); None for others,
-    such as durations.
+    """The text that is stored for a date, a datetime, a datetime64 or anything with isoformat(); None for other values.
 
     Times of the day stay as they write themselves. ValueError for years beyond 1..9999.
     """
@@ -57,7 +56,7 @@ def as_iso(value: Any) -> str | None:
 
 
 def as_instant(value: Any) -> Instant | str | None:
-    """A date or time to compare with; a text for a time of the day, None for what is neither."""
+    """A date or time to compare with; a text for a time of day, None for other values."""
     text = as_iso(value)
     if text is None or not re.match(r"\d{4}-\d\d-\d\d", text):
         return text
@@ -68,7 +67,7 @@ def as_instant(value: Any) -> Instant | str | None:
 
 
 def as_seconds(value: Any) -> float | None:
-    """A duration in seconds; None for what is none. ValueError for one of months or years."""
+    """A duration in seconds; None for other values. ValueError for one of months or years."""
     if isinstance(value, dt.timedelta):
         return value.total_seconds()
     if not isinstance(value, np.timedelta64):
@@ -78,7 +77,7 @@ def as_seconds(value: Any) -> float | None:
     if isinstance(plain, dt.timedelta):
         return plain.total_seconds()
     if unit not in _FRACTIONS:
-        raise ValueError(f"{value!r} cannot be told in seconds")
+        raise ValueError(f"{value!r} cannot be given in seconds")
     return float(plain / _FRACTIONS[unit])
 
 
@@ -105,6 +104,6 @@ def _of_numpy(value: np.datetime64) -> str:
 
 
 def _fraction(digits: str) -> str:
-    """In one way for each value: none, 6 digits, or as many more groups of three as it needs."""
+    """With its point, in 6, 9, 12... digits, so that each value has one form; an empty text for 0."""
     digits = digits.rstrip("0")
     return "." + digits.ljust(max(6, -(-len(digits) // 3) * 3), "0") if digits else ""

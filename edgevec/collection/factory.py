@@ -69,7 +69,7 @@ def open(
         ef_construction: candidates looked at when a node is linked, 200 by default, as in edgevec.Index
         dtype: of the stored vectors: "float32", or "float16" for half the file and 11 instead of 24 bits a number
         durability: "full": what was committed survives a crash of the program and loss of power. "fast" does not
-            flush the disk at each commit: loss of power may take the last recent_writes, whole ones, and nothing else.
+            flush the disk at each commit: loss of power may take the last commits, whole ones, and nothing else.
         mmap: map the graph's file (path + "-graph") instead of reading it: opening is quicker, and processes share the
             memory. Use it only where nothing but edgevec touches that file: if something truncates or overwrites it
             meanwhile, the process dies of a signal. On Windows and in a browser the file is always read.
@@ -86,7 +86,7 @@ def open(
         CorruptCollectionError: when the file is damaged, or is not a collection
         FormatVersionError: when a newer edgevec has written it
         StorageError: when the system refuses to open, create or read it
-        EdgevecError: when SQLite is older than 3.38, or progress stopped the indexing of the documents
+        EdgevecError: when SQLite is older than 3.38, or progress returned False
 
     Example:
         >>> import edgevec

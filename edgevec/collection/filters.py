@@ -1,4 +1,4 @@
-"""From a condition to the set of rows that the index may return; cached, and updated with the records."""
+"""Conditions as filters of the index: sets of rows, cached and updated with the records."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Filters"]
 
 _MAX_ENTRIES = 64
 _MAX_ROWS = 2_000_000
-"""In all cached filters together, 16 bytes each and a bit of the index."""
+"""In all cached filters together; each takes 16 bytes."""
 
 
 class _CacheEntry(NamedTuple):
@@ -39,7 +39,7 @@ class Filters:
     def get(
         self, connection: sqlite3.Connection, version: int | None, condition: Condition, recent_writes: RecentWrites
     ) -> tuple[IdFilter, int]:
-        """The filter, and how many rows it allows. version: of the records; None when they have none yet."""
+        """The filter, and how many rows it allows. version: of the records; None inside a batch: not cached."""
         with self._lock:
             entry = self._cache.get(condition)
             if entry is not None and entry.version == version:
@@ -68,7 +68,7 @@ class Filters:
 def _update_incrementally(
     connection: sqlite3.Connection, entry: _CacheEntry, version: int, condition: Condition, recent_writes: RecentWrites
 ) -> RowIds | None:
-    """The rows of an older version, and what the commits since then make of them; None where those are forgotten."""
+    """The rows of an older entry, corrected for what was written since; None when that is no longer known."""
     written = recent_writes.rows_between(entry.version, version)
     if written is None:
         return None

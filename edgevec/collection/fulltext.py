@@ -16,7 +16,7 @@ _MAX_WORDS = 256
 
 
 def count(connection: sqlite3.Connection) -> int:
-    """Documents that can be found."""
+    """How many documents are indexed."""
     return int(connection.execute("SELECT count(*) FROM texts_docsize").fetchone()[0])
 
 

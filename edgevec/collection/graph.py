@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._types import Progress
-from ..errors import NotFiniteError, ZeroVectorError
+from ..errors import EdgevecError, NotFiniteError, ZeroVectorError
 from ..index import Index
 from . import changes, records, schema
 from .records import RowIds, vector_count, vector_pages, vectors_of
@@ -23,28 +23,55 @@ __all__ = ["Graph", "StoppedError", "Write"]
 log = logging.getLogger("edgevec")
 
 VECTORS_PER_ADD = 16_384
-"""Vectors brought from the database to the index at a time."""
+"""Vectors that are added to the index at a time."""
 
 
 class Write(NamedTuple):
-    """What one call wrote: vectors [n, dim] as they are stored, or None where the rows were deleted."""
+    """What one call wrote: vectors [n, dim] in the stored dtype, or None when the rows were deleted."""
 
     rows: RowIds
     vectors: NDArray[Any] | None
 
-    @property
-    def changes(self) -> int:
-        """Entries in the list of changes."""
-        return len(self.rows)
+
+VectorsOf = Callable[[RowIds, int], tuple[RowIds, NDArray[np.float32]]]
+"""(run of rows, its start among all rows) -> those that have a vector, int64[n], and the vectors [n, dim]."""
 
 
-class StoppedError(Exception):
-    """A progress callback returned False."""
+def last_writes(writes: Sequence[Write], dim: int) -> tuple[RowIds, VectorsOf]:
+    """The rows that were written, ascending, and a function for what was last written to them."""
+    every = np.concatenate([write.rows for write in writes])
+    owner = np.repeat(np.arange(len(writes)), [len(write.rows) for write in writes])
+    place = np.concatenate([np.arange(len(write.rows)) for write in writes])
+    rows, last = np.unique(every[::-1], return_index=True)
+    owner, place = owner[::-1][last], place[::-1][last]
+    has_vector = np.array([write.vectors is not None for write in writes])[owner]
+
+    def vectors_at(run: RowIds, start: int) -> tuple[RowIds, NDArray[np.float32]]:
+        at = start + np.flatnonzero(has_vector[start : start + len(run)])
+        vectors = np.empty((len(at), dim), np.float32)
+        for number in np.unique(owner[at]).tolist():
+            mine = owner[at] == number
+            vectors[mine] = writes[number].vectors[place[at][mine]]
+        return rows[at], vectors
+
+    return rows, vectors_at
+
+
+class StoppedError(EdgevecError):
+    """A progress function returned False."""
+
+    def __init__(self) -> None:
+        super().__init__("stopped by its progress function")
 
 
 class Graph:
-    """version  of the records that the index answers for, or None when it has to be made (again)
-    seq      the last change that it has taken in
+    """The index over the vectors of the records, by row.
+
+    Attributes:
+        index: None while no vector was ever stored.
+        version: Of the records that it agrees with; None when it must be built (again).
+        seq: The last change that it has taken in.
+        saved_seq: The last change that the snapshot holds; 0 without one.
     """
 
     def __init__(self, name: str, snapshot: Snapshot | None) -> None:
@@ -54,7 +81,7 @@ class Graph:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything; the next `catch_up` starts from the snapshot or the records."""
+        """Drop the index; the next catch_up() starts from the snapshot or the records."""
         self.index: Index | None = None
         self.version: int | None = None
         self.seq = -1
@@ -69,41 +96,17 @@ class Graph:
         StoppedError when progress returns False.
         """
         last = changes.last_change(connection)
-        if self.version is None or last - self.seq != sum(write.changes for write in writes):
+        if self.version is None or last - self.seq != sum(len(write.rows) for write in writes):
             self.catch_up(connection, progress)
             return
         if self.index is None and writes:
             self.index, self._ids, self._fresh = self._empty(connection), None, True
         if self.index is not None and writes:
-            self._apply_written(connection, writes, progress)
+            self._replace(connection, *last_writes(writes, self.index.dim), progress)
         self.seq = last
 
-    def _apply_written(
-        self, connection: sqlite3.Connection, writes: Sequence[Write], progress: Progress | None
-    ) -> None:
-        """The last write of each row, ascending, as _read_rows() would find them in the database."""
-        assert self.index is not None
-        dim = self.index.dim
-        every = np.concatenate([write.rows for write in writes])
-        owner = np.repeat(np.arange(len(writes)), [len(write.rows) for write in writes])
-        place = np.concatenate([np.arange(len(write.rows)) for write in writes])
-        rows, back = np.unique(every[::-1], return_index=True)
-        owner, place = owner[::-1][back], place[::-1][back]
-        has_vector = np.array([write.vectors is not None for write in writes])[owner]
-
-        def written(run: RowIds, start: int) -> tuple[RowIds, NDArray[np.float32]]:
-            part = slice(start, start + len(run))
-            with_vector, owners, places = has_vector[part], owner[part], place[part]
-            vectors = np.empty((int(with_vector.sum()), dim), np.float32)
-            for at in np.unique(owners[with_vector]).tolist():
-                mine = owners[with_vector] == at
-                vectors[mine] = writes[at].vectors[places[with_vector][mine]]
-            return run[with_vector], vectors
-
-        self._replace(connection, rows, written, progress)
-
     def catch_up(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
-        """Answer for the records as the connection sees them. StoppedError when progress returns False."""
+        """Take in all changes that the connection sees. StoppedError when progress returns False."""
         if self.index is None or self.seq < changes.low_water_mark(connection):
             self._start(connection, progress)
         if self.index is not None:
@@ -111,26 +114,26 @@ class Graph:
         self.seq = changes.last_change(connection)
 
     def ids_of(self, connection: sqlite3.Connection, rows: RowIds) -> list[Id | None]:
-        """The records' ids; None where there is no record. connection: to the records that the index answers for."""
+        """The ids of rows; None where there is no record. connection: at the version of the index."""
         ids = self._ids
         if ids is None:
             ids = self._ids = IdsByRow(connection)
         return ids.of(rows)
 
     def forget_ids(self) -> None:
-        """They may have changed without a word; the next search reads them again."""
+        """Another program may have changed them; the next search reads them again."""
         self._ids = None
 
     def mark_committed(self, version: int) -> None:
-        """What was taken in is committed."""
+        """What apply() or catch_up() took in is committed, as this version of the records."""
         self.version = version
         self._touched.clear()
         self._fresh = False
 
     def rollback(self, connection: sqlite3.Connection) -> None:
-        """After a rollback, or a part of one: answer for the records as they are now."""
+        """After a rollback, whole or to a savepoint: make the index agree with the records again."""
         rows, self._touched = sorted(self._touched), set()
-        if self._fresh:  # of records that are no longer there
+        if self._fresh:  # built inside the transaction
             self.reset()
             return
         if self.index is not None and schema.read_settings(connection).get("dim") is None:
@@ -141,11 +144,11 @@ class Graph:
         self.seq = seq
 
     def fix_rows(self, connection: sqlite3.Connection, rows: Sequence[int]) -> None:
-        """Make the index agree with the records of these rows, whatever it held."""
+        """Make the index agree with the records of these rows, whatever it holds."""
         self._read_rows(connection, rows, None)
 
     def rebuild(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
-        """Make the index from all records."""
+        """Build the index from all records."""
         index = self._empty(connection)
         if index is None:
             return
@@ -159,7 +162,7 @@ class Graph:
     # ---- steps -----------------------------------------------------------------------------------------------------
 
     def _empty(self, connection: sqlite3.Connection) -> Index | None:
-        """An index of this collection's kind; None while nothing was ever stored."""
+        """An empty index with the collection's parameters; None while dim is not known."""
         settings = schema.read_settings(connection)
         if settings.get("dim") is None:
             return None
@@ -184,7 +187,7 @@ class Graph:
             except UnusableError as error:
                 reason = str(error)
         self.saved_seq = 0
-        if whole and changes.low_water_mark(connection) == 0:  # the changes go back to the first record
+        if whole and changes.low_water_mark(connection) == 0:  # every change since the first record is listed
             self.index, self.seq = self._empty(connection), 0
             return
         log.warning("%s: the graph is built from the records; its snapshot cannot be used: %s", self.name, reason)
@@ -206,13 +209,10 @@ class Graph:
         self,
         connection: sqlite3.Connection,
         rows: RowIds,
-        vectors_at: Callable[[RowIds, int], tuple[RowIds, NDArray[np.float32]]],
+        vectors_at: VectorsOf,
         progress: Progress | None,
     ) -> None:
-        """Put the vectors of these rows, a run at a time, in place of what the index holds of them.
-
-        vectors_at: those of a run's rows that have a vector, and their vectors
-        """
+        """Put the vectors of these rows, a run at a time, in place of what the index holds of them."""
         assert self.index is not None
         self._touched.update(rows.tolist())
         for start in range(0, len(rows), VECTORS_PER_ADD):
@@ -228,7 +228,7 @@ class Graph:
 
 
 def _add(index: Index, vectors: NDArray[np.float32], rows: RowIds, progress: Progress | None) -> RowIds:
-    """The rows that are in the index now: all, without those whose vector none can hold."""
+    """Add vectors to the index; the rows that it holds now: all but those whose vector is not valid."""
     if not len(rows):
         return rows
     try:
@@ -250,25 +250,25 @@ def _shifted(progress: Progress | None, done: int, total: int) -> Progress | Non
 # ---- ids of rows -----------------------------------------------------------------------------------------------------
 
 _NONE = -(2**63)
-"""In an array of numbers: no such row. Should it be someone's id, the array is one of objects."""
+"""In an array of numbers: no such row. Where a record has this id, the array is of objects."""
 _MAX_FREE_ROWS = 2**20
-"""Places for rows that are gone, beside a few for each that is there."""
+"""Above this and four times the number of records, a dict takes the place of the array."""
 
 
 class IdsByRow:
-    """The id of each row, in memory, since every hit needs one.
+    """The id of each row, in memory: every hit needs one.
 
-    An array by row costs a search one access to memory a hit where a dict costs four: of numbers if all ids are; of
-    objects if some are strings; a dict where most of the rows that ever were are gone.
+    An array indexed by row (of int64, or of objects when some ids are strings) takes one memory access a hit, a dict
+    four. A dict is used where most rows that ever existed are deleted.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._none: Any = None
-        """What stands in the array for a row that does not exist."""
+        """In the array, for a row that does not exist."""
         self._load(connection)
 
     def of(self, rows: RowIds) -> list[Id | None]:
-        """None for a row of which there is no record."""
+        """The ids; None for a row that does not exist."""
         if isinstance(self._by_row, dict):
             return [self._by_row.get(row) for row in rows.tolist()]
         try:
@@ -281,7 +281,7 @@ class IdsByRow:
         return found
 
     def update(self, connection: sqlite3.Connection, rows: Sequence[int]) -> None:
-        """Records came or went under these rows."""
+        """Read the ids of these rows again: they were added or deleted."""
         found = records.ids_of(connection, rows)
         if not self._holds(found):
             self._load(connection)

@@ -76,6 +76,9 @@ def _is_collection(path: Path) -> bool:
     """Of the file without its log. "immutable": SQLite takes no lock and creates no file."""
     connection = sqlite3.connect(path.as_uri() + "?immutable=1", uri=True)
     try:
+        # A writer killed while the log was copied back may leave a file that is shorter than its first page says. With
+        # its log it is whole; without, SQLite reads it in this mode alone. Nothing is written.
+        connection.execute("PRAGMA writable_schema = ON")
         return schema.verify(connection, str(path))
     finally:
         connection.close()

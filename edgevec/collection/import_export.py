@@ -1,8 +1,8 @@
-"""Tables and files into records, and records into files.
+"""Reading records from tables and files, and writing them to files.
 
 A row of a table is a record: one column holds the vector, one the id, one the document, and the rest is metadata; a
-column "metadata" that holds dicts, or them as JSON, is unfolded. Values become what JSON has (reading.plain). Files are
-written in just that shape, so what was exported can be imported.
+column "metadata" that holds dicts, or them as JSON, is unfolded. Values become JSON values (readers.plain). Files are
+written in that shape, so what was exported can be imported.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ from .validation import Id
 __all__ = ["EXPORTS", "Columns", "Numbers", "Table", "TableRows", "export", "stacked", "tables"]
 
 EXPORTS = (".jsonl", ".jsonl.gz", ".parquet")
-"""The endings of the files that can be written."""
+"""The endings of files that can be written."""
 
 IMPORT_BATCH = 10_000
 _DOCUMENT_NAMES = tuple(name for name in TEXT_NAMES if name not in ("title", "name"))
-"""What is called title or name is rather a field to filter by."""
+"""A column called title or name is more likely a field to filter by."""
 
 _JSON = frozenset((str, int, bool, type(None)))
-"""Types of values that JSON has as they are."""
+"""Types of values that need no conversion to JSON."""
 _EXACT = 2**53
-"""Below it every float of integer value is that integer alone."""
+"""Below this every integer has a float of its own."""
 
 TableRows = list[dict[str, Any]]
 
 
 class Columns(NamedTuple):
-    """The names of the columns that are not metadata; None: what such a column is usually called."""
+    """The names of the columns that are not metadata; None: the usual names."""
 
     id: str | None = None
     vector: str | None = None
@@ -59,7 +59,7 @@ class Table(NamedTuple):
     """Some rows. ids: None for a row without; vectors: [n, dim], or a list of vectors and None."""
 
     start: int
-    """How many rows of the source come before."""
+    """The number of its first row in the source."""
     ids: list[Id | None]
     vectors: Any
     metadata: TableRows
@@ -70,8 +70,11 @@ class Table(NamedTuple):
 
 
 def tables(data: Any, columns: Columns, progress: Progress | None = None) -> Iterator[Table]:
-    """The rows of a file that read_vectors() knows, of a pandas or polars DataFrame, of a pyarrow Table or RecordBatch,
-    or of dicts, some thousands at a time. What a row becomes depends on that row alone."""
+    """The rows of a source, IMPORT_BATCH at a time. What a row becomes depends on that row alone.
+
+    Args:
+        data: a file that read_vectors() knows, a pandas or polars DataFrame, a pyarrow Table or RecordBatch, or dicts
+    """
     roles = _Roles(columns)
     if isinstance(data, (str, os.PathLike)):
         yield from _of_file(Path(data), roles, progress)
@@ -142,7 +145,7 @@ def _pieces_of_arrow(data: Any, roles: _Roles) -> Iterator[TableRows]:
 
 
 def _with_index(frame: Any) -> Any:
-    """A DataFrame in which the index, as far as it has names, is columns too."""
+    """The DataFrame with the named levels of its index as columns."""
     for level, name in enumerate(frame.index.names):
         if name is None:
             continue
@@ -164,23 +167,23 @@ def _reject_duplicates(names: Iterable[Any]) -> None:
 
 
 class _Roles:
-    """What the columns of a source are: for each row, the column that was named, or the first of the usual names that
-    the row has with a fitting value."""
+    """Which columns hold id, vector and document: those that were named, or in each row the first of the usual names
+    with a fitting value."""
 
     def __init__(self, columns: Columns) -> None:
         self.columns = columns
         self.found: set[str] = set()
-        """The names that were seen."""
+        """The names of columns seen so far."""
         self._rows = 0
 
     def reject_missing(self) -> None:
-        """A column that was named must be there in some row."""
+        """ParameterError when a column that was named is in no row."""
         for name in (self.columns.id, self.columns.document, *sorted(self.columns.skip)):
             if self._rows and name is not None and name not in self.found:
                 raise ParameterError(f"there is no column {name!r}, only {', '.join(sorted(self.found))}")
 
     def table(self, rows: TableRows, start: int, vectors: Any = None) -> Table:
-        """vectors: those of the rows, where they are known already."""
+        """Rows as a Table. vectors: theirs, if they are not in a column."""
         table = Table(start, [], [] if vectors is None else vectors, [], [])
         self._rows += len(rows)
         for at, given in enumerate(rows, start):
@@ -219,7 +222,7 @@ class _Roles:
         if not _is_nested(value) and is_missing(value):
             return None
         if not _may_be_vector(value):
-            raise DataFormatError(f"row {at}: the column {name!r} holds no vector but {_short(value)}")
+            raise DataFormatError(f"row {at}: the column {name!r} holds {_short(value)}, not a vector")
         return value
 
     def _document(self, row: dict[str, Any], at: int) -> str | None:
@@ -230,7 +233,7 @@ class _Roles:
             return None
         value = _plain(row.pop(name, None), name, at)
         if _is_nested(value):
-            raise DataFormatError(f"row {at}: the column {name!r} holds no text but {_short(value)}")
+            raise DataFormatError(f"row {at}: the column {name!r} holds {_short(value)}, not a text")
         return None if value is None else str(value)
 
 
@@ -239,7 +242,7 @@ def _is_nested(value: Any) -> bool:
 
 
 def _may_be_vector(value: Any) -> bool:
-    """Whether it is a sequence whose first element is no text or the like."""
+    """Whether it is a sequence of something other than texts and dicts."""
     if isinstance(value, (str, bytes, Mapping)) or not hasattr(value, "__len__"):
         return False
     return not isinstance(next(iter(value), None), (str, bytes, Mapping))
@@ -268,7 +271,7 @@ def stacked(vectors: Any, start: int) -> Any:
 
 
 def _metadata(row: dict[str, Any], at: int) -> dict[str, Any]:
-    """What is left of a row; a column "metadata" that holds dicts, or them as JSON, is unfolded."""
+    """The remaining columns; a column "metadata" that holds a dict, or one as JSON, is unfolded."""
     metadata = row.get("metadata")
     if isinstance(metadata, str) and metadata.startswith("{"):
         try:
@@ -305,7 +308,7 @@ def _short(value: Any) -> str:
 
 
 class Numbers:
-    """Ids for the rows that have none, one more than the highest so far; and no id twice in one source."""
+    """Gives ids to rows without one: each is one more than the highest so far. Refuses an id that comes twice."""
 
     def __init__(self, first: int) -> None:
         self._next = first
@@ -331,13 +334,13 @@ class Numbers:
 
 
 def export(path: Path, pages: Iterable[list[Record]], dim: int | None) -> int:
-    """Write records to a file, whole or not at all; how many there were."""
+    """Write records to a file, whole or not at all; how many were written."""
     if path.name.endswith((".jsonl", ".jsonl.gz")):
         write = _write_lines
     elif path.name.endswith(".parquet"):
         write = _write_parquet
     else:
-        raise DataFormatError(f"{path}: unknown ending; what can be written is {' '.join(EXPORTS)}")
+        raise DataFormatError(f"{path}: unknown ending; known are {' '.join(EXPORTS)}")
     with replacing(path) as new:
         return write(new, pages, dim)
 

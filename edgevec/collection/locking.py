@@ -1,7 +1,7 @@
-"""One writer at a time, and one name at a time.
+"""Locks on the file: one writer at a time, and one name at a time.
 
-SQLite keeps its log beside the database by name: who opens a file under another of its names (a hard link) reads and
-writes past everybody else, and SQLite does not notice.
+SQLite finds the log of a database by name. A process that opens the file under another of its names (a hard link) does
+not see the log, and SQLite does not notice.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Identity = tuple[int, int]
 
 _guard = threading.Lock()
 _open: dict[tuple[int, Identity], list[tuple[Path, bool]]] = {}
-"""By process and file: under which names it is open, and whether for writing."""
+"""By process and file: the names under which it is open, and whether for writing."""
 
 
 def identity(path: Path) -> Identity | None:
@@ -48,7 +48,7 @@ def identity(path: Path) -> Identity | None:
 
 
 def claim(path: Path, writable: bool) -> Identity | None:
-    """Note that this process opens the file; None when there is none yet. LockedError when it must not."""
+    """Register that this process opens the file; None when it does not exist yet. LockedError when it must not."""
     try:
         info = os.stat(path)
     except FileNotFoundError:
@@ -72,14 +72,14 @@ def claim(path: Path, writable: bool) -> Identity | None:
 def unclaim(file: Identity, path: Path, writable: bool) -> None:
     with _guard:
         uses = _open.get((os.getpid(), file), [])
-        with suppress(ValueError):  # of the process that this one was forked from
+        with suppress(ValueError):  # it was claimed by the parent process
             uses.remove((path, writable))
         if not uses:
             _open.pop((os.getpid(), file), None)
 
 
 def _check_names(path: Path, others: list[Path], links: int) -> None:
-    """Nobody may have it open under another name."""
+    """LockedError when the file is open under another name."""
     for other in others:
         if other.name.casefold() != path.name.casefold() or not os.path.samefile(other.parent, path.parent):
             raise about_file(
@@ -99,7 +99,7 @@ def _check_names(path: Path, others: list[Path], links: int) -> None:
 
 
 def _in_use(path: Path) -> bool:
-    """Whether any connection has the file open, under whatever name: each keeps a lock on the file itself."""
+    """Whether any connection has the file open, under any name: each keeps a lock on the file itself."""
     connection = sqlite3.connect(path.as_uri() + "?mode=rw", uri=True, isolation_level=None, timeout=0)
     try:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -112,7 +112,7 @@ def _in_use(path: Path) -> bool:
 
 
 def _in_use_as(path: Path) -> bool:
-    """Whether some other process has it open under this name."""
+    """Whether another process has the file open under this name."""
     if fcntl is None:
         return False
     try:
@@ -120,15 +120,15 @@ def _in_use_as(path: Path) -> bool:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _LIVE_AT)
     except FileNotFoundError:
         return False
-    except OSError:  # locked, or somebody else's
+    except OSError:  # locked, or of another user
         return True
     return False
 
 
 class Lock:
-    """Makes this the writer until it is closed or the process ends, however it ends.
+    """The writer's lock, held until it is closed or the process ends.
 
-    A database of no content, locked for good: SQLite knows how to lock a file on every system.
+    An empty SQLite database in an exclusive transaction: SQLite can lock a file on every system.
     """
 
     def __init__(self, path: Path) -> None:

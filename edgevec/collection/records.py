@@ -1,4 +1,4 @@
-"""Records in SQL: every statement that reads or writes them, on whichever connection is given."""
+"""Records in SQL: the statements that read and write them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ IDS_PER_STATEMENT = 4096
 IDS_PER_MESSAGE = 10
 """Ids in a message."""
 MAX_ROW_PARAMETERS = 256
-"""Up to so many rows are quicker as parameters of their own than as one of JSON."""
+"""Up to this number of rows, a parameter each is quicker than one JSON parameter."""
 
 log = logging.getLogger("edgevec")
 
@@ -120,7 +120,7 @@ _decode = json.JSONDecoder().raw_decode
 
 
 def parse_metadata(metadata: Any) -> dict[str, Any] | None:
-    """Metadata from how they are stored; None when they are damaged."""
+    """Metadata from their JSON; None when they are damaged."""
     if not isinstance(metadata, str):
         return None
     try:
@@ -203,7 +203,7 @@ def delete(connection: sqlite3.Connection, rows: Iterable[int]) -> int:
 def rows_where(
     connection: sqlite3.Connection, sql: str, parameters: Sequence[Any], among: RowIds | None = None
 ) -> RowIds:
-    """The rows whose record satisfies a compiled filter; of all, or of some."""
+    """The rows, of all or among some, whose record satisfies a compiled condition."""
     if among is not None:
         sql = f"row IN (SELECT value FROM json_each(?)) AND ({sql})"
         parameters = (json.dumps(among.tolist()), *parameters)
@@ -212,7 +212,7 @@ def rows_where(
 
 
 def ids_where(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]) -> list[Id]:
-    """The ids of the records that satisfy a compiled filter, in order of insertion."""
+    """The ids of the records that satisfy a compiled condition, in order of insertion."""
     return [key for (key,) in select(connection, f"SELECT id FROM records WHERE {sql} ORDER BY row", parameters)]
 
 
@@ -227,12 +227,12 @@ def next_number(connection: sqlite3.Connection) -> int:
 
 
 def ids(connection: sqlite3.Connection) -> dict[int, Id]:
-    """Of every row."""
+    """The id of every row."""
     return dict(select(connection, "SELECT row, id FROM records", ()))
 
 
 def ids_of(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, Id]:
-    """Of those rows that exist."""
+    """The ids of those rows that exist."""
     found = select(
         connection, "SELECT row, id FROM records WHERE row IN (SELECT value FROM json_each(?))", (json.dumps(rows),)
     )
@@ -286,7 +286,7 @@ def page(
     sql: str,
     parameters: Sequence[Any],
 ) -> tuple[int, list[Record]]:
-    """Up to `size` records in order of insertion, from those after a row on, without damaged ones; and the last row."""
+    """The last row of the page, and its records: `size` in order of insertion, after a row, without damaged ones."""
     selected = select(
         connection,
         "SELECT id, vector, metadata, document, row FROM records LEFT JOIN vectors USING (row) "
@@ -304,7 +304,7 @@ def _records(selected: Iterable[tuple[Any, ...]], dim: int | None, dtype: str, d
         elif fields is None:
             problem = "its metadata are not a JSON object"
         elif not (document is None or isinstance(document, str)):
-            problem = "its document is no text"
+            problem = "its document is not a text"
         else:
             yield Record(key, np.frombuffer(blob, dtype).astype(np.float32), fields, document)
             continue
@@ -357,11 +357,11 @@ _INDEX = "field:"
 
 
 def create_index(connection: sqlite3.Connection, field: str, sql: str) -> None:
-    """Of a field, by its canonical name, over its value in SQL; nothing where there is one."""
+    """Create the index of a field unless there is one. field: its canonical name; sql: its value in SQL."""
     if field not in indexes(connection).values():
-        # SQLite takes names that differ by case for the same: so which letters are large is in the name.
-        large = sum(1 << at for at, letter in enumerate(field) if "A" <= letter <= "Z")
-        connection.execute(f"CREATE INDEX {_quoted(f'{_INDEX}{field}~{large:x}')} ON records ({sql})")
+        # SQLite ignores case in names of indexes, so a bit mask of the capital letters is appended.
+        capitals = sum(1 << at for at, letter in enumerate(field) if "A" <= letter <= "Z")
+        connection.execute(f"CREATE INDEX {_quoted(f'{_INDEX}{field}~{capitals:x}')} ON records ({sql})")
     connection.execute("ANALYZE records")
 
 
@@ -372,7 +372,7 @@ def drop_index(connection: sqlite3.Connection, field: str) -> None:
 
 
 def indexes(connection: sqlite3.Connection) -> dict[str, str]:
-    """Names of SQLite's indexes, and the fields that they are of. Earlier ones are named by the field alone."""
+    """The name of each index, and its field. Earlier versions named them by the field alone."""
     names = connection.execute(
         "SELECT name FROM sqlite_schema WHERE type = 'index' AND name GLOB ? ORDER BY name", (f"{_INDEX}*",)
     )

@@ -1,13 +1,13 @@
-"""What is in the SQLite file, and its versions.
+"""The tables of the SQLite file, and its versions.
 
-records    what the user keeps, under a row number of our own. `id` has no type: 1 and '1' are two ids. `words` is what
-           the full-text index reads in place of the document, where that differs; version 1 had none.
-vectors    apart from the records, so that a filter does not read past them.
-texts      the full-text index of the documents; triggers keep it in step.
-changes    the rows whose vector changed, in order, since the snapshot of the graph: what a graph has to catch up with.
-snapshots  the graph files that may lie beside this file, each with the last change it holds.
-state      counts the recent_writes, and the changes that were cut from the start of `changes`.
-damaged    what a repair has set apart; made when it is first needed.
+records    id, metadata and document by row, a number of our own. `id` has no type: 1 and '1' are two ids. `words` is
+           what the full-text index reads in place of the document, where that differs (new in version 2).
+vectors    apart from the records, so that conditions do not read them.
+texts      the full-text index of the documents, kept up to date by triggers.
+changes    the rows whose vector changed since the last snapshot of the graph, in order.
+snapshots  the graph files that may lie beside this file, each with the last change that it holds.
+state      the number of commits, and the last change that was deleted from `changes`.
+damaged    records that a repair has moved here; created when it is first needed.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ _TRIGGERS = (
     """CREATE TRIGGER text_removed AFTER DELETE ON records WHEN old.document IS NOT NULL BEGIN
         INSERT INTO texts(texts, rowid, document) VALUES ('delete', old.row, coalesce(old.words, old.document));
     END""",
-    # One trigger, since the old text must go before the new one comes and several would fire in no given order.
+    # One trigger: the old text must be deleted before the new one is inserted, and triggers fire in no given order.
     """CREATE TRIGGER text_changed AFTER UPDATE OF document, words ON records
     WHEN old.document IS NOT new.document OR old.words IS NOT new.words BEGIN
         INSERT INTO texts(texts, rowid, document)
@@ -86,11 +86,11 @@ _TRIGGERS = (
 _SCRIPT = ";".join((_TABLES, *_TEXTS, *_TRIGGERS))
 
 DOCUMENTS_PER_PAGE = 1000
-"""Documents that are indexed again at a time."""
+"""Documents that are indexed at a time."""
 
 
 def create(connection: sqlite3.Connection, settings: Settings) -> None:
-    """Make an empty file a collection, or nothing at all."""
+    """Create the tables in an empty file, all or none."""
     connection.executescript(
         f"BEGIN IMMEDIATE; {_SCRIPT}; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
     )
@@ -100,9 +100,9 @@ def create(connection: sqlite3.Connection, settings: Settings) -> None:
 
 
 def verify(connection: sqlite3.Connection, path: str) -> bool:
-    """Whether the file holds a collection already; an empty one does not.
+    """Whether the file holds a collection; False when it is empty.
 
-    CorruptCollectionError when it is something else, FormatVersionError when it is of a newer version.
+    CorruptCollectionError when it is something else, FormatVersionError when a newer edgevec has written it.
     """
     application, version = (
         int(connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("application_id", "user_version")
@@ -117,7 +117,7 @@ def verify(connection: sqlite3.Connection, path: str) -> bool:
 
 
 def check_tables(connection: sqlite3.Connection, path: str) -> None:
-    """CorruptCollectionError names a table that is not there."""
+    """CorruptCollectionError when a table is missing."""
     there = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     for name in ("settings", "records", "vectors", "texts", "changes", "snapshots", "state"):
         if name not in there:
@@ -125,14 +125,14 @@ def check_tables(connection: sqlite3.Connection, path: str) -> None:
 
 
 def missing(connection: sqlite3.Connection) -> list[tuple[str, str]]:
-    """The triggers and views that there should be and are not: the name of each, and the SQL that makes it."""
+    """The triggers and views that are missing: name and SQL of each."""
     there = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
-    return [(name, sql) for kind, name, sql in _meant() if kind in ("trigger", "view") and name not in there]
+    return [(name, sql) for kind, name, sql in _expected() if kind in ("trigger", "view") and name not in there]
 
 
 def remake_texts(connection: sqlite3.Connection) -> None:
-    """The full-text index anew, where what is left of it is too little for FTS5 to work with."""
-    [sql] = [sql for _, name, sql in _meant() if name == "texts"]
+    """Create the full-text index again, when FTS5 cannot repair it."""
+    [sql] = [sql for _, name, sql in _expected() if name == "texts"]
     connection.execute("BEGIN IMMEDIATE")
     try:
         _drop_texts(connection)
@@ -148,7 +148,7 @@ def remake_texts(connection: sqlite3.Connection) -> None:
 def _drop_texts(connection: sqlite3.Connection) -> None:
     try:
         connection.execute("DROP TABLE IF EXISTS texts")
-    except sqlite3.Error:  # too little is left of it for FTS5 to drop it
+    except sqlite3.Error:  # too damaged for FTS5 to drop it
         connection.execute("PRAGMA writable_schema = ON")
         try:
             connection.execute("DELETE FROM sqlite_schema WHERE name = 'texts'")
@@ -159,8 +159,8 @@ def _drop_texts(connection: sqlite3.Connection) -> None:
             connection.execute(f"DROP TABLE {name}")
 
 
-def _meant() -> list[tuple[str, str, str]]:
-    """What there is in a new collection: type, name, SQL."""
+def _expected() -> list[tuple[str, str, str]]:
+    """Type, name and SQL of everything in a new collection."""
     fresh = sqlite3.connect(":memory:", isolation_level=None)
     try:
         fresh.executescript(_SCRIPT)
@@ -170,7 +170,7 @@ def _meant() -> list[tuple[str, str, str]]:
 
 
 def drop_field_indexes(connection: sqlite3.Connection) -> list[str]:
-    """Drop the indexes over metadata; the SQL that makes them again."""
+    """Drop the indexes over metadata; the SQL that creates them again."""
     found = connection.execute(
         "SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'records' AND sql IS NOT NULL"
     ).fetchall()
@@ -181,12 +181,12 @@ def drop_field_indexes(connection: sqlite3.Connection) -> list[str]:
 
 
 def is_old(connection: sqlite3.Connection) -> bool:
-    """Whether the full-text index is one of version 1: of the documents as they are."""
+    """Whether the file is of version 1, whose full-text index is of the documents as they are."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0]) < 2
 
 
 def upgrade(connection: sqlite3.Connection, name: str, progress: Progress | None) -> None:
-    """Make a collection of version 1 one of this version, or nothing at all: its documents are indexed anew.
+    """Bring a collection of version 1 to this version by indexing its documents again, wholly or not at all.
 
     EdgevecError when progress(done, total), of documents, returns False.
     """

@@ -22,10 +22,12 @@ __all__ = ["SearchExecutor", "SearchRequest", "reciprocal_rank"]
 log = logging.getLogger("edgevec")
 
 _MIN_FUSED = 100
-"""At least so many of each ranking are fused."""
+"""Results of each ranking that are fused, at least."""
 
 
 class SearchRequest(NamedTuple):
+    """The arguments of Collection.search(), checked."""
+
     vector: Any
     text: str | None
     k: int
@@ -38,6 +40,8 @@ class SearchRequest(NamedTuple):
 
 
 class SearchExecutor:
+    """Runs searches, with the filters and contexts that they share. Safe to use from several threads."""
+
     def __init__(self, store: Store) -> None:
         self._store = store
         self._filters = Filters()
@@ -60,7 +64,7 @@ class SearchExecutor:
         search: Callable[[sqlite3.Connection, SearchRequest], Hits],
         hits: Hits,
     ) -> Hits:
-        """As many hits as if what has vanished had never been there."""
+        """Search for more in place of hits whose records are gone, until there are k or no more."""
         vanished = 0
         while len(hits) < request.k and hits.stats.vanished > vanished:
             vanished = hits.stats.vanished
@@ -88,8 +92,8 @@ class SearchExecutor:
         k = max(request.k, _MIN_FUSED)
         nearest, distances, stats = self._nearest(connection, request, k)
         near = nearest.tolist()
-        said = [row for row, _ in fulltext.search(connection, request.text or "", k, request.condition)]
-        best = reciprocal_rank((near, said), request.weights)[: request.k]
+        matching = [row for row, _ in fulltext.search(connection, request.text or "", k, request.condition)]
+        best = reciprocal_rank((near, matching), request.weights)[: request.k]
         known = dict(zip(near, distances, strict=True))
         known.update(self._distances(request, [row for row, _ in best if row not in known]))
         return self._hits(
@@ -127,7 +131,7 @@ class SearchExecutor:
         return found.ids, found.distances.tolist(), HitStats(strategy, count, visited, computed)
 
     def _distances(self, request: SearchRequest, rows: list[int]) -> dict[int, float]:
-        """Of rows that only the text has found."""
+        """The distances of rows that only the text search has found."""
         index = self._store.graph.index
         if not rows or index is None:
             return {}
@@ -135,7 +139,7 @@ class SearchExecutor:
         return dict(zip(found.ids.tolist(), found.distances.tolist(), strict=True))
 
     def _context(self, index: Index) -> SearchContext:
-        """A free one, of this very index."""
+        """A free context of this index, or a new one."""
         while self._contexts:
             try:
                 owner, context = self._contexts.pop()
@@ -154,7 +158,7 @@ class SearchExecutor:
         distances: Sequence[float | None],
         stats: HitStats,
     ) -> Hits:
-        """The hits with what the request includes, without records that are gone."""
+        """Hits with what the request includes, without those whose records are gone."""
         rows, metadata, documents = found.tolist(), "metadata" in request.include, "document" in request.include
         if not (metadata or documents) and self._store.writable and self._store.version is not None:
             ids = self._store.graph.ids_of(connection, found)
@@ -174,7 +178,7 @@ class SearchExecutor:
 
 
 _RRF_K = 60
-"""Of reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009)."""
+"""The constant of reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009)."""
 
 
 def reciprocal_rank(rankings: Sequence[Iterable[int]], weights: Sequence[float]) -> list[tuple[int, float]]:

@@ -1,8 +1,7 @@
 """The graph as a file beside the database, so that opening need not build it.
 
-The file is the index's own, whole and checksummed. What it belongs to is not in it but in the database, which knows its
-graph files by the hash of their head; the head holds the checksums of all the rest. A file that it does not know is
-never used, whoever put it there. A new file is made known before it takes the place of the old one.
+It is an index file. The database knows its graph files by the hash of their head, which holds the checksums of the
+rest; a file that it does not know is never used. A new file is registered before it replaces the old one.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ class UnusableError(Exception):
 
 class Snapshot:
     def __init__(self, database: Path, *, mmap: bool = False) -> None:
-        """mmap: use the file in place, if this system can."""
+        """mmap: map the file, if this system can."""
         self.path = Path(f"{database}-graph")
         self._database = database
         self._mmap = mmap and _CAN_MAP
 
     def load(self, connection: sqlite3.Connection) -> tuple[Index, int]:
-        """The graph, and the last change that it holds. UnusableError says why there is none."""
+        """The graph, and the last change that it holds. UnusableError says why it cannot be used."""
         for _ in range(5):  # a writer may replace the file while it is read
             identity = self._identity(self.path)
             seq = changes.known_snapshot(connection, identity)
@@ -53,15 +52,15 @@ class Snapshot:
                 raise UnusableError(str(error)) from error
             if self._identity(self.path) == identity:
                 return index, seq
-        raise UnusableError("it is being replaced all the time")
+        raise UnusableError("it is being replaced again and again")
 
     def save(self, connection: sqlite3.Connection, index: Index, seq: int) -> None:
-        """Write the graph, durably. On failure the old file and what is known of it stay."""
+        """Write the graph, durably. On failure the old file and its registration stay."""
         private = self.path.with_name(self.path.name + ".new")
         new = private / self.path.name
         try:
             _clear(private)  # a killed process may have left it
-            private.mkdir(0o700)  # until the file has the database's mode, nobody else may read it
+            private.mkdir(0o700)  # until the file has the database's mode, no other user may read it
             index.save(new)
             copy_mode(new, self._database)
             identity = self._identity(new)
@@ -83,7 +82,7 @@ class Snapshot:
     def _identity(path: Path) -> str:
         try:
             if path.exists() and not (path.is_file() or path.is_dir()):
-                raise UnusableError("it is no regular file")  # a pipe would be waited for
+                raise UnusableError("it is not a regular file")  # reading a pipe would block
             with path.open("rb") as file:
                 head = file.read(_HEAD_BYTES)
         except FileNotFoundError:

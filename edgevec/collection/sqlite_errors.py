@@ -1,4 +1,4 @@
-"""SQLite's errors in edgevec's words."""
+"""SQLite's errors as edgevec's."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ _KINDS: dict[int, tuple[type[EdgevecError], int | None]] = {
     CANTOPEN: (StorageError, None),
     15: (LockedError, errno.EAGAIN),  # PROTOCOL
     18: (ParameterError, None),  # TOOBIG
-    19: (CorruptCollectionError, None),  # CONSTRAINT: not one of ours fails on what we write
+    19: (CorruptCollectionError, None),  # CONSTRAINT: what edgevec writes satisfies them all
     22: (StorageError, errno.EFBIG),  # NOLFS
     23: (StorageError, errno.EACCES),  # AUTH
     NOTADB: (CorruptCollectionError, None),
 }
-"""By SQLite's primary result code: the error, and the system's number for it where there is one."""
+"""By SQLite's primary result code: the error, and its errno where there is one."""
 
 _WORDS = (
     ("not a database", NOTADB),
@@ -58,15 +58,15 @@ _WORDS = (
     ("constraint failed", 19),
     ("locking protocol", 15),
 )
-"""Python has SQLite's codes from 3.11 on; before that there are its words."""
+"""Python 3.10 does not tell SQLite's codes: these parts of messages stand for them."""
 
 _CONTENT = ("malformed", "Could not decode", "no such table", "no such column", "has no column")
-"""Of errors without a code of their own: what they say of a file that is not as it was made."""
+"""Parts of messages, of errors without a code of their own, that mean a damaged file."""
 
 
 @contextmanager
 def translated(subject: str) -> Iterator[None]:
-    """Raise SQLite's errors as edgevec's, about the subject. What only a fault of ours can cause stays as it is."""
+    """Raise SQLite's errors as edgevec's. Those that only a bug of edgevec can cause stay as they are."""
     try:
         yield
     except Exception as error:
@@ -75,12 +75,12 @@ def translated(subject: str) -> Iterator[None]:
 
 
 def code_of(error: sqlite3.Error) -> int:
-    """SQLite's primary result code, of the extended ones too; ERROR when it has told no other."""
+    """SQLite's primary result code; ERROR when there is no other."""
     return _extended(error) & 0xFF
 
 
 def translate(error: BaseException, subject: str) -> None:
-    """Raise what this error is in edgevec's words, if there are any for it. subject: the file, or ":memory:"."""
+    """Raise edgevec's error for this one, if there is one. subject: the file, or ":memory:"."""
     if isinstance(error, sqlite3.Error):
         _translate_sqlite(error, subject)
     elif isinstance(error, (UnicodeDecodeError, json.JSONDecodeError)):
@@ -104,7 +104,7 @@ def _translate_sqlite(error: sqlite3.Error, subject: str) -> None:
         raise CorruptCollectionError(f"{subject}: {message}") from error
     if "no such module" in message:
         raise EdgevecError(f"{subject}: {message}") from error
-    if type(error) is sqlite3.DatabaseError:  # Python 3.10 may give no message for bytes that make no sense
+    if type(error) is sqlite3.DatabaseError:  # Python 3.10 may give no message for damaged bytes
         raise CorruptCollectionError(f"{subject}: damaged {message}".rstrip()) from error
 
 
@@ -116,7 +116,7 @@ def _extended(error: sqlite3.Error) -> int:
 
 
 def _number(code: int, path: str) -> int | None:
-    """The system's reason why SQLite could not open or change a file, as far as it can be known afterwards."""
+    """The errno for which SQLite could not open or change a file, as far as it can be told afterwards."""
     folder = os.path.dirname(path) or "."
     if code == _READONLY_DBMOVED:
         return errno.ESTALE

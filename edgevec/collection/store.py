@@ -1,4 +1,4 @@
-"""Records and graph, always in step: who may read, who may write, and what a commit is.
+"""Records and graph, always in step: locks, transactions, snapshots of reading, close.
 
 A batch happens when SQLite commits it. Just before, while nobody reads, the graph takes it in; if either fails, both
 are rolled back. So a reader never sees one without the other, and an interrupted process leaves records, from which
@@ -38,24 +38,24 @@ __all__ = ["Store"]
 log = logging.getLogger("edgevec")
 
 _SNAPSHOT_MIN_CHANGES, _SNAPSHOT_RECORDS_DIVISOR = 20_000, 2
-"""A snapshot is made by itself once this many changes, and the records divided by this, are not in the last one."""
+"""A snapshot is written when the changes since the last one exceed the first, and the records divided by the second."""
 _CLOSE_MIN_CHANGES, _CLOSE_RECORDS_DIVISOR = 200, 100
-"""Fewer than these are caught up with at the next opening in less time than a snapshot takes to write."""
+"""The same at close(): the next opening catches up with fewer changes in less time than a snapshot takes to write."""
 
 
 MAX_PENDING_BYTES = 256 * 2**20
-"""What an open batch has written is kept in memory for the graph up to this size."""
+"""Up to this size, what an open batch has written is kept in memory for the graph."""
 
 Release = Callable[[], object]
-"""Gives back what a reader holds."""
+"""Releases what a reader holds."""
 
 
 def _nothing_held() -> None:
-    """For who needs none."""
+    """The Release of a reader that holds nothing."""
 
 
 class _Reading:
-    """As a class and no generator, since it stands in the way of every search."""
+    """A class, not a generator: it is on the hot path of every search."""
 
     __slots__ = ("_connection", "_graph", "_progress", "_release", "_store")
 
@@ -66,14 +66,14 @@ class _Reading:
 
     def __enter__(self) -> sqlite3.Connection:
         try:
-            self._connection, self._release = self._store.begin_reading(self._graph, self._progress)
+            self._connection, self._release = self._store.begin_read(self._graph, self._progress)
         except Exception as error:
             translate(error, self._store.database.name)
             raise
         return self._connection
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        self._store.end_reading(self._connection, self._release)
+        self._store.end_read(self._connection, self._release)
         if error is not None:
             translate(error, self._store.database.name)
 
@@ -81,8 +81,8 @@ class _Reading:
 class Store:
     """One database and its graph.
 
-    Readers (threads) share the lock; the graph and SQLite's committed state change together while a writer has it.
-    `_batch_lock` belongs to the thread whose batch is open.
+    Readers share the ReadWriteLock; while a writer has it, the graph and SQLite's committed state change together. The
+    thread whose batch is open holds `_batch_lock`. threads.py has the table of who holds what.
     """
 
     def __init__(self, database: Database, graph: Graph, *, writable: bool, progress: Progress | None = None) -> None:
@@ -96,7 +96,7 @@ class Store:
         self._owner: int | None = None
         self._depth = 0
         self._writes: list[tuple[int, Write]] = []
-        """Of the open batch, numbered: what the graph has yet to take in."""
+        """What the graph has yet to take in of the open batch, numbered."""
         self._written = self._pending_bytes = 0
         self._holds_lock = False
         self._failed = ""
@@ -108,7 +108,7 @@ class Store:
             self._catch_up(database.main, progress)
             database.main.execute("ROLLBACK")
             self._seen = self._commits_of_others()
-            database.release(database.acquire())  # who reads first need not open the file again, nor find it gone
+            database.release(database.acquire())  # the first reader need not open the file
 
     # ---- what it is ------------------------------------------------------------------------------------------------
 
@@ -140,7 +140,7 @@ class Store:
 
     @property
     def version(self) -> int | None:
-        """Of the records that a reader sees; None inside the calling thread's own batch, which has none yet."""
+        """Of the records that a reader sees; None inside the calling thread's own batch."""
         return None if self._owner == threading.get_ident() else self.graph.version
 
     # ---- reading ---------------------------------------------------------------------------------------------------
@@ -148,33 +148,33 @@ class Store:
     def read(
         self, *, graph: bool = False, progress: Progress | None = None
     ) -> AbstractContextManager[sqlite3.Connection]:
-        """A connection to records which stay as they are until the end, and the graph with them.
+        """A connection to a snapshot of the records, with which the graph agrees until the end.
 
-        Inside the calling thread's own batch these are the records as it has changed them.
+        Inside the calling thread's own batch the connection sees what the batch has written.
 
         Args:
-            graph: it will be searched, so it must take in what was written
+            graph: it will be searched, so it takes in what the batch has written
             progress: progress(done, total) while the graph takes in what other processes wrote
         """
         return _Reading(self, graph, progress)
 
-    def begin_reading(self, graph: bool, progress: Progress | None) -> tuple[sqlite3.Connection, Release]:
-        """As read(), until end_reading()."""
+    def begin_read(self, graph: bool, progress: Progress | None) -> tuple[sqlite3.Connection, Release]:
+        """The start of read(); end_read() is its end."""
         self._check_open()
         if self.progress_guard.is_inside():
-            return self._begin_in_callback(graph)
+            return self._begin_in_progress(graph)
         if self._owner == threading.get_ident():
             if graph:
                 self._apply_writes(self.database.main)
             return self.database.main, _nothing_held
         if self.database.single_connection:
-            return self._begin_alone()
+            return self._begin_single()
         self._lock.acquire_read()
         release, connection = self._lock.release_read, None
         try:
             self._check_open()
             connection = self.database.acquire()
-            if self.graph.version != self._committed_version(connection):  # the graph has to move first
+            if self.graph.version != self._committed_version(connection):  # the graph has to catch up first
                 release()
                 release = _nothing_held
                 self._lock.acquire_write()
@@ -187,15 +187,15 @@ class Store:
             raise
         return connection, release
 
-    def _begin_in_callback(self, graph: bool) -> tuple[sqlite3.Connection, Release]:
-        """The thread has the lock, or an open batch, in whose progress function it is."""
+    def _begin_in_progress(self, graph: bool) -> tuple[sqlite3.Connection, Release]:
+        """In a progress function: the thread has the lock already, or the open batch."""
         if graph:
             self.progress_guard.check_outside()
         own = self._owner == threading.get_ident()
         return self.database.main if own or self.database.single_connection else self.database.acquire(), _nothing_held
 
-    def _begin_alone(self) -> tuple[sqlite3.Connection, Release]:
-        """There is one connection, and a thread at a time uses it."""
+    def _begin_single(self) -> tuple[sqlite3.Connection, Release]:
+        """Of a database with a single connection, which one thread at a time uses."""
         self._batch_lock.acquire()
         try:
             if not self.writable:
@@ -213,7 +213,7 @@ class Store:
             raise
         return connection, self._batch_lock.release
 
-    def end_reading(self, connection: sqlite3.Connection, release: Release) -> None:
+    def end_read(self, connection: sqlite3.Connection, release: Release) -> None:
         try:
             if connection is not self.database.main:
                 if connection.in_transaction:
@@ -223,7 +223,7 @@ class Store:
             release()
 
     def _committed_version(self, connection: sqlite3.Connection) -> int:
-        """Of the records; where another process writes, what the connection sees until the end of its transaction."""
+        """Of the records. Where another process writes, this begins the transaction that pins it."""
         if self.writable:
             return self._version
         self.database.check_file()
@@ -231,7 +231,7 @@ class Store:
         return changes.version(connection)
 
     def _catch_up(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
-        """Bring the graph to what is committed, and stay in that transaction."""
+        """Let the graph take in what is committed, and stay in the transaction that sees it."""
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         connection.execute("BEGIN")
@@ -247,7 +247,7 @@ class Store:
     def batch(self, progress: Progress | None = None) -> Iterator[None]:
         """As Collection.batch()."""
         try:
-            with self._write(progress):
+            with self._transaction(progress):
                 yield
         except StoppedError:
             raise EdgevecError("the batch was stopped by its progress function: nothing of it is stored") from None
@@ -258,11 +258,12 @@ class Store:
 
         StoppedError when progress(done, total), of vectors that the graph takes in, returns False.
         """
-        with self._write(progress) as connection, translated(self.name):
+        with self._transaction(progress) as connection, translated(self.name):
             yield connection
 
     @contextmanager
-    def _write(self, progress: Progress | None) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, progress: Progress | None) -> Iterator[sqlite3.Connection]:
+        """As write(); errors of SQLite that the block raises stay what they are."""
         self._check_writable()
         self.progress_guard.check_outside()
         with self._batch_lock:
@@ -270,71 +271,70 @@ class Store:
                 with self._savepoint() as connection:
                     yield connection
                 return
-            with self._transaction(self.progress_guard.wrap(progress)) as connection:
+            connection = self.database.main
+            before = connection.total_changes
+            seen = self._begin(connection)
+            self._owner, self._depth = threading.get_ident(), 1
+            try:
                 yield connection
+                self._commit(connection, connection.total_changes != before, self.progress_guard.wrap(progress))
+                self._seen = seen
+            except BaseException as error:
+                if isinstance(error, StorageError) and error.errno == errno.EIO:
+                    # What the disk holds now is unknown, and a second try could seem to succeed.
+                    self._failed = str(error)
+                self._roll_back(connection)
+                raise
+            finally:
+                self._owner, self._depth = None, 0
+                self._release_lock()
             self._save_snapshot_if_due()
 
-    @contextmanager
-    def _transaction(self, progress: Progress | None) -> Iterator[sqlite3.Connection]:
-        connection = self.database.main
+    def _begin(self, connection: sqlite3.Connection) -> int:
+        """Begin a transaction that writes; the number of _commits_of_others()."""
         with translated(self.name):
             self.database.check_files()
             if self.graph.version is None:
-                with self._locked_out():
+                with self._no_readers():
                     self._catch_up(connection)
                     connection.execute("ROLLBACK")
-            before = connection.total_changes
             connection.execute("BEGIN IMMEDIATE")
             try:
-                seen = self._notice_others(connection)
+                return self._check_others(connection)
             except BaseException:
                 connection.execute("ROLLBACK")
                 raise
-        self._owner, self._depth = threading.get_ident(), 1
-        try:
-            yield connection
-            with translated(self.name):
-                self._commit(connection, connection.total_changes != before, progress)
-            self._seen = seen
-        except BaseException as error:
-            if isinstance(error, StorageError) and error.errno == errno.EIO:
-                # What the disk holds now is unknown, and a second try could seem to succeed.
-                self._failed = str(error)
-            self._roll_back(connection)
-            raise
-        finally:
-            self._owner, self._depth = None, 0
-            self._release_lock()
 
     def _commit(self, connection: sqlite3.Connection, changed: bool, progress: Progress | None) -> None:
-        self._check_transaction(connection)
-        if not changed:
+        with translated(self.name):
+            self._check_transaction(connection)
+            if not changed:
+                connection.execute("COMMIT")
+                self._forget_writes()
+                return
+            version = changes.increment_version(connection)
+            self._apply_writes(connection, progress)
+            self.database.check_file()
             connection.execute("COMMIT")
-            self._forget_writes()
-            return
-        version = changes.increment_version(connection)
-        self._apply_writes(connection, progress)
-        self.database.check_file()
-        connection.execute("COMMIT")
         self._version = version
         self.recent_writes.end_batch(version)
         self.graph.mark_committed(version)
 
     def _commits_of_others(self) -> int:
-        """A number that changes whenever another connection, of whatever program, has committed something."""
+        """A number that changes whenever another connection, of any process, commits."""
         return int(self.database.main.execute("PRAGMA data_version").fetchone()[0])
 
-    def _notice_others(self, connection: sqlite3.Connection) -> int:
-        """LockedError when there is another writer. What other programs have changed is no longer taken as known.
+    def _check_others(self, connection: sqlite3.Connection) -> int:
+        """Drop what is cached when another program has changed the file; the number of _commits_of_others().
 
-        connection: in a transaction that writes. Returns what _commits_of_others() is now.
+        LockedError when that was another writer. connection: in a transaction that writes.
         """
         seen = self._commits_of_others()
         if seen != self._seen:
             self._check_one_writer(connection)
             log.warning("%s: changed by another program while it was open for writing", self.name)
             self.graph.forget_ids()
-            changes.increment_version(connection)  # a version that nothing kept here knows
+            changes.increment_version(connection)  # so that no cache entry is of this version
         return seen
 
     def _check_one_writer(self, connection: sqlite3.Connection) -> None:
@@ -345,18 +345,18 @@ class Store:
             )
 
     def detect_external_changes(self) -> None:
-        """As at the beginning of a batch; for a writer that writes nothing now."""
+        """Look for changes by other programs, as the beginning of a batch does."""
         if not self.writable or self._owner == threading.get_ident():
             return
         with self._batch_lock, translated(self.name):
             self._check_open()
             changed = self._commits_of_others() != self._seen
         if changed:
-            with self._write(None):
+            with self._transaction(None):
                 pass
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
-        """Whatever state the failure left: records as SQLite has them, and the graph as the records are."""
+        """Roll back the transaction, and the graph with it."""
         self.recent_writes.end_batch(None)
         self._forget_writes()
         try:
@@ -367,7 +367,7 @@ class Store:
             self.graph.rollback(connection)
             self.graph.mark_committed(self._version)
         except (sqlite3.Error, EdgevecError) as error:
-            log.warning("%s: the graph will be made again: %s", self.name, error)
+            log.warning("%s: the graph will be built again: %s", self.name, error)
             self.graph.reset()
 
     @contextmanager
@@ -384,7 +384,7 @@ class Store:
                 self._check_transaction(connection)
                 connection.execute(f"RELEASE {name}")
         except BaseException:
-            if connection.in_transaction:  # else SQLite has rolled all of it back, and the commit will say so
+            if connection.in_transaction:  # otherwise SQLite has rolled back everything; the commit reports it
                 connection.execute(f"ROLLBACK TO {name}")
                 connection.execute(f"RELEASE {name}")
                 self._writes = [(number, write) for number, write in self._writes if number <= written]
@@ -395,7 +395,7 @@ class Store:
             self._depth -= 1
 
     def _apply_writes(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
-        """Let the graph take in what the open batch has written. Others read again when the batch has ended."""
+        """Let the graph take in what the open batch has written. From now to its end, other threads cannot read."""
         if not self._holds_lock and not self.database.single_connection:
             self._lock.acquire_write()
             self._holds_lock = True
@@ -403,7 +403,7 @@ class Store:
         self._forget_writes()
 
     def set_dim(self, connection: sqlite3.Connection, dim: int) -> None:
-        """In the open batch: of the first vectors."""
+        """The open batch stores the first vectors: dim is known from now on."""
         schema.write_setting(connection, "dim", dim)
         self.settings["dim"] = dim
 
@@ -434,8 +434,8 @@ class Store:
             self._lock.release_write()
 
     @contextmanager
-    def _locked_out(self) -> Iterator[None]:
-        """No reader, and no batch of another thread."""
+    def _no_readers(self) -> Iterator[None]:
+        """While no other thread reads or has a batch open."""
         with self._batch_lock:
             if self.database.single_connection:
                 yield
@@ -450,13 +450,13 @@ class Store:
 
     @contextmanager
     def exclusive(self) -> Iterator[sqlite3.Connection]:
-        """Nobody else reads or writes, and no transaction is open."""
+        """For maintenance: no other thread reads or writes, and no transaction is open."""
         self._check_writable()
         self.progress_guard.check_outside()
         with self._batch_lock:
             if self._depth:
                 raise ParameterError("not inside a batch")
-            with translated(self.name), self._locked_out():
+            with translated(self.name), self._no_readers():
                 self.database.check_files()
                 self._check_one_writer(self.database.main)
                 if self.graph.version is None:
@@ -465,7 +465,7 @@ class Store:
                 yield self.database.main
 
     def save_snapshot(self) -> None:
-        """Write the graph beside the database. The calling thread has the batch lock and no open batch."""
+        """Write the graph beside the database. The calling thread holds the batch lock, and no batch is open."""
         graph, connection = self.graph, self.database.main
         if graph.snapshot is not None and graph.index is not None and graph.version is not None:
             self.database.check_files()
@@ -474,15 +474,15 @@ class Store:
             graph.saved_seq = graph.seq
 
     def _save_snapshot_if_due(self) -> None:
-        if not self._behind(_SNAPSHOT_MIN_CHANGES, _SNAPSHOT_RECORDS_DIVISOR):
+        if not self._snapshot_lags(_SNAPSHOT_MIN_CHANGES, _SNAPSHOT_RECORDS_DIVISOR):
             return
         try:
             with translated(self.name):
                 self.save_snapshot()
-        except EdgevecError as error:  # the records are safe: only the next opening will take longer
+        except EdgevecError as error:  # the records are safe; the next opening takes longer
             log.warning("%s: no snapshot of the graph: %s", self.name, error)
 
-    def _behind(self, least: int, share: int) -> bool:
+    def _snapshot_lags(self, least: int, share: int) -> bool:
         graph = self.graph
         if graph.index is None or graph.snapshot is None:
             return False
@@ -495,12 +495,16 @@ class Store:
         with self._batch_lock:
             if self._depth:
                 raise ParameterError("not inside a batch")
-            with self._locked_out():
+            with self._no_readers():
                 if self._closed:
                     return
                 self._closed = True
                 try:
-                    if self.writable and not self._failed and self._behind(_CLOSE_MIN_CHANGES, _CLOSE_RECORDS_DIVISOR):
+                    if (
+                        self.writable
+                        and not self._failed
+                        and self._snapshot_lags(_CLOSE_MIN_CHANGES, _CLOSE_RECORDS_DIVISOR)
+                    ):
                         with translated(self.name):
                             self.save_snapshot()
                 except EdgevecError as error:
@@ -512,7 +516,7 @@ class Store:
         if not getattr(self, "_closed", True) and os.getpid() == self._process:
             self.database.close()
 
-    # ---- what must hold --------------------------------------------------------------------------------------------
+    # ---- checks ----------------------------------------------------------------------------------------------------
 
     def _check_open(self) -> None:
         if self._closed:

@@ -17,7 +17,7 @@ class ProgressGuard:
         self._threads: set[int] = set()
 
     def wrap(self, progress: Progress | None) -> Progress | None:
-        """The same function, known to be running while it runs."""
+        """The function, with its thread registered while it runs."""
         if progress is None:
             return None
 
@@ -32,16 +32,16 @@ class ProgressGuard:
         return call
 
     def is_inside(self) -> bool:
-        """In the calling thread."""
+        """Whether the calling thread is in a progress function."""
         return bool(self._threads) and threading.get_ident() in self._threads
 
     def check_outside(self) -> None:
-        """BusyError in a progress function: what it is called for has the graph, and is not done."""
+        """BusyError in a progress function: the call that reports progress is using the graph."""
         if self.is_inside():
             raise BusyError("a progress function may read records, but not search by vector, write or maintain")
 
 
-# Who holds what, always taken from the top down:
+# Who holds what. `_batch_lock`, of the Store, is acquired before the ReadWriteLock:
 #
 # | state of the store              | _batch_lock | ReadWriteLock | SQLite                    | file lock     |
 # |---------------------------------|-------------|---------------|---------------------------|---------------|
@@ -49,15 +49,17 @@ class ProgressGuard:
 # | reading, n threads              |             | shared        | a read transaction each   |               |
 # | batch open, by one thread       | held        |               | BEGIN IMMEDIATE           | from open()   |
 # | batch takes in or commits       | held        | exclusive     | the same, then COMMIT     | from open()   |
-# | maintenance, catching up        | held        | exclusive     | none, or one of its own   | from open()   |
-# | closing                         | held        | exclusive     | connections are closed    | given up last |
+# | maintenance                     | held        | exclusive     | none, or one of its own   | from open()   |
+# | a reader catches up             |             | exclusive     | a read transaction        |               |
+# | closing                         | held        | exclusive     | connections are closed    | released last |
 #
 # Others may read while a batch is open, and see what was committed before it. The thread of the batch reads through
 # the batch's own connection and takes no lock. A thread in a progress function takes none either: it has them already.
 class ReadWriteLock:
     """Many readers or one writer; a waiting writer goes before new readers.
 
-    Not reentrant: a thread that reads must not ask again before it is done."""
+    Not reentrant: a thread that holds it must not acquire it again.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""What people pass as ids, metadata and documents, checked before anything is written."""
+"""Ids, vectors, metadata and documents, checked before anything is written."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ from ..errors import DuplicateIdError, NotFiniteError, ParameterError, ZeroVecto
 from .dates import as_iso, as_seconds, is_nat
 
 __all__ = [
+    "Encoder",
     "Id",
+    "NewRecords",
     "are_valid",
     "as_documents",
     "as_metadata",
+    "as_records",
     "as_texts",
     "as_vectors",
+    "encode",
     "is_single_id",
     "json_default",
     "json_name",
@@ -35,7 +39,7 @@ Encoder = Callable[[list[str]], ArrayLike]
 """Texts to vectors [n, dim]."""
 
 MAX_NESTING = 500
-"""SQLite reads JSON to a depth of 1000 or 2000, depending on its version; Python writes some 990."""
+"""SQLite reads JSON up to a depth of 1000 or 2000, depending on its version; Python writes about 990."""
 
 MAX_SQUARED_NORM = 1e37
 """The core refuses a vector whose squared length is this or more."""
@@ -70,20 +74,20 @@ def validate_ids(ids: Any) -> list[Id]:
     if isinstance(ids, (Mapping, bytes)) or not isinstance(ids, Iterable):
         raise ParameterError(f"ids must be integers or strings, not {type(ids).__name__}")
     dtype = getattr(ids, "dtype", None)
-    if getattr(dtype, "kind", "") in ("m", "M"):  # of which tolist() may make integers
+    if getattr(dtype, "kind", "") in ("m", "M"):  # tolist() may turn them into integers
         raise ParameterError(f"ids must be integers or strings, not {dtype}")
-    keys = ids.tolist() if hasattr(ids, "tolist") else list(ids)
-    return [_as_key(key, at) for at, key in enumerate(keys)]
+    found = ids.tolist() if hasattr(ids, "tolist") else list(ids)
+    return [_as_id(id, at) for at, id in enumerate(found)]
 
 
-def _as_key(key: Any, at: int) -> Id:
+def _as_id(key: Any, at: int) -> Id:
     if isinstance(key, np.integer) and not isinstance(key, np.timedelta64):
         key = int(key)
     if isinstance(key, str):
         _check_text(key, f"id {at}")
         if "\0" in key:
             raise ParameterError(f"id {at} contains a NUL")
-        return str.__str__(key)  # by value: str() of an enum's member may give its name
+        return str.__str__(key)  # the value: str() of an enum's member may be its name
     if isinstance(key, int) and not isinstance(key, bool):
         if not -(2**63) <= key < 2**63:
             raise ParameterError(f"id {at} is {key}, which does not fit in 64 bits")
@@ -102,7 +106,7 @@ def reject_duplicates(keys: Sequence[Id]) -> None:
 
 
 def as_vectors(vectors: Any, count: int, dim: int | None, metric: str, dtype: str) -> NDArray[Any]:
-    """[count, dim] in the type that is stored. Refuses, by row, what an index would refuse."""
+    """[count, dim] in the stored dtype. Refuses what an index would refuse, and names the row."""
     if dim is None:
         try:
             shape = np.shape(vectors)
@@ -120,35 +124,34 @@ def as_vectors(vectors: Any, count: int, dim: int | None, metric: str, dtype: st
         stored = np.ascontiguousarray(rows, dtype)
     # The core checks again, but only when the batch is committed: too late to name the record, or to let one call of
     # several fail by itself. This pass costs a 2,000th of a large upsert.
-    norms = _squared_norms(stored)
-    wrong = np.flatnonzero(~(norms < MAX_SQUARED_NORM))
-    if wrong.size:
-        raise NotFiniteError(f"row {wrong[0]}: NaN, infinity or too long a vector for {dtype}")
-    if metric == "cosine" and (norms == 0).any():
-        raise ZeroVectorError(f"row {np.flatnonzero(norms == 0)[0]}: a zero vector has no direction")
+    valid = are_valid(stored, metric)
+    if not valid.all():
+        raise _invalid(stored, np.flatnonzero(~valid))
     return stored
 
 
-def are_valid(vectors: NDArray[np.float32], metric: str) -> NDArray[np.bool_]:
+def are_valid(vectors: NDArray[Any], metric: str) -> NDArray[np.bool_]:
     """bool[n]: which of the vectors [n, dim] an index takes."""
-    norms = _squared_norms(vectors)
-    valid: NDArray[np.bool_] = norms < MAX_SQUARED_NORM
-    return valid & (norms > 0) if metric == "cosine" else valid
-
-
-def _squared_norms(vectors: NDArray[Any]) -> NDArray[np.float64]:
-    """In float64, as the core sums them, wherever the sum in float32 is not clearly that of a valid vector."""
     vectors = vectors.astype(np.float32, copy=False)
-    with np.errstate(over="ignore", invalid="ignore"):
-        norms: NDArray[np.float64] = np.einsum("ij,ij->i", vectors, vectors).astype(np.float64)
-        clear = (norms > 0) & (norms < MAX_SQUARED_NORM / 10)
-        if not clear.all():
-            norms[~clear] = np.square(vectors[~clear].astype(np.float64)).sum(axis=1)
-    return norms
+    norms = np.einsum("ij,ij->i", vectors, vectors)  # squared, in float32, and without a warning when they overflow
+    valid: NDArray[np.bool_] = (norms > 0) & (norms < MAX_SQUARED_NORM / 10)
+    if not valid.all():
+        unclear = np.flatnonzero(~valid)
+        exact = np.square(vectors[unclear].astype(np.float64)).sum(axis=1)  # as the core sums them
+        valid[unclear] = (exact < MAX_SQUARED_NORM) & ((exact > 0) | (metric != "cosine"))
+    return valid
+
+
+def _invalid(vectors: NDArray[Any], rows: NDArray[np.int64]) -> NotFiniteError | ZeroVectorError:
+    """The error for these rows."""
+    wrong = rows[vectors[rows].any(axis=1)]
+    if wrong.size:
+        return NotFiniteError(f"row {wrong[0]}: NaN, infinity or too long a vector for {vectors.dtype}")
+    return ZeroVectorError(f"row {rows[0]}: a zero vector has no direction")
 
 
 def as_metadata(metadata: Any, count: int) -> list[str]:
-    """One JSON object a record, as text."""
+    """A JSON object for each record, as text."""
     if metadata is None:
         return ["{}"] * count
     if isinstance(metadata, Mapping):
@@ -168,10 +171,10 @@ def _as_object(fields: Any, at: int) -> str:
     except RecursionError:
         raise ParameterError(f"metadata {at} is nested too deeply") from None
     except (TypeError, ValueError) as error:
-        raise ParameterError(f"metadata {at} is not JSON: {error}{_where_it_fails(fields)}") from error
+        raise ParameterError(f"metadata {at} is not JSON: {error}{_failing_field(fields)}") from error
     if text.count("[") + text.count("{") > MAX_NESTING and _nesting(fields) > MAX_NESTING:
         raise ParameterError(f"metadata {at} is nested too deeply; the limit is {MAX_NESTING} levels")
-    plain = "\\u0000" not in text and text.find("{", 1) < 0 and not _is_broken(text)
+    plain = "\\u0000" not in text and text.find("{", 1) < 0 and not _has_surrogate(text)
     return text if plain and all(type(name) is str and '"' not in name for name in fields) else _checked(text, at)
 
 
@@ -179,7 +182,7 @@ def _as_json(fields: dict[Any, Any]) -> str:
     return json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=json_default)
 
 
-def _where_it_fails(fields: Mapping[Any, Any]) -> str:
+def _failing_field(fields: Mapping[Any, Any]) -> str:
     for name, value in fields.items():
         try:
             _as_json({name: value})
@@ -189,7 +192,7 @@ def _where_it_fails(fields: Mapping[Any, Any]) -> str:
 
 
 def _checked(text: str, at: int) -> str:
-    """ParameterError for what conditions would not see as it is: two fields of one name, cut or broken texts."""
+    """ParameterError for what SQLite reads differently: two fields of one name, NUL, unpaired surrogates."""
     quotes = False
 
     def check(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -204,7 +207,7 @@ def _checked(text: str, at: int) -> str:
             for part in (name, *_texts_in(value)):
                 if "\0" in part:
                     raise ParameterError(f"metadata {at} contains a NUL in the field {name!r}")
-                if _is_broken(part):
+                if _has_surrogate(part):
                     raise ParameterError(f"metadata {at} contains an unpaired surrogate in the field {name!r}")
         return fields
 
@@ -212,15 +215,15 @@ def _checked(text: str, at: int) -> str:
     return _without_quotes(text) if quotes else text
 
 
-_HALF = re.compile("[\ud800-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def _is_broken(text: str) -> bool:
-    return not text.isascii() and _HALF.search(text) is not None
+def _has_surrogate(text: str) -> bool:
+    return not text.isascii() and _SURROGATE.search(text) is not None
 
 
 def _texts_in(value: Any) -> Iterator[str]:
-    """It, and what is in a list; objects have been looked at when they were read."""
+    """The texts in a value and in lists; objects were checked when they were read."""
     waiting = [value]
     while waiting:
         value = waiting.pop()
@@ -231,12 +234,12 @@ def _texts_in(value: Any) -> Iterator[str]:
 
 
 def json_name(name: str) -> str:
-    """A field's name as it stands in the metadata, in quotes; also in a path of SQLite's, which compares it so."""
+    """A field's name in quotes, as it is written in metadata and in the paths of SQLite's JSON functions."""
     return _without_quotes(json.dumps(name, ensure_ascii=False))
 
 
 def _without_quotes(text: str) -> str:
-    """JSON with its quotes written as numbers: in a path older SQLites take the next quote for the end of a name."""
+    """JSON with its quotes escaped as \\u0022: in a path, older SQLites take any quote for the end of a name."""
     return re.sub(r"\\(.)", lambda escaped: r"\u0022" if escaped[1] == '"' else escaped[0], text)
 
 
@@ -249,7 +252,7 @@ def json_default(value: Any) -> Any:
     """
     if is_nat(value):
         return None
-    if isinstance(value, np.ndarray) and value.dtype.kind in ("m", "M"):  # of which tolist() may make integers
+    if isinstance(value, np.ndarray) and value.dtype.kind in ("m", "M"):  # tolist() may turn them into integers
         return list(value) if value.ndim else value[()]
     known = as_iso(value)
     if known is not None:
@@ -294,7 +297,7 @@ def _as_document(document: Any, at: int) -> str | None:
 
 
 def as_texts(documents: Sequence[str | None]) -> list[str]:
-    """The documents of records that come without vectors, for the encoder."""
+    """The documents, for the encoder: none may be missing."""
     for at, document in enumerate(documents):
         if document is None:
             raise ParameterError(f"record {at} has neither a vector nor a document to make one from")

@@ -41,7 +41,7 @@ _LEFT_OUT = re.compile(
 
 
 def indexed(document: str | None) -> str | None:
-    """What FTS5 is to read in place of a document; None where that is the document itself."""
+    """The text that FTS5 reads in place of a document; None when it is the document."""
     if not isinstance(document, str) or document.isascii():
         return None
     words = _runs().sub(lambda run: f" {' '.join(_pairs(run[0]))} ", _normal(document))
@@ -49,7 +49,7 @@ def indexed(document: str | None) -> str | None:
 
 
 def phrases(text: str) -> list[str]:
-    """What of a query FTS5 is to look for, each thing once; in quotes, as they are no operators of its language."""
+    """The words of a query, each once, in quotes: FTS5 takes them for no operators."""
     if text.isascii():
         return _once(re.findall(r"\w+", text))
     found: list[str] = []
@@ -68,7 +68,7 @@ def _once(words: Iterable[str]) -> list[str]:
 
 
 def _blanks(text: str) -> str:
-    """Two common characters that NFKC writes in another way, and FTS5 passes over in any."""
+    """With two common characters as NFKC writes them, which FTS5 does not index in either form."""
     return text.replace("\u00a0", " ").replace("\u2026", "...")
 
 
@@ -95,6 +95,6 @@ def _runs() -> re.Pattern[str]:
 
 
 def _pairs(run: str) -> list[str]:
-    """Of its characters, and at the end the last one alone."""
+    """Its pairs of neighboring characters, then the last character."""
     characters = re.findall(_character(), run)
     return [*map("".join, pairwise(characters)), characters[-1]]

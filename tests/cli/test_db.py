@@ -120,7 +120,7 @@ def test_damage_is_an_exit_code(made: Path, capsys: pytest.CaptureFixture[str]) 
         (["import", "missing.jsonl"], "missing.jsonl"),
     ],
 )
-def test_a_collection_that_is_not_there_is_an_error(
+def test_opening_a_missing_collection_to_read_is_an_error(
     tmp_path: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("db", tmp_path / "none.edgevec", *arguments) == 2

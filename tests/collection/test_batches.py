@@ -14,7 +14,7 @@ import edgevec
 from edgevec.collection import Collection
 
 
-def test_a_batch_is_all(notes: Collection, path: Path, rng: np.random.Generator) -> None:
+def test_a_batch_is_committed_whole(notes: Collection, path: Path, rng: np.random.Generator) -> None:
     vectors = rows(rng, 6)
     with notes.batch():
         notes.upsert([1, 2, 3], vectors[:3], documents=["x", "y", "z"])
@@ -31,7 +31,7 @@ def test_a_batch_is_all(notes: Collection, path: Path, rng: np.random.Generator)
 
 
 @pytest.mark.parametrize("searched", [False, True], ids=["unseen by the graph", "seen by the graph"])
-def test_a_batch_is_nothing(notes: Collection, searched: bool, rng: np.random.Generator) -> None:
+def test_a_batch_that_raises_stores_nothing(notes: Collection, searched: bool, rng: np.random.Generator) -> None:
     vectors = rows(rng, 10)
     notes.upsert([1, 2, 3], vectors[:3], [{"a": n} for n in range(3)], ["x", "y", "z"])
     before = contents(notes), [hit.as_dict() for hit in notes.search(vectors[0], 10)]

@@ -1,4 +1,4 @@
-"""What was committed survives kill -9, a full disk and a disk that fails; of the rest nothing is there.
+"""What was committed survives kill -9, a full disk and a failing disk; nothing else is there.
 
 EDGEVEC_KILLS says how many processes to kill.
 """
@@ -6,6 +6,7 @@ EDGEVEC_KILLS says how many processes to kill.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -126,6 +127,26 @@ def test_what_was_committed_survives_kill(tmp_path: Path, rng: np.random.Generat
     assert committed > KILLS  # or it was killed before it did anything worth the name
 
 
+@pytest.mark.skipif(sys.platform == "emscripten", reason="there is no write-ahead log in a browser")
+@pytest.mark.parametrize("mode", ["a", "r"])
+def test_a_checkpoint_that_was_interrupted(tmp_path: Path, mode: Any) -> None:
+    """The first page is copied back and says that the file is longer than it is; the log has the rest."""
+    path, torn = tmp_path / "c.edgevec", tmp_path / "torn.edgevec"
+    with edgevec.open(path, DIM) as made:
+        made.upsert(range(10), np.eye(10, DIM) + 1)
+    with edgevec.open(path) as made:
+        made.upsert(range(10, 200), np.eye(190, DIM) + 1, documents=["x" * 1000] * 190)
+        before = path.read_bytes()
+        shutil.copy(f"{path}-wal", f"{torn}-wal")
+        made.checkpoint()
+        after = path.read_bytes()
+    assert len(after) > len(before)
+    torn.write_bytes(after[:4096] + before[4096:])
+    with edgevec.open(torn, mode=mode) as made:
+        assert made.ids() == list(range(200))
+        assert made.check().ok
+
+
 # ---- disks ---------------------------------------------------------------------------------------------------------
 
 
@@ -166,7 +187,7 @@ def fill_up_to_a_limit(path: str, limit: str, kind: str) -> None:
     assert len(made.search(np.ones(DIM), 100_000)) == 50 * batch
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     if kind == "file size":
-        # What the disk holds after an I/O error nobody knows: it has to be opened again.
+        # What the disk holds after an I/O error is unknown: the collection has to be opened again.
         try:
             made.upsert([1], np.ones((1, DIM)))
         except edgevec.StorageError as error:
@@ -199,7 +220,7 @@ def test_a_full_disk_loses_nothing_committed(tmp_path: Path) -> None:
 
 
 def write_a_snapshot_too_large(path: str) -> None:
-    """The snapshot does not fit: checkpoint says so, and everything else goes on."""
+    """The snapshot does not fit on the disk: checkpoint() raises, and everything else goes on."""
     resource = __import__("resource")
     hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
     with edgevec.open(path, DIM) as made:

@@ -1,4 +1,4 @@
-"""Rows that another program has changed: the others are found as ever, check() names them, a repair sets them apart."""
+"""Records that another program has damaged: the others are found, check() names them, a repair moves them apart."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ DAMAGES: dict[str, tuple[list[str], str]] = {
     "short vector": ([f"UPDATE vectors SET vector = x'0000803f' WHERE {row()}"], "another length"),
     "vector of text": ([f"UPDATE vectors SET vector = 'sixteen letters.' WHERE {row()}"], "another length"),
     "NaN": ([f"UPDATE vectors SET vector = x'0000c07f0000803f0000803f0000803f' WHERE {row()}"], "not finite"),
-    "document of bytes": (["UPDATE records SET document = x'00ff' WHERE id = 7"], "no text"),
-    "document not UTF-8": (["UPDATE records SET document = CAST(x'ff61' AS TEXT) WHERE id = 7"], "no text"),
+    "document of bytes": (["UPDATE records SET document = x'00ff' WHERE id = 7"], "not a text"),
+    "document not UTF-8": (["UPDATE records SET document = CAST(x'ff61' AS TEXT) WHERE id = 7"], "not a text"),
     "id of bytes": (["UPDATE records SET id = x'07' WHERE id = 7"], "neither a number nor a text"),
     "id not UTF-8": (["UPDATE records SET id = CAST(x'ff07' AS TEXT) WHERE id = 7"], "neither a number nor a text"),
 }
@@ -157,7 +157,7 @@ def test_a_repair_sets_it_apart(damaged: tuple[Path, str]) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in DAMAGES if not name.startswith("id")])
-def test_get_says_that_a_record_is_damaged(path: Path, name: str) -> None:
+def test_get_raises_for_a_damaged_record(path: Path, name: str) -> None:
     if name in ("NaN", "metadata not UTF-8", "document not UTF-8"):  # Python can read these
         return
     make(path)
@@ -197,7 +197,7 @@ def test_damaged_metadata_count_as_none(path: Path, caplog: pytest.LogCaptureFix
 @pytest.mark.parametrize("mode", ["a", "r"])
 @pytest.mark.parametrize("gone", ["record", "record and vector"])
 def test_a_deleted_record_is_skipped_and_replaced_by_the_next(path: Path, metric: Any, mode: Any, gone: str) -> None:
-    """A search gives as many hits as if it had never been there."""
+    """A search returns as many hits as if the record had never existed."""
     make(path, metric)
     with edgevec.open(path) as made:
         expected = [[hit.id for hit in made.search(q, 12, exact=True)] for q in vectors()]
@@ -278,8 +278,8 @@ LOGS = {
 
 
 @pytest.mark.parametrize("name", LOGS)
-def test_a_list_of_changes_with_gaps_is_not_believed(path: Path, name: str) -> None:
-    """The graph is made from the records, and stays right through what is written later."""
+def test_a_list_of_changes_with_gaps_is_not_used(path: Path, name: str) -> None:
+    """The graph is built from the records, and stays right when more is written."""
     make(path)
     with edgevec.open(path) as made:
         made.upsert(range(100, 110), vectors()[:10] + 100)
@@ -312,7 +312,7 @@ def test_a_list_of_changes_with_gaps_is_not_believed(path: Path, name: str) -> N
         "DROP TABLE state",
     ],
 )
-def test_a_collection_without_its_settings_says_so(path: Path, statement: str) -> None:
+def test_a_collection_without_settings_is_corrupt(path: Path, statement: str) -> None:
     make(path)
     tamper(path, statement)
     for mode in ("a", "r"):
@@ -320,7 +320,7 @@ def test_a_collection_without_its_settings_says_so(path: Path, statement: str) -
             edgevec.open(path, mode=mode)  # type: ignore[arg-type]
 
 
-def test_texts_out_of_step_are_made_anew(path: Path) -> None:
+def test_a_full_text_index_that_differs_is_rebuilt(path: Path) -> None:
     make(path)
     tamper(path, "INSERT INTO texts(texts, rowid, document) VALUES ('delete', 8, 'text number7')")
     with edgevec.open(path) as made:
@@ -351,7 +351,7 @@ def test_what_is_left_out_of_an_export_is_named(path: Path, caplog: pytest.LogCa
 
 
 @pytest.mark.parametrize("statement", ["DELETE FROM texts_data", "DELETE FROM texts_docsize", "DROP TABLE texts_data"])
-def test_a_damaged_full_text_index_is_made_anew(path: Path, statement: str) -> None:
+def test_a_damaged_full_text_index_is_rebuilt(path: Path, statement: str) -> None:
     make(path)
     tamper(path, statement)
     with edgevec.open(path) as made:

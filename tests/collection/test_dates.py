@@ -190,7 +190,7 @@ def test_an_enum_of_dates_counts_by_its_value() -> None:
 
 
 @pytest.mark.parametrize("unit", ["s", "ns"])
-def test_dates_are_no_ids(unit: str) -> None:
+def test_dates_are_refused_as_ids(unit: str) -> None:
     dates = np.array(["2024-01-01"], f"datetime64[{unit}]")
     with collection([]) as made:
         for ids in (dates, list(dates), dates - dates, list(dates - dates)):

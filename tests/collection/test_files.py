@@ -1,4 +1,4 @@
-"""Whose file it is, where it lies, who else has it open, and whether it is still there."""
+"""The file: permissions, folders, links, other processes that have it open, and its removal."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_reading_an_empty_file_leaves_it_empty(path: Path) -> None:
 @posix
 @pytest.mark.subprocess
 @pytest.mark.parametrize("mode", ["a", "r"])
-def test_a_pipe_is_not_waited_for(path: Path, mode: str) -> None:
+def test_a_pipe_does_not_block(path: Path, mode: str) -> None:
     os.mkfifo(path)
     done = run("edgevec.open(sys.argv[1], mode=sys.argv[2])", path, mode)
     assert "StorageError" in done.stderr
@@ -137,7 +137,7 @@ def test_a_pipe_is_not_waited_for(path: Path, mode: str) -> None:
 
 @posix
 @pytest.mark.subprocess
-def test_a_pipe_in_place_of_the_graph_is_not_waited_for(path: Path) -> None:
+def test_a_pipe_in_place_of_the_graph_does_not_block(path: Path) -> None:
     make(path)
     os.mkfifo(f"{path}-graph")
     done = run("print(len(edgevec.open(sys.argv[1]).search([1, 1])))", path)
@@ -398,7 +398,7 @@ def test_a_symbolic_link_shares_the_files_beside(tmp_path: Path) -> None:
 @posix
 @pytest.mark.subprocess
 def test_a_writer_notices_another_one(path: Path) -> None:
-    """Whoever deletes the lock makes room for a second writer; the first of them to find out says so."""
+    """Deleting the lock file lets a second writer in; the first of the two to notice raises LockedError."""
     make(path)
     with edgevec.open(path) as made:
         Path(f"{path}-lock").unlink()
@@ -458,7 +458,7 @@ def replace(path: Path) -> None:
 @posix
 @pytest.mark.parametrize("change", [remove, replace])
 @pytest.mark.parametrize("end", ["", "-wal", "-shm", "-lock"])
-def test_nothing_is_written_to_a_file_without_a_name(path: Path, change: Callable[[Path], None], end: str) -> None:
+def test_nothing_is_written_to_a_removed_file(path: Path, change: Callable[[Path], None], end: str) -> None:
     made = edgevec.open(path)
     made.upsert([1], [[1.0, 2.0]])
     change(Path(f"{path}{end}"))
@@ -478,7 +478,7 @@ def test_nothing_is_written_to_a_file_without_a_name(path: Path, change: Callabl
 
 
 @posix
-def test_a_file_that_goes_during_a_batch(path: Path) -> None:
+def test_a_file_removed_during_a_batch(path: Path) -> None:
     made = edgevec.open(path)
     made.upsert([1], [[1.0, 2.0]])
 
@@ -494,7 +494,7 @@ def test_a_file_that_goes_during_a_batch(path: Path) -> None:
 
 
 @posix
-def test_a_folder_that_goes(tmp_path: Path) -> None:
+def test_a_folder_removed_while_open(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     made = edgevec.open(tmp_path / "sub" / "c.edgevec")
     made.upsert([1], [[1.0, 2.0]])
@@ -506,7 +506,7 @@ def test_a_folder_that_goes(tmp_path: Path) -> None:
 
 @posix
 @pytest.mark.parametrize("change", [remove, replace])
-def test_a_reader_is_told_that_its_file_is_gone(path: Path, change: Callable[[Path], None]) -> None:
+def test_a_reader_whose_file_is_removed_gets_an_error(path: Path, change: Callable[[Path], None]) -> None:
     make(path)
     with edgevec.open(path, mode="r") as reader:
         change(path)
@@ -518,8 +518,8 @@ def test_a_reader_is_told_that_its_file_is_gone(path: Path, change: Callable[[Pa
 @posix
 @pytest.mark.subprocess
 @pytest.mark.parametrize("change", ["truncated", "copied over"])
-def test_a_graph_file_may_change_under_its_users(path: Path, change: str) -> None:
-    """By default it is not used in place, and what happens to it happens to nobody."""
+def test_a_graph_file_may_change_while_it_is_open(path: Path, change: str) -> None:
+    """By default it is read into memory, and later changes of the file have no effect."""
     rng = np.random.default_rng(0)
     with edgevec.open(path) as made:
         made.upsert(range(3000), rng.standard_normal((3000, 64)))
@@ -590,7 +590,7 @@ def test_errors_carry_number_and_file(path: Path, tmp_path: Path) -> None:
 def test_sqlite_errors_by_code_and_by_words(
     tmp_path: Path, code: int, message: str, kind: type[Exception], number: int | None, known: str
 ) -> None:
-    """Python tells SQLite's codes from 3.11 on. Not every one of them can be had from a real file at will."""
+    """Python tells SQLite's codes from 3.11 on. Not every one of them can be provoked with a real file."""
     from edgevec.collection.sqlite_errors import translate
 
     error = sqlite3.OperationalError("whatever" if known == "code" else message)

@@ -1,4 +1,4 @@
-"""Text search finds words in texts of every script, and says the same as a tokenizer in plain Python."""
+"""Text search finds words in texts of every script, as a tokenizer in plain Python does."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_any_text_can_be_stored_looked_for_and_removed(documents: list[str], que
         assert made.check().ok
 
 
-def test_repair_makes_the_index_of_words_anew() -> None:
+def test_repair_rebuilds_the_full_text_index() -> None:
     with collection(["日本語", "cafe\u0301"]) as made:
         made._store.database.main.execute("INSERT INTO texts(texts) VALUES ('delete-all')")
         assert not made.check().ok
@@ -141,7 +141,7 @@ def test_repair_makes_the_index_of_words_anew() -> None:
 # create_index("Year"); then VACUUM, in pages of 512 bytes.
 
 
-def test_an_old_collection_is_indexed_anew_when_opened_for_writing(
+def test_an_old_collection_is_indexed_again_when_opened_for_writing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path, seen = Path(shutil.copy(OLD, tmp_path)), []

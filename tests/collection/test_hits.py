@@ -1,4 +1,4 @@
-"""A hit is what was found, whatever has become of the record since, and however late one looks; ids come along."""
+"""A hit holds what was found at the time of the search, whatever happens to the record later."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_change_comes_too_late(made: Collection, change: Callable[[Collection]
     assert sorted(shown(both), key=str) == sorted(written(0), key=str)
 
 
-def test_looking_from_inside_a_batch(made: Collection) -> None:
+def test_hits_of_a_search_inside_a_batch(made: Collection) -> None:
     before = search(made)
     with made.batch():
         write(made, 1)
@@ -119,7 +119,7 @@ def test_a_batch_that_fails(made: Collection) -> None:
     assert {hit.id for hit in made.search([1, 1])} == {1, "two", 3, "four"}
 
 
-def test_one_version_after_the_other(made: Collection) -> None:
+def test_hits_of_each_version_stay_as_they_were(made: Collection) -> None:
     kept = []
     for version in range(1, 6):
         write(made, version)
@@ -127,7 +127,7 @@ def test_one_version_after_the_other(made: Collection) -> None:
     assert [shown(hits) for hits in kept] == [written(version) for version in range(1, 6)]
 
 
-def test_the_collection_may_be_gone(tmp_path: Path) -> None:
+def test_hits_outlive_the_collection(tmp_path: Path) -> None:
     made = edgevec.open(tmp_path / "c.edgevec", 2)
     write(made, 0)
     hits = search(made)
@@ -181,7 +181,7 @@ def test_metadata_stays_the_same_object(made: Collection) -> None:
 
 
 @pytest.mark.threads
-def test_looking_late_while_others_write(made: Collection) -> None:
+def test_hits_stay_as_they_were_while_others_write(made: Collection) -> None:
     done, errors = threading.Event(), []
 
     def read() -> None:
@@ -269,7 +269,7 @@ def test_ids_follow_the_records(start: list[Any], steps: list[tuple[str, list[An
 
 
 def test_ids_whose_rows_are_far_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where most records that ever were are gone, room is not kept for them."""
+    """Where most rows are deleted, no memory is kept for them."""
     monkeypatch.setattr("edgevec.collection.graph._MAX_FREE_ROWS", 20)
     with edgevec.open(":memory:", 2) as made:
         for at in range(400):

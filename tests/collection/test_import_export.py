@@ -147,7 +147,7 @@ def test_what_is_exported_can_be_imported(tmp_path: Path, ending: str, ids: str)
         assert contents(again) == before
 
 
-def test_a_part_is_exported(tmp_path: Path) -> None:
+def test_what_a_condition_allows_is_exported(tmp_path: Path) -> None:
     path = tmp_path / "part.jsonl.gz"
     with edgevec.open(":memory:") as made:
         made.upsert(range(2500), np.ones((2500, 2)), [{"n": n} for n in range(2500)])

@@ -1,4 +1,4 @@
-"""What becomes of the rows of a table: whatever its kind and wherever it is cut, none is lost and none is changed."""
+"""Importing tables of every kind: wherever the rows are cut into batches, none is lost or changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a collection's file says is kept, who may open it with whom, and what closing and compacting leave."""
+"""Opening and closing: parameters, several openers, damaged files, what is left after compacting."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ def test_each_quantization_is_reopened(path: Path, quantization: Any, rng: np.ra
         ({"durability": "none"}, "durability must be"),
     ],
 )
-def test_bad_parameters_make_no_file(path: Path, arguments: Any, message: str) -> None:
+def test_bad_parameters_create_no_file(path: Path, arguments: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         edgevec.open(path, **arguments)
     assert not path.exists()
 
 
-def test_what_is_not_there(path: Path, tmp_path: Path) -> None:
+def test_opening_what_does_not_exist_is_an_error(path: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such collection"):
         edgevec.open(path, mode="r")
     assert not path.exists()
@@ -102,7 +102,7 @@ def test_a_newer_version_is_refused(path: Path) -> None:
 
 
 def test_damaged_databases_are_refused_or_read(path: Path, rng: np.random.Generator) -> None:
-    """Whatever bytes are flipped: an error of ours, never a crash, and `check` sees what it can."""
+    """Whichever bytes are flipped: an EdgevecError, never a crash, and check() finds what can be found."""
     with edgevec.open(path, 4) as made:
         made.upsert(range(200), rows(rng, 200), [{"n": n} for n in range(200)], [f"text {n}" for n in range(200)])
     whole = path.read_bytes()
@@ -188,7 +188,7 @@ def test_a_reader_refreshes_with_progress(path: Path, rng: np.random.Generator) 
             assert reader.check().ok
 
 
-def test_a_closed_collection_says_so(path: Path, rng: np.random.Generator) -> None:
+def test_a_closed_collection_raises_closed_error(path: Path, rng: np.random.Generator) -> None:
     made = edgevec.open(path)
     made.upsert([1], rows(rng, 1))
     made.close()
@@ -206,7 +206,7 @@ def test_a_closed_collection_says_so(path: Path, rng: np.random.Generator) -> No
             call()
 
 
-def test_compacting_gives_room_back_and_keeps_what_is_there(path: Path, rng: np.random.Generator) -> None:
+def test_compacting_shrinks_the_file_and_keeps_the_records(path: Path, rng: np.random.Generator) -> None:
     vectors = rows(rng, 3000)
     with edgevec.open(path) as made:
         made.upsert(range(3000), vectors, documents=["some text " * 20] * 3000)
@@ -228,7 +228,7 @@ def test_compacting_gives_room_back_and_keeps_what_is_there(path: Path, rng: np.
         assert made.indexes() == ["a"]
 
 
-def test_one_file_is_enough(path: Path, tmp_path: Path, rng: np.random.Generator) -> None:
+def test_a_copy_of_the_one_file_is_enough(path: Path, tmp_path: Path, rng: np.random.Generator) -> None:
     """A closed collection may be moved, and what lies beside it left behind."""
     vectors = rows(rng, 500)
     with edgevec.open(path) as made:
@@ -239,9 +239,20 @@ def test_one_file_is_enough(path: Path, tmp_path: Path, rng: np.random.Generator
         assert moved.check().ok
 
 
-def test_collections_are_collected_without_a_word(path: Path, rng: np.random.Generator) -> None:
+def test_a_garbage_collected_collection_can_be_opened_again(path: Path, rng: np.random.Generator) -> None:
     made = edgevec.open(path)
     made.upsert([1], rows(rng, 1))
     del made
     with edgevec.open(path) as made:
         assert len(made) == 1
+
+
+def test_opening_can_be_stopped_and_done_again(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).standard_normal((500, 8))
+    with edgevec.open(tmp_path / "c.edgevec", 8) as made:
+        made.upsert(range(500), vectors)
+    (tmp_path / "c.edgevec-graph").unlink()
+    with pytest.raises(edgevec.EdgevecError, match="stopped by its progress function"):
+        edgevec.open(tmp_path / "c.edgevec", progress=lambda done, total: False)
+    with edgevec.open(tmp_path / "c.edgevec") as made:
+        assert made.search(vectors[7], 1)[0].id == 7

@@ -1,4 +1,4 @@
-"""What is stored comes back, and what is wrong with a record or a search is said and changes nothing."""
+"""What is stored comes back; a bad record or search is an error that names it and changes nothing."""
 
 from __future__ import annotations
 
@@ -249,7 +249,7 @@ def test_bad_searches_are_refused(notes: Collection, arguments: Any, message: st
         notes.search(**arguments)
 
 
-def test_float16_says_what_it_cannot_hold(path: Path) -> None:
+def test_float16_refuses_what_it_cannot_hold(path: Path) -> None:
     with edgevec.open(path, dtype="float16") as made:
         with pytest.raises(ValueError, match="row 1: NaN, infinity or too long a vector for float16"):
             made.upsert([1, 2], [[1, 0], [1e5, 0]])

@@ -105,7 +105,7 @@ def test_both_are_fused_by_rank(world: World, weights: tuple[float, float], wher
     assert hits.stats.strategy == "exact + text"
 
 
-def test_a_weight_of_nothing_leaves_a_ranking_out(world: World) -> None:
+def test_a_weight_of_zero_leaves_a_ranking_out(world: World) -> None:
     query = world.vectors[3]
     alone = world.db.search(query, 10)
     assert world.db.search(query, 10, text="rare", weights=(1, 0)) == alone
@@ -139,7 +139,7 @@ def test_exactly_as_many_as_there_are(world: World, where: str, allowed: range) 
     assert found >= 0.97 * right
 
 
-def test_the_strategy_is_told(world: World) -> None:
+def test_stats_name_the_strategy(world: World) -> None:
     query = world.vectors[0]
     assert world.db.search(query).stats.strategy == "graph"
     assert world.db.search(query, exact=True).stats.strategy == "exact"
@@ -149,7 +149,7 @@ def test_the_strategy_is_told(world: World) -> None:
     assert 0 < many.distances < 2979
 
 
-def test_a_kept_filter_follows_the_records() -> None:
+def test_a_cached_filter_follows_the_records() -> None:
     with edgevec.open(":memory:", 2) as made:
         made.upsert(range(100), np.ones((100, 2)), [{"n": n} for n in range(100)])
         for n in range(0, 100, 10):
@@ -161,7 +161,7 @@ def test_a_kept_filter_follows_the_records() -> None:
         assert [hit.id for hit in made.search([1, 1], where="n >= 0")] == [0]
 
 
-def test_a_kept_filter_is_led_along(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cached_filter_is_updated_incrementally(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever was written since: a few records, more than are remembered, parts that failed."""
     monkeypatch.setattr("edgevec.collection.changes._MAX_RECENT_ROWS", 40)
     rng, held = np.random.default_rng(2), dict.fromkeys(range(200), 0)

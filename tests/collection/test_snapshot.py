@@ -1,4 +1,4 @@
-"""The graph's file may be old, torn, foreign or gone: every answer is right all the same, and the log says why."""
+"""The graph's file may be old, torn, foreign or missing: every answer is right, and the log says why."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def torn(case: Case) -> dict[str, bytes]:
     return {name: content for name, content in damaged.items() if content != data}
 
 
-def test_a_damaged_snapshot_is_made_anew(case: Case, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_snapshot_is_rebuilt(case: Case, caplog: pytest.LogCaptureFixture) -> None:
     for name, content in torn(case).items():
         case.graph.write_bytes(content)
         caplog.clear()
@@ -123,7 +123,9 @@ def replaced_by(file: Callable[[Case], Path | None]) -> Callable[[Case], None]:
     ],
     ids=["missing", "older", "of another collection", "no graph at all", "a folder"],
 )
-def test_what_is_not_the_snapshot(case: Case, change: Any, reason: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_not_a_snapshot_is_not_used(
+    case: Case, change: Any, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
     change(case)
     seen: list[tuple[int, int]] = []
     try:
@@ -200,7 +202,7 @@ def test_a_repair_puts_right_what_check_finds(case: Case) -> None:
         case.verify(made)
 
 
-def test_snapshots_come_by_themselves(tmp_path: Path) -> None:
+def test_snapshots_are_written_automatically(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     path = tmp_path / "many.edgevec"
     made = edgevec.open(path, M=4, ef_construction=10)

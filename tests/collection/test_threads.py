@@ -110,7 +110,7 @@ def test_one_writer_and_four_readers(where: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.threads
-def test_several_writers_take_turns(tmp_path: Path) -> None:
+def test_several_writing_threads_take_turns(tmp_path: Path) -> None:
     with edgevec.open(tmp_path / "c.edgevec", DIM, durability="fast") as made:
 
         def writer(name: str) -> Callable[[], None]:
@@ -185,7 +185,7 @@ def test_a_reader_in_another_process(tmp_path: Path) -> None:
 @pytest.mark.subprocess
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of fork beside threads; the child only looks
-def test_a_forked_process_is_told(tmp_path: Path) -> None:
+def test_a_forked_process_gets_closed_error(tmp_path: Path) -> None:
     with edgevec.open(tmp_path / "c.edgevec", DIM) as made:
         write(made, 0)
         child = os.fork()

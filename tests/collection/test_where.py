@@ -1,4 +1,4 @@
-"""`where`: both languages say what plain Python says, nothing gets out of them into SQL, and errors show the place."""
+"""`where`: both languages agree with plain Python, nothing of theirs is run as SQL, and errors show the position."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ held = st.one_of(
 
 @settings(max_examples=examples(400))
 @given(data=st.data(), fields=st.lists(held, min_size=1, max_size=5))
-def test_contains_whatever_the_letters(data: st.DataObject, fields: list[Any]) -> None:
+def test_contains_with_special_characters(data: st.DataObject, fields: list[Any]) -> None:
     records: list[Metadata] = [{"b": data.draw(nasty), "a": field} for field in fields]
     texts = [text for field in fields for text in (field if isinstance(field, list) else [field])]
     some = data.draw(st.sampled_from([*texts, 0]))
@@ -175,7 +175,7 @@ def test_contains_a_long_text() -> None:
         (r'{"a": {"b": "wolf"}}', "wolf", False),
     ],
 )
-def test_contains_in_json_of_another_hand(tmp_path: Path, written: str, wanted: Any, found: bool) -> None:
+def test_contains_in_json_written_by_another_program(tmp_path: Path, written: str, wanted: Any, found: bool) -> None:
     with edgevec.open(tmp_path / "c.edgevec") as made:
         made.upsert([1], [[1, 0]])
     with closing(sqlite3.connect(tmp_path / "c.edgevec")) as raw, raw:
@@ -300,7 +300,7 @@ def test_long_lists_are_conditions_too() -> None:
         ("SELECT = 1 FROM", "found 'FROM'", 11),
     ],
 )
-def test_an_error_shows_the_place(where: str, message: str, position: int) -> None:
+def test_an_error_shows_its_position(where: str, message: str, position: int) -> None:
     with collection(RECORDS) as made, pytest.raises(edgevec.WhereError) as raised:
         made.count(where)
     assert message in raised.value.problem
@@ -310,7 +310,7 @@ def test_an_error_shows_the_place(where: str, message: str, position: int) -> No
     assert caret.index("^") == position + 2
 
 
-def test_the_place_in_a_long_text() -> None:
+def test_an_error_in_a_long_text_shows_its_surroundings() -> None:
     where = " AND ".join(["year = 1"] * 50 + ["year ="] + ["year = 1"] * 50)
     with collection([]) as made, pytest.raises(edgevec.WhereError) as raised:
         made.count(where)
@@ -382,7 +382,7 @@ def test_conditions_beyond_the_limits_are_refused(where: Any) -> None:
         made.count(where)
 
 
-def test_conditions_within_the_limits_are_answered() -> None:
+def test_conditions_within_the_limits_are_evaluated() -> None:
     with collection(RECORDS) as made:
         assert made.count("(" * 20_000 + "active" + ")" * 20_000) == 1
         assert made.count("NOT " * 28 + "active") == 1
@@ -466,7 +466,7 @@ words = st.sampled_from([*WORDS.split(), "\0", "\n"])
 @example("a" * 65_537)
 @example("`" * 1000)
 @example("a" + ".a" * 10_000 + " = 1")
-def test_any_text_is_understood_or_refused(where: str) -> None:
+def test_any_text_is_parsed_or_refused(where: str) -> None:
     with contextlib.suppress(edgevec.WhereError):
         fuzzed().count(where, [1] * where.count("?"))
 
@@ -492,7 +492,7 @@ anything = st.recursive(
         st.sampled_from(["a", "$and", "$or", "$not", "b"]) | st.text(max_size=3), anything, max_size=3
     )
 )
-def test_any_dict_is_understood_or_refused(where: dict[str, Any]) -> None:
+def test_any_dict_is_parsed_or_refused(where: dict[str, Any]) -> None:
     with contextlib.suppress(edgevec.WhereError):
         fuzzed().count(where)
 

@@ -1,7 +1,7 @@
 """The language of `where`: a condition on metadata as text or as a dict, compiled to SQL with parameters.
 
-Two front ends (text, mapping) give one syntax tree, and one back end (sql) compiles it. Nothing that the user wrote
-gets into the SQL but field names, quoted; all values are parameters.
+`parser` (text) and `mapping` (dict) make a syntax tree of `nodes`, and `compiler` makes SQL of it. Only field names,
+quoted, get from the user's text into the SQL; all values are parameters.
 """
 
 from __future__ import annotations
@@ -34,7 +34,20 @@ EVERYTHING = Condition("1", ())
 
 
 def compile_where(where: Where | None, params: Sequence[Any] | None = None) -> Condition:
-    """WhereError says what is wrong and, for text, where."""
+    """A condition as SQL.
+
+    Args:
+        where: text or dict; None: every record
+        params: values for the question marks of a text
+
+    Raises:
+        WhereError: when the condition is wrong; it says what and, for a text, at which position
+
+    Example:
+        >>> from edgevec.collection.where import compile_where
+        >>> compile_where("year >= ?", [1990]).parameters
+        (1990,)
+    """
     if where is None:
         if params:
             raise WhereError("params without where")
@@ -55,6 +68,6 @@ def _compile_text(where: str) -> Condition:
 
 
 def compile_field(name: str) -> tuple[Field, str]:
-    """The names that lead to a field, and its value in SQL."""
+    """The names of a field, as nodes.Field, and its value in SQL."""
     field = parse_field(name)
     return field, field_sql(field)

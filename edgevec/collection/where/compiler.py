@@ -1,7 +1,9 @@
-"""Syntax tree to SQL. A field name is the only thing of the user's in it, quoted; every value is a parameter.
+"""Syntax tree to SQL. Field names are quoted, and values are parameters.
 
-What SQLite does otherwise than the language says is put right here: it orders numbers before strings, gives lists and
-objects as JSON text, and tells no kind apart when it compares.
+    year >= 1990   ->   (json_extract(metadata, '$."year"') >= ? AND json_extract(metadata, '$."year"') < '')
+
+SQLite orders numbers before strings, gives lists and objects as JSON text, and does not tell kinds apart when it
+compares: the tests on kinds make up for that.
 """
 
 from __future__ import annotations
@@ -17,13 +19,13 @@ from .nodes import MAX_PATTERN, All, Any_, Field, IsNull, Node, Not, OneOf, Patt
 
 __all__ = ["Condition", "compile_node", "field_sql"]
 
-_GROUP = 16
-_LOOKED_FOR = 200
-"""Letters of a text that are looked for; SQLite's patterns have an end."""
+_TESTS_PER_GROUP = 16
+_MAX_LITERAL = 200
+"""Characters of a text that a pattern looks for; SQLite limits the length of patterns."""
 
 
 class Condition(NamedTuple):
-    """SQL over a row of `records`, true where the condition holds and NULL or false elsewhere; its parameters."""
+    """SQL over a row of `records`, true where the condition holds and NULL or false elsewhere, and its parameters."""
 
     sql: str
     parameters: tuple[Any, ...]
@@ -31,11 +33,11 @@ class Condition(NamedTuple):
 
 def compile_node(node: Node) -> Condition:
     compiler = _Compiler()
-    return Condition(compiler.sql(_inward(node, False)), tuple(compiler.parameters))
+    return Condition(compiler.sql(_push_not_down(node, False)), tuple(compiler.parameters))
 
 
 def field_sql(field: Field) -> str:
-    """The value of a field: NULL when it is missing or null. The same text is in the indexes."""
+    """The value of a field, NULL when it is missing or null; the very text that indexes are made with."""
     return f"json_extract(metadata, {_path(field)})"
 
 
@@ -68,7 +70,7 @@ class _Compiler:
 
     def _value(self, value: Any) -> str:
         if isinstance(value, float):
-            # Read by the reader that reads the metadata: what is written alike is equal.
+            # Parsed as the metadata are: equal texts give equal numbers.
             self.parameters.append(repr(value))
             return "json_extract(?, '$')"
         self.parameters.append(value)
@@ -90,13 +92,13 @@ class _Compiler:
         return f"({listed} AND {_kind(node.field, ('text', 'integer', 'real', 'true', 'false'))})"
 
     def _holds(self, test: Test) -> str:
-        """CONTAINS where nothing negates it, so that NULL may be false: most JSON need not be read."""
+        """CONTAINS that is not negated, so that NULL may be false: most JSON need not be parsed."""
         if isinstance(test.value, str):
             return f"({self._may_hold(test.value)} AND {self._contains(test, self._among_elements(test))})"
-        return self._among_elements(test)  # a number is not a part of a text
+        return self._among_elements(test)  # a number is never a part of a text
 
     def _holds_not(self, test: Test) -> str:
-        if isinstance(test.value, str):  # as a value, SQLite's AND would always look at both sides
+        if isinstance(test.value, str):  # outside WHERE, SQLite's AND evaluates both sides
             among = f"CASE WHEN {self._may_hold(test.value)} THEN {self._among_elements(test)} ELSE 0 END"
         else:
             among = self._among_elements(test)
@@ -112,17 +114,17 @@ class _Compiler:
         )
 
     def _among_elements(self, test: Test) -> str:
-        """json_each() goes through objects and single values as well, but counts the elements of lists alone."""
+        """json_each() also goes through objects and single values; only elements of lists have integer keys."""
         kinds = "('text')" if isinstance(test.value, str) else "('integer', 'real', 'true', 'false')"
         element = f"item.value = {self._value(test.value)} AND item.type IN {kinds} AND typeof(item.key) = 'integer'"
         return f"EXISTS (SELECT 1 FROM json_each(metadata, {_path(test.field)}) AS item WHERE {element})"
 
     def _may_hold(self, text: str) -> str:
-        """Whether the text is anywhere in the metadata, which saves reading the JSON of most: a look at its letters.
+        """Whether the metadata may contain the text: a look at the characters, which saves parsing most JSON.
 
-        JSON that holds a text and no backslash holds it letter for letter.
+        JSON without a backslash contains its texts character for character.
         """
-        self.parameters.append(f"*{_glob_literal(_LITERAL + text[:_LOOKED_FOR])}*")
+        self.parameters.append(f"*{_glob_literal(_LITERAL + text[:_MAX_LITERAL])}*")
         return "(metadata GLOB ? OR metadata GLOB '*\\*')"
 
     def _pattern(self, node: Pattern) -> str:
@@ -136,7 +138,7 @@ class _Compiler:
         if node.fold:
             self.parameters.append("".join(_LIKE.get(piece, _like_literal(piece)) for piece in pieces))
             return f"({field} LIKE ? ESCAPE '\\' AND {kind})"
-        # GLOB is LIKE with case; the bounds let an index find a prefix, and say all when nothing else is asked.
+        # GLOB respects case. The bounds let an index find a prefix; for "prefix%" they are enough.
         bounds = ""
         prefix = pieces[0][1:] if pieces and pieces[0] not in _GLOB else ""
         if prefix:
@@ -157,28 +159,28 @@ def _is_contains(node: Node) -> TypeGuard[Test]:
 
 
 def _kind(field: Field, kinds: Sequence[str]) -> str:
-    """That a field is of one of these kinds, or missing: then the other half of the test is NULL and decides."""
+    """True when a field is of one of these kinds or missing; when it is missing, the comparison itself is NULL."""
     listed = ", ".join(f"'{kind}'" for kind in kinds)
     return f"(json_type(metadata, {_path(field)}) IN ({listed}) OR {field_sql(field)} IS NULL)"
 
 
-def _inward(node: Node, negated: bool) -> Node:
-    """Every NOT at a test (De Morgan holds for NULL too), so that only AND and OR are nested."""
-    node = _dated(node)
+def _push_not_down(node: Node, negated: bool) -> Node:
+    """Move every NOT to a test (De Morgan's laws hold for NULL too), so that only AND and OR are nested."""
+    node = _expand_instant(node)
     if isinstance(node, Not):
-        return _inward(node.part, not negated)
+        return _push_not_down(node.part, not negated)
     if isinstance(node, (All, Any_)):
         kind = All if isinstance(node, All) != negated else Any_
-        return kind(tuple(_inward(part, negated) for part in node.parts))
+        return kind(tuple(_push_not_down(part, negated) for part in node.parts))
     return Not(node) if negated else node
 
 
-_END = {"<": 0, ">=": 0, "<=": -1, ">": -1}
-"""Which of an instant's texts, the least or the greatest, is compared with."""
+_COMPARED_TEXT = {"<": 0, ">=": 0, "<=": -1, ">": -1}
+"""Which of an instant's texts, the first or the last, an operator compares with."""
 
 
-def _dated(node: Node) -> Node:
-    """A test of a date or time as tests of the texts that stand for it."""
+def _expand_instant(node: Node) -> Node:
+    """A test of a date or time as tests of its texts."""
     if isinstance(node, OneOf) and isinstance(node.values, tuple):
         return OneOf(node.field, tuple(text for value in node.values for text in _texts(value)))
     if not isinstance(node, Test) or not isinstance(node.value, Instant):
@@ -187,7 +189,7 @@ def _dated(node: Node) -> Node:
         return OneOf(node.field, node.value.texts)
     if node.operator == "CONTAINS":
         return Any_(tuple(Test(node.field, "CONTAINS", text) for text in node.value.texts))
-    return Test(node.field, node.operator, node.value.texts[_END[node.operator]])
+    return Test(node.field, node.operator, node.value.texts[_COMPARED_TEXT[node.operator]])
 
 
 def _texts(value: Any) -> tuple[Any, ...]:
@@ -195,8 +197,8 @@ def _texts(value: Any) -> tuple[Any, ...]:
 
 
 def _chain(parts: list[str], operator: str) -> str:
-    """In groups: an expression is as deep as a chain is long, and SQLite takes no deeper than 1000."""
-    groups = [operator.join(parts[at : at + _GROUP]) for at in range(0, len(parts), _GROUP)]
+    """In groups: to SQLite a chain of n tests is n levels deep, and 1000 are its limit."""
+    groups = [operator.join(parts[at : at + _TESTS_PER_GROUP]) for at in range(0, len(parts), _TESTS_PER_GROUP)]
     return f"({groups[0]})" if len(groups) == 1 else f"({operator.join(f'({group})' for group in groups)})"
 
 
@@ -208,7 +210,7 @@ _LIKE = {_ANY_TEXT: "%", _ONE_CHARACTER: "_"}
 
 
 def _pieces(pattern: str, escape: str | None) -> list[str]:
-    """%, _ or literal text after a =."""
+    """A pattern in parts: %, _, or = and literal text."""
     pieces: list[str] = []
     literal = ""
     characters = iter(pattern)
@@ -232,8 +234,8 @@ def _like_literal(piece: str) -> str:
 
 
 def _after(prefix: str) -> str:
-    """The least text that is more than every text with this prefix; "" when there is none."""
+    """The least text greater than every text with this prefix; "" when there is none."""
     code = ord(prefix[-1]) + 1
     if code == 0xD800:
-        code = 0xE000  # surrogates are no characters
+        code = 0xE000  # past the surrogates
     return prefix[:-1] + chr(code) if code <= 0x10FFFF else ""

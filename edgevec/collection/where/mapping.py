@@ -1,9 +1,9 @@
-"""The dict form, as Chroma, Pinecone and MongoDB have it: dict to syntax tree.
+"""Dict to syntax tree; operators as in Chroma, Pinecone and MongoDB.
 
     {"year": {"$gte": 1990}, "$or": [{"lang": "de"}, {"tags": {"$contains": "x"}}]}
 
-Several keys must all hold. A value by itself means equal, None means missing. A dot in a key leads into an object; what
-else is in it is the name. A name with a dot, or that begins with "$", stands in backticks, as in the text form.
+All keys must hold. A plain value means equal, None means missing. A dot in a key leads into an object. A name that has
+a dot, or begins with "$", stands in backticks, as in the text form.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["read_mapping"]
 
 
 def read_mapping(where: Mapping[str, Any]) -> Node | None:
-    """None for an empty dict, which holds of every record."""
+    """None for an empty dict, which every record satisfies."""
     if not where:
         return None
     node = _all(where, 1)

@@ -1,8 +1,7 @@
-"""What a condition is made of. All else that the languages have is written with these.
+"""The syntax tree of a condition, and its limits.
 
-Values of different kinds are never equal, and neither is less: a comparison of them is false. A boolean is the number 1
-or 0, as in Python. A field that is missing, or null, makes every test of it NULL: neither true nor false, nor is its
-negation; only `IS NULL` tells.
+A comparison of values of different kinds is false. A boolean is the number 1 or 0, as in Python. Every test of a field
+that is missing or null is NULL, neither true nor false, and so is its negation; only IS NULL is true.
 """
 
 from __future__ import annotations
@@ -52,12 +51,12 @@ MAX_PATTERN = 10_000
 
 Value = str | int | float | Instant
 Field = tuple[str, ...]
-"""The names that lead to it: ("a", "b") is b inside the object a."""
+"""The names that lead to a field: ("a", "b") is b inside the object a."""
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A `?`: where in the text. They are numbered as they come."""
+    """A `?` in the text, and its position there."""
 
     position: int
 
@@ -143,7 +142,7 @@ def check_depth(levels: int) -> None:
 
 
 def as_value(value: Any) -> Value:
-    """A value to compare with; NULL is not one. Of subclasses, as of enums, the value counts and not the name."""
+    """A value to compare with; NULL is not one. Of subclasses, such as enums, the value counts."""
     if is_nat(value):
         value = None
     try:
@@ -184,7 +183,7 @@ def _of_time(value: Any) -> Value | None:
 
 def as_list(values: Any) -> tuple[Value, ...]:
     if isinstance(values, np.ndarray) and values.dtype.kind in ("m", "M") and values.ndim == 1:
-        values = list(values)  # tolist() may make integers of them
+        values = list(values)  # tolist() may turn them into integers
     elif hasattr(values, "tolist"):
         values = values.tolist()
     if isinstance(values, (str, bytes)) or not isinstance(values, (Sequence, set, frozenset)):

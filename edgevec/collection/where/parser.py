@@ -40,7 +40,7 @@ __all__ = ["bind", "field_name", "parse", "parse_field"]
 _SILENT = ("AND", "OR", "ESCAPE")
 _KEYWORDS = (*_SILENT, "NOT", "IN", "BETWEEN", "LIKE", "ILIKE", "CONTAINS", "IS", "NULL", "TRUE", "FALSE")
 _TERMINALS = {word: f"_{word}" if word in _SILENT else word for word in _KEYWORDS}
-"""lark leaves what begins with _ out of the tree."""
+"""lark leaves terminals that begin with _ out of the tree."""
 
 _QUOTED = r"`((?:[^`]|``)*)`"
 _SEGMENT = re.compile(rf"{_QUOTED}|(\w+)")
@@ -92,11 +92,11 @@ _EXPECTED = (
     ("COMMA", "','"),
     ("$END", "the end"),
 )
-"""What may come next, in the words of a message; a terminal stands for others that come together with it."""
+"""What may come next, for messages. A terminal stands for all that are possible where it is."""
 
 
 def parse(text: str) -> Node:
-    """WhereError, with the position, when it is not in the language or exceeds a limit."""
+    """The syntax tree. WhereError, with the position, when the text is not valid or exceeds a limit."""
     if len(text) > MAX_TEXT:
         raise WhereError(f"the condition has {len(text):,} characters; the limit is {MAX_TEXT:,}")
     return _parse(text)
@@ -115,14 +115,14 @@ def _parse(text: str) -> Node:
 
 
 def parse_field(name: str) -> Field:
-    """The names in a field that stands by itself, where only dots, and a backtick at the start, need backticks."""
+    """The names in a field outside a condition, where only dots, and a backtick at the start, need backticks."""
     if not isinstance(name, str) or not _KEY.fullmatch(name):
         raise WhereError(f"invalid field name {name!r} (a name that is empty or has dots goes in backticks)")
     return _names(name, _KEY_SEGMENT)
 
 
 def field_name(field: Field) -> str:
-    """As parse_field() reads it, in one way for each field."""
+    """The canonical text of a field, which parse_field() reads."""
     return ".".join(name if name.isidentifier() else "`" + name.replace("`", "``") + "`" for name in field)
 
 
@@ -180,7 +180,7 @@ class _ProblemError(Exception):
 
 @v_args(inline=True)
 class _Builder(Transformer):  # type: ignore[type-arg]
-    """Each method gets the parts of a rule, once they are built; what is optional and not there is None."""
+    """Builds nodes: each method gets the built parts of a rule, None for an optional part that is missing."""
 
     def start(self, node: Node) -> Node:
         return node
@@ -265,7 +265,7 @@ def _as_keyword(token: Token) -> Token:
 
 @lru_cache(maxsize=1)
 def _parser() -> Lark:
-    # A field that is a keyword becomes one as a whole word only: `notes` is a field.
+    # Only a whole word becomes a keyword: `notes` is a field.
     return Lark(
         _GRAMMAR,
         parser="lalr",
