@@ -138,6 +138,7 @@ typedef struct {
     ev__space space;
     ev__spin *locks; /* striped by slot, NULL with one thread */
     ev__mutex *entry_lock;
+    uint8_t state; /* of what is linked: EV_NODE, or EV_DEAD_NODE where it is not to be found yet */
 } ev__builder;
 #define EV_STRIPES 4096
 /* to -> slot: appended while there is room, else the list is chosen anew. Where `slot` must be in it, it takes the last
