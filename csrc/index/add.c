@@ -50,8 +50,12 @@ static void write_rows(void *arg, int worker) {
 }
 
 static void take_slots(ev__build *a) {
-    for (int64_t i = 0; i < a->n; i++) a->slots[i] = ev__slot_take(&a->ix->graph.store);
-    a->ix->graph.store.version++; /* there are slots that filters have no bits for */
+    a->step_began = ev__now();
+    a->ix->graph.store.version++; /* filters have bits for the slots that there was room for */
+    for (int64_t i = 0; i < a->n; i++) {
+        a->slots[i] = ev__slot_take(&a->ix->graph.store);
+        if (i % 256 == 0) ev__build_breathe(a);
+    }
 }
 
 static void write(ev__build *a) {
@@ -82,6 +86,17 @@ static void commit(ev__build *a, int64_t *out_ids) {
     ix->graph.store.version++;
 }
 
+static void resume(void *call) { ev__resume(call); }
+static void pause(void *call) { ev__pause(call); }
+
+/* A service, not a promise: for want of memory it is left to the next call. */
+static void mend(ev__build *a) {
+    const ev__gate gate = {resume, pause, a->call};
+    ev__pause(a->call);
+    ev__connect_unreachable(&a->ix->graph, &gate);
+    ev__resume(a->call);
+}
+
 /* Linked nodes go on routing as dead ones; the rest is as if never taken. What lost its last link to one of them is
  * linked anew, as far as there is memory. */
 static void roll_back(ev__build *a) {
@@ -97,7 +112,7 @@ static void roll_back(ev__build *a) {
     }
     ix->graph.store.linked_ahead = 0;
     ix->graph.store.version++;
-    if (ix->graph.store.dead > dead) ev__connect_unreachable(&ix->graph);
+    if (ix->graph.store.dead > dead) mend(a);
 }
 
 static int add_rows(ev__build *a, int32_t threads, int64_t *out_ids, ev_progress progress, void *user) {
@@ -111,12 +126,12 @@ static int add_rows(ev__build *a, int32_t threads, int64_t *out_ids, ev_progress
     if (rc == EV_OK) rc = ev__duplicates_reserve(&ix->graph.store, (size_t)a->n);
     if (rc != EV_OK) return rc;
     take_slots(a);
-    if (a->call) ev__pause(a->call);
+    if (a->in_steps) ev__pause(a->call);
     write(a);
     ev__build_encode(a);
     int64_t duplicates = ev__build_find_duplicates(a);
     rc = ev__build_fit(a);
-    if (a->call) ev__resume(a->call);
+    if (a->in_steps) ev__resume(a->call);
     if (rc == EV_OK && duplicates) rc = ev__duplicates_open(&ix->graph.store);
     if (rc == EV_OK && !ev__build_link(a, progress, user))
         rc = ev__fail(EV_E_STOPPED, "after %lld rows", (long long)a->work.done);
@@ -125,10 +140,9 @@ static int add_rows(ev__build *a, int32_t threads, int64_t *out_ids, ev_progress
         return rc;
     }
     commit(a, out_ids);
-    /* repairing is a service, not a promise: for want of memory it is left to the next call */
     if (ix->graph.unrepaired >
         ix->graph.store.live / (ix->graph.store.quantizer.metric->product ? RECONNECT_EVERY_IP : RECONNECT_EVERY))
-        ev__connect_unreachable(&ix->graph);
+        mend(a);
     return ev__ok();
 }
 
@@ -144,7 +158,7 @@ int ev_add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, in
     if (rc != EV_OK) return rc;
     rc = check_ids(ix, n, ids);
     if (rc == EV_OK) {
-        ev__build a = {.ix = ix, .n = n, .vectors = vectors, .ids = ids, .call = n > AT_ONCE ? &call : NULL};
+        ev__build a = {.ix = ix, .n = n, .vectors = vectors, .ids = ids, .call = &call, .in_steps = n > AT_ONCE};
         rc = add_rows(&a, ev__build_workers(ix, threads, n), out_ids, progress, user);
         ev__build_free(&a);
     }

@@ -107,7 +107,7 @@ static void shuffle(ev__build *a) {
 
 /* Do searches wait, and has linking got on since they were let in? */
 static bool is_to_pause(const ev__build *a) {
-    return a->call && ev__readers_wait(&a->ix->lock) && ev__now() - a->step_began > STEP;
+    return a->in_steps && ev__readers_wait(&a->ix->lock) && ev__now() - a->step_began > STEP;
 }
 
 static void link_rows(void *arg, int worker) {
@@ -124,6 +124,10 @@ static void let_searches_in(ev__build *a) {
     ev__pause(a->call);
     ev__resume(a->call);
     a->step_began = ev__now();
+}
+
+void ev__build_breathe(ev__build *a) {
+    if (is_to_pause(a)) let_searches_in(a);
 }
 
 /* Of the order [from, to); false when stopped. */
@@ -211,7 +215,7 @@ int ev__link_anew(ev_index *ix, int32_t walk, int threads) {
     q->walk = walk;
     rc = link_held(&a, ev__build_workers(ix, threads, a.n));
     ev__build_free(&a);
-    if (rc == EV_OK) return ev__connect_unreachable(&ix->graph);
+    if (rc == EV_OK) return ev__connect_unreachable(&ix->graph, NULL);
     ev__duplicates_free(store);
     q->walk = before;
     return rc;

@@ -14,7 +14,8 @@ typedef struct {
     uint32_t *slots;      /* of the rows */
     uint32_t *node_of;    /* of the rows: the node whose duplicate each is, or EV_NONE */
     uint32_t *order;      /* the rows in the order they are linked in */
-    ev__call *call;       /* which lets searches in between two steps; NULL: none */
+    ev__call *call;       /* NULL: what is held is linked anew */
+    bool in_steps;        /* between which searches go on */
     double step_began;
     ev__scratch *scratches[EV_MAX_WORKERS];
     int workers;
@@ -33,6 +34,8 @@ int ev__build_workers(const ev_index *ix, int32_t threads, int64_t n);
 /* Room for what linking needs; ev__build_free gives it back, also after an error. */
 int ev__build_room(ev__build *a, int threads);
 void ev__build_free(ev__build *a);
+/* Let searches in, where some wait and it is time. */
+void ev__build_breathe(ev__build *a);
 /* After the slots are taken: walks need a mark per slot. */
 int ev__build_fit(ev__build *a);
 /* The codes that a binary index is built on, where there is room for them. */
