@@ -192,6 +192,8 @@ void ev__unlock(ev__mutex *m) { sys_unlock(&m->system); }
 
 static const int64_t READERS_MAX = (int64_t)1 << 40;
 
+bool ev__readers_wait(const ev__rwlock *l) { return ev__atomic_load64(&l->readers) > -READERS_MAX; }
+
 void ev__rwlock_init(ev__rwlock *l) {
     watch_forks();
     *l = (ev__rwlock){.lost = l->lost};

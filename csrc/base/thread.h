@@ -54,6 +54,8 @@ bool ev__read_lock(ev__rwlock *l);
 void ev__read_unlock(ev__rwlock *l);
 bool ev__write_lock(ev__rwlock *l);
 void ev__write_unlock(ev__rwlock *l);
+/* Is a reader waiting for the writer that asks? */
+bool ev__readers_wait(const ev__rwlock *l);
 
 /* Take what no thread of this process has; false where one has it. ev__give_back(p) ends that. */
 bool ev__try_take(uint32_t *p);

@@ -87,7 +87,7 @@ static int write_parts(const ev_file_ops *ops, void *file, ev_index *ix) {
 /* Write and flush a new file. Writers wait only while the index is read, not while the disk works. */
 static int write_file(const ev_file_ops *ops, ev_index *ix, void *file, const char *path) {
     ev__call call;
-    int error = 0, rc = ev__enter(ix, EV_READ, &call);
+    int error = 0, rc = ev__enter(ix, EV_READ_AT_REST, &call);
     if (rc == EV_OK) {
         error = write_parts(ops, file, ix);
         ev__leave(&call);

@@ -138,6 +138,7 @@ typedef struct {
     ev__space space;
     ev__spin *locks; /* striped by slot, NULL with one thread */
     ev__mutex *entry_lock;
+    uint8_t state; /* of what is linked: EV_NODE, or EV_DEAD_NODE where it is not to be found yet */
 } ev__builder;
 #define EV_STRIPES 4096
 /* to -> slot: appended while there is room, else the list is chosen anew. Where `slot` must be in it, it takes the last
@@ -150,8 +151,15 @@ void ev__insert(ev__builder *b, uint32_t slot, ev__scratch *s);
 
 /* Lead all links around dead nodes and free their slots. */
 int ev__consolidate_deletes(ev__graph *g, int32_t threads);
-/* Link nodes that the entry cannot reach on level 0, and clusters that searches do not find. */
-int ev__connect_unreachable(ev__graph *g);
+/* The right to change the graph, where searches go on while a call only reads it: taken for each change. */
+typedef struct {
+    void (*take)(void *arg);
+    void (*give_back)(void *arg);
+    void *arg;
+} ev__gate;
+/* Link nodes that the entry cannot reach on level 0, and clusters that searches do not find. gate: NULL where nobody
+ * else looks at the graph; else given back before and after. */
+int ev__connect_unreachable(ev__graph *g, const ev__gate *gate);
 /* Mark in `reached` (bit per slot, zeroed) what the entry reaches on level 0; stack: room for all slots. */
 void ev__reach(const ev__graph *g, uint32_t from, uint64_t *reached, uint32_t *stack);
 

@@ -50,7 +50,7 @@ void ev__insert(ev__builder *b, uint32_t slot, ev__scratch *s) {
     ev__graph *g = b->g;
     static const ev__mask everything = {false, NULL};
     if (ev__load32_acquire(&g->entry) == EV_NONE && update_entry_point(b, slot, true)) {
-        ev__states(&g->store)[slot] = EV_NODE;
+        ev__states(&g->store)[slot] = b->state;
         return;
     }
     ev__query query;
@@ -70,7 +70,7 @@ void ev__insert(ev__builder *b, uint32_t slot, ev__scratch *s) {
         s->chosen_count[at] = (uint32_t)n;
         for (size_t i = 0; i < n; i++) s->chosen[(size_t)at * g->store.m0 + i] = s->candidates.at[i].slot;
     }
-    ev__states(&g->store)[slot] = EV_NODE;
+    ev__states(&g->store)[slot] = b->state;
     link_chosen(b, slot, top, s);
     if (level > top) update_entry_point(b, slot, false);
 }

@@ -180,7 +180,8 @@ static uint32_t *free_link_near(const ev__graph *g, size_t most, ev__scratch *s)
 
 /* Put `slot`, to which none of `most` nodes about the found ones links, into a list near it: where there is room, else
  * in place of a link that its target can spare. */
-static void attach(ev__graph *g, uint32_t slot, size_t most, const uint32_t *in_degree, ev__scratch *s) {
+static void attach(ev__graph *g, uint32_t slot, size_t most, const uint32_t *in_degree, const ev__gate *gate,
+                   ev__scratch *s) {
     ev__store *store = &g->store;
     uint32_t *room = free_link_near(g, most, s);
     for (size_t i = 0; i < s->candidates.count && !room; i++) {
@@ -188,7 +189,10 @@ static void attach(ev__graph *g, uint32_t slot, size_t most, const uint32_t *in_
         for (uint32_t j = store->m0; j-- > 0 && !room;) /* the furthest first */
             if (in_degree[links[j]] > 2) room = links + j;
     }
-    *(room ? room : ev__links0(store, s->candidates.at[0].slot) + store->m0 - 1) = slot;
+    if (!room) room = ev__links0(store, s->candidates.at[0].slot) + store->m0 - 1;
+    if (gate) gate->take(gate->arg);
+    *room = slot;
+    if (gate) gate->give_back(gate->arg);
 }
 
 static void count_links(const ev__graph *g, uint32_t *in_degree) {
@@ -202,7 +206,8 @@ static void count_links(const ev__graph *g, uint32_t *in_degree) {
 }
 
 /* One pass; returns how many nodes had to be attached. */
-static size_t reconnect_once(ev__graph *g, uint64_t *reached, uint32_t *stack, uint32_t *in_degree, ev__scratch *s) {
+static size_t reconnect_once(ev__graph *g, uint64_t *reached, uint32_t *stack, uint32_t *in_degree,
+                             const ev__gate *gate, ev__scratch *s) {
     ev__store *store = &g->store;
     ev__quantizer *q = &store->quantizer;
     static const ev__mask everything = {false, NULL}, living = {true, NULL};
@@ -224,7 +229,7 @@ static size_t reconnect_once(ev__graph *g, uint64_t *reached, uint32_t *stack, u
             ev__approx_distances(q, &space, &query, &start, 1, &distance, &s->work);
         }
         ev__search_layer(g, &space, &query, 0, start, distance, (size_t)g->ef_construction, &everything, 0, s);
-        attach(g, (uint32_t)slot, EV_BATCH, in_degree, s);
+        attach(g, (uint32_t)slot, EV_BATCH, in_degree, gate, s);
         in_degree[slot]++;
         ev__reach(g, (uint32_t)slot, reached, stack);
     }
@@ -284,7 +289,7 @@ static uint32_t missed(ev__graph *g, const ev__space *space, uint32_t slot, ev__
 }
 
 /* One pass; returns how many nodes had to be attached. */
-static size_t refind_once(ev__graph *g, uint32_t *in_degree, ev__scratch *s) {
+static size_t refind_once(ev__graph *g, uint32_t *in_degree, const ev__gate *gate, ev__scratch *s) {
     ev__store *store = &g->store;
     ev__space space = ev__code_space(store);
     uint64_t salt = ev__mix(store->seed ^ (0x0F14D00000000u + (uint64_t)store->live));
@@ -297,13 +302,13 @@ static size_t refind_once(ev__graph *g, uint32_t *in_degree, ev__scratch *s) {
             uint32_t lost = missed(g, &space, (uint32_t)slot, s);
             if (lost == EV_NONE) continue;
             if (attached++ == 0) count_links(g, in_degree);
-            attach(g, lost, s->candidates.count, in_degree, s);
+            attach(g, lost, s->candidates.count, in_degree, gate, s);
             in_degree[lost]++;
         }
     return attached;
 }
 
-int ev__connect_unreachable(ev__graph *g) {
+int ev__connect_unreachable(ev__graph *g, const ev__gate *gate) {
     size_t slots = ev__slots(&g->store), words = (slots + 63) / 64;
     if (g->entry == EV_NONE) return EV_OK;
     uint64_t *reached = ev__alloc(words * sizeof *reached, EV_LINE);
@@ -314,7 +319,7 @@ int ev__connect_unreachable(ev__graph *g) {
     if (rc == EV_OK) rc = ev__scratch_fit(g, s, (size_t)g->ef_construction, 1, false);
     /* giving up a spare link can cut off another node, so look again; a few rounds settle it */
     for (int round = 0; rc == EV_OK && round < 8; round++)
-        if (!reconnect_once(g, reached, stack, in_degree, s) && !refind_once(g, in_degree, s)) break;
+        if (!reconnect_once(g, reached, stack, in_degree, gate, s) && !refind_once(g, in_degree, gate, s)) break;
     if (rc == EV_OK) g->unrepaired = 0;
     if (s) ev__scratch_return(g, s);
     ev__release(reached, words * sizeof *reached, EV_LINE);

@@ -1,12 +1,15 @@
 /* ev_add: check, make room, learn, write, encode, link, and only then change which id is where. Up to that last step
- * the index answers as before, so an error or a stop just forgets the new slots. */
+ * the index answers as before, so an error or a stop just forgets the new slots; and searches go on beside it. New rows
+ * are written and encoded where nobody looks, and linked as nodes that lead on and are no results, in steps of about
+ * two milliseconds when searches wait. */
 #include "index/build.h"
 
 enum {
     /* the graph is repaired when one in so many of its nodes is new; under ip, where short vectors lose their links to
        longer ones, more often */
     RECONNECT_EVERY = 32,
-    RECONNECT_EVERY_IP = 256
+    RECONNECT_EVERY_IP = 256,
+    AT_ONCE = 8 /* rows that are added without a pause */
 };
 
 /* ---- checks: before anything changes --------------------------------------------------------- */
@@ -46,9 +49,16 @@ static void write_rows(void *arg, int worker) {
         for (int64_t i = from; i < to; i++) write_row(a, i, a->scratches[worker]);
 }
 
+static void take_slots(ev__build *a) {
+    a->step_began = ev__now();
+    a->ix->graph.store.version++; /* filters have bits for the slots that there was room for */
+    for (int64_t i = 0; i < a->n; i++) {
+        a->slots[i] = ev__slot_take(&a->ix->graph.store);
+        if (i % 256 == 0) ev__build_breathe(a);
+    }
+}
+
 static void write(ev__build *a) {
-    ev_index *ix = a->ix;
-    for (int64_t i = 0; i < a->n; i++) a->slots[i] = ev__slot_take(&ix->graph.store);
     a->work = (ev__work){.total = a->n, .run = 256};
     ev__parallel(a->workers, write_rows, a);
 }
@@ -58,6 +68,10 @@ static void write(ev__build *a) {
 static void commit(ev__build *a, int64_t *out_ids) {
     ev_index *ix = a->ix;
     const int64_t *held = ev__ids_of(&ix->graph.store);
+    ev__build_attach_duplicates(a);
+    for (int64_t i = 0; i < a->n; i++)
+        if (a->node_of[i] == EV_NONE) ev__states(&ix->graph.store)[a->slots[i]] = EV_NODE;
+    ix->graph.store.linked_ahead = 0;
     for (int64_t i = 0; i < a->n; i++) {
         int64_t id = held[a->slots[i]];
         uint32_t old = ev__id_table_get(&ix->graph.store.id_table, held, id);
@@ -72,19 +86,33 @@ static void commit(ev__build *a, int64_t *out_ids) {
     ix->graph.store.version++;
 }
 
-/* Linked nodes go on routing as dead ones; the rest is as if never taken. */
+static void resume(void *call) { ev__resume(call); }
+static void pause(void *call) { ev__pause(call); }
+
+/* A service, not a promise: for want of memory it is left to the next call. */
+static void mend(ev__build *a) {
+    const ev__gate gate = {resume, pause, a->call};
+    ev__pause(a->call);
+    ev__connect_unreachable(&a->ix->graph, &gate);
+    ev__resume(a->call);
+}
+
+/* Linked nodes go on routing as dead ones; the rest is as if never taken. What lost its last link to one of them is
+ * linked anew, as far as there is memory. */
 static void roll_back(ev__build *a) {
     ev_index *ix = a->ix;
+    int64_t dead = ix->graph.store.dead;
     for (int64_t i = a->n; i-- > 0;) {
-        if (ev__state(&ix->graph.store, a->slots[i]) == EV_NODE) {
+        if (ev__state(&ix->graph.store, a->slots[i]) == EV_DEAD_NODE) {
             ev__duplicates_remove(&ix->graph.store, a->slots[i]);
-            ev__states(&ix->graph.store)[a->slots[i]] = EV_DEAD_NODE;
             ix->graph.store.dead++;
         } else {
             ev__slot_free(&ix->graph.store, a->slots[i]);
         }
     }
+    ix->graph.store.linked_ahead = 0;
     ix->graph.store.version++;
+    if (ix->graph.store.dead > dead) mend(a);
 }
 
 static int add_rows(ev__build *a, int32_t threads, int64_t *out_ids, ev_progress progress, void *user) {
@@ -97,10 +125,13 @@ static int add_rows(ev__build *a, int32_t threads, int64_t *out_ids, ev_progress
     if (rc == EV_OK) rc = ev__train(ix, a->n, a->vectors, threads, a->scratches[0]);
     if (rc == EV_OK) rc = ev__duplicates_reserve(&ix->graph.store, (size_t)a->n);
     if (rc != EV_OK) return rc;
+    take_slots(a);
+    if (a->in_steps) ev__pause(a->call);
     write(a);
     ev__build_encode(a);
     int64_t duplicates = ev__build_find_duplicates(a);
     rc = ev__build_fit(a);
+    if (a->in_steps) ev__resume(a->call);
     if (rc == EV_OK && duplicates) rc = ev__duplicates_open(&ix->graph.store);
     if (rc == EV_OK && !ev__build_link(a, progress, user))
         rc = ev__fail(EV_E_STOPPED, "after %lld rows", (long long)a->work.done);
@@ -108,12 +139,10 @@ static int add_rows(ev__build *a, int32_t threads, int64_t *out_ids, ev_progress
         roll_back(a);
         return rc;
     }
-    if (duplicates) ev__build_attach_duplicates(a);
     commit(a, out_ids);
-    /* repairing is a service, not a promise: for want of memory it is left to the next call */
     if (ix->graph.unrepaired >
         ix->graph.store.live / (ix->graph.store.quantizer.metric->product ? RECONNECT_EVERY_IP : RECONNECT_EVERY))
-        ev__connect_unreachable(&ix->graph);
+        mend(a);
     return ev__ok();
 }
 
@@ -129,7 +158,7 @@ int ev_add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, in
     if (rc != EV_OK) return rc;
     rc = check_ids(ix, n, ids);
     if (rc == EV_OK) {
-        ev__build a = {.ix = ix, .n = n, .vectors = vectors, .ids = ids};
+        ev__build a = {.ix = ix, .n = n, .vectors = vectors, .ids = ids, .call = &call, .in_steps = n > AT_ONCE};
         rc = add_rows(&a, ev__build_workers(ix, threads, n), out_ids, progress, user);
         ev__build_free(&a);
     }

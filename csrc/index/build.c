@@ -1,7 +1,8 @@
 /* Linking many vectors into the graph at once: room, duplicates, an order, workers. */
 #include "index/build.h"
 
-enum { WARM_UP = 64 }; /* nodes that are linked one by one */
+enum { WARM_UP = 64 };            /* nodes that are linked one by one */
+static const double STEP = 0.002; /* seconds for which searches may have to wait at least, so that linking gets on */
 
 static bool wants_codes(const ev__build *a) {
     return a->ix->graph.store.quantizer.codec->coarse && a->ix->graph.store.quantizer.keep_vectors &&
@@ -11,8 +12,9 @@ static bool wants_codes(const ev__build *a) {
 int ev__build_room(ev__build *a, int threads) {
     ev_index *ix = a->ix;
     a->slots = ev__alloc((size_t)a->n * sizeof *a->slots, EV_LINE);
+    a->node_of = ev__alloc((size_t)a->n * sizeof *a->node_of, EV_LINE);
     a->order = ev__alloc((size_t)a->n * sizeof *a->order, EV_LINE);
-    if (!a->slots || !a->order) return ev__fail(EV_E_NOMEM, "%lld rows", (long long)a->n);
+    if (!a->slots || !a->node_of || !a->order) return ev__fail(EV_E_NOMEM, "%lld rows", (long long)a->n);
     if (wants_codes(a)) {
         a->coded = ev__slots(&ix->graph.store) + (a->vectors ? (size_t)a->n : 0);
         a->codes = ev__alloc(a->coded * ix->graph.store.quantizer.dim, EV_LINE);
@@ -48,6 +50,7 @@ void ev__build_free(ev__build *a) {
         ev__scratch_return(&ix->graph, a->scratches[i]);
     }
     ev__release(a->slots, (size_t)a->n * sizeof *a->slots, EV_LINE);
+    ev__release(a->node_of, (size_t)a->n * sizeof *a->node_of, EV_LINE);
     ev__release(a->order, (size_t)a->n * sizeof *a->order, EV_LINE);
     ev__release(a->codes, a->coded * ix->graph.store.quantizer.dim, EV_LINE);
     ev__release(a->factors, a->coded * sizeof *a->factors, EV_LINE);
@@ -68,20 +71,15 @@ void ev__build_encode(ev__build *a) {
     ev__parallel(a->workers, encode_for_build, a);
 }
 
-/* Rows whose code a node has already, or an earlier row of this call. Returns how many; their nodes are in their first
- * links. */
 int64_t ev__build_find_duplicates(ev__build *a) {
     ev_index *ix = a->ix;
     int64_t found = 0;
     for (int64_t i = 0; i < a->n; i++) {
-        uint32_t slot = a->slots[i], node = ev__duplicates_find(&ix->graph.store, slot);
-        if (node == EV_NONE) {
-            ev__duplicates_put(&ix->graph.store, slot);
-            continue;
-        }
-        ev__states(&ix->graph.store)[slot] = EV_DUPLICATE;
-        ev__links0(&ix->graph.store, slot)[0] = node;
-        found++;
+        a->node_of[i] = ev__duplicates_find(&ix->graph.store, a->slots[i]);
+        if (a->node_of[i] == EV_NONE)
+            ev__duplicates_put(&ix->graph.store, a->slots[i]);
+        else
+            found++;
     }
     return found;
 }
@@ -89,38 +87,47 @@ int64_t ev__build_find_duplicates(ev__build *a) {
 /* Attach them to their nodes' chains. */
 void ev__build_attach_duplicates(ev__build *a) {
     ev_index *ix = a->ix;
-    for (int64_t i = 0; i < a->n; i++) {
-        uint32_t slot = a->slots[i];
-        if (ev__state(&ix->graph.store, slot) != EV_DUPLICATE) continue;
-        uint32_t node = ev__links0(&ix->graph.store, slot)[0];
-        ev__links0(&ix->graph.store, slot)[0] = EV_NONE;
-        ev__attach_duplicate(&ix->graph.store, node, slot);
-    }
+    for (int64_t i = 0; i < a->n; i++)
+        if (a->node_of[i] != EV_NONE) ev__attach_duplicate(&ix->graph.store, a->node_of[i], a->slots[i]);
 }
 
 /* Files are often sorted by topic. Linked in that order, each cluster would be closed before the next one begins, with
  * few links between them; in a random one the first nodes lie everywhere and are linked across. */
 static void shuffle(ev__build *a) {
     uint64_t random = ev__mix(a->ix->graph.store.seed ^ (0x0BDE500000000u + ev__slots(&a->ix->graph.store)));
-    memcpy(a->order, a->slots, (size_t)a->n * sizeof *a->order);
+    for (int64_t i = 0; i < a->n; i++) a->order[i] = (uint32_t)i;
     for (uint64_t left = (uint64_t)a->n; left > 1; left--) {
         random = ev__mix(random);
         uint64_t chosen = random % left;
-        uint32_t slot = a->order[chosen];
+        uint32_t row = a->order[chosen];
         a->order[chosen] = a->order[left - 1];
-        a->order[left - 1] = slot;
+        a->order[left - 1] = row;
     }
 }
 
-static void link_slots(void *arg, int worker) {
+/* Do searches wait, and has linking got on since they were let in? */
+static bool is_to_pause(const ev__build *a) {
+    return a->in_steps && ev__readers_wait(&a->ix->lock) && ev__now() - a->step_began > STEP;
+}
+
+static void link_rows(void *arg, int worker) {
     ev__build *a = arg;
-    for (int64_t from, to; ev__work_next(&a->work, worker, &from, &to);)
+    for (int64_t from, to; !is_to_pause(a) && ev__work_next(&a->work, worker, &from, &to);)
         for (int64_t i = from; i < to; i++) {
-            uint32_t slot = a->order[a->offset + i];
-            if (ev__state(&a->ix->graph.store, slot) != EV_DUPLICATE)
-                ev__insert(&a->builder, slot, a->scratches[worker]);
+            uint32_t row = a->order[a->offset + i];
+            if (a->node_of[row] == EV_NONE) ev__insert(&a->builder, a->slots[row], a->scratches[worker]);
             ev__add64(&a->work.done, 1);
         }
+}
+
+static void let_searches_in(ev__build *a) {
+    ev__pause(a->call);
+    ev__resume(a->call);
+    a->step_began = ev__now();
+}
+
+void ev__build_breathe(ev__build *a) {
+    if (is_to_pause(a)) let_searches_in(a);
 }
 
 /* Of the order [from, to); false when stopped. */
@@ -134,13 +141,19 @@ static bool link_range(ev__build *a, int64_t from, int64_t to, int threads, ev_p
                          .base = from,
                          .base_total = a->n};
     a->builder.entry_lock = threads > 1 ? &a->entry_lock : NULL;
-    ev__parallel(threads, link_slots, a);
-    return !a->work.stopped;
+    for (;;) {
+        ev__parallel(threads, link_rows, a);
+        a->ix->graph.store.linked_ahead = a->call ? from + a->work.done : 0;
+        if (a->work.stopped || a->work.done == to - from) return !a->work.stopped;
+        let_searches_in(a);
+    }
 }
 
 bool ev__build_link(ev__build *a, ev_progress progress, void *user) {
     shuffle(a);
     a->builder.g = &a->ix->graph;
+    a->builder.state = a->call ? EV_DEAD_NODE : EV_NODE;
+    a->step_began = ev__now();
     a->builder.space = ev__build_space(&a->ix->graph.store, a->codes, a->factors);
     /* the first few one by one, so that threads do not all start from an empty graph */
     bool empty = a->ix->graph.store.live < WARM_UP || !a->vectors;
@@ -202,7 +215,7 @@ int ev__link_anew(ev_index *ix, int32_t walk, int threads) {
     q->walk = walk;
     rc = link_held(&a, ev__build_workers(ix, threads, a.n));
     ev__build_free(&a);
-    if (rc == EV_OK) return ev__connect_unreachable(&ix->graph);
+    if (rc == EV_OK) return ev__connect_unreachable(&ix->graph, NULL);
     ev__duplicates_free(store);
     q->walk = before;
     return rc;

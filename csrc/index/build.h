@@ -12,7 +12,11 @@ typedef struct {
     const float *vectors; /* NULL: what is held is linked anew */
     const int64_t *ids;   /* NULL: numbered on */
     uint32_t *slots;      /* of the rows */
-    uint32_t *order;      /* the same slots in the order they are linked in */
+    uint32_t *node_of;    /* of the rows: the node whose duplicate each is, or EV_NONE */
+    uint32_t *order;      /* the rows in the order they are linked in */
+    ev__call *call;       /* NULL: what is held is linked anew */
+    bool in_steps;        /* between which searches go on */
+    double step_began;
     ev__scratch *scratches[EV_MAX_WORKERS];
     int workers;
     /* 8-bit codes of all slots, when a binary index grows by enough to make them worth their room */
@@ -30,12 +34,13 @@ int ev__build_workers(const ev_index *ix, int32_t threads, int64_t n);
 /* Room for what linking needs; ev__build_free gives it back, also after an error. */
 int ev__build_room(ev__build *a, int threads);
 void ev__build_free(ev__build *a);
+/* Let searches in, where some wait and it is time. */
+void ev__build_breathe(ev__build *a);
 /* After the slots are taken: walks need a mark per slot. */
 int ev__build_fit(ev__build *a);
 /* The codes that a binary index is built on, where there is room for them. */
 void ev__build_encode(ev__build *a);
-/* Rows whose code a node has already, or an earlier row of this call. Returns how many; their nodes are in their first
- * links, until they are attached. */
+/* Rows whose code a node has already, or an earlier row of this call, into node_of. Returns how many. */
 int64_t ev__build_find_duplicates(ev__build *a);
 void ev__build_attach_duplicates(ev__build *a);
 /* Link all that is no duplicate; false when stopped. */

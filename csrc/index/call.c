@@ -9,9 +9,27 @@ static bool is_under_way(const ev_index *ix) {
     return call != NULL;
 }
 
+static bool take_outer(ev_index *ix, ev__lock_kind kind) {
+    if (kind == EV_WRITE) return ev__write_lock(&ix->changing);
+    return kind != EV_READ_AT_REST || ev__read_lock(&ix->changing);
+}
+
+static void give_back_outer(ev_index *ix, ev__lock_kind kind) {
+    if (kind == EV_WRITE) ev__write_unlock(&ix->changing);
+    if (kind == EV_READ_AT_REST) ev__read_unlock(&ix->changing);
+}
+
+static bool take_inner(ev_index *ix, ev__lock_kind kind) {
+    if (kind == EV_WRITE) return ev__write_lock(&ix->lock);
+    return kind == EV_NO_LOCK || ev__read_lock(&ix->lock);
+}
+
 static bool begin(ev_index *ix, ev__lock_kind kind, ev__call *call) {
-    if (kind == EV_WRITE && !ev__write_lock(&ix->lock)) return false;
-    if (kind == EV_READ && !ev__read_lock(&ix->lock)) return false;
+    if (!take_outer(ix, kind)) return false;
+    if (!take_inner(ix, kind)) {
+        give_back_outer(ix, kind);
+        return false;
+    }
     *call = (ev__call){ix, kind, innermost};
     innermost = call;
     return true;
@@ -33,5 +51,11 @@ bool ev__enter_to_look(ev_index *ix, ev__call *call) {
 void ev__leave(ev__call *call) {
     innermost = call->outer;
     if (call->held == EV_WRITE) ev__write_unlock(&call->ix->lock);
-    if (call->held == EV_READ) ev__read_unlock(&call->ix->lock);
+    if (call->held == EV_READ || call->held == EV_READ_AT_REST) ev__read_unlock(&call->ix->lock);
+    give_back_outer(call->ix, call->held);
 }
+
+void ev__pause(ev__call *call) { ev__write_unlock(&call->ix->lock); }
+
+/* Only in a child that a callback of this call has forked could it be refused, and that ends the call before. */
+void ev__resume(ev__call *call) { (void)ev__write_lock(&call->ix->lock); }

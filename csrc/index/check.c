@@ -153,7 +153,7 @@ static int judge(ev_index *ix, ev_report *r) {
 int ev_check(ev_index *ix, ev_report *out) {
     ev_report r = {0};
     ev__call call;
-    int rc = ev__enter(ix, EV_READ, &call);
+    int rc = ev__enter(ix, EV_READ_AT_REST, &call);
     if (rc != EV_OK) return rc;
     count_states(&ix->graph.store, &r);
     check_ids(&ix->graph.store, &r);

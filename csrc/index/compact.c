@@ -136,7 +136,7 @@ static int compact(ev_index *ix, ev_progress progress, void *user) {
     ev__store *store = &ix->graph.store;
     int rc = ev__consolidate_deletes(&ix->graph, 0);
     if (rc == EV_OK) rc = learn_anew(ix);
-    if (rc == EV_OK) rc = ev__connect_unreachable(&ix->graph);
+    if (rc == EV_OK) rc = ev__connect_unreachable(&ix->graph, NULL);
     if (rc == EV_OK && progress && !progress(user, store->live / 2, store->live))
         rc = ev__fail(EV_E_STOPPED, "before the vectors were moved");
     if (rc == EV_OK) {

@@ -66,7 +66,7 @@ static slot_set *set_make(const ev_filter *f, const ev_index *ix) {
     const ev__store *store = &ix->graph.store;
     slot_set *set = ev__alloc_zero(sizeof *set, EV_LINE);
     if (!set) return NULL;
-    set->words = ev__slots(store) / 64 + 1;
+    set->words = store->columns.state.room / 64 + 1; /* within which an ev_add takes slots beside searches */
     set->bits = ev__alloc_zero(set->words * sizeof *set->bits, EV_LINE);
     if (!set->bits) {
         ev__release(set, sizeof *set, EV_LINE);

@@ -34,6 +34,7 @@ int ev__index_make(const ev_params *params, ev_index **out) {
     ix->params = *params;
     ix->params.keep_vectors = q->keep_vectors;
     ix->serial = (uint64_t)ev__add64((int64_t *)&serials, 1) + 1;
+    ev__rwlock_init(&ix->changing);
     ev__rwlock_init(&ix->lock);
     ev__graph_init(&ix->graph, params->ef_construction);
     int rc = ev__quantizer_init(q, params->seed);
@@ -50,6 +51,7 @@ void ev_free(ev_index *ix) {
     ev__graph_free(&ix->graph);
     if (ix->map) ev__unmap(ix->map, ix->map_bytes);
     ev__rwlock_free(&ix->lock);
+    ev__rwlock_free(&ix->changing);
     ev__release(ix, sizeof *ix, EV_LINE);
 }
 

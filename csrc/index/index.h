@@ -14,8 +14,10 @@ struct ev_index {
     double unfit;   /* for vectors so short a better center was looked for in vain; 0: never */
     int64_t next_id, changes;
     uint64_t serial; /* of this index in this process; filters cache by it */
-    ev__rwlock lock;
-    void *map; /* the mapped file, or NULL */
+    ev__rwlock
+        changing;    /* whole calls that change the index, one after the other; read by those that need it at rest */
+    ev__rwlock lock; /* while anything changes that searches look at; after `changing` */
+    void *map;       /* the mapped file, or NULL */
     size_t map_bytes;
 };
 
@@ -26,7 +28,8 @@ int ev__params_check(const ev_params *params);
 
 /* ---- call.c ---------------------------------------------------------------------------------- */
 
-typedef enum { EV_NO_LOCK, EV_READ, EV_WRITE } ev__lock_kind;
+/* READ: beside a long ev_add, between two of its steps. READ_AT_REST: beside no call that changes the index. */
+typedef enum { EV_NO_LOCK, EV_READ, EV_READ_AT_REST, EV_WRITE } ev__lock_kind;
 /* A public call that has an index's lock, on its own stack, and those of the same thread in whose callbacks it is. */
 typedef struct ev__call {
     ev_index *ix;
@@ -40,6 +43,9 @@ int ev__enter(ev_index *ix, ev__lock_kind kind, ev__call *call);
 /* To read what stays the same during such a call; then without a lock. False where EV_E_FORKED holds. */
 bool ev__enter_to_look(ev_index *ix, ev__call *call);
 void ev__leave(ev__call *call);
+/* Within a call with EV_WRITE: searches may go on until the second of these. What they look at is as it was. */
+void ev__pause(ev__call *call);
+void ev__resume(ev__call *call);
 
 /* ---- train.c --------------------------------------------------------------------------------- */
 

@@ -110,7 +110,8 @@ static bool scan_is_cheaper(const ev__search_call *b) {
 /* Where few are dead, a walk does as if none were, with places to spare for twice as many as it is to meet by chance.
  */
 static void plan_for_dead(ev__search_call *b, bool filtered) {
-    int64_t dead = b->ix->graph.store.dead, slots = (int64_t)ev__slots(&b->ix->graph.store);
+    int64_t dead = b->ix->graph.store.dead + b->ix->graph.store.linked_ahead,
+            slots = (int64_t)ev__slots(&b->ix->graph.store);
     b->mask.on = filtered || dead > slots / FEW_DEAD;
     if (dead && !b->mask.on) b->spare = 1 + (size_t)(2 * (int64_t)b->ef * dead / slots);
 }

@@ -38,6 +38,7 @@ typedef struct {
     uint64_t seed;                  /* of the levels */
     ev__table id_table, duplicates; /* by id; living nodes by code, empty until first needed */
     int64_t live, dead;             /* vectors held; dead nodes and duplicates */
+    int64_t linked_ahead;           /* nodes of an ev_add under way: until it ends their state is that of dead ones */
     uint32_t *free_slots;           /* a stack */
     size_t free_count, free_room;
     uint64_t version; /* changes with the content; filters cache by it */
