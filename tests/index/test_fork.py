@@ -15,6 +15,8 @@ import pytest
 from edgevec import ForkedError, IdFilter, Index, SearchContext
 
 pytestmark = [
+    pytest.mark.threads,
+    pytest.mark.subprocess,
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of fork beside threads, which is what is tried here
 ]
