@@ -63,7 +63,7 @@ void ev__prefilter_bounds(const ev__quantizer *q, const ev__space *space, const 
 
 void ev__prefiltered_distances(const ev__quantizer *q, const ev__space *space, const ev__query *query,
                                const uint32_t *slots, size_t n, float *distances, ev__workspace *w) {
-    for (size_t i = 0; i < n; i++) w->rows[i] = space->rows + (size_t)slots[i] * space->stride;
+    for (size_t i = 0; i < n; i++) w->rows[i] = ev__row_of(space, slots[i]);
     q->kernels.rows[EV_I8][EV_DOT](query->data, &(ev__rows){.at = w->rows}, n, q->dim, w->integers);
     for (size_t i = 0; i < n; i++) {
         const tail *t = header_of(q, space, slots[i]);

@@ -227,8 +227,8 @@ struct ev__codec {
     float (*encode_query)(const ev__quantizer *q, ev__query *query, ev__workspace *w);
     /* How long the vector is at most, from the center, in scales: closer than q->span. NULL: no closer. */
     double (*length)(const ev__quantizer *q, const void *code);
-    /* What is wrong with the bytes of a row, as a file may hold them; NULL: nothing. Never NULL but for sign codes,
-     * where every byte is right. */
+    /* What is wrong with the bytes of a row, as a file may hold them; NULL: nothing. No function: any bytes are right.
+     */
     const char *(*flaw)(const ev__quantizer *q, const void *row);
 };
 

@@ -65,17 +65,12 @@ static const char *flaw(const ev__quantizer *q, const void *row) {
     return memchr(row, 0x80, q->dim) ? "not a code" : NULL;
 }
 
-const ev__codec ev__codec_sq8 = {
-    .rows = &ev__i8_rows,
-    .among = &ev__i8_rows,
-    .lay_out = lay_out,
-    .init = init,
-    .encode = encode,
-    .decode = decode,
-    .encode_query = encode_query,
-    .length = length,
-    .flaw = flaw,
-};
+/* Both walk on the same codes; they differ in what is kept beside these. */
+#define ON_8_BITS                                                                                    \
+    .rows = &ev__i8_rows, .among = &ev__i8_rows, .lay_out = lay_out, .init = init, .encode = encode, \
+    .encode_query = encode_query, .length = length, .flaw = flaw
+
+const ev__codec ev__codec_sq8 = {ON_8_BITS, .decode = decode};
 
 /* ---- 24 bits ---------------------------------------------------------------------------------- */
 
@@ -112,15 +107,4 @@ static void decode_sq24(const ev__quantizer *q, const void *from, float scale, c
     }
 }
 
-const ev__codec ev__codec_sq24 = {
-    .rows = &ev__i8_rows,
-    .among = &ev__i8_rows,
-    .refined = true,
-    .lay_out = lay_out,
-    .init = init,
-    .encode = encode,
-    .decode = decode_sq24,
-    .encode_query = encode_query,
-    .length = length,
-    .flaw = flaw,
-};
+const ev__codec ev__codec_sq24 = {ON_8_BITS, .decode = decode_sq24, .refined = true};

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <stdbool.h>
 
-enum { LONGEST = 800, ROWS = 7, FIRST_OF_VECTORS = EV_ELEMENTS * EV_MEASURES + 1 };
+enum { LONGEST = 800, ROWS = 7, CELLS = EV_ELEMENTS * EV_MEASURES };
 
 /* Row 0 is the query. The bytes also serve as bits; codes and residuals are those of the floats. */
 typedef struct {
@@ -80,10 +80,10 @@ static bool encodes(const ev__kernels *fast, samples *s, size_t n) {
 
 /* The first kernel, numbered as in the table from 1, that fails with rows of n elements. */
 static int first_failure(const ev__kernels *fast, samples *s, size_t n) {
-    if (!encodes(fast, s, n)) return FIRST_OF_VECTORS;
-    for (int cell = 0; cell < FIRST_OF_VECTORS - 1; cell++)
+    if (!encodes(fast, s, n)) return CELLS + 1;
+    for (int cell = 0; cell < CELLS; cell++)
         if (!agrees(fast, s, (ev__element)(cell / EV_MEASURES), (ev__measure)(cell % EV_MEASURES), n)) return cell + 1;
-    return fast->crc32c(0, s->bytes, n) == ev__kernels_scalar.crc32c(0, s->bytes, n) ? 0 : FIRST_OF_VECTORS + 1;
+    return fast->crc32c(0, s->bytes, n) == ev__kernels_scalar.crc32c(0, s->bytes, n) ? 0 : CELLS + 2;
 }
 
 int ev_selftest(void) {
