@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 
 __all__ = [
     "BusyError",
+    "CancelledError",
     "ClosedError",
     "CollectionNotFoundError",
     "CorruptCollectionError",
@@ -133,6 +134,10 @@ class NoVectorsError(EdgevecError, ValueError):
 
 class RecallError(EdgevecError, ValueError):
     """The recall asked for is out of reach, or cannot be known; the message says why."""
+
+
+class CancelledError(EdgevecError, RuntimeError):
+    """The call's progress function stopped it by returning False; everything is as it was before the call."""
 
 
 class ForkedError(EdgevecError, RuntimeError):

@@ -28,6 +28,7 @@ BUILTINS = {
     errors.DuplicateIdError: ValueError,
     errors.UnknownIdError: KeyError,
     errors.BusyError: RuntimeError,
+    errors.CancelledError: RuntimeError,
     errors.ForkedError: RuntimeError,
     errors.NoVectorsError: ValueError,
     errors.OutOfMemoryError: MemoryError,
