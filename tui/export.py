@@ -43,7 +43,7 @@ def write_hits(path: Path, query: str, found: Sequence[Hit], data: Data) -> None
 
 def write_curves(path: Path, curves: Iterable[Curve], k: int) -> None:
     """Write one CSV line for each point. Latencies are in microseconds."""
-    header = ["contender", "bytes_per_vector", "build_seconds", "k", *Point._fields]
+    header = ["variant", "bytes_per_vector", "build_seconds", "k", *Point._fields]
     rows: list[list[Any]] = [
         [curve.name, curve.bytes_per_vector, curve.build_seconds, k, *point]
         for curve in curves

@@ -384,7 +384,7 @@ async def test_quantizations_are_compared_and_exported(animals: Path, folder: Pa
     with (folder / "curve.csv").open(newline="") as lines:
         rows = list(csv.DictReader(lines))
     assert len(rows) == 27
-    assert [float(row["recall"]) for row in rows if row["contender"] == "sq8"] == [
+    assert [float(row["recall"]) for row in rows if row["variant"] == "sq8"] == [
         point.recall for point in screen.curves["sq8"].points
     ]
     assert "<svg" in (folder / "curve.svg").read_text()
@@ -400,7 +400,7 @@ async def test_simd_paths_are_compared_and_a_stop_is_a_kill(sample_index: Path) 
         await pilot.press("right")
         await pilot.press("r")
         paths = list(edgevec.simd_info().available)
-        await until(pilot, lambda: list(screen.curves) == paths, "the contenders")
+        await until(pilot, lambda: list(screen.curves) == paths, "the variants")
         await until(pilot, lambda: screen.curves[paths[0]].points, "the first point")
         screen.action_stop()
         measured = sum(len(curve.points) for curve in screen.curves.values())

@@ -135,7 +135,7 @@ class Stage:
     async def compare(self) -> None:
         await self.go("f5", "compare")
         await self.pilot.press("r")
-        await until(self.pilot, lambda: len(self.app.screen.curves) == 3, "the contenders")
+        await until(self.pilot, lambda: len(self.app.screen.curves) == 3, "the variants")
         await until(self.pilot, lambda: not self.app.screen.running, "the end of the comparison")
         await self.pilot.pause(0.1)
 

@@ -33,7 +33,7 @@ EFS = (10, 16, 24, 40, 64, 100, 160, 250, 400)
 TARGETS = (0.95, 0.99)
 QUANTIZATION, FILTER = "quantization", "filter"
 
-_DIFFERS = "What differs between the contenders"
+_DIFFERS = "What differs between the variants"
 _KEPT = f"{_DIFFERS}. A collection keeps the quantization that it was made with"
 
 
@@ -332,7 +332,7 @@ Export writes a picture (.png, .svg) or the points (.csv).
         event.stop()
 
     def commands(self) -> Iterable[tuple[str, str, Callable[[], None]]]:
-        yield "Run the comparison", "Measure every contender over ef", self.action_run
+        yield "Run the comparison", "Measure every variant over ef", self.action_run
         yield "Export the comparison", "A picture or the points", self.action_export
 
 

@@ -183,7 +183,7 @@ def _short(number: float) -> str:
 
 
 class CurvePlot(ThemedPlot):
-    """Recall against latency; the points of each contender are its number.
+    """Recall against latency; the points of each variant are its number.
 
     The axis of recall is stretched toward 1, where the contest is: 0.9, 0.99 and 0.999 are as far from each other.
     """
