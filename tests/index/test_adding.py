@@ -12,7 +12,7 @@ from oracle import each_quantization
 
 from edgevec import IdFilter, Index, Quantization, SearchContext
 
-pytestmark = pytest.mark.threads
+pytestmark = [pytest.mark.threads, pytest.mark.core]
 DIM, OLD, NEW, K = 48, 1500, 12_000, 10
 
 

@@ -12,6 +12,8 @@ from oracle import Ids, Rows, assert_right, clustered, each_metric, each_quantiz
 import edgevec
 from edgevec import Metric, Quantization
 
+pytestmark = pytest.mark.core
+
 COPIES, OTHERS, DIM = 10_000, 2_300, 24
 
 

@@ -30,6 +30,8 @@ from small_index import DIM, each_kind, each_way, make_index, make_rows, saved
 import edgevec
 from edgevec import KeepVectors, Quantization
 
+pytestmark = pytest.mark.core
+
 
 def section_at(file: IndexFile, position: int) -> str:
     """The section, with its filling, that a byte belongs to."""

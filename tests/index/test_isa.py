@@ -15,7 +15,7 @@ from support import HELPERS
 
 import edgevec
 
-pytestmark = pytest.mark.subprocess
+pytestmark = [pytest.mark.subprocess, pytest.mark.core]
 
 AVAILABLE = edgevec.simd_info().available
 # Less than a vector, whole vectors, and rests of every kind behind them.

@@ -13,6 +13,8 @@ from oracle import Ids, Rows, distances, each_metric, each_quantization, recall
 import edgevec
 from edgevec import KeepVectors, Metric, Quantization
 
+pytestmark = pytest.mark.core
+
 N, DIM, K = 3000, 64, 10
 BY_CODES, BY_FLOATS, BY_ALL, BLURRED = range(4)
 FAR = [1e6, 1e9, 1e15]

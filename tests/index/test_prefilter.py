@@ -13,6 +13,8 @@ from sample_index import split
 import edgevec
 from edgevec import Metric
 
+pytestmark = pytest.mark.core
+
 DIM = 320
 FEW = 8000
 LEAST_SIFTED = 193

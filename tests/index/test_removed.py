@@ -8,6 +8,8 @@ from oracle import QUANTIZATIONS
 
 from edgevec import Index, Metric, Quantization, SearchContext, recall
 
+pytestmark = pytest.mark.core
+
 DIM, ROWS, K = 32, 6000, 10
 
 
