@@ -1,7 +1,8 @@
-"""The research graphs: Intel SVS (Vamana) and rabitqlib (SymphonyQG and HNSW on RaBitQ codes)."""
+"""The research graphs: Intel SVS (Vamana), rabitqlib (SymphonyQG, HNSW on RaBitQ codes), VSAG (HGraph), NGT."""
 
 from __future__ import annotations
 
+import json
 import tempfile
 from importlib import import_module
 from pathlib import Path
@@ -101,3 +102,70 @@ class RabitqHnsw(Engine):
 
     def many(self, queries: Floats) -> Ids:
         return np.asarray(self.index.search(queries, self.settings.k, self.ef, 1)[0]).astype(np.int64)
+
+
+class Vsag(Engine):
+    """HGraph over codes that are re-ranked on the float vectors; a call takes one query."""
+
+    def __init__(self, settings: Settings, codes: str, degree: int = 32, ef_construction: int = 200) -> None:
+        super().__init__(settings)
+        self.lib = import_module("pyvsag")
+        self.codes, self.degree, self.ef_construction = codes, degree, ef_construction
+
+    def build(self, base: Floats) -> None:
+        graph = {
+            "base_quantization_type": self.codes,
+            "use_reorder": self.codes != "fp32",
+            "precise_quantization_type": "fp32",
+            "max_degree": self.degree,
+            "ef_construction": self.ef_construction,
+            "build_thread_count": self.settings.build_threads,
+        }
+        n, dim = base.shape
+        about = {"dtype": "float32", "metric_type": "l2", "dim": dim, "index_param": graph}
+        self.lib.set_logger_off()
+        self.index = self.lib.Index("hgraph", json.dumps(about))
+        self.index.build(base.ravel(), np.arange(n, dtype=np.int64), n, dim)
+
+    def tune(self, search_param: int) -> None:
+        self.params = json.dumps({"hgraph": {"ef_search": search_param}})
+
+    def one(self, query: Floats) -> tuple[Ids, Floats]:
+        return self.index.knn_search(query, self.settings.k, self.params)  # type: ignore[no-any-return]
+
+    def many(self, queries: Floats) -> Ids:
+        return np.array([self.one(query)[0] for query in queries], np.int64)
+
+
+class Ngt(Engine):
+    """ANNG over floats; the search parameter is epsilon in thousandths, counted from -0.1.
+
+    Its quantized graph (QG) is made by NGT's command line tool alone, which its wheel lacks; its optimizer (ONNG) takes
+    minutes for some thousand vectors.
+    """
+
+    def __init__(self, settings: Settings, edges: int) -> None:
+        super().__init__(settings)
+        self.lib = import_module("ngtpy")
+        self.edges = edges
+        self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+
+    def build(self, base: Floats) -> None:
+        path, threads = str(Path(self.folder.name) / "index"), self.settings.build_threads
+        self.lib.create(path, base.shape[1], self.edges, 40, "Normalized L2")
+        self.index = self.lib.Index(path, log_disabled=True)
+        self.index.batch_insert(base, num_threads=threads)
+
+    def tune(self, search_param: int, search_edges: int = 40) -> None:
+        self.index.set(num_of_search_objects=self.settings.k, epsilon=search_param / 1000 - 0.1)
+        self.search_edges = search_edges
+
+    def one(self, query: Floats) -> object:
+        return self.index.search(query, self.settings.k, edge_size=self.search_edges, with_distance=False)
+
+    def many(self, queries: Floats) -> Ids:
+        found = np.full((len(queries), self.settings.k), -1, np.int64)
+        for row, query in zip(found, queries, strict=True):
+            ids: Any = self.one(query)
+            row[: len(ids)] = ids
+        return found

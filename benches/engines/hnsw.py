@@ -60,6 +60,35 @@ class FaissHnsw(Engine):
         return np.asarray(self.index.search(queries, self.settings.k)[1])
 
 
+class FaissRabitq(Engine):
+    """HNSW on RaBitQ codes of some bits, re-ranked on the float vectors."""
+
+    def __init__(self, settings: Settings, bits: int, M: int = 16, ef_construction: int = 200) -> None:
+        super().__init__(settings)
+        self.lib = import_module("faiss")
+        self.bits, self.M, self.ef_construction = bits, M, ef_construction
+
+    def build(self, base: Floats) -> None:
+        lib = self.lib
+        lib.omp_set_num_threads(self.settings.build_threads)
+        self.index = lib.index_factory(base.shape[1], f"HNSW{self.M}_RaBitQ{self.bits},RFlat")
+        self.graph = lib.downcast_index(self.index.base_index).hnsw
+        self.graph.efConstruction = self.ef_construction
+        self.index.train(base)
+        self.index.add(base)
+        lib.omp_set_num_threads(1)
+
+    def tune(self, search_param: int, rerank: int = 30) -> None:
+        self.graph.efSearch = search_param
+        self.index.k_factor = rerank / self.settings.k
+
+    def one(self, query: Floats) -> object:
+        return self.index.search(query[None], self.settings.k)
+
+    def many(self, queries: Floats) -> Ids:
+        return np.asarray(self.index.search(queries, self.settings.k)[1])
+
+
 class Usearch(Engine):
     def __init__(self, settings: Settings, dtype: str, M: int = 16, ef_construction: int = 200) -> None:
         super().__init__(settings)
