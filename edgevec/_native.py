@@ -53,6 +53,7 @@ _ERRORS: dict[int, type[errors.EdgevecError]] = {
     lib.EV_E_CORRUPT: errors.CorruptIndexError,
     lib.EV_E_VERSION: errors.FormatVersionError,
     lib.EV_E_NOT_FOUND: errors.IndexNotFoundError,
+    lib.EV_E_STOPPED: errors.CancelledError,
     lib.EV_E_REENTRANT: errors.BusyError,
     lib.EV_E_BUSY: errors.BusyError,
     lib.EV_E_FORKED: errors.ForkedError,
@@ -240,7 +241,7 @@ class NativeIndex:
         *,
         watched: bool,
     ) -> npt.NDArray[np.int64]:
-        """Insert rows, float32[n, dim], and return their ids, int64[n]; none of them when stopped.
+        """Insert rows, float32[n, dim], and return their ids, int64[n].
 
         Args:
             watched: call progress, and let Python see Ctrl-C
@@ -259,8 +260,6 @@ class NativeIndex:
             return out
         with bridge(progress) as (callback, handle):
             code = lib.ev_add(*arguments, callback, handle)
-        if code == lib.EV_E_STOPPED:
-            return np.empty(0, np.int64)
         check(code)
         return out
 
@@ -277,8 +276,7 @@ class NativeIndex:
     def compact(self, progress: Progress | None) -> None:
         with bridge(progress) as (callback, handle):
             code = lib.ev_compact(self.handle, callback, handle)
-        if code != lib.EV_E_STOPPED:
-            check(code)
+        check(code)
 
     def search(
         self,

@@ -283,13 +283,14 @@ class Index:
             progress: progress(done, total), about ten times a second; returning False stops
 
         Returns:
-            The ids of the vectors, int64[n]; empty when it was stopped.
+            The ids of the vectors, int64[n].
 
         Raises:
             ParameterError: the shape, dtype or number of vectors or ids is wrong
             NotFiniteError: a vector holds NaN or infinity, or its square overflows float32; the message names the row
             ZeroVectorError: a zero vector under cosine; the message names the row
             DuplicateIdError: an id comes twice
+            CancelledError: progress returned False
             OutOfMemoryError: there is no room for them
             BusyError: called from a progress function of the same index
         """
@@ -348,6 +349,7 @@ class Index:
             progress: progress(done, total), about ten times a second; returning False stops
 
         Raises:
+            CancelledError: progress returned False
             OutOfMemoryError: there is no room for the copy
             BusyError: called from a progress function of the same index
         """

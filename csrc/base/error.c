@@ -23,7 +23,7 @@ const char *ev_strerror(int code) {
     case EV_E_CORRUPT: return "the file is damaged or is not an index";
     case EV_E_VERSION: return "the file was written by a newer version";
     case EV_E_NOT_FOUND: return "no such file";
-    case EV_E_STOPPED: return "stopped by the progress callback";
+    case EV_E_STOPPED: return "stopped";
     case EV_E_REENTRANT: return "called from a callback of a call on the same index";
     case EV_E_FORKED: return "another thread was changing the index when this process was forked";
     case EV_E_BUSY: return "the search context is in use";

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._types import Progress
-from ..errors import EdgevecError, NotFiniteError, ZeroVectorError
+from ..errors import CancelledError, EdgevecError, NotFiniteError, ZeroVectorError
 from ..index import Index
 from . import changes, records, schema
 from .records import RowIds, vector_count, vector_pages, vectors_of
@@ -232,14 +232,14 @@ def _add(index: Index, vectors: NDArray[np.float32], rows: RowIds, progress: Pro
     if not len(rows):
         return rows
     try:
-        added = index.add(vectors, rows, progress=progress)
+        index.add(vectors, rows, progress=progress)
+    except CancelledError:
+        raise StoppedError from None
     except (NotFiniteError, ZeroVectorError):  # nothing was added
         sound = are_valid(vectors, index.metric)
         wrong = len(rows) - int(sound.sum())
         log.warning("%d stored vectors that are not finite, or zero, are left out (see Collection.check())", wrong)
         return _add(index, vectors[sound], rows[sound], progress)
-    if not len(added):
-        raise StoppedError
     return rows
 
 

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import NDArray
 
+from edgevec import CancelledError
+
 from ..models import (
     Answer,
     BuildSettings,
@@ -22,7 +24,7 @@ from ..models import (
     QuerySpec,
 )
 
-__all__ = ["Opened", "SearchBackend", "StoppedError", "ThreadSearch", "raise_when_stopped"]
+__all__ = ["Opened", "SearchBackend", "ThreadSearch", "raise_when_stopped"]
 
 
 class ThreadSearch(Protocol):
@@ -85,15 +87,11 @@ class Opened(NamedTuple):
     backend: SearchBackend | None
 
 
-class StoppedError(Exception):
-    """The user stopped the opening of a file."""
-
-
 def raise_when_stopped(progress: Progress) -> Callable[[int, int], None]:
-    """The progress function for a call that has no result to return when it is stopped: it raises StoppedError."""
+    """The progress function for a call that has no result to return when it is stopped: it raises CancelledError."""
 
     def report(done: int, total: int) -> None:
         if not progress(done, total):
-            raise StoppedError
+            raise CancelledError("stopped")
 
     return report

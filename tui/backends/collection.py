@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edgevec
-from edgevec import Collection, Hits, ParameterError, Record, samples
+from edgevec import CancelledError, Collection, Hits, ParameterError, Record, samples
 
 from ..models import (
     Answer,
@@ -28,7 +28,7 @@ from ..models import (
     SearchCost,
 )
 from . import bundle
-from .base import Opened, StoppedError, ThreadSearch, raise_when_stopped
+from .base import Opened, ThreadSearch, raise_when_stopped
 from .index import graph_findings
 
 __all__ = ["CollectionBackend", "open_collection"]
@@ -44,7 +44,7 @@ def open_collection(path: Path, progress: Progress, clock: Clock) -> Opened | No
     """Open a collection for reading, so that another process may write it. None when progress returned False."""
     try:
         collection = edgevec.open(path, mode="r", progress=raise_when_stopped(progress))
-    except StoppedError:
+    except CancelledError:
         return None
     try:
         backend = CollectionBackend(collection, clock)

@@ -15,7 +15,7 @@ from edgevec.file_kind import Kind, kind_of, require
 from edgevec.files import not_found, refused
 
 from ..models import SAMPLE, Clock, Data, Progress
-from .base import Opened, StoppedError, raise_when_stopped
+from .base import Opened, raise_when_stopped
 from .index import IndexBackend
 
 __all__ = ["open_file", "read_sample"]
@@ -66,7 +66,7 @@ def _read(path: Path, progress: Progress) -> Data | None:
     require(path, "vectors")
     try:
         dataset = edgevec.read_vectors(path, progress=raise_when_stopped(progress))
-    except StoppedError:
+    except edgevec.CancelledError:
         return None
     columns = _columns(dataset.metadata)
     texts = dataset.texts
