@@ -6,9 +6,9 @@
  *   ev_compact, ev_set_ef) come one after the other, wait for running searches and hold new ones back until they end.
  *   ev_add of more than a few rows does so in steps: between them, every two milliseconds or so while it links, and
  *   all the while it encodes, searches go on and see the index as before the call; they wait while it makes room,
- *   learns anew and mends the graph. ev_save and ev_check wait for whole calls to end. ev_free must not race with any
- *   other call. An ev_context belongs to one search at a time; a second one is EV_E_BUSY. A search given none borrows
- *   one from the index. An ev_filter may be shared by any number of threads.
+ *   learns anew and mends the graph. ev_save and ev_check wait for whole calls to end. ev_close may be called beside
+ *   anything; ev_free must not race with any other call. An ev_context belongs to one search at a time; a second one is
+ * EV_E_BUSY. A search given none borrows one from the index. An ev_filter may be shared by any number of threads.
  * - Callbacks run on the thread that made the call, which still has the index. What they ask of that index itself is
  *   answered where it cannot change meanwhile: ev_count, ev_contains, ev_get_params, ev_get_stats, ev_memory_usage, as
  *   of before the call. Anything else is EV_E_REENTRANT at once, and changes nothing; ev_free is forbidden. Other
@@ -66,7 +66,8 @@ enum {
     EV_E_STOPPED = 40,   /* the progress callback asked to stop */
     EV_E_REENTRANT = 41, /* made by a callback of a call on the same index, which would have to wait for itself */
     EV_E_BUSY = 42,      /* another search is using the context */
-    EV_E_FORKED = 43     /* another thread was changing the index when this process was forked from it */
+    EV_E_FORKED = 43,    /* another thread was changing the index when this process was forked from it */
+    EV_E_CLOSED = 44     /* the index was closed */
 };
 
 enum { EV_METRIC_COSINE = 0, EV_METRIC_IP = 1, EV_METRIC_L2 = 2 };
@@ -126,8 +127,13 @@ typedef struct {
 /* Errors: EV_E_PARAM, EV_E_NOMEM, EV_E_SIMD. */
 int ev_new(const ev_params *params, ev_index **out);
 void ev_free(ev_index *ix);
+/* Give back the index's memory and its mapped file once running calls have ended, those of other threads too. Until
+ * ev_free, calls on it are EV_E_CLOSED, as this one is the second time, and questions that return no code are answered
+ * with 0.
+ * Errors: EV_E_CLOSED, EV_E_REENTRANT, EV_E_FORKED. */
+int ev_close(ev_index *ix);
 void ev_get_params(ev_index *ix, ev_params *out);
-/* Errors: EV_E_PARAM, EV_E_REENTRANT, EV_E_FORKED. */
+/* Errors: EV_E_PARAM, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
 int ev_set_ef(ev_index *ix, int32_t ef);
 
 /* ---- content --------------------------------------------------------------------------------- */
@@ -139,25 +145,25 @@ typedef int (*ev_progress)(void *user, int64_t done, int64_t total);
  * exists is replaced. threads 0: one per core; 1: deterministic. All or nothing: after an error or a stop the index
  * answers as before (with EV_VECTORS_SQ24, to within its steps: the center may have been learned anew).
  * Errors: EV_E_PARAM, EV_E_NOT_FINITE, EV_E_ZERO, EV_E_DUPLICATE, EV_E_NOMEM, EV_E_FULL, EV_E_STOPPED, EV_E_REENTRANT,
- * EV_E_FORKED.
+ * EV_E_FORKED, EV_E_CLOSED.
  */
 int ev_add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, int64_t *out_ids, int32_t threads,
            ev_progress progress, void *user);
 /* Forget those of the n ids that are held; *removed counts them. O(1) each.
- * Errors: EV_E_PARAM, EV_E_REENTRANT, EV_E_FORKED. Ids that are not held are none. */
+ * Errors: EV_E_PARAM, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. Ids that are not held are none. */
 int ev_remove(ev_index *ix, int64_t n, const int64_t *ids, int64_t *removed);
 /* Copy vectors to out[n * dim], as exactly as they are kept: as given with FLOAT32 (cosine: at unit length), within the
  * bound at EV_VECTORS_* with SQ24, decoded from codes with NONE. All ids must exist.
- * Errors: EV_E_NO_ID, EV_E_NOMEM, EV_E_REENTRANT, EV_E_FORKED. */
+ * Errors: EV_E_NO_ID, EV_E_NOMEM, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
 int ev_get(ev_index *ix, int64_t n, const int64_t *ids, float *out);
 int64_t ev_count(ev_index *ix);
 int ev_contains(ev_index *ix, int64_t id);
 /* Write up to n live ids in slot order, starting at *cursor (0 first); *cursor moves on, *written is 0 at the end.
- * Errors: EV_E_PARAM, EV_E_REENTRANT, EV_E_FORKED. */
+ * Errors: EV_E_PARAM, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
 int ev_ids(ev_index *ix, int64_t *cursor, int64_t n, int64_t *ids, int64_t *written);
 /* Give back the room of removed vectors and lay nodes out anew for locality. Where codes no longer fit what is held
  * they are learned anew, and where they did not tell it apart, it is linked anew. Ids stay.
- * Errors: EV_E_NOMEM, EV_E_STOPPED, EV_E_REENTRANT, EV_E_FORKED. */
+ * Errors: EV_E_NOMEM, EV_E_STOPPED, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
 int ev_compact(ev_index *ix, ev_progress progress, void *user);
 
 /* ---- search ---------------------------------------------------------------------------------- */
@@ -176,7 +182,7 @@ typedef struct {
 
 /* n queries -> out_ids[n * k], out_distances[n * k], nearest first by float64 distances to what ev_get gives, equal
  * ones by id (sign codes alone: by estimates); rows with fewer than k results are padded with id -1, distance inf.
- * Errors: EV_E_PARAM, EV_E_NOT_FINITE, EV_E_ZERO, EV_E_NOMEM, EV_E_BUSY, EV_E_REENTRANT, EV_E_FORKED. */
+ * Errors: EV_E_PARAM, EV_E_NOT_FINITE, EV_E_ZERO, EV_E_NOMEM, EV_E_BUSY, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
 int ev_search(ev_index *ix, int64_t n, const float *queries, const ev_search_params *params, int64_t *out_ids,
               float *out_distances);
 
@@ -193,7 +199,7 @@ typedef struct {
 } ev_search_stats;
 
 /* A context serves the index that it was made for, and no other. ev_context_stats tells of its last search that ended.
- * Errors: EV_E_NOMEM. */
+ * Errors: EV_E_NOMEM, EV_E_FORKED, EV_E_CLOSED. */
 int ev_context_new(ev_index *ix, ev_context **out);
 void ev_context_free(ev_context *context);
 void ev_context_stats(ev_context *context, ev_search_stats *out);
@@ -208,12 +214,19 @@ int64_t ev_filter_count(const ev_filter *filter); /* distinct ids */
 
 /* A file at `path` is replaced and leaves its mode, and where that is permitted its owner, to the new one. A symbolic
  * link is followed, to a new file too. What is no regular file (a folder, pipe or device) is refused with EV_E_IO.
- * Errors: EV_E_IO, EV_E_NOMEM, EV_E_REENTRANT, EV_E_FORKED. */
+ * Errors: EV_E_IO, EV_E_NOMEM, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
 int ev_save(ev_index *ix, const char *path);
 /* map != 0: use the file in place, copy-on-write; the file must not be truncated while the index lives. Every byte is
  * verified either way.
  * Errors: EV_E_NOT_FOUND, EV_E_IO, EV_E_CORRUPT, EV_E_VERSION, EV_E_FULL, EV_E_NOMEM, EV_E_SIMD. */
 int ev_load(const char *path, int32_t map, ev_index **out);
+/* The bytes of the file that ev_save would write, in memory: to `out` where they fit in `room`; else nothing is
+ * written. *n: how many they are, so room 0 asks for that.
+ * Errors: EV_E_PARAM, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
+int ev_save_bytes(ev_index *ix, int64_t room, void *out, int64_t *n);
+/* As ev_load of a file of these n bytes, which are not needed any longer afterwards.
+ * Errors: EV_E_PARAM, EV_E_CORRUPT, EV_E_VERSION, EV_E_FULL, EV_E_NOMEM, EV_E_SIMD. */
+int ev_load_bytes(int64_t n, const void *bytes, ev_index **out);
 
 /* ---- insight --------------------------------------------------------------------------------- */
 
@@ -237,7 +250,7 @@ typedef struct {
     int32_t levels;
     int32_t walk; /* EV_WALK_*: what the vectors held call for now; without them, as in ev_stats */
 } ev_report;
-/* Errors: EV_E_NOMEM, EV_E_REENTRANT, EV_E_FORKED. */
+/* Errors: EV_E_NOMEM, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
 int ev_check(ev_index *ix, ev_report *out);
 
 typedef struct {

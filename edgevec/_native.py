@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ from edgevec._types import (
     SearchStats,
 )
 
-__all__ = ["NativeContext", "NativeFilter", "NativeIndex", "SimdInfo", "simd_info", "version"]
+__all__ = ["CLOSED", "NativeContext", "NativeFilter", "NativeIndex", "SimdInfo", "simd_info", "version"]
 
 ffi, lib = _core.ffi, _core.lib
 
@@ -35,7 +36,7 @@ _STRATEGIES = ("graph", "exact", "filtered_graph")
 _PARAMS, _SEARCH_PARAMS = ffi.typeof("ev_params *"), ffi.typeof("ev_search_params *")
 _SEARCH_STATS, _STATS = ffi.typeof("ev_search_stats *"), ffi.typeof("ev_stats *")
 _MEMORY, _REPORT = ffi.typeof("ev_memory *"), ffi.typeof("ev_report *")
-_FLOATS, _INT64S = ffi.typeof("float[]"), ffi.typeof("int64_t[]")
+_FLOATS, _INT64S, _CHARS = ffi.typeof("float[]"), ffi.typeof("int64_t[]"), ffi.typeof("char[]")
 _INT64, _FLOAT32 = np.dtype(np.int64), np.dtype(np.float32)
 _QUERIES_AT_ONCE = 4096
 """Batches are cut into runs of this many, between which Python sees Ctrl-C."""
@@ -57,6 +58,7 @@ _ERRORS: dict[int, type[errors.EdgevecError]] = {
     lib.EV_E_REENTRANT: errors.BusyError,
     lib.EV_E_BUSY: errors.BusyError,
     lib.EV_E_FORKED: errors.ForkedError,
+    lib.EV_E_CLOSED: errors.ClosedError,
 }
 _Struct = TypeVar("_Struct", bound="_core.CData")
 _OF_FILES = (errors.StorageError, errors.IndexNotFoundError)
@@ -199,6 +201,17 @@ class NativeIndex:
         check(lib.ev_load(_file_name(path), bool(mmap), out), path)
         return cls(out[0])
 
+    @classmethod
+    def from_bytes(cls, data: memoryview) -> NativeIndex:
+        out = ffi.new("ev_index **")
+        check(lib.ev_load_bytes(data.nbytes, ffi.from_buffer(_CHARS, data), out))
+        return cls(out[0])
+
+    def close(self) -> None:
+        code = lib.ev_close(self.handle)
+        if code not in (lib.EV_E_CLOSED, lib.EV_E_FORKED):  # nothing is under way in what was forked half changed
+            check(code)
+
     @property
     def metric(self) -> Metric:
         return _METRICS[self.params.metric]
@@ -329,6 +342,19 @@ class NativeIndex:
     def save(self, path: PathLike) -> None:
         check(lib.ev_save(self.handle, _file_name(path)), path)
 
+    def to_bytes(self) -> bytes:
+        bytes_needed = ffi.new("int64_t *")
+        check(lib.ev_save_bytes(self.handle, 0, ffi.NULL, bytes_needed))
+        while True:
+            room = bytes_needed[0]
+            stream = io.BytesIO()  # its value is the memory that was written to, without a copy
+            stream.seek(room - 1)
+            stream.write(b"\0")
+            with stream.getbuffer() as view:
+                check(lib.ev_save_bytes(self.handle, room, ffi.from_buffer(_CHARS, view), bytes_needed))
+            if bytes_needed[0] == room:
+                return stream.getvalue()
+
     def check(self) -> CheckReport:
         report = ffi.new(_REPORT)
         check(lib.ev_check(self.handle, report))
@@ -344,6 +370,25 @@ class NativeIndex:
 
     def memory_usage(self) -> dict[str, int]:
         return _as_dict(_MEMORY, lib.ev_memory_usage, self.handle)
+
+
+class _Closed:
+    """In the place of a NativeIndex that was closed."""
+
+    def close(self) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Any:
+        raise errors.ClosedError("the index was closed")
+
+    def __len__(self) -> int:
+        raise errors.ClosedError("the index was closed")
+
+    def __contains__(self, id: int) -> bool:
+        raise errors.ClosedError("the index was closed")
+
+
+CLOSED: Any = _Closed()
 
 
 class NativeFilter:

@@ -121,7 +121,7 @@ def _pointed(text: str, position: int) -> str:
 
 
 class ClosedError(EdgevecError, ValueError):
-    """The collection was closed, or belongs to the process that this one was forked from."""
+    """The index or collection was closed, or the collection belongs to the process that this one was forked from."""
 
 
 class ReadOnlyError(_SystemError, PermissionError):

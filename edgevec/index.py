@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgevec._native import NativeContext, NativeFilter, NativeIndex
+from edgevec._native import CLOSED, NativeContext, NativeFilter, NativeIndex
 from edgevec._types import (
     CheckReport,
     KeepVectors,
@@ -126,6 +124,8 @@ class Index:
     all calls.
     Bad input is refused before anything changes: ParameterError and its kin are ValueErrors, UnknownIdError is a
     KeyError, OutOfMemoryError a MemoryError.
+    An index needs no closing; close(), or the end of a `with` block, gives back its memory and its mapped file at
+    once. Whatever is asked of it afterwards raises ClosedError.
 
     Args:
         dim: dimensions of a vector, 1..65535
@@ -192,12 +192,46 @@ class Index:
         self._dim = native.dim
         self._calibrator = Calibrator()
 
+    # ---- its end -----------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Give back the memory and the mapped file, once the calls of other threads on the index have ended.
+
+        What is asked of it afterwards, by any thread, raises ClosedError; closing again does nothing. Nothing is saved.
+
+        Raises:
+            BusyError: called from a progress function of the same index
+
+        Example:
+            >>> from edgevec import Index
+            >>> with Index(2) as index:
+            ...     _ = index.add([[1, 0], [0, 1]])
+            ...     len(index)
+            2
+            >>> index.closed
+            True
+        """
+        self._native.close()
+        self._native = CLOSED
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._native is CLOSED
+
+    def __enter__(self) -> Index:
+        _ = self._native.dim  # a closed one is refused
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     # ---- what it is ------------------------------------------------------------------------------------------------
 
     @property
     def dim(self) -> int:
         """Dimensions of a vector."""
-        return self._dim
+        return self._native.dim
 
     @property
     def metric(self) -> Metric:
@@ -256,6 +290,8 @@ class Index:
         return self._native.ids()
 
     def __repr__(self) -> str:
+        if self.closed:
+            return "<closed Index>"
         return (
             f"Index({len(self)} x {self.dim}, {self.metric!r}, quantization={self.quantization!r}, M={self.M}, "
             f"ef_construction={self.ef_construction}, ef={self.ef}, keep_vectors={self.keep_vectors!r})"
@@ -526,11 +562,48 @@ class Index:
         return index
 
     @allocates
+    def to_bytes(self) -> bytes:
+        """The index as bytes: those of the file that save() would write. Pickling and copying use them.
+
+        Raises:
+            OutOfMemoryError: there is no room for them
+            BusyError: called from a progress function of the same index
+
+        Example:
+            >>> from edgevec import Index
+            >>> index = Index(2)
+            >>> _ = index.add([[1, 0], [0, 1]])
+            >>> len(Index.from_bytes(index.to_bytes()))
+            2
+        """
+        return self._native.to_bytes()
+
+    @classmethod
+    @allocates
+    def from_bytes(cls, data: bytes | bytearray | memoryview) -> Index:
+        """The index that to_bytes() or the content of its file describes. Every byte is verified, as by load().
+
+        Args:
+            data: bytes, or anything else with a contiguous buffer; not needed any longer afterwards
+
+        Raises:
+            ParameterError: data are no bytes
+            CorruptIndexError: not an edgevec index, or damaged; the message names the section
+            FormatVersionError: written by a newer version of edgevec
+            OutOfMemoryError: there is no room for it
+        """
+        try:
+            view = memoryview(data)
+        except TypeError:
+            raise ParameterError(f"data must be bytes, not {type(data).__name__}") from None
+        if not view.c_contiguous:
+            raise ParameterError("data must be contiguous")
+        index = cls.__new__(cls)
+        index._adopt(NativeIndex.from_bytes(view))
+        return index
+
     def __reduce__(self) -> tuple[Any, ...]:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "index")
-            self.save(path)
-            return _from_bytes, (path.read_bytes(),)
+        return Index.from_bytes, (self.to_bytes(),)
 
     # ---- insight ---------------------------------------------------------------------------------------------------
 
@@ -569,10 +642,3 @@ class Index:
             file. The search buffers that small indexes share, at most 4 MB in the process, are not counted.
         """
         return self._native.memory_usage()
-
-
-def _from_bytes(data: bytes) -> Index:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "index")
-        path.write_bytes(data)
-        return Index.load(path)

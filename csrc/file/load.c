@@ -12,10 +12,22 @@
 typedef struct {
     const char *path;
     ev__file file;
+    const char *memory; /* the file's bytes that come next, where there is no file; NULL: read it */
     ev__file_header header;
     char *map; /* the file in memory, or NULL: it is read from start to end */
     ev_index *ix;
 } loader;
+
+/* The next n bytes, of which the caller knows that there are as many. */
+static int read_next(loader *l, void *out, size_t n) {
+    if (l->memory) {
+        memcpy(out, l->memory, n);
+        l->memory += n;
+        return EV_OK;
+    }
+    int error = ev__file_read(&l->file, out, n);
+    return error ? ev__refused(error, "read", l->path) : EV_OK;
+}
 
 /* ---- the header ------------------------------------------------------------------------------ */
 
@@ -34,15 +46,15 @@ static int read_header(loader *l) {
     char bytes[EV_FILE_MOST_HEADER];
     ev__file_header *h = &l->header;
     if (l->file.bytes < common) return bad_header("the file is shorter than a header");
-    int error = ev__file_read(&l->file, bytes, common);
-    if (error) return ev__refused(error, "read", l->path);
+    int rc = read_next(l, bytes, common);
+    if (rc != EV_OK) return rc;
     memcpy(h, bytes, common);
     if (memcmp(h->magic, EV_FILE_MAGIC, sizeof h->magic) != 0) return bad_header("not an edgevec index");
     if (h->header_bytes < common + sizeof h->crc || h->header_bytes > sizeof bytes)
         return bad_header("an impossible size");
     if (h->header_bytes > l->file.bytes) return bad_header("the file ends before it does");
-    error = ev__file_read(&l->file, bytes + common, h->header_bytes - common);
-    if (error) return ev__refused(error, "read", l->path);
+    rc = read_next(l, bytes + common, h->header_bytes - common);
+    if (rc != EV_OK) return rc;
     uint32_t crc;
     memcpy(&crc, bytes + h->header_bytes - sizeof crc, sizeof crc);
     if (crc != ev__kernels_scalar.crc32c(0, bytes, h->header_bytes - sizeof crc)) return bad_header("checksum differs");
@@ -129,9 +141,9 @@ static int fetch(loader *l, const ev__file_section *section, const char *name, v
         filling = l->map + section->offset + bytes;
         if (into != l->map + section->offset) memcpy(into, l->map + section->offset, bytes);
     } else {
-        int error = ev__file_read(&l->file, into, bytes);
-        if (!error) error = ev__file_read(&l->file, room, behind);
-        if (error) return ev__refused(error, "read", l->path);
+        int rc = read_next(l, into, bytes);
+        if (rc == EV_OK) rc = read_next(l, room, behind);
+        if (rc != EV_OK) return rc;
     }
     if (l->ix->graph.store.quantizer.kernels.crc32c(0, into, bytes) != section->crc)
         return ev__fail(EV_E_CORRUPT, "section '%s': checksum differs", name);
@@ -260,6 +272,21 @@ static int load(loader *l, bool map) {
     return rc == EV_OK ? check_ids(l->ix) : rc;
 }
 
+static int finish(loader *l, int rc, ev_index **out) {
+    if (rc != EV_OK) {
+        ev_free(l->ix); /* takes no part in the error's detail */
+        return rc;
+    }
+    *out = l->ix;
+    return ev__ok();
+}
+
+int ev_load_bytes(int64_t n, const void *bytes, ev_index **out) {
+    if (n < 0) return ev__fail(EV_E_PARAM, "%lld bytes", (long long)n);
+    loader l = {.memory = n ? bytes : "", .file.bytes = (uint64_t)n};
+    return finish(&l, load(&l, false), out);
+}
+
 int ev_load(const char *path, int32_t map, ev_index **out) {
     loader l = {.path = path};
     int error = ev__file_open(path, &l.file);
@@ -267,10 +294,5 @@ int ev_load(const char *path, int32_t map, ev_index **out) {
     if (error) return ev__refused(error, "open", path);
     int rc = load(&l, map != 0);
     ev__file_close(&l.file);
-    if (rc != EV_OK) {
-        ev_free(l.ix); /* takes no part in the error's detail */
-        return rc;
-    }
-    *out = l.ix;
-    return ev__ok();
+    return finish(&l, rc, out);
 }

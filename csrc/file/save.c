@@ -69,17 +69,19 @@ static void fill_header(const ev_index *ix, const part *parts, size_t count, ev_
     h->crc = q->kernels.crc32c(0, h, offsetof(ev__file_header, crc));
 }
 
-static int write_parts(const ev_file_ops *ops, void *file, ev_index *ix) {
+typedef int (*writer)(void *user, void *file, const void *bytes, size_t n);
+
+static int write_parts(writer write, void *user, void *file, ev_index *ix) {
     static const char zeros[EV_LINE];
     part parts[EV_FILE_SECTIONS];
     ev__file_header header;
     size_t count = list_parts(ix, parts);
     fill_header(ix, parts, count, &header);
-    int error = ops->write(ops->user, file, &header, sizeof header);
+    int error = write(user, file, &header, sizeof header);
     for (size_t i = 0; !error && i < count; i++) {
         size_t filling = (size_t)(ev__file_padded(parts[i].bytes) - parts[i].bytes);
-        error = ops->write(ops->user, file, parts[i].at, parts[i].bytes);
-        if (!error && filling) error = ops->write(ops->user, file, zeros, filling);
+        error = write(user, file, parts[i].at, parts[i].bytes);
+        if (!error && filling) error = write(user, file, zeros, filling);
     }
     return error;
 }
@@ -89,7 +91,7 @@ static int write_file(const ev_file_ops *ops, ev_index *ix, void *file, const ch
     ev__call call;
     int error = 0, rc = ev__enter(ix, EV_READ_AT_REST, &call);
     if (rc == EV_OK) {
-        error = write_parts(ops, file, ix);
+        error = write_parts(ops->write, ops->user, file, ix);
         ev__leave(&call);
     }
     if (error) rc = ev__refused(error, "write", path);
@@ -144,4 +146,33 @@ int ev_save(ev_index *ix, const char *path) {
     int rc = save(ev__file_ops(), ix, path, memory, memory + EV_PATH);
     ev__release(memory, 2 * EV_PATH, 1);
     return rc;
+}
+
+/* ---- to memory ------------------------------------------------------------------------------- */
+
+static int append(void *user, void *file, const void *bytes, size_t n) {
+    (void)file;
+    char **at = user;
+    memcpy(*at, bytes, n);
+    *at += n;
+    return 0;
+}
+
+static int64_t size_of(ev_index *ix) {
+    part parts[EV_FILE_SECTIONS];
+    uint64_t bytes = sizeof(ev__file_header);
+    for (size_t i = 0, count = list_parts(ix, parts); i < count; i++) bytes += ev__file_padded(parts[i].bytes);
+    return (int64_t)bytes;
+}
+
+int ev_save_bytes(ev_index *ix, int64_t room, void *out, int64_t *n) {
+    if (room < 0) return ev__fail(EV_E_PARAM, "room for %lld bytes", (long long)room);
+    ev__call call;
+    int rc = ev__enter(ix, EV_READ_AT_REST, &call);
+    if (rc != EV_OK) return rc;
+    char *at = out;
+    *n = size_of(ix);
+    if (*n <= room) write_parts(append, &at, NULL, ix);
+    ev__leave(&call);
+    return ev__ok();
 }

@@ -24,10 +24,20 @@ static bool take_inner(ev_index *ix, ev__lock_kind kind) {
     return kind == EV_NO_LOCK || ev__read_lock(&ix->lock);
 }
 
+static void give_back(ev_index *ix, ev__lock_kind kind) {
+    if (kind == EV_WRITE) ev__write_unlock(&ix->lock);
+    if (kind == EV_READ || kind == EV_READ_AT_REST) ev__read_unlock(&ix->lock);
+    give_back_outer(ix, kind);
+}
+
 static bool begin(ev_index *ix, ev__lock_kind kind, ev__call *call) {
     if (!take_outer(ix, kind)) return false;
     if (!take_inner(ix, kind)) {
         give_back_outer(ix, kind);
+        return false;
+    }
+    if (EV_UNLIKELY(ix->closed)) {
+        give_back(ix, kind);
         return false;
     }
     *call = (ev__call){ix, kind, innermost};
@@ -35,13 +45,17 @@ static bool begin(ev_index *ix, ev__lock_kind kind, ev__call *call) {
     return true;
 }
 
+int ev__refuse_call(const ev_index *ix) {
+    if (ix->closed) return ev__fail(EV_E_CLOSED, "%s", "");
+    return ev__fail(EV_E_FORKED, "load it again from its file, or fork while nothing changes it");
+}
+
 int ev__enter(ev_index *ix, ev__lock_kind kind, ev__call *call) {
     if (EV_UNLIKELY(is_under_way(ix))) {
         ev__fail(EV_E_REENTRANT, "a callback can only ask for the index's size, parameters and statistics");
         return EV_E_REENTRANT;
     }
-    if (begin(ix, kind, call)) return EV_OK;
-    return ev__fail(EV_E_FORKED, "load it again from its file, or fork while nothing changes it");
+    return begin(ix, kind, call) ? EV_OK : ev__refuse_call(ix);
 }
 
 bool ev__enter_to_look(ev_index *ix, ev__call *call) {
@@ -50,9 +64,7 @@ bool ev__enter_to_look(ev_index *ix, ev__call *call) {
 
 void ev__leave(ev__call *call) {
     innermost = call->outer;
-    if (call->held == EV_WRITE) ev__write_unlock(&call->ix->lock);
-    if (call->held == EV_READ || call->held == EV_READ_AT_REST) ev__read_unlock(&call->ix->lock);
-    give_back_outer(call->ix, call->held);
+    give_back(call->ix, call->held);
 }
 
 void ev__pause(ev__call *call) { ev__write_unlock(&call->ix->lock); }

@@ -5,7 +5,12 @@ int ev_context_new(ev_index *ix, ev_context **out) {
     ev_context *c = ev__alloc_zero(sizeof *c, EV_LINE);
     if (!c) return ev__fail(EV_E_NOMEM, "a search context");
     c->serial = ix->serial;
-    int rc = ev__scratch_new(&ix->graph, &c->scratch);
+    ev__call call;
+    int rc = ev__enter_to_look(ix, &call) ? EV_OK : ev__refuse_call(ix);
+    if (rc == EV_OK) {
+        rc = ev__scratch_new(&ix->graph, &c->scratch);
+        ev__leave(&call);
+    }
     if (rc != EV_OK) {
         ev__release(c, sizeof *c, EV_LINE);
         return rc;

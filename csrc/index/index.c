@@ -46,10 +46,26 @@ int ev__index_make(const ev_params *params, ev_index **out) {
     return EV_OK;
 }
 
-void ev_free(ev_index *ix) {
-    if (!ix) return;
+/* All but the structure itself. */
+static void give_back_all(ev_index *ix) {
+    if (ix->closed) return;
     ev__graph_free(&ix->graph);
     if (ix->map) ev__unmap(ix->map, ix->map_bytes);
+    ix->closed = true;
+}
+
+int ev_close(ev_index *ix) {
+    ev__call call;
+    int rc = ev__enter(ix, EV_WRITE, &call);
+    if (rc != EV_OK) return rc;
+    give_back_all(ix);
+    ev__leave(&call);
+    return ev__ok();
+}
+
+void ev_free(ev_index *ix) {
+    if (!ix) return;
+    give_back_all(ix);
     ev__rwlock_free(&ix->lock);
     ev__rwlock_free(&ix->changing);
     ev__release(ix, sizeof *ix, EV_LINE);

@@ -17,6 +17,7 @@ struct ev_index {
     ev__rwlock
         changing;    /* whole calls that change the index, one after the other; read by those that need it at rest */
     ev__rwlock lock; /* while anything changes that searches look at; after `changing` */
+    bool closed;     /* nothing of it is left but this and the locks */
     void *map;       /* the mapped file, or NULL */
     size_t map_bytes;
 };
@@ -36,12 +37,14 @@ typedef struct ev__call {
     ev__lock_kind held;
     struct ev__call *outer;
 } ev__call;
-/* Take the lock, or EV_E_FORKED, or EV_E_REENTRANT where a call of this thread on this index is under way: it would
- * wait for itself. All that belongs to the index, its spare scratches among it, is taken after this and given back
- * before ev__leave. */
+/* Take the lock, or EV_E_FORKED, EV_E_CLOSED, or EV_E_REENTRANT where a call of this thread on this index is under way:
+ * it would wait for itself. All that belongs to the index, its spare scratches among it, is taken after this and given
+ * back before ev__leave. */
 int ev__enter(ev_index *ix, ev__lock_kind kind, ev__call *call);
-/* To read what stays the same during such a call; then without a lock. False where EV_E_FORKED holds. */
+/* To read what stays the same during such a call; then without a lock. False where it is refused. */
 bool ev__enter_to_look(ev_index *ix, ev__call *call);
+/* Why a call was refused that is not within another: EV_E_FORKED or EV_E_CLOSED. */
+int ev__refuse_call(const ev_index *ix);
 void ev__leave(ev__call *call);
 /* Within a call with EV_WRITE: searches may go on until the second of these. What they look at is as it was. */
 void ev__pause(ev__call *call);
