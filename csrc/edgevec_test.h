@@ -5,17 +5,25 @@
 
 #include "edgevec.h"
 
-/* The calls that ev_save makes, so that a test can tear, drop or fail them. Each returns 0, or an errno. NULL restores
- * the system's. */
+/* The system's calls that ev_save and ev_load make, so that a test can fail, cut short, tear or record any of them.
+ * Each returns 0, or an errno. NULL restores the system's. */
 typedef struct {
     /* create, must not exist; with the mode and owner of `like`, where that exists */
     int (*open)(void *user, const char *path, const char *like, void **file);
-    int (*write)(void *user, void *file, const void *bytes, size_t n);
+    /* hold the lock of a new file until unlock, also after its close; EEXIST where it is being removed as left over */
+    int (*lock)(void *user, void *file, void **lock);
+    int (*write)(void *user, void *file, const void *bytes, size_t n, size_t *written); /* 1 to n of them */
     int (*sync)(void *user, void *file);
-    int (*close)(void *user, void *file);
+    int (*close)(void *user, void *file); /* one that was opened for reading too */
     int (*rename)(void *user, const char *from, const char *to);
     int (*sync_folder)(void *user, const char *path); /* of the file `path` */
     int (*unlink)(void *user, const char *path);
+    void (*unlock)(void *user, void *lock);
+    int (*open_old)(void *user, const char *path, void **file); /* for reading */
+    int (*size)(void *user, void *file, uint64_t *bytes);       /* EISDIR, EINVAL for what is no regular file */
+    int (*read)(void *user, void *file, void *out, size_t n, size_t *got); /* up to n; 0 at its end */
+    int (*map)(void *user, void *file, size_t bytes, void **at);           /* private and copy-on-write */
+    void (*unmap)(void *user, void *at, size_t bytes);
     void *user;
 } ev_file_ops;
 

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # Windows, which lets nobody remove a file that another has open
+    fcntl = None  # type: ignore[assignment]
+
 from edgevec.errors import DataNotFoundError, EdgevecError, StorageError, about_file
 
-__all__ = ["not_found", "refused", "replace", "replacing"]
+__all__ = ["not_found", "refused", "remove_left_over", "replace", "replacing"]
 
 _MOST_LINKS = 40
+_TEMPORARY = re.compile(r"\.edgevec-new-[0-9a-f]{16}")
+"""How the names of new files begin: as Index.save names them."""
 
 
 def not_found(path: str | os.PathLike[str]) -> DataNotFoundError:
@@ -33,7 +41,7 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
 
     At the end of the block the new file is renamed to `path`; on an error it is removed, and the old one is untouched.
     The new file gets the mode of the old one, unless `mode` is given, and its owner where that is permitted. A symbolic
-    link is followed.
+    link is followed. What killed processes have left in the folder is removed first.
 
     Raises:
         StorageError: the system refused, or `path` is no regular file but a folder, a pipe or a device.
@@ -47,8 +55,9 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
     """
     try:
         target = _target(path)
+        remove_left_over(target.parent)
         old = os.stat(target) if target.exists() else None
-        new = _create(target, private=old is not None or mode is not None)
+        new, lock = _create(target, private=old is not None or mode is not None)
     except OSError as error:
         raise refused(error, path) from error
     try:
@@ -65,6 +74,33 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             new.unlink(missing_ok=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def remove_left_over(folder: Path) -> None:
+    """Remove the new files of processes that were killed before they renamed them: those whose lock nobody holds.
+
+    Where that cannot be known (Windows, file systems without locks), or is not permitted, they stay.
+    """
+    if fcntl is None:
+        return
+    with suppress(OSError):
+        for name in filter(_TEMPORARY.match, os.listdir(folder)):
+            with suppress(OSError):
+                _remove_if_left_over(os.path.join(folder, name))
+
+
+def _remove_if_left_over(path: str) -> None:
+    opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        held = os.fstat(opened)
+        if stat.S_ISREG(held.st_mode):
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)  # keeps its writer out, should that be about to take it
+            if os.path.samestat(held, os.lstat(path)):
+                os.unlink(path)
+    finally:
+        os.close(opened)
 
 
 def replace(new: Path, path: Path) -> None:
@@ -90,12 +126,33 @@ def _target(path: Path) -> Path:
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
 
 
-def _create(target: Path, *, private: bool) -> Path:
-    """A file of a short name in the same folder. What is to have a mode may be read by nobody else before."""
+def _create(target: Path, *, private: bool) -> tuple[Path, int | None]:
+    """A file of a short name in the same folder, and a descriptor that holds its lock where there are locks.
+
+    What is to have a mode may be read by nobody else before.
+    """
     suffix = target.suffix if len(target.suffix) <= 16 else ""
-    new = target.with_name(f".edgevec-{os.urandom(8).hex()}{suffix}")
-    os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666))
-    return new
+    while True:
+        new = target.with_name(f".edgevec-new-{os.urandom(8).hex()}{suffix}")
+        opened = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
+        if fcntl is None:
+            os.close(opened)
+            return new, None
+        if _lock(opened):
+            return new, opened
+        os.close(opened)
+        new.unlink(missing_ok=True)
+
+
+def _lock(opened: int) -> bool:
+    """Take the lock of a new file; False where another is removing it. Where there are none nobody removes it."""
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return os.fstat(opened).st_nlink > 0
 
 
 def _mode(new: Path, old: os.stat_result) -> int:

@@ -19,12 +19,15 @@
 #else
 #include <unistd.h>
 #if !defined(__EMSCRIPTEN__)
+#include <sys/file.h>
 #include <sys/mman.h>
 #endif
 #endif
 
 /* Some systems refuse to move 2 GB or more in one call. */
 #define EV_MOST_AT_ONCE ((size_t)1 << 30)
+
+static int fd_of(void *file) { return (int)(intptr_t)file; }
 
 /* ---- the differences ------------------------------------------------------------------------- */
 
@@ -132,8 +135,9 @@ static int system_unlink(void *user, const char *path) {
     return _wunlink(wide) == 0 ? 0 : errno;
 }
 
-int ev__map(const ev__file *file, void **out) {
-    HANDLE handle = CreateFileMappingW((HANDLE)_get_osfhandle(file->fd), NULL, PAGE_WRITECOPY, 0, 0, NULL);
+static int system_map(void *user, void *file, size_t bytes, void **out) {
+    (void)user, (void)bytes;
+    HANDLE handle = CreateFileMappingW((HANDLE)_get_osfhandle(fd_of(file)), NULL, PAGE_WRITECOPY, 0, 0, NULL);
     if (!handle) return system_errno();
     *out = MapViewOfFile(handle, FILE_MAP_COPY, 0, 0, 0);
     int rc = *out ? 0 : system_errno();
@@ -141,10 +145,20 @@ int ev__map(const ev__file *file, void **out) {
     return rc;
 }
 
-void ev__unmap(void *map, size_t bytes) {
-    (void)bytes;
+static void system_unmap(void *user, void *map, size_t bytes) {
+    (void)user, (void)bytes;
     UnmapViewOfFile(map);
 }
+
+/* A file that is open here can be removed by nobody, but one that is closed and not yet renamed could. So files of
+ * killed processes are not looked for. */
+static int system_lock(void *user, void *file, void **lock) {
+    (void)user, (void)file;
+    *lock = NULL;
+    return 0;
+}
+
+static void system_unlock(void *user, void *lock) { (void)user, (void)lock; }
 
 #else
 
@@ -248,37 +262,67 @@ static int system_unlink(void *user, const char *path) {
 
 #if defined(__EMSCRIPTEN__)
 
-int ev__map(const ev__file *file, void **out) {
-    (void)file, (void)out;
+static int system_map(void *user, void *file, size_t bytes, void **out) {
+    (void)user, (void)file, (void)bytes, (void)out;
     return ENOTSUP;
 }
 
-void ev__unmap(void *map, size_t bytes) { (void)map, (void)bytes; }
+static void system_unmap(void *user, void *map, size_t bytes) { (void)user, (void)map, (void)bytes; }
+
+/* One process, and files in its memory: nothing can be left over. */
+static int system_lock(void *user, void *file, void **lock) {
+    (void)user, (void)file;
+    *lock = NULL;
+    return 0;
+}
+
+static void system_unlock(void *user, void *lock) { (void)user, (void)lock; }
 
 #else
 
-int ev__map(const ev__file *file, void **out) {
-    if (file->bytes > SIZE_MAX) return ENOMEM;
-    void *at = mmap(NULL, (size_t)file->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE, file->fd, 0);
+static int system_map(void *user, void *file, size_t bytes, void **out) {
+    (void)user;
+    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd_of(file), 0);
     if (at == MAP_FAILED) return errno == ENODEV || errno == ENOSYS ? ENOTSUP : errno;
     *out = at;
     return 0;
 }
 
-void ev__unmap(void *map, size_t bytes) { munmap(map, bytes); }
+static void system_unmap(void *user, void *map, size_t bytes) {
+    (void)user;
+    munmap(map, bytes);
+}
+
+/* On a second descriptor, so that it outlasts the close. A file system without locks grants none to others either. */
+static int system_lock(void *user, void *file, void **lock) {
+    (void)user;
+    struct stat info;
+    int fd = fcntl(fd_of(file), F_DUPFD_CLOEXEC, 0);
+    if (fd < 0) return errno;
+    bool taken = flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    if (taken || (fstat(fd, &info) == 0 && info.st_nlink == 0)) {
+        close(fd);
+        return EEXIST;
+    }
+    *lock = (void *)((intptr_t)fd + 1);
+    return 0;
+}
+
+static void system_unlock(void *user, void *lock) {
+    (void)user;
+    if (lock) close((int)((intptr_t)lock - 1));
+}
 
 #endif
 #endif
 
-/* ---- writing --------------------------------------------------------------------------------- */
+/* ---- the calls --------------------------------------------------------------------------------- */
 
 size_t ev__folder_length(const char *path) {
     size_t length = strlen(path);
     while (length && !is_separator(path[length - 1])) length--;
     return length;
 }
-
-static int fd_of(void *file) { return (int)(intptr_t)file; }
 
 static int system_open(void *user, const char *path, const char *like, void **file) {
     (void)user;
@@ -288,18 +332,11 @@ static int system_open(void *user, const char *path, const char *like, void **fi
     return 0;
 }
 
-static int system_write(void *user, void *file, const void *bytes, size_t n) {
+static int system_write(void *user, void *file, const void *bytes, size_t n, size_t *written) {
     (void)user;
-    const char *at = bytes;
-    while (n) {
-        int64_t written = write_some(fd_of(file), at, n < EV_MOST_AT_ONCE ? n : EV_MOST_AT_ONCE);
-        if (written < 0 && errno == EINTR) continue;
-        if (written < 0) return errno;
-        if (written == 0) return EIO;
-        at += written;
-        n -= (size_t)written;
-    }
-    return 0;
+    int64_t done = write_some(fd_of(file), bytes, n < EV_MOST_AT_ONCE ? n : EV_MOST_AT_ONCE);
+    *written = done < 0 ? 0 : (size_t)done;
+    return done < 0 ? errno : done == 0 ? EIO : 0;
 }
 
 static int system_sync(void *user, void *file) {
@@ -316,8 +353,44 @@ static int system_close(void *user, void *file) {
     return close_fd(fd_of(file)) == 0 || errno == EINTR ? 0 : errno;
 }
 
-static const ev_file_ops system_ops = {system_open,   system_write,       system_sync,   system_close,
-                                       system_rename, system_sync_folder, system_unlink, NULL};
+static int system_open_old(void *user, const char *path, void **file) {
+    (void)user;
+    int fd = open_old(path);
+    if (fd < 0) return errno;
+    *file = (void *)(intptr_t)fd;
+    return 0;
+}
+
+static int system_size(void *user, void *file, uint64_t *bytes) {
+    (void)user;
+    file_info info;
+    if (describe(fd_of(file), &info) != 0) return errno;
+    if (!is_regular(&info)) return is_folder(&info) ? EISDIR : EINVAL;
+    *bytes = (uint64_t)info.st_size;
+    return 0;
+}
+
+static int system_read(void *user, void *file, void *out, size_t n, size_t *got) {
+    (void)user;
+    int64_t done = read_some(fd_of(file), out, n < EV_MOST_AT_ONCE ? n : EV_MOST_AT_ONCE);
+    *got = done < 0 ? 0 : (size_t)done;
+    return done < 0 ? errno : 0;
+}
+
+static const ev_file_ops system_ops = {.open = system_open,
+                                       .lock = system_lock,
+                                       .write = system_write,
+                                       .sync = system_sync,
+                                       .close = system_close,
+                                       .rename = system_rename,
+                                       .sync_folder = system_sync_folder,
+                                       .unlink = system_unlink,
+                                       .unlock = system_unlock,
+                                       .open_old = system_open_old,
+                                       .size = system_size,
+                                       .read = system_read,
+                                       .map = system_map,
+                                       .unmap = system_unmap};
 #ifdef EDGEVEC_TESTING
 static const ev_file_ops *ops = &system_ops;
 static ev_file_ops replaced;
@@ -338,33 +411,56 @@ int ev__refused(int error, const char *what, const char *path) {
     return ev__fail_errno(code, error, "%s: cannot %s '%s'", strerror(error), what, path);
 }
 
-/* ---- reading --------------------------------------------------------------------------------- */
+/* ---- whole files ----------------------------------------------------------------------------- */
+
+int ev__file_write(void *file, const void *bytes, size_t n) {
+    const ev_file_ops *o = ev__file_ops();
+    for (const char *at = bytes; n;) {
+        size_t written = 0;
+        int error = o->write(o->user, file, at, n, &written);
+        if (error && error != EINTR) return error;
+        at += written;
+        n -= written;
+    }
+    return 0;
+}
 
 int ev__file_open(const char *path, ev__file *out) {
-    int fd = open_old(path);
-    if (fd < 0) return errno;
-    file_info info;
-    int rc = describe(fd, &info) == 0 ? 0 : errno;
-    if (!rc && !is_regular(&info)) rc = is_folder(&info) ? EISDIR : EINVAL;
-    if (rc) {
-        close_fd(fd);
-        return rc;
-    }
-    *out = (ev__file){fd, (uint64_t)info.st_size};
-    return 0;
+    const ev_file_ops *o = ev__file_ops();
+    int error = o->open_old(o->user, path, &out->handle);
+    if (error) return error;
+    error = o->size(o->user, out->handle, &out->bytes);
+    if (error) ev__file_close(out);
+    return error;
 }
 
 int ev__file_read(const ev__file *file, void *out, size_t n) {
-    char *at = out;
-    while (n) {
-        int64_t got = read_some(file->fd, at, n < EV_MOST_AT_ONCE ? n : EV_MOST_AT_ONCE);
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return errno;
+    const ev_file_ops *o = ev__file_ops();
+    for (char *at = out; n;) {
+        size_t got = 0;
+        int error = o->read(o->user, file->handle, at, n, &got);
+        if (error == EINTR) continue;
+        if (error) return error;
         if (got == 0) return EIO;
         at += got;
-        n -= (size_t)got;
+        n -= got;
     }
     return 0;
 }
 
-void ev__file_close(const ev__file *file) { close_fd(file->fd); }
+/* What was read is here, whatever the close says. */
+void ev__file_close(const ev__file *file) {
+    const ev_file_ops *o = ev__file_ops();
+    o->close(o->user, file->handle);
+}
+
+int ev__map(const ev__file *file, void **out) {
+    const ev_file_ops *o = ev__file_ops();
+    if (file->bytes > SIZE_MAX) return ENOMEM;
+    return o->map(o->user, file->handle, (size_t)file->bytes, out);
+}
+
+void ev__unmap(void *map, size_t bytes) {
+    const ev_file_ops *o = ev__file_ops();
+    o->unmap(o->user, map, bytes);
+}

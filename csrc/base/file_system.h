@@ -19,15 +19,23 @@ int ev__file_target(const char *path, char out[EV_PATH]);
 /* How much of a path is the folder, with the separator behind it. */
 size_t ev__folder_length(const char *path);
 
-/* What ev_save writes with: the system's, or in tests those of ev_set_file_ops. */
+/* What files are written and read with: the system's, or in tests those of ev_set_file_ops. */
 const ev_file_ops *ev__file_ops(void);
+/* All n bytes, of a file that ev__file_ops()->open made. */
+int ev__file_write(void *file, const void *bytes, size_t n);
+
+/* Saves write to new files of this name and 16 hexadecimal digits, and hold their locks meanwhile. */
+#define EV_TEMPORARY ".edgevec-new-"
+/* Remove from the folder of `path` what killed processes have left there beside it: new files whose lock nobody holds.
+ * Where that cannot be known, or is not permitted, they stay. */
+void ev__remove_left_over(const char *path);
 
 /* Note in the error's detail what the system refused; EV_E_IO, or EV_E_NOMEM where it had no memory. */
 int ev__refused(int error, const char *what, const char *path);
 
 /* A regular file, open for reading from its start to its end. */
 typedef struct {
-    int fd;
+    void *handle;
     uint64_t bytes; /* its size when it was opened */
 } ev__file;
 int ev__file_open(const char *path, ev__file *out);

@@ -292,6 +292,7 @@ int ev_load(const char *path, int32_t map, ev_index **out) {
     int error = ev__file_open(path, &l.file);
     if (error == ENOENT) return ev__fail_errno(EV_E_NOT_FOUND, error, "%s: '%s'", strerror(error), path);
     if (error) return ev__refused(error, "open", path);
+    ev__remove_left_over(path);
     int rc = load(&l, map != 0);
     ev__file_close(&l.file);
     return finish(&l, rc, out);

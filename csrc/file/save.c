@@ -86,12 +86,17 @@ static int write_parts(writer write, void *user, void *file, ev_index *ix) {
     return error;
 }
 
+static int to_file(void *user, void *file, const void *bytes, size_t n) {
+    (void)user;
+    return ev__file_write(file, bytes, n);
+}
+
 /* Write and flush a new file. Writers wait only while the index is read, not while the disk works. */
 static int write_file(const ev_file_ops *ops, ev_index *ix, void *file, const char *path) {
     ev__call call;
     int error = 0, rc = ev__enter(ix, EV_READ_AT_REST, &call);
     if (rc == EV_OK) {
-        error = write_parts(ops->write, ops->user, file, ix);
+        error = write_parts(to_file, NULL, file, ix);
         ev__leave(&call);
     }
     if (error) rc = ev__refused(error, "write", path);
@@ -100,12 +105,24 @@ static int write_file(const ev_file_ops *ops, ev_index *ix, void *file, const ch
     return rc == EV_OK && error ? ev__refused(error, "close", path) : rc;
 }
 
+/* A new file with its lock, or none of both. */
+static int create(const ev_file_ops *ops, const char *name, const char *like, void **file, void **lock) {
+    int error = ops->open(ops->user, name, like, file);
+    if (error) return error;
+    error = ops->lock(ops->user, *file, lock);
+    if (error) {
+        ops->close(ops->user, *file);
+        ops->unlink(ops->user, name);
+    }
+    return error;
+}
+
 /* Create a file that nobody else has in the folder of `path`. Its name does not grow with that of `path`, which may be
  * as long as names can be. */
-static int create_beside(const ev_file_ops *ops, const char *path, char name[EV_PATH], void **file) {
+static int create_beside(const ev_file_ops *ops, const char *path, char name[EV_PATH], void **file, void **lock) {
     static int64_t names;
     size_t folder = ev__folder_length(path);
-    if (folder + sizeof ".edgevec-0123456789abcdef" > EV_PATH) return ENAMETOOLONG;
+    if (folder + sizeof EV_TEMPORARY "0123456789abcdef" > EV_PATH) return ENAMETOOLONG;
     memcpy(name, path, folder);
     int error = EEXIST;
     for (int i = 0; error == EEXIST && i < EV_NAME_TRIES; i++) {
@@ -113,29 +130,29 @@ static int create_beside(const ev_file_ops *ops, const char *path, char name[EV_
         double now = ev__now();
         memcpy(&time, &now, sizeof time);
         uint64_t random = ev__mix(ev__mix(time ^ (uintptr_t)&now) + (uint64_t)ev__add64(&names, 1));
-        snprintf(name + folder, EV_PATH - folder, ".edgevec-%016llx", (unsigned long long)random);
-        error = ops->open(ops->user, name, path, file);
+        snprintf(name + folder, EV_PATH - folder, EV_TEMPORARY "%016llx", (unsigned long long)random);
+        error = create(ops, name, path, file, lock);
     }
     return error;
 }
 
 /* target, name: of the file to be replaced and of the new one; errors name the path that the caller gave. */
 static int save(const ev_file_ops *ops, ev_index *ix, const char *path, char target[EV_PATH], char name[EV_PATH]) {
-    void *file;
+    void *file, *lock;
     int error = ev__file_target(path, target);
     if (error == EINVAL)
         return ev__fail_errno(EV_E_IO, error, "not a regular file, and pipes and devices cannot be written to: '%s'",
                               path);
     if (error) return ev__refused(error, "replace", path);
-    error = create_beside(ops, target, name, &file);
+    ev__remove_left_over(target); /* before more room is taken */
+    error = create_beside(ops, target, name, &file, &lock);
     if (error) return ev__refused(error, "create a file for", path);
     int rc = write_file(ops, ix, file, path);
     error = rc == EV_OK ? ops->rename(ops->user, name, target) : 0;
     if (error) rc = ev__refused(error, "replace", path);
-    if (rc != EV_OK) {
-        ops->unlink(ops->user, name);
-        return rc;
-    }
+    if (rc != EV_OK) ops->unlink(ops->user, name);
+    ops->unlock(ops->user, lock);
+    if (rc != EV_OK) return rc;
     error = ops->sync_folder(ops->user, target);
     return error ? ev__refused(error, "flush the folder of", path) : ev__ok();
 }
