@@ -145,9 +145,10 @@ class Collection:
                 stored. Inside a batch this is the batch's.
 
         Returns:
-            How many were stored: n, or 0 when progress stopped it.
+            How many were stored: n.
 
         Raises:
+            CancelledError: when progress stopped it
             ParameterError: when an argument is of the wrong kind or length; the message names the record
             DuplicateIdError: when an id comes twice
             NotFiniteError: when a vector holds NaN or infinity, or is longer than 3.2e18 (or what the dtype can hold)
@@ -290,7 +291,7 @@ class Collection:
             ParameterError: when a named column does not exist, or a row has no vector and there is no encoder
             NotFiniteError: as in upsert()
             ZeroVectorError: as in upsert()
-            EdgevecError: when progress stopped it
+            CancelledError: when progress stopped it
         """
         columns = import_export.Columns(id, vector, document, frozenset([skip] if isinstance(skip, str) else skip))
         return operations.import_from(self._store, data, columns, self._encoder, progress)
@@ -442,7 +443,7 @@ class Collection:
                 batch; returning False stops, and nothing is stored
 
         Raises:
-            EdgevecError: when progress stopped it
+            CancelledError: when progress stopped it
         """
         with self._store.batch(progress):
             yield self
@@ -502,7 +503,7 @@ class Collection:
 
         Raises:
             StorageError: when the file was removed or replaced since it was opened
-            EdgevecError: when progress stopped it
+            CancelledError: when progress stopped it
         """
         return maintenance.refresh(self._store, progress)
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import CollectionNotFoundError, ParameterError, StorageError, about_file
+from . import interrupts
 from .identify import identify
 from .locking import Identity, Lock, claim, identity, unclaim
 from .sqlite_errors import CANTOPEN, READONLY, code_of, translated
 
-__all__ = ["Database", "Durability", "copy_mode", "resolve"]
+__all__ = ["Database", "Durability", "copy_mode", "end_transaction", "resolve"]
 
 Durability = Literal["full", "fast"]
 
@@ -25,6 +26,8 @@ _SINGLE_PROCESS = sys.platform == "emscripten"
 _POSIX = os.name == "posix" and sys.platform != "emscripten"
 _STALE_ERRNO = getattr(errno, "ESTALE", errno.EIO)
 _CACHE_KB = 32 * 1024
+MAX_IDLE = 8
+"""Connections that are kept open for readers; more of them, for more readers at once, are closed after use."""
 _BUSY_MS = 10_000
 """Time to wait for readers in other processes while the write-ahead log is copied back."""
 
@@ -43,6 +46,8 @@ class Database:
         self.name = str(path) if path else ":memory:"
         self.single_connection = path is None or _SINGLE_PROCESS
         self._writable = writable
+        self._readers: set[sqlite3.Connection] = set()
+        """All of them; a call that a signal has ended may have left one that is neither idle nor in use."""
         self._idle: list[sqlite3.Connection] = []
         self._lock: Lock | None = None
         self._main: sqlite3.Connection | None = None
@@ -80,20 +85,34 @@ class Database:
             except BaseException:
                 connection.close()
                 raise
+            self._readers.add(connection)
             return connection
 
     def release(self, connection: sqlite3.Connection) -> None:
-        if not self.single_connection:
+        """Keep it for the next reader, unless MAX_IDLE are kept already."""
+        if self.single_connection:
+            return
+        if len(self._idle) < MAX_IDLE:
             self._idle.append(connection)
+        else:
+            self.discard(connection)
+
+    def discard(self, connection: sqlite3.Connection) -> None:
+        """In place of release(), when a call on it has failed."""
+        if connection is not self._main:
+            self._readers.discard(connection)
+            connection.close()
 
     def close_idle(self) -> None:
         """Close the connections of readers, which have the schema cached. Nobody reads now."""
         while self._idle:
-            self._idle.pop().close()
+            self.discard(self._idle.pop())
 
     def close(self) -> None:
-        """Close every connection that is not in use; the last one to close copies the write-ahead log back."""
-        self.close_idle()
+        """Close every connection; the last one to close copies the write-ahead log back. Nobody reads now."""
+        self._idle.clear()
+        while self._readers:
+            self._readers.pop().close()
         for connection in (self._main, self._lock):
             if connection is not None:
                 connection.close()
@@ -187,6 +206,7 @@ class Database:
     def _connect(self, uri: str) -> sqlite3.Connection:
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=0)
         try:
+            interrupts.watch(connection)
             connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
             if _SINGLE_PROCESS and self.path is not None:
                 # There is no shared memory. Set before the first access, this also opens files with a write-ahead log.
@@ -214,6 +234,12 @@ class Database:
         lock = ("-lock",) if self._writable else ()
         paths = [Path(f"{self.path}{name}") for name in ("", *log, *lock)]
         self._opened = [(path, found) for path in paths if (found := identity(path)) is not None]
+
+
+def end_transaction(connection: sqlite3.Connection) -> None:
+    """Roll back what is open. Not that of the caller's alone: a signal may have ended a call before it did so."""
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
 
 
 # ---- files beside it -------------------------------------------------------------------------------------------------

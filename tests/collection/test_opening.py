@@ -178,7 +178,7 @@ def test_a_reader_refreshes_with_progress(path: Path, rng: np.random.Generator) 
             def stop(done: int, total: int) -> bool:
                 return False
 
-            with pytest.raises(edgevec.EdgevecError, match="next search"):
+            with pytest.raises(edgevec.CancelledError, match="next search"):
                 reader.refresh(progress=stop)
             assert reader.search(vectors[7], 1)[0].id == 17
             writer.upsert(range(3010, 6010), rows(rng, 3000))
@@ -252,7 +252,7 @@ def test_opening_can_be_stopped_and_done_again(tmp_path: Path) -> None:
     with edgevec.open(tmp_path / "c.edgevec", 8) as made:
         made.upsert(range(500), vectors)
     (tmp_path / "c.edgevec-graph").unlink()
-    with pytest.raises(edgevec.EdgevecError, match="stopped by its progress function"):
+    with pytest.raises(edgevec.CancelledError, match="stopped by its progress function"):
         edgevec.open(tmp_path / "c.edgevec", progress=lambda done, total: False)
     with edgevec.open(tmp_path / "c.edgevec") as made:
         assert made.search(vectors[7], 1)[0].id == 7

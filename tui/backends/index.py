@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgevec import CheckReport, IdFilter, Index, NoVectorsError, ParameterError, SearchContext
+from edgevec import CancelledError, CheckReport, IdFilter, Index, NoVectorsError, ParameterError, SearchContext
 
 from ..filters import where_over
 from ..models import (
@@ -42,7 +42,10 @@ def build_index(data: Data, settings: BuildSettings, progress: Progress, clock: 
         M=settings.M,
         ef_construction=settings.ef_construction,
     )
-    added = index.add(data.vectors, data.ids, progress=progress)
+    try:
+        added = index.add(data.vectors, data.ids, progress=progress)
+    except CancelledError:
+        return None
     return IndexBackend(index, clock) if len(added) == len(data) else None
 
 
