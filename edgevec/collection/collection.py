@@ -41,7 +41,8 @@ class Collection:
     it is in one SQLite file, and durable once a call returns or, inside a batch, once the batch has ended. The search
     graph beside it is derived from the records: lost or damaged, it is made again.
 
-    Any number of threads may use a collection. One process writes; others may open it with mode="r", and see what was
+    Any number of threads may use a collection; 8 connections of readers are kept open, each with at most 32 MB of
+    SQLite's cache. One process writes; others may open it with mode="r", and see what was
     committed. A progress function is called while the records and the graph change: it may count and read records;
     any other call of the collection is a BusyError, and waiting there for another thread that uses the collection
     never ends.
@@ -453,6 +454,8 @@ class Collection:
 
         Raises:
             ParameterError: inside a batch
+            LockedError: when another connection goes on reading for 10 seconds, so that the log cannot be emptied; the
+                graph is written by then
         """
         maintenance.checkpoint(self._store)
 
@@ -518,6 +521,10 @@ class Collection:
 
     def close(self) -> None:
         """Close the file. Later calls raise ClosedError, except close().
+
+        SQLite's log is copied back by the last connection of all processes that closes the file; until then it stays
+        beside the file (and the logger "edgevec" says so), from where everyone reads it. A collection that is not
+        closed gives a ResourceWarning when it is collected as garbage.
 
         Raises:
             ParameterError: inside a batch

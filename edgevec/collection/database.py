@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sqlite3
 import stat
@@ -11,13 +12,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from ..errors import CollectionNotFoundError, ParameterError, StorageError, about_file
+from ..errors import CollectionNotFoundError, LockedError, ParameterError, StorageError, about_file
 from . import interrupts
 from .identify import identify
 from .locking import Identity, Lock, claim, identity, unclaim
 from .sqlite_errors import CANTOPEN, READONLY, code_of, translated
 
 __all__ = ["Database", "Durability", "copy_mode", "end_transaction", "resolve"]
+
+log = logging.getLogger("edgevec")
 
 Durability = Literal["full", "fast"]
 
@@ -28,8 +31,10 @@ _STALE_ERRNO = getattr(errno, "ESTALE", errno.EIO)
 _CACHE_KB = 32 * 1024
 MAX_IDLE = 8
 """Connections that are kept open for readers; more of them, for more readers at once, are closed after use."""
-_BUSY_MS = 10_000
+BUSY_MS = 10_000
 """Time to wait for readers in other processes while the write-ahead log is copied back."""
+_BUSY_POLL_MS = 100
+"""A part of it, after which Python sees signals."""
 
 _Stamp = tuple[int, int, int, int, bool]
 
@@ -113,12 +118,45 @@ class Database:
         self._idle.clear()
         while self._readers:
             self._readers.pop().close()
-        for connection in (self._main, self._lock):
-            if connection is not None:
-                connection.close()
+        if self._main is not None:
+            self._main.close()
+            if self._writable and self._opened and not _SINGLE_PROCESS:
+                self._say_what_stays()
+        if self._lock is not None:
+            self._lock.close()
         if self._claimed is not None and self.path is not None:
             unclaim(self._claimed, self.path, self._writable)
             self._claimed = None
+
+    def copy_log_back(self) -> None:
+        """Copy the write-ahead log into the file and empty it. LockedError when readers stand in the way too long."""
+        if self.path is None or _SINGLE_PROCESS:
+            return
+        waited = 0
+        self.main.execute(f"PRAGMA busy_timeout = {_BUSY_POLL_MS}")
+        try:
+            while interrupts.run(self.main, "PRAGMA wal_checkpoint(TRUNCATE)")[0][0]:
+                waited += _BUSY_POLL_MS
+                if waited >= BUSY_MS:
+                    raise about_file(
+                        LockedError(
+                            f"{self.path}: its log cannot be emptied: another connection has been reading it for "
+                            f"{BUSY_MS / 1000:g} s (a search or an export in a process that has the collection open, "
+                            "an sqlite3 shell in a transaction, a backup). Nothing is lost, and the log goes on "
+                            "growing until that has ended"
+                        ),
+                        self.path,
+                        errno.EAGAIN,
+                    )
+        finally:
+            self.main.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+
+    def _say_what_stays(self) -> None:
+        """SQLite does not tell, at closing, whether it has copied the log back; then it deletes it."""
+        with suppress(OSError):
+            size = os.stat(f"{self.path}-wal").st_size
+            if size:
+                log.info("%s: its log of %d bytes stays beside it: others have it open", self.path, size)
 
     # ---- is it still the same file? --------------------------------------------------------------------------------
 
@@ -207,7 +245,7 @@ class Database:
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=0)
         try:
             interrupts.watch(connection)
-            connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+            connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
             if _SINGLE_PROCESS and self.path is not None:
                 # There is no shared memory. Set before the first access, this also opens files with a write-ahead log.
                 connection.execute("PRAGMA locking_mode = EXCLUSIVE")

@@ -160,9 +160,9 @@ def _differ(index: Index, rows: NDArray[np.int64], vectors: NDArray[np.float32])
 
 def checkpoint(store: Store) -> None:
     """As Collection.checkpoint()."""
-    with store.exclusive() as connection:
+    with store.exclusive():
         store.save_snapshot()
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        store.database.copy_log_back()
 
 
 def compact(store: Store, progress: Progress | None) -> None:

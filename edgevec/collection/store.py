@@ -12,6 +12,7 @@ import logging
 import os
 import sqlite3
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -112,7 +113,7 @@ class Store:
         self._written = self._pending_bytes = 0
         self._holds_lock = False
         self._failed = ""
-        self._closed = False
+        self._closed = True
         self._process = os.getpid()
         with translated(database.name):
             self._version = changes.version(database.main)
@@ -121,6 +122,7 @@ class Store:
             database.main.execute("ROLLBACK")
             self._seen = self._commits_of_others()
             database.release(database.acquire())  # the first reader need not open the file
+        self._closed = False
 
     # ---- what it is ------------------------------------------------------------------------------------------------
 
@@ -528,9 +530,13 @@ class Store:
                 finally:
                     self.database.close()
 
-    def __del__(self) -> None:
+    def __del__(self, warn: Callable[..., None] = warnings.warn) -> None:
         if not getattr(self, "_closed", True) and os.getpid() == self._process:
-            self.database.close()
+            try:
+                if self.path is not None:
+                    warn(f"unclosed collection {self.name!r}", ResourceWarning, source=self)
+            finally:
+                self.database.close()
 
     # ---- checks ----------------------------------------------------------------------------------------------------
 
