@@ -4,10 +4,11 @@
         notes.upsert(["a", "b"], vectors, [{"year": 1999}, {"year": 2020}], ["a text", "another"])
         hits = notes.search(query, k=5, where="year >= 2000")
 
-Layers, from the ground: `dates`, `words` and `sqlite_errors`; `sql`, `validation`, `locking` and `threads`; `schema`,
-`identify` and `database`; `records`, `changes`, `damage` and `fulltext`, which are SQL; `where`, which compiles to it;
-`snapshot` and `graph`, which are derived from the records; `store`, which keeps all in step; `filters`, `hits`,
-`search`, `maintenance` and `operations` on top of it; `collection`, the public class; and `factory`, which opens one.
+Layers, from the ground: `dates`, `words` and `interrupts`; `sqlite_errors`; `sql`, `validation`, `locking` and
+`threads`; `schema`, `identify` and `database`; `records`, `changes`, `damage` and `fulltext`, which are SQL; `where`,
+which compiles to it; `snapshot` and `graph`, which are derived from the records; `store`, which keeps all in step;
+`filters`, `hits`, `search`, `maintenance` and `operations` on top of it; `collection`, the public class; and `factory`,
+which opens one.
 """
 
 from __future__ import annotations

@@ -41,7 +41,8 @@ class Collection:
     it is in one SQLite file, and durable once a call returns or, inside a batch, once the batch has ended. The search
     graph beside it is derived from the records: lost or damaged, it is made again.
 
-    Any number of threads may use a collection. One process writes; others may open it with mode="r", and see what was
+    Any number of threads may use a collection; 8 connections of readers are kept open, each with at most 32 MB of
+    SQLite's cache. One process writes; others may open it with mode="r", and see what was
     committed. A progress function is called while the records and the graph change: it may count and read records;
     any other call of the collection is a BusyError, and waiting there for another thread that uses the collection
     never ends.
@@ -145,9 +146,10 @@ class Collection:
                 stored. Inside a batch this is the batch's.
 
         Returns:
-            How many were stored: n, or 0 when progress stopped it.
+            How many were stored: n.
 
         Raises:
+            CancelledError: when progress stopped it
             ParameterError: when an argument is of the wrong kind or length; the message names the record
             DuplicateIdError: when an id comes twice
             NotFiniteError: when a vector holds NaN or infinity, or is longer than 3.2e18 (or what the dtype can hold)
@@ -290,7 +292,7 @@ class Collection:
             ParameterError: when a named column does not exist, or a row has no vector and there is no encoder
             NotFiniteError: as in upsert()
             ZeroVectorError: as in upsert()
-            EdgevecError: when progress stopped it
+            CancelledError: when progress stopped it
         """
         columns = import_export.Columns(id, vector, document, frozenset([skip] if isinstance(skip, str) else skip))
         return operations.import_from(self._store, data, columns, self._encoder, progress)
@@ -442,7 +444,7 @@ class Collection:
                 batch; returning False stops, and nothing is stored
 
         Raises:
-            EdgevecError: when progress stopped it
+            CancelledError: when progress stopped it
         """
         with self._store.batch(progress):
             yield self
@@ -452,6 +454,8 @@ class Collection:
 
         Raises:
             ParameterError: inside a batch
+            LockedError: when another connection goes on reading for 10 seconds, so that the log cannot be emptied; the
+                graph is written by then
         """
         maintenance.checkpoint(self._store)
 
@@ -502,7 +506,7 @@ class Collection:
 
         Raises:
             StorageError: when the file was removed or replaced since it was opened
-            EdgevecError: when progress stopped it
+            CancelledError: when progress stopped it
         """
         return maintenance.refresh(self._store, progress)
 
@@ -517,6 +521,10 @@ class Collection:
 
     def close(self) -> None:
         """Close the file. Later calls raise ClosedError, except close().
+
+        SQLite's log is copied back by the last connection of all processes that closes the file; until then it stays
+        beside the file (and the logger "edgevec" says so), from where everyone reads it. A collection that is not
+        closed gives a ResourceWarning when it is collected as garbage.
 
         Raises:
             ParameterError: inside a batch

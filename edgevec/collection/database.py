@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sqlite3
 import stat
@@ -11,12 +12,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from ..errors import CollectionNotFoundError, ParameterError, StorageError, about_file
+from ..errors import CollectionNotFoundError, LockedError, ParameterError, StorageError, about_file
+from . import interrupts
 from .identify import identify
 from .locking import Identity, Lock, claim, identity, unclaim
 from .sqlite_errors import CANTOPEN, READONLY, code_of, translated
 
-__all__ = ["Database", "Durability", "copy_mode", "resolve"]
+__all__ = ["Database", "Durability", "copy_mode", "end_transaction", "resolve"]
+
+log = logging.getLogger("edgevec")
 
 Durability = Literal["full", "fast"]
 
@@ -25,8 +29,12 @@ _SINGLE_PROCESS = sys.platform == "emscripten"
 _POSIX = os.name == "posix" and sys.platform != "emscripten"
 _STALE_ERRNO = getattr(errno, "ESTALE", errno.EIO)
 _CACHE_KB = 32 * 1024
-_BUSY_MS = 10_000
+MAX_IDLE = 8
+"""Connections that are kept open for readers; more of them, for more readers at once, are closed after use."""
+BUSY_MS = 10_000
 """Time to wait for readers in other processes while the write-ahead log is copied back."""
+_BUSY_POLL_MS = 100
+"""A part of it, after which Python sees signals."""
 
 _Stamp = tuple[int, int, int, int, bool]
 
@@ -43,6 +51,8 @@ class Database:
         self.name = str(path) if path else ":memory:"
         self.single_connection = path is None or _SINGLE_PROCESS
         self._writable = writable
+        self._readers: set[sqlite3.Connection] = set()
+        """All of them; a call that a signal has ended may have left one that is neither idle nor in use."""
         self._idle: list[sqlite3.Connection] = []
         self._lock: Lock | None = None
         self._main: sqlite3.Connection | None = None
@@ -80,26 +90,73 @@ class Database:
             except BaseException:
                 connection.close()
                 raise
+            self._readers.add(connection)
             return connection
 
     def release(self, connection: sqlite3.Connection) -> None:
-        if not self.single_connection:
+        """Keep it for the next reader, unless MAX_IDLE are kept already."""
+        if self.single_connection:
+            return
+        if len(self._idle) < MAX_IDLE:
             self._idle.append(connection)
+        else:
+            self.discard(connection)
+
+    def discard(self, connection: sqlite3.Connection) -> None:
+        """In place of release(), when a call on it has failed."""
+        if connection is not self._main:
+            self._readers.discard(connection)
+            connection.close()
 
     def close_idle(self) -> None:
         """Close the connections of readers, which have the schema cached. Nobody reads now."""
         while self._idle:
-            self._idle.pop().close()
+            self.discard(self._idle.pop())
 
     def close(self) -> None:
-        """Close every connection that is not in use; the last one to close copies the write-ahead log back."""
-        self.close_idle()
-        for connection in (self._main, self._lock):
-            if connection is not None:
-                connection.close()
+        """Close every connection; the last one to close copies the write-ahead log back. Nobody reads now."""
+        self._idle.clear()
+        while self._readers:
+            self._readers.pop().close()
+        if self._main is not None:
+            self._main.close()
+            if self._writable and self._opened and not _SINGLE_PROCESS:
+                self._say_what_stays()
+        if self._lock is not None:
+            self._lock.close()
         if self._claimed is not None and self.path is not None:
             unclaim(self._claimed, self.path, self._writable)
             self._claimed = None
+
+    def copy_log_back(self) -> None:
+        """Copy the write-ahead log into the file and empty it. LockedError when readers stand in the way too long."""
+        if self.path is None or _SINGLE_PROCESS:
+            return
+        waited = 0
+        self.main.execute(f"PRAGMA busy_timeout = {_BUSY_POLL_MS}")
+        try:
+            while interrupts.run(self.main, "PRAGMA wal_checkpoint(TRUNCATE)")[0][0]:
+                waited += _BUSY_POLL_MS
+                if waited >= BUSY_MS:
+                    raise about_file(
+                        LockedError(
+                            f"{self.path}: its log cannot be emptied: another connection has been reading it for "
+                            f"{BUSY_MS / 1000:g} s (a search or an export in a process that has the collection open, "
+                            "an sqlite3 shell in a transaction, a backup). Nothing is lost, and the log goes on "
+                            "growing until that has ended"
+                        ),
+                        self.path,
+                        errno.EAGAIN,
+                    )
+        finally:
+            self.main.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+
+    def _say_what_stays(self) -> None:
+        """SQLite does not tell, at closing, whether it has copied the log back; then it deletes it."""
+        with suppress(OSError):
+            size = os.stat(f"{self.path}-wal").st_size
+            if size:
+                log.info("%s: its log of %d bytes stays beside it: others have it open", self.path, size)
 
     # ---- is it still the same file? --------------------------------------------------------------------------------
 
@@ -187,7 +244,8 @@ class Database:
     def _connect(self, uri: str) -> sqlite3.Connection:
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=0)
         try:
-            connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+            interrupts.watch(connection)
+            connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
             if _SINGLE_PROCESS and self.path is not None:
                 # There is no shared memory. Set before the first access, this also opens files with a write-ahead log.
                 connection.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -214,6 +272,12 @@ class Database:
         lock = ("-lock",) if self._writable else ()
         paths = [Path(f"{self.path}{name}") for name in ("", *log, *lock)]
         self._opened = [(path, found) for path in paths if (found := identity(path)) is not None]
+
+
+def end_transaction(connection: sqlite3.Connection) -> None:
+    """Roll back what is open. Not that of the caller's alone: a signal may have ended a call before it did so."""
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
 
 
 # ---- files beside it -------------------------------------------------------------------------------------------------

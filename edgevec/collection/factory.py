@@ -19,6 +19,7 @@ from .graph import Graph
 from .snapshot import Snapshot
 from .sqlite_errors import translated
 from .store import Store
+from .threads import cancelling
 from .validation import Encoder
 
 __all__ = ["open"]
@@ -86,7 +87,8 @@ def open(
         CorruptCollectionError: when the file is damaged, or is not a collection
         FormatVersionError: when a newer edgevec has written it
         StorageError: when the system refuses to open, create or read it
-        EdgevecError: when SQLite is older than 3.38, or progress returned False
+        CancelledError: when progress returned False
+        EdgevecError: when SQLite is older than 3.38
 
     Example:
         >>> import edgevec
@@ -115,6 +117,7 @@ def open(
     file = None if os.fspath(path) == ":memory:" else resolve(path)
     if file is None and mode == "r":
         raise ParameterError("a collection in memory cannot be opened to read")
+    progress = cancelling(progress)
     database = Database(file, writable=mode == "a")
     try:
         with translated(database.name):
@@ -136,7 +139,7 @@ def _index_texts(database: Database, progress: Progress | None, *, writable: boo
         return
     if writable:
         log.info("%s: its documents are indexed again, once, as this version of edgevec does", database.name)
-        schema.upgrade(database.main, database.name, progress)
+        schema.upgrade(database.main, progress)
     else:
         log.warning(
             "%s: an earlier edgevec indexed its documents: what is written without spaces is found as whole sentences "

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._types import Progress
-from ..errors import CancelledError, EdgevecError, NotFiniteError, ZeroVectorError
+from ..errors import NotFiniteError, ZeroVectorError
 from ..index import Index
 from . import changes, records, schema
 from .records import RowIds, vector_count, vector_pages, vectors_of
 from .snapshot import Snapshot, UnusableError
 from .validation import Id, are_valid
 
-__all__ = ["Graph", "StoppedError", "Write"]
+__all__ = ["Graph", "Write"]
 
 log = logging.getLogger("edgevec")
 
@@ -57,13 +57,6 @@ def last_writes(writes: Sequence[Write], dim: int) -> tuple[RowIds, VectorsOf]:
     return rows, vectors_at
 
 
-class StoppedError(EdgevecError):
-    """A progress function returned False."""
-
-    def __init__(self) -> None:
-        super().__init__("stopped by its progress function")
-
-
 class Graph:
     """The index over the vectors of the records, by row.
 
@@ -93,7 +86,7 @@ class Graph:
         """Take in what the open transaction wrote, in order, without reading it back.
 
         Where `writes` is not all that changed since the last call, the changes are read back, as by catch_up().
-        StoppedError when progress returns False.
+        CancelledError when progress raises it, which one that returns False does once `cancelling` has it.
         """
         last = changes.last_change(connection)
         if self.version is None or last - self.seq != sum(len(write.rows) for write in writes):
@@ -106,7 +99,7 @@ class Graph:
         self.seq = last
 
     def catch_up(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
-        """Take in all changes that the connection sees. StoppedError when progress returns False."""
+        """Take in all changes that the connection sees."""
         if self.index is None or self.seq < changes.low_water_mark(connection):
             self._start(connection, progress)
         if self.index is not None:
@@ -233,8 +226,6 @@ def _add(index: Index, vectors: NDArray[np.float32], rows: RowIds, progress: Pro
         return rows
     try:
         index.add(vectors, rows, progress=progress)
-    except CancelledError:
-        raise StoppedError from None
     except (NotFiniteError, ZeroVectorError):  # nothing was added
         sound = are_valid(vectors, index.metric)
         wrong = len(rows) - int(sound.sum())

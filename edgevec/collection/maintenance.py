@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._types import CheckReport, Progress
-from ..errors import EdgevecError
+from ..errors import CancelledError
 from ..index import Index
 from . import changes, fulltext, schema
-from .damage import Damage, find_damage, set_apart
-from .graph import Graph, StoppedError
+from .damage import find_damage, set_apart
+from .graph import Graph
 from .records import count, vector_count, vector_pages
 from .sql import pages
+from .sqlite_errors import reraise_interrupt
 from .store import Store
 from .validation import are_valid
 from .words import indexed
@@ -93,6 +94,7 @@ def _text_problems(connection: sqlite3.Connection) -> list[str]:
     try:
         connection.execute("INSERT INTO texts(texts, rank) VALUES ('integrity-check', 1)")
     except sqlite3.DatabaseError as error:
+        reraise_interrupt(error)
         problems.append(f"the full-text index: {error}")
     return problems
 
@@ -111,12 +113,14 @@ def _repair_texts(connection: sqlite3.Connection) -> None:
         connection.execute(sql)
     try:
         connection.executemany("UPDATE records SET words = ? WHERE row = ?", list(_stale_words(connection)))
-    except sqlite3.DatabaseError:  # the triggers need an index to work with
+    except sqlite3.DatabaseError as error:  # the triggers need an index to work with
+        reraise_interrupt(error)
         schema.remake_texts(connection)
         connection.executemany("UPDATE records SET words = ? WHERE row = ?", list(_stale_words(connection)))
     try:
         connection.execute("INSERT INTO texts(texts) VALUES ('rebuild')")
-    except sqlite3.DatabaseError:
+    except sqlite3.DatabaseError as error:
+        reraise_interrupt(error)
         schema.remake_texts(connection)
 
 
@@ -156,9 +160,9 @@ def _differ(index: Index, rows: NDArray[np.int64], vectors: NDArray[np.float32])
 
 def checkpoint(store: Store) -> None:
     """As Collection.checkpoint()."""
-    with store.exclusive() as connection:
+    with store.exclusive():
         store.save_snapshot()
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        store.database.copy_log_back()
 
 
 def compact(store: Store, progress: Progress | None) -> None:
@@ -177,8 +181,8 @@ def refresh(store: Store, progress: Progress | None) -> int:
     try:
         with store.read(progress=progress) as connection:
             return changes.version(connection)
-    except StoppedError:
-        raise EdgevecError("stopped by its progress function: the next search takes in the rest") from None
+    except CancelledError:
+        raise CancelledError("stopped by its progress function: the next search takes in the rest") from None
 
 
 def stats(store: Store) -> dict[str, Any]:
@@ -211,30 +215,31 @@ def check(store: Store, *, repair: bool, progress: Progress | None) -> Collectio
         report = _report(connection, store.graph, texts, difference)
         if not repair or report.ok:
             return report
-        if texts:
-            _repair_texts(connection)
-            store.database.close_idle()
-        if any("index" in problem for problem in _file_problems(connection)):
-            connection.execute("REINDEX")
-    damage = _set_apart(store)
-    with store.exclusive() as connection:
-        _repair_graph(connection, store.graph, _compare(connection, store.graph, None), progress)
-        store.save_snapshot()
-        if _text_problems(connection):
-            _repair_texts(connection)
-            store.database.close_idle()
-        texts, difference = _text_problems(connection), _compare(connection, store.graph, progress)
-        report = _report(connection, store.graph, texts, difference)
-        return report._replace(repaired=True, set_apart=tuple(key for key, _ in damage.records.values()))
-
-
-def _set_apart(store: Store) -> Damage:
-    """Move damaged records to a table of their own, in one commit."""
     with store.write() as connection:
-        damage = find_damage(connection)
-        if damage:
-            store.add_rows(np.array(set_apart(connection, damage), np.int64))
-    return damage
+        report = _repair(connection, store, bool(texts), progress)
+    with store.exclusive():
+        store.save_snapshot()
+    return report
+
+
+def _repair(
+    connection: sqlite3.Connection, store: Store, texts_differ: bool, progress: Progress | None
+) -> CollectionReport:
+    """Repair what is derived, and set damaged records apart, in the transaction that the caller has begun."""
+    if texts_differ:
+        _repair_texts(connection)
+    if any("index" in problem for problem in _file_problems(connection)):
+        connection.execute("REINDEX")
+    damage = find_damage(connection)
+    if damage:
+        store.add_rows(np.array(set_apart(connection, damage), np.int64))
+    store.apply_now(connection, progress)
+    _repair_graph(connection, store.graph, _compare(connection, store.graph, progress), progress)
+    if _text_problems(connection):
+        _repair_texts(connection)
+    store.database.close_idle()
+    report = _report(connection, store.graph, _text_problems(connection), _compare(connection, store.graph, progress))
+    return report._replace(repaired=True, set_apart=tuple(key for key, _ in damage.records.values()))
 
 
 def _report(connection: sqlite3.Connection, graph: Graph, texts: list[str], difference: Difference) -> CollectionReport:
@@ -256,4 +261,3 @@ def _repair_graph(
     graph.fix_rows(connection, sorted({*difference.missing, *difference.extra, *difference.stale}))
     if graph.index is not None and not graph.index.check().ok:
         graph.rebuild(connection, progress)
-    graph.mark_committed(changes.version(connection))

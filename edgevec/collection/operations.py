@@ -10,7 +10,7 @@ import numpy as np
 from .._types import Progress
 from ..errors import NotFiniteError, ParameterError, UnknownIdError, ZeroVectorError
 from . import import_export, records, validation
-from .graph import StoppedError, Write
+from .graph import Write
 from .records import Plan, Record
 from .sql import BEFORE_ALL
 from .store import Store
@@ -37,16 +37,13 @@ __all__ = [
 
 def upsert(store: Store, new: NewRecords, vectors: Any, progress: Progress | None = None) -> int:
     """As Collection.upsert()."""
-    try:
-        with store.write(progress) as connection:
-            stored = validation.as_vectors(vectors, len(new.ids), store.dim, store.metric, store.dtype)
-            if store.dim is None and len(stored):
-                store.set_dim(connection, stored.shape[1])
-            rows, changed = records.upsert(connection, new, stored)
-            # A copy of the vectors: the caller's array may change before the batch ends.
-            store.add_write(rows, Write(rows[changed], stored[changed]))
-    except StoppedError:
-        return 0
+    with store.write(progress) as connection:
+        stored = validation.as_vectors(vectors, len(new.ids), store.dim, store.metric, store.dtype)
+        if store.dim is None and len(stored):
+            store.set_dim(connection, stored.shape[1])
+        rows, changed = records.upsert(connection, new, stored)
+        # A copy of the vectors: the caller's array may change before the batch ends.
+        store.add_write(rows, Write(rows[changed], stored[changed]))
     return len(new.ids)
 
 

@@ -16,8 +16,9 @@ import sqlite3
 from typing import Any, Literal
 
 from .._types import Progress
-from ..errors import CorruptCollectionError, EdgevecError, FormatVersionError
+from ..errors import CorruptCollectionError, FormatVersionError
 from .sql import pages
+from .sqlite_errors import reraise_interrupt
 from .words import indexed
 
 __all__ = [
@@ -131,24 +132,18 @@ def missing(connection: sqlite3.Connection) -> list[tuple[str, str]]:
 
 
 def remake_texts(connection: sqlite3.Connection) -> None:
-    """Create the full-text index again, when FTS5 cannot repair it."""
+    """Create the full-text index again, when FTS5 cannot repair it. The caller has begun a transaction."""
     [sql] = [sql for _, name, sql in _expected() if name == "texts"]
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        _drop_texts(connection)
-        connection.execute(sql)
-        connection.execute("INSERT INTO texts(texts) VALUES ('rebuild')")
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+    _drop_texts(connection)
+    connection.execute(sql)
+    connection.execute("INSERT INTO texts(texts) VALUES ('rebuild')")
 
 
 def _drop_texts(connection: sqlite3.Connection) -> None:
     try:
         connection.execute("DROP TABLE IF EXISTS texts")
-    except sqlite3.Error:  # too damaged for FTS5 to drop it
+    except sqlite3.Error as error:  # too damaged for FTS5 to drop it
+        reraise_interrupt(error)
         connection.execute("PRAGMA writable_schema = ON")
         try:
             connection.execute("DELETE FROM sqlite_schema WHERE name = 'texts'")
@@ -185,10 +180,10 @@ def is_old(connection: sqlite3.Connection) -> bool:
     return int(connection.execute("PRAGMA user_version").fetchone()[0]) < 2
 
 
-def upgrade(connection: sqlite3.Connection, name: str, progress: Progress | None) -> None:
+def upgrade(connection: sqlite3.Connection, progress: Progress | None) -> None:
     """Bring a collection of version 1 to this version by indexing its documents again, wholly or not at all.
 
-    EdgevecError when progress(done, total), of documents, returns False.
+    progress(done, total) is of documents.
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -209,14 +204,13 @@ def upgrade(connection: sqlite3.Connection, name: str, progress: Progress | None
                 [(row,) for row, _ in page],
             )
             done += len(page)
-            if progress is not None and progress(done, total) is False:
-                raise EdgevecError(f"{name}: stopped by its progress function, and left as it was")
+            if progress is not None:
+                progress(done, total)
         for statement in (*_TRIGGERS, f"PRAGMA user_version = {VERSION}", "COMMIT"):
             connection.execute(statement)
-    except BaseException:
+    finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        raise
 
 
 def read_settings(connection: sqlite3.Connection) -> Settings:

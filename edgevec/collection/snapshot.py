@@ -17,7 +17,7 @@ from ..errors import CorruptIndexError, FormatVersionError, OutOfMemoryError, St
 from ..files import replace
 from ..index import Index
 from . import changes
-from .database import copy_mode
+from .database import copy_mode, end_transaction
 
 __all__ = ["Snapshot", "UnusableError"]
 
@@ -74,9 +74,12 @@ class Snapshot:
             raise about_file(StorageError(f"{self.path}: {error}"), self.path, number) from error
         finally:
             _clear(private)
-        connection.execute("BEGIN IMMEDIATE")
-        changes.truncate(connection, identity, seq)
-        connection.execute("COMMIT")
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            changes.truncate(connection, identity, seq)
+            connection.execute("COMMIT")
+        finally:
+            end_transaction(connection)
 
     @staticmethod
     def _identity(path: Path) -> str:

@@ -18,10 +18,11 @@ from ..errors import (
     StorageError,
     about_file,
 )
+from .interrupts import raise_pending
 
-__all__ = ["BUSY", "CANTOPEN", "ERROR", "READONLY", "code_of", "translate", "translated"]
+__all__ = ["BUSY", "CANTOPEN", "ERROR", "READONLY", "code_of", "reraise_interrupt", "translate", "translated"]
 
-ERROR, BUSY, READONLY, IOERR, CORRUPT, FULL, CANTOPEN = 1, 5, 8, 10, 11, 13, 14
+ERROR, BUSY, READONLY, INTERRUPT, IOERR, CORRUPT, FULL, CANTOPEN = 1, 5, 8, 9, 10, 11, 13, 14
 NOTADB = 26
 _IOERR_NOMEM = IOERR | 12 << 8
 _READONLY_DBMOVED = READONLY | 4 << 8
@@ -31,7 +32,7 @@ _KINDS: dict[int, tuple[type[EdgevecError], int | None]] = {
     BUSY: (LockedError, errno.EAGAIN),
     6: (LockedError, errno.EAGAIN),  # LOCKED
     READONLY: (StorageError, None),
-    9: (EdgevecError, None),  # INTERRUPT
+    INTERRUPT: (EdgevecError, None),
     IOERR: (StorageError, errno.EIO),
     CORRUPT: (CorruptCollectionError, None),
     FULL: (StorageError, errno.ENOSPC),
@@ -53,7 +54,7 @@ _WORDS = (
     ("disk I/O error", IOERR),
     ("unable to open", CANTOPEN),
     ("readonly database", READONLY),
-    ("interrupted", 9),
+    ("interrupted", INTERRUPT),
     ("too big", 18),
     ("constraint failed", 19),
     ("locking protocol", 15),
@@ -79,6 +80,13 @@ def code_of(error: sqlite3.Error) -> int:
     return _extended(error) & 0xFF
 
 
+def reraise_interrupt(error: sqlite3.Error) -> None:
+    """For those who handle errors of statements: raise again what must not be handled, as Ctrl-C."""
+    if code_of(error) == INTERRUPT:
+        raise_pending()
+        raise error
+
+
 def translate(error: BaseException, subject: str) -> None:
     """Raise edgevec's error for this one, if there is one. subject: the file, or ":memory:"."""
     if isinstance(error, sqlite3.Error):
@@ -91,6 +99,8 @@ def translate(error: BaseException, subject: str) -> None:
 
 def _translate_sqlite(error: sqlite3.Error, subject: str) -> None:
     message, code = str(error), code_of(error)
+    if code == INTERRUPT:
+        raise_pending()
     if _extended(error) == _IOERR_NOMEM:
         raise OutOfMemoryError(f"{subject}: out of memory") from error
     if code in _KINDS:

@@ -12,6 +12,7 @@ import logging
 import os
 import sqlite3
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -27,8 +28,8 @@ from ..errors import (
     about_file,
 )
 from . import changes, schema
-from .database import Database
-from .graph import Graph, StoppedError, Write
+from .database import Database, end_transaction
+from .graph import Graph, Write
 from .records import RowIds
 from .sqlite_errors import translate, translated
 from .threads import ProgressGuard, ReadWriteLock
@@ -78,6 +79,18 @@ class _Reading:
             translate(error, self._store.database.name)
 
 
+def _undo_savepoint(connection: sqlite3.Connection, name: str) -> bool:
+    """False when there is none: a signal has ended the call just before it was made, or after it was released."""
+    try:
+        connection.execute(f"ROLLBACK TO {name}")
+    except sqlite3.OperationalError as error:
+        if "no such savepoint" not in str(error):
+            raise
+        return False
+    connection.execute(f"RELEASE {name}")
+    return True
+
+
 class Store:
     """One database and its graph.
 
@@ -100,7 +113,7 @@ class Store:
         self._written = self._pending_bytes = 0
         self._holds_lock = False
         self._failed = ""
-        self._closed = False
+        self._closed = True
         self._process = os.getpid()
         with translated(database.name):
             self._version = changes.version(database.main)
@@ -109,6 +122,7 @@ class Store:
             database.main.execute("ROLLBACK")
             self._seen = self._commits_of_others()
             database.release(database.acquire())  # the first reader need not open the file
+        self._closed = False
 
     # ---- what it is ------------------------------------------------------------------------------------------------
 
@@ -169,21 +183,20 @@ class Store:
             return self.database.main, _nothing_held
         if self.database.single_connection:
             return self._begin_single()
-        self._lock.acquire_read()
         release, connection = self._lock.release_read, None
         try:
+            self._lock.acquire_read()
             self._check_open()
             connection = self.database.acquire()
             if self.graph.version != self._committed_version(connection):  # the graph has to catch up first
                 release()
-                release = _nothing_held
-                self._lock.acquire_write()
                 release = self._lock.release_write
+                self._lock.acquire_write()
                 self._catch_up(connection, self.progress_guard.wrap(progress))
         except BaseException:
             release()
             if connection is not None:
-                connection.close()
+                self.database.discard(connection)
             raise
         return connection, release
 
@@ -206,8 +219,7 @@ class Store:
                 not self.writable and self.graph.version != self._committed_version(connection)
             ):
                 self._catch_up(connection)
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+            end_transaction(connection)
         except BaseException:
             self._batch_lock.release()
             raise
@@ -216,8 +228,7 @@ class Store:
     def end_read(self, connection: sqlite3.Connection, release: Release) -> None:
         try:
             if connection is not self.database.main:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                end_transaction(connection)
                 self.database.release(connection)
         finally:
             release()
@@ -232,8 +243,7 @@ class Store:
 
     def _catch_up(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
         """Let the graph take in what is committed, and stay in the transaction that sees it."""
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+        end_transaction(connection)
         connection.execute("BEGIN")
         version = changes.version(connection)
         self.graph.catch_up(connection, progress)
@@ -246,17 +256,14 @@ class Store:
     @contextmanager
     def batch(self, progress: Progress | None = None) -> Iterator[None]:
         """As Collection.batch()."""
-        try:
-            with self._transaction(progress):
-                yield
-        except StoppedError:
-            raise EdgevecError("the batch was stopped by its progress function: nothing of it is stored") from None
+        with self._transaction(progress):
+            yield
 
     @contextmanager
     def write(self, progress: Progress | None = None) -> Iterator[sqlite3.Connection]:
         """A transaction, or inside a batch a savepoint. Committed and durable when it ends.
 
-        StoppedError when progress(done, total), of vectors that the graph takes in, returns False.
+        CancelledError when progress(done, total), of vectors that the graph takes in, returns False.
         """
         with self._transaction(progress) as connection, translated(self.name):
             yield connection
@@ -273,13 +280,17 @@ class Store:
                 return
             connection = self.database.main
             before = connection.total_changes
-            seen = self._begin(connection)
-            self._owner, self._depth = threading.get_ident(), 1
             try:
+                # Inside: a signal may raise its exception between any two lines.
+                seen = self._begin(connection)
+                self._owner, self._depth = threading.get_ident(), 1
                 yield connection
                 self._commit(connection, connection.total_changes != before, self.progress_guard.wrap(progress))
                 self._seen = seen
             except BaseException as error:
+                if not self._depth:
+                    end_transaction(connection)
+                    raise
                 if isinstance(error, StorageError) and error.errno == errno.EIO:
                     # What the disk holds now is unknown, and a second try could seem to succeed.
                     self._failed = str(error)
@@ -294,16 +305,13 @@ class Store:
         """Begin a transaction that writes; the number of _commits_of_others()."""
         with translated(self.name):
             self.database.check_files()
+            end_transaction(connection)
             if self.graph.version is None:
                 with self._no_readers():
                     self._catch_up(connection)
                     connection.execute("ROLLBACK")
             connection.execute("BEGIN IMMEDIATE")
-            try:
-                return self._check_others(connection)
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
+            return self._check_others(connection)
 
     def _commit(self, connection: sqlite3.Connection, changed: bool, progress: Progress | None) -> None:
         with translated(self.name):
@@ -360,47 +368,52 @@ class Store:
         self.recent_writes.end_batch(None)
         self._forget_writes()
         try:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+            end_transaction(connection)
             self.settings = schema.read_settings(connection)
             self._version = changes.version(connection)
             self.graph.rollback(connection)
             self.graph.mark_committed(self._version)
-        except (sqlite3.Error, EdgevecError) as error:
+        except BaseException as error:
             log.warning("%s: the graph will be built again: %s", self.name, error)
             self.graph.reset()
+            if not isinstance(error, (sqlite3.Error, EdgevecError)):
+                raise
 
     @contextmanager
     def _savepoint(self) -> Iterator[sqlite3.Connection]:
-        connection = self.database.main
-        self._depth += 1
-        name, written = f"part{self._depth}", self._written
+        connection, outer, written = self.database.main, self._depth, self._written
+        name = f"part{outer + 1}"
         with translated(self.name):
             self._check_transaction(connection)
-            connection.execute(f"SAVEPOINT {name}")
         try:
+            with translated(self.name):
+                connection.execute(f"SAVEPOINT {name}")
+            self._depth = outer + 1
             yield connection
             with translated(self.name):
                 self._check_transaction(connection)
                 connection.execute(f"RELEASE {name}")
         except BaseException:
-            if connection.in_transaction:  # otherwise SQLite has rolled back everything; the commit reports it
-                connection.execute(f"ROLLBACK TO {name}")
-                connection.execute(f"RELEASE {name}")
+            # Not in a transaction: SQLite has rolled back everything, and the commit reports it.
+            if connection.in_transaction and _undo_savepoint(connection, name):
                 self._writes = [(number, write) for number, write in self._writes if number <= written]
                 self.settings = schema.read_settings(connection)
                 self.graph.rollback(connection)
             raise
         finally:
-            self._depth -= 1
+            self._depth = outer
 
     def _apply_writes(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
         """Let the graph take in what the open batch has written. From now to its end, other threads cannot read."""
         if not self._holds_lock and not self.database.single_connection:
-            self._lock.acquire_write()
             self._holds_lock = True
+            self._lock.acquire_write()
         self.graph.apply(connection, [write for _, write in self._writes], progress)
         self._forget_writes()
+
+    def apply_now(self, connection: sqlite3.Connection, progress: Progress | None) -> None:
+        """Let the graph take in now what the open batch has written; nobody else reads from now to its end."""
+        self._apply_writes(connection, progress)
 
     def set_dim(self, connection: sqlite3.Connection, dim: int) -> None:
         """The open batch stores the first vectors: dim is known from now on."""
@@ -440,8 +453,8 @@ class Store:
             if self.database.single_connection:
                 yield
                 return
-            self._lock.acquire_write()
             try:
+                self._lock.acquire_write()
                 yield
             finally:
                 self._lock.release_write()
@@ -457,12 +470,17 @@ class Store:
             if self._depth:
                 raise ParameterError("not inside a batch")
             with translated(self.name), self._no_readers():
+                connection = self.database.main
                 self.database.check_files()
-                self._check_one_writer(self.database.main)
-                if self.graph.version is None:
-                    self._catch_up(self.database.main)
-                    self.database.main.execute("ROLLBACK")
-                yield self.database.main
+                end_transaction(connection)
+                self._check_one_writer(connection)
+                try:
+                    if self.graph.version is None:
+                        self._catch_up(connection)
+                        end_transaction(connection)
+                    yield connection
+                finally:
+                    end_transaction(connection)
 
     def save_snapshot(self) -> None:
         """Write the graph beside the database. The calling thread holds the batch lock, and no batch is open."""
@@ -512,9 +530,13 @@ class Store:
                 finally:
                     self.database.close()
 
-    def __del__(self) -> None:
+    def __del__(self, warn: Callable[..., None] = warnings.warn) -> None:
         if not getattr(self, "_closed", True) and os.getpid() == self._process:
-            self.database.close()
+            try:
+                if self.path is not None:
+                    warn(f"unclosed collection {self.name!r}", ResourceWarning, source=self)
+            finally:
+                self.database.close()
 
     # ---- checks ----------------------------------------------------------------------------------------------------
 

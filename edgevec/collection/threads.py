@@ -1,13 +1,25 @@
-"""Threads that share a collection: the lock, and which thread is in a progress function."""
+"""Threads that share a collection: the lock, progress functions, and which thread is in one."""
 
 from __future__ import annotations
 
 import threading
 
 from .._types import Progress
-from ..errors import BusyError
+from ..errors import BusyError, CancelledError
 
-__all__ = ["ProgressGuard", "ReadWriteLock"]
+__all__ = ["ProgressGuard", "ReadWriteLock", "cancelling"]
+
+
+def cancelling(progress: Progress | None) -> Progress | None:
+    """The function, which raises CancelledError where it would return False."""
+    if progress is None:
+        return None
+
+    def call(done: int, total: int) -> None:
+        if progress(done, total) is False:
+            raise CancelledError("stopped by its progress function: everything is as it was")
+
+    return call
 
 
 class ProgressGuard:
@@ -17,15 +29,16 @@ class ProgressGuard:
         self._threads: set[int] = set()
 
     def wrap(self, progress: Progress | None) -> Progress | None:
-        """The function, with its thread registered while it runs."""
-        if progress is None:
+        """As cancelling(), with its thread registered while it runs."""
+        watched = cancelling(progress)
+        if watched is None:
             return None
 
         def call(done: int, total: int) -> object:
             thread = threading.get_ident()
             self._threads.add(thread)
             try:
-                return progress(done, total)
+                return watched(done, total)
             finally:
                 self._threads.discard(thread)
 
@@ -58,41 +71,48 @@ class ProgressGuard:
 class ReadWriteLock:
     """Many readers or one writer; a waiting writer goes before new readers.
 
-    Not reentrant: a thread that holds it must not acquire it again.
+    Not reentrant: a thread that holds it must not acquire it again. Who releases what it does not hold does nothing, so
+    that a call that a signal has ended, at whatever line, can release to be sure; and what such a call has left behind
+    does not stand in the way of its own thread.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._readers = 0
+        self._readers: set[int] = set()
         self._waiting = 0
-        self._writing = False
+        self._writer: int | None = None
 
     def acquire_read(self) -> None:
+        thread = threading.get_ident()
         with self._lock:
-            while self._writing or self._waiting:
+            while (self._writer is not None and self._writer != thread) or self._waiting:
                 self._changed.wait()
-            self._readers += 1
+            self._writer = None
+            self._readers.add(thread)
 
     def release_read(self) -> None:
         with self._lock:
-            self._readers -= 1
+            self._readers.discard(threading.get_ident())
             if self._waiting and not self._readers:
                 self._changed.notify_all()
 
     def acquire_write(self) -> None:
+        thread = threading.get_ident()
         with self._lock:
+            self._readers.discard(thread)
             self._waiting += 1
             try:
-                while self._writing or self._readers:
+                while (self._writer is not None and self._writer != thread) or self._readers:
                     self._changed.wait()
-                self._writing = True
+                self._writer = thread
             finally:
                 self._waiting -= 1
-                if not self._writing:  # interrupted while waiting
+                if self._writer != thread:  # interrupted while waiting
                     self._changed.notify_all()
 
     def release_write(self) -> None:
         with self._lock:
-            self._writing = False
-            self._changed.notify_all()
+            if self._writer == threading.get_ident():
+                self._writer = None
+                self._changed.notify_all()

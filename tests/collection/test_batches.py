@@ -81,9 +81,10 @@ def test_progress_and_stopping(notes: Collection, rng: np.random.Generator) -> N
     assert notes.upsert(range(3000), vectors, progress=lambda done, total: seen.append((done, total))) == 3000
     assert seen[-1] == (3000, 3000)
     before = contents(notes)
-    assert notes.upsert(range(2000, 6000), rows(rng, 4000), progress=lambda done, total: False) == 0
+    with pytest.raises(edgevec.CancelledError, match="everything is as it was"):
+        notes.upsert(range(2000, 6000), rows(rng, 4000), progress=lambda done, total: False)
     assert contents(notes) == before
-    with pytest.raises(edgevec.EdgevecError, match="stopped"), notes.batch(progress=lambda done, total: False):
+    with pytest.raises(edgevec.CancelledError, match="stopped"), notes.batch(progress=lambda done, total: False):
         notes.upsert(range(2000, 6000), rows(rng, 4000))
     assert contents(notes) == before
     assert notes.check().ok

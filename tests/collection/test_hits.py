@@ -127,6 +127,7 @@ def test_hits_of_each_version_stay_as_they_were(made: Collection) -> None:
     assert [shown(hits) for hits in kept] == [written(version) for version in range(1, 6)]
 
 
+@pytest.mark.filterwarnings("ignore:unclosed collection")
 def test_hits_outlive_the_collection(tmp_path: Path) -> None:
     made = edgevec.open(tmp_path / "c.edgevec", 2)
     write(made, 0)

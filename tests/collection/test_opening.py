@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import re
 import shutil
 import sqlite3
 import sys
+import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +20,7 @@ from records import rows
 
 import edgevec
 from edgevec.collection import Collection
+from edgevec.collection.database import MAX_IDLE
 
 SHARES_FILES = sys.platform != "emscripten"
 """Whether one file can be open twice: in a browser it cannot."""
@@ -178,7 +184,7 @@ def test_a_reader_refreshes_with_progress(path: Path, rng: np.random.Generator) 
             def stop(done: int, total: int) -> bool:
                 return False
 
-            with pytest.raises(edgevec.EdgevecError, match="next search"):
+            with pytest.raises(edgevec.CancelledError, match="next search"):
                 reader.refresh(progress=stop)
             assert reader.search(vectors[7], 1)[0].id == 17
             writer.upsert(range(3010, 6010), rows(rng, 3000))
@@ -239,6 +245,7 @@ def test_a_copy_of_the_one_file_is_enough(path: Path, tmp_path: Path, rng: np.ra
         assert moved.check().ok
 
 
+@pytest.mark.filterwarnings("ignore:unclosed collection")
 def test_a_garbage_collected_collection_can_be_opened_again(path: Path, rng: np.random.Generator) -> None:
     made = edgevec.open(path)
     made.upsert([1], rows(rng, 1))
@@ -252,7 +259,58 @@ def test_opening_can_be_stopped_and_done_again(tmp_path: Path) -> None:
     with edgevec.open(tmp_path / "c.edgevec", 8) as made:
         made.upsert(range(500), vectors)
     (tmp_path / "c.edgevec-graph").unlink()
-    with pytest.raises(edgevec.EdgevecError, match="stopped by its progress function"):
+    with pytest.raises(edgevec.CancelledError, match="stopped by its progress function"):
         edgevec.open(tmp_path / "c.edgevec", progress=lambda done, total: False)
     with edgevec.open(tmp_path / "c.edgevec") as made:
         assert made.search(vectors[7], 1)[0].id == 7
+
+
+@pytest.mark.skipif(not SHARES_FILES, reason="a browser has one program")
+def test_a_checkpoint_that_a_reader_holds_up_is_no_success(
+    path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("edgevec.collection.database.BUSY_MS", 200)
+    made = edgevec.open(path)
+    made.upsert(range(10), rows(rng, 10))
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM records").fetchone()
+        made.upsert(range(20), rows(rng, 20))
+        for call in (made.checkpoint, made.compact):
+            with pytest.raises(edgevec.LockedError, match="another connection has been reading") as caught:
+                call()
+            assert caught.value.filename == str(path)
+        made.upsert(range(30), rows(rng, 30))
+        with caplog.at_level(logging.INFO, "edgevec"):
+            made.close()
+        assert "its log of" in caplog.text
+    with edgevec.open(path) as made:
+        assert made.ids() == list(range(30))
+        made.checkpoint()
+        assert os.path.getsize(f"{path}-wal") == 0
+
+
+def test_a_collection_that_is_not_closed_gives_a_warning(path: Path) -> None:
+    made = edgevec.open(path)
+    with pytest.warns(ResourceWarning, match=re.escape(f"unclosed collection {str(path)!r}")):
+        del made
+    edgevec.open(path).close()
+
+
+@pytest.mark.threads
+def test_idle_connections_are_bounded(path: Path, rng: np.random.Generator) -> None:
+    with edgevec.open(path) as made:
+        made.upsert(range(10), rows(rng, 10))
+        database, barrier = made._store.database, threading.Barrier(30)
+
+        def read() -> None:
+            with made._store.read():
+                barrier.wait(60)
+
+        threads = [threading.Thread(target=read) for _ in range(30)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(database._idle) == len(database._readers) == MAX_IDLE
+        assert made.count() == 10

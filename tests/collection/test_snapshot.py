@@ -151,6 +151,7 @@ def test_a_good_snapshot_is_caught_up_with(case: Case, caplog: pytest.LogCapture
 
 
 @pytest.mark.skipif(sys.platform == "emscripten", reason="a page that crashes has lost its files anyway")
+@pytest.mark.filterwarnings("ignore:unclosed collection")
 def test_a_crash_between_the_steps_of_a_checkpoint(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whichever steps were made, the next opening finds a graph that it knows."""
     from edgevec.collection import changes, snapshot
@@ -202,6 +203,7 @@ def test_a_repair_puts_right_what_check_finds(case: Case) -> None:
         case.verify(made)
 
 
+@pytest.mark.filterwarnings("ignore:unclosed collection")
 def test_snapshots_are_written_automatically(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     path = tmp_path / "many.edgevec"

@@ -1,0 +1,218 @@
+"""Stopping has one outcome: CancelledError from progress, or the exception of a signal, and everything as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from crash_worker import DIM, State, apply, commit, state_of
+from support import examples
+
+import edgevec
+from edgevec.collection import Collection, interrupts
+
+SIGNALS = int(os.environ.get("EDGEVEC_SIGNALS", examples(20)))
+"""Signals for each call."""
+
+needs_signals = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timer")
+
+
+def stop(done: int, total: int) -> bool:
+    return False
+
+
+def more(made: Collection, **settings: Any) -> None:
+    vectors = np.random.default_rng(1).standard_normal((3000, DIM))
+    made.upsert(range(1000, 4000), vectors, [{"batch": 0}] * 3000, ["of batch0"] * 3000, **settings)
+
+
+def imported(made: Collection, folder: Path, **settings: Any) -> None:
+    source = folder / "rows.jsonl"
+    source.write_text("\n".join(json.dumps({"id": n, "vector": [1.0] * (DIM - 1) + [n]}) for n in range(500)))
+    made.import_from(source, **settings)
+
+
+def in_a_batch(made: Collection) -> None:
+    with made.batch(progress=stop):
+        more(made)
+        made.delete(next(iter(made)).id)
+
+
+def repaired(made: Collection) -> None:
+    """A repair that finds something to do, stopped when it has done a part of it."""
+    index = made._store.graph.index
+    assert index is not None
+    index.remove([next(iter(index))])
+    calls = iter([True, False])
+    made.check(repair=True, progress=lambda done, total: next(calls))
+
+
+CALLS: dict[str, Callable[[Collection, Path], object]] = {
+    "upsert": lambda made, folder: more(made, progress=stop),
+    "batch": lambda made, folder: in_a_batch(made),
+    "import_from": lambda made, folder: imported(made, folder, progress=stop),
+    "check": lambda made, folder: made.check(progress=stop),
+    "repair": lambda made, folder: repaired(made),
+    "compact": lambda made, folder: made.compact(progress=stop),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_progress_that_returns_false_raises_cancelled_error(tmp_path: Path, call: str) -> None:
+    with edgevec.open(tmp_path / "c.edgevec", DIM) as made:
+        for batch in range(3):
+            commit(made, batch)
+        more(made)
+        made.delete(range(1000, 3990))
+        made.delete(range(3990, 4000))
+        before = state_of(made)
+        with pytest.raises(edgevec.CancelledError, match="stopped by its progress function"):
+            CALLS[call](made, tmp_path)
+        assert state_of(made) == before
+        commit(made, 3)
+        assert state_of(made) == apply(before, 3)
+        assert made.check(repair=True).ok
+
+
+def test_a_repair_that_is_stopped_changes_nothing(tmp_path: Path) -> None:
+    with edgevec.open(tmp_path / "c.edgevec", DIM) as made:
+        commit(made, 0)
+        made._store.database.main.execute("UPDATE records SET metadata = 'not JSON' WHERE row = 3")
+        made._store.database.main.execute("INSERT INTO texts(rowid, document) VALUES (5, 'nobody said this')")
+        problems = made.check().problems
+        assert len(problems) == 2
+        calls = iter([True, False])
+        with pytest.raises(edgevec.CancelledError):
+            made.check(repair=True, progress=lambda done, total: next(calls))
+        assert made.check().problems == problems
+        assert len(made.check(repair=True).set_apart) == 1
+        assert made.check().ok
+
+
+# ---- signals -------------------------------------------------------------------------------------------------------
+
+
+class Signaled(BaseException):
+    """What the handler of a signal raises, as Python's own raises KeyboardInterrupt."""
+
+
+@contextmanager
+def signaled_after(seconds: float) -> Iterator[list[float]]:
+    """The block is ended by an exception after some time; yields a list of when that was."""
+    times: list[float] = []
+
+    def handle(number: int, frame: Any) -> None:
+        if not times:
+            times.append(time.perf_counter())
+            raise Signaled
+
+    before = signal.signal(signal.SIGALRM, handle)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield times
+    except Signaled:
+        pass
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+SLOW = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000000) SELECT count(*) FROM n"
+
+
+@needs_signals
+def test_a_signal_ends_a_long_statement(tmp_path: Path) -> None:
+    with edgevec.open(tmp_path / "c.edgevec", DIM) as made:
+        commit(made, 0)
+        for read in (True, False):
+            with signaled_after(0.05) as times:
+                with made._store.read() if read else made._store.write() as connection:
+                    connection.execute(SLOW).fetchall()
+                raise AssertionError("the statement went to its end")
+            assert time.perf_counter() - times[0] < 5  # it would take much longer
+            assert state_of(made) == apply(State(), 0)
+        commit(made, 1)
+
+
+@needs_signals
+def test_a_statement_of_one_step_is_interrupted_from_a_thread(tmp_path: Path) -> None:
+    with edgevec.open(tmp_path / "c.edgevec", DIM) as made:
+        connection = made._store.database.main
+        with signaled_after(0.05):
+            interrupts.run(connection, SLOW)
+            raise AssertionError("the statement went to its end")
+        assert interrupts.run(connection, "SELECT 1") == [(1,)]
+        with pytest.raises(sqlite3.OperationalError, match="no such table"):
+            interrupts.run(connection, "SELECT * FROM absent")
+
+
+def upserted(made: Collection, folder: Path, batch: int) -> State | None:
+    commit(made, batch)
+    return None
+
+
+def exported(made: Collection, folder: Path, batch: int) -> None:
+    made.export(folder / "copy.jsonl")
+
+
+def indexed(made: Collection, folder: Path, batch: int) -> None:
+    made.create_index("batch")
+    made.drop_index("batch")
+
+
+def searched(made: Collection, folder: Path, batch: int) -> None:
+    assert made.search(np.ones(DIM), 5, where="batch >= 0")
+    assert made.search(text="batch0 batch1 batch2", k=5)
+
+
+WORK: dict[str, Callable[[Collection, Path, int], object]] = {
+    "write": upserted,
+    "search": searched,
+    "export": exported,
+    "check": lambda made, folder, batch: made.check(),
+    "repair": lambda made, folder, batch: made.check(repair=True),
+    "checkpoint": lambda made, folder, batch: made.checkpoint(),
+    "compact": lambda made, folder, batch: made.compact(),
+    "create_index": indexed,
+}
+
+
+@needs_signals
+@pytest.mark.parametrize("work", WORK)
+def test_a_signal_at_any_time_leaves_the_old_state_or_the_new(
+    tmp_path: Path, work: str, rng: np.random.Generator
+) -> None:
+    with edgevec.open(tmp_path / "c.edgevec", DIM, durability="fast") as made:
+        batch = 0
+        for _ in range(3):
+            commit(made, batch)
+            batch += 1
+        state = state_of(made)
+        for _ in range(SIGNALS):
+            first = batch
+            with signaled_after(rng.uniform(0.0005, 0.03)) as times:
+                while not times:  # Python loses what is raised in a finalizer
+                    WORK[work](made, tmp_path, batch)
+                    batch += 1
+            found = state_of(made)
+            if work == "write":
+                for number in range(first, batch):
+                    state = apply(state, number)
+                if found != state:
+                    state = apply(state, batch)
+                    batch += 1
+            assert found == state
+            assert made.check().ok
+            assert len(made.search(np.ones(DIM), 1000)) == len(state)
+    # An export that is ended just as it has made its new file leaves that, as a killed one does.
+    left = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".edgevec-")}
+    assert left <= {"c.edgevec", "c.edgevec-graph", "c.edgevec-lock", "copy.jsonl"}
