@@ -320,6 +320,13 @@ def test_an_error_in_a_long_text_shows_its_surroundings() -> None:
     assert len(line) < 100
 
 
+def nested(levels: int) -> Any:
+    where: Any = {"a": 1}
+    for _ in range(levels):
+        where = {"$not": where}
+    return where
+
+
 @pytest.mark.parametrize(
     ("where", "params", "message"),
     [
@@ -349,18 +356,17 @@ def test_an_error_in_a_long_text_shows_its_surroundings() -> None:
         ({"year": {"$exists": 1}}, None, "True or False"),
         ({"year": {"$like": 1}}, None, "the pattern must be a string"),
         ({"year": {"$gt": None}}, None, "IS NULL"),
+        # What cannot be written into a message in full.
+        ({"year": 10**5000}, None, "an integer of 16,610 bits does not fit in 64 bits"),
+        ("year = ?", [-(10**5000)], "does not fit in 64 bits"),
+        ({"$and": nested(100_000)}, None, "\\$and needs a list"),
+        ({"$not": [nested(100_000)]}, None, "expected a dict"),
+        ({"year": {"$exists": [10**5000]}}, None, "True or False, not list"),
     ],
 )
 def test_what_is_refused(where: Any, params: Any, message: str) -> None:
     with collection(RECORDS) as made, pytest.raises(edgevec.WhereError, match=message):
         made.count(where, params)
-
-
-def nested(levels: int) -> Any:
-    where: Any = {"a": 1}
-    for _ in range(levels):
-        where = {"$not": where}
-    return where
 
 
 @pytest.mark.parametrize(
