@@ -1,8 +1,8 @@
 """Fuzz the targets of python_targets.py with atheris: python fuzz_python.py SECONDS [target ...]
 
 Each target runs so long in a process of its own, from its seeds in `seeds/python`, and is led by what its bytes reach
-of edgevec's Python and of the Python that it calls. What breaks a promise, takes 20 seconds or 2 GB is left in the folder
-that is named at the end.
+of edgevec's Python and of the Python that it calls. What breaks a promise, takes 20 seconds or 2 GB is left in the
+folder that is named at the end. edgevec is installed from a wheel: what editable installations load is not followed.
 """
 
 from __future__ import annotations
@@ -46,11 +46,9 @@ def run(name: str, seconds: int, folder: Path) -> bool:
     memory = re.search(r"stat::peak_rss_mb:\s*(\d+)", done.stdout)
     covered = re.findall(r"cov: (\d+) ft: (\d+)", done.stdout)
     edges, features = covered[-1] if covered else ("0", "0")
-    print(
-        f"{name}: {int(executed[1]) if executed else 0:,} executions, {int(edges):,} edges, {int(features):,} features, "
-        f"at most {memory[1] if memory else '?'} MB{'' if done.returncode == 0 else ', FAILED'}",
-        flush=True,
-    )
+    tried = f"{int(executed[1]) if executed else 0:,} executions, {int(edges):,} edges, {int(features):,} features"
+    ended = "" if done.returncode == 0 else ", FAILED"
+    print(f"{name}: {tried}, at most {memory[1] if memory else '?'} MB{ended}", flush=True)
     if done.returncode:
         print(done.stdout[-6000:], flush=True)
     return done.returncode == 0

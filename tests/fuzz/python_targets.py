@@ -1,7 +1,7 @@
 """What is fuzzed in Python: from any bytes, a call that ends in an answer or in an EdgevecError of one line.
 
-Each target takes bytes and raises where a promise is broken. `fuzz_python.py` has atheris make the bytes up, led by what
-they reach; `test_python_seeds.py` tries those that are kept in `seeds`.
+Each target takes bytes and raises where a promise is broken. `fuzz_python.py` has atheris make the bytes up, led by
+what they reach; `test_python_seeds.py` tries those that are kept in `seeds`.
 """
 
 from __future__ import annotations
@@ -107,8 +107,7 @@ def _asked(where: Any, params: Any = None) -> None:
     made = _collection()
     try:
         count = made.count(where, params)
-    except EdgevecError as error:
-        assert str(error)
+    except EdgevecError:
         return
     assert len(made.ids(where, params)) == count
     assert len(made.search([1, 0], len(RECORDS), where=where, params=params)) == count
@@ -145,8 +144,7 @@ def records(data: bytes) -> None:
     with edgevec.open(":memory:", dim=2) as made:
         try:
             made.upsert([id], [[1, 0]], [fields], [document])
-        except EdgevecError as error:
-            assert str(error)
+        except EdgevecError:
             assert len(made) == 0
             return
         (found,) = list(made)
@@ -224,11 +222,14 @@ def _reader(suffix: str) -> Callable[[bytes], None]:
 
 
 def _read(path: Path) -> None:
+    refused = None
     try:
         found = read_vectors(path)
     except EdgevecError as error:
-        assert path.name in str(error)
-        assert len(str(error).splitlines()) == 1, repr(str(error))
+        refused = str(error)
+    if refused is not None:
+        assert path.name in refused
+        assert len(refused.splitlines()) == 1, repr(refused)
         return
     assert found.vectors.dtype == np.float32
     assert found.vectors.ndim == 2
@@ -275,9 +276,9 @@ def csv_cells(data: bytes) -> None:
     parts = ("", "id", "x0", "x1", "1", "-0.5", "nan", "inf", "[1, 2]", "true", '"', "é", "1e400", "007", " ", "\0")
     width, lines = 1 + source.number(5), []
     for _ in range(1 + source.number(5)):
-        cells = [
-            parts[source.number(len(parts))] + (source.text() if source.number(6) == 0 else "") for _ in range(width)
-        ]
+        cells = [parts[source.number(len(parts))] for _ in range(width)]
+        if source.number(3) == 0:
+            cells[source.number(width)] += source.text()
         lines.append(",;\t"[source.number(3) if source.number(8) == 0 else 0].join(cells))
     _reader(".csv")("\n".join(lines).encode("utf-8", "surrogateescape"))
 
