@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 SEEDS = Path(__file__).parent / "seeds" / "python"
+HELPERS = Path(__file__).parents[1] / "helpers"
 LIMITS = ("-timeout=20", "-rss_limit_mb=2048", "-max_len=4096", "-print_final_stats=1")
 FOLLOWED = ["python_targets", "edgevec", "lark", "zipfile", "gzip", "numpy.lib"]
 
@@ -64,6 +65,7 @@ def main(seconds: int, names: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    sys.path.append(str(HELPERS))
     if sys.argv[1] == "--one":
         fuzz(sys.argv[2], sys.argv[3:])
     else:

@@ -11,6 +11,7 @@ import datetime
 import io
 import json
 import os
+import re
 import sqlite3
 import struct
 import tempfile
@@ -21,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from conditions import Tree, holds
+from where_oracle import RefusedError, Text, read_dict
 
 import edgevec
 from edgevec import EdgevecError, read_vectors
@@ -117,9 +120,25 @@ def _asked(where: Any, params: Any = None) -> None:
             assert made.count({"$and": [where, where]}) == count
 
 
+def _compared(where: Any, params: Any, read: Callable[[], Tree]) -> None:
+    """Refused by edgevec and by the second reader, or selecting the same."""
+    try:
+        tree = read()
+    except RefusedError:
+        with contextlib.suppress(edgevec.WhereError):
+            _collection().count(where, params)
+            raise AssertionError(f"{where!r} is to be refused") from None
+        return
+    wanted = [at for at, record in enumerate(RECORDS) if holds(tree, record) is True]
+    assert sorted(_collection().ids(where, params)) == wanted, where
+
+
 def where_text(data: bytes) -> None:
     text = data.decode("utf-8", "surrogateescape")
-    _asked(text, [(1, "x", [1, "x"])[at % 3] for at in range(text.count("?"))])
+    params = [(1, "x%", [1, "x"])[at % 3] for at in range(text.count("?"))]
+    _asked(text, params)
+    if len(re.findall(r"(?i)not|and|or|\(", text)) < 30:  # the second reader has no limits
+        _compared(text, params, lambda: Text(text, params).tree())
 
 
 def where_params(data: bytes) -> None:
@@ -133,6 +152,16 @@ def where_mapping(data: bytes) -> None:
     source = Bytes(data)
     where: Any = {source.name(): source.value() for _ in range(1 + source.number(3))}
     _asked(where)
+    if _is_plain(where):
+        _compared(where, None, lambda: read_dict(where))
+
+
+def _is_plain(value: Any, level: int = 0) -> bool:
+    """Whether it is of JSON's kinds, which are those of the second reader, and not deep."""
+    if isinstance(value, (list, dict)):
+        inner = value.values() if isinstance(value, dict) else value
+        return level < 20 and all(_is_plain(one, level + 1) for one in inner)
+    return value is None or type(value) in (bool, int, float, str)
 
 
 def records(data: bytes) -> None:
