@@ -165,7 +165,7 @@ class NativeIndex:
 
     def __init__(self, handle: _core.ev_index) -> None:
         self.handle = ffi.gc(handle, lib.ev_free)
-        self.params = ffi.new(_PARAMS)
+        self.params = ffi.new(_PARAMS)  # but for ef, which can change
         lib.ev_get_params(handle, self.params)
         self.dim = self.params.dim
 
@@ -226,9 +226,14 @@ class NativeIndex:
             return True if self.stats()["bits"] else "float32"
         return bool(self.params.keep_vectors)
 
+    @property
+    def ef(self) -> int:
+        params = ffi.new(_PARAMS)  # of this call alone: other threads may ask too, and set another
+        lib.ev_get_params(self.handle, params)
+        return int(params.ef)
+
     def set_ef(self, ef: int) -> None:
         check(lib.ev_set_ef(self.handle, ef))
-        lib.ev_get_params(self.handle, self.params)  # another thread may have set another
 
     def __len__(self) -> int:
         return lib.ev_count(self.handle)

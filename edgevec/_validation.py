@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevec.errors import ParameterError
+from edgevec.printable import brief
 
 __all__ = ["as_ids", "as_int", "as_rows"]
 
@@ -152,7 +153,7 @@ def as_int(value: Any, what: str, least: int, most: int = 2**31 - 1) -> int:
             raise TypeError
         number = operator.index(value)
     except TypeError:
-        raise ParameterError(f"{what} must be an integer, not {value!r}") from None
+        raise ParameterError(f"{what} must be an integer, not {brief(value)}") from None
     if not least <= number <= most:
-        raise ParameterError(f"{what} must be in {least}..{most}, not {value!r}")
+        raise ParameterError(f"{what} must be in {least}..{most}, not {brief(value)}")
     return number

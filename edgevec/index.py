@@ -269,7 +269,7 @@ class Index:
 
         64 at first; it can be set.
         """
-        return self._native.params.ef
+        return self._native.ef
 
     @ef.setter
     def ef(self, ef: int) -> None:

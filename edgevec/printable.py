@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["decimals", "pictures", "printable"]
+import reprlib
+from typing import Any
+
+__all__ = ["brief", "decimals", "pictures", "printable"]
 
 _CONTROLS = (*range(0x20), *range(0x7F, 0xA0))
 """C0, DEL and C1: each can begin an escape sequence, ring, or move the cursor."""
@@ -57,3 +60,18 @@ def pictures(text: str) -> str:
 def decimals(value: float) -> str:
     """The number with four decimals, or with three significant digits if it is not 0 but would be shown as 0.0000."""
     return f"{value:.4f}" if value == 0 or abs(value) >= 5e-5 else f"{value:.2e}"
+
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxother = _BRIEF.maxstring = 60
+
+
+def brief(value: Any) -> str:
+    """What a message shows of a value, however deep, long or large it is."""
+    if isinstance(value, int) and value.bit_length() > 1000:  # Python does not write out those of 4,300 digits
+        return f"an integer of {value.bit_length():,} bits"
+    try:
+        text = _BRIEF.repr(value)
+    except Exception:  # an integer within, or a class of the caller's
+        text = type(value).__name__
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._validation import as_rows
 from ..errors import DuplicateIdError, NotFiniteError, ParameterError, ZeroVectorError
+from ..printable import brief
 from .dates import as_iso, as_seconds, is_nat
 
 __all__ = [
@@ -90,9 +91,9 @@ def _as_id(key: Any, at: int) -> Id:
         return str.__str__(key)  # the value: str() of an enum's member may be its name
     if isinstance(key, int) and not isinstance(key, bool):
         if not -(2**63) <= key < 2**63:
-            raise ParameterError(f"id {at} is {key}, which does not fit in 64 bits")
+            raise ParameterError(f"id {at} is {brief(key)}, which does not fit in 64 bits")
         return int.__int__(key)
-    raise ParameterError(f"id {at} must be an integer or a string, not {key!r}")
+    raise ParameterError(f"id {at} must be an integer or a string, not {brief(key)}")
 
 
 def reject_duplicates(keys: Sequence[Id]) -> None:

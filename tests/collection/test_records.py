@@ -200,6 +200,7 @@ ENDLESS["x"] = ENDLESS
         (([True], np.eye(1, 4)), "id 0 must be"),
         (([None], np.eye(1, 4)), "id 0 must be"),
         (([2**63], np.eye(1, 4)), "does not fit in 64 bits"),
+        (([10**5000], np.eye(1, 4)), "an integer of 16,610 bits, which does not fit in 64 bits"),
         ((["a\0b"], np.eye(1, 4)), "id 0 contains a NUL"),
         ((["\ud800"], np.eye(1, 4)), "id 0 contains an unpaired surrogate"),
         (({"a": 1}, np.eye(1, 4)), "ids must be"),

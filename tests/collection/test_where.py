@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from functools import cache
 from pathlib import Path
@@ -27,6 +27,7 @@ from conditions import (
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support import examples
+from where_oracle import RefusedError, Text, by_sqlite, read_dict
 
 import edgevec
 from edgevec.collection import Collection
@@ -53,10 +54,15 @@ def expected(tree: Tree, records: list[Metadata]) -> set[int]:
 
 @settings(max_examples=examples(300))
 @given(data=st.data(), records=st.lists(metadata, max_size=6), tree=trees)
-def test_both_languages_mean_what_python_means(data: st.DataObject, records: list[Metadata], tree: Tree) -> None:
+def test_both_languages_mean_what_python_and_sqlite_mean(
+    data: st.DataObject, records: list[Metadata], tree: Tree
+) -> None:
+    assert by_sqlite(tree, records) == expected(tree, records)
     with collection(records) as made:
         writer = Writer(data.draw)
         text = writer.text(tree)
+        assert expected(Text(text, writer.params).tree(), records) == expected(tree, records)
+        assert expected(read_dict(as_mapping(tree)), records) == expected(tree, records)
         assert selected(made, text, writer.params) == expected(tree, records)
         assert selected(made, as_mapping(tree)) == expected(tree, records)
 
@@ -320,6 +326,13 @@ def test_an_error_in_a_long_text_shows_its_surroundings() -> None:
     assert len(line) < 100
 
 
+def nested(levels: int) -> Any:
+    where: Any = {"a": 1}
+    for _ in range(levels):
+        where = {"$not": where}
+    return where
+
+
 @pytest.mark.parametrize(
     ("where", "params", "message"),
     [
@@ -349,18 +362,17 @@ def test_an_error_in_a_long_text_shows_its_surroundings() -> None:
         ({"year": {"$exists": 1}}, None, "True or False"),
         ({"year": {"$like": 1}}, None, "the pattern must be a string"),
         ({"year": {"$gt": None}}, None, "IS NULL"),
+        # What cannot be written into a message in full.
+        ({"year": 10**5000}, None, "an integer of 16,610 bits does not fit in 64 bits"),
+        ("year = ?", [-(10**5000)], "does not fit in 64 bits"),
+        ({"$and": nested(100_000)}, None, "\\$and needs a list"),
+        ({"$not": [nested(100_000)]}, None, "expected a dict"),
+        ({"year": {"$exists": [10**5000]}}, None, "True or False, not list"),
     ],
 )
 def test_what_is_refused(where: Any, params: Any, message: str) -> None:
     with collection(RECORDS) as made, pytest.raises(edgevec.WhereError, match=message):
         made.count(where, params)
-
-
-def nested(levels: int) -> Any:
-    where: Any = {"a": 1}
-    for _ in range(levels):
-        where = {"$not": where}
-    return where
 
 
 @pytest.mark.parametrize(
@@ -449,9 +461,28 @@ def test_hostile_texts_are_only_texts(text: str) -> None:
         assert made.check().ok
 
 
+FUZZED: list[Metadata] = [
+    *RECORDS,
+    {"a": 1, "notes": "x", "z w": True, "%": "y"},
+    {"a": ["x", 1, None], "notes": "1", "b": {"c": "x"}, "%": -1.5},
+    {"a": {"a": {"a": 1}}, "notes": None, "z w": "", "b": {"c": 1e5}, "é": False},
+]
+
+
 @cache
 def fuzzed() -> Collection:
-    return collection(RECORDS)
+    return collection(FUZZED)
+
+
+def compare(where: Any, params: Any, read: Callable[[], Tree]) -> None:
+    """Refused by both, or selecting the same by edgevec, by Python and by SQLite."""
+    try:
+        tree = read()
+    except RefusedError:
+        with pytest.raises(edgevec.WhereError):
+            fuzzed().count(where, params)
+        return
+    assert set(fuzzed().ids(where, params)) == expected(tree, FUZZED) == by_sqlite(tree, FUZZED)
 
 
 WORDS = """
@@ -466,9 +497,9 @@ words = st.sampled_from([*WORDS.split(), "\0", "\n"])
 @example("a" * 65_537)
 @example("`" * 1000)
 @example("a" + ".a" * 10_000 + " = 1")
-def test_any_text_is_parsed_or_refused(where: str) -> None:
-    with contextlib.suppress(edgevec.WhereError):
-        fuzzed().count(where, [1] * where.count("?"))
+def test_any_text_means_what_a_second_parser_reads_or_is_refused(where: str) -> None:
+    params = [([1, "x"], "x%", 1)[at % 3] for at in range(where.count("?"))]
+    compare(where, params, lambda: Text(where, params).tree())
 
 
 anything = st.recursive(
@@ -492,9 +523,8 @@ anything = st.recursive(
         st.sampled_from(["a", "$and", "$or", "$not", "b"]) | st.text(max_size=3), anything, max_size=3
     )
 )
-def test_any_dict_is_parsed_or_refused(where: dict[str, Any]) -> None:
-    with contextlib.suppress(edgevec.WhereError):
-        fuzzed().count(where)
+def test_any_dict_means_what_a_second_reader_reads_or_is_refused(where: dict[str, Any]) -> None:
+    compare(where, None, lambda: read_dict(where))
 
 
 # ---- indexes -------------------------------------------------------------------------------------------------------

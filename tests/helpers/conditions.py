@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 Tree = tuple[Any, ...]
-"""(operator, path, operand) or ("not", tree), ("and", trees), ("or", trees)."""
+"""(operator, path, operand, and the escape of LIKE) or ("not", tree), ("and", trees), ("or", trees)."""
 Metadata = dict[str, Any]
 
 PLAIN_NAMES = ["a", "b", "notes", "android", "in_", "nullable", "Größe", "order"]
@@ -73,7 +73,7 @@ def holds(tree: Tree, record: Metadata) -> bool | None:
     value = _lookup(record, tree[1])
     if operator == "null":
         return value is None
-    return None if value is None else _TESTS[operator](value, tree[2])
+    return None if value is None else _TESTS[operator](value, *tree[2:])
 
 
 def _lookup(record: Any, path: tuple[str, ...]) -> Any:
@@ -98,12 +98,14 @@ def _equal(a: Any, b: Any) -> bool:
     return _same_kind(a, b) and a == b
 
 
-def _like(value: Any, pattern: str, fold: bool) -> bool:
+def _like(value: Any, pattern: str, escape: str | None, fold: bool) -> bool:
     if not isinstance(value, str):
         return False
+    regex, characters = "", iter(pattern)
+    for c in characters:
+        regex += {"%": ".*", "_": "."}.get(c, re.escape(c)) if c != escape else re.escape(next(characters, ""))
     if fold:
-        value, pattern = (re.sub("[A-Z]", lambda found: found[0].lower(), text) for text in (value, pattern))
-    regex = "".join({"%": ".*", "_": "."}.get(c, re.escape(c)) for c in pattern)
+        regex, value = (re.sub("[A-Z]", lambda found: found[0].lower(), text) for text in (regex, value))
     return re.fullmatch(regex, value, re.DOTALL) is not None
 
 
@@ -120,8 +122,8 @@ _TESTS: dict[str, Any] = {
     ">": lambda a, b: _same_kind(a, b) and a > b,
     ">=": lambda a, b: _same_kind(a, b) and a >= b,
     "in": lambda value, wanted: any(_equal(value, one) for one in wanted),
-    "like": lambda value, pattern: _like(value, pattern, False),
-    "ilike": lambda value, pattern: _like(value, pattern, True),
+    "like": lambda value, pattern, escape=None: _like(value, pattern, escape, False),
+    "ilike": lambda value, pattern, escape=None: _like(value, pattern, escape, True),
     "contains": _contains,
 }
 

@@ -16,6 +16,8 @@ ROOT = HELPERS.parents[1]
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
 THOROUGH = os.environ.get("EDGEVEC_THOROUGH") == "1"
 """Whether this run is the one that looks at as many cases as can be: `tox run -m full` has one such environment."""
+SANITIZED = os.environ.get("EDGEVEC_SANITIZED") == "1"
+"""Whether the core was built with a sanitizer that makes it ten times as slow."""
 HANG = 900
 """Seconds after which what a test waits for has hung. Nothing is as slow as that, wherever it runs."""
 
@@ -23,6 +25,11 @@ HANG = 900
 def examples(count: int) -> int:
     """How many random cases a property is tried with: so many in the thorough run, a few of them elsewhere."""
     return count if THOROUGH else max(5, count // 5)
+
+
+def lasting(rows: int) -> int:
+    """How many rows make a call last, so that others happen beside it: a tenth where a sanitizer makes it slow."""
+    return rows // 10 if SANITIZED else rows
 
 
 def absent(what: str) -> NoReturn:

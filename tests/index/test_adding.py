@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from oracle import each_quantization
+from support import lasting
 
 from edgevec import IdFilter, Index, Quantization, SearchContext
 
 pytestmark = [pytest.mark.threads, pytest.mark.core]
-DIM, OLD, NEW, K = 48, 1500, 12_000, 10
+DIM, OLD, NEW, K = 48, 1500, lasting(12_000), 10
 
 
 def vectors(rows: int, seed: int) -> np.ndarray:

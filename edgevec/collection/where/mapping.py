@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...errors import WhereError
+from ...printable import brief
 from .nodes import (
     All,
     Any_,
@@ -43,20 +44,20 @@ def read_mapping(where: Mapping[str, Any]) -> Node | None:
 
 def _all(where: Any, level: int) -> Node:
     if not isinstance(where, Mapping) or not where:
-        raise WhereError(f"expected a dict with a condition, found {_short(where)}")
+        raise WhereError(f"expected a dict with a condition, found {brief(where)}")
     check_depth(level)
     return _joined([_entry(key, value, level) for key, value in where.items()])
 
 
 def _entry(key: Any, value: Any, level: int) -> Node:
     if not isinstance(key, str):
-        raise WhereError(f"a key must be a field or an operator, not {_short(key)}")
+        raise WhereError(f"a key must be a field or an operator, not {brief(key)}")
     key = str.__str__(key)
     if key == "$not":
         return Not(_all(value, level + 1))
     if key in ("$and", "$or"):
         if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-            raise WhereError(f"{key} needs a list of dicts, not {_short(value)}")
+            raise WhereError(f"{key} needs a list of dicts, not {brief(value)}")
         parts = tuple(_all(part, level + 1) for part in value)
         return All(parts) if key == "$and" else Any_(parts)
     if key.startswith("$"):
@@ -80,7 +81,7 @@ def _operation(field: Field, name: Any, operand: Any, level: int) -> Node:
         return Not(_of_field(field, operand, level + 1))
     build = _OPERATIONS.get(name) if isinstance(name, str) else None
     if build is None:
-        raise WhereError(f"unknown operator {_short(name)}: expected one of {', '.join(_OPERATIONS)}, $not")
+        raise WhereError(f"unknown operator {brief(name)}: expected one of {', '.join(_OPERATIONS)}, $not")
     return build(field, operand)
 
 
@@ -95,13 +96,13 @@ def _compared(operator: str) -> Callable[[Field, Any], Node]:
 def _pattern(field: Field, value: Any, fold: bool) -> Node:
     pattern = as_value(value)
     if not isinstance(pattern, str):
-        raise WhereError(f"the pattern must be a string, not {_short(value)}")
+        raise WhereError(f"the pattern must be a string, not {brief(value)}")
     return Pattern(field, pattern, fold=fold)
 
 
 def _exists(field: Field, wanted: Any) -> Node:
     if not isinstance(wanted, bool):
-        raise WhereError(f"$exists needs True or False, not {_short(wanted)}")
+        raise WhereError(f"$exists needs True or False, not {brief(wanted)}")
     return Not(IsNull(field)) if wanted else IsNull(field)
 
 
@@ -124,8 +125,3 @@ _OPERATIONS: dict[str, Callable[[Field, Any], Node]] = {
 
 def _joined(parts: list[Node]) -> Node:
     return parts[0] if len(parts) == 1 else All(tuple(parts))
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

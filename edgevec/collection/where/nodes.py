@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import WhereError
+from ...printable import brief
 from ..dates import Instant, as_instant, as_seconds, is_nat
 
 __all__ = [
@@ -162,7 +163,7 @@ def as_value(value: Any) -> Value:
     if isinstance(value, int):
         number = int.__int__(value)
         if not -(2**63) <= number < 2**63:
-            raise WhereError(f"{number} does not fit in 64 bits")
+            raise WhereError(f"{brief(number)} does not fit in 64 bits")
         return number
     if isinstance(value, float):
         real = float.__float__(value)
