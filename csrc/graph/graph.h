@@ -57,7 +57,8 @@ struct ev__scratch {
     ev__workspace work;
     ev__scratch *next;
     uint64_t geometry;
-    bool kept; /* as a spare even beside a small index: a search has used it, and more may come */
+    bool stopped; /* a walk with it was asked to stop, and found less */
+    bool kept;    /* as a spare even beside a small index: a search has used it, and more may come */
     ev__visited visited;
     uint32_t excluded;         /* the node that walks do not see, or EV_NONE */
     ev__candidates candidates; /* what a walk found */
@@ -160,7 +161,8 @@ typedef struct {
 /* Link nodes that the entry cannot reach on level 0, and clusters that searches do not find. gate: NULL where nobody
  * else looks at the graph; else given back before and after. */
 int ev__connect_unreachable(ev__graph *g, const ev__gate *gate);
-/* Mark in `reached` (bit per slot, zeroed) what the entry reaches on level 0; stack: room for all slots. */
-void ev__reach(const ev__graph *g, uint32_t from, uint64_t *reached, uint32_t *stack);
+/* Mark in `reached` (bit per slot, zeroed) what the entry reaches on level 0; stack: room for all slots. False:
+ * stopped. */
+bool ev__reach(const ev__graph *g, uint32_t from, uint64_t *reached, uint32_t *stack);
 
 #endif
