@@ -81,6 +81,7 @@ void ev__scratch_free(ev__scratch *s);
 size_t ev__scratch_bytes(const ev__scratch *s);
 /* fit for the index as it stands now, a list of ef candidates, k results and, when masked, a heap */
 int ev__scratch_fit(const ev__graph *g, ev__scratch *s, size_t ef, size_t k, bool masked);
+bool ev__heap_grow(ev__scratch *s, size_t room); /* what is in it stays; false: no memory */
 void ev__forget_visited(ev__scratch *s); /* nothing is seen any more but the excluded node, and nothing expanded */
 /* One of the index's spares, or one that small indexes share, or a new one; put it back afterwards. The calling thread
  * has the index's lock. */
@@ -120,7 +121,7 @@ void ev__relink(const ev__graph *g, const ev__space *space, uint32_t slot, int l
 uint32_t ev__search_upper_layers(const ev__graph *g, const ev__space *space, const ev__query *query, int bottom,
                                  float *distance, ev__scratch *s);
 /* The ef nearest nodes of one level into s->candidates, from `start`. With a mask: the ef nearest allowed ones; false
- * when more than `budget` distances were needed (then the candidates are of no use). */
+ * when more than `budget` distances were needed, or more memory than there is (then the candidates are of no use). */
 bool ev__search_layer(const ev__graph *g, const ev__space *space, const ev__query *query, int level, uint32_t start,
                       float start_distance, size_t ef, const ev__mask *mask, int64_t budget, ev__scratch *s);
 /* Is a squared distance from this node much longer than a few of its own first links, so that it lies in another

@@ -259,6 +259,23 @@ static void search_layer_pipelined(const ev__graph *g, const ev__space *space, c
     }
 }
 
+/* One more into the heap of the frontier. When that is full, what is further than all of a full list goes: nobody would
+ * take it out again. So it holds what is as near as the candidates, allowed or not, and needs no room for all slots. */
+static bool push_frontier(ev__scratch *s, size_t *frontier, size_t ef, ev__candidate new) {
+    const ev__candidates *candidates = &s->candidates;
+    if (EV_UNLIKELY(*frontier == s->heap_room)) {
+        float bound = candidates->count == ef ? candidates->at[ef - 1].distance : INFINITY;
+        size_t held = *frontier;
+        *frontier = 0;
+        for (size_t i = 0; i < held; i++)
+            if (s->heap[i].distance <= bound) ev__heap_push(s->heap, frontier, s->heap[i]);
+        if (*frontier > s->heap_room / 2 && !ev__heap_grow(s, 2 * s->heap_room) && *frontier == s->heap_room)
+            return false;
+    }
+    ev__heap_push(s->heap, frontier, new);
+    return true;
+}
+
 /* With a mask every node routes but only allowed ones become candidates; the frontier is a heap of its own. */
 static bool search_layer_filtered(const ev__graph *g, const ev__space *space, const ev__query *query, int level,
                                   uint32_t start, float start_distance, size_t ef, const ev__mask *mask, int64_t budget,
@@ -279,7 +296,7 @@ static bool search_layer_filtered(const ev__graph *g, const ev__space *space, co
                             s);
         for (size_t i = 0; i < n; i++) {
             if (candidates->count == ef && !(s->distances[i] < candidates->at[ef - 1].distance)) continue;
-            ev__heap_push(s->heap, &frontier, (ev__candidate){s->distances[i], s->slots[i]});
+            if (!push_frontier(s, &frontier, ef, (ev__candidate){s->distances[i], s->slots[i]})) return false;
             if (ev__node_ok(&g->store, mask, s->slots[i]))
                 ev__candidates_insert(candidates, ef, s->distances[i], s->slots[i]);
         }
