@@ -11,7 +11,11 @@ from pathlib import Path
 from cffi import FFI
 
 MODULE = "edgevec._core"
-PROGRESS = 'extern "Python" int ev__progress_py(void *, int64_t, int64_t);'
+CALLBACKS = """extern "Python" {
+    int ev__progress_py(void *, int64_t, int64_t);
+    int ev__interrupt_py(void *);
+}
+"""
 
 
 def declarations(header: str) -> str:
@@ -25,7 +29,7 @@ def declarations(header: str) -> str:
 
 def write_binding(header: Path, out: Path) -> None:
     ffi = FFI()
-    ffi.cdef(declarations(header.read_text(encoding="utf-8")) + PROGRESS)
+    ffi.cdef(declarations(header.read_text(encoding="utf-8")) + CALLBACKS)
     ffi.set_source(MODULE, f'#include "{header.name}"')
     ffi.emit_c_code(str(out))
 

@@ -63,7 +63,7 @@ enum {
     EV_E_VERSION = 32, /* written by a newer format */
     EV_E_NOT_FOUND = 33,
     /* flow */
-    EV_E_STOPPED = 40,   /* the progress callback asked to stop */
+    EV_E_STOPPED = 40,   /* the progress callback, or the one of ev_set_interrupt, asked to stop */
     EV_E_REENTRANT = 41, /* made by a callback of a call on the same index, which would have to wait for itself */
     EV_E_BUSY = 42,      /* another search is using the context */
     EV_E_FORKED = 43,    /* another thread was changing the index when this process was forked from it */
@@ -96,6 +96,14 @@ int ev_error_errno(void);
 
 /* EDGEVEC_VERSION of the library that is linked. */
 const char *ev_version(void);
+
+/* ---- stopping -------------------------------------------------------------------------------- */
+
+/* Asked by calls of the thread that sets it while they run long, about twenty times a second; returns 0 to stop the
+ * call, which ends with EV_E_STOPPED and everything as before. For Ctrl-C and the like: searches too ask it. It may do
+ * what an ev_progress may. NULL: nobody is asked. */
+typedef int (*ev_interrupt)(void *user);
+void ev_set_interrupt(ev_interrupt asked, void *user);
 
 /* ---- SIMD ------------------------------------------------------------------------------------ */
 
@@ -138,7 +146,7 @@ int ev_set_ef(ev_index *ix, int32_t ef);
 
 /* ---- content --------------------------------------------------------------------------------- */
 
-/* Called now and then on the thread that made the call, about ten times a second; returns 0 to stop. */
+/* Called now and then on the thread that made the call, about twenty times a second; returns 0 to stop. */
 typedef int (*ev_progress)(void *user, int64_t done, int64_t total);
 
 /* Insert n rows. ids NULL: numbered on from the highest id ever held, written to out_ids (n, may be NULL). An id that

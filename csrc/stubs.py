@@ -66,6 +66,7 @@ LIB = '''class Lib(Protocol):
     """The C library."""
 
     ev__progress_py: CData
+    ev__interrupt_py: CData
 '''
 
 BOTTOM = """ffi: FFI

@@ -39,7 +39,7 @@ _MEMORY, _REPORT = ffi.typeof("ev_memory *"), ffi.typeof("ev_report *")
 _FLOATS, _INT64S, _CHARS = ffi.typeof("float[]"), ffi.typeof("int64_t[]"), ffi.typeof("char[]")
 _INT64, _FLOAT32 = np.dtype(np.int64), np.dtype(np.float32)
 _QUERIES_AT_ONCE = 4096
-"""Batches are cut into runs of this many, between which Python sees Ctrl-C."""
+"""Batches are cut into runs of this many, between which calls that change the index have their turn."""
 
 _ERRORS: dict[int, type[errors.EdgevecError]] = {
     lib.EV_E_PARAM: errors.ParameterError,
@@ -77,6 +77,7 @@ def check(code: int, path: str | os.PathLike[str] | None = None, first_row: int 
     """
     if code == 0:
         return
+    _raise_caught()
     kind = _ERRORS.get(code, errors.EdgevecError)
     row, detail = lib.ev_error_row(), _text(lib.ev_error_detail())
     if first_row and row >= 0:
@@ -132,38 +133,65 @@ def simd_info() -> SimdInfo:
 
 
 _raised = threading.local()
-"""What a progress callback raised on this thread (KeyboardInterrupt too), until the C call has come back."""
+"""What a callback raised on this thread (KeyboardInterrupt too), until the C call has come back."""
 
 
 def _remember(kind: object, error: BaseException, traceback: object) -> None:
     _raised.error = error
 
 
+def _raise_caught() -> None:
+    error = getattr(_raised, "error", None)
+    if error is not None:
+        _raised.error = None
+        raise error
+
+
 @ffi.def_extern(error=0, onerror=_remember)
 def ev__progress_py(user: _core.CData, done: int, total: int) -> int:
-    callback = ffi.from_handle(user)
-    return 0 if callback is not None and callback(done, total) is False else 1
+    return 0 if ffi.from_handle(user)(done, total) is False else 1
+
+
+@ffi.def_extern(error=0, onerror=_remember)
+def ev__interrupt_py(user: _core.CData) -> int:
+    """Called by the main thread's calls while they run long: on the way in, Python runs the handlers of signals."""
+    return 1
+
+
+def _hear_signals() -> None:
+    """Let the calls of the main thread ask whether there was Ctrl-C; signals are for no other."""
+    global _hears_signals
+    if threading.current_thread() is threading.main_thread():
+        lib.ev_set_interrupt(lib.ev__interrupt_py, ffi.NULL)
+        _hears_signals = True
+
+
+_hears_signals = False
+_hear_signals()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_hear_signals)  # the thread that forked is the main one there
 
 
 @contextmanager
 def bridge(callback: Progress | None) -> Iterator[tuple[_core.CData, _core.CData]]:
-    """The C callback and its argument for a long call.
+    """The C callback and its argument for a call that tells of its progress.
 
-    It is used also where the user gave none: so Python sees Ctrl-C ten times a second. What the callback raises is
-    raised here.
+    What the callback raises, and a signal's handler where it came too late to stop the call, is raised here.
     """
-    handle = ffi.new_handle(callback)
-    _raised.error = None
-    yield lib.ev__progress_py, handle
-    error, _raised.error = _raised.error, None
-    if error is not None:
-        raise error
+    if callback is None:
+        yield ffi.NULL, ffi.NULL
+    else:
+        handle = ffi.new_handle(callback)
+        yield lib.ev__progress_py, handle
+    _raise_caught()
 
 
 class NativeIndex:
     """An index of the C core: arrays in, arrays out. The caller has checked shapes and ranges."""
 
     def __init__(self, handle: _core.ev_index) -> None:
+        if not _hears_signals:
+            _hear_signals()  # the package was imported by another thread
         self.handle = ffi.gc(handle, lib.ev_free)
         self.params = ffi.new(_PARAMS)  # but for ef, which can change
         lib.ev_get_params(handle, self.params)
@@ -256,14 +284,8 @@ class NativeIndex:
         ids: npt.NDArray[np.int64] | None,
         threads: int,
         progress: Progress | None,
-        *,
-        watched: bool,
     ) -> npt.NDArray[np.int64]:
-        """Insert rows, float32[n, dim], and return their ids, int64[n].
-
-        Args:
-            watched: call progress, and let Python see Ctrl-C
-        """
+        """Insert rows, float32[n, dim], and return their ids, int64[n]."""
         out = np.empty(len(rows), np.int64)
         arguments = (
             self.handle,
@@ -273,9 +295,6 @@ class NativeIndex:
             pointer(out, _INT64S),
             threads,
         )
-        if not watched:
-            check(lib.ev_add(*arguments, ffi.NULL, ffi.NULL))
-            return out
         with bridge(progress) as (callback, handle):
             code = lib.ev_add(*arguments, callback, handle)
         check(code)

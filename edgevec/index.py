@@ -36,8 +36,6 @@ __all__ = [
 ]
 
 _DEFAULT_EF = 64
-_MANY_ROWS = 256
-"""Calls on fewer rows return too soon to need progress or Ctrl-C."""
 _MANY_RESULTS = 256
 """For more, the room that a query's results take is first held against what there is to find."""
 
@@ -310,13 +308,14 @@ class Index:
     ) -> npt.NDArray[np.int64]:
         """Insert vectors, or replace those whose id exists.
 
-        All or nothing: after an error, a stop or Ctrl-C the index holds what it held.
+        All or nothing: after an error, a stop or Ctrl-C the index holds what it held. Ctrl-C that comes while the graph
+        is mended, after the vectors were taken in, ends that, and all of them are held.
 
         Args:
             vectors: [n, dim] or [dim]: an array of any real dtype, a buffer, a DLPack tensor, or lists
             ids: int64[n], none of them -1. None: numbered on from the highest id ever held.
             threads: 0: one per core. 1: deterministic.
-            progress: progress(done, total), about ten times a second; returning False stops
+            progress: progress(done, total), about twenty times a second; returning False stops
 
         Returns:
             The ids of the vectors, int64[n].
@@ -336,7 +335,7 @@ class Index:
         if given is not None and given.size != n:
             raise ParameterError(f"{n} vectors but {given.size} ids")
         threads = as_int(threads, "threads", 0)
-        return self._native.add(rows, given, threads, progress, watched=progress is not None or n >= _MANY_ROWS)
+        return self._native.add(rows, given, threads, progress)
 
     @allocates
     def remove(self, ids: npt.ArrayLike) -> int:
@@ -382,7 +381,7 @@ class Index:
         Needs room for a second copy meanwhile. After an error, a stop or Ctrl-C the index is as it was.
 
         Args:
-            progress: progress(done, total), about ten times a second; returning False stops
+            progress: progress(done, total), about twenty times a second; returning False stops
 
         Raises:
             CancelledError: progress returned False

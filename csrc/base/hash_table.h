@@ -41,8 +41,12 @@ static inline int ev__table_reserve(ev__table *t, size_t count, const void *keys
     ev__table grown = {ev__alloc(room * sizeof *grown.cells, EV_LINE), room, t->used, salt};
     if (!grown.cells) return EV_E_NOMEM;
     memset(grown.cells, 0xFF, room * sizeof *grown.cells);
-    for (size_t i = 0; i < t->room; i++)
+    for (size_t i = 0; i < t->room; i++) {
         if (t->cells[i] != EV_NONE) ev__table_place(&grown, hash(keys, t->cells[i]), t->cells[i]);
+        if (!ev__is_to_stop_at(i)) continue;
+        ev__table_free(&grown);
+        return ev__stopped();
+    }
     ev__table_free(t);
     *t = grown;
     return EV_OK;

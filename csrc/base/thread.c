@@ -15,7 +15,7 @@
 #endif
 
 #define EV_MOST_THREADS 256
-#define EV_TELL_EVERY 0.1 /* seconds between calls of the progress callback */
+#define EV_ASK_EVERY 0.05 /* seconds after which those who may stop a call are asked again */
 
 /* How many forks lie between this process and the first that used the library. Atomic. */
 static uint32_t forks;
@@ -279,16 +279,77 @@ double ev__now(void) {
 #endif
 }
 
+/* ---- stopping -------------------------------------------------------------------------------- */
+
+static EV_THREAD_LOCAL struct {
+    ev_interrupt asked;
+    void *user;
+    ev__watch *call; /* the innermost */
+    double last;     /* when somebody was asked */
+} thread;
+
+void ev_set_interrupt(ev_interrupt asked, void *user) {
+    thread.asked = asked;
+    thread.user = user;
+}
+
+void ev__watch_begin(ev__watch *w, ev_progress progress, void *user, int64_t total) {
+    *w = (ev__watch){.progress = progress, .user = user, .total = total, .outer = thread.call};
+    thread.call = w;
+    thread.last = ev__now();
+}
+
+void ev__watch_end(ev__watch *w) { thread.call = w->outer; }
+
+/* What they call has calls of its own. A child that they fork has not the threads to go on. */
+static bool ask(ev__watch *w, bool interrupt) {
+    uint32_t born = ev__load32(&forks);
+    thread.call = NULL;
+    bool go_on = (!interrupt || !thread.asked || thread.asked(thread.user)) &&
+                 (!w || !w->progress || w->progress(w->user, w->done, w->total));
+    thread.call = w;
+    thread.last = ev__now();
+    bool forked = ev__load32(&forks) != born;
+    if (w) w->forked |= forked;
+    if (w) w->stopped |= forked || !go_on;
+    return forked || !go_on;
+}
+
+bool ev__is_to_stop(void) {
+    ev__watch *w = thread.call;
+    if (w && w->finishing) return false;
+    if (w && w->stopped) return true;
+    if (!thread.asked && !(w && w->progress)) return false;
+    return ev__now() - thread.last >= EV_ASK_EVERY && ask(w, true);
+}
+
+int ev__stopped(void) {
+    const ev__watch *w = thread.call;
+    if (w && w->forked) return ev__fail(EV_E_FORKED, "by a callback of the call");
+    if (!w || !w->total) return ev__fail(EV_E_STOPPED, "before its end");
+    return ev__fail(EV_E_STOPPED, "after %lld of %lld", (long long)w->done, (long long)w->total);
+}
+
+bool ev__tell(int64_t done, int64_t total) {
+    ev__watch *w = thread.call;
+    if (!w) return true;
+    w->done = done;
+    w->total = total;
+    return !w->stopped && !(w->progress && ask(w, false));
+}
+
+void ev__watch_commit(void) {
+    if (thread.call) thread.call->progress = NULL;
+}
+
+void ev__watch_finish(void) {
+    if (thread.call) thread.call->finishing = true;
+}
+
 bool ev__work_next(ev__work *w, int worker, int64_t *from, int64_t *to) {
-    if (w->progress && worker == 0) {
-        double now = ev__now();
-        if (now - w->told >= EV_TELL_EVERY) {
-            w->told = now;
-            uint32_t born = ev__load32(&forks);
-            if (!w->progress(w->user, w->base + ev__atomic_load64(&w->done), w->base_total) ||
-                ev__load32(&forks) != born) /* the child that it forked has not the threads to go on */
-                ev__store32(&w->stopped, 1);
-        }
+    if (worker == 0 && !w->heedless) {
+        if (w->base_total && thread.call) thread.call->done = w->base + ev__atomic_load64(&w->done);
+        if (ev__is_to_stop()) ev__store32(&w->stopped, 1);
     }
     if (ev__load32(&w->stopped)) return false;
     *from = ev__add64(&w->taken, w->run);

@@ -3,6 +3,7 @@
 #define EV_THREAD_H
 
 #include "base/platform.h"
+#include "edgevec.h"
 
 /* The system's own. */
 #if !EV_THREADS
@@ -74,15 +75,38 @@ double ev__now(void); /* seconds, monotonic */
  * fewer threads fewer run, so the work must be shared out by a counter. */
 void ev__parallel(int threads, void (*work)(void *arg, int worker), void *arg);
 
-/* Rows handed out in runs to the workers of ev__parallel, with progress told from worker 0. */
+/* A public call that changes or reads much, on its own stack, and those of the same thread in whose callbacks it is. */
+typedef struct ev__watch {
+    ev_progress progress; /* NULL: nobody is told */
+    void *user;
+    int64_t done, total; /* what is told */
+    bool stopped, forked;
+    bool finishing; /* what follows is done to its end */
+    struct ev__watch *outer;
+} ev__watch;
+void ev__watch_begin(ev__watch *w, ev_progress progress, void *user, int64_t total);
+void ev__watch_end(ev__watch *w);
+/* Is the call of this thread to stop? Those who may say so are asked, at most every 50 ms. Once it is, it remains so
+ * where the call is watched. A worker of ev__parallel but the first is told by ev__work. */
+bool ev__is_to_stop(void);
+/* The same, every so often in a loop that counts its rounds. */
+static inline bool ev__is_to_stop_at(size_t round) { return (round & 1023) == 1023 && ev__is_to_stop(); }
+/* The code of a call that stops: EV_E_STOPPED, or EV_E_FORKED in a child that its callback has forked. */
+int ev__stopped(void);
+/* Tell how far it is, now; false: stop. */
+bool ev__tell(int64_t done, int64_t total);
+/* Nobody can say any more that the call be stopped, but for what it does as a service. */
+void ev__watch_commit(void);
+/* From here on nobody is asked, and nothing stops: what follows is short. */
+void ev__watch_finish(void);
+
+/* Rows handed out in runs to the workers of ev__parallel; the first asks whether to stop. */
 typedef struct {
     int64_t total, run;
-    int64_t taken, done; /* atomic */
-    uint32_t stopped;    /* atomic */
-    int (*progress)(void *user, int64_t done, int64_t total);
-    void *user;
-    double told;
-    int64_t base, base_total; /* what progress shows: base + done of base_total */
+    int64_t taken, done;      /* atomic */
+    uint32_t stopped;         /* atomic */
+    int64_t base, base_total; /* what is told: base + done of base_total; 0: not this */
+    bool heedless;            /* nobody is asked: it must be done */
 } ev__work;
 /* the next run [*from, *to); false when there is none or the work was stopped */
 bool ev__work_next(ev__work *w, int worker, int64_t *from, int64_t *to);

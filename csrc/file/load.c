@@ -141,7 +141,11 @@ static int fetch(loader *l, const ev__file_section *section, const char *name, v
         filling = l->map + section->offset + bytes;
         if (into != l->map + section->offset) memcpy(into, l->map + section->offset, bytes);
     } else {
-        int rc = read_next(l, into, bytes);
+        int rc = EV_OK;
+        for (size_t at = 0; rc == EV_OK && at < bytes; at += EV_FILE_RUN) {
+            if (ev__is_to_stop()) return ev__stopped();
+            rc = read_next(l, (char *)into + at, bytes - at < EV_FILE_RUN ? bytes - at : EV_FILE_RUN);
+        }
         if (rc == EV_OK) rc = read_next(l, room, behind);
         if (rc != EV_OK) return rc;
     }
@@ -263,8 +267,9 @@ static int load(loader *l, bool map) {
     if (rc != EV_OK) return rc;
     take_header(l->ix, &l->header);
     rc = ev__verify(l->ix);
-    for (size_t slot = 0;
-         rc == EV_OK && slot < ev__slots(&l->ix->graph.store) && ev__vector(&l->ix->graph.store, (uint32_t)slot);
+    if (rc == EV_OK && ev__is_to_stop()) rc = ev__stopped();
+    for (size_t slot = 0; rc == EV_OK && !ev__is_to_stop_at(slot) && slot < ev__slots(&l->ix->graph.store) &&
+                          ev__vector(&l->ix->graph.store, (uint32_t)slot);
          slot++)
         ev__note_length(l->ix, ev__vector(&l->ix->graph.store, (uint32_t)slot));
     if (rc == EV_OK) rc = ev__prefilter_all(l->ix);
@@ -272,7 +277,12 @@ static int load(loader *l, bool map) {
     return rc == EV_OK ? check_ids(l->ix) : rc;
 }
 
-static int finish(loader *l, int rc, ev_index **out) {
+static int load_whole(loader *l, bool map, ev_index **out) {
+    ev__watch watch;
+    ev__watch_begin(&watch, NULL, NULL, 0);
+    int rc = load(l, map);
+    if (rc == EV_OK && ev__is_to_stop()) rc = ev__stopped();
+    ev__watch_end(&watch);
     if (rc != EV_OK) {
         ev_free(l->ix); /* takes no part in the error's detail */
         return rc;
@@ -284,7 +294,7 @@ static int finish(loader *l, int rc, ev_index **out) {
 int ev_load_bytes(int64_t n, const void *bytes, ev_index **out) {
     if (n < 0) return ev__fail(EV_E_PARAM, "%lld bytes", (long long)n);
     loader l = {.memory = n ? bytes : "", .file.bytes = (uint64_t)n};
-    return finish(&l, load(&l, false), out);
+    return load_whole(&l, false, out);
 }
 
 int ev_load(const char *path, int32_t map, ev_index **out) {
@@ -293,7 +303,7 @@ int ev_load(const char *path, int32_t map, ev_index **out) {
     if (error == ENOENT) return ev__fail_errno(EV_E_NOT_FOUND, error, "%s: '%s'", strerror(error), path);
     if (error) return ev__refused(error, "open", path);
     ev__remove_left_over(path);
-    int rc = load(&l, map != 0);
+    int rc = load_whole(&l, map != 0, out);
     ev__file_close(&l.file);
-    return finish(&l, rc, out);
+    return rc;
 }

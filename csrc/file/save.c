@@ -80,7 +80,11 @@ static int write_parts(writer write, void *user, void *file, ev_index *ix) {
     int error = write(user, file, &header, sizeof header);
     for (size_t i = 0; !error && i < count; i++) {
         size_t filling = (size_t)(ev__file_padded(parts[i].bytes) - parts[i].bytes);
-        error = write(user, file, parts[i].at, parts[i].bytes);
+        for (size_t at = 0; !error && at < parts[i].bytes; at += EV_FILE_RUN) {
+            size_t left = parts[i].bytes - at;
+            if (ev__is_to_stop()) return EV_FILE_STOPPED;
+            error = write(user, file, (const char *)parts[i].at + at, left < EV_FILE_RUN ? left : EV_FILE_RUN);
+        }
         if (!error && filling) error = write(user, file, zeros, filling);
     }
     return error;
@@ -99,7 +103,7 @@ static int write_file(const ev_file_ops *ops, ev_index *ix, void *file, const ch
         error = write_parts(to_file, NULL, file, ix);
         ev__leave(&call);
     }
-    if (error) rc = ev__refused(error, "write", path);
+    if (error) rc = error == EV_FILE_STOPPED ? ev__stopped() : ev__refused(error, "write", path);
     if (rc == EV_OK && (error = ops->sync(ops->user, file)) != 0) rc = ev__refused(error, "flush", path);
     error = ops->close(ops->user, file);
     return rc == EV_OK && error ? ev__refused(error, "close", path) : rc;
@@ -189,7 +193,7 @@ int ev_save_bytes(ev_index *ix, int64_t room, void *out, int64_t *n) {
     if (rc != EV_OK) return rc;
     char *at = out;
     *n = size_of(ix);
-    if (*n <= room) write_parts(append, &at, NULL, ix);
+    if (*n <= room && write_parts(append, &at, NULL, ix)) rc = ev__stopped();
     ev__leave(&call);
-    return ev__ok();
+    return rc == EV_OK ? ev__ok() : rc;
 }

@@ -76,7 +76,7 @@ static bool links_are_sound(const ev__store *store, uint32_t slot, int level) {
 }
 
 static int check_links(const ev__store *store) {
-    for (size_t slot = 0; slot < ev__slots(store); slot++) {
+    for (size_t slot = 0; slot < ev__slots(store) && !ev__is_to_stop_at(slot); slot++) {
         if (!ev__is_node(store, (uint32_t)slot)) continue;
         for (int level = 0; level <= ev__levels(store)[slot]; level++)
             if (!links_are_sound(store, (uint32_t)slot, level))
@@ -117,7 +117,7 @@ static int check_chains(const ev__store *store, size_t duplicates) {
 /* The code or vector of every block. */
 static int check_rows(const ev__store *store) {
     const ev__quantizer *q = &store->quantizer;
-    for (size_t slot = 0; q->codec->flaw && slot < ev__slots(store); slot++) {
+    for (size_t slot = 0; q->codec->flaw && slot < ev__slots(store) && !ev__is_to_stop_at(slot); slot++) {
         const char *flaw = q->codec->flaw(q, ev__block(store, (uint32_t)slot));
         if (flaw) return corrupt_slot("blocks", flaw, slot);
     }

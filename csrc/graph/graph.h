@@ -57,7 +57,8 @@ struct ev__scratch {
     ev__workspace work;
     ev__scratch *next;
     uint64_t geometry;
-    bool kept; /* as a spare even beside a small index: a search has used it, and more may come */
+    bool stopped; /* a walk with it was asked to stop, and found less */
+    bool kept;    /* as a spare even beside a small index: a search has used it, and more may come */
     ev__visited visited;
     uint32_t excluded;         /* the node that walks do not see, or EV_NONE */
     ev__candidates candidates; /* what a walk found */
@@ -80,6 +81,7 @@ void ev__scratch_free(ev__scratch *s);
 size_t ev__scratch_bytes(const ev__scratch *s);
 /* fit for the index as it stands now, a list of ef candidates, k results and, when masked, a heap */
 int ev__scratch_fit(const ev__graph *g, ev__scratch *s, size_t ef, size_t k, bool masked);
+bool ev__heap_grow(ev__scratch *s, size_t room); /* what is in it stays; false: no memory */
 void ev__forget_visited(ev__scratch *s); /* nothing is seen any more but the excluded node, and nothing expanded */
 /* One of the index's spares, or one that small indexes share, or a new one; put it back afterwards. The calling thread
  * has the index's lock. */
@@ -119,7 +121,7 @@ void ev__relink(const ev__graph *g, const ev__space *space, uint32_t slot, int l
 uint32_t ev__search_upper_layers(const ev__graph *g, const ev__space *space, const ev__query *query, int bottom,
                                  float *distance, ev__scratch *s);
 /* The ef nearest nodes of one level into s->candidates, from `start`. With a mask: the ef nearest allowed ones; false
- * when more than `budget` distances were needed (then the candidates are of no use). */
+ * when more than `budget` distances were needed, or more memory than there is (then the candidates are of no use). */
 bool ev__search_layer(const ev__graph *g, const ev__space *space, const ev__query *query, int level, uint32_t start,
                       float start_distance, size_t ef, const ev__mask *mask, int64_t budget, ev__scratch *s);
 /* Is a squared distance from this node much longer than a few of its own first links, so that it lies in another
@@ -160,7 +162,8 @@ typedef struct {
 /* Link nodes that the entry cannot reach on level 0, and clusters that searches do not find. gate: NULL where nobody
  * else looks at the graph; else given back before and after. */
 int ev__connect_unreachable(ev__graph *g, const ev__gate *gate);
-/* Mark in `reached` (bit per slot, zeroed) what the entry reaches on level 0; stack: room for all slots. */
-void ev__reach(const ev__graph *g, uint32_t from, uint64_t *reached, uint32_t *stack);
+/* Mark in `reached` (bit per slot, zeroed) what the entry reaches on level 0; stack: room for all slots. False:
+ * stopped. */
+bool ev__reach(const ev__graph *g, uint32_t from, uint64_t *reached, uint32_t *stack);
 
 #endif

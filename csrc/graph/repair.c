@@ -85,10 +85,11 @@ static void relink_around_dead(void *arg, int worker) {
 
 /* A node's new neighbors do not know of it yet: let at least the nearest link back, or what lies apart is hard to
  * find. */
-static void link_nearest_back(ev__graph *g, const ev__space *space, ev__scratch *s) {
+static bool link_nearest_back(ev__graph *g, const ev__space *space, ev__scratch *s) {
     ev__store *store = &g->store;
     ev__builder b = {.g = g, .space = *space};
     for (size_t slot = 0; slot < ev__slots(store); slot++) {
+        if (ev__is_to_stop_at(slot)) return false;
         if (ev__state(store, (uint32_t)slot) != EV_NODE) continue;
         uint32_t nearest = ev__links0(store, (uint32_t)slot)[0];
         if (nearest == EV_NONE) continue;
@@ -97,6 +98,7 @@ static void link_nearest_back(ev__graph *g, const ev__space *space, ev__scratch 
         while (i < store->m0 && links[i] != EV_NONE && links[i] != slot) i++;
         if (i == store->m0 || links[i] != slot) ev__add_reverse_link(&b, nearest, (uint32_t)slot, 0, false, s);
     }
+    return true;
 }
 
 static void choose_entry_point(ev__graph *g) {
@@ -108,6 +110,24 @@ static void choose_entry_point(ev__graph *g) {
             g->entry = (uint32_t)slot;
 }
 
+static bool clean_all_duplicates(ev__store *store) {
+    if (!store->columns.next_duplicate.count) return true;
+    for (size_t slot = 0; slot < ev__slots(store); slot++) {
+        if (ev__is_to_stop_at(slot)) return false;
+        if (ev__is_node(store, (uint32_t)slot)) clean_duplicates(store, (uint32_t)slot);
+    }
+    return true;
+}
+
+static void free_dead(ev__store *store) {
+    for (size_t slot = ev__slots(store); slot-- > 0;)
+        if (ev__state(store, (uint32_t)slot) == EV_DEAD_NODE) {
+            ev__slot_free(store, (uint32_t)slot);
+            store->dead--;
+        }
+}
+
+/* When it is stopped, the dead route on, and who leads around them already does so. */
 int ev__consolidate_deletes(ev__graph *g, int32_t threads) {
     ev__store *store = &g->store;
     if (!store->dead) return EV_OK;
@@ -120,20 +140,14 @@ int ev__consolidate_deletes(ev__graph *g, int32_t threads) {
         if (rc == EV_OK) rc = ev__scratch_fit(g, scratches[workers++], 1, 1, false);
     }
     if (rc == EV_OK) {
-        size_t slots = ev__slots(store);
-        if (store->columns.next_duplicate.count)
-            for (size_t slot = 0; slot < slots; slot++) {
-                unsigned state = ev__state(store, (uint32_t)slot);
-                if (state == EV_NODE || state == EV_DEAD_NODE) clean_duplicates(store, (uint32_t)slot);
-            }
-        consolidation b = {g, ev__build_space(store, NULL, NULL), {.total = (int64_t)slots, .run = 256}, scratches};
-        ev__parallel(workers, relink_around_dead, &b);
-        link_nearest_back(g, &b.space, scratches[0]);
-        for (size_t slot = slots; slot-- > 0;)
-            if (ev__state(store, (uint32_t)slot) == EV_DEAD_NODE) {
-                ev__slot_free(store, (uint32_t)slot);
-                store->dead--;
-            }
+        consolidation b = {
+            g, ev__build_space(store, NULL, NULL), {.total = (int64_t)ev__slots(store), .run = 256}, scratches};
+        if (!clean_all_duplicates(store)) rc = ev__stopped();
+        if (rc == EV_OK) {
+            ev__parallel(workers, relink_around_dead, &b);
+            if (b.work.stopped || !link_nearest_back(g, &b.space, scratches[0])) rc = ev__stopped();
+        }
+        if (rc == EV_OK) free_dead(store);
         if (g->entry != EV_NONE && ev__state(store, g->entry) != EV_NODE) choose_entry_point(g);
         store->version++;
         g->unrepaired += store->live; /* so it is repaired next */
@@ -144,12 +158,13 @@ int ev__consolidate_deletes(ev__graph *g, int32_t threads) {
 
 /* ---- reaching everything --------------------------------------------------------------------- */
 
-void ev__reach(const ev__graph *g, uint32_t from, uint64_t *reached, uint32_t *stack) {
+bool ev__reach(const ev__graph *g, uint32_t from, uint64_t *reached, uint32_t *stack) {
     size_t waiting = 0;
-    if (from == EV_NONE || ev__bit(reached, from)) return;
+    if (from == EV_NONE || ev__bit(reached, from)) return true;
     ev__bit_set(reached, from);
     stack[waiting++] = from;
-    while (waiting) {
+    for (size_t round = 0; waiting; round++) {
+        if (ev__is_to_stop_at(round)) return false;
         const uint32_t *links = ev__links0(&g->store, stack[--waiting]);
         for (uint32_t i = 0; i < g->store.m0 && links[i] != EV_NONE; i++)
             if (!ev__bit(reached, links[i])) {
@@ -157,6 +172,7 @@ void ev__reach(const ev__graph *g, uint32_t from, uint64_t *reached, uint32_t *s
                 stack[waiting++] = links[i];
             }
     }
+    return true;
 }
 
 /* The nearest place, in steps along links from the found nodes, where a list has room; NULL when none of `most` nodes,
@@ -214,8 +230,8 @@ static size_t reconnect_once(ev__graph *g, uint64_t *reached, uint32_t *stack, u
     ev__space space = ev__build_space(store, NULL, NULL);
     size_t slots = ev__slots(store), attached = 0;
     memset(reached, 0, (slots + 63) / 64 * sizeof *reached);
-    ev__reach(g, g->entry, reached, stack);
-    for (size_t slot = 0; slot < slots; slot++) {
+    if (!ev__reach(g, g->entry, reached, stack)) return attached;
+    for (size_t slot = 0; slot < slots && !ev__is_to_stop_at(slot); slot++) {
         if (ev__state(store, (uint32_t)slot) != EV_NODE && ev__state(store, (uint32_t)slot) != EV_DEAD_NODE) continue;
         /* also a dead node, if living duplicates belong to it */
         if (ev__bit(reached, (uint32_t)slot) || !ev__node_ok(store, &living, (uint32_t)slot)) continue;
@@ -231,7 +247,7 @@ static size_t reconnect_once(ev__graph *g, uint64_t *reached, uint32_t *stack, u
         ev__search_layer(g, &space, &query, 0, start, distance, (size_t)g->ef_construction, &everything, 0, s);
         attach(g, (uint32_t)slot, EV_BATCH, in_degree, gate, s);
         in_degree[slot]++;
-        ev__reach(g, (uint32_t)slot, reached, stack);
+        if (!ev__reach(g, (uint32_t)slot, reached, stack) || ev__is_to_stop()) break;
     }
     return attached;
 }
@@ -295,10 +311,11 @@ static size_t refind_once(ev__graph *g, uint32_t *in_degree, const ev__gate *gat
     uint64_t salt = ev__mix(store->seed ^ (0x0F14D00000000u + (uint64_t)store->live));
     size_t slots = ev__slots(store), attached = 0;
     for (int all = 0; all < 2 && (!all || attached); all++)
-        for (size_t slot = 0; slot < slots; slot++) {
+        for (size_t slot = 0; slot < slots && !ev__is_to_stop_at(slot); slot++) {
             bool first = ev__mix(~salt ^ slot) % LOOK_FIRST == 0;
             if (first == (all == 1) || ev__state(store, (uint32_t)slot) != EV_NODE) continue;
             if (!is_sampled(g, (uint32_t)slot, salt)) continue;
+            if (ev__is_to_stop()) return attached;
             uint32_t lost = missed(g, &space, (uint32_t)slot, s);
             if (lost == EV_NONE) continue;
             if (attached++ == 0) count_links(g, in_degree);
@@ -318,8 +335,11 @@ int ev__connect_unreachable(ev__graph *g, const ev__gate *gate) {
     int rc = reached && stack && in_degree ? ev__scratch_borrow(g, &s) : EV_E_NOMEM;
     if (rc == EV_OK) rc = ev__scratch_fit(g, s, (size_t)g->ef_construction, 1, false);
     /* giving up a spare link can cut off another node, so look again; a few rounds settle it */
-    for (int round = 0; rc == EV_OK && round < 8; round++)
-        if (!reconnect_once(g, reached, stack, in_degree, gate, s) && !refind_once(g, in_degree, gate, s)) break;
+    for (int round = 0; rc == EV_OK && round < 8; round++) {
+        bool settled = !reconnect_once(g, reached, stack, in_degree, gate, s) && !refind_once(g, in_degree, gate, s);
+        if (ev__is_to_stop()) rc = ev__stopped();
+        if (settled) break;
+    }
     if (rc == EV_OK) g->unrepaired = 0;
     if (s) ev__scratch_return(g, s);
     ev__release(reached, words * sizeof *reached, EV_LINE);

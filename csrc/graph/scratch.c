@@ -113,15 +113,22 @@ static int fit_results(ev__results *results, size_t k) {
     return EV_OK;
 }
 
-static int fit_heap(const ev__graph *g, ev__scratch *s) {
-    size_t room = ev__slots(&g->store) + 1; /* a walk meets each slot once */
-    if (s->heap_room >= room) return EV_OK;
+bool ev__heap_grow(ev__scratch *s, size_t room) {
+    if (s->heap_room >= room) return true;
     ev__candidate *heap = ev__alloc(room * sizeof *heap, EV_LINE);
-    if (!heap) return EV_E_NOMEM;
+    if (!heap) return false;
+    if (s->heap_room) memcpy(heap, s->heap, s->heap_room * sizeof *heap);
     ev__release(s->heap, s->heap_room * sizeof *heap, EV_LINE);
     s->heap = heap;
     s->heap_room = room;
-    return EV_OK;
+    return true;
+}
+
+/* Room for what most walks need; it grows where one needs more. */
+static int fit_heap(ev__scratch *s, size_t ef, size_t slots) {
+    enum { TIMES = 8, LEAST = 1024 };
+    size_t room = TIMES * ef + LEAST;
+    return ev__heap_grow(s, room < slots + 1 ? room : slots + 1) ? EV_OK : EV_E_NOMEM;
 }
 
 int ev__scratch_fit(const ev__graph *g, ev__scratch *s, size_t ef, size_t k, bool masked) {
@@ -129,7 +136,7 @@ int ev__scratch_fit(const ev__graph *g, ev__scratch *s, size_t ef, size_t k, boo
     int rc = fit_visited(g, &s->visited);
     if (rc == EV_OK) rc = fit_candidates(&s->candidates, ef < slots ? ef : slots);
     if (rc == EV_OK) rc = fit_results(&s->results, k < slots ? k : slots);
-    if (rc == EV_OK && masked) rc = fit_heap(g, s);
+    if (rc == EV_OK && masked) rc = fit_heap(s, ef < slots ? ef : slots, slots);
     return rc == EV_OK ? EV_OK : ev__fail(rc, "a search over %zu slots with ef %zu", slots, ef);
 }
 

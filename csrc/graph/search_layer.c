@@ -223,6 +223,13 @@ static size_t merge_batch(const ev__graph *g, const ev__space *space, const ev__
     return at;
 }
 
+/* A walk of so many steps takes long. */
+static inline bool is_stopped_at(size_t step, ev__scratch *s) {
+    if (EV_LIKELY(!ev__is_to_stop_at(step))) return false;
+    s->stopped = true;
+    return true;
+}
+
 /* Without a mask the results are the frontier: one sorted list serves as both, and the walk ends when all of it
  * is expanded. Codes are not waited for: what a node leads to is fetched in the step after the node was expanded, and
  * taken in in the step after that; where codes are prefiltered first, the signs have one step more to arrive. So a node
@@ -244,11 +251,29 @@ static void search_layer_pipelined(const ev__graph *g, const ev__space *space, c
         for (size_t i = 0; i < PIPELINE_DEPTH; i++) before[i] = &batches[(step - i) % PIPELINE_DEPTH];
         at = next_unexpanded(candidates, at, s);
         idle = at < candidates->count ? 0 : idle + 1;
+        if (EV_UNLIKELY(is_stopped_at(step, s))) return;
         now->count = 0;
         if (!idle) expand_node(g, space, query, at, level, taken ? before[fetched] : NULL, now, s);
         at = merge_batch(g, space, query, before[taken], ef, at, s);
         if (prefilters) prefilter_batch(g, space, query, ef, before[1], s);
     }
+}
+
+/* One more into the heap of the frontier. When that is full, what is further than all of a full list goes: nobody would
+ * take it out again. So it holds what is as near as the candidates, allowed or not, and needs no room for all slots. */
+static bool push_frontier(ev__scratch *s, size_t *frontier, size_t ef, ev__candidate new) {
+    const ev__candidates *candidates = &s->candidates;
+    if (EV_UNLIKELY(*frontier == s->heap_room)) {
+        float bound = candidates->count == ef ? candidates->at[ef - 1].distance : INFINITY;
+        size_t held = *frontier;
+        *frontier = 0;
+        for (size_t i = 0; i < held; i++)
+            if (s->heap[i].distance <= bound) ev__heap_push(s->heap, frontier, s->heap[i]);
+        if (*frontier > s->heap_room / 2 && !ev__heap_grow(s, 2 * s->heap_room) && *frontier == s->heap_room)
+            return false;
+    }
+    ev__heap_push(s->heap, frontier, new);
+    return true;
 }
 
 /* With a mask every node routes but only allowed ones become candidates; the frontier is a heap of its own. */
@@ -261,7 +286,8 @@ static bool search_layer_filtered(const ev__graph *g, const ev__space *space, co
     if (ev__node_ok(&g->store, mask, start)) ev__candidates_insert(candidates, ef, start_distance, start);
     ev__heap_push(s->heap, &frontier, (ev__candidate){start_distance, start});
     ev__visit(&s->visited, start);
-    while (frontier) {
+    for (size_t step = 0; frontier; step++) {
+        if (EV_UNLIKELY(is_stopped_at(step, s))) break;
         ev__candidate nearest = ev__heap_pop(s->heap, &frontier);
         if (candidates->count == ef && nearest.distance > candidates->at[ef - 1].distance) break;
         size_t n = unvisited_neighbors(g, nearest.slot, level, s);
@@ -270,7 +296,7 @@ static bool search_layer_filtered(const ev__graph *g, const ev__space *space, co
                             s);
         for (size_t i = 0; i < n; i++) {
             if (candidates->count == ef && !(s->distances[i] < candidates->at[ef - 1].distance)) continue;
-            ev__heap_push(s->heap, &frontier, (ev__candidate){s->distances[i], s->slots[i]});
+            if (!push_frontier(s, &frontier, ef, (ev__candidate){s->distances[i], s->slots[i]})) return false;
             if (ev__node_ok(&g->store, mask, s->slots[i]))
                 ev__candidates_insert(candidates, ef, s->distances[i], s->slots[i]);
         }

@@ -9,7 +9,8 @@ enum {
        longer ones, more often */
     RECONNECT_EVERY = 32,
     RECONNECT_EVERY_IP = 256,
-    AT_ONCE = 8 /* rows that are added without a pause */
+    AT_ONCE = 8,   /* rows that are added without a pause */
+    MANY = 1 << 15 /* slots */
 };
 
 /* ---- checks: before anything changes --------------------------------------------------------- */
@@ -23,7 +24,9 @@ static int check_ids(const ev_index *ix, int64_t n, const int64_t *ids) {
     int rc = ev__id_table_reserve(&seen, ids, (size_t)n);
     if (rc != EV_OK) rc = ev__fail(rc, "checking %lld ids", (long long)n);
     for (int64_t i = 0; rc == EV_OK && i < n; i++) {
-        if (ev__id_table_get(&seen, ids, ids[i]) != EV_NONE)
+        if (ev__is_to_stop_at((size_t)i))
+            rc = ev__stopped();
+        else if (ev__id_table_get(&seen, ids, ids[i]) != EV_NONE)
             rc = ev__fail_row(EV_E_DUPLICATE, i, "id %lld at row %lld", (long long)ids[i], (long long)i);
         else
             ev__id_table_put(&seen, ids, ids[i], (uint32_t)i);
@@ -49,18 +52,32 @@ static void write_rows(void *arg, int worker) {
         for (int64_t i = from; i < to; i++) write_row(a, i, a->scratches[worker]);
 }
 
-static void take_slots(ev__build *a) {
+static int take_slots(ev__build *a) {
     a->step_began = ev__now();
     a->ix->graph.store.version++; /* filters have bits for the slots that there was room for */
-    for (int64_t i = 0; i < a->n; i++) {
-        a->slots[i] = ev__slot_take(&a->ix->graph.store);
-        if (i % 256 == 0) ev__build_breathe(a);
+    while (a->taken < a->n) {
+        a->slots[a->taken++] = ev__slot_take(&a->ix->graph.store);
+        if (a->taken % 256 == 0) ev__build_breathe(a);
+        if (ev__is_to_stop_at((size_t)a->taken)) return ev__stopped();
     }
+    return EV_OK;
 }
 
-static void write(ev__build *a) {
+static int write(ev__build *a) {
     a->work = (ev__work){.total = a->n, .run = 256};
     ev__parallel(a->workers, write_rows, a);
+    return a->work.stopped ? ev__stopped() : EV_OK;
+}
+
+/* What nobody looks at yet. */
+static int prepare(ev__build *a) {
+    int64_t duplicates = 0;
+    int rc = write(a);
+    if (rc == EV_OK) rc = ev__build_encode(a);
+    if (rc == EV_OK) rc = ev__build_find_duplicates(a, &duplicates);
+    if (rc == EV_OK) rc = ev__build_fit(a);
+    if (a->in_steps) ev__resume(a->call);
+    return rc == EV_OK && duplicates ? ev__duplicates_open(&a->ix->graph.store) : rc;
 }
 
 /* ---- the end, either way --------------------------------------------------------------------- */
@@ -98,11 +115,12 @@ static void mend(ev__build *a) {
 }
 
 /* Linked nodes go on routing as dead ones; the rest is as if never taken. What lost its last link to one of them is
- * linked anew, as far as there is memory. */
+ * linked anew, as far as there is memory; in a large index by the next call, as that takes long. */
 static void roll_back(ev__build *a) {
     ev_index *ix = a->ix;
     int64_t dead = ix->graph.store.dead;
-    for (int64_t i = a->n; i-- > 0;) {
+    if (a->taken > MANY) ev__duplicates_free(&ix->graph.store); /* sooner made again than rid of these */
+    for (int64_t i = a->taken; i-- > 0;) {
         if (ev__state(&ix->graph.store, a->slots[i]) == EV_DEAD_NODE) {
             ev__duplicates_remove(&ix->graph.store, a->slots[i]);
             ix->graph.store.dead++;
@@ -112,10 +130,13 @@ static void roll_back(ev__build *a) {
     }
     ix->graph.store.linked_ahead = 0;
     ix->graph.store.version++;
-    if (ix->graph.store.dead > dead) mend(a);
+    if (ix->graph.store.dead == dead) return;
+    ix->graph.unrepaired += ix->graph.store.live;
+    ev__watch_finish();
+    if (ev__slots(&ix->graph.store) <= MANY) mend(a);
 }
 
-static int add_rows(ev__build *a, int32_t threads, int64_t *out_ids, ev_progress progress, void *user) {
+static int add_rows(ev__build *a, int32_t threads, int64_t *out_ids) {
     ev_index *ix = a->ix;
     int rc = EV_OK;
     if (ix->graph.store.dead > 32 && ix->graph.store.dead > (int64_t)ev__slots(&ix->graph.store) / 8)
@@ -125,20 +146,17 @@ static int add_rows(ev__build *a, int32_t threads, int64_t *out_ids, ev_progress
     if (rc == EV_OK) rc = ev__train(ix, a->n, a->vectors, threads, a->scratches[0]);
     if (rc == EV_OK) rc = ev__duplicates_reserve(&ix->graph.store, (size_t)a->n);
     if (rc != EV_OK) return rc;
-    take_slots(a);
-    if (a->in_steps) ev__pause(a->call);
-    write(a);
-    ev__build_encode(a);
-    int64_t duplicates = ev__build_find_duplicates(a);
-    rc = ev__build_fit(a);
-    if (a->in_steps) ev__resume(a->call);
-    if (rc == EV_OK && duplicates) rc = ev__duplicates_open(&ix->graph.store);
-    if (rc == EV_OK && !ev__build_link(a, progress, user))
-        rc = ev__fail(EV_E_STOPPED, "after %lld rows", (long long)a->work.done);
+    rc = take_slots(a);
+    if (rc == EV_OK) {
+        if (a->in_steps) ev__pause(a->call);
+        rc = prepare(a);
+    }
+    if (rc == EV_OK) rc = ev__build_link(a);
     if (rc != EV_OK) {
         roll_back(a);
         return rc;
     }
+    ev__watch_commit();
     commit(a, out_ids);
     if (ix->graph.unrepaired >
         ix->graph.store.live / (ix->graph.store.quantizer.metric->product ? RECONNECT_EVERY_IP : RECONNECT_EVERY))
@@ -146,11 +164,7 @@ static int add_rows(ev__build *a, int32_t threads, int64_t *out_ids, ev_progress
     return ev__ok();
 }
 
-int ev_add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, int64_t *out_ids, int32_t threads,
-           ev_progress progress, void *user) {
-    if (n < 0) return ev__fail(EV_E_PARAM, "%lld rows", (long long)n);
-    if (threads < 0) return ev__fail(EV_E_PARAM, "threads %d", threads);
-    if (n == 0) return ev__ok();
+static int add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, int64_t *out_ids, int32_t threads) {
     int rc = ev__check_rows(&ix->graph.store.quantizer, n, vectors);
     if (rc != EV_OK) return rc;
     ev__call call;
@@ -159,9 +173,21 @@ int ev_add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, in
     rc = check_ids(ix, n, ids);
     if (rc == EV_OK) {
         ev__build a = {.ix = ix, .n = n, .vectors = vectors, .ids = ids, .call = &call, .in_steps = n > AT_ONCE};
-        rc = add_rows(&a, ev__build_workers(ix, threads, n), out_ids, progress, user);
+        rc = add_rows(&a, ev__build_workers(ix, threads, n), out_ids);
         ev__build_free(&a);
     }
     ev__leave(&call);
+    return rc;
+}
+
+int ev_add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, int64_t *out_ids, int32_t threads,
+           ev_progress progress, void *user) {
+    if (n < 0) return ev__fail(EV_E_PARAM, "%lld rows", (long long)n);
+    if (threads < 0) return ev__fail(EV_E_PARAM, "threads %d", threads);
+    if (n == 0) return ev__ok();
+    ev__watch watch;
+    ev__watch_begin(&watch, progress, user, n);
+    int rc = add(ix, n, vectors, ids, out_ids, threads);
+    ev__watch_end(&watch);
     return rc;
 }

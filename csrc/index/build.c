@@ -65,23 +65,24 @@ static void encode_for_build(void *arg, int worker) {
                           a->codes + (size_t)slot * a->ix->graph.store.quantizer.dim, a->factors + slot);
 }
 
-void ev__build_encode(ev__build *a) {
-    if (!a->codes) return;
+int ev__build_encode(ev__build *a) {
+    if (!a->codes) return EV_OK;
     a->work = (ev__work){.total = (int64_t)ev__slots(&a->ix->graph.store), .run = 256};
     ev__parallel(a->workers, encode_for_build, a);
+    return a->work.stopped ? ev__stopped() : EV_OK;
 }
 
-int64_t ev__build_find_duplicates(ev__build *a) {
+int ev__build_find_duplicates(ev__build *a, int64_t *found) {
     ev_index *ix = a->ix;
-    int64_t found = 0;
     for (int64_t i = 0; i < a->n; i++) {
+        if (ev__is_to_stop_at((size_t)i)) return ev__stopped();
         a->node_of[i] = ev__duplicates_find(&ix->graph.store, a->slots[i]);
         if (a->node_of[i] == EV_NONE)
             ev__duplicates_put(&ix->graph.store, a->slots[i]);
         else
-            found++;
+            ++*found;
     }
-    return found;
+    return EV_OK;
 }
 
 /* Attach them to their nodes' chains. */
@@ -131,15 +132,9 @@ void ev__build_breathe(ev__build *a) {
 }
 
 /* Of the order [from, to); false when stopped. */
-static bool link_range(ev__build *a, int64_t from, int64_t to, int threads, ev_progress progress, void *user) {
+static bool link_range(ev__build *a, int64_t from, int64_t to, int threads) {
     a->offset = from;
-    a->work = (ev__work){.total = to - from,
-                         .run = 1,
-                         .progress = progress,
-                         .user = user,
-                         .told = ev__now(),
-                         .base = from,
-                         .base_total = a->n};
+    a->work = (ev__work){.total = to - from, .run = 1, .base = from, .base_total = a->call ? a->n : 0};
     a->builder.entry_lock = threads > 1 ? &a->entry_lock : NULL;
     for (;;) {
         ev__parallel(threads, link_rows, a);
@@ -149,7 +144,7 @@ static bool link_range(ev__build *a, int64_t from, int64_t to, int threads, ev_p
     }
 }
 
-bool ev__build_link(ev__build *a, ev_progress progress, void *user) {
+int ev__build_link(ev__build *a) {
     shuffle(a);
     a->builder.g = &a->ix->graph;
     a->builder.state = a->call ? EV_DEAD_NODE : EV_NODE;
@@ -159,10 +154,10 @@ bool ev__build_link(ev__build *a, ev_progress progress, void *user) {
     bool empty = a->ix->graph.store.live < WARM_UP || !a->vectors;
     int64_t warm = a->workers > 1 && empty ? (a->n < WARM_UP ? a->n : WARM_UP) : 0;
     ev__mutex_init(&a->entry_lock);
-    bool finished = (!progress || progress(user, 0, a->n)) && link_range(a, 0, warm, 1, progress, user) &&
-                    link_range(a, warm, a->n, a->workers, progress, user);
+    bool finished = (!a->call || ev__tell(0, a->n)) && link_range(a, 0, warm, 1) &&
+                    link_range(a, warm, a->n, a->workers) && (!a->call || ev__tell(a->n, a->n));
     ev__mutex_free(&a->entry_lock);
-    return finished && (!progress || progress(user, a->n, a->n));
+    return finished ? EV_OK : ev__stopped();
 }
 
 int ev__build_workers(const ev_index *ix, int32_t threads, int64_t n) {
@@ -172,12 +167,61 @@ int ev__build_workers(const ev_index *ix, int32_t threads, int64_t n) {
     return workers > EV_MAX_WORKERS ? EV_MAX_WORKERS : (int)workers;
 }
 
+/* ---- linking anew ---------------------------------------------------------------------------- */
+
+/* The graph as it was, in case that the call is stopped. */
+typedef struct {
+    ev__array links0, upper, state, next_duplicate;
+    uint32_t entry;
+} old_graph;
+
+static void free_old(old_graph *old) {
+    ev__array_free(&old->links0);
+    ev__array_free(&old->upper);
+    ev__array_free(&old->state);
+    ev__array_free(&old->next_duplicate);
+}
+
+static int copy_array(const ev__array *from, ev__array *to) {
+    to->item = from->item;
+    int rc = ev__array_resize(to, from->count);
+    if (rc == EV_OK && from->count) memcpy(to->at, from->at, from->count * from->item);
+    return rc;
+}
+
+static int keep_old(const ev__graph *g, old_graph *old) {
+    const ev__store *store = &g->store;
+    size_t bytes = store->m0 * sizeof(uint32_t);
+    old->entry = g->entry;
+    old->links0.item = bytes;
+    int rc = ev__array_reserve(&old->links0, ev__slots(store));
+    if (rc == EV_OK) rc = copy_array(&store->columns.upper, &old->upper);
+    if (rc == EV_OK) rc = copy_array(&store->columns.state, &old->state);
+    if (rc == EV_OK) rc = copy_array(&store->columns.next_duplicate, &old->next_duplicate);
+    for (size_t slot = 0; rc == EV_OK && slot < ev__slots(store); slot++) {
+        if (ev__is_to_stop_at(slot)) return ev__stopped();
+        memcpy(old->links0.at + slot * bytes, ev__links0(store, (uint32_t)slot), bytes);
+    }
+    return rc == EV_OK ? EV_OK : ev__fail(rc, "the links of %zu slots", ev__slots(store));
+}
+
+static void restore(ev__graph *g, const old_graph *old) {
+    ev__store *store = &g->store;
+    g->entry = old->entry;
+    memcpy(store->columns.upper.at, old->upper.at, old->upper.count * old->upper.item);
+    memcpy(store->columns.state.at, old->state.at, old->state.count);
+    memcpy(store->columns.next_duplicate.at, old->next_duplicate.at, old->next_duplicate.count * sizeof(uint32_t));
+    for (size_t slot = 0; slot < ev__slots(store); slot++)
+        memcpy(ev__links0(store, (uint32_t)slot), old->links0.at + slot * old->links0.item, old->links0.item);
+}
+
 /* As if nothing had been linked yet. */
-static void unlink_all(ev__build *a) {
+static int unlink_all(ev__build *a) {
     ev_index *ix = a->ix;
     int64_t n = 0;
     for (size_t i = 0; i < ev__slots(&ix->graph.store); i++) {
         uint32_t slot = (uint32_t)i;
+        if (ev__is_to_stop_at(i)) return ev__stopped();
         if (ev__state(&ix->graph.store, slot) == EV_NODE) ev__duplicates_remove(&ix->graph.store, slot);
         if (!ev__alive(&ix->graph.store, slot)) continue;
         ev__states(&ix->graph.store)[slot] = EV_FREE;
@@ -186,6 +230,7 @@ static void unlink_all(ev__build *a) {
         a->slots[n++] = slot;
     }
     ix->graph.entry = EV_NONE;
+    return EV_OK;
 }
 
 static int link_held(ev__build *a, int threads) {
@@ -194,12 +239,20 @@ static int link_held(ev__build *a, int threads) {
     if (rc == EV_OK) rc = ev__build_fit(a);
     if (rc == EV_OK) rc = ev__duplicates_open(&ix->graph.store);
     if (rc == EV_OK) rc = ev__duplicates_reserve(&ix->graph.store, 0);
+    old_graph old = {0};
+    int64_t duplicates = 0;
+    if (rc == EV_OK) rc = keep_old(&ix->graph, &old);
+    if (rc == EV_OK) {
+        rc = unlink_all(a);
+        if (rc == EV_OK) rc = ev__build_encode(a);
+        if (rc == EV_OK) rc = ev__build_find_duplicates(a, &duplicates);
+        if (rc == EV_OK) rc = ev__build_link(a);
+        if (rc != EV_OK) restore(&ix->graph, &old);
+    }
+    free_old(&old);
     if (rc != EV_OK) return rc;
-    unlink_all(a);
-    ev__build_encode(a);
-    ev__build_find_duplicates(a);
-    ev__build_link(a, NULL, NULL);
     ev__build_attach_duplicates(a);
+    ix->graph.unrepaired += ix->graph.store.live;
     ix->graph.store.version++;
     return EV_OK;
 }

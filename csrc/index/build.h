@@ -8,7 +8,7 @@
 
 typedef struct {
     ev_index *ix;
-    int64_t n;
+    int64_t n, taken;     /* rows; slots that were taken for them */
     const float *vectors; /* NULL: what is held is linked anew */
     const int64_t *ids;   /* NULL: numbered on */
     uint32_t *slots;      /* of the rows */
@@ -39,11 +39,11 @@ void ev__build_breathe(ev__build *a);
 /* After the slots are taken: walks need a mark per slot. */
 int ev__build_fit(ev__build *a);
 /* The codes that a binary index is built on, where there is room for them. */
-void ev__build_encode(ev__build *a);
-/* Rows whose code a node has already, or an earlier row of this call, into node_of. Returns how many. */
-int64_t ev__build_find_duplicates(ev__build *a);
+int ev__build_encode(ev__build *a);
+/* Rows whose code a node has already, or an earlier row of this call, into node_of, and how many there are. */
+int ev__build_find_duplicates(ev__build *a, int64_t *found);
 void ev__build_attach_duplicates(ev__build *a);
-/* Link all that is no duplicate; false when stopped. */
-bool ev__build_link(ev__build *a, ev_progress progress, void *user);
+/* Link all that is no duplicate. */
+int ev__build_link(ev__build *a);
 
 #endif

@@ -22,9 +22,9 @@ static void count_states(const ev__store *store, ev_report *r) {
 /* From the ids to the table and back. */
 static void check_ids(const ev__store *store, ev_report *r) {
     const int64_t *ids = ev__ids_of(store);
-    for (size_t slot = 0; slot < ev__slots(store); slot++)
+    for (size_t slot = 0; slot < ev__slots(store) && !ev__is_to_stop_at(slot); slot++)
         if (is_live(store, (uint32_t)slot)) r->bad_ids += ev__id_table_get(&store->id_table, ids, ids[slot]) != slot;
-    for (size_t i = 0; i < store->id_table.room; i++) {
+    for (size_t i = 0; i < store->id_table.room && !ev__is_to_stop_at(i); i++) {
         uint32_t slot = store->id_table.cells[i];
         if (slot != EV_NONE) r->bad_ids += slot >= ev__slots(store) || !is_live(store, slot);
     }
@@ -70,7 +70,7 @@ static void check_level(const ev__store *store, uint32_t slot, int level, ev_rep
 static void check_links(const ev_index *ix, ev_report *r) {
     const ev__store *store = &ix->graph.store;
     r->min_degree = -1;
-    for (size_t slot = 0; slot < ev__slots(store); slot++) {
+    for (size_t slot = 0; slot < ev__slots(store) && !ev__is_to_stop_at(slot); slot++) {
         if (!ev__is_node(store, (uint32_t)slot)) continue;
         r->nodes += ev__node_ok(store, &everything, (uint32_t)slot);
         int level = ev__levels(store)[slot];
@@ -130,7 +130,7 @@ static int check_codes(ev_index *ix, ev_report *r) {
     ev__scratch *s;
     int rc = ev__scratch_borrow(&ix->graph, &s);
     if (rc != EV_OK) return rc;
-    for (size_t i = 0; i < ev__slots(store); i++) {
+    for (size_t i = 0; i < ev__slots(store) && !ev__is_to_stop_at(i); i++) {
         uint32_t slot = (uint32_t)i;
         if (ev__state(store, slot) == EV_FREE) continue;
         const float *vector = ev__vector(store, slot);
@@ -155,12 +155,16 @@ int ev_check(ev_index *ix, ev_report *out) {
     ev__call call;
     int rc = ev__enter(ix, EV_READ_AT_REST, &call);
     if (rc != EV_OK) return rc;
+    ev__watch watch;
+    ev__watch_begin(&watch, NULL, NULL, 0);
     count_states(&ix->graph.store, &r);
     check_ids(&ix->graph.store, &r);
     check_links(ix, &r);
-    rc = count_unreachable(ix, &r);
-    if (rc == EV_OK) rc = check_codes(ix, &r);
-    if (rc == EV_OK) rc = judge(ix, &r);
+    if (!ev__is_to_stop()) rc = count_unreachable(ix, &r);
+    if (rc == EV_OK && !ev__is_to_stop()) rc = check_codes(ix, &r);
+    if (rc == EV_OK && !ev__is_to_stop()) rc = judge(ix, &r);
+    if (rc == EV_OK && ev__is_to_stop()) rc = EV_E_STOPPED;
+    ev__watch_end(&watch);
     ev__leave(&call);
     if (rc != EV_OK) return ev__fail(rc, "checking the index");
     *out = r;

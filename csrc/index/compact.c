@@ -17,13 +17,14 @@ static void put(layout *l, uint32_t old) {
 
 /* Breadth first; `order` is its own queue. What the entry does not reach starts walks of its own. Duplicates follow
  * their nodes. */
-static void choose_order(layout *l) {
+static bool choose_order(layout *l) {
     ev_index *ix = l->ix;
     memset(l->place, 0xFF, l->slots * sizeof *l->place);
     size_t head = 0;
     if (ix->graph.entry != EV_NONE) put(l, ix->graph.entry);
     for (size_t start = 0;; start++) {
         for (; head < l->kept; head++) {
+            if (ev__is_to_stop_at(head)) return false;
             const uint32_t *links = ev__links0(&ix->graph.store, l->order[head]);
             for (uint32_t i = 0; i < ix->graph.store.m0 && links[i] != EV_NONE; i++)
                 if (l->place[links[i]] == EV_NONE) put(l, links[i]);
@@ -38,6 +39,7 @@ static void choose_order(layout *l) {
         for (uint32_t at = ev__next_duplicate(&ix->graph.store, l->order[i]); at != EV_NONE;
              at = ev__next_duplicate(&ix->graph.store, at))
             put(l, at);
+    return true;
 }
 
 static void move_links(const layout *l, uint32_t *links, size_t count) {
@@ -45,8 +47,8 @@ static void move_links(const layout *l, uint32_t *links, size_t count) {
         if (links[i] != EV_NONE) links[i] = l->place[links[i]];
 }
 
-/* Fill the columns of `to`, whose room was reserved, in the new order. */
-static void move(const layout *l, ev__columns *to) {
+/* Fill the columns of `to`, whose room was reserved, in the new order. False: stopped. */
+static bool move(const layout *l, ev__columns *to) {
     ev_index *ix = l->ix;
     ev__column from_columns[EV_COLUMNS], to_columns[EV_COLUMNS];
     ev__list_columns(&ix->graph.store.columns, from_columns);
@@ -56,10 +58,13 @@ static void move(const layout *l, ev__columns *to) {
         ev__array *into = to_columns[c].array;
         if (from == &ix->graph.store.columns.upper || !from->count) continue;
         ev__array_resize(into, l->kept);
-        for (size_t i = 0; i < l->kept; i++)
+        for (size_t i = 0; i < l->kept; i++) {
+            if (ev__is_to_stop_at(i)) return false;
             memcpy(into->at + i * from->item, from->at + l->order[i] * from->item, from->item);
+        }
     }
     for (size_t i = 0; i < l->kept; i++) {
+        if (ev__is_to_stop_at(i)) return false;
         size_t upper = (size_t)ev__levels(&ix->graph.store)[l->order[i]] * (size_t)ix->graph.store.M,
                at = to->upper.count;
         ((uint32_t *)(void *)to->upper_at.at)[i] = (uint32_t)at;
@@ -71,6 +76,16 @@ static void move(const layout *l, ev__columns *to) {
                    ix->graph.store.m0);
     }
     if (to->next_duplicate.count) move_links(l, (uint32_t *)(void *)to->next_duplicate.at, l->kept);
+    return true;
+}
+
+static bool fill_id_table(const layout *l, const ev__columns *to, ev__table *id_table) {
+    const int64_t *ids = (const int64_t *)(const void *)to->ids.at;
+    for (size_t slot = 0; slot < l->kept; slot++) {
+        if (ev__is_to_stop_at(slot)) return false;
+        ev__id_table_put(id_table, ids, ids[slot], (uint32_t)slot);
+    }
+    return true;
 }
 
 static int reserve(const layout *l, ev__columns *to) {
@@ -94,18 +109,20 @@ static int relocate(layout *l) {
     ev_index *ix = l->ix;
     ev__columns fresh;
     memset(&fresh, 0, sizeof fresh);
-    choose_order(l);
     ev__table id_table = {0};
     uint32_t *free_slots = NULL;
-    int rc = reserve(l, &fresh);
+    int rc = choose_order(l) ? reserve(l, &fresh) : EV_E_STOPPED;
     if (rc == EV_OK) rc = ev__id_table_reserve(&id_table, NULL, (size_t)ix->graph.store.live);
     if (rc == EV_OK && !(free_slots = ev__alloc((l->kept + 1) * sizeof *free_slots, EV_LINE))) rc = EV_E_NOMEM;
+    if (rc == EV_OK && (!move(l, &fresh) || !fill_id_table(l, &fresh, &id_table) ||
+                        !ev__tell(ix->graph.store.live, ix->graph.store.live)))
+        rc = EV_E_STOPPED;
     if (rc != EV_OK) {
         ev__columns_free(&fresh);
         ev__id_table_free(&id_table);
-        return ev__fail(rc, "a second copy of %zu slots", l->kept);
+        ev__release(free_slots, (l->kept + 1) * sizeof *free_slots, EV_LINE);
+        return rc == EV_E_STOPPED ? ev__stopped() : ev__fail(rc, "a second copy of %zu slots", l->kept);
     }
-    move(l, &fresh);
     if (ix->graph.entry != EV_NONE) ix->graph.entry = l->place[ix->graph.entry];
     ev__columns_free(&ix->graph.store.columns);
     ix->graph.store.columns = fresh;
@@ -115,9 +132,6 @@ static int relocate(layout *l) {
     ix->graph.store.free_slots = free_slots;
     ix->graph.store.free_room = l->kept + 1;
     ix->graph.store.free_count = 0;
-    for (size_t slot = 0; slot < l->kept; slot++)
-        ev__id_table_put(&ix->graph.store.id_table, ev__ids_of(&ix->graph.store), ev__ids_of(&ix->graph.store)[slot],
-                         (uint32_t)slot);
     ev__duplicates_free(&ix->graph.store);
     ix->graph.store.version++;
     return EV_OK;
@@ -132,13 +146,12 @@ static int learn_anew(ev_index *ix) {
     return rc;
 }
 
-static int compact(ev_index *ix, ev_progress progress, void *user) {
+static int compact(ev_index *ix) {
     ev__store *store = &ix->graph.store;
     int rc = ev__consolidate_deletes(&ix->graph, 0);
     if (rc == EV_OK) rc = learn_anew(ix);
     if (rc == EV_OK) rc = ev__connect_unreachable(&ix->graph, NULL);
-    if (rc == EV_OK && progress && !progress(user, store->live / 2, store->live))
-        rc = ev__fail(EV_E_STOPPED, "before the vectors were moved");
+    if (rc == EV_OK && !ev__tell(store->live / 2, store->live)) rc = ev__stopped();
     if (rc == EV_OK) {
         layout l = {.ix = ix, .slots = ev__slots(store)};
         size_t bytes = (l.slots + 1) * sizeof *l.order;
@@ -149,7 +162,6 @@ static int compact(ev_index *ix, ev_progress progress, void *user) {
         ev__release(l.place, bytes, EV_LINE);
     }
     ev__scratch_drop_all(&ix->graph); /* they hold a mark per old slot */
-    if (rc == EV_OK && progress) progress(user, store->live, store->live);
     return rc;
 }
 
@@ -157,7 +169,10 @@ int ev_compact(ev_index *ix, ev_progress progress, void *user) {
     ev__call call;
     int rc = ev__enter(ix, EV_WRITE, &call);
     if (rc != EV_OK) return rc;
-    rc = compact(ix, progress, user);
+    ev__watch watch;
+    ev__watch_begin(&watch, progress, user, ix->graph.store.live);
+    rc = compact(ix);
+    ev__watch_end(&watch);
     ev__leave(&call);
     return rc == EV_OK ? ev__ok() : rc;
 }

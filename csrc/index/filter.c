@@ -62,7 +62,7 @@ void ev_filter_free(ev_filter *f) {
 
 int64_t ev_filter_count(const ev_filter *f) { return f->count; }
 
-static slot_set *set_make(const ev_filter *f, const ev_index *ix) {
+static slot_set *set_make(const ev_filter *f, const ev_index *ix, bool *stopped) {
     const ev__store *store = &ix->graph.store;
     slot_set *set = ev__alloc_zero(sizeof *set, EV_LINE);
     if (!set) return NULL;
@@ -73,6 +73,12 @@ static slot_set *set_make(const ev_filter *f, const ev_index *ix) {
         return NULL;
     }
     for (int64_t i = 0; i < f->count; i++) {
+        if (ev__is_to_stop_at((size_t)i)) {
+            ev__release(set->bits, set->words * sizeof *set->bits, EV_LINE);
+            ev__release(set, sizeof *set, EV_LINE);
+            *stopped = true;
+            return NULL;
+        }
         uint32_t slot = ev__id_table_get(&store->id_table, ev__ids_of(store), f->ids[i]);
         if (slot == EV_NONE) continue;
         ev__bit_set(set->bits, slot);
@@ -88,11 +94,12 @@ int ev__filter_slots(ev_filter *f, ev_index *ix, const uint64_t **bits, int64_t 
     ev__lock(&f->lock);
     slot_set *set = f->cached;
     if (!set || set->serial != ix->serial || set->version != ix->graph.store.version) {
-        set = set_make(f, ix);
-        if (!set) {
-            ev__unlock(&f->lock);
-            return ev__fail(EV_E_NOMEM, "a filter over %zu slots", ev__slots(&ix->graph.store));
-        }
+        bool stopped = false;
+        ev__unlock(&f->lock); /* it takes long, and whom it asks may use the filter too */
+        set = set_make(f, ix, &stopped);
+        if (stopped) return ev__stopped();
+        if (!set) return ev__fail(EV_E_NOMEM, "a filter over %zu slots", ev__slots(&ix->graph.store));
+        ev__lock(&f->lock);
         slot_set *old = f->cached;
         f->cached = set;
         set_drop(old);

@@ -105,10 +105,13 @@ static int get(ev_index *ix, int64_t n, const int64_t *ids, float *out) {
     ev__scratch *s = NULL;
     int rc = EV_OK;
     for (int64_t i = 0; i < n && rc == EV_OK; i++)
-        if (ev__id_table_get(&store->id_table, ev__ids_of(store), ids[i]) == EV_NONE)
+        if (ev__is_to_stop_at((size_t)i))
+            rc = ev__stopped();
+        else if (ev__id_table_get(&store->id_table, ev__ids_of(store), ids[i]) == EV_NONE)
             rc = ev__fail_row(EV_E_NO_ID, i, "id %lld", (long long)ids[i]);
     if (rc == EV_OK && q->rotation.bits) rc = ev__scratch_borrow(&ix->graph, &s); /* turning codes back needs room */
     for (int64_t i = 0; i < n && rc == EV_OK; i++) {
+        if (ev__is_to_stop_at((size_t)i)) rc = ev__stopped();
         uint32_t slot = ev__id_table_get(&store->id_table, ev__ids_of(store), ids[i]);
         float *row = out + (size_t)i * q->dim;
         const float *vector = ev__vector_read(store, slot, row, s ? &s->work : NULL);
@@ -122,7 +125,10 @@ int ev_get(ev_index *ix, int64_t n, const int64_t *ids, float *out) {
     ev__call call;
     int rc = ev__enter(ix, EV_READ, &call);
     if (rc != EV_OK) return rc;
+    ev__watch watch;
+    ev__watch_begin(&watch, NULL, NULL, n);
     rc = get(ix, n, ids, out);
+    ev__watch_end(&watch);
     ev__leave(&call);
     return rc == EV_OK ? ev__ok() : rc;
 }

@@ -117,6 +117,7 @@ void ev__rerank_candidates(ev__reranker *r, bool nodes) {
     for (size_t i = 0; i < most && i < r->b->k; i++) EV_PREFETCH(ev__ids_of(&ix->graph.store) + candidates->at[i].slot);
     if (by_bytes && most > RERANK_FACTOR * r->b->k + RERANK_MARGIN) most = RERANK_FACTOR * r->b->k + RERANK_MARGIN;
     for (size_t i = 0, asked = 0; i < most; i++) {
+        if (EV_UNLIKELY(i % 1024 == 1023) && ev__search_is_to_stop(r->b)) break;
         for (size_t ahead = (i < r->b->k ? r->b->k : i) + RERANK_BATCH; asked < most && asked < ahead; asked++)
             ev__exact_prefetch(&ix->graph.store, candidates->at[asked].slot);
         if ((by_bytes || by_floats) && i >= r->b->k && (i - r->b->k) % RERANK_BATCH == 0) {

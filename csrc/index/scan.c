@@ -1,7 +1,11 @@
 /* Comparing a query with every vector that may be a result. */
 #include "index/search.h"
 
-enum { FEW = 1024 }; /* this many are compared by their float vectors at once: cheaper than finding and re-ranking */
+enum {
+    FEW = 1024,    /* this many are compared by their float vectors at once: cheaper than finding and re-ranking */
+    BETWEEN = 64,  /* batches after which it is asked whether to stop ... */
+    SLOW_K = 4096, /* ... or one, where as many are kept in order */
+};
 
 /* The next run of slots that may be results, from *at on. */
 static size_t next_run(const ev__reranker *r, size_t *at, uint32_t *slots) {
@@ -18,8 +22,14 @@ static size_t next_run(const ev__reranker *r, size_t *at, uint32_t *slots) {
     return n;
 }
 
+static bool is_to_stop_at(const ev__reranker *r, size_t batch, size_t kept) {
+    return (batch % BETWEEN == BETWEEN - 1 || kept > SLOW_K) && ev__search_is_to_stop(r->b);
+}
+
 static void scan_vectors(ev__reranker *r) {
+    size_t batch = 0;
     for (size_t at = 0; (r->count = next_run(r, &at, r->slots));) {
+        if (is_to_stop_at(r, batch++, r->b->k)) break;
         r->s->stats.distances += (int64_t)r->count;
         ev__rerank_flush(r);
     }
@@ -33,8 +43,10 @@ static void scan_codes(ev__reranker *r) {
     size_t ef = r->b->scan_ef < candidates->room ? r->b->scan_ef : candidates->room - 1, n;
     uint32_t slots[EV_SCAN_BATCH];
     float distances[EV_SCAN_BATCH];
+    size_t batch = 0;
     candidates->count = 0;
     for (size_t at = 0; (n = next_run(r, &at, slots));) {
+        if (is_to_stop_at(r, batch++, ef)) return;
         ev__approx_distances(&ix->graph.store.quantizer, &space, r->query, slots, n, distances, &r->s->work);
         for (size_t i = 0; i < n; i++) ev__candidates_insert(candidates, ef, distances[i], slots[i]);
         r->s->stats.distances += (int64_t)n;

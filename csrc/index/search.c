@@ -63,9 +63,10 @@ static uint32_t exclude_id(const ev_index *ix, int64_t id, ev__scratch *s) {
     return hidden;
 }
 
-static void answer(const ev__search_call *b, int64_t row, ev__scratch *s) {
+static void answer(ev__search_call *b, int64_t row, ev__scratch *s) {
     const ev_index *ix = b->ix;
     double start = ev__now();
+    s->stopped = false;
     s->stats = (ev_search_stats){.queries = s->stats.queries + 1, .ef = b->exact ? 0 : (int32_t)b->ef};
     s->results.count = 0;
     if (b->matches) {
@@ -76,8 +77,9 @@ static void answer(const ev__search_call *b, int64_t row, ev__scratch *s) {
         const float *given = b->queries + (size_t)row * q->dim, *vector = ev__unit(q, given, s->work.unit);
         ev__query_init(q, vector, &query, &s->work);
         ev__exact_init(&ix->graph.store, given, vector, &s->work);
-        if (b->exact || b->scan || !walk(&r)) ev__scan_call(&r);
+        if (b->exact || b->scan || (!walk(&r) && !s->stopped)) ev__scan_call(&r);
     }
+    if (s->stopped) ev__store32(&b->work.stopped, 1);
     s->excluded = EV_NONE; /* others use the scratch too */
     ev__rerank_write(b, s, row);
     s->stats.seconds = ev__now() - start;
@@ -131,8 +133,12 @@ static int run(ev__search_call *b, int64_t n, const ev_search_params *p) {
         if (rc == EV_OK) rc = ev__scratch_fit(&b->ix->graph, b->scratches[ready++], room, b->k, b->mask.on);
     }
     if (rc == EV_OK) {
-        b->work = (ev__work){.total = n, .run = workers > 1 ? 8 : n};
-        ev__parallel((int)workers, answer_all, b);
+        b->work = (ev__work){.total = n, .run = 8};
+        if (n == 1)
+            answer(b, 0, b->scratches[0]); /* too soon done to be asked about */
+        else
+            ev__parallel((int)workers, answer_all, b);
+        if (b->work.stopped) rc = ev__stopped();
         if (own) ev__context_note(p->context);
     }
     for (int i = 0; i < ready && !own; i++) ev__scratch_return(&b->ix->graph, b->scratches[i]);

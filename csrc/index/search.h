@@ -31,13 +31,19 @@ typedef struct {
 } ev__search_call;
 
 typedef struct {
-    const ev__search_call *b;
+    ev__search_call *b;
     const ev__query *query;
     ev__scratch *s;
     uint32_t excluded; /* the slot that is no result, or EV_NONE */
     uint32_t slots[EV_SCAN_BATCH];
     size_t count;
 } ev__reranker;
+
+/* Is the call to stop? Told to its other threads too, once it is. */
+static inline bool ev__search_is_to_stop(ev__search_call *b) {
+    if (ev__is_to_stop()) ev__store32(&b->work.stopped, 1);
+    return ev__load32(&b->work.stopped) != 0;
+}
 
 /* ---- context.c ------------------------------------------------------------------------------- */
 

@@ -7,7 +7,7 @@
  * The center is the mean of the sample, but for rows that lie so far off that codes around that mean would not tell the
  * others apart: a sentinel, a mistaken unit. All sums are in double in a fixed order, so every machine learns the
  * same. */
-#include "index/index.h"
+#include "index/build.h"
 
 #include <math.h>
 
@@ -168,7 +168,7 @@ static size_t mean_within(const sample *m, double far, float *mean) {
 static void find_middle(sample *m) {
     size_t quarter = m->count < 8 ? m->count > 1 : m->count / 4, densest = 0;
     double least = INFINITY;
-    for (size_t p = 0; p < m->queries; p++) {
+    for (size_t p = 0; p < m->queries && (p == 0 || !ev__is_to_stop()); p++) {
         distances_from(m, row_of(m, query_at(m, p)));
         double reach = select_distance(m, quarter); /* the 0-th is the query itself */
         if (reach >= least) continue;
@@ -206,7 +206,7 @@ static void true_distances(const ev__quantizer *q, const sample *m, size_t query
 }
 
 static void find_nearest(const ev__quantizer *q, const sample *m) {
-    for (size_t p = 0; p < m->queries; p++) {
+    for (size_t p = 0; p < m->queries && !ev__is_to_stop(); p++) {
         true_distances(q, m, query_at(m, p));
         m->nearest[p] = select_distance(m, NEAREST - 1);
     }
@@ -245,7 +245,7 @@ static size_t count_blurred(const ev__quantizer *held, const sample *m, float *c
                             .bytes = q->code_bytes,
                             .factors = m->factors};
     }
-    for (size_t p = 0; p < m->queries; p++) {
+    for (size_t p = 0; p < m->queries && !ev__is_to_stop(); p++) {
         const float *row = row_of(m, query_at(m, p));
         ev__query query = {.data = row, .scale = 1, .gain = 1};
         if (center) ev__query_init(q, row, &query, w);
@@ -309,23 +309,76 @@ static bool has_moved(const ev__quantizer *q, const sample *m, const float *cent
     return shift > far * m->variance;
 }
 
+typedef struct {
+    ev__store from, to; /* the store, with the old center and with the new one */
+    ev__scratch *scratches[EV_MAX_WORKERS];
+    int workers;
+    ev__work work;
+    int64_t looked; /* atomic */
+} encoding;
+
+static void encode_rows(void *arg, int worker) {
+    encoding *e = arg;
+    ev__workspace *w = &e->scratches[worker]->work;
+    for (int64_t from, to; ev__work_next(&e->work, worker, &from, &to);)
+        for (int64_t slot = from; slot < to; slot++) {
+            if (ev__state(&e->from, (uint32_t)slot) == EV_FREE) continue;
+            const float *row = ev__vector_read(&e->from, (uint32_t)slot, w->unit, w);
+            ev__vector_write(&e->to, (uint32_t)slot, row, w);
+            ev__add64(&e->looked, 1);
+        }
+}
+
+static int borrow_scratches(ev_index *ix, encoding *e, int threads) {
+    int rc = EV_OK;
+    if (threads < 1) threads = ev__cores();
+    if ((int64_t)threads > (int64_t)ev__slots(&ix->graph.store) / 256) threads = 1;
+    while (e->workers < (threads < EV_MAX_WORKERS ? threads : EV_MAX_WORKERS) && rc == EV_OK) {
+        rc = ev__scratch_borrow(&ix->graph, &e->scratches[e->workers]);
+        e->workers += rc == EV_OK;
+    }
+    return rc;
+}
+
+/* After a stop with `done` slots encoded: back, or on to the end. */
+static int encode_rest(encoding *e, int64_t done) {
+    bool back = done < e->work.total / 2;
+    if (back) {
+        ev__store to = e->from;
+        e->from = e->to;
+        e->to = to;
+    }
+    e->work = (ev__work){.total = back ? done : e->work.total, .run = 256, .taken = back ? 0 : done, .heedless = true};
+    ev__parallel(e->workers, encode_rows, e);
+    return back ? ev__stopped() : EV_OK;
+}
+
 /* All that is held, with the new center. From what is kept, so where that is not the float vectors each time costs a
- * little precision: of codes, up to half an integer a coordinate; of refined ones, up to a step. */
-static void encode_anew(ev_index *ix, const float *center, ev__scratch *s) {
+ * little precision: of codes, up to half an integer a coordinate; of refined ones, up to a step. A stop in the first
+ * half takes back what was done; one in the second waits for the rest, which is sooner done. */
+static int encode_anew(ev_index *ix, const float *center, int threads) {
     ev__store *store = &ix->graph.store;
     ev__quantizer *q = &store->quantizer;
-    float *old_center = s->work.centered; /* swapped slot by slot: decoding needs the old one, encoding the new */
-    memcpy(old_center, q->center, q->dim * sizeof(float));
-    for (size_t slot = 0; slot < ev__slots(store); slot++) {
-        if (ev__state(store, (uint32_t)slot) == EV_FREE) continue;
-        memcpy(q->center, old_center, q->dim * sizeof(float));
-        const float *row = ev__vector_read(store, (uint32_t)slot, s->work.unit, &s->work);
-        memcpy(q->center, center, q->dim * sizeof(float));
-        ev__vector_write(store, (uint32_t)slot, row, &s->work);
-        ix->looked++;
+    size_t bytes = q->dim * sizeof(float);
+    float *centers = ev__alloc(2 * bytes, EV_LINE);
+    if (!centers) return ev__fail(EV_E_NOMEM, "two centers");
+    memcpy(centers, q->center, bytes);
+    memcpy(centers + q->dim, center, bytes);
+    encoding e = {.from = *store, .to = *store, .work = {.total = (int64_t)ev__slots(store), .run = 256}};
+    e.from.quantizer.center = centers;
+    e.to.quantizer.center = centers + q->dim;
+    int rc = borrow_scratches(ix, &e, threads);
+    if (rc == EV_OK) {
+        ev__parallel(e.workers, encode_rows, &e);
+        int64_t done = e.work.taken < e.work.total ? e.work.taken : e.work.total;
+        if (e.work.stopped && done < e.work.total) rc = encode_rest(&e, done);
+        if (rc == EV_OK) memcpy(q->center, center, bytes);
+        ix->looked += e.looked;
+        ev__duplicates_free(store); /* it goes by codes */
     }
-    memcpy(q->center, center, q->dim * sizeof(float));
-    ev__duplicates_free(store); /* it goes by codes */
+    for (int i = 0; i < e.workers; i++) ev__scratch_return(&ix->graph, e.scratches[i]);
+    ev__release(centers, 2 * bytes, EV_LINE);
+    return rc;
 }
 
 static bool is_young(const ev_index *ix, int64_t n) {
@@ -359,13 +412,16 @@ static int learn(ev_index *ix, sample *m, bool young, int64_t n, int threads, ev
         if (young || has_moved(q, m, center, DRIFT)) {
             if (n == 0) was_blurred |= has_moved(q, m, center, LARGE_DRIFT);
             if (judged && store->live) was_blurred |= count_blurred(q, m, q->center, &all, &s->work) >= BLURRED_MANY;
-            encode_anew(ix, center, s);
+            if (ev__is_to_stop()) return ev__stopped();
+            int rc = encode_anew(ix, center, threads);
+            if (rc != EV_OK) return rc;
             ix->trained_on = m->total;
             ix->trainings++;
         }
         if (judged) blurred = count_blurred(q, m, q->center, &all, &s->work);
     }
     int32_t walk = judged ? choose_walk(q, m, blurred, &s->work) : q->walk;
+    if (ev__is_to_stop()) return ev__stopped();
     bool kept = walk == EV_WALK_CODES ? !was_blurred : walk == q->walk || walk == EV_WALK_SCAN;
     if (kept || store->live == 0 || !q->keep_vectors) {
         if (walk != q->walk) ev__duplicates_free(store); /* it goes by what is walked on */
@@ -404,7 +460,7 @@ static const float *shortest_of(const ev_index *ix, int64_t n, const float *rows
     if (!ix->graph.store.quantizer.center || ix->graph.store.quantizer.codec->coarse ||
         ix->graph.store.quantizer.keep_vectors == EV_VECTORS_FLOAT32 || ix->graph.store.quantizer.metric->unit)
         return NULL;
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < n && !ev__is_to_stop_at((size_t)i); i++) {
         double norm2 = ev__norm2(rows + (size_t)i * ix->graph.store.quantizer.dim, ix->graph.store.quantizer.dim);
         if (norm2 == 0 || !(norm2 < *length)) continue;
         *length = norm2;
@@ -417,8 +473,12 @@ static const float *shortest_of(const ev_index *ix, int64_t n, const float *rows
 int ev__train(ev_index *ix, int64_t n, const float *rows, int threads, ev__scratch *s) {
     ev__quantizer *q = &ix->graph.store.quantizer;
     double length;
-    for (int64_t i = 0; i < n; i++) ev__note_length(ix, rows + (size_t)i * q->dim);
+    for (int64_t i = 0; i < n; i++) {
+        ev__note_length(ix, rows + (size_t)i * q->dim);
+        if (ev__is_to_stop_at((size_t)i)) return ev__stopped();
+    }
     const float *shortest = shortest_of(ix, n, rows, &length);
+    if (ev__is_to_stop()) return ev__stopped();
     bool tried = ix->unfit > 0 && length > ix->unfit / 2;
     bool lost = ix->trained_on && shortest && !tried && is_lost(q, q->center, length);
     if (n == 0 || (!lost && !due(ix, n))) {
@@ -450,7 +510,7 @@ int ev__judge(ev_index *ix, int32_t *walk, ev__scratch *s) {
         *walk = choose_walk(q, &m, blurred, &s->work);
     }
     free_sample(&m);
-    return EV_OK;
+    return ev__is_to_stop() ? ev__stopped() : EV_OK;
 }
 
 int ev__prefilter_all(ev_index *ix) {
@@ -462,7 +522,10 @@ int ev__prefilter_all(ev_index *ix) {
     rc = ev__array_resize(&store->columns.prefilter, ev__slots(store));
     if (rc != EV_OK) rc = ev__fail(rc, "sign codes of %zu slots", ev__slots(store));
     for (size_t slot = 0; rc == EV_OK && slot < ev__slots(store); slot++)
-        if (ev__state(store, (uint32_t)slot) != EV_FREE) ev__prefilter_write(store, (uint32_t)slot, &s->work);
+        if (ev__is_to_stop_at(slot))
+            rc = ev__stopped();
+        else if (ev__state(store, (uint32_t)slot) != EV_FREE)
+            ev__prefilter_write(store, (uint32_t)slot, &s->work);
     ev__scratch_return(&ix->graph, s);
     return rc;
 }

@@ -1,4 +1,5 @@
 /* Lengths and products of vectors, summed in double in a fixed order: the same bits on every machine. */
+#include "base/thread.h"
 #include "quantize/quantize.h"
 
 #include <math.h>
@@ -63,6 +64,7 @@ int ev__check_rows(const ev__quantizer *q, int64_t n, const float *rows) {
     for (int64_t i = 0; i < n; i++) {
         double norm2 = ev__norm2(rows + (size_t)i * q->dim, q->dim);
         if (!(norm2 < 1e37)) return ev__fail_row(EV_E_NOT_FINITE, i, "row %lld", (long long)i);
+        if (ev__is_to_stop_at((size_t)i)) return ev__stopped();
         if (q->metric->unit && norm2 == 0) return ev__fail_row(EV_E_ZERO, i, "row %lld", (long long)i);
     }
     return EV_OK;

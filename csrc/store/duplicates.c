@@ -57,9 +57,13 @@ int ev__duplicates_reserve(ev__store *store, size_t extra) {
                                store, hash_of);
     if (rc != EV_OK) return ev__fail(rc, "the table of codes");
     if (fresh)
-        for (size_t slot = 0; slot < ev__slots(store); slot++)
+        for (size_t slot = 0; slot < ev__slots(store); slot++) {
             if (ev__state(store, (uint32_t)slot) == EV_NODE && ev__duplicates_find(store, (uint32_t)slot) == EV_NONE)
                 ev__duplicates_put(store, (uint32_t)slot);
+            if (!ev__is_to_stop_at(slot)) continue;
+            ev__duplicates_free(store);
+            return ev__stopped();
+        }
     return EV_OK;
 }
 

@@ -11,7 +11,7 @@ import pytest
 from oracle import each_quantization
 from support import lasting
 
-from edgevec import IdFilter, Index, Quantization, SearchContext
+from edgevec import CancelledError, IdFilter, Index, Quantization, SearchContext
 
 pytestmark = [pytest.mark.threads, pytest.mark.core]
 DIM, OLD, NEW, K = 48, 1500, lasting(12_000), 10
@@ -95,7 +95,11 @@ def test_what_searches_see_of_an_add_that_is_stopped_is_nothing(quantization: Qu
     def search() -> None:
         assert index.search(queries, K, exact=True).ids.tolist() == expected
 
-    beside(lambda: index.add(vectors(NEW, 3), progress=progress), search)
+    def add() -> None:
+        with pytest.raises(CancelledError):
+            index.add(vectors(NEW, 3), progress=progress)
+
+    beside(add, search)
     assert told
     search()
     assert index.check().ok

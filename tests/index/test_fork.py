@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from edgevec import CancelledError, ForkedError, IdFilter, Index, SearchContext
+from edgevec import ForkedError, IdFilter, Index, SearchContext
 
 pytestmark = [
     pytest.mark.threads,
@@ -135,7 +135,7 @@ def test_a_callback_that_forks_ends_the_call_in_the_child_alone(threads: int) ->
     try:
         try:
             index.add(many, threads=threads, progress=progress)
-        except CancelledError:
+        except ForkedError:
             assert os.getpid() != parent
             with pytest.raises(ForkedError, match="load it again"):
                 index.search(vectors[0], 1)

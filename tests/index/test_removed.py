@@ -78,3 +78,19 @@ def test_an_index_of_which_most_is_removed_is_searched_among_what_is_left() -> N
         assert index.search(query, K, ef=100).ids.tolist() == truth.tolist()
     index.remove(range(ROWS))
     assert index.search(base[0], K).ids.tolist() in ([], [-1] * K)
+
+
+@pytest.mark.parametrize("quantization", QUANTIZATIONS)
+def test_what_a_search_holds_goes_by_ef_also_where_many_are_removed(quantization: Quantization) -> None:
+    base, queries = clustered(4 * ROWS, 7), clustered(20, 8)
+    index = Index(DIM, metric="l2", quantization=quantization, M=8, ef_construction=60)
+    index.add(base)
+    gone = np.arange(4 * ROWS) % 5 < 2
+    index.search(queries[0], K, ef=20)
+    room = index.memory_usage()["total"]
+    index.remove(np.flatnonzero(gone))
+    allowed = np.flatnonzero(~gone)
+    found = np.stack([index.search(query, K, ef=80).ids for query in queries])
+    truth = [allowed[nearest_first(base[allowed], query, "l2")[:K]] for query in queries]
+    assert recall(found, np.stack(truth)) >= 0.7
+    assert index.memory_usage()["total"] - room < 8 * (8 * 80 + 1024) + 16 * 81
