@@ -164,6 +164,18 @@ static int call_check(scene *s) {
 
 static int call_save(scene *s) { return ev_save(s->ix, PATH); }
 
+static int call_bytes(scene *s) {
+    enum { ROOM = 8 << 20 };
+    int64_t n = 0;
+    ev_index *other = NULL;
+    char *bytes = malloc(ROOM);
+    int rc = ev_save_bytes(s->ix, ROOM, bytes, &n);
+    if (rc == EV_OK) rc = n <= ROOM ? ev_load_bytes(n, bytes, &other) : EV_E_FULL;
+    ev_free(other);
+    free(bytes);
+    return rc;
+}
+
 static int call_load(scene *s) {
     ev_index *other = NULL;
     (void)s;
@@ -185,6 +197,7 @@ static int call_new(scene *s) {
     ev_params p = {DIM, EV_METRIC_L2, EV_QUANT_SQ8, 8, 40, 40, EV_VECTORS_SQ24, 7};
     (void)s;
     int rc = ev_new(&p, &other);
+    if (rc == EV_OK) rc = ev_close(other);
     ev_free(other);
     return rc;
 }
@@ -238,12 +251,13 @@ static const struct {
     {"ev_set_ef", call_set_ef, EV_E_REENTRANT},
     {"ev_check", call_check, EV_E_REENTRANT},
     {"ev_save", call_save, EV_E_REENTRANT},
+    {"ev_save_bytes ev_load_bytes", call_bytes, EV_E_REENTRANT},
     {"ev_add", call_add, EV_E_REENTRANT},
     {"ev_remove", call_remove, EV_E_REENTRANT},
     {"ev_compact", call_compact, EV_E_REENTRANT},
     {"ev_load", call_load, EV_OK},
     {"ev_filter_new ev_filter_count ev_filter_free", call_filter, EV_OK},
-    {"ev_new ev_free", call_new, EV_OK},
+    {"ev_new ev_close ev_free", call_new, EV_OK},
     {"ev_get_params ev_get_stats ev_memory_usage ev_count ev_contains", call_accessors, EV_OK},
     {"ev_strerror ev_error_detail ev_error_row ev_error_errno", call_failing, EV_OK},
     {"ev_version ev_simd_active ev_simd_compiled ev_simd_available ev_simd_forced", call_machine, EV_OK},
@@ -280,6 +294,47 @@ static void every_pair(int32_t quantization, int32_t keep) {
         }
     ev_filter_free(s.fixed);
     ev_free(s.ix);
+    remove(PATH);
+}
+
+/* ---- an index that is closed beside calls ---------------------------------------------------------- */
+
+typedef struct {
+    scene *s;
+    int of;
+    int64_t made; /* atomic */
+} closing;
+
+/* One thread makes a call again and again until it is refused; the other closes the index meanwhile. */
+static void call_or_close(void *arg, int worker) {
+    closing *c = arg;
+    int rc = EV_OK;
+    if (worker) {
+        while (ev__atomic_load64(&c->made) < 2) {
+        }
+        CHECK(ev_close(c->s->ix) == EV_OK);
+        return;
+    }
+    for (; rc == EV_OK; ev__add64(&c->made, 1)) rc = calls[c->of].make(c->s);
+    ev__add64(&c->s->bad, rc != EV_E_CLOSED);
+    ev__add64(&c->made, 2);
+}
+
+static void closed_beside_each(void) {
+    ev_params p = {DIM, EV_METRIC_L2, EV_QUANT_SQ8, 8, 40, 44, EV_VECTORS_SQ24, 7};
+    for (int i = 0; i < CALLS; i++) {
+        if (calls[i].within != EV_E_REENTRANT) continue;
+        scene s = {0};
+        closing c = {&s, i, 0};
+        CHECK(ev_new(&p, &s.ix) == EV_OK);
+        CHECK(ev_filter_new(FIXED, ids, &s.fixed) == EV_OK);
+        CHECK(ev_add(s.ix, FIXED, rows, ids, NULL, 2, NULL, NULL) == EV_OK);
+        ev__parallel(2, call_or_close, &c);
+        if (s.bad) printf("%s beside ev_close\n", calls[i].names);
+        CHECK(s.bad == 0 && ev_close(s.ix) == EV_E_CLOSED && ev_count(s.ix) == 0);
+        ev_filter_free(s.fixed);
+        ev_free(s.ix);
+    }
     remove(PATH);
 }
 
@@ -435,6 +490,7 @@ int main(void) {
     calls_from_callbacks();
     many_small();
     one_context_for_many();
+    closed_beside_each();
     every_pair(EV_QUANT_SQ8, EV_VECTORS_SQ24);
     every_pair(EV_QUANT_BINARY, EV_VECTORS_NONE);
     check_kind(EV_METRIC_L2, EV_QUANT_NONE);

@@ -42,7 +42,8 @@ def temporaries(folder: Path) -> list[str]:
 def workers(how: str, rows: int = ROWS) -> Iterator[Callable[[Path], tuple[int, Any]]]:
     """Starts a worker for a path; returns its process's number and where it tells of complete files."""
     command = [sys.executable, save_worker.__file__, how, str(rows)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, start_new_session=True, **pipes) as server:  # type: ignore[call-overload]
         assert server.stdin
         assert server.stdout
 
@@ -54,8 +55,10 @@ def workers(how: str, rows: int = ROWS) -> Iterator[Callable[[Path], tuple[int, 
             assert word == "pid"
             return int(pid), server.stdout
 
-        yield start
-        server.stdin.close()
+        try:
+            yield start
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)  # workers too, where a test has failed before it killed them
 
 
 def kill_while_it_writes(pid: int, told: Any, rng: np.random.Generator) -> int:
