@@ -80,9 +80,9 @@ def code_of(error: sqlite3.Error) -> int:
     return _extended(error) & 0xFF
 
 
-def reraise_interrupt(error: sqlite3.Error) -> None:
+def reraise_interrupt(error: Exception) -> None:
     """For those who handle errors of statements: raise again what must not be handled, as Ctrl-C."""
-    if code_of(error) == INTERRUPT:
+    if isinstance(error, sqlite3.Error) and code_of(error) == INTERRUPT:
         raise_pending()
         raise error
 
