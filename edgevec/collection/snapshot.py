@@ -95,7 +95,8 @@ class Snapshot:
         except (UnusableError, OSError) as error:
             if isinstance(error, (StorageError, OutOfMemoryError)):
                 raise
-            number = error.errno if isinstance(error, OSError) else None
+            cause = error if isinstance(error, OSError) else error.__cause__
+            number = cause.errno if isinstance(cause, OSError) else None
             raise about_file(StorageError(f"{self.path}: {error}"), self.path, number) from error
 
     @staticmethod

@@ -105,6 +105,8 @@ def _translate_sqlite(error: sqlite3.Error, subject: str) -> None:
         raise OutOfMemoryError(f"{subject}: out of memory") from error
     if code in _KINDS:
         kind, number = _KINDS[code]
+        if code == CORRUPT:  # SQLite says so too where the system could not read (SQLITE_IOERR_CORRUPTFS)
+            message += ", or the disk cannot read it"
         made = kind(f"{subject}: {message}")
         if isinstance(made, (StorageError, LockedError)):
             path = None if subject == ":memory:" else subject

@@ -8,13 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from faults import compiled
+from faults import OPERATIONS, compiled
 from support import HANG, HELPERS, need
 
 pytestmark = [
     pytest.mark.subprocess,
     pytest.mark.skipif(sys.platform != "linux", reason="LD_PRELOAD"),
 ]
+
+
+PLACES = os.environ.get("EDGEVEC_FAULTS", "2")
+"""How many calls of each kind fail, in turn, in each operation; "all" of them take minutes."""
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +46,11 @@ def test_readers_do_not_wait_for_the_disk(library: Path, tmp_path: Path) -> None
         took, here, elsewhere = map(float, numbers)
         assert took >= 0.4, call  # or the disk was not slow
         assert max(here, elsewhere) < 0.3, line
+
+
+def test_whichever_call_fails_the_old_state_or_the_new_is_whole(library: Path, tmp_path: Path) -> None:
+    """The error is one of ours; no descriptor and no file is left; and the collection goes on."""
+    most = 10**9 if PLACES == "all" else int(PLACES)
+    *failures, count = run(library, "faults.py", tmp_path, most, *OPERATIONS)
+    assert failures == []
+    assert int(count.split()[0]) > 100
