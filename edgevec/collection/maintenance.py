@@ -160,9 +160,8 @@ def _differ(index: Index, rows: NDArray[np.int64], vectors: NDArray[np.float32])
 
 def checkpoint(store: Store) -> None:
     """As Collection.checkpoint()."""
-    with store.exclusive():
-        store.save_snapshot()
-        store.database.copy_log_back()
+    store.write_snapshot()
+    store.copy_log_back()
 
 
 def compact(store: Store, progress: Progress | None) -> None:
@@ -217,8 +216,7 @@ def check(store: Store, *, repair: bool, progress: Progress | None) -> Collectio
             return report
     with store.write() as connection:
         report = _repair(connection, store, bool(texts), progress)
-    with store.exclusive():
-        store.save_snapshot()
+    store.write_snapshot()
     return report
 
 

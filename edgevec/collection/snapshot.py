@@ -11,6 +11,8 @@ import os
 import shutil
 import sqlite3
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import CorruptIndexError, FormatVersionError, OutOfMemoryError, StorageError, about_file
@@ -54,32 +56,48 @@ class Snapshot:
                 return index, seq
         raise UnusableError("it is being replaced again and again")
 
-    def save(self, connection: sqlite3.Connection, index: Index, seq: int) -> None:
-        """Write the graph, durably. On failure the old file and its registration stay."""
-        private = self.path.with_name(self.path.name + ".new")
-        new = private / self.path.name
-        try:
+    def write(self, index: Index) -> str:
+        """Write the graph beside the file that is in use, durably; its identity. To be published, or cleared away."""
+        private = self._private
+        with self._refused():
             _clear(private)  # a killed process may have left it
             private.mkdir(0o700)  # until the file has the database's mode, no other user may read it
-            index.save(new)
-            copy_mode(new, self._database)
-            identity = self._identity(new)
+            index.save(private / self.path.name)
+            copy_mode(private / self.path.name, self._database)
+            return self._identity(private / self.path.name)
+
+    def publish(self, connection: sqlite3.Connection, identity: str, seq: int) -> None:
+        """Put what write() has written in the place of the old file. On failure that and its registration stay."""
+        with self._refused():
             changes.register(connection, identity, seq)
-            replace(new, self.path)
+            replace(self._private / self.path.name, self.path)
             _flush_folder(self.path.parent)
-        except (UnusableError, OSError) as error:
-            if isinstance(error, (StorageError, OutOfMemoryError)):
-                raise
-            number = error.errno if isinstance(error, OSError) else None
-            raise about_file(StorageError(f"{self.path}: {error}"), self.path, number) from error
-        finally:
-            _clear(private)
         try:
             connection.execute("BEGIN IMMEDIATE")
             changes.truncate(connection, identity, seq)
             connection.execute("COMMIT")
         finally:
             end_transaction(connection)
+
+    def clear(self) -> None:
+        """Remove what write() has written and publish() has not taken."""
+        with suppress(OSError):
+            _clear(self._private)
+
+    @property
+    def _private(self) -> Path:
+        return self.path.with_name(self.path.name + ".new")
+
+    @contextmanager
+    def _refused(self) -> Iterator[None]:
+        try:
+            yield
+        except (UnusableError, OSError) as error:
+            if isinstance(error, (StorageError, OutOfMemoryError)):
+                raise
+            cause = error if isinstance(error, OSError) else error.__cause__
+            number = cause.errno if isinstance(cause, OSError) else None
+            raise about_file(StorageError(f"{self.path}: {error}"), self.path, number) from error
 
     @staticmethod
     def _identity(path: Path) -> str:

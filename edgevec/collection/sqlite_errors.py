@@ -80,9 +80,9 @@ def code_of(error: sqlite3.Error) -> int:
     return _extended(error) & 0xFF
 
 
-def reraise_interrupt(error: sqlite3.Error) -> None:
+def reraise_interrupt(error: Exception) -> None:
     """For those who handle errors of statements: raise again what must not be handled, as Ctrl-C."""
-    if code_of(error) == INTERRUPT:
+    if isinstance(error, sqlite3.Error) and code_of(error) == INTERRUPT:
         raise_pending()
         raise error
 
@@ -105,6 +105,8 @@ def _translate_sqlite(error: sqlite3.Error, subject: str) -> None:
         raise OutOfMemoryError(f"{subject}: out of memory") from error
     if code in _KINDS:
         kind, number = _KINDS[code]
+        if code == CORRUPT:  # SQLite says so too where the system could not read (SQLITE_IOERR_CORRUPTFS)
+            message += ", or the disk cannot read it"
         made = kind(f"{subject}: {message}")
         if isinstance(made, (StorageError, LockedError)):
             path = None if subject == ":memory:" else subject

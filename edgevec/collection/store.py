@@ -31,7 +31,7 @@ from . import changes, schema
 from .database import Database, end_transaction
 from .graph import Graph, Write
 from .records import RowIds
-from .sqlite_errors import translate, translated
+from .sqlite_errors import reraise_interrupt, translate, translated
 from .threads import ProgressGuard, ReadWriteLock
 
 __all__ = ["Store"]
@@ -44,6 +44,8 @@ _CLOSE_MIN_CHANGES, _CLOSE_RECORDS_DIVISOR = 200, 100
 """The same at close(): the next opening catches up with fewer changes in less time than a snapshot takes to write."""
 
 
+MAX_SMALL_ROWS = 1024
+"""Up to this number of vectors, a batch is committed beside readers; the graph takes it in afterwards."""
 MAX_PENDING_BYTES = 256 * 2**20
 """Up to this size, what an open batch has written is kept in memory for the graph."""
 
@@ -106,6 +108,8 @@ class Store:
         self._lock = ReadWriteLock()
         self.progress_guard = ProgressGuard()
         self._batch_lock = threading.RLock()
+        self._snapshot_lock = threading.Lock()
+        self._commits_beside_readers = False
         self._owner: int | None = None
         self._depth = 0
         self._writes: list[tuple[int, Write]] = []
@@ -234,10 +238,11 @@ class Store:
             release()
 
     def _committed_version(self, connection: sqlite3.Connection) -> int:
-        """Of the records. Where another process writes, this begins the transaction that pins it."""
-        if self.writable:
+        """Of the records. Where it may change meanwhile, this begins the transaction that pins it."""
+        if self.writable and not self._commits_beside_readers:
             return self._version
-        self.database.check_file()
+        if not self.writable:
+            self.database.check_file()
         connection.execute("BEGIN")
         return changes.version(connection)
 
@@ -298,8 +303,9 @@ class Store:
                 raise
             finally:
                 self._owner, self._depth = None, 0
+                self._commits_beside_readers = False
                 self._release_lock()
-            self._save_snapshot_if_due()
+        self._write_snapshot_if_due()
 
     def _begin(self, connection: sqlite3.Connection) -> int:
         """Begin a transaction that writes; the number of _commits_of_others()."""
@@ -321,12 +327,41 @@ class Store:
                 self._forget_writes()
                 return
             version = changes.increment_version(connection)
+            if progress is None and self._is_small():
+                self._commit_beside_readers(connection, version)
+                return
             self._apply_writes(connection, progress)
             self.database.check_file()
             connection.execute("COMMIT")
         self._version = version
         self.recent_writes.end_batch(version)
         self.graph.mark_committed(version)
+
+    def _is_small(self) -> bool:
+        """Whether the graph takes in what the open batch has written in an instant, and nothing of it so far."""
+        if self.database.single_connection or self._holds_lock or self._pending_bytes > MAX_PENDING_BYTES:
+            return False
+        return self.graph.version is not None and sum(len(write.rows) for _, write in self._writes) <= MAX_SMALL_ROWS
+
+    def _commit_beside_readers(self, connection: sqlite3.Connection, version: int) -> None:
+        """Commit while others read what was there before: they do not wait for the disk. Then the graph follows."""
+        with self._no_readers():
+            self._commits_beside_readers = True
+        self.database.check_file()
+        connection.execute("COMMIT")
+        with self._no_readers():
+            self._version = version
+            self._commits_beside_readers = False
+            self.recent_writes.end_batch(version)
+            try:
+                if self.graph.version != version:  # a reader may have been faster
+                    self.graph.apply(connection, [write for _, write in self._writes])
+                    self.graph.mark_committed(version)
+            except (EdgevecError, MemoryError, sqlite3.Error) as error:
+                # It is stored, so the call has not failed. The next search lets the graph catch up.
+                reraise_interrupt(error)
+                log.warning("%s: the graph lacks what was just stored: %s", self.name, error)
+            self._forget_writes()
 
     def _commits_of_others(self) -> int:
         """A number that changes whenever another connection, of any process, commits."""
@@ -371,8 +406,13 @@ class Store:
             end_transaction(connection)
             self.settings = schema.read_settings(connection)
             self._version = changes.version(connection)
-            self.graph.rollback(connection)
-            self.graph.mark_committed(self._version)
+            if self._holds_lock:
+                self.graph.rollback(connection)
+            else:
+                with self._no_readers():
+                    self.graph.rollback(connection)
+            if self.graph.seq == changes.last_change(connection):  # or a signal came after a commit beside readers
+                self.graph.mark_committed(self._version)
         except BaseException as error:
             log.warning("%s: the graph will be built again: %s", self.name, error)
             self.graph.reset()
@@ -482,23 +522,59 @@ class Store:
                 finally:
                     end_transaction(connection)
 
-    def save_snapshot(self) -> None:
-        """Write the graph beside the database. The calling thread holds the batch lock, and no batch is open."""
-        graph, connection = self.graph, self.database.main
-        if graph.snapshot is not None and graph.index is not None and graph.version is not None:
-            self.database.check_files()
-            self._check_one_writer(connection)
-            graph.snapshot.save(connection, graph.index, graph.seq)
-            graph.saved_seq = graph.seq
+    def write_snapshot(self) -> None:
+        """Write the graph beside the database, while others read and write."""
+        self._check_writable()
+        self.progress_guard.check_outside()
+        if self._owner == threading.get_ident():
+            raise ParameterError("not inside a batch")
+        with self._snapshot_lock, translated(self.name):
+            with self.read():  # which lets the graph catch up
+                pass
+            self._save_snapshot(self._lock)
 
-    def _save_snapshot_if_due(self) -> None:
+    def _save_snapshot(self, lock: ReadWriteLock | None) -> None:
+        """The calling thread holds the snapshot lock. lock: None where it has readers and writers shut out already."""
+        graph = self.graph
+        if graph.snapshot is None or graph.index is None or graph.version is None:
+            return
+        try:
+            if lock is not None:
+                lock.freeze()
+            seq, identity = graph.seq, graph.snapshot.write(graph.index)
+            if lock is not None:
+                lock.unfreeze()
+            with self._batch_lock:
+                self._check_open()
+                self.database.check_files()
+                end_transaction(self.database.main)
+                self._check_one_writer(self.database.main)
+                graph.snapshot.publish(self.database.main, identity, seq)
+                graph.saved_seq = seq
+        finally:
+            if lock is not None:
+                lock.unfreeze()
+            graph.snapshot.clear()
+
+    def copy_log_back(self) -> None:
+        """Let SQLite copy its log into the database, and empty it, while others read."""
+        self._check_writable()
+        with self._batch_lock, translated(self.name):
+            self._check_open()
+            self.database.copy_log_back()
+
+    def _write_snapshot_if_due(self) -> None:
         if not self._snapshot_lags(_SNAPSHOT_MIN_CHANGES, _SNAPSHOT_RECORDS_DIVISOR):
+            return
+        if not self._snapshot_lock.acquire(blocking=False):  # another thread is writing one
             return
         try:
             with translated(self.name):
-                self.save_snapshot()
+                self._save_snapshot(self._lock)
         except EdgevecError as error:  # the records are safe; the next opening takes longer
             log.warning("%s: no snapshot of the graph: %s", self.name, error)
+        finally:
+            self._snapshot_lock.release()
 
     def _snapshot_lags(self, least: int, share: int) -> bool:
         graph = self.graph
@@ -510,25 +586,24 @@ class Store:
         if self._closed or os.getpid() != self._process:
             return
         self.progress_guard.check_outside()
-        with self._batch_lock:
-            if self._depth:
-                raise ParameterError("not inside a batch")
-            with self._no_readers():
-                if self._closed:
-                    return
+        if self._owner == threading.get_ident():
+            raise ParameterError("not inside a batch")
+        with self._snapshot_lock, self._batch_lock, self._no_readers():
+            if self._closed:
+                return
+            try:
+                if (
+                    self.writable
+                    and not self._failed
+                    and self._snapshot_lags(_CLOSE_MIN_CHANGES, _CLOSE_RECORDS_DIVISOR)
+                ):
+                    with translated(self.name):
+                        self._save_snapshot(None)
+            except EdgevecError as error:
+                log.warning("%s: no snapshot of the graph: %s", self.name, error)
+            finally:
                 self._closed = True
-                try:
-                    if (
-                        self.writable
-                        and not self._failed
-                        and self._snapshot_lags(_CLOSE_MIN_CHANGES, _CLOSE_RECORDS_DIVISOR)
-                    ):
-                        with translated(self.name):
-                            self.save_snapshot()
-                except EdgevecError as error:
-                    log.warning("%s: no snapshot of the graph: %s", self.name, error)
-                finally:
-                    self.database.close()
+                self.database.close()
 
     def __del__(self, warn: Callable[..., None] = warnings.warn) -> None:
         if not getattr(self, "_closed", True) and os.getpid() == self._process:

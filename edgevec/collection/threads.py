@@ -54,22 +54,30 @@ class ProgressGuard:
             raise BusyError("a progress function may read records, but not search by vector, write or maintain")
 
 
-# Who holds what. `_batch_lock`, of the Store, is acquired before the ReadWriteLock:
+# Who holds what. `_snapshot_lock` of the Store is acquired before its `_batch_lock`, and that before the ReadWriteLock:
 #
 # | state of the store              | _batch_lock | ReadWriteLock | SQLite                    | file lock     |
 # |---------------------------------|-------------|---------------|---------------------------|---------------|
 # | idle, open for writing          |             |               |                           | from open()   |
 # | reading, n threads              |             | shared        | a read transaction each   |               |
 # | batch open, by one thread       | held        |               | BEGIN IMMEDIATE           | from open()   |
-# | batch takes in or commits       | held        | exclusive     | the same, then COMMIT     | from open()   |
+# | small batch commits             | held        |               | COMMIT                    | from open()   |
+# |   and the graph takes it in     | held        | exclusive     | none                      | from open()   |
+# | large batch takes in, commits   | held        | exclusive     | the same, then COMMIT     | from open()   |
 # | maintenance                     | held        | exclusive     | none, or one of its own   | from open()   |
+# | a snapshot is written           |             | frozen        | none                      | from open()   |
+# |   and takes the old one's place | held        |               | a short one               | from open()   |
+# | the log is copied back          | held        |               | none                      | from open()   |
 # | a reader catches up             |             | exclusive     | a read transaction        |               |
 # | closing                         | held        | exclusive     | connections are closed    | released last |
 #
 # Others may read while a batch is open, and see what was committed before it. The thread of the batch reads through
 # the batch's own connection and takes no lock. A thread in a progress function takes none either: it has them already.
+#
+# While a small batch commits, which is when the disk is waited for, readers begin with a transaction: it sees what was
+# there before, as the graph does, or what is there now, and then the graph has to catch up first.
 class ReadWriteLock:
-    """Many readers or one writer; a waiting writer goes before new readers.
+    """Many readers or one writer; a waiting writer goes before new readers. While it is frozen nobody writes.
 
     Not reentrant: a thread that holds it must not acquire it again. Who releases what it does not hold does nothing, so
     that a call that a signal has ended, at whatever line, can release to be sure; and what such a call has left behind
@@ -82,6 +90,7 @@ class ReadWriteLock:
         self._readers: set[int] = set()
         self._waiting = 0
         self._writer: int | None = None
+        self._frozen_by: int | None = None
 
     def acquire_read(self) -> None:
         thread = threading.get_ident()
@@ -101,11 +110,13 @@ class ReadWriteLock:
         thread = threading.get_ident()
         with self._lock:
             self._readers.discard(thread)
+            while self._frozen_by is not None and self._frozen_by != thread:
+                self._changed.wait()  # without holding up new readers
             self._waiting += 1
             try:
                 while (self._writer is not None and self._writer != thread) or self._readers:
                     self._changed.wait()
-                self._writer = thread
+                self._frozen_by, self._writer = None, thread
             finally:
                 self._waiting -= 1
                 if self._writer != thread:  # interrupted while waiting
@@ -115,4 +126,19 @@ class ReadWriteLock:
         with self._lock:
             if self._writer == threading.get_ident():
                 self._writer = None
+                self._changed.notify_all()
+
+    def freeze(self) -> None:
+        """Keep writers out, without being in the way of readers."""
+        thread = threading.get_ident()
+        with self._lock:
+            others = (None, thread)
+            while self._writer not in others or self._frozen_by not in others or self._waiting:
+                self._changed.wait()
+            self._frozen_by = thread
+
+    def unfreeze(self) -> None:
+        with self._lock:
+            if self._frozen_by == threading.get_ident():
+                self._frozen_by = None
                 self._changed.notify_all()
