@@ -27,9 +27,9 @@ def examples(count: int) -> int:
     return count if THOROUGH else max(5, count // 5)
 
 
-def lasting(rows: int) -> int:
-    """How many rows make a call last, so that others happen beside it: a tenth where a sanitizer makes it slow."""
-    return rows // 10 if SANITIZED else rows
+def lasting(many: int) -> int:
+    """How many rows, or turns, last so long that others happen beside them: fewer where a sanitizer makes all slow."""
+    return many // 10 if SANITIZED else many
 
 
 def absent(what: str) -> NoReturn:

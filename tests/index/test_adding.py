@@ -123,15 +123,15 @@ def test_what_is_saved_beside_an_add_is_whole(tmp_path: Path) -> None:
 
 
 def test_many_threads_add_remove_and_search() -> None:
-    index, queries = made(), vectors(20, 2)
+    index, queries, many = made(), vectors(20, 2), lasting(600)
     errors: list[BaseException] = []
 
     def change(seed: int) -> None:
         try:
             for turn in range(4):
-                ids = np.arange(600) + 10_000 * (seed + 1)
-                index.add(vectors(600, 10 * seed + turn), ids=ids, threads=2)
-                assert index.remove(ids[:200]) == 200
+                ids = np.arange(many) + 10_000 * (seed + 1)
+                index.add(vectors(many, 10 * seed + turn), ids=ids, threads=2)
+                assert index.remove(ids[: many // 3]) == many // 3
         except BaseException as error:
             errors.append(error)
 
@@ -150,5 +150,5 @@ def test_many_threads_add_remove_and_search() -> None:
 
     beside(all_of_them, search)
     assert not errors
-    assert len(index) == OLD - OLD // 50 + 3 * 400
+    assert len(index) == OLD - OLD // 50 + 3 * (many - many // 3)
     assert index.check().ok

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from oracle import Rows, assert_held, clustered, distances, each_quantization
-from support import HANG
+from support import HANG, lasting
 
 import edgevec
 from edgevec import Quantization
@@ -139,9 +139,9 @@ def test_getting_while_one_compacts(keep_vectors: bool, quantization: Quantizati
             while not stop.is_set():
                 if i == 0:
                     index.compact()
-                    stop.wait(0 if turns < 200 else 1e-4)
+                    stop.wait(0 if turns < lasting(200) else 1e-4)
                     turns += 1
-                    if turns == 300:
+                    if turns == lasting(300):
                         return turns
                     continue
                 ids = own.choice(500, 20)
