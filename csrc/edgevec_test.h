@@ -33,6 +33,9 @@ void ev_set_file_ops(const ev_file_ops *ops);
 /* Make the n-th allocation from now fail (1: the next), and only that one; 0: none. Returns how many were made since
  * the last call. */
 int64_t ev_fault_alloc(int64_t n);
+
+/* Ask whether to stop after so many seconds, not 50 ms: with 0, each time that a call comes by. Less: 50 ms again. */
+void ev_ask_every(double seconds);
 #endif
 
 #endif

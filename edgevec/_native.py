@@ -416,7 +416,7 @@ CLOSED: Any = _Closed()
 
 
 class NativeFilter:
-    """A set of allowed ids: int64[n], sorted, each once."""
+    """A set of allowed ids: int64[n]; sorted ones take less time."""
 
     def __init__(self, ids: npt.NDArray[np.int64]) -> None:
         out = ffi.new("ev_filter **")

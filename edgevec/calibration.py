@@ -7,6 +7,7 @@ large batch of them is measured with too, and the caller can give examples.
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -24,6 +25,8 @@ from edgevec.errors import NotFiniteError, ParameterError, RecallError, UnknownI
 from edgevec.evaluation import farthest_found
 
 __all__ = ["Calibration", "Calibrator", "as_recall"]
+
+log = logging.getLogger("edgevec")
 
 Ids = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]
@@ -46,6 +49,8 @@ _REFERENCE_FACTOR = 2
 """The ef of the search that stands in for the truth, in terms of the largest ef measured."""
 _MAX_RESULTS = 1 << 22
 """Neighbors held at a time, whatever k is."""
+_EXACT_AT_ONCE, _SEARCHES_AT_ONCE = 16, 256
+"""Samples in one call of the core: between two of them, other threads change the index."""
 _STALE = 10
 """Measured anew when one in so many vectors was added, replaced or removed."""
 _LEAST_MISSED = 1e-5
@@ -119,8 +124,9 @@ class Calibrator:
     """The calibrations of one index, by k: made when first needed, and again when a tenth of it has changed."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._entries: dict[tuple[int, _Source], _Entry] = {}
+        self._turns: dict[tuple[int, _Source], threading.Lock] = {}
+        """Who measures for one k holds up nobody who asks for another."""
 
     def ef_for(self, index: NativeIndex, recall: float, k: int, queries: Vectors) -> int | None:
         """The smallest ef for a recall; None where only an exact search gives it."""
@@ -137,9 +143,12 @@ class Calibrator:
             raise ParameterError("queries must hold at least one vector")
         if rows is not None:
             index.search(rows, 1, ef=1)  # raises, naming the row, where one is no valid query
-        with self._lock:
-            self._entries.pop((k, "user"), None)
-            return self._measure_anew(index, k, "sampled" if rows is None else "user", rows, threads)
+        source: _Source = "sampled" if rows is None else "user"
+        with self._turns.setdefault((k, source), threading.Lock()):
+            made = self._measure_anew(index, k, source, rows, threads)
+            if rows is None:
+                self._entries.pop((k, "user"), None)
+            return made
 
     def _curves(self, index: NativeIndex, k: int, queries: Vectors) -> Iterator[Calibration]:
         """Those that count: the user's; without it, those of the stored vectors and of the observed queries."""
@@ -156,7 +165,8 @@ class Calibrator:
         entry = self._entries.get((k, source))
         if entry and index.changes() <= entry.valid_until:
             return entry.calibration
-        if not self._lock.acquire(blocking=entry is None) and entry:
+        turn = self._turns.setdefault((k, source), threading.Lock())
+        if not turn.acquire(blocking=entry is None) and entry:
             return entry.calibration
         try:
             entry = self._entries.get((k, source))
@@ -168,14 +178,16 @@ class Calibrator:
                 queries = queries[_random_subset(np.arange(len(queries)), _samples(k))]
             return self._measure_anew(index, k, source, queries, 0)
         finally:
-            self._lock.release()
+            turn.release()
 
     def _measure_anew(
         self, index: NativeIndex, k: int, source: _Source, queries: Vectors | None, threads: int
     ) -> Calibration:
         _need_vectors(index)
         valid_until = index.changes() + len(index) // _STALE
+        log.info("measuring which ef gives which recall@%d of %d vectors (%s queries)", k, len(index), source)
         made = _measure(index, k, queries, threads)
+        log.info("measured recall@%d in %.2f s, with ef up to %d", k, made.seconds, made.ef[-1])
         self._entries[k, source] = _Entry(made, queries, valid_until)
         return made
 
@@ -262,7 +274,8 @@ class _Sample:
 
     def _kth_distances(self, count: int, *, ef: int = 0, exact: bool = False) -> Distances:
         """The distance of the k-th result of each search: float32[count, 1]."""
-        return np.concatenate([self._distances(part, ef=ef, exact=exact)[:, -1:].copy() for part in self._parts(count)])
+        parts = self._parts(count, _EXACT_AT_ONCE if exact else _SEARCHES_AT_ONCE)
+        return np.concatenate([self._distances(part, ef=ef, exact=exact)[:, -1:].copy() for part in parts])
 
     def _recalls_at(self, truth: Distances, ef: int) -> Doubles:
         """The share of each sample's true neighbors that is found, by distance, as `edgevec.recall` counts it.
@@ -271,12 +284,13 @@ class _Sample:
             truth: the distances of their k-th neighbors, float32[count, 1]
         """
         limit = farthest_found(truth, self.index.metric)
-        shares = [(self._distances(part, ef=ef) <= limit[part]).mean(axis=1) for part in self._parts(len(limit))]
+        parts = self._parts(len(limit), _SEARCHES_AT_ONCE)
+        shares = [(self._distances(part, ef=ef) <= limit[part]).mean(axis=1) for part in parts]
         return np.concatenate(shares)
 
-    def _parts(self, count: int) -> Iterator[slice]:
-        """The first `count` samples, as many at a time as their results have room."""
-        step = max(1, _MAX_RESULTS // self.k)
+    def _parts(self, count: int, most: int) -> Iterator[slice]:
+        """The first `count` samples, as many at a time as their results have room, at most so many."""
+        step = max(1, min(_MAX_RESULTS // self.k, most))
         return (slice(start, min(start + step, count)) for start in range(0, count, step))
 
     def _distances(self, part: slice, *, ef: int = 0, exact: bool = False) -> Distances:

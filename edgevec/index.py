@@ -61,8 +61,7 @@ class IdFilter:
 
     @allocates
     def __init__(self, ids: npt.ArrayLike) -> None:
-        allowed = np.unique(as_ids(ids, "filter ids", to_keep=True))
-        self._native = NativeFilter(allowed)
+        self._native = NativeFilter(np.sort(as_ids(ids, "filter ids", to_keep=True)))
 
     def __len__(self) -> int:
         return len(self._native)

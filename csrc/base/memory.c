@@ -25,6 +25,21 @@ static void *large_alloc(size_t size) {
     madvise(at + head, want, MADV_HUGEPAGE);
     return at + head;
 }
+
+/* More of the same memory, which is not copied: its pages move. What is new is zero. NULL: it did not grow. */
+static void *large_grow(void *at, size_t size, size_t new_size) {
+    size_t have = ev__round_up(size, EV_HUGE_PAGE), want = ev__round_up(new_size, EV_HUGE_PAGE);
+    if (mremap(at, have, want, 0) != MAP_FAILED) return at;
+    void *place = large_alloc(new_size);
+    if (!place) return NULL;
+    void *moved = mremap(at, have, want, MREMAP_MAYMOVE | MREMAP_FIXED, place);
+    if (moved != MAP_FAILED) {
+        madvise(moved, want, MADV_HUGEPAGE);
+        return moved;
+    }
+    munmap(place, want);
+    return NULL;
+}
 #endif
 
 static void *system_alloc(void *user, size_t size, size_t align) {
@@ -96,6 +111,16 @@ void ev__release(void *memory, size_t size, size_t align) {
     if (memory) allocator.release(allocator.user, memory, size ? size : 1, align);
 }
 
+static void *grow_in_place(const ev__array *array, size_t bytes) {
+#if defined(__linux__)
+    bool large = !array->mapped && array->room * array->item >= EV_LARGE;
+    if (large && allocator.alloc == system_alloc && !fails_on_purpose() && bytes <= PTRDIFF_MAX - EV_HUGE_PAGE * 2)
+        return large_grow(array->at, array->room * array->item, bytes);
+#endif
+    (void)array, (void)bytes;
+    return NULL;
+}
+
 int ev__array_reserve(ev__array *array, size_t room) {
     if (room <= array->room) return EV_OK;
     /* one at a time grows by a quarter, so that n single additions copy O(n) */
@@ -103,7 +128,13 @@ int ev__array_reserve(ev__array *array, size_t room) {
     if (array->room && room < quarter_more) room = quarter_more;
     if (room < 16) room = 16;
     if (array->item && room > (PTRDIFF_MAX - EV_HUGE_PAGE * 2) / array->item) return EV_E_FULL;
-    char *grown = ev__alloc(room * array->item, EV_LINE);
+    char *grown = grow_in_place(array, room * array->item);
+    if (grown) {
+        array->at = grown;
+        array->room = room;
+        return EV_OK;
+    }
+    grown = ev__alloc(room * array->item, EV_LINE);
     if (!grown) return EV_E_NOMEM;
     size_t used = array->count * array->item;
     if (used) memcpy(grown, array->at, used);

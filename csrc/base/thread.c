@@ -1,6 +1,7 @@
 /* Locks, threads and the clock: pthreads, Win32, or none (browsers). */
 #include "base/base.h"
 #include "base/thread.h"
+#include "edgevec_test.h"
 
 #if defined(_WIN32)
 #define WIN32_LEAN_AND_MEAN
@@ -288,6 +289,13 @@ static EV_THREAD_LOCAL struct {
     double last;     /* when somebody was asked */
 } thread;
 
+#ifdef EDGEVEC_TESTING
+static double ask_every = EV_ASK_EVERY; /* set while one thread alone uses the library */
+void ev_ask_every(double seconds) { ask_every = seconds < 0 ? EV_ASK_EVERY : seconds; }
+#else
+static const double ask_every = EV_ASK_EVERY;
+#endif
+
 void ev_set_interrupt(ev_interrupt asked, void *user) {
     thread.asked = asked;
     thread.user = user;
@@ -320,7 +328,7 @@ bool ev__is_to_stop(void) {
     if (w && w->finishing) return false;
     if (w && w->stopped) return true;
     if (!thread.asked && !(w && w->progress)) return false;
-    return ev__now() - thread.last >= EV_ASK_EVERY && ask(w, true);
+    return ev__now() - thread.last >= ask_every && ask(w, true);
 }
 
 int ev__stopped(void) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import pickle
 import threading
 from typing import Any, NamedTuple
@@ -13,7 +14,8 @@ from oracle import METRICS, Doubles, Ids, Rows, clustered, distances, each_metri
 from sample_index import sample
 
 import edgevec
-from edgevec import Metric, Quantization, calibration
+from edgevec import Index, Metric, Quantization, calibration
+from edgevec._native import NativeIndex
 
 N, HELD_OUT = 6000, 600
 
@@ -390,3 +392,63 @@ def test_recall_can_be_asked_for_beside_a_writer(world: World) -> None:
     writer.join()
     assert failed == []
     assert index.check().ok
+
+
+def test_measuring_is_done_in_short_calls_and_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Between two calls of the core other threads have their turn, and Ctrl-C too."""
+    index = Index(8, "l2", M=6, ef_construction=40)
+    index.add(np.random.default_rng(0).standard_normal((2000, 8)))
+    asked, search = [], NativeIndex.search
+
+    def spied(
+        self: NativeIndex, queries: Any, k: int, ef: int = 0, exact: bool = False, *rest: Any, **more: Any
+    ) -> Any:
+        asked.append((len(queries), exact))
+        return search(self, queries, k, ef, exact, *rest, **more)
+
+    monkeypatch.setattr(NativeIndex, "search", spied)
+    with caplog.at_level(logging.INFO, logger="edgevec"):
+        index.calibrate(5)
+    assert max(count for count, exact in asked if exact) <= 16
+    assert max(count for count, exact in asked) <= 256
+    assert [record.getMessage()[:8] for record in caplog.records] == ["measurin", "measured"]
+
+
+def test_a_calibration_that_is_stopped_leaves_the_old_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    index = Index(8, "l2", M=6, ef_construction=40)
+    index.add(rng.standard_normal((2000, 8)))
+    index.calibrate(5, queries=rng.standard_normal((50, 8)))
+    before = dict(index._calibrator._entries)
+    with monkeypatch.context() as patched:
+        patched.setattr(calibration, "_measure", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+        for queries in (None, rng.standard_normal((50, 8))):
+            with pytest.raises(KeyboardInterrupt):
+                index.calibrate(5, queries=queries)
+    assert index._calibrator._entries == before
+    index.calibrate(5)
+    assert (5, "user") not in index._calibrator._entries
+
+
+@pytest.mark.threads
+def test_who_measures_for_one_k_holds_up_nobody_who_asks_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = Index(8, "l2", M=6, ef_construction=40)
+    index.add(np.random.default_rng(0).standard_normal((1000, 8)))
+    began, go_on, measure = threading.Event(), threading.Event(), calibration._measure
+
+    def waiting(native: NativeIndex, k: int, *rest: Any) -> Any:
+        if k == 5:
+            began.set()
+            assert go_on.wait(60)
+        return measure(native, k, *rest)
+
+    monkeypatch.setattr(calibration, "_measure", waiting)
+    thread = threading.Thread(target=lambda: index.search(np.ones(8), 5, recall=0.9))
+    thread.start()
+    assert began.wait(60)
+    index.search(np.ones(8), 3, recall=0.9)
+    index.add(np.ones(8))
+    go_on.set()
+    thread.join()
