@@ -167,7 +167,8 @@ static int compact(ev_index *ix) {
 
 int ev_compact(ev_index *ix, ev_progress progress, void *user) {
     ev__call call;
-    int rc = ev__enter(ix, EV_WRITE, &call);
+    int rc = ev__complete(ix, EV_LACKS_NOTHING);
+    if (rc == EV_OK) rc = ev__enter(ix, EV_WRITE, &call);
     if (rc != EV_OK) return rc;
     ev__watch watch;
     ev__watch_begin(&watch, progress, user, ix->graph.store.live);
