@@ -69,9 +69,11 @@ static bool move(const layout *l, ev__columns *to) {
                at = to->upper.count;
         ((uint32_t *)(void *)to->upper_at.at)[i] = (uint32_t)at;
         ev__array_resize(&to->upper, at + upper);
-        uint32_t *links = (uint32_t *)(void *)to->upper.at + at;
-        if (upper) memcpy(links, ev__links(&ix->graph.store, l->order[i], 1), upper * sizeof *links);
-        move_links(l, links, upper);
+        if (upper) {
+            uint32_t *links = (uint32_t *)(void *)to->upper.at + at;
+            memcpy(links, ev__links(&ix->graph.store, l->order[i], 1), upper * sizeof *links);
+            move_links(l, links, upper);
+        }
         move_links(l, (uint32_t *)(void *)(to->blocks.at + i * ix->graph.store.block_bytes + ix->graph.store.links_at),
                    ix->graph.store.m0);
     }
