@@ -224,8 +224,15 @@ int64_t ev_filter_count(const ev_filter *filter); /* distinct ids */
  * link is followed, to a new file too. What is no regular file (a folder, pipe or device) is refused with EV_E_IO.
  * Errors: EV_E_IO, EV_E_NOMEM, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
 int ev_save(ev_index *ix, const char *path);
-/* map != 0: use the file in place, copy-on-write; the file must not be truncated while the index lives. Every byte is
- * verified either way.
+/* NONE: read the file. VERIFIED: use it in place, copy-on-write; it must not be truncated or written to while the index
+ * lives. Every byte is verified either way. UNVERIFIED: in place, and only the header and the table of its sections are
+ * looked at. Searches never leave the mapping, whatever the bytes are, but on bytes that are wrong their answers are.
+ * The first call that names ids checks and indexes those; the first that changes, checks or saves the index, or leaves
+ * vectors out (exclude_ids), verifies all and makes what speeds up searches. Such a call may fail with EV_E_CORRUPT,
+ * and EV_E_NOMEM too. Where the system maps no files they are read and verified.
+ */
+enum { EV_MAP_NONE = 0, EV_MAP_VERIFIED = 1, EV_MAP_UNVERIFIED = 2 };
+/* map: EV_MAP_*.
  * Errors: EV_E_NOT_FOUND, EV_E_IO, EV_E_CORRUPT, EV_E_VERSION, EV_E_FULL, EV_E_NOMEM, EV_E_SIMD. */
 int ev_load(const char *path, int32_t map, ev_index **out);
 /* The bytes of the file that ev_save would write, in memory: to `out` where they fit in `room`; else nothing is

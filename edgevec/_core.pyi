@@ -163,6 +163,9 @@ class Lib(Protocol):
     EV_STRATEGY_GRAPH: int
     EV_STRATEGY_EXACT: int
     EV_STRATEGY_GRAPH_FILTERED: int
+    EV_MAP_NONE: int
+    EV_MAP_VERIFIED: int
+    EV_MAP_UNVERIFIED: int
     EV_WALK_CODES: int
     EV_WALK_FLOATS: int
     EV_WALK_SCAN: int

@@ -224,9 +224,10 @@ class NativeIndex:
         return cls(out[0])
 
     @classmethod
-    def load(cls, path: PathLike, mmap: bool) -> NativeIndex:
+    def load(cls, path: PathLike, mmap: bool, verify: bool) -> NativeIndex:
         out = ffi.new("ev_index **")
-        check(lib.ev_load(_file_name(path), bool(mmap), out), path)
+        how = lib.EV_MAP_NONE if not mmap else lib.EV_MAP_VERIFIED if verify else lib.EV_MAP_UNVERIFIED
+        check(lib.ev_load(_file_name(path), how, out), path)
         return cls(out[0])
 
     @classmethod

@@ -537,15 +537,24 @@ class Index:
 
     @classmethod
     @allocates
-    def load(cls, path: PathLike, *, mmap: bool = False) -> Index:
-        """Read an index that save() wrote. Every byte is verified; the parameters are in the file.
+    def load(cls, path: PathLike, *, mmap: bool = False, verify: bool = True) -> Index:
+        """Read an index that save() wrote. The parameters are in the file.
 
         Args:
             path: the file
             mmap: use the file in place: it is shared between processes and read from disk as needed. Changes made
-                to the index do not reach the file. Nobody may write into that file or truncate it while the index
-                is in use (save() does not: it puts a new file in its place): the process would die of a signal
-                (SIGBUS, SIGSEGV) or answer wrongly, and no Python error could tell.
+                to the index do not reach the file. Nobody may truncate that file or write into it while the index
+                is in use: where it was truncated, reading ends the process with a signal (SIGBUS, on Windows an
+                access violation) that Python cannot catch; where it was written to, answers are wrong. So replace
+                files, as save() does, by a new one that is renamed over the old one; and close() the index first
+                where that cannot be had. Load with mmap=False what others may write to, or what lies on a disk or
+                network that may go away.
+            verify: False, with mmap: open at once, whatever the size, and look only at the header and the table of
+                sections. Searches never leave the file, whatever it holds, but find nonsense where it is damaged.
+                The first call that names ids (get, filter, `in`) reads those; the first that changes, checks, saves or
+                calibrates the index verifies all of it, and raises CorruptIndexError where it is damaged. Until
+                then searches of "sq8" are slower, for want of the sign codes that are made of all vectors. Call
+                check() to have all that done. Without mmap every byte is read, and is verified all the same.
 
         Raises:
             IndexNotFoundError: there is no such file (a FileNotFoundError)
@@ -554,7 +563,7 @@ class Index:
             StorageError: the system refuses to read it (an OSError)
             OutOfMemoryError: there is no room for it
         """
-        native = NativeIndex.load(path, mmap)
+        native = NativeIndex.load(path, mmap, verify)
         index = cls.__new__(cls)
         index._adopt(native)
         return index

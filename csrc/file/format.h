@@ -90,6 +90,8 @@ _Static_assert(sizeof(ev__file_header) == 640 && sizeof(ev__file_header) % EV_LI
 /* Is an index read from a file one that cannot lead a search astray: every link, chain and count as the library would
  * have made them? EV_E_CORRUPT names the section where it is not. (verify.c) */
 int ev__verify(const ev_index *ix);
+/* Of that what the tables of ids and free slots are made from. */
+int ev__verify_ids(const ev_index *ix);
 
 /* The version that an index is written in. */
 static inline uint32_t ev__file_version(const ev_index *ix) {

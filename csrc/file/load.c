@@ -1,6 +1,7 @@
 /* Loading: nothing in the file is believed. Sizes are checked against the file's before anything is allocated, so a
  * load takes memory in proportion to the bytes that are really there; then checksums, then what the bytes mean
- * (verify.c). */
+ * (verify.c). Where a mapped file is not to be verified, that is put off until a call needs it: searches stay within
+ * the arrays whatever the bytes are. */
 #include "base/file_system.h"
 #include "file/format.h"
 
@@ -14,7 +15,8 @@ typedef struct {
     ev__file file;
     const char *memory; /* the file's bytes that come next, where there is no file; NULL: read it */
     ev__file_header header;
-    char *map; /* the file in memory, or NULL: it is read from start to end */
+    char *map;       /* the file in memory, or NULL: it is read from start to end */
+    bool unverified; /* look at no byte of the mapped sections */
     ev_index *ix;
 } loader;
 
@@ -149,6 +151,7 @@ static int fetch(loader *l, const ev__file_section *section, const char *name, v
         if (rc == EV_OK) rc = read_next(l, room, behind);
         if (rc != EV_OK) return rc;
     }
+    if (l->unverified) return EV_OK;
     if (l->ix->graph.store.quantizer.kernels.crc32c(0, into, bytes) != section->crc)
         return ev__fail(EV_E_CORRUPT, "section '%s': checksum differs", name);
     return all_zero(filling, behind) ? EV_OK : ev__fail(EV_E_CORRUPT, "section '%s': something behind its end", name);
@@ -255,7 +258,74 @@ static int check_ids(const ev_index *ix) {
     return EV_OK;
 }
 
-static int load(loader *l, bool map) {
+/* All that is in the arrays, and what is made from it. */
+static int verify_all(ev_index *ix) {
+    ev__store *store = &ix->graph.store;
+    int rc = ev__verify(ix);
+    if (rc != EV_OK) return rc;
+    store->quantizer.longest = 0;
+    if (ev__is_to_stop()) return ev__stopped();
+    for (size_t slot = 0; !ev__is_to_stop_at(slot) && slot < ev__slots(store) && ev__vector(store, (uint32_t)slot);
+         slot++)
+        ev__note_length(ix, ev__vector(store, (uint32_t)slot));
+    rc = ev__prefilter_all(ix);
+    if (rc == EV_OK) rc = ev__store_index(store);
+    return rc == EV_OK ? check_ids(ix) : rc;
+}
+
+/* ---- what was put off ------------------------------------------------------------------------ */
+
+/* Only what is read without being looked at: the entry, and counts that are divided by or planned with. */
+static int check_entry(const ev_index *ix) {
+    const ev__store *store = &ix->graph.store;
+    size_t slots = ev__slots(store);
+    if (ix->graph.entry != EV_NONE && ix->graph.entry >= slots) return bad_header("the entry is no node");
+    if ((uint64_t)store->live > slots || (uint64_t)store->dead > slots - (uint64_t)store->live)
+        return bad_header("more vectors than slots");
+    return EV_OK;
+}
+
+static int make_tables(ev_index *ix) {
+    int rc = ev__verify_ids(ix);
+    if (rc == EV_OK) rc = ev__store_index(&ix->graph.store);
+    return rc == EV_OK ? check_ids(ix) : rc;
+}
+
+/* The file is still there as it was opened, or the header tells that it is not. */
+static int verify_mapped(ev_index *ix) {
+    loader l = {.map = ix->map, .file.bytes = ix->map_bytes, .ix = ix};
+    memcpy(&l.header, ix->map, sizeof l.header);
+    if (l.header.crc != ev__kernels_scalar.crc32c(0, &l.header, offsetof(ev__file_header, crc)) ||
+        l.header.slots != ev__slots(&ix->graph.store))
+        return bad_header("changed since it was opened");
+    int rc = check_table(&l);
+    if (rc == EV_OK) rc = fetch_all(&l);
+    if (rc == EV_OK) rc = verify_all(ix);
+    if (rc == EV_OK) ix->graph.store.quantizer.unprefiltered = false;
+    return rc;
+}
+
+static int complete(ev_index *ix, uint32_t lacks) {
+    ev__watch watch;
+    ev__watch_begin(&watch, NULL, NULL, 0);
+    int rc = lacks == EV_LACKS_NOTHING ? verify_mapped(ix) : make_tables(ix);
+    if (rc == EV_OK && ev__is_to_stop()) rc = ev__stopped();
+    ev__watch_end(&watch);
+    if (rc == EV_OK) ev__store32_release(&ix->lacks, lacks);
+    return rc;
+}
+
+static void put_off(ev_index *ix) {
+    const double ANY = 1.9e19; /* the square of a longer vector is no float */
+    ix->complete = complete;
+    ix->lacks = EV_LACKS_MUCH;
+    ix->graph.store.quantizer.unprefiltered = true;
+    ix->graph.store.quantizer.longest = ANY;
+}
+
+/* ---- all of it ------------------------------------------------------------------------------- */
+
+static int load(loader *l, int32_t map) {
     int rc = read_header(l);
     if (rc == EV_OK) rc = check_fields(&l->header);
     if (rc == EV_OK && l->header.file_bytes > PTRDIFF_MAX)
@@ -263,21 +333,16 @@ static int load(loader *l, bool map) {
     if (rc == EV_OK) rc = make_index(l);
     if (rc == EV_OK) rc = check_table(l);
     if (rc == EV_OK && map) rc = map_file(l);
+    l->unverified = map == EV_MAP_UNVERIFIED && l->map;
     if (rc == EV_OK) rc = fetch_all(l);
     if (rc != EV_OK) return rc;
     take_header(l->ix, &l->header);
-    rc = ev__verify(l->ix);
-    if (rc == EV_OK && ev__is_to_stop()) rc = ev__stopped();
-    for (size_t slot = 0; rc == EV_OK && !ev__is_to_stop_at(slot) && slot < ev__slots(&l->ix->graph.store) &&
-                          ev__vector(&l->ix->graph.store, (uint32_t)slot);
-         slot++)
-        ev__note_length(l->ix, ev__vector(&l->ix->graph.store, (uint32_t)slot));
-    if (rc == EV_OK) rc = ev__prefilter_all(l->ix);
-    if (rc == EV_OK) rc = ev__store_index(&l->ix->graph.store);
-    return rc == EV_OK ? check_ids(l->ix) : rc;
+    if (!l->unverified) return verify_all(l->ix);
+    put_off(l->ix);
+    return check_entry(l->ix);
 }
 
-static int load_whole(loader *l, bool map, ev_index **out) {
+static int load_whole(loader *l, int32_t map, ev_index **out) {
     ev__watch watch;
     ev__watch_begin(&watch, NULL, NULL, 0);
     int rc = load(l, map);
@@ -294,7 +359,7 @@ static int load_whole(loader *l, bool map, ev_index **out) {
 int ev_load_bytes(int64_t n, const void *bytes, ev_index **out) {
     if (n < 0) return ev__fail(EV_E_PARAM, "%lld bytes", (long long)n);
     loader l = {.memory = n ? bytes : "", .file.bytes = (uint64_t)n};
-    return load_whole(&l, false, out);
+    return load_whole(&l, EV_MAP_NONE, out);
 }
 
 int ev_load(const char *path, int32_t map, ev_index **out) {
@@ -303,7 +368,7 @@ int ev_load(const char *path, int32_t map, ev_index **out) {
     if (error == ENOENT) return ev__fail_errno(EV_E_NOT_FOUND, error, "%s: '%s'", strerror(error), path);
     if (error) return ev__refused(error, "open", path);
     ev__remove_left_over(path);
-    int rc = load_whole(&l, map != 0, out);
+    int rc = load_whole(&l, map, out);
     ev__file_close(&l.file);
     return rc;
 }

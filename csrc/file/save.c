@@ -98,7 +98,8 @@ static int to_file(void *user, void *file, const void *bytes, size_t n) {
 /* Write and flush a new file. Writers wait only while the index is read, not while the disk works. */
 static int write_file(const ev_file_ops *ops, ev_index *ix, void *file, const char *path) {
     ev__call call;
-    int error = 0, rc = ev__enter(ix, EV_READ_AT_REST, &call);
+    int error = 0, rc = ev__complete(ix, EV_LACKS_NOTHING);
+    if (rc == EV_OK) rc = ev__enter(ix, EV_READ_AT_REST, &call);
     if (rc == EV_OK) {
         error = write_parts(to_file, NULL, file, ix);
         ev__leave(&call);
@@ -189,7 +190,8 @@ static int64_t size_of(ev_index *ix) {
 int ev_save_bytes(ev_index *ix, int64_t room, void *out, int64_t *n) {
     if (room < 0) return ev__fail(EV_E_PARAM, "room for %lld bytes", (long long)room);
     ev__call call;
-    int rc = ev__enter(ix, EV_READ_AT_REST, &call);
+    int rc = ev__complete(ix, EV_LACKS_NOTHING);
+    if (rc == EV_OK) rc = ev__enter(ix, EV_READ_AT_REST, &call);
     if (rc != EV_OK) return rc;
     char *at = out;
     *n = size_of(ix);

@@ -146,3 +146,9 @@ int ev__verify(const ev_index *ix) {
     if (rc == EV_OK) rc = check_chains(store, duplicates);
     return rc == EV_OK ? check_numbers(ix) : rc;
 }
+
+int ev__verify_ids(const ev_index *ix) {
+    size_t duplicates;
+    int rc = check_states(ix, &duplicates);
+    return rc == EV_OK ? check_ids(ix) : rc;
+}

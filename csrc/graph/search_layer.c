@@ -3,6 +3,9 @@
 
 #include <math.h>
 
+/* What is read here may come from a file that nobody has verified, or that was changed under its mapping: so a list of
+ * links ends at whatever is no slot, and a node whose links lie outside has none. Distances may be anything. */
+
 /* ---- what is read next ----------------------------------------------------------------------- */
 
 /* Rows that a walk is about to read, asked for a line at a time: of *slots those from `at` on. Beside them, of slots
@@ -80,17 +83,25 @@ static size_t bypass_excluded(const ev__graph *g, uint32_t slot, int level, uint
 
 /* ---- the neighbors of a node ---------------------------------------------------------------- */
 
+static inline const uint32_t *links_within(const ev__store *store, uint32_t slot, int level) {
+    static const uint32_t nothing = EV_NONE;
+    if (EV_LIKELY(level == 0)) return ev__links0(store, slot);
+    uint64_t at = ((const uint32_t *)(const void *)store->columns.upper_at.at)[slot];
+    bool within = at + (uint64_t)level * store->M <= store->columns.upper.count;
+    return within ? ev__links(store, slot, level) : &nothing;
+}
+
 /* The neighbors of a node not visited in this search; marks them visited. Between the links, where there is something
  * to fetch, it is asked for bit by bit: a CPU has room for some tens of lines on their way, and one that is asked for
  * more at once does nothing else until there is room again. */
 static inline size_t unvisited_and_fetch(const ev__graph *g, uint32_t slot, int level, ev__fetch *fetch, uint32_t *out,
                                          ev__scratch *s) {
-    const uint32_t *links = ev__links(&g->store, slot, level);
-    size_t n = 0;
+    const uint32_t *links = links_within(&g->store, slot, level);
+    size_t n = 0, slots = ev__slots(&g->store);
     for (uint32_t i = 0, most = ev__max_links(&g->store, level); i < most; i++) {
         uint32_t to =
             ev__load32(links + i); /* another thread may be changing the list: old or new entries, both valid */
-        if (to == EV_NONE) break;
+        if (to >= slots) break;    /* EV_NONE */
         if (EV_PREFETCHES && fetch) {
             fetch_beside(fetch, to);
             fetch_line(fetch);
@@ -191,7 +202,7 @@ static void expand_node(const ev__graph *g, const ev__space *space, const ev__qu
     }
     size_t after = next_unexpanded(candidates, at + 1, s);
     if (after < candidates->count) {
-        const uint32_t *links = ev__links(store, candidates->at[after].slot, level);
+        const uint32_t *links = links_within(store, candidates->at[after].slot, level);
         for (uint32_t i = 0; i < ev__max_links(store, level); i += EV_LINE / sizeof *links) EV_PREFETCH(links + i);
     }
 }
@@ -335,7 +346,7 @@ bool ev__is_apart(const ev__graph *g, uint32_t near, float distance, uint32_t lo
     ev__space space = ev__code_space(store);
     const uint32_t *links = ev__links0(store, near);
     size_t n = 0, closer = 0;
-    while (n < looked_at && n < store->m0 && (s->slots[n] = ev__load32(links + n)) != EV_NONE) n++;
+    while (n < looked_at && n < store->m0 && (s->slots[n] = ev__load32(links + n)) < ev__slots(store)) n++;
     ev__query query;
     ev__query_from_slot(q, &space, near, &query, s->query_b);
     ev__approx_distances(q, &space, &query, s->slots, n, s->distances, &s->work);

@@ -168,7 +168,8 @@ static int add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids
     int rc = ev__check_rows(&ix->graph.store.quantizer, n, vectors);
     if (rc != EV_OK) return rc;
     ev__call call;
-    rc = ev__enter(ix, EV_WRITE, &call);
+    rc = ev__complete(ix, EV_LACKS_NOTHING);
+    if (rc == EV_OK) rc = ev__enter(ix, EV_WRITE, &call);
     if (rc != EV_OK) return rc;
     rc = check_ids(ix, n, ids);
     if (rc == EV_OK) {

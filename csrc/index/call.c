@@ -71,3 +71,13 @@ void ev__pause(ev__call *call) { ev__write_unlock(&call->ix->lock); }
 
 /* Only in a child that a callback of this call has forked could it be refused, and that ends the call before. */
 void ev__resume(ev__call *call) { (void)ev__write_lock(&call->ix->lock); }
+
+int ev__complete(ev_index *ix, uint32_t lacks) {
+    if (EV_LIKELY(ev__load32_acquire(&ix->lacks) <= lacks)) return EV_OK;
+    ev__call call;
+    int rc = ev__enter(ix, EV_WRITE, &call);
+    if (rc != EV_OK) return rc;
+    if (ix->lacks > lacks) rc = ix->complete(ix, lacks);
+    ev__leave(&call);
+    return rc;
+}

@@ -153,7 +153,8 @@ static int judge(ev_index *ix, ev_report *r) {
 int ev_check(ev_index *ix, ev_report *out) {
     ev_report r = {0};
     ev__call call;
-    int rc = ev__enter(ix, EV_READ_AT_REST, &call);
+    int rc = ev__complete(ix, EV_LACKS_NOTHING);
+    if (rc == EV_OK) rc = ev__enter(ix, EV_READ_AT_REST, &call);
     if (rc != EV_OK) return rc;
     ev__watch watch;
     ev__watch_begin(&watch, NULL, NULL, 0);

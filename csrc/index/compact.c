@@ -69,9 +69,11 @@ static bool move(const layout *l, ev__columns *to) {
                at = to->upper.count;
         ((uint32_t *)(void *)to->upper_at.at)[i] = (uint32_t)at;
         ev__array_resize(&to->upper, at + upper);
-        uint32_t *links = (uint32_t *)(void *)to->upper.at + at;
-        if (upper) memcpy(links, ev__links(&ix->graph.store, l->order[i], 1), upper * sizeof *links);
-        move_links(l, links, upper);
+        if (upper) {
+            uint32_t *links = (uint32_t *)(void *)to->upper.at + at;
+            memcpy(links, ev__links(&ix->graph.store, l->order[i], 1), upper * sizeof *links);
+            move_links(l, links, upper);
+        }
         move_links(l, (uint32_t *)(void *)(to->blocks.at + i * ix->graph.store.block_bytes + ix->graph.store.links_at),
                    ix->graph.store.m0);
     }
@@ -167,7 +169,8 @@ static int compact(ev_index *ix) {
 
 int ev_compact(ev_index *ix, ev_progress progress, void *user) {
     ev__call call;
-    int rc = ev__enter(ix, EV_WRITE, &call);
+    int rc = ev__complete(ix, EV_LACKS_NOTHING);
+    if (rc == EV_OK) rc = ev__enter(ix, EV_WRITE, &call);
     if (rc != EV_OK) return rc;
     ev__watch watch;
     ev__watch_begin(&watch, progress, user, ix->graph.store.live);

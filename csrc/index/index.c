@@ -123,7 +123,8 @@ static int get(ev_index *ix, int64_t n, const int64_t *ids, float *out) {
 
 int ev_get(ev_index *ix, int64_t n, const int64_t *ids, float *out) {
     ev__call call;
-    int rc = ev__enter(ix, EV_READ, &call);
+    int rc = ev__complete(ix, EV_LACKS_LITTLE);
+    if (rc == EV_OK) rc = ev__enter(ix, EV_READ, &call);
     if (rc != EV_OK) return rc;
     ev__watch watch;
     ev__watch_begin(&watch, NULL, NULL, n);
@@ -143,7 +144,7 @@ int64_t ev_count(ev_index *ix) {
 
 int ev_contains(ev_index *ix, int64_t id) {
     ev__call call;
-    if (!ev__enter_to_look(ix, &call)) return 0;
+    if (ev__complete(ix, EV_LACKS_LITTLE) != EV_OK || !ev__enter_to_look(ix, &call)) return 0;
     bool held = ev__id_table_get(&ix->graph.store.id_table, ev__ids_of(&ix->graph.store), id) != EV_NONE;
     ev__leave(&call);
     return held;

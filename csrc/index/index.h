@@ -17,8 +17,10 @@ struct ev_index {
     ev__rwlock
         changing;    /* whole calls that change the index, one after the other; read by those that need it at rest */
     ev__rwlock lock; /* while anything changes that searches look at; after `changing` */
-    bool closed;     /* nothing of it is left but this and the locks */
-    void *map;       /* the mapped file, or NULL */
+    uint32_t lacks;  /* EV_LACKS_*, atomic: what was put off when it was mapped without verifying it */
+    int (*complete)(ev_index *ix, uint32_t lacks); /* do it, but for so much; lacks is lower then, or an error */
+    bool closed;                                   /* nothing of it is left but this and the locks */
+    void *map;                                     /* the mapped file, or NULL */
     size_t map_bytes;
 };
 
@@ -26,6 +28,10 @@ struct ev_index {
 
 int ev__index_make(const ev_params *params, ev_index **out); /* checked parameters, geometry, empty columns */
 int ev__params_check(const ev_params *params);
+
+/* LITTLE: it was not verified, and has no rows of prefilter.c. MUCH: nor tables of ids and free slots. Searches that
+ * name no ids need none of that. */
+enum { EV_LACKS_NOTHING, EV_LACKS_LITTLE, EV_LACKS_MUCH };
 
 /* ---- call.c ---------------------------------------------------------------------------------- */
 
@@ -41,6 +47,8 @@ typedef struct ev__call {
  * it would wait for itself. All that belongs to the index, its spare scratches among it, is taken after this and given
  * back before ev__leave. */
 int ev__enter(ev_index *ix, ev__lock_kind kind, ev__call *call);
+/* Before a call that an index can answer which lacks at most so much. What the file is found to be then: an error. */
+int ev__complete(ev_index *ix, uint32_t lacks);
 /* To read what stays the same during such a call; then without a lock. False where it is refused. */
 bool ev__enter_to_look(ev_index *ix, ev__call *call);
 /* Why a call was refused that is not within another: EV_E_FORKED or EV_E_CLOSED. */

@@ -44,7 +44,8 @@ int ev_remove(ev_index *ix, int64_t n, const int64_t *ids, int64_t *removed) {
     if (n < 0) return ev__fail(EV_E_PARAM, "%lld ids", (long long)n);
     int64_t count = 0;
     ev__call call;
-    int rc = ev__enter(ix, EV_WRITE, &call);
+    int rc = ev__complete(ix, EV_LACKS_NOTHING);
+    if (rc == EV_OK) rc = ev__enter(ix, EV_WRITE, &call);
     if (rc != EV_OK) return rc;
     removal *made = n > SOON ? ev__alloc((size_t)n * sizeof *made, EV_LINE) : NULL;
     ev__watch watch;

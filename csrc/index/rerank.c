@@ -77,7 +77,8 @@ static void rank(ev__reranker *r, uint32_t slot) {
 static void rank_node(ev__reranker *r, uint32_t node) {
     const ev_index *ix = r->b->ix;
     size_t duplicates = 0;
-    for (uint32_t slot = node; slot != EV_NONE; slot = ev__next_duplicate(&ix->graph.store, slot)) {
+    for (ev__chain at = ev__chain_from(node); at.slot != EV_NONE; ev__chain_step(&ix->graph.store, &at)) {
+        uint32_t slot = at.slot;
         if (!ev__slot_ok(&ix->graph.store, &r->b->mask, slot)) continue;
         if ((ev__states(&ix->graph.store)[slot] & EV_SAME_VECTOR) && duplicates++ >= r->b->k) continue;
         rank(r, slot);

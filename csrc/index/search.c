@@ -149,7 +149,10 @@ static int search(ev_index *ix, int64_t n, const float *queries, const ev_search
                   float *out_distances) {
     ev__quantizer *q = &ix->graph.store.quantizer;
     ev__call call;
-    int rc = ev__enter(ix, EV_READ, &call);
+    int rc = p->exclude_ids ? ev__complete(ix, EV_LACKS_NOTHING)
+             : p->filter    ? ev__complete(ix, EV_LACKS_LITTLE)
+                            : EV_OK;
+    if (rc == EV_OK) rc = ev__enter(ix, EV_READ, &call);
     if (rc != EV_OK) return rc;
     ev__search_call b = {.ix = ix,
                          .queries = queries,

@@ -37,7 +37,8 @@ typedef struct {
     ev__rotation rotation;                /* binary only */
     uint32_t *prefilter_signs;            /* 2 bits, of prefilter.c */
     double span;                          /* no vector is further from the center than so many scales of its code */
-    double longest;                       /* unquantized, ip: no vector is longer */
+    bool unprefiltered; /* the rows of prefilter.c were not made yet: an index that was mapped without verifying it */
+    double longest;     /* unquantized, ip: no vector is longer */
 } ev__quantizer;
 
 static inline bool ev__prefilters(const ev__quantizer *q) { return q->prefilter_bytes != 0; }

@@ -64,7 +64,7 @@ static void make_query_bits(const ev__quantizer *q, double norm2, float unit, ev
 }
 
 void ev__query_init_bits(const ev__quantizer *q, const int8_t *code, ev__query *query, ev__workspace *w) {
-    if (!ev__prefilters(q) || !ev__searches_codes(q)) return;
+    if (!ev__prefilters(q) || q->unprefiltered || !ev__searches_codes(q)) return;
     double norm2 = ev__rotate_code(q, code, w);
     make_query_bits(q, norm2, query->scale, &query->bits, w);
 }
@@ -88,7 +88,7 @@ static void query_by_codes(const ev__quantizer *q, const float *vector, ev__quer
         query->gain = q->metric->gain;
         query->offset = query->gain * (float)norm2;
     }
-    if (!ev__prefilters(q)) return;
+    if (!ev__prefilters(q) || q->unprefiltered) return;
     ev__rotate_light(q, w->centered, w);
     make_query_bits(q, norm2, ip ? 1.0f : 2.0f, &query->bits, w);
 }

@@ -82,7 +82,7 @@ void ev__attach_duplicate(ev__store *store, uint32_t node, uint32_t duplicate) {
 }
 
 bool ev__node_ok(const ev__store *store, const ev__mask *mask, uint32_t slot) {
-    for (; slot != EV_NONE; slot = ev__next_duplicate(store, slot))
-        if (ev__slot_ok(store, mask, slot)) return true;
+    for (ev__chain at = ev__chain_from(slot); at.slot != EV_NONE; ev__chain_step(store, &at))
+        if (ev__slot_ok(store, mask, at.slot)) return true;
     return false;
 }

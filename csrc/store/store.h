@@ -88,6 +88,21 @@ static inline uint32_t ev__max_links(const ev__store *store, int level) {
 static inline uint32_t ev__next_duplicate(const ev__store *store, uint32_t slot) {
     return store->columns.next_duplicate.count ? ev__next_duplicates(store)[slot] : EV_NONE;
 }
+/* From a node along its duplicates. In a file that was not verified they may lead anywhere and round in circles; this
+ * ends all the same (Brent, 1980: what is met again is where the walk was at a power of two of steps). */
+typedef struct {
+    uint32_t slot, met;
+    size_t steps, next_power;
+} ev__chain;
+static inline ev__chain ev__chain_from(uint32_t node) { return (ev__chain){node, node, 0, 1}; }
+static inline void ev__chain_step(const ev__store *store, ev__chain *chain) {
+    uint32_t next = ev__next_duplicate(store, chain->slot);
+    chain->slot = next < ev__slots(store) && next != chain->met ? next : EV_NONE;
+    if (++chain->steps == chain->next_power) {
+        chain->next_power *= 2;
+        chain->met = chain->slot;
+    }
+}
 static inline bool ev__is_node(const ev__store *store, uint32_t slot) {
     unsigned state = ev__state(store, slot);
     return state == EV_NODE || state == EV_DEAD_NODE;

@@ -265,12 +265,12 @@ int main(void) {
             CHECK(n > 15);
             for (saves = n, n = 0; save(ix, old, new, n + 1, how, errors[i]) >= n + 1;) n++;
             CHECK(n == saves);
-            for (int32_t map = 0; map <= 1; map++) {
+            for (int32_t map = EV_MAP_NONE; map <= EV_MAP_UNVERIFIED; map++) {
                 for (n = 0; load_with(new, map, n + 1, how, errors[i]) >= n + 1;) n++;
                 CHECK(n >= 4);
                 loads += n;
             }
-            printf("way %d, errno %d: each of %ld calls of a save, twice, and %ld of two loads\n", how, errors[i],
+            printf("way %d, errno %d: each of %ld calls of a save, twice, and %ld of three loads\n", how, errors[i],
                    saves, loads);
         }
     free(old.at);
