@@ -126,6 +126,8 @@ def open(
                 database.set_journal(durability)
             _index_texts(database, progress, writable=mode == "a")
         snapshot = None if file is None else Snapshot(file, mmap=mmap)
+        if snapshot is not None and mode == "a":
+            snapshot.clear()  # a killed process may have left one unfinished
         graph = Graph(database.name, snapshot)
         return Collection(Store(database, graph, writable=mode == "a", progress=progress), encoder)
     except BaseException:
