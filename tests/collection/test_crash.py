@@ -134,6 +134,7 @@ def test_what_was_committed_survives_kill(tmp_path: Path, rng: np.random.Generat
                     state = apply(state, batch)
                     batch += 1
                 assert found == state
+                assert len(made) == len(state) + BULK or not state
                 assert made.check().ok
                 assert_searches_right(made, state, rng)
                 made.export(tmp_path / "other.jsonl")  # which also removes what a killed export has left
