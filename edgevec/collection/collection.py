@@ -184,6 +184,9 @@ class Collection:
     ) -> int:
         """Delete the records of these ids, or those that satisfy a condition.
 
+        Their bytes stay readable in the files until they are used again or compact() writes the files anew, unless the
+        collection was opened with secure_delete=True.
+
         Args:
             ids: ids, or one; those that do not exist are passed over
             where: in place of ids; an empty condition is refused: clear() deletes everything

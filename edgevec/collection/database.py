@@ -16,7 +16,7 @@ from ..errors import CollectionNotFoundError, LockedError, ParameterError, Stora
 from . import interrupts
 from .identify import identify
 from .locking import Identity, Lock, claim, identity, unclaim
-from .sqlite_errors import CANTOPEN, READONLY, code_of, translated
+from .sqlite_errors import BUSY, CANTOPEN, READONLY, code_of, translated
 
 __all__ = ["Database", "Durability", "copy_mode", "end_transaction", "resolve"]
 
@@ -262,6 +262,19 @@ class Database:
         self.main.execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
         self.main.execute(f"PRAGMA fullfsync = {int(durability == 'full')}")
         self._remember()
+        self._check_writable()
+
+    def _check_writable(self) -> None:
+        """SQLite opens a file for reading when opening it for writing fails, and would not say so before a write."""
+        self.main.execute("PRAGMA busy_timeout = 0")
+        try:
+            self.main.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if code_of(error) != BUSY:  # another program is writing
+                raise
+        finally:
+            end_transaction(self.main)
+            self.main.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
 
     def _remember(self) -> None:
         """Remember the identity of the files. The first access creates those that SQLite keeps beside its own."""

@@ -49,6 +49,7 @@ def open(
     ef_construction: int | None = None,
     dtype: schema.Dtype | None = None,
     durability: Durability = "full",
+    secure_delete: bool = False,
     mmap: bool = False,
     progress: Progress | None = None,
 ) -> Collection:
@@ -71,6 +72,12 @@ def open(
         dtype: of the stored vectors: "float32", or "float16" for half the file and 11 instead of 24 bits a number
         durability: "full": what was committed survives a crash of the program and loss of power. "fast" does not
             flush the disk at each commit: loss of power may take the last commits, whole ones, and nothing else.
+        secure_delete: overwrite what is deleted and replaced. Without it the bytes of removed vectors, metadata and
+            texts stay in the files until they are used again or compact() writes them anew. With it SQLite overwrites
+            them with zeros (its PRAGMA secure_delete), and checkpoint() and close() empty its log and write the
+            full-text index and the snapshot of the graph anew, which makes them slower. Until then the bytes are there.
+            It holds for what is deleted while the collection is open in this way, and not for copies elsewhere, such as
+            those of the file system.
         mmap: map the graph's file (path + "-graph") instead of reading it: opening is quicker, and processes share the
             memory. Use it only where nothing but edgevec touches that file: if something truncates or overwrites it
             meanwhile, the process dies of a signal. On Windows and in a browser the file is always read.
@@ -125,9 +132,15 @@ def open(
             if file is not None and mode == "a":
                 database.set_journal(durability)
             _index_texts(database, progress, writable=mode == "a")
+        if mode == "a" and secure_delete:
+            database.main.execute("PRAGMA secure_delete = ON")
         snapshot = None if file is None else Snapshot(file, mmap=mmap)
+        if snapshot is not None and mode == "a":
+            snapshot.clear()  # a killed process may have left one unfinished
         graph = Graph(database.name, snapshot)
-        return Collection(Store(database, graph, writable=mode == "a", progress=progress), encoder)
+        return Collection(
+            Store(database, graph, writable=mode == "a", secure_delete=secure_delete, progress=progress), encoder
+        )
     except BaseException:
         database.close()
         raise

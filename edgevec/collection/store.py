@@ -100,11 +100,20 @@ class Store:
     thread whose batch is open holds `_batch_lock`. threads.py has the table of who holds what.
     """
 
-    def __init__(self, database: Database, graph: Graph, *, writable: bool, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        graph: Graph,
+        *,
+        writable: bool,
+        secure_delete: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
         self.database = database
         self.graph = graph
         self.recent_writes = changes.RecentWrites()
         self.writable = writable
+        self._secure_delete = secure_delete
         self._lock = ReadWriteLock()
         self.progress_guard = ProgressGuard()
         self._batch_lock = threading.RLock()
@@ -531,6 +540,9 @@ class Store:
         with self._snapshot_lock, translated(self.name):
             with self.read():  # which lets the graph catch up
                 pass
+            if self._secure_delete:
+                with self._no_readers():
+                    self._overwrite_deleted()
             self._save_snapshot(self._lock)
 
     def _save_snapshot(self, lock: ReadWriteLock | None) -> None:
@@ -556,6 +568,12 @@ class Store:
                 lock.unfreeze()
             graph.snapshot.clear()
 
+    def _overwrite_deleted(self) -> None:
+        """Let neither the graph nor the full-text index hold anything of what was deleted. Nobody else reads now."""
+        if self.graph.index is not None:
+            self.graph.index.compact()
+        self.database.main.execute("INSERT INTO texts(texts) VALUES ('optimize')")
+
     def copy_log_back(self) -> None:
         """Let SQLite copy its log into the database, and empty it, while others read."""
         self._check_writable()
@@ -570,6 +588,9 @@ class Store:
             return
         try:
             with translated(self.name):
+                if self._secure_delete:
+                    with self._no_readers():
+                        self._overwrite_deleted()
                 self._save_snapshot(self._lock)
         except EdgevecError as error:  # the records are safe; the next opening takes longer
             log.warning("%s: no snapshot of the graph: %s", self.name, error)
@@ -592,18 +613,21 @@ class Store:
             if self._closed:
                 return
             try:
-                if (
-                    self.writable
-                    and not self._failed
-                    and self._snapshot_lags(_CLOSE_MIN_CHANGES, _CLOSE_RECORDS_DIVISOR)
-                ):
+                if self.writable and not self._failed:
                     with translated(self.name):
-                        self._save_snapshot(None)
+                        self._save_at_close()
             except EdgevecError as error:
                 log.warning("%s: no snapshot of the graph: %s", self.name, error)
             finally:
                 self._closed = True
                 self.database.close()
+
+    def _save_at_close(self) -> None:
+        secure = self._secure_delete and self.database.main.total_changes > 0
+        if secure:
+            self._overwrite_deleted()
+        if secure or self._snapshot_lags(_CLOSE_MIN_CHANGES, _CLOSE_RECORDS_DIVISOR):
+            self._save_snapshot(None)
 
     def __del__(self, warn: Callable[..., None] = warnings.warn) -> None:
         if not getattr(self, "_closed", True) and os.getpid() == self._process:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from faults import OPERATIONS, compiled
-from support import HANG, HELPERS, need
+from crash_worker import apply, state_of
+from faults import OPERATIONS, compiled, prepare
+from power import FIRST, LAST, Disk, read_log
+from support import HANG, HELPERS, examples, need
+
+import edgevec
 
 pytestmark = [
     pytest.mark.subprocess,
@@ -19,6 +25,10 @@ pytestmark = [
 
 PLACES = os.environ.get("EDGEVEC_FAULTS", "2")
 """How many calls of each kind fail, in turn, in each operation; "all" of them take minutes."""
+
+
+LOSSES = int(os.environ.get("EDGEVEC_POWER_LOSSES", examples(200)))
+"""How often the power goes off, each time at another entry of the log."""
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +64,31 @@ def test_whichever_call_fails_the_old_state_or_the_new_is_whole(library: Path, t
     *failures, count = run(library, "faults.py", tmp_path, most, *OPERATIONS)
     assert failures == []
     assert int(count.split()[0]) > 100
+
+
+def test_what_was_acknowledged_survives_a_loss_of_power(
+    library: Path, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """Wherever it comes, and whatever of the writes that were not synced it takes, alone or in part."""
+    before, live, found = (tmp_path / name for name in ("before", "live", "found"))
+    before.mkdir()
+    states = {FIRST - 1: prepare(before)}
+    for batch in range(FIRST, LAST):
+        states[batch] = apply(states[batch - 1], batch)
+    shutil.copytree(before, live)
+    run(library, "power.py", live, tmp_path / "log")
+    log = read_log(tmp_path / "log")
+    assert {entry.kind for entry in log} >= set("WTSRCM")
+    points = set(rng.choice(len(log), min(LOSSES, len(log)), replace=False).tolist())
+    disk = Disk(live, before)
+    for at, entry in enumerate(log):
+        disk.tell(entry)
+        if at not in points:
+            continue
+        shutil.rmtree(found, ignore_errors=True)
+        found.mkdir()
+        disk.write_to(found, rng)
+        with edgevec.open(found / "c.edgevec") as made:
+            allowed = [states[batch] for batch in (disk.acknowledged, disk.acknowledged + 1) if batch in states]
+            assert state_of(made) in allowed, f"after entry {at} of {len(log)}"
+            assert made.check().ok

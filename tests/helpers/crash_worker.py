@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import edgevec
 from edgevec.collection import Collection
 
 DIM = 6
+BULK = int(os.environ.get("EDGEVEC_KILL_RECORDS", "0"))
+"""Further records that each collection begins with, so that its files have the size of real ones."""
 State = dict[Any, int]
 """The batch that each record is of."""
 
@@ -55,23 +58,55 @@ def commit(made: Collection, batch: int) -> None:
 def state_of(made: Collection) -> State:
     """What a collection holds, once every record of it is right."""
     state: State = {}
+    bulk = []
     for record in made:
+        if isinstance(record.id, str) and record.id.startswith("bulk"):
+            bulk.append(record.vector)
+            continue
         state[record.id] = batch = record.metadata["batch"]
         np.testing.assert_array_equal(record.vector, vector(record.id, batch))
         assert record.document == f"of batch{batch}"
+    if bulk:
+        np.testing.assert_array_equal(bulk, bulk_vectors())
     return state
+
+
+def bulk_vectors() -> Any:
+    return np.random.default_rng(0).standard_normal((BULK, DIM)).astype(np.float32)
+
+
+def maintain(made: Collection, path: Path, batch: int) -> None:
+    """What follows a batch: now and then every other call that writes a file."""
+    work = batch % 25
+    if work % 7 == 0:
+        made.checkpoint()
+    elif work == 3:
+        made.export(f"{path}.jsonl")
+    elif work == 5:
+        made.create_index("batch")
+    elif work == 8:
+        made.drop_index("batch")
+    elif work == 10 and made._store.graph.index is not None:
+        made._store.graph.index.save(f"{path}.ev")
+    elif work == 12:
+        made.check(repair=True)
+    elif work == 17:
+        rows = [{"id": "import", "vector": vector(1, batch), "batch": batch, "text": f"of batch{batch}"}]
+        with suppress(edgevec.CancelledError):
+            made.import_from(rows, progress=lambda done, total: False)
+    elif work == 24:
+        made.compact()
 
 
 def work(path: Path) -> None:
     with edgevec.open(path, DIM) as made:
+        if BULK and len(made) == 0:
+            made.upsert([f"bulk {n}" for n in range(BULK)], bulk_vectors(), [{"batch": -1}] * BULK)
         batch = 1 + int(max((record.metadata["batch"] for record in made), default=-1))
         while True:
             commit(made, batch)
             os.write(1, f"{batch}\n".encode())
-            if batch % 7 == 0:
-                made.checkpoint()
-            if batch % 25 == 0:
-                made.compact()
+            maintain(made, path, batch)
             batch += 1
 
 
