@@ -148,7 +148,7 @@ def typed(request: Request, name: str, column: Sequence[str]) -> list[Any]:
     convert: Any = str
     if name not in TEXT_NAMES and name not in request.texts and cells:
         if all(map(_is_int64, cells)):
-            convert = int
+            convert = _as_int
         elif all(map(_is_float, cells)):
             convert = _as_float
         elif all(cell.strip().lower() in _BOOLEANS for cell in cells):
@@ -169,8 +169,12 @@ def _is_float(cell: str) -> bool:
     return bool(_FLOAT.fullmatch(cell) or _NAN.fullmatch(cell))
 
 
+def _as_int(cell: str) -> int:
+    return int(cell.strip())  # which float() and int() do themselves, but for ASCII's separators, 0x1c to 0x1f
+
+
 def _as_float(cell: str) -> float | None:
-    number = float(cell)
+    number = float(cell.strip())
     return number if number == number else None
 
 
