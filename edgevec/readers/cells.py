@@ -15,7 +15,6 @@ from .request import ID_NAMES, VECTOR_NAMES, Request
 __all__ = ["are_numbered", "delimiter_of", "is_header", "is_list", "is_number", "typed", "vector_columns"]
 
 _QUOTED = re.compile(r'"[^"]*"')
-_NUMBERED = re.compile(r"(.*?)[ _.:-]?(\d+)")
 _INTEGER = re.compile(r"\s*(-?(?:0|[1-9]\d*))\s*")
 _FLOAT = re.compile(r"\s*-?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?\s*")
 _NAN = re.compile(r"\s*-?nan\s*", re.IGNORECASE)
@@ -111,9 +110,9 @@ def _series(names: Sequence[str], first: Sequence[str]) -> dict[str, list[int]]:
     """
     found: dict[str, list[tuple[int, int]]] = {}
     for at, name in enumerate(names):
-        match = _NUMBERED.fullmatch(name)
-        if match and (is_number(first[at]) or not first[at].strip()):
-            found.setdefault(match[1], []).append((int(match[2]), at))
+        numbered = _numbered(name)
+        if numbered and (is_number(first[at]) or not first[at].strip()):
+            found.setdefault(numbered[0], []).append((numbered[1], at))
     return {
         prefix: [at for _, at in sorted(members)]
         for prefix, members in found.items()
@@ -123,8 +122,17 @@ def _series(names: Sequence[str], first: Sequence[str]) -> dict[str, list[int]]:
 
 def are_numbered(names: Sequence[str]) -> bool:
     """Whether these are names of one numbered series of columns."""
-    found = [_NUMBERED.fullmatch(name) for name in names]
-    return len({match[1] for match in found if match}) == 1 and all(found)
+    found = [_numbered(name) for name in names]
+    return len({numbered[0] for numbered in found if numbered}) == 1 and all(found)
+
+
+def _numbered(name: str) -> tuple[str, int] | None:
+    """The prefix and the number of a name such as "x7", "x_07" or "7"."""
+    prefix = name.rstrip("0123456789")
+    digits = name[len(prefix) :]
+    if not 1 <= len(digits) <= 18:
+        return None
+    return (prefix[:-1] if prefix and prefix[-1] in " _.:-" else prefix), int(digits)
 
 
 # ---- types ---------------------------------------------------------------------------------------------------------
@@ -140,7 +148,7 @@ def typed(request: Request, name: str, column: Sequence[str]) -> list[Any]:
     convert: Any = str
     if name not in TEXT_NAMES and name not in request.texts and cells:
         if all(map(_is_int64, cells)):
-            convert = int
+            convert = _as_int
         elif all(map(_is_float, cells)):
             convert = _as_float
         elif all(cell.strip().lower() in _BOOLEANS for cell in cells):
@@ -161,8 +169,12 @@ def _is_float(cell: str) -> bool:
     return bool(_FLOAT.fullmatch(cell) or _NAN.fullmatch(cell))
 
 
+def _as_int(cell: str) -> int:
+    return int(cell.strip())  # which float() and int() do themselves, but for ASCII's separators, 0x1c to 0x1f
+
+
 def _as_float(cell: str) -> float | None:
-    number = float(cell)
+    number = float(cell.strip())
     return number if number == number else None
 
 

@@ -33,23 +33,29 @@ def read(request: Request) -> Dataset:
             return _read_file(request, file, h5py)
     except OSError as error:  # also what h5py raises for bytes that are not HDF5
         raise request.error(f"not an HDF5 file, or damaged: {error}") from error
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, RuntimeError, TypeError) as error:  # TypeError: of types that NumPy does not have
         raise request.error(f"damaged: {error}") from error
 
 
 def _read_file(request: Request, file: Any, h5py: Any) -> Dataset:
     arrays: dict[str, Any] = {}
     file.visititems(lambda name, item: arrays.update({name: item}) if isinstance(item, h5py.Dataset) else None)
-    chosen = request.choose([name for name, item in arrays.items() if len(item.shape or ()) == 2], kind="dataset")
+    types = {name: _dtype(item) for name, item in arrays.items()}
+    matrices = [name for name, item in arrays.items() if len(item.shape or ()) == 2 and types[name] is not None]
+    chosen = request.choose(matrices, kind="dataset")
     metric = _metric(request, file.attrs.get("distance"))
     vectors = _read_matrix(request, arrays[chosen], limit=True)
 
     queries = neighbors = None
     if chosen == "train" and "test" in arrays:
+        if types["test"] is None:
+            raise request.error("'test' has an unsupported type")
         queries = _read_matrix(request, arrays["test"])
         if queries.shape[1] != vectors.shape[1]:
             raise request.error(f"'test' has {queries.shape[1]} dimensions, 'train' has {vectors.shape[1]}")
         if "neighbors" in arrays and len(vectors) == len(arrays[chosen]):  # they are those among the whole set
+            if getattr(types["neighbors"], "kind", "") not in ("i", "u"):
+                raise request.error("'neighbors' does not hold integers")
             neighbors = _read_array(request, arrays["neighbors"]).astype(np.int64)
 
     columns: dict[str, Any] = {}
@@ -57,13 +63,25 @@ def _read_file(request: Request, file: Any, h5py: Any) -> Dataset:
     for name, item in arrays.items():
         if item.shape != arrays[chosen].shape[:1]:
             continue
-        if item.dtype.kind in "biuf":
+        dtype = types[name]
+        if dtype is None:
+            unread[name] = "unsupported type"
+        elif dtype.kind in "biuf":
             columns[name] = _read_array(request, item, len(vectors))
-        elif h5py.check_string_dtype(item.dtype):
+        elif h5py.check_string_dtype(dtype):
             columns[name] = decoded(_read_array(request, item, len(vectors)).tolist())
         else:
-            unread[name] = f"unsupported type {item.dtype}"
+            unread[name] = f"unsupported type {dtype}"
     return request.dataset(vectors, columns, metric=metric, queries=queries, neighbors=neighbors, unread=unread)
+
+
+def _dtype(item: Any) -> np.dtype[Any] | None:
+    """None for a type that NumPy does not have, such as HDF5's times."""
+    try:
+        dtype: np.dtype[Any] = item.dtype
+    except TypeError:
+        return None
+    return dtype
 
 
 def _metric(request: Request, distance: object) -> Metric | None:
@@ -78,7 +96,9 @@ def _metric(request: Request, distance: object) -> Metric | None:
 def _check(request: Request, item: Any) -> None:
     if item.external or item.is_virtual:
         raise request.error(f"{item.name} stores its data in other files, which is not supported")
-    request.check_size(item.shape, item.dtype.itemsize, item.id.get_storage_size())
+    # What a damaged file says to have stored is no more than it has.
+    stored = min(item.id.get_storage_size(), request.path.stat().st_size)
+    request.check_size(item.shape, item.dtype.itemsize, stored)
 
 
 def _read_matrix(request: Request, item: Any, *, limit: bool = False) -> NDArray[np.float32]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import lzma
 import math
 import struct
 import zipfile
@@ -20,19 +22,29 @@ __all__ = ["read_npy", "read_npz"]
 _OBJECTS = "contains pickled Python objects, which are never loaded; save texts with array.astype(str)"
 
 
+_MAX_HEADER = 1 << 16
+"""Bytes. NumPy itself reads what a header declares, up to 4 GB, before it refuses one of more than 10,000."""
+
+_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
+
+
 class _Header(NamedTuple):
     shape: tuple[int, ...]
     fortran: bool
     dtype: np.dtype[Any]
 
+    @property
+    def claimed(self) -> int:
+        """The bytes that the array takes; pickled objects are not read."""
+        return 0 if self.dtype.hasobject else math.prod(self.shape) * self.dtype.itemsize
+
 
 def read_npy(request: Request) -> Dataset:
     with request.path.open("rb") as stream:
         header = _read_header(request, stream)
-        claimed = math.prod(header.shape) * header.dtype.itemsize
         held = request.path.stat().st_size - stream.tell()
-        if claimed > held:
-            raise request.error(f"truncated: {held:,} of {claimed:,} bytes of data")
+        if header.claimed > held:
+            raise request.error(f"truncated: {held:,} of {header.claimed:,} bytes of data")
         return request.dataset(_read_matrix(request, stream, header))
 
 
@@ -44,7 +56,9 @@ def read_npz(request: Request) -> Dataset:
             for name, member in members.items():
                 with archive.open(member) as stream:
                     headers[name] = _read_header(request, stream)
-                request.check_size(headers[name].shape, headers[name].dtype.itemsize, request.path.stat().st_size)
+            # All together: members of a malicious archive can share their bytes.
+            claimed = sum(header.claimed for header in headers.values())
+            request.check_claim(claimed, request.path.stat().st_size)
             chosen = request.choose([name for name, header in headers.items() if len(header.shape) == 2], kind="array")
             with archive.open(members[chosen]) as stream:
                 vectors = _read_matrix(request, stream, _read_header(request, stream))
@@ -58,7 +72,7 @@ def read_npz(request: Request) -> Dataset:
                         columns[name] = request.read_items(stream, header.dtype, len(vectors))
                 else:
                     unread[name] = _OBJECTS if header.dtype.hasobject else f"unsupported type {header.dtype}"
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OverflowError, struct.error) as error:
+    except (*_DAMAGED, RuntimeError, OverflowError, struct.error) as error:
         raise request.error(f"damaged: {error}") from error
     return request.dataset(vectors, columns, unread=unread)
 
@@ -66,7 +80,12 @@ def read_npz(request: Request) -> Dataset:
 def _read_header(request: Request, stream: IO[bytes]) -> _Header:
     try:
         version = npy.read_magic(stream)
-        header = _Header(*(npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(stream))
+        prefix = stream.read(2 if version == (1, 0) else 4)
+        size = int.from_bytes(prefix, "little")
+        if size > _MAX_HEADER:
+            raise ValueError(f"its header has {size:,} bytes; the limit is {_MAX_HEADER:,}")
+        text = io.BytesIO(prefix + stream.read(size))
+        header = _Header(*(npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(text))
     except Exception as error:  # the header is parsed as Python, so damage can raise nearly anything
         reason = str(error).partition("\n")[0]
         raise request.error(f"not a NumPy array, or damaged: {reason}") from error

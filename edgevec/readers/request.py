@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from .._types import Metric, Progress
 from ..errors import DataFormatError, MissingExtraError
+from ..printable import brief, printable
 from .dataset import Dataset
 from .plain import listed
 
@@ -29,6 +30,9 @@ PIECE_BYTES = 1 << 22
 
 MAX_EXPANSION = 1032
 """Deflate compresses no further: a file that declares more is refused before memory is allocated."""
+
+
+_SHOWN_NAMES = 12
 
 
 @dataclass(frozen=True)
@@ -82,11 +86,11 @@ class Request:
             raise self.error(f"no {kind} of vectors found")
         if self.column is not None:
             if self.column not in candidates:
-                raise self.error(f"no {kind} of vectors is called {self.column!r}; found {', '.join(candidates)}")
+                raise self.error(f"no {kind} of vectors is called {self.column!r}; found {_shown(candidates)}")
             return self.column
         name = next((name for name in VECTOR_NAMES if name in candidates), None)
         if name is None and len(candidates) > 1:
-            raise self.error(f"several {kind}s could hold the vectors: {', '.join(candidates)}; name one with column=")
+            raise self.error(f"several {kind}s could hold the vectors: {_shown(candidates)}; name one with column=")
         return name or candidates[0]
 
     def check_matrix(self, shape: tuple[int, ...], kind: str) -> None:
@@ -100,7 +104,9 @@ class Request:
 
     def check_size(self, shape: tuple[int, ...], itemsize: int, stored: int) -> None:
         """Refuse an array larger than `stored` compressed bytes can decode to, before memory is allocated."""
-        claimed = math.prod(shape) * itemsize
+        self.check_claim(math.prod(shape) * itemsize, stored)
+
+    def check_claim(self, claimed: int, stored: int) -> None:
         if claimed > stored * MAX_EXPANSION:
             raise self.error(f"damaged: declares {claimed:,} bytes of data but contains {stored:,}")
 
@@ -146,7 +152,13 @@ class Request:
             return np.array(column, np.int64)
         except OverflowError:
             odd = next(id for id in column if not -(2**63) <= id < 2**63)
-            raise self.error(f"id {odd} does not fit in int64") from None
+            raise self.error(f"id {brief(odd)} does not fit in int64") from None
+
+
+def _shown(names: Sequence[str]) -> str:
+    """Names from a file, as a message can show them: in one line, and a few of them."""
+    more = f" and {len(names) - _SHOWN_NAMES:,} more" if len(names) > _SHOWN_NAMES else ""
+    return ", ".join(printable(name[:100]) for name in names[:_SHOWN_NAMES]) + more
 
 
 def all_integers(column: Sequence[Any] | NDArray[Any]) -> bool:
@@ -171,7 +183,7 @@ class Rows:
         self._check_dim(len(numbers), place)
         if not set(map(type, numbers)) <= {float, int}:
             odd = next(value for value in numbers if type(value) not in (float, int))
-            raise self._request.error(f"{place}: unexpected {odd!r:.40} in the vector")
+            raise self._request.error(f"{place}: unexpected {brief(odd)} in the vector")
         try:
             self._values.extend(numbers)
         except OverflowError:

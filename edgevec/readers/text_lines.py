@@ -25,8 +25,13 @@ _MAX_LINE = 1 << 26
 
 _MAX_DEPTH = 256
 """Levels of brackets. The json module recurses, which in a browser can crash the page's whole Python."""
+_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+"""A bracket, or a string, whose brackets do not count."""
 _UNMEASURED_BRACKETS = 256
 """The depth of lines with no more brackets is not measured."""
+
+_MAX_COLUMNS = 1 << 17
+"""Of a CSV file: twice as many as a vector can have elements."""
 
 _REPORT_ROWS = 1024
 
@@ -95,6 +100,8 @@ class _Table:
     def __init__(self, request: Request, numbered: Iterator[tuple[int, list[str]]]) -> None:
         self._request = request
         head = list(islice(numbered, 2))
+        if head and len(head[0][1]) > _MAX_COLUMNS:
+            raise request.error(f"has {len(head[0][1]):,} columns; the limit is {_MAX_COLUMNS:,}")
         self._named = bool(head) and cells.is_header(head[0][1], head[1][1] if len(head) > 1 else [])
         self._names = head[0][1] if self._named else [str(at) for at in range(len(head[0][1]) if head else 0)]
         self._rows = chain(head[self._named :], numbered)
@@ -214,11 +221,14 @@ def _parse_json(request: Request, text: str, place: str) -> Any:
 
 
 def _depth(text: str) -> int:
-    """An upper bound of how deep brackets are nested: those in strings count too."""
+    """How deep brackets are nested; an upper bound where they do not match, or a string does not end."""
     deepest = depth = 0
-    for bracket in re.findall(r"[\[\]{}]", text):
-        depth = depth + 1 if bracket in "[{" else max(0, depth - 1)
-        deepest = max(deepest, depth)
+    for found in _BRACKET.finditer(text):
+        if found[0] in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif found[0] in "]}":
+            depth = max(0, depth - 1)
     return deepest
 
 

@@ -26,7 +26,7 @@ from conditions import (
 )
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support import examples
+from support import ROOT, examples
 from where_oracle import RefusedError, Text, by_sqlite, read_dict
 
 import edgevec
@@ -392,6 +392,58 @@ def test_what_is_refused(where: Any, params: Any, message: str) -> None:
 def test_conditions_beyond_the_limits_are_refused(where: Any) -> None:
     with collection(RECORDS) as made, pytest.raises(edgevec.WhereError):
         made.count(where)
+
+
+MAX_TEXT, MAX_DEPTH, MAX_TESTS, MAX_LIST, MAX_PATTERN = 65_536, 30, 1_000, 100_000, 10_000
+AT_LIMITS: dict[str, Callable[[int], tuple[Any, Any]]] = {
+    "text": lambda over: ("active" + " " * (MAX_TEXT - 6 + over), None),
+    "depth": lambda over: ("NOT " * (MAX_DEPTH - 2 + over) + "NOT active", None),
+    "depth of parts": lambda over: (alternating(MAX_DEPTH + over), None),
+    "depth of a dict": lambda over: (nested(MAX_DEPTH - 1 + over), None),
+    "depth below a field": lambda over: ({"active": below(MAX_DEPTH - 1 + over)}, None),
+    "tests": lambda over: (" OR ".join(["active"] * (MAX_TESTS + over)), None),
+    "tests of a dict": lambda over: ({"$or": [{"active": True}] * (MAX_TESTS + over)}, None),
+    "tests of ranges": lambda over: (" OR ".join(["year BETWEEN 1 AND 2"] * (MAX_TESTS // 2 + over)), None),
+    "list": lambda over: ("year IN ?", [list(range(MAX_LIST + over))]),
+    "list of a dict": lambda over: ({"year": {"$in": list(range(MAX_LIST + over))}}, None),
+    "pattern": lambda over: ("title LIKE ?", ["\U0001f43a" * (MAX_PATTERN + over)]),
+    "pattern of signs": lambda over: ("title LIKE ?", ["*" * (MAX_PATTERN + over)]),
+    "pattern of escapes": lambda over: ({"title": {"$ilike": "\\" * (MAX_PATTERN + over)}}, None),
+    "number": lambda over: ("year < ?", [2**63 - 1 + over]),
+    "negative number": lambda over: ({"year": {"$gt": -(2**63) - over}}, None),
+}
+
+
+def alternating(levels: int) -> str:
+    """AND and OR in turns; the innermost test is a level too."""
+    where = "active"
+    for level in range(levels - 1):
+        where = f"({where}) {('AND', 'OR')[level % 2]} active"
+    return where
+
+
+def below(levels: int) -> Any:
+    where: Any = {"$eq": True}
+    for _ in range(levels):
+        where = {"$not": where}
+    return where
+
+
+@pytest.mark.parametrize("limit", AT_LIMITS)
+def test_a_limit_is_where_it_is_said_to_be(limit: str) -> None:
+    with collection(RECORDS) as made:
+        assert made.count(*AT_LIMITS[limit](0)) <= len(RECORDS)
+        with pytest.raises(edgevec.WhereError, match=r"the limit is|64 bits"):
+            made.count(*AT_LIMITS[limit](1))
+
+
+def test_the_limits_are_stated() -> None:
+    guide = ROOT / "docs" / "guides" / "filters.md"
+    if not guide.is_file():
+        pytest.skip("the documentation is not beside the tests")
+    text = guide.read_text(encoding="utf-8")
+    for limit in (MAX_TEXT, MAX_DEPTH, MAX_TESTS, MAX_LIST, MAX_PATTERN):
+        assert f"| {limit:,} " in text
 
 
 def test_conditions_within_the_limits_are_evaluated() -> None:

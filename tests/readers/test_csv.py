@@ -127,6 +127,8 @@ def test_two_columns_of_one_name_are_refused_and_empty_ones_without_a_name_are_n
 CELLS: dict[str, tuple[list[str], list[Any]]] = {
     "integers": (["1999", "-5", "0"], [1999, -5, 0]),
     "spaces": ([" 1999", "2 ", ""], [1999, 2, None]),
+    "separators": (["1\x1d", "\x1c2"], [1, 2]),
+    "floats of separators": (["1.5\x1f", "2"], [1.5, 2.0]),
     "floats": (["1.5", "2", "1e3"], [1.5, 2.0, 1000.0]),
     "missing": (["1", "", "3"], [1, None, 3]),
     "nan": (["1.5", "nan", "NaN"], [1.5, None, None]),

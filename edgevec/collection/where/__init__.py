@@ -41,7 +41,8 @@ def compile_where(where: Where | None, params: Sequence[Any] | None = None) -> C
         params: values for the question marks of a text
 
     Raises:
-        WhereError: when the condition is wrong; it says what and, for a text, at which position
+        WhereError: when the condition is wrong or exceeds a limit of `nodes`; it says what and, for a text, at which
+            position
 
     Example:
         >>> from edgevec.collection.where import compile_where
