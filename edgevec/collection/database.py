@@ -268,12 +268,11 @@ class Database:
         """SQLite opens a file for reading when opening it for writing fails, and would not say so before a write."""
         self.main.execute("PRAGMA busy_timeout = 0")
         try:
-            self.main.execute("BEGIN IMMEDIATE")
+            self.main.execute("DELETE FROM state WHERE 0")
         except sqlite3.OperationalError as error:
             if code_of(error) != BUSY:  # another program is writing
                 raise
         finally:
-            end_transaction(self.main)
             self.main.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
 
     def _remember(self) -> None:
