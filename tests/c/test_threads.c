@@ -120,6 +120,18 @@ static int call_search_batch(scene *s) {
     return ev_search(s->ix, 20, rows, &p, found, distances);
 }
 
+static int go_on(void *user) {
+    (void)user;
+    return 1;
+}
+
+static int call_watched(scene *s) {
+    ev_set_interrupt(go_on, NULL);
+    int rc = call_search_batch(s);
+    ev_set_interrupt(NULL, NULL);
+    return rc;
+}
+
 static int call_search_context(scene *s) {
     int64_t found[K];
     float distances[K];
@@ -246,6 +258,7 @@ static const struct {
     {"ev_get", call_get, EV_E_REENTRANT},
     {"ev_search", call_search, EV_E_REENTRANT},
     {"ev_search", call_search_batch, EV_E_REENTRANT},
+    {"ev_set_interrupt", call_watched, EV_E_REENTRANT},
     {"ev_context_new ev_context_stats ev_context_free", call_search_context, EV_E_REENTRANT},
     {"ev_ids", call_ids, EV_E_REENTRANT},
     {"ev_set_ef", call_set_ef, EV_E_REENTRANT},
