@@ -42,7 +42,7 @@ static size_t place_of(ev__reranker *r, ev__result *new) {
     }
 }
 
-static double bound_of(const ev__reranker *r) {
+double ev__rerank_bound(const ev__reranker *r) {
     const ev__results *list = &r->s->results;
     const ev__result *last = &list->at[r->b->k - 1];
     return list->count == r->b->k ? last->distance + last->error : INFINITY;
@@ -59,10 +59,10 @@ static void insert(ev__reranker *r, ev__result new) {
 
 void ev__rerank_flush(ev__reranker *r) {
     ev__result results[EV_SCAN_BATCH];
-    size_t n =
-        ev__exact_distances(&r->b->ix->graph.store, r->query, r->slots, r->count, bound_of(r), results, &r->s->work);
+    size_t n = ev__exact_distances(&r->b->ix->graph.store, r->query, r->slots, r->count, ev__rerank_bound(r), results,
+                                   &r->s->work);
     for (size_t i = 0; i < n; i++)
-        if (results[i].distance - results[i].error <= bound_of(r)) insert(r, results[i]);
+        if (results[i].distance - results[i].error <= ev__rerank_bound(r)) insert(r, results[i]);
     r->s->stats.reranked += (int64_t)r->count;
     r->count = 0;
 }

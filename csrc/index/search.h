@@ -52,6 +52,8 @@ void ev__context_note(ev_context *c);
 
 /* ---- rerank.c -------------------------------------------------------------------------------- */
 
+/* No vector that is further can be among the k nearest. */
+double ev__rerank_bound(const ev__reranker *r);
 /* Compare what is waiting in r->slots, and keep the k nearest in r->s->results. */
 void ev__rerank_flush(ev__reranker *r);
 /* The candidates of a walk (nodes, with their duplicates) or of a scan -> r->s->results. */

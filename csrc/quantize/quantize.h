@@ -56,6 +56,8 @@ typedef struct {
     double rate, rest;  /* ip: what they round off for each unit that a vector is long, and beside that */
     double length, off; /* of the query; of the query minus the center, under ip of the center */
     double against;     /* ip: dot product of query and center */
+    double coded2;      /* what the query's 8-bit code says of it, from the center: its squared length, */
+    double missed;      /* and how far it is from the query, at most */
     const float *held;  /* the query as the index would hold it */
     void *code;         /* query_bytes: query code or planes */
     uint8_t *planes;    /* of a bits */

@@ -128,6 +128,53 @@ size_t ev__exact_distances(const ev__store *store, const ev__query *query, const
     return within(store, distances, slots, m, bound, results, w);
 }
 
+/* ---- by codes alone --------------------------------------------------------------------------- */
+
+bool ev__code_bounds(const ev__store *store) {
+    const ev__quantizer *q = &store->quantizer;
+    return ev__searches_codes(q) && q->keep_vectors && !q->codec->coarse;
+}
+
+void ev__code_bounds_init(const ev__store *store, const ev__query *query, ev__workspace *w) {
+    const ev__quantizer *q = &store->quantizer;
+    const int8_t *code = query->data;
+    double scale = (double)query->scale / (q->metric->product ? 1 : 2), missed2 = 0, rounded;
+    for (size_t i = 0; i < q->dim; i++) {
+        double missed = (double)w->centered[i] - scale * code[i];
+        missed2 += missed * missed;
+    }
+    w->coded2 = scale * scale * (double)ev__dot_i8(&q->kernels, code, code, q->dim);
+    rounded = 16 * ULP * (w->length + sqrt(ev__norm2(w->centered, q->dim)));
+    w->missed = 1.0001 * sqrt(missed2) + rounded + w->least;
+}
+
+/* With q', x' the query and the vector from the center, q^, x^ what their codes say of them and s the vector's scale:
+ * no coordinate of x' is further from x^ than s / 2, so |x' - x^| <= sqrt(dim) s / 2. By the triangle inequality
+ * |q' - x'| >= |q^ - x^| - |q' - q^| - |x' - x^|; and q' x' <= q^ x^ + |q' - q^| |x^| + |q'| |x' - x^|. */
+size_t ev__code_bounds_keep(const ev__store *store, const ev__query *query, double bound, uint32_t *slots, size_t m,
+                            ev__workspace *w) {
+    const ev__quantizer *q = &store->quantizer;
+    ev__space space = ev__search_space(store);
+    float distances[AT_ONCE];
+    double half = 0.51 * w->root, span = q->span * (w->missed + 1e-6 * sqrt(w->coded2)) + half * w->length;
+    double apart = sqrt((bound > 0 ? bound : 0) / (double)q->metric->gain) + w->missed;
+    size_t kept = 0;
+    ev__approx_distances(q, &space, query, slots, m, distances, w);
+    for (size_t i = 0; i < m; i++) {
+        ev__factor factor = space.factors[slots[i]];
+        double distance = (double)distances[i], scale = (double)factor.scale, most = apart + half * scale;
+        double nearest = q->metric->product
+                             ? distance - w->against - span * scale - w->rest
+                             : 0.999999 * distance + 0.999998 * w->coded2 - 1e-6 * (double)factor.bias - 4 * w->least;
+        bool beyond = nearest > (q->metric->product ? bound : most * most);
+        slots[kept] = slots[i];
+        kept += !beyond;
+    }
+    return kept;
+}
+
+/* ---- what is told ----------------------------------------------------------------------------- */
+
 float ev__exact_shown(const ev__store *store, const ev__result *r) {
     const ev__quantizer *q = &store->quantizer;
     if (q->metric->product) return (float)(1 + r->distance);

@@ -186,6 +186,12 @@ size_t ev__exact_distances(const ev__store *store, const ev__query *query, const
 double ev__exact_error(const ev__store *store, uint32_t slot, double distance, const ev__workspace *w);
 /* In double: nothing that was not exact before. */
 void ev__exact_in_double(const ev__store *store, ev__result *result, ev__workspace *w);
+/* Do codes tell which vectors cannot be within a bound? With the query's code, before the other; of m slots, at most
+ * 64, it leaves those that may be, in their order, and returns how many. */
+bool ev__code_bounds(const ev__store *store);
+void ev__code_bounds_init(const ev__store *store, const ev__query *query, ev__workspace *w);
+size_t ev__code_bounds_keep(const ev__store *store, const ev__query *query, double bound, uint32_t *slots, size_t m,
+                            ev__workspace *w);
 /* What a caller is told: 0 for what the index could not tell from the query. */
 float ev__exact_shown(const ev__store *store, const ev__result *result);
 /* Ask for what that will read beside the code, which a walk has just read. Float vectors the hardware fetches itself.
