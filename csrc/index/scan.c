@@ -5,7 +5,7 @@
 
 enum {
     FEW = 1024,    /* this many are compared by their float vectors at once: cheaper than finding and re-ranking */
-    BETWEEN = 64,  /* batches after which it is asked whether to stop ... */
+    BETWEEN = 16,  /* batches after which it is asked whether to stop ... */
     SLOW_K = 4096, /* ... or one, where as many are kept in order */
 };
 

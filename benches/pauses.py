@@ -1,0 +1,199 @@
+"""How long does one addition, or one search beside additions, have to wait?
+
+    python benches/pauses.py                                          # 1,000,000 single additions of 128 dimensions
+    python benches/pauses.py --n 100000 --quantization binary
+    python benches/pauses.py --beside                                 # a thread that searches beside one that adds
+    python benches/pauses.py --beside --engines edgevec,hnswlib,usearch
+
+The first mode adds rows one at a time and shows P50, P99.9 and the longest, with how many rows there were when the
+longest came. The second has one thread add all but the first tenth of the rows in one call while another searches for
+one vector at a time: P50, P99 and the longest time of a search, and the recall@10 of the index afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from data import Floats, clustered_parts, exact_uncached, recall
+from rich.console import Console
+from rich.table import Table
+from timing import machine, write_json
+
+from edgevec import Index
+
+DIM, M, EF_CONSTRUCTION, EF = 128, 16, 100, 64
+QUANTIZATIONS: tuple[Literal["none", "sq8", "binary"], ...] = ("none", "sq8", "binary")
+
+
+@dataclass
+class Waits:
+    """Milliseconds; `longest`: the five longest, each with the number of rows that there were, or the second."""
+
+    name: str
+    count: int
+    p50: float
+    p99: float
+    p999: float
+    longest: list[tuple[float, float]]
+    recall: float | None = None
+    seconds: float | None = None
+
+    @classmethod
+    def of(cls, name: str, seconds: list[float], when: list[float]) -> Waits:
+        ms = 1e3 * np.array(seconds)
+        top = np.argsort(-ms)[:5]
+        p50, p99, p999 = (float(p) for p in np.percentile(ms, [50, 99, 99.9]))
+        return cls(name, len(ms), p50, p99, p999, [(float(ms[i]), float(when[i])) for i in top])
+
+
+def one_by_one(quantization: Literal["none", "sq8", "binary"], rows: Floats) -> Waits:
+    index = Index(DIM, "l2", quantization=quantization, M=M, ef_construction=EF_CONSTRUCTION)
+    clock, times = time.perf_counter, []
+    for row in rows:
+        start = clock()
+        index.add(row, threads=1)
+        times.append(clock() - start)
+    return Waits.of(quantization, times, list(range(len(rows))))
+
+
+# ---- searches beside additions ---------------------------------------------------------------------------------------
+
+Add, Search = Callable[[Floats], object], Callable[[Floats], Any]
+
+
+def edgevec_engine(n: int, quantization: Literal["none", "sq8", "binary"]) -> tuple[Add, Search]:
+    index = Index(DIM, "l2", quantization=quantization, M=M, ef_construction=EF_CONSTRUCTION)
+    return index.add, lambda query: index.search(query, 10, ef=EF).ids
+
+
+def hnswlib_engine(n: int) -> tuple[Add, Search]:
+    import hnswlib
+
+    index = hnswlib.Index("l2", DIM)
+    index.init_index(n, ef_construction=EF_CONSTRUCTION, M=M)
+    index.set_ef(EF)
+    return index.add_items, lambda query: index.knn_query(query, 10, num_threads=1)[0][0]
+
+
+def usearch_engine(n: int) -> tuple[Add, Search]:
+    from usearch.index import Index as Other
+
+    index = Other(ndim=DIM, metric="l2sq", dtype="f32", connectivity=M, expansion_add=EF_CONSTRUCTION)
+    index.expansion_search = EF
+    added = 0
+
+    def add(rows: Floats) -> None:
+        nonlocal added
+        index.add(np.arange(added, added + len(rows)), rows)
+        added += len(rows)
+
+    return add, lambda query: index.search(query, 10).keys
+
+
+ENGINES: dict[str, Callable[[int], tuple[Add, Search]]] = {
+    **{f"edgevec {name}": (lambda n, name=name: edgevec_engine(n, name)) for name in QUANTIZATIONS},
+    "hnswlib": hnswlib_engine,
+    "usearch": usearch_engine,
+}
+
+
+def beside(name: str, rows: Floats, queries: Floats, truth: Any) -> Waits:
+    add, search = ENGINES[name](len(rows))
+    first = len(rows) // 10
+    add(rows[:first])
+    ended, times, when, failed = threading.Event(), [], [], []
+    start = time.perf_counter()
+
+    def search_on() -> None:
+        turn = 0
+        while not ended.is_set():
+            began = time.perf_counter()
+            try:
+                search(queries[turn % len(queries)])
+            except RuntimeError:  # hnswlib, where an addition has a hand in what it finds
+                failed.append(began)
+            times.append(time.perf_counter() - began)
+            when.append(began - start)
+            turn += 1
+
+    thread = threading.Thread(target=search_on)
+    thread.start()
+    try:
+        add(rows[first:])
+        took = time.perf_counter() - start
+    finally:
+        ended.set()
+        thread.join()
+    if failed:
+        print(f"{name}: {len(failed)} searches failed")
+    waits = Waits.of(name, times, when)
+    found = np.stack([np.asarray(search(query), np.int64) for query in queries])
+    waits.recall, waits.seconds = recall(found, truth, rows, queries, "l2"), took
+    return waits
+
+
+# ---- what is shown ---------------------------------------------------------------------------------------------------
+
+
+def table_of(title: str, results: list[Waits], unit: str) -> Table:
+    table = Table(title=title)
+    for column in ("", "calls", "P50", "P99", "P99.9", "longest", f"at {unit}", "recall@10", "added in"):
+        table.add_column(column)
+    for waits in results:
+        longest, at = waits.longest[0]
+        table.add_row(
+            waits.name,
+            f"{waits.count:,}",
+            f"{waits.p50:.3f} ms",
+            f"{waits.p99:.2f} ms",
+            f"{waits.p999:.2f} ms",
+            f"{longest:.1f} ms",
+            f"{at:,.0f}" if unit == "rows" else f"{at:.1f}",
+            "" if waits.recall is None else f"{waits.recall:.3f}",
+            "" if waits.seconds is None else f"{waits.seconds:.0f} s",
+        )
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n", type=int, help="rows: 1,000,000, or with --beside 200,000")
+    parser.add_argument("--beside", action="store_true", help="searches beside additions")
+    parser.add_argument("--quantization", help="one of none, sq8, binary; all of them otherwise")
+    parser.add_argument("--engines", default=",".join(ENGINES), help="with --beside")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    n = options.n or (200_000 if options.beside else 1_000_000)
+    rows, queries = clustered_parts(n, 500, DIM, 32)
+    results: list[Waits] = []
+    if options.beside:
+        truth = exact_uncached(rows, queries, 10, "l2")
+        wanted = options.engines.split(",")
+        for name in ENGINES:
+            if name in wanted or name.split()[0] in wanted:
+                try:
+                    results.append(beside(name, rows, queries, truth))
+                except ImportError as error:
+                    print(f"{name}: {error}")
+        title, unit = f"A search beside an addition of {n - n // 10:,} x {DIM}", "second"
+    else:
+        for quantization in QUANTIZATIONS:
+            if options.quantization in (None, quantization):
+                results.append(one_by_one(quantization, rows))
+        title, unit = f"{n:,} single additions of {DIM} dimensions", "rows"
+    Console(width=140).print(table_of(title, results, unit))
+    for waits in results:
+        print(waits.name, "longest:", ", ".join(f"{ms:.1f} ms at {at:,.1f} {unit}" for ms, at in waits.longest))
+    if options.json:
+        write_json(options.json, {"machine": machine(), "n": n, "waits": [vars(waits) for waits in results]})
+
+
+if __name__ == "__main__":
+    main()
