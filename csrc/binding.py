@@ -1,4 +1,6 @@
-"""Write the C source of the extension module edgevec._core: python binding.py edgevec.h OUT.c
+"""Write the C source of the extension module edgevec._core: python binding.py edgevec.h OUT.c [testing]
+
+testing: with the hook of edgevec_test.h that makes allocations fail, which no release has.
 
 The declarations are those of the public header between its cdef marks: no signature is written twice.
 """
@@ -16,6 +18,7 @@ CALLBACKS = """extern "Python" {
     int ev__interrupt_py(void *);
 }
 """
+FAULTS = "int64_t ev_fault_alloc(int64_t n);"
 
 
 def declarations(header: str) -> str:
@@ -27,12 +30,12 @@ def declarations(header: str) -> str:
     return begin + body
 
 
-def write_binding(header: Path, out: Path) -> None:
+def write_binding(header: Path, out: Path, *, testing: bool) -> None:
     ffi = FFI()
-    ffi.cdef(declarations(header.read_text(encoding="utf-8")) + CALLBACKS)
-    ffi.set_source(MODULE, f'#include "{header.name}"')
+    ffi.cdef(declarations(header.read_text(encoding="utf-8")) + CALLBACKS + (FAULTS if testing else ""))
+    ffi.set_source(MODULE, f'#include "{"edgevec_test.h" if testing else header.name}"')
     ffi.emit_c_code(str(out))
 
 
 if __name__ == "__main__":
-    write_binding(Path(sys.argv[1]), Path(sys.argv[2]))
+    write_binding(Path(sys.argv[1]), Path(sys.argv[2]), testing="testing" in sys.argv[3:])

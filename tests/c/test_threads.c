@@ -238,6 +238,12 @@ static int call_machine(scene *s) {
     return known && ev_simd_forced() && *ev_version() ? EV_OK : EV_E_CORRUPT;
 }
 
+static int call_set_interrupt(scene *s) {
+    (void)s;
+    ev_set_interrupt(NULL, NULL); /* of this thread */
+    return EV_OK;
+}
+
 static int call_selftest(scene *s) {
     static int64_t made; /* atomic; it takes as long as all else together, and reads what never changes */
     (void)s;
@@ -275,6 +281,7 @@ static const struct {
     {"ev_strerror ev_error_detail ev_error_row ev_error_errno", call_failing, EV_OK},
     {"ev_version ev_simd_active ev_simd_compiled ev_simd_available ev_simd_forced", call_machine, EV_OK},
     {"ev_selftest", call_selftest, EV_OK},
+    {"ev_set_interrupt", call_set_interrupt, EV_OK},
 };
 enum { CALLS = sizeof calls / sizeof *calls };
 

@@ -43,6 +43,14 @@ static void search(ev_index *ix, const float *query, int32_t exact, ev_filter *f
     REQUIRE(rc == EV_OK || rc == EV_E_CORRUPT);
 }
 
+/* For so few the graph is walked; for more, all vectors of so small an index are compared. */
+static void walk(ev_index *ix, const float *query) {
+    int64_t id;
+    float distance;
+    ev_search_params p = {.k = 1, .ef = 1, .threads = 1};
+    REQUIRE(ev_search(ix, 1, query, &p, &id, &distance) == EV_OK);
+}
+
 /* Searches as it was opened; then what verifies it, and what changes it. */
 static void use(ev_index *ix, bool verified) {
     ev_params p;
@@ -58,6 +66,7 @@ static void use(ev_index *ix, bool verified) {
     for (int64_t i = 0; i < p.dim * 8; i++) row[i] = (float)(1 + i % 7) / 7;
     search(ix, row, 0, NULL);
     search(ix, row, 1, NULL);
+    walk(ix, row);
     REQUIRE(ev_ids(ix, &cursor, 8, ids, &n) == EV_OK);
     REQUIRE(ev_filter_new(n, ids, &filter) == EV_OK);
     search(ix, row, 0, filter);

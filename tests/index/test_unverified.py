@@ -116,6 +116,8 @@ def test_a_header_that_would_lead_astray_is_refused(tmp_path: Path, rng: np.rand
 def use(index: Index, rng: np.random.Generator) -> None:
     """Everything that reads; what names ids or needs all of the file may refuse it."""
     queries = make_rows(rng, 4)
+    for k in (1, 2, 4):  # few enough for the graph to be walked; for more, all vectors are compared
+        index.search(queries, k, ef=k)
     index.search(queries[0], 5)
     index.search(queries, 300, ef=300, threads=2)
     index.search(queries, 3, exact=True)
