@@ -538,6 +538,7 @@ class Store:
         if self._owner == threading.get_ident():
             raise ParameterError("not inside a batch")
         with self._snapshot_lock, translated(self.name):
+            self.database.check_files()
             with self.read():  # which lets the graph catch up
                 pass
             if self._secure_delete:

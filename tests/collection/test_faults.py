@@ -50,12 +50,22 @@ def run(library: Path, program: str, *arguments: object) -> list[str]:
 
 
 def test_readers_do_not_wait_for_the_disk(library: Path, tmp_path: Path) -> None:
-    """Neither in the writer's process nor in another's connection, while a write or a checkpoint is flushed."""
-    for line in run(library, "slow_disk.py", tmp_path):
-        call, *numbers = line.split()
-        took, here, elsewhere = map(float, numbers)
-        assert took >= 0.4, call  # or the disk was not slow
-        assert max(here, elsewhere) < 0.3, line
+    """Neither in the writer's process nor in another's connection, while a write or a checkpoint is flushed.
+
+    On a busy machine anything may take as long: who waits for the disk does so each time.
+    """
+    shortest: dict[str, float] = {}
+    for attempt in range(4):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        for line in run(library, "slow_disk.py", folder):
+            call, *numbers = line.split()
+            took, here, elsewhere = map(float, numbers)
+            assert took >= 0.4, call  # or the disk was not slow
+            shortest[call] = min(shortest.get(call, 1e9), max(here, elsewhere))
+        if max(shortest.values()) < 0.3:
+            break
+    assert max(shortest.values()) < 0.3, shortest
 
 
 def test_whichever_call_fails_the_old_state_or_the_new_is_whole(library: Path, tmp_path: Path) -> None:
