@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import lzma
 import math
@@ -73,6 +74,10 @@ def read_npz(request: Request) -> Dataset:
                 else:
                     unread[name] = _OBJECTS if header.dtype.hasobject else f"unsupported type {header.dtype}"
     except (*_DAMAGED, RuntimeError, OverflowError, struct.error) as error:
+        raise request.error(f"damaged: {error}") from error
+    except OSError as error:  # of bz2, or of a position that the archive names and no file can have
+        if error.errno not in (None, errno.EINVAL):
+            raise
         raise request.error(f"damaged: {error}") from error
     return request.dataset(vectors, columns, unread=unread)
 
