@@ -60,23 +60,28 @@ def run(connection: sqlite3.Connection, sql: str) -> list[tuple[int, ...]]:
         return connection.execute(sql).fetchall()
     result: list[tuple[int, ...]] = []
     errors: list[BaseException] = []
+    done = threading.Event()  # Thread.join() takes a thread for ended once a signal has raised in it (CPython 3.11)
 
     def work() -> None:
         try:
             result.extend(connection.execute(sql))
         except BaseException as error:
             errors.append(error)
+        finally:
+            done.set()
 
-    thread = threading.Thread(target=work, name="edgevec-statement")
-    thread.start()
-    try:
-        while thread.is_alive():
-            thread.join(_POLL_SECONDS)
-    except BaseException:
-        connection.interrupt()
-        raise
-    finally:
-        thread.join()
+    threading.Thread(target=work, name="edgevec-statement").start()
+    signaled = None
+    while True:
+        try:
+            while not done.wait(_POLL_SECONDS):
+                pass
+            break
+        except BaseException as error:
+            signaled = error
+            connection.interrupt()
+    if signaled is not None:
+        raise signaled
     if errors:
         raise errors[0]
     return result
