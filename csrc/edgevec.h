@@ -158,11 +158,11 @@ typedef int (*ev_progress)(void *user, int64_t done, int64_t total);
 int ev_add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, int64_t *out_ids, int32_t threads,
            ev_progress progress, void *user);
 /* Forget those of the n ids that are held; *removed counts them. O(1) each.
- * Errors: EV_E_PARAM, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. Ids that are not held are none. */
+ * Errors: EV_E_PARAM, EV_E_STOPPED, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. Ids that are not held are none. */
 int ev_remove(ev_index *ix, int64_t n, const int64_t *ids, int64_t *removed);
 /* Copy vectors to out[n * dim], as exactly as they are kept: as given with FLOAT32 (cosine: at unit length), within the
  * bound at EV_VECTORS_* with SQ24, decoded from codes with NONE. All ids must exist.
- * Errors: EV_E_NO_ID, EV_E_NOMEM, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
+ * Errors: EV_E_NO_ID, EV_E_NOMEM, EV_E_STOPPED, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
 int ev_get(ev_index *ix, int64_t n, const int64_t *ids, float *out);
 int64_t ev_count(ev_index *ix);
 int ev_contains(ev_index *ix, int64_t id);
@@ -190,7 +190,8 @@ typedef struct {
 
 /* n queries -> out_ids[n * k], out_distances[n * k], nearest first by float64 distances to what ev_get gives, equal
  * ones by id (sign codes alone: by estimates); rows with fewer than k results are padded with id -1, distance inf.
- * Errors: EV_E_PARAM, EV_E_NOT_FINITE, EV_E_ZERO, EV_E_NOMEM, EV_E_BUSY, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
+ * Errors: EV_E_PARAM, EV_E_NOT_FINITE, EV_E_ZERO, EV_E_NOMEM, EV_E_BUSY, EV_E_STOPPED, EV_E_REENTRANT, EV_E_FORKED,
+ * EV_E_CLOSED. */
 int ev_search(ev_index *ix, int64_t n, const float *queries, const ev_search_params *params, int64_t *out_ids,
               float *out_distances);
 
@@ -222,7 +223,7 @@ int64_t ev_filter_count(const ev_filter *filter); /* distinct ids */
 
 /* A file at `path` is replaced and leaves its mode, and where that is permitted its owner, to the new one. A symbolic
  * link is followed, to a new file too. What is no regular file (a folder, pipe or device) is refused with EV_E_IO.
- * Errors: EV_E_IO, EV_E_NOMEM, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
+ * Errors: EV_E_IO, EV_E_NOMEM, EV_E_STOPPED, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
 int ev_save(ev_index *ix, const char *path);
 /* NONE: read the file. VERIFIED: use it in place, copy-on-write; it must not be truncated or written to while the index
  * lives. Every byte is verified either way. UNVERIFIED: in place, and only the header and the table of its sections are
@@ -233,14 +234,14 @@ int ev_save(ev_index *ix, const char *path);
  */
 enum { EV_MAP_NONE = 0, EV_MAP_VERIFIED = 1, EV_MAP_UNVERIFIED = 2 };
 /* map: EV_MAP_*.
- * Errors: EV_E_NOT_FOUND, EV_E_IO, EV_E_CORRUPT, EV_E_VERSION, EV_E_FULL, EV_E_NOMEM, EV_E_SIMD. */
+ * Errors: EV_E_NOT_FOUND, EV_E_IO, EV_E_CORRUPT, EV_E_VERSION, EV_E_FULL, EV_E_NOMEM, EV_E_SIMD, EV_E_STOPPED. */
 int ev_load(const char *path, int32_t map, ev_index **out);
 /* The bytes of the file that ev_save would write, in memory: to `out` where they fit in `room`; else nothing is
  * written. *n: how many they are, so room 0 asks for that.
- * Errors: EV_E_PARAM, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
+ * Errors: EV_E_PARAM, EV_E_STOPPED, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
 int ev_save_bytes(ev_index *ix, int64_t room, void *out, int64_t *n);
 /* As ev_load of a file of these n bytes, which are not needed any longer afterwards.
- * Errors: EV_E_PARAM, EV_E_CORRUPT, EV_E_VERSION, EV_E_FULL, EV_E_NOMEM, EV_E_SIMD. */
+ * Errors: EV_E_PARAM, EV_E_CORRUPT, EV_E_VERSION, EV_E_FULL, EV_E_NOMEM, EV_E_SIMD, EV_E_STOPPED. */
 int ev_load_bytes(int64_t n, const void *bytes, ev_index **out);
 
 /* ---- insight --------------------------------------------------------------------------------- */
@@ -265,7 +266,7 @@ typedef struct {
     int32_t levels;
     int32_t walk; /* EV_WALK_*: what the vectors held call for now; without them, as in ev_stats */
 } ev_report;
-/* Errors: EV_E_NOMEM, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
+/* Errors: EV_E_NOMEM, EV_E_STOPPED, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
 int ev_check(ev_index *ix, ev_report *out);
 
 typedef struct {
