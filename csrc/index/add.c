@@ -37,13 +37,15 @@ static int check_ids(const ev_index *ix, int64_t n, const int64_t *ids) {
 
 /* ---- writing and encoding -------------------------------------------------------------------- */
 
+static void write_vector(ev__build *a, int64_t i, ev__scratch *s) {
+    ev__store *store = &a->ix->graph.store;
+    const float *row = a->vectors + (size_t)i * store->quantizer.dim;
+    ev__vector_write(store, a->slots[i], ev__unit(&store->quantizer, row, s->work.unit), &s->work);
+}
+
 static void write_row(ev__build *a, int64_t i, ev__scratch *s) {
-    ev_index *ix = a->ix;
-    uint32_t slot = a->slots[i];
-    const float *row =
-        ev__unit(&ix->graph.store.quantizer, a->vectors + (size_t)i * ix->graph.store.quantizer.dim, s->work.unit);
-    ev__vector_write(&ix->graph.store, slot, row, &s->work);
-    ev__ids_of(&ix->graph.store)[slot] = a->ids ? a->ids[i] : ix->next_id + i;
+    write_vector(a, i, s);
+    ev__ids_of(&a->ix->graph.store)[a->slots[i]] = a->ids ? a->ids[i] : a->ix->next_id + i;
 }
 
 static void write_rows(void *arg, int worker) {
@@ -136,6 +138,14 @@ static void roll_back(ev__build *a) {
     if (ev__slots(&ix->graph.store) <= MANY) mend(a);
 }
 
+/* What was linked goes by the center that there was, like all else. */
+static void put_codes_back(ev__build *a) {
+    if (!a->old.slots) return;
+    ev__old_codes_put_back(&a->old, a->ix);
+    for (int64_t i = 0; i < a->taken; i++)
+        if (ev__state(&a->ix->graph.store, a->slots[i]) == EV_DEAD_NODE) write_vector(a, i, a->scratches[0]);
+}
+
 static int add_rows(ev__build *a, int32_t threads, int64_t *out_ids) {
     ev_index *ix = a->ix;
     int rc = EV_OK;
@@ -143,17 +153,17 @@ static int add_rows(ev__build *a, int32_t threads, int64_t *out_ids) {
         rc = ev__consolidate_deletes(&ix->graph, threads);
     if (rc == EV_OK) rc = ev__store_reserve(&ix->graph.store, (size_t)a->n);
     if (rc == EV_OK) rc = ev__build_room(a, threads);
-    if (rc == EV_OK) rc = ev__train(ix, a->n, a->vectors, threads, a->scratches[0]);
+    if (rc == EV_OK) rc = ev__train(ix, a->n, a->vectors, threads, a->scratches[0], &a->old);
     if (rc == EV_OK) rc = ev__duplicates_reserve(&ix->graph.store, (size_t)a->n);
-    if (rc != EV_OK) return rc;
-    rc = take_slots(a);
+    if (rc == EV_OK) rc = take_slots(a);
     if (rc == EV_OK) {
         if (a->in_steps) ev__pause(a->call);
         rc = prepare(a);
     }
     if (rc == EV_OK) rc = ev__build_link(a);
     if (rc != EV_OK) {
-        roll_back(a);
+        if (a->taken) roll_back(a);
+        put_codes_back(a);
         return rc;
     }
     ev__watch_commit();

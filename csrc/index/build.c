@@ -54,6 +54,7 @@ void ev__build_free(ev__build *a) {
     ev__release(a->order, (size_t)a->n * sizeof *a->order, EV_LINE);
     ev__release(a->codes, a->coded * ix->graph.store.quantizer.dim, EV_LINE);
     ev__release(a->factors, a->coded * sizeof *a->factors, EV_LINE);
+    ev__old_codes_free(&a->old);
     ev__release(a->builder.locks, EV_STRIPES * sizeof *a->builder.locks, EV_LINE);
 }
 

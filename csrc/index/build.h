@@ -14,6 +14,7 @@ typedef struct {
     uint32_t *slots;      /* of the rows */
     uint32_t *node_of;    /* of the rows: the node whose duplicate each is, or EV_NONE */
     uint32_t *order;      /* the rows in the order they are linked in */
+    ev__old_codes old;    /* put back where rows cannot be added */
     ev__call *call;       /* NULL: what is held is linked anew */
     bool in_steps;        /* between which searches go on */
     double step_began;

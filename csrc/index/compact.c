@@ -139,19 +139,20 @@ static int relocate(layout *l) {
     return EV_OK;
 }
 
-static int learn_anew(ev_index *ix) {
+static int learn_anew(ev_index *ix, ev__old_codes *old) {
     ev__scratch *s;
     int rc = ev__scratch_borrow(&ix->graph, &s);
     if (rc != EV_OK) return rc;
-    rc = ev__train_again(ix, s);
+    rc = ev__train_again(ix, s, old);
     ev__scratch_return(&ix->graph, s);
     return rc;
 }
 
 static int compact(ev_index *ix) {
     ev__store *store = &ix->graph.store;
+    ev__old_codes old = {0};
     int rc = ev__consolidate_deletes(&ix->graph, 0);
-    if (rc == EV_OK) rc = learn_anew(ix);
+    if (rc == EV_OK) rc = learn_anew(ix, &old);
     if (rc == EV_OK) rc = ev__connect_unreachable(&ix->graph, NULL);
     if (rc == EV_OK && !ev__tell(store->live / 2, store->live)) rc = ev__stopped();
     if (rc == EV_OK) {
@@ -163,6 +164,8 @@ static int compact(ev_index *ix) {
         ev__release(l.order, bytes, EV_LINE);
         ev__release(l.place, bytes, EV_LINE);
     }
+    if (rc != EV_OK) ev__old_codes_put_back(&old, ix);
+    ev__old_codes_free(&old);
     ev__scratch_drop_all(&ix->graph); /* they hold a mark per old slot */
     return rc;
 }

@@ -58,13 +58,31 @@ void ev__leave(ev__call *call);
 void ev__pause(ev__call *call);
 void ev__resume(ev__call *call);
 
+/* ---- old_codes.c ----------------------------------------------------------------------------- */
+
+/* Zeroed: none were kept. */
+typedef struct {
+    size_t slots, code_bytes, center_bytes, prefilter_bytes;
+    char *codes, *prefilter;
+    ev__factor *factors;
+    float *center;
+    int32_t walk, trainings;
+    int64_t trained_on, unchecked;
+    double unfit;
+} ev__old_codes;
+/* Before codes are learned anew. Nothing is copied where vectors are kept, or for the second time. */
+int ev__old_codes_keep(ev__old_codes *old, const ev_index *ix);
+/* Of the slots that there were; those taken since keep what the new center made of them. */
+void ev__old_codes_put_back(const ev__old_codes *old, ev_index *ix);
+void ev__old_codes_free(ev__old_codes *old);
+
 /* ---- train.c --------------------------------------------------------------------------------- */
 
 /* Before n rows are added: learn the center when there is none or when it no longer fits, and encode what is held anew;
- * and see whether what is walked on tells the rows apart. */
-int ev__train(ev_index *ix, int64_t n, const float *rows, int threads, ev__scratch *s);
+ * and see whether what is walked on tells the rows apart. What is lost by that is in *old, also after an error. */
+int ev__train(ev_index *ix, int64_t n, const float *rows, int threads, ev__scratch *s, ev__old_codes *old);
 /* The same of what is held, whether or not it has grown. */
-int ev__train_again(ev_index *ix, ev__scratch *s);
+int ev__train_again(ev_index *ix, ev__scratch *s, ev__old_codes *old);
 /* What EV_WALK_* what is held calls for now. */
 int ev__judge(ev_index *ix, int32_t *walk, ev__scratch *s);
 /* Keep ix->longest true of a vector. */

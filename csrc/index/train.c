@@ -354,9 +354,10 @@ static int encode_rest(encoding *e, int64_t done) {
 }
 
 /* All that is held, with the new center. From what is kept, so where that is not the float vectors each time costs a
- * little precision: of codes, up to half an integer a coordinate; of refined ones, up to a step. A stop in the first
- * half takes back what was done; one in the second waits for the rest, which is sooner done. */
-static int encode_anew(ev_index *ix, const float *center, int threads) {
+ * little precision: of codes, up to half an integer a coordinate; of refined ones, up to a step. A stop leaves it half
+ * done where a copy was kept; else one in the first half takes back what was done, and one in the second waits for the
+ * rest, which is sooner done. */
+static int encode_anew(ev_index *ix, const float *center, int threads, bool copied) {
     ev__store *store = &ix->graph.store;
     ev__quantizer *q = &store->quantizer;
     size_t bytes = q->dim * sizeof(float);
@@ -371,7 +372,7 @@ static int encode_anew(ev_index *ix, const float *center, int threads) {
     if (rc == EV_OK) {
         ev__parallel(e.workers, encode_rows, &e);
         int64_t done = e.work.taken < e.work.total ? e.work.taken : e.work.total;
-        if (e.work.stopped && done < e.work.total) rc = encode_rest(&e, done);
+        if (e.work.stopped && done < e.work.total) rc = copied ? ev__stopped() : encode_rest(&e, done);
         if (rc == EV_OK) memcpy(q->center, center, bytes);
         ix->looked += e.looked;
         ev__duplicates_free(store); /* it goes by codes */
@@ -399,7 +400,7 @@ static bool due(const ev_index *ix, int64_t n) {
 }
 
 /* Learn from the sample where that is called for, and judge. */
-static int learn(ev_index *ix, sample *m, bool young, int64_t n, int threads, ev__scratch *s) {
+static int learn(ev_index *ix, sample *m, bool young, int64_t n, int threads, ev__scratch *s, ev__old_codes *old) {
     ev__store *store = &ix->graph.store;
     ev__quantizer *q = &store->quantizer;
     bool judged = m->count >= JUDGED, was_blurred = q->walk != EV_WALK_CODES, quantized = q->center != NULL;
@@ -413,7 +414,8 @@ static int learn(ev_index *ix, sample *m, bool young, int64_t n, int threads, ev
             if (n == 0) was_blurred |= has_moved(q, m, center, LARGE_DRIFT);
             if (judged && store->live) was_blurred |= count_blurred(q, m, q->center, &all, &s->work) >= BLURRED_MANY;
             if (ev__is_to_stop()) return ev__stopped();
-            int rc = encode_anew(ix, center, threads);
+            int rc = ev__old_codes_keep(old, ix);
+            if (rc == EV_OK) rc = encode_anew(ix, center, threads, old->slots != 0);
             if (rc != EV_OK) return rc;
             ix->trained_on = m->total;
             ix->trainings++;
@@ -433,14 +435,14 @@ static int learn(ev_index *ix, sample *m, bool young, int64_t n, int threads, ev
 }
 
 static int look(ev_index *ix, bool young, int64_t n, const float *rows, const float *shortest, int threads,
-                ev__scratch *s) {
+                ev__scratch *s, ev__old_codes *old) {
     sample m = {.total = n + ix->graph.store.live, .has_least = shortest != NULL};
     int rc = make_sample(&ix->graph.store.quantizer, &m);
     if (rc != EV_OK) return rc;
     if (shortest) memcpy(m.least, shortest, m.dim * sizeof *shortest);
     draw(ix, &m, n, rows, s);
     ix->looked += (int64_t)m.count;
-    rc = learn(ix, &m, young, n, threads, s);
+    rc = learn(ix, &m, young, n, threads, s, old);
     free_sample(&m);
     if (rc == EV_OK) ix->unchecked = ix->fresh = 0;
     return rc;
@@ -470,7 +472,7 @@ static const float *shortest_of(const ev_index *ix, int64_t n, const float *rows
     return shortest;
 }
 
-int ev__train(ev_index *ix, int64_t n, const float *rows, int threads, ev__scratch *s) {
+int ev__train(ev_index *ix, int64_t n, const float *rows, int threads, ev__scratch *s, ev__old_codes *old) {
     ev__quantizer *q = &ix->graph.store.quantizer;
     double length;
     for (int64_t i = 0; i < n; i++) {
@@ -485,14 +487,14 @@ int ev__train(ev_index *ix, int64_t n, const float *rows, int threads, ev__scrat
         *(q->center ? &ix->unchecked : &ix->fresh) += n;
         return EV_OK;
     }
-    int rc = look(ix, is_young(ix, n), n, rows, shortest, threads, s);
+    int rc = look(ix, is_young(ix, n), n, rows, shortest, threads, s, old);
     if (rc == EV_OK && shortest && is_lost(q, q->center, length)) ix->unfit = length;
     return rc;
 }
 
-int ev__train_again(ev_index *ix, ev__scratch *s) {
-    return ix->graph.store.live == 0 || signs_only(&ix->graph.store.quantizer) ? EV_OK
-                                                                               : look(ix, false, 0, NULL, NULL, 0, s);
+int ev__train_again(ev_index *ix, ev__scratch *s, ev__old_codes *old) {
+    if (ix->graph.store.live == 0 || signs_only(&ix->graph.store.quantizer)) return EV_OK;
+    return look(ix, false, 0, NULL, NULL, 0, s, old);
 }
 
 int ev__judge(ev_index *ix, int32_t *walk, ev__scratch *s) {

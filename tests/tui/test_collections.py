@@ -367,7 +367,7 @@ async def test_what_is_no_collection_is_refused_in_words(folder: Path, name: str
 
 
 async def test_a_locked_collection_says_so(notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgevec.collection.database._BUSY_MS", 100)
+    monkeypatch.setattr("edgevec.collection.database.BUSY_MS", 100)
     other = sqlite3.connect(notes.path)
     other.execute("PRAGMA journal_mode = DELETE")
     other.execute("BEGIN EXCLUSIVE")
