@@ -156,7 +156,9 @@ static void each_call_failing(bool cannot_unlink) {
         if (faults.name[0]) CHECK(exists(faults.name) == (cannot_unlink && !renamed));
         check_file(PATH, renamed ? 2 * ROWS : ROWS);
         free(now.at);
+#if !defined(_WIN32)
         CHECK(!faults.name[0] || !exists(faults.name)); /* that load has removed it */
+#endif
         CHECK(is_sound(ix, 2 * ROWS));
     }
     check_file(PATH, 2 * ROWS);
