@@ -35,6 +35,7 @@ LONGEST = 0.05 if not BULK else 0.5
 """Seconds that a process lives, at most, after the last commit that is waited for."""
 
 pytestmark = [
+    pytest.mark.core,
     pytest.mark.subprocess,
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork"),
 ]

@@ -18,6 +18,7 @@ from support import HANG, HELPERS, examples, need
 import edgevec
 
 pytestmark = [
+    pytest.mark.core,
     pytest.mark.subprocess,
     pytest.mark.skipif(sys.platform != "linux", reason="LD_PRELOAD"),
 ]

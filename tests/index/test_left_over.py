@@ -26,6 +26,7 @@ from edgevec.files import remove_left_over, replacing
 
 fcntl = pytest.importorskip("fcntl", reason="left-over files are told by POSIX locks")
 pytestmark = [
+    pytest.mark.core,
     pytest.mark.subprocess,
     pytest.mark.skipif(sys.platform == "emscripten", reason="Pyodide has one process"),
 ]

@@ -12,7 +12,7 @@ from small_index import DIM, each_kind, make_index, make_rows, saved
 
 from edgevec import CorruptIndexError, EdgevecError, Index, KeepVectors, Metric, Quantization
 
-pytestmark = pytest.mark.mmap
+pytestmark = [pytest.mark.mmap, pytest.mark.core]
 
 METRICS: tuple[Metric, ...] = ("cosine", "ip", "l2")
 
