@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
-import lzma
 import math
 import struct
 import zipfile
@@ -26,7 +26,11 @@ _OBJECTS = "contains pickled Python objects, which are never loaded; save texts 
 _MAX_HEADER = 1 << 16
 """Bytes. NumPy itself reads what a header declares, up to 4 GB, before it refuses one of more than 10,000."""
 
-_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
+_DAMAGED: tuple[type[Exception], ...] = (zipfile.BadZipFile, zlib.error, EOFError)
+with contextlib.suppress(ImportError):  # Pyodide has none, nor have some builds of Python
+    from lzma import LZMAError
+
+    _DAMAGED += (LZMAError,)
 
 
 class _Header(NamedTuple):
