@@ -26,7 +26,14 @@ _OBJECTS = "contains pickled Python objects, which are never loaded; save texts 
 _MAX_HEADER = 1 << 16
 """Bytes. NumPy itself reads what a header declares, up to 4 GB, before it refuses one of more than 10,000."""
 
-_DAMAGED: tuple[type[Exception], ...] = (zipfile.BadZipFile, zlib.error, EOFError)
+_DAMAGED: tuple[type[Exception], ...] = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    RuntimeError,
+    OverflowError,
+)
 with contextlib.suppress(ImportError):  # Pyodide has none, nor have some builds of Python
     from lzma import LZMAError
 
@@ -77,7 +84,7 @@ def read_npz(request: Request) -> Dataset:
                         columns[name] = request.read_items(stream, header.dtype, len(vectors))
                 else:
                     unread[name] = _OBJECTS if header.dtype.hasobject else f"unsupported type {header.dtype}"
-    except (*_DAMAGED, RuntimeError, OverflowError, struct.error) as error:
+    except _DAMAGED as error:
         raise request.error(f"damaged: {error}") from error
     except OSError as error:  # of bz2, or of a position that the archive names and no file can have
         if error.errno not in (None, errno.EINVAL):
