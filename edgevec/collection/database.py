@@ -129,8 +129,12 @@ class Database:
             self._claimed = None
 
     def copy_log_back(self) -> None:
-        """Copy the write-ahead log into the file and empty it. LockedError when readers stand in the way too long."""
-        if self.path is None or _SINGLE_PROCESS:
+        """Copy the log into the file and empty it. LockedError when readers stand in the way too long."""
+        if self.path is None:
+            return
+        if _SINGLE_PROCESS:
+            with suppress(FileNotFoundError):  # SQLite, which is not to share it, keeps it open and void at its head
+                os.truncate(f"{self.path}-journal", 0)
             return
         waited = 0
         self.main.execute(f"PRAGMA busy_timeout = {_BUSY_POLL_MS}")
