@@ -629,6 +629,8 @@ class Store:
             self._overwrite_deleted()
         if secure or self._snapshot_lags(_CLOSE_MIN_CHANGES, _CLOSE_RECORDS_DIVISOR):
             self._save_snapshot(None)
+        elif self.graph.snapshot is not None:
+            self.graph.snapshot.clear()  # a signal may have ended one as it cleared up
 
     def __del__(self, warn: Callable[..., None] = warnings.warn) -> None:
         if not getattr(self, "_closed", True) and os.getpid() == self._process:
