@@ -69,30 +69,25 @@ static void fill_header(const ev_index *ix, const part *parts, size_t count, ev_
     h->crc = q->kernels.crc32c(0, h, offsetof(ev__file_header, crc));
 }
 
-typedef int (*writer)(void *user, void *file, const void *bytes, size_t n);
+typedef int (*writer)(void *into, const void *bytes, size_t n); /* 0, or an errno */
 
-static int write_parts(writer write, void *user, void *file, ev_index *ix) {
+static int write_parts(writer write, void *into, ev_index *ix) {
     static const char zeros[EV_LINE];
     part parts[EV_FILE_SECTIONS];
     ev__file_header header;
     size_t count = list_parts(ix, parts);
     fill_header(ix, parts, count, &header);
-    int error = write(user, file, &header, sizeof header);
+    int error = write(into, &header, sizeof header);
     for (size_t i = 0; !error && i < count; i++) {
         size_t filling = (size_t)(ev__file_padded(parts[i].bytes) - parts[i].bytes);
         for (size_t at = 0; !error && at < parts[i].bytes; at += EV_FILE_RUN) {
             size_t left = parts[i].bytes - at;
             if (ev__is_to_stop()) return EV_FILE_STOPPED;
-            error = write(user, file, (const char *)parts[i].at + at, left < EV_FILE_RUN ? left : EV_FILE_RUN);
+            error = write(into, (const char *)parts[i].at + at, left < EV_FILE_RUN ? left : EV_FILE_RUN);
         }
-        if (!error && filling) error = write(user, file, zeros, filling);
+        if (!error && filling) error = write(into, zeros, filling);
     }
     return error;
-}
-
-static int to_file(void *user, void *file, const void *bytes, size_t n) {
-    (void)user;
-    return ev__file_write(file, bytes, n);
 }
 
 /* Write and flush a new file. Writers wait only while the index is read, not while the disk works. */
@@ -101,7 +96,7 @@ static int write_file(const ev_file_ops *ops, ev_index *ix, void *file, const ch
     int error = 0, rc = ev__complete(ix, EV_LACKS_NOTHING);
     if (rc == EV_OK) rc = ev__enter(ix, EV_READ_AT_REST, &call);
     if (rc == EV_OK) {
-        error = write_parts(to_file, NULL, file, ix);
+        error = write_parts(ev__file_write, file, ix);
         ev__leave(&call);
     }
     if (error) rc = error == EV_FILE_STOPPED ? ev__stopped() : ev__refused(error, "write", path);
@@ -172,9 +167,8 @@ int ev_save(ev_index *ix, const char *path) {
 
 /* ---- to memory ------------------------------------------------------------------------------- */
 
-static int append(void *user, void *file, const void *bytes, size_t n) {
-    (void)file;
-    char **at = user;
+static int append(void *into, const void *bytes, size_t n) {
+    char **at = into;
     memcpy(*at, bytes, n);
     *at += n;
     return 0;
@@ -195,7 +189,7 @@ int ev_save_bytes(ev_index *ix, int64_t room, void *out, int64_t *n) {
     if (rc != EV_OK) return rc;
     char *at = out;
     *n = size_of(ix);
-    if (*n <= room && write_parts(append, &at, NULL, ix)) rc = ev__stopped();
+    if (*n <= room && write_parts(append, &at, ix)) rc = ev__stopped();
     ev__leave(&call);
     return rc == EV_OK ? ev__ok() : rc;
 }

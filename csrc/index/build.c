@@ -209,9 +209,10 @@ static int keep_old(const ev__graph *g, old_graph *old) {
 static void restore(ev__graph *g, const old_graph *old) {
     ev__store *store = &g->store;
     g->entry = old->entry;
-    memcpy(store->columns.upper.at, old->upper.at, old->upper.count * old->upper.item);
-    memcpy(store->columns.state.at, old->state.at, old->state.count);
-    memcpy(store->columns.next_duplicate.at, old->next_duplicate.at, old->next_duplicate.count * sizeof(uint32_t));
+    /* as many as there are: this cannot fail */
+    copy_array(&old->upper, &store->columns.upper);
+    copy_array(&old->state, &store->columns.state);
+    copy_array(&old->next_duplicate, &store->columns.next_duplicate);
     for (size_t slot = 0; slot < ev__slots(store); slot++)
         memcpy(ev__links0(store, (uint32_t)slot), old->links0.at + slot * old->links0.item, old->links0.item);
 }

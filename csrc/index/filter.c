@@ -62,43 +62,42 @@ void ev_filter_free(ev_filter *f) {
 
 int64_t ev_filter_count(const ev_filter *f) { return f->count; }
 
-static slot_set *set_make(const ev_filter *f, const ev_index *ix, bool *stopped) {
-    const ev__store *store = &ix->graph.store;
-    slot_set *set = ev__alloc_zero(sizeof *set, EV_LINE);
-    if (!set) return NULL;
-    set->words = store->columns.state.room / 64 + 1; /* within which an ev_add takes slots beside searches */
-    set->bits = ev__alloc_zero(set->words * sizeof *set->bits, EV_LINE);
-    if (!set->bits) {
-        ev__release(set, sizeof *set, EV_LINE);
-        return NULL;
-    }
+static int set_fill(const ev_filter *f, const ev__store *store, slot_set *set) {
     for (int64_t i = 0; i < f->count; i++) {
-        if (ev__is_to_stop_at((size_t)i)) {
-            ev__release(set->bits, set->words * sizeof *set->bits, EV_LINE);
-            ev__release(set, sizeof *set, EV_LINE);
-            *stopped = true;
-            return NULL;
-        }
+        if (ev__is_to_stop_at((size_t)i)) return ev__stopped();
         uint32_t slot = ev__id_table_get(&store->id_table, ev__ids_of(store), f->ids[i]);
         if (slot == EV_NONE) continue;
         ev__bit_set(set->bits, slot);
         set->count++;
     }
-    set->serial = ix->serial;
-    set->version = store->version;
-    set->users = 1;
-    return set;
+    return EV_OK;
+}
+
+static int set_make(const ev_filter *f, const ev_index *ix, slot_set **out) {
+    const ev__store *store = &ix->graph.store;
+    slot_set *set = ev__alloc_zero(sizeof *set, EV_LINE);
+    if (set) {
+        /* words: within which an ev_add takes slots beside searches */
+        *set = (slot_set){
+            .serial = ix->serial, .version = store->version, .users = 1, .words = store->columns.state.room / 64 + 1};
+        set->bits = ev__alloc_zero(set->words * sizeof *set->bits, EV_LINE);
+    }
+    int rc =
+        set && set->bits ? set_fill(f, store, set) : ev__fail(EV_E_NOMEM, "a filter over %zu slots", ev__slots(store));
+    if (rc != EV_OK)
+        set_drop(set);
+    else
+        *out = set;
+    return rc;
 }
 
 int ev__filter_slots(ev_filter *f, ev_index *ix, const uint64_t **bits, int64_t *count, void **hold) {
     ev__lock(&f->lock);
     slot_set *set = f->cached;
     if (!set || set->serial != ix->serial || set->version != ix->graph.store.version) {
-        bool stopped = false;
         ev__unlock(&f->lock); /* it takes long, and whom it asks may use the filter too */
-        set = set_make(f, ix, &stopped);
-        if (stopped) return ev__stopped();
-        if (!set) return ev__fail(EV_E_NOMEM, "a filter over %zu slots", ev__slots(&ix->graph.store));
+        int rc = set_make(f, ix, &set);
+        if (rc != EV_OK) return rc;
         ev__lock(&f->lock);
         slot_set *old = f->cached;
         f->cached = set;

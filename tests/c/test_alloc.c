@@ -4,7 +4,7 @@
 #include "check.h"
 #include "edgevec_test.h"
 #include "counting.h"
-#include "base/file_system.h"
+#include "unflushed.h"
 
 #include <math.h>
 
@@ -287,22 +287,9 @@ static int64_t relink(long *all_refused) {
     return made;
 }
 
-static int no_flush(void *user, void *file) {
-    (void)user, (void)file;
-    return 0;
-}
-
-static int no_folder_flush(void *user, const char *path) {
-    (void)user, (void)path;
-    return 0;
-}
-
 int main(void) {
     count_allocations();
-    /* a thousand saves: do not wait for the disk each time */
-    ev_file_ops ops = *ev__file_ops();
-    ops.sync = no_flush;
-    ops.sync_folder = no_folder_flush;
+    ev_file_ops ops = without_flushes();
     ev_set_file_ops(&ops);
     for (int kind = 0; kind < 5; kind++) {
         int64_t n = 0, made;

@@ -4,8 +4,8 @@
 #include "check.h"
 #include "edgevec_test.h"
 #include "counting.h"
-#include "base/file_system.h"
 #include "files.h"
+#include "unflushed.h"
 
 #include <errno.h>
 
@@ -234,23 +234,11 @@ static long load_with(bytes file, int32_t map, long n, way how, int error) {
     return now.calls;
 }
 
-static int no_flush(void *user, void *file) {
-    (void)user, (void)file;
-    return 0;
-}
-
-static int no_folder_flush(void *user, const char *path) {
-    (void)user, (void)path;
-    return 0;
-}
-
 int main(void) {
     static const int errors[] = {ENOSPC, EIO, EACCES, ENOMEM, ENOENT};
     enum { ERRORS = sizeof errors / sizeof *errors };
     count_allocations();
-    real = *ev__file_ops();
-    real.sync = no_flush; /* the disk is not waited for */
-    real.sync_folder = no_folder_flush;
+    real = without_flushes();
     ev_set_file_ops(&real);
     ev_index *ix = make(EV_METRIC_L2, EV_QUANT_SQ8, EV_VECTORS_SQ24);
     add_rows(ix, 0, ROWS);
