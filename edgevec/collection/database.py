@@ -18,7 +18,7 @@ from .identify import identify
 from .locking import Identity, Lock, claim, identity, unclaim
 from .sqlite_errors import BUSY, CANTOPEN, READONLY, code_of, translated
 
-__all__ = ["Database", "Durability", "copy_mode", "end_transaction", "resolve"]
+__all__ = ["Database", "Durability", "copy_mode", "resolve"]
 
 log = logging.getLogger("edgevec")
 
@@ -288,12 +288,6 @@ class Database:
         lock = ("-lock",) if self._writable else ()
         paths = [Path(f"{self.path}{name}") for name in ("", *log, *lock)]
         self._opened = [(path, found) for path in paths if (found := identity(path)) is not None]
-
-
-def end_transaction(connection: sqlite3.Connection) -> None:
-    """Roll back what is open. Not that of the caller's alone: a signal may have ended a call before it did so."""
-    if connection.in_transaction:
-        connection.execute("ROLLBACK")
 
 
 # ---- files beside it -------------------------------------------------------------------------------------------------

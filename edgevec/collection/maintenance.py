@@ -231,7 +231,7 @@ def _repair(
     damage = find_damage(connection)
     if damage:
         store.add_rows(np.array(set_apart(connection, damage), np.int64))
-    store.apply_now(connection, progress)
+    store.apply_writes(connection, progress)
     _repair_graph(connection, store.graph, _compare(connection, store.graph, progress), progress)
     if _text_problems(connection):
         _repair_texts(connection)

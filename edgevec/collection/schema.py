@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from .._types import Progress
 from ..errors import CorruptCollectionError, FormatVersionError
-from .sql import pages
+from .sql import end_transaction, pages
 from .sqlite_errors import reraise_interrupt
 from .words import indexed
 
@@ -209,8 +209,7 @@ def upgrade(connection: sqlite3.Connection, progress: Progress | None) -> None:
         for statement in (*_TRIGGERS, f"PRAGMA user_version = {VERSION}", "COMMIT"):
             connection.execute(statement)
     finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+        end_transaction(connection)
 
 
 def read_settings(connection: sqlite3.Connection) -> Settings:

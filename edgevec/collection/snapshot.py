@@ -19,7 +19,8 @@ from ..errors import CorruptIndexError, FormatVersionError, OutOfMemoryError, St
 from ..files import replace
 from ..index import Index
 from . import changes
-from .database import copy_mode, end_transaction
+from .database import copy_mode
+from .sql import end_transaction
 
 __all__ = ["Snapshot", "UnusableError"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from .sqlite_errors import ERROR, code_of
 
-__all__ = ["BEFORE_ALL", "pages", "select"]
+__all__ = ["BEFORE_ALL", "end_transaction", "pages", "select"]
 
 log = logging.getLogger("edgevec")
 
@@ -73,3 +73,9 @@ def pages(
     while page := select(connection, f"{sql} ORDER BY row LIMIT ?", (last, size), text=text):
         yield page
         last = page[-1][0]
+
+
+def end_transaction(connection: sqlite3.Connection) -> None:
+    """Roll back what is open. Not that of the caller's alone: a signal may have ended a call before it did so."""
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")

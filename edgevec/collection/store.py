@@ -28,9 +28,10 @@ from ..errors import (
     about_file,
 )
 from . import changes, schema
-from .database import Database, end_transaction
+from .database import Database
 from .graph import Graph, Write
 from .records import RowIds
+from .sql import end_transaction
 from .sqlite_errors import reraise_interrupt, translate, translated
 from .threads import ProgressGuard, ReadWriteLock
 
@@ -192,7 +193,7 @@ class Store:
             return self._begin_in_progress(graph)
         if self._owner == threading.get_ident():
             if graph:
-                self._apply_writes(self.database.main)
+                self.apply_writes(self.database.main)
             return self.database.main, _nothing_held
         if self.database.single_connection:
             return self._begin_single()
@@ -339,7 +340,7 @@ class Store:
             if progress is None and self._is_small():
                 self._commit_beside_readers(connection, version)
                 return
-            self._apply_writes(connection, progress)
+            self.apply_writes(connection, progress)
             self.database.check_file()
             connection.execute("COMMIT")
         self._version = version
@@ -452,17 +453,13 @@ class Store:
         finally:
             self._depth = outer
 
-    def _apply_writes(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
+    def apply_writes(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
         """Let the graph take in what the open batch has written. From now to its end, other threads cannot read."""
         if not self._holds_lock and not self.database.single_connection:
             self._holds_lock = True
             self._lock.acquire_write()
         self.graph.apply(connection, [write for _, write in self._writes], progress)
         self._forget_writes()
-
-    def apply_now(self, connection: sqlite3.Connection, progress: Progress | None) -> None:
-        """Let the graph take in now what the open batch has written; nobody else reads from now to its end."""
-        self._apply_writes(connection, progress)
 
     def set_dim(self, connection: sqlite3.Connection, dim: int) -> None:
         """The open batch stores the first vectors: dim is known from now on."""
@@ -541,10 +538,13 @@ class Store:
             self.database.check_files()
             with self.read():  # which lets the graph catch up
                 pass
-            if self._secure_delete:
-                with self._no_readers():
-                    self._overwrite_deleted()
-            self._save_snapshot(self._lock)
+            self._save_snapshot_beside_others()
+
+    def _save_snapshot_beside_others(self) -> None:
+        if self._secure_delete:
+            with self._no_readers():
+                self._overwrite_deleted()
+        self._save_snapshot(self._lock)
 
     def _save_snapshot(self, lock: ReadWriteLock | None) -> None:
         """The calling thread holds the snapshot lock. lock: None where it has readers and writers shut out already."""
@@ -589,10 +589,7 @@ class Store:
             return
         try:
             with translated(self.name):
-                if self._secure_delete:
-                    with self._no_readers():
-                        self._overwrite_deleted()
-                self._save_snapshot(self._lock)
+                self._save_snapshot_beside_others()
         except EdgevecError as error:  # the records are safe; the next opening takes longer
             log.warning("%s: no snapshot of the graph: %s", self.name, error)
         finally:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import NDArray
-
-from edgevec import CancelledError
 
 from ..models import (
     Answer,
@@ -24,7 +22,7 @@ from ..models import (
     QuerySpec,
 )
 
-__all__ = ["Opened", "SearchBackend", "ThreadSearch", "raise_when_stopped"]
+__all__ = ["Opened", "SearchBackend", "ThreadSearch"]
 
 
 class ThreadSearch(Protocol):
@@ -85,13 +83,3 @@ class Opened(NamedTuple):
 
     data: Data
     backend: SearchBackend | None
-
-
-def raise_when_stopped(progress: Progress) -> Callable[[int, int], None]:
-    """The progress function for a call that has no result to return when it is stopped: it raises CancelledError."""
-
-    def report(done: int, total: int) -> None:
-        if not progress(done, total):
-            raise CancelledError("stopped")
-
-    return report

@@ -28,7 +28,7 @@ from ..models import (
     SearchCost,
 )
 from . import bundle
-from .base import Opened, ThreadSearch, raise_when_stopped
+from .base import Opened, ThreadSearch
 from .index import graph_findings
 
 __all__ = ["CollectionBackend", "open_collection"]
@@ -43,7 +43,7 @@ _SAME_ENCODER = 0.5
 def open_collection(path: Path, progress: Progress, clock: Clock) -> Opened | None:
     """Open a collection for reading, so that another process may write it. None when progress returned False."""
     try:
-        collection = edgevec.open(path, mode="r", progress=raise_when_stopped(progress))
+        collection = edgevec.open(path, mode="r", progress=progress)
     except CancelledError:
         return None
     try:

@@ -15,7 +15,7 @@ from edgevec.file_kind import Kind, kind_of, require
 from edgevec.files import not_found, refused
 
 from ..models import SAMPLE, Clock, Data, Progress
-from .base import Opened, raise_when_stopped
+from .base import Opened
 from .index import IndexBackend
 
 __all__ = ["open_file", "read_sample"]
@@ -63,9 +63,13 @@ def _kind(path: Path) -> Kind:
 
 
 def _read(path: Path, progress: Progress) -> Data | None:
+    def report(done: int, total: int) -> None:
+        if not progress(done, total):  # which read_vectors does not look at
+            raise edgevec.CancelledError("stopped")
+
     require(path, "vectors")
     try:
-        dataset = edgevec.read_vectors(path, progress=raise_when_stopped(progress))
+        dataset = edgevec.read_vectors(path, progress=report)
     except edgevec.CancelledError:
         return None
     columns = _columns(dataset.metadata)
