@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 from data import Floats, Ids
 
 Value = int | float | str | bool
@@ -49,6 +50,24 @@ class Engine(ABC):
     @abstractmethod
     def many(self, queries: Floats) -> Ids:
         """Ids [m, k] of the nearest of each query."""
+
+
+class OneByOne(Engine):
+    """One query a call: it takes no batch."""
+
+    @abstractmethod
+    def ids(self, query: Floats) -> Ids:
+        """The ids of the k nearest; fewer where it finds fewer."""
+
+    def one(self, query: Floats) -> object:
+        return self.ids(query)
+
+    def many(self, queries: Floats) -> Ids:
+        found = np.full((len(queries), self.settings.k), -1, np.int64)
+        for row, query in zip(found, queries, strict=True):
+            ids = self.ids(query)
+            row[: len(ids)] = ids
+        return found
 
 
 @dataclass(frozen=True)

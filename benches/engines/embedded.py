@@ -6,7 +6,6 @@ What they store goes to a folder that lasts as long as the process.
 from __future__ import annotations
 
 import tempfile
-from abc import abstractmethod
 from functools import cache
 from importlib import import_module
 from importlib.resources import files
@@ -16,31 +15,17 @@ from typing import Any
 import numpy as np
 from data import Floats, Ids
 
-from engines.base import Engine, Settings
+from engines.base import OneByOne, Settings
 
 AT_ONCE = 1000
 
 
-class Embedded(Engine):
-    """One query a call: none of these takes several at once."""
+class Embedded(OneByOne):
+    """With a folder of its own."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-
-    @abstractmethod
-    def ids(self, query: Floats) -> Ids:
-        """The ids of the k nearest."""
-
-    def one(self, query: Floats) -> object:
-        return self.ids(query)
-
-    def many(self, queries: Floats) -> Ids:
-        found = np.full((len(queries), self.settings.k), -1, np.int64)
-        for row, query in zip(found, queries, strict=True):
-            ids = self.ids(query)
-            row[: len(ids)] = ids
-        return found
 
 
 @cache

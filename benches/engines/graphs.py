@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from data import Floats, Ids
 
-from engines.base import Engine, Settings
+from engines.base import Engine, OneByOne, Settings
 
 
 class Svs(Engine):
@@ -104,7 +104,7 @@ class RabitqHnsw(Engine):
         return np.asarray(self.index.search(queries, self.settings.k, self.ef, 1)[0]).astype(np.int64)
 
 
-class Vsag(Engine):
+class Vsag(OneByOne):
     """HGraph over codes that are re-ranked on the float vectors; a call takes one query."""
 
     def __init__(self, settings: Settings, codes: str, degree: int = 32, ef_construction: int = 200) -> None:
@@ -130,14 +130,11 @@ class Vsag(Engine):
     def tune(self, search_param: int) -> None:
         self.params = json.dumps({"hgraph": {"ef_search": search_param}})
 
-    def one(self, query: Floats) -> tuple[Ids, Floats]:
-        return self.index.knn_search(query, self.settings.k, self.params)  # type: ignore[no-any-return]
-
-    def many(self, queries: Floats) -> Ids:
-        return np.array([self.one(query)[0] for query in queries], np.int64)
+    def ids(self, query: Floats) -> Ids:
+        return self.index.knn_search(query, self.settings.k, self.params)[0]  # type: ignore[no-any-return]
 
 
-class Ngt(Engine):
+class Ngt(OneByOne):
     """ANNG over floats; the search parameter is epsilon in thousandths, counted from -0.1.
 
     Its quantized graph (QG) is made by NGT's command line tool alone, which its wheel lacks; its optimizer (ONNG) takes
@@ -160,12 +157,6 @@ class Ngt(Engine):
         self.index.set(num_of_search_objects=self.settings.k, epsilon=search_param / 1000 - 0.1)
         self.search_edges = search_edges
 
-    def one(self, query: Floats) -> object:
-        return self.index.search(query, self.settings.k, edge_size=self.search_edges, with_distance=False)
-
-    def many(self, queries: Floats) -> Ids:
-        found = np.full((len(queries), self.settings.k), -1, np.int64)
-        for row, query in zip(found, queries, strict=True):
-            ids: Any = self.one(query)
-            row[: len(ids)] = ids
-        return found
+    def ids(self, query: Floats) -> Ids:
+        found = self.index.search(query, self.settings.k, edge_size=self.search_edges, with_distance=False)
+        return found  # type: ignore[no-any-return]
