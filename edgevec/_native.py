@@ -23,6 +23,7 @@ from edgevec._types import (
     Quantization,
     SearchStats,
 )
+from edgevec.kept_error import KeptError
 
 __all__ = ["CLOSED", "NativeContext", "NativeFilter", "NativeIndex", "SimdInfo", "simd_info", "version"]
 
@@ -77,7 +78,7 @@ def check(code: int, path: str | os.PathLike[str] | None = None, first_row: int 
     """
     if code == 0:
         return
-    _raise_caught()
+    _raised.reraise()
     kind = _ERRORS.get(code, errors.EdgevecError)
     row, detail = lib.ev_error_row(), _text(lib.ev_error_detail())
     if first_row and row >= 0:
@@ -132,27 +133,20 @@ def simd_info() -> SimdInfo:
     return SimdInfo(_text(active), available, compiled, forced)
 
 
-_raised = threading.local()
-"""What a callback raised on this thread (KeyboardInterrupt too), until the C call has come back."""
+_raised = KeptError()
+"""What a callback raised (KeyboardInterrupt too), until the C call has come back."""
 
 
-def _remember(kind: object, error: BaseException, traceback: object) -> None:
-    _raised.error = error
+def _keep(kind: object, error: BaseException, traceback: object) -> None:
+    _raised.keep(error)
 
 
-def _raise_caught() -> None:
-    error = getattr(_raised, "error", None)
-    if error is not None:
-        _raised.error = None
-        raise error
-
-
-@ffi.def_extern(error=0, onerror=_remember)
+@ffi.def_extern(error=0, onerror=_keep)
 def ev__progress_py(user: _core.CData, done: int, total: int) -> int:
     return 0 if ffi.from_handle(user)(done, total) is False else 1
 
 
-@ffi.def_extern(error=0, onerror=_remember)
+@ffi.def_extern(error=0, onerror=_keep)
 def ev__interrupt_py(user: _core.CData) -> int:
     """Called by the main thread's calls while they run long: on the way in, Python runs the handlers of signals."""
     return 1
@@ -183,7 +177,7 @@ def bridge(callback: Progress | None) -> Iterator[tuple[_core.CData, _core.CData
     else:
         handle = ffi.new_handle(callback)
         yield lib.ev__progress_py, handle
-    _raise_caught()
+    _raised.reraise()
 
 
 class NativeIndex:

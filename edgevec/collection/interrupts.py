@@ -11,14 +11,18 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 
-__all__ = ["raise_pending", "run", "watch"]
+from ..kept_error import KeptError
+
+__all__ = ["raised", "run", "watch"]
 
 _STEPS = 50_000
 """Steps of SQLite's virtual machine between two calls: some milliseconds."""
 _POLL_SECONDS = 0.05
 
-_pending = threading.local()
+raised = KeptError()
+"""What a handler raised: the cause of a statement that was interrupted."""
 
 
 def watch(connection: sqlite3.Connection) -> None:
@@ -39,16 +43,8 @@ def _handler() -> Iterator[int]:
         except GeneratorExit:
             raise
         except BaseException as error:
-            _pending.error = error
+            raised.keep(error)
             stop = 1
-
-
-def raise_pending() -> None:
-    """Raise what a handler has kept in this thread, if anything: the cause of a statement that was interrupted."""
-    error = getattr(_pending, "error", None)
-    if error is not None:
-        _pending.error = None
-        raise error
 
 
 def run(connection: sqlite3.Connection, sql: str) -> list[tuple[int, ...]]:
@@ -71,17 +67,16 @@ def run(connection: sqlite3.Connection, sql: str) -> list[tuple[int, ...]]:
             done.set()
 
     threading.Thread(target=work, name="edgevec-statement").start()
-    signaled = None
+    signals: list[BaseException] = []
     while True:
         try:
-            while not done.wait(_POLL_SECONDS):
+            # Not `while not`: in CPython 3.13 the jump back of such a loop is outside its `try`.
+            for _ in iter(partial(done.wait, _POLL_SECONDS), True):
                 pass
             break
         except BaseException as error:
-            signaled = error
+            signals.append(error)
             connection.interrupt()
-    if signaled is not None:
-        raise signaled
-    if errors:
-        raise errors[0]
+    if ends := signals or errors:
+        raise ends.pop()
     return result

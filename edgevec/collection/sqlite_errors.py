@@ -18,7 +18,7 @@ from ..errors import (
     StorageError,
     about_file,
 )
-from .interrupts import raise_pending
+from . import interrupts
 
 __all__ = ["BUSY", "CANTOPEN", "ERROR", "READONLY", "code_of", "reraise_interrupt", "translate", "translated"]
 
@@ -83,7 +83,7 @@ def code_of(error: sqlite3.Error) -> int:
 def reraise_interrupt(error: Exception) -> None:
     """For those who handle errors of statements: raise again what must not be handled, as Ctrl-C."""
     if isinstance(error, sqlite3.Error) and code_of(error) == INTERRUPT:
-        raise_pending()
+        interrupts.raised.reraise()
         raise error
 
 
@@ -100,7 +100,7 @@ def translate(error: BaseException, subject: str) -> None:
 def _translate_sqlite(error: sqlite3.Error, subject: str) -> None:
     message, code = str(error), code_of(error)
     if code == INTERRUPT:
-        raise_pending()
+        interrupts.raised.reraise()
     if _extended(error) == _IOERR_NOMEM:
         raise OutOfMemoryError(f"{subject}: out of memory") from error
     if code in _KINDS:
