@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from functools import partial
 
 from . import schema
+from .changes import RecentWrites
+from .ranking import Ranking
+from .records import rows_where
 from .sql import select
 from .where import EVERYTHING, Condition
 from .words import phrases
@@ -20,15 +24,34 @@ def count(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT count(*) FROM texts_docsize").fetchone()[0])
 
 
-def search(connection: sqlite3.Connection, text: str, k: int, condition: Condition) -> list[tuple[int, float]]:
-    """(row, score), best first, of up to k documents that hold at least one of the words and satisfy the condition."""
+def search(
+    connection: sqlite3.Connection,
+    text: str,
+    k: int,
+    condition: Condition,
+    ranking: Ranking,
+    version: int | None,
+    recent_writes: RecentWrites,
+) -> list[tuple[int, float]]:
+    """(row, score), best first, of up to k documents that hold at least one of the words and satisfy the condition.
+
+    Args:
+        version: of the records; None inside a batch
+    """
     if schema.is_old(connection):
         words = [f'"{word}"' for word in dict.fromkeys(re.findall(r"\w+", text.lower()))]
+        version = None
     else:
         words = phrases(text)
     if not words:
         return []
-    query = " OR ".join(words[:_MAX_WORDS])
+    words = words[:_MAX_WORDS]
+    if version is not None:
+        allowed = None if condition == EVERYTHING else partial(rows_where, connection, *condition)
+        found = ranking.search(connection, version, recent_writes, words, k, allowed)
+        if found is not None:
+            return found
+    query = " OR ".join(words)
     join, more = "", ""
     if condition != EVERYTHING:
         join, more = "JOIN records ON records.row = texts.rowid", f"AND ({condition.sql})"

@@ -60,12 +60,14 @@ INSERT INTO state VALUES (0, 0);
 
 """
 
+TOKENIZER = "unicode61 remove_diacritics 2 categories 'L* N* Co M*'"
+"""Marks are a part of words: in many scripts they are the vowels."""
+
 _TEXTS = (
     "CREATE VIEW documents AS "
     "SELECT row, coalesce(words, document) AS document FROM records WHERE document IS NOT NULL",
-    # Marks are a part of words: in many scripts they are the vowels.
     "CREATE VIRTUAL TABLE texts USING fts5(document, content='documents', content_rowid='row', "
-    "tokenize=\"unicode61 remove_diacritics 2 categories 'L* N* Co M*'\")",
+    f'tokenize="{TOKENIZER}")',
 )
 _TRIGGERS = (
     """CREATE TRIGGER text_added AFTER INSERT ON records WHEN new.document IS NOT NULL BEGIN

@@ -13,6 +13,7 @@ from ..index import Index, SearchContext
 from . import fulltext, records
 from .filters import Filters
 from .hits import Hit, Hits, HitStats, Included
+from .ranking import Ranking
 from .records import RowIds
 from .store import Store
 from .where import EVERYTHING, Condition
@@ -45,6 +46,7 @@ class SearchExecutor:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._filters = Filters()
+        self._ranking = Ranking()
         self._contexts: list[tuple[Index, SearchContext]] = []
 
     def search(self, request: SearchRequest) -> Hits:
@@ -83,7 +85,7 @@ class SearchExecutor:
         return self._hits(connection, request, rows, scores, distances, stats)
 
     def _by_text(self, connection: sqlite3.Connection, request: SearchRequest) -> Hits:
-        found = fulltext.search(connection, request.text or "", request.k, request.condition)
+        found = self._matching(connection, request, request.k)
         rows = np.array([row for row, _ in found], np.int64)
         scores = [score for _, score in found]
         return self._hits(connection, request, rows, scores, [None] * len(rows), HitStats("text", None, 0, 0))
@@ -92,7 +94,7 @@ class SearchExecutor:
         k = max(request.k, _MIN_FUSED)
         nearest, distances, stats = self._nearest(connection, request, k)
         near = nearest.tolist()
-        matching = [row for row, _ in fulltext.search(connection, request.text or "", k, request.condition)]
+        matching = [row for row, _ in self._matching(connection, request, k)]
         best = reciprocal_rank((near, matching), request.weights)[: request.k]
         known = dict(zip(near, distances, strict=True))
         known.update(self._distances(request, [row for row, _ in best if row not in known]))
@@ -103,6 +105,12 @@ class SearchExecutor:
             [score for _, score in best],
             [known.get(row) for row, _ in best],
             stats._replace(strategy=f"{stats.strategy} + text"),
+        )
+
+    def _matching(self, connection: sqlite3.Connection, request: SearchRequest, k: int) -> list[tuple[int, float]]:
+        store = self._store
+        return fulltext.search(
+            connection, request.text or "", k, request.condition, self._ranking, store.version, store.recent_writes
         )
 
     def _nearest(

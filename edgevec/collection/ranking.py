@@ -1,0 +1,256 @@
+"""BM25 as FTS5 computes it, over what FTS5 has indexed, but in arrays: its own looks at one document after the other.
+
+What a query needs of the index is kept in memory: the length of each document, and, for each word that was asked for,
+the documents that hold it (its postings). Both are as of one version of the records. Documents that were written since
+are indexed once more, in memory and by the same tokenizer, and count in place of what was kept of them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import schema
+from .changes import RecentWrites
+from .records import RowIds
+
+__all__ = ["Ranking"]
+
+_K1, _B = 1.2, 0.75
+_LEAST_IDF = 1e-6
+"""Of a word that half of the documents hold. As FTS5's, like the two above."""
+
+_MAX_POSTINGS = 8_000_000
+"""Of all words together; each takes 8 bytes."""
+_MAX_GAPS = 8
+"""Rows for each document: with more, arrays by row would be mostly empty."""
+_MAX_CHANGED = 2_000
+_MAX_TERMS = 100_000
+_NO_DOCUMENT = -1
+
+
+class _Postings(NamedTuple):
+    """The documents that hold a word, ascending, and how often each does."""
+
+    rows: NDArray[np.int32]
+    counts: NDArray[np.int32]
+
+
+class _Kept(NamedTuple):
+    """What is kept of the full-text index."""
+
+    version: int
+    """Of the records: `lengths` and `changed` are of it."""
+    lengths: NDArray[np.int32]
+    """Words of each document, by row."""
+    changed: RowIds
+    """Written since the postings were: the documents of these rows are in _Fresh."""
+    postings: OrderedDict[str, _Postings]
+    """By word, the least recently used first."""
+    documents: int
+    mean: float
+    """Words of a document."""
+
+
+class _Fresh:
+    """Documents indexed in memory. Not for several threads at a time."""
+
+    def __init__(self) -> None:
+        self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        for table in ("texts", "asked"):
+            self._connection.execute(
+                f'CREATE VIRTUAL TABLE {table} USING fts5(document, tokenize="{schema.TOKENIZER}")'
+            )
+            self._connection.execute(f"CREATE VIRTUAL TABLE {table}_terms USING fts5vocab({table}, instance)")
+        self._terms: dict[str, str | None] = {}
+
+    def clear(self) -> None:
+        self._connection.execute("DELETE FROM texts")
+
+    def put(self, rows: RowIds, documents: Sequence[tuple[int, bytes]]) -> list[tuple[int, int]]:
+        """Have these documents and no others of the rows; (row, length) of all that there are."""
+        self._connection.executemany("DELETE FROM texts WHERE rowid = ?", [(row,) for row in rows.tolist()])
+        self._connection.executemany("INSERT INTO texts(rowid, document) VALUES (?, ?)", documents)
+        return _lengths(self._connection)
+
+    def postings(self, term: str) -> _Postings:
+        return _postings(self._connection, "texts_terms", term)
+
+    def term(self, phrase: str) -> str | None:
+        """What a quoted word is in the index; None when it is several there, nothing, or the beginning of words."""
+        if phrase not in self._terms:
+            if len(self._terms) >= _MAX_TERMS:
+                self._terms.clear()
+            self._connection.execute("INSERT INTO asked(rowid, document) VALUES (1, ?)", (phrase,))
+            found = self._connection.execute("SELECT term FROM asked_terms").fetchall()
+            self._connection.execute("DELETE FROM asked")
+            self._terms[phrase] = found[0][0] if len(found) == 1 and phrase.endswith('"') else None
+        return self._terms[phrase]
+
+
+class Ranking:
+    """Ranks documents by the words of queries. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._fresh: _Fresh | None = None
+        self._kept: _Kept | None = None
+        self._met: int | None = None
+        """The version that a query met for which nothing is kept."""
+
+    def search(
+        self,
+        connection: sqlite3.Connection,
+        version: int,
+        recent_writes: RecentWrites,
+        phrases: Sequence[str],
+        k: int,
+        allowed: Callable[[RowIds], RowIds] | None,
+    ) -> list[tuple[int, float]] | None:
+        """(row, score), best first, of up to k documents that hold at least one of the words.
+
+        None where FTS5 has to be asked: a phrase is not one word, or the first query after writes of another process.
+
+        Args:
+            version: of the records that the connection sees
+            allowed: which of some rows may be found
+        """
+        with self._lock:
+            fresh = self._fresh = self._fresh or _Fresh()
+            terms = [term for term in map(fresh.term, phrases) if term is not None]
+            kept = self._kept_for(connection, version, recent_writes)
+            if kept is None or len(terms) < len(phrases):
+                return None
+            written = [fresh.postings(term) for term in terms] if len(kept.changed) else None
+        known = [self._postings(connection, kept, term) for term in terms]
+        return _best(_scores(kept, known, written), k, allowed)
+
+    def _kept_for(self, connection: sqlite3.Connection, version: int, recent_writes: RecentWrites) -> _Kept | None:
+        kept = self._kept
+        if kept is not None and kept.version < version:
+            self._kept = None  # a signal may end what follows
+            kept = self._kept = self._brought_up(connection, kept, version, recent_writes)
+        if kept is None and self._met == version:
+            kept = self._kept = self._from_start(connection, version)
+        self._met = version
+        return kept if kept is not None and kept.version == version else None
+
+    def _from_start(self, connection: sqlite3.Connection, version: int) -> _Kept | None:
+        assert self._fresh is not None
+        self._fresh.clear()
+        found = _lengths(connection)
+        last = max((row for row, _ in found), default=0)
+        if not found or min(row for row, _ in found) < 0 or last > len(found) * _MAX_GAPS + 10_000:
+            return None
+        return _keep(version, _with_lengths(np.empty(0, np.int32), found), np.empty(0, np.int64), OrderedDict())
+
+    def _brought_up(
+        self, connection: sqlite3.Connection, kept: _Kept, version: int, recent_writes: RecentWrites
+    ) -> _Kept | None:
+        """With what was written since; None where that is not known or too much."""
+        assert self._fresh is not None
+        rows = recent_writes.rows_between(kept.version, version)
+        if rows is None or (len(rows) and rows[-1] > kept.documents * _MAX_GAPS + 10_000):
+            return None
+        changed = np.union1d(kept.changed, rows)
+        if len(changed) > _MAX_CHANGED:
+            return None
+        documents = connection.execute(
+            "SELECT row, CAST(document AS BLOB) FROM documents WHERE row IN (SELECT value FROM json_each(?))",
+            (json.dumps(rows.tolist()),),
+        ).fetchall()
+        gone = [(row, _NO_DOCUMENT) for row in rows.tolist()]
+        lengths = _with_lengths(kept.lengths, [*gone, *self._fresh.put(rows, documents)])
+        return _keep(version, lengths, changed, kept.postings)
+
+    def _postings(self, connection: sqlite3.Connection, kept: _Kept, term: str) -> _Postings:
+        """As they were at some version from the first of `kept.postings` to that of `kept`."""
+        with self._lock:
+            if term in kept.postings:
+                kept.postings.move_to_end(term)
+                return kept.postings[term]
+        connection.execute("CREATE VIRTUAL TABLE IF NOT EXISTS temp.texts_terms USING fts5vocab(main, texts, instance)")
+        found = _postings(connection, "temp.texts_terms", term)
+        with self._lock:
+            kept.postings[term] = found
+            total = sum(len(postings.rows) for postings in kept.postings.values())
+            while total > _MAX_POSTINGS:
+                total -= len(kept.postings.popitem(last=False)[1].rows)
+        return found
+
+
+def _keep(version: int, lengths: NDArray[np.int32], changed: RowIds, postings: OrderedDict[str, _Postings]) -> _Kept:
+    there = lengths[lengths != _NO_DOCUMENT]
+    mean = int(there.sum(dtype=np.int64)) / max(len(there), 1)
+    return _Kept(version, lengths, changed, postings, len(there), mean)
+
+
+def _lengths(connection: sqlite3.Connection) -> list[tuple[int, int]]:
+    """(row, words) of each document that the table `texts` of FTS5 indexes."""
+    found = connection.execute("SELECT id, sz FROM texts_docsize").fetchall()
+    return [(row, size[0] if len(size) == 1 else _varint(size)) for row, size in found]
+
+
+def _varint(data: bytes) -> int:
+    """SQLite's number of variable length, as long as it is below 2^56."""
+    value = 0
+    for byte in data:
+        value = value << 7 | byte & 127
+    return value
+
+
+def _with_lengths(lengths: NDArray[np.int32], found: Iterable[tuple[int, int]]) -> NDArray[np.int32]:
+    rows, sizes = np.array(list(found), np.int64).reshape(-1, 2).T
+    made = np.full(max(len(lengths), int(rows.max(initial=-1)) + 1), _NO_DOCUMENT, np.int32)
+    made[: len(lengths)] = lengths
+    made[rows] = sizes
+    return made
+
+
+def _postings(connection: sqlite3.Connection, table: str, term: str) -> _Postings:
+    # One text of all rows: a tuple for each would take three times as long.
+    [(joined,)] = connection.execute(f"SELECT group_concat(doc) FROM {table} WHERE term = ?", (term,))
+    rows, counts = np.unique(np.fromstring(joined or "", np.int32, sep=","), return_counts=True)
+    return _Postings(rows, counts.astype(np.int32))
+
+
+def _scores(kept: _Kept, known: Sequence[_Postings], written: Sequence[_Postings] | None) -> NDArray[np.float64]:
+    """The score of each row, 0 where none of the words is."""
+    scores = np.zeros(len(kept.lengths))
+    for at, postings in enumerate(known):
+        rows, counts = postings
+        if written is not None:
+            stays = ~np.isin(rows, kept.changed)
+            rows = np.concatenate([rows[stays], written[at].rows])
+            counts = np.concatenate([counts[stays], written[at].counts])
+        if len(rows):
+            idf = math.log((kept.documents - len(rows) + 0.5) / (len(rows) + 0.5))
+            norm = _K1 * (1 - _B + _B * kept.lengths[rows] / kept.mean)
+            scores[rows] += (idf if idf > 0 else _LEAST_IDF) * (counts * (_K1 + 1) / (counts + norm))
+    return scores
+
+
+def _best(scores: NDArray[np.float64], k: int, allowed: Callable[[RowIds], RowIds] | None) -> list[tuple[int, float]]:
+    """The rows of the k highest scores that are allowed; of equal ones the lower rows."""
+    rows = np.flatnonzero(scores)
+    chosen: list[int] = []
+    size = k if allowed is None else max(4 * k, 64)
+    while len(rows) and len(chosen) < k:
+        found = scores[rows]
+        least = np.partition(found, -size)[-size] if size < len(rows) else 0.0
+        first = rows[found >= least]
+        first = first[np.lexsort((first, -scores[first]))]
+        if allowed is not None:
+            first = first[np.isin(first, allowed(first))]
+        chosen += first.tolist()
+        rows = rows[found < least]
+        size *= 4
+    return [(row, float(scores[row])) for row in chosen[:k]]
