@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import need_module
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
+from support import examples, need_module
 
 import edgevec
 from edgevec.collection import Collection
@@ -145,6 +147,28 @@ def test_what_is_exported_can_be_imported(tmp_path: Path, ending: str, ids: str)
         assert contents(again) == before
         assert again.import_from(path) == 3
         assert contents(again) == before
+
+
+finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
+@settings(max_examples=examples(100), deadline=None)
+@given(vectors=st.lists(st.tuples(finite, finite), min_size=1, max_size=5))
+def test_every_float32_comes_back(tmp_path_factory: Any, ending: str, vectors: list[Any]) -> None:
+    if ending == ".parquet":
+        need_module("pyarrow.parquet")
+    path = tmp_path_factory.mktemp("floats") / f"out{ending}"
+    with edgevec.open(":memory:", metric="ip") as made, edgevec.open(":memory:", metric="ip") as again:
+        try:
+            made.upsert(range(len(vectors)), np.array(vectors, np.float32))
+        except edgevec.EdgevecError:
+            reject()  # products of such numbers are beyond float32
+        made.export(path)
+        again.import_from(path)
+        for record, vector in zip(again, vectors, strict=True):
+            assert record.vector.tobytes() == np.array(vector, np.float32).tobytes()
+    path.unlink()
 
 
 def test_what_a_condition_allows_is_exported(tmp_path: Path) -> None:
