@@ -19,20 +19,21 @@ except ImportError as error:
         name="edgevec._core",
     ) from error
 
-from edgevec import samples
-from edgevec._native import SimdInfo, simd_info, version
-from edgevec._types import CheckReport, KeepVectors, Metric, Progress, Quantization, SearchResult, SearchStats
-from edgevec.calibration import Calibration
+from edgevec import _callbacks as _callbacks
+from edgevec._simd import SimdInfo, simd_info, version
 from edgevec.errors import *  # noqa: F403
 from edgevec.errors import SimdError, SimdWarning
 from edgevec.errors import __all__ as _errors
-from edgevec.evaluation import recall
-from edgevec.index import IdFilter, Index, SearchContext
-from edgevec.readers import Dataset, read_vectors
 
 if TYPE_CHECKING:
+    from edgevec import samples
+    from edgevec._types import CheckReport, KeepVectors, Metric, Progress, Quantization, SearchResult, SearchStats
+    from edgevec.calibration import Calibration
     from edgevec.collection import Collection, Hit, Hits, Record
     from edgevec.collection import open as open
+    from edgevec.evaluation import recall
+    from edgevec.index import IdFilter, Index, SearchContext
+    from edgevec.readers import Dataset, read_vectors
 
 __version__ = version()
 # Not open(): `from edgevec import *` must leave the builtin of that name alone.
@@ -63,14 +64,42 @@ __all__ = [
 __all__ += _errors
 
 
-_OF_COLLECTIONS = ("Collection", "Hit", "Hits", "Record", "open")
+_PLACES = {
+    "_types": ("CheckReport", "KeepVectors", "Metric", "Progress", "Quantization", "SearchResult", "SearchStats"),
+    "calibration": ("Calibration",),
+    "collection": ("Collection", "Hit", "Hits", "Record", "open"),
+    "evaluation": ("recall",),
+    "index": ("IdFilter", "Index", "SearchContext"),
+    "readers": ("Dataset", "read_vectors"),
+}
+"""Names by their module, which is imported when one of them is first used: NumPy comes with nearly all, and SQLite, in
+Pyodide a package of its own, with collections."""
+_MODULE_OF = {name: module for module, names in _PLACES.items() for name in names}
+_MODULES = (
+    "browser",
+    "collection",
+    "evaluation",
+    "file_kind",
+    "files",
+    "index",
+    "plot",
+    "printable",
+    "readers",
+    "samples",
+)
 
 
 def __getattr__(name: str) -> Any:
-    """Collections come with the first use of one: Pyodide has SQLite as a package of its own."""
-    if name not in _OF_COLLECTIONS:
+    if name in _MODULES:
+        return importlib.import_module(f"edgevec.{name}")
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module("edgevec.collection"), name)
+    found = globals()[name] = getattr(importlib.import_module(f"edgevec.{_MODULE_OF[name]}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULE_OF, *_MODULES})
 
 
 def _warn_when_scalar() -> None:

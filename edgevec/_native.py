@@ -1,19 +1,19 @@
-"""The only module that sees the C library: buffers in, return codes checked, progress and Ctrl-C carried across."""
+"""The C library to Python: buffers in, return codes checked. Only this, _simd and _callbacks see it."""
 
 from __future__ import annotations
 
 import io
 import os
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 import edgevec._core as _core
+from edgevec import _callbacks as callbacks
 from edgevec import errors
+from edgevec._simd import text
 from edgevec._types import (
     CheckReport,
     KeepVectors,
@@ -23,9 +23,8 @@ from edgevec._types import (
     Quantization,
     SearchStats,
 )
-from edgevec.kept_error import KeptError
 
-__all__ = ["CLOSED", "NativeContext", "NativeFilter", "NativeIndex", "SimdInfo", "simd_info", "version"]
+__all__ = ["CLOSED", "NativeContext", "NativeFilter", "NativeIndex"]
 
 ffi, lib = _core.ffi, _core.lib
 
@@ -65,10 +64,6 @@ _Struct = TypeVar("_Struct", bound="_core.CData")
 _OF_FILES = (errors.StorageError, errors.IndexNotFoundError)
 
 
-def _text(chars: _core.CData) -> str:
-    return ffi.string(chars).decode("utf-8", "replace")
-
-
 def check(code: int, path: str | os.PathLike[str] | None = None, first_row: int = 0) -> None:
     """Raise what a return code stands for.
 
@@ -78,12 +73,12 @@ def check(code: int, path: str | os.PathLike[str] | None = None, first_row: int 
     """
     if code == 0:
         return
-    _raised.reraise()
+    callbacks.raised.reraise()
     kind = _ERRORS.get(code, errors.EdgevecError)
-    row, detail = lib.ev_error_row(), _text(lib.ev_error_detail())
+    row, detail = lib.ev_error_row(), text(lib.ev_error_detail())
     if first_row and row >= 0:
         detail = detail.replace(f"row {row}", f"row {first_row + row}")
-    parts = ("" if path is None else str(path), _text(lib.ev_strerror(code)), detail)
+    parts = ("" if path is None else str(path), text(lib.ev_strerror(code)), detail)
     message = ": ".join(part for part in parts if part)
     # under no name: an error that its own frame holds would keep the caller's buffers exported
     if issubclass(kind, _OF_FILES):
@@ -96,96 +91,11 @@ def pointer(array: npt.NDArray[Any], kind: _core.CType[_core.CData]) -> _core.CD
     return ffi.from_buffer(kind, array)
 
 
-def version() -> str:
-    return _text(lib.ev_version())
-
-
-class SimdInfo(NamedTuple):
-    """The instruction sets that the kernels run on: see simd_info()."""
-
-    active: str
-    """The one in use: "scalar", "avx2", "avx512", "neon" or "wasm128"."""
-    available: tuple[str, ...]
-    """Those that this machine can run."""
-    compiled: tuple[str, ...]
-    """Those that this build holds."""
-    forced: str | None
-    """What EDGEVEC_SIMD asked for, or None."""
-
-
-def simd_info() -> SimdInfo:
-    """Which SIMD path is in use and which there are.
-
-    Raises:
-        SimdError: EDGEVEC_SIMD names one that is unavailable
-
-    Example:
-        >>> import edgevec
-        >>> info = edgevec.simd_info()
-        >>> info.active in info.available
-        True
-    """
-    available, compiled = (tuple(_text(f()).split()) for f in (lib.ev_simd_available, lib.ev_simd_compiled))
-    forced = _text(lib.ev_simd_forced()) or None
-    active = lib.ev_simd_active()
-    if active == ffi.NULL:
-        raise errors.SimdError(f"EDGEVEC_SIMD={forced}, but this machine and build offer: {', '.join(available)}")
-    return SimdInfo(_text(active), available, compiled, forced)
-
-
-_raised = KeptError()
-"""What a callback raised (KeyboardInterrupt too), until the C call has come back."""
-
-
-def _keep(kind: object, error: BaseException, traceback: object) -> None:
-    _raised.keep(error)
-
-
-@ffi.def_extern(error=0, onerror=_keep)
-def ev__progress_py(user: _core.CData, done: int, total: int) -> int:
-    return 0 if ffi.from_handle(user)(done, total) is False else 1
-
-
-@ffi.def_extern(error=0, onerror=_keep)
-def ev__interrupt_py(user: _core.CData) -> int:
-    """Called by the main thread's calls while they run long: on the way in, Python runs the handlers of signals."""
-    return 1
-
-
-def _hear_signals() -> None:
-    """Let the calls of the main thread ask whether there was Ctrl-C; signals are for no other."""
-    global _hears_signals
-    if threading.current_thread() is threading.main_thread():
-        lib.ev_set_interrupt(lib.ev__interrupt_py, ffi.NULL)
-        _hears_signals = True
-
-
-_hears_signals = False
-_hear_signals()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_hear_signals)  # the thread that forked is the main one there
-
-
-@contextmanager
-def bridge(callback: Progress | None) -> Iterator[tuple[_core.CData, _core.CData]]:
-    """The C callback and its argument for a call that tells of its progress.
-
-    What the callback raises, and a signal's handler where it came too late to stop the call, is raised here.
-    """
-    if callback is None:
-        yield ffi.NULL, ffi.NULL
-    else:
-        handle = ffi.new_handle(callback)
-        yield lib.ev__progress_py, handle
-    _raised.reraise()
-
-
 class NativeIndex:
     """An index of the C core: arrays in, arrays out. The caller has checked shapes and ranges."""
 
     def __init__(self, handle: _core.ev_index) -> None:
-        if not _hears_signals:
-            _hear_signals()  # the package was imported by another thread
+        callbacks.ensure_heard()
         self.handle = ffi.gc(handle, lib.ev_free)
         self.params = ffi.new(_PARAMS)  # but for ef, which can change
         lib.ev_get_params(handle, self.params)
@@ -290,7 +200,7 @@ class NativeIndex:
             pointer(out, _INT64S),
             threads,
         )
-        with bridge(progress) as (callback, handle):
+        with callbacks.bridge(progress) as (callback, handle):
             code = lib.ev_add(*arguments, callback, handle)
         check(code)
         return out
@@ -306,7 +216,7 @@ class NativeIndex:
         return out
 
     def compact(self, progress: Progress | None) -> None:
-        with bridge(progress) as (callback, handle):
+        with callbacks.bridge(progress) as (callback, handle):
             code = lib.ev_compact(self.handle, callback, handle)
         check(code)
 

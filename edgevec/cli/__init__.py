@@ -11,10 +11,11 @@ def main() -> None:
     """Run the command line with the arguments of the process."""
     try:
         from .app import edgevec
+
+        edgevec(prog_name="edgevec")
     except ModuleNotFoundError as error:
         library = (error.name or "").partition(".")[0]
         if library not in ("click", "rich"):
             raise
         print(f"edgevec: the command line needs {library}; install it with: pip install click rich", file=sys.stderr)
         sys.exit(2)
-    edgevec(prog_name="edgevec")

@@ -6,6 +6,7 @@ An error in a condition shows the place on two more lines.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import os
 import sys
@@ -16,21 +17,26 @@ import click
 from .. import __version__
 from ..errors import EdgevecError, WhereError
 from ..printable import printable
-from .bench import bench
-from .build import build
-from .common import example
-from .db import db
-from .demo import demo
-from .info import info
-from .search import search
-from .tui import tui
 
 __all__ = ["edgevec"]
 
 _INTERRUPTED = 130  # what shells report for a program that Ctrl-C ended
 
 
+_COMMANDS = ("demo", "info", "build", "search", "bench", "db", "tui")
+"""Each is a module here with a command of its name, imported when it is wanted."""
+
+
 class _Group(click.Group):
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f".{name}", __package__), name)
+        return command
+
     def main(self, *args: Any, **settings: Any) -> NoReturn:
         settings["standalone_mode"] = False
         for stream in (sys.stdout, sys.stderr):
@@ -98,7 +104,7 @@ def _stop(message: str, code: int = 2, below: str = "") -> NoReturn:
     cls=_Group,
     context_settings={"help_option_names": ["-h", "--help"]},
     invoke_without_command=True,
-    epilog=example("edgevec demo yellow fruit that monkeys like"),
+    epilog="\b\nExample:\n  edgevec demo yellow fruit that monkeys like",
 )
 @click.version_option(__version__, prog_name="edgevec")
 @click.pass_context
@@ -106,7 +112,3 @@ def edgevec(context: click.Context) -> None:
     """Vector search that goes wherever Python goes."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
-
-
-for _command in (demo, info, build, search, bench, db, tui):
-    edgevec.add_command(_command)

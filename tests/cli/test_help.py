@@ -26,8 +26,10 @@ PAGE = ROOT / "docs" / "guides" / "command-line.md"
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """The arguments that lead to each command; `db` has the name of a file before its own commands."""
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
         yield (*path, name)
+        command = group.get_command(context, name)
         if isinstance(command, click.Group):
             yield from commands(command, (*path, name, "notes.edgevec"))
 
