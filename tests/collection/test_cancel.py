@@ -229,7 +229,8 @@ WORK: dict[str, Callable[[Collection, Path, int], object]] = {
 
 
 @needs_signals
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # the signal may come between open() and its `with`
+# The signal may come between what opens and its `with`, in the standard library too.
+@pytest.mark.filterwarnings("ignore:unclosed (file|database|scandir iterator):ResourceWarning")
 @pytest.mark.parametrize("work", WORK)
 def test_a_signal_at_any_time_leaves_the_old_state_or_the_new(
     tmp_path: Path, work: str, rng: np.random.Generator
