@@ -284,7 +284,8 @@ class Collection:
                 missing.
             document: the column of the documents. None: "text", "document", ... All other columns are metadata.
             skip: columns to leave out
-            progress: progress(done, total) while the graph takes the rows in; returning False stops
+            progress: progress(done, total) while a file is read, and then while the graph takes the rows in; returning
+                False stops
 
         Returns:
             How many were stored.

@@ -82,7 +82,8 @@ def open(
             memory. Use it only where nothing but edgevec touches that file: if something truncates or overwrites it
             meanwhile, the process dies of a signal. On Windows and in a browser the file is always read.
         progress: progress(done, total) while the documents of a collection of an earlier version are indexed again,
-            and while the graph is built from the records, where that is necessary
+            and while the graph is built from the records, where that is necessary. Returning False stops; texts that
+            are all indexed by then stay so.
 
     Returns:
         The collection. Close it, or use it in a `with` statement.

@@ -69,7 +69,7 @@ class Table(NamedTuple):
 # ---- in ------------------------------------------------------------------------------------------------------------
 
 
-def tables(data: Any, columns: Columns, progress: Progress | None = None) -> Iterator[Table]:
+def tables(data: Any, columns: Columns, progress: Progress | None) -> Iterator[Table]:
     """The rows of a source, IMPORT_BATCH at a time. What a row becomes depends on that row alone.
 
     Args:

@@ -7,6 +7,7 @@ fail; the statement's error is then raised as what was kept.
 
 from __future__ import annotations
 
+import _thread
 import sqlite3
 import sys
 import threading
@@ -56,7 +57,9 @@ def run(connection: sqlite3.Connection, sql: str) -> list[tuple[int, ...]]:
         return connection.execute(sql).fetchall()
     result: list[tuple[int, ...]] = []
     errors: list[BaseException] = []
-    done = threading.Event()  # Thread.join() takes a thread for ended once a signal has raised in it (CPython 3.11)
+    ended: list[bool] = []
+    done = _thread.allocate_lock()
+    done.acquire()
 
     def work() -> None:
         try:
@@ -64,18 +67,25 @@ def run(connection: sqlite3.Connection, sql: str) -> list[tuple[int, ...]]:
         except BaseException as error:
             errors.append(error)
         finally:
-            done.set()
+            ended.append(True)
+            done.release()
 
-    threading.Thread(target=work, name="edgevec-statement").start()
+    # A signal may raise between any two lines, but not within what C does: whether the thread runs, and whether it has
+    # ended, is known at each of them. Not so of Thread.start() and Event.wait(), which are Python.
+    threads: list[int] = []
     signals: list[BaseException] = []
     while True:
         try:
+            if not signals:
+                threads.extend(map(_thread.start_new_thread, [work], [()]))
             # Not `while not`: in CPython 3.13 the jump back of such a loop is outside its `try`.
-            for _ in iter(partial(done.wait, _POLL_SECONDS), True):
+            for _ in iter(partial(done.acquire, True, _POLL_SECONDS), True):
                 pass
             break
         except BaseException as error:
             signals.append(error)
+            if ended or not threads:
+                break
             connection.interrupt()
     if ends := signals or errors:
         raise ends.pop()

@@ -66,7 +66,7 @@ def import_from(
     with store.batch(progress):
         with store.read() as connection:
             numbers = import_export.Numbers(records.next_number(connection))
-        for table in import_export.tables(data, columns):
+        for table in import_export.tables(data, columns, store.progress_guard.wrap(progress)):
             count += _import_table(store, numbers.complete(table.ids, table.start), table, encoder)
     return count
 

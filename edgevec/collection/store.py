@@ -122,6 +122,7 @@ class Store:
         self._commits_beside_readers = False
         self._owner: int | None = None
         self._depth = 0
+        self._batches = 0
         self._writes: list[tuple[int, Write]] = []
         """What the graph has yet to take in of the open batch, numbered."""
         self._written = self._pending_bytes = 0
@@ -299,6 +300,7 @@ class Store:
                 # Inside: a signal may raise its exception between any two lines.
                 seen = self._begin(connection)
                 self._owner, self._depth = threading.get_ident(), 1
+                self._batches += 1
                 yield connection
                 self._commit(connection, connection.total_changes != before, self.progress_guard.wrap(progress))
                 self._seen = seen
@@ -432,7 +434,7 @@ class Store:
     @contextmanager
     def _savepoint(self) -> Iterator[sqlite3.Connection]:
         connection, outer, written = self.database.main, self._depth, self._written
-        name = f"part{outer + 1}"
+        name, batch = f"part{outer + 1}", self._batches
         with translated(self.name):
             self._check_transaction(connection)
         try:
@@ -444,6 +446,10 @@ class Store:
                 self._check_transaction(connection)
                 connection.execute(f"RELEASE {name}")
         except BaseException:
+            # A signal at the start of contextlib's __exit__ leaves this to the release of its exception: the batch may
+            # have ended by then, or another begun.
+            if not self._depth or self._batches != batch:
+                raise
             # Not in a transaction: SQLite has rolled back everything, and the commit reports it.
             if connection.in_transaction and _undo_savepoint(connection, name):
                 self._writes = [(number, write) for number, write in self._writes if number <= written]
@@ -451,7 +457,8 @@ class Store:
                 self.graph.rollback(connection)
             raise
         finally:
-            self._depth = outer
+            if self._depth and self._batches == batch:
+                self._depth = outer
 
     def apply_writes(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
         """Let the graph take in what the open batch has written. From now to its end, other threads cannot read."""

@@ -15,7 +15,7 @@ from ..errors import DataFormatError, DataNotFoundError, EdgevecError, OutOfMemo
 from ..files import refused
 from . import arrow, fvecs, hdf5, npy, safetensors, text_lines
 from .dataset import Dataset
-from .request import Request, Rows
+from .request import Request, Rows, Stopped, raised
 
 __all__ = ["SUFFIXES", "Dataset", "Request", "Rows", "read", "read_vectors"]
 
@@ -61,8 +61,7 @@ def read_vectors(
             "vectors", "embedding" or the like, else the only one that can be meant.
         limit: read the first `limit` rows and no more
         progress: called as progress(done_rows, total_rows) between pieces. The total is an estimate where the file
-            does not say; the last call has done == total. To stop, raise KeyboardInterrupt or an exception of your
-            own.
+            does not say; the last call has done == total. Returning False stops, as an exception of your own does.
 
     Returns:
         The vectors, float32[n, dim], and what the file holds beside them.
@@ -71,6 +70,7 @@ def read_vectors(
         DataNotFoundError: there is no such file (a FileNotFoundError)
         DataFormatError: the file is damaged or holds no vectors; the message names the file and the row
         MissingExtraError: the library for this format is not installed; the message says how to install it
+        CancelledError: progress returned False
         ParameterError: the limit is below 1
         StorageError: the system refuses to read it (an OSError)
         OutOfMemoryError: there is no room for the vectors
@@ -106,3 +106,7 @@ def read(request: Request) -> Dataset:
         raise OutOfMemoryError(f"{path}: not enough memory: {error}") from error
     except OSError as error:
         raise refused(error, path) from error
+    except Stopped:
+        pass
+    raised.reraise()
+    raise AssertionError("not reached: what stopped it was kept")

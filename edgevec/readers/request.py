@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._types import Metric, Progress
-from ..errors import DataFormatError, MissingExtraError
+from ..errors import CancelledError, DataFormatError, MissingExtraError
+from ..kept_error import KeptError
 from ..printable import brief, printable
 from .dataset import Dataset
 from .plain import listed
 
-__all__ = ["ID_NAMES", "PIECE_BYTES", "Request", "Rows"]
+__all__ = ["ID_NAMES", "PIECE_BYTES", "Request", "Rows", "Stopped", "raised"]
 
 VECTOR_NAMES = ("vectors", "vector", "embeddings", "embedding", "emb", "train", "data", "arr_0")
 ID_NAMES = ("id", "ids")
@@ -33,6 +34,13 @@ MAX_EXPANSION = 1032
 
 
 _SHOWN_NAMES = 12
+
+raised = KeptError()
+"""What a progress function raised, while its reader ends."""
+
+
+class Stopped(BaseException):
+    """Reading ends, whatever errors its reader explains."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +75,18 @@ class Request:
         return total if self.limit is None else min(total, self.limit)
 
     def report(self, done: int, total: int) -> None:
-        if self.progress is not None:
-            self.progress(done, total)
+        """Call progress. What it raises, CancelledError for a False among it, is kept in `raised`.
+
+        Raises Stopped in its place, which readers do not take for damage of the file.
+        """
+        if self.progress is None:
+            return
+        try:
+            if self.progress(done, total) is False:
+                raise CancelledError(f"{self.path}: stopped by its progress function")
+        except BaseException as error:
+            raised.keep(error)
+            raise Stopped from None
 
     def report_share(self, done: int, share: float) -> None:
         """Report progress in a file of unknown length, of which the fraction `share` is read."""

@@ -143,6 +143,8 @@ def test_what_was_committed_survives_kill(tmp_path: Path, rng: np.random.Generat
             # A batch may leave nothing new, and the worker goes on from the newest batch that is there.
             batch = 1 + max(state.values(), default=-1)
             committed += len(reported)
+            if (kill + 1) % 1000 == 0 or kill + 1 == KILLS:
+                print(f"{kill + 1:,} killed, {committed:,} batches told", flush=True)  # with -s: how far a long run is
     assert committed > KILLS  # or it was killed before it did anything worth the name
 
 

@@ -63,13 +63,9 @@ def _kind(path: Path) -> Kind:
 
 
 def _read(path: Path, progress: Progress) -> Data | None:
-    def report(done: int, total: int) -> None:
-        if not progress(done, total):  # which read_vectors does not look at
-            raise edgevec.CancelledError("stopped")
-
     require(path, "vectors")
     try:
-        dataset = edgevec.read_vectors(path, progress=report)
+        dataset = edgevec.read_vectors(path, progress=progress)
     except edgevec.CancelledError:
         return None
     columns = _columns(dataset.metadata)
