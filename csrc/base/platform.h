@@ -52,6 +52,19 @@
 #define EV_PREFETCH_SOON(p) ((void)(p))
 #endif
 
+/* The number of the lowest bit that is set; one is. */
+#if defined(_MSC_VER) && !defined(__clang__)
+#include <intrin.h>
+static inline unsigned ev__lowest_bit(uint64_t x) {
+    unsigned long at, low = _BitScanForward(&at, (unsigned long)x);
+    if (low) return at;
+    _BitScanForward(&at, (unsigned long)(x >> 32));
+    return at + 32;
+}
+#else
+static inline unsigned ev__lowest_bit(uint64_t x) { return (unsigned)__builtin_ctzll(x); }
+#endif
+
 #if !EV_THREADS
 #define EV_THREAD_LOCAL
 #elif defined(_MSC_VER)
