@@ -9,15 +9,29 @@ enum {
     SLOW_K = 4096, /* ... or one, where as many are kept in order */
 };
 
+/* A bit for each of the 64 slots around this one that are allowed and not before it. */
+static uint64_t allowed_from(const ev__search_call *b, size_t at) {
+    size_t end = ev__slots(&b->ix->graph.store), first = at / 64 * 64;
+    uint64_t bits = b->mask.allowed ? b->mask.allowed[at / 64] : UINT64_MAX;
+    if (end - first < 64) bits &= ((uint64_t)1 << (end - first)) - 1;
+    return bits & (UINT64_MAX << at % 64);
+}
+
 size_t ev__scan_next(const ev__search_call *b, uint32_t excluded, size_t *at, uint32_t *slots) {
-    size_t n = 0, end = ev__slots(&b->ix->graph.store);
-    while (n < EV_SCAN_BATCH && *at < end) {
-        if (b->mask.allowed && *at % 64 == 0 && b->mask.allowed[*at / 64] == 0) {
-            *at += 64;
-            continue;
+    const ev__store *store = &b->ix->graph.store;
+    size_t n = 0, end = ev__slots(store);
+    while (*at < end) {
+        size_t next = (*at / 64 + 1) * 64;
+        for (uint64_t bits = allowed_from(b, *at); bits; bits &= bits - 1) {
+            uint32_t slot = (uint32_t)(*at / 64 * 64) + ev__lowest_bit(bits);
+            if (!ev__alive(store, slot) || slot == excluded) continue;
+            if (n == EV_SCAN_BATCH) {
+                *at = slot;
+                return n;
+            }
+            slots[n++] = slot;
         }
-        if (ev__slot_ok(&b->ix->graph.store, &b->mask, (uint32_t)*at) && *at != excluded) slots[n++] = (uint32_t)*at;
-        ++*at;
+        *at = next;
     }
     return n;
 }
