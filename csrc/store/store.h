@@ -236,6 +236,9 @@ uint64_t ev__tiles_keep(const ev__store *store, const ev__tiles *t, size_t at);
 
 int ev__id_table_reserve(ev__table *map, const int64_t *ids, size_t count);
 uint32_t ev__id_table_get(const ev__table *map, const int64_t *ids, int64_t id);
+/* Ask for what a get will read: the table's cell; then the id that its first cell names. */
+void ev__id_table_prefetch(const ev__table *map, int64_t id);
+void ev__id_table_prefetch_id(const ev__table *map, const int64_t *ids, int64_t id);
 void ev__id_table_put(ev__table *map, const int64_t *ids, int64_t id, uint32_t slot); /* room was reserved; replaces */
 void ev__id_table_remove(ev__table *map, const int64_t *ids, int64_t id);
 void ev__id_table_free(ev__table *map);
