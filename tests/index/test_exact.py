@@ -227,3 +227,22 @@ def test_batches_of_any_size_are_those_of_float64(kept: Quantization, metric: Me
         np.testing.assert_array_equal(index.search(queries, 10, exact=True).ids, truth)
     with pytest.raises(edgevec.NotFiniteError, match="row 65"):
         index.search(np.vstack([rows[:65], np.full((1, 40), np.nan, np.float32), rows[:9]]), 10, exact=True)
+
+
+@each_metric
+@pytest.mark.parametrize("kept", ["none", "sq8", "sq24", "binary"])
+@pytest.mark.parametrize("dim", [2, 8, 70])
+def test_batches_where_codes_hide_what_sets_rows_apart(
+    dim: int, kept: Literal["none", "sq8", "sq24", "binary"], metric: Metric, rng: np.random.Generator
+) -> None:
+    """One coordinate makes the scale of all codes, and the others lie within half a step: as wrong as codes can be."""
+    rows = rng.uniform(-0.38, 0.38, (2000, dim))
+    rows[:, 0] = rng.choice([-100, 100], 2000) + rng.uniform(-0.01, 0.01, 2000)
+    queries = rows[rng.integers(2000, size=70)] + rng.uniform(-0.3, 0.3, (70, dim))
+    quantization: Quantization = "sq8" if kept == "sq24" else kept
+    keep: KeepVectors = True if kept == "sq24" else "float32"
+    index = edgevec.Index(dim, metric, quantization=quantization, M=4, ef_construction=8, keep_vectors=keep)
+    index.add(np.asarray(rows, np.float32))
+    held, asked = index.get(range(2000)), np.asarray(queries, np.float32)
+    truth = [np.argsort(measures(metric, held, query), kind="stable")[:10] for query in asked]
+    np.testing.assert_array_equal(index.search(asked, 10, exact=True).ids, truth)
