@@ -217,7 +217,10 @@ void ev_context_stats(ev_context *context, ev_search_stats *out);
  * Errors: EV_E_PARAM, EV_E_NOMEM. */
 int ev_filter_new(int64_t n, const int64_t *ids, ev_filter **out);
 void ev_filter_free(ev_filter *filter);
-int64_t ev_filter_count(const ev_filter *filter); /* distinct ids */
+/* Distinct ids, which are counted when first asked for; minus EV_E_NOMEM where there is no room for it. */
+int64_t ev_filter_count(ev_filter *filter);
+/* 1 where it was made of these very ids, in this order; else 0. */
+int ev_filter_is_of(const ev_filter *filter, int64_t n, const int64_t *ids);
 
 /* ---- file ------------------------------------------------------------------------------------ */
 

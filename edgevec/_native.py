@@ -321,15 +321,22 @@ CLOSED: Any = _Closed()
 
 
 class NativeFilter:
-    """A set of allowed ids: int64[n]; sorted ones take less time."""
+    """A set of allowed ids: int64[n]; ascending ones take less time."""
 
     def __init__(self, ids: npt.NDArray[np.int64]) -> None:
+        self.size = ids.size
         out = ffi.new("ev_filter **")
         check(lib.ev_filter_new(ids.size, pointer(ids, _INT64S), out))
         self.handle = ffi.gc(out[0], lib.ev_filter_free, ids.nbytes)
 
     def __len__(self) -> int:
-        return lib.ev_filter_count(self.handle)
+        count = lib.ev_filter_count(self.handle)
+        check(-count if count < 0 else 0)
+        return count
+
+    def is_of(self, ids: npt.NDArray[np.int64]) -> bool:
+        """Whether it was made of these ids, in this order."""
+        return self.size == ids.size and bool(lib.ev_filter_is_of(self.handle, ids.size, pointer(ids, _INT64S)))
 
 
 class NativeContext:

@@ -38,6 +38,9 @@ __all__ = [
 _DEFAULT_EF = 64
 _MANY_RESULTS = 256
 """For more, the room that a query's results take is first held against what there is to find."""
+_FILTERS_KEPT, _MOST_IDS_KEPT = 4, 2**20
+"""Arrays of ids given to search() that are kept as filters, the latest first, and the longest of them: 32 MB at most,
+and a bit for each vector."""
 
 
 class IdFilter:
@@ -61,7 +64,7 @@ class IdFilter:
 
     @allocates
     def __init__(self, ids: npt.ArrayLike) -> None:
-        self._native = NativeFilter(np.sort(as_ids(ids, "filter ids", to_keep=True)))
+        self._native = NativeFilter(as_ids(ids, "filter ids", to_keep=True))
 
     def __len__(self) -> int:
         return len(self._native)
@@ -188,6 +191,7 @@ class Index:
         self._native = native
         self._dim = native.dim
         self._calibrator = Calibrator()
+        self._filters: tuple[NativeFilter, ...] = ()
 
     # ---- its end -----------------------------------------------------------------------------------------------------
 
@@ -210,6 +214,7 @@ class Index:
         """
         self._native.close()
         self._native = CLOSED
+        self._filters = ()
 
     @property
     def closed(self) -> bool:
@@ -451,7 +456,7 @@ class Index:
         if recall is not None:
             ef, exact = self._choose_ef(as_recall(recall), ef, exact, k, rows)
         threads = 1 if single else as_int(threads, "threads", 0)
-        allowed = filter if filter is None or isinstance(filter, IdFilter) else IdFilter(filter)
+        allowed = filter._native if isinstance(filter, IdFilter) else self._filter_of(filter)
         columns = k if single and k <= _MANY_RESULTS else min(k, len(self))
         ids, distances = self._native.search(
             rows,
@@ -459,7 +464,7 @@ class Index:
             ef,
             exact,
             threads,
-            None if allowed is None else allowed._native,
+            allowed,
             None if context is None else context._native,
         )
         if not single:
@@ -468,6 +473,22 @@ class Index:
             found = int(np.count_nonzero(distances != np.inf))
             ids, distances = ids[:found], distances[:found]
         return SearchResult(ids, distances)
+
+    def _filter_of(self, ids: npt.ArrayLike | None) -> NativeFilter | None:
+        """What the ids allow. Of the last few arrays that were given it is kept, and found again by what is in them."""
+        if ids is None:
+            return None
+        array = as_ids(ids, "filter ids")
+        kept = self._filters
+        for found in kept:
+            if found.is_of(array):
+                if found is not kept[0]:
+                    self._filters = (found, *(other for other in kept if other is not found))
+                return found
+        made = NativeFilter(as_ids(array, "filter ids", to_keep=True))
+        if made.size <= _MOST_IDS_KEPT:
+            self._filters = (made, *kept[: _FILTERS_KEPT - 1])
+        return made
 
     def _choose_ef(
         self, recall: float, ef: int, exact: bool, k: int, rows: npt.NDArray[np.float32]

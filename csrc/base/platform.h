@@ -52,6 +52,19 @@
 #define EV_PREFETCH_SOON(p) ((void)(p))
 #endif
 
+/* The number of the lowest bit that is set; one is. */
+#if defined(_MSC_VER) && !defined(__clang__)
+#include <intrin.h>
+static inline unsigned ev__lowest_bit(uint64_t x) {
+    unsigned long at, low = _BitScanForward(&at, (unsigned long)x);
+    if (low) return at;
+    _BitScanForward(&at, (unsigned long)(x >> 32));
+    return at + 32;
+}
+#else
+static inline unsigned ev__lowest_bit(uint64_t x) { return (unsigned)__builtin_ctzll(x); }
+#endif
+
 #if !EV_THREADS
 #define EV_THREAD_LOCAL
 #elif defined(_MSC_VER)
@@ -90,6 +103,7 @@ static inline void ev__store32(uint32_t *p, uint32_t v) { *(volatile uint32_t *)
 static inline int64_t ev__add64(int64_t *p, int64_t v) { return _InterlockedExchangeAdd64((volatile __int64 *)p, v); }
 static inline int64_t ev__add64_ordered(int64_t *p, int64_t v) { return ev__add64(p, v); }
 static inline int64_t ev__atomic_load64(const int64_t *p) { return _InterlockedOr64((volatile __int64 *)p, 0); }
+static inline void ev__atomic_store64(int64_t *p, int64_t v) { _InterlockedExchange64((volatile __int64 *)p, v); }
 static inline uint32_t ev__load32_acquire(const uint32_t *p) { return (uint32_t)_InterlockedOr((volatile long *)p, 0); }
 static inline void ev__store32_release(uint32_t *p, uint32_t v) { _InterlockedExchange((volatile long *)p, (long)v); }
 static inline uint32_t ev__exchange32(uint32_t *p, uint32_t v) {
@@ -104,6 +118,7 @@ static inline int64_t ev__add64(int64_t *p, int64_t v) { return __atomic_fetch_a
 /* acquires and releases */
 static inline int64_t ev__add64_ordered(int64_t *p, int64_t v) { return __atomic_fetch_add(p, v, __ATOMIC_ACQ_REL); }
 static inline int64_t ev__atomic_load64(const int64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
+static inline void ev__atomic_store64(int64_t *p, int64_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
 static inline uint32_t ev__load32_acquire(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
 static inline void ev__store32_release(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
 static inline uint32_t ev__exchange32(uint32_t *p, uint32_t v) { return __atomic_exchange_n(p, v, __ATOMIC_ACQUIRE); }

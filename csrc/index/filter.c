@@ -12,8 +12,9 @@ typedef struct {
 } slot_set;
 
 struct ev_filter {
-    int64_t *ids; /* ascending */
-    int64_t count, room;
+    int64_t *ids; /* as they were given */
+    int64_t count;
+    int64_t distinct; /* atomic; -1: not counted yet */
     ev__mutex lock;
     slot_set *cached;
 };
@@ -21,6 +22,12 @@ struct ev_filter {
 static int ascending(const void *a, const void *b) {
     int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
     return (x > y) - (x < y);
+}
+
+static bool ascends(int64_t n, const int64_t *ids) {
+    bool ascending = true;
+    for (int64_t i = 1; i < n && ascending; i++) ascending = ids[i - 1] < ids[i];
+    return ascending;
 }
 
 int ev_filter_new(int64_t n, const int64_t *ids, ev_filter **out) {
@@ -31,16 +38,9 @@ int ev_filter_new(int64_t n, const int64_t *ids, ev_filter **out) {
         ev__release(f, sizeof *f, EV_LINE);
         return ev__fail(EV_E_NOMEM, "a filter of %lld ids", (long long)n);
     }
-    bool sorted = true;
-    for (int64_t i = 1; i < n && sorted; i++) sorted = ids[i - 1] < ids[i];
     if (n) memcpy(f->ids, ids, (size_t)n * sizeof *ids);
-    f->count = f->room = n;
-    if (!sorted) {
-        qsort(f->ids, (size_t)n, sizeof *ids, ascending);
-        f->count = 1;
-        for (int64_t i = 1; i < n; i++)
-            if (f->ids[i] != f->ids[i - 1]) f->ids[f->count++] = f->ids[i];
-    }
+    f->count = n;
+    f->distinct = ascends(n, ids) ? n : -1;
     ev__mutex_init(&f->lock);
     *out = f;
     return ev__ok();
@@ -56,20 +56,67 @@ void ev_filter_free(ev_filter *f) {
     if (!f) return;
     set_drop(f->cached);
     ev__mutex_free(&f->lock);
-    ev__release(f->ids, (size_t)f->room * sizeof *f->ids, EV_LINE);
+    ev__release(f->ids, (size_t)f->count * sizeof *f->ids, EV_LINE);
     ev__release(f, sizeof *f, EV_LINE);
 }
 
-int64_t ev_filter_count(const ev_filter *f) { return f->count; }
+int64_t ev_filter_count(ev_filter *f) {
+    int64_t distinct = ev__atomic_load64(&f->distinct);
+    if (distinct >= 0) return distinct;
+    size_t bytes = (size_t)f->count * sizeof *f->ids;
+    int64_t *sorted = ev__alloc(bytes, EV_LINE);
+    if (!sorted) return -ev__fail(EV_E_NOMEM, "to count %lld ids", (long long)f->count);
+    memcpy(sorted, f->ids, bytes);
+    qsort(sorted, (size_t)f->count, sizeof *sorted, ascending);
+    distinct = 1;
+    for (int64_t i = 1; i < f->count; i++) distinct += sorted[i] != sorted[i - 1];
+    ev__release(sorted, bytes, EV_LINE);
+    ev__atomic_store64(&f->distinct, distinct);
+    return distinct;
+}
+
+int ev_filter_is_of(const ev_filter *f, int64_t n, const int64_t *ids) {
+    return n == f->count && (n == 0 || memcmp(f->ids, ids, (size_t)n * sizeof *ids) == 0);
+}
+
+/* ---- ids to slots ---------------------------------------------------------------------------- */
+
+/* Ids are slots where vectors came without any and none is gone. */
+static inline bool is_its_slot(const ev__store *store, int64_t id) {
+    return (uint64_t)id < ev__slots(store) && ev__ids_of(store)[id] == id && ev__alive(store, (uint32_t)id);
+}
+
+static inline void set_add(slot_set *set, uint32_t slot) {
+    set->count += !ev__bit(set->bits, slot);
+    ev__bit_set(set->bits, slot);
+}
+
+/* The others wait for memory, some at a time. */
+static void look_up(const ev__store *store, const int64_t *ids, size_t n, slot_set *set) {
+    for (size_t i = 0; i < n; i++) ev__id_table_prefetch(&store->id_table, ids[i]);
+    for (size_t i = 0; i < n; i++) ev__id_table_prefetch_id(&store->id_table, ev__ids_of(store), ids[i]);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t slot = ev__id_table_get(&store->id_table, ev__ids_of(store), ids[i]);
+        if (slot != EV_NONE) set_add(set, slot);
+    }
+}
 
 static int set_fill(const ev_filter *f, const ev__store *store, slot_set *set) {
+    enum { AT_ONCE = 32 };
+    int64_t others[AT_ONCE];
+    size_t waiting = 0;
     for (int64_t i = 0; i < f->count; i++) {
         if (ev__is_to_stop_at((size_t)i)) return ev__stopped();
-        uint32_t slot = ev__id_table_get(&store->id_table, ev__ids_of(store), f->ids[i]);
-        if (slot == EV_NONE) continue;
-        ev__bit_set(set->bits, slot);
-        set->count++;
+        if (is_its_slot(store, f->ids[i])) {
+            set_add(set, (uint32_t)f->ids[i]);
+            continue;
+        }
+        others[waiting++] = f->ids[i];
+        if (waiting < AT_ONCE) continue;
+        look_up(store, others, waiting, set);
+        waiting = 0;
     }
+    look_up(store, others, waiting, set);
     return EV_OK;
 }
 

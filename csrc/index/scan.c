@@ -9,17 +9,29 @@ enum {
     SLOW_K = 4096, /* ... or one, where as many are kept in order */
 };
 
-/* The next run of slots that may be results, from *at on. */
-static size_t next_run(const ev__reranker *r, size_t *at, uint32_t *slots) {
-    const ev__search_call *b = r->b;
-    size_t n = 0, end = ev__slots(&b->ix->graph.store);
-    while (n < EV_SCAN_BATCH && *at < end) {
-        if (b->mask.allowed && *at % 64 == 0 && b->mask.allowed[*at / 64] == 0) {
-            *at += 64;
-            continue;
+/* A bit for each of the 64 slots around this one that are allowed and not before it. */
+static uint64_t allowed_from(const ev__search_call *b, size_t at) {
+    size_t end = ev__slots(&b->ix->graph.store), first = at / 64 * 64;
+    uint64_t bits = b->mask.allowed ? b->mask.allowed[at / 64] : UINT64_MAX;
+    if (end - first < 64) bits &= ((uint64_t)1 << (end - first)) - 1;
+    return bits & (UINT64_MAX << at % 64);
+}
+
+size_t ev__scan_next(const ev__search_call *b, uint32_t excluded, size_t *at, uint32_t *slots) {
+    const ev__store *store = &b->ix->graph.store;
+    size_t n = 0, end = ev__slots(store);
+    while (*at < end) {
+        size_t next = (*at / 64 + 1) * 64;
+        for (uint64_t bits = allowed_from(b, *at); bits; bits &= bits - 1) {
+            uint32_t slot = (uint32_t)(*at / 64 * 64) + ev__lowest_bit(bits);
+            if (!ev__alive(store, slot) || slot == excluded) continue;
+            if (n == EV_SCAN_BATCH) {
+                *at = slot;
+                return n;
+            }
+            slots[n++] = slot;
         }
-        if (ev__slot_ok(&b->ix->graph.store, &b->mask, (uint32_t)*at) && *at != r->excluded) slots[n++] = (uint32_t)*at;
-        ++*at;
+        *at = next;
     }
     return n;
 }
@@ -34,7 +46,7 @@ static void scan_vectors(ev__reranker *r) {
     bool by_codes = ev__code_bounds(store);
     size_t batch = 0;
     if (by_codes) ev__code_bounds_init(store, r->query, &r->s->work);
-    for (size_t at = 0; (r->count = next_run(r, &at, r->slots));) {
+    for (size_t at = 0; (r->count = ev__scan_next(r->b, r->excluded, &at, r->slots));) {
         if (is_to_stop_at(r, batch++, r->b->k)) break;
         double bound = ev__rerank_bound(r);
         r->s->stats.distances += (int64_t)r->count;
@@ -54,7 +66,7 @@ static void scan_codes(ev__reranker *r) {
     float distances[EV_SCAN_BATCH];
     size_t batch = 0;
     candidates->count = 0;
-    for (size_t at = 0; (n = next_run(r, &at, slots));) {
+    for (size_t at = 0; (n = ev__scan_next(r->b, r->excluded, &at, slots));) {
         if (is_to_stop_at(r, batch++, ef)) return;
         ev__approx_distances(&ix->graph.store.quantizer, &space, r->query, slots, n, distances, &r->s->work);
         for (size_t i = 0; i < n; i++) ev__candidates_insert(candidates, ef, distances[i], slots[i]);
@@ -63,12 +75,16 @@ static void scan_codes(ev__reranker *r) {
     ev__rerank_candidates(r, false);
 }
 
+bool ev__scans_vectors(const ev__search_call *b) {
+    const ev__quantizer *q = &b->ix->graph.store.quantizer;
+    return b->exact || (b->scan && ((b->matches <= FEW && q->keep_vectors) || !ev__searches_codes(q)));
+}
+
 void ev__scan_call(ev__reranker *r) {
     r->s->results.count = 0;
     r->count = 0;
     r->s->stats.strategy = EV_STRATEGY_EXACT;
-    if (r->b->exact || (r->b->matches <= FEW && r->b->ix->graph.store.quantizer.keep_vectors) ||
-        !ev__searches_codes(&r->b->ix->graph.store.quantizer))
+    if (ev__scans_vectors(r->b))
         scan_vectors(r);
     else
         scan_codes(r);

@@ -88,7 +88,8 @@ static void answer(ev__search_call *b, int64_t row, ev__scratch *s) {
 static void answer_all(void *arg, int worker) {
     ev__search_call *b = arg;
     for (int64_t from, to; ev__work_next(&b->work, worker, &from, &to);)
-        for (int64_t i = from; i < to; i++) answer(b, i, b->scratches[worker]);
+        if (!b->block || !ev__scan_block(b, from, to, b->scratches[worker]))
+            for (int64_t i = from; i < to; i++) answer(b, i, b->scratches[worker]);
 }
 
 /* ---- the call -------------------------------------------------------------------------------- */
@@ -133,7 +134,9 @@ static int run(ev__search_call *b, int64_t n, const ev_search_params *p) {
         if (rc == EV_OK) rc = ev__scratch_fit(&b->ix->graph, b->scratches[ready++], room, b->k, b->mask.on);
     }
     if (rc == EV_OK) {
-        b->work = (ev__work){.total = n, .run = 8};
+        size_t share = (size_t)((n + workers - 1) / workers), block = ev__scan_block_most(b, n);
+        b->block = block < share ? block : share;
+        b->work = (ev__work){.total = n, .run = b->block ? (int64_t)b->block : 8};
         if (n == 1)
             answer(b, 0, b->scratches[0]); /* too soon done to be asked about */
         else

@@ -28,6 +28,7 @@ typedef struct {
     float *distances;
     ev__scratch *scratches[64];
     ev__work work;
+    size_t block; /* queries that are compared with all rows at once; 0: each is answered alone */
 } ev__search_call;
 
 typedef struct {
@@ -64,5 +65,16 @@ void ev__rerank_write(const ev__search_call *b, ev__scratch *s, int64_t row);
 /* ---- scan.c ---------------------------------------------------------------------------------- */
 
 void ev__scan_call(ev__reranker *r);
+/* Does it compare float vectors? */
+bool ev__scans_vectors(const ev__search_call *b);
+/* The next run of slots that may be results, from *at on, at most EV_SCAN_BATCH. */
+size_t ev__scan_next(const ev__search_call *b, uint32_t excluded, size_t *at, uint32_t *slots);
+
+/* ---- scan_block.c ---------------------------------------------------------------------------- */
+
+/* How many of n queries are best answered together; 0: none. */
+size_t ev__scan_block_most(const ev__search_call *b, int64_t n);
+/* Answer the queries [from, to), at most so many; false: there was no memory for it. */
+bool ev__scan_block(ev__search_call *b, int64_t from, int64_t to, ev__scratch *s);
 
 #endif

@@ -119,6 +119,7 @@ ev__kernels ev__kernels_complete(const ev__kernels *table) {
     for (size_t element = 0; element < EV_ELEMENTS; element++)
         for (size_t measure = 0; measure < EV_MEASURES; measure++)
             if (!all.rows[element][measure]) all.rows[element][measure] = plain->rows[element][measure];
+    if (!all.tile_reach) all.tile_reach = plain->tile_reach;
     if (!all.encode_i8) all.encode_i8 = plain->encode_i8;
     if (!all.residual_i8) all.residual_i8 = plain->residual_i8;
     if (!all.crc32c) all.crc32c = plain->crc32c;

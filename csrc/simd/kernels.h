@@ -46,11 +46,39 @@ typedef struct {
 /* One query, m rows of n elements (of BITS: n bytes, a multiple of 8). */
 typedef void ev__kernel(const void *query, const ev__rows *rows, size_t m, size_t n, void *out);
 
+/* Many queries against a tile of at most so many rows. */
+#define EV_TILE 64
+
+/* Queries of n int8, each followed by zeros up to a multiple of 4, `stride` bytes apart, with the sum of each. */
+typedef struct {
+    const int8_t *codes;
+    size_t stride, count;
+    const int32_t *sums;
+} ev__tile_queries;
+
+/* Which products of a query with the rows of a tile are large enough: rate * product reaches fixed + inverse *
+ * by_inverse + extent * by_extent, a sum of floats of each row, or that is not a number. */
+typedef struct {
+    float fixed[EV_TILE], inverse[EV_TILE], extent[EV_TILE];
+} ev__tile_limits;
+typedef struct {
+    float rate, by_inverse, by_extent;
+} ev__tile_test;
+
 typedef struct ev__kernels {
     const char *name;
     size_t sums; /* that kernels on floats run side by side, at least: a row of n is n / sums terms deep */
 
     ev__kernel *rows[EV_ELEMENTS][EV_MEASURES];
+
+    /* Products of all queries with m rows of n int8, 1 <= m <= EV_TILE, into out[query][EV_TILE]; what is behind the
+     * m-th there may be anything. room: EV_TILE times n bytes, n rounded up to 4, where rows are laid out anew. Call
+     * ev__tile_i8. NULL: the kernel of one query will do. */
+    void (*tile_i8)(const ev__tile_queries *queries, const void *const *rows, size_t m, size_t n, void *room,
+                    int32_t *out);
+    int tile_most; /* elements of its queries lie in [-tile_most, tile_most] */
+    /* A bit for each row. */
+    uint64_t (*tile_reach)(const int32_t *products, const ev__tile_limits *limits, const ev__tile_test *test);
 
     /* v - center as integers in [-127, 127] times the scale that is returned: the largest of them is 127 or -127. All
      * zero, and the scale too, where v is the center to within 1e-35. */
@@ -78,6 +106,19 @@ static inline int32_t ev__dot_i8(const ev__kernels *kernels, const int8_t *a, co
     int32_t product;
     kernels->rows[EV_I8][EV_DOT](a, &(ev__rows){.at = &row}, 1, n, &product);
     return product;
+}
+
+static inline int ev__tile_most(const ev__kernels *kernels) { return kernels->tile_i8 ? kernels->tile_most : 127; }
+
+static inline void ev__tile_i8(const ev__kernels *kernels, const ev__tile_queries *queries, const void *const *rows,
+                               size_t m, size_t n, void *room, int32_t *out) {
+    if (kernels->tile_i8) {
+        kernels->tile_i8(queries, rows, m, n, room, out);
+        return;
+    }
+    for (size_t i = 0; i < queries->count; i++)
+        kernels->rows[EV_I8][EV_DOT](queries->codes + i * queries->stride, &(ev__rows){.at = rows}, m, n,
+                                     out + i * EV_TILE);
 }
 
 #endif

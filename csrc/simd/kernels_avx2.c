@@ -91,6 +91,45 @@ EV_STEP __m256i I8_DOT(__m256i sum, __m256i q, __m256i r) {
 #include "simd/template_i8.h"
 #include "simd/template_encode.h"
 
+/* ---- tiles ----------------------------------------------------------------------------------- */
+
+#define TILE_NAME EV_NAME
+#define TILE_WIDE 2
+#define VT __m256i
+#define VT_LANES 8
+#define vt_zero _mm256_setzero_si256
+#define vt_load(p) _mm256_loadu_si256((const __m256i *)(p))
+#define vt_store(p, v) _mm256_storeu_si256((__m256i *)(p), v)
+#define vt_sub _mm256_sub_epi32
+#define vt_splat _mm256_set1_epi32
+
+/* A pair fits 16 bits: 2 * 255 * 63 < 2^15. Left to themselves compilers begin many products before they end one, and
+ * spill sums. */
+EV_STEP __m256i TILE_DOT(__m256i sum, __m256i rows, __m256i query) {
+    __m256i pairs = _mm256_maddubs_epi16(rows, query);
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+#if defined(__GNUC__)
+    __asm__ volatile("" : "+x"(sum));
+#endif
+    return sum;
+}
+
+#include "simd/template_tile.h"
+
+EV_KERNEL uint64_t tile_reach_avx2(const int32_t *products, const ev__tile_limits *limits, const ev__tile_test *test) {
+    __m256 rate = _mm256_set1_ps(test->rate), by_inverse = _mm256_set1_ps(test->by_inverse),
+           by_extent = _mm256_set1_ps(test->by_extent);
+    uint64_t bits = 0;
+    for (size_t i = 0; i < EV_TILE; i += 8) {
+        __m256 limit =
+            _mm256_fmadd_ps(_mm256_loadu_ps(limits->inverse + i), by_inverse, _mm256_loadu_ps(limits->fixed + i));
+        limit = _mm256_fmadd_ps(_mm256_loadu_ps(limits->extent + i), by_extent, limit);
+        __m256 product = _mm256_mul_ps(rate, _mm256_cvtepi32_ps(vt_load(products + i)));
+        bits |= (uint64_t)(unsigned)_mm256_movemask_ps(_mm256_cmp_ps(product, limit, _CMP_NLT_UQ)) << i;
+    }
+    return bits;
+}
+
 const ev__kernels ev__kernels_avx2 = {
     .name = "avx2",
     .sums = VF_SUMS * VF_LANES,
@@ -98,6 +137,9 @@ const ev__kernels ev__kernels_avx2 = {
              [EV_I8] = {[EV_DOT] = dot_i8_avx2},
              [EV_SQ24] = {[EV_DOT] = dot_sq24_avx2, [EV_L2] = l2_sq24_avx2},
              [EV_BITS] = {[EV_DOT] = ev__dot_bits_sse42, [EV_L2] = ev__l2_bits_sse42}},
+    .tile_i8 = tile_i8_avx2,
+    .tile_most = 63,
+    .tile_reach = tile_reach_avx2,
     .encode_i8 = encode_i8_avx2,
     .residual_i8 = residual_i8_avx2,
     .crc32c = ev__crc32c_sse42,

@@ -72,6 +72,44 @@ EV_STEP __m512i dot_by_maddubs(__m512i sum, __m512i q, __m512i r) {
 #include "simd/template_i8.h"
 #include "simd/template_encode.h"
 
+/* ---- tiles ----------------------------------------------------------------------------------- */
+
+#define TILE_WIDE 4
+#define VT __m512i
+#define VT_LANES 16
+#define vt_zero _mm512_setzero_si512
+#define vt_load(p) _mm512_loadu_si512(p)
+#define vt_store(p, v) _mm512_storeu_si512(p, v)
+#define vt_sub _mm512_sub_epi32
+#define vt_splat _mm512_set1_epi32
+#define head32(p, k) _mm256_maskz_loadu_epi8((__mmask32)((1u << (k)) - 1), p)
+
+/* A pair fits 16 bits: 2 * 255 * 63 < 2^15. */
+EV_STEP __m512i tile_by_maddubs(__m512i sum, __m512i rows, __m512i query) {
+    __m512i pairs = _mm512_maddubs_epi16(rows, query);
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+}
+
+#define TILE_NAME EV_NAME
+#define TILE_DOT tile_by_maddubs
+
+#include "simd/template_tile.h"
+
+EV_KERNEL uint64_t tile_reach_avx512(const int32_t *products, const ev__tile_limits *limits,
+                                     const ev__tile_test *test) {
+    __m512 rate = _mm512_set1_ps(test->rate), by_inverse = _mm512_set1_ps(test->by_inverse),
+           by_extent = _mm512_set1_ps(test->by_extent);
+    uint64_t bits = 0;
+    for (size_t i = 0; i < EV_TILE; i += 16) {
+        __m512 limit =
+            _mm512_fmadd_ps(_mm512_loadu_ps(limits->inverse + i), by_inverse, _mm512_loadu_ps(limits->fixed + i));
+        limit = _mm512_fmadd_ps(_mm512_loadu_ps(limits->extent + i), by_extent, limit);
+        __m512 product = _mm512_mul_ps(rate, _mm512_cvtepi32_ps(vt_load(products + i)));
+        bits |= (uint64_t)_mm512_cmp_ps_mask(product, limit, _CMP_NLT_UQ) << i;
+    }
+    return bits;
+}
+
 #undef EV_KERNEL
 #undef EV_STEP
 #undef I8_NAME
@@ -103,6 +141,13 @@ EV_STEP int32_t excess_of_vnni(const int8_t *query, size_t n) {
 #define I8_EXCESS excess_of_vnni
 
 #include "simd/template_i8.h"
+
+#undef TILE_NAME
+#undef TILE_DOT
+#define TILE_NAME(kernel) kernel##_vnni_avx512
+#define TILE_DOT _mm512_dpbusd_epi32
+
+#include "simd/template_tile.h"
 
 /* ---- bits ------------------------------------------------------------------------------------ */
 
@@ -147,7 +192,7 @@ EV_STEP void sum_four_avx512(__m512i a, __m512i b, __m512i c, __m512i d, int32_t
 
 /* ---- tables ---------------------------------------------------------------------------------- */
 
-#define TABLE(dot_i8, dot_bits, l2_bits)                                             \
+#define TABLE(dot_i8, tile, most, dot_bits, l2_bits)                                 \
     {                                                                                \
         .name = "avx512",                                                            \
         .sums = VF_SUMS * VF_LANES,                                                  \
@@ -155,13 +200,18 @@ EV_STEP void sum_four_avx512(__m512i a, __m512i b, __m512i c, __m512i d, int32_t
                  [EV_I8] = {[EV_DOT] = dot_i8},                                      \
                  [EV_SQ24] = {[EV_DOT] = dot_sq24_avx512, [EV_L2] = l2_sq24_avx512}, \
                  [EV_BITS] = {[EV_DOT] = dot_bits, [EV_L2] = l2_bits}},              \
+        .tile_i8 = tile,                                                             \
+        .tile_most = most,                                                           \
+        .tile_reach = tile_reach_avx512,                                             \
         .encode_i8 = encode_i8_avx512,                                               \
         .residual_i8 = residual_i8_avx512,                                           \
         .crc32c = ev__crc32c_sse42,                                                  \
     }
 
-const ev__kernels ev__kernels_avx512 = TABLE(dot_i8_avx512, ev__dot_bits_sse42, ev__l2_bits_sse42);
-const ev__kernels ev__kernels_avx512_vnni = TABLE(dot_i8_vnni_avx512, ev__dot_bits_sse42, ev__l2_bits_sse42);
-const ev__kernels ev__kernels_avx512_popcnt = TABLE(dot_i8_vnni_avx512, dot_bits_avx512, l2_bits_avx512);
+const ev__kernels ev__kernels_avx512 = TABLE(dot_i8_avx512, tile_i8_avx512, 63, ev__dot_bits_sse42, ev__l2_bits_sse42);
+const ev__kernels ev__kernels_avx512_vnni =
+    TABLE(dot_i8_vnni_avx512, tile_i8_vnni_avx512, 127, ev__dot_bits_sse42, ev__l2_bits_sse42);
+const ev__kernels ev__kernels_avx512_popcnt =
+    TABLE(dot_i8_vnni_avx512, tile_i8_vnni_avx512, 127, dot_bits_avx512, l2_bits_avx512);
 
 #endif

@@ -163,6 +163,17 @@ static uint32_t crc32c_scalar(uint32_t crc, const void *bytes, size_t n) {
     return ~crc;
 }
 
+/* ---- tiles ----------------------------------------------------------------------------------- */
+
+static uint64_t tile_reach_scalar(const int32_t *products, const ev__tile_limits *limits, const ev__tile_test *test) {
+    uint64_t bits = 0;
+    for (size_t i = 0; i < EV_TILE; i++) {
+        float limit = limits->fixed[i] + (limits->inverse[i] * test->by_inverse + limits->extent[i] * test->by_extent);
+        bits |= (uint64_t)!(test->rate * (float)products[i] < limit) << i;
+    }
+    return bits;
+}
+
 const ev__kernels ev__kernels_scalar = {
     .name = "scalar",
     .sums = SUMS,
@@ -170,6 +181,7 @@ const ev__kernels ev__kernels_scalar = {
              [EV_I8] = {[EV_DOT] = dot_i8_scalar, [EV_L2] = l2_i8_scalar},
              [EV_SQ24] = {[EV_DOT] = dot_sq24_scalar, [EV_L2] = l2_sq24_scalar},
              [EV_BITS] = {[EV_DOT] = dot_bits_scalar, [EV_L2] = l2_bits_scalar}},
+    .tile_reach = tile_reach_scalar,
     .encode_i8 = encode_i8_scalar,
     .residual_i8 = residual_i8_scalar,
     .crc32c = crc32c_scalar,

@@ -198,10 +198,47 @@ float ev__exact_shown(const ev__store *store, const ev__result *result);
  */
 void ev__exact_prefetch(const ev__store *store, uint32_t slot);
 
+/* ---- tiles.c --------------------------------------------------------------------------------- */
+
+typedef struct {
+    double coded2, missed;               /* as in ev__workspace */
+    double length, against, rest, least; /* likewise; length: 1 where that is 0 */
+    ev__tile_test test;                  /* of the bound as it stands */
+} ev__tile_query;
+/* Queries, and the rows that they are compared with, at most EV_TILE at a time. */
+typedef struct {
+    ev__tile_queries queries;
+    int8_t *codes; /* of the queries */
+    int32_t *sums;
+    ev__tile_query *query;
+    int32_t *products; /* [queries][EV_TILE] */
+    void *room;
+    bool makes;    /* the rows' codes, around the center */
+    float *center; /* dim */
+    int8_t *made;  /* EV_TILE * dim */
+    ev__tile_limits limits;
+    uint64_t mask; /* a bit for each row */
+} ev__tiles;
+/* Is there anything to compare so? */
+bool ev__tiles_pay(const ev__store *store);
+/* Lay out the memory for so many queries; returns how many bytes that takes. memory: NULL to ask. */
+size_t ev__tiles_lay_out(const ev__store *store, size_t count, char *memory, ev__tiles *t);
+/* Before all else; slots: some of the rows, at most EV_TILE. Then each query, after ev__exact_init. */
+void ev__tiles_begin(const ev__store *store, ev__tiles *t, const uint32_t *slots, size_t m);
+void ev__tiles_query(const ev__store *store, ev__tiles *t, size_t at, ev__workspace *w);
+/* From now on that query looks for nothing beyond the bound. */
+void ev__tiles_tighten(const ev__store *store, ev__tiles *t, size_t at, double bound);
+/* Compare all queries with the next m rows; then: which of them may be within a query's bound, a bit each. */
+void ev__tiles_rows(const ev__store *store, ev__tiles *t, const uint32_t *slots, size_t m);
+uint64_t ev__tiles_keep(const ev__store *store, const ev__tiles *t, size_t at);
+
 /* ---- id_table.c, duplicates.c ---------------------------------------------------------------- */
 
 int ev__id_table_reserve(ev__table *map, const int64_t *ids, size_t count);
 uint32_t ev__id_table_get(const ev__table *map, const int64_t *ids, int64_t id);
+/* Ask for what a get will read: the table's cell; then the id that its first cell names. */
+void ev__id_table_prefetch(const ev__table *map, int64_t id);
+void ev__id_table_prefetch_id(const ev__table *map, const int64_t *ids, int64_t id);
 void ev__id_table_put(ev__table *map, const int64_t *ids, int64_t id, uint32_t slot); /* room was reserved; replaces */
 void ev__id_table_remove(ev__table *map, const int64_t *ids, int64_t id);
 void ev__id_table_free(ev__table *map);

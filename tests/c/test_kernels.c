@@ -398,6 +398,95 @@ static void test_rows(void) {
     }
 }
 
+/* ---- tiles ----------------------------------------------------------------------------------- */
+
+enum { TILE_QUERIES = 9 };
+
+typedef struct {
+    int8_t *codes; /* stride apart, zeros behind each */
+    size_t stride;
+    int32_t sums[TILE_QUERIES];
+    const void *rows[EV_TILE]; /* anywhere, the last against the forbidden page */
+} tile_sample;
+
+/* extreme: all at the ends of their ranges. */
+static void make_tile(tile_sample *in, uint8_t *from, size_t n, int most, int extreme) {
+    for (size_t q = 0; q < TILE_QUERIES; q++) {
+        int8_t *code = in->codes + q * in->stride;
+        memset(code, 0, in->stride);
+        in->sums[q] = 0;
+        for (size_t i = 0; i < n; i++) {
+            code[i] = (int8_t)(extreme ? (q % 2 ? most : -most) : (int)(random32() % (2 * (unsigned)most + 1)) - most);
+            in->sums[q] += code[i];
+        }
+    }
+    for (size_t i = 0; i < EV_TILE; i++)
+        in->rows[i] = from + (i == EV_TILE - 1 ? ARENA_BYTES - n : random32() % (ARENA_BYTES - n + 1));
+}
+
+static void check_tile(const ev__kernels *table, const tile_sample *in, size_t count, size_t m, size_t n, void *room) {
+    static int32_t out[TILE_QUERIES * EV_TILE + 1];
+    size_t wrong = 0;
+    const ev__tile_queries queries = {in->codes, in->stride, count, in->sums};
+    out[count * EV_TILE] = 77;
+    ev__tile_i8(table, &queries, in->rows + EV_TILE - m, m, n, room, out);
+    for (size_t q = 0; q < count; q++)
+        for (size_t i = 0; i < m; i++)
+            wrong +=
+                out[q * EV_TILE + i] != (int32_t)slow_dot_i8(in->codes + q * in->stride, in->rows[EV_TILE - m + i], n);
+    CHECK(wrong == 0);
+    CHECK(out[count * EV_TILE] == 77);
+}
+
+static void test_tiles(void) {
+    static const size_t lengths[] = {1, 2, 3, 4, 5, 31, 32, 33, 63, 64, 65, 100, 127, 384, 1099, 65535};
+    static const size_t counts[] = {1, 2, 3, 4, 5, TILE_QUERIES}, tiles[] = {1, 7, 8, 9, 17, 63, EV_TILE};
+    uint8_t *in_rows = arena();
+    tile_sample in = {.codes = calloc(TILE_QUERIES, 65536)};
+    char *room = malloc(EV_TILE * 65536);
+    if (!in.codes || !room) abort();
+    for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++)
+        for (size_t t = 0; t < table_count; t++)
+            for (int extreme = 0; extreme < 3; extreme++) {
+                size_t n = lengths[l], c = random32() % 6, r = random32() % 7;
+                in.stride = (n + 3) / 4 * 4;
+                random_i8((int8_t *)in_rows, ARENA_BYTES);
+                if (extreme) memset(in_rows, extreme == 1 ? 127 : -127, ARENA_BYTES);
+                make_tile(&in, in_rows, n, ev__tile_most(&tables[t]), extreme);
+                check_tile(&tables[t], &in, TILE_QUERIES, EV_TILE, n, room);
+                check_tile(&tables[t], &in, counts[c], tiles[r], n, room);
+                if (n > 130) continue;
+                for (c = 0; c < 6; c++)
+                    for (r = 0; r < 7; r++) check_tile(&tables[t], &in, counts[c], tiles[r], n, room);
+            }
+    free(in.codes);
+    free(room);
+}
+
+/* On numbers that floats hold, and what is not a number or without end. */
+static void test_tile_limits(void) {
+    for (int round = 0; round < 200; round++) {
+        int32_t products[EV_TILE];
+        ev__tile_limits limits;
+        ev__tile_test test = {2, -3, round % 3 ? 0.5f : -0.5f};
+        uint64_t expected = 0;
+        for (size_t i = 0; i < EV_TILE; i++) {
+            products[i] = (int32_t)(random32() % 41) - 20;
+            limits.fixed[i] = (float)(random32() % 21) - 10;
+            limits.inverse[i] = (float)(random32() % 9);
+            limits.extent[i] = (float)(random32() % 9);
+            if (round == 1) limits.fixed[i] = NAN;
+            if (round == 2) limits.inverse[i] = INFINITY;
+            double limit = (double)limits.fixed[i] + (double)limits.inverse[i] * -3 +
+                           (double)limits.extent[i] * (double)test.by_extent;
+            expected |= (uint64_t)!(2.0 * products[i] < limit) << i;
+        }
+        if (round == 3) test.by_inverse = -INFINITY;
+        for (size_t i = 0; i < EV_TILE && round == 3; i++) expected |= (uint64_t)1 << i;
+        for (size_t t = 0; t < table_count; t++) CHECK(tables[t].tile_reach(products, &limits, &test) == expected);
+    }
+}
+
 /* ---- 24-bit vectors -------------------------------------------------------------------------- */
 
 typedef struct {
@@ -514,7 +603,8 @@ static void test_defaults(void) {
         for (size_t j = 0; j < EV_MEASURES; j++)
             CHECK(all.rows[i][j] && all.rows[i][j] == ev__kernels_scalar.rows[i][j]);
     CHECK(all.encode_i8 == ev__kernels_scalar.encode_i8 && all.residual_i8 == ev__kernels_scalar.residual_i8);
-    CHECK(all.crc32c == ev__kernels_scalar.crc32c);
+    CHECK(all.crc32c == ev__kernels_scalar.crc32c && all.tile_reach == ev__kernels_scalar.tile_reach);
+    CHECK(ev__tile_most(&all) == 127);
 }
 
 int main(int argc, char **argv) {
@@ -532,6 +622,8 @@ int main(int argc, char **argv) {
     test_extreme_floats();
     test_refine_between_codes();
     test_rows();
+    test_tiles();
+    test_tile_limits();
     test_sq24();
     return check_summary();
 }

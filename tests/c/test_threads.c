@@ -200,6 +200,7 @@ static int call_filter(scene *s) {
     ev_filter *own = NULL;
     int rc = ev_filter_new(FIXED, ids, &own);
     if (rc == EV_OK && ev_filter_count(own) != ev_filter_count(s->fixed)) rc = EV_E_CORRUPT;
+    if (rc == EV_OK && !ev_filter_is_of(own, FIXED, ids)) rc = EV_E_CORRUPT;
     ev_filter_free(own);
     return rc;
 }
@@ -275,7 +276,7 @@ static const struct {
     {"ev_remove", call_remove, EV_E_REENTRANT},
     {"ev_compact", call_compact, EV_E_REENTRANT},
     {"ev_load", call_load, EV_OK},
-    {"ev_filter_new ev_filter_count ev_filter_free", call_filter, EV_OK},
+    {"ev_filter_new ev_filter_count ev_filter_is_of ev_filter_free", call_filter, EV_OK},
     {"ev_new ev_close ev_free", call_new, EV_OK},
     {"ev_get_params ev_get_stats ev_memory_usage ev_count ev_contains", call_accessors, EV_OK},
     {"ev_strerror ev_error_detail ev_error_row ev_error_errno", call_failing, EV_OK},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -11,7 +13,7 @@ from oracle import Doubles, Rows, each_metric, each_quantization
 from support import examples
 
 import edgevec
-from edgevec import Metric, Quantization
+from edgevec import KeepVectors, Metric, Quantization, SearchResult
 
 TIED = 1e-12
 """Relative: what the order of the terms may change in a float64 sum."""
@@ -37,12 +39,12 @@ def noise(metric: Metric, held: Rows, query: Rows) -> Doubles:
     return np.asarray(TIED * measures(metric, held, query) + (1e-15 if metric == "cosine" else 0))
 
 
-def assert_exact(index: edgevec.Index, query: Rows, k: int, *, exact: bool) -> None:
+def assert_exact(index: edgevec.Index, query: Rows, k: int, *, exact: bool, result: SearchResult | None = None) -> None:
     """The results are in the order of float64 over get(), at those distances; if exact, nothing nearer is left out."""
     ids = np.sort(np.fromiter(index, np.int64))
     held = index.get(ids)
     measure, off = measures(index.metric, held, query), noise(index.metric, held, query)
-    result = index.search(query, k, exact=exact)
+    result = result or index.search(query, k, exact=exact)
     at = np.searchsorted(ids, result.ids)
     assert len(set(at.tolist())) == min(k, len(ids))
     assert (np.diff(measure[at]) >= -(off[at][1:] + off[at][:-1])).all(), "not in order"
@@ -162,3 +164,85 @@ def test_equal_distances_come_by_id(quantization: Quantization, metric: Metric, 
         equal = (index.get(result.ids)[1:] == index.get(result.ids)[:-1]).all(axis=1)
         assert (np.diff(result.ids)[equal] > 0).all()
         assert (np.diff(measure) >= -1e-12).all()
+
+
+@each_metric
+@pytest.mark.parametrize("kept", ["none", "sq8", "sq24", "binary", "codes"])
+@settings(max_examples=examples(12))
+@given(
+    dim=st.sampled_from([1, 2, 3, 5, 17, 33, 63, 64, 65, 131]),
+    size=st.sampled_from([1, 2, 3, 5, 63, 64, 65, 257]),
+    k=st.sampled_from([1, 10, 64, 400]),
+    exponents=st.tuples(st.floats(-30, 6), st.floats(-3, 4), st.floats(0, 6), st.floats(-6, 0)),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_batches_find_what_single_calls_do(
+    kept: Literal["none", "sq8", "sq24", "binary", "codes"],
+    metric: Metric,
+    dim: int,
+    size: int,
+    k: int,
+    exponents: tuple[float, float, float, float],
+    seed: int,
+) -> None:
+    """Single calls are held against float64 above, and here both; ties, an outlier and constant rows are among them."""
+    rng = np.random.default_rng(seed)
+    rows = spread(dim, 330, exponents, seed)
+    rows[40:80] = rows[40]
+    rows[100] *= 1e6 if np.abs(rows[100]).max() < 1e10 else 1
+    rows[110:130] = rows[110, 0]
+    if metric == "cosine":
+        rows = rows[np.square(rows.astype(np.float64)).sum(axis=1) > 0]
+    keep: KeepVectors = True if kept == "sq24" else False if kept == "codes" else "float32"
+    quantization: Quantization = "sq8" if kept not in ("none", "binary") else kept
+    index = edgevec.Index(dim, metric, quantization=quantization, M=4, ef_construction=8, keep_vectors=keep)
+    index.add(rows, rng.permutation(len(rows)))
+    index.remove(rng.choice(len(rows), 30, replace=False))
+    queries = rows[rng.integers(len(rows), size=size)]
+    if seed % 2:
+        queries = queries + np.float32(10.0 ** exponents[3]) * rng.standard_normal(queries.shape, np.float32)
+    if metric == "cosine":
+        queries = np.where(np.square(queries.astype(np.float64)).sum(axis=1, keepdims=True) > 0, queries, 1)
+    half = edgevec.IdFilter(np.flatnonzero(rng.random(len(rows)) < 0.5))
+    for filter in (None, half):
+        batch = index.search(queries, k, filter=filter, exact=True)
+        for i in range(0, size, 1 if size < 9 else 13):
+            alone = index.search(queries[i], k, filter=filter, exact=True)
+            np.testing.assert_array_equal(batch.ids[i][: alone.ids.size], alone.ids)
+            assert (batch.ids[i][alone.ids.size :] == -1).all()
+    both = index.search(queries[[0, 0]], k, exact=True)
+    if kept != "sq24" or exponents[0] > -10:
+        assert_exact(index, queries[0], k, exact=True, result=SearchResult(both.ids[1], both.distances[1]))
+
+
+@each_metric
+@pytest.mark.parametrize("kept", ["none", "sq8", "binary"])
+def test_batches_of_any_size_are_those_of_float64(kept: Quantization, metric: Metric, rng: np.random.Generator) -> None:
+    rows = np.asarray(rng.standard_normal((3000, 40)) + 0.3, np.float32)
+    index = edgevec.Index(40, metric, quantization=kept, M=4, ef_construction=8, keep_vectors="float32")
+    index.add(rows)
+    for size in (1, 2, 3, 5, 63, 64, 65, 257):
+        queries = np.asarray(rng.standard_normal((size, 40)), np.float32)
+        truth = [np.argsort(measures(metric, rows, query), kind="stable")[:10] for query in queries]
+        np.testing.assert_array_equal(index.search(queries, 10, exact=True).ids, truth)
+    with pytest.raises(edgevec.NotFiniteError, match="row 65"):
+        index.search(np.vstack([rows[:65], np.full((1, 40), np.nan, np.float32), rows[:9]]), 10, exact=True)
+
+
+@each_metric
+@pytest.mark.parametrize("kept", ["none", "sq8", "sq24", "binary"])
+@pytest.mark.parametrize("dim", [2, 8, 70])
+def test_batches_where_codes_hide_what_sets_rows_apart(
+    dim: int, kept: Literal["none", "sq8", "sq24", "binary"], metric: Metric, rng: np.random.Generator
+) -> None:
+    """One coordinate makes the scale of all codes, and the others lie within half a step: as wrong as codes can be."""
+    rows = rng.uniform(-0.38, 0.38, (2000, dim))
+    rows[:, 0] = rng.choice([-100, 100], 2000) + rng.uniform(-0.01, 0.01, 2000)
+    queries = rows[rng.integers(2000, size=70)] + rng.uniform(-0.3, 0.3, (70, dim))
+    quantization: Quantization = "sq8" if kept == "sq24" else kept
+    keep: KeepVectors = True if kept == "sq24" else "float32"
+    index = edgevec.Index(dim, metric, quantization=quantization, M=4, ef_construction=8, keep_vectors=keep)
+    index.add(np.asarray(rows, np.float32))
+    held, asked = index.get(range(2000)), np.asarray(queries, np.float32)
+    truth = [np.argsort(measures(metric, held, query), kind="stable")[:10] for query in asked]
+    np.testing.assert_array_equal(index.search(asked, 10, exact=True).ids, truth)

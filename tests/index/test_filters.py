@@ -159,6 +159,36 @@ def test_the_callers_ids_may_change_afterwards() -> None:
     assert set(index.search(np.ones(DIM), 10, filter=allowed).ids.tolist()) == expected
 
 
+def test_an_array_of_ids_is_looked_at_anew_at_each_call(rng: np.random.Generator) -> None:
+    """Arrays are known again by what is in them, not by which they are."""
+    index = edgevec.Index(DIM, "l2", M=4)
+    index.add(clustered(rng, 500, DIM), rng.permutation(500) + 40)
+    query = clustered(rng, 1, DIM)[0]
+    arrays = [rng.choice(np.arange(40, 540), 30) for _ in range(7)]  # more than are kept, with repeated ids
+    for turn in range(60):
+        ids = arrays[rng.integers(len(arrays))]
+        if turn % 3 == 0:
+            ids[rng.integers(ids.size)] = rng.integers(40, 540)
+        if turn % 5 == 0:
+            index.remove(ids[:2])
+        expected = {int(id) for id in ids if int(id) in index}
+        assert set(index.search(query, 50, filter=ids).ids.tolist()) == expected
+        assert set(index.search(query, 50, filter=ids[::-1].astype(np.int16), exact=True).ids.tolist()) == expected
+
+
+def test_ids_that_are_slots_and_ids_that_are_not(rng: np.random.Generator) -> None:
+    """Where an id names another vector's slot, or that of one that is gone."""
+    index = edgevec.Index(DIM, "l2", M=4)
+    index.add(clustered(rng, 100, DIM))
+    index.remove(range(50, 70))
+    index.add(clustered(rng, 20, DIM), np.concatenate([np.arange(55, 65), np.arange(1000, 1010)]))
+    index.add(clustered(rng, 10, DIM), range(10))  # replaced
+    allowed = np.concatenate([np.arange(0, 2000, 3), np.arange(0, 2000, 7), [2**62, -5]])
+    expected = sorted({int(id) for id in allowed if int(id) in index})
+    assert sorted(index.search(np.ones(DIM), 200, filter=allowed, exact=True).ids.tolist()) == expected
+    assert sorted(index.search(np.ones(DIM), 200, filter=edgevec.IdFilter(allowed)).ids.tolist()) == expected
+
+
 # ---- quality on real data ------------------------------------------------------------------------------------------
 
 

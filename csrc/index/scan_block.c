@@ -1,0 +1,147 @@
+/* Comparing many queries with every vector that may be a result: each row is read once for all of them. */
+#include "index/search.h"
+
+#include <math.h>
+
+enum {
+    LEAST = 2,            /* queries, for which laying rows out anew pays */
+    MOST = 256,           /* queries at a time: their products with a tile of rows stay in the cache */
+    MOST_BYTES = 1 << 23, /* at most for so many queries, in each thread */
+    BETWEEN = 16          /* tiles after which it is asked whether to stop */
+};
+
+/* What a query needs for itself. The rest of its scratch is its worker's. */
+typedef struct {
+    ev__query query;
+    ev__scratch scratch;
+    ev__reranker reranker;
+} member;
+
+typedef struct {
+    ev__search_call *b;
+    ev__scratch *worker;
+    ev__tiles tiles;
+    member *members;
+    size_t count, bytes;
+    char *memory;
+} block;
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+static size_t results_of(const ev__search_call *b) {
+    size_t slots = ev__slots(&b->ix->graph.store);
+    return (b->k < slots ? b->k : slots) + 1;
+}
+
+static void *take(char *memory, size_t *used, size_t bytes) {
+    void *at = memory ? memory + *used : NULL;
+    *used += ev__round_up(bytes, EV_LINE);
+    return at;
+}
+
+/* Lay out the block's memory for so many queries; returns how many bytes that takes. */
+static size_t lay_out(block *a, size_t count, char *memory) {
+    const ev__store *store = &a->b->ix->graph.store;
+    size_t dim = store->quantizer.dim, room = results_of(a->b);
+    size_t used = ev__tiles_lay_out(store, count, memory, &a->tiles);
+    a->members = take(memory, &used, count * sizeof *a->members);
+    for (size_t i = 0; i < count; i++) {
+        double *exact = take(memory, &used, dim * sizeof *exact);
+        float *unit = take(memory, &used, dim * sizeof *unit), *centered = take(memory, &used, dim * sizeof *centered);
+        ev__result *results = take(memory, &used, room * sizeof *results);
+        if (!memory) continue;
+        member *m = &a->members[i];
+        *m = (member){.scratch = {.work = a->worker->work, .results = {results, 0, room}}};
+        m->scratch.work.exact = exact;
+        m->scratch.work.unit = unit;
+        m->scratch.work.centered = centered;
+    }
+    return used;
+}
+
+size_t ev__scan_block_most(const ev__search_call *b, int64_t n) {
+    block one = {.b = (ev__search_call *)(uintptr_t)b};
+    if (n < LEAST || !b->matches || !ev__scans_vectors(b) || !ev__tiles_pay(&b->ix->graph.store)) return 0;
+    size_t each = lay_out(&one, 2, NULL) - lay_out(&one, 1, NULL), most = MOST_BYTES / each;
+    return most < LEAST ? 0 : most < MOST ? most : MOST;
+}
+
+/* ---- queries --------------------------------------------------------------------------------- */
+
+static void begin(block *a, int64_t row, size_t i) {
+    const ev__search_call *b = a->b;
+    const ev__store *store = &b->ix->graph.store;
+    const ev__quantizer *q = &store->quantizer;
+    member *m = &a->members[i];
+    ev__workspace *w = &m->scratch.work;
+    const float *given = b->queries + (size_t)row * q->dim, *vector = ev__unit(q, given, w->unit);
+    m->reranker = (ev__reranker){.b = a->b, .query = &m->query, .s = &m->scratch, .excluded = EV_NONE};
+    if (b->exclude_ids)
+        m->reranker.excluded = ev__id_table_get(&store->id_table, ev__ids_of(store), b->exclude_ids[row]);
+    ev__query_init(q, vector, &m->query, w);
+    ev__exact_init(store, given, vector, w);
+    ev__tiles_query(store, &a->tiles, i, w);
+}
+
+/* The rows that were kept of the tile before are compared by their vectors, which were asked for then; so the next tile
+ * is held against a bound that knows of them. */
+static void flush(block *a, size_t i) {
+    ev__reranker *r = &a->members[i].reranker;
+    if (!r->count) return;
+    double before = ev__rerank_bound(r);
+    ev__rerank_flush(r);
+    double bound = ev__rerank_bound(r);
+    if (bound < before) ev__tiles_tighten(&a->b->ix->graph.store, &a->tiles, i, bound);
+}
+
+static void keep(block *a, size_t i, const uint32_t *slots) {
+    const ev__store *store = &a->b->ix->graph.store;
+    ev__reranker *r = &a->members[i].reranker;
+    for (uint64_t kept = ev__tiles_keep(store, &a->tiles, i); kept; kept &= kept - 1) {
+        uint32_t slot = slots[ev__lowest_bit(kept)];
+        if (slot == r->excluded) continue;
+        ev__exact_prefetch(store, slot);
+        r->slots[r->count++] = slot;
+    }
+}
+
+/* ---- the block ------------------------------------------------------------------------------- */
+
+/* Returns how many rows were compared. */
+static int64_t scan(block *a) {
+    const ev__store *store = &a->b->ix->graph.store;
+    uint32_t slots[EV_SCAN_BATCH];
+    int64_t rows = 0;
+    size_t n, tile = 0;
+    for (size_t at = 0; (n = ev__scan_next(a->b, EV_NONE, &at, slots)); rows += (int64_t)n) {
+        if (tile++ % BETWEEN == BETWEEN - 1 && ev__search_is_to_stop(a->b)) break;
+        ev__tiles_rows(store, &a->tiles, slots, n);
+        for (size_t i = 0; i < a->count; i++) {
+            flush(a, i);
+            keep(a, i, slots);
+        }
+    }
+    for (size_t i = 0; i < a->count; i++) flush(a, i);
+    return rows;
+}
+
+bool ev__scan_block(ev__search_call *b, int64_t from, int64_t to, ev__scratch *s) {
+    const ev__store *store = &b->ix->graph.store;
+    block a = {.b = b, .worker = s, .count = (size_t)(to - from)};
+    uint32_t some[EV_SCAN_BATCH];
+    double start = ev__now();
+    a.bytes = lay_out(&a, a.count, NULL);
+    if (!(a.memory = ev__alloc(a.bytes, EV_LINE))) return false;
+    lay_out(&a, a.count, a.memory);
+    size_t first = 0, n = ev__scan_next(b, EV_NONE, &first, some);
+    ev__tiles_begin(store, &a.tiles, some, n);
+    for (size_t i = 0; i < a.count; i++) begin(&a, from + (int64_t)i, i);
+    int64_t rows = scan(&a);
+    for (size_t i = 0; i < a.count; i++) ev__rerank_write(b, &a.members[i].scratch, from + (int64_t)i);
+    s->stats = (ev_search_stats){.queries = s->stats.queries + (int64_t)a.count,
+                                 .strategy = EV_STRATEGY_EXACT,
+                                 .distances = rows,
+                                 .seconds = (ev__now() - start) / (double)a.count};
+    ev__release(a.memory, a.bytes, EV_LINE);
+    return true;
+}
