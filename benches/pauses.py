@@ -154,7 +154,7 @@ def table_of(title: str, results: list[Waits], unit: str) -> Table:
     table = Table(title=title)
     for column in ("", "calls", "P50", "P99", "P99.9", "longest", f"at {unit}", "recall@10", "added in"):
         table.add_column(column)
-    for waits in [each for waits in results for each in (waits, waits.cpu) if each]:
+    for waits in results:
         longest, at = waits.longest[0]
         table.add_row(
             waits.name,
@@ -196,8 +196,9 @@ def main() -> None:
             if options.quantization in (None, quantization):
                 results.append(one_by_one(quantization, rows))
         title, unit = f"{n:,} single additions of {DIM} dimensions", "rows"
-    Console(width=140).print(table_of(title, results, unit))
-    for waits in [each for waits in results for each in (waits, waits.cpu) if each]:
+    shown = [each for waits in results for each in (waits, waits.cpu) if each]
+    Console(width=140).print(table_of(title, shown, unit))
+    for waits in shown:
         print(waits.name, "longest:", ", ".join(f"{ms:.1f} ms at {at:,.1f} {unit}" for ms, at in waits.longest))
     if options.json:
         write_json(options.json, {"machine": machine(), "n": n, "waits": [asdict(waits) for waits in results]})

@@ -180,8 +180,8 @@ void ev_memory_usage(ev_index *ix, ev_memory *out) {
     out->vectors += (int64_t)ev__array_bytes(&columns->vectors);
     out->upper_links = (int64_t)(ev__array_bytes(&columns->upper) + ev__array_bytes(&columns->upper_at) +
                                  ev__array_bytes(&columns->level));
-    out->ids =
-        (int64_t)(ev__array_bytes(&columns->ids) + (store->id_table.room + store->duplicates.room) * sizeof(uint32_t));
+    out->ids = (int64_t)(ev__array_bytes(&columns->ids) + ev__table_bytes(&store->id_table) +
+                         ev__table_bytes(&store->duplicates));
     out->other = (int64_t)(sizeof *ix + ev__array_bytes(&columns->state) + ev__array_bytes(&columns->next_duplicate) +
                            ev__quantizer_bytes(&store->quantizer) + store->free_room * sizeof(uint32_t) +
                            ev__scratch_spare_bytes(&ix->graph) + ev__mending_bytes(&ix->graph));
