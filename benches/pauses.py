@@ -6,8 +6,9 @@
     python benches/pauses.py --beside --engines edgevec,hnswlib,usearch
 
 The first mode adds rows one at a time and shows P50, P99.9 and the longest, with how many rows there were when the
-longest came. The second has one thread add all but the first tenth of the rows in one call while another searches for
-one vector at a time: P50, P99 and the longest time of a search, and the recall@10 of the index afterwards.
+longest came; and the same of CPU time, in which other programs on the machine do not show. The second has one thread
+add all but the first tenth of the rows in one call while another searches for one vector at a time: P50, P99 and the
+longest time of a search, and the recall@10 of the index afterwards.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import argparse
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,6 +45,7 @@ class Waits:
     longest: list[tuple[float, float]]
     recall: float | None = None
     seconds: float | None = None
+    cpu: Waits | None = None  # the same of the thread's CPU time
 
     @classmethod
     def of(cls, name: str, seconds: list[float], when: list[float]) -> Waits:
@@ -55,12 +57,18 @@ class Waits:
 
 def one_by_one(quantization: Literal["none", "sq8", "binary"], rows: Floats) -> Waits:
     index = Index(DIM, "l2", quantization=quantization, M=M, ef_construction=EF_CONSTRUCTION)
-    clock, times = time.perf_counter, []
+    clock, cpu_clock, times, cpu_times = time.perf_counter, time.thread_time, [], []
     for row in rows:
-        start = clock()
+        start, cpu_start = clock(), cpu_clock()
         index.add(row, threads=1)
+        cpu_times.append(cpu_clock() - cpu_start)
         times.append(clock() - start)
-    return Waits.of(quantization, times, list(range(len(rows))))
+    when = list(range(len(rows)))
+    waits = Waits.of(quantization, times, when)
+    waits.seconds = sum(times)
+    waits.cpu = Waits.of(f"{quantization}, CPU", cpu_times, when)
+    waits.cpu.seconds = sum(cpu_times)
+    return waits
 
 
 # ---- searches beside additions ---------------------------------------------------------------------------------------
@@ -188,11 +196,12 @@ def main() -> None:
             if options.quantization in (None, quantization):
                 results.append(one_by_one(quantization, rows))
         title, unit = f"{n:,} single additions of {DIM} dimensions", "rows"
-    Console(width=140).print(table_of(title, results, unit))
-    for waits in results:
+    shown = [each for waits in results for each in (waits, waits.cpu) if each]
+    Console(width=140).print(table_of(title, shown, unit))
+    for waits in shown:
         print(waits.name, "longest:", ", ".join(f"{ms:.1f} ms at {at:,.1f} {unit}" for ms, at in waits.longest))
     if options.json:
-        write_json(options.json, {"machine": machine(), "n": n, "waits": [vars(waits) for waits in results]})
+        write_json(options.json, {"machine": machine(), "n": n, "waits": [asdict(waits) for waits in results]})
 
 
 if __name__ == "__main__":

@@ -36,6 +36,9 @@ int64_t ev_fault_alloc(int64_t n);
 
 /* Ask whether to stop after so many seconds, not 50 ms: with 0, each time that a call comes by. Less: 50 ms again. */
 void ev_ask_every(double seconds);
+
+/* Lists of links that mending graphs has read since the last call, or work that takes as long. */
+int64_t ev_mending_work(void);
 #endif
 
 #endif

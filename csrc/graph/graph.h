@@ -1,4 +1,4 @@
-/* HNSW: searching it, growing it, repairing it, and as if a node were not there. */
+/* HNSW: searching it, growing it, mending it, and as if a node were not there. */
 #ifndef EV_GRAPH_H
 #define EV_GRAPH_H
 
@@ -13,6 +13,7 @@ typedef struct {
     int32_t ef_construction;
     int64_t unrepaired; /* nodes linked since the graph was last repaired */
     int64_t built_distances;
+    struct ev__mending *mending; /* a pass that was left half-way, or NULL */
     struct {
         ev__mutex lock;
         ev__scratch *first;
@@ -153,17 +154,32 @@ void ev__insert(ev__builder *b, uint32_t slot, ev__scratch *s);
 
 /* Lead all links around dead nodes and free their slots. */
 int ev__consolidate_deletes(ev__graph *g, int32_t threads);
+
+/* ---- mend.c ---------------------------------------------------------------------------------- */
+
 /* The right to change the graph, where searches go on while a call only reads it: taken for each change. */
 typedef struct {
     void (*take)(void *arg);
     void (*give_back)(void *arg);
     void *arg;
 } ev__gate;
-/* Link nodes that the entry cannot reach on level 0, and clusters that searches do not find. gate: NULL where nobody
- * else looks at the graph; else given back before and after. */
-int ev__connect_unreachable(ev__graph *g, const ev__gate *gate);
-/* Mark in `reached` (bit per slot, zeroed) what the entry reaches on level 0; stack: room for all slots. False:
- * stopped. */
-bool ev__reach(const ev__graph *g, uint32_t from, uint64_t *reached, uint32_t *stack);
+/* Link nodes that the entry cannot reach on level 0, and clusters that searches do not find: all of it, or as far as
+ * so many rows call for that were added. The caller has what `gate` gives back for most of the time; NULL: nobody else
+ * looks at the graph. */
+int ev__mend(ev__graph *g, const ev__gate *gate);
+int ev__mend_on(ev__graph *g, int64_t rows, const ev__gate *gate);
+void ev__mending_drop(ev__graph *g); /* before slots are numbered anew, or linked anew all together */
+size_t ev__mending_bytes(const ev__graph *g);
+
+/* What is reached on level 0. reached: a bit per slot, zeroed; stack: room for all slots. */
+typedef struct {
+    size_t slots; /* those from here on are not followed */
+    uint64_t *reached;
+    uint32_t *stack;
+    size_t waiting; /* on the stack: reached, and their links not followed yet */
+} ev__reaching;
+void ev__reach_from(ev__reaching *r, uint32_t slot);
+/* Follow the links of at most so many that wait; of how many it did. */
+size_t ev__reach_on(const ev__graph *g, ev__reaching *r, size_t most);
 
 #endif

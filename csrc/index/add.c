@@ -109,11 +109,19 @@ static void resume(void *call) { ev__resume(call); }
 static void pause(void *call) { ev__pause(call); }
 
 /* A service, not a promise: for want of memory it is left to the next call. */
-static void mend(ev__build *a) {
+static void mend(ev__build *a, bool whole) {
     const ev__gate gate = {resume, pause, a->call};
-    ev__pause(a->call);
-    ev__connect_unreachable(&a->ix->graph, &gate);
-    ev__resume(a->call);
+    if (whole)
+        ev__mend(&a->ix->graph, &gate);
+    else
+        ev__mend_on(&a->ix->graph, a->n, &gate);
+}
+
+/* When so many are new that a pass is due; at once where they are those of this call, else shared out among calls. */
+static void mend_where_due(ev__build *a) {
+    const ev__graph *g = &a->ix->graph;
+    int64_t many = g->store.live / (g->store.quantizer.metric->product ? RECONNECT_EVERY_IP : RECONNECT_EVERY);
+    if (g->mending || g->unrepaired > many) mend(a, a->n > many);
 }
 
 /* Linked nodes go on routing as dead ones; the rest is as if never taken. What lost its last link to one of them is
@@ -135,7 +143,7 @@ static void roll_back(ev__build *a) {
     if (ix->graph.store.dead == dead) return;
     ix->graph.unrepaired += ix->graph.store.live;
     ev__watch_finish();
-    if (ev__slots(&ix->graph.store) <= MANY) mend(a);
+    if (ev__slots(&ix->graph.store) <= MANY) mend(a, true);
 }
 
 /* What was linked goes by the center that there was, like all else. */
@@ -168,9 +176,7 @@ static int add_rows(ev__build *a, int32_t threads, int64_t *out_ids) {
     }
     ev__watch_commit();
     commit(a, out_ids);
-    if (ix->graph.unrepaired >
-        ix->graph.store.live / (ix->graph.store.quantizer.metric->product ? RECONNECT_EVERY_IP : RECONNECT_EVERY))
-        mend(a);
+    mend_where_due(a);
     return ev__ok();
 }
 

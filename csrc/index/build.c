@@ -265,12 +265,13 @@ int ev__link_anew(ev_index *ix, int32_t walk, int threads) {
     int32_t before = q->walk;
     int rc = ev__consolidate_deletes(&ix->graph, threads);
     if (rc != EV_OK) return rc;
+    ev__mending_drop(&ix->graph);
     ev__build a = {.ix = ix, .n = store->live};
     ev__duplicates_free(store); /* it goes by what is walked on */
     q->walk = walk;
     rc = link_held(&a, ev__build_workers(ix, threads, a.n));
     ev__build_free(&a);
-    if (rc == EV_OK) return ev__connect_unreachable(&ix->graph, NULL);
+    if (rc == EV_OK) return ev__mend(&ix->graph, NULL);
     ev__duplicates_free(store);
     q->walk = before;
     return rc;

@@ -80,7 +80,7 @@ static void check_links(const ev_index *ix, ev_report *r) {
     if (r->min_degree < 0) r->min_degree = 0;
 }
 
-/* Only over links that are in range: ev__reach trusts them. */
+/* Only over links that are in range. */
 static int count_unreachable(const ev_index *ix, ev_report *r) {
     const ev__store *store = &ix->graph.store;
     if (r->bad_links) {
@@ -91,7 +91,9 @@ static int count_unreachable(const ev_index *ix, ev_report *r) {
     uint64_t *reached = ev__alloc_zero(bytes, EV_LINE);
     uint32_t *stack = ev__alloc(slots * sizeof *stack, EV_LINE);
     if (reached && stack) {
-        ev__reach(&ix->graph, ix->graph.entry, reached, stack);
+        ev__reaching reaching = {.slots = slots, .reached = reached, .stack = stack};
+        ev__reach_from(&reaching, ix->graph.entry);
+        while (ev__reach_on(&ix->graph, &reaching, 1024) && !ev__is_to_stop()) continue;
         for (size_t slot = 0; slot < slots; slot++)
             r->unreachable += ev__is_node(store, (uint32_t)slot) && !ev__bit(reached, (uint32_t)slot) &&
                               ev__node_ok(store, &everything, (uint32_t)slot);

@@ -153,7 +153,7 @@ static int compact(ev_index *ix) {
     ev__old_codes old = {0};
     int rc = ev__consolidate_deletes(&ix->graph, 0);
     if (rc == EV_OK) rc = learn_anew(ix, &old);
-    if (rc == EV_OK) rc = ev__connect_unreachable(&ix->graph, NULL);
+    if (rc == EV_OK) rc = ev__mend(&ix->graph, NULL);
     if (rc == EV_OK && !ev__tell(store->live / 2, store->live)) rc = ev__stopped();
     if (rc == EV_OK) {
         layout l = {.ix = ix, .slots = ev__slots(store)};

@@ -9,6 +9,7 @@ struct ev_index {
     ev__graph graph;
     int64_t trained_on, unchecked; /* vectors behind the center; vectors added since it was last looked at */
     int32_t trainings;
+    uint32_t lacks; /* EV_LACKS_*, atomic: what was put off when it was mapped without verifying it */
     int64_t looked; /* rows read to learn the center, to see whether it fits, and to encode anew */
     int64_t fresh;  /* unquantized: vectors added since it was last seen whether float32 tells them apart */
     double unfit;   /* for vectors so short a better center was looked for in vain; 0: never */
@@ -17,7 +18,6 @@ struct ev_index {
     ev__rwlock
         changing;    /* whole calls that change the index, one after the other; read by those that need it at rest */
     ev__rwlock lock; /* while anything changes that searches look at; after `changing` */
-    uint32_t lacks;  /* EV_LACKS_*, atomic: what was put off when it was mapped without verifying it */
     int (*complete)(ev_index *ix, uint32_t lacks); /* do it, but for so much; lacks is lower then, or an error */
     bool closed;                                   /* nothing of it is left but this and the locks */
     void *map;                                     /* the mapped file, or NULL */

@@ -31,7 +31,7 @@ void ev__id_table_prefetch_id(const ev__table *map, const int64_t *ids, int64_t 
 void ev__id_table_put(ev__table *map, const int64_t *ids, int64_t id, uint32_t slot) {
     size_t i = find(map, ids, id);
     if (i != SIZE_MAX) {
-        map->cells[i] = slot;
+        ev__table_replace(map, i, (uint64_t)id, slot);
         return;
     }
     ev__table_place(map, (uint64_t)id, slot);
