@@ -24,6 +24,8 @@ typedef struct {
 size_t ev__prefilter_bits(size_t dim) { return dim > (LEAST_LINES - 1) * EV_LINE ? ev__round_up(dim, 64) : 0; }
 size_t ev__prefilter_bytes(size_t bits) { return ev__round_up(bits / 8 + sizeof(tail), EV_LINE); }
 
+size_t ev__prefilter_compared(const ev__quantizer *q) { return ev__round_up(q->bits / 8, q->kernels.bytes_at_once); }
+
 static const tail *header_of(const ev__quantizer *q, const ev__space *space, uint32_t slot) {
     return (const tail *)(const void *)(space->prefilter + (size_t)slot * q->prefilter_bytes + q->bits / 8);
 }
@@ -53,7 +55,8 @@ void ev__prefilter_bounds(const ev__quantizer *q, const ev__space *space, const 
                           size_t n, float *least, ev__workspace *w) {
     const ev__query_bits *bits = &query->bits;
     for (size_t i = 0; i < n; i++) w->rows[i] = space->prefilter + (size_t)slots[i] * q->prefilter_bytes;
-    q->kernels.rows[EV_BITS][EV_DOT](bits->planes, &(ev__rows){.at = w->rows}, n, q->prefilter_bytes, w->integers);
+    q->kernels.rows[EV_BITS][EV_DOT](bits->planes, &(ev__rows){.at = w->rows}, n, ev__prefilter_compared(q),
+                                     w->integers);
     for (size_t i = 0; i < n; i++) {
         const tail *t = header_of(q, space, slots[i]);
         float product = (float)(2 * w->integers[i] - bits->sum);

@@ -239,6 +239,7 @@ struct ev__codec {
 
 size_t ev__prefilter_bits(size_t dim); /* signs of a row; 0 where a code is too short for prefiltering to pay */
 size_t ev__prefilter_bytes(size_t bits);
+size_t ev__prefilter_compared(const ev__quantizer *q); /* bytes of a row, with which planes are compared */
 /* The row of an 8-bit code. */
 void ev__prefilter_row(const ev__quantizer *q, const int8_t *code, ev__factor factor, char *row, ev__workspace *w);
 /* The least that the distances of n slots may be, into `least`. */

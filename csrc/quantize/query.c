@@ -56,10 +56,11 @@ float ev__encode_planes(const float *numbers, size_t n, uint8_t *planes, size_t 
  * a walk without a bits finds are found. */
 static const float ERROR_FRACTION = 0.5f;
 
-/* Of what is in w->rotated. unit: of its numbers, in distances. The headers of rows lie against zeros of the planes. */
+/* Of what is in w->rotated. unit: of its numbers, in distances. What is compared of the headers of rows lies
+ * against zeros of the planes. */
 static void make_query_bits(const ev__quantizer *q, double norm2, float unit, ev__query_bits *bits, ev__workspace *w) {
     bits->planes = w->planes;
-    bits->scale = unit * ev__encode_planes(w->rotated, q->bits, w->planes, q->prefilter_bytes, &bits->sum);
+    bits->scale = unit * ev__encode_planes(w->rotated, q->bits, w->planes, ev__prefilter_compared(q), &bits->sum);
     bits->error = ERROR_FRACTION * unit * (float)sqrt(norm2);
 }
 

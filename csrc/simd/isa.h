@@ -29,8 +29,8 @@
 #endif
 
 #if defined(EV_X86_64)
-/* Kernels on 64-bit words, which vectors do not beat on x86 before VPOPCNTDQ. */
-ev__kernel ev__l2_bits_sse42, ev__dot_bits_sse42;
+/* Shared by tables of more instructions. */
+ev__kernel ev__l2_bits_avx2, ev__dot_bits_avx2;
 uint32_t ev__crc32c_sse42(uint32_t crc, const void *bytes, size_t n);
 
 extern const ev__kernels ev__kernels_avx2;

@@ -67,7 +67,8 @@ typedef struct {
 
 typedef struct ev__kernels {
     const char *name;
-    size_t sums; /* that kernels on floats run side by side, at least: a row of n is n / sums terms deep */
+    uint32_t sums;          /* that kernels on floats run side by side, at least: a row of n is n / sums terms deep */
+    uint32_t bytes_at_once; /* that kernels on bits take: more behind a row, against zeros, are quicker than a rest */
 
     ev__kernel *rows[EV_ELEMENTS][EV_MEASURES];
 

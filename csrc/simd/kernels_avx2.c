@@ -91,6 +91,69 @@ EV_STEP __m256i I8_DOT(__m256i sum, __m256i q, __m256i r) {
 #include "simd/template_i8.h"
 #include "simd/template_encode.h"
 
+/* ---- bits ------------------------------------------------------------------------------------ */
+
+#define BITS_KERNEL EV_TARGET("avx2,fma")
+#define BITS_NAME(kernel) ev__##kernel##_avx2
+#define VB __m256i
+#define VB_BYTES 32
+#define VC __m256i
+#define vb_load(p) _mm256_loadu_si256((const __m256i *)(p))
+#define vb_head head32
+#define vc_zero _mm256_setzero_si256
+
+EV_STEP uint64_t vc_sum(__m256i c) {
+    __m128i x = _mm_add_epi64(_mm256_castsi256_si128(c), _mm256_extracti128_si256(c, 1));
+    return (uint64_t)_mm_cvtsi128_si64(_mm_add_epi64(x, _mm_unpackhi_epi64(x, x)));
+}
+
+/* The low halves of the lanes, all that sums need, of two rows side by side; then everything is added up at once. */
+EV_STEP void sum_four_avx2(__m256i a, __m256i b, __m256i c, __m256i d, int32_t *out) {
+    __m256i ab = _mm256_castps_si256(_mm256_shuffle_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b), 0x88));
+    __m256i cd = _mm256_castps_si256(_mm256_shuffle_ps(_mm256_castsi256_ps(c), _mm256_castsi256_ps(d), 0x88));
+    __m256i sums = _mm256_hadd_epi32(ab, cd);
+    _mm_storeu_si128((__m128i *)out, _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1)));
+}
+#define vc_sum_four sum_four_avx2
+
+/* weight * popcount(i) + more of each nibble i: there is no instruction that counts bits, one that looks up 32 nibbles
+ * there is. */
+EV_STEP __m128i by_nibble(int weight, int more) {
+    __m128i ones = _mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4), sum = _mm_set1_epi8((char)more);
+    for (int i = 0; i < weight; i++) sum = _mm_add_epi8(sum, ones);
+    for (int i = 0; i > weight; i--) sum = _mm_sub_epi8(sum, ones);
+    return sum;
+}
+EV_STEP __m256i low_nibbles(__m256i x) { return _mm256_and_si256(x, _mm256_set1_epi8(15)); }
+EV_STEP __m256i high_nibbles(__m256i x) { return low_nibbles(_mm256_srli_epi16(x, 4)); }
+
+EV_STEP __m256i vc_differ(__m256i count, __m256i a, __m256i b) {
+    __m256i differ = _mm256_xor_si256(a, b), ones = _mm256_broadcastsi128_si256(by_nibble(1, 0));
+    __m256i bytes = _mm256_add_epi8(_mm256_shuffle_epi8(ones, low_nibbles(differ)),
+                                    _mm256_shuffle_epi8(ones, high_nibbles(differ)));
+    return _mm256_add_epi64(count, _mm256_sad_epu8(bytes, _mm256_setzero_si256()));
+}
+
+/* What the table says of the nibbles that a plane and the row, cut into nibbles, have in common. */
+EV_STEP __m256i weigh_plane(__m256i table, __m256i plane, __m256i low, __m256i high) {
+    __m256i above = _mm256_and_si256(_mm256_srli_epi16(plane, 4), high);
+    return _mm256_add_epi8(_mm256_shuffle_epi8(table, _mm256_and_si256(plane, low)), _mm256_shuffle_epi8(table, above));
+}
+
+/* The last plane weighs -8: with 32 more a nibble its bytes stay above 0, and the sum of all below 256. */
+EV_STEP __m256i vc_weigh(__m256i count, const __m256i *p, __m256i r) {
+    __m256i low = low_nibbles(r), high = high_nibbles(r);
+    __m256i ones = weigh_plane(_mm256_broadcastsi128_si256(by_nibble(1, 0)), p[0], low, high);
+    __m256i twos = weigh_plane(_mm256_broadcastsi128_si256(by_nibble(2, 0)), p[1], low, high);
+    __m256i fours = weigh_plane(_mm256_broadcastsi128_si256(by_nibble(4, 0)), p[2], low, high);
+    __m256i eights = weigh_plane(_mm256_broadcastsi128_si256(by_nibble(-8, 32)), p[3], low, high);
+    __m256i bytes = _mm256_add_epi8(_mm256_add_epi8(ones, twos), _mm256_add_epi8(fours, eights));
+    count = _mm256_sub_epi64(count, _mm256_set1_epi64x(8 * 2 * 32));
+    return _mm256_add_epi64(count, _mm256_sad_epu8(bytes, _mm256_setzero_si256()));
+}
+
+#include "simd/template_bits.h"
+
 /* ---- tiles ----------------------------------------------------------------------------------- */
 
 #define TILE_NAME EV_NAME
@@ -133,10 +196,11 @@ EV_KERNEL uint64_t tile_reach_avx2(const int32_t *products, const ev__tile_limit
 const ev__kernels ev__kernels_avx2 = {
     .name = "avx2",
     .sums = VF_SUMS * VF_LANES,
+    .bytes_at_once = VB_BYTES,
     .rows = {[EV_F32] = {[EV_DOT] = dot_f32_avx2, [EV_L2] = l2_f32_avx2},
              [EV_I8] = {[EV_DOT] = dot_i8_avx2},
              [EV_SQ24] = {[EV_DOT] = dot_sq24_avx2, [EV_L2] = l2_sq24_avx2},
-             [EV_BITS] = {[EV_DOT] = ev__dot_bits_sse42, [EV_L2] = ev__l2_bits_sse42}},
+             [EV_BITS] = {[EV_DOT] = ev__dot_bits_avx2, [EV_L2] = ev__l2_bits_avx2}},
     .tile_i8 = tile_i8_avx2,
     .tile_most = 63,
     .tile_reach = tile_reach_avx2,

@@ -192,10 +192,11 @@ EV_STEP void sum_four_avx512(__m512i a, __m512i b, __m512i c, __m512i d, int32_t
 
 /* ---- tables ---------------------------------------------------------------------------------- */
 
-#define TABLE(dot_i8, tile, most, dot_bits, l2_bits)                                 \
+#define TABLE(dot_i8, tile, most, dot_bits, l2_bits, at_once)                        \
     {                                                                                \
         .name = "avx512",                                                            \
         .sums = VF_SUMS * VF_LANES,                                                  \
+        .bytes_at_once = at_once,                                                    \
         .rows = {[EV_F32] = {[EV_DOT] = dot_f32_avx512, [EV_L2] = l2_f32_avx512},    \
                  [EV_I8] = {[EV_DOT] = dot_i8},                                      \
                  [EV_SQ24] = {[EV_DOT] = dot_sq24_avx512, [EV_L2] = l2_sq24_avx512}, \
@@ -208,10 +209,11 @@ EV_STEP void sum_four_avx512(__m512i a, __m512i b, __m512i c, __m512i d, int32_t
         .crc32c = ev__crc32c_sse42,                                                  \
     }
 
-const ev__kernels ev__kernels_avx512 = TABLE(dot_i8_avx512, tile_i8_avx512, 63, ev__dot_bits_sse42, ev__l2_bits_sse42);
+const ev__kernels ev__kernels_avx512 =
+    TABLE(dot_i8_avx512, tile_i8_avx512, 63, ev__dot_bits_avx2, ev__l2_bits_avx2, 32);
 const ev__kernels ev__kernels_avx512_vnni =
-    TABLE(dot_i8_vnni_avx512, tile_i8_vnni_avx512, 127, ev__dot_bits_sse42, ev__l2_bits_sse42);
+    TABLE(dot_i8_vnni_avx512, tile_i8_vnni_avx512, 127, ev__dot_bits_avx2, ev__l2_bits_avx2, 32);
 const ev__kernels ev__kernels_avx512_popcnt =
-    TABLE(dot_i8_vnni_avx512, tile_i8_vnni_avx512, 127, dot_bits_avx512, l2_bits_avx512);
+    TABLE(dot_i8_vnni_avx512, tile_i8_vnni_avx512, 127, dot_bits_avx512, l2_bits_avx512, VB_BYTES);
 
 #endif

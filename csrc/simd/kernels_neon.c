@@ -130,6 +130,7 @@ EV_STEP int32x4_t vc_weigh(int32x4_t count, const uint8x16_t *p, uint8x16_t r) {
     {                                                                             \
         .name = "neon",                                                           \
         .sums = VF_SUMS * VF_LANES,                                               \
+        .bytes_at_once = VB_BYTES,                                                \
         .rows = {[EV_F32] = {[EV_DOT] = dot_f32_neon, [EV_L2] = l2_f32_neon},     \
                  [EV_I8] = {[EV_DOT] = dot_i8},                                   \
                  [EV_SQ24] = {[EV_DOT] = dot_sq24_neon, [EV_L2] = l2_sq24_neon},  \

@@ -177,6 +177,7 @@ static uint64_t tile_reach_scalar(const int32_t *products, const ev__tile_limits
 const ev__kernels ev__kernels_scalar = {
     .name = "scalar",
     .sums = SUMS,
+    .bytes_at_once = sizeof(uint64_t),
     .rows = {[EV_F32] = {[EV_DOT] = dot_f32_scalar, [EV_L2] = l2_f32_scalar},
              [EV_I8] = {[EV_DOT] = dot_i8_scalar, [EV_L2] = l2_i8_scalar},
              [EV_SQ24] = {[EV_DOT] = dot_sq24_scalar, [EV_L2] = l2_sq24_scalar},

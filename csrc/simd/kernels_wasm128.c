@@ -118,6 +118,7 @@ EV_STEP uint64_t vc_weigh(uint64_t count, const uint64_t *p, uint64_t r) {
 const ev__kernels ev__kernels_wasm128 = {
     .name = "wasm128",
     .sums = VF_SUMS * VF_LANES,
+    .bytes_at_once = VB_BYTES,
     .rows = {[EV_F32] = {[EV_DOT] = dot_f32_wasm128, [EV_L2] = l2_f32_wasm128},
              [EV_I8] = {[EV_DOT] = dot_i8_wasm128},
              [EV_SQ24] = {[EV_DOT] = dot_sq24_wasm128, [EV_L2] = l2_sq24_wasm128},

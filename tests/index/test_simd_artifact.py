@@ -29,8 +29,8 @@ EXPECTED = {
         ("dot_i8", "vnni_avx512"): r"vpdpbusd .*%[yz]mm",
         ("l2_bits", "avx512"): r"vpopcntq .*%zmm",
         ("dot_bits", "avx512"): r"vpopcntq .*%zmm",
-        ("ev__l2_bits", "sse42"): r"popcnt ",
-        ("ev__dot_bits", "sse42"): r"popcnt ",
+        ("ev__l2_bits", "avx2"): r"vpshufb .*%ymm",
+        ("ev__dot_bits", "avx2"): r"vpshufb .*%ymm",
     },
     "aarch64": {
         ("dot_f32", "neon"): r"fmla .*\.4s",
