@@ -76,9 +76,10 @@ def nearest(vectors: np.ndarray, query: np.ndarray, k: int) -> list[int]:
 # ---- help and info
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], ["--help"], ["-h"], *([name, "--help"] for name in app.list_commands(click.Context(app)))]
-)
+COMMANDS = app.list_commands(click.Context(app))
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], *([name, "--help"] for name in COMMANDS)])
 def test_every_command_has_help(arguments: list[str]) -> None:
     assert "Usage: " in succeed(*arguments).stdout
 
