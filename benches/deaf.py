@@ -4,7 +4,8 @@
     python benches/deaf.py --n 100000 --stops 5 --quantization binary
 
 What is shown is the time from the moment at which a thread raises SIGINT, or from which the progress function says
-False, until the call has raised KeyboardInterrupt or CancelledError. After each the index must hold what it held; or,
+False, until the call has raised KeyboardInterrupt or CancelledError; and the CPU time that the calling thread has had
+of it, in which other programs on the machine do not show. After each the index must hold what it held; or,
 where Ctrl-C came while an add mended the graph, all of what was added.
 Moments are drawn between a hundredth and the whole of the time that the call takes by itself, evenly on a logarithmic
 scale, as most phases are short; calls of more than --patience seconds are stopped within these.
@@ -21,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from data import Floats, clustered_parts
@@ -35,6 +36,13 @@ DIM = 128
 Progress = Callable[[int, int], bool]
 
 
+class Deaf(NamedTuple):
+    """Seconds, and those of them that the calling thread worked."""
+
+    wall: float
+    cpu: float
+
+
 @dataclass
 class Call:
     """call: with a progress function, or None where it has none. undo: what it does when nobody stops it."""
@@ -44,7 +52,7 @@ class Call:
     undo: Callable[[Any], object] | None = None
     has_progress: bool = False
     took: float | None = None
-    deaf: dict[str, list[float]] = field(default_factory=dict)
+    deaf: dict[str, list[Deaf]] = field(default_factory=dict)
 
 
 def calls_of(index: Index, rows: Floats, queries: Floats, folder: Path) -> list[Call]:
@@ -81,37 +89,51 @@ def calls_of(index: Index, rows: Floats, queries: Floats, folder: Path) -> list[
     ]
 
 
+def cpu_clock() -> Callable[[], float]:
+    """Of the thread that asks for it, for any thread to read."""
+    if not hasattr(time, "pthread_getcpuclockid"):
+        return lambda: 0.0
+    clock = time.pthread_getcpuclockid(threading.get_ident())
+    return lambda: time.clock_gettime(clock)
+
+
 @contextlib.contextmanager
-def after(seconds: float, act: Callable[[], object]) -> Iterator[list[float]]:
-    """Run it then, on a thread; the moment at which it began."""
-    began: list[float] = []
+def after(seconds: float, act: Callable[[], object]) -> Iterator[Callable[[], Deaf | None]]:
+    """Run it then, on a thread; what has gone by since, or None where it has not begun."""
+    began: list[tuple[float, float]] = []
+    cpu = cpu_clock()
 
     def run() -> None:
-        began.append(time.perf_counter())
+        began.append((time.perf_counter(), cpu()))
         act()
+
+    def since() -> Deaf | None:
+        return Deaf(time.perf_counter() - began[0][0], cpu() - began[0][1]) if began else None
 
     timer = threading.Timer(seconds, run)
     timer.start()
     try:
-        yield began
+        yield since
     finally:
         timer.cancel()
         timer.join()
 
 
-def stop(call: Call, how: str, moment: float) -> float | None:
-    """Seconds for which it was deaf; None when it had ended before."""
+def stop(call: Call, how: str, moment: float) -> Deaf | None:
+    """For how long it was deaf; None when it had ended before."""
     asked = threading.Event()
     act = asked.set if how == "progress" else lambda: signal.raise_signal(signal.SIGINT)
     start, made = time.perf_counter(), None
     try:
-        with after(moment, act) as began:
-            made = (call.run((lambda done, total: not asked.is_set()) if how == "progress" else None),)
-    except (KeyboardInterrupt, CancelledError):
-        if made is None:
-            return time.perf_counter() - began[0] if began else None
+        with after(moment, act) as since:
+            try:
+                made = (call.run((lambda done, total: not asked.is_set()) if how == "progress" else None),)
+            except (KeyboardInterrupt, CancelledError):
+                return since()
+    except KeyboardInterrupt:  # just as it had ended
+        pass
     call.took = time.perf_counter() - start
-    if call.undo:
+    if call.undo and made is not None:
         call.undo(made[0])
     return None
 
@@ -119,7 +141,7 @@ def stop(call: Call, how: str, moment: float) -> float | None:
 def measure(index: Index, call: Call, stops: int, patience: float, rng: np.random.Generator) -> None:
     """Into call.deaf."""
     for how in ("progress", "Ctrl-C") if call.has_progress else ("Ctrl-C",):
-        times: list[float] = call.deaf.setdefault(how, [])
+        times: list[Deaf] = call.deaf.setdefault(how, [])
         for _ in range(stops * 3):
             most = min(patience, call.took or patience)
             before = len(index)
@@ -139,15 +161,16 @@ def measure(index: Index, call: Call, stops: int, patience: float, rng: np.rando
 def table(calls: list[Call], title: str) -> Table:
     """A row for each call and way to stop it."""
     made = Table(title=title)
-    for column in ("call", "stopped by", "times", "median", "longest"):
+    for column in ("call", "stopped by", "times", "median", "longest", "longest, CPU"):
         made.add_column(column)
     for call in calls:
         for how, times in call.deaf.items():
             if times:
-                median, longest = 1e3 * np.median(times), 1e3 * max(times)
-                made.add_row(call.name, how, str(len(times)), f"{median:.0f} ms", f"{longest:.0f} ms")
+                wall, cpu = 1e3 * np.array(times).T
+                figures = (np.median(wall), wall.max(), cpu.max())
+                made.add_row(call.name, how, str(len(times)), *(f"{figure:.0f} ms" for figure in figures))
             else:
-                made.add_row(call.name, how, "0", "", f"over in {1e3 * (call.took or 0):.0f} ms")
+                made.add_row(call.name, how, "0", "", "", f"over in {1e3 * (call.took or 0):.0f} ms")
     return made
 
 
@@ -175,8 +198,9 @@ def main() -> None:
             Console().print(table([call], ""))
     title = f"Until a stopped call has ended: {options.n:,} x {DIM}, {quantization}"
     Console().print(table(calls, title))
-    longest = max((time for call in calls for times in call.deaf.values() for time in times), default=0.0)
-    print(f"longest: {1e3 * longest:.0f} ms")
+    every = [time for call in calls for times in call.deaf.values() for time in times]
+    wall, cpu = (1e3 * max(of, default=0.0) for of in ([time.wall for time in every], [time.cpu for time in every]))
+    print(f"longest: {wall:.0f} ms, CPU {cpu:.0f} ms")
     if options.json:
         figures = {call.name: {"seconds": call.took, "deaf": call.deaf} for call in calls}
         write_json(options.json, {"machine": machine(), "n": options.n, "calls": figures})

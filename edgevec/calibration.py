@@ -322,4 +322,6 @@ def _random_subset(ids: Ids, count: int) -> Ids:
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         x ^= x >> np.uint64(31)
-    return ids[np.argsort(x, kind="stable")[:count]]
+    if count < len(ids):  # no two hashes are alike, and sorting them all would take too long to be interrupted
+        x, ids = x[least := np.argpartition(x, count)[:count]], ids[least]
+    return ids[np.argsort(x)]

@@ -42,14 +42,15 @@ static inline size_t ev__table_bytes(const ev__table *t) { return (t->next ? 3 :
 /* Is what is placed and removed to be done in the next cells too? */
 static inline bool ev__table_fills_next(const ev__table *t) { return t->next && t->done >= 2 * t->room; }
 
-static inline size_t ev__table_home(const ev__table *t, size_t room, uint64_t hash) {
+static inline size_t ev__table_home_in(const ev__table *t, size_t room, uint64_t hash) {
     return (size_t)ev__mix(hash ^ t->salt) & (room - 1);
 }
+static inline size_t ev__table_home(const ev__table *t, uint64_t hash) { return ev__table_home_in(t, t->room, hash); }
 
 /* Where the slot is, or the empty cell where it would be. */
 static inline size_t ev__table_place_of(const ev__table *t, const uint32_t *cells, size_t room, uint64_t hash,
                                         uint32_t slot) {
-    size_t i = ev__table_home(t, room, hash);
+    size_t i = ev__table_home_in(t, room, hash);
     while (cells[i] != EV_NONE && cells[i] != slot) i = (i + 1) & (room - 1);
     return i;
 }
@@ -135,7 +136,7 @@ static inline int ev__table_reserve(ev__table *t, size_t count, const void *keys
 static inline size_t ev__table_find(const ev__table *t, uint64_t hash, const void *keys, ev__slot_is is,
                                     const void *key) {
     if (!t->room) return SIZE_MAX;
-    for (size_t i = ev__table_home(t, t->room, hash);; i = (i + 1) & (t->room - 1)) {
+    for (size_t i = ev__table_home(t, hash);; i = (i + 1) & (t->room - 1)) {
         if (t->cells[i] == EV_NONE) return SIZE_MAX;
         if (is(keys, t->cells[i], key)) return i;
     }
@@ -148,7 +149,7 @@ static inline void ev__table_empty(ev__table *t, uint32_t *cells, size_t room, s
     for (size_t i = (hole + 1) & mask; cells[i] != EV_NONE; i = (i + 1) & mask) {
         /* an entry may move into the hole unless its home lies behind the hole */
         uint64_t of = hash(keys, cells[i]);
-        if (((i - ev__table_home(t, room, of)) & mask) < ((i - hole) & mask)) continue;
+        if (((i - ev__table_home_in(t, room, of)) & mask) < ((i - hole) & mask)) continue;
         cells[hole] = cells[i];
         hole = i;
         if (cells == t->cells && ev__table_fills_next(t)) ev__table_place_next(t, of, cells[hole]);

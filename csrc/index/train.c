@@ -14,6 +14,8 @@
 enum {
     STABLE_COUNT = 16384, /* vectors after which the mean is taken as known, unless the data move */
     LEAST_GROWTH = 256,
+    LEAST_GROWTH_SLOWLY = 4096, /* by few rows a call: to look takes as long as to add a hundred */
+    FEW = 8,
     SAMPLE = 512,
     MOST_NUMBERS = 1 << 22, /* of a sample */
     QUERIES = 64,           /* rows of the sample whose neighbors in it are looked for */
@@ -386,17 +388,19 @@ static bool is_young(const ev_index *ix, int64_t n) {
     return ix->trained_on == 0 || (ix->trained_on < STABLE_COUNT && ix->graph.store.live + n >= 4 * ix->trained_on);
 }
 
-static bool has_grown(const ev_index *ix, int64_t by) {
-    return by >= (ix->graph.store.live / 8 > LEAST_GROWTH ? ix->graph.store.live / 8 : LEAST_GROWTH);
+/* With the n rows that come now, by so many since it was looked at. */
+static bool has_grown(const ev_index *ix, int64_t n, int64_t since) {
+    int64_t least = n > FEW ? LEAST_GROWTH : LEAST_GROWTH_SLOWLY, eighth = ix->graph.store.live / 8;
+    return since + n >= (eighth > least ? eighth : least);
 }
 
 static bool signs_only(const ev__quantizer *q) { return !q->keep_vectors && q->codec->coarse; }
 
 static bool due(const ev_index *ix, int64_t n) {
     const ev__quantizer *q = &ix->graph.store.quantizer;
-    if (q->quantization == EV_QUANT_NONE) return has_grown(ix, ix->fresh + n);
+    if (q->quantization == EV_QUANT_NONE) return has_grown(ix, n, ix->fresh);
     if (signs_only(q) && ix->trained_on) return false; /* signs cannot be encoded twice */
-    return is_young(ix, n) || has_grown(ix, ix->unchecked + n);
+    return is_young(ix, n) || has_grown(ix, n, ix->unchecked);
 }
 
 /* Learn from the sample where that is called for, and judge. */
