@@ -134,13 +134,18 @@ def _create(target: Path, *, private: bool) -> tuple[Path, int | None]:
     suffix = target.suffix if len(target.suffix) <= 16 else ""
     while True:
         new = target.with_name(f".edgevec-new-{os.urandom(8).hex()}{suffix}")
-        opened = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
-        if fcntl is None:
+        try:
+            opened = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
+            if fcntl is None:
+                os.close(opened)
+                return new, None
+            if _lock(opened):
+                return new, opened
             os.close(opened)
-            return new, None
-        if _lock(opened):
-            return new, opened
-        os.close(opened)
+        except BaseException:  # a signal, which may come just as the file is there
+            with suppress(OSError):
+                new.unlink(missing_ok=True)
+            raise
         new.unlink(missing_ok=True)
 
 

@@ -45,7 +45,7 @@ class _Group(click.Group):
             result = super().main(*args, **settings)
             if sys.stdout is not None:
                 sys.stdout.flush()
-        except click.Abort:
+        except (click.Abort, KeyboardInterrupt):
             _stop("interrupted", _INTERRUPTED)
         except click.ClickException as error:
             _stop(error.format_message())
@@ -59,6 +59,14 @@ class _Group(click.Group):
         finally:
             _drop_unwritten(sys.stderr)
         sys.exit(result if isinstance(result, int) else 0)
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt:  # which click would answer with an empty line, for a terminal that shows ^C
+            if sys.stderr is not None and sys.stderr.isatty():
+                click.echo(err=True)
+            raise click.Abort from None
 
 
 def _accept_all(stream: TextIO | None) -> None:

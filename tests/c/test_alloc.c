@@ -174,18 +174,28 @@ static void search(subject *s) {
     ev_context_free(context);
 }
 
+/* Where `bytes` is NULL, from PATH. */
+static void load_and_change(subject *s, int32_t map, int64_t n, const void *bytes) {
+    subject loaded = *s;
+    loaded.ix = NULL;
+    TRY(&loaded, bytes ? ev_load_bytes(n, bytes, &loaded.ix) : ev_load(PATH, map, &loaded.ix));
+    if (!loaded.ix) return;
+    if (map == EV_MAP_UNVERIFIED) search(&loaded); /* before anything that completes it */
+    add(&loaded, 0, 10, 4, 1);                     /* the columns of a mapped file move into memory */
+    remove_every(&loaded, 9);
+    s->refused = loaded.refused;
+    ev_free(loaded.ix);
+}
+
 static void save_and_load(subject *s) {
     TRY(s, ev_save(s->ix, PATH));
-    for (int32_t map = 0; map <= 1; map++) {
-        subject loaded = *s;
-        loaded.ix = NULL;
-        TRY(&loaded, ev_load(PATH, map, &loaded.ix));
-        if (!loaded.ix) continue;
-        add(&loaded, 0, 10, 4, 1); /* the columns of a mapped file move into memory */
-        remove_every(&loaded, 9);
-        s->refused = loaded.refused;
-        ev_free(loaded.ix);
-    }
+    for (int32_t map = EV_MAP_NONE; map <= EV_MAP_UNVERIFIED; map++) load_and_change(s, map, 0, NULL);
+    int64_t n = 0;
+    TRY(s, ev_save_bytes(s->ix, 0, NULL, &n));
+    char *bytes = malloc((size_t)n); /* not of the index: it never fails */
+    TRY(s, ev_save_bytes(s->ix, n, bytes, &n));
+    load_and_change(s, EV_MAP_NONE, n, bytes);
+    free(bytes);
 }
 
 static void inquire(subject *s) {

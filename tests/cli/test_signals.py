@@ -1,0 +1,168 @@
+"""Commands that Ctrl-C or SIGTERM ends, at any time: one line or none, nothing half done, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import HELPERS
+
+import edgevec
+
+pytestmark = [
+    pytest.mark.core,
+    pytest.mark.subprocess,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork"),
+]
+
+SIGNALS = int(os.environ.get("EDGEVEC_SIGNALS", 3))
+"""Signals for each command."""
+ROWS, DIM = 1500, 8
+
+
+def whole_index(path: Path) -> None:
+    assert len(edgevec.Index.load(path)) == ROWS
+
+
+def whole_json(path: Path) -> None:
+    assert json.loads(path.read_text())["points"]
+
+
+def whole_lines(path: Path) -> None:
+    assert [json.loads(line)["id"] for line in path.read_text().splitlines()] == list(range(ROWS))
+
+
+def whole_collection(path: Path) -> None:
+    with edgevec.open(path) as made:
+        assert len(made) in (0, ROWS)
+        assert made.check().ok
+
+
+COMMANDS: dict[str, tuple[list[str], dict[str, Callable[[Path], None]]]] = {
+    "info": (["info"], {}),
+    "demo": (["demo", "--threads", "1", "--repeats", "1", "yellow fruit"], {}),
+    "build": (["build", "data.npy", "-o", "new.ev"], {"new.ev": whole_index}),
+    "search": (["search", "old.ev", "--query", "few.npy", "-k", "3"], {}),
+    "bench": (
+        ["bench", "data.npy", "--ef", "10,20", "--queries", "100", "--json", "new.json"],
+        {"new.json": whole_json},
+    ),
+    "db import": (["db", "new.edgevec", "import", "data.npy"], {"new.edgevec": whole_collection}),
+    "db info": (["db", "old.edgevec", "info"], {}),
+    "db search": (["db", "old.edgevec", "search", "--id", "7"], {}),
+    "db check": (["db", "old.edgevec", "check", "--repair"], {}),
+    "db compact": (["db", "old.edgevec", "compact"], {}),
+    "db export": (["db", "old.edgevec", "export", "-o", "new.jsonl"], {"new.jsonl": whole_lines}),
+}
+"""What each command is called with, and of each file that it writes a check that it is whole."""
+
+
+def test_every_command_is_here() -> None:
+    from edgevec.cli.app import edgevec as app
+
+    groups = {"": app.commands, "db ": app.commands["db"].commands}  # type: ignore[attr-defined]
+    assert {prefix + name for prefix, commands in groups.items() for name in commands} == {*COMMANDS, "db", "tui"}
+
+
+class Commands:
+    """Programs of `edgevec`, each in a copy of a folder with data."""
+
+    def __init__(self, folder: Path) -> None:
+        self._data = folder / "data"
+        self._data.mkdir()
+        rows = np.random.default_rng(0).standard_normal((ROWS, DIM)).astype(np.float32)
+        np.save(self._data / "data.npy", rows)
+        np.save(self._data / "few.npy", rows[:30])
+        index = edgevec.Index(DIM)
+        index.add(rows)
+        index.save(self._data / "old.ev")
+        with edgevec.open(self._data / "old.edgevec", DIM) as made:
+            made.upsert(range(ROWS), rows, documents=["some text"] * ROWS)
+        self.folder = folder / "here"
+        self.seconds = 0.0
+        """How long the last one ran."""
+        self._texts = folder / "stdout", folder / "stderr"
+        worker = [sys.executable, HELPERS / "command_worker.py"]
+        self._process = subprocess.Popen(worker, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+
+    def run(self, arguments: list[str], number: int = 0, seconds: float = 0, *, again: bool = False) -> int:
+        """Its status, once it has ended by itself or by the signal that it got after a time."""
+        if not again:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            shutil.copytree(self._data, self.folder)
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        names = dict(zip(("stdout", "stderr"), map(str, self._texts), strict=True))
+        stdin.write(json.dumps({"arguments": arguments, "folder": str(self.folder), **names}) + "\n")
+        word, pid = stdout.readline().split()
+        assert word == "pid"
+        begun = time.monotonic()
+        if number:
+            time.sleep(seconds)
+            os.kill(int(pid), number)
+        stdin.write("\n")
+        word, status = stdout.readline().split()
+        assert word == "end"
+        self.seconds = time.monotonic() - begun
+        return int(status)
+
+    def said(self) -> list[str]:
+        return self._texts[1].read_text().splitlines()
+
+    def left(self) -> set[str]:
+        """The files that were not there before, but for those of locks."""
+        return {path.name for path in self.folder.iterdir() if not path.name.endswith("-lock")} - {
+            path.name for path in self._data.iterdir()
+        }
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+    made = Commands(tmp_path_factory.mktemp("commands"))
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_any_time(commands: Commands, name: str, number: int, rng: np.random.Generator) -> None:
+    arguments, outputs = COMMANDS[name]
+    assert commands.run(arguments) == 0
+    longest, complete = commands.seconds, commands.left()
+    ended: list[int] = []
+    while len(ended) < (1 if name == "demo" else SIGNALS) or not any(ended):  # all of them may have come too late
+        status = commands.run(arguments, number, rng.uniform(0, longest / (1 + len(ended))))
+        ended.append(status)
+        said, left = commands.said(), commands.left()
+        assert not any("Traceback" in line or "Exception" in line for line in said), said
+        if number == signal.SIGINT:
+            assert status in (0, 130, -signal.SIGINT), said  # the last: what was to be done was done
+            assert [line for line in said if "interrupted" in line] == ["edgevec: interrupted"] * (status == 130)
+            assert said[-1:] == ["edgevec: interrupted"] or status != 130
+            assert left <= complete
+        else:
+            assert status in (0, -signal.SIGTERM)
+            assert not any("interrupted" in line for line in said)
+        for output, check in outputs.items():
+            if (commands.folder / output).exists():
+                check(commands.folder / output)
+        with edgevec.open(commands.folder / "old.edgevec") as made:
+            assert len(made) == ROWS
+            assert made.check().ok
+        whole_index(commands.folder / "old.ev")
+    if number == signal.SIGTERM:
+        assert commands.run(arguments, again=True) == 0  # which also removes what is left
+        assert commands.left() == complete
