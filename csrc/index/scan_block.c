@@ -4,7 +4,7 @@
 #include <math.h>
 
 enum {
-    LEAST = 2,            /* queries, for which laying rows out anew pays */
+    FEW_ROWS = 4096,      /* for which preparing a block does not pay, if it is for one query */
     MOST = 256,           /* queries at a time: their products with a tile of rows stay in the cache */
     MOST_BYTES = 1 << 23, /* at most for so many queries, in each thread */
     BETWEEN = 16          /* tiles after which it is asked whether to stop */
@@ -61,9 +61,10 @@ static size_t lay_out(block *a, size_t count, char *memory) {
 
 size_t ev__scan_block_most(const ev__search_call *b, int64_t n) {
     block one = {.b = (ev__search_call *)(uintptr_t)b};
-    if (n < LEAST || !b->matches || !ev__scans_vectors(b) || !ev__tiles_pay(&b->ix->graph.store)) return 0;
+    if ((n < 2 && b->matches < FEW_ROWS) || !b->matches || !ev__scans_vectors(b) || !ev__tiles_pay(&b->ix->graph.store))
+        return 0;
     size_t each = lay_out(&one, 2, NULL) - lay_out(&one, 1, NULL), most = MOST_BYTES / each;
-    return most < LEAST ? 0 : most < MOST ? most : MOST;
+    return most < MOST ? most : MOST;
 }
 
 /* ---- queries --------------------------------------------------------------------------------- */
