@@ -4,10 +4,11 @@
 #include <math.h>
 
 enum {
-    LEAST = 2,            /* queries, for which laying rows out anew pays */
-    MOST = 256,           /* queries at a time: their products with a tile of rows stay in the cache */
-    MOST_BYTES = 1 << 23, /* at most for so many queries, in each thread */
-    BETWEEN = 16          /* tiles after which it is asked whether to stop */
+    FEW_ROWS = 4096,           /* for which, or for rows that lie apart, a block for one query does not pay */
+    MOST = 256,                /* queries at a time: their products with a tile of rows stay in the cache */
+    MOST_BYTES = 1 << 23,      /* at most for so many queries, in each thread */
+    MOST_ASKED = 16 * EV_LINE, /* of a row: the hardware follows */
+    BETWEEN = 16               /* tiles after which it is asked whether to stop */
 };
 
 /* What a query needs for itself. The rest of its scratch is its worker's. */
@@ -59,11 +60,20 @@ static size_t lay_out(block *a, size_t count, char *memory) {
     return used;
 }
 
+/* Is it answered by a scan that this file does as well or better? Where 8-bit codes would be ranked, they are bounds
+ * here, and results are exact. */
+static bool is_for_blocks(const ev__search_call *b, int64_t n) {
+    const ev__store *store = &b->ix->graph.store;
+    if (!b->matches || !ev__tiles_pay(store)) return false;
+    if (n < 2 && (b->mask.allowed || b->matches < FEW_ROWS)) return false;
+    return ev__scans_vectors(b) || (b->scan && ev__code_bounds(store));
+}
+
 size_t ev__scan_block_most(const ev__search_call *b, int64_t n) {
     block one = {.b = (ev__search_call *)(uintptr_t)b};
-    if (n < LEAST || !b->matches || !ev__scans_vectors(b) || !ev__tiles_pay(&b->ix->graph.store)) return 0;
+    if (!is_for_blocks(b, n)) return 0;
     size_t each = lay_out(&one, 2, NULL) - lay_out(&one, 1, NULL), most = MOST_BYTES / each;
-    return most < LEAST ? 0 : most < MOST ? most : MOST;
+    return most < MOST ? most : MOST;
 }
 
 /* ---- queries --------------------------------------------------------------------------------- */
@@ -107,19 +117,32 @@ static void keep(block *a, size_t i, const uint32_t *slots) {
 
 /* ---- the block ------------------------------------------------------------------------------- */
 
+/* Rows that lie apart are asked for while the tile before is compared; those in order the hardware sees coming. */
+static void ask_for(const block *a, const uint32_t *slots, size_t n) {
+    const ev__store *store = &a->b->ix->graph.store;
+    size_t bytes = store->quantizer.code_bytes;
+    if (!a->b->mask.allowed) return;
+    for (size_t i = 0; i < n; i++)
+        for (size_t at = 0; at < bytes && at < MOST_ASKED; at += EV_LINE) EV_PREFETCH(ev__block(store, slots[i]) + at);
+}
+
 /* Returns how many rows were compared. */
 static int64_t scan(block *a) {
     const ev__store *store = &a->b->ix->graph.store;
-    uint32_t slots[EV_SCAN_BATCH];
+    uint32_t slots[2][EV_SCAN_BATCH];
     int64_t rows = 0;
-    size_t n, tile = 0;
-    for (size_t at = 0; (n = ev__scan_next(a->b, EV_NONE, &at, slots)); rows += (int64_t)n) {
-        if (tile++ % BETWEEN == BETWEEN - 1 && ev__search_is_to_stop(a->b)) break;
-        ev__tiles_rows(store, &a->tiles, slots, n);
+    size_t at = 0, tile = 0, n = ev__scan_next(a->b, EV_NONE, &at, slots[0]), next;
+    for (; n; n = next, tile++) {
+        const uint32_t *now = slots[tile % 2];
+        if (tile % BETWEEN == BETWEEN - 1 && ev__search_is_to_stop(a->b)) break;
+        next = ev__scan_next(a->b, EV_NONE, &at, slots[(tile + 1) % 2]);
+        ask_for(a, slots[(tile + 1) % 2], next);
+        ev__tiles_rows(store, &a->tiles, now, n);
         for (size_t i = 0; i < a->count; i++) {
             flush(a, i);
-            keep(a, i, slots);
+            keep(a, i, now);
         }
+        rows += (int64_t)n;
     }
     for (size_t i = 0; i < a->count; i++) flush(a, i);
     return rows;

@@ -137,7 +137,7 @@ static int run(ev__search_call *b, int64_t n, const ev_search_params *p) {
         size_t share = (size_t)((n + workers - 1) / workers), block = ev__scan_block_most(b, n);
         b->block = block < share ? block : share;
         b->work = (ev__work){.total = n, .run = b->block ? (int64_t)b->block : 8};
-        if (n == 1)
+        if (n == 1 && !b->block)
             answer(b, 0, b->scratches[0]); /* too soon done to be asked about */
         else
             ev__parallel((int)workers, answer_all, b);

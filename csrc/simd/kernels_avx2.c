@@ -164,6 +164,7 @@ EV_STEP __m256i vc_weigh(__m256i count, const __m256i *p, __m256i r) {
 #define vt_load(p) _mm256_loadu_si256((const __m256i *)(p))
 #define vt_store(p, v) _mm256_storeu_si256((__m256i *)(p), v)
 #define vt_sub _mm256_sub_epi32
+#define vt_xor _mm256_xor_si256
 #define vt_splat _mm256_set1_epi32
 
 /* A pair fits 16 bits: 2 * 255 * 63 < 2^15. Left to themselves compilers begin many products before they end one, and

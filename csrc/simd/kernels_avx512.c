@@ -81,6 +81,7 @@ EV_STEP __m512i dot_by_maddubs(__m512i sum, __m512i q, __m512i r) {
 #define vt_load(p) _mm512_loadu_si512(p)
 #define vt_store(p, v) _mm512_storeu_si512(p, v)
 #define vt_sub _mm512_sub_epi32
+#define vt_xor _mm512_xor_si512
 #define vt_splat _mm512_set1_epi32
 #define head32(p, k) _mm256_maskz_loadu_epi8((__mmask32)((1u << (k)) - 1), p)
 

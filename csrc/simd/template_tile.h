@@ -3,9 +3,10 @@
  *   VT, VT_LANES               a vector of 32-bit sums, one for each row
  *   TILE_WIDE                  vectors of rows that are summed side by side, as registers allow
  *   TILE_NAME(kernel)
- *   vt_zero() vt_load(p) vt_store(p, v) vt_sub(a, b) vt_splat(x)
+ *   vt_zero() vt_load(p) vt_store(p, v) vt_sub(a, b) vt_splat(x) vt_xor(a, b)
  *   TILE_DOT(sum, rows, query) sum plus the products of 4 unsigned bytes of each row with 4 signed ones
  *   head32(p, k)               the k < 32 bytes at p, then zeros; reads nothing else
+ * and, with VT, what template_i8.h names: VI_BYTES, vi_head, vs_add, vs_sum
  *
  * Rows become unsigned by adding 128, which makes a product too large by 128 times the sum of the query. They are laid
  * out anew, once for all queries: 4 bytes of each row side by side, so that sums of rows lie in lanes and are never
@@ -13,6 +14,7 @@
 
 #ifndef TILE_QUERIES
 #define TILE_QUERIES 4
+#define TILE_ANEW 24 /* queries for which it pays to lay rows out anew */
 #define TILE_ROWS ((size_t)(TILE_WIDE * VT_LANES))
 #endif
 
@@ -71,11 +73,45 @@ EV_STEP void TILE_NAME(tile_block)(const int8_t *const queries[TILE_QUERIES], co
             vt_store(out[i] + j * VT_LANES, vt_sub(sums[i][j], vt_splat(128 * *excess[i])));
 }
 
+EV_STEP VT TILE_NAME(tile_rest)(VT sum, const int8_t *query, const int8_t *row, size_t left) {
+    const VT sign = vt_splat((int32_t)0x80808080u);
+    if (left >= VI_BYTES) {
+        sum = TILE_DOT(sum, vt_xor(vt_load(row), sign), vt_load(query));
+        query += VI_BYTES, row += VI_BYTES, left -= VI_BYTES;
+    }
+    return left ? TILE_DOT(sum, vt_xor(vi_head(row, left), sign), vi_head(query, left)) : sum;
+}
+
+/* One query, for which rows need not be laid out anew. They are read one after the other, and nothing is asked for
+ * ahead: rows in order the hardware sees coming, twice as fast as four at a time or with some of their lines asked for.
+ */
+EV_STEP void TILE_NAME(tile_alone)(const int8_t *query, int32_t sum, const void *const *rows, size_t m, size_t n,
+                                   int32_t *out) {
+    const VT sign = vt_splat((int32_t)0x80808080u);
+    for (size_t r = 0; r < m; r++) {
+        const int8_t *row = rows[r];
+        VT even = vt_zero(), odd = vt_zero();
+        size_t i = 0;
+        for (; i + 2 * VI_BYTES <= n; i += 2 * VI_BYTES) {
+            even = TILE_DOT(even, vt_xor(vt_load(row + i), sign), vt_load(query + i));
+            odd = TILE_DOT(odd, vt_xor(vt_load(row + i + VI_BYTES), sign), vt_load(query + i + VI_BYTES));
+        }
+        even = TILE_NAME(tile_rest)(even, query + i, row + i, n - i);
+        out[r] = vs_sum(vs_add(even, odd)) - 128 * sum;
+    }
+}
+
 /* Where there are fewer rows or queries than fit, the last stands for those that lack. */
 EV_KERNEL void TILE_NAME(tile_i8)(const ev__tile_queries *queries, const void *const *rows, size_t m, size_t n,
                                   void *room, int32_t *out) {
     const size_t columns = (n + 3) / 4, step = sizeof(int32_t) * TILE_ROWS;
     uint8_t *tile = room;
+    if (queries->count < TILE_ANEW) {
+        for (size_t q = 0; q < queries->count; q++)
+            TILE_NAME(tile_alone)(queries->codes + q * queries->stride, queries->sums[q], rows, m, n,
+                                  out + q * EV_TILE);
+        return;
+    }
     for (size_t at = 0; at < m; at += 8) {
         const void *eight[8];
         for (size_t r = 0; r < 8; r++) eight[r] = rows[at + r < m ? at + r : m - 1];
