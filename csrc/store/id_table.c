@@ -20,11 +20,11 @@ uint32_t ev__id_table_get(const ev__table *map, const int64_t *ids, int64_t id) 
 }
 
 void ev__id_table_prefetch(const ev__table *map, int64_t id) {
-    if (map->room) EV_PREFETCH(map->cells + ev__table_home(map, map->room, (uint64_t)id));
+    if (map->room) EV_PREFETCH(map->cells + ev__table_home(map, (uint64_t)id));
 }
 
 void ev__id_table_prefetch_id(const ev__table *map, const int64_t *ids, int64_t id) {
-    uint32_t slot = map->room ? map->cells[ev__table_home(map, map->room, (uint64_t)id)] : EV_NONE;
+    uint32_t slot = map->room ? map->cells[ev__table_home(map, (uint64_t)id)] : EV_NONE;
     if (slot != EV_NONE) EV_PREFETCH(ids + slot);
 }
 
