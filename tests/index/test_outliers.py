@@ -261,7 +261,7 @@ def test_near_copies_are_found_among_each_other(
 @pytest.mark.quality
 @pytest.mark.parametrize("quantization", ["none", "sq8"])
 def test_rows_looked_at_are_few_however_many_are_added(quantization: Quantization) -> None:
-    """A sample each time that the index has grown by 4,096 and an eighth, and all of it a few times while it is small."""
+    """A sample whenever the index has grown by 4,096 and an eighth, and all of it a few times while it is small."""
     n = 50_000
     rng = np.random.default_rng(1)
     index = edgevec.Index(8, "l2", quantization=quantization, M=2, ef_construction=1)
