@@ -13,9 +13,12 @@ import signal
 import sys
 from collections.abc import Callable
 
-import edgevec.collection  # noqa: F401 - so that it need not be imported by each of the processes
-from edgevec.cli import main
+import edgevec.collection
+from edgevec.cli import bench, build, db, demo, info, main, search
 from edgevec.cli.app import edgevec as app
+
+IMPORTED = edgevec.collection, bench, build, db, demo, info, search
+"""Which none of the processes need import."""
 
 
 def run(begin: Callable[[], object], arguments: list[str], folder: str, stdout: str, stderr: str) -> None:
