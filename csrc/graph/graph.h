@@ -54,6 +54,13 @@ static inline bool ev__visit(ev__visited *m, uint32_t slot) {
 static inline void ev__mark_expanded(ev__visited *m, uint32_t slot) { m->at[slot] = (uint16_t)(m->epoch + 1); }
 static inline bool ev__is_expanded(const ev__visited *m, uint32_t slot) { return m->at[slot] > m->epoch; }
 
+/* What a walk has met and holds back: the least that the distance of each may be, by its signs. INFINITY: no longer. */
+typedef struct {
+    float *least;
+    uint32_t *slots;
+    size_t count, room, from; /* from: where releasing goes on */
+} ev__held;
+
 struct ev__scratch {
     ev__workspace work;
     ev__scratch *next;
@@ -64,6 +71,7 @@ struct ev__scratch {
     uint32_t excluded;         /* the node that walks do not see, or EV_NONE */
     ev__candidates candidates; /* what a walk found */
     ev__results results;       /* what a search returns */
+    ev__held held;             /* of walks that prefilter */
     ev__candidate *heap;       /* of masked walks */
     size_t heap_room;
     void *query_a, *query_b; /* two slots, as ev__query_from_slot makes them */
@@ -101,6 +109,20 @@ size_t ev__candidates_insert(ev__candidates *list, size_t limit, float distance,
 /* A binary heap, the least distance first; *count changes with it. */
 void ev__heap_push(ev__candidate *heap, size_t *count, ev__candidate hit);
 ev__candidate ev__heap_pop(ev__candidate *heap, size_t *count);
+
+/* ---- held_back.c ----------------------------------------------------------------------------- */
+
+int ev__held_fit(ev__held *held, size_t room); /* empty it is not */
+void ev__held_free(ev__held *held);
+size_t ev__held_bytes(const ev__held *held);
+/* Of n slots, with the least that their distances may be, keep those nearer than `near` in place and in order, hold
+ * back the others that are nearer than `far`. Returns how many are kept. n: less than half of the room. */
+size_t ev__held_sift(ev__held *held, const float *least, float near, float far, uint32_t *slots, size_t n);
+/* Let go of what is as near as the bound, at most so many: the first ones, or, after a call that had as many as it may,
+ * those that follow. Returns how many. */
+size_t ev__held_release(ev__held *held, float bound, size_t most, uint32_t *slots);
+/* The bound that lets go of about so many, the nearest; -INFINITY where nothing is held. room: count + 1 candidates. */
+float ev__held_nearest(const ev__held *held, size_t count, ev__candidate *room);
 
 /* ---- neighbors.c ----------------------------------------------------------------------------- */
 

@@ -75,6 +75,7 @@ void ev__scratch_free(ev__scratch *s) {
     free_candidates(&s->candidates);
     ev__release(s->results.at, s->results.room * sizeof *s->results.at, EV_LINE);
     free_visited(&s->visited);
+    ev__held_free(&s->held);
     ev__release(s->heap, s->heap_room * sizeof *s->heap, EV_LINE);
     ev__release(s->memory, s->bytes, EV_LINE);
     ev__release(s, sizeof *s, EV_LINE);
@@ -82,7 +83,8 @@ void ev__scratch_free(ev__scratch *s) {
 
 size_t ev__scratch_bytes(const ev__scratch *s) {
     return sizeof *s + s->bytes + s->visited.room * sizeof *s->visited.at + s->heap_room * sizeof *s->heap +
-           s->candidates.room * sizeof *s->candidates.at + s->results.room * sizeof *s->results.at;
+           s->candidates.room * sizeof *s->candidates.at + s->results.room * sizeof *s->results.at +
+           ev__held_bytes(&s->held);
 }
 
 static int fit_visited(const ev__graph *g, ev__visited *visited) {
@@ -131,11 +133,18 @@ static int fit_heap(ev__scratch *s, size_t ef, size_t slots) {
     return ev__heap_grow(s, room < slots + 1 ? room : slots + 1) ? EV_OK : EV_E_NOMEM;
 }
 
+/* Room for most walks' neighbors; where more are met, the furthest are forgotten. */
+static int fit_held(ev__scratch *s, size_t ef) {
+    enum { TIMES = 8, LEAST = 4 * EV_MAX_M };
+    return ev__held_fit(&s->held, TIMES * ef + LEAST);
+}
+
 int ev__scratch_fit(const ev__graph *g, ev__scratch *s, size_t ef, size_t k, bool masked) {
     size_t slots = ev__slots(&g->store) ? ev__slots(&g->store) : 1;
     int rc = fit_visited(g, &s->visited);
     if (rc == EV_OK) rc = fit_candidates(&s->candidates, ef < slots ? ef : slots);
     if (rc == EV_OK) rc = fit_results(&s->results, k < slots ? k : slots);
+    if (rc == EV_OK && ev__prefilters(&g->store.quantizer)) rc = fit_held(s, ef < slots ? ef : slots);
     if (rc == EV_OK && masked) rc = fit_heap(s, ef < slots ? ef : slots, slots);
     return rc == EV_OK ? EV_OK : ev__fail(rc, "a search over %zu slots with ef %zu", slots, ef);
 }

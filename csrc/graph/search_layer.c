@@ -130,18 +130,6 @@ static size_t keep_below(const ev__graph *g, const ev__space *space, const ev__q
     return kept;
 }
 
-/* Of them at most so many, those whose distances may be least. */
-static size_t keep_nearest(const ev__graph *g, const ev__space *space, const ev__query *query, size_t most,
-                           uint32_t *slots, size_t n, ev__scratch *s) {
-    if (n <= most) return n;
-    ev__candidates best = {s->selection, 0, most};
-    ev__prefilter_bounds(&g->store.quantizer, space, query, slots, n, s->distances, &s->work);
-    s->stats.prefiltered += (int64_t)n;
-    for (size_t i = 0; i < n; i++) ev__candidates_insert(&best, most, s->distances[i], slots[i]);
-    for (size_t i = 0; i < most; i++) slots[i] = best.at[i].slot;
-    return most;
-}
-
 /* Of the neighbors in s->slots those that may be nearer than the bound, where that can be told, and their distances. */
 static size_t distances_below(const ev__graph *g, const ev__space *space, const ev__query *query, float bound, size_t n,
                               ev__scratch *s) {
@@ -179,10 +167,16 @@ static size_t next_unexpanded(const ev__candidates *candidates, size_t at, const
     return at;
 }
 
+enum {
+    WINDOWS = 8, /* the first is one in so many of the list, */
+    LEAST_WINDOW = 16,
+    RELEASED = 16 /* neighbors that were held back, at a time */
+};
+
 /* Neighbors of a node expanded a few steps ago. */
 typedef struct {
     size_t count;
-    uint32_t slots[2 * EV_MAX_M];
+    uint32_t slots[2 * EV_MAX_M + RELEASED];
 } batch;
 
 /* The unvisited neighbors of the node at this place. Meanwhile rows of those that are taken in next, when there are any
@@ -207,15 +201,69 @@ static void expand_node(const ev__graph *g, const ev__space *space, const ev__qu
     }
 }
 
-/* From half a list on, what is further than all that is in it is not worth a fetch; and before, when nothing is
+/* The first places of the list: what is further than all of them is held back until they are expanded. Then there are
+ * half as many more, and by then the walk has come near, the list is good, and few of what was held back are fetched.
+ */
+typedef struct {
+    size_t size, ef; /* size: ef where nothing is held back */
+    bool releasing;
+} window;
+static window first_window(const ev__query *query, size_t ef, ev__scratch *s) {
+    size_t size = ef / WINDOWS > LEAST_WINDOW ? ef / WINDOWS : LEAST_WINDOW;
+    s->held.count = s->held.from = 0;
+    return (window){.size = query->bits.sparing && size < ef ? size : ef, .ef = ef};
+}
+
+/* From half a window on, what is further than all that is in it is not worth a fetch; and before, when nothing is
  * known yet, only what seems to be nearest: the walk has yet to come near. */
-static void prefilter_batch(const ev__graph *g, const ev__space *space, const ev__query *query, size_t ef, batch *p,
-                            ev__scratch *s) {
+static bool is_near(const window *w, const ev__candidates *candidates) { return candidates->count >= w->size / 2; }
+static float window_bound(const window *w, const ev__candidates *candidates) {
+    return candidates->at[(candidates->count < w->size ? candidates->count : w->size) - 1].distance;
+}
+/* A third of a window of n distances, and no more, lies below. */
+static float nearest_bound(const window *w, const uint32_t *slots, size_t n, ev__scratch *s) {
+    size_t most = w->size / 3 + 1;
+    if (n <= most) return INFINITY;
+    ev__candidates best = {s->selection, 0, most + 1};
+    for (size_t i = 0; i < n; i++) ev__candidates_insert(&best, most + 1, s->distances[i], slots[i]);
+    return best.at[most].distance;
+}
+static void prefilter_batch(const ev__graph *g, const ev__space *space, const ev__query *query, const window *w,
+                            batch *p, ev__scratch *s) {
     const ev__candidates *candidates = &s->candidates;
-    if (candidates->count >= ef / 2)
-        p->count = keep_below(g, space, query, candidates->at[candidates->count - 1].distance, p->slots, p->count, s);
-    else
-        p->count = keep_nearest(g, space, query, ef / 3 + 1, p->slots, p->count, s);
+    ev__prefilter_bounds(&g->store.quantizer, space, query, p->slots, p->count, s->distances, &s->work);
+    s->stats.prefiltered += (int64_t)p->count;
+    float near = is_near(w, candidates) ? window_bound(w, candidates) : nearest_bound(w, p->slots, p->count, s);
+    float far = w->size == w->ef ? near : candidates->count == w->ef ? candidates->at[w->ef - 1].distance : INFINITY;
+    p->count = ev__held_sift(&s->held, s->distances, near, far, p->slots, p->count);
+}
+
+/* Some of what was held back, as near as the window is now, behind what is fetched next. Returns whether there was any.
+ */
+static bool release_held(window *w, batch *p, ev__scratch *s) {
+    const ev__candidates *candidates = &s->candidates;
+    float bound =
+        is_near(w, candidates) ? window_bound(w, candidates) : ev__held_nearest(&s->held, RELEASED, s->selection);
+    size_t n = ev__held_release(&s->held, bound, RELEASED, p->slots + p->count);
+    p->count += n;
+    w->releasing = n == RELEASED;
+    return n > 0;
+}
+
+static bool widen(window *w, batch *p, ev__scratch *s) {
+    w->size = w->size + w->size / 2 < w->ef ? w->size + w->size / 2 : w->ef;
+    return release_held(w, p, s);
+}
+
+/* What comes next where the walk has expanded the whole window, or all there is and nothing is on its way: it is
+ * widened, in the latter case until something is let go. Returns whether there was anything. */
+static bool look_further(window *w, bool ends, size_t unexpanded, batch *p, ev__scratch *s) {
+    if (w->releasing) return release_held(w, p, s);
+    if (w->size < w->ef && unexpanded >= w->size) return widen(w, p, s);
+    bool more = false;
+    ends &= unexpanded >= s->candidates.count;
+    while (ends && !more && w->size < w->ef) more = widen(w, p, s);
+    return more || (ends && !is_near(w, &s->candidates) && release_held(w, p, s));
 }
 
 /* The candidates take in those that are near enough; the first place that changed, or `at`. */
@@ -257,6 +305,7 @@ static void search_layer_pipelined(const ev__graph *g, const ev__space *space, c
     candidates->count = 0;
     ev__candidates_insert(candidates, ef, start_distance, start);
     ev__visit(&s->visited, start);
+    window w = first_window(query, ef, s);
     for (size_t step = 0, at = 0, idle = 0; idle <= taken; step++) {
         batch *before[PIPELINE_DEPTH], *now = &batches[step % PIPELINE_DEPTH]; /* before[i]: i steps ago */
         for (size_t i = 0; i < PIPELINE_DEPTH; i++) before[i] = &batches[(step - i) % PIPELINE_DEPTH];
@@ -266,7 +315,9 @@ static void search_layer_pipelined(const ev__graph *g, const ev__space *space, c
         now->count = 0;
         if (!idle) expand_node(g, space, query, at, level, taken ? before[fetched] : NULL, now, s);
         at = merge_batch(g, space, query, before[taken], ef, at, s);
-        if (prefilters) prefilter_batch(g, space, query, ef, before[1], s);
+        if (!prefilters) continue;
+        prefilter_batch(g, space, query, &w, before[1], s);
+        if (look_further(&w, idle == taken, next_unexpanded(candidates, at, s), before[1], s)) idle = 0;
     }
 }
 

@@ -149,6 +149,7 @@ typedef struct {
     const uint8_t *planes;
     int32_t sum; /* of the integers in the planes */
     float scale, error;
+    bool sparing; /* a walk reads no code before it must: of queries, not of slots, by which graphs are built */
 } ev__query_bits;
 
 /* One side of many comparisons. A distance is approximate: smaller is nearer, comparable between rows of one query

@@ -92,6 +92,7 @@ static void query_by_codes(const ev__quantizer *q, const float *vector, ev__quer
     if (!ev__prefilters(q) || q->unprefiltered) return;
     ev__rotate_light(q, w->centered, w);
     make_query_bits(q, norm2, ip ? 1.0f : 2.0f, &query->bits, w);
+    query->bits.sparing = true;
 }
 
 static void query_by_floats(const ev__quantizer *q, const float *vector, ev__query *query, ev__workspace *w) {
