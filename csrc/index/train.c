@@ -313,6 +313,7 @@ static bool has_moved(const ev__quantizer *q, const sample *m, const float *cent
 
 typedef struct {
     ev__store from, to; /* the store, with the old center and with the new one */
+    bool beside;        /* `to` has memory of its own for what is encoded */
     ev__scratch *scratches[EV_MAX_WORKERS];
     int workers;
     ev__work work;
@@ -342,7 +343,49 @@ static int borrow_scratches(ev_index *ix, encoding *e, int threads) {
     return rc;
 }
 
-/* After a stop with `done` slots encoded: back, or on to the end. */
+/* What encoding writes, of `to`; returns how many arrays. */
+static size_t encoded_columns(encoding *e, ev__columns *of, ev__array *out[4]) {
+    size_t n = 0;
+    out[n++] = &of->blocks;
+    out[n++] = &of->factors;
+    if (e->from.quantizer.codec->refined) out[n++] = &of->vectors;
+    if (ev__prefilters(&e->from.quantizer)) out[n++] = &of->prefilter;
+    return n;
+}
+
+/* Memory beside what is held, so that a stop leaves that as it is; false where there is not enough. */
+static bool encode_beside(encoding *e) {
+    ev__array *made[4];
+    size_t n = encoded_columns(e, &e->to.columns, made);
+    bool enough = true;
+    e->to.block_bytes = ev__round_up(e->to.quantizer.code_bytes, EV_LINE);
+    for (size_t i = 0; i < n; i++) *made[i] = (ev__array){.item = made[i]->item};
+    e->to.columns.blocks.item = e->to.block_bytes;
+    for (size_t i = 0; i < n && enough; i++) enough = ev__array_reserve(made[i], ev__slots(&e->from)) == EV_OK;
+    e->beside = enough;
+    if (enough) return true;
+    for (size_t i = 0; i < n; i++) ev__array_free(made[i]);
+    e->to.columns = e->from.columns;
+    e->to.block_bytes = e->from.block_bytes;
+    return false;
+}
+
+/* What was encoded beside it takes the place of what is held. */
+static void move_rows(void *arg, int worker) {
+    encoding *e = arg;
+    ev__array *made[4], *held[4];
+    size_t n = encoded_columns(e, &e->to.columns, made);
+    encoded_columns(e, &e->from.columns, held);
+    for (int64_t from, to; ev__work_next(&e->work, worker, &from, &to);)
+        for (size_t slot = (size_t)from; slot < (size_t)to; slot++) {
+            if (ev__state(&e->from, (uint32_t)slot) == EV_FREE) continue;
+            for (size_t i = 0; i < n; i++)
+                memcpy(held[i]->at + slot * held[i]->item, made[i]->at + slot * made[i]->item,
+                       i ? made[i]->item : e->to.quantizer.code_bytes);
+        }
+}
+
+/* After a stop with `done` slots encoded where they are: back, or on to the end. */
 static int encode_rest(encoding *e, int64_t done) {
     bool back = done < e->work.total / 2;
     if (back) {
@@ -355,10 +398,25 @@ static int encode_rest(encoding *e, int64_t done) {
     return back ? ev__stopped() : EV_OK;
 }
 
+static int encode_all(encoding *e, bool copied) {
+    if (!copied) encode_beside(e);
+    ev__parallel(e->workers, encode_rows, e);
+    int64_t total = e->work.total, done = e->work.taken < total ? e->work.taken : total;
+    bool stopped = e->work.stopped && done < total;
+    if (!e->beside) return !stopped ? EV_OK : copied ? ev__stopped() : encode_rest(e, done);
+    if (!stopped) {
+        e->work = (ev__work){.total = total, .run = 256, .heedless = true};
+        ev__parallel(e->workers, move_rows, e);
+    }
+    ev__array *made[4];
+    for (size_t i = encoded_columns(e, &e->to.columns, made); i-- > 0;) ev__array_free(made[i]);
+    return stopped ? ev__stopped() : EV_OK;
+}
+
 /* All that is held, with the new center. From what is kept, so where that is not the float vectors each time costs a
- * little precision: of codes, up to half an integer a coordinate; of refined ones, up to a step. A stop leaves it half
- * done where a copy was kept; else one in the first half takes back what was done, and one in the second waits for the
- * rest, which is sooner done. */
+ * little precision: of codes, up to half an integer a coordinate; of refined ones, up to a step. A stop leaves it as it
+ * was, or half done where a copy was kept. Without the memory for that, one in the first half takes back what was done,
+ * and one in the second waits for the rest, which is sooner done. */
 static int encode_anew(ev_index *ix, const float *center, int threads, bool copied) {
     ev__store *store = &ix->graph.store;
     ev__quantizer *q = &store->quantizer;
@@ -372,9 +430,7 @@ static int encode_anew(ev_index *ix, const float *center, int threads, bool copi
     e.to.quantizer.center = centers + q->dim;
     int rc = borrow_scratches(ix, &e, threads);
     if (rc == EV_OK) {
-        ev__parallel(e.workers, encode_rows, &e);
-        int64_t done = e.work.taken < e.work.total ? e.work.taken : e.work.total;
-        if (e.work.stopped && done < e.work.total) rc = copied ? ev__stopped() : encode_rest(&e, done);
+        rc = encode_all(&e, copied);
         if (rc == EV_OK) memcpy(q->center, center, bytes);
         ix->looked += e.looked;
         ev__duplicates_free(store); /* it goes by codes */
