@@ -1,6 +1,6 @@
 """Fuzz the targets in C with libFuzzer, each from its seeds: python run.py BUILD_FOLDER [SECONDS [target ...]]
 
-SECONDS are for each target, 30 without; two or more of them run at a time. What is found is written to BUILD_FOLDER and
+SECONDS are for each target, 20 without; two or more of them run at a time. What is found is written to BUILD_FOLDER and
 ends the run; so does a missing clang, where CI=true, and elsewhere the run is skipped with a line that says so.
 
     python run.py BUILD_FOLDER coverage [target ...]
@@ -81,7 +81,7 @@ def _beside_clang(program: str) -> str:
     ).stdout.strip()
 
 
-def main(folder: str, what: str = "30", *targets: str) -> int:
+def main(folder: str, what: str = "20", *targets: str) -> int:
     if shutil.which("clang") is None:
         print("skipped: clang is not installed")
         return int(os.environ.get("CI") == "true")
