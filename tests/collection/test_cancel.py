@@ -85,6 +85,19 @@ def test_progress_that_returns_false_raises_cancelled_error(tmp_path: Path, call
         assert made.check(repair=True).ok
 
 
+def test_an_import_is_stopped_while_it_reads_the_file(tmp_path: Path) -> None:
+    """Not when it comes to the end, where this one is damaged."""
+    source = tmp_path / "rows.jsonl"
+    source.write_text("".join(f'{{"id": {n}, "vector": [1, {n}]}}\n' for n in range(30_000)) + "{")
+    with edgevec.open(tmp_path / "c.edgevec", 2) as made:
+        with pytest.raises(edgevec.DataFormatError):
+            made.import_from(source)
+        with pytest.raises(edgevec.CancelledError):
+            made.import_from(source, progress=stop)
+        assert len(made) == 0
+        assert made.check().ok
+
+
 def test_a_repair_that_is_stopped_changes_nothing(tmp_path: Path) -> None:
     with edgevec.open(tmp_path / "c.edgevec", DIM) as made:
         commit(made, 0)
