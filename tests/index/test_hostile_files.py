@@ -402,17 +402,17 @@ def test_memory_is_bounded_by_the_file(tmp_path: Path) -> None:
     script = """
         import resource, sys
         from pathlib import Path
-        import edgevec
+        from edgevec import CorruptIndexError, Index  # and with them NumPy, while there is memory for it
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + (16 << 20),) * 2)
         files = [path for path in Path(sys.argv[1]).iterdir() if path.name != "index"]
         for path in files:
             try:
-                edgevec.Index.load(path)
-            except edgevec.CorruptIndexError:
+                Index.load(path)
+            except CorruptIndexError:
                 continue
             sys.exit(f"{path.name} was not refused")
-        edgevec.Index.load(Path(sys.argv[1], "index"))
+        Index.load(Path(sys.argv[1], "index"))
         print(len(files), "refused")
     """
     if not Path("/proc/self/statm").exists():
