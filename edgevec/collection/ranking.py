@@ -11,6 +11,7 @@ import json
 import math
 import sqlite3
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -65,6 +66,7 @@ class _Fresh:
 
     def __init__(self) -> None:
         self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        weakref.finalize(self, self._connection.close)  # Python 3.13 warns of one that is not closed
         for table in ("texts", "asked"):
             self._connection.execute(
                 f'CREATE VIRTUAL TABLE {table} USING fts5(document, tokenize="{schema.TOKENIZER}")'

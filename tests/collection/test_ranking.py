@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import sqlite3
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
@@ -136,6 +138,16 @@ def test_what_a_batch_has_written_is_found_in_it(tmp_path: Path) -> None:
             write()
         assert found(made, "dog") == fts5(tmp_path / "c.edgevec", "dog")
         assert len(found(made, "dog")) == 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_nothing_is_left_open(tmp_path: Path) -> None:
+    with edgevec.open(tmp_path / "c.edgevec", 2, "l2") as made:
+        fill(made, ["a dog"])
+        fresh = weakref.ref(kept(made) and made._searcher._ranking._fresh)
+    del made
+    gc.collect()
+    assert fresh() is None
 
 
 def test_what_another_writes_is_found(tmp_path: Path) -> None:
