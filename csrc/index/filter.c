@@ -81,9 +81,9 @@ int ev_filter_is_of(const ev_filter *f, int64_t n, const int64_t *ids) {
 
 /* ---- ids to slots ---------------------------------------------------------------------------- */
 
-/* Ids are slots where vectors came without any and none is gone. */
+/* Ids are slots where vectors came without any and none is gone. What is not alive may just be written by an ev_add. */
 static inline bool is_its_slot(const ev__store *store, int64_t id) {
-    return (uint64_t)id < ev__slots(store) && ev__ids_of(store)[id] == id && ev__alive(store, (uint32_t)id);
+    return (uint64_t)id < ev__slots(store) && ev__alive(store, (uint32_t)id) && ev__ids_of(store)[id] == id;
 }
 
 static inline void set_add(slot_set *set, uint32_t slot) {
