@@ -300,13 +300,13 @@ static int begin(ev__graph *g) {
 }
 
 #ifdef EDGEVEC_TESTING
-static int64_t work_done;
+static int64_t work_done; /* atomic */
 int64_t ev_mending_work(void) {
-    int64_t work = work_done;
-    work_done = 0;
+    int64_t work = ev__add64(&work_done, 0);
+    ev__add64(&work_done, -work);
     return work;
 }
-static void note_work(int64_t work) { work_done += work; }
+static void note_work(int64_t work) { ev__add64(&work_done, work); }
 #else
 static void note_work(int64_t work) { (void)work; }
 #endif
