@@ -55,7 +55,8 @@ class Request:
     """Columns whose cells stay texts in formats that do not tell texts from numbers."""
 
     def error(self, problem: str) -> DataFormatError:
-        return DataFormatError(f"{self.path}: {problem}")
+        """In one line: a library may quote what is in the file."""
+        return DataFormatError(f"{self.path}: {' '.join(problem.splitlines())}")
 
     def library(self, module: str, extra: str) -> Any:
         """Import an optional library; MissingExtraError names the extra that installs it."""
