@@ -1,4 +1,4 @@
-"""What a callback from C has raised, kept until Python's own code runs again."""
+"""What a callback has raised, kept while the code of others, which would lose it, comes to its end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["KeptError"]
 
 
 class KeptError(threading.local):
-    """The exception of a callback, of each thread its own: C code between them would lose it."""
+    """The exception of a callback, of each thread its own: C would lose it, a library take it for its own."""
 
     def __init__(self) -> None:
         self._errors: list[BaseException] = []

@@ -52,6 +52,17 @@ static inline uint64_t ev__mix(uint64_t x) { /* splitmix64 */
 }
 static inline size_t ev__round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
+/* Buffers that lie in one allocation. With at = NULL they are only measured: used is what the allocation needs. */
+typedef struct {
+    char *at;
+    size_t used;
+} ev__arena;
+static inline void *ev__arena_take(ev__arena *a, size_t bytes) {
+    void *at = a->at ? a->at + a->used : NULL;
+    a->used += ev__round_up(bytes, EV_LINE);
+    return at;
+}
+
 /* Sets of slots, a bit each. */
 static inline size_t ev__bit_words(size_t bits) { return (bits + 63) / 64; }
 static inline bool ev__bit(const uint64_t *bits, uint32_t i) { return bits[i >> 6] >> (i & 63) & 1; }

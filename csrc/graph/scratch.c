@@ -1,39 +1,28 @@
 /* What one search, or one building thread, needs at hand: made once, reused, fitted to the index as it grows. */
 #include "graph/graph.h"
 
-/* The parts whose size depends on the index's geometry alone lie in one allocation, cut here. */
-typedef struct {
-    char *at;
-    size_t used;
-} arena;
-
-static void *arena_take(arena *c, size_t bytes) {
-    void *at = c->at ? c->at + c->used : NULL;
-    c->used += ev__round_up(bytes, EV_LINE);
-    return at;
-}
-
+/* The parts whose size depends on the index's geometry alone lie in one allocation. */
 static size_t layout_buffers(const ev__graph *g, ev__scratch *s, char *memory) {
-    arena c = {memory, 0};
+    ev__arena c = {memory, 0};
     const ev__quantizer *q = &g->store.quantizer;
     size_t bits = q->bits ? q->bits : 1;
-    s->work.unit = arena_take(&c, q->dim * sizeof(float));
-    s->work.centered = arena_take(&c, q->dim * sizeof(float));
-    s->work.decoded = arena_take(&c, q->dim * sizeof(float));
-    s->work.exact = arena_take(&c, q->dim * sizeof *s->work.exact);
-    s->work.rotation_buffer = arena_take(&c, bits * sizeof(float));
-    s->work.rotated = arena_take(&c, bits * sizeof(float));
-    s->work.code = arena_take(&c, q->query_bytes);
-    s->work.planes = arena_take(&c, EV_PLANES * q->prefilter_bytes);
-    s->query_a = arena_take(&c, q->slot_query_bytes);
-    s->query_b = arena_take(&c, q->slot_query_bytes);
-    s->work.made = arena_take(&c, q->dim);
-    s->work.rows = arena_take(&c, EV_BATCH * sizeof *s->work.rows);
-    s->work.integers = arena_take(&c, EV_BATCH * sizeof *s->work.integers);
-    s->slots = arena_take(&c, EV_BATCH * sizeof *s->slots);
-    s->distances = arena_take(&c, EV_BATCH * sizeof *s->distances);
-    s->selection = arena_take(&c, EV_BATCH * sizeof *s->selection);
-    s->chosen = arena_take(&c, (EV_MAX_LEVEL + 1) * g->store.m0 * sizeof *s->chosen);
+    s->work.unit = ev__arena_take(&c, q->dim * sizeof(float));
+    s->work.centered = ev__arena_take(&c, q->dim * sizeof(float));
+    s->work.decoded = ev__arena_take(&c, q->dim * sizeof(float));
+    s->work.exact = ev__arena_take(&c, q->dim * sizeof *s->work.exact);
+    s->work.rotation_buffer = ev__arena_take(&c, bits * sizeof(float));
+    s->work.rotated = ev__arena_take(&c, bits * sizeof(float));
+    s->work.code = ev__arena_take(&c, q->query_bytes);
+    s->work.planes = ev__arena_take(&c, EV_PLANES * q->prefilter_bytes);
+    s->query_a = ev__arena_take(&c, q->slot_query_bytes);
+    s->query_b = ev__arena_take(&c, q->slot_query_bytes);
+    s->work.made = ev__arena_take(&c, q->dim);
+    s->work.rows = ev__arena_take(&c, EV_BATCH * sizeof *s->work.rows);
+    s->work.integers = ev__arena_take(&c, EV_BATCH * sizeof *s->work.integers);
+    s->slots = ev__arena_take(&c, EV_BATCH * sizeof *s->slots);
+    s->distances = ev__arena_take(&c, EV_BATCH * sizeof *s->distances);
+    s->selection = ev__arena_take(&c, EV_BATCH * sizeof *s->selection);
+    s->chosen = ev__arena_take(&c, (EV_MAX_LEVEL + 1) * g->store.m0 * sizeof *s->chosen);
     return c.used;
 }
 

@@ -34,22 +34,17 @@ static size_t results_of(const ev__search_call *b) {
     return (b->k < slots ? b->k : slots) + 1;
 }
 
-static void *take(char *memory, size_t *used, size_t bytes) {
-    void *at = memory ? memory + *used : NULL;
-    *used += ev__round_up(bytes, EV_LINE);
-    return at;
-}
-
 /* Lay out the block's memory for so many queries; returns how many bytes that takes. */
 static size_t lay_out(block *a, size_t count, char *memory) {
     const ev__store *store = &a->b->ix->graph.store;
     size_t dim = store->quantizer.dim, room = results_of(a->b);
-    size_t used = ev__tiles_lay_out(store, count, memory, &a->tiles);
-    a->members = take(memory, &used, count * sizeof *a->members);
+    ev__arena arena = {memory, ev__tiles_lay_out(store, count, memory, &a->tiles)};
+    a->members = ev__arena_take(&arena, count * sizeof *a->members);
     for (size_t i = 0; i < count; i++) {
-        double *exact = take(memory, &used, dim * sizeof *exact);
-        float *unit = take(memory, &used, dim * sizeof *unit), *centered = take(memory, &used, dim * sizeof *centered);
-        ev__result *results = take(memory, &used, room * sizeof *results);
+        double *exact = ev__arena_take(&arena, dim * sizeof *exact);
+        float *unit = ev__arena_take(&arena, dim * sizeof *unit),
+              *centered = ev__arena_take(&arena, dim * sizeof *centered);
+        ev__result *results = ev__arena_take(&arena, room * sizeof *results);
         if (!memory) continue;
         member *m = &a->members[i];
         *m = (member){.scratch = {.work = a->worker->work, .results = {results, 0, room}}};
@@ -57,7 +52,7 @@ static size_t lay_out(block *a, size_t count, char *memory) {
         m->scratch.work.unit = unit;
         m->scratch.work.centered = centered;
     }
-    return used;
+    return arena.used;
 }
 
 /* Is it answered by a scan that this file does as well or better? Where 8-bit codes would be ranked, they are bounds

@@ -54,26 +54,21 @@ typedef struct {
 
 /* ---- taking it ------------------------------------------------------------------------------- */
 
-static void *arena_take(char *memory, size_t *used, size_t bytes) {
-    void *at = memory ? memory + *used : NULL;
-    *used += ev__round_up(bytes, EV_LINE);
-    return at;
-}
-
 static size_t layout_buffers(const ev__quantizer *q, sample *m, char *memory) {
-    size_t used = 0, n = m->count;
-    m->rows = arena_take(memory, &used, n * m->dim * sizeof(float));
-    m->mean = arena_take(memory, &used, m->dim * sizeof(float));
-    m->middle = arena_take(memory, &used, m->dim * sizeof(float));
-    m->least = arena_take(memory, &used, m->dim * sizeof(float));
-    m->exact = arena_take(memory, &used, m->dim * sizeof(double));
-    m->distances = arena_take(memory, &used, 2 * n * sizeof(double));
-    m->nearest = arena_take(memory, &used, QUERIES * sizeof(double));
-    m->estimates = arena_take(memory, &used, n * sizeof(float));
-    m->slots = arena_take(memory, &used, n * sizeof(uint32_t));
-    m->codes = arena_take(memory, &used, n * q->code_bytes);
-    m->factors = arena_take(memory, &used, n * sizeof(ev__factor));
-    return used;
+    ev__arena a = {memory, 0};
+    size_t n = m->count;
+    m->rows = ev__arena_take(&a, n * m->dim * sizeof(float));
+    m->mean = ev__arena_take(&a, m->dim * sizeof(float));
+    m->middle = ev__arena_take(&a, m->dim * sizeof(float));
+    m->least = ev__arena_take(&a, m->dim * sizeof(float));
+    m->exact = ev__arena_take(&a, m->dim * sizeof(double));
+    m->distances = ev__arena_take(&a, 2 * n * sizeof(double));
+    m->nearest = ev__arena_take(&a, QUERIES * sizeof(double));
+    m->estimates = ev__arena_take(&a, n * sizeof(float));
+    m->slots = ev__arena_take(&a, n * sizeof(uint32_t));
+    m->codes = ev__arena_take(&a, n * q->code_bytes);
+    m->factors = ev__arena_take(&a, n * sizeof(ev__factor));
+    return a.used;
 }
 
 static int make_sample(const ev__quantizer *q, sample *m) {

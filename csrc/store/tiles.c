@@ -20,25 +20,20 @@ bool ev__tiles_pay(const ev__store *store) {
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-static void *take(char *memory, size_t *used, size_t bytes) {
-    void *at = memory ? memory + *used : NULL;
-    *used += ev__round_up(bytes, EV_LINE);
-    return at;
-}
-
 size_t ev__tiles_lay_out(const ev__store *store, size_t count, char *memory, ev__tiles *t) {
-    size_t used = 0, dim = store->quantizer.dim, stride = ev__round_up(dim, 4);
+    ev__arena a = {memory, 0};
+    size_t dim = store->quantizer.dim, stride = ev__round_up(dim, 4);
     *t = (ev__tiles){.queries = {.stride = stride, .count = count}, .makes = !ev__code_bounds(store)};
-    t->codes = take(memory, &used, count * stride);
-    t->sums = take(memory, &used, count * sizeof *t->sums);
-    t->query = take(memory, &used, count * sizeof *t->query);
-    t->products = take(memory, &used, count * EV_TILE * sizeof *t->products);
-    t->room = take(memory, &used, EV_TILE * stride);
-    t->center = take(memory, &used, dim * sizeof *t->center);
-    t->made = take(memory, &used, t->makes ? EV_TILE * dim : 0);
+    t->codes = ev__arena_take(&a, count * stride);
+    t->sums = ev__arena_take(&a, count * sizeof *t->sums);
+    t->query = ev__arena_take(&a, count * sizeof *t->query);
+    t->products = ev__arena_take(&a, count * EV_TILE * sizeof *t->products);
+    t->room = ev__arena_take(&a, EV_TILE * stride);
+    t->center = ev__arena_take(&a, dim * sizeof *t->center);
+    t->made = ev__arena_take(&a, t->makes ? EV_TILE * dim : 0);
     t->queries.codes = t->codes;
     t->queries.sums = t->sums;
-    return used;
+    return a.used;
 }
 
 /* ---- queries --------------------------------------------------------------------------------- */
