@@ -12,7 +12,7 @@ import importlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -374,21 +374,19 @@ def _write_parquet(path: Path, pages: Iterable[list[Record]], dim: int | None) -
     except ImportError as error:
         raise MissingExtraError("Parquet needs pyarrow; install it with: pip install 'edgevec[arrow]'") from error
     remaining = iter(pages)
-    page = next(remaining, None)
-    if page is None:
+    first = next(remaining, None)
+    if first is None:
         raise ParameterError("there are no records to export")
-    schema, count = _schema(pyarrow, page[0], dim), 0
+    schema, count = _schema(pyarrow, first[0], dim), 0
+    remaining = chain([first], remaining)
     # Of vectors no dictionary, since hardly a number comes twice: their bytes by place compress far better.
     encoding = {"vector.list.element": "BYTE_STREAM_SPLIT"}
     settings = {"use_dictionary": ["metadata"], "column_encoding": encoding, "compression": "zstd"}
     with parquet.ParquetWriter(path, schema, **settings) as writer:
-        while page is not None:
-            tables = [_arrow_table(pyarrow, page, schema)]
-            tables += [_arrow_table(pyarrow, next_page, schema) for next_page in islice(remaining, _GROUP_PAGES - 1)]
+        while tables := [_arrow_table(pyarrow, page, schema) for page in islice(remaining, _GROUP_PAGES)]:
             group = pyarrow.concat_tables(tables)
             writer.write_table(group)
             count += group.num_rows
-            page = next(remaining, None)
     return count
 
 
