@@ -62,31 +62,29 @@ def workers(how: str, rows: int = ROWS) -> Iterator[Callable[[Path], tuple[int, 
             os.killpg(server.pid, signal.SIGKILL)  # workers too, where a test has failed before it killed them
 
 
+def kill(pid: int) -> None:
+    """Kill a worker, and wait until it is gone: a signal is only the beginning of that, and it holds locks until then."""
+    os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.002)
+    pytest.fail(f"the process {pid} is still there a minute after it was killed")
+
+
 def kill_while_it_writes(pid: int, told: Any, rng: np.random.Generator) -> int:
     """Returns the number of the last file that was told to be complete."""
     last = int(told.readline())
     time.sleep(float(rng.random()) * 0.02)
-    os.kill(pid, signal.SIGKILL)
-    while (line := _line_of(told, pid)) is not None:
-        last = line
-    return last
-
-
-def _line_of(told: Any, pid: int) -> int | None:
-    """What the killed process had still told; None once there is nothing more to come."""
-    os.set_blocking(told.fileno(), False)
+    kill(pid)
+    os.set_blocking(told.fileno(), False)  # the pipe stays open: what the worker had told is in it, and no more comes
     try:
-        for _ in range(50):
-            line = told.readline()
-            if line:
-                return int(line)
-            try:
-                os.kill(pid, 0)
-            except ProcessLookupError:
-                line = told.readline()
-                return int(line) if line else None
-            time.sleep(0.002)
-        return None
+        while line := told.readline():
+            last = int(line)
+        return last
     finally:
         os.set_blocking(told.fileno(), True)
 
@@ -151,7 +149,7 @@ def test_living_writers_keep_their_files(tmp_path: Path, rng: np.random.Generato
             assert int(told.readline()) == 0
             assert int(told.readline()) == 1
             os.kill(pid, 0)
-            os.kill(pid, signal.SIGKILL)
+            kill(pid)
     Index.load(path)
     assert temporaries(tmp_path) == []
 
