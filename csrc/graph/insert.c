@@ -17,6 +17,7 @@ bool ev__add_reverse_link(const ev__builder *b, uint32_t to, uint32_t slot, int 
     bool linked = false;
     for (n = 0; n < most && ev__load32(links + n) != EV_NONE; n++) linked |= ev__load32(links + n) == slot;
     if (!linked && must) ev__store32(links + (n < most ? n : most - 1), slot);
+    if (level == 0) ev__links0_changed(&b->g->store, to);
     if (lock) ev__spin_unlock(lock);
     return linked || must;
 }
@@ -37,6 +38,7 @@ static void link_chosen(ev__builder *b, uint32_t slot, int top, ev__scratch *s) 
         uint32_t *chosen = s->chosen + (size_t)level * b->g->store.m0, *links = ev__links(&b->g->store, slot, level);
         for (uint32_t i = 0; i < s->chosen_count[level]; i++) ev__store32(links + i, chosen[i]);
     }
+    ev__links0_changed(&b->g->store, slot);
     for (int level = top; level >= 0; level--) {
         /* nearest last: it keeps a new node findable that all others passed over, as they do short vectors under ip */
         bool linked = false;

@@ -101,6 +101,7 @@ static void attach(const ev__graph *g, struct ev__mending *m, uint32_t slot, siz
     if (!room) room = ev__links0(store, s->candidates.at[0].slot) + store->m0 - 1;
     if (gate) gate->take(gate->arg);
     *room = slot;
+    ev__links0_changed(store, (uint32_t)((size_t)((char *)room - store->columns.blocks.at) / store->block_bytes));
     if (gate) gate->give_back(gate->arg);
     if (slot < m->slots) m->in_degree[slot]++;
     m->attached++;

@@ -71,4 +71,5 @@ void ev__relink(const ev__graph *g, const ev__space *space, uint32_t slot, int l
     size_t chosen = ev__reselect_neighbors(g, space, slot, candidates, kept, count, most, s);
     sort(s->selection, chosen);
     set_links(ev__links(&g->store, slot, level), most, s->selection, chosen);
+    if (level == 0) ev__links0_changed(&g->store, slot);
 }

@@ -132,6 +132,7 @@ int ev__consolidate_deletes(ev__graph *g, int32_t threads) {
     ev__store *store = &g->store;
     if (!store->dead) return EV_OK;
     ev__mending_drop(g); /* slots become free, and links are chosen anew */
+    ev__twin_drop(store);
     enum { MOST = 64 };
     ev__scratch *scratches[MOST];
     int workers = 0, rc = EV_OK;

@@ -40,7 +40,9 @@ static int check_ids(const ev_index *ix, int64_t n, const int64_t *ids) {
 static void write_vector(ev__build *a, int64_t i, ev__scratch *s) {
     ev__store *store = &a->ix->graph.store;
     const float *row = a->vectors + (size_t)i * store->quantizer.dim;
-    ev__vector_write(store, a->slots[i], ev__unit(&store->quantizer, row, s->work.unit), &s->work);
+    const float *unit = ev__unit(&store->quantizer, row, s->work.unit);
+    ev__vector_write(store, a->slots[i], unit, &s->work);
+    ev__twin_write(store, a->slots[i], unit, &s->work);
 }
 
 static void write_row(ev__build *a, int64_t i, ev__scratch *s) {
@@ -124,20 +126,36 @@ static void mend_where_due(ev__build *a) {
     if (g->mending || g->unrepaired > many) mend(a, a->n > many);
 }
 
-/* Linked nodes go on routing as dead ones; the rest is as if never taken. What lost its last link to one of them is
- * linked anew, as far as there is memory; in a large index by the next call, as that takes long. */
+static void blank_unlinked(void *arg, int worker) {
+    ev__build *a = arg;
+    for (int64_t from, to; ev__work_next(&a->work, worker, &from, &to);)
+        for (int64_t i = from; i < to; i++)
+            if (ev__state(&a->ix->graph.store, a->slots[i]) != EV_DEAD_NODE)
+                ev__slot_blank(&a->ix->graph.store, a->slots[i]);
+}
+
+/* The slots that were taken, as if they never had been; but linked nodes go on routing as dead ones. */
+static void give_slots_back(ev__build *a) {
+    ev__store *store = &a->ix->graph.store;
+    if (a->taken > MANY)
+        ev__duplicates_free(store); /* sooner made again than rid of these */
+    else
+        for (int64_t i = a->taken; i-- > 0;) ev__duplicates_remove(store, a->slots[i]);
+    a->work = (ev__work){.total = a->taken, .run = 256, .heedless = true};
+    ev__parallel(a->workers, blank_unlinked, a);
+    for (int64_t i = a->taken; i-- > 0;)
+        if (ev__state(store, a->slots[i]) == EV_DEAD_NODE)
+            store->dead++;
+        else
+            ev__slot_give_back(store, a->slots[i]);
+}
+
+/* What lost its last link to one of the new is linked anew, as far as there is memory; in a large index by the next
+ * call, as that takes long. */
 static void roll_back(ev__build *a) {
     ev_index *ix = a->ix;
     int64_t dead = ix->graph.store.dead;
-    if (a->taken > MANY) ev__duplicates_free(&ix->graph.store); /* sooner made again than rid of these */
-    for (int64_t i = a->taken; i-- > 0;) {
-        if (ev__state(&ix->graph.store, a->slots[i]) == EV_DEAD_NODE) {
-            ev__duplicates_remove(&ix->graph.store, a->slots[i]);
-            ix->graph.store.dead++;
-        } else {
-            ev__slot_free(&ix->graph.store, a->slots[i]);
-        }
-    }
+    give_slots_back(a);
     ix->graph.store.linked_ahead = 0;
     ix->graph.store.version++;
     if (ix->graph.store.dead == dead) return;
@@ -161,7 +179,7 @@ static int add_rows(ev__build *a, int32_t threads, int64_t *out_ids) {
         rc = ev__consolidate_deletes(&ix->graph, threads);
     if (rc == EV_OK) rc = ev__store_reserve(&ix->graph.store, (size_t)a->n);
     if (rc == EV_OK) rc = ev__build_room(a, threads);
-    if (rc == EV_OK) rc = ev__train(ix, a->n, a->vectors, threads, a->scratches[0], &a->old);
+    if (rc == EV_OK) rc = ev__train(ix, a->n, a->vectors, threads, a->scratches[0], &a->old, a->call);
     if (rc == EV_OK) rc = ev__duplicates_reserve(&ix->graph.store, (size_t)a->n);
     if (rc == EV_OK) rc = take_slots(a);
     if (rc == EV_OK) {
@@ -176,6 +194,7 @@ static int add_rows(ev__build *a, int32_t threads, int64_t *out_ids) {
     }
     ev__watch_commit();
     commit(a, out_ids);
+    ev__encode_on(ix, a->n, a->scratches[0]);
     mend_where_due(a);
     return ev__ok();
 }

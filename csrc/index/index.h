@@ -78,9 +78,11 @@ void ev__old_codes_free(ev__old_codes *old);
 
 /* ---- train.c --------------------------------------------------------------------------------- */
 
-/* Before n rows are added: learn the center when there is none or when it no longer fits, and encode what is held anew;
- * and see whether what is walked on tells the rows apart. What is lost by that is in *old, also after an error. */
-int ev__train(ev_index *ix, int64_t n, const float *rows, int threads, ev__scratch *s, ev__old_codes *old);
+/* Before n rows are added by `call`: learn the center when there is none or when it no longer fits, and encode what is
+ * held anew, or begin to; and see whether what is walked on tells the rows apart. What is lost by that is in *old, also
+ * after an error. */
+int ev__train(ev_index *ix, int64_t n, const float *rows, int threads, ev__scratch *s, ev__old_codes *old,
+              ev__call *call);
 /* The same of what is held, whether or not it has grown. */
 int ev__train_again(ev_index *ix, ev__scratch *s, ev__old_codes *old);
 /* What EV_WALK_* what is held calls for now. */
@@ -89,6 +91,14 @@ int ev__judge(ev_index *ix, int32_t *walk, ev__scratch *s);
 void ev__note_length(ev_index *ix, const float *row);
 /* The rows of prefilter.c of all slots, after a load. */
 int ev__prefilter_all(ev_index *ix);
+
+/* ---- encode.c -------------------------------------------------------------------------------- */
+
+/* copied: of codes that are all that is kept, so they may be lost in a stop; else it leaves what was there. Searches go
+ * on meanwhile, where a call is given. */
+int ev__encode_anew(ev_index *ix, const float *center, int threads, bool copied, ev__call *call);
+/* After so many rows were added: a little more of what ev__train began. */
+void ev__encode_on(ev_index *ix, int64_t rows, ev__scratch *s);
 
 /* ---- build.c ----------------------------------------------------------------------------------- */
 

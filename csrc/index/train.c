@@ -306,135 +306,6 @@ static bool has_moved(const ev__quantizer *q, const sample *m, const float *cent
     return shift > far * m->variance;
 }
 
-typedef struct {
-    ev__store from, to; /* the store, with the old center and with the new one */
-    bool beside;        /* `to` has memory of its own for what is encoded */
-    ev__scratch *scratches[EV_MAX_WORKERS];
-    int workers;
-    ev__work work;
-    int64_t looked; /* atomic */
-} encoding;
-
-static void encode_rows(void *arg, int worker) {
-    encoding *e = arg;
-    ev__workspace *w = &e->scratches[worker]->work;
-    for (int64_t from, to; ev__work_next(&e->work, worker, &from, &to);)
-        for (int64_t slot = from; slot < to; slot++) {
-            if (ev__state(&e->from, (uint32_t)slot) == EV_FREE) continue;
-            const float *row = ev__vector_read(&e->from, (uint32_t)slot, w->unit, w);
-            ev__vector_write(&e->to, (uint32_t)slot, row, w);
-            ev__add64(&e->looked, 1);
-        }
-}
-
-static int borrow_scratches(ev_index *ix, encoding *e, int threads) {
-    int rc = EV_OK;
-    if (threads < 1) threads = ev__cores();
-    if ((int64_t)threads > (int64_t)ev__slots(&ix->graph.store) / 256) threads = 1;
-    while (e->workers < (threads < EV_MAX_WORKERS ? threads : EV_MAX_WORKERS) && rc == EV_OK) {
-        rc = ev__scratch_borrow(&ix->graph, &e->scratches[e->workers]);
-        e->workers += rc == EV_OK;
-    }
-    return rc;
-}
-
-/* What encoding writes, of `to`; returns how many arrays. */
-static size_t encoded_columns(encoding *e, ev__columns *of, ev__array *out[4]) {
-    size_t n = 0;
-    out[n++] = &of->blocks;
-    out[n++] = &of->factors;
-    if (e->from.quantizer.codec->refined) out[n++] = &of->vectors;
-    if (ev__prefilters(&e->from.quantizer)) out[n++] = &of->prefilter;
-    return n;
-}
-
-/* Memory beside what is held, so that a stop leaves that as it is; false where there is not enough. */
-static bool encode_beside(encoding *e) {
-    ev__array *made[4];
-    size_t n = encoded_columns(e, &e->to.columns, made);
-    bool enough = true;
-    e->to.block_bytes = ev__round_up(e->to.quantizer.code_bytes, EV_LINE);
-    for (size_t i = 0; i < n; i++) *made[i] = (ev__array){.item = made[i]->item};
-    e->to.columns.blocks.item = e->to.block_bytes;
-    for (size_t i = 0; i < n && enough; i++) enough = ev__array_reserve(made[i], ev__slots(&e->from)) == EV_OK;
-    e->beside = enough;
-    if (enough) return true;
-    for (size_t i = 0; i < n; i++) ev__array_free(made[i]);
-    e->to.columns = e->from.columns;
-    e->to.block_bytes = e->from.block_bytes;
-    return false;
-}
-
-/* What was encoded beside it takes the place of what is held. */
-static void move_rows(void *arg, int worker) {
-    encoding *e = arg;
-    ev__array *made[4], *held[4];
-    size_t n = encoded_columns(e, &e->to.columns, made);
-    encoded_columns(e, &e->from.columns, held);
-    for (int64_t from, to; ev__work_next(&e->work, worker, &from, &to);)
-        for (size_t slot = (size_t)from; slot < (size_t)to; slot++) {
-            if (ev__state(&e->from, (uint32_t)slot) == EV_FREE) continue;
-            for (size_t i = 0; i < n; i++)
-                memcpy(held[i]->at + slot * held[i]->item, made[i]->at + slot * made[i]->item,
-                       i ? made[i]->item : e->to.quantizer.code_bytes);
-        }
-}
-
-/* After a stop with `done` slots encoded where they are: back, or on to the end. */
-static int encode_rest(encoding *e, int64_t done) {
-    bool back = done < e->work.total / 2;
-    if (back) {
-        ev__store to = e->from;
-        e->from = e->to;
-        e->to = to;
-    }
-    e->work = (ev__work){.total = back ? done : e->work.total, .run = 256, .taken = back ? 0 : done, .heedless = true};
-    ev__parallel(e->workers, encode_rows, e);
-    return back ? ev__stopped() : EV_OK;
-}
-
-static int encode_all(encoding *e, bool copied) {
-    if (!copied) encode_beside(e);
-    ev__parallel(e->workers, encode_rows, e);
-    int64_t total = e->work.total, done = e->work.taken < total ? e->work.taken : total;
-    bool stopped = e->work.stopped && done < total;
-    if (!e->beside) return !stopped ? EV_OK : copied ? ev__stopped() : encode_rest(e, done);
-    if (!stopped) {
-        e->work = (ev__work){.total = total, .run = 256, .heedless = true};
-        ev__parallel(e->workers, move_rows, e);
-    }
-    ev__array *made[4];
-    for (size_t i = encoded_columns(e, &e->to.columns, made); i-- > 0;) ev__array_free(made[i]);
-    return stopped ? ev__stopped() : EV_OK;
-}
-
-/* All that is held, with the new center. From what is kept, so where that is not the float vectors each time costs a
- * little precision: of codes, up to half an integer a coordinate; of refined ones, up to a step. A stop leaves it as it
- * was, or half done where a copy was kept. Without the memory for that, one in the first half takes back what was done,
- * and one in the second waits for the rest, which is sooner done. */
-static int encode_anew(ev_index *ix, const float *center, int threads, bool copied) {
-    ev__store *store = &ix->graph.store;
-    ev__quantizer *q = &store->quantizer;
-    size_t bytes = q->dim * sizeof(float);
-    float *centers = ev__alloc(2 * bytes, EV_LINE);
-    if (!centers) return ev__fail(EV_E_NOMEM, "two centers");
-    memcpy(centers, q->center, bytes);
-    memcpy(centers + q->dim, center, bytes);
-    encoding e = {.from = *store, .to = *store, .work = {.total = (int64_t)ev__slots(store), .run = 256}};
-    e.from.quantizer.center = centers;
-    e.to.quantizer.center = centers + q->dim;
-    int rc = borrow_scratches(ix, &e, threads);
-    if (rc == EV_OK) {
-        rc = encode_all(&e, copied);
-        if (rc == EV_OK) memcpy(q->center, center, bytes);
-        ix->looked += e.looked;
-        ev__duplicates_free(store); /* it goes by codes */
-    }
-    for (int i = 0; i < e.workers; i++) ev__scratch_return(&ix->graph, e.scratches[i]);
-    ev__release(centers, 2 * bytes, EV_LINE);
-    return rc;
-}
-
 static bool is_young(const ev_index *ix, int64_t n) {
     return ix->trained_on == 0 || (ix->trained_on < STABLE_COUNT && ix->graph.store.live + n >= 4 * ix->trained_on);
 }
@@ -451,33 +322,57 @@ static bool due(const ev_index *ix, int64_t n) {
     const ev__quantizer *q = &ix->graph.store.quantizer;
     if (q->quantization == EV_QUANT_NONE) return has_grown(ix, n, ix->fresh);
     if (signs_only(q) && ix->trained_on) return false; /* signs cannot be encoded twice */
+    if (ix->graph.store.twin) return false;            /* under way */
     return is_young(ix, n) || has_grown(ix, n, ix->unchecked);
 }
 
+/* For n rows that `call` adds; or for none, of what is held. */
+typedef struct {
+    ev_index *ix;
+    int64_t n;
+    int threads;
+    ev__scratch *s;
+    ev__old_codes *old;
+    ev__call *call;
+    bool young;
+    bool may_wait; /* what is to be encoded anew may be shared out among additions to come */
+} lesson;
+
+/* The codes are to lie around another center from now on, or after some additions more. */
+static int move_to(lesson *l, const sample *m, const float *center, bool was_blurred) {
+    ev_index *ix = l->ix;
+    if (l->may_wait && !was_blurred && ev__twin_begin(&ix->graph.store, center) == EV_OK) return EV_OK;
+    int rc = ev__old_codes_keep(l->old, ix);
+    if (rc == EV_OK) rc = ev__encode_anew(ix, center, l->threads, l->old->slots != 0, l->call);
+    if (rc != EV_OK) return rc;
+    ix->trained_on = m->total;
+    ix->trainings++;
+    return EV_OK;
+}
+
 /* Learn from the sample where that is called for, and judge. */
-static int learn(ev_index *ix, sample *m, bool young, int64_t n, int threads, ev__scratch *s, ev__old_codes *old) {
+static int learn(lesson *l, sample *m) {
+    ev_index *ix = l->ix;
     ev__store *store = &ix->graph.store;
     ev__quantizer *q = &store->quantizer;
+    ev__workspace *w = &l->s->work;
     bool judged = m->count >= JUDGED, was_blurred = q->walk != EV_WALK_CODES, quantized = q->center != NULL;
     size_t all, blurred = 0;
-    if (!q->keep_vectors && (int64_t)m->count > n) judged = false; /* what is held is no more than its codes */
+    if (!q->keep_vectors && (int64_t)m->count > l->n) judged = false; /* what is held is no more than its codes */
     if (judged) find_nearest(q, m);
     if (quantized) {
         find_middle(m);
-        const float *center = choose_center(q, m, &s->work);
-        if (young || has_moved(q, m, center, DRIFT)) {
-            if (n == 0) was_blurred |= has_moved(q, m, center, LARGE_DRIFT);
-            if (judged && store->live) was_blurred |= count_blurred(q, m, q->center, &all, &s->work) >= BLURRED_MANY;
+        const float *center = choose_center(q, m, w);
+        if (l->young || has_moved(q, m, center, DRIFT)) {
+            if (l->n == 0) was_blurred |= has_moved(q, m, center, LARGE_DRIFT);
+            if (judged && store->live) was_blurred |= count_blurred(q, m, q->center, &all, w) >= BLURRED_MANY;
             if (ev__is_to_stop()) return ev__stopped();
-            int rc = ev__old_codes_keep(old, ix);
-            if (rc == EV_OK) rc = encode_anew(ix, center, threads, old->slots != 0);
-            if (rc != EV_OK) return rc;
-            ix->trained_on = m->total;
-            ix->trainings++;
+            int rc = move_to(l, m, center, was_blurred);
+            if (rc != EV_OK || store->twin) return rc;
         }
-        if (judged) blurred = count_blurred(q, m, q->center, &all, &s->work);
+        if (judged) blurred = count_blurred(q, m, q->center, &all, w);
     }
-    int32_t walk = judged ? choose_walk(q, m, blurred, &s->work) : q->walk;
+    int32_t walk = judged ? choose_walk(q, m, blurred, w) : q->walk;
     if (ev__is_to_stop()) return ev__stopped();
     bool kept = walk == EV_WALK_CODES ? !was_blurred : walk == q->walk || walk == EV_WALK_SCAN;
     if (kept || store->live == 0 || !q->keep_vectors) {
@@ -486,20 +381,22 @@ static int learn(ev_index *ix, sample *m, bool young, int64_t n, int threads, ev
         return EV_OK;
     }
     ix->looked += store->live;
-    return ev__link_anew(ix, walk, threads);
+    return ev__link_anew(ix, walk, l->threads);
 }
 
-static int look(ev_index *ix, bool young, int64_t n, const float *rows, const float *shortest, int threads,
-                ev__scratch *s, ev__old_codes *old) {
-    sample m = {.total = n + ix->graph.store.live, .has_least = shortest != NULL};
+/* shortest: of the rows, or NULL. */
+static int look(lesson *l, const float *rows, const float *shortest) {
+    ev_index *ix = l->ix;
+    sample m = {.total = l->n + ix->graph.store.live, .has_least = shortest != NULL};
     int rc = make_sample(&ix->graph.store.quantizer, &m);
     if (rc != EV_OK) return rc;
     if (shortest) memcpy(m.least, shortest, m.dim * sizeof *shortest);
-    draw(ix, &m, n, rows, s);
+    draw(ix, &m, l->n, rows, l->s);
     ix->looked += (int64_t)m.count;
-    rc = learn(ix, &m, young, n, threads, s, old);
+    rc = learn(l, &m);
     free_sample(&m);
-    if (rc == EV_OK) ix->unchecked = ix->fresh = 0;
+    /* with a twin it is looked at again when that has taken its place, or could not */
+    if (rc == EV_OK && !ix->graph.store.twin) ix->unchecked = ix->fresh = 0;
     return rc;
 }
 
@@ -527,7 +424,8 @@ static const float *shortest_of(const ev_index *ix, int64_t n, const float *rows
     return shortest;
 }
 
-int ev__train(ev_index *ix, int64_t n, const float *rows, int threads, ev__scratch *s, ev__old_codes *old) {
+int ev__train(ev_index *ix, int64_t n, const float *rows, int threads, ev__scratch *s, ev__old_codes *old,
+              ev__call *call) {
     ev__quantizer *q = &ix->graph.store.quantizer;
     double length;
     for (int64_t i = 0; i < n; i++) {
@@ -542,14 +440,17 @@ int ev__train(ev_index *ix, int64_t n, const float *rows, int threads, ev__scrat
         *(q->center ? &ix->unchecked : &ix->fresh) += n;
         return EV_OK;
     }
-    int rc = look(ix, is_young(ix, n), n, rows, shortest, threads, s, old);
+    lesson l = {ix, n, threads, s, old, call, .young = is_young(ix, n)};
+    l.may_wait = !l.young && !lost && n <= FEW && ev__slots(&ix->graph.store) > STABLE_COUNT;
+    int rc = look(&l, rows, shortest);
     if (rc == EV_OK && shortest && is_lost(q, q->center, length)) ix->unfit = length;
     return rc;
 }
 
 int ev__train_again(ev_index *ix, ev__scratch *s, ev__old_codes *old) {
     if (ix->graph.store.live == 0 || signs_only(&ix->graph.store.quantizer)) return EV_OK;
-    return look(ix, false, 0, NULL, NULL, 0, s, old);
+    lesson l = {.ix = ix, .s = s, .old = old};
+    return look(&l, NULL, NULL);
 }
 
 int ev__judge(ev_index *ix, int32_t *walk, ev__scratch *s) {

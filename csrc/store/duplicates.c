@@ -44,18 +44,25 @@ uint32_t ev__duplicates_find(const ev__store *store, uint32_t slot) {
 void ev__duplicates_put(ev__store *store, uint32_t node) {
     ev__table_place(&store->duplicates, hash_of(store, node), node);
     store->duplicates.used++;
+    ev__twin_put(store, node);
 }
 
 void ev__duplicates_remove(ev__store *store, uint32_t slot) {
     size_t i = ev__table_find(&store->duplicates, hash_of(store, slot), store, same_code, &slot);
     if (i != SIZE_MAX && store->duplicates.cells[i] == slot) ev__table_remove(&store->duplicates, i, store, hash_of);
+    ev__twin_remove(store, slot);
+}
+
+int ev__duplicates_room(ev__store *store, size_t nodes) {
+    int rc = ev__table_reserve(&store->duplicates, nodes, store, hash_of);
+    return rc == EV_OK ? EV_OK : ev__fail(rc, "the table of codes");
 }
 
 int ev__duplicates_reserve(ev__store *store, size_t extra) {
     bool fresh = store->duplicates.room == 0;
-    int rc = ev__table_reserve(&store->duplicates, (fresh ? (size_t)store->live : store->duplicates.used) + extra,
-                               store, hash_of);
-    if (rc != EV_OK) return ev__fail(rc, "the table of codes");
+    int rc = ev__duplicates_room(store, (fresh ? (size_t)store->live : store->duplicates.used) + extra);
+    if (rc == EV_OK) rc = ev__twin_reserve(store, extra);
+    if (rc != EV_OK) return rc;
     if (fresh)
         for (size_t slot = 0; slot < ev__slots(store); slot++) {
             if (ev__state(store, (uint32_t)slot) == EV_NODE && ev__duplicates_find(store, (uint32_t)slot) == EV_NONE)
@@ -67,7 +74,10 @@ int ev__duplicates_reserve(ev__store *store, size_t extra) {
     return EV_OK;
 }
 
-void ev__duplicates_free(ev__store *store) { ev__table_free(&store->duplicates); }
+void ev__duplicates_free(ev__store *store) {
+    ev__table_free(&store->duplicates);
+    ev__twin_drop(store);
+}
 
 /* Does the duplicate's vector equal the node's too? */
 static void mark_same_vector(ev__store *store, uint32_t node, uint32_t duplicate) {

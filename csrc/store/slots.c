@@ -94,6 +94,7 @@ int ev__store_reserve(ev__store *store, size_t extra) {
 
 void ev__links_clear(ev__store *store, uint32_t slot) {
     memset(ev__links0(store, slot), 0xFF, store->m0 * sizeof(uint32_t));
+    ev__links0_changed(store, slot);
     int level = ev__levels(store)[slot];
     if (level) memset(ev__links(store, slot, 1), 0xFF, (size_t)level * (size_t)store->M * sizeof(uint32_t));
 }
@@ -117,17 +118,23 @@ uint32_t ev__slot_take(ev__store *store) {
     return slot;
 }
 
-/* A free slot's bytes are as if it had never been used, so that files do not tell what was removed. */
-void ev__slot_free(ev__store *store, uint32_t slot) {
-    ev__duplicates_remove(store, slot);
+void ev__slot_blank(ev__store *store, uint32_t slot) {
     ev__array *columns[] = {&store->columns.blocks, &store->columns.factors, &store->columns.vectors,
                             &store->columns.ids, &store->columns.prefilter};
     for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
         if (columns[i]->count) memset(columns[i]->at + (size_t)slot * columns[i]->item, 0, columns[i]->item);
+    ev__twin_blank(store, slot);
     ev__states(store)[slot] = EV_FREE;
     ev__links_clear(store, slot);
     if (store->columns.next_duplicate.count) ev__next_duplicates(store)[slot] = EV_NONE;
-    store->free_slots[store->free_count++] = slot;
+}
+
+void ev__slot_give_back(ev__store *store, uint32_t slot) { store->free_slots[store->free_count++] = slot; }
+
+void ev__slot_free(ev__store *store, uint32_t slot) {
+    ev__duplicates_remove(store, slot);
+    ev__slot_blank(store, slot);
+    ev__slot_give_back(store, slot);
 }
 
 int ev__duplicates_open(ev__store *store) {

@@ -30,9 +30,12 @@ typedef struct {
         prefilter; /* rows of prefilter.c, made from the codes and not in files; 8-bit codes of some length only */
 } ev__columns;
 
+typedef struct ev__twin ev__twin;
+
 typedef struct {
     ev__quantizer quantizer;
     ev__columns columns;
+    ev__twin *twin;                 /* NULL, or twin.c's: the same around another center, being made */
     size_t links_at, block_bytes;   /* links_at: offset of the links in a block */
     uint32_t M, m0;                 /* m0: 2 M */
     uint64_t seed;                  /* of the levels */
@@ -129,6 +132,10 @@ int ev__store_reserve(ev__store *store, size_t extra);
 /* A free or new slot; room was reserved. Its links are empty. */
 uint32_t ev__slot_take(ev__store *store);
 void ev__slot_free(ev__store *store, uint32_t slot);
+/* That in two steps, where the table of codes does not know the slot: its bytes are as if it had never been used, so
+ * that files do not tell what was removed; and it can be taken again. */
+void ev__slot_blank(ev__store *store, uint32_t slot);
+void ev__slot_give_back(ev__store *store, uint32_t slot);
 /* Forget the vector and its id; the slot is dead, not free. */
 void ev__slot_drop(ev__store *store, uint32_t slot);
 int ev__duplicates_open(ev__store *store);             /* make the column of next duplicates */
@@ -167,6 +174,32 @@ ev__space ev__search_space(const ev__store *store);
 ev__space ev__build_space(const ev__store *store, const int8_t *codes, const ev__factor *factors);
 /* Of slots among each other by what is walked on, of sign codes by an estimate. */
 ev__space ev__code_space(const ev__store *store);
+
+/* ---- twin.c ---------------------------------------------------------------------------------- */
+
+/* Make a twin around another center, of which no slot is encoded yet, or EV_E_NOMEM. One that there was goes. */
+int ev__twin_begin(ev__store *store, const float *center);
+/* Encode up to `most` slots more of what is held, and tell how many vectors that were; on error it is as it was. */
+int ev__twin_advance(ev__store *store, size_t most, int64_t *encoded, ev__workspace *w);
+/* The same by several threads, each other slots, and then ev__twin_filled; without a table of codes. */
+int64_t ev__twin_encode(const ev__store *store, size_t from, size_t to, ev__workspace *w);
+void ev__twin_filled(ev__store *store);
+bool ev__twin_is_whole(const ev__store *store);
+/* It takes the place of what is held, which goes. */
+void ev__twin_swap(ev__store *store);
+void ev__twin_drop(ev__store *store); /* NULL is allowed */
+size_t ev__twin_bytes(const ev__store *store);
+/* What is to be done there when it has been done to what is held; nothing where the twin has not come to the slot. */
+void ev__twin_write(const ev__store *store, uint32_t slot, const float *vector, ev__workspace *w);
+void ev__twin_blank(const ev__store *store, uint32_t slot);
+void ev__twin_put(ev__store *store, uint32_t node);
+void ev__twin_remove(ev__store *store, uint32_t slot);
+int ev__twin_reserve(ev__store *store, size_t extra); /* of its table of codes */
+void ev__twin_link(const ev__store *store, uint32_t slot);
+/* After level 0 of a node has other links. */
+static inline void ev__links0_changed(const ev__store *store, uint32_t slot) {
+    if (EV_UNLIKELY(store->twin != NULL)) ev__twin_link(store, slot);
+}
 
 /* ---- exact.c --------------------------------------------------------------------------------- */
 
@@ -248,7 +281,8 @@ uint32_t ev__duplicates_find(const ev__store *store, uint32_t slot);
 void ev__duplicates_put(ev__store *store, uint32_t node);    /* room was reserved */
 void ev__duplicates_remove(ev__store *store, uint32_t slot); /* nothing where it is not in the table */
 int ev__duplicates_reserve(ev__store *store, size_t extra);  /* makes the table when there is none */
-void ev__duplicates_free(ev__store *store);
+int ev__duplicates_room(ev__store *store, size_t nodes);     /* room for so many in all, in the table as it is */
+void ev__duplicates_free(ev__store *store);                  /* and of the twin, which goes by them */
 /* Put a duplicate into its node's list. */
 void ev__attach_duplicate(ev__store *store, uint32_t node, uint32_t duplicate);
 
