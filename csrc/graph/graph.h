@@ -174,17 +174,18 @@ void ev__insert(ev__builder *b, uint32_t slot, ev__scratch *s);
 
 /* ---- repair.c -------------------------------------------------------------------------------- */
 
-/* Lead all links around dead nodes and free their slots. */
-int ev__consolidate_deletes(ev__graph *g, int32_t threads);
-
-/* ---- mend.c ---------------------------------------------------------------------------------- */
-
 /* The right to change the graph, where searches go on while a call only reads it: taken for each change. */
 typedef struct {
     void (*take)(void *arg);
     void (*give_back)(void *arg);
     void *arg;
 } ev__gate;
+/* Lead all links around dead nodes and free their slots; between steps of it, `gate`, which may be NULL, is given back.
+ */
+int ev__consolidate_deletes(ev__graph *g, int32_t threads, const ev__gate *gate);
+
+/* ---- mend.c ---------------------------------------------------------------------------------- */
+
 /* Link nodes that the entry cannot reach on level 0, and clusters that searches do not find: all of it, or as far as
  * so many rows call for that were added. The caller has what `gate` gives back for most of the time; NULL: nobody else
  * looks at the graph. */

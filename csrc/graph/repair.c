@@ -59,11 +59,15 @@ static size_t live_neighbors(const ev__graph *g, uint32_t slot, int level, size_
     }
 }
 
+enum { STEP = 512 }; /* slots between which searches are let in */
+
 typedef struct {
     ev__graph *g;
     ev__space space;
     ev__work work;
+    int64_t offset; /* of the slots in work */
     ev__scratch **scratches;
+    int workers;
 } consolidation;
 
 static void relink_around_dead(void *arg, int worker) {
@@ -71,7 +75,7 @@ static void relink_around_dead(void *arg, int worker) {
     ev__graph *g = b->g;
     ev__scratch *s = b->scratches[worker];
     for (int64_t from, to; ev__work_next(&b->work, worker, &from, &to);)
-        for (int64_t slot = from; slot < to; slot++) {
+        for (int64_t slot = b->offset + from; slot < b->offset + to; slot++) {
             if (ev__state(&g->store, (uint32_t)slot) != EV_NODE) continue;
             for (int level = 0; level <= ev__levels(&g->store)[slot]; level++) {
                 bool met_dead;
@@ -83,13 +87,32 @@ static void relink_around_dead(void *arg, int worker) {
         }
 }
 
+static void let_searches_in(const ev__gate *gate) {
+    if (!gate) return;
+    gate->give_back(gate->arg);
+    gate->take(gate->arg);
+}
+
+/* Between two steps nodes lead around the dead or to them: a walk finds the living either way. */
+static bool relink_all(consolidation *b, const ev__gate *gate) {
+    int64_t slots = (int64_t)ev__slots(&b->g->store);
+    for (b->offset = 0; b->offset < slots; b->offset += STEP) {
+        b->work = (ev__work){.total = slots - b->offset < STEP ? slots - b->offset : STEP, .run = 64};
+        ev__parallel(b->workers, relink_around_dead, b);
+        if (b->work.stopped) return false;
+        let_searches_in(gate);
+    }
+    return true;
+}
+
 /* A node's new neighbors do not know of it yet: let at least the nearest link back, or what lies apart is hard to
  * find. */
-static bool link_nearest_back(ev__graph *g, const ev__space *space, ev__scratch *s) {
+static bool link_nearest_back(ev__graph *g, const ev__space *space, const ev__gate *gate, ev__scratch *s) {
     ev__store *store = &g->store;
     ev__builder b = {.g = g, .space = *space};
     for (size_t slot = 0; slot < ev__slots(store); slot++) {
         if (ev__is_to_stop_at(slot)) return false;
+        if (slot % STEP == 0) let_searches_in(gate);
         if (ev__state(store, (uint32_t)slot) != EV_NODE) continue;
         uint32_t nearest = ev__links0(store, (uint32_t)slot)[0];
         if (nearest == EV_NONE) continue;
@@ -128,32 +151,34 @@ static void free_dead(ev__store *store) {
 }
 
 /* When it is stopped, the dead route on, and who leads around them already does so. */
-int ev__consolidate_deletes(ev__graph *g, int32_t threads) {
+static int consolidate(consolidation *b, const ev__gate *gate) {
+    ev__graph *g = b->g;
+    ev__store *store = &g->store;
+    bool whole = clean_all_duplicates(store);
+    store->version++; /* vectors may lie in other slots, which filters have bits for */
+    whole = whole && relink_all(b, gate) && link_nearest_back(g, &b->space, gate, b->scratches[0]);
+    if (whole) free_dead(store);
+    if (g->entry != EV_NONE && ev__state(store, g->entry) != EV_NODE) choose_entry_point(g);
+    store->version++;
+    g->unrepaired += store->live; /* so it is repaired next */
+    return whole ? EV_OK : ev__stopped();
+}
+
+int ev__consolidate_deletes(ev__graph *g, int32_t threads, const ev__gate *gate) {
     ev__store *store = &g->store;
     if (!store->dead) return EV_OK;
     ev__mending_drop(g); /* slots become free, and links are chosen anew */
     ev__twin_drop(store);
     enum { MOST = 64 };
     ev__scratch *scratches[MOST];
-    int workers = 0, rc = EV_OK;
+    consolidation b = {.g = g, .space = ev__build_space(store, NULL, NULL), .scratches = scratches};
+    int rc = EV_OK;
     if (threads < 1) threads = ev__cores();
-    while (workers < threads && workers < MOST && rc == EV_OK) {
-        rc = ev__scratch_borrow(g, &scratches[workers]);
-        if (rc == EV_OK) rc = ev__scratch_fit(g, scratches[workers++], 1, 1, false);
+    while (b.workers < threads && b.workers < MOST && rc == EV_OK) {
+        rc = ev__scratch_borrow(g, &scratches[b.workers]);
+        if (rc == EV_OK) rc = ev__scratch_fit(g, scratches[b.workers++], 1, 1, false);
     }
-    if (rc == EV_OK) {
-        consolidation b = {
-            g, ev__build_space(store, NULL, NULL), {.total = (int64_t)ev__slots(store), .run = 256}, scratches};
-        if (!clean_all_duplicates(store)) rc = ev__stopped();
-        if (rc == EV_OK) {
-            ev__parallel(workers, relink_around_dead, &b);
-            if (b.work.stopped || !link_nearest_back(g, &b.space, scratches[0])) rc = ev__stopped();
-        }
-        if (rc == EV_OK) free_dead(store);
-        if (g->entry != EV_NONE && ev__state(store, g->entry) != EV_NODE) choose_entry_point(g);
-        store->version++;
-        g->unrepaired += store->live; /* so it is repaired next */
-    }
-    for (int i = 0; i < workers; i++) ev__scratch_return(g, scratches[i]);
+    if (rc == EV_OK) rc = consolidate(&b, gate);
+    for (int i = 0; i < b.workers; i++) ev__scratch_return(g, scratches[i]);
     return rc;
 }

@@ -107,12 +107,9 @@ static void commit(ev__build *a, int64_t *out_ids) {
     ix->graph.store.version++;
 }
 
-static void resume(void *call) { ev__resume(call); }
-static void pause(void *call) { ev__pause(call); }
-
 /* A service, not a promise: for want of memory it is left to the next call. */
 static void mend(ev__build *a, bool whole) {
-    const ev__gate gate = {resume, pause, a->call};
+    const ev__gate gate = ev__gate_of(a->call);
     if (whole)
         ev__mend(&a->ix->graph, &gate);
     else
@@ -174,9 +171,10 @@ static void put_codes_back(ev__build *a) {
 
 static int add_rows(ev__build *a, int32_t threads, int64_t *out_ids) {
     ev_index *ix = a->ix;
+    const ev__gate gate = ev__gate_of(a->call);
     int rc = EV_OK;
     if (ix->graph.store.dead > 32 && ix->graph.store.dead > (int64_t)ev__slots(&ix->graph.store) / 8)
-        rc = ev__consolidate_deletes(&ix->graph, threads);
+        rc = ev__consolidate_deletes(&ix->graph, threads, &gate);
     if (rc == EV_OK) rc = ev__store_reserve(&ix->graph.store, (size_t)a->n);
     if (rc == EV_OK) rc = ev__build_room(a, threads);
     if (rc == EV_OK) rc = ev__train(ix, a->n, a->vectors, threads, a->scratches[0], &a->old, a->call);

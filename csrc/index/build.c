@@ -263,7 +263,7 @@ int ev__link_anew(ev_index *ix, int32_t walk, int threads) {
     ev__store *store = &ix->graph.store;
     ev__quantizer *q = &store->quantizer;
     int32_t before = q->walk;
-    int rc = ev__consolidate_deletes(&ix->graph, threads);
+    int rc = ev__consolidate_deletes(&ix->graph, threads, NULL);
     if (rc != EV_OK) return rc;
     ev__mending_drop(&ix->graph);
     ev__build a = {.ix = ix, .n = store->live};

@@ -72,6 +72,10 @@ void ev__pause(ev__call *call) { ev__write_unlock(&call->ix->lock); }
 /* Only in a child that a callback of this call has forked could it be refused, and that ends the call before. */
 void ev__resume(ev__call *call) { (void)ev__write_lock(&call->ix->lock); }
 
+static void resume(void *call) { ev__resume(call); }
+static void pause(void *call) { ev__pause(call); }
+ev__gate ev__gate_of(ev__call *call) { return (ev__gate){resume, pause, call}; }
+
 int ev__complete(ev_index *ix, uint32_t lacks) {
     if (EV_LIKELY(ev__load32_acquire(&ix->lacks) <= lacks)) return EV_OK;
     ev__call call;

@@ -107,18 +107,27 @@ static int reserve(const layout *l, ev__columns *to) {
     return rc;
 }
 
-static int relocate(layout *l) {
+/* What nobody looks at yet. */
+static int build(layout *l, ev__columns *fresh, ev__table *id_table, uint32_t **free_slots) {
+    const ev_index *ix = l->ix;
+    int rc = choose_order(l) ? reserve(l, fresh) : EV_E_STOPPED;
+    if (rc == EV_OK) rc = ev__id_table_reserve(id_table, NULL, (size_t)ix->graph.store.live);
+    if (rc == EV_OK && !(*free_slots = ev__alloc((l->kept + 1) * sizeof **free_slots, EV_LINE))) rc = EV_E_NOMEM;
+    if (rc == EV_OK && (!move(l, fresh) || !fill_id_table(l, fresh, id_table) ||
+                        !ev__tell(ix->graph.store.live, ix->graph.store.live)))
+        rc = EV_E_STOPPED;
+    return rc;
+}
+
+static int relocate(layout *l, ev__call *call) {
     ev_index *ix = l->ix;
     ev__columns fresh;
     memset(&fresh, 0, sizeof fresh);
     ev__table id_table = {0};
     uint32_t *free_slots = NULL;
-    int rc = choose_order(l) ? reserve(l, &fresh) : EV_E_STOPPED;
-    if (rc == EV_OK) rc = ev__id_table_reserve(&id_table, NULL, (size_t)ix->graph.store.live);
-    if (rc == EV_OK && !(free_slots = ev__alloc((l->kept + 1) * sizeof *free_slots, EV_LINE))) rc = EV_E_NOMEM;
-    if (rc == EV_OK && (!move(l, &fresh) || !fill_id_table(l, &fresh, &id_table) ||
-                        !ev__tell(ix->graph.store.live, ix->graph.store.live)))
-        rc = EV_E_STOPPED;
+    ev__pause(call);
+    int rc = build(l, &fresh, &id_table, &free_slots);
+    ev__resume(call);
     if (rc != EV_OK) {
         ev__columns_free(&fresh);
         ev__id_table_free(&id_table);
@@ -139,28 +148,29 @@ static int relocate(layout *l) {
     return EV_OK;
 }
 
-static int learn_anew(ev_index *ix, ev__old_codes *old) {
+static int learn_anew(ev_index *ix, ev__old_codes *old, ev__call *call) {
     ev__scratch *s;
     int rc = ev__scratch_borrow(&ix->graph, &s);
     if (rc != EV_OK) return rc;
-    rc = ev__train_again(ix, s, old);
+    rc = ev__train_again(ix, s, old, call);
     ev__scratch_return(&ix->graph, s);
     return rc;
 }
 
-static int compact(ev_index *ix) {
+static int compact(ev_index *ix, ev__call *call) {
     ev__store *store = &ix->graph.store;
+    const ev__gate gate = ev__gate_of(call);
     ev__old_codes old = {0};
-    int rc = ev__consolidate_deletes(&ix->graph, 0);
-    if (rc == EV_OK) rc = learn_anew(ix, &old);
-    if (rc == EV_OK) rc = ev__mend(&ix->graph, NULL);
+    int rc = ev__consolidate_deletes(&ix->graph, 0, &gate);
+    if (rc == EV_OK) rc = learn_anew(ix, &old, call);
+    if (rc == EV_OK) rc = ev__mend(&ix->graph, &gate);
     if (rc == EV_OK && !ev__tell(store->live / 2, store->live)) rc = ev__stopped();
     if (rc == EV_OK) {
         layout l = {.ix = ix, .slots = ev__slots(store)};
         size_t bytes = (l.slots + 1) * sizeof *l.order;
         l.order = ev__alloc(bytes, EV_LINE);
         l.place = ev__alloc(bytes, EV_LINE);
-        rc = l.order && l.place ? relocate(&l) : ev__fail(EV_E_NOMEM, "an order of %zu slots", l.slots);
+        rc = l.order && l.place ? relocate(&l, call) : ev__fail(EV_E_NOMEM, "an order of %zu slots", l.slots);
         ev__release(l.order, bytes, EV_LINE);
         ev__release(l.place, bytes, EV_LINE);
     }
@@ -177,7 +187,7 @@ int ev_compact(ev_index *ix, ev_progress progress, void *user) {
     if (rc != EV_OK) return rc;
     ev__watch watch;
     ev__watch_begin(&watch, progress, user, ix->graph.store.live);
-    rc = compact(ix);
+    rc = compact(ix, &call);
     ev__watch_end(&watch);
     ev__leave(&call);
     return rc == EV_OK ? ev__ok() : rc;

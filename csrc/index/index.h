@@ -57,6 +57,7 @@ void ev__leave(ev__call *call);
 /* Within a call with EV_WRITE: searches may go on until the second of these. What they look at is as it was. */
 void ev__pause(ev__call *call);
 void ev__resume(ev__call *call);
+ev__gate ev__gate_of(ev__call *call); /* these two, for what lies below */
 
 /* ---- old_codes.c ----------------------------------------------------------------------------- */
 
@@ -84,7 +85,7 @@ void ev__old_codes_free(ev__old_codes *old);
 int ev__train(ev_index *ix, int64_t n, const float *rows, int threads, ev__scratch *s, ev__old_codes *old,
               ev__call *call);
 /* The same of what is held, whether or not it has grown. */
-int ev__train_again(ev_index *ix, ev__scratch *s, ev__old_codes *old);
+int ev__train_again(ev_index *ix, ev__scratch *s, ev__old_codes *old, ev__call *call);
 /* What EV_WALK_* what is held calls for now. */
 int ev__judge(ev_index *ix, int32_t *walk, ev__scratch *s);
 /* Keep ix->longest true of a vector. */

@@ -447,9 +447,9 @@ int ev__train(ev_index *ix, int64_t n, const float *rows, int threads, ev__scrat
     return rc;
 }
 
-int ev__train_again(ev_index *ix, ev__scratch *s, ev__old_codes *old) {
+int ev__train_again(ev_index *ix, ev__scratch *s, ev__old_codes *old, ev__call *call) {
     if (ix->graph.store.live == 0 || signs_only(&ix->graph.store.quantizer)) return EV_OK;
-    lesson l = {.ix = ix, .s = s, .old = old};
+    lesson l = {.ix = ix, .s = s, .old = old, .call = call};
     return look(&l, NULL, NULL);
 }
 

@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* GONE: of the first, removed before the others come, so that these take slots that are encoded early */
-enum { DIM = 16, FIRST = 22000, GONE = 5000, ALL = 29000, K = 10, QUERIES = 100 };
+enum { DIM = 16, FIRST = 18000, GONE = 5000, ALL = 25000, K = 10, QUERIES = 50 };
 enum { SAMPLE = 512, IN_TURN = 256 }; /* rows that one added row may look at */
 static const char FILE_NAME[] = "test_twin.edgevec";
 
@@ -61,7 +61,7 @@ static void begin(int32_t quantization, int32_t keep_vectors) {
                    .metric = EV_METRIC_L2,
                    .quantization = quantization,
                    .M = 8,
-                   .ef_construction = 40,
+                   .ef_construction = 24,
                    .ef = 100,
                    .keep_vectors = keep_vectors};
     CHECK(ev_new(&p, &ix) == EV_OK);
@@ -175,13 +175,14 @@ static int share_out(int i, int32_t trained, bool disturbed) {
     int from = i;
     int64_t edges = 0;
     for (; stats().trainings == trained && i < ALL - 1000; i++) {
-        edges = report().edges;
+        if (i % 16 == 0) edges = report().edges;
         add(i, rows[i]);
         if (disturbed && stats().trainings == trained) disturb(i);
     }
     CHECK(stats().trainings == trained + 1);
     CHECK(i - from >= (FIRST - GONE) / IN_TURN / 2);
-    CHECK(report().edges > edges - 50 && report().edges < edges + 50);
+    edges -= report().edges;
+    CHECK(edges > -400 && edges < 400);
     return i;
 }
 
@@ -281,12 +282,11 @@ static void test_no_memory(void) {
 int main(void) {
     make_rows();
     ev_ask_every(0);
-    for (int disturbed = 0; disturbed < 2; disturbed++) {
-        test_shared_out(EV_QUANT_SQ8, EV_VECTORS_SQ24, disturbed);
-        test_shared_out(EV_QUANT_SQ8, EV_VECTORS_FLOAT32, disturbed);
-        test_shared_out(EV_QUANT_SQ8, EV_VECTORS_NONE, disturbed);
-        test_shared_out(EV_QUANT_BINARY, EV_VECTORS_FLOAT32, disturbed);
-    }
+    test_shared_out(EV_QUANT_SQ8, EV_VECTORS_SQ24, false);
+    test_shared_out(EV_QUANT_SQ8, EV_VECTORS_SQ24, true);
+    test_shared_out(EV_QUANT_SQ8, EV_VECTORS_FLOAT32, true);
+    test_shared_out(EV_QUANT_SQ8, EV_VECTORS_NONE, true);
+    test_shared_out(EV_QUANT_BINARY, EV_VECTORS_FLOAT32, true);
     test_ends_early(false);
     test_ends_early(true);
     test_no_memory();

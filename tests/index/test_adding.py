@@ -1,10 +1,13 @@
-"""Searches beside an `add` in another thread: they go on, and see the index as it was until it is as it will be."""
+"""Searches beside an `add` or `compact` in another thread: they go on, and see the index as it was until it is as it
+will be.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -105,6 +108,50 @@ def test_what_searches_see_of_an_add_that_is_stopped_is_nothing(quantization: Qu
     assert index.check().ok
     assert index.add(vectors(100, 4)).tolist() == list(range(OLD, OLD + 100))
     index.compact()
+    assert index.check().ok
+
+
+def stay_the_same(index: Index, call: Callable[[], object], seen: set[int]) -> int:
+    """How often searches beside a call found only what was there, and all of it where they compare with all."""
+    queries, even = vectors(20, 2), IdFilter(range(0, OLD + NEW, 2))
+    expected = index.search(queries, K, exact=True).ids.tolist()
+    of_even = index.search(queries, K, exact=True, filter=even).ids.tolist()
+
+    def search() -> None:
+        assert index.search(queries, K, exact=True).ids.tolist() == expected
+        assert index.search(queries, K, exact=True, filter=even).ids.tolist() == of_even
+        assert set(index.search(queries, K, ef=50).ids.ravel().tolist()) <= seen
+        near = index.search(queries, K, ef=50, filter=even).ids
+        assert not (near % 2).any()
+
+    count = beside(call, search)
+    search()
+    return count
+
+
+@each_quantization
+def test_searches_go_on_beside_compact(quantization: Quantization) -> None:
+    index = made(quantization)
+    index.add(vectors(NEW, 3))
+    index.add(vectors(NEW // 10, 3))  # copies, whose nodes are removed
+    index.remove(range(0, OLD + NEW, 3))
+    held = {i for i in range(OLD + NEW + NEW // 10) if i in index}
+    assert stay_the_same(index, index.compact, held) >= 2
+    assert index.check().ok
+
+
+@pytest.mark.parametrize("keep_vectors", ["float32", True])
+def test_searches_go_on_while_what_is_held_is_encoded_anew(keep_vectors: Literal["float32"] | bool) -> None:
+    index = Index(DIM, metric="l2", keep_vectors=keep_vectors, ef_construction=20, M=4)
+    index.add(vectors(2 * NEW, 1))
+    trained, far = index.stats()["trainings"], vectors(NEW // 2, 3) + 20
+
+    def add() -> None:  # stopped once that is done
+        with pytest.raises(CancelledError):
+            index.add(far, progress=lambda done, total: index.stats()["trainings"] == trained)
+
+    stay_the_same(index, add, set(range(2 * NEW)))
+    assert index.stats()["trainings"] > trained
     assert index.check().ok
 
 
