@@ -63,7 +63,7 @@ def workers(how: str, rows: int = ROWS) -> Iterator[Callable[[Path], tuple[int, 
 
 
 def kill(pid: int) -> None:
-    """Kill a worker and wait until it is gone: a signal is only the beginning of that, and it holds locks until then."""
+    """Kill a worker and wait until it is gone: it holds its locks until then, and a signal is only the beginning."""
     os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
