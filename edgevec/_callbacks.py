@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import edgevec._core as _core
 from edgevec.kept_error import KeptError
+from edgevec.progress import says_stop
 
 if TYPE_CHECKING:
     from edgevec._types import Progress
@@ -28,7 +29,7 @@ def _keep(kind: object, error: BaseException, traceback: object) -> None:
 
 @ffi.def_extern(error=0, onerror=_keep)
 def ev__progress_py(user: _core.CData, done: int, total: int) -> int:
-    return 0 if ffi.from_handle(user)(done, total) is False else 1
+    return 0 if says_stop(ffi.from_handle(user)(done, total)) else 1
 
 
 @ffi.def_extern(error=0, onerror=_keep)

@@ -265,7 +265,7 @@ void ev__tiles_tighten(const ev__store *store, ev__tiles *t, size_t at, double b
 void ev__tiles_rows(const ev__store *store, ev__tiles *t, const uint32_t *slots, size_t m);
 uint64_t ev__tiles_keep(const ev__store *store, const ev__tiles *t, size_t at);
 
-/* ---- id_table.c, duplicates.c ---------------------------------------------------------------- */
+/* ---- id_table.c, code_table.c, duplicates.c -------------------------------------------------- */
 
 int ev__id_table_reserve(ev__table *map, const int64_t *ids, size_t count);
 uint32_t ev__id_table_get(const ev__table *map, const int64_t *ids, int64_t id);
@@ -276,12 +276,17 @@ void ev__id_table_put(ev__table *map, const int64_t *ids, int64_t id, uint32_t s
 void ev__id_table_remove(ev__table *map, const int64_t *ids, int64_t id);
 void ev__id_table_free(ev__table *map);
 
-/* The living node whose code and factor equal the slot's, or EV_NONE. */
+/* The node in the table whose code and factor equal the slot's, or EV_NONE. */
+uint32_t ev__code_table_find(const ev__store *store, uint32_t slot);
+void ev__code_table_put(ev__store *store, uint32_t node);
+void ev__code_table_remove(ev__store *store, uint32_t slot); /* nothing where it is not in the table */
+int ev__code_table_reserve(ev__store *store, size_t nodes);  /* room for so many in all */
+
+/* The same, of living nodes, in the twin's table too. */
 uint32_t ev__duplicates_find(const ev__store *store, uint32_t slot);
 void ev__duplicates_put(ev__store *store, uint32_t node);    /* room was reserved */
 void ev__duplicates_remove(ev__store *store, uint32_t slot); /* nothing where it is not in the table */
 int ev__duplicates_reserve(ev__store *store, size_t extra);  /* makes the table when there is none */
-int ev__duplicates_room(ev__store *store, size_t nodes);     /* room for so many in all, in the table as it is */
 void ev__duplicates_free(ev__store *store);                  /* and of the twin, which goes by them */
 /* Put a duplicate into its node's list. */
 void ev__attach_duplicate(ev__store *store, uint32_t node, uint32_t duplicate);

@@ -70,11 +70,13 @@ int ev__twin_begin(ev__store *held, const float *center) {
 void ev__twin_drop(ev__store *held) {
     ev__twin *t = held->twin;
     if (!t) return;
-    held->twin = NULL;
-    ev__columns_free(&t->columns);
+    ev__array *own[4];
+    size_t n = list_columns(&held->quantizer, &t->columns, own);
+    for (size_t i = 0; i < n; i++) ev__array_free(own[i]);
     ev__table_free(&t->duplicates);
     ev__release(t->center, t->dim * sizeof *t->center, EV_LINE);
     ev__release(t, sizeof *t, EV_LINE);
+    held->twin = NULL;
 }
 
 size_t ev__twin_bytes(const ev__store *held) {
@@ -121,7 +123,7 @@ void ev__twin_blank(const ev__store *held, uint32_t slot) {
 }
 
 static void put(ev__store *store, uint32_t node) {
-    if (ev__duplicates_find(store, node) == EV_NONE) ev__duplicates_put(store, node);
+    if (ev__code_table_find(store, node) == EV_NONE) ev__code_table_put(store, node);
 }
 
 void ev__twin_put(ev__store *held, uint32_t node) {
@@ -134,7 +136,7 @@ void ev__twin_put(ev__store *held, uint32_t node) {
 void ev__twin_remove(ev__store *held, uint32_t slot) {
     if (!has(held, slot)) return;
     ev__store store = as_store(held);
-    ev__duplicates_remove(&store, slot);
+    ev__code_table_remove(&store, slot);
     held->twin->duplicates = store.duplicates;
 }
 
@@ -159,7 +161,7 @@ int ev__twin_reserve(ev__store *held, size_t extra) {
     ev__twin *t = held->twin;
     ev__store store = as_store(held);
     size_t nodes = t->duplicates.room ? t->duplicates.used : (size_t)held->live;
-    int rc = ev__duplicates_room(&store, nodes + extra);
+    int rc = ev__code_table_reserve(&store, nodes + extra);
     t->duplicates = store.duplicates;
     return rc;
 }

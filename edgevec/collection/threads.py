@@ -6,6 +6,7 @@ import threading
 
 from .._types import Progress
 from ..errors import BusyError, CancelledError
+from ..progress import says_stop
 
 __all__ = ["ProgressGuard", "ReadWriteLock", "cancelling"]
 
@@ -16,7 +17,7 @@ def cancelling(progress: Progress | None) -> Progress | None:
         return None
 
     def call(done: int, total: int) -> None:
-        if progress(done, total) is False:
+        if says_stop(progress(done, total)):
             raise CancelledError("stopped by its progress function: everything is as it was")
 
     return call

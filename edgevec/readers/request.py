@@ -18,6 +18,7 @@ from .._types import Metric, Progress
 from ..errors import CancelledError, DataFormatError, MissingExtraError
 from ..kept_error import KeptError
 from ..printable import brief, printable
+from ..progress import says_stop
 from .dataset import Dataset
 from .plain import listed
 
@@ -83,7 +84,7 @@ class Request:
         if self.progress is None:
             return
         try:
-            if self.progress(done, total) is False:
+            if says_stop(self.progress(done, total)):
                 raise CancelledError(f"{self.path}: stopped by its progress function")
         except BaseException as error:
             raised.keep(error)

@@ -20,7 +20,7 @@ C_LAYERS = ("", "base", "simd", "quantize", "store", "graph", "index", "file")
 # The same of the modules and folders of the package; those of a row know nothing of each other. "" is its face.
 PYTHON_LAYERS = (
     ("_core",),
-    ("errors", "_types", "printable", "kept_error"),
+    ("errors", "_types", "printable", "kept_error", "progress"),
     ("_simd", "_callbacks"),
     ("files", "_native", "_validation", "evaluation", "samples", "browser"),
     ("plot", "readers", "calibration"),
