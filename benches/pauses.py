@@ -2,11 +2,13 @@
 
     python benches/pauses.py                                          # 1,000,000 single additions of 128 dimensions
     python benches/pauses.py --n 100000 --quantization binary
+    python benches/pauses.py --drift --n 400000                       # ... of which the last third lie elsewhere
     python benches/pauses.py --beside                                 # a thread that searches beside one that adds
     python benches/pauses.py --beside --engines edgevec,hnswlib,usearch
 
 The first mode adds rows one at a time and shows P50, P99.9 and the longest, with how many rows there were when the
-longest came; and the same of CPU time, in which other programs on the machine do not show. The second has one thread
+longest came; and the same of CPU time, in which other programs on the machine do not show. With --drift the others are
+added first, in one call, and what is added one at a time moves the mean, so that all is encoded anew. --beside has one thread
 add all but the first tenth of the rows in one call while another searches for one vector at a time: P50, P99 and the
 longest time of a search, and the recall@10 of the index afterwards.
 """
@@ -55,15 +57,18 @@ class Waits:
         return cls(name, len(ms), p50, p99, p999, [(float(ms[i]), float(when[i])) for i in top])
 
 
-def one_by_one(quantization: Literal["none", "sq8", "binary"], rows: Floats) -> Waits:
+def one_by_one(quantization: Literal["none", "sq8", "binary"], rows: Floats, held: Floats) -> Waits:
     index = Index(DIM, "l2", quantization=quantization, M=M, ef_construction=EF_CONSTRUCTION)
+    index.add(held)
     clock, cpu_clock, times, cpu_times = time.perf_counter, time.thread_time, [], []
     for row in rows:
         start, cpu_start = clock(), cpu_clock()
         index.add(row, threads=1)
         cpu_times.append(cpu_clock() - cpu_start)
         times.append(clock() - start)
-    when = list(range(len(rows)))
+    if len(held):
+        print(f"{quantization}: the center was learned {index.stats()['trainings']} times")
+    when = list(range(len(held), len(held) + len(rows)))
     waits = Waits.of(quantization, times, when)
     waits.seconds = sum(times)
     waits.cpu = Waits.of(f"{quantization}, CPU", cpu_times, when)
@@ -174,6 +179,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, help="rows: 1,000,000, or with --beside 200,000")
     parser.add_argument("--beside", action="store_true", help="searches beside additions")
+    parser.add_argument("--drift", action="store_true", help="the last third of the rows lie elsewhere")
     parser.add_argument("--quantization", help="one of none, sq8, binary; all of them otherwise")
     parser.add_argument("--engines", default=",".join(ENGINES), help="with --beside")
     parser.add_argument("--json", type=Path)
@@ -192,10 +198,12 @@ def main() -> None:
                     print(f"{name}: {error}")
         title, unit = f"A search beside an addition of {n - n // 10:,} x {DIM}", "second"
     else:
+        held = 2 * n // 3 if options.drift else 0
+        rows[held:] += 2 * rows.std() if options.drift else 0
         for quantization in QUANTIZATIONS:
             if options.quantization in (None, quantization):
-                results.append(one_by_one(quantization, rows))
-        title, unit = f"{n:,} single additions of {DIM} dimensions", "rows"
+                results.append(one_by_one(quantization, rows[held:], rows[:held]))
+        title, unit = f"{n - held:,} single additions of {DIM} dimensions", "rows"
     shown = [each for waits in results for each in (waits, waits.cpu) if each]
     Console(width=140).print(table_of(title, shown, unit))
     for waits in shown:
