@@ -130,33 +130,51 @@ static size_t keep_below(const ev__graph *g, const ev__space *space, const ev__q
     return kept;
 }
 
-/* Of the neighbors in s->slots those that may be nearer than the bound, where that can be told, and their distances. */
-static size_t distances_below(const ev__graph *g, const ev__space *space, const ev__query *query, float bound, size_t n,
-                              ev__scratch *s) {
-    if (query->bits.planes && bound < INFINITY) n = keep_below(g, space, query, bound, s->slots, n, s);
+/* Of n neighbors in s->slots those that may be nearer than the bound, where that can be told. */
+static size_t maybe_below(const ev__graph *g, const ev__space *space, const ev__query *query, float bound, size_t n,
+                          ev__scratch *s) {
+    return query->bits.planes && bound < INFINITY ? keep_below(g, space, query, bound, s->slots, n, s) : n;
+}
+
+/* Their distances. */
+static void compare(const ev__graph *g, const ev__space *space, const ev__query *query, size_t n, ev__scratch *s) {
     ev__approx_distances(&g->store.quantizer, space, query, s->slots, n, s->distances, &s->work);
     s->stats.distances += (int64_t)n;
-    return n;
+}
+
+static void fetch_links(const ev__store *store, uint32_t slot, int level) {
+    const uint32_t *links = links_within(store, slot, level);
+    for (uint32_t i = 0; i < ev__max_links(store, level); i += EV_LINE / sizeof *links) EV_PREFETCH(links + i);
+}
+
+/* The nearest of the node's neighbors on this level, where one is nearer than *distance. The links of those that may be
+ * it are on their way while they are compared. */
+static uint32_t nearer_neighbor(const ev__graph *g, const ev__space *space, const ev__query *query, uint32_t node,
+                                int level, float *distance, ev__scratch *s) {
+    size_t n = maybe_below(g, space, query, *distance, unvisited_neighbors(g, node, level, s), s);
+    for (size_t i = 0; i < n; i++) fetch_links(&g->store, s->slots[i], level);
+    compare(g, space, query, n, s);
+    for (size_t i = 0; i < n; i++)
+        if (s->distances[i] < *distance) {
+            *distance = s->distances[i];
+            node = s->slots[i];
+        }
+    return node;
 }
 
 uint32_t ev__search_upper_layers(const ev__graph *g, const ev__space *space, const ev__query *query, int bottom,
                                  float *distance, ev__scratch *s) {
-    uint32_t nearest = ev__load32_acquire(&g->entry);
+    uint32_t nearest = ev__load32_acquire(&g->entry), from;
     ev__approx_distances(&g->store.quantizer, space, query, &nearest, 1, distance, &s->work);
     s->stats.distances++;
     if (nearest == s->excluded) *distance = INFINITY; /* a way in there must be; anything is nearer */
     ev__forget_visited(s);                            /* once: what was not nearer on one level is not on the next */
     for (int level = ev__levels(&g->store)[nearest]; level > bottom; level--) {
-        for (bool moved = true; moved;) {
-            moved = false;
-            size_t n = distances_below(g, space, query, *distance, unvisited_neighbors(g, nearest, level, s), s);
-            for (size_t i = 0; i < n; i++)
-                if (s->distances[i] < *distance) {
-                    *distance = s->distances[i];
-                    nearest = s->slots[i];
-                    moved = true;
-                }
-        }
+        do {
+            from = nearest;
+            fetch_links(&g->store, from, level - 1); /* most are the last on their level */
+            nearest = nearer_neighbor(g, space, query, from, level, distance, s);
+        } while (nearest != from);
     }
     return nearest;
 }
@@ -212,10 +230,7 @@ static void expand_node(const ev__graph *g, const ev__space *space, const ev__qu
         out->count = unvisited_and_fetch(g, slot, level, NULL, out->slots, s);
     }
     size_t after = next_unexpanded(s, at + 1);
-    if (after < candidates->count) {
-        const uint32_t *links = links_within(store, candidates->at[after].slot, level);
-        for (uint32_t i = 0; i < ev__max_links(store, level); i += EV_LINE / sizeof *links) EV_PREFETCH(links + i);
-    }
+    if (after < candidates->count) fetch_links(store, candidates->at[after].slot, level);
 }
 
 /* The first places of the list: what is further than all of them is held back until they are expanded. Then there are
@@ -372,8 +387,8 @@ static bool search_layer_filtered(const ev__graph *g, const ev__space *space, co
         if (candidates->count == ef && nearest.distance > candidates->at[ef - 1].distance) break;
         size_t n = unvisited_neighbors(g, nearest.slot, level, s);
         if ((budget -= (int64_t)n) < 0) return false;
-        n = distances_below(g, space, query, candidates->count == ef ? candidates->at[ef - 1].distance : INFINITY, n,
-                            s);
+        n = maybe_below(g, space, query, candidates->count == ef ? candidates->at[ef - 1].distance : INFINITY, n, s);
+        compare(g, space, query, n, s);
         for (size_t i = 0; i < n; i++) {
             if (candidates->count == ef && !(s->distances[i] < candidates->at[ef - 1].distance)) continue;
             if (!push_frontier(s, &frontier, ef, (ev__candidate){s->distances[i], s->slots[i]})) return false;
