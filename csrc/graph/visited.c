@@ -8,7 +8,7 @@
 #include "graph/graph.h"
 
 enum {
-    LEAST_SLOTS = 1 << 18,  /* fewer are marked */
+    LEAST_SLOTS = 1 << 19,  /* fewer are marked */
     LEAST_BUCKETS = 1 << 6, /* a power of two */
     TIMES_SMALLER = 4       /* than marks a hash set must be */
 };
