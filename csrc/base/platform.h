@@ -65,6 +65,38 @@ static inline unsigned ev__lowest_bit(uint64_t x) {
 static inline unsigned ev__lowest_bit(uint64_t x) { return (unsigned)__builtin_ctzll(x); }
 #endif
 
+/* A bit for each of eight words, aligned to 32 bytes, that equals this one: what every CPU of a kind can do. */
+#if defined(__SSE2__) || (defined(_MSC_VER) && defined(_M_X64))
+#include <emmintrin.h>
+static inline unsigned ev__equal8(const uint32_t *words, uint32_t word) {
+    const __m128i *at = (const __m128i *)(const void *)words;
+    __m128i all = _mm_set1_epi32((int)word);
+    __m128i low = _mm_cmpeq_epi32(_mm_load_si128(at), all), high = _mm_cmpeq_epi32(_mm_load_si128(at + 1), all);
+    return (unsigned)_mm_movemask_epi8(_mm_packs_epi16(_mm_packs_epi32(low, high), _mm_setzero_si128()));
+}
+#elif defined(__aarch64__) && defined(__ARM_NEON)
+#include <arm_neon.h>
+static inline unsigned ev__equal8(const uint32_t *words, uint32_t word) {
+    static const uint8_t places[8] = {1, 2, 4, 8, 16, 32, 64, 128};
+    uint32x4_t all = vdupq_n_u32(word), low = vceqq_u32(vld1q_u32(words), all),
+               high = vceqq_u32(vld1q_u32(words + 4), all);
+    return vaddv_u8(vand_u8(vmovn_u16(vcombine_u16(vmovn_u32(low), vmovn_u32(high))), vld1_u8(places)));
+}
+#elif defined(__wasm_simd128__)
+#include <wasm_simd128.h>
+static inline unsigned ev__equal8(const uint32_t *words, uint32_t word) {
+    v128_t all = wasm_i32x4_splat((int32_t)word);
+    return wasm_i32x4_bitmask(wasm_i32x4_eq(wasm_v128_load(words), all)) |
+           wasm_i32x4_bitmask(wasm_i32x4_eq(wasm_v128_load(words + 4), all)) << 4;
+}
+#else
+static inline unsigned ev__equal8(const uint32_t *words, uint32_t word) {
+    unsigned bits = 0;
+    for (unsigned i = 0; i < 8; i++) bits |= (unsigned)(words[i] == word) << i;
+    return bits;
+}
+#endif
+
 #if !EV_THREADS
 #define EV_THREAD_LOCAL
 #elif defined(_MSC_VER)
@@ -76,7 +108,6 @@ static inline unsigned ev__lowest_bit(uint64_t x) { return (unsigned)__builtin_c
 /* Move bytes up by a few places, for which others have a fast memmove. A WASM module calls that out of another module,
  * and it moves a word at a time. */
 #if defined(__wasm_simd128__)
-#include <wasm_simd128.h>
 static inline void ev__move_up(void *from, size_t bytes, size_t by) {
     char *p = from;
     if (bytes < 16) {

@@ -37,22 +37,44 @@ typedef struct {
     size_t count, room;
 } ev__results;
 
-/* What a walk has done with each slot, emptied by counting on: a mark below the epoch is of an earlier walk, the epoch
- * says seen, the next number expanded, its links having been read. Bits would be eight times closer together and were
- * slower: a walk marks many slots at once, and a CPU that finds two of them in one word does them one by one. */
+/* The slots that a walk has met (visited.c). Of most indexes a mark for each slot, emptied by counting on: a mark that
+ * is not the epoch is of an earlier walk. Bits would be closer together and were slower: a walk marks many slots at
+ * once, and a CPU that finds two of them in one word does them one by one. Marks of a large index lie in no near cache:
+ * there a walk has a hash set, of buckets of eight slots that are compared at once. */
 typedef struct {
-    uint16_t *at;
-    size_t room;
+    uint16_t *marks;
+    size_t marked;      /* room of the marks */
+    size_t slots, room; /* so many there are, and so many there soon may be */
     uint16_t epoch;
+    bool hashed, full; /* full: there was no memory for more, and what was met then counts as seen */
+    unsigned shift;
+    uint32_t *buckets;
+    size_t bucket_room, bucket_count; /* count: of those in use, a power of two */
+    size_t used, grows_at;            /* slots in them */
 } ev__visited;
-/* true when it was not seen before */
-static inline bool ev__visit(ev__visited *m, uint32_t slot) {
-    uint16_t mark = m->at[slot];
-    m->at[slot] = mark < m->epoch ? m->epoch : mark;
-    return mark < m->epoch;
+enum { EV_BUCKET = 8 };
+/* For so many slots, room for more of them, and walks that meet about so many; to be cleared before each. */
+int ev__visited_fit(ev__visited *v, size_t slots, size_t room, size_t met);
+void ev__visited_free(ev__visited *v);
+size_t ev__visited_bytes(const ev__visited *v);
+void ev__visited_clear(ev__visited *v);
+bool ev__visit_crowded(ev__visited *v, uint32_t slot); /* its own bucket is full */
+static inline size_t ev__bucket_of(const ev__visited *v, uint32_t slot) { return (slot * 0x9E3779B1u) >> v->shift; }
+static inline bool ev__visit_marked(ev__visited *v, uint32_t slot) {
+    bool new = v->marks[slot] != v->epoch;
+    v->marks[slot] = v->epoch;
+    return new;
 }
-static inline void ev__mark_expanded(ev__visited *m, uint32_t slot) { m->at[slot] = (uint16_t)(m->epoch + 1); }
-static inline bool ev__is_expanded(const ev__visited *m, uint32_t slot) { return m->at[slot] > m->epoch; }
+/* true when it was not seen before */
+static inline bool ev__visit(ev__visited *v, uint32_t slot) {
+    if (!v->hashed) return ev__visit_marked(v, slot);
+    uint32_t *bucket = v->buckets + ev__bucket_of(v, slot) * EV_BUCKET;
+    unsigned same = ev__equal8(bucket, slot), place = same | ev__equal8(bucket, EV_NONE) << EV_BUCKET;
+    if (EV_UNLIKELY(!place)) return ev__visit_crowded(v, slot);
+    bucket[ev__lowest_bit(place) % EV_BUCKET] = slot; /* where it lies already, or the first free place */
+    v->used += !same;
+    return !same;
+}
 
 /* What a walk has met and holds back: the least that the distance of each may be, by its signs. INFINITY: no longer. */
 typedef struct {
@@ -70,9 +92,11 @@ struct ev__scratch {
     ev__visited visited;
     uint32_t excluded;         /* the node that walks do not see, or EV_NONE */
     ev__candidates candidates; /* what a walk found */
-    ev__results results;       /* what a search returns */
-    ev__held held;             /* of walks that prefilter */
-    ev__candidate *heap;       /* of masked walks */
+    uint64_t *expanded;        /* a bit for each place in that list: its links have been read */
+    size_t expanded_words;
+    ev__results results; /* what a search returns */
+    ev__held held;       /* of walks that prefilter */
+    ev__candidate *heap; /* of masked walks */
     size_t heap_room;
     void *query_a, *query_b; /* two slots, as ev__query_from_slot makes them */
     uint32_t *slots;         /* EV_BATCH: unvisited neighbors */
@@ -91,7 +115,7 @@ size_t ev__scratch_bytes(const ev__scratch *s);
 /* fit for the index as it stands now, a list of ef candidates, k results and, when masked, a heap */
 int ev__scratch_fit(const ev__graph *g, ev__scratch *s, size_t ef, size_t k, bool masked);
 bool ev__heap_grow(ev__scratch *s, size_t room); /* what is in it stays; false: no memory */
-void ev__forget_visited(ev__scratch *s); /* nothing is seen any more but the excluded node, and nothing expanded */
+void ev__forget_visited(ev__scratch *s);         /* nothing is seen any more but the excluded node */
 /* One of the index's spares, or one that small indexes share, or a new one; put it back afterwards. The calling thread
  * has the index's lock. */
 int ev__scratch_borrow(ev__graph *g, ev__scratch **out);
@@ -143,8 +167,9 @@ void ev__relink(const ev__graph *g, const ev__space *space, uint32_t slot, int l
 /* From the entry down to level `bottom` + 1: the nearest node found, by greedy steps; *distance is its distance. */
 uint32_t ev__search_upper_layers(const ev__graph *g, const ev__space *space, const ev__query *query, int bottom,
                                  float *distance, ev__scratch *s);
-/* The ef nearest nodes of one level into s->candidates, from `start`. With a mask: the ef nearest allowed ones; false
- * when more than `budget` distances were needed, or more memory than there is (then the candidates are of no use). */
+/* The ef nearest nodes of one level into s->candidates, from `start`. With a mask: the ef nearest allowed ones, and
+ * false when more than `budget` distances were needed. False also when more memory was needed than there is: then the
+ * candidates are fewer or of no use. */
 bool ev__search_layer(const ev__graph *g, const ev__space *space, const ev__query *query, int level, uint32_t start,
                       float start_distance, size_t ef, const ev__mask *mask, int64_t budget, ev__scratch *s);
 /* Is a squared distance from this node much longer than a few of its own first links, so that it lies in another

@@ -49,11 +49,6 @@ int ev__scratch_new(const ev__graph *g, ev__scratch **out) {
     return EV_OK;
 }
 
-static void free_visited(ev__visited *visited) {
-    ev__release(visited->at, visited->room * sizeof *visited->at, EV_LINE);
-    *visited = (ev__visited){0};
-}
-
 static void free_candidates(ev__candidates *candidates) {
     ev__release(candidates->at, candidates->room * sizeof *candidates->at, EV_LINE);
     *candidates = (ev__candidates){0};
@@ -63,7 +58,8 @@ void ev__scratch_free(ev__scratch *s) {
     if (!s) return;
     free_candidates(&s->candidates);
     ev__release(s->results.at, s->results.room * sizeof *s->results.at, EV_LINE);
-    free_visited(&s->visited);
+    ev__release(s->expanded, s->expanded_words * sizeof *s->expanded, EV_LINE);
+    ev__visited_free(&s->visited);
     ev__held_free(&s->held);
     ev__release(s->heap, s->heap_room * sizeof *s->heap, EV_LINE);
     ev__release(s->memory, s->bytes, EV_LINE);
@@ -71,19 +67,9 @@ void ev__scratch_free(ev__scratch *s) {
 }
 
 size_t ev__scratch_bytes(const ev__scratch *s) {
-    return sizeof *s + s->bytes + s->visited.room * sizeof *s->visited.at + s->heap_room * sizeof *s->heap +
+    return sizeof *s + s->bytes + ev__visited_bytes(&s->visited) + s->heap_room * sizeof *s->heap +
            s->candidates.room * sizeof *s->candidates.at + s->results.room * sizeof *s->results.at +
-           ev__held_bytes(&s->held);
-}
-
-static int fit_visited(const ev__graph *g, ev__visited *visited) {
-    size_t room = g->store.columns.state.room;
-    if (visited->room >= ev__slots(&g->store)) return EV_OK;
-    uint16_t *grown = ev__alloc_zero(room * sizeof *grown, EV_LINE);
-    if (!grown) return EV_E_NOMEM;
-    free_visited(visited);
-    *visited = (ev__visited){grown, room, 0};
-    return EV_OK;
+           s->expanded_words * sizeof *s->expanded + ev__held_bytes(&s->held);
 }
 
 static int fit_candidates(ev__candidates *candidates, size_t ef) {
@@ -92,6 +78,17 @@ static int fit_candidates(ev__candidates *candidates, size_t ef) {
     if (!grown.at) return EV_E_NOMEM;
     free_candidates(candidates);
     *candidates = grown;
+    return EV_OK;
+}
+
+static int fit_expanded(ev__scratch *s, size_t ef) {
+    size_t words = ev__bit_words(ef > EV_BATCH ? ef : EV_BATCH); /* some walks are wider than was asked for */
+    if (s->expanded_words >= words) return EV_OK;
+    uint64_t *grown = ev__alloc(words * sizeof *grown, EV_LINE);
+    if (!grown) return EV_E_NOMEM;
+    ev__release(s->expanded, s->expanded_words * sizeof *grown, EV_LINE);
+    s->expanded = grown;
+    s->expanded_words = words;
     return EV_OK;
 }
 
@@ -130,8 +127,9 @@ static int fit_held(ev__scratch *s, size_t ef) {
 
 int ev__scratch_fit(const ev__graph *g, ev__scratch *s, size_t ef, size_t k, bool masked) {
     size_t slots = ev__slots(&g->store) ? ev__slots(&g->store) : 1;
-    int rc = fit_visited(g, &s->visited);
+    int rc = ev__visited_fit(&s->visited, ev__slots(&g->store), g->store.columns.state.room, ef * g->store.m0);
     if (rc == EV_OK) rc = fit_candidates(&s->candidates, ef < slots ? ef : slots);
+    if (rc == EV_OK) rc = fit_expanded(s, ef < slots ? ef : slots);
     if (rc == EV_OK) rc = fit_results(&s->results, k < slots ? k : slots);
     if (rc == EV_OK && ev__prefilters(&g->store.quantizer)) rc = fit_held(s, ef < slots ? ef : slots);
     if (rc == EV_OK && masked) rc = fit_heap(s, ef < slots ? ef : slots, slots);
@@ -139,11 +137,7 @@ int ev__scratch_fit(const ev__graph *g, ev__scratch *s, size_t ef, size_t k, boo
 }
 
 void ev__forget_visited(ev__scratch *s) {
-    if (s->visited.epoch > UINT16_MAX - 3) { /* no room for two more */
-        memset(s->visited.at, 0, s->visited.room * sizeof *s->visited.at);
-        s->visited.epoch = 0;
-    }
-    s->visited.epoch += 2;
+    ev__visited_clear(&s->visited);
     if (s->excluded != EV_NONE) ev__visit(&s->visited, s->excluded);
 }
 

@@ -130,41 +130,76 @@ static size_t keep_below(const ev__graph *g, const ev__space *space, const ev__q
     return kept;
 }
 
-/* Of the neighbors in s->slots those that may be nearer than the bound, where that can be told, and their distances. */
-static size_t distances_below(const ev__graph *g, const ev__space *space, const ev__query *query, float bound, size_t n,
-                              ev__scratch *s) {
-    if (query->bits.planes && bound < INFINITY) n = keep_below(g, space, query, bound, s->slots, n, s);
+/* Of n neighbors in s->slots those that may be nearer than the bound, where that can be told. */
+static size_t maybe_below(const ev__graph *g, const ev__space *space, const ev__query *query, float bound, size_t n,
+                          ev__scratch *s) {
+    return query->bits.planes && bound < INFINITY ? keep_below(g, space, query, bound, s->slots, n, s) : n;
+}
+
+/* Their distances. */
+static void compare(const ev__graph *g, const ev__space *space, const ev__query *query, size_t n, ev__scratch *s) {
     ev__approx_distances(&g->store.quantizer, space, query, s->slots, n, s->distances, &s->work);
     s->stats.distances += (int64_t)n;
-    return n;
+}
+
+static void fetch_links(const ev__store *store, uint32_t slot, int level) {
+    const uint32_t *links = links_within(store, slot, level);
+    for (uint32_t i = 0; i < ev__max_links(store, level); i += EV_LINE / sizeof *links) EV_PREFETCH(links + i);
+}
+
+/* The nearest of the node's neighbors on this level, where one is nearer than *distance. The links of those that may be
+ * it are on their way while they are compared. */
+static uint32_t nearer_neighbor(const ev__graph *g, const ev__space *space, const ev__query *query, uint32_t node,
+                                int level, float *distance, ev__scratch *s) {
+    size_t n = maybe_below(g, space, query, *distance, unvisited_neighbors(g, node, level, s), s);
+    for (size_t i = 0; i < n; i++) fetch_links(&g->store, s->slots[i], level);
+    compare(g, space, query, n, s);
+    for (size_t i = 0; i < n; i++)
+        if (s->distances[i] < *distance) {
+            *distance = s->distances[i];
+            node = s->slots[i];
+        }
+    return node;
 }
 
 uint32_t ev__search_upper_layers(const ev__graph *g, const ev__space *space, const ev__query *query, int bottom,
                                  float *distance, ev__scratch *s) {
-    uint32_t nearest = ev__load32_acquire(&g->entry);
+    uint32_t nearest = ev__load32_acquire(&g->entry), from;
     ev__approx_distances(&g->store.quantizer, space, query, &nearest, 1, distance, &s->work);
     s->stats.distances++;
     if (nearest == s->excluded) *distance = INFINITY; /* a way in there must be; anything is nearer */
+    ev__forget_visited(s);                            /* once: what was not nearer on one level is not on the next */
     for (int level = ev__levels(&g->store)[nearest]; level > bottom; level--) {
-        ev__forget_visited(s);
-        for (bool moved = true; moved;) {
-            moved = false;
-            size_t n = distances_below(g, space, query, *distance, unvisited_neighbors(g, nearest, level, s), s);
-            for (size_t i = 0; i < n; i++)
-                if (s->distances[i] < *distance) {
-                    *distance = s->distances[i];
-                    nearest = s->slots[i];
-                    moved = true;
-                }
-        }
+        do {
+            from = nearest;
+            fetch_links(&g->store, from, level - 1); /* most are the last on their level */
+            nearest = nearer_neighbor(g, space, query, from, level, distance, s);
+        } while (nearest != from);
     }
     return nearest;
 }
 
-/* The first place from `at` on whose node was not expanded yet. */
-static size_t next_unexpanded(const ev__candidates *candidates, size_t at, const ev__scratch *s) {
-    while (at < candidates->count && ev__is_expanded(&s->visited, candidates->at[at].slot)) at++;
-    return at;
+/* The first place from `at` on whose node was not expanded yet, or the end. */
+static size_t next_unexpanded(const ev__scratch *s, size_t at) {
+    size_t count = s->candidates.count;
+    for (; at < count; at = (at / 64 + 1) * 64) {
+        uint64_t rest = ~s->expanded[at / 64] >> at % 64;
+        if (!rest) continue;
+        at += ev__lowest_bit(rest);
+        break;
+    }
+    return at < count ? at : count;
+}
+
+/* As ev__candidates_insert; what is new is not expanded. */
+static size_t insert_unexpanded(ev__scratch *s, size_t ef, float distance, uint32_t slot) {
+    size_t place = ev__candidates_insert(&s->candidates, ef, distance, slot);
+    if (place == SIZE_MAX) return place;
+    uint64_t *bits = s->expanded, below = ((uint64_t)1 << place % 64) - 1;
+    size_t word = (s->candidates.count - 1) / 64;
+    for (; word > place / 64; word--) bits[word] = bits[word] << 1 | bits[word - 1] >> 63;
+    bits[word] = (bits[word] & below) | (bits[word] & ~below) << 1;
+    return place;
 }
 
 enum {
@@ -186,7 +221,7 @@ static void expand_node(const ev__graph *g, const ev__space *space, const ev__qu
     const ev__store *store = &g->store;
     ev__candidates *candidates = &s->candidates;
     uint32_t slot = candidates->at[at].slot;
-    ev__mark_expanded(&s->visited, slot);
+    ev__bit_set(s->expanded, (uint32_t)at);
     if (next) {
         ev__fetch fetch = fetch_rows(&store->quantizer, space, query, next->slots, next->count);
         out->count = unvisited_and_fetch(g, slot, level, &fetch, out->slots, s);
@@ -194,11 +229,8 @@ static void expand_node(const ev__graph *g, const ev__space *space, const ev__qu
     } else {
         out->count = unvisited_and_fetch(g, slot, level, NULL, out->slots, s);
     }
-    size_t after = next_unexpanded(candidates, at + 1, s);
-    if (after < candidates->count) {
-        const uint32_t *links = links_within(store, candidates->at[after].slot, level);
-        for (uint32_t i = 0; i < ev__max_links(store, level); i += EV_LINE / sizeof *links) EV_PREFETCH(links + i);
-    }
+    size_t after = next_unexpanded(s, at + 1);
+    if (after < candidates->count) fetch_links(store, candidates->at[after].slot, level);
 }
 
 /* The first places of the list: what is further than all of them is held back until they are expanded. Then there are
@@ -276,7 +308,7 @@ static size_t merge_batch(const ev__graph *g, const ev__space *space, const ev__
         ev__approx_distances(q, space, query, p->slots, p->count, s->distances, &s->work);
     s->stats.distances += (int64_t)p->count;
     for (size_t i = 0; i < p->count; i++) {
-        size_t place = ev__candidates_insert(&s->candidates, ef, s->distances[i], p->slots[i]);
+        size_t place = insert_unexpanded(s, ef, s->distances[i], p->slots[i]);
         if (place < at) at = place;
     }
     return at;
@@ -303,13 +335,14 @@ static void search_layer_pipelined(const ev__graph *g, const ev__space *space, c
     batch batches[PIPELINE_DEPTH];
     for (size_t i = 0; i < PIPELINE_DEPTH; i++) batches[i].count = 0;
     candidates->count = 0;
-    ev__candidates_insert(candidates, ef, start_distance, start);
+    memset(s->expanded, 0, ev__bit_words(ef) * sizeof *s->expanded);
+    insert_unexpanded(s, ef, start_distance, start);
     ev__visit(&s->visited, start);
     window w = first_window(query, ef, s);
     for (size_t step = 0, at = 0, idle = 0; idle <= taken; step++) {
         batch *before[PIPELINE_DEPTH], *now = &batches[step % PIPELINE_DEPTH]; /* before[i]: i steps ago */
         for (size_t i = 0; i < PIPELINE_DEPTH; i++) before[i] = &batches[(step - i) % PIPELINE_DEPTH];
-        at = next_unexpanded(candidates, at, s);
+        at = next_unexpanded(s, at);
         idle = at < candidates->count ? 0 : idle + 1;
         if (EV_UNLIKELY(is_stopped_at(step, s))) return;
         now->count = 0;
@@ -317,7 +350,7 @@ static void search_layer_pipelined(const ev__graph *g, const ev__space *space, c
         at = merge_batch(g, space, query, before[taken], ef, at, s);
         if (!prefilters) continue;
         prefilter_batch(g, space, query, &w, before[1], s);
-        if (look_further(&w, idle == taken, next_unexpanded(candidates, at, s), before[1], s)) idle = 0;
+        if (look_further(&w, idle == taken, next_unexpanded(s, at), before[1], s)) idle = 0;
     }
 }
 
@@ -354,8 +387,8 @@ static bool search_layer_filtered(const ev__graph *g, const ev__space *space, co
         if (candidates->count == ef && nearest.distance > candidates->at[ef - 1].distance) break;
         size_t n = unvisited_neighbors(g, nearest.slot, level, s);
         if ((budget -= (int64_t)n) < 0) return false;
-        n = distances_below(g, space, query, candidates->count == ef ? candidates->at[ef - 1].distance : INFINITY, n,
-                            s);
+        n = maybe_below(g, space, query, candidates->count == ef ? candidates->at[ef - 1].distance : INFINITY, n, s);
+        compare(g, space, query, n, s);
         for (size_t i = 0; i < n; i++) {
             if (candidates->count == ef && !(s->distances[i] < candidates->at[ef - 1].distance)) continue;
             if (!push_frontier(s, &frontier, ef, (ev__candidate){s->distances[i], s->slots[i]})) return false;
@@ -363,7 +396,7 @@ static bool search_layer_filtered(const ev__graph *g, const ev__space *space, co
                 ev__candidates_insert(candidates, ef, s->distances[i], s->slots[i]);
         }
     }
-    return true;
+    return !s->visited.full;
 }
 
 /* On from what this walk has seen so far. */
@@ -372,7 +405,7 @@ static bool continue_search(const ev__graph *g, const ev__space *space, const ev
                             ev__scratch *s) {
     if (mask->on) return search_layer_filtered(g, space, query, level, start, start_distance, ef, mask, budget, s);
     search_layer_pipelined(g, space, query, level, start, start_distance, ef, s);
-    return true;
+    return !s->visited.full;
 }
 
 bool ev__search_layer(const ev__graph *g, const ev__space *space, const ev__query *query, int level, uint32_t start,

@@ -114,7 +114,7 @@ static const float *row_of(const sample *m, size_t i) { return m->rows + i * m->
 static size_t query_at(const sample *m, size_t p) { return p * m->count / m->queries; }
 
 /* The k-th smallest, from 0; v is put into another order. */
-static double select(double *v, size_t n, size_t k) {
+static double kth_of(double *v, size_t n, size_t k) {
     for (size_t from = 0, to = n; to - from > 1;) {
         double pivot = v[from + (to - from - 1) / 2]; /* not the last: both parts are shorter */
         size_t i = from, j = to - 1;
@@ -137,7 +137,7 @@ static double select(double *v, size_t n, size_t k) {
 static double select_distance(const sample *m, size_t k) {
     double *copy = m->distances + m->count;
     memcpy(copy, m->distances, m->count * sizeof *copy);
-    return select(copy, m->count, k);
+    return kth_of(copy, m->count, k);
 }
 
 /* Squared distances of all rows from one, into m->distances. */
