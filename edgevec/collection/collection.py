@@ -519,7 +519,8 @@ class Collection:
 
         Returns:
             records, documents, file_bytes, log_bytes, snapshot_bytes (the graph beside the file),
-            changes_since_snapshot, memory_bytes (of the graph).
+            changes_since_snapshot, memory_bytes (of the graph), condition_bytes (of the metadata fields that are in
+            memory for conditions).
         """
         return maintenance.stats(self._store)
 

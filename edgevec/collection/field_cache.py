@@ -1,0 +1,235 @@
+"""Metadata fields in memory, which answer conditions in place of SQLite: columns, each made when it is first asked for.
+
+They are of one version of the records. Rows that were written since are read again. What a column cannot answer as
+SQLite does, or what is not known to be of the version that is asked for, SQLite answers.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import reduce
+from typing import NamedTuple
+
+import numpy as np
+
+from .changes import RecentWrites
+from .field_columns import Builder, Change, Column, Mask, NotKeptError
+from .records import RowIds, count
+from .sql import BEFORE_ALL
+from .sqlite_errors import reraise_interrupt
+from .where import All, Any_, Condition, Field, Node, Not
+
+__all__ = ["DEFAULT_BYTES", "FieldCache"]
+
+log = logging.getLogger("edgevec")
+
+DEFAULT_BYTES = 128 * 2**20
+_MAX_FIELDS = 64
+_FIELDS_PER_PASS = 8
+_FIRST_PAGE, _PAGE = 4096, 16_384
+"""Records that are read at a time. The first page shows what cannot be kept."""
+_MAX_WRITTEN_SHARE, _FEW_WRITTEN = 4, 2_000
+"""When more than a fourth of the records was written, and more than a few, the columns are made again."""
+
+
+class _Kept(NamedTuple):
+    """What is kept. Never changed: what follows it is another."""
+
+    version: int
+    """Of the records."""
+    rows: RowIds
+    """All of them, ascending."""
+    columns: Mapping[Field, Column]
+    """The least recently used first."""
+
+    @property
+    def nbytes(self) -> int:
+        return self.rows.nbytes + sum(column.nbytes for column in self.columns.values())
+
+
+class FieldCache:
+    """Safe to use from several threads: they take turns."""
+
+    def __init__(self, max_bytes: int = DEFAULT_BYTES) -> None:
+        """max_bytes: of all columns; 0: keep none."""
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._kept: _Kept | None = None
+        self._refused: dict[Field, int] = {}
+        """Fields that do not pay, with the number of records when that was found."""
+        self._failed_at: int | None = None
+        """The version at which nothing could be kept: records are damaged, or there was no memory."""
+
+    @property
+    def nbytes(self) -> int:
+        """What the columns take."""
+        kept = self._kept
+        return 0 if kept is None else kept.nbytes
+
+    def rows_where(
+        self, connection: sqlite3.Connection, version: int | None, condition: Condition, recent_writes: RecentWrites
+    ) -> RowIds | None:
+        """The rows whose records satisfy a condition, ascending; None where SQLite has to be asked.
+
+        Args:
+            version: of the records that the connection sees; None inside a batch
+        """
+        if not self._max_bytes or version in (None, self._failed_at) or condition.node is None:
+            return None
+        assert version is not None
+        wanted = dict.fromkeys(_fields(condition.node))
+        with self._lock:
+            try:
+                kept = self._with_columns(connection, version, wanted, recent_writes)
+                if kept is None:
+                    return None
+                return kept.rows[_holding(condition.node, kept.columns, connection)]
+            except NotKeptError:
+                return None
+            except (sqlite3.Error, MemoryError) as error:
+                reraise_interrupt(error)
+                self._kept, self._failed_at = None, version
+                log.debug("a condition is answered by SQLite: %s", error)
+                return None
+
+    def _with_columns(
+        self,
+        connection: sqlite3.Connection,
+        version: int,
+        wanted: Mapping[Field, None],
+        recent_writes: RecentWrites,
+    ) -> _Kept | None:
+        """What is kept at this version, with the columns of these fields; None where some are not kept."""
+        kept = self._brought_up(connection, version, recent_writes)
+        if kept is not None and kept.version > version:
+            return None
+        columns = dict(kept.columns) if kept is not None else {}
+        missing = [field for field in wanted if field not in columns]
+        if any(self._is_refused(connection, field) for field in missing):
+            return None
+        for at in range(0, len(missing), _FIELDS_PER_PASS):
+            rows, made, refused = _read(connection, missing[at : at + _FIELDS_PER_PASS], self._max_bytes)
+            if kept is not None and not np.array_equal(rows, kept.rows):  # another program has changed the file
+                columns.clear()
+            self._refused.update(dict.fromkeys(refused, len(rows)))
+            columns.update(made)
+            kept = _Kept(version, rows, columns)
+        if kept is None:
+            return None
+        for field in wanted:
+            if field in columns:  # the most recently used last
+                columns[field] = columns.pop(field)
+        self._kept = kept = self._within_limits(kept._replace(columns=columns))
+        return kept if wanted.keys() <= kept.columns.keys() else None
+
+    def _brought_up(self, connection: sqlite3.Connection, version: int, recent_writes: RecentWrites) -> _Kept | None:
+        """What is kept, with what was written since; None where that is not known, or too much."""
+        kept = self._kept
+        if kept is None or kept.version >= version:
+            return kept
+        self._kept = None
+        written = recent_writes.rows_between(kept.version, version)
+        if written is None or len(written) > max(_FEW_WRITTEN, len(kept.rows) // _MAX_WRITTEN_SHARE):
+            return None
+        self._kept = _changed(connection, kept, version, written)
+        return self._kept
+
+    def _is_refused(self, connection: sqlite3.Connection, field: Field) -> bool:
+        """Whether it did not pay when there were half to twice as many records."""
+        then = self._refused.get(field)
+        return then is not None and then <= 2 * count(connection) <= 4 * then
+
+    def _within_limits(self, kept: _Kept) -> _Kept:
+        columns = dict(kept.columns)
+        while columns and (kept.nbytes > self._max_bytes or len(columns) > _MAX_FIELDS):
+            del columns[next(iter(columns))]
+            kept = kept._replace(columns=dict(columns))
+        return kept
+
+
+def _fields(node: Node) -> Iterator[Field]:
+    if isinstance(node, (All, Any_)):
+        for part in node.parts:
+            yield from _fields(part)
+    else:
+        test = node.part if isinstance(node, Not) else node
+        yield test.field  # type: ignore[union-attr]
+
+
+def _holding(node: Node, columns: Mapping[Field, Column], connection: sqlite3.Connection) -> Mask:
+    """bool[records]: for which the condition is true. Above the tests are AND and OR alone: there NULL is as false."""
+    if isinstance(node, (All, Any_)):
+        parts = (_holding(part, columns, connection) for part in node.parts)
+        return reduce(np.logical_and if isinstance(node, All) else np.logical_or, parts)
+    [field] = _fields(node)
+    return columns[field].holding(node, connection)
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
+
+
+class _FieldNotKeptError(Exception):
+    def __init__(self, field: Field, *, is_too_big: bool) -> None:
+        self.field, self.is_too_big = field, is_too_big
+
+
+def _read(
+    connection: sqlite3.Connection, fields: list[Field], max_bytes: int
+) -> tuple[RowIds, dict[Field, Column], list[Field]]:
+    """All rows, the columns of the fields, and those fields that do not pay."""
+    raw = dict.fromkeys(fields, False)
+    refused: list[Field] = []
+    while True:
+        builders = {field: Builder(field, raw=raw[field]) for field in raw}
+        try:
+            rows = _read_pages(connection, builders, max_bytes)
+            return rows, {field: builder.made() for field, builder in builders.items()}, refused
+        except _FieldNotKeptError as error:
+            if error.is_too_big or raw[error.field]:
+                del raw[error.field]
+                refused.append(error.field)
+            else:
+                raw[error.field] = True
+
+
+def _read_pages(connection: sqlite3.Connection, builders: Mapping[Field, Builder], max_bytes: int) -> RowIds:
+    """All rows, while the builders take what they select. _FieldNotKeptError for the first that cannot, or is too big.
+
+    In pages, between which signals are seen. The connection sees the same records in each.
+    """
+    selected = ", ".join(["row", *(builder.sql for builder in builders.values())])
+    sql = f"SELECT {selected} FROM records WHERE row > ? ORDER BY row LIMIT ?"
+    rows, last, size = [np.empty(0, np.int64)], BEFORE_ALL, _FIRST_PAGE
+    while page := connection.execute(sql, (last, size)).fetchall():
+        numbers, *found = zip(*page, strict=True)
+        rows.append(np.array(numbers, np.int64))
+        for (field, builder), values in zip(builders.items(), found, strict=True):
+            try:
+                builder.add(values)
+            except NotKeptError:
+                raise _FieldNotKeptError(field, is_too_big=False) from None
+        if builders and sum(builder.nbytes for builder in builders.values()) > max_bytes:
+            raise _FieldNotKeptError(max(builders, key=lambda field: builders[field].nbytes), is_too_big=True)
+        last, size = numbers[-1], _PAGE
+    return np.concatenate(rows)
+
+
+def _changed(connection: sqlite3.Connection, kept: _Kept, version: int, written: RowIds) -> _Kept:
+    """What is kept as of a later version. written: all rows that may differ, ascending."""
+    selected = ", ".join(["row", *(column.sql(field) for field, column in kept.columns.items())])
+    page = connection.execute(
+        f"SELECT {selected} FROM records WHERE row IN (SELECT value FROM json_each(?)) ORDER BY row",
+        (json.dumps(written.tolist()),),
+    ).fetchall()
+    rows, *found = zip(*page, strict=True) if page else [()] * (1 + len(kept.columns))
+    change = Change(kept.rows, written, np.array(rows, np.int64))
+    columns: dict[Field, Column] = {}
+    for (field, column), values in zip(kept.columns.items(), found, strict=True):
+        with suppress(NotKeptError):  # it is made again when it is asked for
+            columns[field] = column.changed(change, values)
+    return _Kept(version, change.rows, columns)
