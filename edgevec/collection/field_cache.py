@@ -10,17 +10,16 @@ import json
 import logging
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .changes import RecentWrites
 from .field_columns import Builder, Change, Column, Mask, NotKeptError
 from .records import RowIds, count
-from .sql import BEFORE_ALL
 from .sqlite_errors import reraise_interrupt
 from .where import All, Any_, Condition, Field, Node, Not
 
@@ -113,10 +112,8 @@ class FieldCache:
         if any(self._is_refused(connection, field) for field in missing):
             return None
         for at in range(0, len(missing), _FIELDS_PER_PASS):
-            rows, made, refused = _read(connection, missing[at : at + _FIELDS_PER_PASS], self._max_bytes)
-            if kept is not None and not np.array_equal(rows, kept.rows):  # another program has changed the file
-                columns.clear()
-            self._refused.update(dict.fromkeys(refused, len(rows)))
+            rows = _all_rows(connection) if kept is None else kept.rows
+            made = _read(connection, rows, missing[at : at + _FIELDS_PER_PASS], self._max_bytes)
             columns.update(made)
             kept = _Kept(version, rows, columns)
         if kept is None:
@@ -125,7 +122,9 @@ class FieldCache:
             if field in columns:  # the most recently used last
                 columns[field] = columns.pop(field)
         self._kept = kept = self._within_limits(kept._replace(columns=columns))
-        return kept if wanted.keys() <= kept.columns.keys() else None
+        lost = wanted.keys() - kept.columns.keys()
+        self._refused.update(dict.fromkeys(lost, len(kept.rows)))
+        return None if lost else kept
 
     def _brought_up(self, connection: sqlite3.Connection, version: int, recent_writes: RecentWrites) -> _Kept | None:
         """What is kept, with what was written since; None where that is not known, or too much."""
@@ -178,45 +177,69 @@ class _FieldNotKeptError(Exception):
         self.field, self.is_too_big = field, is_too_big
 
 
-def _read(
-    connection: sqlite3.Connection, fields: list[Field], max_bytes: int
-) -> tuple[RowIds, dict[Field, Column], list[Field]]:
-    """All rows, the columns of the fields, and those fields that do not pay."""
+def _read(connection: sqlite3.Connection, rows: RowIds, fields: list[Field], max_bytes: int) -> dict[Field, Column]:
+    """The columns of those fields that can be kept. rows: all that there are."""
     raw = dict.fromkeys(fields, False)
-    refused: list[Field] = []
     while True:
         builders = {field: Builder(field, raw=raw[field]) for field in raw}
         try:
-            rows = _read_pages(connection, builders, max_bytes)
-            return rows, {field: builder.made() for field, builder in builders.items()}, refused
+            _read_pages(connection, rows, builders, max_bytes)
+            return {field: builder.made() for field, builder in builders.items()}
         except _FieldNotKeptError as error:
             if error.is_too_big or raw[error.field]:
                 del raw[error.field]
-                refused.append(error.field)
             else:
                 raw[error.field] = True
 
 
-def _read_pages(connection: sqlite3.Connection, builders: Mapping[Field, Builder], max_bytes: int) -> RowIds:
-    """All rows, while the builders take what they select. _FieldNotKeptError for the first that cannot, or is too big.
+def _read_pages(
+    connection: sqlite3.Connection, rows: RowIds, builders: Mapping[Field, Builder], max_bytes: int
+) -> None:
+    """Let the builders take what they select of all rows. _FieldNotKeptError for the first that cannot, or is too big.
 
     In pages, between which signals are seen. The connection sees the same records in each.
     """
-    selected = ", ".join(["row", *(builder.sql for builder in builders.values())])
-    sql = f"SELECT {selected} FROM records WHERE row > ? ORDER BY row LIMIT ?"
-    rows, last, size = [np.empty(0, np.int64)], BEFORE_ALL, _FIRST_PAGE
-    while page := connection.execute(sql, (last, size)).fetchall():
-        numbers, *found = zip(*page, strict=True)
-        rows.append(np.array(numbers, np.int64))
-        for (field, builder), values in zip(builders.items(), found, strict=True):
+    start, size = 0, _FIRST_PAGE
+    while start < len(rows):
+        page = rows[start : start + size]
+        for field, values in _values(connection, builders, page).items():
+            if len(values) != len(page):  # another program has changed the file meanwhile
+                raise NotKeptError
             try:
-                builder.add(values)
+                builders[field].add(values)
             except NotKeptError:
                 raise _FieldNotKeptError(field, is_too_big=False) from None
-        if builders and sum(builder.nbytes for builder in builders.values()) > max_bytes:
+        if sum(builder.nbytes for builder in builders.values()) > max_bytes:
             raise _FieldNotKeptError(max(builders, key=lambda field: builders[field].nbytes), is_too_big=True)
-        last, size = numbers[-1], _PAGE
-    return np.concatenate(rows)
+        start, size = start + size, _PAGE
+
+
+def _all_rows(connection: sqlite3.Connection) -> RowIds:
+    # One text of all: a tuple for each would take four times as long.
+    [(joined,)] = connection.execute("SELECT group_concat(row) FROM records")
+    return np.sort(np.fromstring(joined or "", np.int64, sep=","))
+
+
+def _values(
+    connection: sqlite3.Connection, builders: Mapping[Field, Builder], page: RowIds
+) -> dict[Field, Sequence[Any]]:
+    """What the builders select of these rows, which are all that there are in their range."""
+    where, ends = "FROM records NOT INDEXED WHERE row BETWEEN ? AND ?", (int(page[0]), int(page[-1]))
+    # In the order of rows, since no index is used, and as one JSON text. It rounds numbers with a fraction: where there
+    # are any, each is fetched by itself.
+    found: dict[Field, Sequence[Any]] = {}
+    joined = [field for field, builder in builders.items() if not builder.has_reals]
+    if joined:
+        arrays = ", ".join(f"json_group_array({builders[field].sql})" for field in joined)
+        [texts] = connection.execute(f"SELECT {arrays} {where}", ends)
+        for field, text in zip(joined, texts, strict=True):
+            with suppress(ValueError, RecursionError):  # what SQLite writes of infinity is no JSON
+                found[field] = json.loads(text)
+    for field, builder in builders.items():
+        if field not in found or float in set(map(type, found[field])):
+            builder.has_reals = True
+            found[field] = [value for (value,) in connection.execute(f"SELECT {builder.sql} {where}", ends)]
+    return found
 
 
 def _changed(connection: sqlite3.Connection, kept: _Kept, version: int, written: RowIds) -> _Kept:

@@ -93,6 +93,8 @@ class _Values:
 
     def encode(self, found: Sequence[Any]) -> NDArray[Any]:
         """The code of each value. NotKeptError when there are too many, or one is of another kind."""
+        if not {list, dict}.isdisjoint(map(type, found)):
+            raise NotKeptError
         for value in dict.fromkeys(found).keys() - self._codes.keys():
             self._characters += self._size(value)
             self._codes[value] = len(self._codes)
@@ -126,7 +128,7 @@ class _Values:
     def _size(value: Any) -> int:
         if not isinstance(value, str):
             return 0
-        if value.startswith(("[", "{")):  # or a text that looks like one
+        if value.startswith(("[", "{")):  # a list, an object, or a text that looks like one
             raise NotKeptError
         return len(value)
 
@@ -149,7 +151,7 @@ class _RawValues(_Values):
 
     @staticmethod
     def sql(field: Field) -> str:
-        return field_raw(field)
+        return f"({field_raw(field)}) || ''"  # so that it is a text to json_group_array()
 
     def as_numbers(self) -> None:
         return None
@@ -261,6 +263,8 @@ class Builder:
         self._codes: list[NDArray[Any]] = []
         self._numbers: list[NDArray[Any]] | None = None
         self._missing: list[Mask] = []
+        self.has_reals = False
+        """Whether there are numbers with a fraction."""
 
     @property
     def nbytes(self) -> int:
