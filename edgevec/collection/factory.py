@@ -139,6 +139,7 @@ def open(
             _agree(database, given, writable=mode == "a")
             if file is not None and mode == "a":
                 database.set_journal(durability)
+                schema.list_rewritten(database.main)
             _index_texts(database, progress, writable=mode == "a")
         if mode == "a" and secure_delete:
             database.main.execute("PRAGMA secure_delete = ON")

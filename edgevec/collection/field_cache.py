@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import changes
 from .changes import RecentWrites
 from .field_columns import Builder, Change, Column, Mask, NotKeptError
 from .records import RowIds, count
@@ -41,6 +42,7 @@ class _Kept(NamedTuple):
 
     version: int
     """Of the records."""
+    mark: changes.Mark | None
     rows: RowIds
     """All of them, ascending."""
     columns: Mapping[Field, Column]
@@ -115,7 +117,7 @@ class FieldCache:
             rows = _all_rows(connection) if kept is None else kept.rows
             made = _read(connection, rows, missing[at : at + _FIELDS_PER_PASS], self._max_bytes)
             columns.update(made)
-            kept = _Kept(version, rows, columns)
+            kept = _Kept(version, changes.mark(connection), rows, columns)
         if kept is None:
             return None
         for field in wanted:
@@ -133,6 +135,8 @@ class FieldCache:
             return kept
         self._kept = None
         written = recent_writes.rows_between(kept.version, version)
+        if written is None and kept.mark is not None:
+            written = changes.written_since(connection, kept.mark)
         if written is None or len(written) > max(_FEW_WRITTEN, len(kept.rows) // _MAX_WRITTEN_SHARE):
             return None
         self._kept = _changed(connection, kept, version, written)
@@ -255,4 +259,4 @@ def _changed(connection: sqlite3.Connection, kept: _Kept, version: int, written:
     for (field, column), values in zip(kept.columns.items(), found, strict=True):
         with suppress(NotKeptError):  # it is made again when it is asked for
             columns[field] = column.changed(change, values)
-    return _Kept(version, change.rows, columns)
+    return _Kept(version, changes.mark(connection), change.rows, columns)

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._types import Progress
 from ..errors import NotFiniteError, ParameterError, UnknownIdError, ZeroVectorError
-from . import import_export, records, validation
+from . import changes, import_export, records, validation
 from .graph import Write
 from .records import Plan, Record, RowIds
 from .sql import BEFORE_ALL
@@ -43,6 +43,8 @@ def upsert(store: Store, new: NewRecords, vectors: Any, progress: Progress | Non
         if store.dim is None and len(stored):
             store.set_dim(connection, stored.shape[1])
         rows, changed = records.upsert(connection, new, stored)
+        if len(changed) < len(rows):
+            changes.rewrite(connection, np.delete(rows, changed).tolist())
         # A copy of the vectors: the caller's array may change before the batch ends.
         store.add_write(rows, Write(rows[changed], stored[changed]))
     return len(new.ids)

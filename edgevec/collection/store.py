@@ -394,7 +394,7 @@ class Store:
             self._check_one_writer(connection)
             log.warning("%s: changed by another program while it was open for writing", self.name)
             self.graph.forget_ids()
-            changes.increment_version(connection)  # so that no cache entry is of this version
+            changes.increment_version(connection, listed=False)  # so that no cache entry is of this version
         return seen
 
     def _check_one_writer(self, connection: sqlite3.Connection) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from support import examples
 
 import edgevec
-from edgevec.collection import Collection, field_cache, field_columns, records
+from edgevec.collection import Collection, changes, field_cache, field_columns, records
 from edgevec.collection.where import compile_where
 
 
@@ -342,3 +342,78 @@ def test_every_name(held: list[Metadata], path: list[str]) -> None:
         put(made, dict(enumerate(held)))
         for tree in (("null", tuple(path)), (">=", tuple(path), 0), ("like", tuple(path), "%")):
             check(made, as_mapping(tree))
+
+
+needs_two_programs = pytest.mark.skipif(sys.platform == "emscripten", reason="a browser has one program")
+
+
+@needs_two_programs
+def test_what_another_process_writes_is_read_alone(tmp_path: Path) -> None:
+    """Not all records again: of new vectors, of new metadata alone, and of what is deleted."""
+    path = tmp_path / "c.edgevec"
+    with edgevec.open(path, 2, "l2") as writer, edgevec.open(path, mode="r") as reader:
+        put(writer, {at: {"a": at % 3} for at in range(50)})
+        check(reader, {"a": 1})
+        with limits(_FIRST_PAGE=0, _PAGE=0):  # no pass over the records
+            writer.upsert([1, 60], [[3, 3], [4, 4]], [{"a": 1}, {"a": 1}])
+            check(reader, {"a": 1})
+            put(writer, {1: {"a": 0}, 2: {"a": 1}})
+            put(writer, {1: {"a": 1}, 3: {"a": 1}})  # the vectors stay
+            check(reader, {"a": 1})
+            with writer.batch():
+                writer.delete([4])
+                put(writer, {5: {"a": 1}})
+            check(reader, {"a": 1})
+            writer.checkpoint()
+            check(reader, {"a": 1})
+
+
+@needs_two_programs
+def test_what_is_not_listed_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "c.edgevec"
+    with edgevec.open(path, 2, "l2") as writer, edgevec.open(path, mode="r") as reader:
+        put(writer, {at: {"a": at % 3} for at in range(50)})
+        check(reader, {"a": 1})
+        with monkeypatch.context() as patch:  # an earlier edgevec
+            patch.setattr(changes, "rewrite", lambda connection, rows: None)
+            patch.setattr(
+                changes,
+                "increment_version",
+                lambda connection: (
+                    connection.execute("UPDATE state SET version = version + 1") and changes.version(connection)
+                ),
+            )
+            put(writer, {1: {"a": 0}, 2: {"a": 1}})
+        check(reader, {"a": 1})
+        put(writer, {1: {"a": 1}})
+        writer.checkpoint()  # forgets the changes
+        writer.upsert([1, 2], [[3, 3], [4, 4]], [{"a": 2}, {"a": 1}])
+        writer.checkpoint()
+        check(reader, {"a": 1})
+        monkeypatch.setattr(changes, "_MAX_REWRITTEN_ROWS", 2)
+        monkeypatch.setattr(changes, "_REWRITTEN_PER_TRIM", 1)
+        put(writer, {at: {"a": 1} for at in range(9)})
+        assert writer._store.database.main.execute("SELECT count(*) FROM rewritten").fetchone() == (2,)
+        check(reader, {"a": 1})
+        with closing(sqlite3.connect(path)) as raw, raw:  # another program
+            raw.execute("""UPDATE records SET metadata = '{"a": 1}' WHERE id = 20""")
+        put(writer, {1: {"a": 0}})
+        check(reader, {"a": 1})
+
+
+@needs_two_programs
+def test_a_file_of_an_earlier_edgevec(tmp_path: Path) -> None:
+    path = tmp_path / "c.edgevec"
+    with edgevec.open(path, 2, "l2") as made:
+        put(made, {at: {"a": at % 3} for at in range(9)})
+    with closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute("ALTER TABLE state DROP COLUMN listed")
+        raw.execute("DROP TABLE rewritten")
+    with edgevec.open(path, mode="r") as reader:
+        check(reader, {"a": 1})
+        with edgevec.open(path) as writer:
+            put(writer, {1: {"a": 0}, 2: {"a": 1}})
+            check(reader, {"a": 1})
+            put(writer, {3: {"a": 1}})
+            check(reader, {"a": 1})
+            check(writer, {"a": 1})
