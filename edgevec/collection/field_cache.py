@@ -10,6 +10,7 @@ import json
 import logging
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import reduce
@@ -20,7 +21,7 @@ import numpy as np
 from . import changes
 from .changes import RecentWrites
 from .field_columns import Builder, Change, Column, Mask, NotKeptError
-from .records import RowIds, count
+from .records import RowIds, count, explain
 from .sqlite_errors import reraise_interrupt
 from .where import All, Any_, Condition, Field, Node, Not
 
@@ -31,10 +32,14 @@ log = logging.getLogger("edgevec")
 DEFAULT_BYTES = 128 * 2**20
 _MAX_FIELDS = 64
 _FIELDS_PER_PASS = 8
-_FIRST_PAGE, _PAGE = 4096, 16_384
+_FIRST_PAGE, _PAGE = 512, 16_384
 """Records that are read at a time. The first page shows what cannot be kept."""
 _MAX_WRITTEN_SHARE, _FEW_WRITTEN = 4, 2_000
 """When more than a fourth of the records was written, and more than a few, the columns are made again."""
+
+
+_LEFT_TO_INDEXES = 2
+"""So many questions for a new column are left to SQLite, where it uses an index."""
 
 
 class _Kept(NamedTuple):
@@ -63,6 +68,8 @@ class FieldCache:
         self._kept: _Kept | None = None
         self._refused: dict[Field, int] = {}
         """Fields that do not pay, with the number of records when that was found."""
+        self._left: Counter[Field] = Counter()
+        """How often a column was not made because of an index."""
         self._failed_at: int | None = None
         """The version at which nothing could be kept: records are damaged, or there was no memory."""
 
@@ -71,6 +78,10 @@ class FieldCache:
         """What the columns take."""
         kept = self._kept
         return 0 if kept is None else kept.nbytes
+
+    def clear(self) -> None:
+        """Keep nothing from now on, for a collection that is closed."""
+        self._max_bytes, self._kept = 0, None
 
     def rows_where(
         self, connection: sqlite3.Connection, version: int | None, condition: Condition, recent_writes: RecentWrites
@@ -86,7 +97,7 @@ class FieldCache:
         wanted = dict.fromkeys(_fields(condition.node))
         with self._lock:
             try:
-                kept = self._with_columns(connection, version, wanted, recent_writes)
+                kept = self._with_columns(connection, version, wanted, condition, recent_writes)
                 if kept is None:
                     return None
                 return kept.rows[_holding(condition.node, kept.columns, connection)]
@@ -103,6 +114,7 @@ class FieldCache:
         connection: sqlite3.Connection,
         version: int,
         wanted: Mapping[Field, None],
+        condition: Condition,
         recent_writes: RecentWrites,
     ) -> _Kept | None:
         """What is kept at this version, with the columns of these fields; None where some are not kept."""
@@ -112,6 +124,8 @@ class FieldCache:
         columns = dict(kept.columns) if kept is not None else {}
         missing = [field for field in wanted if field not in columns]
         if any(self._is_refused(connection, field) for field in missing):
+            return None
+        if missing and self._is_left_to_indexes(connection, missing, condition):
             return None
         for at in range(0, len(missing), _FIELDS_PER_PASS):
             rows = _all_rows(connection) if kept is None else kept.rows
@@ -146,6 +160,14 @@ class FieldCache:
         """Whether it did not pay when there were half to twice as many records."""
         then = self._refused.get(field)
         return then is not None and then <= 2 * count(connection) <= 4 * then
+
+    def _is_left_to_indexes(self, connection: sqlite3.Connection, missing: list[Field], condition: Condition) -> bool:
+        """Whether SQLite has an index for a condition whose columns were not made for that reason but a few times."""
+        often = max(self._left[field] for field in missing) >= _LEFT_TO_INDEXES
+        if often or not explain(connection, *condition).indexes:
+            return False
+        self._left.update(missing)
+        return True
 
     def _within_limits(self, kept: _Kept) -> _Kept:
         columns = dict(kept.columns)

@@ -30,6 +30,8 @@ MAX_CHARACTERS = 8_000_000
 """Of them all."""
 MANY_VALUES = 2_048
 """With more than this number, numbers are kept as such."""
+MAX_LENGTH = 1_000
+"""Characters of one: longer texts are not what conditions are about."""
 _BYTES_PER_VALUE = 400
 """Of a value that a code stands for, beside its characters: in a dict, and in SQLite."""
 _EXACT = 2**53
@@ -96,6 +98,8 @@ class _Values:
         if not {list, dict}.isdisjoint(map(type, found)):
             raise NotKeptError
         for value in dict.fromkeys(found).keys() - self._codes.keys():
+            if isinstance(value, str) and len(value) > MAX_LENGTH:
+                raise NotKeptError
             self._characters += self._size(value)
             self._codes[value] = len(self._codes)
         if len(self) > MAX_VALUES or self._characters > MAX_CHARACTERS:

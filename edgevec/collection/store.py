@@ -630,6 +630,7 @@ class Store:
                 log.warning("%s: no snapshot of the graph: %s", self.name, error)
             finally:
                 self._closed = True
+                self.fields.clear()
                 self.database.close()
 
     def _save_at_close(self) -> None:

@@ -212,6 +212,25 @@ def test_it_can_be_turned_off(tmp_path: Path) -> None:
             edgevec.open(tmp_path / "c.edgevec", condition_memory=wrong)  # type: ignore[arg-type]
 
 
+def test_an_index_answers_first() -> None:
+    with edgevec.open(":memory:", 2, "l2") as made:
+        put(made, {at: {"a": at % 3, "b": at % 5} for at in range(100)})
+        made.create_index("a")
+        for where in ({"a": 1}, {"a": 2, "b": 1}):
+            assert made.count(where) == len(by_sqlite(made, where))
+            assert made.stats()["condition_bytes"] == 0
+        check(made, {"a": {"$gt": 0}, "b": 1})
+        check(made, {"b": 2})
+
+
+def test_long_texts_are_not_kept() -> None:
+    with edgevec.open(":memory:", 2, "l2") as made:
+        put(made, {at: {"text": "x" * at} for at in (1, 500, 1000)})
+        check(made, {"text": {"$like": "x%"}})
+        put(made, {2: {"text": "x" * 1001}})
+        check(made, {"text": {"$like": "x%"}}, kept=False)
+
+
 def test_memory_is_bounded() -> None:
     rows = 2000
     with edgevec.open(":memory:", 2, "l2", condition_memory=21_000) as made:
