@@ -97,7 +97,9 @@ class _Values:
         """The code of each value. NotKeptError when there are too many, or one is of another kind."""
         if not {list, dict}.isdisjoint(map(type, found)):
             raise NotKeptError
-        for value in dict.fromkeys(found).keys() - self._codes.keys():
+        for value in dict.fromkeys(found):
+            if value in self._codes:
+                continue
             if isinstance(value, str) and len(value) > MAX_LENGTH:
                 raise NotKeptError
             self._characters += self._size(value)
