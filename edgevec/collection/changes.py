@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections import deque
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from ..errors import CorruptCollectionError
 from .records import RowIds
 
 __all__ = [
+    "Mark",
     "RecentWrites",
     "changed_since",
     "increment_version",
@@ -19,11 +21,19 @@ __all__ = [
     "known_snapshot",
     "last_change",
     "low_water_mark",
+    "mark",
     "register",
     "restart",
+    "rewrite",
     "truncate",
     "version",
+    "written_since",
 ]
+
+_MAX_RECENT_ROWS = 200_000
+"""That this process wrote, or that are read of what others wrote."""
+_MAX_REWRITTEN_ROWS, _REWRITTEN_PER_TRIM = 50_000, 1_000
+"""That are listed, and how many more before the oldest are forgotten."""
 
 
 def version(connection: sqlite3.Connection) -> int:
@@ -38,9 +48,9 @@ def _state(connection: sqlite3.Connection, name: str) -> int:
     return found[0]
 
 
-def increment_version(connection: sqlite3.Connection) -> int:
-    """The new version."""
-    connection.execute("UPDATE state SET version = version + 1")
+def increment_version(connection: sqlite3.Connection, *, listed: bool = True) -> int:
+    """The new version. listed: everything that was written is in `changes` or `rewritten`."""
+    connection.execute("UPDATE state SET version = version + 1, listed = listed + ?", (listed,))
     return version(connection)
 
 
@@ -81,6 +91,51 @@ def changed_since(connection: sqlite3.Connection, seq: int) -> list[int]:
     return [row for (row,) in found]
 
 
+def rewrite(connection: sqlite3.Connection, rows: Sequence[int]) -> None:
+    """List rows that are written without another vector, and now and then forget the oldest."""
+    connection.executemany("INSERT INTO rewritten(row) VALUES (?)", ((row,) for row in rows))
+    last = int(connection.execute("SELECT last_insert_rowid()").fetchone()[0])
+    if last % _REWRITTEN_PER_TRIM < len(rows):
+        connection.execute("DELETE FROM rewritten WHERE seq <= ?", (last - _MAX_REWRITTEN_ROWS,))
+
+
+class Mark(NamedTuple):
+    """A state of the records, from which what was written later can be told."""
+
+    version: int
+    listed: int
+    change: int
+    rewritten: int
+
+
+def mark(connection: sqlite3.Connection) -> Mark | None:
+    """None for a file of an earlier edgevec."""
+    try:
+        found = connection.execute("SELECT version, listed, (SELECT max(seq) FROM rewritten) FROM state").fetchone()
+    except sqlite3.OperationalError as error:
+        if "no such" not in str(error):
+            raise
+        return None
+    if found is None or not all(isinstance(number, int) for number in found[:2]):  # damaged
+        return None
+    return Mark(found[0], found[1], last_change(connection), found[2] or 0)
+
+
+def written_since(connection: sqlite3.Connection, old: Mark) -> RowIds | None:
+    """The rows that may differ from what they were, of whichever process; None when they are no longer known."""
+    new = mark(connection)
+    if new is None or new.version - old.version != new.listed - old.listed:
+        return None
+    rows: list[int] = []
+    for table, first, last in (("changes", old.change, new.change), ("rewritten", old.rewritten, new.rewritten)):
+        found = connection.execute(f"SELECT row FROM {table} WHERE seq > ? LIMIT ?", (first, _MAX_RECENT_ROWS))
+        listed = [row for (row,) in found]
+        if len(listed) != last - first:
+            return None
+        rows += listed
+    return np.unique(np.array(rows, np.int64))
+
+
 def known_snapshot(connection: sqlite3.Connection, identity: str) -> int | None:
     """The last change that a graph file holds; None for a file that this collection has not written."""
     found = connection.execute("SELECT seq FROM snapshots WHERE identity = ?", (identity,)).fetchone()
@@ -99,8 +154,6 @@ def truncate(connection: sqlite3.Connection, identity: str, seq: int) -> None:
 
 
 # ---- rows of recent commits ------------------------------------------------------------------------------------------
-
-_MAX_RECENT_ROWS = 200_000
 
 
 class RecentWrites:

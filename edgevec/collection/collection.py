@@ -500,7 +500,8 @@ class Collection:
         """Let the graph take in what other processes have committed, as every search does, but with progress.
 
         In a collection that is open for writing, what other programs (the sqlite3 shell, say) changed in the file is
-        noticed here and at the next write; until then searches may answer with what was there before.
+        noticed here and at the next write; until then searches and conditions may answer with what was there before. In
+        one that is open for reading it is noticed at the next write of an edgevec that had noticed it.
 
         Args:
             progress: progress(done, total) while the graph takes it in; returning False stops
@@ -519,7 +520,8 @@ class Collection:
 
         Returns:
             records, documents, file_bytes, log_bytes, snapshot_bytes (the graph beside the file),
-            changes_since_snapshot, memory_bytes (of the graph).
+            changes_since_snapshot, memory_bytes (of the graph), condition_bytes (of the metadata fields that are in
+            memory for conditions).
         """
         return maintenance.stats(self._store)
 

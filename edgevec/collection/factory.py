@@ -15,6 +15,7 @@ from ..index import Index
 from . import schema
 from .collection import Collection
 from .database import Database, Durability, resolve
+from .field_cache import DEFAULT_BYTES
 from .graph import Graph
 from .snapshot import Snapshot
 from .sqlite_errors import translated
@@ -51,6 +52,7 @@ def open(
     durability: Durability = "full",
     secure_delete: bool = False,
     mmap: bool = False,
+    condition_memory: int = DEFAULT_BYTES,
     progress: Progress | None = None,
 ) -> Collection:
     """Open a collection, or create one.
@@ -81,6 +83,10 @@ def open(
         mmap: map the graph's file (path + "-graph") instead of reading it: opening is quicker, and processes share the
             memory. Use it only where nothing but edgevec touches that file: if something truncates or overwrites it
             meanwhile, the process dies of a signal. On Windows and in a browser the file is always read.
+        condition_memory: bytes that metadata fields may take in memory, 128 MB by default. A field that a condition
+            asks for is read once, 1 to 9 bytes a record, and answers any condition from then on; it follows what is
+            written. What does not fit, and fields of more than 65,536 different texts, are looked up in the file each
+            time, as with 0 all are.
         progress: progress(done, total) while the documents of a collection of an earlier version are indexed again,
             and while the graph is built from the records, where that is necessary. Returning False stops; texts that
             are all indexed by then stay so.
@@ -113,6 +119,7 @@ def open(
         raise ParameterError(f"durability must be 'full' or 'fast', not {durability!r}")
     if sqlite3.sqlite_version_info < _SQLITE:
         raise EdgevecError(f"collections need SQLite 3.38 or newer; this Python has {sqlite3.sqlite_version}")
+    condition_memory = as_int(condition_memory, "condition_memory", 0, 2**63 - 1)
     given = {
         "dim": dim,
         "metric": metric,
@@ -132,6 +139,7 @@ def open(
             _agree(database, given, writable=mode == "a")
             if file is not None and mode == "a":
                 database.set_journal(durability)
+                schema.list_rewritten(database.main)
             _index_texts(database, progress, writable=mode == "a")
         if mode == "a" and secure_delete:
             database.main.execute("PRAGMA secure_delete = ON")
@@ -139,9 +147,15 @@ def open(
         if snapshot is not None and mode == "a":
             snapshot.clear()  # a killed process may have left one unfinished
         graph = Graph(database.name, snapshot)
-        return Collection(
-            Store(database, graph, writable=mode == "a", secure_delete=secure_delete, progress=progress), encoder
+        store = Store(
+            database,
+            graph,
+            writable=mode == "a",
+            secure_delete=secure_delete,
+            condition_memory=condition_memory,
+            progress=progress,
         )
+        return Collection(store, encoder)
     except BaseException:
         database.close()
         raise

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..index import IdFilter
 from .changes import RecentWrites
+from .field_cache import FieldCache
 from .records import RowIds, rows_where
 from .where import Condition
 
@@ -31,7 +32,8 @@ class _CacheEntry(NamedTuple):
 class Filters:
     """A least-recently-used cache of filters by condition; safe to use from several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, fields: FieldCache) -> None:
+        self._fields = fields
         self._cache: OrderedDict[Condition, _CacheEntry] = OrderedDict()
         self._lock = threading.Lock()
         self._rows = 0
@@ -48,6 +50,8 @@ class Filters:
         rows = None
         if entry is not None and version is not None:
             rows = _update_incrementally(connection, entry, version, condition, recent_writes)
+        if rows is None:
+            rows = self._fields.rows_where(connection, version, condition, recent_writes)
         if rows is None:
             rows = rows_where(connection, *condition)
         made = IdFilter(rows)

@@ -196,6 +196,7 @@ def stats(store: Store) -> dict[str, Any]:
             "snapshot_bytes": _size(graph.snapshot.path if graph.snapshot else None),
             "changes_since_snapshot": graph.seq - graph.saved_seq,
             "memory_bytes": 0 if graph.index is None else graph.index.memory_usage()["total"],
+            "condition_bytes": store.fields.nbytes,
         }
 
 

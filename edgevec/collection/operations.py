@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -9,9 +10,9 @@ import numpy as np
 
 from .._types import Progress
 from ..errors import NotFiniteError, ParameterError, UnknownIdError, ZeroVectorError
-from . import import_export, records, validation
+from . import changes, import_export, records, validation
 from .graph import Write
-from .records import Plan, Record
+from .records import Plan, Record, RowIds
 from .sql import BEFORE_ALL
 from .store import Store
 from .validation import Encoder, Id, NewRecords
@@ -42,6 +43,8 @@ def upsert(store: Store, new: NewRecords, vectors: Any, progress: Progress | Non
         if store.dim is None and len(stored):
             store.set_dim(connection, stored.shape[1])
         rows, changed = records.upsert(connection, new, stored)
+        if len(changed) < len(rows):
+            changes.rewrite(connection, np.delete(rows, changed).tolist())
         # A copy of the vectors: the caller's array may change before the batch ends.
         store.add_write(rows, Write(rows[changed], stored[changed]))
     return len(new.ids)
@@ -112,12 +115,22 @@ def get(store: Store, ids: list[Id], missing: Literal["raise", "skip"]) -> list[
 
 def count(store: Store, condition: Condition) -> int:
     with store.read() as connection:
-        return records.count(connection, *condition)
+        rows = _rows_in_memory(store, connection, condition)
+        return records.count(connection, *condition) if rows is None else len(rows)
 
 
 def ids_where(store: Store, condition: Condition) -> list[Id]:
     with store.read() as connection:
-        return records.ids_where(connection, *condition)
+        rows = _rows_in_memory(store, connection, condition)
+        if rows is None:
+            return records.ids_where(connection, *condition)
+        found = records.ids_of(connection, rows.tolist())
+        return [found[row] for row in rows.tolist() if row in found]
+
+
+def _rows_in_memory(store: Store, connection: sqlite3.Connection, condition: Condition) -> RowIds | None:
+    """The rows that satisfy a condition, where that is known without SQLite."""
+    return store.fields.rows_where(connection, store.version, condition, store.recent_writes)
 
 
 def contains(store: Store, id: Id) -> bool:

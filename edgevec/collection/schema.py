@@ -5,8 +5,10 @@ records    id, metadata and document by row, a number of our own. `id` has no ty
 vectors    apart from the records, so that conditions do not read them.
 texts      the full-text index of the documents, kept up to date by triggers.
 changes    the rows whose vector changed since the last snapshot of the graph, in order.
+rewritten  the last rows that were written without another vector, in order.
 snapshots  the graph files that may lie beside this file, each with the last change that it holds.
-state      the number of commits, and the last change that was deleted from `changes`.
+state      the number of commits, the last change that was deleted from `changes`, and how many of the commits have
+           listed all rows that they wrote in `changes` and `rewritten` (an earlier edgevec writes to the former alone).
 damaged    records that a repair has moved here; created when it is first needed.
 """
 
@@ -28,6 +30,7 @@ __all__ = [
     "create",
     "drop_field_indexes",
     "is_old",
+    "list_rewritten",
     "missing",
     "read_settings",
     "remake_texts",
@@ -57,6 +60,11 @@ CREATE TABLE changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NUL
 CREATE TABLE snapshots (identity TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE state (version INTEGER NOT NULL, trimmed INTEGER NOT NULL);
 INSERT INTO state VALUES (0, 0);
+"""
+
+_LISTED = """
+ALTER TABLE state ADD COLUMN listed INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE rewritten (seq INTEGER PRIMARY KEY, row INTEGER NOT NULL);
 
 """
 
@@ -86,7 +94,7 @@ _TRIGGERS = (
     END""",
 )
 
-_SCRIPT = ";".join((_TABLES, *_TEXTS, *_TRIGGERS))
+_SCRIPT = ";".join((_TABLES, _LISTED, *_TEXTS, *_TRIGGERS))
 
 DOCUMENTS_PER_PAGE = 1000
 """Documents that are indexed at a time."""
@@ -125,6 +133,12 @@ def check_tables(connection: sqlite3.Connection, path: str) -> None:
     for name in ("settings", "records", "vectors", "texts", "changes", "snapshots", "state"):
         if name not in there:
             raise CorruptCollectionError(f"{path}: damaged: the table {name} is missing")
+
+
+def list_rewritten(connection: sqlite3.Connection) -> None:
+    """Let a file that an earlier edgevec made tell readers which rows are written."""
+    if "listed" not in {name for _, name, *_ in connection.execute("PRAGMA table_info(state)")}:
+        connection.executescript(f"BEGIN IMMEDIATE; {_LISTED} COMMIT;")
 
 
 def missing(connection: sqlite3.Connection) -> list[tuple[str, str]]:

@@ -45,7 +45,7 @@ class SearchExecutor:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._filters = Filters()
+        self._filters = Filters(store.fields)
         self._ranking = Ranking()
         self._contexts: list[tuple[Index, SearchContext]] = []
 

@@ -29,6 +29,7 @@ from ..errors import (
 )
 from . import changes, schema
 from .database import Database
+from .field_cache import DEFAULT_BYTES, FieldCache
 from .graph import Graph, Write
 from .records import RowIds
 from .sql import end_transaction
@@ -108,11 +109,13 @@ class Store:
         *,
         writable: bool,
         secure_delete: bool = False,
+        condition_memory: int = DEFAULT_BYTES,
         progress: Progress | None = None,
     ) -> None:
         self.database = database
         self.graph = graph
         self.recent_writes = changes.RecentWrites()
+        self.fields = FieldCache(condition_memory)
         self.writable = writable
         self._secure_delete = secure_delete
         self._lock = ReadWriteLock()
@@ -169,8 +172,10 @@ class Store:
 
     @property
     def version(self) -> int | None:
-        """Of the records that a reader sees; None inside the calling thread's own batch."""
-        return None if self._owner == threading.get_ident() else self.graph.version
+        """Of the records that a reader sees; None inside the calling thread's own batch, and in a progress function."""
+        if self._owner == threading.get_ident() or self.progress_guard.is_inside():
+            return None
+        return self.graph.version
 
     # ---- reading ---------------------------------------------------------------------------------------------------
 
@@ -389,7 +394,7 @@ class Store:
             self._check_one_writer(connection)
             log.warning("%s: changed by another program while it was open for writing", self.name)
             self.graph.forget_ids()
-            changes.increment_version(connection)  # so that no cache entry is of this version
+            changes.increment_version(connection, listed=False)  # so that no cache entry is of this version
         return seen
 
     def _check_one_writer(self, connection: sqlite3.Connection) -> None:
@@ -625,6 +630,7 @@ class Store:
                 log.warning("%s: no snapshot of the graph: %s", self.name, error)
             finally:
                 self._closed = True
+                self.fields.clear()
                 self.database.close()
 
     def _save_at_close(self) -> None:

@@ -12,18 +12,30 @@ from typing import Any
 
 from ...errors import WhereError
 from ..validation import json_default, json_name
-from .compiler import Condition, compile_node, field_sql
+from .compiler import Condition, compile_node, compile_test, field_raw, field_sql
 from .mapping import read_mapping
-from .nodes import Field
+from .nodes import All, Any_, Field, IsNull, Node, Not, OneOf, Pattern, Test
 from .parser import bind, field_name, parse, parse_field
 
 __all__ = [
     "EVERYTHING",
+    "All",
+    "Any_",
     "Condition",
+    "Field",
+    "IsNull",
+    "Node",
+    "Not",
+    "OneOf",
+    "Pattern",
+    "Test",
     "Where",
     "compile_field",
+    "compile_test",
     "compile_where",
     "field_name",
+    "field_raw",
+    "field_sql",
     "json_default",
     "json_name",
 ]

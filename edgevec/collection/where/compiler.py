@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeGuard
 
 from ...errors import WhereError
@@ -17,28 +18,59 @@ from ..dates import Instant
 from ..validation import json_name
 from .nodes import MAX_PATTERN, All, Any_, Field, IsNull, Node, Not, OneOf, Pattern, Test, depth
 
-__all__ = ["Condition", "compile_node", "field_sql"]
+__all__ = ["Condition", "compile_node", "compile_test", "field_raw", "field_sql"]
 
 _TESTS_PER_GROUP = 16
 _MAX_LITERAL = 200
 """Characters of a text that a pattern looks for; SQLite limits the length of patterns."""
 
 
-class Condition(NamedTuple):
-    """SQL over a row of `records`, true where the condition holds and NULL or false elsewhere, and its parameters."""
-
+class _Sql(NamedTuple):
     sql: str
     parameters: tuple[Any, ...]
 
 
+class Condition(_Sql):
+    """SQL over a row of `records`, true where the condition holds and NULL or false elsewhere, and its parameters."""
+
+    node: Node | None = None
+    """What was compiled: NOT only in front of tests. Conditions of the same SQL and parameters are equal without it."""
+
+
 def compile_node(node: Node) -> Condition:
+    node = _push_not_down(node, False)
     compiler = _Compiler()
-    return Condition(compiler.sql(_push_not_down(node, False)), tuple(compiler.parameters))
+    condition = Condition(compiler.sql(node), tuple(compiler.parameters))
+    condition.node = node
+    return condition
+
+
+_ONLY = ("v",)
+
+
+def compile_test(test: Node) -> Condition:
+    """A test, or NOT and a test, over a table of values in place of records.
+
+    Its columns are `type` and `value`, as json_type() and json_extract() give them, and `metadata`, an object that has
+    the value under the name "v".
+    """
+    negated, inner = isinstance(test, Not), test.part if isinstance(test, Not) else test
+    assert not isinstance(inner, (Not, All, Any_))
+    moved: Node = replace(inner, field=_ONLY)
+    compiler = _Compiler()
+    sql = compiler.sql(Not(moved) if negated else moved)
+    sql = sql.replace(field_sql(_ONLY), "value").replace(f"json_type(metadata, {_path(_ONLY)})", "type")
+    return Condition(sql, tuple(compiler.parameters))
 
 
 def field_sql(field: Field) -> str:
     """The value of a field, NULL when it is missing or null; the very text that indexes are made with."""
     return f"json_extract(metadata, {_path(field)})"
+
+
+def field_raw(field: Field) -> str:
+    """The value of a field as it is written in the JSON; NULL when it is missing."""
+    return f"metadata -> {_path(field)}"
 
 
 def _path(field: Field) -> str:

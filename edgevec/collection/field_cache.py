@@ -1,0 +1,284 @@
+"""Metadata fields in memory, which answer conditions in place of SQLite: columns, each made when it is first asked for.
+
+They are of one version of the records. Rows that were written since are read again. What a column cannot answer as
+SQLite does, or what is not known to be of the version that is asked for, SQLite answers.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import reduce
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import changes
+from .changes import RecentWrites
+from .field_columns import Builder, Change, Column, Mask, NotKeptError
+from .records import RowIds, count, explain
+from .sqlite_errors import reraise_interrupt
+from .where import All, Any_, Condition, Field, Node, Not
+
+__all__ = ["DEFAULT_BYTES", "FieldCache"]
+
+log = logging.getLogger("edgevec")
+
+DEFAULT_BYTES = 128 * 2**20
+_MAX_FIELDS = 64
+_FIELDS_PER_PASS = 8
+_FIRST_PAGE, _PAGE = 512, 16_384
+"""Records that are read at a time. The first page shows what cannot be kept."""
+_MAX_WRITTEN_SHARE, _FEW_WRITTEN = 4, 2_000
+"""When more than a fourth of the records was written, and more than a few, the columns are made again."""
+
+
+_LEFT_TO_INDEXES = 2
+"""So many questions for a new column are left to SQLite, where it uses an index."""
+
+
+class _Kept(NamedTuple):
+    """What is kept. Never changed: what follows it is another."""
+
+    version: int
+    """Of the records."""
+    mark: changes.Mark | None
+    rows: RowIds
+    """All of them, ascending."""
+    columns: Mapping[Field, Column]
+    """The least recently used first."""
+
+    @property
+    def nbytes(self) -> int:
+        return self.rows.nbytes + sum(column.nbytes for column in self.columns.values())
+
+
+class FieldCache:
+    """Safe to use from several threads: they take turns."""
+
+    def __init__(self, max_bytes: int = DEFAULT_BYTES) -> None:
+        """max_bytes: of all columns; 0: keep none."""
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._kept: _Kept | None = None
+        self._refused: dict[Field, int] = {}
+        """Fields that do not pay, with the number of records when that was found."""
+        self._left: Counter[Field] = Counter()
+        """How often a column was not made because of an index."""
+        self._failed_at: int | None = None
+        """The version at which nothing could be kept: records are damaged, or there was no memory."""
+
+    @property
+    def nbytes(self) -> int:
+        """What the columns take."""
+        kept = self._kept
+        return 0 if kept is None else kept.nbytes
+
+    def clear(self) -> None:
+        """Keep nothing from now on, for a collection that is closed."""
+        self._max_bytes, self._kept = 0, None
+
+    def rows_where(
+        self, connection: sqlite3.Connection, version: int | None, condition: Condition, recent_writes: RecentWrites
+    ) -> RowIds | None:
+        """The rows whose records satisfy a condition, ascending; None where SQLite has to be asked.
+
+        Args:
+            version: of the records that the connection sees; None inside a batch
+        """
+        if not self._max_bytes or version in (None, self._failed_at) or condition.node is None:
+            return None
+        assert version is not None
+        wanted = dict.fromkeys(_fields(condition.node))
+        with self._lock:
+            try:
+                kept = self._with_columns(connection, version, wanted, condition, recent_writes)
+                if kept is None:
+                    return None
+                return kept.rows[_holding(condition.node, kept.columns, connection)]
+            except NotKeptError:
+                return None
+            except (sqlite3.Error, MemoryError) as error:
+                reraise_interrupt(error)
+                self._kept, self._failed_at = None, version
+                log.debug("a condition is answered by SQLite: %s", error)
+                return None
+
+    def _with_columns(
+        self,
+        connection: sqlite3.Connection,
+        version: int,
+        wanted: Mapping[Field, None],
+        condition: Condition,
+        recent_writes: RecentWrites,
+    ) -> _Kept | None:
+        """What is kept at this version, with the columns of these fields; None where some are not kept."""
+        kept = self._brought_up(connection, version, recent_writes)
+        if kept is not None and kept.version > version:
+            return None
+        columns = dict(kept.columns) if kept is not None else {}
+        missing = [field for field in wanted if field not in columns]
+        if any(self._is_refused(connection, field) for field in missing):
+            return None
+        if missing and self._is_left_to_indexes(connection, missing, condition):
+            return None
+        for at in range(0, len(missing), _FIELDS_PER_PASS):
+            rows = _all_rows(connection) if kept is None else kept.rows
+            made = _read(connection, rows, missing[at : at + _FIELDS_PER_PASS], self._max_bytes)
+            columns.update(made)
+            kept = _Kept(version, changes.mark(connection), rows, columns)
+        if kept is None:
+            return None
+        for field in wanted:
+            if field in columns:  # the most recently used last
+                columns[field] = columns.pop(field)
+        self._kept = kept = self._within_limits(kept._replace(columns=columns))
+        lost = wanted.keys() - kept.columns.keys()
+        self._refused.update(dict.fromkeys(lost, len(kept.rows)))
+        return None if lost else kept
+
+    def _brought_up(self, connection: sqlite3.Connection, version: int, recent_writes: RecentWrites) -> _Kept | None:
+        """What is kept, with what was written since; None where that is not known, or too much."""
+        kept = self._kept
+        if kept is None or kept.version >= version:
+            return kept
+        self._kept = None
+        written = recent_writes.rows_between(kept.version, version)
+        if written is None and kept.mark is not None:
+            written = changes.written_since(connection, kept.mark)
+        if written is None or len(written) > max(_FEW_WRITTEN, len(kept.rows) // _MAX_WRITTEN_SHARE):
+            return None
+        self._kept = _changed(connection, kept, version, written)
+        return self._kept
+
+    def _is_refused(self, connection: sqlite3.Connection, field: Field) -> bool:
+        """Whether it did not pay when there were half to twice as many records."""
+        then = self._refused.get(field)
+        return then is not None and then <= 2 * count(connection) <= 4 * then
+
+    def _is_left_to_indexes(self, connection: sqlite3.Connection, missing: list[Field], condition: Condition) -> bool:
+        """Whether SQLite has an index for a condition whose columns were not made for that reason but a few times."""
+        often = max(self._left[field] for field in missing) >= _LEFT_TO_INDEXES
+        if often or not explain(connection, *condition).indexes:
+            return False
+        self._left.update(missing)
+        return True
+
+    def _within_limits(self, kept: _Kept) -> _Kept:
+        columns = dict(kept.columns)
+        while columns and (kept.nbytes > self._max_bytes or len(columns) > _MAX_FIELDS):
+            del columns[next(iter(columns))]
+            kept = kept._replace(columns=dict(columns))
+        return kept
+
+
+def _fields(node: Node) -> Iterator[Field]:
+    if isinstance(node, (All, Any_)):
+        for part in node.parts:
+            yield from _fields(part)
+    else:
+        test = node.part if isinstance(node, Not) else node
+        yield test.field  # type: ignore[union-attr]
+
+
+def _holding(node: Node, columns: Mapping[Field, Column], connection: sqlite3.Connection) -> Mask:
+    """bool[records]: for which the condition is true. Above the tests are AND and OR alone: there NULL is as false."""
+    if isinstance(node, (All, Any_)):
+        parts = (_holding(part, columns, connection) for part in node.parts)
+        return reduce(np.logical_and if isinstance(node, All) else np.logical_or, parts)
+    [field] = _fields(node)
+    return columns[field].holding(node, connection)
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
+
+
+class _FieldNotKeptError(Exception):
+    def __init__(self, field: Field, *, is_too_big: bool) -> None:
+        self.field, self.is_too_big = field, is_too_big
+
+
+def _read(connection: sqlite3.Connection, rows: RowIds, fields: list[Field], max_bytes: int) -> dict[Field, Column]:
+    """The columns of those fields that can be kept. rows: all that there are."""
+    raw = dict.fromkeys(fields, False)
+    while True:
+        builders = {field: Builder(field, raw=raw[field]) for field in raw}
+        try:
+            _read_pages(connection, rows, builders, max_bytes)
+            return {field: builder.made() for field, builder in builders.items()}
+        except _FieldNotKeptError as error:
+            if error.is_too_big or raw[error.field]:
+                del raw[error.field]
+            else:
+                raw[error.field] = True
+
+
+def _read_pages(
+    connection: sqlite3.Connection, rows: RowIds, builders: Mapping[Field, Builder], max_bytes: int
+) -> None:
+    """Let the builders take what they select of all rows. _FieldNotKeptError for the first that cannot, or is too big.
+
+    In pages, between which signals are seen. The connection sees the same records in each.
+    """
+    start, size = 0, _FIRST_PAGE
+    while start < len(rows):
+        page = rows[start : start + size]
+        for field, values in _values(connection, builders, page).items():
+            if len(values) != len(page):  # another program has changed the file meanwhile
+                raise NotKeptError
+            try:
+                builders[field].add(values)
+            except NotKeptError:
+                raise _FieldNotKeptError(field, is_too_big=False) from None
+        if sum(builder.nbytes for builder in builders.values()) > max_bytes:
+            raise _FieldNotKeptError(max(builders, key=lambda field: builders[field].nbytes), is_too_big=True)
+        start, size = start + size, _PAGE
+
+
+def _all_rows(connection: sqlite3.Connection) -> RowIds:
+    # One text of all: a tuple for each would take four times as long.
+    [(joined,)] = connection.execute("SELECT group_concat(row) FROM records")
+    return np.sort(np.fromstring(joined or "", np.int64, sep=","))
+
+
+def _values(
+    connection: sqlite3.Connection, builders: Mapping[Field, Builder], page: RowIds
+) -> dict[Field, Sequence[Any]]:
+    """What the builders select of these rows, which are all that there are in their range."""
+    where, ends = "FROM records NOT INDEXED WHERE row BETWEEN ? AND ?", (int(page[0]), int(page[-1]))
+    # In the order of rows, since no index is used, and as one JSON text. It rounds numbers with a fraction: where there
+    # are any, each is fetched by itself.
+    found: dict[Field, Sequence[Any]] = {}
+    joined = [field for field, builder in builders.items() if not builder.has_reals]
+    if joined:
+        arrays = ", ".join(f"json_group_array({builders[field].sql})" for field in joined)
+        [texts] = connection.execute(f"SELECT {arrays} {where}", ends)
+        for field, text in zip(joined, texts, strict=True):
+            with suppress(ValueError, RecursionError):  # what SQLite writes of infinity is no JSON
+                found[field] = json.loads(text)
+    for field, builder in builders.items():
+        if field not in found or float in set(map(type, found[field])):
+            builder.has_reals = True
+            found[field] = [value for (value,) in connection.execute(f"SELECT {builder.sql} {where}", ends)]
+    return found
+
+
+def _changed(connection: sqlite3.Connection, kept: _Kept, version: int, written: RowIds) -> _Kept:
+    """What is kept as of a later version. written: all rows that may differ, ascending."""
+    selected = ", ".join(["row", *(column.sql(field) for field, column in kept.columns.items())])
+    page = connection.execute(
+        f"SELECT {selected} FROM records WHERE row IN (SELECT value FROM json_each(?)) ORDER BY row",
+        (json.dumps(written.tolist()),),
+    ).fetchall()
+    rows, *found = zip(*page, strict=True) if page else [()] * (1 + len(kept.columns))
+    change = Change(kept.rows, written, np.array(rows, np.int64))
+    columns: dict[Field, Column] = {}
+    for (field, column), values in zip(kept.columns.items(), found, strict=True):
+        with suppress(NotKeptError):  # it is made again when it is asked for
+            columns[field] = column.changed(change, values)
+    return _Kept(version, changes.mark(connection), change.rows, columns)

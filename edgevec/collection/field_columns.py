@@ -1,0 +1,334 @@
+"""A metadata field as an array: a code of its value for each record, or its number.
+
+What a test means is SQLite's to say. Of codes it is asked, once for each distinct value; of numbers it is asked how it
+reads those in the condition, and comparing them is exact.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .records import RowIds
+from .where import Field, IsNull, Node, Not, OneOf, Test, compile_test, field_raw, field_sql
+
+__all__ = ["Builder", "Change", "Codes", "Column", "NotKeptError", "Numbers"]
+
+Mask = NDArray[np.bool_]
+"""[records], or [values]"""
+
+MAX_VALUES = 65_536
+"""Distinct values of a field that is kept as codes."""
+MAX_CHARACTERS = 8_000_000
+"""Of them all."""
+MANY_VALUES = 2_048
+"""With more than this number, numbers are kept as such."""
+MAX_LENGTH = 1_000
+"""Characters of one: longer texts are not what conditions are about."""
+_BYTES_PER_VALUE = 400
+"""Of a value that a code stands for, beside its characters: in a dict, and in SQLite."""
+_EXACT = 2**53
+"""Up to this magnitude, integers are numbers of 64 bits with a fraction too."""
+_INT64 = np.iinfo(np.int64)
+
+
+class NotKeptError(Exception):
+    """A field cannot be kept in this way, or a test not be answered from it: SQLite is asked."""
+
+
+class Change:
+    """What a commit did to the rows: those of some positions were written again or deleted, and there are new ones."""
+
+    def __init__(self, rows: RowIds, written: RowIds, found: RowIds) -> None:
+        """rows: before; written: all that may differ now; found: those of them that exist. Each ascending."""
+        at = np.searchsorted(rows, written)
+        known = np.zeros(len(written), np.bool_)
+        inside = at < len(rows)
+        known[inside] = rows[at[inside]] == written[inside]
+        exists = np.isin(written, found, assume_unique=True)
+        self._replaced, self._deleted = at[known & exists], at[known & ~exists]
+        new = ~known[exists]
+        self._replacing, self._new = np.flatnonzero(~new), np.flatnonzero(new)
+        remaining = np.delete(rows, self._deleted)
+        self._new_at = np.searchsorted(remaining, found[self._new])
+        self.rows: RowIds = np.insert(remaining, self._new_at, found[self._new])
+        """After it."""
+
+    def apply(self, values: NDArray[Any], found: NDArray[Any]) -> NDArray[Any]:
+        """An array by row after it. found: of the rows that were found, in the same type."""
+        made = values.copy()
+        made[self._replaced] = found[self._replacing]
+        if len(self._deleted):
+            made = np.delete(made, self._deleted)
+        return np.insert(made, self._new_at, found[self._new]) if len(self._new) else made
+
+
+class _Values:
+    """The distinct values of a field, by code, as Python has them of json_extract(). Equal numbers are one value."""
+
+    def __init__(self) -> None:
+        self._codes: dict[Any, int] = {}
+        self._characters = 0
+        self._stored = 0
+        self._table = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        weakref.finalize(self, self._table.close)  # Python 3.13 warns of one that is not closed
+        self._table.execute("CREATE TABLE distinct_values (code INTEGER PRIMARY KEY, type, value, metadata)")
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    @staticmethod
+    def sql(field: Field) -> str:
+        """What SQLite is to select of a record."""
+        return field_sql(field)
+
+    @property
+    def nbytes(self) -> int:
+        return len(self._codes) * _BYTES_PER_VALUE + 3 * self._characters
+
+    def encode(self, found: Sequence[Any]) -> NDArray[Any]:
+        """The code of each value. NotKeptError when there are too many, or one is of another kind."""
+        if not {list, dict}.isdisjoint(map(type, found)):
+            raise NotKeptError
+        for value in dict.fromkeys(found):
+            if value in self._codes:
+                continue
+            if isinstance(value, str) and len(value) > MAX_LENGTH:
+                raise NotKeptError
+            self._characters += self._size(value)
+            self._codes[value] = len(self._codes)
+        if len(self) > MAX_VALUES or self._characters > MAX_CHARACTERS:
+            raise NotKeptError
+        return np.fromiter(map(self._codes.__getitem__, found), self.kind, len(found))
+
+    @property
+    def kind(self) -> np.dtype[Any]:
+        """The smallest type that holds every code."""
+        return np.min_scalar_type(max(len(self) - 1, 0))
+
+    def as_numbers(self) -> tuple[NDArray[Any], Mask] | None:
+        """By code; None where they are not many, or not all numbers."""
+        if len(self) <= MANY_VALUES or not {int, float, type(None)}.issuperset(map(type, self._codes)):
+            return None
+        return _as_numbers(list(self._codes))
+
+    def holding(self, test: Node) -> Mask:
+        """bool by code: for which values SQLite finds the test true."""
+        if self._stored < len(self):
+            self._store(list(self._codes)[self._stored :], self._stored)
+            self._stored = len(self)
+        sql, parameters = compile_test(test)
+        found = self._table.execute(f"SELECT code FROM distinct_values WHERE {sql}", parameters).fetchall()
+        truth = np.zeros(len(self), np.bool_)
+        truth[np.fromiter((code for (code,) in found), np.int64, len(found))] = True
+        return truth
+
+    @staticmethod
+    def _size(value: Any) -> int:
+        if not isinstance(value, str):
+            return 0
+        if value.startswith(("[", "{")):  # a list, an object, or a text that looks like one
+            raise NotKeptError
+        return len(value)
+
+    def _store(self, fresh: Sequence[Any], first: int) -> None:
+        # REPLACE: a signal may have ended the call before.
+        self._table.executemany(
+            "INSERT OR REPLACE INTO distinct_values VALUES (?, ?, ?, ?)",
+            (
+                (first + at, _TYPES[type(value)], value, json.dumps({"v": value}, ensure_ascii=False))
+                for at, value in enumerate(fresh)
+            ),
+        )
+
+
+_TYPES = {type(None): "null", int: "integer", float: "real", str: "text"}
+
+
+class _RawValues(_Values):
+    """Distinct values as they are written in the JSON, where lists and objects are among them."""
+
+    @staticmethod
+    def sql(field: Field) -> str:
+        return f"({field_raw(field)}) || ''"  # so that it is a text to json_group_array()
+
+    def as_numbers(self) -> None:
+        return None
+
+    @staticmethod
+    def _size(value: Any) -> int:
+        return 0 if value is None else len(value)
+
+    def _store(self, fresh: Sequence[Any], first: int) -> None:
+        self._table.execute(
+            "INSERT OR REPLACE INTO distinct_values "
+            "SELECT key + ?, json_type(value), json_extract(value, '$'), '{\"v\":' || value || '}' FROM json_each(?)",
+            (first, json.dumps(["null" if value is None else value for value in fresh], ensure_ascii=False)),
+        )
+
+
+class Codes:
+    """A field by codes of its values, one for each record. Never changed: changed() makes another."""
+
+    def __init__(self, values: _Values, codes: NDArray[Any]) -> None:
+        self._values = values
+        self._codes = codes
+        self.sql = values.sql
+
+    @property
+    def nbytes(self) -> int:
+        return self._codes.nbytes + self._values.nbytes
+
+    def holding(self, test: Node, connection: sqlite3.Connection) -> Mask:
+        """bool of each record: for which the test is true."""
+        holds: Mask = self._values.holding(test)[self._codes]
+        return holds
+
+    def changed(self, change: Change, found: Sequence[Any]) -> Codes:
+        """As it is after a change, with what was selected of the records that were found."""
+        fresh = self._values.encode(found)
+        return Codes(self._values, change.apply(self._codes.astype(fresh.dtype, copy=False), fresh))
+
+
+class Numbers:
+    """A field of numbers alone, booleans among them, and where it is missing. Never changed, as Codes."""
+
+    def __init__(self, numbers: NDArray[Any], missing: Mask) -> None:
+        """numbers: int64, or float64 of which none that was an integer is rounded."""
+        self._numbers = numbers
+        self._missing = missing
+
+    @staticmethod
+    def sql(field: Field) -> str:
+        return field_sql(field)
+
+    @property
+    def nbytes(self) -> int:
+        return self._numbers.nbytes + self._missing.nbytes
+
+    def holding(self, test: Node, connection: sqlite3.Connection) -> Mask:
+        """bool of each record. NotKeptError for what only SQLite compares exactly."""
+        if isinstance(test, Not):
+            # A test of what is missing is neither true nor false, save IS NULL.
+            inner = self.holding(test.part, connection)
+            return ~inner if isinstance(test.part, IsNull) else ~(inner | self._missing)
+        if isinstance(test, IsNull):
+            return self._missing
+        if isinstance(test, OneOf):
+            return self._among(_as_sqlite_reads(connection, list(test.values))) & ~self._missing  # type: ignore[arg-type]
+        if isinstance(test, Test) and test.operator in _COMPARE and isinstance(test.value, (int, float)):
+            [value] = _as_sqlite_reads(connection, [test.value])
+            return self._compared(test.operator, value) & ~self._missing
+        return np.zeros(len(self._numbers), np.bool_)  # a number is no text and holds none
+
+    def _compared(self, operator: str, value: Any) -> Mask:
+        if self._numbers.dtype == np.int64 and isinstance(value, float):
+            if operator == "=":
+                return self._among([value])
+            # i < 2.5 is i < 3, i <= 2.5 is i <= 2.
+            value = math.ceil(value) if operator in ("<", ">=") else math.floor(value)
+            if not _INT64.min <= value <= _INT64.max:
+                return np.full(len(self._numbers), (value > 0) == (operator in ("<", "<=")))
+        elif self._numbers.dtype == np.float64 and isinstance(value, int):
+            if abs(value) > _EXACT:
+                raise NotKeptError
+            value = float(value)
+        compared: Mask = _COMPARE[operator](self._numbers, value)
+        return compared
+
+    def _among(self, values: Sequence[Any]) -> Mask:
+        """Equal to one of them, whatever its type: as Python compares numbers, which is exact."""
+        numbers = [value for value in values if isinstance(value, (int, float))]
+        if self._numbers.dtype == np.int64:
+            equal = [int(value) for value in numbers if _INT64.min <= value <= _INT64.max and int(value) == value]
+        else:
+            equal = [float(value) for value in numbers if float(value) == value]  # type: ignore[misc]
+        return np.isin(self._numbers, np.array(equal, self._numbers.dtype))
+
+    def changed(self, change: Change, found: Sequence[Any]) -> Numbers:
+        """As of Codes. NotKeptError when something else than a number was written."""
+        fresh, missing = _as_numbers(found)
+        numbers, fresh = _of_one_type([self._numbers, fresh])
+        return Numbers(change.apply(numbers, fresh), change.apply(self._missing, missing))
+
+
+class Builder:
+    """Makes the column of a field of what is selected, page by page: codes, or numbers where those are many."""
+
+    def __init__(self, field: Field, *, raw: bool = False) -> None:
+        """raw: take values of any kind, as they are written in the JSON."""
+        self._values = _RawValues() if raw else _Values()
+        self.sql = self._values.sql(field)
+        self._codes: list[NDArray[Any]] = []
+        self._numbers: list[NDArray[Any]] | None = None
+        self._missing: list[Mask] = []
+        self.has_reals = False
+        """Whether there are numbers with a fraction."""
+
+    @property
+    def nbytes(self) -> int:
+        pages: int = sum(page.nbytes for page in (*self._codes, *(self._numbers or ()), *self._missing))
+        return pages + self._values.nbytes
+
+    def add(self, found: Sequence[Any]) -> None:
+        """NotKeptError when there are too many values, or one is of another kind."""
+        if self._numbers is not None:
+            numbers, missing = _as_numbers(found)
+            self._numbers = _of_one_type([*self._numbers, numbers])
+            self._missing.append(missing)
+            return
+        self._codes.append(self._values.encode(found))
+        by_code = self._values.as_numbers()
+        if by_code is not None:
+            self._numbers, self._missing = [[array[codes] for codes in self._codes] for array in by_code]
+            self._values, self._codes = _Values(), []
+
+    def made(self) -> Column:
+        if self._numbers is not None:
+            return Numbers(np.concatenate(self._numbers), np.concatenate(self._missing))
+        return Codes(self._values, np.concatenate([np.empty(0, self._values.kind), *self._codes]))
+
+
+Column = Codes | Numbers
+
+_COMPARE = {"=": np.equal, "<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal}
+
+
+def _as_numbers(found: Sequence[Any]) -> tuple[NDArray[Any], Mask]:
+    """int64 or float64, with 0 for None, and where that is. NotKeptError when they are something else, or both."""
+    kinds = set(map(type, found))
+    missing = np.zeros(len(found), np.bool_)
+    if type(None) in kinds:
+        missing = np.fromiter((value is None for value in found), np.bool_, len(found))
+        found = [0 if value is None else value for value in found]
+        kinds.discard(type(None))
+    if not kinds <= {int, float}:
+        raise NotKeptError
+    if kinds == {int, float} and any(abs(value) > _EXACT for value in found if type(value) is int):
+        raise NotKeptError
+    return np.array(found, np.float64 if float in kinds else np.int64), missing
+
+
+def _of_one_type(pages: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    """NotKeptError where integers would be rounded."""
+    if all(page.dtype == np.int64 for page in pages):
+        return list(pages)
+    for page in pages:
+        if page.dtype == np.int64 and len(page) and max(-int(page.min()), int(page.max())) > _EXACT:
+            raise NotKeptError
+    return [page.astype(np.float64, copy=False) for page in pages]
+
+
+def _as_sqlite_reads(connection: sqlite3.Connection, values: Sequence[Any]) -> list[Any]:
+    """Values of a condition, its numbers with a fraction parsed as those of the metadata are."""
+    read = [value for (value,) in connection.execute("SELECT value FROM json_each(?)", (json.dumps(values),))]
+    if any(isinstance(value, float) and not math.isfinite(value) for value in read):
+        raise NotKeptError
+    return read
