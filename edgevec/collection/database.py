@@ -16,7 +16,7 @@ from ..errors import CollectionNotFoundError, LockedError, ParameterError, Stora
 from . import interrupts
 from .identify import identify
 from .locking import Identity, Lock, claim, identity, unclaim
-from .sqlite_errors import BUSY, CANTOPEN, READONLY, code_of, translated
+from .sqlite_errors import BUSY, CANTOPEN, READONLY, code_of, reraise_interrupt, translated
 
 __all__ = ["Database", "Durability", "copy_mode", "resolve"]
 
@@ -35,6 +35,9 @@ BUSY_MS = 10_000
 """Time to wait for readers in other processes while the write-ahead log is copied back."""
 _BUSY_POLL_MS = 100
 """A part of it, after which Python sees signals."""
+
+_MIN_LOG_BYTES, _LOG_DIVISOR = 8 * 2**20, 8
+"""A log longer than the first, and than the file divided by the second, is emptied once it is copied back."""
 
 _Stamp = tuple[int, int, int, int, bool]
 
@@ -154,6 +157,28 @@ class Database:
                     )
         finally:
             self.main.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+
+    def is_log_long(self) -> bool:
+        """Whether the log is too long for its file. SQLite writes it anew from its start, but never shortens it."""
+        if self.path is None or _SINGLE_PROCESS:
+            return False
+        try:
+            file, log_bytes = (os.stat(f"{self.path}{end}").st_size for end in ("", "-wal"))
+        except OSError:
+            return False
+        return log_bytes > max(_MIN_LOG_BYTES, file // _LOG_DIVISOR)
+
+    def shorten_log(self) -> None:
+        """Empty the log, unless another process reads it: then a later call does. Nobody in this process reads now."""
+        try:
+            self.main.execute("PRAGMA busy_timeout = 0")
+            try:
+                interrupts.run(self.main, "PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                self.main.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+        except sqlite3.Error as error:  # what was committed is safe in the log
+            reraise_interrupt(error)
+            log.info("%s: its log stays as long as it is: %s", self.path, error)
 
     def _say_what_stays(self) -> None:
         """SQLite does not tell, at closing, whether it has copied the log back; then it deletes it."""

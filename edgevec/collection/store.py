@@ -47,7 +47,7 @@ _CLOSE_MIN_CHANGES, _CLOSE_RECORDS_DIVISOR = 200, 100
 
 MAX_SMALL_ROWS = 1024
 """Up to this number of vectors, a batch is committed beside readers; the graph takes it in afterwards."""
-MAX_PENDING_BYTES = 256 * 2**20
+MAX_PENDING_BYTES = 32 * 2**20
 """Up to this size, what an open batch has written is kept in memory for the graph."""
 
 Release = Callable[[], object]
@@ -304,6 +304,7 @@ class Store:
                 yield connection
                 self._commit(connection, connection.total_changes != before, self.progress_guard.wrap(progress))
                 self._seen = seen
+                self._shorten_log_if_due()
             except BaseException as error:
                 if not self._depth:
                     end_transaction(connection)
@@ -374,6 +375,16 @@ class Store:
                 reraise_interrupt(error)
                 log.warning("%s: the graph lacks what was just stored: %s", self.name, error)
             self._forget_writes()
+
+    def _shorten_log_if_due(self) -> None:
+        """Only a long transaction leaves a long log, or one beside which somebody always read."""
+        if not self.database.is_log_long():
+            return
+        if self._holds_lock:
+            self.database.shorten_log()
+            return
+        with self._no_readers():
+            self.database.shorten_log()
 
     def _commits_of_others(self) -> int:
         """A number that changes whenever another connection, of any process, commits."""

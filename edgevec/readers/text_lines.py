@@ -18,7 +18,7 @@ from . import cells
 from .dataset import Dataset
 from .request import ID_NAMES, VECTOR_NAMES, Request, Rows
 
-__all__ = ["read_csv", "read_jsonl"]
+__all__ = ["jsonl_pieces", "read_csv", "read_jsonl"]
 
 _MAX_LINE = 1 << 26
 """Longer lines are refused: a few MB of gzip can hold gigabytes without a line break."""
@@ -39,7 +39,32 @@ _REPORT_ROWS = 1024
 def read_jsonl(request: Request) -> Dataset:
     """Each line an object with a list of numbers among its fields, or such a list alone."""
     rows = Rows(request)
+    records = list(_records(request, rows))
+    return _dataset(request, rows, records)
+
+
+def jsonl_pieces(request: Request, size: int) -> Iterator[Dataset]:
+    """As read_jsonl(), in pieces of up to `size` rows."""
+    rows = Rows(request)
     records: list[dict[str, Any]] = []
+    for record in _records(request, rows):
+        records.append(record)
+        if rows.is_piece(size):
+            yield _dataset(request, rows, records)
+            records = []
+    if records or not len(rows):
+        yield _dataset(request, rows, records)
+
+
+def _dataset(request: Request, rows: Rows, records: list[dict[str, Any]]) -> Dataset:
+    vectors = rows.take()
+    id_name = next((name for name in ID_NAMES if all(type(record.get(name)) is int for record in records)), None)
+    ids = None if id_name is None else request.ids([record.pop(id_name) for record in records])
+    return Dataset(vectors, ids, records if any(records) else None, request.name(), id_name=id_name)
+
+
+def _records(request: Request, rows: Rows) -> Iterator[dict[str, Any]]:
+    """The fields of each line without its vector, which `rows` has then."""
     field: str | None = None
     with _open(request) as (lines, file):
         for number, line in enumerate(lines, 1):
@@ -57,15 +82,12 @@ def read_jsonl(request: Request) -> Dataset:
             if not isinstance(vector, list):
                 raise request.error(f"{place}: field {field!r} is not a list of numbers")
             rows.append(vector, place)
-            records.append(record)
+            yield record
             _report_now_and_then(request, rows, file)
             if len(rows) == request.limit:
                 break
-    vectors = rows.vectors()
-    request.report(len(rows), len(rows))
-    id_name = next((name for name in ID_NAMES if all(type(record.get(name)) is int for record in records)), None)
-    ids = None if id_name is None else request.ids([record.pop(id_name) for record in records])
-    return Dataset(vectors, ids, records if any(records) else None, request.name(), id_name=id_name)
+    if len(rows):
+        request.report(len(rows), len(rows))
 
 
 def read_csv(request: Request) -> Dataset:
@@ -91,7 +113,7 @@ def read_csv(request: Request) -> Dataset:
     table.refuse_gaps()
     request.report(len(rows), len(rows))
     columns = {name: cells.typed(request, name, column) for name, column in table.columns().items()}
-    return request.dataset(rows.vectors(), columns)
+    return request.dataset(rows.take(), columns)
 
 
 class _Table:

@@ -271,7 +271,7 @@ def test_ids_follow_the_records(start: list[Any], steps: list[tuple[str, list[An
 
 def test_ids_whose_rows_are_far_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where most rows are deleted, no memory is kept for them."""
-    monkeypatch.setattr("edgevec.collection.graph._MAX_FREE_ROWS", 20)
+    monkeypatch.setattr("edgevec.collection.ids._MAX_FREE_ROWS", 20)
     with edgevec.open(":memory:", 2) as made:
         for at in range(400):
             made.upsert([at], np.ones((1, 2)))
