@@ -57,6 +57,8 @@ class Database:
         self._readers: set[sqlite3.Connection] = set()
         """All of them; a call that a signal has ended may have left one that is neither idle nor in use."""
         self._idle: list[sqlite3.Connection] = []
+        self.versions: dict[sqlite3.Connection, tuple[int, int]] = {}
+        """Of connections that only read: the number of commits that each saw last, and the version of the records."""
         self._lock: Lock | None = None
         self._main: sqlite3.Connection | None = None
         self._claimed: Identity | None = None
@@ -109,6 +111,7 @@ class Database:
         """In place of release(), when a call on it has failed."""
         if connection is not self._main:
             self._readers.discard(connection)
+            self.versions.pop(connection, None)
             connection.close()
 
     def close_idle(self) -> None:
@@ -119,6 +122,7 @@ class Database:
     def close(self) -> None:
         """Close every connection; the last one to close copies the write-ahead log back. Nobody reads now."""
         self._idle.clear()
+        self.versions.clear()
         while self._readers:
             self._readers.pop().close()
         if self._main is not None:

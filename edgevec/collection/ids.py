@@ -22,8 +22,9 @@ _NOT_READ: Any = object()
 """In an array of objects, or a dict."""
 _MAX_FREE_ROWS = 2**20
 """Above this and four times the number of records, a dict takes the place of the array."""
-_READ_ALONG = 2048
-"""Further rows that are read when one is missing, so that soon none is, and no search waits for all of them."""
+_READ_ALONG, _MOST_READ_ALONG = 64, 2048
+"""Further rows that are read when one is missing, twice as many each time up to the second: soon none is, and no search
+waits for all of them."""
 
 
 class IdsByRow:
@@ -39,6 +40,7 @@ class IdsByRow:
         self._count, self._last = count, last
         self._read_to: int | None = BEFORE_ALL
         """The last row that was read along; None after the last there is."""
+        self._along = _READ_ALONG
         self._by_row: dict[int, Id | None] | NDArray[Any] = {}
         if first >= 0 and not self._is_sparse(last):
             numbers = least is None or (_is_number(least) and _is_number(greatest))
@@ -94,9 +96,10 @@ class IdsByRow:
 
     def _read_along(self, connection: sqlite3.Connection) -> None:
         if self._read_to is not None:
-            page = records.ids_after(connection, self._read_to, _READ_ALONG)
+            count, self._along = self._along, min(2 * self._along, _MOST_READ_ALONG)
+            page = records.ids_after(connection, self._read_to, count)
             self._keep(page)
-            self._read_to = page[-1][0] if len(page) == _READ_ALONG else None
+            self._read_to = page[-1][0] if len(page) == count else None
 
     def _known(self, row: int) -> Any:
         by_row = self._by_row

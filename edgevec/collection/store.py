@@ -82,6 +82,11 @@ class _Reading:
             translate(error, self._store.database.name)
 
 
+def _commits_of_others(connection: sqlite3.Connection) -> int:
+    """A number of this connection that changes whenever another one, of any process, commits."""
+    return int(connection.execute("PRAGMA data_version").fetchone()[0])
+
+
 def _undo_savepoint(connection: sqlite3.Connection, name: str) -> bool:
     """False when there is none: a signal has ended the call just before it was made, or after it was released."""
     try:
@@ -135,7 +140,7 @@ class Store:
             self.settings = schema.read_settings(database.main)
             self._catch_up(database.main, progress)
             database.main.execute("ROLLBACK")
-            self._seen = self._commits_of_others()
+            self._seen = _commits_of_others(self.database.main)
             database.release(database.acquire())  # the first reader need not open the file
         self._closed = False
 
@@ -228,7 +233,8 @@ class Store:
         try:
             if not self.writable:
                 self.database.check_file()
-                self.database.renew()
+                if self.database.renew():
+                    self.graph.forget_ids()
             connection = self.database.main
             if self.graph.version is None or (
                 not self.writable and self.graph.version != self._committed_version(connection)
@@ -255,7 +261,15 @@ class Store:
         if not self.writable:
             self.database.check_file()
         connection.execute("BEGIN")
-        return changes.version(connection)
+        return changes.version(connection) if self.writable else self._version_seen(connection)
+
+    def _version_seen(self, connection: sqlite3.Connection) -> int:
+        """Of a collection open for reading; begins to read. The ids are forgotten whenever anyone has committed."""
+        commits, known = _commits_of_others(connection), self.database.versions.get(connection)
+        if known is None or known[0] != commits:
+            self.graph.forget_ids()
+            self.database.versions[connection] = known = (commits, changes.version(connection))
+        return known[1]
 
     def _catch_up(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
         """Let the graph take in what is committed, and stay in the transaction that sees it."""
@@ -386,16 +400,12 @@ class Store:
         with self._no_readers():
             self.database.shorten_log()
 
-    def _commits_of_others(self) -> int:
-        """A number that changes whenever another connection, of any process, commits."""
-        return int(self.database.main.execute("PRAGMA data_version").fetchone()[0])
-
     def _check_others(self, connection: sqlite3.Connection) -> int:
         """Drop what is cached when another program has changed the file; the number of _commits_of_others().
 
         LockedError when that was another writer. connection: in a transaction that writes.
         """
-        seen = self._commits_of_others()
+        seen = _commits_of_others(self.database.main)
         if seen != self._seen:
             self._check_one_writer(connection)
             log.warning("%s: changed by another program while it was open for writing", self.name)
@@ -416,7 +426,7 @@ class Store:
             return
         with self._batch_lock, translated(self.name):
             self._check_open()
-            changed = self._commits_of_others() != self._seen
+            changed = _commits_of_others(self.database.main) != self._seen
         if changed:
             with self._transaction(None):
                 pass
