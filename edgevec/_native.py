@@ -66,7 +66,7 @@ _OF_FILES = (errors.StorageError, errors.IndexNotFoundError)
 
 def read_numbers(text: bytes, out: npt.NDArray[np.float32]) -> int:
     """Read a JSON array of len(out) numbers at the start of a text; the bytes read, 0 for anything else."""
-    return lib.ev_read_numbers(ffi.from_buffer(_CHARS, text), len(text), len(out), ffi.from_buffer(_FLOATS, out))
+    return lib.ev_read_numbers(text, len(text), len(out), ffi.from_buffer(_FLOATS, out))
 
 
 def check(code: int, path: str | os.PathLike[str] | None = None, first_row: int = 0) -> None:

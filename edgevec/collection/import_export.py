@@ -11,7 +11,7 @@ import gzip
 import importlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
@@ -70,7 +70,7 @@ class Table(NamedTuple):
 # ---- in ------------------------------------------------------------------------------------------------------------
 
 
-def tables(data: Any, columns: Columns, progress: Progress | None) -> Iterator[Table]:
+def tables(data: Any, columns: Columns, progress: Progress | None) -> Generator[Table, None, None]:
     """The rows of a source, IMPORT_BATCH at a time. What a row becomes depends on that row alone.
 
     Args:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 from .._types import Progress
 from ..errors import DataFormatError, DataNotFoundError, EdgevecError, OutOfMemoryError, ParameterError, about_file
-from ..files import refused
+from ..files import VECTOR_SUFFIXES, refused
 from . import arrow, fvecs, hdf5, npy, safetensors, text_lines
 from .dataset import Dataset
 from .request import Request, Rows, Stopped, raised
@@ -44,7 +44,7 @@ _PIECES: dict[str, Callable[[Request, int], Iterator[Dataset]]] = {
     ".jsonl.gz": text_lines.jsonl_pieces,
 }
 
-SUFFIXES = tuple(_READERS)
+SUFFIXES = VECTOR_SUFFIXES
 """The endings of the files that `read_vectors` knows."""
 
 
@@ -100,7 +100,7 @@ def read(request: Request) -> Dataset:
     return whole
 
 
-def read_pieces(request: Request, size: int) -> Iterator[Dataset]:
+def read_pieces(request: Request, size: int) -> Generator[Dataset, None, None]:
     """The rows of a file in pieces of up to `size`; what a row becomes depends on that row alone.
 
     Formats of rows (_PIECES) are read piece by piece, so that memory holds one of them. To be closed.
@@ -115,7 +115,7 @@ def read_pieces(request: Request, size: int) -> Iterator[Dataset]:
     return _explained(request, pieces)
 
 
-def _explained(request: Request, pieces: Callable[[str], Iterator[Dataset]]) -> Iterator[Dataset]:
+def _explained(request: Request, pieces: Callable[[str], Iterator[Dataset]]) -> Generator[Dataset, None, None]:
     """pieces(ending of the file), with the errors that read_vectors() raises."""
     path = request.path
     suffix = next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
