@@ -120,6 +120,13 @@ const char *ev_simd_forced(void);
  * first that does not, or -1 when there is no path. For machines where no test suite can be run. */
 int ev_selftest(void);
 
+/* ---- texts ----------------------------------------------------------------------------------- */
+
+/* Read a JSON array of `count` numbers at the start of a text of `length` bytes: each rounded to double, and that to
+ * float. Returns the bytes read, up to and with the closing bracket. 0 for anything else, for numbers beyond float, and
+ * for the few that take more digits than these to tell which way they round: a reader of all of JSON says more. */
+int64_t ev_read_numbers(const char *text, int64_t length, int64_t count, float *out);
+
 /* ---- life ------------------------------------------------------------------------------------ */
 
 typedef struct {

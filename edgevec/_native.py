@@ -24,7 +24,7 @@ from edgevec._types import (
     SearchStats,
 )
 
-__all__ = ["CLOSED", "NativeContext", "NativeFilter", "NativeIndex"]
+__all__ = ["CLOSED", "NativeContext", "NativeFilter", "NativeIndex", "read_numbers"]
 
 ffi, lib = _core.ffi, _core.lib
 
@@ -62,6 +62,11 @@ _ERRORS: dict[int, type[errors.EdgevecError]] = {
 }
 _Struct = TypeVar("_Struct", bound="_core.CData")
 _OF_FILES = (errors.StorageError, errors.IndexNotFoundError)
+
+
+def read_numbers(text: bytes, out: npt.NDArray[np.float32]) -> int:
+    """Read a JSON array of len(out) numbers at the start of a text; the bytes read, 0 for anything else."""
+    return lib.ev_read_numbers(text, len(text), len(out), ffi.from_buffer(_FLOATS, out))
 
 
 def check(code: int, path: str | os.PathLike[str] | None = None, first_row: int = 0) -> None:

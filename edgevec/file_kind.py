@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from .errors import DataFormatError
-from .readers import SUFFIXES
+from .files import VECTOR_SUFFIXES
 
 __all__ = ["KIND_NAMES", "Kind", "kind_of", "require"]
 
@@ -90,7 +90,7 @@ def _by_start(path: Path) -> Kind:
         return _whose(int.from_bytes(start[_APPLICATION], "big"))
     if start.startswith(_INDEX):
         return "index"
-    return "vectors" if path.name.lower().endswith(SUFFIXES) else "other"
+    return "vectors" if path.name.lower().endswith(VECTOR_SUFFIXES) else "other"
 
 
 def require(path: str | os.PathLike[str], wanted: Kind) -> None:

@@ -18,7 +18,25 @@ except ImportError:  # Windows, which lets nobody remove a file that another has
 
 from edgevec.errors import DataNotFoundError, EdgevecError, StorageError, about_file
 
-__all__ = ["not_found", "refused", "remove_left_over", "replace", "replacing"]
+__all__ = ["VECTOR_SUFFIXES", "not_found", "refused", "remove_left_over", "replace", "replacing"]
+
+VECTOR_SUFFIXES = (
+    ".npy",
+    ".npz",
+    ".fvecs",
+    ".bvecs",
+    ".ivecs",
+    ".hdf5",
+    ".h5",
+    ".parquet",
+    ".arrow",
+    ".feather",
+    ".jsonl",
+    ".jsonl.gz",
+    ".csv",
+    ".safetensors",
+)
+"""The endings of the files that `read_vectors` knows, for those who do without NumPy until one is read."""
 
 _MOST_LINKS = 40
 _TEMPORARY = re.compile(r"\.edgevec-new-[0-9a-f]{16}")

@@ -24,8 +24,21 @@ from .widgets import topbar
 
 __all__ = ["EdgevecApp", "run"]
 
-_LAZY = ("screens.search", "screens.data", "backends.collection", "screens.latency", "screens.compare")
+_LAZY = (
+    "backends.open",
+    "screens.data",
+    "screens.search",
+    "backends.collection",
+    "query_set",
+    "sweep",
+    "screens.latency",
+    "screens.compare",
+)
 """Modules that are imported only after the first screen is shown."""
+
+
+_LAZY_SECONDS = 0.3
+"""From the start on: the first screen is painted by then, which a thread that imports would hold up."""
 
 
 def _lazy_screen(module: str, name: str) -> Screen[None]:
@@ -74,7 +87,10 @@ class EdgevecApp(AppBase):
         if self.settings_file.notice:
             self.notify(self.settings_file.notice, title="Settings", severity="warning", timeout=12, markup=False)
         FileWatch(self).start()
-        self.call_after_refresh(self.run_worker, _import_lazy, group="imports", thread=True, exit_on_error=False)
+        self.set_timer(_LAZY_SECONDS, self._import_lazy)
+
+    def _import_lazy(self) -> None:
+        self.run_worker(_import_lazy, group="imports", thread=True, exit_on_error=False)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """A muted color for Textual's own themes, which define none for text."""

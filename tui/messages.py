@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textual.message import Message
-
-from edgevec.evaluation import Point
 
 from .errors import ErrorMessage
 from .file_stamp import Stamp
 from .models import Answer, CollectionInfo, Data, FilterResult, Health, Queries, QuerySetSpec
 from .session import IndexEntry
+
+if TYPE_CHECKING:
+    from edgevec.evaluation import Point
 
 __all__ = [
     "Answered",

@@ -1,4 +1,4 @@
-"""Plain records that screens and backends share."""
+"""Plain records that screens and backends share. The first screen does without NumPy."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
+import edgevec
 
-from edgevec import Metric, Quantization, evaluation
-from edgevec.evaluation import Point
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edgevec import Metric, Quantization
+    from edgevec.evaluation import Point
 
 __all__ = [
     "SAMPLE",
@@ -41,8 +44,11 @@ Clock = Callable[[], float]
 Progress = Callable[[int, int], bool]
 """progress(done, total) says whether to go on."""
 
-Floats = NDArray[np.float32]
-Ids = NDArray[np.int64]
+if TYPE_CHECKING:
+    Floats = NDArray[np.float32]
+    Ids = NDArray[np.int64]
+else:
+    Floats = Ids = Any
 Id = int | str
 """Of a record; those of an index are integers."""
 
@@ -94,6 +100,8 @@ class Data:
 
     def rows_of(self, ids: Ids) -> Ids:
         """The rows of ids; -1 where there is none."""
+        import numpy as np
+
         if not len(self):
             return np.full(len(ids), -1, np.int64)
         order, ordered = self._by_id
@@ -103,6 +111,8 @@ class Data:
     @cached_property
     def _by_id(self) -> tuple[Ids, Ids]:
         """Rows in the order of their ids, and the ids in order."""
+        import numpy as np
+
         order = np.argsort(self.ids, kind="stable")
         return order, self.ids[order]
 
@@ -155,9 +165,11 @@ class Answer(NamedTuple):
 
     def recall(self, truth: Answer, metric: Metric) -> float:
         """The share of the true results that is in this answer, by distance."""
+        import numpy as np
+
         places = [np.arange(len(answer.ids)) for answer in (self, truth)]  # recall wants numbers, and ids may be texts
         far, true_far = self.distances, truth.distances
-        return evaluation.recall(*places, found_distances=far, true_distances=true_far, metric=metric)
+        return edgevec.evaluation.recall(*places, found_distances=far, true_distances=true_far, metric=metric)
 
 
 class Health(NamedTuple):
@@ -228,16 +240,20 @@ class Queries:
 
     def limits(self, k: int) -> list[float]:
         """For each query the largest distance at which a result counts as found."""
+        import numpy as np
+
         others = (self.truth[:, :k] != self.own[:, None]) & (self.distances[:, :k] < np.inf)
         last = np.where(others, self.distances[:, :k], -1e300).max(axis=1, initial=-1e300)
-        limits: list[float] = evaluation.farthest_found(last, self.metric).tolist()
+        limits: list[float] = edgevec.evaluation.farthest_found(last, self.metric).tolist()
         return limits
 
     def found(self, row: int, k: int, ids: Any, distances: Any, limit: float) -> int:
         """How many results of one query count as found. Its own row counts only if the truth holds others as near."""
         if self.data is not None and self.data.vectors is not None:
-            rows = self.data.rows_of(np.asarray(ids))[None]
-            distances = evaluation.distances(self.data.vectors, self.vectors[row : row + 1], rows, self.metric)[0]
+            import numpy as np
+
+            rows, query = self.data.rows_of(np.asarray(ids))[None], self.vectors[row : row + 1]
+            distances = edgevec.evaluation.distances(self.data.vectors, query, rows, self.metric)[0]
         passed = {self.own[row]} & set(self.truth[row, :k].tolist())
         return sum(bool(far <= limit) for id, far in zip(ids, distances, strict=True) if id not in passed)
 

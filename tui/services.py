@@ -6,25 +6,41 @@ EdgevecApp(services=dataclasses.replace(Services(), clock=FakeClock(), sweep=fak
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import edgevec
-from edgevec import Quantization, SimdInfo, plot
-from edgevec.evaluation import Point
 
-from . import query_set, sweep
-from .backends.base import Opened, SearchBackend
-from .backends.index import build_index
-from .backends.open import open_file, read_sample
-from .load_generator import LoadGenerator
 from .models import BuildSettings, Clock, Data, FilterResult, Progress, Queries
 from .session import IndexEntry, Session
 
+if TYPE_CHECKING:
+    from edgevec import Quantization, SimdInfo
+    from edgevec.evaluation import Point
+
+    from .backends.base import Opened, SearchBackend
+    from .load_generator import LoadGenerator
+
 __all__ = ["Services", "build_variant"]
+
+
+def _later(module: str, name: str) -> Callable[..., Any]:
+    """A function of a module that is imported when it is first called: the first screen does without NumPy."""
+
+    def call(*args: Any, **named: Any) -> Any:
+        return getattr(importlib.import_module(module, __package__), name)(*args, **named)
+
+    return call
+
+
+_open_file, _read_sample = _later(".backends.open", "open_file"), _later(".backends.open", "read_sample")
+_build_index, _make_query_set = _later(".backends.index", "build_index"), _later(".query_set", "make")
+_load_generator, _sweep = _later(".load_generator", "LoadGenerator"), _later(".sweep", "run")
+_save_plot = _later("edgevec.plot", "save")
 
 
 class _MakeQuerySet(Protocol):
@@ -39,13 +55,13 @@ class Services:
 
     clock: Clock = time.perf_counter
     simd_info: Callable[[], SimdInfo] = edgevec.simd_info
-    open_file: Callable[[Path, str | None, Progress, Clock], Opened | None] = open_file
-    read_sample: Callable[[], Data] = read_sample
-    build_index: Callable[[Data, BuildSettings, Progress, Clock], SearchBackend | None] = build_index
-    make_query_set: _MakeQuerySet = query_set.make
-    load_generator: Callable[[Clock], LoadGenerator] = LoadGenerator
-    sweep: Callable[[SearchBackend, Queries, int, list[int], str | None, Progress], Iterator[Point]] = sweep.run
-    save_plot: Callable[[Path, str, Mapping[str, list[Point]], int], None] = plot.save
+    open_file: Callable[[Path, str | None, Progress, Clock], Opened | None] = _open_file
+    read_sample: Callable[[], Data] = _read_sample
+    build_index: Callable[[Data, BuildSettings, Progress, Clock], SearchBackend | None] = _build_index
+    make_query_set: _MakeQuerySet = _make_query_set
+    load_generator: Callable[[Clock], LoadGenerator] = _load_generator
+    sweep: Callable[[SearchBackend, Queries, int, list[int], str | None, Progress], Iterator[Point]] = _sweep
+    save_plot: Callable[[Path, str, Mapping[str, list[Point]], int], None] = _save_plot
 
 
 def build_variant(

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .backends.base import SearchBackend
 from .file_stamp import Stamp
 from .models import BuildSettings, Data, Queries, QuerySetSpec
+
+if TYPE_CHECKING:
+    from .backends.base import SearchBackend
 
 __all__ = ["IndexEntry", "Session"]
 

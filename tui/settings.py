@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
-from edgevec import Quantization
 from edgevec.files import replacing
+
+if TYPE_CHECKING:
+    from edgevec import Quantization
 
 __all__ = ["Settings", "SettingsFile"]
 

@@ -120,7 +120,7 @@ def _parse(lines: Iterable[str], request: Request) -> NDArray[np.float32]:
         except (ValueError, RecursionError):
             raise request.error(f"line {number}: not a vector: {line.strip()[:40]!r}") from None
         rows.append(vector, f"line {number}")
-    return rows.vectors()
+    return rows.take()
 
 
 def _read_texts(data: Path | None) -> dict[int, str]:

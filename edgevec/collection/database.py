@@ -16,7 +16,7 @@ from ..errors import CollectionNotFoundError, LockedError, ParameterError, Stora
 from . import interrupts
 from .identify import identify
 from .locking import Identity, Lock, claim, identity, unclaim
-from .sqlite_errors import BUSY, CANTOPEN, READONLY, code_of, translated
+from .sqlite_errors import BUSY, CANTOPEN, READONLY, code_of, reraise_interrupt, translated
 
 __all__ = ["Database", "Durability", "copy_mode", "resolve"]
 
@@ -36,6 +36,9 @@ BUSY_MS = 10_000
 _BUSY_POLL_MS = 100
 """A part of it, after which Python sees signals."""
 
+_MIN_LOG_BYTES, _LOG_DIVISOR = 8 * 2**20, 8
+"""A log longer than the first, and than the file divided by the second, is emptied once it is copied back."""
+
 _Stamp = tuple[int, int, int, int, bool]
 
 
@@ -54,6 +57,8 @@ class Database:
         self._readers: set[sqlite3.Connection] = set()
         """All of them; a call that a signal has ended may have left one that is neither idle nor in use."""
         self._idle: list[sqlite3.Connection] = []
+        self.versions: dict[sqlite3.Connection, tuple[int, int]] = {}
+        """Of connections that only read: the number of commits that each saw last, and the version of the records."""
         self._lock: Lock | None = None
         self._main: sqlite3.Connection | None = None
         self._claimed: Identity | None = None
@@ -106,6 +111,7 @@ class Database:
         """In place of release(), when a call on it has failed."""
         if connection is not self._main:
             self._readers.discard(connection)
+            self.versions.pop(connection, None)
             connection.close()
 
     def close_idle(self) -> None:
@@ -116,6 +122,7 @@ class Database:
     def close(self) -> None:
         """Close every connection; the last one to close copies the write-ahead log back. Nobody reads now."""
         self._idle.clear()
+        self.versions.clear()
         while self._readers:
             self._readers.pop().close()
         if self._main is not None:
@@ -154,6 +161,28 @@ class Database:
                     )
         finally:
             self.main.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+
+    def is_log_long(self) -> bool:
+        """Whether the log is too long for its file. SQLite writes it anew from its start, but never shortens it."""
+        if self.path is None or _SINGLE_PROCESS:
+            return False
+        try:
+            file, log_bytes = (os.stat(f"{self.path}{end}").st_size for end in ("", "-wal"))
+        except OSError:
+            return False
+        return log_bytes > max(_MIN_LOG_BYTES, file // _LOG_DIVISOR)
+
+    def shorten_log(self) -> None:
+        """Empty the log, unless another process reads it: then a later call does. Nobody in this process reads now."""
+        try:
+            self.main.execute("PRAGMA busy_timeout = 0")
+            try:
+                interrupts.run(self.main, "PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                self.main.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+        except sqlite3.Error as error:  # what was committed is safe in the log
+            reraise_interrupt(error)
+            log.info("%s: its log stays as long as it is: %s", self.path, error)
 
     def _say_what_stays(self) -> None:
         """SQLite does not tell, at closing, whether it has copied the log back; then it deletes it."""

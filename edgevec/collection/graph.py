@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from .._types import Progress
 from ..errors import NotFiniteError, ZeroVectorError
 from ..index import Index
-from . import changes, records, schema
+from . import changes, schema
+from .ids import IdsByRow
 from .records import RowIds, vector_count, vector_pages, vectors_of
 from .snapshot import Snapshot, UnusableError
 from .validation import Id, are_valid
@@ -23,7 +24,8 @@ __all__ = ["Graph", "Write"]
 log = logging.getLogger("edgevec")
 
 VECTORS_PER_ADD = 16_384
-"""Vectors that are added to the index at a time."""
+"""Vectors that are added to the index at a time, at most; and their bytes."""
+_BYTES_PER_ADD = 2**25
 
 
 class Write(NamedTuple):
@@ -110,8 +112,8 @@ class Graph:
         """The ids of rows; None where there is no record. connection: at the version of the index."""
         ids = self._ids
         if ids is None:
-            ids = self._ids = IdsByRow(connection)
-        return ids.of(rows)
+            ids = self._ids = IdsByRow(connection, 0 if self.index is None else len(self.index))
+        return ids.of(connection, rows)
 
     def forget_ids(self) -> None:
         """Another program may have changed them; the next search reads them again."""
@@ -147,8 +149,8 @@ class Graph:
             return
         total, done = vector_count(connection), 0
         dtype = str(schema.read_settings(connection)["dtype"])
-        for rows, vectors in vector_pages(connection, VECTORS_PER_ADD, index.dim, dtype):
-            _add(index, vectors, rows, _shifted(progress, done, total))
+        for rows, vectors in vector_pages(connection, _vectors_per_add(index.dim), index.dim, dtype):
+            _add(index, rows, vectors, _shifted(progress, done, total))
             done += len(rows)
         self.index, self.seq = index, changes.last_change(connection)
 
@@ -208,19 +210,24 @@ class Graph:
         """Put the vectors of these rows, a run at a time, in place of what the index holds of them."""
         assert self.index is not None
         self._touched.update(rows.tolist())
-        for start in range(0, len(rows), VECTORS_PER_ADD):
-            run = rows[start : start + VECTORS_PER_ADD]
-            found, vectors = vectors_at(run, start)
-            found = _add(self.index, vectors, found, _shifted(progress, start, len(rows)))
+        size = _vectors_per_add(self.index.dim)
+        for start in range(0, len(rows), size):
+            run = rows[start : start + size]
+            # No name for the vectors: they are let go of before the next ones are read.
+            found = _add(self.index, *vectors_at(run, start), _shifted(progress, start, len(rows)))
             if len(found) < len(run):
                 self.index.remove(np.setdiff1d(run, found))
-            if self._ids is not None:
-                self._ids.update(connection, run.tolist())
+            if self._ids is not None and not self._ids.forget(run):
+                self._ids = None
         if progress is not None and len(rows):
             progress(len(rows), len(rows))
 
 
-def _add(index: Index, vectors: NDArray[np.float32], rows: RowIds, progress: Progress | None) -> RowIds:
+def _vectors_per_add(dim: int) -> int:
+    return max(1024, min(VECTORS_PER_ADD, _BYTES_PER_ADD // (4 * dim)))
+
+
+def _add(index: Index, rows: RowIds, vectors: NDArray[np.float32], progress: Progress | None) -> RowIds:
     """Add vectors to the index; the rows that it holds now: all but those whose vector is not valid."""
     if not len(rows):
         return rows
@@ -230,79 +237,9 @@ def _add(index: Index, vectors: NDArray[np.float32], rows: RowIds, progress: Pro
         sound = are_valid(vectors, index.metric)
         wrong = len(rows) - int(sound.sum())
         log.warning("%d stored vectors that are not finite, or zero, are left out (see Collection.check())", wrong)
-        return _add(index, vectors[sound], rows[sound], progress)
+        return _add(index, rows[sound], vectors[sound], progress)
     return rows
 
 
 def _shifted(progress: Progress | None, done: int, total: int) -> Progress | None:
     return None if progress is None else lambda more, _: progress(done + more, total)
-
-
-# ---- ids of rows -----------------------------------------------------------------------------------------------------
-
-_NONE = -(2**63)
-"""In an array of numbers: no such row. Where a record has this id, the array is of objects."""
-_MAX_FREE_ROWS = 2**20
-"""Above this and four times the number of records, a dict takes the place of the array."""
-
-
-class IdsByRow:
-    """The id of each row, in memory: every hit needs one.
-
-    An array indexed by row (of int64, or of objects when some ids are strings) takes one memory access a hit, a dict
-    four. A dict is used where most rows that ever existed are deleted.
-    """
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._none: Any = None
-        """In the array, for a row that does not exist."""
-        self._load(connection)
-
-    def of(self, rows: RowIds) -> list[Id | None]:
-        """The ids; None for a row that does not exist."""
-        if isinstance(self._by_row, dict):
-            return [self._by_row.get(row) for row in rows.tolist()]
-        try:
-            found: list[Id | None] = self._by_row[rows].tolist()
-        except LookupError:
-            last = len(self._by_row)
-            found = [self._by_row[row] if 0 <= row < last else self._none for row in rows.tolist()]
-        if self._none is not None and self._none in found:
-            found = [None if key == self._none else key for key in found]
-        return found
-
-    def update(self, connection: sqlite3.Connection, rows: Sequence[int]) -> None:
-        """Read the ids of these rows again: they were added or deleted."""
-        found = records.ids_of(connection, rows)
-        if not self._holds(found):
-            self._load(connection)
-        elif isinstance(self._by_row, dict):
-            for row in rows:
-                self._by_row.pop(row, None)
-            self._by_row.update(found)
-        else:
-            for row in rows:
-                if row < len(self._by_row):
-                    self._by_row[row] = found.get(row, self._none)
-
-    def _holds(self, found: dict[int, Id]) -> bool:
-        if isinstance(self._by_row, dict):
-            return True
-        room = max(found, default=0) < len(self._by_row)
-        return room and (self._none is None or _are_numbers(found))
-
-    def _load(self, connection: sqlite3.Connection) -> None:
-        found = records.ids(connection)
-        last = max(found, default=0)
-        self._by_row: dict[int, Id] | NDArray[Any] = found
-        if last > 4 * len(found) + _MAX_FREE_ROWS or min(found, default=0) < 0:
-            return
-        numbers = _are_numbers(found)
-        self._none = _NONE if numbers else None
-        by_row = np.full(last + last // 2 + 1024, self._none, np.int64 if numbers else object)
-        by_row[list(found)] = list(found.values())
-        self._by_row = by_row
-
-
-def _are_numbers(found: dict[int, Id]) -> bool:
-    return all(type(key) is int and key != _NONE for key in found.values())

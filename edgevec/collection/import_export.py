@@ -11,7 +11,8 @@ import gzip
 import importlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -21,7 +22,7 @@ import numpy as np
 from .._types import Progress
 from ..errors import DataFormatError, DuplicateIdError, MissingExtraError, ParameterError
 from ..files import replacing
-from ..readers import read
+from ..readers import read_pieces
 from ..readers.dataset import TEXT_NAMES
 from ..readers.plain import NotPlainError, is_missing, plain
 from ..readers.request import ID_NAMES, VECTOR_NAMES, Request
@@ -69,7 +70,7 @@ class Table(NamedTuple):
 # ---- in ------------------------------------------------------------------------------------------------------------
 
 
-def tables(data: Any, columns: Columns, progress: Progress | None) -> Iterator[Table]:
+def tables(data: Any, columns: Columns, progress: Progress | None) -> Generator[Table, None, None]:
     """The rows of a source, IMPORT_BATCH at a time. What a row becomes depends on that row alone.
 
     Args:
@@ -89,19 +90,19 @@ def tables(data: Any, columns: Columns, progress: Progress | None) -> Iterator[T
 def _of_file(path: Path, roles: _Roles, progress: Progress | None) -> Iterator[Table]:
     named = roles.columns
     texts = frozenset(() if named.document is None else (named.document,))
-    dataset = read(Request(path, column=named.vector, progress=progress, texts=texts))
-    roles.found.update(dataset.unread, () if named.vector is None else (named.vector,))
-    for name, reason in dataset.unread.items():
-        if name not in named.skip:
-            raise DataFormatError(f"{path}: the column {name!r} cannot be read: {reason}; {_without(name)}")
-    ids = [] if dataset.ids is None else dataset.ids.tolist()
-    for start in range(0, len(dataset), IMPORT_BATCH):
-        piece = slice(start, start + IMPORT_BATCH)
-        vectors = dataset.vectors[piece]
-        rows: TableRows = [dict(row) for row in dataset.metadata[piece]] if dataset.metadata else [{} for _ in vectors]
-        for row, id in zip(rows, ids[piece], strict=False):
-            row[str(dataset.id_name)] = id
-        yield roles.table(rows, start, vectors)
+    start = 0
+    with closing(read_pieces(Request(path, named.vector, None, progress, texts), IMPORT_BATCH)) as pieces:
+        for piece in pieces:
+            roles.found.update(piece.unread, () if named.vector is None else (named.vector,))
+            for name, reason in piece.unread.items():
+                if name not in named.skip:
+                    raise DataFormatError(f"{path}: the column {name!r} cannot be read: {reason}; {_without(name)}")
+            rows: TableRows = piece.metadata or [{} for _ in piece.vectors]
+            if piece.ids is not None:
+                for row, id in zip(rows, piece.ids.tolist(), strict=True):
+                    row[str(piece.id_name)] = id
+            yield roles.table(rows, start, piece.vectors)
+            start += len(piece)
 
 
 def _pieces(data: Any, roles: _Roles) -> Iterator[TableRows]:

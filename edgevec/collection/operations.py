@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any, Literal
 
 import numpy as np
@@ -69,8 +70,9 @@ def import_from(
     with store.batch(progress):
         with store.read() as connection:
             numbers = import_export.Numbers(records.next_number(connection))
-        for table in import_export.tables(data, columns, store.progress_guard.wrap(progress)):
-            count += _import_table(store, numbers.complete(table.ids, table.start), table, encoder)
+        with closing(import_export.tables(data, columns, store.progress_guard.wrap(progress))) as tables:
+            for table in tables:
+                count += _import_table(store, numbers.complete(table.ids, table.start), table, encoder)
     return count
 
 

@@ -23,13 +23,14 @@ __all__ = [
     "Plan",
     "Record",
     "RowIds",
+    "bounds",
     "create_index",
     "delete",
     "drop_index",
     "explain",
     "fetch",
     "format_ids",
-    "ids",
+    "ids_after",
     "ids_of",
     "ids_where",
     "indexes",
@@ -226,9 +227,16 @@ def next_number(connection: sqlite3.Connection) -> int:
     return 0 if found is None else max(0, found + 1)
 
 
-def ids(connection: sqlite3.Connection) -> dict[int, Id]:
-    """The id of every row."""
-    return dict(select(connection, "SELECT row, id FROM records", ()))
+def bounds(connection: sqlite3.Connection) -> tuple[int, int, Any, Any]:
+    """The first and the last row (0 where there is none), and the least and the greatest id."""
+    extremes = (f"(SELECT {which}({name}) FROM records)" for name in ("row", "id") for which in ("min", "max"))
+    first, last, least, greatest = select(connection, f"SELECT {', '.join(extremes)}")[0]
+    return first or 0, last or 0, least, greatest
+
+
+def ids_after(connection: sqlite3.Connection, row: int, count: int) -> list[tuple[int, Id]]:
+    """The next rows, up to `count` in order, with their ids."""
+    return select(connection, "SELECT row, id FROM records WHERE row > ? ORDER BY row LIMIT ?", (row, count))
 
 
 def ids_of(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, Id]:
@@ -348,7 +356,7 @@ def _vectors(selected: list[Any], dim: int, dtype: str) -> tuple[RowIds, NDArray
         log.warning("%d stored vectors of another length are left out (see Collection.check())", wrong)
     found = np.array([row for row, _ in selected], np.int64)
     data = b"".join(blob for _, blob in selected)
-    return found, np.frombuffer(data, dtype).reshape(len(found), dim).astype(np.float32)
+    return found, np.frombuffer(data, dtype).reshape(len(found), dim).astype(np.float32, copy=False)
 
 
 # ---- indexes of fields ---------------------------------------------------------------------------------------------

@@ -168,7 +168,11 @@ class SearchExecutor:
     ) -> Hits:
         """Hits with what the request includes, without those whose records are gone."""
         rows, metadata, documents = found.tolist(), "metadata" in request.include, "document" in request.include
-        if not (metadata or documents) and self._store.writable and self._store.version is not None:
+        if (
+            not (metadata or documents)
+            and self._store.version is not None
+            and not self._store.progress_guard.is_inside()
+        ):
             ids = self._store.graph.ids_of(connection, found)
             made = [Hit(*hit) for hit in zip(ids, scores, distances, strict=True) if hit[0] is not None]  # type: ignore[arg-type]
         else:

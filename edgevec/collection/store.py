@@ -48,7 +48,7 @@ _CLOSE_MIN_CHANGES, _CLOSE_RECORDS_DIVISOR = 200, 100
 
 MAX_SMALL_ROWS = 1024
 """Up to this number of vectors, a batch is committed beside readers; the graph takes it in afterwards."""
-MAX_PENDING_BYTES = 256 * 2**20
+MAX_PENDING_BYTES = 32 * 2**20
 """Up to this size, what an open batch has written is kept in memory for the graph."""
 
 Release = Callable[[], object]
@@ -81,6 +81,11 @@ class _Reading:
         self._store.end_read(self._connection, self._release)
         if error is not None:
             translate(error, self._store.database.name)
+
+
+def _commits_of_others(connection: sqlite3.Connection) -> int:
+    """A number of this connection that changes whenever another one, of any process, commits."""
+    return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
 
 def _undo_savepoint(connection: sqlite3.Connection, name: str) -> bool:
@@ -138,7 +143,7 @@ class Store:
             self.settings = schema.read_settings(database.main)
             self._catch_up(database.main, progress)
             database.main.execute("ROLLBACK")
-            self._seen = self._commits_of_others()
+            self._seen = _commits_of_others(self.database.main)
             database.release(database.acquire())  # the first reader need not open the file
         self._closed = False
 
@@ -233,7 +238,8 @@ class Store:
         try:
             if not self.writable:
                 self.database.check_file()
-                self.database.renew()
+                if self.database.renew():
+                    self.graph.forget_ids()
             connection = self.database.main
             if self.graph.version is None or (
                 not self.writable and self.graph.version != self._committed_version(connection)
@@ -260,7 +266,15 @@ class Store:
         if not self.writable:
             self.database.check_file()
         connection.execute("BEGIN")
-        return changes.version(connection)
+        return changes.version(connection) if self.writable else self._version_seen(connection)
+
+    def _version_seen(self, connection: sqlite3.Connection) -> int:
+        """Of a collection open for reading; begins to read. The ids are forgotten whenever anyone has committed."""
+        commits, known = _commits_of_others(connection), self.database.versions.get(connection)
+        if known is None or known[0] != commits:
+            self.graph.forget_ids()
+            self.database.versions[connection] = known = (commits, changes.version(connection))
+        return known[1]
 
     def _catch_up(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
         """Let the graph take in what is committed, and stay in the transaction that sees it."""
@@ -309,6 +323,7 @@ class Store:
                 yield connection
                 self._commit(connection, connection.total_changes != before, self.progress_guard.wrap(progress))
                 self._seen = seen
+                self._shorten_log_if_due()
             except BaseException as error:
                 if not self._depth:
                     end_transaction(connection)
@@ -380,16 +395,22 @@ class Store:
                 log.warning("%s: the graph lacks what was just stored: %s", self.name, error)
             self._forget_writes()
 
-    def _commits_of_others(self) -> int:
-        """A number that changes whenever another connection, of any process, commits."""
-        return int(self.database.main.execute("PRAGMA data_version").fetchone()[0])
+    def _shorten_log_if_due(self) -> None:
+        """Only a long transaction leaves a long log, or one beside which somebody always read."""
+        if not self.database.is_log_long():
+            return
+        if self._holds_lock:
+            self.database.shorten_log()
+            return
+        with self._no_readers():
+            self.database.shorten_log()
 
     def _check_others(self, connection: sqlite3.Connection) -> int:
         """Drop what is cached when another program has changed the file; the number of _commits_of_others().
 
         LockedError when that was another writer. connection: in a transaction that writes.
         """
-        seen = self._commits_of_others()
+        seen = _commits_of_others(self.database.main)
         if seen != self._seen:
             self._check_one_writer(connection)
             log.warning("%s: changed by another program while it was open for writing", self.name)
@@ -410,7 +431,7 @@ class Store:
             return
         with self._batch_lock, translated(self.name):
             self._check_open()
-            changed = self._commits_of_others() != self._seen
+            changed = _commits_of_others(self.database.main) != self._seen
         if changed:
             with self._transaction(None):
                 pass

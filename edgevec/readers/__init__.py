@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 from .._types import Progress
 from ..errors import DataFormatError, DataNotFoundError, EdgevecError, OutOfMemoryError, ParameterError, about_file
-from ..files import refused
+from ..files import VECTOR_SUFFIXES, refused
 from . import arrow, fvecs, hdf5, npy, safetensors, text_lines
 from .dataset import Dataset
 from .request import Request, Rows, Stopped, raised
 
-__all__ = ["SUFFIXES", "Dataset", "Request", "Rows", "read", "read_vectors"]
+__all__ = ["SUFFIXES", "Dataset", "Request", "Rows", "read", "read_pieces", "read_vectors"]
 
 _READERS: dict[str, Callable[[Request], Dataset]] = {
     ".npy": npy.read_npy,
@@ -36,7 +36,15 @@ _READERS: dict[str, Callable[[Request], Dataset]] = {
     ".safetensors": safetensors.read,
 }
 
-SUFFIXES = tuple(_READERS)
+_PIECES: dict[str, Callable[[Request, int], Iterator[Dataset]]] = {
+    ".parquet": arrow.parquet_pieces,
+    ".arrow": arrow.ipc_pieces,
+    ".feather": arrow.ipc_pieces,
+    ".jsonl": text_lines.jsonl_pieces,
+    ".jsonl.gz": text_lines.jsonl_pieces,
+}
+
+SUFFIXES = VECTOR_SUFFIXES
 """The endings of the files that `read_vectors` knows."""
 
 
@@ -88,13 +96,35 @@ def read_vectors(
 
 
 def read(request: Request) -> Dataset:
+    [whole] = _explained(request, lambda suffix: iter([_READERS[suffix](request)]))
+    return whole
+
+
+def read_pieces(request: Request, size: int) -> Generator[Dataset, None, None]:
+    """The rows of a file in pieces of up to `size`; what a row becomes depends on that row alone.
+
+    Formats of rows (_PIECES) are read piece by piece, so that memory holds one of them. To be closed.
+    """
+
+    def pieces(suffix: str) -> Iterator[Dataset]:
+        if suffix in _PIECES:
+            return _PIECES[suffix](request, size)
+        whole = _READERS[suffix](request)
+        return (whole.part(start, size) for start in range(0, len(whole), size))
+
+    return _explained(request, pieces)
+
+
+def _explained(request: Request, pieces: Callable[[str], Iterator[Dataset]]) -> Generator[Dataset, None, None]:
+    """pieces(ending of the file), with the errors that read_vectors() raises."""
     path = request.path
     suffix = next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
     if suffix is None:
         raise DataFormatError(f"{path}: unknown ending; supported are {' '.join(SUFFIXES)}")
     try:
         path.open("rb").close()  # so that errors of the system are told apart from those of the libraries
-        return _READERS[suffix](request)
+        yield from pieces(suffix)
+        return
     except EdgevecError:
         raise
     except ValueError as error:  # what the libraries raise for bytes that make no sense to them

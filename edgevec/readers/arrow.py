@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import mmap
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,29 +16,50 @@ from .dataset import Dataset
 from .plain import decoded
 from .request import Request, Rows
 
-__all__ = ["read_ipc", "read_parquet"]
+__all__ = ["ipc_pieces", "parquet_pieces", "read_ipc", "read_parquet"]
 
 _BATCH_ROWS = 4096
+_CAN_LET_GO = sys.platform == "linux"
 
 Batches = Iterator[tuple[Any, float]]
 """Record batches, each with the fraction of the file that has been read with it."""
+OpenBatches = Callable[[Any], tuple[Any, Batches]]
+"""The schema and the batches of an open file."""
+Columns = dict[str, list[Any]]
 
 
 def read_parquet(request: Request) -> Dataset:
+    return _whole(request, _open_parquet(request, _BATCH_ROWS))
+
+
+def parquet_pieces(request: Request, size: int) -> Iterator[Dataset]:
+    """As read_parquet(), in pieces of up to `size` rows."""
+    return _pieces(request, _open_parquet(request, size), size)
+
+
+def _open_parquet(request: Request, size: int) -> OpenBatches:
     parquet = request.library("pyarrow.parquet", "arrow")
 
     def open_batches(source: Any) -> tuple[Any, Batches]:
         file = parquet.ParquetFile(source)
         total = max(1, file.metadata.num_rows)
-        size = min(_BATCH_ROWS, request.limit or _BATCH_ROWS)
-        return file.schema_arrow, (
-            (batch, (at * size + batch.num_rows) / total) for at, batch in enumerate(file.iter_batches(size))
-        )
+        rows = min(_BATCH_ROWS, size, request.limit or _BATCH_ROWS)
+        batches = file.iter_batches(rows, use_threads=False)  # threads take more time in all, and memory each
+        return file.schema_arrow, ((batch, (at * rows + batch.num_rows) / total) for at, batch in enumerate(batches))
 
-    return _read(request, open_batches)
+    return open_batches
 
 
 def read_ipc(request: Request) -> Dataset:
+    return _whole(request, _open_ipc(request))
+
+
+def ipc_pieces(request: Request, size: int) -> Iterator[Dataset]:
+    """As read_ipc(), in pieces of up to `size` rows."""
+    return _pieces(request, _open_ipc(request), size)
+
+
+def _open_ipc(request: Request) -> OpenBatches:
     ipc = request.library("pyarrow.ipc", "arrow")
 
     def open_batches(source: Any) -> tuple[Any, Batches]:
@@ -48,43 +74,91 @@ def read_ipc(request: Request) -> Dataset:
         stream = ipc.open_stream(source)
         return stream.schema, ((batch, source.tell() / source.size()) for batch in stream)
 
-    return _read(request, open_batches)
+    return open_batches
 
 
-def _read(request: Request, open_batches: Callable[[Any], tuple[Any, Batches]]) -> Dataset:
+def _whole(request: Request, open_batches: OpenBatches) -> Dataset:
+    rows = Rows(request)
+    columns: Columns = {}
+    unread: dict[str, str] = {}
+    for part in _parts(request, open_batches, _BATCH_ROWS, rows, unread):
+        for name, values in part.items():
+            columns.setdefault(name, []).extend(values)
+    return _dataset(request, rows, columns, unread)
+
+
+def _pieces(request: Request, open_batches: OpenBatches, size: int) -> Iterator[Dataset]:
+    rows = Rows(request)
+    unread: dict[str, str] = {}
+    for columns in _parts(request, open_batches, size, rows, unread):
+        yield _dataset(request, rows, columns, unread)
+    if not len(rows):
+        yield _dataset(request, rows, {}, unread)
+
+
+def _dataset(request: Request, rows: Rows, columns: Columns, unread: dict[str, str]) -> Dataset:
+    vectors = rows.take()
+    read = {name: decoded(values) for name, values in columns.items() if name not in unread}
+    return request.dataset(vectors, read, unread=unread)
+
+
+def _parts(
+    request: Request, open_batches: OpenBatches, size: int, rows: Rows, unread: dict[str, str]
+) -> Iterator[Columns]:
+    """The columns of up to `size` rows at a time, whose vectors `rows` has then."""
     pyarrow = request.library("pyarrow", "arrow")
     request.library("pyarrow.compute", "arrow")
-    rows = Rows(request)
     try:
-        # Mapped, so that a length that a damaged file declares is checked and not allocated.
-        with pyarrow.memory_map(str(request.path)) as source:
+        with _mapped(pyarrow, request.path) as (source, let_go):
             schema, batches = open_batches(source)
             kinds = _kinds(request, schema)
             chosen = request.choose(
                 [name for name, kind in kinds.items() if _holds_vectors(pyarrow, kind)], kind="column"
             )
-            columns: dict[str, list[Any]] = {name: [] for name in kinds if name != chosen}
-            unread: dict[str, str] = {}
             for batch, share in batches:
                 batch.validate(full=True)
-                piece = batch.slice(0, request.rows(len(rows) + batch.num_rows) - len(rows))
-                if piece.num_rows:
-                    for name, values in columns.items():
-                        if name not in unread:
-                            try:
-                                values.extend(piece.column(name).to_pylist())
-                            except (ValueError, OverflowError, NotImplementedError) as error:
-                                unread[name] = f"{kinds[name]} has no Python type: {error}"
-                    _append(request, pyarrow, rows, piece.column(chosen))
+                wanted = request.rows(len(rows) + batch.num_rows) - len(rows)
+                for start in range(0, wanted, size):
+                    part = batch.slice(start, min(size, wanted - start))
+                    columns = {name: _listed(part, name, unread) for name in kinds if name != chosen}
+                    _append(request, pyarrow, rows, part.column(chosen))
+                    yield columns
+                let_go()
+                if wanted:
                     request.report_share(len(rows), share)
                 if len(rows) == request.limit:
                     break
-            vectors = rows.vectors()
     except (pyarrow.ArrowException, OSError, KeyError) as error:
         raise request.error(f"damaged: {str(error).splitlines()[0]}") from error
-    request.report(len(rows), len(rows))
-    read = {name: decoded(values) for name, values in columns.items() if name not in unread}
-    return request.dataset(vectors, read, unread=unread)
+    if len(rows):
+        request.report(len(rows), len(rows))
+
+
+@contextmanager
+def _mapped(pyarrow: Any, path: Path) -> Iterator[tuple[Any, Callable[[], object]]]:
+    """The file, and a function that lets go of what was read of it, which would count as the process's memory.
+
+    Mapped, so that a length that a damaged file declares is checked and not allocated.
+    """
+    with path.open("rb") as file:
+        memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    try:
+        with pyarrow.BufferReader(pyarrow.py_buffer(memory)) as source:
+            yield source, partial(memory.madvise, mmap.MADV_DONTNEED) if _CAN_LET_GO else int
+    finally:
+        with suppress(BufferError):  # a batch that is still held closes it when it goes
+            memory.close()
+
+
+def _listed(batch: Any, name: str, unread: dict[str, str]) -> list[Any]:
+    """The values of a column; of one that cannot be read none, and `unread` says why."""
+    if name not in unread:
+        try:
+            values: list[Any] = batch.column(name).to_pylist()
+            return values
+        except (ValueError, OverflowError, NotImplementedError) as error:
+            unread[name] = f"{batch.schema.field(name).type} has no Python type: {error}"
+    return []
 
 
 def _kinds(request: Request, schema: Any) -> dict[str, Any]:

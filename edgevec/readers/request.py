@@ -188,15 +188,27 @@ def all_integers(column: Sequence[Any] | NDArray[Any]) -> bool:
 
 
 class Rows:
-    """Collects vectors one after the other, without knowing how many; the first one sets the dimension."""
+    """Collects vectors one after the other, without knowing how many; the first one sets the dimension.
+
+    Its length counts those that were taken too.
+    """
 
     def __init__(self, request: Request) -> None:
         self._request = request
         self._values = array("f")
+        self._taken = 0
         self.dim = 0
 
     def __len__(self) -> int:
+        return self._taken + self._held
+
+    @property
+    def _held(self) -> int:
         return len(self._values) // self.dim if self.dim else 0
+
+    def is_piece(self, size: int) -> bool:
+        """Whether there are `size` rows, or PIECE_BYTES, to be taken."""
+        return self._held >= size or 4 * len(self._values) >= PIECE_BYTES
 
     def append(self, numbers: Collection[float], place: str) -> None:
         """Add a row of Python numbers; `place` is where it is, for errors."""
@@ -215,10 +227,13 @@ class Rows:
         with np.errstate(over="ignore"):
             self._values.frombytes(np.ascontiguousarray(block, np.float32).reshape(-1).view(np.uint8).data)
 
-    def vectors(self) -> NDArray[np.float32]:
+    def take(self) -> NDArray[np.float32]:
+        """Those since the last call."""
         if not len(self):
             raise self._request.error("contains no vectors")
-        return np.frombuffer(self._values, np.float32).reshape(-1, self.dim)
+        values, self._values = self._values, array("f")
+        self._taken += len(values) // self.dim
+        return np.frombuffer(values, np.float32).reshape(-1, self.dim)
 
     def _check_dim(self, dim: int, place: str) -> None:
         if dim < 1:

@@ -251,6 +251,12 @@ static int call_selftest(scene *s) {
     return ev__add64(&made, 1) % REPEATS || ev_selftest() == 0 ? EV_OK : EV_E_CORRUPT;
 }
 
+static int call_numbers(scene *s) {
+    float read[2];
+    (void)s;
+    return ev_read_numbers("[1.5, -2]", 9, 2, read) == 9 && read[0] == 1.5f && read[1] == -2 ? EV_OK : EV_E_CORRUPT;
+}
+
 static int call_add(scene *s) { return ev_add(s->ix, 20, rows + FIXED * DIM, ids + FIXED, NULL, 2, NULL, NULL); }
 static int call_remove(scene *s) { return ev_remove(s->ix, 20, ids + FIXED, NULL); }
 static int call_compact(scene *s) { return ev_compact(s->ix, NULL, NULL); }
@@ -282,6 +288,7 @@ static const struct {
     {"ev_strerror ev_error_detail ev_error_row ev_error_errno", call_failing, EV_OK},
     {"ev_version ev_simd_active ev_simd_compiled ev_simd_available ev_simd_forced", call_machine, EV_OK},
     {"ev_selftest", call_selftest, EV_OK},
+    {"ev_read_numbers", call_numbers, EV_OK},
     {"ev_set_interrupt", call_set_interrupt, EV_OK},
 };
 enum { CALLS = sizeof calls / sizeof *calls };

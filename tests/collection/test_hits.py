@@ -269,9 +269,53 @@ def test_ids_follow_the_records(start: list[Any], steps: list[tuple[str, list[An
         assert {hit.id for hit in made.search([1, 1], 100, include=())} == held
 
 
+def test_a_reader_sees_the_ids_of_what_was_committed(tmp_path: Path) -> None:
+    """Rows are used again, by edgevec under other ids, and by any SQLite program that renames a record."""
+    path = tmp_path / "c.edgevec"
+
+    def found(reader: edgevec.Collection) -> list[Any]:
+        return sorted((hit.id for hit in reader.search([1, 1], include=())), key=str)
+
+    with edgevec.open(path, 2) as made:
+        made.upsert([1, 2, 3], np.ones((3, 2)))
+        with edgevec.open(path, mode="r") as reader:
+            assert found(reader) == [1, 2, 3]
+            made.delete([3])
+            made.upsert(["three"], np.ones((1, 2)))  # in the row of 3
+            assert found(reader) == [1, 2, "three"]
+            made.upsert(range(10, 15), np.ones((5, 2)))
+            assert found(reader) == sorted([1, 2, "three", *range(10, 15)], key=str)
+    with edgevec.open(path, mode="r") as reader, sqlite3.connect(path) as raw:
+        before = found(reader)
+        raw.execute("UPDATE records SET id = 'renamed' WHERE id = 1")
+        raw.commit()
+        assert found(reader) == sorted(["renamed", *(id for id in before if id != 1)], key=str)
+        raw.execute("DELETE FROM records WHERE id = 2")
+        raw.commit()
+        assert 2 not in found(reader)
+        assert reader.search([1, 1], include=()).stats.vanished == 1
+    raw.close()
+
+
+@pytest.mark.parametrize("kind", [int, str])
+def test_ids_are_read_in_slices_that_meet(monkeypatch: pytest.MonkeyPatch, kind: Any) -> None:
+    monkeypatch.setattr("edgevec.collection.ids._READ_ALONG", 2)
+    monkeypatch.setattr("edgevec.collection.ids._MOST_READ_ALONG", 8)
+    rng = np.random.default_rng(0)
+    with edgevec.open(":memory:", 2) as made:
+        for start in range(0, 300, 100):
+            made.upsert([kind(id) for id in range(start, start + 100)], rng.standard_normal((100, 2)))
+            for _ in range(20):
+                query = rng.standard_normal(2)
+                small, whole = made.search(query, 3, include=()), made.search(query, 3)
+                assert [hit.id for hit in small] == [hit.id for hit in whole]
+            held = {hit.id for hit in made.search([1, 1], 300, include=())}
+            assert held == {kind(id) for id in range(start + 100)}
+
+
 def test_ids_whose_rows_are_far_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where most rows are deleted, no memory is kept for them."""
-    monkeypatch.setattr("edgevec.collection.graph._MAX_FREE_ROWS", 20)
+    monkeypatch.setattr("edgevec.collection.ids._MAX_FREE_ROWS", 20)
     with edgevec.open(":memory:", 2) as made:
         for at in range(400):
             made.upsert([at], np.ones((1, 2)))

@@ -265,6 +265,30 @@ def test_opening_can_be_stopped_and_done_again(tmp_path: Path) -> None:
         assert made.search(vectors[7], 1)[0].id == 7
 
 
+def test_a_long_transaction_leaves_no_long_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgevec.collection.database._MIN_LOG_BYTES", 100_000)
+    path = tmp_path / "c.edgevec"
+    with edgevec.open(path, 64) as made:
+        made.upsert(range(3000), np.random.default_rng(0).standard_normal((3000, 64)))
+        assert os.path.getsize(f"{path}-wal") < os.path.getsize(path) / 4
+        for at in range(0, 2000, 500):
+            made.upsert(range(at, at + 500), np.random.default_rng(at).standard_normal((500, 64)))
+            assert os.path.getsize(f"{path}-wal") < os.path.getsize(path) / 4
+        with edgevec.open(path, mode="r") as beside:
+            pages = beside.pages(10)
+            next(pages)
+            connection = beside._store.database.acquire()
+            connection.execute("BEGIN")
+            connection.execute("SELECT count(*) FROM records").fetchone()
+            made.upsert(range(3000), np.ones((3000, 64)))  # not held up by who reads
+            assert os.path.getsize(f"{path}-wal") > 500_000
+            connection.execute("ROLLBACK")
+            beside._store.database.release(connection)
+            made.upsert([1], np.ones((1, 64)))
+            assert os.path.getsize(f"{path}-wal") < os.path.getsize(path) / 4
+        assert made.check().ok
+
+
 @pytest.mark.skipif(not SHARES_FILES, reason="a browser has one program")
 def test_a_checkpoint_that_a_reader_holds_up_is_no_success(
     path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -16,6 +16,7 @@ from datafiles import IDS, ROWS, TEXTS, WRITERS, assert_is_rows, write_csv, writ
 from support import need_module
 
 from edgevec import DataFormatError, read_vectors
+from edgevec.readers import Request, read_pieces
 
 # ---- NumPy
 
@@ -440,3 +441,53 @@ def test_csv_without_vectors(tmp_path: Path, text: str) -> None:
     (tmp_path / "v.csv").write_text(text)
     with pytest.raises(DataFormatError):
         read_vectors(tmp_path / "v.csv")
+
+
+# ---- in pieces
+
+
+@pytest.mark.parametrize("name", ["v.parquet", "v.feather", "v.arrow", "v.jsonl", "v.jsonl.gz", "v.npy", "v.csv"])
+@pytest.mark.parametrize("size", [1, 2, 1000])
+def test_pieces_together_are_the_whole(tmp_path: Path, name: str, size: int) -> None:
+    WRITERS[name](tmp_path / name, ROWS)
+    whole = read_vectors(tmp_path / name)
+    pieces = list(read_pieces(Request(tmp_path / name), size))
+    assert all(0 < len(piece) <= size for piece in pieces)
+    np.testing.assert_array_equal(np.concatenate([piece.vectors for piece in pieces]), whole.vectors)
+    found = [row for piece in pieces for row in piece.metadata or []]
+    assert found == (whole.metadata or [])
+    assert [id for piece in pieces if piece.ids is not None for id in piece.ids.tolist()] == (
+        [] if whole.ids is None else whole.ids.tolist()
+    )
+
+
+@pytest.mark.parametrize("name", ["v.parquet", "v.jsonl"])
+def test_pieces_hold_no_more_than_they_need(tmp_path: Path, name: str) -> None:
+    rows = np.random.default_rng(0).standard_normal((4000, 384)).astype(np.float32)
+    if name == "v.parquet":
+        need_module("pyarrow.parquet").write_table(need_module("pyarrow").table({"v": list(rows)}), tmp_path / name)
+    else:
+        WRITERS[name](tmp_path / name, rows)
+    for _ in read_pieces(Request(tmp_path / name), 1):  # what is imported on the way stays
+        break
+    tracemalloc.start()
+    count = sum(len(piece) for piece in read_pieces(Request(tmp_path / name), 200))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count == 4000
+    assert peak < rows.nbytes / 3
+
+
+@pytest.mark.parametrize("name", ["v.parquet", "v.jsonl"])
+def test_a_piece_in_order_comes_before_a_damaged_one(tmp_path: Path, name: str) -> None:
+    rows: list[Any] = [[1.0, 2.0], [3.0, 4.0], [5.0]]
+    if name == "v.jsonl":
+        write_jsonl(tmp_path / name, rows)
+    else:
+        pa = need_module("pyarrow")
+        table = pa.table({"v": pa.array(rows, pa.list_(pa.float32()))})
+        need_module("pyarrow.parquet").write_table(table, tmp_path / name)
+    pieces = read_pieces(Request(tmp_path / name), 2)
+    assert next(pieces).vectors.tolist() == rows[:2]
+    with pytest.raises(DataFormatError, match=r"(row 2|line 3): expected 2 elements, found 1"):
+        next(pieces)

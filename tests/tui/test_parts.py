@@ -6,8 +6,10 @@ import asyncio
 import dataclasses
 import datetime
 import json
+import os
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +26,7 @@ from edgevec.tui.backends.index import IndexBackend
 from edgevec.tui.filters import where_over
 from edgevec.tui.metrics import MetricsWindow
 from edgevec.tui.models import Answer, Data, Measurements, QuerySpec, SearchCost
+from edgevec.tui.priority import run_behind
 from edgevec.tui.query_parser import id_query, parse_query
 from edgevec.tui.settings import Settings, SettingsFile
 from edgevec.tui.widgets.filter_input import _Completion
@@ -302,3 +305,24 @@ def test_of_equally_near_records_an_answer_with_any_is_whole() -> None:
     truth = Answer(np.array(["a", "b", 7], object), near, cost, 0.0)
     assert found.recall(truth, "l2") == 1.0
     assert found._replace(distances=near + np.float32([0, 0, 1])).recall(truth, "l2") == pytest.approx(2 / 3)
+
+
+@pytest.mark.subprocess
+def test_the_first_screen_does_without_numpy() -> None:
+    code = "import sys, edgevec.tui.app; print([name for name in ('numpy', 'sqlite3') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.threads
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
+def test_work_behind_the_keys() -> None:
+    def priority() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    before = priority()
+    inherited = ThreadPoolExecutor(1)
+    assert run_behind(lambda: (priority(), inherited.submit(priority).result())) == (max(before, 10),) * 2
+    inherited.shutdown()
+    assert priority() == before
+    with pytest.raises(ZeroDivisionError):
+        run_behind(lambda: 1 / 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from ..models import (
     QuerySpec,
     SearchCost,
 )
+from ..priority import run_behind
 from . import bundle
 from .base import ThreadSearch
 
@@ -43,7 +45,7 @@ def build_index(data: Data, settings: BuildSettings, progress: Progress, clock: 
         ef_construction=settings.ef_construction,
     )
     try:
-        index.add(data.vectors, data.ids, progress=progress)
+        run_behind(partial(index.add, data.vectors, data.ids, progress=progress))
     except CancelledError:
         return None
     return IndexBackend(index, clock)

@@ -15,8 +15,8 @@ from textual.content import Content
 from textual.widgets import DirectoryTree, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from edgevec.files import VECTOR_SUFFIXES
 from edgevec.printable import printable
-from edgevec.readers import SUFFIXES
 
 from .. import workers
 from ..file_stamp import stamp
@@ -29,7 +29,7 @@ from .base import BaseScreen
 
 __all__ = ["OpenScreen"]
 
-ENDINGS = (*SUFFIXES, ".ev", ".edgevec")
+ENDINGS = (*VECTOR_SUFFIXES, ".ev", ".edgevec")
 
 
 class VectorFiles(DirectoryTree):
