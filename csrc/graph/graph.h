@@ -42,10 +42,10 @@ typedef struct {
  * once, and a CPU that finds two of them in one word does them one by one. Marks of a large index lie in no near cache:
  * there a walk has a hash set, of buckets of eight slots that are compared at once. */
 typedef struct {
-    uint16_t *marks;
+    uint8_t *marks;
     size_t marked;      /* room of the marks */
     size_t slots, room; /* so many there are, and so many there soon may be */
-    uint16_t epoch;
+    uint8_t epoch;
     bool hashed, full; /* full: there was no memory for more, and what was met then counts as seen */
     unsigned shift;
     uint32_t *buckets;

@@ -1,6 +1,6 @@
 /* The slots that a walk has met: marks, or a hash set where marks would be far.
  *
- * A walk asks of each link whether it has met that slot before. Two bytes a slot are at hand while all of them fit into
+ * A walk asks of each link whether it has met that slot before. A byte a slot is at hand while all of them fit into
  * a near cache; of a million slots each is a line from far away that nothing can be fetched ahead of. A set of those
  * that were met is a few kilobytes. One that outgrows what was foreseen grows, and becomes marks when it is no longer
  * much smaller than they are. */
@@ -8,7 +8,7 @@
 #include "graph/graph.h"
 
 enum {
-    LEAST_SLOTS = 1 << 19,  /* fewer are marked */
+    LEAST_SLOTS = 3 << 18,  /* fewer are marked */
     LEAST_BUCKETS = 1 << 6, /* a power of two */
     TIMES_SMALLER = 4       /* than marks a hash set must be */
 };
@@ -38,7 +38,7 @@ static void use_buckets(ev__visited *v, size_t count) {
 
 static int use_marks(ev__visited *v) {
     if (v->marked < v->slots) {
-        uint16_t *grown = ev__alloc_zero(v->room * sizeof *grown, EV_LINE);
+        uint8_t *grown = ev__alloc_zero(v->room * sizeof *grown, EV_LINE);
         if (!grown) return EV_E_NOMEM;
         ev__release(v->marks, v->marked * sizeof *v->marks, EV_LINE);
         v->marks = grown;
