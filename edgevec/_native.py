@@ -259,7 +259,8 @@ class NativeIndex:
         n = left = 1 if queries.ndim == 1 else len(queries)
         shape = k if queries.ndim == 1 else (n, k)
         ids, distances = np.empty(shape, _INT64), np.empty(shape, _FLOAT32)
-        rows, out_ids, out = pointer(queries, _FLOATS), pointer(ids, _INT64S), pointer(distances, _FLOATS)
+        view = ffi.from_buffer  # as pointer() has it, in less time
+        rows, out_ids, out = view(_FLOATS, queries), view(_INT64S, ids), view(_FLOATS, distances)
         if exclude_ids is not None:
             params.exclude_ids = excluded = pointer(exclude_ids, _INT64S)
         while left:

@@ -60,7 +60,7 @@ def as_rows(data: Any, dim: int, what: str) -> npt.NDArray[np.float32]:
     Raises:
         ParameterError: they are not numbers, or not of this shape
     """
-    array = _as_array(data, what)
+    array = data if type(data) is np.ndarray else _as_array(data, what)
     if array.dtype is not _FLOAT32 and not _is_real(array.dtype):
         raise ParameterError(f"{what} must be real numbers, not {_described(array)}")
     if array.ndim not in (1, 2):
@@ -69,7 +69,7 @@ def as_rows(data: Any, dim: int, what: str) -> npt.NDArray[np.float32]:
         array = array.reshape(0, dim)  # an empty list of vectors
     if array.shape[-1] != dim:
         raise ParameterError(f"{what} have {array.shape[-1]} dimensions, the index has {dim}")
-    if array.dtype is _FLOAT32 and array.flags.c_contiguous and array.flags.aligned:
+    if array.dtype is _FLOAT32 and (flags := array.flags).c_contiguous and flags.aligned:
         return array
     with np.errstate(
         over="ignore"

@@ -456,7 +456,7 @@ class Index:
         if recall is not None:
             ef, exact = self._choose_ef(as_recall(recall), ef, exact, k, rows)
         threads = 1 if single else as_int(threads, "threads", 0)
-        allowed = filter._native if isinstance(filter, IdFilter) else self._filter_of(filter)
+        allowed = None if filter is None else self._filter_of(filter)
         columns = k if single and k <= _MANY_RESULTS else min(k, len(self))
         ids, distances = self._native.search(
             rows,
@@ -474,10 +474,10 @@ class Index:
             ids, distances = ids[:found], distances[:found]
         return SearchResult(ids, distances)
 
-    def _filter_of(self, ids: npt.ArrayLike | None) -> NativeFilter | None:
+    def _filter_of(self, ids: IdFilter | npt.ArrayLike) -> NativeFilter:
         """What the ids allow. Of the last few arrays that were given it is kept, and found again by what is in them."""
-        if ids is None:
-            return None
+        if isinstance(ids, IdFilter):
+            return ids._native
         array = as_ids(ids, "filter ids")
         kept = self._filters
         for found in kept:
