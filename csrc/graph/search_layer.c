@@ -237,13 +237,15 @@ static void expand_node(const ev__graph *g, const ev__space *space, const ev__qu
  * half as many more, and by then the walk has come near, the list is good, and few of what was held back are fetched.
  */
 typedef struct {
-    size_t size, ef; /* size: ef where nothing is held back */
-    bool releasing;
+    size_t size, ef;
+    bool holds, releasing; /* holds: else what is further is forgotten */
 } window;
 static window first_window(const ev__query *query, size_t ef, ev__scratch *s) {
     size_t size = ef / WINDOWS > LEAST_WINDOW ? ef / WINDOWS : LEAST_WINDOW;
+    bool holds = query->bits.sparing;
+    if (size >= ef && ef > 2) size = ef - 1; /* from 2 on it can be widened by half */
     s->held.count = s->held.from = 0;
-    return (window){.size = query->bits.sparing && size < ef ? size : ef, .ef = ef};
+    return (window){.size = holds && size < ef ? size : ef, .ef = ef, .holds = holds};
 }
 
 /* From half a window on, what is further than all that is in it is not worth a fetch; and before, when nothing is
@@ -266,20 +268,23 @@ static void prefilter_batch(const ev__graph *g, const ev__space *space, const ev
     ev__prefilter_bounds(&g->store.quantizer, space, query, p->slots, p->count, s->distances, &s->work);
     s->stats.prefiltered += (int64_t)p->count;
     float near = is_near(w, candidates) ? window_bound(w, candidates) : nearest_bound(w, p->slots, p->count, s);
-    float far = w->size == w->ef ? near : candidates->count == w->ef ? candidates->at[w->ef - 1].distance : INFINITY;
+    float far = !w->holds ? near : candidates->count == w->ef ? candidates->at[w->ef - 1].distance : INFINITY;
     p->count = ev__held_sift(&s->held, s->distances, near, far, p->slots, p->count);
 }
 
-/* Some of what was held back, as near as the window is now, behind what is fetched next. Returns whether there was any.
- */
-static bool release_held(window *w, batch *p, ev__scratch *s) {
-    const ev__candidates *candidates = &s->candidates;
-    float bound =
-        is_near(w, candidates) ? window_bound(w, candidates) : ev__held_nearest(&s->held, RELEASED, s->selection);
+/* Some of what was held back, as near as the bound, behind what is fetched next. Returns whether there was any. */
+static bool release_up_to(float bound, window *w, batch *p, ev__scratch *s) {
     size_t n = ev__held_release(&s->held, bound, RELEASED, p->slots + p->count);
     p->count += n;
     w->releasing = n == RELEASED;
     return n > 0;
+}
+static bool release_nearest(window *w, batch *p, ev__scratch *s) {
+    return release_up_to(ev__held_nearest(&s->held, RELEASED, s->selection), w, p, s);
+}
+static bool release_held(window *w, batch *p, ev__scratch *s) {
+    return is_near(w, &s->candidates) ? release_up_to(window_bound(w, &s->candidates), w, p, s)
+                                      : release_nearest(w, p, s);
 }
 
 static bool widen(window *w, batch *p, ev__scratch *s) {
@@ -288,14 +293,14 @@ static bool widen(window *w, batch *p, ev__scratch *s) {
 }
 
 /* What comes next where the walk has expanded the whole window, or all there is and nothing is on its way: it is
- * widened, in the latter case until something is let go. Returns whether there was anything. */
+ * widened, in the latter case until something is let go, or the list is full. Returns whether there was anything. */
 static bool look_further(window *w, bool ends, size_t unexpanded, batch *p, ev__scratch *s) {
     if (w->releasing) return release_held(w, p, s);
     if (w->size < w->ef && unexpanded >= w->size) return widen(w, p, s);
     bool more = false;
     ends &= unexpanded >= s->candidates.count;
     while (ends && !more && w->size < w->ef) more = widen(w, p, s);
-    return more || (ends && !is_near(w, &s->candidates) && release_held(w, p, s));
+    return more || (ends && s->candidates.count < w->ef && release_nearest(w, p, s));
 }
 
 /* The candidates take in those that are near enough; the first place that changed, or `at`. */

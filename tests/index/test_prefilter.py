@@ -113,3 +113,14 @@ def test_as_many_as_asked_for(k: int, rng: np.random.Generator) -> None:
 def test_memory_of_signs_is_counted() -> None:
     index = built("turned")
     assert index.memory_usage()["codes"] >= FEW * (DIM + 8 + 64)
+
+
+@pytest.mark.parametrize("kind", ["turned", "lopsided"])
+def test_a_walk_for_no_more_than_is_wanted_finds_as_many(kind: str) -> None:
+    """What is held back comes when the list would not be full; a scan would have to answer where it is not."""
+    index, (_, queries) = built(kind), wide(kind)
+    context = edgevec.SearchContext(index)
+    for k in (1, 2, 5, 10, 16):
+        for query in queries[:100]:
+            assert len(index.search(query, k, ef=k, context=context).ids) == k
+            assert context.stats.strategy == "graph"
