@@ -100,7 +100,7 @@ class FieldCache:
                 kept = self._with_columns(connection, version, wanted, condition, recent_writes)
                 if kept is None:
                     return None
-                return kept.rows[_holding(condition.node, kept.columns, connection)]
+                return kept.rows[_holding(condition.node, kept, connection)]
             except NotKeptError:
                 return None
             except (sqlite3.Error, MemoryError) as error:
@@ -186,13 +186,13 @@ def _fields(node: Node) -> Iterator[Field]:
         yield test.field  # type: ignore[union-attr]
 
 
-def _holding(node: Node, columns: Mapping[Field, Column], connection: sqlite3.Connection) -> Mask:
+def _holding(node: Node, kept: _Kept, connection: sqlite3.Connection) -> Mask:
     """bool[records]: for which the condition is true. Above the tests are AND and OR alone: there NULL is as false."""
     if isinstance(node, (All, Any_)):
-        parts = (_holding(part, columns, connection) for part in node.parts)
+        parts = (_holding(part, kept, connection) for part in node.parts)
         return reduce(np.logical_and if isinstance(node, All) else np.logical_or, parts)
     [field] = _fields(node)
-    return columns[field].holding(node, connection)
+    return kept.columns[field].holding(node, connection, kept.rows)
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
