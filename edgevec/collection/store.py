@@ -120,7 +120,7 @@ class Store:
         self.database = database
         self.graph = graph
         self.recent_writes = changes.RecentWrites()
-        self.fields = FieldCache(condition_memory)
+        self.fields = FieldCache(condition_memory, self._commits_beside_versions)
         self.writable = writable
         self._secure_delete = secure_delete
         self._lock = ReadWriteLock()
@@ -404,6 +404,10 @@ class Store:
             return
         with self._no_readers():
             self.database.shorten_log()
+
+    def _commits_beside_versions(self) -> int:
+        """As _commits_of_others(), where that keeps nobody waiting: of what is open for reading."""
+        return 0 if self.writable else self._commits_of_others()
 
     def _check_others(self, connection: sqlite3.Connection) -> int:
         """Drop what is cached when another program has changed the file; the number of _commits_of_others().

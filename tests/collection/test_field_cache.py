@@ -306,8 +306,12 @@ def test_what_is_changed_beside_an_open_collection(tmp_path: Path) -> None:
         check(made, {"a": 1})
         if sys.platform == "emscripten":
             return
-        with closing(sqlite3.connect(path)) as raw, raw:
-            raw.execute("""UPDATE records SET metadata = '{"a": 1}'""")
+        with edgevec.open(path, mode="r") as reader:
+            check(reader, {"a": 1})
+            with closing(sqlite3.connect(path)) as raw, raw:
+                raw.execute("""UPDATE records SET metadata = '{"a": 1}'""")
+            assert reader.count({"a": 1}) == len(reader.ids({"a": 1})) == 6
+            assert in_memory(reader, {"a": 1}) == set(range(6))
         made.refresh()
         check(made, {"a": 1})
 
@@ -407,8 +411,8 @@ def test_what_another_process_writes_is_read_alone(tmp_path: Path) -> None:
                 writer.delete([4])
                 put(writer, {5: {"a": 1}})
             check(reader, {"a": 1})
-            writer.checkpoint()
-            check(reader, {"a": 1})
+        writer.checkpoint()
+        check(reader, {"a": 1})
 
 
 @needs_two_programs
