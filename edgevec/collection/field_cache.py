@@ -82,9 +82,9 @@ class FieldCache:
         kept = self._kept
         return 0 if kept is None else kept.nbytes
 
-    def clear(self) -> None:
-        """Keep nothing from now on, for a collection that is closed."""
-        self._max_bytes, self._kept = 0, None
+    def forget(self) -> None:
+        """Drop what is kept. Nobody asks meanwhile."""
+        self._kept = None
 
     def rows_where(
         self, connection: sqlite3.Connection, version: int | None, condition: Condition, recent_writes: RecentWrites

@@ -34,7 +34,7 @@ MAX_LENGTH = 1_000
 """Characters of one: longer texts are not what conditions are about."""
 _MAX_CANDIDATES = 2_000
 """Records whose hash is one that is looked for."""
-_BYTES_PER_VALUE = 400
+_BYTES_PER_VALUE = 250
 """Of a value that a code stands for, beside its characters: in a dict, and in SQLite."""
 _EXACT = 2**53
 """Up to this magnitude, integers are numbers of 64 bits with a fraction too."""
