@@ -500,8 +500,7 @@ class Collection:
         """Let the graph take in what other processes have committed, as every search does, but with progress.
 
         In a collection that is open for writing, what other programs (the sqlite3 shell, say) changed in the file is
-        noticed here and at the next write; until then searches and conditions may answer with what was there before. In
-        one that is open for reading it is noticed at the next write of an edgevec that had noticed it.
+        noticed here and at the next write; until then searches and conditions may answer with what was there before.
 
         Args:
             progress: progress(done, total) while the graph takes it in; returning False stops

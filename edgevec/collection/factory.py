@@ -85,8 +85,8 @@ def open(
             meanwhile, the process dies of a signal. On Windows and in a browser the file is always read.
         condition_memory: bytes that metadata fields may take in memory, 128 MB by default. A field that a condition
             asks for is read once, 1 to 9 bytes a record, and answers any condition from then on; it follows what is
-            written. What does not fit, and fields of more than 65,536 different texts, are looked up in the file each
-            time, as with 0 all are.
+            written. What does not fit, and most of what is asked of fields with more than 65,536 different texts, is
+            looked up in the file each time, as with 0 all is.
         progress: progress(done, total) while the documents of a collection of an earlier version are indexed again,
             and while the graph is built from the records, where that is necessary. Returning False stops; texts that
             are all indexed by then stay so.

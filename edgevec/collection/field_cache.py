@@ -11,7 +11,7 @@ import logging
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import reduce
 from typing import Any, NamedTuple
@@ -48,6 +48,8 @@ class _Kept(NamedTuple):
     version: int
     """Of the records."""
     mark: changes.Mark | None
+    commits: int
+    """Of others, whether they made a version or not."""
     rows: RowIds
     """All of them, ascending."""
     columns: Mapping[Field, Column]
@@ -61,9 +63,10 @@ class _Kept(NamedTuple):
 class FieldCache:
     """Safe to use from several threads: they take turns."""
 
-    def __init__(self, max_bytes: int = DEFAULT_BYTES) -> None:
-        """max_bytes: of all columns; 0: keep none."""
+    def __init__(self, max_bytes: int, commits: Callable[[], int]) -> None:
+        """max_bytes: of all columns; 0: keep none. commits: a number that changes when another program commits."""
         self._max_bytes = max_bytes
+        self._commits = commits
         self._lock = threading.Lock()
         self._kept: _Kept | None = None
         self._refused: dict[Field, int] = {}
@@ -79,9 +82,9 @@ class FieldCache:
         kept = self._kept
         return 0 if kept is None else kept.nbytes
 
-    def clear(self) -> None:
-        """Keep nothing from now on, for a collection that is closed."""
-        self._max_bytes, self._kept = 0, None
+    def forget(self) -> None:
+        """Drop what is kept. Nobody asks meanwhile."""
+        self._kept = None
 
     def rows_where(
         self, connection: sqlite3.Connection, version: int | None, condition: Condition, recent_writes: RecentWrites
@@ -100,7 +103,7 @@ class FieldCache:
                 kept = self._with_columns(connection, version, wanted, condition, recent_writes)
                 if kept is None:
                     return None
-                return kept.rows[_holding(condition.node, kept.columns, connection)]
+                return kept.rows[_holding(condition.node, kept, connection)]
             except NotKeptError:
                 return None
             except (sqlite3.Error, MemoryError) as error:
@@ -118,6 +121,9 @@ class FieldCache:
         recent_writes: RecentWrites,
     ) -> _Kept | None:
         """What is kept at this version, with the columns of these fields; None where some are not kept."""
+        commits = self._commits()
+        if self._kept is not None and self._kept.version == version and self._kept.commits != commits:
+            self._kept = None  # another program may have written, which tells no version
         kept = self._brought_up(connection, version, recent_writes)
         if kept is not None and kept.version > version:
             return None
@@ -131,13 +137,13 @@ class FieldCache:
             rows = _all_rows(connection) if kept is None else kept.rows
             made = _read(connection, rows, missing[at : at + _FIELDS_PER_PASS], self._max_bytes)
             columns.update(made)
-            kept = _Kept(version, changes.mark(connection), rows, columns)
+            kept = _Kept(version, changes.mark(connection), commits, rows, columns)
         if kept is None:
             return None
         for field in wanted:
             if field in columns:  # the most recently used last
                 columns[field] = columns.pop(field)
-        self._kept = kept = self._within_limits(kept._replace(columns=columns))
+        self._kept = kept = self._within_limits(kept._replace(commits=commits, columns=columns))
         lost = wanted.keys() - kept.columns.keys()
         self._refused.update(dict.fromkeys(lost, len(kept.rows)))
         return None if lost else kept
@@ -186,13 +192,13 @@ def _fields(node: Node) -> Iterator[Field]:
         yield test.field  # type: ignore[union-attr]
 
 
-def _holding(node: Node, columns: Mapping[Field, Column], connection: sqlite3.Connection) -> Mask:
+def _holding(node: Node, kept: _Kept, connection: sqlite3.Connection) -> Mask:
     """bool[records]: for which the condition is true. Above the tests are AND and OR alone: there NULL is as false."""
     if isinstance(node, (All, Any_)):
-        parts = (_holding(part, columns, connection) for part in node.parts)
+        parts = (_holding(part, kept, connection) for part in node.parts)
         return reduce(np.logical_and if isinstance(node, All) else np.logical_or, parts)
     [field] = _fields(node)
-    return columns[field].holding(node, connection)
+    return kept.columns[field].holding(node, connection, kept.rows)
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
@@ -281,4 +287,4 @@ def _changed(connection: sqlite3.Connection, kept: _Kept, version: int, written:
     for (field, column), values in zip(kept.columns.items(), found, strict=True):
         with suppress(NotKeptError):  # it is made again when it is asked for
             columns[field] = column.changed(change, values)
-    return _Kept(version, changes.mark(connection), change.rows, columns)
+    return _Kept(version, changes.mark(connection), kept.commits, change.rows, columns)

@@ -10,14 +10,14 @@ import json
 import math
 import sqlite3
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .records import RowIds
-from .where import Field, IsNull, Node, Not, OneOf, Test, compile_test, field_raw, field_sql
+from .records import RowIds, rows_where
+from .where import Field, IsNull, Node, Not, OneOf, Test, compile_node, compile_test, field_raw, field_sql
 
 __all__ = ["Builder", "Change", "Codes", "Column", "NotKeptError", "Numbers"]
 
@@ -32,7 +32,9 @@ MANY_VALUES = 2_048
 """With more than this number, numbers are kept as such."""
 MAX_LENGTH = 1_000
 """Characters of one: longer texts are not what conditions are about."""
-_BYTES_PER_VALUE = 400
+_MAX_CANDIDATES = 2_000
+"""Records whose hash is one that is looked for."""
+_BYTES_PER_VALUE = 250
 """Of a value that a code stands for, beside its characters: in a dict, and in SQLite."""
 _EXACT = 2**53
 """Up to this magnitude, integers are numbers of 64 bits with a fraction too."""
@@ -41,6 +43,10 @@ _INT64 = np.iinfo(np.int64)
 
 class NotKeptError(Exception):
     """A field cannot be kept in this way, or a test not be answered from it: SQLite is asked."""
+
+
+class TooManyError(NotKeptError):
+    """Of values for codes."""
 
 
 class Change:
@@ -84,6 +90,9 @@ class _Values:
     def __len__(self) -> int:
         return len(self._codes)
 
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._codes)
+
     @staticmethod
     def sql(field: Field) -> str:
         """What SQLite is to select of a record."""
@@ -105,7 +114,7 @@ class _Values:
             self._characters += self._size(value)
             self._codes[value] = len(self._codes)
         if len(self) > MAX_VALUES or self._characters > MAX_CHARACTERS:
-            raise NotKeptError
+            raise TooManyError
         return np.fromiter(map(self._codes.__getitem__, found), self.kind, len(found))
 
     @property
@@ -113,11 +122,8 @@ class _Values:
         """The smallest type that holds every code."""
         return np.min_scalar_type(max(len(self) - 1, 0))
 
-    def as_numbers(self) -> tuple[NDArray[Any], Mask] | None:
-        """By code; None where they are not many, or not all numbers."""
-        if len(self) <= MANY_VALUES or not {int, float, type(None)}.issuperset(map(type, self._codes)):
-            return None
-        return _as_numbers(list(self._codes))
+    def are_many_numbers(self) -> bool:
+        return len(self) > MANY_VALUES and {int, float, type(None)}.issuperset(map(type, self._codes))
 
     def holding(self, test: Node) -> Mask:
         """bool by code: for which values SQLite finds the test true."""
@@ -159,8 +165,8 @@ class _RawValues(_Values):
     def sql(field: Field) -> str:
         return f"({field_raw(field)}) || ''"  # so that it is a text to json_group_array()
 
-    def as_numbers(self) -> None:
-        return None
+    def are_many_numbers(self) -> bool:
+        return False
 
     @staticmethod
     def _size(value: Any) -> int:
@@ -186,7 +192,7 @@ class Codes:
     def nbytes(self) -> int:
         return self._codes.nbytes + self._values.nbytes
 
-    def holding(self, test: Node, connection: sqlite3.Connection) -> Mask:
+    def holding(self, test: Node, connection: sqlite3.Connection, rows: RowIds) -> Mask:
         """bool of each record: for which the test is true."""
         holds: Mask = self._values.holding(test)[self._codes]
         return holds
@@ -213,11 +219,11 @@ class Numbers:
     def nbytes(self) -> int:
         return self._numbers.nbytes + self._missing.nbytes
 
-    def holding(self, test: Node, connection: sqlite3.Connection) -> Mask:
+    def holding(self, test: Node, connection: sqlite3.Connection, rows: RowIds) -> Mask:
         """bool of each record. NotKeptError for what only SQLite compares exactly."""
         if isinstance(test, Not):
             # A test of what is missing is neither true nor false, save IS NULL.
-            inner = self.holding(test.part, connection)
+            inner = self.holding(test.part, connection, rows)
             return ~inner if isinstance(test.part, IsNull) else ~(inner | self._missing)
         if isinstance(test, IsNull):
             return self._missing
@@ -259,44 +265,102 @@ class Numbers:
         return Numbers(change.apply(numbers, fresh), change.apply(self._missing, missing))
 
 
+class Hashes:
+    """A field of more values than have codes: hashes tell which may be equal to one, and SQLite looks at those.
+
+    Never changed, as Codes.
+    """
+
+    def __init__(self, hashes: NDArray[Any], missing: Mask) -> None:
+        """hashes: int64, as of Python's hash(), which is the same for equal numbers."""
+        self._hashes = hashes
+        self._missing = missing
+
+    @staticmethod
+    def sql(field: Field) -> str:
+        return field_sql(field)
+
+    @property
+    def nbytes(self) -> int:
+        return self._hashes.nbytes + self._missing.nbytes
+
+    def holding(self, test: Node, connection: sqlite3.Connection, rows: RowIds) -> Mask:
+        """bool of each record. NotKeptError for what is not a test of equality, or of too many records."""
+        if isinstance(test, Not):
+            inner = self.holding(test.part, connection, rows)
+            return ~inner if isinstance(test.part, IsNull) else ~(inner | self._missing)
+        if isinstance(test, IsNull):
+            return self._missing
+        if isinstance(test, OneOf):
+            values = _as_sqlite_reads(connection, list(test.values))  # type: ignore[arg-type]
+        elif isinstance(test, Test) and test.operator == "=":
+            values = _as_sqlite_reads(connection, [test.value])
+        else:
+            raise NotKeptError
+        at = np.flatnonzero(np.isin(self._hashes, np.array([hash(value) for value in values], np.int64)))
+        if len(at) > _MAX_CANDIDATES:
+            raise NotKeptError
+        holds = np.zeros(len(rows), np.bool_)
+        holds[at] = np.isin(rows[at], rows_where(connection, *compile_node(test), among=rows[at]))
+        return holds
+
+    def changed(self, change: Change, found: Sequence[Any]) -> Hashes:
+        hashes, missing = _as_hashes(found)
+        return Hashes(change.apply(self._hashes, hashes), change.apply(self._missing, missing))
+
+
 class Builder:
-    """Makes the column of a field of what is selected, page by page: codes, or numbers where those are many."""
+    """Makes the column of a field of what is selected, page by page: codes or, of many values, numbers or hashes."""
 
     def __init__(self, field: Field, *, raw: bool = False) -> None:
-        """raw: take values of any kind, as they are written in the JSON."""
+        """raw: take values of any kind, as they are written in the JSON, and make codes."""
+        self._raw = raw
         self._values = _RawValues() if raw else _Values()
         self.sql = self._values.sql(field)
         self._codes: list[NDArray[Any]] = []
-        self._numbers: list[NDArray[Any]] | None = None
+        self._convert: _Convert | None = None
+        """What makes pages of values, once they have no codes."""
+        self._pages: list[NDArray[Any]] = []
         self._missing: list[Mask] = []
         self.has_reals = False
         """Whether there are numbers with a fraction."""
 
     @property
     def nbytes(self) -> int:
-        pages: int = sum(page.nbytes for page in (*self._codes, *(self._numbers or ()), *self._missing))
+        pages: int = sum(page.nbytes for page in (*self._codes, *self._pages, *self._missing))
         return pages + self._values.nbytes
 
     def add(self, found: Sequence[Any]) -> None:
         """NotKeptError when there are too many values, or one is of another kind."""
-        if self._numbers is not None:
-            numbers, missing = _as_numbers(found)
-            self._numbers = _of_one_type([*self._numbers, numbers])
-            self._missing.append(missing)
-            return
-        self._codes.append(self._values.encode(found))
-        by_code = self._values.as_numbers()
-        if by_code is not None:
-            self._numbers, self._missing = [[array[codes] for codes in self._codes] for array in by_code]
-            self._values, self._codes = _Values(), []
+        if self._convert is None:
+            try:
+                self._codes.append(self._values.encode(found))
+                if self._values.are_many_numbers():
+                    self._have_no_codes(_as_numbers)
+                return
+            except TooManyError:
+                if self._raw:
+                    raise
+                self._have_no_codes(_as_hashes)
+        assert self._convert is not None
+        values, missing = self._convert(found)
+        self._pages = _of_one_type([*self._pages, values])
+        self._missing.append(missing)
+
+    def _have_no_codes(self, convert: _Convert) -> None:
+        values, missing = convert(list(self._values))
+        self._pages, self._missing = ([array[codes] for codes in self._codes] for array in (values, missing))
+        self._convert, self._values, self._codes = convert, _Values(), []
 
     def made(self) -> Column:
-        if self._numbers is not None:
-            return Numbers(np.concatenate(self._numbers), np.concatenate(self._missing))
-        return Codes(self._values, np.concatenate([np.empty(0, self._values.kind), *self._codes]))
+        if self._convert is None:
+            return Codes(self._values, np.concatenate([np.empty(0, self._values.kind), *self._codes]))
+        kind = Numbers if self._convert is _as_numbers else Hashes
+        return kind(np.concatenate(self._pages), np.concatenate(self._missing))
 
 
-Column = Codes | Numbers
+Column = Codes | Numbers | Hashes
+_Convert = Callable[[Sequence[Any]], tuple[NDArray[Any], Mask]]
 
 _COMPARE = {"=": np.equal, "<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal}
 
@@ -314,6 +378,14 @@ def _as_numbers(found: Sequence[Any]) -> tuple[NDArray[Any], Mask]:
     if kinds == {int, float} and any(abs(value) > _EXACT for value in found if type(value) is int):
         raise NotKeptError
     return np.array(found, np.float64 if float in kinds else np.int64), missing
+
+
+def _as_hashes(found: Sequence[Any]) -> tuple[NDArray[Any], Mask]:
+    """int64, and where None is."""
+    if not {list, dict}.isdisjoint(map(type, found)):
+        raise NotKeptError
+    missing = np.fromiter((value is None for value in found), np.bool_, len(found))
+    return np.fromiter(map(hash, found), np.int64, len(found)), missing
 
 
 def _of_one_type(pages: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:

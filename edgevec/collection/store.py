@@ -15,6 +15,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 from .._types import Metric, Progress
@@ -83,6 +84,11 @@ class _Reading:
             translate(error, self._store.database.name)
 
 
+def _commits_seen(database: Database, writable: bool) -> int:
+    """As _commits_of_others(), where that keeps nobody waiting: of what is open for reading."""
+    return 0 if writable else _commits_of_others(database.main)
+
+
 def _commits_of_others(connection: sqlite3.Connection) -> int:
     """A number of this connection that changes whenever another one, of any process, commits."""
     return int(connection.execute("PRAGMA data_version").fetchone()[0])
@@ -120,7 +126,7 @@ class Store:
         self.database = database
         self.graph = graph
         self.recent_writes = changes.RecentWrites()
-        self.fields = FieldCache(condition_memory)
+        self.fields = FieldCache(condition_memory, partial(_commits_seen, database, writable))
         self.writable = writable
         self._secure_delete = secure_delete
         self._lock = ReadWriteLock()
@@ -240,6 +246,7 @@ class Store:
                 self.database.check_file()
                 if self.database.renew():
                     self.graph.forget_ids()
+                    self.fields.forget()
             connection = self.database.main
             if self.graph.version is None or (
                 not self.writable and self.graph.version != self._committed_version(connection)
@@ -651,7 +658,7 @@ class Store:
                 log.warning("%s: no snapshot of the graph: %s", self.name, error)
             finally:
                 self._closed = True
-                self.fields.clear()
+                self.fields.forget()
                 self.database.close()
 
     def _save_at_close(self) -> None:

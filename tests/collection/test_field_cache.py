@@ -61,10 +61,17 @@ def limits(**values: int) -> Iterator[None]:
         yield
 
 
-few_values = scalars | st.none() | st.lists(scalars, max_size=2)
-shapes = st.sampled_from(
-    [{}, {"MANY_VALUES": 0}, {"MANY_VALUES": 1, "_FIRST_PAGE": 2, "_PAGE": 1}, {"MAX_VALUES": 3}, {"_MAX_FIELDS": 1}]
-)
+SMALL_PAGES = {"_FIRST_PAGE": 2, "_PAGE": 1}
+SHAPES: list[dict[str, int]] = [
+    {},
+    {"MANY_VALUES": 0},
+    {"MANY_VALUES": 1, **SMALL_PAGES},
+    {"MAX_VALUES": 3},
+    {"MAX_VALUES": 0},
+    {"MAX_VALUES": 1, "_MAX_CANDIDATES": 2, **SMALL_PAGES},
+    {"_MAX_FIELDS": 1},
+]
+shapes = st.sampled_from(SHAPES)
 
 
 @settings(max_examples=examples(300), deadline=None)
@@ -231,6 +238,23 @@ def test_long_texts_are_not_kept() -> None:
         check(made, {"text": {"$like": "x%"}}, kept=False)
 
 
+def test_many_texts_are_kept_as_hashes() -> None:
+    with limits(MAX_VALUES=10, _FIRST_PAGE=8, _PAGE=50), edgevec.open(":memory:", 2, "l2") as made:
+        values = [1, 1.5, True, "1", "", "x" * 20, 2**53 + 1]
+        put(made, {at: {"t": f"text {at}" if at < 90 else values[at - 90]} for at in range(97)} | {98: {}})
+        for value in ("text 7", "1", 1, 1.5, 2**53, 2**53 + 1, "none", True):
+            check(made, {"t": value})
+            check(made, {"t": {"$ne": value}})
+        for where in ({"t": None}, {"t": {"$in": [1.5, "text 3", "text 95"]}}, {"t": {"$nin": []}}):
+            check(made, where)
+        put(made, {3: {"t": "text 7"}, 4: {"t": "text 7"}, 99: {"t": ["text 7"]}, 7: {}})
+        check(made, {"t": "text 7"})
+        assert isinstance(made._store.fields._kept.columns[("t",)], field_columns.Hashes)  # type: ignore[union-attr]
+        check(made, {"t": {"$like": "text%"}}, kept=False)
+        with limits(_MAX_CANDIDATES=1):
+            check(made, {"t": "text 7"}, kept=False)
+
+
 def test_memory_is_bounded() -> None:
     rows = 2000
     with edgevec.open(":memory:", 2, "l2", condition_memory=21_000) as made:
@@ -240,7 +264,7 @@ def test_memory_is_bounded() -> None:
             assert rows * 8 < made.stats()["condition_bytes"] <= 21_000
         check(made, {"text": "text 7"}, kept=False)
         assert ("text",) in made._store.fields._refused
-        check(made, {"a": 1, "text": {"$like": "%7"}}, kept=False)
+        check(made, {"a": 1, "text": "text 7"}, kept=False)
         check(made, {"a": 1})
         with limits(_read=None):  # type: ignore[arg-type]
             assert in_memory(made, {"text": "text 7"}) is None  # without another look
@@ -282,8 +306,12 @@ def test_what_is_changed_beside_an_open_collection(tmp_path: Path) -> None:
         check(made, {"a": 1})
         if sys.platform == "emscripten":
             return
-        with closing(sqlite3.connect(path)) as raw, raw:
-            raw.execute("""UPDATE records SET metadata = '{"a": 1}'""")
+        with edgevec.open(path, mode="r") as reader:
+            check(reader, {"a": 1})
+            with closing(sqlite3.connect(path)) as raw, raw:
+                raw.execute("""UPDATE records SET metadata = '{"a": 1}'""")
+            assert reader.count({"a": 1}) == len(reader.ids({"a": 1})) == 6
+            assert in_memory(reader, {"a": 1}) == set(range(6))
         made.refresh()
         check(made, {"a": 1})
 
@@ -383,8 +411,8 @@ def test_what_another_process_writes_is_read_alone(tmp_path: Path) -> None:
                 writer.delete([4])
                 put(writer, {5: {"a": 1}})
             check(reader, {"a": 1})
-            writer.checkpoint()
-            check(reader, {"a": 1})
+        writer.checkpoint()
+        check(reader, {"a": 1})
 
 
 @needs_two_programs

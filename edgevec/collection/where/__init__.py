@@ -31,6 +31,7 @@ __all__ = [
     "Test",
     "Where",
     "compile_field",
+    "compile_node",
     "compile_test",
     "compile_where",
     "field_name",
