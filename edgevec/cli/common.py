@@ -26,6 +26,7 @@ from ..errors import ParameterError, StorageError
 from ..file_kind import KIND_NAMES, Kind, kind_of, require
 from ..printable import decimals, printable
 from ..readers import Dataset
+from .arguments import INPUT, example
 
 __all__ = [
     "INPUT",
@@ -47,13 +48,6 @@ __all__ = [
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-INPUT = click.Path(dir_okay=False, path_type=Path)
-
-
-def example(command: str) -> str:
-    """The end of a command's help: a command line that can be run, which click must not fold."""
-    return f"\b\nExample:\n  {command}"
 
 
 class _Console(Console):

@@ -11,7 +11,7 @@ import click
 
 from ..errors import MissingExtraError
 from ..files import not_found
-from .common import INPUT, example
+from .arguments import INPUT, example
 
 __all__ = ["tui"]
 

@@ -85,10 +85,10 @@ def restart(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE state SET trimmed = ?", (last,))
 
 
-def changed_since(connection: sqlite3.Connection, seq: int) -> list[int]:
+def changed_since(connection: sqlite3.Connection, seq: int) -> RowIds:
     """The rows whose vector was added, replaced or deleted after change `seq`, ascending."""
     found = connection.execute("SELECT DISTINCT row FROM changes WHERE seq > ? ORDER BY row", (seq,))
-    return [row for (row,) in found]
+    return np.fromiter((row for (row,) in found), np.int64)
 
 
 def rewrite(connection: sqlite3.Connection, rows: Sequence[int]) -> None:

@@ -81,7 +81,7 @@ class Graph:
         self.version: int | None = None
         self.seq = -1
         self._fresh = False
-        self._touched: set[int] = set()
+        self._touched: list[RowIds] = []
         self._ids: IdsByRow | None = None
 
     def apply(self, connection: sqlite3.Connection, writes: Sequence[Write], progress: Progress | None = None) -> None:
@@ -127,7 +127,7 @@ class Graph:
 
     def rollback(self, connection: sqlite3.Connection) -> None:
         """After a rollback, whole or to a savepoint: make the index agree with the records again."""
-        rows, self._touched = sorted(self._touched), set()
+        rows, self._touched = np.unique(np.concatenate([np.empty(0, np.int64), *self._touched])), []
         if self._fresh:  # built inside the transaction
             self.reset()
             return
@@ -138,7 +138,7 @@ class Graph:
         self._read_rows(connection, rows, None)
         self.seq = seq
 
-    def fix_rows(self, connection: sqlite3.Connection, rows: Sequence[int]) -> None:
+    def fix_rows(self, connection: sqlite3.Connection, rows: RowIds) -> None:
         """Make the index agree with the records of these rows, whatever it holds."""
         self._read_rows(connection, rows, None)
 
@@ -188,17 +188,17 @@ class Graph:
         log.warning("%s: the graph is built from the records; its snapshot cannot be used: %s", self.name, reason)
         self.rebuild(connection, progress)
 
-    def _read_rows(self, connection: sqlite3.Connection, rows: Sequence[int], progress: Progress | None) -> None:
+    def _read_rows(self, connection: sqlite3.Connection, rows: RowIds, progress: Progress | None) -> None:
         """Make the index agree with the records of these rows."""
-        assert self.index is not None or not rows
-        if self.index is None or not rows:
+        assert self.index is not None or not len(rows)
+        if self.index is None or not len(rows):
             return
         dim, dtype = self.index.dim, str(schema.read_settings(connection)["dtype"])
 
         def stored(run: RowIds, start: int) -> tuple[RowIds, NDArray[np.float32]]:
             return vectors_of(connection, run.tolist(), dim, dtype)
 
-        self._replace(connection, np.array(rows, np.int64), stored, progress)
+        self._replace(connection, rows, stored, progress)
 
     def _replace(
         self,
@@ -209,7 +209,7 @@ class Graph:
     ) -> None:
         """Put the vectors of these rows, a run at a time, in place of what the index holds of them."""
         assert self.index is not None
-        self._touched.update(rows.tolist())
+        self._touched.append(rows)
         size = _vectors_per_add(self.index.dim)
         for start in range(0, len(rows), size):
             run = rows[start : start + size]

@@ -22,7 +22,7 @@ _NOT_READ: Any = object()
 """In an array of objects, or a dict."""
 _MAX_FREE_ROWS = 2**20
 """Above this and four times the number of records, a dict takes the place of the array."""
-_READ_ALONG, _MOST_READ_ALONG = 64, 2048
+_READ_ALONG, _MOST_READ_ALONG = 64, 512
 """Further rows that are read when one is missing, twice as many each time up to the second: soon none is, and no search
 waits for all of them."""
 

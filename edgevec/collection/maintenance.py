@@ -257,6 +257,7 @@ def _repair_graph(
     connection: sqlite3.Connection, graph: Graph, difference: Difference, progress: Progress | None
 ) -> None:
     """Make the graph agree with the records; rebuild it when its structure is damaged."""
-    graph.fix_rows(connection, sorted({*difference.missing, *difference.extra, *difference.stale}))
+    wrong = sorted({*difference.missing, *difference.extra, *difference.stale})
+    graph.fix_rows(connection, np.array(wrong, np.int64))
     if graph.index is not None and not graph.index.check().ok:
         graph.rebuild(connection, progress)

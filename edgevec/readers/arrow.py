@@ -6,7 +6,6 @@ import mmap
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from .request import Request, Rows
 
 __all__ = ["ipc_pieces", "parquet_pieces", "read_ipc", "read_parquet"]
 
-_BATCH_ROWS = 4096
+_BATCH_ROWS = 1024
 _CAN_LET_GO = sys.platform == "linux"
 
 Batches = Iterator[tuple[Any, float]]
@@ -136,15 +135,21 @@ def _parts(
 
 @contextmanager
 def _mapped(pyarrow: Any, path: Path) -> Iterator[tuple[Any, Callable[[], object]]]:
-    """The file, and a function that lets go of what was read of it, which would count as the process's memory.
+    """The file, and a function that lets go of what was read of it, which else stays in the process's memory.
 
     Mapped, so that a length that a damaged file declares is checked and not allocated.
     """
+
+    def let_go() -> None:
+        pyarrow.default_memory_pool().release_unused()
+        if _CAN_LET_GO:
+            memory.madvise(mmap.MADV_DONTNEED)
+
     with path.open("rb") as file:
         memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     try:
         with pyarrow.BufferReader(pyarrow.py_buffer(memory)) as source:
-            yield source, partial(memory.madvise, mmap.MADV_DONTNEED) if _CAN_LET_GO else int
+            yield source, let_go
     finally:
         with suppress(BufferError):  # a batch that is still held closes it when it goes
             memory.close()

@@ -309,7 +309,8 @@ def test_of_equally_near_records_an_answer_with_any_is_whole() -> None:
 
 @pytest.mark.subprocess
 def test_the_first_screen_does_without_numpy() -> None:
-    code = "import sys, edgevec.tui.app; print([name for name in ('numpy', 'sqlite3') if name in sys.modules])"
+    modules = "sys, edgevec.cli.app, edgevec.cli.tui, edgevec.tui.app"
+    code = f"import {modules}; print([name for name in ('numpy', 'sqlite3') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
