@@ -8,9 +8,9 @@
 
 The first mode adds rows one at a time and shows P50, P99.9 and the longest, with how many rows there were when the
 longest came; and the same of CPU time, in which other programs on the machine do not show. With --drift the others are
-added first, in one call, and what is added one at a time moves the mean, so that all is encoded anew. --beside has one thread
-add all but the first tenth of the rows in one call while another searches for one vector at a time: P50, P99 and the
-longest time of a search, and the recall@10 of the index afterwards.
+added first, in one call, and what is added one at a time moves the mean, so that all is encoded anew. --beside has one
+thread add all but the first tenth of the rows in one call while another searches for one vector at a time: P50, P99 and
+the longest time of a search, and the recall@10 of the index afterwards.
 """
 
 from __future__ import annotations
