@@ -265,6 +265,7 @@ def test_opening_can_be_stopped_and_done_again(tmp_path: Path) -> None:
         assert made.search(vectors[7], 1)[0].id == 7
 
 
+@pytest.mark.skipif(not SHARES_FILES, reason="a browser has one program, and no write-ahead log")
 def test_a_long_transaction_leaves_no_long_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgevec.collection.database._MIN_LOG_BYTES", 100_000)
     path = tmp_path / "c.edgevec"
