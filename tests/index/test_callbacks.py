@@ -120,7 +120,7 @@ def test_another_index_is_free(rng: np.random.Generator) -> None:
             inner.search(rows[0])
 
     def progress(done: int, total: int) -> None:
-        if done == 0:
+        if len(inner) == 0:  # on a slow machine it is told of a beginning more than once
             inner.add(rows, range(300), progress=within)
             assert inner.search(rows[5], 1).ids.tolist() == [5]
 
