@@ -144,7 +144,7 @@ def test_searches_go_on_beside_compact(quantization: Quantization) -> None:
 def test_searches_go_on_while_what_is_held_is_encoded_anew(keep_vectors: Literal["float32"] | bool) -> None:
     index = Index(DIM, metric="l2", keep_vectors=keep_vectors, ef_construction=20, M=4)
     index.add(vectors(2 * NEW, 1))
-    trained, far = index.stats()["trainings"], vectors(NEW // 2, 3) + 20
+    trained, far = index.stats()["trainings"], vectors(NEW // 2, 3) + 6
 
     def add() -> None:  # stopped once that is done
         with pytest.raises(CancelledError):
