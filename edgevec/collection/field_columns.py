@@ -10,6 +10,7 @@ import json
 import math
 import sqlite3
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -203,12 +204,11 @@ class Codes:
         return Codes(self._values, change.apply(self._codes.astype(fresh.dtype, copy=False), fresh))
 
 
-class Numbers:
-    """A field of numbers alone, booleans among them, and where it is missing. Never changed, as Codes."""
+class _Array(ABC):
+    """A field by a number for each record, and where it is missing. Never changed, as Codes."""
 
-    def __init__(self, numbers: NDArray[Any], missing: Mask) -> None:
-        """numbers: int64, or float64 of which none that was an integer is rounded."""
-        self._numbers = numbers
+    def __init__(self, values: NDArray[Any], missing: Mask) -> None:
+        self._array = values
         self._missing = missing
 
     @staticmethod
@@ -217,87 +217,79 @@ class Numbers:
 
     @property
     def nbytes(self) -> int:
-        return self._numbers.nbytes + self._missing.nbytes
+        return self._array.nbytes + self._missing.nbytes
 
     def holding(self, test: Node, connection: sqlite3.Connection, rows: RowIds) -> Mask:
-        """bool of each record. NotKeptError for what only SQLite compares exactly."""
+        """bool of each record: for which the test is true. NotKeptError for what is SQLite's to answer."""
         if isinstance(test, Not):
             # A test of what is missing is neither true nor false, save IS NULL.
             inner = self.holding(test.part, connection, rows)
             return ~inner if isinstance(test.part, IsNull) else ~(inner | self._missing)
         if isinstance(test, IsNull):
             return self._missing
+        return self._holding(test, connection, rows)
+
+    @abstractmethod
+    def _holding(self, test: Node, connection: sqlite3.Connection, rows: RowIds) -> Mask:
+        """Of any other test."""
+
+
+class Numbers(_Array):
+    """A field of numbers alone, booleans among them: int64, or float64 of which none that was an integer is rounded."""
+
+    def _holding(self, test: Node, connection: sqlite3.Connection, rows: RowIds) -> Mask:
         if isinstance(test, OneOf):
             return self._among(_as_sqlite_reads(connection, list(test.values))) & ~self._missing  # type: ignore[arg-type]
         if isinstance(test, Test) and test.operator in _COMPARE and isinstance(test.value, (int, float)):
             [value] = _as_sqlite_reads(connection, [test.value])
             return self._compared(test.operator, value) & ~self._missing
-        return np.zeros(len(self._numbers), np.bool_)  # a number is no text and holds none
+        return np.zeros(len(self._array), np.bool_)  # a number is no text and holds none
 
     def _compared(self, operator: str, value: Any) -> Mask:
-        if self._numbers.dtype == np.int64 and isinstance(value, float):
+        if self._array.dtype == np.int64 and isinstance(value, float):
             if operator == "=":
                 return self._among([value])
             # i < 2.5 is i < 3, i <= 2.5 is i <= 2.
             value = math.ceil(value) if operator in ("<", ">=") else math.floor(value)
             if not _INT64.min <= value <= _INT64.max:
-                return np.full(len(self._numbers), (value > 0) == (operator in ("<", "<=")))
-        elif self._numbers.dtype == np.float64 and isinstance(value, int):
+                return np.full(len(self._array), (value > 0) == (operator in ("<", "<=")))
+        elif self._array.dtype == np.float64 and isinstance(value, int):
             if abs(value) > _EXACT:
                 raise NotKeptError
             value = float(value)
-        compared: Mask = _COMPARE[operator](self._numbers, value)
+        compared: Mask = _COMPARE[operator](self._array, value)
         return compared
 
     def _among(self, values: Sequence[Any]) -> Mask:
         """Equal to one of them, whatever its type: as Python compares numbers, which is exact."""
         numbers = [value for value in values if isinstance(value, (int, float))]
-        if self._numbers.dtype == np.int64:
+        if self._array.dtype == np.int64:
             equal = [int(value) for value in numbers if _INT64.min <= value <= _INT64.max and int(value) == value]
         else:
             equal = [float(value) for value in numbers if float(value) == value]  # type: ignore[misc]
-        return np.isin(self._numbers, np.array(equal, self._numbers.dtype))
+        return np.isin(self._array, np.array(equal, self._array.dtype))
 
     def changed(self, change: Change, found: Sequence[Any]) -> Numbers:
         """As of Codes. NotKeptError when something else than a number was written."""
         fresh, missing = _as_numbers(found)
-        numbers, fresh = _of_one_type([self._numbers, fresh])
+        numbers, fresh = _of_one_type([self._array, fresh])
         return Numbers(change.apply(numbers, fresh), change.apply(self._missing, missing))
 
 
-class Hashes:
+class Hashes(_Array):
     """A field of more values than have codes: hashes tell which may be equal to one, and SQLite looks at those.
 
-    Never changed, as Codes.
+    int64, as of Python's hash(), which is the same for equal numbers.
     """
 
-    def __init__(self, hashes: NDArray[Any], missing: Mask) -> None:
-        """hashes: int64, as of Python's hash(), which is the same for equal numbers."""
-        self._hashes = hashes
-        self._missing = missing
-
-    @staticmethod
-    def sql(field: Field) -> str:
-        return field_sql(field)
-
-    @property
-    def nbytes(self) -> int:
-        return self._hashes.nbytes + self._missing.nbytes
-
-    def holding(self, test: Node, connection: sqlite3.Connection, rows: RowIds) -> Mask:
-        """bool of each record. NotKeptError for what is not a test of equality, or of too many records."""
-        if isinstance(test, Not):
-            inner = self.holding(test.part, connection, rows)
-            return ~inner if isinstance(test.part, IsNull) else ~(inner | self._missing)
-        if isinstance(test, IsNull):
-            return self._missing
+    def _holding(self, test: Node, connection: sqlite3.Connection, rows: RowIds) -> Mask:
         if isinstance(test, OneOf):
             values = _as_sqlite_reads(connection, list(test.values))  # type: ignore[arg-type]
         elif isinstance(test, Test) and test.operator == "=":
             values = _as_sqlite_reads(connection, [test.value])
         else:
             raise NotKeptError
-        at = np.flatnonzero(np.isin(self._hashes, np.array([hash(value) for value in values], np.int64)))
+        at = np.flatnonzero(np.isin(self._array, np.array([hash(value) for value in values], np.int64)))
         if len(at) > _MAX_CANDIDATES:
             raise NotKeptError
         holds = np.zeros(len(rows), np.bool_)
@@ -306,7 +298,7 @@ class Hashes:
 
     def changed(self, change: Change, found: Sequence[Any]) -> Hashes:
         hashes, missing = _as_hashes(found)
-        return Hashes(change.apply(self._hashes, hashes), change.apply(self._missing, missing))
+        return Hashes(change.apply(self._array, hashes), change.apply(self._missing, missing))
 
 
 class Builder:
