@@ -5,6 +5,7 @@
 #include "edgevec_test.h"
 #include "counting.h"
 #include "unflushed.h"
+#include "number.h"
 
 #include <math.h>
 
@@ -24,12 +25,6 @@ typedef struct {
     float vectors[IDS][DIM];
     int64_t live;
 } model;
-
-static float number(uint64_t seed) {
-    seed = (seed + 1) * 0x9E3779B97F4A7C15u;
-    seed = (seed ^ (seed >> 31)) * 0xD6E8FEB86659FD93u;
-    return (float)((seed ^ (seed >> 32)) % 2001) / 1000.0f - 1.0f;
-}
 
 /* Row `id` of a generation; every seventh is a copy of the one before. */
 static void make_row(int64_t id, int generation, float *row) {

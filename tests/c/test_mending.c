@@ -1,6 +1,7 @@
 /* Mending the graph is shared out among additions of single rows: none does much of it, together they do all. */
 #include "check.h"
 #include "edgevec_test.h"
+#include "number.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,12 +11,6 @@ enum { DIM = 8, ROWS = 6000, EF = 16, CLUSTERS = 60, M = 3 };
 enum { MOST_WORK = 4096 + 1024 + 256, SMALL = 512 };
 
 static float rows[ROWS][DIM];
-
-static float number(uint64_t seed) {
-    seed = (seed + 1) * 0x9E3779B97F4A7C15u;
-    seed = (seed ^ (seed >> 31)) * 0xD6E8FEB86659FD93u;
-    return (float)((seed ^ (seed >> 32)) % 2001) / 1000.0f - 1.0f;
-}
 
 static void make_rows(void) {
     for (int i = 0; i < ROWS; i++)

@@ -2,6 +2,7 @@
  * index. After each stop the index holds what it held, answers as it did, and goes on working. */
 #include "check.h"
 #include "edgevec_test.h"
+#include "number.h"
 
 #include <math.h>
 #include <stdbool.h>
@@ -13,12 +14,6 @@ enum { DIM = 16, HELD = 2200, NEW = 2100, K = 5, ASKED = 20 };
 
 static float rows[HELD + NEW][DIM], far[NEW][DIM], farther[2 * NEW][DIM];
 static int64_t ids[HELD + NEW];
-
-static float number(uint64_t seed) {
-    seed = (seed + 1) * 0x9E3779B97F4A7C15u;
-    seed = (seed ^ (seed >> 31)) * 0xD6E8FEB86659FD93u;
-    return (float)((seed ^ (seed >> 32)) % 2001) / 1000.0f - 1.0f;
-}
 
 static void make_rows(void) {
     for (int i = 0; i < HELD + NEW; i++) {

@@ -4,6 +4,7 @@
 #include "check.h"
 #include "edgevec_test.h"
 #include "index/index.h"
+#include "number.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -16,12 +17,6 @@ static const char FILE_NAME[] = "test_twin.edgevec";
 static float rows[ALL][DIM], queries[QUERIES][DIM];
 static bool held[ALL];
 static ev_index *ix;
-
-static float number(uint64_t seed) {
-    seed = (seed + 1) * 0x9E3779B97F4A7C15u;
-    seed = (seed ^ (seed >> 31)) * 0xD6E8FEB86659FD93u;
-    return (float)((seed ^ (seed >> 32)) % 2001) / 1000.0f - 1.0f;
-}
 
 /* Those after the first lie elsewhere. */
 static void make_rows(void) {
