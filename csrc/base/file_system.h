@@ -21,6 +21,9 @@ size_t ev__folder_length(const char *path);
 
 /* What files are written and read with: the system's, or in tests those of ev_set_file_ops. */
 const ev_file_ops *ev__file_ops(void);
+#define EV_FILE_RUN \
+    ((size_t)4 << 20)        /* bytes written, read or flushed at a time, between which a call may be stopped */
+#define EV_FILE_STOPPED (-1) /* in place of an errno, of a write or a flush */
 /* All n bytes, of a file that ev__file_ops()->open made. */
 int ev__file_write(void *file, const void *bytes, size_t n);
 

@@ -47,9 +47,7 @@
 
 #include "index/index.h"
 
-#define EV_FILE_VERSION 3             /* the newest */
-#define EV_FILE_RUN ((size_t)4 << 20) /* bytes written or read at a time, between which a call may be stopped */
-#define EV_FILE_STOPPED (-1)          /* in place of an errno */
+#define EV_FILE_VERSION 3 /* the newest */
 #define EV_FILE_SECTIONS (EV_FILE_COLUMNS + 1)
 #define EV_FILE_NAME 16
 #define EV_FILE_MOST_HEADER 4096 /* of any version */

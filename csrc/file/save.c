@@ -90,6 +90,10 @@ static int write_parts(writer write, void *into, ev_index *ix) {
     return error;
 }
 
+static int failed(int error, const char *what, const char *path) {
+    return error == EV_FILE_STOPPED ? ev__stopped() : ev__refused(error, what, path);
+}
+
 /* Write and flush a new file. Writers wait only while the index is read, not while the disk works. */
 static int write_file(const ev_file_ops *ops, ev_index *ix, void *file, const char *path) {
     ev__call call;
@@ -99,8 +103,8 @@ static int write_file(const ev_file_ops *ops, ev_index *ix, void *file, const ch
         error = write_parts(ev__file_write, file, ix);
         ev__leave(&call);
     }
-    if (error) rc = error == EV_FILE_STOPPED ? ev__stopped() : ev__refused(error, "write", path);
-    if (rc == EV_OK && (error = ops->sync(ops->user, file)) != 0) rc = ev__refused(error, "flush", path);
+    if (error) rc = failed(error, "write", path);
+    if (rc == EV_OK && (error = ops->sync(ops->user, file)) != 0) rc = failed(error, "flush", path);
     error = ops->close(ops->user, file);
     return rc == EV_OK && error ? ev__refused(error, "close", path) : rc;
 }
