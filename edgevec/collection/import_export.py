@@ -11,7 +11,7 @@ import gzip
 import importlib
 import json
 import os
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from .._types import Progress
-from ..errors import DataFormatError, DuplicateIdError, MissingExtraError, ParameterError
+from ..errors import DataFormatError, MissingExtraError, ParameterError
 from ..files import replacing
 from ..readers import read_pieces
 from ..readers.dataset import TEXT_NAMES
@@ -29,7 +29,7 @@ from ..readers.request import ID_NAMES, VECTOR_NAMES, Request
 from .records import Record
 from .validation import Id
 
-__all__ = ["EXPORTS", "Columns", "Numbers", "Table", "TableRows", "export", "stacked", "tables"]
+__all__ = ["EXPORTS", "Columns", "Table", "TableRows", "export", "stacked", "tables"]
 
 EXPORTS = (".jsonl", ".jsonl.gz", ".parquet")
 """The endings of files that can be written."""
@@ -306,29 +306,6 @@ def _without(name: str) -> str:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 40 else text[:37] + "..."
-
-
-class Numbers:
-    """Gives ids to rows without one: each is one more than the highest so far. Refuses an id that comes twice."""
-
-    def __init__(self, first: int) -> None:
-        self._next = first
-        self._seen: set[Id] = set()
-
-    def complete(self, ids: Sequence[Id | None], start: int) -> list[Id]:
-        """The ids of the rows from `start` on. DuplicateIdError names the one that comes twice."""
-        complete: list[Id] = []
-        for at, given in enumerate(ids, start):
-            id = self._next if given is None else given
-            if given is None and self._next >= 2**63:
-                raise ParameterError(f"row {at}: no number is left after {self._next - 1}; give the rows ids")
-            if id in self._seen:
-                raise DuplicateIdError(f"id {id!r} comes twice, the second time in row {at}")
-            if isinstance(id, int):
-                self._next = max(self._next, id + 1)
-            self._seen.add(id)
-            complete.append(id)
-        return complete
 
 
 # ---- out -----------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from .._types import Progress
 from ..errors import NotFiniteError, ParameterError, UnknownIdError, ZeroVectorError
 from . import changes, import_export, records, validation
 from .graph import Write
+from .numbering import Numbers
 from .records import Plan, Record, RowIds
 from .sql import BEFORE_ALL
 from .store import Store
@@ -69,7 +70,7 @@ def import_from(
     count = 0
     with store.batch(progress):
         with store.read() as connection:
-            numbers = import_export.Numbers(records.next_number(connection))
+            numbers = Numbers(records.next_number(connection))
         with closing(import_export.tables(data, columns, store.progress_guard.wrap(progress))) as tables:
             for table in tables:
                 count += _import_table(store, numbers.complete(table.ids, table.start), table, encoder)

@@ -8,32 +8,37 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
 
 from .._types import Progress
 from ..errors import DataFormatError, DataNotFoundError, EdgevecError, OutOfMemoryError, ParameterError, about_file
 from ..files import VECTOR_SUFFIXES, refused
-from . import arrow, fvecs, hdf5, npy, safetensors, text_lines
+from . import arrow, csv_table, fvecs, hdf5, matrix, npy, safetensors, text_lines
 from .dataset import Dataset
 from .request import Request, Rows, Stopped, raised
 
 __all__ = ["SUFFIXES", "Dataset", "Request", "Rows", "read", "read_pieces", "read_vectors"]
 
+_MATRICES: dict[str, matrix.Open] = {
+    ".npy": npy.opened_npy,
+    ".npz": npy.opened_npz,
+    ".fvecs": fvecs.opened,
+    ".bvecs": fvecs.opened,
+    ".ivecs": fvecs.opened,
+    ".hdf5": hdf5.opened,
+    ".h5": hdf5.opened,
+    ".safetensors": safetensors.opened,
+}
+
 _READERS: dict[str, Callable[[Request], Dataset]] = {
-    ".npy": npy.read_npy,
-    ".npz": npy.read_npz,
-    ".fvecs": fvecs.read,
-    ".bvecs": fvecs.read,
-    ".ivecs": fvecs.read,
-    ".hdf5": hdf5.read,
-    ".h5": hdf5.read,
     ".parquet": arrow.read_parquet,
     ".arrow": arrow.read_ipc,
     ".feather": arrow.read_ipc,
     ".jsonl": text_lines.read_jsonl,
     ".jsonl.gz": text_lines.read_jsonl,
-    ".csv": text_lines.read_csv,
-    ".safetensors": safetensors.read,
+    ".csv": csv_table.read_csv,
+    **{suffix: partial(matrix.whole, open_file=opened) for suffix, opened in _MATRICES.items()},
 }
 
 _PIECES: dict[str, Callable[[Request, int], Iterator[Dataset]]] = {
@@ -42,6 +47,8 @@ _PIECES: dict[str, Callable[[Request, int], Iterator[Dataset]]] = {
     ".feather": arrow.ipc_pieces,
     ".jsonl": text_lines.jsonl_pieces,
     ".jsonl.gz": text_lines.jsonl_pieces,
+    ".csv": csv_table.csv_pieces,
+    **{suffix: partial(matrix.pieces, open_file=opened) for suffix, opened in _MATRICES.items()},
 }
 
 SUFFIXES = VECTOR_SUFFIXES
@@ -101,18 +108,11 @@ def read(request: Request) -> Dataset:
 
 
 def read_pieces(request: Request, size: int) -> Generator[Dataset, None, None]:
-    """The rows of a file in pieces of up to `size`; what a row becomes depends on that row alone.
+    """The rows of a file in pieces of up to `size`, of which memory holds one; without a test set. To be closed.
 
-    Formats of rows (_PIECES) are read piece by piece, so that memory holds one of them. To be closed.
+    What a row becomes depends on that row alone, and in CSV files on the types of the columns.
     """
-
-    def pieces(suffix: str) -> Iterator[Dataset]:
-        if suffix in _PIECES:
-            return _PIECES[suffix](request, size)
-        whole = _READERS[suffix](request)
-        return (whole.part(start, size) for start in range(0, len(whole), size))
-
-    return _explained(request, pieces)
+    return _explained(request, lambda suffix: _PIECES[suffix](request, size))
 
 
 def _explained(request: Request, pieces: Callable[[str], Iterator[Dataset]]) -> Generator[Dataset, None, None]:

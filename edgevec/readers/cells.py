@@ -12,7 +12,7 @@ from typing import Any
 from .dataset import TEXT_NAMES
 from .request import ID_NAMES, VECTOR_NAMES, Request
 
-__all__ = ["are_numbered", "delimiter_of", "is_header", "is_list", "is_number", "typed", "vector_columns"]
+__all__ = ["ColumnType", "are_numbered", "delimiter_of", "is_header", "is_number", "vector_columns"]
 
 _QUOTED = re.compile(r'"[^"]*"')
 _INTEGER = re.compile(r"\s*(-?(?:0|[1-9]\d*))\s*")
@@ -138,23 +138,33 @@ def _numbered(name: str) -> tuple[str, int] | None:
 # ---- types ---------------------------------------------------------------------------------------------------------
 
 
-def typed(request: Request, name: str, column: Sequence[str]) -> list[Any]:
-    """The cells of a column: integers, floats or booleans where all of them are that, texts otherwise.
+class ColumnType:
+    """What the cells of a column are: integers, floats or booleans where all that look() has seen are, texts otherwise.
 
     An empty cell is None, and so is NaN among numbers. Numbers that look like codes stay texts: those with leading
     zeros or a plus sign, and integers of more than 64 bits. So do columns called "text", "title" and the like.
     """
-    cells = [cell for cell in column if cell.strip()]
-    convert: Any = str
-    if name not in TEXT_NAMES and name not in request.texts and cells:
-        if all(map(_is_int64, cells)):
-            convert = _as_int
-        elif all(map(_is_float, cells)):
-            convert = _as_float
-        elif all(cell.strip().lower() in _BOOLEANS for cell in cells):
-            convert = _as_boolean
-    empty = "".__eq__ if convert is str else str.isspace
-    return [None if not cell or empty(cell) else convert(cell) for cell in column]
+
+    def __init__(self, request: Request, name: str) -> None:
+        self._may_be = [] if name in TEXT_NAMES or name in request.texts else list(_TYPES)
+        self.is_empty = True
+        self.are_numbers = self.are_lists = True
+        """Of all cells that are not empty."""
+
+    def look(self, cells: Sequence[str]) -> None:
+        held = [cell for cell in cells if cell.strip()]
+        if not held:
+            return
+        self.is_empty = False
+        self._may_be = [kind for kind in self._may_be if all(map(kind[0], held))]
+        self.are_numbers = self.are_numbers and all(map(is_number, held))
+        self.are_lists = self.are_lists and all(map(is_list, held))
+
+    def values(self, cells: Sequence[str]) -> list[Any]:
+        if self.is_empty or not self._may_be:
+            return [cell or None for cell in cells]
+        convert = self._may_be[0][1]
+        return [None if not cell or cell.isspace() else convert(cell) for cell in cells]
 
 
 def _is_int64(cell: str) -> bool:
@@ -180,3 +190,11 @@ def _as_float(cell: str) -> float | None:
 
 def _as_boolean(cell: str) -> bool:
     return _BOOLEANS[cell.strip().lower()]
+
+
+def _is_boolean(cell: str) -> bool:
+    return cell.strip().lower() in _BOOLEANS
+
+
+_TYPES = ((_is_int64, _as_int), (_is_float, _as_float), (_is_boolean, _as_boolean))
+"""Types that cells may have, best first: (is a cell of it, its value)."""

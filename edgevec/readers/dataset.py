@@ -70,19 +70,6 @@ class Dataset:
         name = next((name for name in TEXT_NAMES if name in held), None)
         return None if name is None else [str(row.get(name) or "") for row in self.metadata]
 
-    def part(self, start: int, size: int) -> Dataset:
-        """Up to `size` rows from `start` on, without queries."""
-        rows = slice(start, start + size)
-        return Dataset(
-            self.vectors[rows],
-            None if self.ids is None else self.ids[rows],
-            None if self.metadata is None else self.metadata[rows],
-            self.name,
-            self.metric,
-            id_name=self.id_name,
-            unread=self.unread,
-        )
-
     def __len__(self) -> int:
         return len(self.vectors)
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .dataset import Dataset
+from .matrix import Matrix
 from .request import Request
 
-__all__ = ["read"]
+__all__ = ["opened"]
 
 _ELEMENTS = {".fvecs": "<f4", ".bvecs": "u1", ".ivecs": "<i4"}
 _MAX_DIM = 65_535
 
 
-def read(request: Request) -> Dataset:
+@contextmanager
+def opened(request: Request) -> Iterator[Matrix]:
     size = request.path.stat().st_size
     with request.path.open("rb") as stream:
         dim = int.from_bytes(stream.read(4), "little", signed=True)
@@ -39,4 +42,4 @@ def read(request: Request) -> Dataset:
             vectors: NDArray[Any] = rows["vector"]
             return vectors
 
-        return request.dataset(request.fill(request.rows(size // row_bytes), dim, piece))
+        yield Matrix(size // row_bytes, dim, piece)

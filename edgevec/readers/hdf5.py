@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .dataset import Dataset
+from .matrix import Cells, Matrix, TestSet
 from .plain import decoded
 from .request import Request
 
 if TYPE_CHECKING:
     from .._types import Metric
 
-__all__ = ["read"]
+__all__ = ["opened"]
 
 _METRICS: dict[str, Metric] = {
     "angular": "cosine",
@@ -26,53 +28,59 @@ _METRICS: dict[str, Metric] = {
 }
 
 
-def read(request: Request) -> Dataset:
+@contextmanager
+def opened(request: Request) -> Iterator[Matrix]:
     h5py = request.library("h5py", "hdf5")
     try:
         with h5py.File(request.path, "r") as file:
-            return _read_file(request, file, h5py)
+            yield _matrix(request, file, h5py)
     except OSError as error:  # also what h5py raises for bytes that are not HDF5
         raise request.error(f"not an HDF5 file, or damaged: {error}") from error
     except (KeyError, RuntimeError, TypeError) as error:  # TypeError: of types that NumPy does not have
         raise request.error(f"damaged: {error}") from error
 
 
-def _read_file(request: Request, file: Any, h5py: Any) -> Dataset:
+def _matrix(request: Request, file: Any, h5py: Any) -> Matrix:
     arrays: dict[str, Any] = {}
     file.visititems(lambda name, item: arrays.update({name: item}) if isinstance(item, h5py.Dataset) else None)
     types = {name: _dtype(item) for name, item in arrays.items()}
     matrices = [name for name, item in arrays.items() if len(item.shape or ()) == 2 and types[name] is not None]
     chosen = request.choose(matrices, kind="dataset")
     metric = _metric(request, file.attrs.get("distance"))
-    vectors = _read_matrix(request, arrays[chosen], limit=True)
-
-    queries = neighbors = None
-    if chosen == "train" and "test" in arrays:
-        if types["test"] is None:
-            raise request.error("'test' has an unsupported type")
-        queries = _read_matrix(request, arrays["test"])
-        if queries.shape[1] != vectors.shape[1]:
-            raise request.error(f"'test' has {queries.shape[1]} dimensions, 'train' has {vectors.shape[1]}")
-        if "neighbors" in arrays and len(vectors) == len(arrays[chosen]):  # they are those among the whole set
-            if getattr(types["neighbors"], "kind", "") not in ("i", "u"):
-                raise request.error("'neighbors' does not hold integers")
-            neighbors = _read_array(request, arrays["neighbors"]).astype(np.int64)
-
-    columns: dict[str, Any] = {}
+    _check_matrix(request, arrays[chosen])
+    rows, dim = arrays[chosen].shape
+    columns: dict[str, Cells] = {}
     unread: dict[str, str] = {}
     for name, item in arrays.items():
-        if item.shape != arrays[chosen].shape[:1]:
+        if item.shape != (rows,):
             continue
         dtype = types[name]
         if dtype is None:
             unread[name] = "unsupported type"
         elif dtype.kind in "biuf":
-            columns[name] = _read_array(request, item, len(vectors))
+            columns[name] = _numbers(request, item)
         elif h5py.check_string_dtype(dtype):
-            columns[name] = decoded(_read_array(request, item, len(vectors)).tolist())
+            columns[name] = _texts(request, item)
         else:
             unread[name] = f"unsupported type {dtype}"
-    return request.dataset(vectors, columns, metric=metric, queries=queries, neighbors=neighbors, unread=unread)
+    tests = partial(_test_set, request, arrays, types) if chosen == "train" and "test" in arrays else None
+    return Matrix(rows, dim, lambda start, stop: arrays[chosen][start:stop], columns, unread, metric, tests)
+
+
+def _test_set(request: Request, arrays: dict[str, Any], types: dict[str, np.dtype[Any] | None]) -> TestSet:
+    if types["test"] is None:
+        raise request.error("'test' has an unsupported type")
+    _check_matrix(request, arrays["test"])
+    queries = np.ascontiguousarray(arrays["test"][:], np.float32)
+    rows, dim = arrays["train"].shape
+    if queries.shape[1] != dim:
+        raise request.error(f"'test' has {queries.shape[1]} dimensions, 'train' has {dim}")
+    if "neighbors" not in arrays or request.rows(rows) < rows:  # they are those among the whole set
+        return queries, None
+    if getattr(types["neighbors"], "kind", "") not in ("i", "u"):
+        raise request.error("'neighbors' does not hold integers")
+    _check(request, arrays["neighbors"])
+    return queries, arrays["neighbors"][:].astype(np.int64)
 
 
 def _dtype(item: Any) -> np.dtype[Any] | None:
@@ -101,16 +109,17 @@ def _check(request: Request, item: Any) -> None:
     request.check_size(item.shape, item.dtype.itemsize, stored)
 
 
-def _read_matrix(request: Request, item: Any, *, limit: bool = False) -> NDArray[np.float32]:
+def _check_matrix(request: Request, item: Any) -> None:
     request.check_matrix(item.shape, item.dtype.kind)
     _check(request, item)
-    if not limit:
-        return np.ascontiguousarray(item[:], np.float32)
-    return request.fill(request.rows(item.shape[0]), item.shape[1], lambda start, stop: item[start:stop])
 
 
-def _read_array(request: Request, item: Any, rows: int | None = None) -> NDArray[Any]:
-    """The first rows of an array of numbers or of strings, which come as bytes."""
+def _numbers(request: Request, item: Any) -> Cells:
     _check(request, item)
-    values: NDArray[Any] = item[:rows]
-    return values
+    return lambda start, stop: item[start:stop]
+
+
+def _texts(request: Request, item: Any) -> Cells:
+    """Strings, which come as bytes."""
+    _check(request, item)
+    return lambda start, stop: decoded(item[start:stop].tolist())

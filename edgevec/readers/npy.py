@@ -9,16 +9,18 @@ import math
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from .dataset import Dataset
+from .matrix import Cells, Matrix
 from .request import Request
 
-__all__ = ["read_npy", "read_npz"]
+__all__ = ["opened_npy", "opened_npz"]
 
 _OBJECTS = "contains pickled Python objects, which are never loaded; save texts with array.astype(str)"
 
@@ -51,18 +53,21 @@ class _Header(NamedTuple):
         return 0 if self.dtype.hasobject else math.prod(self.shape) * self.dtype.itemsize
 
 
-def read_npy(request: Request) -> Dataset:
+@contextmanager
+def opened_npy(request: Request) -> Iterator[Matrix]:
     with request.path.open("rb") as stream:
         header = _read_header(request, stream)
         held = request.path.stat().st_size - stream.tell()
         if header.claimed > held:
             raise request.error(f"truncated: {held:,} of {header.claimed:,} bytes of data")
-        return request.dataset(_read_matrix(request, stream, header))
+        vectors = _rows(request, stream, header)
+        yield Matrix(header.shape[0], header.shape[1], vectors)
 
 
-def read_npz(request: Request) -> Dataset:
+@contextmanager
+def opened_npz(request: Request) -> Iterator[Matrix]:
     try:
-        with zipfile.ZipFile(request.path) as archive:
+        with zipfile.ZipFile(request.path) as archive, ExitStack() as streams:
             members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
             headers = {}
             for name, member in members.items():
@@ -72,25 +77,30 @@ def read_npz(request: Request) -> Dataset:
             claimed = sum(header.claimed for header in headers.values())
             request.check_claim(claimed, request.path.stat().st_size)
             chosen = request.choose([name for name, header in headers.items() if len(header.shape) == 2], kind="array")
-            with archive.open(members[chosen]) as stream:
-                vectors = _read_matrix(request, stream, _read_header(request, stream))
-            columns, unread = {}, {}
+
+            def start_of(name: str) -> IO[bytes]:
+                stream = streams.enter_context(archive.open(members[name]))
+                _read_header(request, stream)
+                return stream
+
+            vectors = _rows(request, start_of(chosen), headers[chosen])
+            rows, dim = headers[chosen].shape
+            columns: dict[str, Cells] = {}
+            unread: dict[str, str] = {}
             for name, header in headers.items():
-                if header.shape != headers[chosen].shape[:1]:
+                if header.shape != (rows,):
                     continue
                 if header.dtype.kind in "biufUSmM":
-                    with archive.open(members[name]) as stream:
-                        _read_header(request, stream)
-                        columns[name] = request.read_items(stream, header.dtype, len(vectors))
+                    columns[name] = _cells(request, start_of(name), header.dtype)
                 else:
                     unread[name] = _OBJECTS if header.dtype.hasobject else f"unsupported type {header.dtype}"
+            yield Matrix(rows, dim, vectors, columns, unread)
     except _DAMAGED as error:
         raise request.error(f"damaged: {error}") from error
     except OSError as error:  # of bz2, or of a position that the archive names and no file can have
         if error.errno not in (None, errno.EINVAL):
             raise
         raise request.error(f"damaged: {error}") from error
-    return request.dataset(vectors, columns, unread=unread)
 
 
 def _read_header(request: Request, stream: IO[bytes]) -> _Header:
@@ -110,15 +120,14 @@ def _read_header(request: Request, stream: IO[bytes]) -> _Header:
     return header
 
 
-def _read_matrix(request: Request, stream: IO[bytes], header: _Header) -> NDArray[np.float32]:
+def _cells(request: Request, stream: IO[bytes], dtype: np.dtype[Any]) -> Cells:
+    return lambda start, stop: request.read_items(stream, dtype, stop - start)
+
+
+def _rows(request: Request, stream: IO[bytes], header: _Header) -> Callable[[int, int], NDArray[Any]]:
     request.check_matrix(header.shape, header.dtype.kind)
     total, dim = header.shape
-    rows = request.rows(total)
     if header.fortran:  # stored by columns: a row is spread over the whole file
         whole = request.read_items(stream, header.dtype, total * dim).reshape(dim, total).T
-        return request.fill(rows, dim, lambda start, stop: whole[start:stop])
-    return request.fill(
-        rows,
-        dim,
-        lambda start, stop: request.read_items(stream, header.dtype, (stop - start) * dim).reshape(-1, dim),
-    )
+        return lambda start, stop: whole[start:stop]
+    return lambda start, stop: request.read_items(stream, header.dtype, (stop - start) * dim).reshape(-1, dim)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import importlib
 import math
-import sys
 from array import array
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -130,19 +129,6 @@ class Request:
         if claimed > stored * MAX_EXPANSION:
             raise self.error(f"damaged: declares {claimed:,} bytes of data but contains {stored:,}")
 
-    def fill(self, rows: int, dim: int, read: Callable[[int, int], NDArray[Any]]) -> NDArray[np.float32]:
-        """float32[rows, dim] from pieces: read(start, stop) returns the rows [start, stop)."""
-        if (claimed := 4 * rows * dim) > sys.maxsize:  # NumPy would raise ValueError
-            raise MemoryError(f"vectors of {claimed:,} bytes exceed the address space")
-        out = np.empty((rows, dim), np.float32)
-        step = max(1, PIECE_BYTES // (4 * dim))
-        for start in range(0, rows, step):
-            stop = min(start + step, rows)
-            with np.errstate(over="ignore"):  # numbers too large for float32 become infinity, which the index refuses
-                out[start:stop] = read(start, stop)
-            self.report(stop, rows)
-        return out
-
     def dataset(
         self,
         vectors: NDArray[np.float32],
@@ -200,15 +186,16 @@ class Rows:
         self.dim = 0
 
     def __len__(self) -> int:
-        return self._taken + self._held
+        return self._taken + self.held
 
     @property
-    def _held(self) -> int:
+    def held(self) -> int:
+        """Those since the last take()."""
         return len(self._values) // self.dim if self.dim else 0
 
     def is_piece(self, size: int) -> bool:
         """Whether there are `size` rows, or PIECE_BYTES, to be taken."""
-        return self._held >= size or 4 * len(self._values) >= PIECE_BYTES
+        return self.held >= size or 4 * len(self._values) >= PIECE_BYTES
 
     def append(self, numbers: Collection[float], place: str) -> None:
         """Add a row of Python numbers; `place` is where it is, for errors."""

@@ -18,6 +18,7 @@ from support import need_module
 
 import edgevec
 from edgevec.collection import Collection, import_export
+from edgevec.collection.numbering import Numbers
 
 
 def imported(data: Any, **columns: Any) -> list[tuple[Any, list[float], dict[str, Any], str | None]]:
@@ -142,6 +143,38 @@ def test_an_id_that_comes_twice_is_an_error_wherever_the_table_is_cut(
 def test_a_row_that_got_a_number_is_not_overwritten_by_a_later_one_of_that_id() -> None:
     with pytest.raises(edgevec.DuplicateIdError, match="id 0 comes twice"):
         imported([{"vector": [1]}, {"id": 0, "vector": [2]}])
+
+
+@given(
+    st.lists(
+        st.lists(st.none() | st.integers(0, 12) | st.sampled_from([-(2**63), 2**63 - 1, 2**70, "a", "b"]), max_size=9),
+        max_size=6,
+    )
+)
+def test_ids_are_completed_as_a_set_would(parts: list[list[Any]]) -> None:
+    numbers, seen, highest, start = Numbers(3), set(), 2, 0
+    for part in parts:
+        expected: list[Any] = []
+        for id in part:
+            highest = max(highest, highest + 1 if id is None else id) if not isinstance(id, str) else highest
+            expected.append(highest if id is None else id)
+        again = next((at for at, id in enumerate(expected) if id in seen or id in expected[:at]), None)
+        lost = next(
+            (at for at, (id, to) in enumerate(zip(part, expected, strict=True)) if id is None and to >= 2**63), None
+        )
+        if lost is not None:
+            with pytest.raises(edgevec.ParameterError, match=f"row {start + lost}: no number is left"):
+                numbers.complete(part, start)
+            return
+        if again is not None:
+            with pytest.raises(
+                edgevec.DuplicateIdError, match=f"id {expected[again]!r} comes twice.*row {start + again}$"
+            ):
+                numbers.complete(part, start)
+            return
+        assert numbers.complete(part, start) == expected
+        seen.update(expected)
+        start += len(part)
 
 
 def test_numbers_end_where_64_bits_end() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from datafiles import IDS, ROWS, TEXTS, WRITERS, assert_is_rows, write_csv, write_jsonl, write_texmex
+from datafiles import IDS, OWN, ROWS, TEXTS, WRITERS, assert_is_rows, write_csv, write_jsonl, write_texmex
 from support import need_module
 
 from edgevec import DataFormatError, read_vectors
@@ -446,7 +446,7 @@ def test_csv_without_vectors(tmp_path: Path, text: str) -> None:
 # ---- in pieces
 
 
-@pytest.mark.parametrize("name", ["v.parquet", "v.feather", "v.arrow", "v.jsonl", "v.jsonl.gz", "v.npy", "v.csv"])
+@pytest.mark.parametrize("name", sorted(WRITERS))
 @pytest.mark.parametrize("size", [1, 2, 1000])
 def test_pieces_together_are_the_whole(tmp_path: Path, name: str, size: int) -> None:
     WRITERS[name](tmp_path / name, ROWS)
@@ -461,11 +461,58 @@ def test_pieces_together_are_the_whole(tmp_path: Path, name: str, size: int) -> 
     )
 
 
-@pytest.mark.parametrize("name", ["v.parquet", "v.jsonl"])
+def test_a_column_has_one_type_in_all_pieces(tmp_path: Path) -> None:
+    cells = [("1", "true", "", "7"), ("2", "false", "", ""), ("3.5", "true", "", "8"), ("4", "perhaps", "", "007")]
+    lines = [f"{at},{at + 1},{','.join(row)}" for at, row in enumerate(cells)]
+    (tmp_path / "v.csv").write_text("x0,x1,year,sure,,code\n" + "\n".join(lines))
+    found = [piece.metadata for piece in read_pieces(Request(tmp_path / "v.csv"), 1)]
+    assert found == [
+        [{"year": year, "sure": sure, "code": code or None}]
+        for year, (_, sure, _, code) in zip([1.0, 2.0, 3.5, 4.0], cells, strict=True)
+    ]
+
+
+def test_what_is_wrong_with_a_column_is_told_before_the_first_piece(tmp_path: Path) -> None:
+    (tmp_path / "v.csv").write_text("x0,x1,x2\n1,2,\n" + "3,4,5\n" * 3000)
+    with pytest.raises(DataFormatError, match="line 2, column 'x2'"):
+        next(read_pieces(Request(tmp_path / "v.csv"), 10))
+    (tmp_path / "w.csv").write_text("x0,x1,a,a\n" + "3,4,5,6\n" * 3000)
+    with pytest.raises(DataFormatError, match="duplicate column 'a'"):
+        next(read_pieces(Request(tmp_path / "w.csv"), 10))
+
+
+@pytest.mark.parametrize("name", ["v.npz", "v.hdf5", "v.safetensors"])
+def test_pieces_have_their_part_of_each_column(tmp_path: Path, name: str) -> None:
+    arrays: dict[str, Any] = {
+        "vectors": np.eye(7, 3, dtype=np.float32),
+        "id": np.arange(7)[::-1],
+        "year": np.arange(7) * 2,
+    }
+    if name == "v.npz":
+        np.savez_compressed(tmp_path / name, **arrays)
+    elif name == "v.hdf5":
+        with need_module("h5py").File(tmp_path / name, "w") as file:
+            file.update(arrays)
+    else:
+        arrays["id"] = np.ascontiguousarray(arrays["id"])
+        need_module("safetensors.numpy").save_file(arrays, tmp_path / name)
+    pieces = list(read_pieces(Request(tmp_path / name), 3))
+    assert [piece.ids is not None and piece.ids.tolist() for piece in pieces] == [[6, 5, 4], [3, 2, 1], [0]]
+    assert [piece.metadata for piece in pieces] == [
+        [{"year": 0}, {"year": 2}, {"year": 4}],
+        [{"year": 6}, {"year": 8}, {"year": 10}],
+        [{"year": 12}],
+    ]
+
+
+@pytest.mark.parametrize("name", ["v.parquet", "v.hdf5", "v.safetensors", *OWN])
 def test_pieces_hold_no_more_than_they_need(tmp_path: Path, name: str) -> None:
     rows = np.random.default_rng(0).standard_normal((4000, 384)).astype(np.float32)
     if name == "v.parquet":
         need_module("pyarrow.parquet").write_table(need_module("pyarrow").table({"v": list(rows)}), tmp_path / name)
+    elif name == "v.csv":
+        header = ",".join(f"x{at}" for at in range(rows.shape[1]))
+        np.savetxt(tmp_path / name, rows, fmt="%.6g", delimiter=",", header=header, comments="")
     else:
         WRITERS[name](tmp_path / name, rows)
     for _ in read_pieces(Request(tmp_path / name), 1):  # what is imported on the way stays

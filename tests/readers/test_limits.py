@@ -17,7 +17,7 @@ from datafiles import ROWS, write_texmex
 from support import ROOT, need_module
 
 from edgevec import DataFormatError, Dataset, EdgevecError, read_vectors
-from edgevec.readers import Request, cells, fvecs, npy, text_lines
+from edgevec.readers import Request, cells, csv_table, fvecs, npy, text_lines
 from edgevec.readers.request import MAX_EXPANSION
 
 
@@ -41,9 +41,9 @@ def peak(tmp_path: Path, name: str, data: bytes) -> int:
 @pytest.mark.parametrize(
     "limit",
     [
-        text_lines._MAX_LINE,
+        text_lines.MAX_LINE,
         text_lines._MAX_DEPTH,
-        text_lines._MAX_COLUMNS,
+        csv_table._MAX_COLUMNS,
         fvecs._MAX_DIM,
         npy._MAX_HEADER,
         MAX_EXPANSION,
@@ -61,7 +61,7 @@ def test_a_limit_is_stated(limit: int) -> None:
 
 @pytest.mark.parametrize("name", ["v.jsonl", "v.jsonl.gz", "v.csv"])
 def test_the_length_of_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(text_lines, "_MAX_LINE", 1000)
+    monkeypatch.setattr(text_lines, "MAX_LINE", 1000)
     line = {"v.csv": "1,2," + "x" * 994, "v.jsonl": "[1, 2" + " " * 992 + "]"}[name.removesuffix(".gz")] + "\n"
     assert len(line) == 999
     pack = gzip.compress if name.endswith(".gz") else bytes
@@ -72,7 +72,7 @@ def test_the_length_of_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n
 
 
 def test_a_few_bytes_of_gzip_cannot_hold_an_endless_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_lines, "_MAX_LINE", 1 << 16)
+    monkeypatch.setattr(text_lines, "MAX_LINE", 1 << 16)
     bomb = gzip.compress(b"[" + b" " * (64 << 20))
     assert len(bomb) < 100_000
     assert peak(tmp_path, "v.jsonl.gz", bomb) < 8 << 20
@@ -125,7 +125,7 @@ def test_ids_have_64_bits(tmp_path: Path, id: int, fits: bool) -> None:
 
 
 def test_the_columns_of_a_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_lines, "_MAX_COLUMNS", 9)
+    monkeypatch.setattr(csv_table, "_MAX_COLUMNS", 9)
     assert read(tmp_path, "v.csv", "1,2,3,4,5,6,7,8,9\n").dim == 9
     with pytest.raises(DataFormatError, match="has 10 columns; the limit is 9"):
         read(tmp_path, "v.csv", "1,2,3,4,5,6,7,8,9,10\n")
