@@ -33,6 +33,7 @@ from .database import Database
 from .field_cache import DEFAULT_BYTES, FieldCache
 from .graph import Graph, Write
 from .records import RowIds
+from .saving import Snapshots
 from .sql import end_transaction
 from .sqlite_errors import reraise_interrupt, translate, translated
 from .threads import ProgressGuard, ReadWriteLock
@@ -40,12 +41,6 @@ from .threads import ProgressGuard, ReadWriteLock
 __all__ = ["Store"]
 
 log = logging.getLogger("edgevec")
-
-_SNAPSHOT_MIN_CHANGES, _SNAPSHOT_RECORDS_DIVISOR = 20_000, 2
-"""A snapshot is written when the changes since the last one exceed the first, and the records divided by the second."""
-_CLOSE_MIN_CHANGES, _CLOSE_RECORDS_DIVISOR = 200, 100
-"""The same at close(): the next opening catches up with fewer changes in less time than a snapshot takes to write."""
-
 
 MAX_SMALL_ROWS = 1024
 """Up to this number of vectors, a batch is committed beside readers; the graph takes it in afterwards."""
@@ -128,11 +123,10 @@ class Store:
         self.recent_writes = changes.RecentWrites()
         self.fields = FieldCache(condition_memory, partial(_commits_seen, database, writable))
         self.writable = writable
-        self._secure_delete = secure_delete
         self._lock = ReadWriteLock()
+        self._snapshots = Snapshots(database, graph, self._lock, secure_delete=secure_delete)
         self.progress_guard = ProgressGuard()
         self._batch_lock = threading.RLock()
-        self._snapshot_lock = threading.Lock()
         self._commits_beside_readers = False
         self._owner: int | None = None
         self._depth = 0
@@ -344,7 +338,7 @@ class Store:
                 self._owner, self._depth = None, 0
                 self._commits_beside_readers = False
                 self._release_lock()
-        self._write_snapshot_if_due()
+        self._snapshots.write_if_due(self)
 
     def _begin(self, connection: sqlite3.Connection) -> int:
         """Begin a transaction that writes; the number of _commits_of_others()."""
@@ -352,7 +346,7 @@ class Store:
             self.database.check_files()
             end_transaction(connection)
             if self.graph.version is None:
-                with self._no_readers():
+                with self.no_readers():
                     self._catch_up(connection)
                     connection.execute("ROLLBACK")
             connection.execute("BEGIN IMMEDIATE")
@@ -384,11 +378,11 @@ class Store:
 
     def _commit_beside_readers(self, connection: sqlite3.Connection, version: int) -> None:
         """Commit while others read what was there before: they do not wait for the disk. Then the graph follows."""
-        with self._no_readers():
+        with self.no_readers():
             self._commits_beside_readers = True
         self.database.check_file()
         connection.execute("COMMIT")
-        with self._no_readers():
+        with self.no_readers():
             self._version = version
             self._commits_beside_readers = False
             self.recent_writes.end_batch(version)
@@ -409,7 +403,7 @@ class Store:
         if self._holds_lock:
             self.database.shorten_log()
             return
-        with self._no_readers():
+        with self.no_readers():
             self.database.shorten_log()
 
     def _check_others(self, connection: sqlite3.Connection) -> int:
@@ -454,7 +448,7 @@ class Store:
             if self._holds_lock:
                 self.graph.rollback(connection)
             else:
-                with self._no_readers():
+                with self.no_readers():
                     self.graph.rollback(connection)
             if self.graph.seq == changes.last_change(connection):  # or a signal came after a commit beside readers
                 self.graph.mark_committed(self._version)
@@ -533,7 +527,7 @@ class Store:
             self._lock.release_write()
 
     @contextmanager
-    def _no_readers(self) -> Iterator[None]:
+    def no_readers(self) -> Iterator[None]:
         """While no other thread reads or has a batch open."""
         with self._batch_lock:
             if self.database.single_connection:
@@ -555,7 +549,7 @@ class Store:
         with self._batch_lock:
             if self._depth:
                 raise ParameterError("not inside a batch")
-            with translated(self.name), self._no_readers():
+            with translated(self.name), self.no_readers():
                 connection = self.database.main
                 self.database.check_files()
                 end_transaction(connection)
@@ -574,46 +568,21 @@ class Store:
         self.progress_guard.check_outside()
         if self._owner == threading.get_ident():
             raise ParameterError("not inside a batch")
-        with self._snapshot_lock, translated(self.name):
+        with self._snapshots.lock, translated(self.name):
             self.database.check_files()
             with self.read():  # which lets the graph catch up
                 pass
-            self._save_snapshot_beside_others()
+            self._snapshots.write_beside_others(self)
 
-    def _save_snapshot_beside_others(self) -> None:
-        if self._secure_delete:
-            with self._no_readers():
-                self._overwrite_deleted()
-        self._save_snapshot(self._lock)
-
-    def _save_snapshot(self, lock: ReadWriteLock | None) -> None:
-        """The calling thread holds the snapshot lock. lock: None where it has readers and writers shut out already."""
-        graph = self.graph
-        if graph.snapshot is None or graph.index is None or graph.version is None:
-            return
-        try:
-            if lock is not None:
-                lock.freeze()
-            seq, identity = graph.seq, graph.snapshot.write(graph.index)
-            if lock is not None:
-                lock.unfreeze()
-            with self._batch_lock:
-                self._check_open()
-                self.database.check_files()
-                end_transaction(self.database.main)
-                self._check_one_writer(self.database.main)
-                graph.snapshot.publish(self.database.main, identity, seq)
-                graph.saved_seq = seq
-        finally:
-            if lock is not None:
-                lock.unfreeze()
-            graph.snapshot.clear()
-
-    def _overwrite_deleted(self) -> None:
-        """Let neither the graph nor the full-text index hold anything of what was deleted. Nobody else reads now."""
-        if self.graph.index is not None:
-            self.graph.index.compact()
-        self.database.main.execute("INSERT INTO texts(texts) VALUES ('optimize')")
+    @contextmanager
+    def writers_turn(self) -> Iterator[sqlite3.Connection]:
+        """No other thread writes; for a transaction of its own."""
+        with self._batch_lock:
+            self._check_open()
+            self.database.check_files()
+            end_transaction(self.database.main)
+            self._check_one_writer(self.database.main)
+            yield self.database.main
 
     def copy_log_back(self) -> None:
         """Let SQLite copy its log into the database, and empty it, while others read."""
@@ -622,53 +591,25 @@ class Store:
             self._check_open()
             self.database.copy_log_back()
 
-    def _write_snapshot_if_due(self) -> None:
-        if not self._snapshot_lags(_SNAPSHOT_MIN_CHANGES, _SNAPSHOT_RECORDS_DIVISOR):
-            return
-        if not self._snapshot_lock.acquire(blocking=False):  # another thread is writing one
-            return
-        try:
-            with translated(self.name):
-                self._save_snapshot_beside_others()
-        except EdgevecError as error:  # the records are safe; the next opening takes longer
-            log.warning("%s: no snapshot of the graph: %s", self.name, error)
-        finally:
-            self._snapshot_lock.release()
-
-    def _snapshot_lags(self, least: int, share: int) -> bool:
-        graph = self.graph
-        if graph.index is None or graph.snapshot is None:
-            return False
-        return graph.seq - graph.saved_seq > max(least, len(graph.index) // share)
-
     def close(self) -> None:
         if self._closed or os.getpid() != self._process:
             return
         self.progress_guard.check_outside()
         if self._owner == threading.get_ident():
             raise ParameterError("not inside a batch")
-        with self._snapshot_lock, self._batch_lock, self._no_readers():
+        with self._snapshots.lock, self._batch_lock, self.no_readers():
             if self._closed:
                 return
             try:
                 if self.writable and not self._failed:
                     with translated(self.name):
-                        self._save_at_close()
+                        self._snapshots.write_at_close(self)
             except EdgevecError as error:
                 log.warning("%s: no snapshot of the graph: %s", self.name, error)
             finally:
                 self._closed = True
                 self.fields.forget()
                 self.database.close()
-
-    def _save_at_close(self) -> None:
-        secure = self._secure_delete and self.database.main.total_changes > 0
-        if secure:
-            self._overwrite_deleted()
-        if secure or self._snapshot_lags(_CLOSE_MIN_CHANGES, _CLOSE_RECORDS_DIVISOR):
-            self._save_snapshot(None)
-        elif self.graph.snapshot is not None:
-            self.graph.snapshot.clear()  # a signal may have ended one as it cleared up
 
     def __del__(self, warn: Callable[..., None] = warnings.warn) -> None:
         if not getattr(self, "_closed", True) and os.getpid() == self._process:

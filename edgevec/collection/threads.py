@@ -55,7 +55,8 @@ class ProgressGuard:
             raise BusyError("a progress function may read records, but not search by vector, write or maintain")
 
 
-# Who holds what. `_snapshot_lock` of the Store is acquired before its `_batch_lock`, and that before the ReadWriteLock:
+# Who holds what. The lock of the Snapshots is acquired before the Store's `_batch_lock`, and that before the
+# ReadWriteLock:
 #
 # | state of the store              | _batch_lock | ReadWriteLock | SQLite                    | file lock     |
 # |---------------------------------|-------------|---------------|---------------------------|---------------|
