@@ -6,10 +6,11 @@
  *   ev_compact, ev_set_ef) come one after the other, wait for running searches and hold new ones back until they end.
  *   ev_add of more than a few rows and ev_compact do so in steps: between them, every few milliseconds while rows are
  *   linked or links are led around removed ones, and all the while vectors are encoded or laid out anew, searches go on
- *   and see the index as before the call; they wait while it makes room and learns. ev_save and ev_check wait for whole
- *   calls to end. ev_close may be called beside anything; ev_free must not race with any other call. An ev_context
- *   belongs to one search at a time; a second one is EV_E_BUSY. A search given none borrows one from the index. An
- *   ev_filter may be shared by any number of threads.
+ *   and see the index as before the call; they wait while it makes room and learns. What ev_stage brings they do not
+ *   see until ev_stage_commit, which is short. ev_save and ev_check wait for whole calls to end. ev_close may be called
+ *   beside anything; ev_free must not race with any other call. An ev_context belongs to one search at a time; a second
+ *   one is EV_E_BUSY. A search given none borrows one from the index. An ev_filter may be shared by any number of
+ *   threads.
  * - Callbacks run on the thread that made the call, which still has the index. What they ask of that index itself is
  *   answered where it cannot change meanwhile: ev_count, ev_contains, ev_get_params, ev_get_stats, ev_memory_usage, as
  *   of before the call. Anything else is EV_E_REENTRANT at once, and changes nothing; ev_free is forbidden. Other

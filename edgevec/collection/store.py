@@ -1,8 +1,8 @@
 """Records and graph, always in step: locks, transactions, snapshots of reading, close.
 
-A batch happens when SQLite commits it. Just before, while nobody reads, the graph takes it in; if either fails, both
-are rolled back. So a reader never sees one without the other, and an interrupted process leaves records, from which
-the graph can be derived.
+A batch happens when SQLite commits it. Before that the graph has taken it in, hidden, while others read; if either
+fails, both are rolled back. Afterwards, in an instant in which nobody reads, the graph shows it. So a reader never sees
+one without the other, and an interrupted process leaves records, from which the graph can be derived.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -42,8 +42,6 @@ __all__ = ["Store"]
 
 log = logging.getLogger("edgevec")
 
-MAX_SMALL_ROWS = 1024
-"""Up to this number of vectors, a batch is committed beside readers; the graph takes it in afterwards."""
 MAX_PENDING_BYTES = 32 * 2**20
 """Up to this size, what an open batch has written is kept in memory for the graph."""
 
@@ -282,8 +280,9 @@ class Store:
         end_transaction(connection)
         connection.execute("BEGIN")
         version = changes.version(connection)
-        self.graph.catch_up(connection, progress)
-        self.graph.mark_committed(version)
+        if not self.graph.finish(version):  # what the thread that has just committed was about to show
+            self.graph.catch_up(connection, progress)
+            self.graph.mark_committed(version)
         if self.settings.get("dim") is None:
             self.settings = schema.read_settings(connection)
 
@@ -338,6 +337,7 @@ class Store:
                 self._owner, self._depth = None, 0
                 self._commits_beside_readers = False
                 self._release_lock()
+            self.graph.settle()
         self._snapshots.write_if_due(self)
 
     def _begin(self, connection: sqlite3.Connection) -> int:
@@ -345,7 +345,7 @@ class Store:
         with translated(self.name):
             self.database.check_files()
             end_transaction(connection)
-            if self.graph.version is None:
+            if self.graph.version != self._version:
                 with self.no_readers():
                     self._catch_up(connection)
                     connection.execute("ROLLBACK")
@@ -360,7 +360,7 @@ class Store:
                 self._forget_writes()
                 return
             version = changes.increment_version(connection)
-            if progress is None and self._is_small():
+            if self._stage(connection, version, progress):
                 self._commit_beside_readers(connection, version)
                 return
             self.apply_writes(connection, progress)
@@ -370,14 +370,17 @@ class Store:
         self.recent_writes.end_batch(version)
         self.graph.mark_committed(version)
 
-    def _is_small(self) -> bool:
-        """Whether the graph takes in what the open batch has written in an instant, and nothing of it so far."""
-        if self.database.single_connection or self._holds_lock or self._pending_bytes > MAX_PENDING_BYTES:
+    def _stage(self, connection: sqlite3.Connection, version: int, progress: Progress | None) -> bool:
+        """Let the graph prepare what the open batch has written, while others read. False: nobody is to read now."""
+        if self.database.single_connection or self._holds_lock:
             return False
-        return self.graph.version is not None and sum(len(write.rows) for _, write in self._writes) <= MAX_SMALL_ROWS
+        if not self.graph.stage(connection, [write for _, write in self._writes], version, progress):
+            return False
+        self._forget_writes()
+        return True
 
     def _commit_beside_readers(self, connection: sqlite3.Connection, version: int) -> None:
-        """Commit while others read what was there before: they do not wait for the disk. Then the graph follows."""
+        """Commit while others read what was there before: they do not wait for the disk. Then the graph shows it."""
         with self.no_readers():
             self._commits_beside_readers = True
         self.database.check_file()
@@ -387,14 +390,11 @@ class Store:
             self._commits_beside_readers = False
             self.recent_writes.end_batch(version)
             try:
-                if self.graph.version != version:  # a reader may have been faster
-                    self.graph.apply(connection, [write for _, write in self._writes])
-                    self.graph.mark_committed(version)
-            except (EdgevecError, MemoryError, sqlite3.Error) as error:
-                # It is stored, so the call has not failed. The next search lets the graph catch up.
+                self.graph.finish(version)  # unless a reader was faster
+            except (EdgevecError, MemoryError) as error:
+                # It is stored, so the call has not failed. The next search shows it.
                 reraise_interrupt(error)
                 log.warning("%s: the graph lacks what was just stored: %s", self.name, error)
-            self._forget_writes()
 
     def _shorten_log_if_due(self) -> None:
         """Only a long transaction leaves a long log, or one beside which somebody always read."""
@@ -445,10 +445,8 @@ class Store:
             end_transaction(connection)
             self.settings = schema.read_settings(connection)
             self._version = changes.version(connection)
-            if self._holds_lock:
-                self.graph.rollback(connection)
-            else:
-                with self.no_readers():
+            with nullcontext() if self._holds_lock else self.no_readers():
+                if not self.graph.finish(self._version):  # a signal came after the commit
                     self.graph.rollback(connection)
             if self.graph.seq == changes.last_change(connection):  # or a signal came after a commit beside readers
                 self.graph.mark_committed(self._version)
@@ -555,7 +553,7 @@ class Store:
                 end_transaction(connection)
                 self._check_one_writer(connection)
                 try:
-                    if self.graph.version is None:
+                    if self.graph.version != self._version:
                         self._catch_up(connection)
                         end_transaction(connection)
                     yield connection
