@@ -210,6 +210,23 @@ class NativeIndex:
         check(code)
         return out
 
+    def stage(self, rows: npt.NDArray[np.float32], ids: npt.NDArray[np.int64], progress: Progress | None) -> None:
+        arguments = (self.handle, len(rows), pointer(rows, _FLOATS), pointer(ids, _INT64S), 0)
+        with callbacks.bridge(progress) as (callback, handle):
+            code = lib.ev_stage(*arguments, callback, handle)
+        check(code)
+
+    def commit_stage(self, removed: npt.NDArray[np.int64]) -> None:
+        check(lib.ev_stage_commit(self.handle, removed.size, pointer(removed, _INT64S)))
+
+    def drop_stage(self) -> None:
+        check(lib.ev_stage_drop(self.handle))
+
+    def settle_stage(self) -> None:
+        with callbacks.bridge(None):
+            code = lib.ev_stage_settle(self.handle)
+        check(code)
+
     def remove(self, ids: npt.NDArray[np.int64]) -> int:
         removed = ffi.new("int64_t *")
         check(lib.ev_remove(self.handle, ids.size, pointer(ids, _INT64S), removed))

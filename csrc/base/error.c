@@ -27,7 +27,7 @@ const char *ev_strerror(int code) {
     case EV_E_REENTRANT: return "called from a callback of a call on the same index";
     case EV_E_FORKED: return "another thread was changing the index when this process was forked";
     case EV_E_CLOSED: return "the index was closed";
-    case EV_E_BUSY: return "the search context is in use";
+    case EV_E_BUSY: return "in use";
     default: return "unknown error";
     }
 }

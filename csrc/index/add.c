@@ -3,6 +3,7 @@
  * are written and encoded where nobody looks, and linked as nodes that lead on and are no results, in steps of about
  * two milliseconds when searches wait. */
 #include "index/build.h"
+#include "index/stage.h"
 
 enum {
     /* the graph is repaired when one in so many of its nodes is new; under ip, where short vectors lose their links to
@@ -86,41 +87,39 @@ static int prepare(ev__build *a) {
 
 /* ---- the end, either way --------------------------------------------------------------------- */
 
-static void commit(ev__build *a, int64_t *out_ids) {
-    ev_index *ix = a->ix;
-    const int64_t *held = ev__ids_of(&ix->graph.store);
+/* What was linked is there, and hidden. */
+static void attach_hidden(ev__build *a) {
     ev__build_attach_duplicates(a);
-    for (int64_t i = 0; i < a->n; i++)
-        if (a->node_of[i] == EV_NONE) ev__states(&ix->graph.store)[a->slots[i]] = EV_NODE;
-    ix->graph.store.linked_ahead = 0;
-    for (int64_t i = 0; i < a->n; i++) {
-        int64_t id = held[a->slots[i]];
-        uint32_t old = ev__id_table_get(&ix->graph.store.id_table, held, id);
-        if (old != EV_NONE) ev__slot_drop(&ix->graph.store, old);
-        ev__id_table_put(&ix->graph.store.id_table, held, id, a->slots[i]);
-        ix->graph.store.live++;
-        if (id >= ix->next_id) ix->next_id = id < INT64_MAX ? id + 1 : id;
-        if (out_ids) out_ids[i] = id;
-    }
-    ix->graph.unrepaired += a->n;
-    ix->changes += a->n;
-    ix->graph.store.version++;
+    ev__rows_hide(a->ix, a->slots, a->n);
+    a->ix->graph.store.linked_ahead = 0;
+    a->ix->graph.store.version++;
+}
+
+static void commit(ev__build *a, int64_t *out_ids) {
+    ev__rows_show(a->ix, a->slots, a->n);
+    const int64_t *held = ev__ids_of(&a->ix->graph.store);
+    for (int64_t i = 0; out_ids && i < a->n; i++) out_ids[i] = held[a->slots[i]];
+}
+
+static void stage(ev__build *a) {
+    struct ev__stage *stage = a->ix->stage;
+    memcpy(stage->slots + stage->count, a->slots, (size_t)a->n * sizeof *a->slots);
+    stage->count += a->n;
 }
 
 /* A service, not a promise: for want of memory it is left to the next call. */
-static void mend(ev__build *a, bool whole) {
-    const ev__gate gate = ev__gate_of(a->call);
+static void mend(ev_index *ix, int64_t rows, bool whole, ev__call *call) {
+    const ev__gate gate = ev__gate_of(call);
     if (whole)
-        ev__mend(&a->ix->graph, &gate);
+        ev__mend(&ix->graph, &gate);
     else
-        ev__mend_on(&a->ix->graph, a->n, &gate);
+        ev__mend_on(&ix->graph, rows, &gate);
 }
 
-/* When so many are new that a pass is due; at once where they are those of this call, else shared out among calls. */
-static void mend_where_due(ev__build *a) {
-    const ev__graph *g = &a->ix->graph;
+void ev__mend_where_due(ev_index *ix, int64_t rows, ev__call *call) {
+    const ev__graph *g = &ix->graph;
     int64_t many = g->store.live / (g->store.quantizer.metric->product ? RECONNECT_EVERY_IP : RECONNECT_EVERY);
-    if (g->mending || g->unrepaired > many) mend(a, a->n > many);
+    if (g->mending || g->unrepaired > many) mend(ix, rows, rows > many, call);
 }
 
 static void blank_unlinked(void *arg, int worker) {
@@ -131,13 +130,18 @@ static void blank_unlinked(void *arg, int worker) {
                 ev__slot_blank(&a->ix->graph.store, a->slots[i]);
 }
 
+void ev__rows_forget(ev_index *ix, const uint32_t *slots, int64_t n) {
+    ev__store *store = &ix->graph.store;
+    if (n > MANY)
+        ev__duplicates_free(store); /* sooner made again than rid of these */
+    else
+        while (n-- > 0) ev__duplicates_remove(store, slots[n]);
+}
+
 /* The slots that were taken, as if they never had been; but linked nodes go on routing as dead ones. */
 static void give_slots_back(ev__build *a) {
     ev__store *store = &a->ix->graph.store;
-    if (a->taken > MANY)
-        ev__duplicates_free(store); /* sooner made again than rid of these */
-    else
-        for (int64_t i = a->taken; i-- > 0;) ev__duplicates_remove(store, a->slots[i]);
+    ev__rows_forget(a->ix, a->slots, a->taken);
     a->work = (ev__work){.total = a->taken, .run = 256, .heedless = true};
     ev__parallel(a->workers, blank_unlinked, a);
     for (int64_t i = a->taken; i-- > 0;)
@@ -147,18 +151,19 @@ static void give_slots_back(ev__build *a) {
             ev__slot_give_back(store, a->slots[i]);
 }
 
-/* What lost its last link to one of the new is linked anew, as far as there is memory; in a large index by the next
- * call, as that takes long. */
+void ev__links_lost(ev_index *ix, ev__call *call) {
+    ix->graph.unrepaired += ix->graph.store.live;
+    ev__watch_finish();
+    if (ev__slots(&ix->graph.store) <= MANY) mend(ix, 0, true, call);
+}
+
 static void roll_back(ev__build *a) {
     ev_index *ix = a->ix;
     int64_t dead = ix->graph.store.dead;
     give_slots_back(a);
     ix->graph.store.linked_ahead = 0;
     ix->graph.store.version++;
-    if (ix->graph.store.dead == dead) return;
-    ix->graph.unrepaired += ix->graph.store.live;
-    ev__watch_finish();
-    if (ev__slots(&ix->graph.store) <= MANY) mend(a, true);
+    if (ix->graph.store.dead > dead) ev__links_lost(ix, a->call);
 }
 
 /* What was linked goes by the center that there was, like all else. */
@@ -169,13 +174,18 @@ static void put_codes_back(ev__build *a) {
         if (ev__state(&a->ix->graph.store, a->slots[i]) == EV_DEAD_NODE) write_vector(a, i, a->scratches[0]);
 }
 
-static int add_rows(ev__build *a, int32_t threads, int64_t *out_ids) {
+/* Not while rows are staged, which are as dead as the others. */
+static bool is_to_consolidate(const ev_index *ix) {
+    int64_t dead = ix->graph.store.dead;
+    return dead > 32 && dead > (int64_t)ev__slots(&ix->graph.store) / 8 && !ev__staged(ix);
+}
+
+static int add_rows(ev__build *a, int32_t threads, bool staged, int64_t *out_ids) {
     ev_index *ix = a->ix;
     const ev__gate gate = ev__gate_of(a->call);
-    int rc = EV_OK;
-    if (ix->graph.store.dead > 32 && ix->graph.store.dead > (int64_t)ev__slots(&ix->graph.store) / 8)
-        rc = ev__consolidate_deletes(&ix->graph, threads, &gate);
+    int rc = is_to_consolidate(ix) ? ev__consolidate_deletes(&ix->graph, threads, &gate) : EV_OK;
     if (rc == EV_OK) rc = ev__store_reserve(&ix->graph.store, (size_t)a->n);
+    if (rc == EV_OK) rc = ev__stage_reserve(ix, a->n, staged);
     if (rc == EV_OK) rc = ev__build_room(a, threads);
     if (rc == EV_OK) rc = ev__train(ix, a->n, a->vectors, threads, a->scratches[0], &a->old, a->call);
     if (rc == EV_OK) rc = ev__duplicates_reserve(&ix->graph.store, (size_t)a->n);
@@ -191,13 +201,18 @@ static int add_rows(ev__build *a, int32_t threads, int64_t *out_ids) {
         return rc;
     }
     ev__watch_commit();
-    commit(a, out_ids);
+    attach_hidden(a);
+    if (staged)
+        stage(a);
+    else
+        commit(a, out_ids);
     ev__encode_on(ix, a->n, a->scratches[0]);
-    mend_where_due(a);
+    if (!staged) ev__mend_where_due(ix, a->n, a->call);
     return ev__ok();
 }
 
-static int add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, int64_t *out_ids, int32_t threads) {
+static int add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, int64_t *out_ids, int32_t threads,
+               bool staged) {
     int rc = ev__check_rows(&ix->graph.store.quantizer, n, vectors);
     if (rc != EV_OK) return rc;
     ev__call call;
@@ -207,21 +222,26 @@ static int add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids
     rc = check_ids(ix, n, ids);
     if (rc == EV_OK) {
         ev__build a = {.ix = ix, .n = n, .vectors = vectors, .ids = ids, .call = &call, .in_steps = n > AT_ONCE};
-        rc = add_rows(&a, ev__build_workers(ix, threads, n), out_ids);
+        rc = add_rows(&a, ev__build_workers(ix, threads, n), staged, out_ids);
         ev__build_free(&a);
     }
     ev__leave(&call);
     return rc;
 }
 
-int ev_add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, int64_t *out_ids, int32_t threads,
-           ev_progress progress, void *user) {
+int ev__add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, int64_t *out_ids, int32_t threads,
+            ev_progress progress, void *user, bool staged) {
     if (n < 0) return ev__fail(EV_E_PARAM, "%lld rows", (long long)n);
     if (threads < 0) return ev__fail(EV_E_PARAM, "threads %d", threads);
     if (n == 0) return ev__ok();
     ev__watch watch;
     ev__watch_begin(&watch, progress, user, n);
-    int rc = add(ix, n, vectors, ids, out_ids, threads);
+    int rc = add(ix, n, vectors, ids, out_ids, threads, staged);
     ev__watch_end(&watch);
     return rc;
+}
+
+int ev_add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, int64_t *out_ids, int32_t threads,
+           ev_progress progress, void *user) {
+    return ev__add(ix, n, vectors, ids, out_ids, threads, progress, user, false);
 }

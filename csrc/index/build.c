@@ -1,5 +1,6 @@
 /* Linking many vectors into the graph at once: room, duplicates, an order, workers. */
 #include "index/build.h"
+#include "index/stage.h"
 
 enum { WARM_UP = 64 };            /* nodes that are linked one by one */
 static const double STEP = 0.002; /* seconds for which searches may have to wait at least, so that linking gets on */
@@ -225,11 +226,12 @@ static int unlink_all(ev__build *a) {
         uint32_t slot = (uint32_t)i;
         if (ev__is_to_stop_at(i)) return ev__stopped();
         if (ev__state(&ix->graph.store, slot) == EV_NODE) ev__duplicates_remove(&ix->graph.store, slot);
-        if (!ev__alive(&ix->graph.store, slot)) continue;
-        ev__states(&ix->graph.store)[slot] = EV_FREE;
+        if (ev__state(&ix->graph.store, slot) == EV_FREE) continue;
+        bool alive = ev__alive(&ix->graph.store, slot); /* the dead have no part in it, and wait to be freed */
+        ev__states(&ix->graph.store)[slot] = alive ? EV_FREE : EV_DEAD_NODE;
         ev__links_clear(&ix->graph.store, slot);
         ev__next_duplicates(&ix->graph.store)[slot] = EV_NONE;
-        a->slots[n++] = slot;
+        if (alive) a->slots[n++] = slot;
     }
     ix->graph.entry = EV_NONE;
     return EV_OK;
@@ -259,20 +261,27 @@ static int link_held(ev__build *a, int threads) {
     return EV_OK;
 }
 
-int ev__link_anew(ev_index *ix, int32_t walk, int threads) {
+static int link_anew(ev_index *ix, int32_t walk, int threads) {
     ev__store *store = &ix->graph.store;
     ev__quantizer *q = &store->quantizer;
     int32_t before = q->walk;
-    int rc = ev__consolidate_deletes(&ix->graph, threads, NULL);
-    if (rc != EV_OK) return rc;
     ev__mending_drop(&ix->graph);
     ev__build a = {.ix = ix, .n = store->live};
     ev__duplicates_free(store); /* it goes by what is walked on */
     q->walk = walk;
-    rc = link_held(&a, ev__build_workers(ix, threads, a.n));
+    int rc = link_held(&a, ev__build_workers(ix, threads, a.n));
     ev__build_free(&a);
     if (rc == EV_OK) return ev__mend(&ix->graph, NULL);
     ev__duplicates_free(store);
     q->walk = before;
+    return rc;
+}
+
+int ev__link_anew(ev_index *ix, int32_t walk, int threads) {
+    int rc = ev__staged(ix) ? EV_OK : ev__consolidate_deletes(&ix->graph, threads, NULL);
+    if (rc != EV_OK) return rc;
+    ev__stage_lend(ix, true);
+    rc = link_anew(ix, walk, threads);
+    ev__stage_lend(ix, false);
     return rc;
 }

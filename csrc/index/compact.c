@@ -187,7 +187,7 @@ int ev_compact(ev_index *ix, ev_progress progress, void *user) {
     if (rc != EV_OK) return rc;
     ev__watch watch;
     ev__watch_begin(&watch, progress, user, ix->graph.store.live);
-    rc = compact(ix, &call);
+    rc = ev__staged(ix) ? ev__fail(EV_E_BUSY, "%lld rows are staged", (long long)ev__staged(ix)) : compact(ix, &call);
     ev__watch_end(&watch);
     ev__leave(&call);
     return rc == EV_OK ? ev__ok() : rc;

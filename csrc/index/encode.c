@@ -119,6 +119,6 @@ void ev__encode_on(ev_index *ix, int64_t rows, ev__scratch *s) {
     ix->looked += encoded;
     if (!ev__twin_is_whole(store)) return;
     ev__twin_swap(store);
-    ix->trained_on = store->live;
+    ix->trained_on = store->live + ev__staged(ix);
     ix->trainings++;
 }

@@ -14,7 +14,8 @@ struct ev_index {
     int64_t fresh;  /* unquantized: vectors added since it was last seen whether float32 tells them apart */
     double unfit;   /* for vectors so short a better center was looked for in vain; 0: never */
     int64_t next_id, changes;
-    uint64_t serial; /* of this index in this process; filters cache by it */
+    struct ev__stage *stage; /* NULL, or stage.c's */
+    uint64_t serial;         /* of this index in this process; filters cache by it */
     ev__rwlock
         changing;    /* whole calls that change the index, one after the other; read by those that need it at rest */
     ev__rwlock lock; /* while anything changes that searches look at; after `changing` */
@@ -103,8 +104,21 @@ void ev__encode_on(ev_index *ix, int64_t rows, ev__scratch *s);
 
 /* ---- build.c ----------------------------------------------------------------------------------- */
 
-/* Link all that is held anew, in the space that `walk` calls for; nothing is dead. On error all is as before. */
+/* Link all that is held anew, in the space that `walk` calls for, with what is staged. On error all is as before. */
 int ev__link_anew(ev_index *ix, int32_t walk, int threads);
+
+/* ---- stage.c --------------------------------------------------------------------------------- */
+
+/* Rows that are staged, and their slots. */
+int64_t ev__staged(const ev_index *ix);
+uint32_t ev__staged_slot(const ev_index *ix, int64_t i);
+size_t ev__stage_bytes(const ev_index *ix);
+void ev__stage_free(ev_index *ix);
+
+/* ---- remove.c -------------------------------------------------------------------------------- */
+
+/* Those that are held; it cannot be stopped. */
+void ev__remove_ids(ev_index *ix, int64_t n, const int64_t *ids);
 
 /* ---- filter.c -------------------------------------------------------------------------------- */
 

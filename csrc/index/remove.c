@@ -40,6 +40,11 @@ static int remove_all(ev_index *ix, int64_t n, const int64_t *ids, removal *made
     return EV_OK;
 }
 
+void ev__remove_ids(ev_index *ix, int64_t n, const int64_t *ids) {
+    int64_t count = 0;
+    remove_all(ix, n, ids, NULL, &count);
+}
+
 int ev_remove(ev_index *ix, int64_t n, const int64_t *ids, int64_t *removed) {
     if (n < 0) return ev__fail(EV_E_PARAM, "%lld ids", (long long)n);
     int64_t count = 0;

@@ -188,7 +188,8 @@ int ev_search(ev_index *ix, int64_t n, const float *queries, const ev_search_par
     if (rc != EV_OK || n == 0) return rc;
     ev_context *own = p->context;
     if (own && !ev__try_take(&own->busy))
-        return ev__fail(EV_E_BUSY, "another search is using it; threads that search at once need one each, or none");
+        return ev__fail(EV_E_BUSY,
+                        "another search is using the context; threads that search at once need one each, or none");
     rc = search(ix, n, queries, p, out_ids, out_distances);
     if (own) ev__give_back(&own->busy);
     return rc == EV_OK ? ev__ok() : rc;

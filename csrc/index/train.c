@@ -91,18 +91,31 @@ static int64_t place_in(const sample *m, size_t i) {
     return (int64_t)((i * total + (total > count ? ev__mix(i) % total : 0)) / count);
 }
 
+/* Vectors, with those that are staged. */
+static int64_t all_held(const ev_index *ix) { return ix->graph.store.live + ev__staged(ix); }
+
+/* The next one's slot, those that are staged last; *at: 0 first. */
+static uint32_t next_held(const ev_index *ix, size_t *at) {
+    const ev__store *store = &ix->graph.store;
+    size_t slots = ev__slots(store);
+    while (*at < slots && !ev__alive(store, (uint32_t)*at)) ++*at;
+    size_t found = (*at)++;
+    return found < slots ? (uint32_t)found : ev__staged_slot(ix, (int64_t)(found - slots));
+}
+
 /* Of n rows, then of what is held. */
 static void draw(const ev_index *ix, sample *m, int64_t n, const float *rows, ev__scratch *s) {
     const ev__store *store = &ix->graph.store;
     int64_t at = n;
-    size_t i = 0, slot = 0;
+    size_t i = 0, next = 0;
     for (; i < m->count && place_in(m, i) < n; i++) {
         const float *row = ev__unit(&store->quantizer, rows + (size_t)place_in(m, i) * m->dim, s->work.unit);
         memcpy(m->rows + i * m->dim, row, m->dim * sizeof *row);
     }
-    for (; i < m->count; slot++) {
-        if (!ev__alive(store, (uint32_t)slot) || at++ < place_in(m, i)) continue;
-        const float *row = ev__vector_read(store, (uint32_t)slot, s->work.unit, &s->work);
+    while (i < m->count) {
+        uint32_t slot = next_held(ix, &next);
+        if (at++ < place_in(m, i)) continue;
+        const float *row = ev__vector_read(store, slot, s->work.unit, &s->work);
         memcpy(m->rows + i++ * m->dim, row, m->dim * sizeof *row);
     }
     for (i = 0; i < m->count; i++) m->slots[i] = (uint32_t)i;
@@ -307,12 +320,12 @@ static bool has_moved(const ev__quantizer *q, const sample *m, const float *cent
 }
 
 static bool is_young(const ev_index *ix, int64_t n) {
-    return ix->trained_on == 0 || (ix->trained_on < STABLE_COUNT && ix->graph.store.live + n >= 4 * ix->trained_on);
+    return ix->trained_on == 0 || (ix->trained_on < STABLE_COUNT && all_held(ix) + n >= 4 * ix->trained_on);
 }
 
 /* With the n rows that come now, by so many since it was looked at. */
 static bool has_grown(const ev_index *ix, int64_t n, int64_t since) {
-    int64_t least = n > FEW ? LEAST_GROWTH : LEAST_GROWTH_SLOWLY, eighth = ix->graph.store.live / 8;
+    int64_t least = n > FEW ? LEAST_GROWTH : LEAST_GROWTH_SLOWLY, eighth = all_held(ix) / 8;
     return since + n >= (eighth > least ? eighth : least);
 }
 
@@ -365,7 +378,7 @@ static int learn(lesson *l, sample *m) {
         const float *center = choose_center(q, m, w);
         if (l->young || has_moved(q, m, center, DRIFT)) {
             if (l->n == 0) was_blurred |= has_moved(q, m, center, LARGE_DRIFT);
-            if (judged && store->live) was_blurred |= count_blurred(q, m, q->center, &all, w) >= BLURRED_MANY;
+            if (judged && all_held(ix)) was_blurred |= count_blurred(q, m, q->center, &all, w) >= BLURRED_MANY;
             if (ev__is_to_stop()) return ev__stopped();
             int rc = move_to(l, m, center, was_blurred);
             if (rc != EV_OK || store->twin) return rc;
@@ -375,19 +388,19 @@ static int learn(lesson *l, sample *m) {
     int32_t walk = judged ? choose_walk(q, m, blurred, w) : q->walk;
     if (ev__is_to_stop()) return ev__stopped();
     bool kept = walk == EV_WALK_CODES ? !was_blurred : walk == q->walk || walk == EV_WALK_SCAN;
-    if (kept || store->live == 0 || !q->keep_vectors) {
+    if (kept || all_held(ix) == 0 || !q->keep_vectors) {
         if (walk != q->walk) ev__duplicates_free(store); /* it goes by what is walked on */
         q->walk = walk;
         return EV_OK;
     }
-    ix->looked += store->live;
+    ix->looked += all_held(ix);
     return ev__link_anew(ix, walk, l->threads);
 }
 
 /* shortest: of the rows, or NULL. */
 static int look(lesson *l, const float *rows, const float *shortest) {
     ev_index *ix = l->ix;
-    sample m = {.total = l->n + ix->graph.store.live, .has_least = shortest != NULL};
+    sample m = {.total = l->n + all_held(ix), .has_least = shortest != NULL};
     int rc = make_sample(&ix->graph.store.quantizer, &m);
     if (rc != EV_OK) return rc;
     if (shortest) memcpy(m.least, shortest, m.dim * sizeof *shortest);

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from .._types import Progress
 from ..errors import NotFiniteError, ZeroVectorError
 from ..index import Index
+from ..staging import Stage
 from . import changes, schema
 from .ids import IdsByRow
 from .records import RowIds, vector_count, vector_pages, vectors_of
@@ -33,6 +34,24 @@ class Write(NamedTuple):
 
     rows: RowIds
     vectors: NDArray[Any] | None
+
+
+class _Staged:
+    """What a batch is about to change.
+
+    Attributes:
+        stage: None while no vector was ever stored.
+        rows: All that it changes, in runs.
+        removed: Those that have no vector any longer.
+        seq: The last change.
+        version: Of the records, once all is staged.
+    """
+
+    def __init__(self, stage: Stage | None, seq: int) -> None:
+        self.stage = stage
+        self.rows = self.removed = np.empty(0, np.int64)
+        self.seq = seq
+        self.version: int | None = None
 
 
 VectorsOf = Callable[[RowIds, int], tuple[RowIds, NDArray[np.float32]]]
@@ -83,6 +102,63 @@ class Graph:
         self._fresh = False
         self._touched: list[RowIds] = []
         self._ids: IdsByRow | None = None
+        self._staged: _Staged | None = None
+        self._unsettled: Stage | None = None
+
+    def stage(
+        self, connection: sqlite3.Connection, writes: Sequence[Write], version: int, progress: Progress | None
+    ) -> bool:
+        """As apply(), while others read: they do not see it before finish(), and after discard() never.
+
+        False where they would, as the graph has to be built first.
+
+        Args:
+            version: of the records, once they are committed
+        """
+        if self.version is None or self.seq < changes.low_water_mark(connection):
+            return False
+        last = changes.last_change(connection)
+        index = self._empty(connection) if self.index is None else self.index
+        self._staged = staged = _Staged(None if index is None else Stage(index), last)
+        if staged.stage is not None and index is not None and last != self.seq:
+            if last - self.seq == sum(len(write.rows) for write in writes):
+                staged.rows, vectors_at = last_writes(writes, index.dim)
+            else:
+                staged.rows = changes.changed_since(connection, self.seq)
+                vectors_at = _stored(connection, index.dim)
+            staged.removed = _put(staged.stage, index.dim, staged.rows, vectors_at, progress)
+        staged.version = version
+        return True
+
+    def finish(self, version: int) -> bool:
+        """Nobody reads: show what was staged for this version of the records. False where that is not there."""
+        staged = self._staged
+        if staged is None or staged.version != version:
+            return False
+        if staged.stage is not None:
+            if self.index is None:
+                self._ids = None
+            staged.stage.commit(staged.removed)
+            self.index = staged.stage.index
+            self._forget_ids_of(staged.rows)
+            self._unsettled = staged.stage
+        self.seq = staged.seq
+        self.mark_committed(version)
+        self._staged = None
+        return True
+
+    def discard(self) -> None:
+        """Forget what was staged."""
+        staged = self._staged
+        if staged is not None and staged.stage is not None and staged.stage.index is self.index:
+            staged.stage.drop()
+        self._staged = None
+
+    def settle(self) -> None:
+        """After finish(): mend the graph, while others read."""
+        stage, self._unsettled = self._unsettled, None
+        if stage is not None and stage.index is self.index:
+            stage.settle()
 
     def apply(self, connection: sqlite3.Connection, writes: Sequence[Write], progress: Progress | None = None) -> None:
         """Take in what the open transaction wrote, in order, without reading it back.
@@ -97,7 +173,7 @@ class Graph:
         if self.index is None and writes:
             self.index, self._ids, self._fresh = self._empty(connection), None, True
         if self.index is not None and writes:
-            self._replace(connection, *last_writes(writes, self.index.dim), progress)
+            self._replace(*last_writes(writes, self.index.dim), progress)
         self.seq = last
 
     def catch_up(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
@@ -127,6 +203,7 @@ class Graph:
 
     def rollback(self, connection: sqlite3.Connection) -> None:
         """After a rollback, whole or to a savepoint: make the index agree with the records again."""
+        self.discard()
         rows, self._touched = np.unique(np.concatenate([np.empty(0, np.int64), *self._touched])), []
         if self._fresh:  # built inside the transaction
             self.reset()
@@ -193,41 +270,49 @@ class Graph:
         assert self.index is not None or not len(rows)
         if self.index is None or not len(rows):
             return
-        dim, dtype = self.index.dim, str(schema.read_settings(connection)["dtype"])
+        self._replace(rows, _stored(connection, self.index.dim), progress)
 
-        def stored(run: RowIds, start: int) -> tuple[RowIds, NDArray[np.float32]]:
-            return vectors_of(connection, run.tolist(), dim, dtype)
-
-        self._replace(connection, rows, stored, progress)
-
-    def _replace(
-        self,
-        connection: sqlite3.Connection,
-        rows: RowIds,
-        vectors_at: VectorsOf,
-        progress: Progress | None,
-    ) -> None:
-        """Put the vectors of these rows, a run at a time, in place of what the index holds of them."""
+    def _replace(self, rows: RowIds, vectors_at: VectorsOf, progress: Progress | None) -> None:
+        """Put the vectors of these rows in place of what the index holds of them."""
         assert self.index is not None
         self._touched.append(rows)
-        size = _vectors_per_add(self.index.dim)
-        for start in range(0, len(rows), size):
-            run = rows[start : start + size]
-            # No name for the vectors: they are let go of before the next ones are read.
-            found = _add(self.index, *vectors_at(run, start), _shifted(progress, start, len(rows)))
-            if len(found) < len(run):
-                self.index.remove(np.setdiff1d(run, found))
-            if self._ids is not None and not self._ids.forget(run):
-                self._ids = None
-        if progress is not None and len(rows):
-            progress(len(rows), len(rows))
+        self._forget_ids_of(rows)
+        self.index.remove(_put(self.index, self.index.dim, rows, vectors_at, progress))
+
+    def _forget_ids_of(self, rows: RowIds) -> None:
+        if self._ids is not None and not self._ids.forget(rows):
+            self._ids = None
+
+
+def _stored(connection: sqlite3.Connection, dim: int) -> VectorsOf:
+    """The vectors of the records."""
+    dtype = str(schema.read_settings(connection)["dtype"])
+
+    def stored(run: RowIds, start: int) -> tuple[RowIds, NDArray[np.float32]]:
+        return vectors_of(connection, run.tolist(), dim, dtype)
+
+    return stored
+
+
+def _put(index: Index | Stage, dim: int, rows: RowIds, vectors_at: VectorsOf, progress: Progress | None) -> RowIds:
+    """Add the vectors of these rows, a run at a time; those that have none, which are to be removed."""
+    size, gone = _vectors_per_add(dim), [np.empty(0, np.int64)]
+    for start in range(0, len(rows), size):
+        run = rows[start : start + size]
+        # No name for the vectors: they are let go of before the next ones are read.
+        found = _add(index, *vectors_at(run, start), _shifted(progress, start, len(rows)))
+        if len(found) < len(run):
+            gone.append(np.setdiff1d(run, found))
+    if progress is not None and len(rows):
+        progress(len(rows), len(rows))
+    return np.concatenate(gone)
 
 
 def _vectors_per_add(dim: int) -> int:
     return max(1024, min(VECTORS_PER_ADD, _BYTES_PER_ADD // (4 * dim)))
 
 
-def _add(index: Index, rows: RowIds, vectors: NDArray[np.float32], progress: Progress | None) -> RowIds:
+def _add(index: Index | Stage, rows: RowIds, vectors: NDArray[np.float32], progress: Progress | None) -> RowIds:
     """Add vectors to the index; the rows that it holds now: all but those whose vector is not valid."""
     if not len(rows):
         return rows

@@ -1,8 +1,8 @@
 """Records and graph, always in step: locks, transactions, snapshots of reading, close.
 
-A batch happens when SQLite commits it. Just before, while nobody reads, the graph takes it in; if either fails, both
-are rolled back. So a reader never sees one without the other, and an interrupted process leaves records, from which
-the graph can be derived.
+A batch happens when SQLite commits it. Before that the graph has taken it in, hidden, while others read; if either
+fails, both are rolled back. Afterwards, in an instant in which nobody reads, the graph shows it. So a reader never sees
+one without the other, and an interrupted process leaves records, from which the graph can be derived.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from .database import Database
 from .field_cache import DEFAULT_BYTES, FieldCache
 from .graph import Graph, Write
 from .records import RowIds
+from .saving import Snapshots
 from .sql import end_transaction
 from .sqlite_errors import reraise_interrupt, translate, translated
 from .threads import ProgressGuard, ReadWriteLock
@@ -41,14 +42,6 @@ __all__ = ["Store"]
 
 log = logging.getLogger("edgevec")
 
-_SNAPSHOT_MIN_CHANGES, _SNAPSHOT_RECORDS_DIVISOR = 20_000, 2
-"""A snapshot is written when the changes since the last one exceed the first, and the records divided by the second."""
-_CLOSE_MIN_CHANGES, _CLOSE_RECORDS_DIVISOR = 200, 100
-"""The same at close(): the next opening catches up with fewer changes in less time than a snapshot takes to write."""
-
-
-MAX_SMALL_ROWS = 1024
-"""Up to this number of vectors, a batch is committed beside readers; the graph takes it in afterwards."""
 MAX_PENDING_BYTES = 32 * 2**20
 """Up to this size, what an open batch has written is kept in memory for the graph."""
 
@@ -128,11 +121,10 @@ class Store:
         self.recent_writes = changes.RecentWrites()
         self.fields = FieldCache(condition_memory, partial(_commits_seen, database, writable))
         self.writable = writable
-        self._secure_delete = secure_delete
         self._lock = ReadWriteLock()
+        self._snapshots = Snapshots(database, graph, self._lock, secure_delete=secure_delete)
         self.progress_guard = ProgressGuard()
         self._batch_lock = threading.RLock()
-        self._snapshot_lock = threading.Lock()
         self._commits_beside_readers = False
         self._owner: int | None = None
         self._depth = 0
@@ -288,8 +280,9 @@ class Store:
         end_transaction(connection)
         connection.execute("BEGIN")
         version = changes.version(connection)
-        self.graph.catch_up(connection, progress)
-        self.graph.mark_committed(version)
+        if not self.graph.finish(version):  # what the thread that has just committed was about to show
+            self.graph.catch_up(connection, progress)
+            self.graph.mark_committed(version)
         if self.settings.get("dim") is None:
             self.settings = schema.read_settings(connection)
 
@@ -344,15 +337,16 @@ class Store:
                 self._owner, self._depth = None, 0
                 self._commits_beside_readers = False
                 self._release_lock()
-        self._write_snapshot_if_due()
+            self.graph.settle()
+        self._snapshots.write_if_due(self)
 
     def _begin(self, connection: sqlite3.Connection) -> int:
         """Begin a transaction that writes; the number of _commits_of_others()."""
         with translated(self.name):
             self.database.check_files()
             end_transaction(connection)
-            if self.graph.version is None:
-                with self._no_readers():
+            if self.graph.version != self._version:
+                with self.no_readers():
                     self._catch_up(connection)
                     connection.execute("ROLLBACK")
             connection.execute("BEGIN IMMEDIATE")
@@ -366,7 +360,7 @@ class Store:
                 self._forget_writes()
                 return
             version = changes.increment_version(connection)
-            if progress is None and self._is_small():
+            if self._stage(connection, version, progress):
                 self._commit_beside_readers(connection, version)
                 return
             self.apply_writes(connection, progress)
@@ -376,31 +370,31 @@ class Store:
         self.recent_writes.end_batch(version)
         self.graph.mark_committed(version)
 
-    def _is_small(self) -> bool:
-        """Whether the graph takes in what the open batch has written in an instant, and nothing of it so far."""
-        if self.database.single_connection or self._holds_lock or self._pending_bytes > MAX_PENDING_BYTES:
+    def _stage(self, connection: sqlite3.Connection, version: int, progress: Progress | None) -> bool:
+        """Let the graph prepare what the open batch has written, while others read. False: nobody is to read now."""
+        if self.database.single_connection or self._holds_lock:
             return False
-        return self.graph.version is not None and sum(len(write.rows) for _, write in self._writes) <= MAX_SMALL_ROWS
+        if not self.graph.stage(connection, [write for _, write in self._writes], version, progress):
+            return False
+        self._forget_writes()
+        return True
 
     def _commit_beside_readers(self, connection: sqlite3.Connection, version: int) -> None:
-        """Commit while others read what was there before: they do not wait for the disk. Then the graph follows."""
-        with self._no_readers():
+        """Commit while others read what was there before: they do not wait for the disk. Then the graph shows it."""
+        with self.no_readers():
             self._commits_beside_readers = True
         self.database.check_file()
         connection.execute("COMMIT")
-        with self._no_readers():
+        with self.no_readers():
             self._version = version
             self._commits_beside_readers = False
             self.recent_writes.end_batch(version)
             try:
-                if self.graph.version != version:  # a reader may have been faster
-                    self.graph.apply(connection, [write for _, write in self._writes])
-                    self.graph.mark_committed(version)
-            except (EdgevecError, MemoryError, sqlite3.Error) as error:
-                # It is stored, so the call has not failed. The next search lets the graph catch up.
+                self.graph.finish(version)  # unless a reader was faster
+            except (EdgevecError, MemoryError) as error:
+                # It is stored, so the call has not failed. The next search shows it.
                 reraise_interrupt(error)
                 log.warning("%s: the graph lacks what was just stored: %s", self.name, error)
-            self._forget_writes()
 
     def _shorten_log_if_due(self) -> None:
         """Only a long transaction leaves a long log, or one beside which somebody always read."""
@@ -409,7 +403,7 @@ class Store:
         if self._holds_lock:
             self.database.shorten_log()
             return
-        with self._no_readers():
+        with self.no_readers():
             self.database.shorten_log()
 
     def _check_others(self, connection: sqlite3.Connection) -> int:
@@ -451,10 +445,8 @@ class Store:
             end_transaction(connection)
             self.settings = schema.read_settings(connection)
             self._version = changes.version(connection)
-            if self._holds_lock:
-                self.graph.rollback(connection)
-            else:
-                with self._no_readers():
+            with nullcontext() if self._holds_lock else self.no_readers():
+                if not self.graph.finish(self._version):  # a signal came after the commit
                     self.graph.rollback(connection)
             if self.graph.seq == changes.last_change(connection):  # or a signal came after a commit beside readers
                 self.graph.mark_committed(self._version)
@@ -533,7 +525,7 @@ class Store:
             self._lock.release_write()
 
     @contextmanager
-    def _no_readers(self) -> Iterator[None]:
+    def no_readers(self) -> Iterator[None]:
         """While no other thread reads or has a batch open."""
         with self._batch_lock:
             if self.database.single_connection:
@@ -555,13 +547,13 @@ class Store:
         with self._batch_lock:
             if self._depth:
                 raise ParameterError("not inside a batch")
-            with translated(self.name), self._no_readers():
+            with translated(self.name), self.no_readers():
                 connection = self.database.main
                 self.database.check_files()
                 end_transaction(connection)
                 self._check_one_writer(connection)
                 try:
-                    if self.graph.version is None:
+                    if self.graph.version != self._version:
                         self._catch_up(connection)
                         end_transaction(connection)
                     yield connection
@@ -574,46 +566,21 @@ class Store:
         self.progress_guard.check_outside()
         if self._owner == threading.get_ident():
             raise ParameterError("not inside a batch")
-        with self._snapshot_lock, translated(self.name):
+        with self._snapshots.lock, translated(self.name):
             self.database.check_files()
             with self.read():  # which lets the graph catch up
                 pass
-            self._save_snapshot_beside_others()
+            self._snapshots.write_beside_others(self)
 
-    def _save_snapshot_beside_others(self) -> None:
-        if self._secure_delete:
-            with self._no_readers():
-                self._overwrite_deleted()
-        self._save_snapshot(self._lock)
-
-    def _save_snapshot(self, lock: ReadWriteLock | None) -> None:
-        """The calling thread holds the snapshot lock. lock: None where it has readers and writers shut out already."""
-        graph = self.graph
-        if graph.snapshot is None or graph.index is None or graph.version is None:
-            return
-        try:
-            if lock is not None:
-                lock.freeze()
-            seq, identity = graph.seq, graph.snapshot.write(graph.index)
-            if lock is not None:
-                lock.unfreeze()
-            with self._batch_lock:
-                self._check_open()
-                self.database.check_files()
-                end_transaction(self.database.main)
-                self._check_one_writer(self.database.main)
-                graph.snapshot.publish(self.database.main, identity, seq)
-                graph.saved_seq = seq
-        finally:
-            if lock is not None:
-                lock.unfreeze()
-            graph.snapshot.clear()
-
-    def _overwrite_deleted(self) -> None:
-        """Let neither the graph nor the full-text index hold anything of what was deleted. Nobody else reads now."""
-        if self.graph.index is not None:
-            self.graph.index.compact()
-        self.database.main.execute("INSERT INTO texts(texts) VALUES ('optimize')")
+    @contextmanager
+    def writers_turn(self) -> Iterator[sqlite3.Connection]:
+        """No other thread writes; for a transaction of its own."""
+        with self._batch_lock:
+            self._check_open()
+            self.database.check_files()
+            end_transaction(self.database.main)
+            self._check_one_writer(self.database.main)
+            yield self.database.main
 
     def copy_log_back(self) -> None:
         """Let SQLite copy its log into the database, and empty it, while others read."""
@@ -622,53 +589,25 @@ class Store:
             self._check_open()
             self.database.copy_log_back()
 
-    def _write_snapshot_if_due(self) -> None:
-        if not self._snapshot_lags(_SNAPSHOT_MIN_CHANGES, _SNAPSHOT_RECORDS_DIVISOR):
-            return
-        if not self._snapshot_lock.acquire(blocking=False):  # another thread is writing one
-            return
-        try:
-            with translated(self.name):
-                self._save_snapshot_beside_others()
-        except EdgevecError as error:  # the records are safe; the next opening takes longer
-            log.warning("%s: no snapshot of the graph: %s", self.name, error)
-        finally:
-            self._snapshot_lock.release()
-
-    def _snapshot_lags(self, least: int, share: int) -> bool:
-        graph = self.graph
-        if graph.index is None or graph.snapshot is None:
-            return False
-        return graph.seq - graph.saved_seq > max(least, len(graph.index) // share)
-
     def close(self) -> None:
         if self._closed or os.getpid() != self._process:
             return
         self.progress_guard.check_outside()
         if self._owner == threading.get_ident():
             raise ParameterError("not inside a batch")
-        with self._snapshot_lock, self._batch_lock, self._no_readers():
+        with self._snapshots.lock, self._batch_lock, self.no_readers():
             if self._closed:
                 return
             try:
                 if self.writable and not self._failed:
                     with translated(self.name):
-                        self._save_at_close()
+                        self._snapshots.write_at_close(self)
             except EdgevecError as error:
                 log.warning("%s: no snapshot of the graph: %s", self.name, error)
             finally:
                 self._closed = True
                 self.fields.forget()
                 self.database.close()
-
-    def _save_at_close(self) -> None:
-        secure = self._secure_delete and self.database.main.total_changes > 0
-        if secure:
-            self._overwrite_deleted()
-        if secure or self._snapshot_lags(_CLOSE_MIN_CHANGES, _CLOSE_RECORDS_DIVISOR):
-            self._save_snapshot(None)
-        elif self.graph.snapshot is not None:
-            self.graph.snapshot.clear()  # a signal may have ended one as it cleared up
 
     def __del__(self, warn: Callable[..., None] = warnings.warn) -> None:
         if not getattr(self, "_closed", True) and os.getpid() == self._process:

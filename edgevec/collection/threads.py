@@ -55,16 +55,19 @@ class ProgressGuard:
             raise BusyError("a progress function may read records, but not search by vector, write or maintain")
 
 
-# Who holds what. `_snapshot_lock` of the Store is acquired before its `_batch_lock`, and that before the ReadWriteLock:
+# Who holds what. The lock of the Snapshots is acquired before the Store's `_batch_lock`, and that before the
+# ReadWriteLock:
 #
 # | state of the store              | _batch_lock | ReadWriteLock | SQLite                    | file lock     |
 # |---------------------------------|-------------|---------------|---------------------------|---------------|
 # | idle, open for writing          |             |               |                           | from open()   |
 # | reading, n threads              |             | shared        | a read transaction each   |               |
 # | batch open, by one thread       | held        |               | BEGIN IMMEDIATE           | from open()   |
-# | small batch commits             | held        |               | COMMIT                    | from open()   |
-# |   and the graph takes it in     | held        | exclusive     | none                      | from open()   |
-# | large batch takes in, commits   | held        | exclusive     | the same, then COMMIT     | from open()   |
+# | the graph takes it in, hidden   | held        |               | the same                  | from open()   |
+# |   it is committed               | held        |               | COMMIT                    | from open()   |
+# |   the graph shows it            | held        | exclusive     | none                      | from open()   |
+# |   and is mended                 | held        |               | none                      | from open()   |
+# | a batch that searches itself    | held        | exclusive     | the same, then COMMIT     | from open()   |
 # | maintenance                     | held        | exclusive     | none, or one of its own   | from open()   |
 # | a snapshot is written           |             | frozen        | none                      | from open()   |
 # |   and takes the old one's place | held        |               | a short one               | from open()   |
@@ -75,8 +78,10 @@ class ProgressGuard:
 # Others may read while a batch is open, and see what was committed before it. The thread of the batch reads through
 # the batch's own connection and takes no lock. A thread in a progress function takes none either: it has them already.
 #
-# While a small batch commits, which is when the disk is waited for, readers begin with a transaction: it sees what was
-# there before, as the graph does, or what is there now, and then the graph has to catch up first.
+# While a batch is committed, which is when the disk is waited for, readers begin with a transaction: it sees what was
+# there before, as the graph does, or what is there now; then the first of them has the graph show what the batch
+# brought, if its thread has not come to that. A batch whose own thread searches in it cannot be hidden: others wait
+# from that search to its end. So they do where the graph has to be built first.
 class ReadWriteLock:
     """Many readers or one writer; a waiting writer goes before new readers. While it is frozen nobody writes.
 

@@ -259,7 +259,20 @@ static int call_numbers(scene *s) {
 
 static int call_add(scene *s) { return ev_add(s->ix, 20, rows + FIXED * DIM, ids + FIXED, NULL, 2, NULL, NULL); }
 static int call_remove(scene *s) { return ev_remove(s->ix, 20, ids + FIXED, NULL); }
-static int call_compact(scene *s) { return ev_compact(s->ix, NULL, NULL); }
+
+/* Another thread may have rows staged. */
+static int call_compact(scene *s) {
+    int rc = ev_compact(s->ix, NULL, NULL);
+    return rc == EV_E_BUSY ? EV_OK : rc;
+}
+
+static int call_stage(scene *s) {
+    int rc = ev_stage(s->ix, 20, rows + FIXED * DIM, ids + FIXED, 2, NULL, NULL);
+    if (rc == EV_OK) rc = ev_stage_commit(s->ix, 5, ids + FIXED + 10);
+    if (rc == EV_OK) rc = ev_stage_settle(s->ix);
+    if (rc == EV_OK) rc = ev_stage(s->ix, 20, rows + FIXED * DIM, ids + FIXED, 1, NULL, NULL);
+    return rc == EV_OK ? ev_stage_drop(s->ix) : rc;
+}
 
 /* Every public call: the names, what makes them, and what that gives in a callback of a call on the same index.
  * tests/project/test_c_calls.py compares the names with edgevec.h. */
@@ -281,6 +294,7 @@ static const struct {
     {"ev_add", call_add, EV_E_REENTRANT},
     {"ev_remove", call_remove, EV_E_REENTRANT},
     {"ev_compact", call_compact, EV_E_REENTRANT},
+    {"ev_stage ev_stage_commit ev_stage_settle ev_stage_drop", call_stage, EV_E_REENTRANT},
     {"ev_load", call_load, EV_OK},
     {"ev_filter_new ev_filter_count ev_filter_is_of ev_filter_free", call_filter, EV_OK},
     {"ev_new ev_close ev_free", call_new, EV_OK},

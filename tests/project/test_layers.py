@@ -25,6 +25,7 @@ PYTHON_LAYERS = (
     ("files", "_native", "_validation", "evaluation", "samples", "browser"),
     ("plot", "readers", "calibration"),
     ("index",),
+    ("staging",),
     ("collection",),
     ("file_kind",),
     ("",),
