@@ -213,7 +213,8 @@ int ev_stage_settle(ev_index *ix);
 typedef struct {
     int32_t k;           /* >= 1 */
     int32_t ef;          /* 0: the index's own; raised to k where smaller */
-    int32_t exact;       /* compare with every vector */
+    int32_t exact;       /* compare with every vector. For single queries again and again dim / 2 + 12 bytes a vector of
+                          * codes are kept, until ev_compact or ev_close */
     int32_t threads;     /* 0: one per core, for batches; 1: the calling thread */
     ev_filter *filter;   /* NULL: all ids */
     ev_context *context; /* NULL: borrowed. Used by single-thread searches only */

@@ -144,6 +144,7 @@ static int relocate(layout *l, ev__call *call) {
     ix->graph.store.free_room = l->kept + 1;
     ix->graph.store.free_count = 0;
     ev__duplicates_free(&ix->graph.store);
+    ev__nibbles_free(&ix->graph.store.nibbles);
     ix->graph.store.version++;
     return EV_OK;
 }

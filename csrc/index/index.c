@@ -176,7 +176,8 @@ void ev_memory_usage(ev_index *ix, ev_memory *out) {
     int64_t blocks = (int64_t)ev__array_bytes(&columns->blocks);
     int64_t links = (int64_t)(columns->blocks.room * (store->block_bytes - store->quantizer.code_bytes));
     out->links = links;
-    out->codes = (int64_t)(ev__array_bytes(&columns->factors) + ev__array_bytes(&columns->prefilter));
+    out->codes = (int64_t)(ev__array_bytes(&columns->factors) + ev__array_bytes(&columns->prefilter) +
+                           ev__nibbles_bytes(&store->nibbles));
     *(store->quantizer.quantization == EV_QUANT_NONE ? &out->vectors : &out->codes) += blocks - links;
     out->vectors += (int64_t)ev__array_bytes(&columns->vectors);
     out->upper_links = (int64_t)(ev__array_bytes(&columns->upper) + ev__array_bytes(&columns->upper_at) +

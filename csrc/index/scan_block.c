@@ -59,7 +59,7 @@ static size_t lay_out(block *a, size_t count, char *memory) {
  * here, and results are exact. */
 static bool is_for_blocks(const ev__search_call *b, int64_t n) {
     const ev__store *store = &b->ix->graph.store;
-    if (!b->matches || !ev__tiles_pay(store)) return false;
+    if (!b->matches || b->by_nibbles || !ev__tiles_pay(store)) return false;
     if (n < 2 && (b->mask.allowed || b->matches < FEW_ROWS)) return false;
     return ev__scans_vectors(b) || (b->scan && ev__code_bounds(store));
 }

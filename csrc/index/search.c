@@ -134,6 +134,7 @@ static int run(ev__search_call *b, int64_t n, const ev_search_params *p) {
         if (rc == EV_OK) rc = ev__scratch_fit(&b->ix->graph, b->scratches[ready++], room, b->k, b->mask.on);
     }
     if (rc == EV_OK) {
+        b->by_nibbles = ev__scan_by_nibbles(b, n);
         size_t share = (size_t)((n + workers - 1) / workers), block = ev__scan_block_most(b, n);
         b->block = block < share ? block : share;
         b->work = (ev__work){.total = n, .run = b->block ? (int64_t)b->block : 8};

@@ -28,7 +28,8 @@ typedef struct {
     float *distances;
     ev__scratch *scratches[64];
     ev__work work;
-    size_t block; /* queries that are compared with all rows at once; 0: each is answered alone */
+    bool by_nibbles; /* a scan of vectors goes by 4-bit codes first */
+    size_t block;    /* queries that are compared with all rows at once; 0: each is answered alone */
 } ev__search_call;
 
 typedef struct {
@@ -65,6 +66,8 @@ void ev__rerank_write(const ev__search_call *b, ev__scratch *s, int64_t row);
 /* ---- scan.c ---------------------------------------------------------------------------------- */
 
 void ev__scan_call(ev__reranker *r);
+/* Are n queries to be scanned for one by one by 4-bit codes? Makes these when they are due. */
+bool ev__scan_by_nibbles(const ev__search_call *b, int64_t n);
 /* Does it compare float vectors? */
 bool ev__scans_vectors(const ev__search_call *b);
 /* The next run of slots that may be results, from *at on, at most EV_SCAN_BATCH. */

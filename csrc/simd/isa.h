@@ -31,6 +31,7 @@
 #if defined(EV_X86_64)
 /* Shared by tables of more instructions. */
 ev__kernel ev__l2_bits_avx2, ev__dot_bits_avx2;
+void ev__tile_i4_avx2(const int8_t *query, int32_t sum, const void *tile, size_t n, int32_t *out);
 uint32_t ev__crc32c_sse42(uint32_t crc, const void *bytes, size_t n);
 
 extern const ev__kernels ev__kernels_avx2;
@@ -76,6 +77,12 @@ EV_INLINE void ev__head16(const void *from, size_t k, uint64_t words[2]) {
     const uint8_t *p = from;
     words[0] = k >= 8 ? ev__read64(p) : ev__head8(p, k);
     words[1] = k > 8 ? ev__head8(p + 8, k - 8) : 0;
+}
+
+/* Ask for a part of a long run that is read once from its beginning to its end, a while after what is read now. */
+EV_INLINE void ev__prefetch_run(const void *at, size_t bytes) {
+    enum { AHEAD = 8192 };
+    for (size_t i = 0; i < bytes; i += 64) EV_PREFETCH_SOON((const char *)at + AHEAD + i);
 }
 
 /* How far ahead of the row in work the *_rows forms ask for others. */

@@ -78,6 +78,10 @@ typedef struct ev__kernels {
     void (*tile_i8)(const ev__tile_queries *queries, const void *const *rows, size_t m, size_t n, void *room,
                     int32_t *out);
     int tile_most; /* elements of its queries lie in [-tile_most, tile_most] */
+    /* Products of one query of n int8, followed by zeros up to a multiple of 8, whose sum is `sum`, with EV_TILE rows
+     * of 4-bit numbers u that stand for 2 u - 15. Of 8 coordinates a row has 4 bytes, the first 4 numbers in their
+     * lower halves, and those of all rows lie side by side. NULL: not done there. */
+    void (*tile_i4)(const int8_t *query, int32_t sum, const void *tile, size_t n, int32_t *out);
     /* A bit for each row. */
     uint64_t (*tile_reach)(const int32_t *products, const ev__tile_limits *limits, const ev__tile_test *test);
 

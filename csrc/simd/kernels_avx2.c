@@ -180,6 +180,40 @@ EV_STEP __m256i TILE_DOT(__m256i sum, __m256i rows, __m256i query) {
 
 #include "simd/template_tile.h"
 
+/* 8 rows of 8 coordinates. Pairs of products of 4-bit numbers are so small that 16 bits hold eight of them. */
+EV_STEP __m256i sum_nibbles(__m256i sum, __m256i rows, __m256i first, __m256i second) {
+    sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(low_nibbles(rows), first));
+    return _mm256_add_epi16(sum, _mm256_maddubs_epi16(high_nibbles(rows), second));
+}
+
+EV_STEP __m256i four_of(const int8_t *query) {
+    int32_t four;
+    memcpy(&four, query, sizeof four);
+    return vt_splat(four);
+}
+
+EV_TARGET("avx2,fma")
+void ev__tile_i4_avx2(const int8_t *query, int32_t sum, const void *tile, size_t n, int32_t *out) {
+    enum { WIDE = EV_TILE / VT_LANES, FITS = 4 * 8 };
+    const uint8_t *at = tile;
+    for (int j = 0; j < WIDE; j++) vt_store(out + VT_LANES * j, vt_splat(-15 * sum));
+    for (size_t i = 0; i < n;) {
+        size_t end = n - i < FITS ? n : i + FITS;
+        __m256i some[WIDE];
+        for (int j = 0; j < WIDE; j++) some[j] = vt_zero();
+        for (; i < end; i += 8, at += sizeof some) {
+            __m256i first = four_of(query + i), second = four_of(query + i + 4);
+            ev__prefetch_run(at, sizeof some);
+            for (int j = 0; j < WIDE; j++)
+                some[j] = sum_nibbles(some[j], vt_load(at + sizeof(VT) * (size_t)j), first, second);
+        }
+        for (int j = 0; j < WIDE; j++) {
+            __m256i twice = _mm256_madd_epi16(some[j], _mm256_set1_epi16(2));
+            vt_store(out + VT_LANES * j, _mm256_add_epi32(vt_load(out + VT_LANES * j), twice));
+        }
+    }
+}
+
 EV_KERNEL uint64_t tile_reach_avx2(const int32_t *products, const ev__tile_limits *limits, const ev__tile_test *test) {
     __m256 rate = _mm256_set1_ps(test->rate), by_inverse = _mm256_set1_ps(test->by_inverse),
            by_extent = _mm256_set1_ps(test->by_extent);
@@ -204,6 +238,7 @@ const ev__kernels ev__kernels_avx2 = {
              [EV_BITS] = {[EV_DOT] = ev__dot_bits_avx2, [EV_L2] = ev__l2_bits_avx2}},
     .tile_i8 = tile_i8_avx2,
     .tile_most = 63,
+    .tile_i4 = ev__tile_i4_avx2,
     .tile_reach = tile_reach_avx2,
     .encode_i8 = encode_i8_avx2,
     .residual_i8 = residual_i8_avx2,

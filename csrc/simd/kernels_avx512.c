@@ -150,6 +150,30 @@ EV_STEP int32_t excess_of_vnni(const int8_t *query, size_t n) {
 
 #include "simd/template_tile.h"
 
+/* The upper halves of bytes stay there, and their products are 16 times as large until the end. */
+EV_KERNEL void tile_i4_vnni_avx512(const int8_t *query, int32_t sum, const void *tile, size_t n, int32_t *out) {
+    enum { WIDE = EV_TILE / VT_LANES };
+    const __m512i low = _mm512_set1_epi8(15);
+    const char *at = tile;
+    __m512i lower[WIDE], upper[WIDE];
+    for (int j = 0; j < WIDE; j++) lower[j] = upper[j] = vt_zero();
+    for (size_t i = 0; i < n; i += 8) {
+        int32_t four[2];
+        memcpy(four, query + i, sizeof four);
+        __m512i first = vt_splat(four[0]), second = vt_splat(four[1]);
+        ev__prefetch_run(at, sizeof lower);
+        for (int j = 0; j < WIDE; j++, at += sizeof(VT)) {
+            __m512i rows = vt_load(at);
+            lower[j] = _mm512_dpbusd_epi32(lower[j], _mm512_and_si512(rows, low), first);
+            upper[j] = _mm512_dpbusd_epi32(upper[j], _mm512_andnot_si512(low, rows), second);
+        }
+    }
+    for (int j = 0; j < WIDE; j++) {
+        __m512i twice = _mm512_slli_epi32(_mm512_add_epi32(lower[j], _mm512_srai_epi32(upper[j], 4)), 1);
+        vt_store(out + VT_LANES * j, vt_sub(twice, vt_splat(15 * sum)));
+    }
+}
+
 /* ---- bits ------------------------------------------------------------------------------------ */
 
 #undef EV_STEP
@@ -193,7 +217,7 @@ EV_STEP void sum_four_avx512(__m512i a, __m512i b, __m512i c, __m512i d, int32_t
 
 /* ---- tables ---------------------------------------------------------------------------------- */
 
-#define TABLE(dot_i8, tile, most, dot_bits, l2_bits, at_once)                        \
+#define TABLE(dot_i8, tile, most, tile4, dot_bits, l2_bits, at_once)                 \
     {                                                                                \
         .name = "avx512",                                                            \
         .sums = VF_SUMS * VF_LANES,                                                  \
@@ -204,6 +228,7 @@ EV_STEP void sum_four_avx512(__m512i a, __m512i b, __m512i c, __m512i d, int32_t
                  [EV_BITS] = {[EV_DOT] = dot_bits, [EV_L2] = l2_bits}},              \
         .tile_i8 = tile,                                                             \
         .tile_most = most,                                                           \
+        .tile_i4 = tile4,                                                            \
         .tile_reach = tile_reach_avx512,                                             \
         .encode_i8 = encode_i8_avx512,                                               \
         .residual_i8 = residual_i8_avx512,                                           \
@@ -211,10 +236,10 @@ EV_STEP void sum_four_avx512(__m512i a, __m512i b, __m512i c, __m512i d, int32_t
     }
 
 const ev__kernels ev__kernels_avx512 =
-    TABLE(dot_i8_avx512, tile_i8_avx512, 63, ev__dot_bits_avx2, ev__l2_bits_avx2, 32);
+    TABLE(dot_i8_avx512, tile_i8_avx512, 63, ev__tile_i4_avx2, ev__dot_bits_avx2, ev__l2_bits_avx2, 32);
 const ev__kernels ev__kernels_avx512_vnni =
-    TABLE(dot_i8_vnni_avx512, tile_i8_vnni_avx512, 127, ev__dot_bits_avx2, ev__l2_bits_avx2, 32);
+    TABLE(dot_i8_vnni_avx512, tile_i8_vnni_avx512, 127, tile_i4_vnni_avx512, ev__dot_bits_avx2, ev__l2_bits_avx2, 32);
 const ev__kernels ev__kernels_avx512_popcnt =
-    TABLE(dot_i8_vnni_avx512, tile_i8_vnni_avx512, 127, dot_bits_avx512, l2_bits_avx512, VB_BYTES);
+    TABLE(dot_i8_vnni_avx512, tile_i8_vnni_avx512, 127, tile_i4_vnni_avx512, dot_bits_avx512, l2_bits_avx512, VB_BYTES);
 
 #endif

@@ -165,6 +165,15 @@ static uint32_t crc32c_scalar(uint32_t crc, const void *bytes, size_t n) {
 
 /* ---- tiles ----------------------------------------------------------------------------------- */
 
+static void tile_i4_scalar(const int8_t *query, int32_t sum, const void *tile, size_t n, int32_t *out) {
+    const uint8_t *four = tile;
+    for (size_t row = 0; row < EV_TILE; row++) out[row] = -15 * sum;
+    for (size_t i = 0; i < n; i += 8)
+        for (size_t row = 0; row < EV_TILE; row++, four += 4)
+            for (size_t j = 0; j < 4; j++)
+                out[row] += 2 * (query[i + j] * (four[j] & 15) + query[i + 4 + j] * (four[j] >> 4));
+}
+
 static uint64_t tile_reach_scalar(const int32_t *products, const ev__tile_limits *limits, const ev__tile_test *test) {
     uint64_t bits = 0;
     for (size_t i = 0; i < EV_TILE; i++) {
@@ -182,6 +191,7 @@ const ev__kernels ev__kernels_scalar = {
              [EV_I8] = {[EV_DOT] = dot_i8_scalar, [EV_L2] = l2_i8_scalar},
              [EV_SQ24] = {[EV_DOT] = dot_sq24_scalar, [EV_L2] = l2_sq24_scalar},
              [EV_BITS] = {[EV_DOT] = dot_bits_scalar, [EV_L2] = l2_bits_scalar}},
+    .tile_i4 = tile_i4_scalar,
     .tile_reach = tile_reach_scalar,
     .encode_i8 = encode_i8_scalar,
     .residual_i8 = residual_i8_scalar,

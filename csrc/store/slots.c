@@ -35,6 +35,7 @@ void ev__columns_free(ev__columns *list) {
 
 void ev__store_free(ev__store *store) {
     ev__columns_free(&store->columns);
+    ev__nibbles_free(&store->nibbles);
     ev__id_table_free(&store->id_table);
     ev__duplicates_free(store);
     ev__quantizer_free(&store->quantizer);

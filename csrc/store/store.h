@@ -32,6 +32,18 @@ typedef struct {
 
 typedef struct ev__twin ev__twin;
 
+/* 4-bit codes of all slots, in memory alone (nibbles.c). */
+typedef struct {
+    uint32_t busy;    /* atomic: of who makes them, to whom version and asked belong */
+    int64_t made;     /* atomic: 1 + the version of the store they are made of; 0: of none */
+    int64_t bytes;    /* atomic */
+    uint64_t version; /* of which they were asked for ... */
+    int64_t asked;    /* ... so often */
+    size_t slots, tile_bytes;
+    float *center;        /* dim: what the codes are made around */
+    char *memory, *tiles; /* of a tile: ev__tile_limits, then its numbers as kernels.h has them */
+} ev__nibbles;
+
 typedef struct {
     ev__quantizer quantizer;
     ev__columns columns;
@@ -45,6 +57,7 @@ typedef struct {
     uint32_t *free_slots;           /* a stack */
     size_t free_count, free_room;
     uint64_t version; /* changes with the content; filters cache by it */
+    ev__nibbles nibbles;
 } ev__store;
 
 static inline char *ev__block(const ev__store *store, uint32_t slot) {
@@ -247,6 +260,7 @@ typedef struct {
     int32_t *products; /* [queries][EV_TILE] */
     void *room;
     bool makes;    /* the rows' codes, around the center */
+    int most;      /* integers of queries lie in [-most, most] */
     float *center; /* dim */
     int8_t *made;  /* EV_TILE * dim */
     ev__tile_limits limits;
@@ -264,6 +278,22 @@ void ev__tiles_tighten(const ev__store *store, ev__tiles *t, size_t at, double b
 /* Compare all queries with the next m rows; then: which of them may be within a query's bound, a bit each. */
 void ev__tiles_rows(const ev__store *store, ev__tiles *t, const uint32_t *slots, size_t m);
 uint64_t ev__tiles_keep(const ev__store *store, const ev__tiles *t, size_t at);
+
+/* ---- nibbles.c ------------------------------------------------------------------------------- */
+
+#define EV_NIBBLES_DUE 8 /* queries of an index that stays as it is, after which it pays to make them */
+
+/* Is there anything to make them of, and a kernel to compare them by? */
+bool ev__nibbles_pay(const ev__store *store);
+/* So many queries are to be answered; are there 4-bit codes of all that is held? Makes them when they are due, unless
+ * there is no memory or the call is to stop. Then it stays true while the index does not change. */
+bool ev__nibbles_ready(ev__store *store, int64_t queries);
+/* In place of ev__tiles_begin and ev__tiles_query, of the one query there is. */
+void ev__nibbles_query(const ev__store *store, ev__tiles *t, ev__workspace *w);
+/* Which of the slots from 64 * tile on may be within the bound, if they are alive: a bit each. */
+uint64_t ev__nibbles_keep(const ev__store *store, const ev__tiles *t, size_t tile);
+static inline size_t ev__nibbles_bytes(const ev__nibbles *n) { return (size_t)ev__atomic_load64(&n->bytes); }
+void ev__nibbles_free(ev__nibbles *n);
 
 /* ---- id_table.c, code_table.c, duplicates.c -------------------------------------------------- */
 

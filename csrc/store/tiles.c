@@ -22,8 +22,10 @@ bool ev__tiles_pay(const ev__store *store) {
 
 size_t ev__tiles_lay_out(const ev__store *store, size_t count, char *memory, ev__tiles *t) {
     ev__arena a = {memory, 0};
-    size_t dim = store->quantizer.dim, stride = ev__round_up(dim, 4);
-    *t = (ev__tiles){.queries = {.stride = stride, .count = count}, .makes = !ev__code_bounds(store)};
+    size_t dim = store->quantizer.dim, stride = ev__round_up(dim, 8);
+    *t = (ev__tiles){.queries = {.stride = stride, .count = count},
+                     .makes = !ev__code_bounds(store),
+                     .most = ev__tile_most(&store->quantizer.kernels)};
     t->codes = ev__arena_take(&a, count * stride);
     t->sums = ev__arena_take(&a, count * sizeof *t->sums);
     t->query = ev__arena_take(&a, count * sizeof *t->query);
@@ -71,7 +73,7 @@ void ev__tiles_query(const ev__store *store, ev__tiles *t, size_t at, ev__worksp
         for (size_t i = 0; i < q->dim; i++) w->decoded[i] = w->held[i] - t->center[i];
         centered = w->decoded;
     }
-    double scale = encode(centered, q->dim, ev__tile_most(&q->kernels), code, &t->sums[at]), missed2 = 0;
+    double scale = encode(centered, q->dim, t->most, code, &t->sums[at]), missed2 = 0;
     for (size_t i = 0; i < q->dim; i++) {
         double missed = (double)centered[i] - scale * code[i];
         missed2 += missed * missed;

@@ -463,6 +463,40 @@ static void test_tiles(void) {
     free(room);
 }
 
+/* extreme: all at the ends of their ranges. */
+static void test_4_bits(void) {
+    static const size_t lengths[] = {1, 3, 7, 8, 9, 31, 32, 33, 63, 64, 65, 384, 1099, 65535};
+    int8_t *query = calloc(1, 65536);
+    if (!query) abort();
+    for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++)
+        for (int extreme = 0; extreme < 4; extreme++) {
+            size_t n = lengths[l], bytes = (n + 7) / 8 * 4 * EV_TILE;
+            uint8_t *tile = malloc(bytes);
+            int32_t sum = 0, expected[EV_TILE], out[EV_TILE + 1];
+            if (!tile) abort();
+            memset(query, 0, 65536);
+            for (size_t i = 0; i < n; i++)
+                sum += query[i] = (int8_t)(extreme ? (extreme & 1 ? 127 : -127) : (int)(random32() % 255) - 127);
+            random_bytes(tile, bytes);
+            if (extreme) memset(tile, extreme & 2 ? 0xFF : 0, bytes);
+            for (size_t row = 0; row < EV_TILE; row++) {
+                expected[row] = 0;
+                for (size_t i = 0; i < n; i++) {
+                    uint8_t byte = tile[i / 8 * 4 * EV_TILE + row * 4 + i % 4];
+                    expected[row] += query[i] * (2 * (i % 8 < 4 ? byte & 15 : byte >> 4) - 15);
+                }
+            }
+            for (size_t t = 0; t < table_count; t++) {
+                if (!tables[t].tile_i4) continue;
+                out[EV_TILE] = 77;
+                tables[t].tile_i4(query, sum, tile, n, out);
+                CHECK(memcmp(out, expected, sizeof expected) == 0 && out[EV_TILE] == 77);
+            }
+            free(tile);
+        }
+    free(query);
+}
+
 /* On numbers that floats hold, and what is not a number or without end. */
 static void test_tile_limits(void) {
     for (int round = 0; round < 200; round++) {
@@ -623,6 +657,7 @@ int main(int argc, char **argv) {
     test_refine_between_codes();
     test_rows();
     test_tiles();
+    test_4_bits();
     test_tile_limits();
     test_sq24();
     return check_summary();

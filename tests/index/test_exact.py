@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -246,3 +248,149 @@ def test_batches_where_codes_hide_what_sets_rows_apart(
     held, asked = index.get(range(2000)), np.asarray(queries, np.float32)
     truth = [np.argsort(measures(metric, held, query), kind="stable")[:10] for query in asked]
     np.testing.assert_array_equal(index.search(asked, 10, exact=True).ids, truth)
+
+
+DUE = 8
+"""Single calls after which 4-bit codes are made of an index that has not changed."""
+
+
+def warm(index: edgevec.Index, query: Rows) -> None:
+    """From now on single exact searches go by 4-bit codes first, unless codes hide what is held; these take memory."""
+    before = index.memory_usage()["codes"]
+    for _ in range(DUE + 1):
+        index.search(query, 1, exact=True)
+    blind = index.quantization == "sq8" and index.stats()["walk"] in (1, 2)
+    assert blind or index.memory_usage()["codes"] >= before + len(index) * (index.dim // 2)
+
+
+def many_rows(dim: int, seed: int) -> Rows:
+    """Enough for 4-bit codes: sorted ones, copies, near ones, rows of zeros, an outlier, and one long coordinate."""
+    rng = np.random.default_rng(seed)
+    rows = rng.standard_normal((4500, dim)) + rng.uniform(0, 2)
+    rows[:1000] = rows[np.argsort(rows[:1000, 0])]
+    rows[1000:1400] = rows[rng.integers(1000, size=400)]
+    rows[1400:1800] = rows[rng.integers(1000, size=400)] + 1e-5 * rng.standard_normal((400, dim))
+    rows[1800:1900] = 0
+    rows[2000] *= 1e5
+    rows[2100:2600, rng.integers(dim)] *= 40
+    rows[2600:2650] = rows[2600]
+    rows[2700:2800] = rng.integers(-2, 3, (100, dim))
+    return np.asarray(10.0 ** rng.integers(-6, 6) * rows, np.float32)
+
+
+def queries_of(rows: Rows, metric: Metric, rng: np.random.Generator) -> Rows:
+    near = rows[[5, 1200, 1500, 2000, 2300, 2610, 2750]]
+    some = rows[rng.integers(len(rows), size=5)] + np.abs(rows).mean() * rng.standard_normal((5, rows.shape[1]))
+    zero = np.zeros((0 if metric == "cosine" else 1, rows.shape[1]))
+    return np.asarray(np.vstack([near, some, zero]), np.float32)
+
+
+@each_metric
+@pytest.mark.parametrize("kept", ["none", "sq8", "sq24", "binary"])
+@settings(max_examples=examples(4), deadline=None)
+@given(dim=st.sampled_from([1, 5, 8, 31, 70]), seed=st.integers(0, 2**32 - 1))
+def test_single_calls_again_and_again_are_those_of_float64(
+    kept: Literal["none", "sq8", "sq24", "binary"], metric: Metric, dim: int, seed: int
+) -> None:
+    rng, rows = np.random.default_rng(seed), many_rows(dim, seed)
+    if metric == "cosine":
+        rows = rows[np.square(rows.astype(np.float64)).sum(axis=1) > 0]
+    keep: KeepVectors = True if kept == "sq24" else "float32"
+    quantization: Quantization = "sq8" if kept == "sq24" else kept
+    index = edgevec.Index(dim, metric, quantization=quantization, M=4, ef_construction=8, keep_vectors=keep)
+    ids = rng.permutation(len(rows))
+    index.add(rows, ids)
+    index.remove(ids[rng.choice(len(rows), 50, replace=False)])
+    queries = queries_of(rows, metric, rng)
+    before = [index.search(query, 7, exact=True) for query in queries[:DUE]]
+    allowed = np.flatnonzero(rng.random(len(rows)) < 0.5)
+    half = edgevec.IdFilter(allowed)
+    warm(index, queries[0])
+    for query, earlier in zip(queries, before, strict=False):
+        np.testing.assert_array_equal(index.search(query, 7, exact=True).ids, earlier.ids)
+    for query in queries:
+        for k in (1, 7, 300):
+            assert_exact(index, query, k, exact=True)
+        few = index.search(query, 7, filter=half, exact=True)
+        every = index.search(query, len(rows), exact=True).ids
+        np.testing.assert_array_equal(few.ids, every[np.isin(every, allowed)][:7])
+
+
+@each_metric
+@pytest.mark.parametrize("kept", ["none", "sq8", "sq24", "binary"])
+@pytest.mark.parametrize("dim", [2, 8, 70])
+def test_single_calls_where_codes_hide_what_sets_rows_apart(
+    dim: int, kept: Literal["none", "sq8", "sq24", "binary"], metric: Metric, rng: np.random.Generator
+) -> None:
+    """As the test of batches above, on the steps of 4-bit codes: one in 15, of the row or of its deviation."""
+    rows = rng.uniform(-0.99, 0.99, (4200, dim)) * np.where(np.arange(4200) % 2, 100 / 15, 0.38)[:, None]
+    rows[:, 0] = rng.choice([-100, 100], 4200) + rng.uniform(-0.01, 0.01, 4200)
+    queries = np.asarray(rows[rng.integers(4200, size=12)] + rng.uniform(-0.3, 0.3, (12, dim)), np.float32)
+    quantization: Quantization = "sq8" if kept == "sq24" else kept
+    keep: KeepVectors = True if kept == "sq24" else "float32"
+    index = edgevec.Index(dim, metric, quantization=quantization, M=4, ef_construction=8, keep_vectors=keep)
+    index.add(np.asarray(rows, np.float32))
+    warm(index, queries[0])
+    held = index.get(range(4200))
+    for query in queries:
+        truth = np.argsort(measures(metric, held, query), kind="stable")[:10]
+        np.testing.assert_array_equal(index.search(query, 10, exact=True).ids, truth)
+
+
+def test_4_bit_codes_are_of_what_is_held_now(rng: np.random.Generator) -> None:
+    rows = np.asarray(rng.standard_normal((5000, 16)), np.float32)
+    index = edgevec.Index(16, "l2", M=4, ef_construction=8, keep_vectors="float32")
+    index.add(rows[:4500])
+    warm(index, rows[0])
+    for step in (
+        lambda: index.add(rows[4500:4510]),
+        lambda: index.remove(range(100)),
+        lambda: index.add(rows[4600:4700], range(200, 300)),
+        lambda: index.add(rows[4700:] + 1e3),  # of which the center of the codes moves
+        index.compact,
+    ):
+        step()
+        for query in rows[4495:4515]:
+            assert_exact(index, query, 5, exact=True)
+    assert index.search(rows[4600], 1, exact=True).ids == [200]
+    assert index.search(rows[0], 1, exact=True).ids != [0]
+
+
+def test_4_bit_codes_take_memory_where_exact_searches_come_again(tmp_path: Path, rng: np.random.Generator) -> None:
+    rows = np.asarray(rng.standard_normal((4160, 64)), np.float32)
+    index = edgevec.Index(64, "l2", M=4, ef_construction=8)
+    index.add(rows)
+    held = index.memory_usage()["codes"]
+    for _ in range(20):
+        index.search(rows[0], 5)
+        index.search(rows[:30], 5, exact=True)
+        index.search(rows[0], 5, exact=True, filter=np.arange(500))
+    assert index.memory_usage()["codes"] == held
+    warm(index, rows[0])
+    assert index.memory_usage()["codes"] == held + 4160 * (64 // 2 + 12) + 64 * 4
+    index.compact()
+    assert index.memory_usage()["codes"] == held
+    index.save(tmp_path / "index.evec")
+    with edgevec.Index.load(tmp_path / "index.evec", mmap=True) as mapped:
+        held = mapped.memory_usage()["total"] - mapped.memory_usage()["mapped"]
+        for row in rows[:20]:
+            np.testing.assert_array_equal(mapped.search(row, 5, exact=True).ids, index.search(row, 5, exact=True).ids)
+        assert mapped.memory_usage()["total"] - mapped.memory_usage()["mapped"] <= held + 100_000
+
+
+@pytest.mark.threads
+def test_4_bit_codes_are_made_once_for_all_threads(rng: np.random.Generator) -> None:
+    rows = np.asarray(rng.standard_normal((6000, 32)), np.float32)
+    index = edgevec.Index(32, "l2", M=4, ef_construction=8)
+    index.add(rows)
+    truth = index.search(rows[:64], 5, exact=True).ids
+
+    def ask(first: int) -> None:
+        for i in range(64):
+            at = (first + i) % 64
+            np.testing.assert_array_equal(index.search(rows[at], 5, exact=True).ids, truth[at])
+
+    with ThreadPoolExecutor(4) as pool:
+        for round in range(4):
+            list(pool.map(ask, range(0, 64, 16)))
+            index.add(rows[:1] + 100 + round)
