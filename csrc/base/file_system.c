@@ -222,7 +222,7 @@ int ev__file_target(const char *path, char out[EV_PATH]) {
     return 0;
 }
 
-#if defined(SYNC_FILE_RANGE_WRITE)
+#if defined(SYNC_FILE_RANGE_WRITE) && !defined(__EMSCRIPTEN__)
 /* So that the flush afterwards, which nothing can stop, has little left to do. What the file system cannot do by parts,
  * it does then. */
 static int flush_by_runs(int fd) {
