@@ -138,6 +138,37 @@ def reader(folder: Path) -> dict[str, float]:
     return {"P50 ms": float(np.median(times)), "longest ms": max(times)}
 
 
+def beside_one_upsert(folder: Path) -> dict[str, float]:
+    """Milliseconds that a thread's searches take beside one call that stores as many records again."""
+    queries, times, ended = np.load(folder / "queries.npy"), [], threading.Event()
+    with edgevec.open(folder / "c.edgevec") as made:
+        rng, count = np.random.default_rng(1), len(made)
+        vectors = queries[rng.integers(0, len(queries), count)]
+        vectors = vectors + rng.normal(0, 0.02, vectors.shape).astype(np.float32)
+
+        def search() -> None:
+            while not ended.is_set():
+                times.append(spent(lambda: made.search(queries[len(times) % len(queries)], K, include=())).wall * 1e3)
+
+        searching = threading.Thread(target=search)
+        searching.start()
+        upsert = spent(lambda: made.upsert(range(2_000_000, 2_000_000 + count), vectors))
+        ended.set()
+        searching.join()
+    p50, p99 = (float(p) for p in np.percentile(times, [50, 99]))
+    longest = sorted(times)[-2:]
+    return {
+        "P50 ms": p50,
+        "P99 ms": p99,
+        "longest ms": longest[1],
+        "second longest ms": longest[0],
+        "searches": len(times),
+        "seconds of the call": upsert.wall,
+        "CPU seconds": upsert.cpu,
+        "load": os.getloadavg()[0],
+    }
+
+
 STEPS: dict[str, Callable[[Path], dict[str, float]]] = {
     "import Parquet": lambda folder: imported(folder, "rows.parquet"),
     "import JSON lines": lambda folder: imported(folder, "rows.jsonl"),
@@ -148,6 +179,7 @@ STEPS: dict[str, Callable[[Path], dict[str, float]]] = {
     "searches/s, a, 8 threads": lambda folder: searches(folder, "a", 8),
     "searches/s, r, 1 thread": lambda folder: searches(folder, "r", 1),
     "4 readers beside bursts": waits,
+    "a thread beside one upsert": beside_one_upsert,
 }
 
 
