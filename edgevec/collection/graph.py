@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._types import Progress
-from ..errors import NotFiniteError, ZeroVectorError
 from ..index import Index
 from ..staging import Stage
 from . import changes, schema
+from .behind import Behind, add
 from .ids import IdsByRow
 from .records import RowIds, vector_count, vector_pages, vectors_of
 from .snapshot import Snapshot, UnusableError
-from .validation import Id, are_valid
+from .validation import Id
 
 __all__ = ["Graph", "Write"]
 
@@ -83,8 +83,9 @@ class Graph:
 
     Attributes:
         index: None while no vector was ever stored.
-        version: Of the records that it agrees with; None when it must be built (again).
-        seq: The last change that it has taken in.
+        behind: Vectors that the index has yet to take in; None when there are none.
+        version: Of the records that both agree with; None when it must be built (again).
+        seq: The last change that both have taken in.
         saved_seq: The last change that the snapshot holds; 0 without one.
     """
 
@@ -97,6 +98,7 @@ class Graph:
     def reset(self) -> None:
         """Drop the index; the next catch_up() starts from the snapshot or the records."""
         self.index: Index | None = None
+        self.behind: Behind | None = None
         self.version: int | None = None
         self.seq = -1
         self._fresh = False
@@ -176,13 +178,35 @@ class Graph:
             self._replace(*last_writes(writes, self.index.dim), progress)
         self.seq = last
 
-    def catch_up(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
-        """Take in all changes that the connection sees."""
+    def catch_up(
+        self, connection: sqlite3.Connection, progress: Progress | None = None, *, may_lag: bool = False
+    ) -> None:
+        """Take in all changes that the connection sees. may_lag: vectors may lie beside the index, where that pays."""
         if self.index is None or self.seq < changes.low_water_mark(connection):
             self._start(connection, progress)
         if self.index is not None:
-            self._read_rows(connection, changes.changed_since(connection, self.seq), progress)
+            rows, behind = changes.changed_since(connection, self.seq), self.behind or Behind(self.index)
+            if may_lag and behind.may_take(len(rows)):
+                self._lay_beside(connection, rows, behind)
+            else:
+                self._read_rows(connection, np.union1d(rows, behind.rows()), progress)
+                self.behind = None
         self.seq = changes.last_change(connection)
+
+    def follow(self, connection: sqlite3.Connection, count: int) -> int:
+        """Let the index take in so many of the vectors beside it, while others search; how many are left.
+
+        connection: at the version of the graph.
+        """
+        behind = self.behind
+        if self.index is None or behind is None:
+            return 0
+        rows = behind.oldest(count)
+        add(self.index, *_stored(connection, self.index.dim)(rows, 0), threads=1)
+        behind.remove(rows)
+        if not behind:
+            self.behind = None
+        return len(behind)
 
     def ids_of(self, connection: sqlite3.Connection, rows: RowIds) -> list[Id | None]:
         """The ids of rows; None where there is no record. connection: at the version of the index."""
@@ -227,7 +251,7 @@ class Graph:
         total, done = vector_count(connection), 0
         dtype = str(schema.read_settings(connection)["dtype"])
         for rows, vectors in vector_pages(connection, _vectors_per_add(index.dim), index.dim, dtype):
-            _add(index, rows, vectors, _shifted(progress, done, total))
+            add(index, rows, vectors, progress=_shifted(progress, done, total))
             done += len(rows)
         self.index, self.seq = index, changes.last_change(connection)
 
@@ -247,7 +271,7 @@ class Graph:
         )
 
     def _start(self, connection: sqlite3.Connection, progress: Progress | None) -> None:
-        reason, self._ids, self._fresh = "there is none", None, True
+        reason, self._ids, self._fresh, self.behind = "there is none", None, True, None
         whole = changes.is_whole(connection)
         if not whole:
             reason = "the list of changes is damaged"
@@ -279,6 +303,17 @@ class Graph:
         self._forget_ids_of(rows)
         self.index.remove(_put(self.index, self.index.dim, rows, vectors_at, progress))
 
+    def _lay_beside(self, connection: sqlite3.Connection, rows: RowIds, behind: Behind) -> None:
+        """Take these rows out of the index, and put what is stored of them beside it."""
+        assert self.index is not None
+        behind.remove(rows)
+        size, stored = _vectors_per_add(self.index.dim), _stored(connection, self.index.dim)
+        for start in range(0, len(rows), size):
+            behind.put(*stored(rows[start : start + size], start))
+        self.behind = behind or None
+        self.index.remove(rows)
+        self._forget_ids_of(rows)
+
     def _forget_ids_of(self, rows: RowIds) -> None:
         if self._ids is not None and not self._ids.forget(rows):
             self._ids = None
@@ -300,7 +335,7 @@ def _put(index: Index | Stage, dim: int, rows: RowIds, vectors_at: VectorsOf, pr
     for start in range(0, len(rows), size):
         run = rows[start : start + size]
         # No name for the vectors: they are let go of before the next ones are read.
-        found = _add(index, *vectors_at(run, start), _shifted(progress, start, len(rows)))
+        found = add(index, *vectors_at(run, start), progress=_shifted(progress, start, len(rows)))
         if len(found) < len(run):
             gone.append(np.setdiff1d(run, found))
     if progress is not None and len(rows):
@@ -310,20 +345,6 @@ def _put(index: Index | Stage, dim: int, rows: RowIds, vectors_at: VectorsOf, pr
 
 def _vectors_per_add(dim: int) -> int:
     return max(1024, min(VECTORS_PER_ADD, _BYTES_PER_ADD // (4 * dim)))
-
-
-def _add(index: Index | Stage, rows: RowIds, vectors: NDArray[np.float32], progress: Progress | None) -> RowIds:
-    """Add vectors to the index; the rows that it holds now: all but those whose vector is not valid."""
-    if not len(rows):
-        return rows
-    try:
-        index.add(vectors, rows, progress=progress)
-    except (NotFiniteError, ZeroVectorError):  # nothing was added
-        sound = are_valid(vectors, index.metric)
-        wrong = len(rows) - int(sound.sum())
-        log.warning("%d stored vectors that are not finite, or zero, are left out (see Collection.check())", wrong)
-        return _add(index, rows[sound], vectors[sound], progress)
-    return rows
 
 
 def _shifted(progress: Progress | None, done: int, total: int) -> Progress | None:

@@ -178,7 +178,7 @@ def refresh(store: Store, progress: Progress | None) -> int:
     """As Collection.refresh()."""
     store.detect_external_changes()
     try:
-        with store.read(progress=progress) as connection:
+        with store.read(progress=progress, whole=True) as connection:
             return changes.version(connection)
     except CancelledError:
         raise CancelledError("stopped by its progress function: the next search takes in the rest") from None
@@ -188,6 +188,9 @@ def stats(store: Store) -> dict[str, Any]:
     """As Collection.stats()."""
     path, graph = store.path, store.graph
     with store.read() as connection:
+        memory = 0 if graph.index is None else graph.index.memory_usage()["total"]
+        if graph.behind is not None:
+            memory += graph.behind.nbytes
         return {
             "records": count(connection),
             "documents": fulltext.count(connection),
@@ -195,7 +198,7 @@ def stats(store: Store) -> dict[str, Any]:
             "log_bytes": _size(Path(f"{path}-wal")) if path else 0,
             "snapshot_bytes": _size(graph.snapshot.path if graph.snapshot else None),
             "changes_since_snapshot": graph.seq - graph.saved_seq,
-            "memory_bytes": 0 if graph.index is None else graph.index.memory_usage()["total"],
+            "memory_bytes": memory,
             "condition_bytes": store.fields.nbytes,
         }
 
@@ -208,7 +211,7 @@ def check(store: Store, *, repair: bool, progress: Progress | None) -> Collectio
     """As Collection.check()."""
     progress = store.progress_guard.wrap(progress)
     if not repair and not store.writable:
-        with store.read() as connection:
+        with store.read(whole=True) as connection:
             return _report(connection, store.graph, [], _compare(connection, store.graph, progress))
     with store.exclusive() as connection:
         texts, difference = _text_problems(connection), _compare(connection, store.graph, progress)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..index import Index, SearchContext
 from . import fulltext, records
+from .behind import nearest
 from .filters import Filters
 from .hits import Hit, Hits, HitStats, Included
 from .ranking import Ranking
@@ -116,20 +117,24 @@ class SearchExecutor:
     def _nearest(
         self, connection: sqlite3.Connection, request: SearchRequest, k: int
     ) -> tuple[RowIds, list[float], HitStats]:
-        index = self._store.graph.index
+        index, behind = self._store.graph.index, self._store.graph.behind
         if index is None:
             return np.empty(0, np.int64), [], HitStats("exact", 0, 0, 0)
+        if behind is not None:
+            self._store.follower.wake()
         allowed, count = None, None
         if request.condition is not EVERYTHING:
             allowed, count = self._filters.get(
                 connection, self._store.version, request.condition, self._store.recent_writes
             )
         context = self._context(index)
-        found = index.search(
+        found = nearest(
+            index,
+            behind,
             request.vector,
             k,
+            allowed=allowed,
             ef=request.ef,
-            filter=allowed,
             exact=request.exact,
             recall=request.recall,
             context=context,
@@ -140,10 +145,10 @@ class SearchExecutor:
 
     def _distances(self, request: SearchRequest, rows: list[int]) -> dict[int, float]:
         """The distances of rows that only the text search has found."""
-        index = self._store.graph.index
+        index, behind = self._store.graph.index, self._store.graph.behind
         if not rows or index is None:
             return {}
-        found = index.search(request.vector, len(rows), filter=rows, exact=True)
+        found = nearest(index, behind, request.vector, len(rows), allowed=np.array(rows, np.int64), exact=True)
         return dict(zip(found.ids.tolist(), found.distances.tolist(), strict=True))
 
     def _context(self, index: Index) -> SearchContext:

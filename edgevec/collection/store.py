@@ -31,6 +31,7 @@ from ..errors import (
 from . import changes, schema
 from .database import Database
 from .field_cache import DEFAULT_BYTES, FieldCache
+from .following import Follower
 from .graph import Graph, Write
 from .records import RowIds
 from .saving import Snapshots
@@ -56,16 +57,17 @@ def _nothing_held() -> None:
 class _Reading:
     """A class, not a generator: it is on the hot path of every search."""
 
-    __slots__ = ("_connection", "_graph", "_progress", "_release", "_store")
+    __slots__ = ("_connection", "_graph", "_progress", "_release", "_store", "_whole")
 
-    def __init__(self, store: Store, graph: bool, progress: Progress | None) -> None:
+    def __init__(self, store: Store, graph: bool, progress: Progress | None, whole: bool) -> None:
         self._store = store
         self._graph = graph
         self._progress = progress
+        self._whole = whole
 
     def __enter__(self) -> sqlite3.Connection:
         try:
-            self._connection, self._release = self._store.begin_read(self._graph, self._progress)
+            self._connection, self._release = self._store.begin_read(self._graph, self._progress, self._whole)
         except Exception as error:
             translate(error, self._store.database.name)
             raise
@@ -123,6 +125,7 @@ class Store:
         self.writable = writable
         self._lock = ReadWriteLock()
         self._snapshots = Snapshots(database, graph, self._lock, secure_delete=secure_delete)
+        self.follower = Follower(self._follow)
         self.progress_guard = ProgressGuard()
         self._batch_lock = threading.RLock()
         self._commits_beside_readers = False
@@ -139,7 +142,8 @@ class Store:
         with translated(database.name):
             self._version = changes.version(database.main)
             self.settings = schema.read_settings(database.main)
-            self._catch_up(database.main, progress)
+            lags = progress is None and not (writable or database.single_connection)
+            self._catch_up(database.main, progress, may_lag=lags)
             database.main.execute("ROLLBACK")
             self._seen = _commits_of_others(self.database.main)
             database.release(database.acquire())  # the first reader need not open the file
@@ -183,19 +187,22 @@ class Store:
     # ---- reading ---------------------------------------------------------------------------------------------------
 
     def read(
-        self, *, graph: bool = False, progress: Progress | None = None
+        self, *, graph: bool = False, progress: Progress | None = None, whole: bool = False
     ) -> AbstractContextManager[sqlite3.Connection]:
-        """A connection to a snapshot of the records, with which the graph agrees until the end.
+        """A connection to a snapshot of the records, with which the graph and what lies beside it agree until the end.
 
         Inside the calling thread's own batch the connection sees what the batch has written.
 
         Args:
             graph: it will be searched, so it takes in what the batch has written
             progress: progress(done, total) while the graph takes in what other processes wrote
+            whole: nothing lies beside the graph
         """
-        return _Reading(self, graph, progress)
+        return _Reading(self, graph, progress, whole)
 
-    def begin_read(self, graph: bool, progress: Progress | None) -> tuple[sqlite3.Connection, Release]:
+    def begin_read(
+        self, graph: bool, progress: Progress | None, whole: bool = False
+    ) -> tuple[sqlite3.Connection, Release]:
         """The start of read(); end_read() is its end."""
         self._check_open()
         if self.progress_guard.is_inside():
@@ -211,11 +218,12 @@ class Store:
             self._lock.acquire_read()
             self._check_open()
             connection = self.database.acquire()
-            if self.graph.version != self._committed_version(connection):  # the graph has to catch up first
+            behind = self.graph.version != self._committed_version(connection)
+            if behind or (whole and self.graph.behind is not None):  # the graph has to catch up first
                 release()
                 release = self._lock.release_write
                 self._lock.acquire_write()
-                self._catch_up(connection, self.progress_guard.wrap(progress))
+                self._catch_up(connection, self.progress_guard.wrap(progress), may_lag=not (whole or self.writable))
         except BaseException:
             release()
             if connection is not None:
@@ -275,16 +283,23 @@ class Store:
             self.database.versions[connection] = known = (commits, changes.version(connection))
         return known[1]
 
-    def _catch_up(self, connection: sqlite3.Connection, progress: Progress | None = None) -> None:
+    def _catch_up(
+        self, connection: sqlite3.Connection, progress: Progress | None = None, *, may_lag: bool = False
+    ) -> None:
         """Let the graph take in what is committed, and stay in the transaction that sees it."""
         end_transaction(connection)
         connection.execute("BEGIN")
         version = changes.version(connection)
         if not self.graph.finish(version):  # what the thread that has just committed was about to show
-            self.graph.catch_up(connection, progress)
+            self.graph.catch_up(connection, progress, may_lag=may_lag)
             self.graph.mark_committed(version)
         if self.settings.get("dim") is None:
             self.settings = schema.read_settings(connection)
+
+    def _follow(self, rows: int) -> int:
+        """Let the graph take in so many of the vectors beside it; how many are left."""
+        with self.read() as connection:
+            return self.graph.follow(connection, rows)
 
     # ---- writing ---------------------------------------------------------------------------------------------------
 
@@ -595,6 +610,7 @@ class Store:
         self.progress_guard.check_outside()
         if self._owner == threading.get_ident():
             raise ParameterError("not inside a batch")
+        self.follower.end()
         with self._snapshots.lock, self._batch_lock, self.no_readers():
             if self._closed:
                 return

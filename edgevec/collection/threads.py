@@ -73,6 +73,7 @@ class ProgressGuard:
 # |   and takes the old one's place | held        |               | a short one               | from open()   |
 # | the log is copied back          | held        |               | none                      | from open()   |
 # | a reader catches up             |             | exclusive     | a read transaction        |               |
+# | its graph follows               |             | shared        | a read transaction        |               |
 # | closing                         | held        | exclusive     | connections are closed    | released last |
 #
 # Others may read while a batch is open, and see what was committed before it. The thread of the batch reads through
