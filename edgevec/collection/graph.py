@@ -202,7 +202,13 @@ class Graph:
         if self.index is None or behind is None:
             return 0
         rows = behind.oldest(count)
-        add(self.index, *_stored(connection, self.index.dim)(rows, 0), threads=1)
+        stage = Stage(self.index)  # so that searches wait for no vector
+        try:
+            add(stage, *_stored(connection, self.index.dim)(rows, 0))
+            stage.commit(np.empty(0, np.int64))
+        finally:
+            stage.drop()
+        stage.settle()
         behind.remove(rows)
         if not behind:
             self.behind = None
