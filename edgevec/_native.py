@@ -210,10 +210,8 @@ class NativeIndex:
         check(code)
         return out
 
-    def stage(
-        self, rows: npt.NDArray[np.float32], ids: npt.NDArray[np.int64], threads: int, progress: Progress | None
-    ) -> None:
-        arguments = (self.handle, len(rows), pointer(rows, _FLOATS), pointer(ids, _INT64S), threads)
+    def stage(self, rows: npt.NDArray[np.float32], ids: npt.NDArray[np.int64], progress: Progress | None) -> None:
+        arguments = (self.handle, len(rows), pointer(rows, _FLOATS), pointer(ids, _INT64S), 0)
         with callbacks.bridge(progress) as (callback, handle):
             code = lib.ev_stage(*arguments, callback, handle)
         check(code)

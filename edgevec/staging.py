@@ -25,15 +25,10 @@ class Stage:
         return self.index.metric
 
     def add(
-        self,
-        vectors: npt.NDArray[np.float32],
-        ids: npt.NDArray[np.int64],
-        *,
-        threads: int = 0,
-        progress: Progress | None = None,
+        self, vectors: npt.NDArray[np.float32], ids: npt.NDArray[np.int64], *, progress: Progress | None = None
     ) -> None:
         """As Index.add(), of float32[n, dim] and int64[n]; after an error what was staged before it remains so."""
-        self.index._native.stage(np.ascontiguousarray(vectors, np.float32), ids, threads, progress)
+        self.index._native.stage(np.ascontiguousarray(vectors, np.float32), ids, progress)
 
     def commit(self, removed: npt.NDArray[np.int64]) -> None:
         """Remove these ids and show what is staged, at once: a tenth of a microsecond each. Again: the same."""

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._types import Progress
 from ..errors import NotFiniteError, ZeroVectorError
 from ..index import IdFilter, Index, SearchContext, SearchResult
 from ..staging import Stage
@@ -84,24 +83,17 @@ class Behind:
         self._parts = tuple(part for part in self._parts if len(part))
 
 
-def add(
-    index: Index | Stage,
-    rows: RowIds,
-    vectors: NDArray[np.float32],
-    progress: Progress | None = None,
-    *,
-    threads: int = 0,
-) -> RowIds:
+def add(index: Index | Stage, rows: RowIds, vectors: NDArray[np.float32], **how: Any) -> RowIds:
     """Add vectors to an index; the rows that it holds now: all but those whose vector is not valid."""
     if not len(rows):
         return rows
     try:
-        index.add(vectors, rows, threads=threads, progress=progress)
+        index.add(vectors, rows, **how)
     except (NotFiniteError, ZeroVectorError):  # nothing was added
         sound = are_valid(vectors, index.metric)
         wrong = len(rows) - int(sound.sum())
         log.warning("%d stored vectors that are not finite, or zero, are left out (see Collection.check())", wrong)
-        return add(index, rows[sound], vectors[sound], progress, threads=threads)
+        return add(index, rows[sound], vectors[sound], **how)
     return rows
 
 

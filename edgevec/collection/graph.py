@@ -202,7 +202,13 @@ class Graph:
         if self.index is None or behind is None:
             return 0
         rows = behind.oldest(count)
-        add(self.index, *_stored(connection, self.index.dim)(rows, 0), threads=1)
+        stage = Stage(self.index)  # so that searches wait for no vector
+        try:
+            add(stage, *_stored(connection, self.index.dim)(rows, 0))
+            stage.commit(np.empty(0, np.int64))
+        finally:
+            stage.drop()
+        stage.settle()
         behind.remove(rows)
         if not behind:
             self.behind = None
@@ -251,7 +257,7 @@ class Graph:
         total, done = vector_count(connection), 0
         dtype = str(schema.read_settings(connection)["dtype"])
         for rows, vectors in vector_pages(connection, _vectors_per_add(index.dim), index.dim, dtype):
-            add(index, rows, vectors, _shifted(progress, done, total))
+            add(index, rows, vectors, progress=_shifted(progress, done, total))
             done += len(rows)
         self.index, self.seq = index, changes.last_change(connection)
 
@@ -335,7 +341,7 @@ def _put(index: Index | Stage, dim: int, rows: RowIds, vectors_at: VectorsOf, pr
     for start in range(0, len(rows), size):
         run = rows[start : start + size]
         # No name for the vectors: they are let go of before the next ones are read.
-        found = add(index, *vectors_at(run, start), _shifted(progress, start, len(rows)))
+        found = add(index, *vectors_at(run, start), progress=_shifted(progress, start, len(rows)))
         if len(found) < len(run):
             gone.append(np.setdiff1d(run, found))
     if progress is not None and len(rows):

@@ -22,6 +22,7 @@ from edgevec import Metric, Quantization
 from edgevec.collection import Collection
 from edgevec.collection import behind as behind_module
 from edgevec.collection.following import Follower
+from edgevec.staging import Stage
 
 pytestmark = pytest.mark.skipif(sys.platform == "emscripten", reason="a browser has one program")
 DIM = 12
@@ -170,21 +171,28 @@ def test_a_failure_leaves_no_row_twice_nor_lost(
     with edgevec.open(path, DIM, "l2", durability="fast") as made, edgevec.open(path, mode="r") as reader:
         burst(made, model, rng, 1, new=300)
         reader.refresh()
-        for number, name in enumerate(["add", "remove"] * 6, 2):
+        steps = [
+            (edgevec.Index, "add"),
+            (edgevec.Index, "remove"),
+            (Stage, "add"),
+            (Stage, "commit"),
+            (Stage, "settle"),
+        ]
+        for number, (kind, name) in enumerate(steps * 4, 2):
             burst(made, model, rng, number)
-            calls, worse = iter(range(100)), number // 2
-            real = getattr(edgevec.Index, name)
+            calls, worse = iter(range(100)), (number - 2) // len(steps)
+            real = getattr(kind, name)
 
             def failing(
                 self: Any, *arguments: Any, real: Any = real, calls: Any = calls, worse: int = worse, **how: Any
             ) -> Any:
                 done = real(self, *arguments, **how)
-                if next(calls) >= worse - 1:
+                if next(calls) >= worse:
                     raise MemoryError("no more")
                 return done
 
             with monkeypatch.context() as patched:
-                patched.setattr(edgevec.Index, name, failing)
+                patched.setattr(kind, name, failing)
                 for step in (lambda: reader.search(np.ones(DIM)), lambda: reader._store._follow(9)):
                     with suppress(MemoryError):
                         step()
