@@ -148,6 +148,22 @@ static void dropped(int32_t quantization, int32_t keep) {
     ev_free(ix);
 }
 
+/* Rows that come after a drop do not become duplicates of those that went. */
+static void dropped_and_added(void) {
+    enum { FEW = 40 };
+    int64_t duplicates[2];
+    for (int staged = 0; staged < 2; staged++) {
+        ev_index *ix = made(EV_QUANT_SQ8, EV_VECTORS_SQ24, BASE);
+        if (staged) CHECK(ev_stage(ix, FEW, rows[0], ids, 1, NULL, NULL) == EV_OK && ev_stage_drop(ix) == EV_OK);
+        CHECK(ev_add(ix, FEW, rows[0], ids, NULL, 1, NULL, NULL) == EV_OK);
+        ev_report r;
+        CHECK(ev_check(ix, &r) == EV_OK);
+        duplicates[staged] = r.duplicates;
+        ev_free(ix);
+    }
+    CHECK(duplicates[0] == duplicates[1]);
+}
+
 /* What is changed meanwhile stays so, and files hold what searches see. */
 static void beside_others(int32_t quantization, int32_t keep) {
     ev_index *ix = made(quantization, keep, BASE - OVER), *copy = NULL;
@@ -240,6 +256,8 @@ static void linked_anew(int64_t held) {
     }
     CHECK(ev_compact(ix, NULL, NULL) == EV_OK);
     check_sound(ix, live, 0);
+    ev_get_stats(ix, &s);
+    CHECK(s.dead == 0 && s.slots == live);
     ev_free(ix);
 }
 
@@ -259,6 +277,7 @@ int main(void) {
             beside_others(kinds[i], keeps[i]);
         }
     }
+    dropped_and_added();
     refused();
     stopped();
     linked_anew(0);

@@ -10,6 +10,8 @@ typedef struct {
     int64_t live;
     bool held[IDS];
     uint8_t as[IDS]; /* the number of its row */
+    bool staged[IDS];
+    uint8_t staged_as[IDS];
 } subject;
 
 /* Few different ones, so that many are duplicates. */
@@ -17,7 +19,19 @@ static void make_row(unsigned number, float *row) {
     for (unsigned i = 0; i < DIM; i++) row[i] = (float)(ev__mix(number % 32 * DIM + i) % 100) / 10 - 5;
 }
 
-static void add(subject *s, input *in) {
+static void put(subject *s, int64_t id, uint8_t as) {
+    s->live += !s->held[id];
+    s->held[id] = true;
+    s->as[id] = as;
+}
+
+static bool is_staged(const subject *s) {
+    bool any = false;
+    for (int64_t id = 0; id < IDS; id++) any |= s->staged[id];
+    return any;
+}
+
+static void add(subject *s, input *in, bool stage) {
     int64_t n = 1 + next_byte(in) % MOST_ADDED, ids[MOST_ADDED];
     uint8_t as[MOST_ADDED];
     float rows[MOST_ADDED * DIM];
@@ -28,13 +42,32 @@ static void add(subject *s, input *in) {
         make_row(as[i], rows + i * DIM);
         for (int64_t j = 0; j < i; j++) twice |= ids[j] == ids[i];
     }
-    int rc = ev_add(s->ix, n, rows, ids, NULL, 1 + (int32_t)(n % 2), NULL, NULL);
+    int32_t threads = 1 + (int32_t)(n % 2);
+    int rc = stage ? ev_stage(s->ix, n, rows, ids, threads, NULL, NULL)
+                   : ev_add(s->ix, n, rows, ids, NULL, threads, NULL, NULL);
     REQUIRE(rc == (twice ? EV_E_DUPLICATE : EV_OK));
     for (int64_t i = 0; i < n && rc == EV_OK; i++) {
-        s->live += !s->held[ids[i]];
-        s->held[ids[i]] = true;
-        s->as[ids[i]] = as[i];
+        if (!stage) put(s, ids[i], as[i]);
+        if (!stage) continue;
+        s->staged[ids[i]] = true;
+        s->staged_as[ids[i]] = as[i];
     }
+}
+
+static void commit(subject *s, input *in) {
+    int64_t id = next_byte(in) % IDS;
+    REQUIRE(ev_stage_commit(s->ix, 1, &id) == EV_OK);
+    s->live -= s->held[id];
+    s->held[id] = false;
+    for (id = 0; id < IDS; id++)
+        if (s->staged[id]) put(s, id, s->staged_as[id]);
+    memset(s->staged, 0, sizeof s->staged);
+    if (next_byte(in) % 2) REQUIRE(ev_stage_settle(s->ix) == EV_OK);
+}
+
+static void drop(subject *s) {
+    REQUIRE(ev_stage_drop(s->ix) == EV_OK);
+    memset(s->staged, 0, sizeof s->staged);
 }
 
 static void remove_some(subject *s, input *in) {
@@ -105,17 +138,22 @@ static void copy(subject *s) {
     REQUIRE(ev_close(s->ix) == EV_OK && ev_close(s->ix) == EV_E_CLOSED && ev_count(s->ix) == 0);
     ev_free(s->ix);
     s->ix = other;
+    memset(s->staged, 0, sizeof s->staged); /* they are removed ones there */
 }
 
 static void call(subject *s, input *in) {
-    switch (next_byte(in) % 8) {
+    switch (next_byte(in) % 12) {
     case 0:
-    case 1: add(s, in); break;
+    case 1: add(s, in, false); break;
     case 2: remove_some(s, in); break;
     case 3: get(s, in); break;
     case 4: search(s, in); break;
-    case 5: REQUIRE(ev_compact(s->ix, NULL, NULL) == EV_OK); break;
+    case 5: REQUIRE(ev_compact(s->ix, NULL, NULL) == (is_staged(s) ? EV_E_BUSY : EV_OK)); break;
     case 6: copy(s); break;
+    case 7:
+    case 8: add(s, in, true); break;
+    case 9: commit(s, in); break;
+    case 10: drop(s); break;
     default: check(s); break;
     }
 }
