@@ -269,6 +269,7 @@ static int link_anew(ev_index *ix, int32_t walk, int threads) {
     ev__quantizer *q = &store->quantizer;
     int32_t before = q->walk;
     ev__mending_drop(&ix->graph);
+    ev__consolidation_drop(&ix->graph);
     ev__build a = {.ix = ix, .n = store->live};
     ev__duplicates_free(store); /* it goes by what is walked on */
     q->walk = walk;

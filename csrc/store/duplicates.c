@@ -18,11 +18,11 @@ void ev__duplicates_remove(ev__store *store, uint32_t slot) {
     ev__twin_remove(store, slot);
 }
 
-/* While it is made there is room for all that is living, and for what may come until it is whole: it does not grow. */
+/* While it is made there is room for what is yet to be filled in, and for what may come until then: it does not grow.
+ */
 int ev__duplicates_reserve(ev__store *store, size_t extra) {
-    size_t nodes = store->duplicates.used, living = (size_t)store->live;
-    if (store->tabled < ev__slots(store) && nodes < living) nodes = living;
-    int rc = ev__code_table_reserve(store, nodes + extra + (store->duplicates.room ? 0 : living / 8));
+    size_t slots = ev__slots(store), nodes = store->duplicates.used + slots - store->tabled;
+    int rc = ev__code_table_reserve(store, nodes + extra + (store->duplicates.room ? 0 : slots / 8));
     return rc == EV_OK ? ev__twin_reserve(store, extra) : rc;
 }
 

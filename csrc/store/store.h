@@ -124,7 +124,6 @@ static inline bool ev__is_node(const ev__store *store, uint32_t slot) {
     unsigned state = ev__state(store, slot);
     return state == EV_NODE || state == EV_DEAD_NODE;
 }
-
 /* Which nodes may be results. allowed: bit per slot, NULL: all. Dead ones never are. */
 typedef struct {
     bool on;
