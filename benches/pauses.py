@@ -3,19 +3,22 @@
     python benches/pauses.py                                          # 1,000,000 single additions of 128 dimensions
     python benches/pauses.py --n 100000 --quantization binary
     python benches/pauses.py --drift --n 400000                       # ... of which the last third lie elsewhere
+    python benches/pauses.py --loaded --n 1100000 --quantization sq8  # ... to an index that was loaded
     python benches/pauses.py --beside                                 # a thread that searches beside one that adds
     python benches/pauses.py --beside --engines edgevec,hnswlib,usearch
 
 The first mode adds rows one at a time and shows P50, P99.9 and the longest, with how many rows there were when the
 longest came; and the same of CPU time, in which other programs on the machine do not show. With --drift the others are
-added first, in one call, and what is added one at a time moves the mean, so that all is encoded anew. --beside has one
-thread add all but the first tenth of the rows in one call while another searches for one vector at a time: P50, P99 and
-the longest time of a search, and the recall@10 of the index afterwards.
+added first, in one call, and what is added one at a time moves the mean, so that all is encoded anew. With --loaded all
+but the last eleventh are added first, saved and loaded, and a fifth of them removed. --beside has one thread add all
+but the first tenth of the rows in one call while another searches for one vector at a time: P50, P99 and the longest
+time of a search, and the recall@10 of the index afterwards.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -57,9 +60,18 @@ class Waits:
         return cls(name, len(ms), p50, p99, p999, [(float(ms[i]), float(when[i])) for i in top])
 
 
-def one_by_one(quantization: Literal["none", "sq8", "binary"], rows: Floats, held: Floats) -> Waits:
+def loaded_again(index: Index) -> Index:
+    with tempfile.TemporaryDirectory() as folder:
+        index.save(Path(folder) / "pauses.edgevec")
+        return Index.load(Path(folder) / "pauses.edgevec")
+
+
+def one_by_one(quantization: Literal["none", "sq8", "binary"], rows: Floats, held: Floats, loaded: bool) -> Waits:
     index = Index(DIM, "l2", quantization=quantization, M=M, ef_construction=EF_CONSTRUCTION)
     index.add(held)
+    if loaded:
+        index = loaded_again(index)
+        index.remove(range(0, len(held), 5))
     clock, cpu_clock, times, cpu_times = time.perf_counter, time.thread_time, [], []
     for row in rows:
         start, cpu_start = clock(), cpu_clock()
@@ -67,7 +79,8 @@ def one_by_one(quantization: Literal["none", "sq8", "binary"], rows: Floats, hel
         cpu_times.append(cpu_clock() - cpu_start)
         times.append(clock() - start)
     if len(held):
-        print(f"{quantization}: the center was learned {index.stats()['trainings']} times")
+        stats = index.stats()
+        print(f"{quantization}: the center was learned {stats['trainings']} times, {stats['dead']} are dead")
     when = list(range(len(held), len(held) + len(rows)))
     waits = Waits.of(quantization, times, when)
     waits.seconds = sum(times)
@@ -180,6 +193,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, help="rows: 1,000,000, or with --beside 200,000")
     parser.add_argument("--beside", action="store_true", help="searches beside additions")
     parser.add_argument("--drift", action="store_true", help="the last third of the rows lie elsewhere")
+    parser.add_argument("--loaded", action="store_true", help="to an index that was loaded, a fifth of it removed")
     parser.add_argument("--quantization", help="one of none, sq8, binary; all of them otherwise")
     parser.add_argument("--engines", default=",".join(ENGINES), help="with --beside")
     parser.add_argument("--json", type=Path)
@@ -198,11 +212,11 @@ def main() -> None:
                     print(f"{name}: {error}")
         title, unit = f"A search beside an addition of {n - n // 10:,} x {DIM}", "second"
     else:
-        held = 2 * n // 3 if options.drift else 0
+        held = 2 * n // 3 if options.drift else n - n // 11 if options.loaded else 0
         rows[held:] += 2 * rows.std() if options.drift else 0
         for quantization in QUANTIZATIONS:
             if options.quantization in (None, quantization):
-                results.append(one_by_one(quantization, rows[held:], rows[:held]))
+                results.append(one_by_one(quantization, rows[held:], rows[:held], options.loaded))
         title, unit = f"{n - held:,} single additions of {DIM} dimensions", "rows"
     shown = [each for waits in results for each in (waits, waits.cpu) if each]
     Console(width=140).print(table_of(title, shown, unit))

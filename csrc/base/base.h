@@ -67,5 +67,6 @@ static inline void *ev__arena_take(ev__arena *a, size_t bytes) {
 static inline size_t ev__bit_words(size_t bits) { return (bits + 63) / 64; }
 static inline bool ev__bit(const uint64_t *bits, uint32_t i) { return bits[i >> 6] >> (i & 63) & 1; }
 static inline void ev__bit_set(uint64_t *bits, uint32_t i) { bits[i >> 6] |= (uint64_t)1 << (i & 63); }
+static inline void ev__bit_clear(uint64_t *bits, uint32_t i) { bits[i >> 6] &= ~((uint64_t)1 << (i & 63)); }
 
 #endif

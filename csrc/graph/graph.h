@@ -13,7 +13,8 @@ typedef struct {
     int32_t ef_construction;
     int64_t unrepaired; /* nodes linked since the graph was last repaired */
     int64_t built_distances;
-    struct ev__mending *mending; /* a pass that was left half-way, or NULL */
+    struct ev__mending *mending;             /* a pass that was left half-way, or NULL */
+    struct ev__consolidation *consolidation; /* likewise */
     struct {
         ev__mutex lock;
         ev__scratch *first;
@@ -162,6 +163,22 @@ size_t ev__reselect_neighbors(const ev__graph *g, const ev__space *space, uint32
 void ev__relink(const ev__graph *g, const ev__space *space, uint32_t slot, int level, const uint32_t *candidates,
                 size_t kept, size_t count, ev__scratch *s);
 
+/* ---- lead_around.c --------------------------------------------------------------------------- */
+
+/* A pass that frees removed nodes (repair.c), left half-way. */
+struct ev__consolidation {
+    size_t slots; /* that there were when it began */
+    int phase;
+    size_t at, end; /* of the slots of this phase */
+    uint64_t *marked;
+    size_t bytes;
+};
+bool ev__is_marked(const ev__graph *g, uint32_t slot); /* during a pass: is it about to be freed? */
+/* What is linked meanwhile must not lead there: of candidates leave out the marked nodes, unless all are; and lead all
+ * links of `slot` around them. Returns whether there were any. */
+void ev__leave_out_marked(const ev__graph *g, ev__candidates *candidates);
+bool ev__lead_around(const ev__graph *g, const ev__space *space, uint32_t slot, ev__scratch *s);
+
 /* ---- search_layer.c -------------------------------------------------------------------------- */
 
 /* From the entry down to level `bottom` + 1: the nearest node found, by greedy steps; *distance is its distance. */
@@ -194,6 +211,8 @@ typedef struct {
 /* to -> slot: appended while there is room, else the list is chosen anew. Where `slot` must be in it, it takes the last
  * place if it was not chosen. Returns whether it is in it. */
 bool ev__add_reverse_link(const ev__builder *b, uint32_t to, uint32_t slot, int level, bool must, ev__scratch *s);
+/* Level 0 of `slot`: let the first that it leads to lead back. */
+void ev__link_nearest_back(const ev__builder *b, uint32_t slot, ev__scratch *s);
 /* Link one slot, codes written, into the graph: it becomes a node. */
 void ev__insert(ev__builder *b, uint32_t slot, ev__scratch *s);
 
@@ -205,9 +224,17 @@ typedef struct {
     void (*give_back)(void *arg);
     void *arg;
 } ev__gate;
-/* Lead all links around dead nodes and free their slots; between steps of it, `gate`, which may be NULL, is given back.
- */
+/* Lead all links around dead nodes and free their slots, where all of these were removed: no rows are staged. Between
+ * steps of it, `gate`, which may be NULL, is given back. */
 int ev__consolidate_deletes(ev__graph *g, int32_t threads, const ev__gate *gate);
+/* Is that to be done, or under way? And is it no more than so many added rows call for? */
+bool ev__consolidation_due(const ev__graph *g);
+bool ev__consolidates_at_once(const ev__graph *g, int64_t rows);
+/* Begin it or go on with it, as far as so many rows call for that were added. While there is a twin it waits, and while
+ * it is under way mending does. */
+int ev__consolidate_on(ev__graph *g, int64_t rows, const ev__gate *gate);
+void ev__consolidation_drop(ev__graph *g); /* before slots are numbered anew, or linked anew all together */
+size_t ev__consolidation_bytes(const ev__graph *g);
 
 /* ---- mend.c ---------------------------------------------------------------------------------- */
 

@@ -48,6 +48,27 @@ static void link_chosen(ev__builder *b, uint32_t slot, int top, ev__scratch *s) 
     }
 }
 
+/* A node's new neighbors do not know of it yet: let at least the nearest link back, or what lies apart is hard to
+ * find. */
+void ev__link_nearest_back(const ev__builder *b, uint32_t slot, ev__scratch *s) {
+    const ev__store *store = &b->g->store;
+    uint32_t nearest = ev__load32(ev__links0(store, slot));
+    if (nearest == EV_NONE) return;
+    const uint32_t *links = ev__links0(store, nearest);
+    uint32_t i = 0, to = EV_NONE;
+    while (i < store->m0 && (to = ev__load32(links + i)) != EV_NONE && to != slot) i++;
+    if (i == store->m0 || to != slot) ev__add_reverse_link(b, nearest, slot, 0, false, s);
+}
+
+/* Where there was nothing else to lead to. */
+static void keep_off_marked(ev__builder *b, uint32_t slot, ev__scratch *s) {
+    ev__spin *lock = b->locks ? b->locks + slot % EV_STRIPES : NULL;
+    if (lock) ev__spin_lock(lock);
+    bool changed = ev__lead_around(b->g, &b->space, slot, s);
+    if (lock) ev__spin_unlock(lock);
+    if (changed) ev__link_nearest_back(b, slot, s);
+}
+
 void ev__insert(ev__builder *b, uint32_t slot, ev__scratch *s) {
     ev__graph *g = b->g;
     static const ev__mask everything = {false, NULL};
@@ -67,6 +88,7 @@ void ev__insert(ev__builder *b, uint32_t slot, ev__scratch *s) {
         if (at == 0) ev__search_other_clusters(g, &b->space, &query, 1, (size_t)g->ef_construction, &everything, s);
         start = s->candidates.at[0].slot;
         distance = s->candidates.at[0].distance;
+        if (g->consolidation) ev__leave_out_marked(g, &s->candidates);
         for (size_t i = 0; i < s->candidates.count; i++) s->candidates.at[i].distance += query.offset;
         size_t n = ev__select_neighbors(g, &b->space, s->candidates.at, 0, s->candidates.count, (size_t)g->store.M, s);
         s->chosen_count[at] = (uint32_t)n;
@@ -74,5 +96,6 @@ void ev__insert(ev__builder *b, uint32_t slot, ev__scratch *s) {
     }
     ev__states(&g->store)[slot] = b->state;
     link_chosen(b, slot, top, s);
+    if (g->consolidation) keep_off_marked(b, slot, s);
     if (level > top) update_entry_point(b, slot, false);
 }

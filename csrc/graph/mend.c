@@ -334,9 +334,12 @@ static int go_on(ev__graph *g, int64_t work, const ev__gate *gate) {
     return rc;
 }
 
+/* It could link to nodes that are about to be freed. */
+static bool has_to_wait(const ev__graph *g) { return g->entry == EV_NONE || g->consolidation; }
+
 int ev__mend(ev__graph *g, const ev__gate *gate) {
     ev__mending_drop(g);
-    if (g->entry == EV_NONE) return EV_OK;
+    if (has_to_wait(g)) return EV_OK;
     int rc = begin(g);
     if (rc == EV_OK) rc = go_on(g, INT64_MAX, gate);
     ev__mending_drop(g);
@@ -344,7 +347,7 @@ int ev__mend(ev__graph *g, const ev__gate *gate) {
 }
 
 int ev__mend_on(ev__graph *g, int64_t rows, const ev__gate *gate) {
-    int rc = g->mending || g->entry == EV_NONE ? EV_OK : begin(g);
+    int rc = g->mending || has_to_wait(g) ? EV_OK : begin(g);
     if (rc != EV_OK || !g->mending) return rc;
     return go_on(g, g->mending->slots > SMALL ? rows * WORK_PER_ROW : INT64_MAX, gate);
 }

@@ -1,9 +1,25 @@
-/* Leading links around removed nodes, and freeing their slots. */
+/* Leading links around removed nodes, and freeing their slots.
+ *
+ * A pass marks the nodes that were removed, gives all others links that lead around those, and frees them when nothing
+ * links to them any more. It can be left after any step and go on when the graph has changed, so that additions of
+ * single rows share it out among them: what is linked meanwhile keeps off the marked nodes, and what is removed
+ * meanwhile is left to the next pass. Searches walk through the marked as before. */
+#include "edgevec_test.h"
 #include "graph/graph.h"
 
-/* ---- burying the dead ------------------------------------------------------------------------ */
+enum {
+    FEW = 32,    /* removed nodes are not worth a pass */
+    SMALL = 512, /* slots: a pass over so few takes no longer than an addition or two */
+    WORTH = 128  /* of an index with so many slots for each added row, a pass is made at once */
+};
 
-enum { CANDIDATES_PER_LINK = 2 }; /* candidates for a list of links, over its length; EV_BATCH holds as many */
+enum { MARK, RELINK, LINK_BACK, UNLINK, FREE, PHASES };
+/* Slots of each phase that one added row stands for: about as much work as to link it. A pass is over when a thirtieth
+ * of rows was added, and not far more than an eighth of the slots is ever dead. */
+static const size_t IN_TURN[PHASES] = {4096, 32, 512, 2048, 2048};
+enum { AT_ONCE = 16 }; /* rows: so much between which searches are let in, when many threads do it */
+
+/* ---- duplicates ------------------------------------------------------------------------------ */
 
 /* The vector and id of a duplicate become those of its dead node, which lives on; the duplicate's slot is free. */
 static void take_over(ev__store *store, uint32_t node, uint32_t duplicate) {
@@ -32,59 +48,99 @@ static void clean_duplicates(ev__store *store, uint32_t node) {
     }
 }
 
-/* The living nodes that the links of `slot` lead to, into w->slots: first the *direct ones, then, at most `most` in
- * all, those reached through any number of dead ones. */
-static size_t live_neighbors(const ev__graph *g, uint32_t slot, int level, size_t most, size_t *direct, bool *met_dead,
-                             ev__scratch *s) {
-    const ev__store *store = &g->store;
-    uint32_t dead[EV_BATCH];
-    size_t living = 0, waiting = 0;
-    ev__forget_visited(s);
-    ev__visit(&s->visited, slot);
-    *met_dead = false;
-    for (uint32_t from = slot;; from = dead[--waiting]) {
-        const uint32_t *links = ev__links(store, from, level);
-        for (uint32_t i = 0; i < ev__max_links(store, level) && links[i] != EV_NONE; i++) {
-            uint32_t to = links[i];
-            if (!ev__visit(&s->visited, to)) continue;
-            if (ev__state(store, to) != EV_DEAD_NODE) {
-                if (living < most) s->slots[living++] = to;
-            } else {
-                *met_dead = true;
-                if (waiting < EV_BATCH) dead[waiting++] = to;
-            }
-        }
-        if (from == slot) *direct = living;
-        if (!waiting || living == most) return living;
-    }
-}
-
-enum { STEP = 512 }; /* slots between which searches are let in */
+/* ---- a pass ---------------------------------------------------------------------------------- */
 
 typedef struct {
     ev__graph *g;
     ev__space space;
     ev__work work;
-    int64_t offset; /* of the slots in work */
     ev__scratch **scratches;
     int workers;
 } consolidation;
 
-static void relink_around_dead(void *arg, int worker) {
+#ifdef EDGEVEC_TESTING
+static int64_t led_around; /* atomic */
+int64_t ev_led_around(void) {
+    int64_t n = ev__add64(&led_around, 0);
+    ev__add64(&led_around, -n);
+    return n;
+}
+static void note_led_around(int64_t n) { ev__add64(&led_around, n); }
+#else
+static void note_led_around(int64_t n) { (void)n; }
+#endif
+
+static void relink(void *arg, int worker) {
     consolidation *b = arg;
     ev__graph *g = b->g;
-    ev__scratch *s = b->scratches[worker];
     for (int64_t from, to; ev__work_next(&b->work, worker, &from, &to);)
-        for (int64_t slot = b->offset + from; slot < b->offset + to; slot++) {
-            if (ev__state(&g->store, (uint32_t)slot) != EV_NODE) continue;
-            for (int level = 0; level <= ev__levels(&g->store)[slot]; level++) {
-                bool met_dead;
-                size_t direct;
-                size_t most = CANDIDATES_PER_LINK * ev__max_links(&g->store, level);
-                size_t n = live_neighbors(g, (uint32_t)slot, level, most, &direct, &met_dead, s);
-                if (met_dead) ev__relink(g, &b->space, (uint32_t)slot, level, s->slots, direct, n, s);
-            }
+        for (int64_t i = from; i < to; i++) {
+            uint32_t slot = (uint32_t)(g->consolidation->at + (size_t)i);
+            if (ev__is_node(&g->store, slot) && !ev__is_marked(g, slot))
+                ev__lead_around(g, &b->space, slot, b->scratches[worker]);
         }
+}
+
+static bool relink_to(consolidation *b, size_t to) {
+    b->work = (ev__work){.total = (int64_t)(to - b->g->consolidation->at), .run = 32};
+    ev__parallel(b->workers, relink, b);
+    note_led_around(b->work.total);
+    return !b->work.stopped;
+}
+
+static void mark(ev__graph *g, uint32_t slot) {
+    ev__store *store = &g->store;
+    if (store->columns.next_duplicate.count && ev__is_node(store, slot)) clean_duplicates(store, slot);
+    if (ev__state(store, slot) == EV_DEAD_NODE) ev__bit_set(g->consolidation->marked, slot);
+}
+
+static void link_back(const consolidation *b, uint32_t slot) {
+    ev__builder builder = {.g = b->g, .space = b->space};
+    if (ev__state(&b->g->store, slot) == EV_NODE) ev__link_nearest_back(&builder, slot, b->scratches[0]);
+}
+
+static void free_marked(ev__graph *g, uint32_t slot) {
+    if (!ev__is_marked(g, slot)) return;
+    ev__bit_clear(g->consolidation->marked, slot);
+    ev__slot_free(&g->store, slot);
+    g->store.dead--;
+}
+
+/* Of this phase the slots up to there; false: stopped. */
+static bool step_to(consolidation *b, size_t to) {
+    ev__graph *g = b->g;
+    struct ev__consolidation *c = g->consolidation;
+    if (c->phase == RELINK) return relink_to(b, to);
+    if (c->phase < UNLINK && ev__is_to_stop()) return false;
+    for (size_t i = c->at; i < to; i++) {
+        if (c->phase == MARK) mark(g, (uint32_t)i);
+        if (c->phase == LINK_BACK) link_back(b, (uint32_t)i);
+        if (c->phase == UNLINK && ev__is_marked(g, (uint32_t)i)) ev__links_clear(&g->store, (uint32_t)i);
+        if (c->phase == FREE) free_marked(g, (uint32_t)(c->end - 1 - i)); /* the lowest is taken first */
+    }
+    g->store.version++; /* vectors may lie in other slots, which filters have bits for */
+    return true;
+}
+
+static void choose_entry_point(ev__graph *g) {
+    ev__store *store = &g->store;
+    g->entry = EV_NONE;
+    for (size_t i = 0; i < ev__slots(store); i++) {
+        uint32_t slot = (uint32_t)i;
+        if (!ev__is_node(store, slot) || ev__is_marked(g, slot)) continue;
+        if (g->entry == EV_NONE || ev__levels(store)[slot] > ev__levels(store)[g->entry]) g->entry = slot;
+    }
+}
+
+static void begin_next_phase(ev__graph *g) {
+    struct ev__consolidation *c = g->consolidation;
+    c->at = 0;
+    /* a node that was linked while others were marked may lead to those */
+    c->end = ++c->phase == RELINK ? ev__slots(&g->store) : c->slots;
+    if (c->phase == UNLINK && g->entry != EV_NONE && ev__is_marked(g, g->entry)) choose_entry_point(g);
+    if (c->phase < PHASES) return;
+    ev__consolidation_drop(g);
+    g->unrepaired += g->store.live; /* so it is repaired next */
 }
 
 static void let_searches_in(const ev__gate *gate) {
@@ -93,92 +149,80 @@ static void let_searches_in(const ev__gate *gate) {
     gate->take(gate->arg);
 }
 
-/* Between two steps nodes lead around the dead or to them: a walk finds the living either way. */
-static bool relink_all(consolidation *b, const ev__gate *gate) {
-    int64_t slots = (int64_t)ev__slots(&b->g->store);
-    for (b->offset = 0; b->offset < slots; b->offset += STEP) {
-        b->work = (ev__work){.total = slots - b->offset < STEP ? slots - b->offset : STEP, .run = 64};
-        ev__parallel(b->workers, relink_around_dead, b);
-        if (b->work.stopped) return false;
+/* So many turns. Between two of them nodes lead around the marked or to them: a walk finds the living either way. When
+ * it is stopped, the dead route on, and who leads around them already does so. */
+static bool go_on(consolidation *b, int64_t turns, size_t size, const ev__gate *gate) {
+    ev__graph *g = b->g;
+    while (g->consolidation && turns-- > 0) {
+        struct ev__consolidation *c = g->consolidation;
+        size_t n = size * IN_TURN[c->phase], to = c->end - c->at < n ? c->end : c->at + n;
+        if (!step_to(b, to)) return false;
+        c->at = to;
+        if (to == c->end) begin_next_phase(g);
         let_searches_in(gate);
     }
     return true;
 }
 
-/* A node's new neighbors do not know of it yet: let at least the nearest link back, or what lies apart is hard to
- * find. */
-static bool link_nearest_back(ev__graph *g, const ev__space *space, const ev__gate *gate, ev__scratch *s) {
-    ev__store *store = &g->store;
-    ev__builder b = {.g = g, .space = *space};
-    for (size_t slot = 0; slot < ev__slots(store); slot++) {
-        if (ev__is_to_stop_at(slot)) return false;
-        if (slot % STEP == 0) let_searches_in(gate);
-        if (ev__state(store, (uint32_t)slot) != EV_NODE) continue;
-        uint32_t nearest = ev__links0(store, (uint32_t)slot)[0];
-        if (nearest == EV_NONE) continue;
-        const uint32_t *links = ev__links0(store, nearest);
-        uint32_t i = 0;
-        while (i < store->m0 && links[i] != EV_NONE && links[i] != slot) i++;
-        if (i == store->m0 || links[i] != slot) ev__add_reverse_link(&b, nearest, (uint32_t)slot, 0, false, s);
+static int begin(ev__graph *g) {
+    size_t slots = ev__slots(&g->store), head = ev__round_up(sizeof *g->consolidation, EV_LINE);
+    size_t bytes = head + ev__bit_words(slots) * sizeof(uint64_t);
+    char *memory = ev__alloc_zero(bytes, EV_LINE);
+    if (!memory) return ev__fail(EV_E_NOMEM, "marks of %zu slots", slots);
+    ev__mending_drop(g); /* slots become free, and links are chosen anew */
+    g->consolidation = (void *)memory;
+    *g->consolidation =
+        (struct ev__consolidation){.slots = slots, .end = slots, .marked = (void *)(memory + head), .bytes = bytes};
+    return EV_OK;
+}
+
+void ev__consolidation_drop(ev__graph *g) {
+    if (g->consolidation) ev__release(g->consolidation, g->consolidation->bytes, EV_LINE);
+    g->consolidation = NULL;
+}
+
+size_t ev__consolidation_bytes(const ev__graph *g) { return g->consolidation ? g->consolidation->bytes : 0; }
+
+static int borrow_scratches(ev__graph *g, consolidation *b, int threads) {
+    int rc = EV_OK;
+    while (b->workers < threads && rc == EV_OK) {
+        rc = ev__scratch_borrow(g, &b->scratches[b->workers]);
+        if (rc == EV_OK) rc = ev__scratch_fit(g, b->scratches[b->workers++], 1, 1, false);
     }
-    return true;
+    return rc;
 }
 
-static void choose_entry_point(ev__graph *g) {
-    ev__store *store = &g->store;
-    g->entry = EV_NONE;
-    for (size_t slot = 0; slot < ev__slots(store); slot++)
-        if (ev__state(store, (uint32_t)slot) == EV_NODE &&
-            (g->entry == EV_NONE || ev__levels(store)[slot] > ev__levels(store)[g->entry]))
-            g->entry = (uint32_t)slot;
-}
-
-static bool clean_all_duplicates(ev__store *store) {
-    if (!store->columns.next_duplicate.count) return true;
-    for (size_t slot = 0; slot < ev__slots(store); slot++) {
-        if (ev__is_to_stop_at(slot)) return false;
-        if (ev__is_node(store, (uint32_t)slot)) clean_duplicates(store, (uint32_t)slot);
-    }
-    return true;
-}
-
-static void free_dead(ev__store *store) {
-    for (size_t slot = ev__slots(store); slot-- > 0;)
-        if (ev__state(store, (uint32_t)slot) == EV_DEAD_NODE) {
-            ev__slot_free(store, (uint32_t)slot);
-            store->dead--;
-        }
-}
-
-/* When it is stopped, the dead route on, and who leads around them already does so. */
-static int consolidate(consolidation *b, const ev__gate *gate) {
-    ev__graph *g = b->g;
-    ev__store *store = &g->store;
-    bool whole = clean_all_duplicates(store);
-    store->version++; /* vectors may lie in other slots, which filters have bits for */
-    whole = whole && relink_all(b, gate) && link_nearest_back(g, &b->space, gate, b->scratches[0]);
-    if (whole) free_dead(store);
-    if (g->entry != EV_NONE && ev__state(store, g->entry) != EV_NODE) choose_entry_point(g);
-    store->version++;
-    g->unrepaired += store->live; /* so it is repaired next */
-    return whole ? EV_OK : ev__stopped();
+static int run(ev__graph *g, int threads, int64_t turns, size_t size, const ev__gate *gate) {
+    enum { MOST = 64 };
+    ev__scratch *scratches[MOST];
+    consolidation b = {.g = g, .space = ev__build_space(&g->store, NULL, NULL), .scratches = scratches};
+    int rc = borrow_scratches(g, &b, threads < MOST ? threads : MOST);
+    if (rc == EV_OK && !g->consolidation) rc = begin(g);
+    if (rc == EV_OK && !go_on(&b, turns, size, gate)) rc = ev__stopped();
+    for (int i = 0; i < b.workers; i++) ev__scratch_return(g, scratches[i]);
+    return rc;
 }
 
 int ev__consolidate_deletes(ev__graph *g, int32_t threads, const ev__gate *gate) {
     ev__store *store = &g->store;
+    ev__consolidation_drop(g);
     if (!store->dead) return EV_OK;
-    ev__mending_drop(g); /* slots become free, and links are chosen anew */
     ev__twin_drop(store);
-    enum { MOST = 64 };
-    ev__scratch *scratches[MOST];
-    consolidation b = {.g = g, .space = ev__build_space(store, NULL, NULL), .scratches = scratches};
-    int rc = EV_OK;
-    if (threads < 1) threads = ev__cores();
-    while (b.workers < threads && b.workers < MOST && rc == EV_OK) {
-        rc = ev__scratch_borrow(g, &scratches[b.workers]);
-        if (rc == EV_OK) rc = ev__scratch_fit(g, scratches[b.workers++], 1, 1, false);
-    }
-    if (rc == EV_OK) rc = consolidate(&b, gate);
-    for (int i = 0; i < b.workers; i++) ev__scratch_return(g, scratches[i]);
+    int rc = run(g, threads < 1 ? ev__cores() : threads, INT64_MAX, AT_ONCE, gate);
+    ev__consolidation_drop(g);
     return rc;
+}
+
+bool ev__consolidation_due(const ev__graph *g) {
+    const ev__store *store = &g->store;
+    return g->consolidation || (store->dead > FEW && store->dead > (int64_t)ev__slots(store) / 8);
+}
+
+bool ev__consolidates_at_once(const ev__graph *g, int64_t rows) {
+    size_t slots = ev__slots(&g->store);
+    return slots <= SMALL || (size_t)rows >= slots / WORTH;
+}
+
+int ev__consolidate_on(ev__graph *g, int64_t rows, const ev__gate *gate) {
+    return g->store.twin ? EV_OK : run(g, 1, rows, 1, gate);
 }

@@ -107,7 +107,7 @@ static void stage(ev__build *a) {
     stage->count += a->n;
 }
 
-/* A service, not a promise: for want of memory it is left to the next call. */
+/* Services, not promises: for want of memory they are left to the next call. */
 static void mend(ev_index *ix, int64_t rows, bool whole, ev__call *call) {
     const ev__gate gate = ev__gate_of(call);
     if (whole)
@@ -116,8 +116,13 @@ static void mend(ev_index *ix, int64_t rows, bool whole, ev__call *call) {
         ev__mend_on(&ix->graph, rows, &gate);
 }
 
-void ev__mend_where_due(ev_index *ix, int64_t rows, ev__call *call) {
-    const ev__graph *g = &ix->graph;
+/* Staged rows are as dead as those that were removed, so these wait while there are any. */
+static bool is_to_consolidate(const ev_index *ix) { return ev__consolidation_due(&ix->graph) && !ev__staged(ix); }
+
+void ev__repair_where_due(ev_index *ix, int64_t rows, ev__call *call) {
+    ev__graph *g = &ix->graph;
+    const ev__gate gate = ev__gate_of(call);
+    if (is_to_consolidate(ix)) ev__consolidate_on(g, rows, &gate);
     int64_t many = g->store.live / (g->store.quantizer.metric->product ? RECONNECT_EVERY_IP : RECONNECT_EVERY);
     if (g->mending || g->unrepaired > many) mend(ix, rows, rows > many, call);
 }
@@ -174,16 +179,12 @@ static void put_codes_back(ev__build *a) {
         if (ev__state(&a->ix->graph.store, a->slots[i]) == EV_DEAD_NODE) write_vector(a, i, a->scratches[0]);
 }
 
-/* Not while rows are staged, which are as dead as the others. */
-static bool is_to_consolidate(const ev_index *ix) {
-    int64_t dead = ix->graph.store.dead;
-    return dead > 32 && dead > (int64_t)ev__slots(&ix->graph.store) / 8 && !ev__staged(ix);
-}
-
 static int add_rows(ev__build *a, int32_t threads, bool staged, int64_t *out_ids) {
     ev_index *ix = a->ix;
     const ev__gate gate = ev__gate_of(a->call);
-    int rc = is_to_consolidate(ix) ? ev__consolidate_deletes(&ix->graph, threads, &gate) : EV_OK;
+    int rc = EV_OK;
+    if (is_to_consolidate(ix) && ev__consolidates_at_once(&ix->graph, a->n))
+        rc = ev__consolidate_deletes(&ix->graph, threads, &gate);
     if (rc == EV_OK) rc = ev__store_reserve(&ix->graph.store, (size_t)a->n);
     if (rc == EV_OK) rc = ev__stage_reserve(ix, a->n, staged);
     if (rc == EV_OK) rc = ev__build_room(a, threads);
@@ -207,7 +208,7 @@ static int add_rows(ev__build *a, int32_t threads, bool staged, int64_t *out_ids
     else
         commit(a, out_ids);
     ev__encode_on(ix, a->n, a->scratches[0]);
-    if (!staged) ev__mend_where_due(ix, a->n, a->call);
+    if (!staged) ev__repair_where_due(ix, a->n, a->call);
     return ev__ok();
 }
 

@@ -2,7 +2,10 @@
 #include "index/build.h"
 #include "index/stage.h"
 
-enum { WARM_UP = 64 };            /* nodes that are linked one by one */
+enum {
+    WARM_UP = 64,         /* nodes that are linked one by one */
+    TABLED_PER_ROW = 1024 /* slots: 0.3 ms */
+};
 static const double STEP = 0.002; /* seconds for which searches may have to wait at least, so that linking gets on */
 
 static bool wants_codes(const ev__build *a) {
@@ -76,6 +79,7 @@ int ev__build_encode(ev__build *a) {
 
 int ev__build_find_duplicates(ev__build *a, int64_t *found) {
     ev_index *ix = a->ix;
+    if (!ev__duplicates_fill(&ix->graph.store, (size_t)a->n * TABLED_PER_ROW)) return ev__stopped();
     for (int64_t i = 0; i < a->n; i++) {
         if (ev__is_to_stop_at((size_t)i)) return ev__stopped();
         a->node_of[i] = ev__duplicates_find(&ix->graph.store, a->slots[i]);
@@ -225,7 +229,6 @@ static int unlink_all(ev__build *a) {
     for (size_t i = 0; i < ev__slots(&ix->graph.store); i++) {
         uint32_t slot = (uint32_t)i;
         if (ev__is_to_stop_at(i)) return ev__stopped();
-        if (ev__state(&ix->graph.store, slot) == EV_NODE) ev__duplicates_remove(&ix->graph.store, slot);
         if (ev__state(&ix->graph.store, slot) == EV_FREE) continue;
         bool alive = ev__alive(&ix->graph.store, slot); /* the dead have no part in it, and wait to be freed */
         ev__states(&ix->graph.store)[slot] = alive ? EV_FREE : EV_DEAD_NODE;
@@ -266,6 +269,7 @@ static int link_anew(ev_index *ix, int32_t walk, int threads) {
     ev__quantizer *q = &store->quantizer;
     int32_t before = q->walk;
     ev__mending_drop(&ix->graph);
+    ev__consolidation_drop(&ix->graph);
     ev__build a = {.ix = ix, .n = store->live};
     ev__duplicates_free(store); /* it goes by what is walked on */
     q->walk = walk;

@@ -51,6 +51,7 @@ static void give_back_all(ev_index *ix) {
     if (ix->closed) return;
     ev__stage_free(ix);
     ev__mending_drop(&ix->graph);
+    ev__consolidation_drop(&ix->graph);
     ev__graph_free(&ix->graph);
     if (ix->map) ev__unmap(ix->map, ix->map_bytes);
     ix->closed = true;
@@ -186,8 +187,8 @@ void ev_memory_usage(ev_index *ix, ev_memory *out) {
                          ev__table_bytes(&store->duplicates));
     out->other = (int64_t)(sizeof *ix + ev__array_bytes(&columns->state) + ev__array_bytes(&columns->next_duplicate) +
                            ev__quantizer_bytes(&store->quantizer) + store->free_room * sizeof(uint32_t) +
-                           ev__scratch_spare_bytes(&ix->graph) + ev__mending_bytes(&ix->graph) + ev__twin_bytes(store) +
-                           ev__stage_bytes(ix));
+                           ev__scratch_spare_bytes(&ix->graph) + ev__mending_bytes(&ix->graph) +
+                           ev__consolidation_bytes(&ix->graph) + ev__twin_bytes(store) + ev__stage_bytes(ix));
     out->total = out->vectors + out->codes + out->links + out->upper_links + out->ids + out->other;
     ev__column list[EV_COLUMNS];
     ev__list_columns(columns, list);

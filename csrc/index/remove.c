@@ -1,5 +1,5 @@
-/* ev_remove: a removed vector is only marked. Its node goes on routing until it is cleaned up, which ev_add does when
- * an eighth of the slots are dead, and ev_compact always. */
+/* ev_remove: a removed vector is only marked. Its node goes on routing until it is cleaned up, which ev_add begins when
+ * an eighth of the slots are dead, and ev_compact always does. */
 #include "index/index.h"
 
 enum { SOON = 1024 }; /* so many are removed before anybody could stop it */

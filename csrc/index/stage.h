@@ -29,7 +29,8 @@ void ev__rows_forget(ev_index *ix, const uint32_t *slots, int64_t n);
 /* Linked nodes have died: what lost its last link to one of them is linked anew, as far as there is memory; in a large
  * index by the next call, as that takes long. */
 void ev__links_lost(ev_index *ix, ev__call *call);
-/* When so many are new that a pass is due; at once where they are these rows, else shared out among calls. */
-void ev__mend_where_due(ev_index *ix, int64_t rows, ev__call *call);
+/* Where so many were removed that it is due, links are led around them, as far as these rows call for. When so many are
+ * new that mending is due, at once where they are these rows, else shared out among calls. */
+void ev__repair_where_due(ev_index *ix, int64_t rows, ev__call *call);
 
 #endif

@@ -1,5 +1,9 @@
 /* Which living node has this code? Vectors that what is walked on cannot tell apart share one node, so that no number
- * of copies can crowd a graph's links. The table is made by the first ev_add that needs it and never saved. */
+ * of copies can crowd a graph's links.
+ *
+ * The table is never saved. Additions make it, some slots each, so that none of them has to wait for all. Until it is
+ * whole, a code that only slots to come have is not found: what is added with it is a node of its own, in the table,
+ * and keeps the code; so a code has at most one node more. */
 #include "store/store.h"
 
 uint32_t ev__duplicates_find(const ev__store *store, uint32_t slot) { return ev__code_table_find(store, slot); }
@@ -14,24 +18,28 @@ void ev__duplicates_remove(ev__store *store, uint32_t slot) {
     ev__twin_remove(store, slot);
 }
 
+/* While it is made there is room for what is yet to be filled in, and for what may come until then: it does not grow.
+ */
 int ev__duplicates_reserve(ev__store *store, size_t extra) {
-    bool fresh = store->duplicates.room == 0;
-    int rc = ev__code_table_reserve(store, (fresh ? (size_t)store->live : store->duplicates.used) + extra);
-    if (rc == EV_OK) rc = ev__twin_reserve(store, extra);
-    if (rc != EV_OK) return rc;
-    if (fresh)
-        for (size_t slot = 0; slot < ev__slots(store); slot++) {
-            if (ev__state(store, (uint32_t)slot) == EV_NODE && ev__duplicates_find(store, (uint32_t)slot) == EV_NONE)
-                ev__duplicates_put(store, (uint32_t)slot);
-            if (!ev__is_to_stop_at(slot)) continue;
-            ev__duplicates_free(store);
-            return ev__stopped();
-        }
-    return EV_OK;
+    size_t slots = ev__slots(store), nodes = store->duplicates.used + slots - store->tabled;
+    int rc = ev__code_table_reserve(store, nodes + extra + (store->duplicates.room ? 0 : slots / 8));
+    return rc == EV_OK ? ev__twin_reserve(store, extra) : rc;
+}
+
+bool ev__duplicates_fill(ev__store *store, size_t most) {
+    size_t slots = ev__slots(store), to = slots - store->tabled < most ? slots : store->tabled + most;
+    for (; store->tabled < to; store->tabled++) {
+        uint32_t slot = (uint32_t)store->tabled;
+        if (ev__is_to_stop_at(slot)) return false;
+        if (ev__state(store, slot) == EV_NODE && ev__duplicates_find(store, slot) == EV_NONE)
+            ev__duplicates_put(store, slot);
+    }
+    return true;
 }
 
 void ev__duplicates_free(ev__store *store) {
     ev__table_free(&store->duplicates);
+    store->tabled = 0;
     ev__twin_drop(store);
 }
 

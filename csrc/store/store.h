@@ -52,6 +52,7 @@ typedef struct {
     uint32_t M, m0;                 /* m0: 2 M */
     uint64_t seed;                  /* of the levels */
     ev__table id_table, duplicates; /* by id; living nodes by code, empty until first needed */
+    size_t tabled;                  /* living nodes of so many slots have been put into `duplicates` */
     int64_t live, dead;             /* vectors held; dead nodes and duplicates */
     int64_t linked_ahead;           /* nodes of an ev_add under way: until it ends their state is that of dead ones */
     uint32_t *free_slots;           /* a stack */
@@ -123,7 +124,6 @@ static inline bool ev__is_node(const ev__store *store, uint32_t slot) {
     unsigned state = ev__state(store, slot);
     return state == EV_NODE || state == EV_DEAD_NODE;
 }
-
 /* Which nodes may be results. allowed: bit per slot, NULL: all. Dead ones never are. */
 typedef struct {
     bool on;
@@ -316,8 +316,10 @@ int ev__code_table_reserve(ev__store *store, size_t nodes);  /* room for so many
 uint32_t ev__duplicates_find(const ev__store *store, uint32_t slot);
 void ev__duplicates_put(ev__store *store, uint32_t node);    /* room was reserved */
 void ev__duplicates_remove(ev__store *store, uint32_t slot); /* nothing where it is not in the table */
-int ev__duplicates_reserve(ev__store *store, size_t extra);  /* makes the table when there is none */
-void ev__duplicates_free(ev__store *store);                  /* and of the twin, which goes by them */
+int ev__duplicates_reserve(ev__store *store, size_t extra);  /* for so many more, and what is yet to be filled in */
+/* Look at so many slots more of those that were there before there was a table. Room was reserved; false: stopped. */
+bool ev__duplicates_fill(ev__store *store, size_t most);
+void ev__duplicates_free(ev__store *store); /* and of the twin, which goes by them */
 /* Put a duplicate into its node's list. */
 void ev__attach_duplicate(ev__store *store, uint32_t node, uint32_t duplicate);
 

@@ -199,6 +199,7 @@ void ev__twin_swap(ev__store *held) {
     ev__table duplicates = t->duplicates;
     t->duplicates = held->duplicates;
     held->duplicates = duplicates;
+    held->tabled = ev__slots(held);
     memcpy(held->quantizer.center, t->center, t->dim * sizeof *t->center);
     ev__twin_drop(held);
 }

@@ -70,12 +70,26 @@ static void rewrite(scene *s) {
     ev__add64(&s->bad, bad);
 }
 
+/* The same with many removed at once, and put back a few at a time, while links are led around the others. */
+static void rewrite_slowly(scene *s) {
+    enum { GONE = 2 * BATCH, SOME = 20 };
+    int64_t bad = 0, removed, n;
+    bad += ev_remove(s->ix, GONE, ids + FIXED, &removed) != EV_OK || removed != GONE;
+    for (int64_t at = FIXED; at < FIXED + GONE; at += n) {
+        n = at % 3 || at + SOME > FIXED + GONE ? 1 : SOME;
+        bad += ev_add(s->ix, n, rows + at * DIM, ids + at, NULL, 2, NULL, NULL) != EV_OK;
+    }
+    ev__add64(&s->bad, bad);
+}
+
 static void work(void *arg, int worker) {
     scene *s = arg;
-    if (worker == 0 && s->writing)
+    if (worker == 0 && s->writing) {
         rewrite(s);
-    else
+        rewrite_slowly(s);
+    } else {
         search_all_ways(s, worker);
+    }
 }
 
 static void check_kind(int32_t metric, int32_t quantization) {

@@ -1,0 +1,299 @@
+/* Leading links around removed nodes is shared out among additions of single rows: none does much of it, and what is
+ * added, removed, stopped, saved or refused meanwhile is right at every step. */
+#include "check.h"
+#include "edgevec_test.h"
+#include "index/index.h"
+#include "number.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* GONE: rows of clusters that are removed whole, a quarter of all. PER_ROW: slots that one added row may look at. */
+enum { DIM = 8, CLUSTERS = 40, FIRST = 9000, ALL = 30000, K = 10, PER_ROW = 32 };
+static const char FILE_NAME[] = "test_consolidation.edgevec";
+
+static float rows[ALL][DIM];
+static bool held[ALL];
+static ev_index *ix;
+static int next; /* row, which is also its id */
+static int added;
+
+static int cluster_of(int i) { return i % CLUSTERS; }
+
+static void make_rows(void) {
+    for (int i = 0; i < ALL; i++)
+        for (int j = 0; j < DIM; j++)
+            rows[i][j] = 4 * number((uint64_t)(1000000 + cluster_of(i) * DIM + j)) + number((uint64_t)(i * DIM + j));
+    for (int i = 0; i < ALL; i++) /* some copies, of the row before in the same cluster */
+        if (i % 1000 >= 900 && i % 1000 < 940) memcpy(rows[i], rows[i - CLUSTERS], sizeof rows[i]);
+}
+
+static ev_report report(void) {
+    ev_report out;
+    CHECK(ev_check(ix, &out) == EV_OK);
+    return out;
+}
+
+static ev_stats stats(void) {
+    ev_stats out;
+    ev_get_stats(ix, &out);
+    return out;
+}
+
+static bool under_way(void) { return ix->graph.consolidation != NULL; }
+
+static void add(int id) {
+    int64_t id64 = id;
+    ev_led_around();
+    CHECK(ev_add(ix, 1, rows[id], &id64, NULL, 1, NULL, NULL) == EV_OK);
+    CHECK(ev_led_around() <= PER_ROW);
+    held[id] = true;
+    added++;
+}
+
+static void take_out(int id) {
+    int64_t id64 = id, removed;
+    CHECK(ev_remove(ix, 1, &id64, &removed) == EV_OK && removed == held[id]);
+    held[id] = false;
+}
+
+static void begin(int32_t metric, int32_t quantization) {
+    ev_params p = {.dim = DIM,
+                   .metric = metric,
+                   .quantization = quantization,
+                   .M = 6,
+                   .ef_construction = 24,
+                   .ef = 60,
+                   .keep_vectors = EV_VECTORS_FLOAT32};
+    CHECK(ev_new(&p, &ix) == EV_OK);
+    CHECK(ev_add(ix, FIRST, rows[0], NULL, NULL, 0, NULL, NULL) == EV_OK);
+    memset(held, 0, sizeof held);
+    memset(held, 1, FIRST);
+    next = FIRST;
+}
+
+/* Of each cluster some, and two clusters whole. */
+static void remove_a_fifth(void) {
+    for (int i = 0; i < FIRST; i++)
+        if (cluster_of(i) < 2 || ev__mix((uint64_t)i) % 6 == 0) take_out(i);
+}
+
+/* ---- what is so at every step ---------------------------------------------------------------- */
+
+static double distance_of(const float *a, const float *b) {
+    double sum = 0;
+    for (int j = 0; j < DIM; j++) {
+        double off = (double)a[j] - (double)b[j];
+        sum += off * off;
+    }
+    return sum;
+}
+
+/* Of some held rows, those that a search by their own vector finds; under ip others may be nearer. */
+static double found(void) {
+    int asked = 0, hits = 0;
+    if (ix->params.metric != EV_METRIC_L2) return 1;
+    for (int i = (int)(ev__mix((uint64_t)next) % 97); i < ALL; i += 97) {
+        if (!held[i]) continue;
+        int64_t ids[K];
+        float distances[K];
+        ev_search_params p = {.k = K, .threads = 1};
+        CHECK(ev_search(ix, 1, rows[i], &p, ids, distances) == EV_OK);
+        bool hit = false;
+        for (int k = 0; k < K && ids[k] >= 0; k++) {
+            CHECK(ids[k] < ALL && held[ids[k]]);
+            CHECK(fabs((double)distances[k] - distance_of(rows[i], rows[ids[k]])) < 1e-3);
+            hit |= distances[k] < 1e-6f;
+        }
+        asked++;
+        hits += hit;
+    }
+    return asked ? (double)hits / asked : 1;
+}
+
+static void check_all(double least_found) {
+    ev_report r = report();
+    int64_t count = 0;
+    for (int i = 0; i < ALL; i++) count += held[i];
+    CHECK(r.live == count && stats().live == count && stats().dead == r.dead);
+    CHECK(r.bad_links == 0 && r.bad_codes == 0 && r.bad_ids == 0);
+    double here = found();
+    if (here < least_found) printf("found %.3f\n", here);
+    CHECK(here >= least_found);
+}
+
+static double slots_per_living(void) { return (double)ev__slots(&ix->graph.store) / (double)stats().live; }
+
+/* ---- a pass ---------------------------------------------------------------------------------- */
+
+/* New rows until a pass is over, with what programs do meanwhile. Returns how many rows it took. */
+static int add_until_over(bool disturbed) {
+    int from = added;
+    CHECK(!under_way());
+    do {
+        add(next++);
+        CHECK(under_way() || added > from + 1);
+        if (next % 40 == 0) check_all(0.97);
+        if (!disturbed) continue;
+        if (next % 3 == 0) take_out(next - 2); /* new ones, that are dead and not of this pass */
+        if (next % 5 == 0) take_out(FIRST / 2 + next % 1000);
+        if (next % 7 == 0 && held[next - 1]) add(next - 1); /* an id that there is */
+        if (next % 11 == 0) add((next * 7 + 1) % 4000);     /* one that was removed, maybe of a removed cluster */
+    } while (under_way());
+    return added - from;
+}
+
+static void test_shared_out(int32_t metric, int32_t quantization, bool disturbed) {
+    begin(metric, quantization);
+    remove_a_fifth();
+    int64_t dead = stats().dead;
+    CHECK(dead > FIRST / 5 && report().duplicates > 0);
+    int took = add_until_over(disturbed);
+    printf("metric %d, quantization %d: %d rows\n", metric, quantization, took);
+    CHECK(took >= FIRST / PER_ROW && took <= FIRST / 20);
+    CHECK(stats().dead <= (disturbed ? took : 0));
+    for (int to = next + 1000; next < to;) add(next++); /* mending is done */
+    check_all(0.98);
+    printf("%lld unreachable\n", (long long)report().unreachable);
+    CHECK(report().unreachable <= (metric == EV_METRIC_IP ? 20 : 2));
+    ev_free(ix);
+}
+
+/* What is added again lies where all that is near is about to be freed. */
+static void test_among_the_removed(void) {
+    begin(EV_METRIC_L2, EV_QUANT_SQ8);
+    for (int i = 0; i < FIRST; i++)
+        if (cluster_of(i) < 8) take_out(i);
+    add(next++);
+    while (under_way()) {
+        add(next);
+        next += cluster_of(next) < 7 ? 1 : CLUSTERS - 7;
+        if (next % 10 == 0) check_all(0.97);
+    }
+    for (int to = next + 600; next < to;) add(next++);
+    check_all(0.98);
+    CHECK(report().unreachable <= 2);
+    ev_free(ix);
+}
+
+/* All is removed, and comes again. */
+static void test_from_nothing(void) {
+    begin(EV_METRIC_L2, EV_QUANT_SQ8);
+    for (int i = 0; i < FIRST; i++) take_out(i);
+    for (int to = next + 1200; next < to;) {
+        add(next++);
+        if (next % 60 == 0) check_all(0.9);
+    }
+    check_all(0.98);
+    CHECK(stats().dead == 0 && report().unreachable <= 2);
+    ev_free(ix);
+}
+
+static int stop(void *user, int64_t done, int64_t total) {
+    (void)user, (void)total;
+    return done < 20;
+}
+
+enum { SAVE, COMPACT, ADD_MANY, ADD_SOME, STOP, REMOVE_ALL, ENDS };
+
+/* What ends a pass early, or goes on with it. */
+static void end(int how) {
+    int64_t live = stats().live;
+    switch (how) {
+    case SAVE:
+        CHECK(ev_save(ix, FILE_NAME) == EV_OK);
+        ev_free(ix);
+        CHECK(ev_load(FILE_NAME, 0, &ix) == EV_OK && !under_way());
+        remove(FILE_NAME);
+        break;
+    case COMPACT: CHECK(ev_compact(ix, NULL, NULL) == EV_OK && !under_way() && stats().dead == 0); break;
+    case ADD_MANY:
+    case ADD_SOME: {
+        static int64_t ids[2000];
+        int n = how == ADD_MANY ? 2000 : 100;
+        for (int i = 0; i < n; i++) held[ids[i] = next + i] = true;
+        CHECK(ev_add(ix, n, rows[next], ids, NULL, 2, NULL, NULL) == EV_OK);
+        CHECK(how != ADD_MANY || (!under_way() && stats().dead == 0));
+        next += n;
+        break;
+    }
+    case STOP:
+        CHECK(ev_add(ix, 200, rows[next], NULL, NULL, 1, stop, NULL) == EV_E_STOPPED && stats().live == live);
+        break;
+    default:
+        for (int i = 0; i < next; i++)
+            if (held[i]) take_out(i);
+    }
+}
+
+/* At any point of a pass, such a call. */
+static void test_ends(int how) {
+    int rows_of_pass = FIRST / 25;
+    for (int at = 1; at < rows_of_pass; at += rows_of_pass / 7) {
+        begin(EV_METRIC_L2, EV_QUANT_NONE);
+        remove_a_fifth();
+        for (int to = next + at; next < to;) add(next++);
+        end(how);
+        check_all(0.97);
+        for (int to = next + 1000; next < to;) add(next++);
+        CHECK(!under_way() && slots_per_living() < (how == REMOVE_ALL ? 100 : 1.3));
+        check_all(0.98);
+        ev_free(ix);
+    }
+}
+
+/* ---- a queue --------------------------------------------------------------------------------- */
+
+/* One comes, the oldest goes. */
+static void test_queue(void) {
+    enum { LIVING = 3000 };
+    double most = 0;
+    ev_params p = {DIM, EV_METRIC_L2, EV_QUANT_SQ8, 6, 24, 60, EV_VECTORS_SQ24, 1};
+    CHECK(ev_new(&p, &ix) == EV_OK);
+    memset(held, 0, sizeof held);
+    for (next = 0; next < ALL;) {
+        add(next++);
+        if (next <= LIVING) continue;
+        take_out(next - LIVING - 1);
+        if (slots_per_living() > most) most = slots_per_living();
+        if (next % 1000 == 0) check_all(0.98);
+    }
+    printf("a queue: %.3f slots a vector\n", most);
+    CHECK(most < 1.25);
+    ev_free(ix);
+}
+
+/* Each allocation on the way fails once. */
+static void test_no_memory(void) {
+    begin(EV_METRIC_L2, EV_QUANT_SQ8);
+    remove_a_fifth();
+    int refused = 0;
+    for (int n = 1, to = next + 600; next < to; n = n % 12 + 1) {
+        int64_t id = next;
+        ev_fault_alloc(n);
+        int rc = ev_add(ix, 1, rows[next], &id, NULL, 1, NULL, NULL);
+        ev_fault_alloc(0);
+        CHECK(rc == EV_OK || rc == EV_E_NOMEM);
+        refused += rc != EV_OK;
+        if (rc == EV_OK) held[next++] = true;
+        if (next % 50 == 0) check_all(0.97);
+    }
+    CHECK(refused > 0 && stats().dead == 0);
+    ev_free(ix);
+}
+
+int main(void) {
+    make_rows();
+    ev_ask_every(0);
+    test_shared_out(EV_METRIC_L2, EV_QUANT_NONE, false);
+    test_shared_out(EV_METRIC_L2, EV_QUANT_SQ8, true);
+    test_shared_out(EV_METRIC_L2, EV_QUANT_NONE, true);
+    test_shared_out(EV_METRIC_IP, EV_QUANT_SQ8, true);
+    test_among_the_removed();
+    test_from_nothing();
+    for (int how = 0; how < ENDS; how++) test_ends(how);
+    test_queue();
+    test_no_memory();
+    return check_summary();
+}
