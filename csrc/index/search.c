@@ -5,7 +5,7 @@ enum {
     RANDOM_READ_COST = 2, /* a row met on a walk costs this many rows met in a scan */
     BUDGET_FACTOR = 2,    /* a filtered walk may cost this many scans before a scan takes over */
     BITS_SCAN_MIN = 128,  /* at least, by a scan */
-    FEW_DEAD = 16         /* one node in so many may be removed for a walk to leave them out at its end */
+    FEW_DEAD = 4          /* one node in so many may be removed for a walk to leave them out at its end */
 };
 
 /* ---- one query ------------------------------------------------------------------------------- */
