@@ -173,13 +173,11 @@ class SearchExecutor:
     ) -> Hits:
         """Hits with what the request includes, without those whose records are gone."""
         rows, metadata, documents = found.tolist(), "metadata" in request.include, "document" in request.include
-        if (
-            not (metadata or documents)
-            and self._store.version is not None
-            and not self._store.progress_guard.is_inside()
-        ):
+        if not (metadata or documents) and self._store.version is not None:
             ids = self._store.graph.ids_of(connection, found)
-            made = [Hit(*hit) for hit in zip(ids, scores, distances, strict=True) if hit[0] is not None]  # type: ignore[arg-type]
+            made = [*map(Hit, ids, scores, distances)]  # type: ignore[arg-type]
+            if None in ids:
+                made = [hit for hit in made if hit.id is not None]
         else:
             known, made = records.read_hits(connection, rows, metadata=metadata, documents=documents), []
             for row, score, distance in zip(rows, scores, distances, strict=True):
