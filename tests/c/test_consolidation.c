@@ -195,7 +195,26 @@ static int stop(void *user, int64_t done, int64_t total) {
     return done < 20;
 }
 
-enum { SAVE, COMPACT, ADD_MANY, ADD_SOME, STOP, REMOVE_ALL, ENDS };
+enum { SAVE, COMPACT, ADD_MANY, ADD_SOME, STAGE, STAGE_AND_DROP, STOP, REMOVE_ALL, ENDS };
+
+/* Rows that are as dead as the others until they are shown: a pass waits for them. */
+static void stage(bool shown) {
+    enum { STAGED = 50 };
+    static int64_t ids[STAGED];
+    bool before = under_way();
+    int from = next;
+    for (int i = 0; i < STAGED; i++) ids[i] = next++;
+    CHECK(ev_stage(ix, STAGED, rows[from], ids, 2, NULL, NULL) == EV_OK && under_way() == before);
+    for (int i = 0; i < 20; i++) {
+        add(next++);
+        if (held[next - 1 - i / 2]) take_out(next - 1 - i / 2);
+    }
+    CHECK(ev_led_around() == 0 && under_way() == before);
+    check_all(0.97);
+    CHECK((shown ? ev_stage_commit(ix, 0, NULL) : ev_stage_drop(ix)) == EV_OK);
+    for (int i = 0; i < STAGED; i++) held[ids[i]] = shown;
+    check_all(0.97);
+}
 
 /* What ends a pass early, or goes on with it. */
 static void end(int how) {
@@ -218,6 +237,8 @@ static void end(int how) {
         next += n;
         break;
     }
+    case STAGE:
+    case STAGE_AND_DROP: stage(how == STAGE); break;
     case STOP:
         CHECK(ev_add(ix, 200, rows[next], NULL, NULL, 1, stop, NULL) == EV_E_STOPPED && stats().live == live);
         break;
