@@ -165,6 +165,7 @@ def test_a_batch_that_fails_leaves_what_was_there(made: Collection, monkeypatch:
     assert newest(made) is True
 
 
+@pytest.mark.threads  # with one connection, as in a browser, nothing is staged
 def test_what_was_committed_is_shown_whatever_comes_then(made: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     """A signal, or want of memory, just before it is shown."""
     graph = made._store.graph
