@@ -356,7 +356,9 @@ typedef struct {
 static int move_to(lesson *l, const sample *m, const float *center, bool was_blurred) {
     ev_index *ix = l->ix;
     if (l->may_wait && !was_blurred && ev__twin_begin(&ix->graph.store, center) == EV_OK) return EV_OK;
+    if (l->call) ev__pause(l->call);
     int rc = ev__old_codes_keep(l->old, ix);
+    if (l->call) ev__resume(l->call);
     if (rc == EV_OK) rc = ev__encode_anew(ix, center, l->threads, l->old->slots != 0, l->call);
     if (rc != EV_OK) return rc;
     ix->trained_on = m->total;

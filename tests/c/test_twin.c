@@ -253,6 +253,28 @@ static void test_from_nothing(int32_t quantization, int32_t keep_vectors) {
     ev_free(ix);
 }
 
+static int note_twin(void *noted) {
+    *(bool *)noted |= ix->graph.store.twin != NULL;
+    return 1;
+}
+
+/* Many rows do it at once, beside what searches look at. */
+static void test_many_at_once(int32_t keep_vectors) {
+    begin(EV_QUANT_SQ8, keep_vectors);
+    bool noted = false;
+    int32_t trained = stats().trainings;
+    ev_set_interrupt(note_twin, &noted);
+    CHECK(ev_add(ix, ALL - FIRST, rows[FIRST], NULL, NULL, 2, NULL, NULL) == EV_OK);
+    ev_set_interrupt(NULL, NULL);
+    memset(held + FIRST, 1, ALL - FIRST);
+    CHECK(noted && stats().trainings == trained + 1);
+    check_whole();
+    double found = recall();
+    printf("many at once: vectors %d: recall %.3f\n", keep_vectors, found);
+    CHECK(found > (keep_vectors ? 0.95 : 0.85));
+    ev_free(ix);
+}
+
 /* A file that is saved, and what is laid out or linked anew, meanwhile. */
 static void test_ends_early(bool compacted) {
     begin(EV_QUANT_SQ8, EV_VECTORS_SQ24);
@@ -307,6 +329,8 @@ int main(void) {
     test_from_nothing(EV_QUANT_SQ8, EV_VECTORS_SQ24);
     test_from_nothing(EV_QUANT_SQ8, EV_VECTORS_NONE);
     test_from_nothing(EV_QUANT_BINARY, EV_VECTORS_FLOAT32);
+    test_many_at_once(EV_VECTORS_SQ24);
+    test_many_at_once(EV_VECTORS_NONE);
     test_ends_early(false);
     test_ends_early(true);
     test_no_memory();
