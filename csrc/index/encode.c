@@ -2,7 +2,7 @@
  * time costs a little precision: of codes, up to half an integer a coordinate; of refined ones, up to a step.
  *
  * It is made beside what is held, while searches go on; single additions share it among them. Where there is not the
- * memory for that, and where codes alone are kept and were copied before, it is done in place. */
+ * memory for that it is done in place. */
 #include "index/build.h"
 
 enum {
@@ -96,7 +96,7 @@ int ev__encode_anew(ev_index *ix, const float *center, int threads, bool copied,
     encoding e = {.work = {.total = (int64_t)ev__slots(store), .run = RUN}};
     int rc = borrow_scratches(ix, &e, threads);
     ev__twin_drop(store);
-    bool beside = rc == EV_OK && !copied && ev__slots(store) && ev__twin_begin(store, center) == EV_OK;
+    bool beside = rc == EV_OK && ev__slots(store) && ev__twin_begin(store, center) == EV_OK;
     e.from = e.to = *store;
     if (rc == EV_OK) rc = beside ? encode_beside(ix, &e, call) : encode_in_place(&e, center, copied);
     if (rc == EV_OK) memcpy(store->quantizer.center, center, store->quantizer.dim * sizeof *center);

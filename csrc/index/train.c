@@ -16,6 +16,7 @@ enum {
     LEAST_GROWTH = 256,
     LEAST_GROWTH_SLOWLY = 4096, /* by few rows a call: to look takes as long as to add a hundred */
     FEW = 8,
+    SOON = 2048, /* slots that are encoded anew in three milliseconds */
     SAMPLE = 512,
     MOST_NUMBERS = 1 << 22, /* of a sample */
     QUERIES = 64,           /* rows of the sample whose neighbors in it are looked for */
@@ -355,7 +356,9 @@ typedef struct {
 static int move_to(lesson *l, const sample *m, const float *center, bool was_blurred) {
     ev_index *ix = l->ix;
     if (l->may_wait && !was_blurred && ev__twin_begin(&ix->graph.store, center) == EV_OK) return EV_OK;
+    if (l->call) ev__pause(l->call);
     int rc = ev__old_codes_keep(l->old, ix);
+    if (l->call) ev__resume(l->call);
     if (rc == EV_OK) rc = ev__encode_anew(ix, center, l->threads, l->old->slots != 0, l->call);
     if (rc != EV_OK) return rc;
     ix->trained_on = m->total;
@@ -454,7 +457,7 @@ int ev__train(ev_index *ix, int64_t n, const float *rows, int threads, ev__scrat
         return EV_OK;
     }
     lesson l = {ix, n, threads, s, old, call, .young = is_young(ix, n)};
-    l.may_wait = !l.young && !lost && n <= FEW && ev__slots(&ix->graph.store) > STABLE_COUNT;
+    l.may_wait = !lost && n <= FEW && ev__slots(&ix->graph.store) > SOON;
     int rc = look(&l, rows, shortest);
     if (rc == EV_OK && shortest && is_lost(q, q->center, length)) ix->unfit = length;
     return rc;

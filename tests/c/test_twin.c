@@ -231,6 +231,50 @@ static void test_shared_out(int32_t quantization, int32_t keep_vectors, bool dis
     ev_free(ix);
 }
 
+/* By single rows alone, too, for as long as the center is learned again because there are few. */
+static void test_from_nothing(int32_t quantization, int32_t keep_vectors) {
+    enum { SOON = 2048, SURE = 17000, LEAST_TRAININGS = 8 }; /* with 1, 4, 16, ..., 16,384 */
+    ev_params p = {DIM, EV_METRIC_L2, quantization, 8, 24, 100, keep_vectors, 0};
+    CHECK(ev_new(&p, &ix) == EV_OK);
+    memset(held, 0, sizeof held);
+    for (int64_t id = 0; id < SURE; id++) {
+        if (id > SOON) {
+            add(id, rows[id]);
+            continue;
+        }
+        CHECK(ev_add(ix, 1, rows[id], &id, NULL, 1, NULL, NULL) == EV_OK);
+        held[id] = true;
+    }
+    CHECK(stats().trainings == LEAST_TRAININGS);
+    check_whole();
+    double found = recall();
+    printf("from nothing: quantization %d, vectors %d: recall %.3f\n", quantization, keep_vectors, found);
+    CHECK(found > (keep_vectors ? 0.95 : 0.85));
+    ev_free(ix);
+}
+
+static int note_twin(void *noted) {
+    *(bool *)noted |= ix->graph.store.twin != NULL;
+    return 1;
+}
+
+/* Many rows do it at once, beside what searches look at. */
+static void test_many_at_once(int32_t keep_vectors) {
+    begin(EV_QUANT_SQ8, keep_vectors);
+    bool noted = false;
+    int32_t trained = stats().trainings;
+    ev_set_interrupt(note_twin, &noted);
+    CHECK(ev_add(ix, ALL - FIRST, rows[FIRST], NULL, NULL, 2, NULL, NULL) == EV_OK);
+    ev_set_interrupt(NULL, NULL);
+    memset(held + FIRST, 1, ALL - FIRST);
+    CHECK(noted && stats().trainings == trained + 1);
+    check_whole();
+    double found = recall();
+    printf("many at once: vectors %d: recall %.3f\n", keep_vectors, found);
+    CHECK(found > (keep_vectors ? 0.95 : 0.85));
+    ev_free(ix);
+}
+
 /* A file that is saved, and what is laid out or linked anew, meanwhile. */
 static void test_ends_early(bool compacted) {
     begin(EV_QUANT_SQ8, EV_VECTORS_SQ24);
@@ -282,6 +326,11 @@ int main(void) {
     test_shared_out(EV_QUANT_SQ8, EV_VECTORS_FLOAT32, true);
     test_shared_out(EV_QUANT_SQ8, EV_VECTORS_NONE, true);
     test_shared_out(EV_QUANT_BINARY, EV_VECTORS_FLOAT32, true);
+    test_from_nothing(EV_QUANT_SQ8, EV_VECTORS_SQ24);
+    test_from_nothing(EV_QUANT_SQ8, EV_VECTORS_NONE);
+    test_from_nothing(EV_QUANT_BINARY, EV_VECTORS_FLOAT32);
+    test_many_at_once(EV_VECTORS_SQ24);
+    test_many_at_once(EV_VECTORS_NONE);
     test_ends_early(false);
     test_ends_early(true);
     test_no_memory();
