@@ -102,6 +102,7 @@ def refresh(folder: Path, stack: ExitStack) -> Subject:
         pytest.skip("a browser has one program")
     made, _ = collection(folder, stack)
     reader = stack.enter_context(edgevec.open(folder / "c.edgevec", mode="r"))
+    reader._store.follower.end()  # or the thread that a search wakes may have taken all in before
     numbers = iter(range(10_000, 1_000_000, 2000))
 
     def work(progress: Progress) -> None:
