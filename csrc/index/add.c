@@ -122,7 +122,8 @@ static bool is_to_consolidate(const ev_index *ix) { return ev__consolidation_due
 void ev__repair_where_due(ev_index *ix, int64_t rows, ev__call *call) {
     ev__graph *g = &ix->graph;
     const ev__gate gate = ev__gate_of(call);
-    if (is_to_consolidate(ix)) ev__consolidate_on(g, rows, &gate);
+    /* a call of so many rows begins with it, by all threads */
+    if (is_to_consolidate(ix) && !ev__consolidates_at_once(g, rows)) ev__consolidate_on(g, rows, &gate);
     int64_t many = g->store.live / (g->store.quantizer.metric->product ? RECONNECT_EVERY_IP : RECONNECT_EVERY);
     if (g->mending || g->unrepaired > many) mend(ix, rows, rows > many, call);
 }
