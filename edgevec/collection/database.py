@@ -172,12 +172,19 @@ class Database:
             return False
         return log_bytes > max(_MIN_LOG_BYTES, file // _LOG_DIVISOR)
 
+    def copy_log(self) -> None:
+        """Copy the log into the file as far as nobody reads what was there before; others may read and go on."""
+        self._checkpoint("PASSIVE")
+
     def shorten_log(self) -> None:
         """Empty the log, unless another process reads it: then a later call does. Nobody in this process reads now."""
+        self._checkpoint("TRUNCATE")
+
+    def _checkpoint(self, mode: str) -> None:
         try:
             self.main.execute("PRAGMA busy_timeout = 0")
             try:
-                interrupts.run(self.main, "PRAGMA wal_checkpoint(TRUNCATE)")
+                interrupts.run(self.main, f"PRAGMA wal_checkpoint({mode})")
             finally:
                 self.main.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
         except sqlite3.Error as error:  # what was committed is safe in the log

@@ -418,6 +418,7 @@ class Store:
         if self._holds_lock:
             self.database.shorten_log()
             return
+        self.database.copy_log()  # most of the work, for which nobody waits
         with self.no_readers():
             self.database.shorten_log()
 

@@ -290,6 +290,25 @@ def test_a_long_transaction_leaves_no_long_log(tmp_path: Path, monkeypatch: pyte
         assert made.check().ok
 
 
+@pytest.mark.skipif(not SHARES_FILES, reason="a browser has one program, and no write-ahead log")
+def test_a_long_log_is_copied_before_readers_have_to_wait(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgevec.collection.database._MIN_LOG_BYTES", 100_000)
+    copied = []
+    with edgevec.open(path, 64) as made:
+        database = made._store.database
+        shorten = database.shorten_log
+
+        def noting() -> None:
+            """SQLite writes to the file as it copies."""
+            before = path.stat().st_mtime_ns, path.stat().st_size
+            shorten()
+            copied.append(before == (path.stat().st_mtime_ns, path.stat().st_size))
+
+        monkeypatch.setattr(database, "shorten_log", noting)
+        made.upsert(range(3000), np.random.default_rng(0).standard_normal((3000, 64)))
+    assert copied == [True]
+
+
 @pytest.mark.skipif(not SHARES_FILES, reason="a browser has one program")
 def test_a_checkpoint_that_a_reader_holds_up_is_no_success(
     path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
