@@ -293,7 +293,7 @@ import edgevec
 reader = edgevec.open(sys.argv[1], mode="r")
 with edgevec.open(sys.argv[1]) as made:
     made.upsert(range(5000, 5800), np.random.default_rng(0).standard_normal((800, 12)))
-print(len(reader.search(np.ones(12), 10_000)))
+print(len(reader.search(np.ones(12), 10_000)), flush=True)
 while reader._store.graph.behind is not None and not reader._store.follower._running.locked():
     pass
 if sys.argv[2] == "forks":
