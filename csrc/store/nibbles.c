@@ -166,7 +166,7 @@ static bool make_room(const ev__store *store, ev__nibbles *n) {
 void ev__nibbles_free(ev__nibbles *n) {
     ev__release(n->memory, ev__nibbles_bytes(n), EV_LINE);
     n->memory = NULL;
-    n->made = 0;
+    ev__atomic_store64(&n->made, 0);
     ev__atomic_store64(&n->bytes, 0);
 }
 
