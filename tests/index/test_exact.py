@@ -80,6 +80,16 @@ def spread(dim: int, n: int, exponents: tuple[float, float, float, float], seed:
     return np.asarray(rows, np.float32)
 
 
+Kept = Literal["none", "sq8", "sq24", "binary", "codes"]
+"""A quantization beside float32 vectors; or 8-bit codes beside 24-bit vectors, or alone."""
+
+
+def empty(kept: Kept, dim: int, metric: Metric) -> edgevec.Index:
+    keep: KeepVectors = True if kept == "sq24" else False if kept == "codes" else "float32"
+    quantization: Quantization = kept if kept in ("none", "binary") else "sq8"
+    return edgevec.Index(dim, metric, quantization=quantization, M=4, ef_construction=8, keep_vectors=keep)
+
+
 @each_metric
 @each_quantization
 @settings(max_examples=examples(25))
@@ -179,7 +189,7 @@ def test_equal_distances_come_by_id(quantization: Quantization, metric: Metric, 
     seed=st.integers(0, 2**32 - 1),
 )
 def test_batches_find_what_single_calls_do(
-    kept: Literal["none", "sq8", "sq24", "binary", "codes"],
+    kept: Kept,
     metric: Metric,
     dim: int,
     size: int,
@@ -195,9 +205,7 @@ def test_batches_find_what_single_calls_do(
     rows[110:130] = rows[110, 0]
     if metric == "cosine":
         rows = rows[np.square(rows.astype(np.float64)).sum(axis=1) > 0]
-    keep: KeepVectors = True if kept == "sq24" else False if kept == "codes" else "float32"
-    quantization: Quantization = "sq8" if kept not in ("none", "binary") else kept
-    index = edgevec.Index(dim, metric, quantization=quantization, M=4, ef_construction=8, keep_vectors=keep)
+    index = empty(kept, dim, metric)
     index.add(rows, rng.permutation(len(rows)))
     index.remove(rng.choice(len(rows), 30, replace=False))
     queries = rows[rng.integers(len(rows), size=size)]
@@ -235,15 +243,13 @@ def test_batches_of_any_size_are_those_of_float64(kept: Quantization, metric: Me
 @pytest.mark.parametrize("kept", ["none", "sq8", "sq24", "binary"])
 @pytest.mark.parametrize("dim", [2, 8, 70])
 def test_batches_where_codes_hide_what_sets_rows_apart(
-    dim: int, kept: Literal["none", "sq8", "sq24", "binary"], metric: Metric, rng: np.random.Generator
+    dim: int, kept: Kept, metric: Metric, rng: np.random.Generator
 ) -> None:
     """One coordinate makes the scale of all codes, and the others lie within half a step: as wrong as codes can be."""
     rows = rng.uniform(-0.38, 0.38, (2000, dim))
     rows[:, 0] = rng.choice([-100, 100], 2000) + rng.uniform(-0.01, 0.01, 2000)
     queries = rows[rng.integers(2000, size=70)] + rng.uniform(-0.3, 0.3, (70, dim))
-    quantization: Quantization = "sq8" if kept == "sq24" else kept
-    keep: KeepVectors = True if kept == "sq24" else "float32"
-    index = edgevec.Index(dim, metric, quantization=quantization, M=4, ef_construction=8, keep_vectors=keep)
+    index = empty(kept, dim, metric)
     index.add(np.asarray(rows, np.float32))
     held, asked = index.get(range(2000)), np.asarray(queries, np.float32)
     truth = [np.argsort(measures(metric, held, query), kind="stable")[:10] for query in asked]
@@ -291,15 +297,11 @@ def queries_of(rows: Rows, metric: Metric, rng: np.random.Generator) -> Rows:
 @pytest.mark.parametrize("kept", ["none", "sq8", "sq24", "binary"])
 @settings(max_examples=examples(4), deadline=None)
 @given(dim=st.sampled_from([1, 5, 8, 31, 70]), seed=st.integers(0, 2**32 - 1))
-def test_single_calls_again_and_again_are_those_of_float64(
-    kept: Literal["none", "sq8", "sq24", "binary"], metric: Metric, dim: int, seed: int
-) -> None:
+def test_single_calls_again_and_again_are_those_of_float64(kept: Kept, metric: Metric, dim: int, seed: int) -> None:
     rng, rows = np.random.default_rng(seed), many_rows(dim, seed)
     if metric == "cosine":
         rows = rows[np.square(rows.astype(np.float64)).sum(axis=1) > 0]
-    keep: KeepVectors = True if kept == "sq24" else "float32"
-    quantization: Quantization = "sq8" if kept == "sq24" else kept
-    index = edgevec.Index(dim, metric, quantization=quantization, M=4, ef_construction=8, keep_vectors=keep)
+    index = empty(kept, dim, metric)
     ids = rng.permutation(len(rows))
     index.add(rows, ids)
     index.remove(ids[rng.choice(len(rows), 50, replace=False)])
@@ -322,15 +324,13 @@ def test_single_calls_again_and_again_are_those_of_float64(
 @pytest.mark.parametrize("kept", ["none", "sq8", "sq24", "binary"])
 @pytest.mark.parametrize("dim", [2, 8, 70])
 def test_single_calls_where_codes_hide_what_sets_rows_apart(
-    dim: int, kept: Literal["none", "sq8", "sq24", "binary"], metric: Metric, rng: np.random.Generator
+    dim: int, kept: Kept, metric: Metric, rng: np.random.Generator
 ) -> None:
     """As the test of batches above, on the steps of 4-bit codes: one in 15, of the row or of its deviation."""
     rows = rng.uniform(-0.99, 0.99, (4200, dim)) * np.where(np.arange(4200) % 2, 100 / 15, 0.38)[:, None]
     rows[:, 0] = rng.choice([-100, 100], 4200) + rng.uniform(-0.01, 0.01, 4200)
     queries = np.asarray(rows[rng.integers(4200, size=12)] + rng.uniform(-0.3, 0.3, (12, dim)), np.float32)
-    quantization: Quantization = "sq8" if kept == "sq24" else kept
-    keep: KeepVectors = True if kept == "sq24" else "float32"
-    index = edgevec.Index(dim, metric, quantization=quantization, M=4, ef_construction=8, keep_vectors=keep)
+    index = empty(kept, dim, metric)
     index.add(np.asarray(rows, np.float32))
     warm(index, queries[0])
     held = index.get(range(4200))
