@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +28,10 @@ class Numbers:
     def complete(self, ids: Sequence[Id | None], start: int) -> list[Id]:
         """The ids of the rows from `start` on. DuplicateIdError names the one that comes twice."""
         complete = [self._number(id, at) for at, id in enumerate(ids, start)]
-        small = [id for id in complete if isinstance(id, int) and id in _INT64]
-        is_small = np.array([isinstance(id, int) and id in _INT64 for id in complete], bool)
+        fits = [isinstance(id, int) and id in _INT64 for id in complete]
+        is_small = np.array(fits, bool)
         again = np.zeros(len(complete), bool)
-        again[is_small] = self._integers.add(np.array(small, np.int64))
+        again[is_small] = self._integers.add(np.array([*compress(complete, fits)], np.int64))
         for at in np.flatnonzero(~is_small).tolist():
             again[at] = complete[at] in self._others
             self._others.add(complete[at])
