@@ -50,9 +50,18 @@ def beside(call: Callable[[], object], work: Callable[[], object]) -> int:
     return count
 
 
+def assert_some_were_beside(attempt: Callable[[], int], least: int) -> None:
+    """Where a busy machine ends a call before so many were done beside it, it is made anew, ten times at most."""
+    assert any(attempt() >= least for _ in range(10))
+
+
 @each_quantization
 @pytest.mark.parametrize("threads", [1, 2])
 def test_searches_go_on_and_see_what_was_there(quantization: Quantization, threads: int) -> None:
+    assert_some_were_beside(lambda: searches_beside_an_add(quantization, threads), least=5)
+
+
+def searches_beside_an_add(quantization: Quantization, threads: int) -> int:
     index, queries, new = made(quantization), vectors(20, 2), vectors(NEW, 3)
     allowed, context = IdFilter(range(0, OLD, 3)), SearchContext(index)
     known = {i for i in range(OLD) if i % 50}
@@ -78,11 +87,12 @@ def test_searches_go_on_and_see_what_was_there(quantization: Quantization, threa
         index.add(new, threads=threads)
         committed.set()
 
-    assert beside(add, search) >= 5
+    count = beside(add, search)
     assert len(index) == len(known) + NEW
     assert index.check().ok
     truth = index.search(queries, K, exact=True).ids
     assert np.mean([len(set(a) & set(b)) for a, b in zip(truth, index.search(queries, K, ef=200).ids, strict=True)]) > 7
+    return count
 
 
 @each_quantization
@@ -131,13 +141,18 @@ def stay_the_same(index: Index, call: Callable[[], object], seen: set[int]) -> i
 
 @each_quantization
 def test_searches_go_on_beside_compact(quantization: Quantization) -> None:
+    assert_some_were_beside(lambda: searches_beside_compact(quantization), least=2)
+
+
+def searches_beside_compact(quantization: Quantization) -> int:
     index = made(quantization)
     index.add(vectors(NEW, 3))
     index.add(vectors(NEW // 10, 3))  # copies, whose nodes are removed
     index.remove(range(0, OLD + NEW, 3))
     held = {i for i in range(OLD + NEW + NEW // 10) if i in index}
-    assert stay_the_same(index, index.compact, held) >= 2
+    count = stay_the_same(index, index.compact, held)
     assert index.check().ok
+    return count
 
 
 @pytest.mark.parametrize("keep_vectors", ["float32", True])
