@@ -12,7 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DIM = 200, ROWS = 800, FIXED = 200, READERS = 7, ROUNDS = 60, BATCH = 200, K = 10, REPEATS = 12 };
+enum { DIM = 200, ROWS = 800, FIXED = 200, READERS = 7, ROUNDS = 60, BATCH = 200, K = 10 };
+
+/* How often each call is made beside each other one. EDGEVEC_TEST_REPEATS asks for fewer: an emulator is slow. */
+static int repeats = 12;
 
 static float rows[ROWS * DIM];
 static int64_t ids[ROWS];
@@ -262,7 +265,7 @@ static int call_set_interrupt(scene *s) {
 static int call_selftest(scene *s) {
     static int64_t made; /* atomic; it takes as long as all else together, and reads what never changes */
     (void)s;
-    return ev__add64(&made, 1) % REPEATS || ev_selftest() == 0 ? EV_OK : EV_E_CORRUPT;
+    return ev__add64(&made, 1) % repeats || ev_selftest() == 0 ? EV_OK : EV_E_CORRUPT;
 }
 
 static int call_numbers(scene *s) {
@@ -329,7 +332,7 @@ typedef struct {
 static void make_calls(void *arg, int worker) {
     pair *p = arg;
     int64_t bad = 0;
-    for (int i = 0; i < REPEATS; i++) bad += calls[p->of[worker]].make(p->s) != EV_OK;
+    for (int i = 0; i < repeats; i++) bad += calls[p->of[worker]].make(p->s) != EV_OK;
     ev__add64(&p->s->bad, bad);
 }
 
@@ -545,6 +548,9 @@ static int no_flush(void *user, void *file) {
 }
 
 int main(void) {
+    const char *fewer = getenv("EDGEVEC_TEST_REPEATS");
+    if (fewer) repeats = atoi(fewer);
+    CHECK(repeats > 0);
     ev_file_ops ops = *ev__file_ops();
     ops.sync = no_flush; /* hundreds of saves: do not wait for the disk */
     ev_set_file_ops(&ops);
