@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import ast
 import doctest
+import gc
 import importlib.util
 import os
 import re
 import shlex
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -69,6 +71,16 @@ def test_examples_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.
             code = compile(source, str(page), "exec", flags, dont_inherit=True)
             if not flags:
                 exec(code, names)
+    assert not left_open(names)
+
+
+def left_open(names: dict[str, object]) -> list[str]:
+    """What is said of files and collections that were not closed, as the last names of them go."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        names.clear()
+        gc.collect()
+    return [str(each.message) for each in said if issubclass(each.category, ResourceWarning)]
 
 
 def run_console(block: Block) -> None:
