@@ -1,4 +1,4 @@
-"""Real data that come with the package: 25,000 entries of WordNet as vectors, and an encoder for queries.
+"""Real data to try things with: 25,000 entries of WordNet as vectors, and an encoder for queries.
 
     sample = edgevec.samples.wordnet()
     index = edgevec.Index(sample.dim)
@@ -7,7 +7,8 @@
     print([sample.texts[id] for id in found.ids])
 
 The vectors are all-MiniLM-L6-v2 embeddings of the entries, reduced from 384 to 128 dimensions by PCA. The encoder adds
-up the vectors of a query's words, so it needs neither a model nor a network.
+up the vectors of a query's words, so it needs neither a model nor a network. The data, 6.5 MB, are a package of their
+own: `pip install "edgevec[demo]"`.
 """
 
 from __future__ import annotations
@@ -19,11 +20,15 @@ import re
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import DataNotFoundError, ParameterError, about_file
+
+if TYPE_CHECKING:
+    from importlib.abc import Traversable  # moved to importlib.resources.abc by 3.11
 
 __all__ = ["WordNet", "wordnet"]
 
@@ -80,11 +85,18 @@ class WordNet:
         return f"WordNet({len(self):,} x {self.dim})"
 
 
+def _packaged() -> Traversable:
+    try:
+        return resources.files("edgevec_sample")
+    except ModuleNotFoundError as error:
+        raise DataNotFoundError('the WordNet sample is not installed: pip install "edgevec[demo]"') from error
+
+
 def wordnet(path: str | os.PathLike[str] | None = None) -> WordNet:
     """Read the sample, in a fraction of a second.
 
     Args:
-        path: the folder that holds wordnet25k.npz and entries.jsonl.gz; without it, the package's own data.
+        path: the folder that holds wordnet25k.npz and entries.jsonl.gz; without it, those of edgevec-sample.
 
     Raises DataNotFoundError when they are not there.
 
@@ -94,7 +106,7 @@ def wordnet(path: str | os.PathLike[str] | None = None) -> WordNet:
         >>> sample.vectors.shape
         (25000, 128)
     """
-    folder = resources.files(__package__) / "data" if path is None else Path(path)
+    folder = _packaged() if path is None else Path(path)
     try:
         with (folder / "wordnet25k.npz").open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             vectors = arrays["vectors"].astype(np.float32)

@@ -32,8 +32,8 @@ COMPILE_FLAGS = "-O3 -finline-functions"
 LINK_FLAGS = "-O3 --profiling-funcs"
 # A plain C module without exceptions, setjmp or threads loads under every ABI since; the tests run it on each.
 PLATFORMS = "pyodide_2024_0_wasm32.pyemscripten_2025_0_wasm32.pyemscripten_2026_0_wasm32"
-# The sample, which a page fetches when it wants it; commands and the terminal app, for which a page has no terminal.
-LEFT_OUT = "edgevec/data/*;edgevec/cli/**;edgevec/__main__.py;edgevec/tui/**"
+# Commands and the terminal app, for which a page has no terminal.
+LEFT_OUT = "edgevec/cli/**;edgevec/__main__.py;edgevec/tui/**"
 
 
 def build(*, official: bool = False) -> Path:

@@ -23,7 +23,6 @@ from toolchain.runtime import pure_folder, wheel_folder
 FLOOR = PROJECT / "wasm" / "tests-passed.txt"
 # What tests read besides the installed package, which comes from the wheel.
 SOURCES = ("pyproject.toml", "README.md", "tests", "csrc")
-SAMPLE = "edgevec/data"
 MAX_PROCESSES = 4
 
 
@@ -38,8 +37,8 @@ def run_tests(wheel: Path) -> dict[str, int]:
     job.add_wheels([*sorted(wheel_folder().glob("*.whl")), *sorted(pure_folder().glob("*.whl")), wheel])
     with tempfile.TemporaryDirectory() as scratch:
         sources, sample = Path(scratch, "sources.tar"), Path(scratch, "sample.tar")
-        _pack(sources, SOURCES)
-        _pack(sample, [SAMPLE])
+        _pack(sources, PROJECT, SOURCES)
+        _pack(sample, PROJECT / "sample", ["edgevec_sample"])
         job.add_archive(sources, "tar", "/project")
         job.add_archive(sample, "tar", job.site_packages)
         claims = Path(scratch, "claims")
@@ -84,10 +83,10 @@ def judge(outcomes: dict[str, int], floor: Path = FLOOR) -> int:
     return 0
 
 
-def _pack(archive: Path, names: list[str] | tuple[str, ...]) -> None:
+def _pack(archive: Path, folder: Path, names: list[str] | tuple[str, ...]) -> None:
     with tarfile.open(archive, "w") as packed:
         for name in names:
-            packed.add(PROJECT / name, arcname=name, filter=_without_caches)
+            packed.add(folder / name, arcname=name, filter=_without_caches)
 
 
 def _without_caches(member: tarfile.TarInfo) -> tarfile.TarInfo | None:

@@ -13,7 +13,7 @@ from toolchain.runtime import RUNTIME_WHEELS, lock_entry, pure_folder, runtime_f
 
 SITE = CACHE / "site"
 DEMO = PROJECT / "wasm" / "demo"
-SAMPLE = PROJECT / "edgevec" / "data"
+SAMPLE = PROJECT / "sample" / "edgevec_sample"
 SAMPLE_FILES = ("wordnet25k.npz", "entries.jsonl.gz", "LICENSE-WordNet-3.0.txt")
 DEMO_PACKAGES = ("numpy", "cffi", "pycparser", "sqlite3", "lark", "edgevec")
 RUNTIME_FILES = ("pyodide.js", "pyodide.mjs", "pyodide.asm.js", "pyodide.asm.wasm", "python_stdlib.zip")

@@ -30,5 +30,5 @@ def _run() -> None:
         library = (error.name or "").partition(".")[0]
         if library not in ("click", "rich"):
             raise
-        print(f"edgevec: the command line needs {library}; install it with: pip install click rich", file=sys.stderr)
+        print(f"edgevec: the command line needs {library}: pip install 'edgevec[cli]'", file=sys.stderr)
         sys.exit(2)

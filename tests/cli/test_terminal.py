@@ -427,7 +427,7 @@ def test_the_app_needs_a_terminal_that_moves_its_cursor(kind: str) -> None:
 @pytest.mark.subprocess
 def test_a_source_tree_without_its_core_says_what_to_do(tmp_path: Path) -> None:
     package = Path(edgevec.__file__).parent
-    shutil.copytree(package, tmp_path / "edgevec", ignore=shutil.ignore_patterns("_core*", "__pycache__", "data"))
+    shutil.copytree(package, tmp_path / "edgevec", ignore=shutil.ignore_patterns("_core*", "__pycache__"))
     program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import edgevec"
     isolated = [sys.executable, "-S", "-c", program]  # without the hook of an editable installation
     done = subprocess.run(isolated, capture_output=True, text=True, cwd=tmp_path, timeout=HANG)

@@ -14,7 +14,7 @@ import pytest
 import edgevec
 from edgevec import samples
 
-DATA = Path(str(resources.files("edgevec") / "data"))
+DATA = Path(str(resources.files("edgevec_sample")))
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,8 @@
 """The language of `where`: a condition on metadata as text or as a dict, compiled to SQL with parameters.
 
 `parser` (text) and `mapping` (dict) make a syntax tree of `nodes`, and `compiler` makes SQL of it. Only field names,
-quoted, get from the user's text into the SQL; all values are parameters.
+quoted, get from the user's text into the SQL; all values are parameters. The parser needs lark, and is imported for the
+first text.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from ...errors import WhereError
+from ...errors import MissingExtraError, WhereError
 from ..validation import json_default, json_name
+from .binding import bind
 from .compiler import Condition, compile_node, compile_test, field_raw, field_sql
+from .field_names import field_name, parse_field
 from .mapping import read_mapping
 from .nodes import All, Any_, Field, IsNull, Node, Not, OneOf, Pattern, Test
-from .parser import bind, field_name, parse, parse_field
 
 __all__ = [
     "EVERYTHING",
@@ -56,6 +58,7 @@ def compile_where(where: Where | None, params: Sequence[Any] | None = None) -> C
     Raises:
         WhereError: when the condition is wrong or exceeds a limit of `nodes`; it says what and, for a text, at which
             position
+        MissingExtraError: lark, which reads texts, is not installed
 
     Example:
         >>> from edgevec.collection.where import compile_where
@@ -67,7 +70,7 @@ def compile_where(where: Where | None, params: Sequence[Any] | None = None) -> C
             raise WhereError("params without where")
         return EVERYTHING
     if isinstance(where, str):
-        return compile_node(bind(parse(where), params, where)) if params else _compile_text(where)
+        return compile_node(bind(_parse(where), params, where)) if params else _compile_text(where)
     if not isinstance(where, Mapping):
         raise WhereError(f"where must be text or a dict, not {type(where).__name__}")
     if params:
@@ -78,7 +81,16 @@ def compile_where(where: Where | None, params: Sequence[Any] | None = None) -> C
 
 @lru_cache(maxsize=256)
 def _compile_text(where: str) -> Condition:
-    return compile_node(bind(parse(where), (), where))
+    return compile_node(bind(_parse(where), (), where))
+
+
+def _parse(text: str) -> Node:
+    try:
+        from .parser import parse
+    except ModuleNotFoundError as error:
+        missing = "conditions written as text need lark; install it with: pip install 'edgevec[collections]'"
+        raise MissingExtraError(missing) from error
+    return parse(text)
 
 
 def compile_field(name: str) -> tuple[Field, str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ...errors import WhereError
 from ...printable import brief
+from .field_names import parse_field
 from .nodes import (
     All,
     Any_,
@@ -28,7 +29,6 @@ from .nodes import (
     check_depth,
     check_size,
 )
-from .parser import parse_field
 
 __all__ = ["read_mapping"]
 

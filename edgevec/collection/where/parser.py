@@ -11,18 +11,17 @@ alone is true when it is true.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
 from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedInput, UnexpectedToken, v_args
 
 from ...errors import WhereError
+from .field_names import names_in
 from .nodes import (
     MAX_TEXT,
     All,
     Any_,
-    Field,
     IsNull,
     Node,
     Not,
@@ -30,23 +29,18 @@ from .nodes import (
     Parameter,
     Pattern,
     Test,
-    as_list,
     as_value,
     check_size,
 )
 
-__all__ = ["bind", "field_name", "parse", "parse_field"]
+__all__ = ["parse"]
 
 _SILENT = ("AND", "OR", "ESCAPE")
 _KEYWORDS = (*_SILENT, "NOT", "IN", "BETWEEN", "LIKE", "ILIKE", "CONTAINS", "IS", "NULL", "TRUE", "FALSE")
 _TERMINALS = {word: f"_{word}" if word in _SILENT else word for word in _KEYWORDS}
 """lark leaves terminals that begin with _ out of the tree."""
 
-_QUOTED = r"`((?:[^`]|``)*)`"
-_SEGMENT = re.compile(rf"{_QUOTED}|(\w+)")
-_FIELD = re.compile(r"(`(?:[^`]|``)*`|[^\W\d]\w*)(\.(`(?:[^`]|``)*`|\w+))*")
-_KEY_SEGMENT = re.compile(rf"{_QUOTED}|([^`.][^.]*)")
-_KEY = re.compile(rf"(?:{_KEY_SEGMENT.pattern})(?:\.(?:{_KEY_SEGMENT.pattern}))*")
+_FIELD = r"(`(?:[^`]|``)*`|[^\W\d]\w*)(\.(`(?:[^`]|``)*`|\w+))*"
 
 _GRAMMAR = rf"""
 start: either
@@ -72,7 +66,7 @@ list: "(" [value ("," value)*] ")"
       | TRUE                                    -> true
       | FALSE                                   -> false
 
-FIELD: /{_FIELD.pattern}/
+FIELD: /{_FIELD}/
 STRING: /'(?:[^']|'')*'|"(?:[^"]|"")*"/
 NUMBER: /[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?(?![\w.])/
 OPERATOR: /==|=|!=|<>|<=|>=|<|>/
@@ -114,64 +108,6 @@ def _parse(text: str) -> Node:
     return node
 
 
-def parse_field(name: str) -> Field:
-    """The names in a field outside a condition, where only dots, and a backtick at the start, need backticks."""
-    if not isinstance(name, str) or not _KEY.fullmatch(name):
-        raise WhereError(f"invalid field name {name!r} (a name that is empty or has dots goes in backticks)")
-    return _names(name, _KEY_SEGMENT)
-
-
-def field_name(field: Field) -> str:
-    """The canonical text of a field, which parse_field() reads."""
-    return ".".join(name if name.isidentifier() else "`" + name.replace("`", "``") + "`" for name in field)
-
-
-def bind(node: Node, params: Sequence[Any], text: str) -> Node:
-    """The tree with values for its parameters."""
-    if isinstance(params, (str, bytes)) or not isinstance(params, Sequence):
-        raise WhereError(f"params must be a list of values, not {type(params).__name__}")
-    return _Binding(params, text).bind(node)
-
-
-class _Binding:
-    def __init__(self, params: Sequence[Any], text: str) -> None:
-        self.params, self.text = params, text
-        self.used = 0
-
-    def bind(self, node: Node) -> Node:
-        bound = self._node(node)
-        if self.used < len(self.params):
-            raise WhereError(f"too many params: {len(self.params)} for {self.used} '?'")
-        return bound
-
-    def _node(self, node: Node) -> Node:
-        if isinstance(node, Not):
-            return Not(self._node(node.part))
-        if isinstance(node, (All, Any_)):
-            return type(node)(tuple(self._node(part) for part in node.parts))
-        if isinstance(node, Test):
-            return Test(node.field, node.operator, self._value(node.value))
-        if isinstance(node, Pattern):
-            return Pattern(node.field, self._value(node.pattern), node.escape, node.fold)
-        if isinstance(node, OneOf):
-            if isinstance(node.values, Parameter):
-                return OneOf(node.field, self._take(node.values, as_list))
-            return OneOf(node.field, tuple(self._value(value) for value in node.values))
-        return node
-
-    def _value(self, value: Any) -> Any:
-        return self._take(value, as_value) if isinstance(value, Parameter) else value
-
-    def _take(self, parameter: Parameter, read: Callable[[Any], Any]) -> Any:
-        if self.used == len(self.params):
-            raise WhereError(f"no param for this '?': only {self.used} given", self.text, parameter.position)
-        self.used += 1
-        try:
-            return read(self.params[self.used - 1])
-        except WhereError as error:
-            raise WhereError(error.problem, self.text, parameter.position) from None
-
-
 class _ProblemError(Exception):
     def __init__(self, problem: str, token: Token) -> None:
         self.problem = problem
@@ -195,31 +131,31 @@ class _Builder(Transformer):  # type: ignore[type-arg]
         return Not(part)
 
     def truth(self, field: Token) -> Node:
-        return Test(_names(field), "=", 1)
+        return Test(names_in(field), "=", 1)
 
     def compare(self, field: Token, operator: Token, value: Any) -> Node:
         if operator in ("!=", "<>"):
-            return Not(Test(_names(field), "=", value))
-        return Test(_names(field), "=" if operator == "==" else str(operator), value)
+            return Not(Test(names_in(field), "=", value))
+        return Test(names_in(field), "=" if operator == "==" else str(operator), value)
 
     def one_of(self, field: Token, negated: Token | None, _: Token, values: Any) -> Node:
-        return _unless(negated, OneOf(_names(field), values))
+        return _unless(negated, OneOf(names_in(field), values))
 
     def between(self, field: Token, negated: Token | None, _: Token, low: Any, high: Any) -> Node:
-        return _unless(negated, All((Test(_names(field), ">=", low), Test(_names(field), "<=", high))))
+        return _unless(negated, All((Test(names_in(field), ">=", low), Test(names_in(field), "<=", high))))
 
     def like(self, field: Token, negated: Token | None, like: Token, pattern: Any, escape: Any) -> Node:
         if not isinstance(pattern, (str, Parameter)):
             raise _ProblemError("the pattern must be a string", like)
         if escape is not None and not (isinstance(escape, str) and len(escape) == 1):
             raise _ProblemError("ESCAPE needs a string of one character", like)
-        return _unless(negated, Pattern(_names(field), pattern, escape, like.type == "ILIKE"))
+        return _unless(negated, Pattern(names_in(field), pattern, escape, like.type == "ILIKE"))
 
     def contains(self, field: Token, negated: Token | None, _: Token, value: Any) -> Node:
-        return _unless(negated, Test(_names(field), "CONTAINS", value))
+        return _unless(negated, Test(names_in(field), "CONTAINS", value))
 
     def is_null(self, field: Token, _: Token, negated: Token | None, __: Token) -> Node:
-        return _unless(negated, IsNull(_names(field)))
+        return _unless(negated, IsNull(names_in(field)))
 
     def list(self, *values: Any) -> tuple[Any, ...]:
         return tuple(value for value in values if value is not None)
@@ -249,11 +185,6 @@ class _Builder(Transformer):  # type: ignore[type-arg]
 
 def _unless(negated: Token | None, node: Node) -> Node:
     return node if negated is None else Not(node)
-
-
-def _names(field: str, segment: re.Pattern[str] = _SEGMENT) -> Field:
-    found = segment.finditer(field)
-    return tuple(one[2] if one[1] is None else one[1].replace("``", "`") for one in found)
 
 
 def _as_keyword(token: Token) -> Token:

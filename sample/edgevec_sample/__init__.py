@@ -1,0 +1,1 @@
+"""The files of edgevec's sample; `edgevec.samples.wordnet()` reads them."""
