@@ -1,1 +1,1 @@
-"""Collections behind the interfaces of other libraries; each module needs its library, and is imported by name."""
+"""Indexes and collections as other libraries want them; each module needs its library, and is imported by name."""
