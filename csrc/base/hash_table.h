@@ -132,6 +132,18 @@ static inline int ev__table_reserve(ev__table *t, size_t count, const void *keys
     return EV_OK;
 }
 
+/* What that would change in the bytes held, as ev__array_plan has it. */
+static inline void ev__table_plan(const ev__table *t, size_t count, int64_t *held, int64_t *peak) {
+    size_t room = t->room ? t->room : 16;
+    while (room - room / 4 < count + 1 && room <= SIZE_MAX / 16) room *= 2;
+    if (room == t->room) return;
+    int64_t have = t->room ? (int64_t)ev__block_bytes(t->room * sizeof *t->cells) : 0,
+            next = t->next ? (int64_t)ev__block_bytes(2 * t->room * sizeof *t->cells) : 0,
+            taken = (int64_t)ev__block_bytes(room * sizeof *t->cells);
+    *held += taken - have - next;
+    if (*peak < *held + have + next) *peak = *held + have + next;
+}
+
 /* The cell, or SIZE_MAX. */
 static inline size_t ev__table_find(const ev__table *t, uint64_t hash, const void *keys, ev__slot_is is,
                                     const void *key) {
