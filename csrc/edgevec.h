@@ -57,8 +57,9 @@ enum {
     EV_E_NO_ID = 14,      /* an id that the index does not hold */
     /* the machine */
     EV_E_NOMEM = 20,
-    EV_E_FULL = 21, /* more than 2^32 - 2 slots, or more bytes than the address space holds */
-    EV_E_SIMD = 22, /* EDGEVEC_SIMD names a path that this machine or this build lacks */
+    EV_E_FULL = 21,         /* more than 2^32 - 2 slots, or more bytes than the address space holds */
+    EV_E_SIMD = 22,         /* EDGEVEC_SIMD names a path that this machine or this build lacks */
+    EV_E_MEMORY_LIMIT = 23, /* ev_set_memory_limit; the detail has the limit, what is held and what more was needed */
     /* files */
     EV_E_IO = 30,      /* the system refused a read, write, flush or rename; the detail holds its reason */
     EV_E_CORRUPT = 31, /* not an index file, or damaged; the detail names the section */
@@ -153,6 +154,16 @@ void ev_get_params(ev_index *ix, ev_params *out);
 /* Errors: EV_E_PARAM, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
 int ev_set_ef(ev_index *ix, int32_t ef);
 
+/* Bytes that the index may hold, from now on: an allocation that would pass it is refused, and the call that needs it
+ * fails with EV_E_MEMORY_LIMIT, as it would for want of memory. 0, as at first: no limit. Less than is held: it cannot
+ * grow, and has room for one search at a time all the same. Any call that may fail with EV_E_NOMEM may fail with
+ * EV_E_MEMORY_LIMIT in its place. Counted is what is allocated for the index, as the system gives it out: what
+ * ev_memory_usage lists, what calls need meanwhile, contexts, and the sets of slots that filters keep for it. Not
+ * counted are mapped files, the ids of a filter, stacks of threads, and what the system's allocator adds to a block. An
+ * ev_add that would not leave the room for one search is refused before anything changes. The limit is not in files.
+ * Errors: EV_E_PARAM, EV_E_FORKED, EV_E_CLOSED. */
+int ev_set_memory_limit(ev_index *ix, int64_t bytes);
+
 /* ---- content --------------------------------------------------------------------------------- */
 
 /* Called now and then on the thread that made the call, about twenty times a second; returns 0 to stop. */
@@ -180,6 +191,8 @@ int ev_contains(ev_index *ix, int64_t id);
 int ev_ids(ev_index *ix, int64_t *cursor, int64_t n, int64_t *ids, int64_t *written);
 /* Give back the room of removed vectors and lay nodes out anew for locality. Where codes no longer fit what is held
  * they are learned anew, and where they did not tell it apart, it is linked anew. Ids stay.
+ * A second copy is made meanwhile. Where a memory limit leaves no room for one, slots are moved in place, with about 12
+ * bytes for each: searches wait for that, and it does not stop. Codes are learned anew then only if there is room.
  * Errors: EV_E_NOMEM, EV_E_STOPPED, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
 int ev_compact(ev_index *ix, ev_progress progress, void *user);
 
@@ -274,6 +287,9 @@ enum { EV_MAP_NONE = 0, EV_MAP_VERIFIED = 1, EV_MAP_UNVERIFIED = 2 };
 /* map: EV_MAP_*.
  * Errors: EV_E_NOT_FOUND, EV_E_IO, EV_E_CORRUPT, EV_E_VERSION, EV_E_FULL, EV_E_NOMEM, EV_E_SIMD, EV_E_STOPPED. */
 int ev_load(const char *path, int32_t map, ev_index **out);
+/* With the limit of ev_set_memory_limit, which holds while it is loaded too: EV_E_MEMORY_LIMIT where it does not fit.
+ */
+int ev_load_within(const char *path, int32_t map, int64_t memory_limit, ev_index **out);
 /* The bytes of the file that ev_save would write, in memory: to `out` where they fit in `room`; else nothing is
  * written. *n: how many they are, so room 0 asks for that.
  * Errors: EV_E_PARAM, EV_E_STOPPED, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
@@ -281,6 +297,7 @@ int ev_save_bytes(ev_index *ix, int64_t room, void *out, int64_t *n);
 /* As ev_load of a file of these n bytes, which are not needed any longer afterwards.
  * Errors: EV_E_PARAM, EV_E_CORRUPT, EV_E_VERSION, EV_E_FULL, EV_E_NOMEM, EV_E_SIMD, EV_E_STOPPED. */
 int ev_load_bytes(int64_t n, const void *bytes, ev_index **out);
+int ev_load_bytes_within(int64_t n, const void *bytes, int64_t memory_limit, ev_index **out);
 
 /* ---- insight --------------------------------------------------------------------------------- */
 
@@ -311,6 +328,9 @@ typedef struct {
     /* bytes allocated, slack included; without the at most 16 scratches, of up to 256 KB, that small indexes share */
     int64_t vectors, codes, links, upper_links, ids, other, total;
     int64_t mapped; /* of these, bytes that lie in a mapped file */
+    int64_t held;   /* bytes allocated for the index now, by this or any thread: what its limit is about ... */
+    int64_t peak;   /* ... the most that it ever was ... */
+    int64_t limit;  /* ... and ev_set_memory_limit's; 0: none */
 } ev_memory;
 void ev_memory_usage(ev_index *ix, ev_memory *out);
 

@@ -34,6 +34,9 @@ void ev_set_file_ops(const ev_file_ops *ops);
  * the last call. */
 int64_t ev_fault_alloc(int64_t n);
 
+/* Bytes of the scratches that small indexes share, which no index's account has; -1: somebody is at them. */
+int64_t ev_shared_bytes(void);
+
 /* Ask whether to stop after so many seconds, not 50 ms: with 0, each time that a call comes by. Less: 50 ms again. */
 void ev_ask_every(double seconds);
 

@@ -49,6 +49,7 @@ _ERRORS: dict[int, type[errors.EdgevecError]] = {
     lib.EV_E_NO_ID: errors.UnknownIdError,
     lib.EV_E_NOMEM: errors.OutOfMemoryError,
     lib.EV_E_FULL: errors.OutOfMemoryError,
+    lib.EV_E_MEMORY_LIMIT: errors.MemoryLimitError,
     lib.EV_E_SIMD: errors.SimdError,
     lib.EV_E_IO: errors.StorageError,
     lib.EV_E_CORRUPT: errors.CorruptIndexError,
@@ -133,16 +134,16 @@ class NativeIndex:
         return cls(out[0])
 
     @classmethod
-    def load(cls, path: PathLike, mmap: bool, verify: bool) -> NativeIndex:
+    def load(cls, path: PathLike, mmap: bool, verify: bool, memory_limit: int) -> NativeIndex:
         out = ffi.new("ev_index **")
         how = lib.EV_MAP_NONE if not mmap else lib.EV_MAP_VERIFIED if verify else lib.EV_MAP_UNVERIFIED
-        check(lib.ev_load(_file_name(path), how, out), path)
+        check(lib.ev_load_within(_file_name(path), how, memory_limit, out), path)
         return cls(out[0])
 
     @classmethod
-    def from_bytes(cls, data: memoryview) -> NativeIndex:
+    def from_bytes(cls, data: memoryview, memory_limit: int) -> NativeIndex:
         out = ffi.new("ev_index **")
-        check(lib.ev_load_bytes(data.nbytes, ffi.from_buffer(_CHARS, data), out))
+        check(lib.ev_load_bytes_within(data.nbytes, ffi.from_buffer(_CHARS, data), memory_limit, out))
         return cls(out[0])
 
     def close(self) -> None:
@@ -172,6 +173,9 @@ class NativeIndex:
 
     def set_ef(self, ef: int) -> None:
         check(lib.ev_set_ef(self.handle, ef))
+
+    def set_memory_limit(self, bytes: int) -> None:
+        check(lib.ev_set_memory_limit(self.handle, bytes))
 
     def __len__(self) -> int:
         return lib.ev_count(self.handle)

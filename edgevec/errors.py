@@ -26,6 +26,7 @@ __all__ = [
     "FormatVersionError",
     "IndexNotFoundError",
     "LockedError",
+    "MemoryLimitError",
     "MissingExtraError",
     "NoVectorsError",
     "NotFiniteError",
@@ -160,6 +161,13 @@ class BusyError(EdgevecError, RuntimeError):
 
 class OutOfMemoryError(EdgevecError, MemoryError):
     """The memory ran out; the index is as it was before the call."""
+
+
+class MemoryLimitError(OutOfMemoryError):
+    """It would take more than the `memory_limit` of the index or collection, which is as it was before the call.
+
+    The message has the limit, what is held of it, and what more was needed.
+    """
 
 
 class SimdError(EdgevecError, RuntimeError):

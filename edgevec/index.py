@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 _DEFAULT_EF = 64
+_MOST_BYTES = 2**63 - 1
 _MANY_RESULTS = 256
 """For more, the room that a query's results take is first held against what there is to find."""
 _FILTERS_KEPT, _MOST_IDS_KEPT = 4, 2**20
@@ -145,6 +146,8 @@ class Index:
             may add as much. Numbers of few digits mostly come back as they were. "float32": bit for bit as given, in
             4 bytes a dimension, as they always are for "none" and for 1-bit codes. False: codes only, and distances
             are their best estimate.
+        memory_limit: bytes that the index may take, or None. What would take more raises MemoryLimitError and changes
+            nothing; see the property of that name.
 
     Raises:
         ParameterError: an argument is out of its range
@@ -174,7 +177,9 @@ class Index:
         ef_construction: int = 200,
         seed: int = 0,
         keep_vectors: KeepVectors = True,
+        memory_limit: int | None = None,
     ) -> None:
+        limit = _as_limit(memory_limit)
         native = NativeIndex.new(
             as_int(dim, "dim", 1, 65535),
             metric,
@@ -185,6 +190,7 @@ class Index:
             keep_vectors,
             as_int(seed, "seed", 0, 2**64 - 1),
         )
+        native.set_memory_limit(limit)
         self._adopt(native)
 
     def _adopt(self, native: NativeIndex) -> None:
@@ -277,6 +283,37 @@ class Index:
     def ef(self, ef: int) -> None:
         self._native.set_ef(as_int(ef, "ef", 1, 1_000_000))
 
+    @property
+    def memory_limit(self) -> int | None:
+        """Bytes that the index may take in memory; None: any number. It can be set, raised and lowered.
+
+        An add() that would not leave room for itself and for one search is refused before anything changes, with
+        MemoryLimitError, a MemoryError. So is whatever else would take more: a batch is searched by fewer threads,
+        and codes are fitted to the vectors later, where that is all it takes. Below what is held already, the index
+        cannot grow, and there is room for one search at a time all the same.
+
+        Counted is what is allocated for the index, as memory_usage()["held"] has it: with the buffers of searches,
+        contexts, and the vectors that a filter allows. Not counted are arrays that are given to it and returned, the
+        ids of an IdFilter, a mapped file (`mmap=True`), the stacks of threads, and the few bytes that the system adds
+        to a block. The limit is of this object: files have none, nor does a copy or what was pickled.
+
+        Example:
+            >>> import numpy as np
+            >>> from edgevec import Index, MemoryLimitError
+            >>> index = Index(64, memory_limit=1_000_000)
+            >>> try:
+            ...     _ = index.add(np.random.default_rng(0).standard_normal((10_000, 64)))
+            ... except MemoryLimitError:
+            ...     print(len(index), "are held")
+            0 are held
+            >>> index.memory_limit = None
+        """
+        return self._native.memory_usage()["limit"] or None
+
+    @memory_limit.setter
+    def memory_limit(self, memory_limit: int | None) -> None:
+        self._native.set_memory_limit(_as_limit(memory_limit))
+
     def __len__(self) -> int:
         return len(self._native)
 
@@ -330,7 +367,7 @@ class Index:
             ZeroVectorError: a zero vector under cosine; the message names the row
             DuplicateIdError: an id comes twice
             CancelledError: progress returned False
-            OutOfMemoryError: there is no room for them
+            OutOfMemoryError: there is no room for them; MemoryLimitError where it is memory_limit that leaves none
             BusyError: called from a progress function of the same index
         """
         rows = as_rows(vectors, self._dim, "vectors").reshape(-1, self._dim)
@@ -382,7 +419,9 @@ class Index:
     def compact(self, *, progress: Progress | None = None) -> None:
         """Give back the memory of removed vectors, lay the rest out for locality, and fit the codes to it. Ids stay.
 
-        Needs room for a second copy meanwhile. After an error, a stop or Ctrl-C the index is as it was.
+        Needs room for a second copy meanwhile. Where memory_limit leaves none the vectors are moved in place, with about
+        12 bytes for each: searches wait for that, and once it has begun it cannot be stopped. After an error, a stop or
+        Ctrl-C the index is as it was.
 
         Args:
             progress: progress(done, total), about twenty times a second; returning False stops
@@ -558,7 +597,7 @@ class Index:
 
     @classmethod
     @allocates
-    def load(cls, path: PathLike, *, mmap: bool = False, verify: bool = True) -> Index:
+    def load(cls, path: PathLike, *, mmap: bool = False, verify: bool = True, memory_limit: int | None = None) -> Index:
         """Read an index that save() wrote. The parameters are in the file.
 
         Args:
@@ -576,15 +615,16 @@ class Index:
                 calibrates the index verifies all of it, and raises CorruptIndexError where it is damaged. Until
                 then searches of "sq8" are slower, for want of the sign codes that are made of all vectors. Call
                 check() to have all that done. Without mmap every byte is read, and is verified all the same.
+            memory_limit: as of Index. A file that would take more is refused before its vectors are read.
 
         Raises:
             IndexNotFoundError: there is no such file (a FileNotFoundError)
             CorruptIndexError: not an edgevec index, or damaged; the message names the section
             FormatVersionError: written by a newer version of edgevec
             StorageError: the system refuses to read it (an OSError)
-            OutOfMemoryError: there is no room for it
+            OutOfMemoryError: there is no room for it; MemoryLimitError where it is memory_limit that leaves none
         """
-        native = NativeIndex.load(path, mmap, verify)
+        native = NativeIndex.load(path, mmap, verify, _as_limit(memory_limit))
         index = cls.__new__(cls)
         index._adopt(native)
         return index
@@ -608,11 +648,12 @@ class Index:
 
     @classmethod
     @allocates
-    def from_bytes(cls, data: bytes | bytearray | memoryview) -> Index:
+    def from_bytes(cls, data: bytes | bytearray | memoryview, *, memory_limit: int | None = None) -> Index:
         """The index that to_bytes() or the content of its file describes. Every byte is verified, as by load().
 
         Args:
             data: bytes, or anything else with a contiguous buffer; not needed any longer afterwards
+            memory_limit: as of Index; it does not count the data
 
         Raises:
             ParameterError: data are no bytes
@@ -627,7 +668,7 @@ class Index:
         if not view.c_contiguous:
             raise ParameterError("data must be contiguous")
         index = cls.__new__(cls)
-        index._adopt(NativeIndex.from_bytes(view))
+        index._adopt(NativeIndex.from_bytes(view, _as_limit(memory_limit)))
         return index
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -667,8 +708,15 @@ class Index:
 
         Returns:
             vectors, codes, links, upper_links, ids, other and total; and mapped, how many of these lie in a mapped
-            file. From the ninth exact search for a single query of 4,096 vectors or more on, codes have dim / 2 + 12
-            bytes a vector more, until compact() or close(); not where a file is mapped. The search buffers that small
-            indexes share, at most 4 MB in the process, are not counted.
+            file. Besides, what memory_limit is about: held, all that is allocated for the index at this moment, also
+            by calls under way; peak, the most that this ever was; and limit, 0 for none. From the ninth exact search
+            for a single query of 4,096 vectors or more on, codes have dim / 2 + 12 bytes a vector more, until
+            compact() or close(); not where a file is mapped. The search buffers that small indexes share, at most 4 MB
+            in the process, are not counted.
         """
         return self._native.memory_usage()
+
+
+def _as_limit(memory_limit: int | None) -> int:
+    """As the core has it: 0 for none."""
+    return 0 if memory_limit is None else as_int(memory_limit, "memory_limit", 1, _MOST_BYTES)

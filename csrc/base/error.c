@@ -18,6 +18,7 @@ const char *ev_strerror(int code) {
     case EV_E_NO_ID: return "no such id";
     case EV_E_NOMEM: return "out of memory";
     case EV_E_FULL: return "the index cannot hold more";
+    case EV_E_MEMORY_LIMIT: return "the index's memory limit";
     case EV_E_SIMD: return "the SIMD path asked for is unavailable";
     case EV_E_IO: return "the system refused a file operation";
     case EV_E_CORRUPT: return "the file is damaged or is not an index";
@@ -38,17 +39,28 @@ int ev_error_errno(void) { return system_error; }
 
 const char *ev_version(void) { return EDGEVEC_VERSION; }
 
+/* The figures of a refusal, before what it is that there was no room for. */
+static size_t tell_refusal(void) {
+    const ev__refusal *r = ev__last_refusal();
+    int length =
+        snprintf(detail, sizeof detail, "of %lld bytes %lld are held, and %lld more are needed: ", (long long)r->limit,
+                 (long long)r->held, (long long)r->asked);
+    return length > 0 ? (size_t)length : 0;
+}
+
 static int fail(int code, int64_t at, const char *format, va_list args) {
     row = at;
     system_error = 0;
-    vsnprintf(detail, sizeof detail, format, args);
-    return code;
+    bool limited = (code == EV_E_NOMEM || code == EV_E_MEMORY_LIMIT) && ev__last_refusal()->asked;
+    size_t told = limited ? tell_refusal() : 0;
+    vsnprintf(detail + told, sizeof detail - told, format, args);
+    return limited ? EV_E_MEMORY_LIMIT : code;
 }
 
 int ev__fail(int code, const char *format, ...) {
     va_list args;
     va_start(args, format);
-    fail(code, -1, format, args);
+    code = fail(code, -1, format, args);
     va_end(args);
     return code;
 }
@@ -56,7 +68,7 @@ int ev__fail(int code, const char *format, ...) {
 int ev__fail_row(int code, int64_t at, const char *format, ...) {
     va_list args;
     va_start(args, format);
-    fail(code, at, format, args);
+    code = fail(code, at, format, args);
     va_end(args);
     return code;
 }

@@ -37,6 +37,13 @@ static inline void ev__table_free(ev__table *t) {
     *t = (ev__table){0};
 }
 
+/* As it was before the first entry, with its room. */
+static inline void ev__table_empty_all(ev__table *t) {
+    ev__table_drop_next(t);
+    if (t->room) memset(t->cells, 0xFF, t->room * sizeof *t->cells);
+    t->used = 0;
+}
+
 static inline size_t ev__table_bytes(const ev__table *t) { return (t->next ? 3 : 1) * t->room * sizeof *t->cells; }
 
 /* Is what is placed and removed to be done in the next cells too? */
@@ -130,6 +137,18 @@ static inline int ev__table_reserve(ev__table *t, size_t count, const void *keys
     if (!t->next) return EV_E_NOMEM;
     ev__table_go_on(t, count - t->used, keys, hash);
     return EV_OK;
+}
+
+/* What that would change in the bytes held, as ev__array_plan has it. */
+static inline void ev__table_plan(const ev__table *t, size_t count, int64_t *held, int64_t *peak) {
+    size_t room = t->room ? t->room : 16;
+    while (room - room / 4 < count + 1 && room <= SIZE_MAX / 16) room *= 2;
+    if (room == t->room) return;
+    int64_t have = t->room ? (int64_t)ev__block_bytes(t->room * sizeof *t->cells) : 0,
+            next = t->next ? (int64_t)ev__block_bytes(2 * t->room * sizeof *t->cells) : 0,
+            taken = (int64_t)ev__block_bytes(room * sizeof *t->cells);
+    *held += taken - have - next;
+    if (*peak < *held + have + next) *peak = *held + have + next;
 }
 
 /* The cell, or SIZE_MAX. */

@@ -31,7 +31,10 @@ static void *large_grow(void *at, size_t size, size_t new_size) {
     size_t have = ev__round_up(size, EV_HUGE_PAGE), want = ev__round_up(new_size, EV_HUGE_PAGE);
     if (mremap(at, have, want, 0) != MAP_FAILED) return at;
     void *place = large_alloc(new_size);
-    if (!place) return NULL;
+    if (!place) { /* where address space is short too there is none for a place in huge pages beside the old one */
+        void *moved = mremap(at, have, want, MREMAP_MAYMOVE);
+        return moved == MAP_FAILED ? NULL : moved;
+    }
     void *moved = mremap(at, have, want, MREMAP_MAYMOVE | MREMAP_FIXED, place);
     if (moved != MAP_FAILED) {
         madvise(moved, want, MADV_HUGEPAGE);
@@ -94,10 +97,21 @@ static bool fails_on_purpose(void) {
 static bool fails_on_purpose(void) { return false; }
 #endif
 
+size_t ev__block_bytes(size_t size) {
+#if defined(__linux__)
+    if (size >= EV_LARGE && allocator.alloc == system_alloc) return ev__round_up(size, EV_HUGE_PAGE);
+#endif
+    return size ? size : 1;
+}
+
 void *ev__alloc(size_t size, size_t align) {
-    if (fails_on_purpose() || size > PTRDIFF_MAX - EV_HUGE_PAGE * 2) return NULL;
+    if (fails_on_purpose() || size > PTRDIFF_MAX - EV_HUGE_PAGE * 2) return ev__refused_by_none();
+    if (!ev__charge(ev__block_bytes(size))) return NULL;
     if (align < sizeof(void *)) align = sizeof(void *);
-    return allocator.alloc(allocator.user, size ? size : 1, align);
+    void *memory = allocator.alloc(allocator.user, size ? size : 1, align);
+    if (memory) return memory;
+    ev__discharge(ev__block_bytes(size));
+    return ev__refused_by_none();
 }
 
 void *ev__alloc_zero(size_t size, size_t align) {
@@ -108,25 +122,55 @@ void *ev__alloc_zero(size_t size, size_t align) {
 
 void ev__release(void *memory, size_t size, size_t align) {
     if (align < sizeof(void *)) align = sizeof(void *);
-    if (memory) allocator.release(allocator.user, memory, size ? size : 1, align);
+    if (!memory) return;
+    allocator.release(allocator.user, memory, size ? size : 1, align);
+    ev__discharge(ev__block_bytes(size));
+}
+
+/* Does it grow without a copy of what is in it? */
+static bool grows_in_place(const ev__array *array) {
+#if defined(__linux__)
+    return !array->mapped && array->room * array->item >= EV_LARGE && allocator.alloc == system_alloc;
+#else
+    (void)array;
+    return false;
+#endif
 }
 
 static void *grow_in_place(const ev__array *array, size_t bytes) {
 #if defined(__linux__)
-    bool large = !array->mapped && array->room * array->item >= EV_LARGE;
-    if (large && allocator.alloc == system_alloc && !fails_on_purpose() && bytes <= PTRDIFF_MAX - EV_HUGE_PAGE * 2)
-        return large_grow(array->at, array->room * array->item, bytes);
-#endif
+    size_t have = array->room * array->item;
+    if (!grows_in_place(array) || fails_on_purpose() || bytes > PTRDIFF_MAX - EV_HUGE_PAGE * 2) return NULL;
+    size_t more = ev__block_bytes(bytes) - ev__block_bytes(have);
+    if (!ev__charge(more)) return NULL;
+    void *grown = large_grow(array->at, have, bytes);
+    if (!grown) ev__discharge(more);
+    return grown;
+#else
     (void)array, (void)bytes;
     return NULL;
+#endif
+}
+
+/* One at a time grows by a part of what there is, so that n single additions copy O(n). */
+static size_t room_to_take(const ev__array *array, size_t room, size_t growth) {
+    size_t more = array->room + (growth ? array->room / growth : 0);
+    if (array->room && room < more) room = more;
+    return room < 16 ? 16 : room;
+}
+
+void ev__array_plan(const ev__array *array, size_t room, size_t growth, int64_t *held, int64_t *peak) {
+    if (room <= array->room) return;
+    bool copied = !grows_in_place(array);
+    int64_t have = array->room && !array->mapped ? (int64_t)ev__block_bytes(array->room * array->item) : 0,
+            taken = (int64_t)ev__block_bytes(room_to_take(array, room, growth) * array->item);
+    *held += taken - have;
+    if (*peak < *held + (copied ? have : 0)) *peak = *held + (copied ? have : 0);
 }
 
 int ev__array_reserve(ev__array *array, size_t room) {
     if (room <= array->room) return EV_OK;
-    /* one at a time grows by a quarter, so that n single additions copy O(n) */
-    size_t quarter_more = array->room + array->room / 4;
-    if (array->room && room < quarter_more) room = quarter_more;
-    if (room < 16) room = 16;
+    room = room_to_take(array, room, ev__growth());
     if (array->item && room > (PTRDIFF_MAX - EV_HUGE_PAGE * 2) / array->item) return EV_E_FULL;
     char *grown = grow_in_place(array, room * array->item);
     if (grown) {
@@ -155,6 +199,40 @@ int ev__array_resize(ev__array *array, size_t count) {
     return EV_OK;
 }
 
+/* Where an array lies in pages of its own its end is cut off. */
+static bool cut_off(ev__array *array, size_t bytes) {
+#if defined(__linux__)
+    size_t have = array->room * array->item;
+    if (!grows_in_place(array) || bytes < EV_LARGE) return false;
+    size_t keep = ev__block_bytes(bytes), less = ev__block_bytes(have) - keep;
+    if (less && munmap(array->at + keep, less) != 0) return false;
+    ev__discharge(less);
+    array->room = bytes / array->item;
+    return true;
+#else
+    (void)array, (void)bytes;
+    return false;
+#endif
+}
+
+bool ev__array_shrink(ev__array *array) {
+    size_t bytes = array->count * array->item;
+    if (array->mapped || array->room == array->count || cut_off(array, bytes)) return true;
+    char *copy = array->count ? ev__alloc(bytes, EV_LINE) : NULL;
+    if (copy) memcpy(copy, array->at, bytes);
+    if (copy || !array->count) {
+        size_t count = array->count;
+        ev__array_free(array);
+        array->at = copy;
+        array->count = array->room = count;
+        return true;
+    }
+    /* no less than what lies in pages of its own */
+    size_t least = array->item ? ev__round_up(EV_LARGE, array->item) : 0;
+    if (array->item && least < array->room * array->item) cut_off(array, least);
+    return false;
+}
+
 void ev__array_free(ev__array *array) {
     if (!array->mapped) ev__release(array->at, array->room * array->item, EV_LINE);
     array->at = NULL;
@@ -163,3 +241,28 @@ void ev__array_free(ev__array *array) {
 }
 
 size_t ev__array_bytes(const ev__array *array) { return array->room * array->item; }
+
+/* ---- accounts -------------------------------------------------------------------------------- */
+
+/* It counts itself. */
+ev__account *ev__account_new(void) {
+    ev__account *was = ev__charge_to(NULL), *account = ev__alloc_zero(sizeof *account, EV_LINE);
+    ev__charge_to(was);
+    if (!account) return NULL;
+    account->owners = 1;
+    account->growth = EV_GROWTH;
+    account->held = account->peak = sizeof *account;
+    return account;
+}
+
+ev__account *ev__account_share(ev__account *account) {
+    ev__add64(&account->owners, 1);
+    return account;
+}
+
+void ev__account_drop(ev__account *account) {
+    if (!account || ev__add64_ordered(&account->owners, -1) > 1) return;
+    ev__account *was = ev__charge_to(NULL);
+    ev__release(account, sizeof *account, EV_LINE);
+    ev__charge_to(was == account ? NULL : was);
+}

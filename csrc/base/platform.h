@@ -135,6 +135,11 @@ static inline int64_t ev__add64(int64_t *p, int64_t v) { return _InterlockedExch
 static inline int64_t ev__add64_ordered(int64_t *p, int64_t v) { return ev__add64(p, v); }
 static inline int64_t ev__atomic_load64(const int64_t *p) { return _InterlockedOr64((volatile __int64 *)p, 0); }
 static inline void ev__atomic_store64(int64_t *p, int64_t v) { _InterlockedExchange64((volatile __int64 *)p, v); }
+static inline bool ev__swap64(int64_t *p, int64_t *was, int64_t v) {
+    int64_t found = _InterlockedCompareExchange64((volatile __int64 *)p, v, *was), wanted = *was;
+    *was = found;
+    return found == wanted;
+}
 static inline uint32_t ev__load32_acquire(const uint32_t *p) { return (uint32_t)_InterlockedOr((volatile long *)p, 0); }
 static inline void ev__store32_release(uint32_t *p, uint32_t v) { _InterlockedExchange((volatile long *)p, (long)v); }
 static inline uint32_t ev__exchange32(uint32_t *p, uint32_t v) {
@@ -150,6 +155,10 @@ static inline int64_t ev__add64(int64_t *p, int64_t v) { return __atomic_fetch_a
 static inline int64_t ev__add64_ordered(int64_t *p, int64_t v) { return __atomic_fetch_add(p, v, __ATOMIC_ACQ_REL); }
 static inline int64_t ev__atomic_load64(const int64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
 static inline void ev__atomic_store64(int64_t *p, int64_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
+/* where *was is still there; else that becomes what is */
+static inline bool ev__swap64(int64_t *p, int64_t *was, int64_t v) {
+    return __atomic_compare_exchange_n(p, was, v, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
 static inline uint32_t ev__load32_acquire(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
 static inline void ev__store32_release(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
 static inline uint32_t ev__exchange32(uint32_t *p, uint32_t v) { return __atomic_exchange_n(p, v, __ATOMIC_ACQUIRE); }

@@ -65,10 +65,12 @@ typedef struct {
     void (*work)(void *, int);
     void *arg;
     int worker;
+    ev__account *account;
 } thread_start;
 
 static DWORD WINAPI thread_main(LPVOID p) {
     thread_start *start = p;
+    ev__charge_to(start->account);
     start->work(start->arg, start->worker);
     return 0;
 }
@@ -76,9 +78,11 @@ static DWORD WINAPI thread_main(LPVOID p) {
 void ev__parallel(int threads, void (*work)(void *arg, int worker), void *arg) {
     HANDLE started[EV_MOST_THREADS];
     thread_start starts[EV_MOST_THREADS];
+    ev__account *account = ev__charge_to(NULL);
+    ev__charge_to(account);
     int n = 0;
     for (int i = 1; i < threads && i < EV_MOST_THREADS; i++) {
-        starts[n] = (thread_start){work, arg, i};
+        starts[n] = (thread_start){work, arg, i, account};
         started[n] = CreateThread(NULL, 0, thread_main, &starts[n], 0, NULL);
         if (!started[n]) break;
         n++;
@@ -128,10 +132,12 @@ typedef struct {
     void (*work)(void *, int);
     void *arg;
     int worker;
+    ev__account *account;
 } thread_start;
 
 static void *thread_main(void *p) {
     thread_start *start = p;
+    ev__charge_to(start->account);
     start->work(start->arg, start->worker);
     return NULL;
 }
@@ -139,10 +145,12 @@ static void *thread_main(void *p) {
 void ev__parallel(int threads, void (*work)(void *arg, int worker), void *arg) {
     pthread_t started[EV_MOST_THREADS];
     thread_start starts[EV_MOST_THREADS];
+    ev__account *account = ev__charge_to(NULL);
+    ev__charge_to(account);
     uint32_t born = ev__load32(&forks);
     int n = 0;
     for (int i = 1; i < threads && i < EV_MOST_THREADS; i++) {
-        starts[n] = (thread_start){work, arg, i};
+        starts[n] = (thread_start){work, arg, i, account};
         if (pthread_create(&started[n], NULL, thread_main, &starts[n]) != 0) break;
         n++;
     }

@@ -17,6 +17,7 @@ typedef struct {
     ev__file_header header;
     char *map;       /* the file in memory, or NULL: it is read from start to end */
     bool unverified; /* look at no byte of the mapped sections */
+    int64_t limit;   /* of its memory; 0: none */
     ev_index *ix;
 } loader;
 
@@ -222,6 +223,8 @@ static int make_index(loader *l) {
     }
     int rc = ev__index_make(&p, &l->ix);
     if (rc != EV_OK) return rc;
+    ev__charge_to(l->ix->account);
+    ev__account_set_limit(l->ix->account, l->limit, 0);
     if (!may_search_by(&l->ix->graph.store.quantizer, h->walk))
         return bad_header("searches that its vectors do not allow");
     l->ix->graph.store.quantizer.walk = (int32_t)h->walk;
@@ -239,6 +242,21 @@ static int map_file(loader *l) {
     l->map = l->ix->map = at;
     l->ix->map_bytes = (size_t)l->file.bytes;
     return EV_OK;
+}
+
+/* Refused before anything is read: what all of it takes once it is there. */
+static int check_room(const loader *l) {
+    const ev__file_header *h = &l->header;
+    ev__graph *g = &l->ix->graph;
+    size_t slots = (size_t)h->slots;
+    int64_t held = 0, peak = 0;
+    for (size_t i = 0; !l->map && i < h->sections; i++) held += (int64_t)ev__block_bytes((size_t)h->section[i].bytes);
+    if (ev__prefilters(&g->store.quantizer) && !l->unverified)
+        held += (int64_t)ev__block_bytes(slots * g->store.columns.prefilter.item);
+    if (!l->unverified) ev__table_plan(&g->store.id_table, (size_t)h->live, &held, &peak);
+    if (!l->unverified) held += (int64_t)ev__block_bytes((slots + 1) * sizeof *g->store.free_slots);
+    held += (int64_t)ev__search_bytes(l->ix, slots);
+    return ev__may_charge((size_t)held) ? EV_OK : ev__fail(EV_E_MEMORY_LIMIT, "%lld vectors", (long long)h->live);
 }
 
 static void take_header(ev_index *ix, const ev__file_header *h) {
@@ -334,6 +352,7 @@ static int load(loader *l, int32_t map) {
     if (rc == EV_OK) rc = check_table(l);
     if (rc == EV_OK && map) rc = map_file(l);
     l->unverified = map == EV_MAP_UNVERIFIED && l->map;
+    if (rc == EV_OK) rc = check_room(l);
     if (rc == EV_OK) rc = fetch_all(l);
     if (rc != EV_OK) return rc;
     take_header(l->ix, &l->header);
@@ -345,8 +364,11 @@ static int load(loader *l, int32_t map) {
 static int load_whole(loader *l, int32_t map, ev_index **out) {
     ev__watch watch;
     ev__watch_begin(&watch, NULL, NULL, 0);
+    ev__account *was = ev__charge_to(NULL);
+    ev__refused_by_none();
     int rc = load(l, map);
     if (rc == EV_OK && ev__is_to_stop()) rc = ev__stopped();
+    ev__charge_to(was);
     ev__watch_end(&watch);
     if (rc != EV_OK) {
         ev_free(l->ix); /* takes no part in the error's detail */
@@ -356,19 +378,26 @@ static int load_whole(loader *l, int32_t map, ev_index **out) {
     return ev__ok();
 }
 
-int ev_load_bytes(int64_t n, const void *bytes, ev_index **out) {
+int ev_load_bytes_within(int64_t n, const void *bytes, int64_t memory_limit, ev_index **out) {
     if (n < 0) return ev__fail(EV_E_PARAM, "%lld bytes", (long long)n);
-    loader l = {.memory = n ? bytes : "", .file.bytes = (uint64_t)n};
-    return load_whole(&l, EV_MAP_NONE, out);
+    loader l = {.memory = n ? bytes : "", .file.bytes = (uint64_t)n, .limit = memory_limit};
+    int rc = ev__limit_check(memory_limit);
+    return rc == EV_OK ? load_whole(&l, EV_MAP_NONE, out) : rc;
 }
 
-int ev_load(const char *path, int32_t map, ev_index **out) {
-    loader l = {.path = path};
+int ev_load_bytes(int64_t n, const void *bytes, ev_index **out) { return ev_load_bytes_within(n, bytes, 0, out); }
+
+int ev_load(const char *path, int32_t map, ev_index **out) { return ev_load_within(path, map, 0, out); }
+
+int ev_load_within(const char *path, int32_t map, int64_t memory_limit, ev_index **out) {
+    loader l = {.path = path, .limit = memory_limit};
+    int rc = ev__limit_check(memory_limit);
+    if (rc != EV_OK) return rc;
     int error = ev__file_open(path, &l.file);
     if (error == ENOENT) return ev__fail_errno(EV_E_NOT_FOUND, error, "%s: '%s'", strerror(error), path);
     if (error) return ev__refused(error, "open", path);
     ev__remove_left_over(path);
-    int rc = load_whole(&l, map, out);
+    rc = load_whole(&l, map, out);
     ev__file_close(&l.file);
     return rc;
 }

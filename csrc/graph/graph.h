@@ -58,6 +58,7 @@ enum { EV_BUCKET = 8 };
 int ev__visited_fit(ev__visited *v, size_t slots, size_t room, size_t met);
 void ev__visited_free(ev__visited *v);
 size_t ev__visited_bytes(const ev__visited *v);
+size_t ev__visited_need(size_t slots, size_t room, size_t met); /* bytes after ev__visited_fit */
 void ev__visited_clear(ev__visited *v);
 bool ev__visit_crowded(ev__visited *v, uint32_t slot); /* its own bucket is full */
 static inline size_t ev__bucket_of(const ev__visited *v, uint32_t slot) { return (slot * 0x9E3779B1u) >> v->shift; }
@@ -113,6 +114,8 @@ struct ev__scratch {
 int ev__scratch_new(const ev__graph *g, ev__scratch **out);
 void ev__scratch_free(ev__scratch *s);
 size_t ev__scratch_bytes(const ev__scratch *s);
+/* Of one that is new and fit for so many slots, room for more of them, and ef; a little more than it takes. */
+size_t ev__scratch_need(const ev__graph *g, size_t slots, size_t room, size_t ef);
 /* fit for the index as it stands now, a list of ef candidates, k results and, when masked, a heap */
 int ev__scratch_fit(const ev__graph *g, ev__scratch *s, size_t ef, size_t k, bool masked);
 bool ev__heap_grow(ev__scratch *s, size_t room); /* what is in it stays; false: no memory */
@@ -245,6 +248,7 @@ int ev__mend(ev__graph *g, const ev__gate *gate);
 int ev__mend_on(ev__graph *g, int64_t rows, const ev__gate *gate);
 void ev__mending_drop(ev__graph *g); /* before slots are numbered anew, or linked anew all together */
 size_t ev__mending_bytes(const ev__graph *g);
+size_t ev__mending_need(size_t slots); /* bytes of a pass over so many; leading around removed ones takes fewer */
 
 /* What is reached on level 0. reached: a bit per slot, zeroed; stack: room for all slots. */
 typedef struct {

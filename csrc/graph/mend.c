@@ -282,10 +282,15 @@ void ev__mending_drop(ev__graph *g) {
     g->mending = NULL;
 }
 
+size_t ev__mending_need(size_t slots) {
+    size_t head = ev__round_up(sizeof(struct ev__mending), EV_LINE);
+    return head + ev__bit_words(slots) * sizeof(uint64_t) + 2 * slots * sizeof(uint32_t);
+}
+
 static int begin(ev__graph *g) {
     size_t slots = ev__slots(&g->store), head = ev__round_up(sizeof *g->mending, EV_LINE);
     size_t words = ev__bit_words(slots) * sizeof(uint64_t), numbers = slots * sizeof(uint32_t);
-    size_t bytes = head + words + 2 * numbers;
+    size_t bytes = ev__mending_need(slots);
     char *memory = ev__alloc(bytes, EV_LINE);
     if (!memory) return ev__fail(EV_E_NOMEM, "mending %zu slots", slots);
     struct ev__mending *m = (void *)memory;

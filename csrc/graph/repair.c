@@ -189,6 +189,10 @@ static int borrow_scratches(ev__graph *g, consolidation *b, int threads) {
         rc = ev__scratch_borrow(g, &b->scratches[b->workers]);
         if (rc == EV_OK) rc = ev__scratch_fit(g, b->scratches[b->workers++], 1, 1, false);
     }
+    if (rc == EV_E_MEMORY_LIMIT && b->workers > 1) { /* there is room for fewer; the last may not be fit */
+        ev__scratch_return(g, b->scratches[--b->workers]);
+        rc = EV_OK;
+    }
     return rc;
 }
 

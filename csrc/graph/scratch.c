@@ -1,5 +1,8 @@
 /* What one search, or one building thread, needs at hand: made once, reused, fitted to the index as it grows. */
+#include "edgevec_test.h"
 #include "graph/graph.h"
+
+enum { HELD_TIMES = 8, HELD_LEAST = 4 * EV_MAX_M };
 
 /* The parts whose size depends on the index's geometry alone lie in one allocation. */
 static size_t layout_buffers(const ev__graph *g, ev__scratch *s, char *memory) {
@@ -72,6 +75,15 @@ size_t ev__scratch_bytes(const ev__scratch *s) {
            s->expanded_words * sizeof *s->expanded + ev__held_bytes(&s->held);
 }
 
+size_t ev__scratch_need(const ev__graph *g, size_t slots, size_t room, size_t ef) {
+    ev__scratch s = {0};
+    size_t many = ef < slots ? ef : slots,
+           held = ev__prefilters(&g->store.quantizer) ? HELD_TIMES * many + HELD_LEAST : 0;
+    return sizeof s + layout_buffers(g, &s, NULL) + ev__visited_need(slots, room, ef * g->store.m0) +
+           (many + 1) * (sizeof *s.candidates.at + sizeof *s.results.at) +
+           ev__bit_words(many + EV_BATCH) * sizeof *s.expanded + held * (sizeof *s.held.least + sizeof *s.held.slots);
+}
+
 static int fit_candidates(ev__candidates *candidates, size_t ef) {
     if (candidates->room >= ef + 1) return EV_OK;
     ev__candidates grown = {ev__alloc((ef + 1) * sizeof *grown.at, EV_LINE), 0, ef + 1};
@@ -120,10 +132,7 @@ static int fit_heap(ev__scratch *s, size_t ef, size_t slots) {
 }
 
 /* Room for most walks' neighbors; where more are met, the furthest are forgotten. */
-static int fit_held(ev__scratch *s, size_t ef) {
-    enum { TIMES = 8, LEAST = 4 * EV_MAX_M };
-    return ev__held_fit(&s->held, TIMES * ef + LEAST);
-}
+static int fit_held(ev__scratch *s, size_t ef) { return ev__held_fit(&s->held, HELD_TIMES * ef + HELD_LEAST); }
 
 int ev__scratch_fit(const ev__graph *g, ev__scratch *s, size_t ef, size_t k, bool masked) {
     size_t slots = ev__slots(&g->store) ? ev__slots(&g->store) : 1;
@@ -152,6 +161,14 @@ static struct {
     ev__scratch *at[SHARED];
 } shared;
 
+/* Those among the shared ones are of no index. */
+static void free_shared(size_t i) {
+    ev__account *was = ev__charge_to(NULL);
+    ev__scratch_free(shared.at[i]);
+    ev__charge_to(was);
+    shared.at[i] = NULL;
+}
+
 static bool is_small(const ev__graph *g, const ev__scratch *s) {
     enum { TIMES = 8 };
     return TIMES * ev__scratch_bytes(s) > ev__array_bytes(&g->store.columns.blocks);
@@ -163,6 +180,7 @@ static ev__scratch *take_shared(const ev__graph *g) {
     if (!ev__try_take(&shared.taken)) return NULL;
     for (size_t i = 0; i < SHARED && !found; i++) {
         if (!shared.at[i] || shared.at[i]->geometry != geometry) continue;
+        if (!ev__charge(ev__scratch_bytes(shared.at[i]))) break;
         found = shared.at[i];
         shared.at[i] = NULL;
     }
@@ -172,26 +190,35 @@ static ev__scratch *take_shared(const ev__graph *g) {
 
 /* Does the scratch lie among the shared ones now? */
 static bool share(ev__scratch *s) {
-    if (ev__scratch_bytes(s) > MOST_SHARED_BYTES || !ev__try_take(&shared.taken)) return false;
+    size_t bytes = ev__scratch_bytes(s);
+    if (bytes > MOST_SHARED_BYTES || !ev__try_take(&shared.taken)) return false;
     size_t i = 0;
     while (i < SHARED && shared.at[i]) i++;
     for (size_t j = 0; i == SHARED && j < SHARED; j++) /* in the place of one that does not fit this index */
         if (shared.at[j]->geometry != s->geometry) i = j;
     if (i < SHARED) {
-        ev__scratch_free(shared.at[i]);
+        free_shared(i);
         shared.at[i] = s;
+        ev__discharge(bytes);
     }
     ev__give_back(&shared.taken);
     return i < SHARED;
 }
 
+#ifdef EDGEVEC_TESTING
+int64_t ev_shared_bytes(void) {
+    size_t bytes = 0;
+    if (!ev__try_take(&shared.taken)) return -1;
+    for (size_t i = 0; i < SHARED; i++) bytes += shared.at[i] ? ev__scratch_bytes(shared.at[i]) : 0;
+    ev__give_back(&shared.taken);
+    return (int64_t)bytes;
+}
+#endif
+
 static void drop_shared(ev__graph *g) {
     ev__scratch_drop_all(g);
     if (ev__add64(&shared.indexes, -1) > 1 || !ev__try_take(&shared.taken)) return;
-    for (size_t i = 0; i < SHARED; i++) {
-        ev__scratch_free(shared.at[i]);
-        shared.at[i] = NULL;
-    }
+    for (size_t i = 0; i < SHARED; i++) free_shared(i);
     ev__give_back(&shared.taken);
 }
 

@@ -49,11 +49,22 @@ static int use_marks(ev__visited *v) {
     return EV_OK;
 }
 
-int ev__visited_fit(ev__visited *v, size_t slots, size_t room, size_t met) {
+static size_t buckets_for(const ev__visited *v, size_t met) {
     size_t count = LEAST_BUCKETS;
+    while (count * EV_BUCKET < met && fits(v, count)) count *= 2;
+    return count;
+}
+
+size_t ev__visited_need(size_t slots, size_t room, size_t met) {
+    const ev__visited v = {.slots = slots};
+    size_t count = buckets_for(&v, met);
+    return fits(&v, count) ? bytes_of(count) : room * sizeof *v.marks;
+}
+
+int ev__visited_fit(ev__visited *v, size_t slots, size_t room, size_t met) {
     v->slots = slots;
     v->room = room;
-    while (count * EV_BUCKET < met && fits(v, count)) count *= 2;
+    size_t count = buckets_for(v, met);
     if (!fits(v, count)) return use_marks(v);
     if (v->bucket_room < count) {
         uint32_t *grown = ev__alloc(bytes_of(count), EV_LINE);

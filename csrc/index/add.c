@@ -186,6 +186,7 @@ static int add_rows(ev__build *a, int32_t threads, bool staged, int64_t *out_ids
     int rc = EV_OK;
     if (is_to_consolidate(ix) && ev__consolidates_at_once(&ix->graph, a->n))
         rc = ev__consolidate_deletes(&ix->graph, threads, &gate);
+    if (rc == EV_OK) rc = ev__room_for(ix, a);
     if (rc == EV_OK) rc = ev__store_reserve(&ix->graph.store, (size_t)a->n);
     if (rc == EV_OK) rc = ev__stage_reserve(ix, a->n, staged);
     if (rc == EV_OK) rc = ev__build_room(a, threads);

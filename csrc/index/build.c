@@ -13,6 +13,17 @@ static bool wants_codes(const ev__build *a) {
            (size_t)a->n >= ev__slots(&a->ix->graph.store) / 16;
 }
 
+/* Slots to be coded, once the rows have theirs. */
+static size_t slots_coded(const ev__build *a) {
+    return ev__slots(&a->ix->graph.store) + (a->vectors ? (size_t)a->n : 0);
+}
+
+size_t ev__build_bytes(const ev__build *a) {
+    size_t rows = (size_t)a->n * sizeof *a->slots, coded = wants_codes(a) ? slots_coded(a) : 0;
+    return 3 * ev__block_bytes(rows) + ev__block_bytes(coded * a->ix->graph.store.quantizer.dim) +
+           ev__block_bytes(coded * sizeof *a->factors) + EV_STRIPES * sizeof *a->builder.locks;
+}
+
 int ev__build_room(ev__build *a, int threads) {
     ev_index *ix = a->ix;
     a->slots = ev__alloc((size_t)a->n * sizeof *a->slots, EV_LINE);
@@ -20,7 +31,7 @@ int ev__build_room(ev__build *a, int threads) {
     a->order = ev__alloc((size_t)a->n * sizeof *a->order, EV_LINE);
     if (!a->slots || !a->node_of || !a->order) return ev__fail(EV_E_NOMEM, "%lld rows", (long long)a->n);
     if (wants_codes(a)) {
-        a->coded = ev__slots(&ix->graph.store) + (a->vectors ? (size_t)a->n : 0);
+        a->coded = slots_coded(a);
         a->codes = ev__alloc(a->coded * ix->graph.store.quantizer.dim, EV_LINE);
         a->factors = ev__alloc(a->coded * sizeof *a->factors, EV_LINE);
         if (!a->codes || !a->factors) return ev__fail(EV_E_NOMEM, "codes of %zu vectors to build on", a->coded);
@@ -31,6 +42,7 @@ int ev__build_room(ev__build *a, int threads) {
     }
     while (a->workers < threads) {
         int rc = ev__scratch_borrow(&ix->graph, &a->scratches[a->workers]);
+        if (rc == EV_E_MEMORY_LIMIT && a->workers) break; /* there is room for fewer */
         if (rc != EV_OK) return rc;
         a->workers++;
     }
@@ -41,6 +53,10 @@ int ev__build_room(ev__build *a, int threads) {
 int ev__build_fit(ev__build *a) {
     for (int i = 0; i < a->workers; i++) {
         int rc = ev__scratch_fit(&a->ix->graph, a->scratches[i], (size_t)a->ix->graph.ef_construction, 1, false);
+        if (rc == EV_E_MEMORY_LIMIT && i) { /* likewise */
+            while (a->workers > i) ev__scratch_return(&a->ix->graph, a->scratches[--a->workers]);
+            break;
+        }
         if (rc != EV_OK) return rc;
         a->scratches[i]->stats.distances = 0;
     }

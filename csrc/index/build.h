@@ -32,6 +32,8 @@ typedef struct {
 
 /* How many threads n more vectors are worth. */
 int ev__build_workers(const ev_index *ix, int32_t threads, int64_t n);
+/* Before slots are taken: what that room will take, but for the scratches. */
+size_t ev__build_bytes(const ev__build *a);
 /* Room for what linking needs; ev__build_free gives it back, also after an error. */
 int ev__build_room(ev__build *a, int threads);
 void ev__build_free(ev__build *a);
@@ -46,5 +48,11 @@ int ev__build_find_duplicates(ev__build *a, int64_t *found);
 void ev__build_attach_duplicates(ev__build *a);
 /* Link all that is no duplicate. */
 int ev__build_link(ev__build *a);
+
+/* ---- room.c ---------------------------------------------------------------------------------- */
+
+/* Before rows are added: EV_E_MEMORY_LIMIT where the index's limit does not leave the room for them and for one search;
+ * else how arrays may grow is chosen accordingly. */
+int ev__room_for(ev_index *ix, const ev__build *a);
 
 #endif

@@ -42,6 +42,9 @@ static bool begin(ev_index *ix, ev__lock_kind kind, ev__call *call) {
     }
     *call = (ev__call){ix, kind, innermost};
     innermost = call;
+    ev__charge_to(ix->account);
+    ev__charge_as_reader(kind != EV_WRITE);
+    ev__refused_by_none();
     return true;
 }
 
@@ -64,6 +67,8 @@ bool ev__enter_to_look(ev_index *ix, ev__call *call) {
 
 void ev__leave(ev__call *call) {
     innermost = call->outer;
+    ev__charge_to(innermost ? innermost->ix->account : NULL);
+    ev__charge_as_reader(innermost && innermost->held != EV_WRITE);
     give_back(call->ix, call->held);
 }
 

@@ -2,27 +2,29 @@
 #include "index/search.h"
 
 int ev_context_new(ev_index *ix, ev_context **out) {
-    ev_context *c = ev__alloc_zero(sizeof *c, EV_LINE);
-    if (!c) return ev__fail(EV_E_NOMEM, "a search context");
-    c->serial = ix->serial;
     ev__call call;
-    int rc = ev__enter_to_look(ix, &call) ? EV_OK : ev__refuse_call(ix);
+    if (!ev__enter_to_look(ix, &call)) return ev__refuse_call(ix);
+    ev_context *c = ev__alloc_zero(sizeof *c, EV_LINE);
+    int rc = c ? ev__scratch_new(&ix->graph, &c->scratch) : ev__fail(EV_E_NOMEM, "a search context");
     if (rc == EV_OK) {
-        rc = ev__scratch_new(&ix->graph, &c->scratch);
-        ev__leave(&call);
-    }
-    if (rc != EV_OK) {
+        c->serial = ix->serial;
+        c->account = ev__account_share(ix->account);
+    } else {
         ev__release(c, sizeof *c, EV_LINE);
-        return rc;
     }
+    ev__leave(&call);
+    if (rc != EV_OK) return rc;
     *out = c;
     return ev__ok();
 }
 
 void ev_context_free(ev_context *c) {
     if (!c) return;
+    ev__account *account = c->account, *was = ev__charge_to(account); /* the index may be gone */
     ev__scratch_free(c->scratch);
     ev__release(c, sizeof *c, EV_LINE);
+    ev__charge_to(was);
+    ev__account_drop(account);
 }
 
 void ev_context_stats(ev_context *c, ev_search_stats *out) {

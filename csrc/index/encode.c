@@ -43,7 +43,7 @@ static int borrow_scratches(ev_index *ix, encoding *e, int threads) {
         rc = ev__scratch_borrow(&ix->graph, &e->scratches[e->workers]);
         e->workers += rc == EV_OK;
     }
-    return rc;
+    return rc == EV_E_MEMORY_LIMIT && e->workers ? EV_OK : rc; /* there is room for fewer */
 }
 
 /* After a stop with `done` slots encoded where they are: one in the first half takes back what was done, and one in the

@@ -5,6 +5,7 @@
 
 typedef struct {
     uint64_t serial, version; /* of the index it was made for */
+    ev__account *account;     /* likewise; the index may be gone */
     uint64_t *bits;
     size_t words;
     int64_t count;
@@ -32,12 +33,15 @@ static bool ascends(int64_t n, const int64_t *ids) {
 
 int ev_filter_new(int64_t n, const int64_t *ids, ev_filter **out) {
     if (n < 0) return ev__fail(EV_E_PARAM, "%lld ids", (long long)n);
+    ev__account *was = ev__charge_to(NULL); /* it is of no index */
     ev_filter *f = ev__alloc_zero(sizeof *f, EV_LINE);
     if (f) f->ids = ev__alloc((size_t)n * sizeof *ids, EV_LINE);
     if (!f || !f->ids) {
         ev__release(f, sizeof *f, EV_LINE);
+        ev__charge_to(was);
         return ev__fail(EV_E_NOMEM, "a filter of %lld ids", (long long)n);
     }
+    ev__charge_to(was);
     if (n) memcpy(f->ids, ids, (size_t)n * sizeof *ids);
     f->count = n;
     f->distinct = ascends(n, ids) ? n : -1;
@@ -48,16 +52,21 @@ int ev_filter_new(int64_t n, const int64_t *ids, ev_filter **out) {
 
 static void set_drop(slot_set *set) {
     if (!set || --set->users) return;
+    ev__account *account = set->account, *was = ev__charge_to(account);
     ev__release(set->bits, set->words * sizeof *set->bits, EV_LINE);
     ev__release(set, sizeof *set, EV_LINE);
+    ev__charge_to(was);
+    ev__account_drop(account);
 }
 
 void ev_filter_free(ev_filter *f) {
     if (!f) return;
     set_drop(f->cached);
     ev__mutex_free(&f->lock);
+    ev__account *was = ev__charge_to(NULL);
     ev__release(f->ids, (size_t)f->count * sizeof *f->ids, EV_LINE);
     ev__release(f, sizeof *f, EV_LINE);
+    ev__charge_to(was);
 }
 
 int64_t ev_filter_count(ev_filter *f) {
@@ -127,6 +136,7 @@ static int set_make(const ev_filter *f, const ev_index *ix, slot_set **out) {
         /* words: within which an ev_add takes slots beside searches */
         *set = (slot_set){
             .serial = ix->serial, .version = store->version, .users = 1, .words = store->columns.state.room / 64 + 1};
+        set->account = ev__account_share(ix->account);
         set->bits = ev__alloc_zero(set->words * sizeof *set->bits, EV_LINE);
     }
     int rc =

@@ -21,8 +21,14 @@ int ev__index_make(const ev_params *params, ev_index **out) {
     if (!kernels)
         return ev__fail(EV_E_SIMD, "EDGEVEC_SIMD=%s, but this machine and build offer: %s", ev_simd_forced(),
                         ev_simd_available());
-    ev_index *ix = ev__alloc_zero(sizeof *ix, EV_LINE);
-    if (!ix) return ev__fail(EV_E_NOMEM, "a new index");
+    ev__account *account = ev__account_new(), *was = ev__charge_to(account);
+    ev_index *ix = account ? ev__alloc_zero(sizeof *ix, EV_LINE) : NULL;
+    if (!ix) {
+        ev__charge_to(was);
+        ev__account_drop(account);
+        return ev__fail(EV_E_NOMEM, "a new index");
+    }
+    ix->account = account;
     ev__quantizer *q = &ix->graph.store.quantizer;
     *q = (ev__quantizer){.metric = ev__metric_of(params->metric),
                          .quantization = params->quantization,
@@ -38,6 +44,7 @@ int ev__index_make(const ev_params *params, ev_index **out) {
     ev__rwlock_init(&ix->lock);
     ev__graph_init(&ix->graph, params->ef_construction);
     int rc = ev__quantizer_init(q, params->seed);
+    ev__charge_to(was);
     if (rc != EV_OK) {
         ev_free(ix);
         return ev__fail(rc, "a new index");
@@ -68,10 +75,13 @@ int ev_close(ev_index *ix) {
 
 void ev_free(ev_index *ix) {
     if (!ix) return;
+    ev__account *account = ix->account, *was = ev__charge_to(account);
     give_back_all(ix);
     ev__rwlock_free(&ix->lock);
     ev__rwlock_free(&ix->changing);
     ev__release(ix, sizeof *ix, EV_LINE);
+    ev__charge_to(was);
+    ev__account_drop(account);
 }
 
 int ev_new(const ev_params *params, ev_index **out) {
@@ -100,6 +110,28 @@ int ev_set_ef(ev_index *ix, int32_t ef) {
     if (rc == EV_OK) ix->params.ef = ef;
     ev__leave(&call);
     return rc == EV_OK ? ev__ok() : rc;
+}
+
+int ev__limit_check(int64_t memory_limit) {
+    return memory_limit < 0 ? ev__fail(EV_E_PARAM, "a memory limit of %lld bytes", (long long)memory_limit) : EV_OK;
+}
+
+size_t ev__search_bytes(const ev_index *ix, size_t slots) {
+    const ev__graph *g = &ix->graph;
+    int32_t ef = ix->params.ef > g->ef_construction ? ix->params.ef : g->ef_construction;
+    return ev__scratch_need(g, slots, slots + slots / EV_GROWTH, (size_t)ef);
+}
+
+int ev_set_memory_limit(ev_index *ix, int64_t bytes) {
+    ev__call call;
+    int rc = ev__limit_check(bytes);
+    if (rc != EV_OK) return rc;
+    if (!ev__enter_to_look(ix, &call)) return ev__refuse_call(ix);
+    ev_memory now;
+    ev__account_read(ix->account, &now);
+    ev__account_set_limit(ix->account, bytes, now.held + (int64_t)ev__search_bytes(ix, ev__slots(&ix->graph.store)));
+    ev__leave(&call);
+    return ev__ok();
 }
 
 static int get(ev_index *ix, int64_t n, const int64_t *ids, float *out) {
@@ -172,6 +204,7 @@ void ev_memory_usage(ev_index *ix, ev_memory *out) {
     *out = (ev_memory){0};
     ev__call call;
     if (!ev__enter_to_look(ix, &call)) return;
+    ev__account_read(ix->account, out);
     ev__store *store = &ix->graph.store;
     ev__columns *columns = &store->columns;
     int64_t blocks = (int64_t)ev__array_bytes(&columns->blocks);

@@ -15,6 +15,7 @@ struct ev_index {
     double unfit;   /* for vectors so short a better center was looked for in vain; 0: never */
     int64_t next_id, changes;
     struct ev__stage *stage; /* NULL, or stage.c's */
+    ev__account *account;    /* what is allocated for it */
     uint64_t serial;         /* of this index in this process; filters cache by it */
     ev__rwlock
         changing;    /* whole calls that change the index, one after the other; read by those that need it at rest */
@@ -28,6 +29,8 @@ struct ev_index {
 /* ---- index.c --------------------------------------------------------------------------------- */
 
 int ev__index_make(const ev_params *params, ev_index **out); /* checked parameters, geometry, empty columns */
+int ev__limit_check(int64_t memory_limit);
+size_t ev__search_bytes(const ev_index *ix, size_t slots); /* scratch of one search over so many */
 int ev__params_check(const ev_params *params);
 
 /* LITTLE: it was not verified, and has no rows of prefilter.c. MUCH: nor tables of ids and free slots. Searches that
@@ -85,6 +88,8 @@ void ev__old_codes_free(ev__old_codes *old);
  * after an error. */
 int ev__train(ev_index *ix, int64_t n, const float *rows, int threads, ev__scratch *s, ev__old_codes *old,
               ev__call *call);
+/* What it needs for that meanwhile, but for what it can do without. */
+size_t ev__train_bytes(const ev_index *ix, int64_t n);
 /* The same of what is held, whether or not it has grown. */
 int ev__train_again(ev_index *ix, ev__scratch *s, ev__old_codes *old, ev__call *call);
 /* What EV_WALK_* what is held calls for now. */

@@ -133,6 +133,11 @@ static int run(ev__search_call *b, int64_t n, const ev_search_params *p) {
         if (rc == EV_OK) b->scratches[ready]->kept = true;
         if (rc == EV_OK) rc = ev__scratch_fit(&b->ix->graph, b->scratches[ready++], room, b->k, b->mask.on);
     }
+    if (rc == EV_E_MEMORY_LIMIT && ready > 1) { /* there is room for fewer; the last may not be fit */
+        ev__scratch_return(&b->ix->graph, b->scratches[--ready]);
+        workers = ready;
+        rc = EV_OK;
+    }
     if (rc == EV_OK) {
         b->by_nibbles = ev__scan_by_nibbles(b, n);
         size_t share = (size_t)((n + workers - 1) / workers), block = ev__scan_block_most(b, n);

@@ -8,6 +8,7 @@
 
 struct ev_context {
     uint64_t serial; /* of its index */
+    ev__account *account;
     ev__scratch *scratch;
     uint32_t busy; /* atomic */
     ev__spin lock; /* of stats */

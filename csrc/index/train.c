@@ -72,12 +72,16 @@ static size_t layout_buffers(const ev__quantizer *q, sample *m, char *memory) {
     return a.used;
 }
 
-static int make_sample(const ev__quantizer *q, sample *m) {
+static void size_sample(const ev__quantizer *q, sample *m) {
     size_t most = MOST_NUMBERS / q->dim < SAMPLE ? MOST_NUMBERS / q->dim : SAMPLE;
     m->dim = q->dim;
     m->count = m->total < (int64_t)most ? (size_t)m->total : most;
     m->queries = m->count < QUERIES ? m->count : QUERIES;
     m->bytes = layout_buffers(q, m, NULL);
+}
+
+static int make_sample(const ev__quantizer *q, sample *m) {
+    size_sample(q, m);
     m->memory = ev__alloc_zero(m->bytes, EV_LINE);
     if (!m->memory) return ev__fail(EV_E_NOMEM, "a sample of %zu vectors", m->count);
     layout_buffers(q, m, m->memory);
@@ -360,6 +364,10 @@ static int move_to(lesson *l, const sample *m, const float *center, bool was_blu
     int rc = ev__old_codes_keep(l->old, ix);
     if (l->call) ev__resume(l->call);
     if (rc == EV_OK) rc = ev__encode_anew(ix, center, l->threads, l->old->slots != 0, l->call);
+    if (rc == EV_E_MEMORY_LIMIT && ix->trained_on) { /* nothing has changed; it is looked at again with more rows */
+        ev__old_codes_free(l->old);
+        return EV_OK;
+    }
     if (rc != EV_OK) return rc;
     ix->trained_on = m->total;
     ix->trainings++;
@@ -438,6 +446,13 @@ static const float *shortest_of(const ev_index *ix, int64_t n, const float *rows
     }
     *length = sqrt(*length);
     return shortest;
+}
+
+size_t ev__train_bytes(const ev_index *ix, int64_t n) {
+    sample m = {.total = n + all_held(ix)};
+    if (!due(ix, n)) return 0;
+    size_sample(&ix->graph.store.quantizer, &m);
+    return ev__block_bytes(m.bytes);
 }
 
 int ev__train(ev_index *ix, int64_t n, const float *rows, int threads, ev__scratch *s, ev__old_codes *old,

@@ -20,9 +20,17 @@ void ev__duplicates_remove(ev__store *store, uint32_t slot) {
 
 /* While it is made there is room for what is yet to be filled in, and for what may come until then: it does not grow.
  */
-int ev__duplicates_reserve(ev__store *store, size_t extra) {
+static size_t nodes_with(const ev__store *store, size_t extra) {
     size_t slots = ev__slots(store), nodes = store->duplicates.used + slots - store->tabled;
-    int rc = ev__code_table_reserve(store, nodes + extra + (store->duplicates.room ? 0 : slots / 8));
+    return nodes + extra + (store->duplicates.room ? 0 : slots / 8);
+}
+
+void ev__duplicates_plan(const ev__store *store, size_t extra, int64_t *held, int64_t *peak) {
+    ev__table_plan(&store->duplicates, nodes_with(store, extra), held, peak);
+}
+
+int ev__duplicates_reserve(ev__store *store, size_t extra) {
+    int rc = ev__code_table_reserve(store, nodes_with(store, extra));
     return rc == EV_OK ? ev__twin_reserve(store, extra) : rc;
 }
 

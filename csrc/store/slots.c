@@ -69,6 +69,18 @@ static uint8_t level_of(const ev__store *store, uint32_t slot) {
     return level;
 }
 
+void ev__store_plan(ev__store *store, size_t extra, size_t growth, int64_t *held, int64_t *peak) {
+    ev__array *columns[EV_COLUMNS];
+    size_t n = slot_columns(store, columns), slots = ev__slots(store);
+    size_t room = slots + (extra > store->free_count ? extra - store->free_count : 0);
+    ev__table_plan(&store->id_table, store->id_table.used + extra, held, peak);
+    for (size_t i = 0; i < n; i++) ev__array_plan(columns[i], room, growth, held, peak);
+    /* one level in M - 1 of a slot; these are few, and so are the numbers of free slots */
+    ev__array upper = store->columns.upper, list = {.item = sizeof *store->free_slots, .room = store->free_room};
+    ev__array_plan(&upper, upper.count + (room - slots) * store->M / (store->M - 1), growth, held, peak);
+    if (store->free_room < room) ev__array_plan(&list, room, growth, held, peak);
+}
+
 int ev__store_reserve(ev__store *store, size_t extra) {
     size_t fresh = extra > store->free_count ? extra - store->free_count : 0, slots = ev__slots(store);
     if (fresh > (size_t)EV_NONE - 1 - slots) return ev__fail(EV_E_FULL, "%zu slots and %zu more", slots, fresh);

@@ -142,6 +142,8 @@ void ev__store_lay_out(ev__store *store, uint32_t M, uint64_t seed);
 /* Room for `extra` more slots in every column (free slots are counted first) and as many ids. Nothing visible changes.
  */
 int ev__store_reserve(ev__store *store, size_t extra);
+/* What that would change in the bytes held, as ev__array_plan has it. */
+void ev__store_plan(ev__store *store, size_t extra, size_t growth, int64_t *held, int64_t *peak);
 /* A free or new slot; room was reserved. Its links are empty. */
 uint32_t ev__slot_take(ev__store *store);
 void ev__slot_free(ev__store *store, uint32_t slot);
@@ -317,6 +319,7 @@ uint32_t ev__duplicates_find(const ev__store *store, uint32_t slot);
 void ev__duplicates_put(ev__store *store, uint32_t node);    /* room was reserved */
 void ev__duplicates_remove(ev__store *store, uint32_t slot); /* nothing where it is not in the table */
 int ev__duplicates_reserve(ev__store *store, size_t extra);  /* for so many more, and what is yet to be filled in */
+void ev__duplicates_plan(const ev__store *store, size_t extra, int64_t *held, int64_t *peak); /* as ev__array_plan */
 /* Look at so many slots more of those that were there before there was a table. Room was reserved; false: stopped. */
 bool ev__duplicates_fill(ev__store *store, size_t most);
 void ev__duplicates_free(ev__store *store); /* and of the twin, which goes by them */

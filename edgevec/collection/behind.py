@@ -27,6 +27,8 @@ log = logging.getLogger("edgevec")
 
 _MAX_ROWS, _MAX_BYTES = 2**16, 2**27
 """That lie beside the graph, and the bytes of their vectors: comparing with more would take milliseconds a search."""
+_BYTES_A_NUMBER = 8
+"""Of a vector, with links, and with the room for more that its part has."""
 _ROWS_PER_PART = 1024
 """Few enough that adding one does not take long, and so many that a search has few parts to look at."""
 
@@ -51,7 +53,15 @@ class Behind:
 
     def may_take(self, more: int) -> bool:
         """Whether so many more may lie here; what is much for a small graph is inserted soon enough."""
-        return len(self) + more <= min(_MAX_ROWS, _MAX_BYTES // (4 * self._graph.dim), len(self._graph))
+        fit = len(self) + more <= min(_MAX_ROWS, _MAX_BYTES // (4 * self._graph.dim), len(self._graph))
+        return fit and self._is_within_limit(more)
+
+    def _is_within_limit(self, more: int) -> bool:
+        """What lies here counts to the limit of the graph."""
+        limit = self._graph.memory_limit
+        return limit is None or (
+            self._graph.memory_usage()["held"] + self.nbytes + more * self._graph.dim * _BYTES_A_NUMBER <= limit
+        )
 
     def put(self, rows: RowIds, vectors: NDArray[np.float32]) -> None:
         """Rows that are not here yet, and their vectors, float32[n, dim]."""

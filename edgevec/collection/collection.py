@@ -120,6 +120,22 @@ class Collection:
         """ "a" when it is open for reading and writing, "r" for reading."""
         return "a" if self._store.writable else "r"
 
+    @property
+    def memory_limit(self) -> int | None:
+        """Bytes that the collection may take in memory; None: any number. It can be set, raised and lowered.
+
+        What would take more raises MemoryLimitError, a MemoryError, and stores nothing. Counted are the graph, with
+        all that searches need, and the metadata fields kept for conditions, which have condition_memory of it, as
+        open() divides it; stats()["memory_held"] is their sum. Not counted are the ids of records, about 8 bytes each
+        and more where they are texts, what one batch has written (up to 32 MB are kept, and as much is read at a
+        time), results, and SQLite's own caches, about 2 MB for each thread that reads.
+        """
+        return self._store.memory.total
+
+    @memory_limit.setter
+    def memory_limit(self, memory_limit: int | None) -> None:
+        self._store.set_memory_limit(memory_limit)
+
     def __repr__(self) -> str:
         return f"Collection({self._store.name!r}, dim={self.dim}, {self.metric!r}, mode={self.mode!r})"
 
@@ -520,7 +536,7 @@ class Collection:
         Returns:
             records, documents, file_bytes, log_bytes, snapshot_bytes (the graph beside the file),
             changes_since_snapshot, memory_bytes (of the graph), condition_bytes (of the metadata fields that are in
-            memory for conditions).
+            memory for conditions), memory_held (all that memory_limit counts).
         """
         return maintenance.stats(self._store)
 

@@ -15,8 +15,8 @@ from ..index import Index
 from . import schema
 from .collection import Collection
 from .database import Database, Durability, resolve
-from .field_cache import DEFAULT_BYTES
 from .graph import Graph
+from .memory_limit import MemoryLimit
 from .snapshot import Snapshot
 from .sqlite_errors import translated
 from .store import Store
@@ -52,7 +52,8 @@ def open(
     durability: Durability = "full",
     secure_delete: bool = False,
     mmap: bool = False,
-    condition_memory: int = DEFAULT_BYTES,
+    condition_memory: int | None = None,
+    memory_limit: int | None = None,
     progress: Progress | None = None,
 ) -> Collection:
     """Open a collection, or create one.
@@ -83,10 +84,15 @@ def open(
         mmap: map the graph's file (path + "-graph") instead of reading it: opening is quicker, and processes share the
             memory. Use it only where nothing but edgevec touches that file: if something truncates or overwrites it
             meanwhile, the process dies of a signal. On Windows and in a browser the file is always read.
-        condition_memory: bytes that metadata fields may take in memory, 128 MB by default. A field that a condition
+        condition_memory: bytes that metadata fields may take in memory, 128 MB by default, and no more than an eighth
+            of memory_limit. A field that a condition
             asks for is read once, 1 to 9 bytes a record, and answers any condition from then on; it follows what is
             written. What does not fit, and most of what is asked of fields with more than 65,536 different texts, is
             looked up in the file each time, as with 0 all is.
+        memory_limit: bytes that the collection may take in memory, or None. They are divided: condition_memory for
+            metadata fields, the rest for the graph, as memory_limit of edgevec.Index. What would take more raises
+            MemoryLimitError, a MemoryError, and stores nothing; where the graph does not fit, opening does. See
+            Collection.memory_limit for what is counted.
         progress: progress(done, total) while the documents of a collection of an earlier version are indexed again,
             and while the graph is built from the records, where that is necessary. Returning False stops; texts that
             are all indexed by then stay so.
@@ -100,6 +106,7 @@ def open(
         LockedError: when something else has it open for writing, or has it open under another name (a hard link)
         CorruptCollectionError: when the file is damaged, or is not a collection
         FormatVersionError: when a newer edgevec has written it
+        MemoryLimitError: when the graph takes more than memory_limit leaves it; the message has both figures
         StorageError: when the system refuses to open, create or read it
         CancelledError: when progress returned False
         EdgevecError: when SQLite is older than 3.38
@@ -119,7 +126,7 @@ def open(
         raise ParameterError(f"durability must be 'full' or 'fast', not {durability!r}")
     if sqlite3.sqlite_version_info < _SQLITE:
         raise EdgevecError(f"collections need SQLite 3.38 or newer; this Python has {sqlite3.sqlite_version}")
-    condition_memory = as_int(condition_memory, "condition_memory", 0, 2**63 - 1)
+    memory = MemoryLimit.divided(memory_limit, condition_memory)
     given = {
         "dim": dim,
         "metric": metric,
@@ -146,13 +153,13 @@ def open(
         snapshot = None if file is None else Snapshot(file, mmap=mmap)
         if snapshot is not None and mode == "a":
             snapshot.clear()  # a killed process may have left one unfinished
-        graph = Graph(database.name, snapshot)
+        graph = Graph(database.name, snapshot, memory.of_graph)
         store = Store(
             database,
             graph,
             writable=mode == "a",
             secure_delete=secure_delete,
-            condition_memory=condition_memory,
+            memory=memory,
             progress=progress,
         )
         return Collection(store, encoder)

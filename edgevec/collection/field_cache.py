@@ -25,11 +25,10 @@ from .records import RowIds, count, explain
 from .sqlite_errors import reraise_interrupt
 from .where import All, Any_, Condition, Field, Node, Not
 
-__all__ = ["DEFAULT_BYTES", "FieldCache"]
+__all__ = ["FieldCache"]
 
 log = logging.getLogger("edgevec")
 
-DEFAULT_BYTES = 128 * 2**20
 _MAX_FIELDS = 64
 _FIELDS_PER_PASS = 8
 _FIRST_PAGE, _PAGE = 512, 16_384

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._types import Progress
+from ..errors import MemoryLimitError
 from ..index import Index
 from ..staging import Stage
 from . import changes, schema
@@ -87,13 +88,31 @@ class Graph:
         version: Of the records that both agree with; None when it must be built (again).
         seq: The last change that both have taken in.
         saved_seq: The last change that the snapshot holds; 0 without one.
+        memory_limit: Of the index, present and to come; it can be set.
     """
 
-    def __init__(self, name: str, snapshot: Snapshot | None) -> None:
+    def __init__(self, name: str, snapshot: Snapshot | None, memory_limit: int | None = None) -> None:
         self.name = name
         self.snapshot = snapshot
+        self._memory_limit = memory_limit
         self.saved_seq = 0
         self.reset()
+
+    @property
+    def memory_limit(self) -> int | None:
+        return self._memory_limit
+
+    @memory_limit.setter
+    def memory_limit(self, memory_limit: int | None) -> None:
+        self._memory_limit = memory_limit
+        if self.index is not None:
+            self.index.memory_limit = memory_limit
+
+    @property
+    def nbytes(self) -> int:
+        """What is allocated for the index and for what lies beside it."""
+        index, behind = self.index, self.behind
+        return (0 if index is None else index.memory_usage()["held"]) + (0 if behind is None else behind.nbytes)
 
     def reset(self) -> None:
         """Drop the index; the next catch_up() starts from the snapshot or the records."""
@@ -242,7 +261,12 @@ class Graph:
             self.reset()
             return
         seq = min(self.seq, changes.last_change(connection))
-        self._read_rows(connection, rows, None)
+        try:
+            self._read_rows(connection, rows, None)
+        except MemoryLimitError as error:  # vectors that were replaced, and are to come back
+            log.warning("%s: the graph will be built again: %s", self.name, error)
+            self.reset()
+            return
         self.seq = seq
 
     def fix_rows(self, connection: sqlite3.Connection, rows: RowIds) -> None:
@@ -255,6 +279,7 @@ class Graph:
         if index is None:
             return
         total, done = vector_count(connection), 0
+        self._check_room(index, total)
         dtype = str(schema.read_settings(connection)["dtype"])
         for rows, vectors in vector_pages(connection, _vectors_per_add(index.dim), index.dim, dtype):
             add(index, rows, vectors, progress=_shifted(progress, done, total))
@@ -274,7 +299,17 @@ class Graph:
             quantization=settings["quantization"],
             M=settings["M"],
             ef_construction=settings["ef_construction"],
+            memory_limit=self._memory_limit,
         )
+
+    def _check_room(self, index: Index, count: int) -> None:
+        """Refuse at once to build what cannot fit."""
+        least = count * _least_bytes(index)
+        if self._memory_limit is not None and least > self._memory_limit:
+            raise MemoryLimitError(
+                f"{self.name}: a graph of {count:,} vectors takes at least {least:,} bytes, and memory_limit leaves it "
+                f"{self._memory_limit:,}"
+            )
 
     def _start(self, connection: sqlite3.Connection, progress: Progress | None) -> None:
         reason, self._ids, self._fresh, self.behind = "there is none", None, True, None
@@ -283,7 +318,7 @@ class Graph:
             reason = "the list of changes is damaged"
         elif self.snapshot is not None:
             try:
-                self.index, self.seq = self.snapshot.load(connection)
+                self.index, self.seq = self.snapshot.load(connection, self._memory_limit)
                 self.saved_seq = self.seq
                 return
             except UnusableError as error:
@@ -291,6 +326,8 @@ class Graph:
         self.saved_seq = 0
         if whole and changes.low_water_mark(connection) == 0:  # every change since the first record is listed
             self.index, self.seq = self._empty(connection), 0
+            if self.index is not None:
+                self._check_room(self.index, vector_count(connection))
             return
         log.warning("%s: the graph is built from the records; its snapshot cannot be used: %s", self.name, reason)
         self.rebuild(connection, progress)
@@ -305,9 +342,8 @@ class Graph:
     def _replace(self, rows: RowIds, vectors_at: VectorsOf, progress: Progress | None) -> None:
         """Put the vectors of these rows in place of what the index holds of them."""
         assert self.index is not None
-        self._touched.append(rows)
         self._forget_ids_of(rows)
-        self.index.remove(_put(self.index, self.index.dim, rows, vectors_at, progress))
+        self.index.remove(_put(self.index, self.index.dim, rows, vectors_at, progress, self._touched))
 
     def _lay_beside(self, connection: sqlite3.Connection, rows: RowIds, behind: Behind) -> None:
         """Take these rows out of the index, and put what is stored of them beside it."""
@@ -335,18 +371,41 @@ def _stored(connection: sqlite3.Connection, dim: int) -> VectorsOf:
     return stored
 
 
-def _put(index: Index | Stage, dim: int, rows: RowIds, vectors_at: VectorsOf, progress: Progress | None) -> RowIds:
-    """Add the vectors of these rows, a run at a time; those that have none, which are to be removed."""
+def _put(
+    index: Index | Stage,
+    dim: int,
+    rows: RowIds,
+    vectors_at: VectorsOf,
+    progress: Progress | None,
+    touched: list[RowIds] | None = None,
+) -> RowIds:
+    """Add the vectors of these rows, a run at a time; those that have none, which are to be removed.
+
+    touched: takes the runs of which the index may have changed.
+    """
     size, gone = _vectors_per_add(dim), [np.empty(0, np.int64)]
     for start in range(0, len(rows), size):
         run = rows[start : start + size]
-        # No name for the vectors: they are let go of before the next ones are read.
-        found = add(index, *vectors_at(run, start), progress=_shifted(progress, start, len(rows)))
+        if touched is not None:
+            touched.append(run)
+        try:
+            # No name for the vectors: they are let go of before the next ones are read.
+            found = add(index, *vectors_at(run, start), progress=_shifted(progress, start, len(rows)))
+        except MemoryLimitError:
+            if touched is not None:
+                touched.pop()  # nothing was added: a rollback needs no memory for them
+            raise
         if len(found) < len(run):
             gone.append(np.setdiff1d(run, found))
     if progress is not None and len(rows):
         progress(len(rows), len(rows))
     return np.concatenate(gone)
+
+
+def _least_bytes(index: Index) -> int:
+    """Of a vector in the graph: what is kept of it, the links of the lowest level, its id."""
+    kept = {"none": 4 * index.dim, "sq8": 3 * index.dim, "binary": 4 * index.dim + index.dim // 8}
+    return kept[index.quantization] + 8 * index.M + 8
 
 
 def _vectors_per_add(dim: int) -> int:

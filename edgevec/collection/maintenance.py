@@ -200,6 +200,7 @@ def stats(store: Store) -> dict[str, Any]:
             "changes_since_snapshot": graph.seq - graph.saved_seq,
             "memory_bytes": memory,
             "condition_bytes": store.fields.nbytes,
+            "memory_held": graph.nbytes + store.fields.nbytes,
         }
 
 

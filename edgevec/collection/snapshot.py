@@ -40,8 +40,11 @@ class Snapshot:
         self._database = database
         self._mmap = mmap and _CAN_MAP
 
-    def load(self, connection: sqlite3.Connection) -> tuple[Index, int]:
-        """The graph, and the last change that it holds. UnusableError says why it cannot be used."""
+    def load(self, connection: sqlite3.Connection, memory_limit: int | None) -> tuple[Index, int]:
+        """The graph, and the last change that it holds. UnusableError says why it cannot be used.
+
+        memory_limit: of the graph; MemoryLimitError where it takes more
+        """
         for _ in range(5):  # a writer may replace the file while it is read
             identity = self._identity(self.path)
             seq = changes.known_snapshot(connection, identity)
@@ -50,7 +53,7 @@ class Snapshot:
             if seq < changes.low_water_mark(connection):
                 raise UnusableError("it is older than the last checkpoint")
             try:
-                index = Index.load(self.path, mmap=self._mmap)
+                index = Index.load(self.path, mmap=self._mmap, memory_limit=memory_limit)
             except (CorruptIndexError, FormatVersionError, OSError) as error:
                 raise UnusableError(str(error)) from error
             if self._identity(self.path) == identity:

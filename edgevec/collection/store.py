@@ -30,9 +30,10 @@ from ..errors import (
 )
 from . import changes, schema
 from .database import Database
-from .field_cache import DEFAULT_BYTES, FieldCache
+from .field_cache import FieldCache
 from .following import Follower
 from .graph import Graph, Write
+from .memory_limit import MemoryLimit
 from .records import RowIds
 from .saving import Snapshots
 from .sql import end_transaction
@@ -115,13 +116,14 @@ class Store:
         *,
         writable: bool,
         secure_delete: bool = False,
-        condition_memory: int = DEFAULT_BYTES,
+        memory: MemoryLimit,
         progress: Progress | None = None,
     ) -> None:
         self.database = database
         self.graph = graph
         self.recent_writes = changes.RecentWrites()
-        self.fields = FieldCache(condition_memory, partial(_commits_seen, database, writable))
+        self.memory = memory
+        self.fields = FieldCache(memory.of_conditions, partial(_commits_seen, database, writable))
         self.writable = writable
         self._lock = ReadWriteLock()
         self._snapshots = Snapshots(database, graph, self._lock, secure_delete=secure_delete)
@@ -575,6 +577,13 @@ class Store:
                     yield connection
                 finally:
                     end_transaction(connection)
+
+    def set_memory_limit(self, memory_limit: int | None) -> None:
+        """As Collection.memory_limit."""
+        self._check_open()
+        memory = MemoryLimit.divided(memory_limit, self.memory.of_conditions)
+        self.graph.memory_limit = memory.of_graph
+        self.memory = memory
 
     def write_snapshot(self) -> None:
         """Write the graph beside the database, while others read and write."""
