@@ -14,7 +14,7 @@ struct ev_index {
     int64_t fresh;  /* unquantized: vectors added since it was last seen whether float32 tells them apart */
     double unfit;   /* for vectors so short a better center was looked for in vain; 0: never */
     int64_t next_id, changes;
-    struct ev__stage *stage; /* NULL, or stage.c's */
+    struct ev__stage *stage; /* NULL, or the rows of staged_rows.c */
     uint64_t serial;         /* of this index in this process; filters cache by it */
     ev__rwlock
         changing;    /* whole calls that change the index, one after the other; read by those that need it at rest */
@@ -107,7 +107,7 @@ void ev__encode_on(ev_index *ix, int64_t rows, ev__scratch *s);
 /* Link all that is held anew, in the space that `walk` calls for, with what is staged. On error all is as before. */
 int ev__link_anew(ev_index *ix, int32_t walk, int threads);
 
-/* ---- stage.c --------------------------------------------------------------------------------- */
+/* ---- staged_rows.c --------------------------------------------------------------------------- */
 
 /* Rows that are staged, and their slots. */
 int64_t ev__staged(const ev_index *ix);

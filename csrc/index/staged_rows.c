@@ -1,5 +1,4 @@
-/* ev_stage and what ends it. Most of an ev_add's work goes on beside searches, which see the index as before; here it
- * is left at that, for several calls and for as long as the caller likes. The last step touches some bytes a row. */
+/* The list of staged rows, and their states: hidden, shown, or lent to a pass that links all anew. */
 #include "index/stage.h"
 
 int64_t ev__staged(const ev_index *ix) { return ix->stage ? ix->stage->count : 0; }
