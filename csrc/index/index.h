@@ -14,7 +14,7 @@ struct ev_index {
     int64_t fresh;  /* unquantized: vectors added since it was last seen whether float32 tells them apart */
     double unfit;   /* for vectors so short a better center was looked for in vain; 0: never */
     int64_t next_id, changes;
-    struct ev__stage *stage; /* NULL, or the rows of staged_rows.c */
+    struct ev__stage *stage; /* NULL, or stage.c's */
     uint64_t serial;         /* of this index in this process; filters cache by it */
     ev__rwlock
         changing;    /* whole calls that change the index, one after the other; read by those that need it at rest */
