@@ -100,35 +100,6 @@ int ev_error_errno(void);
 /* EDGEVEC_VERSION of the library that is linked. */
 const char *ev_version(void);
 
-/* ---- stopping -------------------------------------------------------------------------------- */
-
-/* Asked by calls of the thread that sets it while they run long, about twenty times a second; returns 0 to stop the
- * call, which ends with EV_E_STOPPED and everything as before. For Ctrl-C and the like: searches too ask it. It may do
- * what an ev_progress may. NULL: nobody is asked. */
-typedef int (*ev_interrupt)(void *user);
-void ev_set_interrupt(ev_interrupt asked, void *user);
-
-/* ---- SIMD ------------------------------------------------------------------------------------ */
-
-/* The path in use ("scalar", "avx2", "avx512", "neon", "wasm128"), decided once by CPUID and XGETBV or by EDGEVEC_SIMD.
- * NULL when EDGEVEC_SIMD asks for one that is unavailable: then ev_new refuses. */
-const char *ev_simd_active(void);
-/* Space-separated names: what this build holds, what this machine can run; and what EDGEVEC_SIMD says ("" when unset).
- */
-const char *ev_simd_compiled(void);
-const char *ev_simd_available(void);
-const char *ev_simd_forced(void);
-/* Compare every kernel of the active path with the scalar one on made-up rows; 0 when all agree, else the number of the
- * first that does not, or -1 when there is no path. For machines where no test suite can be run. */
-int ev_selftest(void);
-
-/* ---- texts ----------------------------------------------------------------------------------- */
-
-/* Read a JSON array of `count` numbers at the start of a text of `length` bytes: each rounded to double, and that to
- * float. Returns the bytes read, up to and with the closing bracket. 0 for anything else, for numbers beyond float, and
- * for the few that take more digits than these to tell which way they round: a reader of all of JSON says more. */
-int64_t ev_read_numbers(const char *text, int64_t length, int64_t count, float *out);
-
 /* ---- life ------------------------------------------------------------------------------------ */
 
 typedef struct {
@@ -195,31 +166,6 @@ int ev_ids(ev_index *ix, int64_t *cursor, int64_t n, int64_t *ids, int64_t *writ
  * bytes for each: searches wait for that, and it does not stop. Codes are learned anew then only if there is room.
  * Errors: EV_E_NOMEM, EV_E_STOPPED, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
 int ev_compact(ev_index *ix, ev_progress progress, void *user);
-
-/* ---- adding in two phases -------------------------------------------------------------------- */
-
-/* For whoever keeps an index in step with a database: the work first, and what searches see of it changes when the
- * other side has committed, at once. Until then searches go on, in the same steps as beside ev_add, and see what was
- * there. One at a time: whoever stages also commits or drops.
- *
- * ev_stage: as ev_add, but that the rows are no results yet. ids: not NULL. Any number of calls; the last row staged
- * under an id is the one that counts. Each is all or nothing, and leaves what was staged before it. Meanwhile ev_add
- * and ev_remove do what they always do, ev_compact is EV_E_BUSY, dead rows are not cleaned up, and staged rows count as
- * dead: in ev_stats, in ev_check, and in files, so that who loads one finds them removed.
- * Errors: as ev_add. */
-int ev_stage(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, int32_t threads, ev_progress progress,
-             void *user);
-/* In one step: forget those of the n ids that are held, then show all that is staged, in place of what is held under
- * the same ids. Needs no memory and asks nobody; about a tenth of a microsecond a row. Nothing staged: the ids alone.
- * Errors: EV_E_PARAM, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
-int ev_stage_commit(ev_index *ix, int64_t n, const int64_t *removed_ids);
-/* Forget what is staged.
- * Errors: EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
-int ev_stage_drop(ev_index *ix);
-/* After ev_stage_commit: link what searches would not find, as ev_add does at its end, while they go on. A service: a
- * stop or want of memory leaves it to the next call.
- * Errors: EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
-int ev_stage_settle(ev_index *ix);
 
 /* ---- search ---------------------------------------------------------------------------------- */
 
@@ -345,6 +291,60 @@ typedef struct {
     int64_t looked;  /* vectors read to learn the codes or to see whether they fit, since it was made or loaded */
 } ev_stats;
 void ev_get_stats(ev_index *ix, ev_stats *out);
+
+/* ---- stopping -------------------------------------------------------------------------------- */
+
+/* Asked by calls of the thread that sets it while they run long, about twenty times a second; returns 0 to stop the
+ * call, which ends with EV_E_STOPPED and everything as before. For Ctrl-C and the like: searches too ask it. It may do
+ * what an ev_progress may. NULL: nobody is asked. */
+typedef int (*ev_interrupt)(void *user);
+void ev_set_interrupt(ev_interrupt asked, void *user);
+
+/* ---- SIMD ------------------------------------------------------------------------------------ */
+
+/* The path in use ("scalar", "avx2", "avx512", "neon", "wasm128"), decided once by CPUID and XGETBV or by EDGEVEC_SIMD.
+ * NULL when EDGEVEC_SIMD asks for one that is unavailable: then ev_new refuses. */
+const char *ev_simd_active(void);
+/* Space-separated names: what this build holds, what this machine can run; and what EDGEVEC_SIMD says ("" when unset).
+ */
+const char *ev_simd_compiled(void);
+const char *ev_simd_available(void);
+const char *ev_simd_forced(void);
+/* Compare every kernel of the active path with the scalar one on made-up rows; 0 when all agree, else the number of the
+ * first that does not, or -1 when there is no path. For machines where no test suite can be run. */
+int ev_selftest(void);
+
+/* ---- adding in two phases -------------------------------------------------------------------- */
+
+/* For whoever keeps an index in step with a database: the work first, and what searches see of it changes when the
+ * other side has committed, at once. Until then searches go on, in the same steps as beside ev_add, and see what was
+ * there. One at a time: whoever stages also commits or drops.
+ *
+ * ev_stage: as ev_add, but that the rows are no results yet. ids: not NULL. Any number of calls; the last row staged
+ * under an id is the one that counts. Each is all or nothing, and leaves what was staged before it. Meanwhile ev_add
+ * and ev_remove do what they always do, ev_compact is EV_E_BUSY, dead rows are not cleaned up, and staged rows count as
+ * dead: in ev_stats, in ev_check, and in files, so that who loads one finds them removed.
+ * Errors: as ev_add. */
+int ev_stage(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, int32_t threads, ev_progress progress,
+             void *user);
+/* In one step: forget those of the n ids that are held, then show all that is staged, in place of what is held under
+ * the same ids. Needs no memory and asks nobody; about a tenth of a microsecond a row. Nothing staged: the ids alone.
+ * Errors: EV_E_PARAM, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
+int ev_stage_commit(ev_index *ix, int64_t n, const int64_t *removed_ids);
+/* Forget what is staged.
+ * Errors: EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
+int ev_stage_drop(ev_index *ix);
+/* After ev_stage_commit: link what searches would not find, as ev_add does at its end, while they go on. A service: a
+ * stop or want of memory leaves it to the next call.
+ * Errors: EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
+int ev_stage_settle(ev_index *ix);
+
+/* ---- texts ----------------------------------------------------------------------------------- */
+
+/* Read a JSON array of `count` numbers at the start of a text of `length` bytes: each rounded to double, and that to
+ * float. Returns the bytes read, up to and with the closing bracket. 0 for anything else, for numbers beyond float, and
+ * for the few that take more digits than these to tell which way they round: a reader of all of JSON says more. */
+int64_t ev_read_numbers(const char *text, int64_t length, int64_t count, float *out);
 
 /* cdef-end */
 

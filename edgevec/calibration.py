@@ -125,7 +125,7 @@ class Calibrator:
 
     def __init__(self) -> None:
         self._entries: dict[tuple[int, _Source], _Entry] = {}
-        self._turns: dict[tuple[int, _Source], threading.Lock] = {}
+        self._locks: dict[tuple[int, _Source], threading.Lock] = {}
         """Who measures for one k holds up nobody who asks for another."""
 
     def ef_for(self, index: NativeIndex, recall: float, k: int, queries: Vectors) -> int | None:
@@ -144,7 +144,7 @@ class Calibrator:
         if rows is not None:
             index.search(rows, 1, ef=1)  # raises, naming the row, where one is no valid query
         source: _Source = "sampled" if rows is None else "user"
-        with self._turns.setdefault((k, source), threading.Lock()):
+        with self._locks.setdefault((k, source), threading.Lock()):
             made = self._measure_anew(index, k, source, rows, threads)
             if rows is None:
                 self._entries.pop((k, "user"), None)
@@ -165,8 +165,8 @@ class Calibrator:
         entry = self._entries.get((k, source))
         if entry and index.changes() <= entry.valid_until:
             return entry.calibration
-        turn = self._turns.setdefault((k, source), threading.Lock())
-        if not turn.acquire(blocking=entry is None) and entry:
+        lock = self._locks.setdefault((k, source), threading.Lock())
+        if not lock.acquire(blocking=entry is None) and entry:
             return entry.calibration
         try:
             entry = self._entries.get((k, source))
@@ -178,7 +178,7 @@ class Calibrator:
                 queries = queries[_random_subset(np.arange(len(queries)), _samples(k))]
             return self._measure_anew(index, k, source, queries, 0)
         finally:
-            turn.release()
+            lock.release()
 
     def _measure_anew(
         self, index: NativeIndex, k: int, source: _Source, queries: Vectors | None, threads: int

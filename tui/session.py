@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from .file_stamp import Stamp
 from .models import BuildSettings, Data, Queries, QuerySetSpec
@@ -93,5 +93,7 @@ class Session:
     def quantizations(self) -> list[str]:
         """The quantizations to choose from: all if the vectors are in memory to build from, else that of the index."""
         if self.data is not None and self.data.vectors is not None:
-            return ["none", "sq8", "binary"]
+            from edgevec import Quantization  # here: NumPy comes with it, and the app is to start at once
+
+            return [*get_args(Quantization)]
         return [] if self.backend is None else [self.backend.settings.quantization]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import platformdirs
 
@@ -95,9 +95,15 @@ def _checked(content: Any) -> Settings:
         isinstance(path, str) for path in [*settings.recent, *settings.companions, *settings.companions.values()]
     ):
         raise TypeError("a path is not a text")
-    if settings.quantization not in ("none", "sq8", "binary"):
+    if settings.quantization != Settings.quantization and settings.quantization not in _quantizations():
         raise ValueError(f"quantization is {settings.quantization!r}")
     for name, minimum, maximum in (("M", 2, 256), ("ef_construction", 1, 65535), ("k", 1, 1000), ("ef", 1, 1_000_000)):
         if not minimum <= getattr(settings, name) <= maximum:
             raise ValueError(f"{name} is {getattr(settings, name)}")
     return settings
+
+
+def _quantizations() -> tuple[Quantization, ...]:
+    from edgevec import Quantization  # here: NumPy comes with it, and the app is to start at once
+
+    return get_args(Quantization)

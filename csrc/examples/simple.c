@@ -12,13 +12,8 @@ int main(void) {
     const float vectors[4][3] = {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}, {0.7f, 0.7f, 0}};
     const int64_t ids[4] = {10, 20, 30, 40};
     const float query[3] = {1, 0.2f, 0};
-    const ev_params params = {.dim = 3,
-                              .metric = EV_METRIC_COSINE,
-                              .quantization = EV_QUANT_NONE,
-                              .M = 16,
-                              .ef_construction = 200,
-                              .ef = 64,
-                              .keep_vectors = EV_VECTORS_FLOAT32};
+    /* what is not named is 0: no quantization */
+    const ev_params params = {.dim = 3, .metric = EV_METRIC_COSINE, .M = 16, .ef_construction = 200, .ef = 64};
     const ev_search_params search = {.k = 2};
     int64_t found[2];
     float distances[2];

@@ -145,7 +145,7 @@ void ev__held_free(ev__held *held);
 size_t ev__held_bytes(const ev__held *held);
 /* Of n slots, with the least that their distances may be, keep those nearer than `near` in place and in order, hold
  * back the others that are nearer than `far`. Returns how many are kept. n: less than half of the room. */
-size_t ev__held_sift(ev__held *held, const float *least, float near, float far, uint32_t *slots, size_t n);
+size_t ev__held_partition(ev__held *held, const float *least, float near, float far, uint32_t *slots, size_t n);
 /* Let go of what is as near as the bound, at most so many: the first ones, or, after a call that had as many as it may,
  * those that follow. Returns how many. */
 size_t ev__held_release(ev__held *held, float bound, size_t most, uint32_t *slots);

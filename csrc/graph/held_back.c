@@ -46,7 +46,7 @@ static void make_room(ev__held *held) {
     held->from = 0;
 }
 
-size_t ev__held_sift(ev__held *held, const float *least, float near, float far, uint32_t *slots, size_t n) {
+size_t ev__held_partition(ev__held *held, const float *least, float near, float far, uint32_t *slots, size_t n) {
     if (held->count + n > held->room) make_room(held);
     if (held->count + n > held->room) held->count = held->room - n;
     size_t kept = 0, count = held->count;

@@ -269,7 +269,7 @@ static void prefilter_batch(const ev__graph *g, const ev__space *space, const ev
     s->stats.prefiltered += (int64_t)p->count;
     float near = is_near(w, candidates) ? window_bound(w, candidates) : nearest_bound(w, p->slots, p->count, s);
     float far = !w->holds ? near : candidates->count == w->ef ? candidates->at[w->ef - 1].distance : INFINITY;
-    p->count = ev__held_sift(&s->held, s->distances, near, far, p->slots, p->count);
+    p->count = ev__held_partition(&s->held, s->distances, near, far, p->slots, p->count);
 }
 
 /* Some of what was held back, as near as the bound, behind what is fetched next. Returns whether there was any. */

@@ -112,7 +112,7 @@ void ev__encode_on(ev_index *ix, int64_t rows, ev__scratch *s);
 /* Link all that is held anew, in the space that `walk` calls for, with what is staged. On error all is as before. */
 int ev__link_anew(ev_index *ix, int32_t walk, int threads);
 
-/* ---- stage.c --------------------------------------------------------------------------------- */
+/* ---- staged_rows.c --------------------------------------------------------------------------- */
 
 /* Rows that are staged, and their slots. */
 int64_t ev__staged(const ev_index *ix);

@@ -11,6 +11,8 @@ struct ev__stage {
     int64_t shown; /* rows that were shown, and whose links are not mended yet */
 };
 
+/* ---- staged_rows.c --------------------------------------------------------------------------- */
+
 /* Room for n rows more: in the table of ids; and in the list, where they are to be `listed`. */
 int ev__stage_reserve(ev_index *ix, int64_t n, bool listed);
 void ev__stage_clear(struct ev__stage *stage);

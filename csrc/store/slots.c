@@ -3,9 +3,9 @@
 
 void ev__list_columns(ev__columns *c, ev__column out[EV_COLUMNS]) {
     const ev__column columns[EV_COLUMNS] = {
-        {"blocks", &c->blocks},        {"factors", &c->factors}, {"vectors", &c->vectors},   {"ids", &c->ids},
-        {"state", &c->state},          {"level", &c->level},     {"upper_at", &c->upper_at}, {"upper", &c->upper},
-        {"chain", &c->next_duplicate}, {"sift", &c->prefilter},
+        {"blocks", &c->blocks},        {"factors", &c->factors},     {"vectors", &c->vectors},   {"ids", &c->ids},
+        {"state", &c->state},          {"level", &c->level},         {"upper_at", &c->upper_at}, {"upper", &c->upper},
+        {"chain", &c->next_duplicate}, {"prefilter", &c->prefilter},
     };
     memcpy(out, columns, sizeof columns);
 }

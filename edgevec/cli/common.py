@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 import numpy as np
@@ -21,7 +21,7 @@ from rich.text import Text
 
 import edgevec
 
-from .. import Metric
+from .. import Metric, Quantization
 from ..errors import ParameterError, StorageError
 from ..file_kind import KIND_NAMES, Kind, kind_of, require
 from ..printable import decimals, printable
@@ -30,6 +30,8 @@ from .arguments import INPUT, example
 
 __all__ = [
     "INPUT",
+    "METRICS",
+    "QUANTIZATIONS",
     "build_index",
     "bytes_per_vector",
     "example",
@@ -46,6 +48,9 @@ __all__ = [
     "show_json",
     "shown_rows",
 ]
+
+METRICS: tuple[Metric, ...] = get_args(Metric)
+QUANTIZATIONS: tuple[Quantization, ...] = get_args(Quantization)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -143,12 +148,8 @@ def index_options(command: Command) -> Command:
         ),
         click.option("--ef-construction", type=click.IntRange(1), default=200, show_default=True),
         click.option("-M", "M", type=click.IntRange(2), default=16, show_default=True, help="Links per node."),
-        click.option(
-            "--quantization", "-q", type=click.Choice(["none", "sq8", "binary"]), default="sq8", show_default=True
-        ),
-        click.option(
-            "--metric", type=click.Choice(["cosine", "ip", "l2"]), help="Default: what the file says, else cosine."
-        ),
+        click.option("--quantization", "-q", type=click.Choice(QUANTIZATIONS), default="sq8", show_default=True),
+        click.option("--metric", type=click.Choice(METRICS), help="Default: what the file says, else cosine."),
     ):
         command = option(command)
     return command

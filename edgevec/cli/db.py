@@ -16,7 +16,19 @@ from .. import Metric, Quantization
 from ..errors import ParameterError
 from ..file_kind import require
 from ..printable import decimals, printable
-from .common import INPUT, example, force_option, note, output_option, progress_bar, protect, show, show_json
+from .common import (
+    INPUT,
+    METRICS,
+    QUANTIZATIONS,
+    example,
+    force_option,
+    note,
+    output_option,
+    progress_bar,
+    protect,
+    show,
+    show_json,
+)
 
 if TYPE_CHECKING:
     from ..collection import Collection, Hits, Plan
@@ -47,13 +59,11 @@ def db(context: click.Context, file: Path) -> None:
 @click.option("--vector", "vector_column", help="The one with the vectors.")
 @click.option("--document", "document_column", help="The one with the texts, which are indexed for text search.")
 @click.option("--skip", multiple=True, metavar="COLUMN", help="A column to leave out; may be given several times.")
-@click.option(
-    "--metric", type=click.Choice(["cosine", "ip", "l2"]), help="Metric of a new collection; cosine by default."
-)
+@click.option("--metric", type=click.Choice(METRICS), help="Metric of a new collection; cosine by default.")
 @click.option(
     "--quantization",
     "-q",
-    type=click.Choice(["none", "sq8", "binary"]),
+    type=click.Choice(QUANTIZATIONS),
     help="Quantization of a new collection; sq8 by default.",
 )
 @click.pass_obj

@@ -14,7 +14,7 @@ import edgevec
 from .. import evaluation
 from ..errors import ParameterError
 from ..samples import WordNet, wordnet
-from .common import build_index, bytes_per_vector, example, note, on_terminal, show, shown_rows
+from .common import QUANTIZATIONS, build_index, bytes_per_vector, example, note, on_terminal, show, shown_rows
 
 __all__ = ["demo"]
 
@@ -23,7 +23,7 @@ _EXAMPLES = ("device for measuring temperature", "yellow fruit that monkeys like
 
 @click.command(epilog=example("edgevec demo yellow fruit that monkeys like"))
 @click.argument("query", nargs=-1)
-@click.option("-q", "--quantization", type=click.Choice(["none", "sq8", "binary"]), default="sq8", show_default=True)
+@click.option("-q", "--quantization", type=click.Choice(QUANTIZATIONS), default="sq8", show_default=True)
 @click.option("-k", type=click.IntRange(1), default=5, show_default=True, help="Results per query.")
 @click.option("--ef", type=click.IntRange(1), help="Candidates that a search keeps; more is slower and finds more.")
 @click.option("--repeats", type=click.IntRange(1), default=200, show_default=True, help="Searches timed per query.")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._types import Metric
 from .matrix import Cells, Matrix
 from .request import Request
 
@@ -41,7 +42,7 @@ def opened(request: Request) -> Iterator[Matrix]:
                 else:
                     unread[name] = f"unsupported type {part.get_dtype()}"
             metric = (file.metadata() or {}).get("metric")
-            known = metric if metric in ("cosine", "ip", "l2") else None
+            known = metric if metric in get_args(Metric) else None
             yield Matrix(rows, dim, vectors, columns, unread, known)
     except safetensors.SafetensorError as error:
         raise request.error(f"damaged: {error}") from error

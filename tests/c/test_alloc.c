@@ -222,7 +222,7 @@ static void inquire(subject *s) {
     TRY(s, ev_get(s->ix, 1, &id, row));
 }
 
-/* All the verbs, with enough removals for the dead to be buried, and duplicates, and ids replaced; returns how many
+/* Every call, with enough removals for dead nodes to be freed, and duplicates, and ids replaced; returns how many
  * allocations it took. */
 static int64_t workload(int kind, subject *s) {
     ev_params p = {DIM, metrics[kind], kinds[kind], 4, 24, 24, keeps[kind], 11};

@@ -1,4 +1,4 @@
-/* A search that is blind to a vector answers as an index that never held it: against brute force, and against an index
+/* A search that excludes a vector answers as an index that never held it: against brute force, and against an index
  * that was made without it. */
 #include "check.h"
 #include "index/index.h"
@@ -88,7 +88,7 @@ static void check_kind(int32_t metric, int32_t quantization) {
     ev_free(ix);
 }
 
-/* The way in is one node; blind to it, a walk gets in all the same. */
+/* Without the node at which every search begins, one begins all the same. */
 static void check_entry(void) {
     ev_params p = {DIM, EV_METRIC_L2, EV_QUANT_SQ8, 8, 60, 60, 1, 3};
     ev_index *ix;

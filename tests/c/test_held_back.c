@@ -9,8 +9,8 @@ enum { ROOM = 200, MOST = 40, ROUNDS = 20000 };
 
 static float some_distance(void) { return (float)(rand() % 1000) / 8 - 20; }
 
-/* Sift some; what is left of them is what was near, in order, and what is held is what was nearer than `far`. */
-static size_t sift(ev__held *held, float *plain, uint32_t *next, size_t count) {
+/* Of some slots, those that are near stay, in order; those that are nearer than `far` are held back. */
+static size_t partition(ev__held *held, float *plain, uint32_t *next, size_t count) {
     float least[MOST], near = some_distance(), far = rand() % 4 ? near + 30 : INFINITY;
     uint32_t slots[MOST], kept[MOST];
     size_t n = (size_t)rand() % MOST, expected = 0, held_back = 0;
@@ -21,7 +21,7 @@ static size_t sift(ev__held *held, float *plain, uint32_t *next, size_t count) {
         if (least[i] < near) kept[expected++] = slots[i];
         held_back += plain[slots[i]] < INFINITY;
     }
-    CHECK(ev__held_sift(held, least, near, far, slots, n) == expected);
+    CHECK(ev__held_partition(held, least, near, far, slots, n) == expected);
     for (size_t i = 0; i < expected; i++) CHECK(slots[i] == kept[i]);
     CHECK(count + n > held->room ? held->count <= held->room : held->count == count + held_back);
     return held->count;
@@ -62,7 +62,7 @@ int main(void) {
     uint32_t made = 0;
     size_t count = 0;
     for (int round = 0; round < ROUNDS; round++) {
-        count = sift(&held, plain, &made, count);
+        count = partition(&held, plain, &made, count);
         if (rand() % 3 == 0) release(&held, plain, made);
         nearest(&held);
         for (size_t i = 0; i < held.count; i++)

@@ -1,4 +1,4 @@
-"""The recall that was asked for is the recall that new queries get; what a blind search finds is what is there else."""
+"""The recall that was asked for is what new queries get; a search that excludes a vector finds what others are near."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_the_error_is_small(world: World, truths: dict[str, Doubles], quantizati
 
 
 @pytest.mark.quality
-def test_it_is_harder_when_blind_than_when_not(world: World) -> None:
+def test_excluding_the_query_itself_is_harder(world: World) -> None:
     """A walk that may lead through the vector asked for finds its neighbors at once, and would promise too much."""
     index = whole()
     ef = index.calibrate(10).ef_for(0.95)
@@ -313,12 +313,14 @@ def test_measured_anew_after_growth(world: World, monkeypatch: pytest.MonkeyPatc
     assert ask() == [4300]
 
 
-# ---- blind searches
+# ---- searches that exclude a vector
 
 
 @each_metric
 @each_quantization
-def test_blind_is_as_if_it_were_not_there(metric: Metric, quantization: Quantization, rng: np.random.Generator) -> None:
+def test_an_excluded_vector_is_as_if_it_were_not_there(
+    metric: Metric, quantization: Quantization, rng: np.random.Generator
+) -> None:
     """By comparing with everything, and by a walk that is wide enough to find everything."""
     rows = clustered(rng, 1500, 24)
     rows[700:720] = rows[:20]  # copies stay
@@ -337,7 +339,7 @@ def test_blind_is_as_if_it_were_not_there(metric: Metric, quantization: Quantiza
     assert (walked <= compared[:, -1:]).mean() > 0.995
 
 
-def test_blind_to_what_is_not_there() -> None:
+def test_excluding_an_id_that_is_not_held_changes_nothing() -> None:
     rows = 2 * np.eye(4, dtype=np.float32)
     sampled = calibration._Sample(made(rows, "l2")._native, 1, rows[:2], np.array([-50, 17], np.int64), 0)
     assert sampled._distances(slice(None)) == pytest.approx(np.array([[8], [0]]), rel=1e-6)

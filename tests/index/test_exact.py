@@ -267,8 +267,8 @@ def warm(index: edgevec.Index, query: Rows) -> None:
     before = index.memory_usage()["codes"]
     for _ in range(DUE + 1):
         index.search(query, 1, exact=True)
-    blind = index.quantization == "sq8" and index.stats()["walk"] in (1, 2)
-    assert blind or not HAS_4_BIT_CODES or index.memory_usage()["codes"] >= before + len(index) * (index.dim // 2)
+    codes_hide = index.quantization == "sq8" and index.stats()["walk"] in (1, 2)
+    assert codes_hide or not HAS_4_BIT_CODES or index.memory_usage()["codes"] >= before + len(index) * (index.dim // 2)
 
 
 def many_rows(dim: int, seed: int) -> Rows:

@@ -1,4 +1,4 @@
-"""Codes of four lines or more are sifted by their signs; what is found stays what a walk without a sieve would find."""
+"""The prefilter: sign codes spare a walk most 8-bit codes of four lines or more, and cost it no neighbors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.core
 
 DIM = 320
 FEW = 8000
-LEAST_SIFTED = 193
+LEAST_PREFILTERED = 193
 """Dimensions from which an 8-bit code takes four cache lines."""
 
 
@@ -58,12 +58,12 @@ def test_neighbors_are_found_and_most_codes_are_not_fetched(kind: str, metric: M
     assert sum(w.distances for w in work) < 0.6 * sum(w.prefiltered for w in work)
 
 
-def test_short_codes_are_not_sifted(rng: np.random.Generator) -> None:
-    for dim, sifted in ((LEAST_SIFTED - 1, False), (LEAST_SIFTED, True)):
+def test_short_codes_are_not_prefiltered(rng: np.random.Generator) -> None:
+    for dim, prefiltered in ((LEAST_PREFILTERED - 1, False), (LEAST_PREFILTERED, True)):
         rows = rng.standard_normal((5000, dim), dtype=np.float32)
         index = edgevec.Index(dim, M=4, ef_construction=20)
         index.add(rows)
-        assert (effort(index, rows[0]).prefiltered > 0) is sifted
+        assert (effort(index, rows[0]).prefiltered > 0) is prefiltered
 
 
 @pytest.mark.parametrize("mmap", [False, pytest.param(True, marks=pytest.mark.mmap)])
@@ -99,7 +99,7 @@ def test_signs_follow_every_change(rng: np.random.Generator) -> None:
 
 @pytest.mark.parametrize("k", [1, 40, 64, 200])
 def test_as_many_as_asked_for(k: int, rng: np.random.Generator) -> None:
-    """A pool that the sieve guards before it is full is filled all the same."""
+    """The candidate list is filled although the prefilter turns neighbors away before it is full."""
     _, queries = wide("turned")
     index = built("turned")
     assert (index.search(queries, k, ef=1).ids >= 0).all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, cast, get_args
 
 from rich.text import Text
 from textual import on
@@ -70,11 +70,11 @@ disk; changes that it lacks are caught up with at each opening, until the writer
         settings = self.app.settings
         with Horizontal(id="settings", classes="row"):
             yield Choice(
-                "metric", ["cosine", "l2", "ip"], "cosine", id="metric", hint="What near means: angle, distance or dot"
+                "metric", get_args(Metric), "cosine", id="metric", hint="What near means: angle, distance or dot"
             )
             yield Choice(
                 "quantization",
-                ["none", "sq8", "binary"],
+                get_args(Quantization),
                 settings.quantization,
                 id="quantization",
                 hint="What a search reads on its way: none 32 bits a dimension, sq8 8, binary 1. Fewer is faster",

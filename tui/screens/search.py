@@ -170,7 +170,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         self._back_stack.clear()
         self._show_history()
 
-    # ---- asking ----------------------------------------------------------------------------------------------------
+    # ---- searching -------------------------------------------------------------------------------------------------
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:

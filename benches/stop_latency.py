@@ -1,7 +1,7 @@
-"""How long is a call deaf? Each long call of an index is stopped at random moments, by Ctrl-C or by progress.
+"""How long does a stopped call take to end? Long calls of an index are stopped at random, by Ctrl-C or by progress.
 
-    python benches/deaf.py                                            # 1,000,000 x 128
-    python benches/deaf.py --n 100000 --stops 5 --quantization binary
+    python benches/stop_latency.py                                    # 1,000,000 x 128
+    python benches/stop_latency.py --n 100000 --stops 5 --quantization binary
 
 What is shown is the time from the moment at which a thread raises SIGINT, or from which the progress function says
 False, until the call has raised KeyboardInterrupt or CancelledError; and the CPU time that the calling thread has had
@@ -36,7 +36,7 @@ DIM = 128
 Progress = Callable[[int, int], bool]
 
 
-class Deaf(NamedTuple):
+class Delay(NamedTuple):
     """Seconds, and those of them that the calling thread worked."""
 
     wall: float
@@ -52,7 +52,7 @@ class Call:
     undo: Callable[[Any], object] | None = None
     has_progress: bool = False
     took: float | None = None
-    deaf: dict[str, list[Deaf]] = field(default_factory=dict)
+    delays: dict[str, list[Delay]] = field(default_factory=dict)
 
 
 def calls_of(index: Index, rows: Floats, queries: Floats, folder: Path) -> list[Call]:
@@ -98,7 +98,7 @@ def cpu_clock() -> Callable[[], float]:
 
 
 @contextlib.contextmanager
-def after(seconds: float, act: Callable[[], object]) -> Iterator[Callable[[], Deaf | None]]:
+def after(seconds: float, act: Callable[[], object]) -> Iterator[Callable[[], Delay | None]]:
     """Run it then, on a thread; what has gone by since, or None where it has not begun."""
     began: list[tuple[float, float]] = []
     cpu = cpu_clock()
@@ -107,8 +107,8 @@ def after(seconds: float, act: Callable[[], object]) -> Iterator[Callable[[], De
         began.append((time.perf_counter(), cpu()))
         act()
 
-    def since() -> Deaf | None:
-        return Deaf(time.perf_counter() - began[0][0], cpu() - began[0][1]) if began else None
+    def since() -> Delay | None:
+        return Delay(time.perf_counter() - began[0][0], cpu() - began[0][1]) if began else None
 
     timer = threading.Timer(seconds, run)
     timer.start()
@@ -119,8 +119,8 @@ def after(seconds: float, act: Callable[[], object]) -> Iterator[Callable[[], De
         timer.join()
 
 
-def stop(call: Call, how: str, moment: float) -> Deaf | None:
-    """For how long it was deaf; None when it had ended before."""
+def stop(call: Call, how: str, moment: float) -> Delay | None:
+    """How long it took to end; None when it had ended before."""
     asked = threading.Event()
     act = asked.set if how == "progress" else lambda: signal.raise_signal(signal.SIGINT)
     start, made = time.perf_counter(), None
@@ -139,21 +139,21 @@ def stop(call: Call, how: str, moment: float) -> Deaf | None:
 
 
 def measure(index: Index, call: Call, stops: int, patience: float, rng: np.random.Generator) -> None:
-    """Into call.deaf."""
+    """Add to call.delays."""
     for how in ("progress", "Ctrl-C") if call.has_progress else ("Ctrl-C",):
-        times: list[Deaf] = call.deaf.setdefault(how, [])
+        times: list[Delay] = call.delays.setdefault(how, [])
         for _ in range(stops * 3):
             most = min(patience, call.took or patience)
             before = len(index)
-            deaf = stop(call, how, float(np.exp(rng.uniform(np.log(most / 100), np.log(most)))))
+            delay = stop(call, how, float(np.exp(rng.uniform(np.log(most / 100), np.log(most)))))
             if len(index) > before and how == "Ctrl-C":  # it came when the vectors were in already, all of them
                 index.remove([id for id in index if id >= before])
             if call.name == "remove" and len(index) < before:
                 return  # it was done
             if len(index) != before:
                 raise SystemExit(f"{call.name}: {len(index)} vectors, not {before}")
-            if deaf is not None:
-                times.append(deaf)
+            if delay is not None:
+                times.append(delay)
             if len(times) == stops:
                 break
 
@@ -164,7 +164,7 @@ def table(calls: list[Call], title: str) -> Table:
     for column in ("call", "stopped by", "times", "median", "longest", "longest, CPU"):
         made.add_column(column)
     for call in calls:
-        for how, times in call.deaf.items():
+        for how, times in call.delays.items():
             if times:
                 wall, cpu = 1e3 * np.array(times).T
                 figures = (np.median(wall), wall.max(), cpu.max())
@@ -198,11 +198,11 @@ def main() -> None:
             Console().print(table([call], ""))
     title = f"Until a stopped call has ended: {options.n:,} x {DIM}, {quantization}"
     Console().print(table(calls, title))
-    every = [time for call in calls for times in call.deaf.values() for time in times]
+    every = [time for call in calls for times in call.delays.values() for time in times]
     wall, cpu = (1e3 * max(of, default=0.0) for of in ([time.wall for time in every], [time.cpu for time in every]))
     print(f"longest: {wall:.0f} ms, CPU {cpu:.0f} ms")
     if options.json:
-        figures = {call.name: {"seconds": call.took, "deaf": call.deaf} for call in calls}
+        figures = {call.name: {"seconds": call.took, "delays": call.delays} for call in calls}
         write_json(options.json, {"machine": machine(), "n": options.n, "calls": figures})
 
 
