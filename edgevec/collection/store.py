@@ -124,7 +124,7 @@ class Store:
         self.fields = FieldCache(condition_memory, partial(_commits_seen, database, writable))
         self.writable = writable
         self._lock = ReadWriteLock()
-        self._snapshots = Snapshots(database, graph, self._lock, secure_delete=secure_delete)
+        self._snapshots = Snapshots(database, graph, self.fields, self._lock, secure_delete=secure_delete)
         self.follower = Follower(self._follow)
         self.progress_guard = ProgressGuard()
         self._batch_lock = threading.RLock()
