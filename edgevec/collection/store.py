@@ -216,7 +216,8 @@ class Store:
         release, connection = self._lock.release_read, None
         try:
             self._lock.acquire_read()
-            self._check_open()
+            if self._closed:
+                self._check_open()
             connection = self.database.acquire()
             behind = self.graph.version != self._committed_version(connection)
             if behind or (whole and self.graph.behind is not None):  # the graph has to catch up first
