@@ -373,11 +373,11 @@ class NativeContext:
         out = ffi.new("ev_context **")
         check(lib.ev_context_new(index.handle, out))
         self.handle = ffi.gc(out[0], lib.ev_context_free)
+        self._stats = ffi.new(_SEARCH_STATS)
 
     def _read(self) -> _core.ev_search_stats:
-        out = ffi.new(_SEARCH_STATS)
-        lib.ev_context_stats(self.handle, out)
-        return out
+        lib.ev_context_stats(self.handle, self._stats)
+        return self._stats
 
     def stats(self) -> SearchStats:
         s = self._read()

@@ -15,6 +15,7 @@ from .records import RowIds
 __all__ = [
     "Mark",
     "RecentWrites",
+    "begin_listing",
     "changed_since",
     "increment_version",
     "is_whole",
@@ -50,8 +51,13 @@ def _state(connection: sqlite3.Connection, name: str) -> int:
 
 def increment_version(connection: sqlite3.Connection, *, listed: bool = True) -> int:
     """The new version. listed: everything that was written is in `changes` or `rewritten`."""
-    connection.execute("UPDATE state SET version = version + 1, listed = listed + ?", (listed,))
+    connection.execute("UPDATE state SET version = version + 1, listed = listed + ?, writing = 0", (listed,))
     return version(connection)
+
+
+def begin_listing(connection: sqlite3.Connection) -> None:
+    """The open transaction lists what it writes from here on, until increment_version()."""
+    connection.execute("UPDATE state SET writing = 1")
 
 
 def last_change(connection: sqlite3.Connection) -> int:
@@ -106,25 +112,28 @@ class Mark(NamedTuple):
     listed: int
     change: int
     rewritten: int
+    unlisted: int
 
 
 def mark(connection: sqlite3.Connection) -> Mark | None:
     """None for a file of an earlier edgevec."""
     try:
-        found = connection.execute("SELECT version, listed, (SELECT max(seq) FROM rewritten) FROM state").fetchone()
+        found = connection.execute(
+            "SELECT version, listed, unlisted, (SELECT max(seq) FROM rewritten) FROM state"
+        ).fetchone()
     except sqlite3.OperationalError as error:
         if "no such" not in str(error):
             raise
         return None
-    if found is None or not all(isinstance(number, int) for number in found[:2]):  # damaged
+    if found is None or not all(isinstance(number, int) for number in found[:3]):  # damaged
         return None
-    return Mark(found[0], found[1], last_change(connection), found[2] or 0)
+    return Mark(found[0], found[1], last_change(connection), found[3] or 0, found[2])
 
 
 def written_since(connection: sqlite3.Connection, old: Mark) -> RowIds | None:
     """The rows that may differ from what they were, of whichever process; None when they are no longer known."""
     new = mark(connection)
-    if new is None or new.version - old.version != new.listed - old.listed:
+    if new is None or new.version - old.version != new.listed - old.listed or new.unlisted != old.unlisted:
         return None
     rows: list[int] = []
     for table, first, last in (("changes", old.change, new.change), ("rewritten", old.rewritten, new.rewritten)):

@@ -12,7 +12,7 @@ from .._types import Metric, Progress, Quantization
 from .._validation import as_int
 from ..errors import CollectionNotFoundError, CorruptCollectionError, EdgevecError, ParameterError, about_file
 from ..index import Index
-from . import schema
+from . import saved_fields, schema
 from .collection import Collection
 from .database import Database, Durability, resolve
 from .graph import Graph
@@ -146,10 +146,12 @@ def open(
             _agree(database, given, writable=mode == "a")
             if file is not None and mode == "a":
                 database.set_journal(durability)
-                schema.list_rewritten(database.main)
+                schema.add_tables(database.main)
             _index_texts(database, progress, writable=mode == "a")
         if mode == "a" and secure_delete:
-            database.main.execute("PRAGMA secure_delete = ON")
+            with translated(database.name):
+                database.main.execute("PRAGMA secure_delete = ON")
+                saved_fields.drop(database.main)  # they may hold what was deleted, or is about to be
         snapshot = None if file is None else Snapshot(file, mmap=mmap)
         if snapshot is not None and mode == "a":
             snapshot.clear()  # a killed process may have left one unfinished

@@ -1,7 +1,8 @@
 """Metadata fields in memory, which answer conditions in place of SQLite: columns, each made when it is first asked for.
 
 They are of one version of the records. Rows that were written since are read again. What a column cannot answer as
-SQLite does, or what is not known to be of the version that is asked for, SQLite answers.
+SQLite does, or what is not known to be of the version that is asked for, SQLite answers. A file of many records holds
+columns too, so that they need not be made by whoever opens it.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import changes
+from . import changes, saved_fields
 from .changes import RecentWrites
 from .field_columns import Builder, Change, Column, Mask, NotKeptError
 from .records import RowIds, count, explain
+from .saved_fields import SavedFields
 from .sqlite_errors import reraise_interrupt
 from .where import All, Any_, Condition, Field, Node, Not
 
@@ -35,7 +37,11 @@ _FIRST_PAGE, _PAGE = 512, 16_384
 """Records that are read at a time. The first page shows what cannot be kept."""
 _MAX_WRITTEN_SHARE, _FEW_WRITTEN = 4, 2_000
 """When more than a fourth of the records was written, and more than a few, the columns are made again."""
-
+_MIN_SAVED_RECORDS = 5_000
+"""Of fewer records, columns are made as quickly as they would be loaded."""
+_MIN_WRITTEN, _WRITTEN_DIVISOR = 200, 100
+"""The columns in the file are of old when more records were written since than the first, and than all divided by the
+second."""
 
 _LEFT_TO_INDEXES = 2
 """So many questions for a new column are left to SQLite, where it uses an index."""
@@ -126,10 +132,13 @@ class FieldCache:
         kept = self._brought_up(connection, version, recent_writes)
         if kept is not None and kept.version > version:
             return None
-        columns = dict(kept.columns) if kept is not None else {}
-        missing = [field for field in wanted if field not in columns]
+        missing = _lacking(kept, wanted)
         if any(self._is_refused(connection, field) for field in missing):
             return None
+        if missing:
+            kept = self._with_saved(connection, version, commits, kept, missing)
+            missing = _lacking(kept, wanted)
+        columns = dict(kept.columns) if kept is not None else {}
         if missing and self._is_left_to_indexes(connection, missing, condition):
             return None
         for at in range(0, len(missing), _FIELDS_PER_PASS):
@@ -156,10 +165,78 @@ class FieldCache:
         written = recent_writes.rows_between(kept.version, version)
         if written is None and kept.mark is not None:
             written = changes.written_since(connection, kept.mark)
-        if written is None or len(written) > max(_FEW_WRITTEN, len(kept.rows) // _MAX_WRITTEN_SHARE):
+        if written is None or _are_many(written, kept.rows):
             return None
         self._kept = _changed(connection, kept, version, written)
         return self._kept
+
+    def _with_saved(
+        self, connection: sqlite3.Connection, version: int, commits: int, kept: _Kept | None, missing: Sequence[Field]
+    ) -> _Kept | None:
+        """What is kept, with those of the missing columns that the file holds."""
+        saved = saved_fields.read(connection, missing)
+        if saved is None or saved.mark.version > version:
+            return kept
+        self._refused.update((field, len(saved.rows)) for field in saved.refused if field in missing)
+        loaded = _brought_to(connection, saved, version)
+        if loaded is None or not loaded.columns:
+            return kept
+        if kept is None:
+            return loaded._replace(commits=commits)
+        if len(kept.rows) != len(loaded.rows):
+            raise NotKeptError
+        return kept._replace(columns={**kept.columns, **loaded.columns})
+
+    # ---- in the file -------------------------------------------------------------------------------------------------
+
+    def is_saving_due(self, connection: sqlite3.Connection, *, soon: bool) -> bool:
+        """Whether the columns in the file lack any that conditions have asked for, or much that was written since.
+
+        Args:
+            soon: much is anything, and fields that nobody has asked for are to be there too
+        """
+        if not self._max_bytes or count(connection) < max(1, _MIN_SAVED_RECORDS):
+            return False
+        saved = saved_fields.read(connection, ())
+        if saved is None or not saved.names.issuperset(self._asked()):
+            return True
+        written = changes.written_since(connection, saved.mark)
+        least = 0 if soon else max(_MIN_WRITTEN, len(saved.rows) // _WRITTEN_DIVISOR)
+        return written is None or len(written) > least
+
+    def save(self, connection: sqlite3.Connection) -> None:
+        """Write columns into the file: of the fields that were asked for, that it holds, and that a sample shows.
+
+        connection: in a transaction that writes, and has written nothing else. Others may ask meanwhile.
+        """
+        mark, kept = changes.mark(connection), self._kept
+        if mark is None:
+            return
+        saved = saved_fields.read(connection, ())
+        is_current = saved is not None and saved.mark == mark
+        rows = saved.rows if saved is not None and is_current else _all_rows(connection)
+        refused = {*self._refused, *(saved.refused if saved is not None else ())}
+        known = (*self._asked(), *(saved.names if saved is not None else ()))
+        found = saved_fields.found_fields(connection, rows)
+        wanted = [field for field in dict.fromkeys((*known, *found)) if field not in refused]
+        also = saved.names if saved is not None and is_current else frozenset()
+        columns: dict[Field, Column] = {}
+        if kept is not None and kept.mark == mark:
+            columns.update((field, kept.columns[field]) for field in wanted if field in kept.columns.keys() - also)
+        elif saved is not None and not is_current:
+            held = saved_fields.read(connection, saved.names)
+            loaded = None if held is None else _brought_to(connection, held, mark.version)
+            columns.update({} if loaded is None else loaded.columns)
+        missing = [field for field in wanted if field not in columns and field not in also]
+        for at in range(0, len(missing), _FIELDS_PER_PASS):
+            room = self._max_bytes - sum(column.nbytes for column in columns.values())
+            columns.update(_read(connection, rows, missing[at : at + _FIELDS_PER_PASS], room))
+        refused.update(field for field in missing if field not in columns)
+        saved_fields.write(connection, mark, rows, columns, also, refused)
+
+    def _asked(self) -> tuple[Field, ...]:
+        kept = self._kept
+        return () if kept is None else tuple(kept.columns)
 
     def _is_refused(self, connection: sqlite3.Connection, field: Field) -> bool:
         """Whether it did not pay when there were half to twice as many records."""
@@ -180,6 +257,24 @@ class FieldCache:
             del columns[next(iter(columns))]
             kept = kept._replace(columns=dict(columns))
         return kept
+
+
+def _lacking(kept: _Kept | None, wanted: Mapping[Field, None]) -> list[Field]:
+    return [field for field in wanted if kept is None or field not in kept.columns]
+
+
+def _are_many(written: RowIds, rows: RowIds) -> bool:
+    """Whether so many rows were written that reading them again does not pay."""
+    return len(written) > max(_FEW_WRITTEN, len(rows) // _MAX_WRITTEN_SHARE)
+
+
+def _brought_to(connection: sqlite3.Connection, saved: SavedFields, version: int) -> _Kept | None:
+    """Columns from the file with what was written since; None where that is not known, or too much."""
+    written = changes.written_since(connection, saved.mark)
+    if written is None or _are_many(written, saved.rows):
+        return None
+    kept = _Kept(saved.mark.version, saved.mark, 0, saved.rows, saved.columns)
+    return _changed(connection, kept, version, written) if len(written) else kept._replace(version=version)
 
 
 def _fields(node: Node) -> Iterator[Field]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
+import sys
 import weakref
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from .records import RowIds, rows_where
 from .where import Field, IsNull, Node, Not, OneOf, Test, compile_node, compile_test, field_raw, field_sql
 
-__all__ = ["Builder", "Change", "Codes", "Column", "NotKeptError", "Numbers"]
+__all__ = ["Builder", "Change", "Codes", "Column", "NotKeptError", "Numbers", "Saved", "load"]
 
 Mask = NDArray[np.bool_]
 """[records], or [values]"""
@@ -40,6 +42,10 @@ _BYTES_PER_VALUE = 250
 _EXACT = 2**53
 """Up to this magnitude, integers are numbers of 64 bits with a fraction too."""
 _INT64 = np.iinfo(np.int64)
+
+
+Saved = tuple[dict[str, Any], bytes]
+"""A column as it is written beside the records: what it is, in JSON, and its arrays."""
 
 
 class NotKeptError(Exception):
@@ -87,6 +93,14 @@ class _Values:
         self._table = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         weakref.finalize(self, self._table.close)  # Python 3.13 warns of one that is not closed
         self._table.execute("CREATE TABLE distinct_values (code INTEGER PRIMARY KEY, type, value, metadata)")
+
+    @classmethod
+    def of(cls, values: Sequence[Any]) -> _Values:
+        """Of the values by code."""
+        made = cls()
+        made._codes = {value: code for code, value in enumerate(values)}
+        made._characters = sum(map(cls._size, values))
+        return made
 
     def __len__(self) -> int:
         return len(self._codes)
@@ -198,6 +212,16 @@ class Codes:
         holds: Mask = self._values.holding(test)[self._codes]
         return holds
 
+    def saved(self) -> Saved:
+        """For load()."""
+        raw, codes = isinstance(self._values, _RawValues), self._codes.astype(self._codes.dtype.newbyteorder("<"))
+        return {"kind": "codes", "raw": raw, "type": codes.dtype.str, "values": list(self._values)}, codes.tobytes()
+
+    @staticmethod
+    def load(about: dict[str, Any], content: bytes) -> Codes:
+        values = (_RawValues if about["raw"] else _Values).of(about["values"])
+        return Codes(values, np.frombuffer(content, about["type"]))
+
     def changed(self, change: Change, found: Sequence[Any]) -> Codes:
         """As it is after a change, with what was selected of the records that were found."""
         fresh = self._values.encode(found)
@@ -218,6 +242,12 @@ class _Array(ABC):
     @property
     def nbytes(self) -> int:
         return self._array.nbytes + self._missing.nbytes
+
+    def saved(self) -> Saved:
+        """For load()."""
+        array, missing = self._array.astype(self._array.dtype.newbyteorder("<")), np.packbits(self._missing)
+        about = {"kind": type(self).__name__, "type": array.dtype.str, "hash": sys.hash_info.modulus}
+        return about, array.tobytes() + missing.tobytes()
 
     def holding(self, test: Node, connection: sqlite3.Connection, rows: RowIds) -> Mask:
         """bool of each record: for which the test is true. NotKeptError for what is SQLite's to answer."""
@@ -279,7 +309,7 @@ class Numbers(_Array):
 class Hashes(_Array):
     """A field of more values than have codes: hashes tell which may be equal to one, and SQLite looks at those.
 
-    int64, as of Python's hash(), which is the same for equal numbers.
+    int64, the same for equal numbers: as of Python's hash() or, of texts, since that differs between processes, CRC-32.
     """
 
     def _holding(self, test: Node, connection: sqlite3.Connection, rows: RowIds) -> Mask:
@@ -289,7 +319,7 @@ class Hashes(_Array):
             values = _as_sqlite_reads(connection, [test.value])
         else:
             raise NotKeptError
-        at = np.flatnonzero(np.isin(self._array, np.array([hash(value) for value in values], np.int64)))
+        at = np.flatnonzero(np.isin(self._array, np.array([*map(_hash, values)], np.int64)))
         if len(at) > _MAX_CANDIDATES:
             raise NotKeptError
         holds = np.zeros(len(rows), np.bool_)
@@ -352,6 +382,21 @@ class Builder:
 
 
 Column = Codes | Numbers | Hashes
+
+
+def load(saved: Saved, count: int) -> Column | None:
+    """The column of so many records that saved() has given; None where another kind of Python has hashed its values."""
+    about, content = saved
+    if about["kind"] == "codes":
+        return Codes.load(about, content)
+    if about["kind"] == "Hashes" and about["hash"] != sys.hash_info.modulus:
+        return None
+    array = np.frombuffer(content, about["type"], count)
+    missing = np.frombuffer(content, np.uint8, offset=array.nbytes)
+    kind = Numbers if about["kind"] == "Numbers" else Hashes
+    return kind(array, np.unpackbits(missing, count=count).view(np.bool_))
+
+
 _Convert = Callable[[Sequence[Any]], tuple[NDArray[Any], Mask]]
 
 _COMPARE = {"=": np.equal, "<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal}
@@ -377,7 +422,11 @@ def _as_hashes(found: Sequence[Any]) -> tuple[NDArray[Any], Mask]:
     if not {list, dict}.isdisjoint(map(type, found)):
         raise NotKeptError
     missing = np.fromiter((value is None for value in found), np.bool_, len(found))
-    return np.fromiter(map(hash, found), np.int64, len(found)), missing
+    return np.fromiter(map(_hash, found), np.int64, len(found)), missing
+
+
+def _hash(value: Any) -> int:
+    return zlib.crc32(value.encode(errors="surrogatepass")) if type(value) is str else hash(value)
 
 
 def _of_one_type(pages: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:

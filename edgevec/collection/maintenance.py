@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .._types import CheckReport, Progress
 from ..errors import CancelledError
 from ..index import Index
-from . import changes, fulltext, schema
+from . import changes, fulltext, saved_fields, schema
 from .damage import find_damage, set_apart
 from .graph import Graph
 from .records import count, vector_count, vector_pages
@@ -87,7 +87,9 @@ def _file_problems(connection: sqlite3.Connection) -> list[str]:
 
 def _text_problems(connection: sqlite3.Connection) -> list[str]:
     """Whether the full-text index matches the documents, and has the triggers that keep it so."""
-    problems = [f"the full-text index: {name} is missing" for name, _ in schema.missing(connection)]
+    missing = [name for name, _ in schema.missing(connection)]
+    problems = [f"the full-text index: {name} is missing" for name in missing if name not in schema.WATCHING]
+    problems += [f"the saved fields: the trigger {name} is missing" for name in missing if name in schema.WATCHING]
     stale = sum(1 for _ in _stale_words(connection))
     if stale:
         problems.append(f"the full-text index: the words of {stale:,} documents are not theirs")
@@ -229,6 +231,7 @@ def _repair(
     connection: sqlite3.Connection, store: Store, texts_differ: bool, progress: Progress | None
 ) -> CollectionReport:
     """Repair what is derived, and set damaged records apart, in the transaction that the caller has begun."""
+    saved_fields.drop(connection)  # nobody may have watched what was written
     if texts_differ:
         _repair_texts(connection)
     if any("index" in problem for problem in _file_problems(connection)):

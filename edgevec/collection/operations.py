@@ -44,6 +44,8 @@ def upsert(store: Store, new: NewRecords, vectors: Any, progress: Progress | Non
         stored = validation.as_vectors(vectors, len(new.ids), store.dim, store.metric, store.dtype)
         if store.dim is None and len(stored):
             store.set_dim(connection, stored.shape[1])
+        if new.ids:
+            changes.begin_listing(connection)
         rows, changed = records.upsert(connection, new, stored)
         if len(changed) < len(rows):
             changes.rewrite(connection, np.delete(rows, changed).tolist())
@@ -59,6 +61,8 @@ def delete(store: Store, ids: list[Id] | None, condition: Condition) -> int:
             rows = records.rows_where(connection, *condition)
         else:
             rows = np.unique(np.array([*records.rows_of(connection, ids).values()], np.int64))
+        if len(rows):
+            changes.begin_listing(connection)
         store.add_write(rows, Write(rows, None))
         return records.delete(connection, rows.tolist())
 

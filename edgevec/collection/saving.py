@@ -1,4 +1,4 @@
-"""When the graph is written beside the database, and how that shares it with readers and the writer."""
+"""When the graph is written beside the database, and columns of fields into it, and who reads and writes meanwhile."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from typing import Protocol
 
 from ..errors import EdgevecError
 from .database import Database
+from .field_cache import FieldCache
+from .field_columns import NotKeptError
 from .graph import Graph
-from .sqlite_errors import translated
+from .sql import end_transaction
+from .sqlite_errors import reraise_interrupt, translated
 from .threads import ReadWriteLock
 
 __all__ = ["Snapshots"]
@@ -44,6 +47,7 @@ class Snapshots:
         self,
         database: Database,
         graph: Graph,
+        fields: FieldCache,
         readers: ReadWriteLock,
         *,
         secure_delete: bool,
@@ -51,6 +55,7 @@ class Snapshots:
         self.lock = threading.Lock()
         self._database = database
         self._graph = graph
+        self._fields = fields
         self._readers = readers
         self._secure_delete = secure_delete
 
@@ -60,6 +65,7 @@ class Snapshots:
             with turns.no_readers():
                 self._overwrite_deleted()
         self._save(turns, self._readers)
+        self._save_fields(turns, soon=True)
 
     def write_if_due(self, turns: Turns) -> None:
         if not self._lags(_MIN_CHANGES, _RECORDS_DIVISOR):
@@ -83,6 +89,7 @@ class Snapshots:
             self._save(turns, None)
         elif self._graph.snapshot is not None:
             self._graph.snapshot.clear()  # a signal may have ended one as it cleared up
+        self._save_fields(turns, soon=False)
 
     def _save(self, turns: Turns, readers: ReadWriteLock | None) -> None:
         """readers: None where readers and writers are shut out already."""
@@ -102,6 +109,23 @@ class Snapshots:
             if readers is not None:
                 readers.unfreeze()
             graph.snapshot.clear()
+
+    def _save_fields(self, turns: Turns, *, soon: bool) -> None:
+        """Not where deleted values are to be overwritten: columns hold values until they are written again."""
+        if self._secure_delete or self._graph.snapshot is None:
+            return
+        with turns.writers_turn() as connection:
+            try:
+                if not self._fields.is_saving_due(connection, soon=soon):
+                    return
+                connection.execute("BEGIN IMMEDIATE")
+                self._fields.save(connection)
+                connection.execute("COMMIT")
+            except (sqlite3.Error, MemoryError, NotKeptError) as error:  # damaged records, say: conditions read them
+                reraise_interrupt(error)
+                log.info("%s: no columns of fields: %s", self._database.name, error)
+            finally:
+                end_transaction(connection)
 
     def _overwrite_deleted(self) -> None:
         """Let neither the graph nor the full-text index hold anything of what was deleted. Nobody else reads now."""

@@ -8,7 +8,10 @@ changes    the rows whose vector changed since the last snapshot of the graph, i
 rewritten  the last rows that were written without another vector, in order.
 snapshots  the graph files that may lie beside this file, each with the last change that it holds.
 state      the number of commits, the last change that was deleted from `changes`, and how many of the commits have
-           listed all rows that they wrote in `changes` and `rewritten` (an earlier edgevec writes to the former alone).
+           listed all rows that they wrote in `changes` and `rewritten` (an earlier edgevec writes to the former alone);
+           whether the open transaction lists them (`writing`; 0 in every committed state), and how many records were
+           written by what lists none (`unlisted`): triggers count what other programs write.
+fields     metadata fields as columns, for conditions; derived from the records as they were at a mark.
 damaged    records that a repair has moved here; created when it is first needed.
 """
 
@@ -24,13 +27,14 @@ from .sqlite_errors import reraise_interrupt
 from .words import indexed
 
 __all__ = [
+    "WATCHING",
     "Dtype",
     "Settings",
+    "add_tables",
     "check_tables",
     "create",
     "drop_field_indexes",
     "is_old",
-    "list_rewritten",
     "missing",
     "read_settings",
     "remake_texts",
@@ -68,6 +72,22 @@ CREATE TABLE rewritten (seq INTEGER PRIMARY KEY, row INTEGER NOT NULL);
 
 """
 
+_WATCHED = """
+ALTER TABLE state ADD COLUMN writing INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE state ADD COLUMN unlisted INTEGER NOT NULL DEFAULT 0;
+""" + "".join(
+    # REPLACE deletes what it replaces without a trigger, but inserts with one.
+    f"CREATE TRIGGER record_{done} AFTER {event} ON records WHEN (SELECT writing FROM state) IS NOT 1 "
+    "BEGIN UPDATE state SET unlisted = unlisted + 1; END;\n"
+    for done, event in (("added", "INSERT"), ("changed", "UPDATE"), ("removed", "DELETE"))
+)
+_FIELDS = (
+    "CREATE TABLE IF NOT EXISTS fields "
+    "(field TEXT PRIMARY KEY, about TEXT NOT NULL, content BLOB NOT NULL, checksum INTEGER NOT NULL)"
+)
+WATCHING = ("record_added", "record_changed", "record_removed")
+"""Triggers that see what other programs write."""
+
 TOKENIZER = "unicode61 remove_diacritics 2 categories 'L* N* Co M*'"
 """Marks are a part of words: in many scripts they are the vowels."""
 
@@ -94,7 +114,7 @@ _TRIGGERS = (
     END""",
 )
 
-_SCRIPT = ";".join((_TABLES, _LISTED, *_TEXTS, *_TRIGGERS))
+_SCRIPT = ";".join((_TABLES, _LISTED, _WATCHED, _FIELDS, *_TEXTS, *_TRIGGERS))
 
 DOCUMENTS_PER_PAGE = 1000
 """Documents that are indexed at a time."""
@@ -135,10 +155,14 @@ def check_tables(connection: sqlite3.Connection, path: str) -> None:
             raise CorruptCollectionError(f"{path}: damaged: the table {name} is missing")
 
 
-def list_rewritten(connection: sqlite3.Connection) -> None:
-    """Let a file that an earlier edgevec made tell readers which rows are written."""
-    if "listed" not in {name for _, name, *_ in connection.execute("PRAGMA table_info(state)")}:
-        connection.executescript(f"BEGIN IMMEDIATE; {_LISTED} COMMIT;")
+def add_tables(connection: sqlite3.Connection) -> None:
+    """Let a file that an earlier edgevec made tell readers which rows are written, and keep its fields as columns."""
+    there = {name for _, name, *_ in connection.execute("PRAGMA table_info(state)")}
+    for column, script in (("listed", _LISTED), ("writing", _WATCHED)):
+        if column not in there:
+            connection.executescript(f"BEGIN IMMEDIATE; {script} COMMIT;")
+    if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'fields'").fetchone():
+        connection.execute(_FIELDS)
 
 
 def missing(connection: sqlite3.Connection) -> list[tuple[str, str]]:

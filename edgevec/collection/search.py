@@ -16,6 +16,7 @@ from .filters import Filters
 from .hits import Hit, Hits, HitStats, Included
 from .ranking import Ranking
 from .records import RowIds
+from .sqlite_errors import translate
 from .store import Store
 from .where import EVERYTHING, Condition
 
@@ -51,14 +52,22 @@ class SearchExecutor:
         self._contexts: list[tuple[Index, SearchContext]] = []
 
     def search(self, request: SearchRequest) -> Hits:
-        with self._store.read(graph=request.vector is not None) as connection:
-            search = self._by_both
-            if request.text is None:
-                search = self._by_vector
-            elif request.vector is None:
-                search = self._by_text
-            hits = search(connection, request)
-            return self._refilled(connection, request, search, hits) if hits.stats.vanished else hits
+        store = self._store
+        try:  # as store.read(), with fewer calls
+            connection, release = store.begin_read(request.vector is not None, None)
+            try:
+                search = self._by_both
+                if request.text is None:
+                    search = self._by_vector
+                elif request.vector is None:
+                    search = self._by_text
+                hits = search(connection, request)
+                return self._refilled(connection, request, search, hits) if hits.stats.vanished else hits
+            finally:
+                store.end_read(connection, release)
+        except Exception as error:
+            translate(error, store.database.name)
+            raise
 
     def _refilled(
         self,
@@ -128,17 +137,13 @@ class SearchExecutor:
                 connection, self._store.version, request.condition, self._store.recent_writes
             )
         context = self._context(index)
-        found = nearest(
-            index,
-            behind,
-            request.vector,
-            k,
-            allowed=allowed,
-            ef=request.ef,
-            exact=request.exact,
-            recall=request.recall,
-            context=context,
-        )
+        _, _, _, ef, exact, recall, _, _, _ = request
+        if behind is None:  # as nearest() has it: most searches, and a call less
+            found = index.search(request.vector, k, ef=ef, filter=allowed, exact=exact, recall=recall, context=context)
+        else:
+            found = nearest(
+                index, behind, request.vector, k, allowed=allowed, ef=ef, exact=exact, recall=recall, context=context
+            )
         strategy, visited, computed = context.cost()
         self._contexts.append((index, context))
         return found.ids, found.distances.tolist(), HitStats(strategy, count, visited, computed)

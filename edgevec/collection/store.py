@@ -126,7 +126,7 @@ class Store:
         self.fields = FieldCache(memory.of_conditions, partial(_commits_seen, database, writable))
         self.writable = writable
         self._lock = ReadWriteLock()
-        self._snapshots = Snapshots(database, graph, self._lock, secure_delete=secure_delete)
+        self._snapshots = Snapshots(database, graph, self.fields, self._lock, secure_delete=secure_delete)
         self.follower = Follower(self._follow)
         self.progress_guard = ProgressGuard()
         self._batch_lock = threading.RLock()
@@ -218,7 +218,8 @@ class Store:
         release, connection = self._lock.release_read, None
         try:
             self._lock.acquire_read()
-            self._check_open()
+            if self._closed:
+                self._check_open()
             connection = self.database.acquire()
             behind = self.graph.version != self._committed_version(connection)
             if behind or (whole and self.graph.behind is not None):  # the graph has to catch up first
