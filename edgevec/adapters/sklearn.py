@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
@@ -11,9 +12,7 @@ from scipy.sparse import csr_matrix
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .._validation import as_int
-from ..errors import ParameterError
-from ..index import Index
+from .. import Index, ParameterError
 
 __all__ = ["EdgevecTransformer"]
 
@@ -96,7 +95,8 @@ class EdgevecTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             raise ParameterError(f"mode must be one of {', '.join(_MODES)}, not {self.mode!r}")
         if self.metric not in _METRICS:
             raise ParameterError(f"metric must be one of {', '.join(_METRICS)}, not {self.metric!r}")
-        as_int(self.n_neighbors, "n_neighbors", 1)
+        if not isinstance(self.n_neighbors, Integral) or self.n_neighbors < 1:
+            raise ParameterError(f"n_neighbors must be an integer of at least 1, not {self.n_neighbors!r}")
         rows: NDArray[Any] = validate_data(self, X, dtype=[np.float64, np.float32], order="C")
         index = Index(
             rows.shape[1],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator
@@ -264,7 +265,20 @@ def is_public(use: Use, modules: Collection[str]) -> bool:
     if module not in PUBLIC and part(module) not in OUTSIDERS:
         return False
     # open() is not listed, so that `from edgevec import *` leaves the builtin alone.
-    return name in importlib.import_module(module).__all__ or use.used == "edgevec.open"
+    return name in names_listed(module) or use.used == "edgevec.open"
+
+
+def names_listed(module: str) -> list[str]:
+    """Its __all__; read, not imported, where the library that it is for may be missing."""
+    if not module.startswith("edgevec.adapters."):
+        return list(importlib.import_module(module).__all__)
+    spec = importlib.util.find_spec(module)
+    assert spec
+    assert spec.origin
+    text = Path(spec.origin).read_text(encoding="utf-8")
+    found = re.search(r"^__all__ = (\[.*?\])$", text, re.MULTILINE | re.DOTALL)
+    assert found
+    return list(ast.literal_eval(found[1]))
 
 
 def outsiders() -> Iterator[tuple[str, Path]]:
