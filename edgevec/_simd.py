@@ -21,7 +21,14 @@ def version() -> str:
 
 
 class SimdInfo(NamedTuple):
-    """The instruction sets that the kernels run on: see simd_info()."""
+    """The instruction sets that the kernels run on: see simd_info().
+
+    Example:
+        >>> import edgevec
+        >>> active, available, compiled, forced = edgevec.simd_info()
+        >>> set(available) <= set(compiled)
+        True
+    """
 
     active: str
     """The one in use: "scalar", "avx2", "avx512", "neon" or "wasm128"."""

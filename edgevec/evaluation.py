@@ -40,7 +40,14 @@ _FAR = 1e300  # beyond every distance of float32 vectors
 
 
 class Latency(NamedTuple):
-    """Percentiles of single calls, in microseconds; `n` calls were measured."""
+    """Percentiles of single calls, in microseconds; `n` calls were measured.
+
+    Example:
+        >>> from edgevec.evaluation import latency
+        >>> spent = latency([lambda: sum(range(100))] * 50)
+        >>> spent.n, spent.p50 <= spent.p95 <= spent.p99
+        (50, True)
+    """
 
     p50: float
     p95: float
@@ -49,7 +56,20 @@ class Latency(NamedTuple):
 
 
 class Point(NamedTuple):
-    """One setting of the trade between quality and speed. Latencies in microseconds; queries per second of a batch."""
+    """What one ef gives: recall, latencies in microseconds, and queries a second of a batch.
+
+    Example:
+        >>> import numpy as np
+        >>> from edgevec import Index
+        >>> from edgevec.evaluation import exact_neighbors, recall_curve
+        >>> vectors = np.random.default_rng(0).standard_normal((1000, 8), np.float32)
+        >>> index = Index(8, "l2")
+        >>> _ = index.add(vectors)
+        >>> truth = exact_neighbors(vectors, vectors[:20], 10, "l2")
+        >>> points = list(recall_curve(index, vectors[:20], truth, k=10, efs=[10, 400]))
+        >>> [point.ef for point in points], points[-1].recall > 0.99
+        ([10, 400], True)
+    """
 
     ef: int
     recall: float
@@ -233,7 +253,7 @@ def recall_curve(
     distances_of: Callable[[Any], ArrayLike] | None = None,
     metric: Metric | None = None,
 ) -> Iterator[Point]:
-    """Measure each ef in turn: recall@k and the rate of one batch, then the latency of one call per query.
+    """Measure each ef: recall@k and the rate of one batch, then the latency of one call per query. See `Point`.
 
     Args:
         queries: float32 [q, dim]

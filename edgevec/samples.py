@@ -45,6 +45,14 @@ class WordNet:
         topics: one of 45, such as "noun.animal" or "verb.motion"
         pos: part of speech: "noun", "verb", "adjective", "adverb"
         ids: int64 [25000], 0 to 24,999, so that an id is also the entry's row
+
+    Example:
+        >>> from edgevec import samples
+        >>> sample = samples.wordnet()
+        >>> len(sample), sample.vectors.shape == (len(sample), sample.dim)
+        (25000, True)
+        >>> sample.encode("yellow fruit").shape
+        (128,)
     """
 
     vectors: NDArray[np.float32]

@@ -14,7 +14,7 @@ const char *ev_strerror(int code) {
     case EV_E_PARAM: return "a parameter is out of range";
     case EV_E_NOT_FINITE: return "a vector holds NaN or infinity, or is too long to square";
     case EV_E_ZERO: return "a zero vector has no direction, so no cosine";
-    case EV_E_DUPLICATE: return "an id stands twice in one call";
+    case EV_E_DUPLICATE: return "the same id twice in one call";
     case EV_E_NO_ID: return "no such id";
     case EV_E_NOMEM: return "out of memory";
     case EV_E_FULL: return "the index cannot hold more";

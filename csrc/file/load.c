@@ -107,7 +107,7 @@ static int check_table(const loader *l) {
         while (known < EV_FILE_SECTIONS && !is_named(section, names[known])) known++;
         if (known == EV_FILE_SECTIONS) return bad_header("an unknown section, or one in the wrong place");
         if (section->offset != end || section->zero || !section->bytes)
-            return ev__fail(EV_E_CORRUPT, "section '%s': not where it should be", names[known]);
+            return ev__fail(EV_E_CORRUPT, "section '%s': unexpected offset", names[known]);
         if (section->bytes > l->file.bytes - end || ev__file_padded(section->bytes) > l->file.bytes - end)
             return ev__fail(EV_E_CORRUPT, "section '%s': the file ends before it does", names[known]);
         end += ev__file_padded(section->bytes);
@@ -155,7 +155,7 @@ static int fetch(loader *l, const ev__file_section *section, const char *name, v
     if (l->unverified) return EV_OK;
     if (l->ix->graph.store.quantizer.kernels.crc32c(0, into, bytes) != section->crc)
         return ev__fail(EV_E_CORRUPT, "section '%s': checksum differs", name);
-    return all_zero(filling, behind) ? EV_OK : ev__fail(EV_E_CORRUPT, "section '%s': something behind its end", name);
+    return all_zero(filling, behind) ? EV_OK : ev__fail(EV_E_CORRUPT, "section '%s': data after its end", name);
 }
 
 static int fetch_column(loader *l, const ev__column *column) {
@@ -272,7 +272,7 @@ static void take_header(ev_index *ix, const ev__file_header *h) {
 
 static int check_ids(const ev_index *ix) {
     if (ix->graph.store.id_table.used != (size_t)ix->graph.store.live)
-        return ev__fail(EV_E_CORRUPT, "section 'ids': an id stands twice");
+        return ev__fail(EV_E_CORRUPT, "section 'ids': duplicate id");
     return EV_OK;
 }
 

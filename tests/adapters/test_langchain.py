@@ -220,7 +220,9 @@ async def test_maximal_marginal_relevance(store: EdgevecVectorStore, call: Any) 
 
 
 @pytest.mark.parametrize("condition", [{"where": "n >= 2"}, {"filter": {"n": {"$gte": 2}}}, {"where": None}, {}])
-async def test_conditions(store: EdgevecVectorStore, call: Any, condition: dict[str, Any]) -> None:
+async def test_conditions_limit_every_kind_of_search(
+    store: EdgevecVectorStore, call: Any, condition: dict[str, Any]
+) -> None:
     wanted = {"o", "wf"} if any(condition.values()) else set(IDS)
     for name in ("similarity_search", "max_marginal_relevance_search"):
         assert {found.id for found in await call(store, name, "fox", k=4, **condition)} == wanted
@@ -250,7 +252,7 @@ async def asked(retriever: Any, call: Any, text: str) -> list[str]:
     return [found.id for found in await call(retriever, "invoke", text)]
 
 
-async def test_as_retriever(store: EdgevecVectorStore, call: Any) -> None:
+async def test_a_retriever_finds_what_a_search_finds(store: EdgevecVectorStore, call: Any) -> None:
     expected = true_order("fox", store.collection.metric)
     assert await asked(store.as_retriever(), call, "fox") == expected
     assert await asked(store.as_retriever(search_kwargs={"k": 1}), call, "fox") == expected[:1]
@@ -272,7 +274,7 @@ async def test_as_retriever_with_a_threshold(store: EdgevecVectorStore, call: An
 # ---- deleting ------------------------------------------------------------------------------------------------------
 
 
-async def test_delete(store: EdgevecVectorStore, call: Any) -> None:
+async def test_delete_takes_ids_or_a_condition(store: EdgevecVectorStore, call: Any) -> None:
     assert await call(store, "delete", ["w", "none"]) is True
     assert store.collection.ids() == ["f", "o", "wf"]
     await call(store, "delete", [])

@@ -118,7 +118,7 @@ async def test_a_retriever_with_ids_of_documents(index: VectorStoreIndex, call: 
 
 
 @pytest.mark.parametrize("mode", ["default", "hybrid", "text_search"])
-async def test_query_modes(index: VectorStoreIndex, call: Any, mode: str) -> None:
+async def test_every_query_mode_finds_the_right_node_first(index: VectorStoreIndex, call: Any, mode: str) -> None:
     options = {"vector_store_query_mode": mode, "similarity_top_k": 3}
     assert (await retrieved(index, call, "the fox barks", **options))[0] == "fox"
     words = await retrieved(index, call, "oak", **options)

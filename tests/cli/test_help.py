@@ -62,7 +62,7 @@ def test_help_ends_in_an_example_of_the_command(path: tuple[str, ...]) -> None:
     assert path == () or example_of(path).startswith(" ".join(("edgevec", *path)))
 
 
-def test_examples_run(folder: Path) -> None:
+def test_the_example_of_every_command_runs(folder: Path) -> None:
     for example in dict.fromkeys(map(example_of, EVERY)):
         ran = CliRunner().invoke(app, shlex.split(example)[1:])
         if example.startswith("edgevec tui"):

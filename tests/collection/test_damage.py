@@ -122,7 +122,7 @@ def test_new_records_can_be_written_before_any_repair(damaged: tuple[Path, str])
         assert_others_are_found(made)
 
 
-def test_check_names_it(damaged: tuple[Path, str]) -> None:
+def test_check_names_the_damage(damaged: tuple[Path, str]) -> None:
     path, said = damaged
     for mode in ("r", "a"):
         with edgevec.open(path, mode=mode) as made:  # type: ignore[arg-type]

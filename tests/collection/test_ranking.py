@@ -84,7 +84,9 @@ def change(made: Collection, how: str, id: int, document: str | None) -> None:
 
 @settings(max_examples=examples(150), deadline=None)
 @given(texts=st.lists(documents, min_size=1, max_size=10), changes=changes, asked=st.lists(queries, min_size=1))
-def test_as_fts5_ranks(tmp_path_factory: Any, texts: list[str | None], changes: Any, asked: list[str]) -> None:
+def test_the_order_is_that_of_fts5(
+    tmp_path_factory: Any, texts: list[str | None], changes: Any, asked: list[str]
+) -> None:
     path = tmp_path_factory.mktemp("ranking") / "c.edgevec"
     with edgevec.open(path, 2, "l2", durability="fast") as made:
         fill(made, texts)
@@ -101,7 +103,7 @@ def test_as_fts5_ranks(tmp_path_factory: Any, texts: list[str | None], changes: 
 
 @settings(max_examples=examples(100), deadline=None)
 @given(texts=st.lists(st.text("abc ", max_size=12), min_size=1, max_size=12), query=st.text("abcd ", max_size=6))
-def test_by_the_formula(texts: list[str], query: str) -> None:
+def test_scores_are_those_of_the_bm25_formula(texts: list[str], query: str) -> None:
     with edgevec.open(":memory:", 2, "l2") as made:
         fill(made, texts)
         for _ in range(3):
@@ -163,7 +165,7 @@ def test_what_another_writes_is_found(tmp_path: Path) -> None:
                     assert found(reader, "dog") == fts5(writer, "dog") == found(writer, "dog")
 
 
-def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_beyond_a_limit_results_stay_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where too much was written, or is kept, or rows are far apart, results stay the same."""
     monkeypatch.setattr(ranking, "_MAX_CHANGED", 3)
     monkeypatch.setattr(ranking, "_MAX_POSTINGS", 5)

@@ -370,7 +370,7 @@ def nested(levels: int) -> Any:
         ({"year": {"$exists": [10**5000]}}, None, "True or False, not list"),
     ],
 )
-def test_what_is_refused(where: Any, params: Any, message: str) -> None:
+def test_invalid_conditions_are_refused(where: Any, params: Any, message: str) -> None:
     with collection(RECORDS) as made, pytest.raises(edgevec.WhereError, match=message):
         made.count(where, params)
 

@@ -201,7 +201,7 @@ def test_minus_one_is_an_id_of_a_collection() -> None:
         (np.True_, "dim must be an integer, not"),
     ],
 )
-def test_what_is_no_dim(dim: Any, message: str) -> None:
+def test_an_invalid_dim_is_refused(dim: Any, message: str) -> None:
     for make in (lambda: Index(dim), lambda: edgevec.open(":memory:", dim)):
         with pytest.raises(ParameterError, match=message):
             make()

@@ -67,7 +67,7 @@ def test_a_sweep_stops_on_a_plateau() -> None:
     assert sweep(lambda search_param: 0.9, (10, 20, 40), (0.95,)) == {10: 0.9, 20: 0.9}
 
 
-def test_best_points() -> None:
+def test_the_best_points_reach_the_recall() -> None:
     points = [point(0.94, 900, 1), point(0.95, 500, 9), point(0.97, 600, 8), point(0.99, 100, 3)]
     assert fastest(points, 0.95) is points[2]
     assert lowest_latency(points, 0.95) is points[3]
@@ -148,7 +148,7 @@ def test_bits_go_where_they_pay() -> None:
     assert shares.tolist() == [3, 2, 1, 0]
 
 
-def test_lines_of_a_query() -> None:
+def test_lines_of_a_query_are_counted_by_what_it_reads() -> None:
     counts = {"visited": 60.0, "prefiltered": 900.0, "distances": 200.0, "reranked": 50.0}
     narrow = lines_per_query(counts, Geometry.of("sq8", 384, 16, 0, prefiltered=True))
     assert narrow == {"prefiltered": 900, "codes": 200 * 6, "links": 60 * 2, "vectors": 50 * 12}

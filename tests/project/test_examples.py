@@ -19,13 +19,15 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import pytest
 from support import ROOT
 
 import edgevec
 import edgevec.collection
+import edgevec.evaluation
+import edgevec.samples
 
 PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if page.is_file()]
 BLOCK = re.compile(r"(?:<!-- (?P<note>[^>]*) -->\n+)?```(?P<kind>python|console)\n(?P<code>.*?)```", re.DOTALL)
@@ -109,6 +111,19 @@ def test_examples_of_docstrings_run(name: str, tmp_path: Path, monkeypatch: pyte
     for example in finder.find(module, name):
         runner.run(example)
     assert runner.summarize(verbose=False).failed == 0
+
+
+@pytest.mark.skipif(sys.platform == "emscripten", reason="the pages are for CPython")
+def test_every_public_class_has_an_example() -> None:
+    lacking = []
+    for module in (edgevec, edgevec.collection, edgevec.evaluation, edgevec.samples):
+        for name in module.__all__:
+            found = getattr(module, name)
+            if not isinstance(found, type) or issubclass(found, (BaseException, Protocol)):
+                continue
+            if not doctest.DocTestParser().get_examples(found.__doc__ or ""):
+                lacking.append(f"{module.__name__}.{name}")
+    assert not lacking
 
 
 @pytest.mark.skipif(not (ROOT / "docs" / "api").is_dir(), reason="the pages are not beside the tests")

@@ -162,7 +162,7 @@ def test_the_filter_box_completes_fields_words_and_values(typed: str, suggested:
 
 
 @given(st.lists(st.integers(-(2**40), 2**40), unique=True, min_size=1), st.lists(st.integers(-(2**40), 2**40)))
-def test_rows_of_ids(ids: list[int], asked: list[int]) -> None:
+def test_ids_lead_to_their_rows(ids: list[int], asked: list[int]) -> None:
     data = Data("ids", 2, np.array(ids))
     rows = data.rows_of(np.array([*asked, *ids], np.int64)).tolist()
     assert rows == [ids.index(id) if id in ids else -1 for id in [*asked, *ids]]
