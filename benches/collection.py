@@ -2,8 +2,9 @@
 
 100,000 x 384 real embeddings under cosine, each with metadata (year, lang, score, tags; from a fixed seed) and a short
 text. Every database searches at the smallest effort whose recall@10 reaches the target, where it has a choice;
-sqlite-vec compares with every vector. Conditions let half, a tenth and a hundredth of the records through. The truth of
-each question is computed with NumPy. Then: how many records a second each operator of `where` looks at in the file.
+sqlite-vec and qdrant-client compare with every vector. Conditions let half, a tenth and a hundredth of the records
+through. The truth of each question is computed with NumPy. Then: how many records a second each operator of `where`
+looks at in the file.
 
     python benches/collection.py --json collection.json --markdown collection.md
 """
@@ -59,7 +60,7 @@ OPERATORS = (
     "NOT (year >= 2000 OR lang = 'de')",
 )
 EFFORTS = (10, 12, 14, 16, 18, 20, 24, 28, 32, 40, 48, 64, 80, 100, 128, 160, 200, 300, 400, 600, 800, 1200)
-PACKAGES = ("edgevec", "numpy", "sqlite-vec", "chromadb", "lancedb")
+PACKAGES = ("edgevec", "numpy", "sqlite-vec", "chromadb", "lancedb", "qdrant-client", "zvec")
 
 
 @dataclass

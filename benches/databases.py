@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+import warnings
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +42,18 @@ class Condition(NamedTuple):
     def chroma(self) -> dict[str, Any]:
         tests = [{field: {_CHROMA[operator]: value}} for field, operator, value in self.tests]
         return {"$and": tests} if len(tests) > 1 else tests[0]
+
+    def qdrant(self) -> Any:
+        from qdrant_client import models
+
+        tests: list[Any] = []
+        for field, operator, value in self.tests:
+            if operator == "=":
+                tests.append(models.FieldCondition(key=field, match=models.MatchValue(value=value)))
+            else:
+                bounds = models.Range(gte=value) if operator == ">=" else models.Range(lt=value)
+                tests.append(models.FieldCondition(key=field, range=bounds))
+        return models.Filter(must=tests)
 
     def matching_rows(self, rows: list[Row]) -> Ids:
         """The rows that satisfy it, found with NumPy."""
@@ -257,12 +270,108 @@ class Lance(Database):
         return self._found(columns, query, effort, None).to_pylist()
 
 
+class Qdrant(Database):
+    """Its client without a server, which compares with every vector and has no graph."""
+
+    name = "qdrant-client, local"
+    fixed = True
+
+    def build(self, base: Floats, rows: list[Row], texts: list[str], conditions: list[Condition]) -> None:
+        from qdrant_client import models
+
+        self._connect()
+        vectors = models.VectorParams(size=base.shape[1], distance=models.Distance.COSINE)
+        self.client.create_collection("bench", vectors_config=vectors)
+        for start in range(0, len(base), 1_000):
+            ids = range(start, min(start + 1_000, len(base)))
+            payloads = [{**rows[at], "text": texts[at]} for at in ids]
+            self.client.upsert(
+                "bench", models.Batch(ids=list(ids), vectors=base[ids.start : ids.stop].tolist(), payloads=payloads)
+            )
+
+    def _connect(self) -> None:
+        from qdrant_client import QdrantClient
+
+        warnings.filterwarnings("ignore", "Local mode is not recommended")
+        self.client = QdrantClient(path=str(self.folder / "qdrant"))
+
+    def reopen(self) -> None:
+        self.client.close()
+        self._connect()
+
+    def _found(self, query: Floats, condition: Condition | None, payload: bool) -> Any:
+        where = None if condition is None else condition.qdrant()
+        return self.client.query_points("bench", query=query, limit=K, query_filter=where, with_payload=payload).points
+
+    def search(self, query: Floats, effort: int, condition: Condition | None) -> Any:
+        return [point.id for point in self._found(query, condition, False)]
+
+    def search_whole(self, query: Floats, effort: int) -> Any:
+        return [(point.id, point.score, point.payload) for point in self._found(query, None, True)]
+
+
+class Zvec(Database):
+    """A graph on whole vectors, its default, and an index on each field that is asked for."""
+
+    name = "zvec"
+
+    def build(self, base: Floats, rows: list[Row], texts: list[str], conditions: list[Condition]) -> None:
+        import zvec
+
+        kinds, ranged = zvec.DataType, zvec.InvertIndexParam(enable_range_optimization=True)
+        graph = zvec.HnswIndexParam(zvec.MetricType.COSINE, m=16, ef_construction=200)
+        schema = zvec.CollectionSchema(
+            name="bench",
+            fields=[
+                zvec.FieldSchema("year", kinds.INT64, index_param=ranged),
+                zvec.FieldSchema("lang", kinds.STRING, index_param=zvec.InvertIndexParam()),
+                zvec.FieldSchema("score", kinds.DOUBLE, index_param=ranged),
+                zvec.FieldSchema("tags", kinds.ARRAY_STRING),
+                zvec.FieldSchema("text", kinds.STRING),
+            ],
+            vectors=zvec.VectorSchema("vector", kinds.VECTOR_FP32, base.shape[1], graph),
+        )
+        self.db = zvec.create_and_open(path=str(self.folder / "zvec"), schema=schema)
+        for start in range(0, len(base), 1_000):
+            ids = range(start, min(start + 1_000, len(base)))
+            self.db.insert(
+                [
+                    zvec.Doc(id=str(at), vectors={"vector": base[at]}, fields={**rows[at], "text": texts[at]})
+                    for at in ids
+                ]
+            )
+        self.db.optimize()
+        self.db.flush()
+
+    def reopen(self) -> None:
+        import zvec
+
+        del self.db
+        self.db = zvec.open(str(self.folder / "zvec"))
+
+    def _found(self, query: Floats, effort: int, condition: Condition | None, fields: list[str]) -> Any:
+        import zvec
+
+        asked = zvec.Query(field_name="vector", vector=query, param=zvec.HnswQueryParam(ef=effort))
+        where = None if condition is None else condition.sql().replace(" AND ", " and ")
+        return self.db.query(asked, topk=K, filter=where, output_fields=fields)
+
+    def search(self, query: Floats, effort: int, condition: Condition | None) -> Any:
+        return [int(found.id) for found in self._found(query, effort, condition, [])]
+
+    def search_whole(self, query: Floats, effort: int) -> Any:
+        found = self._found(query, effort, None, ["year", "lang", "score", "tags", "text"])
+        return [(int(one.id), one.score, one.fields) for one in found]
+
+
 DATABASES: dict[str, tuple[type[Database], str]] = {
     "edgevec": (EdgevecCollection, "edgevec"),
     "index": (EdgevecIndex, "edgevec"),
     "sqlite-vec": (SqliteVec, "sqlite-vec"),
     "chromadb": (Chroma, "chromadb"),
     "lancedb": (Lance, "lancedb"),
+    "qdrant-client": (Qdrant, "qdrant-client"),
+    "zvec": (Zvec, "zvec"),
 }
 """The adapter and the distribution that it needs."""
 

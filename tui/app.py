@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -90,6 +91,9 @@ class EdgevecApp(AppBase):
         self.set_timer(_LAZY_SECONDS, self._import_lazy)
 
     def _import_lazy(self) -> None:
+        if not gc.isenabled():  # as the command starts the app
+            gc.freeze()
+            gc.enable()
         self.run_worker(_import_lazy, group="imports", thread=True, exit_on_error=False)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:

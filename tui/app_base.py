@@ -15,6 +15,7 @@ from .history import History
 from .services import Services
 from .session import Session
 from .settings import SettingsFile
+from .stylesheet import CachedStylesheet
 
 __all__ = ["AppBase"]
 
@@ -35,6 +36,7 @@ class AppBase(App[None]):
         history: History | None = None,
     ) -> None:
         super().__init__()
+        self.stylesheet = CachedStylesheet(variables=self.get_css_variables())
         self.services = services or Services()
         self.history = history or History()
         self.session = Session()

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import changes, records, schema
+from . import ahead, changes, records, schema
 from .records import format_ids, parse_metadata
 from .sql import pages
 from .validation import are_valid
@@ -61,7 +61,11 @@ def find_damage(connection: sqlite3.Connection) -> Damage:
     for page in pages(connection, _RECORDS, RECORDS_PER_PAGE, text=bytes):
         found.update(_damaged(page, settings))
     orphans = [
-        row for (row,) in connection.execute("SELECT row FROM vectors WHERE row NOT IN (SELECT row FROM records)")
+        row
+        for (row,) in connection.execute(
+            "SELECT row FROM vectors WHERE row <= ? AND row NOT IN (SELECT row FROM records)",
+            (ahead.last_row(connection),),
+        )
     ]
     return Damage(found, orphans, not changes.is_whole(connection))
 

@@ -12,7 +12,7 @@ from .._types import Metric, Progress, Quantization
 from .._validation import as_int
 from ..errors import CollectionNotFoundError, CorruptCollectionError, EdgevecError, ParameterError, about_file
 from ..index import Index
-from . import saved_fields, schema
+from . import ahead, saved_fields, schema
 from .collection import Collection
 from .database import Database, Durability, resolve
 from .graph import Graph
@@ -152,6 +152,9 @@ def open(
             with translated(database.name):
                 database.main.execute("PRAGMA secure_delete = ON")
                 saved_fields.drop(database.main)  # they may hold what was deleted, or is about to be
+        if mode == "a":
+            with translated(database.name):
+                ahead.remove(database.main)  # what a process that was killed has left
         snapshot = None if file is None else Snapshot(file, mmap=mmap)
         if snapshot is not None and mode == "a":
             snapshot.clear()  # a killed process may have left one unfinished
@@ -208,7 +211,8 @@ def _agree(database: Database, given: dict[str, Any], *, writable: bool) -> None
         _checked({name: stored[name] for name in (*_DEFAULTS, *(("dim",) if stored.get("dim") is not None else ()))})
     except (KeyError, TypeError, ParameterError) as error:
         raise CorruptCollectionError(f"{database.name}: its settings are damaged: {error}") from error
-    if stored.get("dim") is None and database.main.execute("SELECT 1 FROM vectors").fetchone():
+    last = ahead.last_row(database.main)
+    if stored.get("dim") is None and database.main.execute("SELECT 1 FROM vectors WHERE row <= ?", (last,)).fetchone():
         raise CorruptCollectionError(f"{database.name}: its settings are damaged: dim is missing")
     for name, value in given.items():
         if name == "dim" and stored.get("dim") is None:

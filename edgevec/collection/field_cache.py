@@ -127,8 +127,11 @@ class FieldCache:
     ) -> _Kept | None:
         """What is kept at this version, with the columns of these fields; None where some are not kept."""
         commits = self._commits()
-        if self._kept is not None and self._kept.version == version and self._kept.commits != commits:
-            self._kept = None  # another program may have written, which tells no version
+        kept = self._kept
+        if kept is not None and kept.version == version and kept.commits != commits:
+            # Another program may have written, which tells no version; but triggers have counted that.
+            is_same = kept.mark is not None and saved_fields.is_watched(connection)
+            self._kept = kept if is_same and kept.mark == changes.mark(connection) else None
         kept = self._brought_up(connection, version, recent_writes)
         if kept is not None and kept.version > version:
             return None

@@ -8,10 +8,11 @@ from contextlib import closing
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._types import Progress
 from ..errors import NotFiniteError, ParameterError, UnknownIdError, ZeroVectorError
-from . import changes, import_export, records, validation
+from . import ahead, changes, import_export, records, validation
 from .graph import Write
 from .numbering import Numbers
 from .records import Plan, Record, RowIds
@@ -40,18 +41,46 @@ __all__ = [
 
 def upsert(store: Store, new: NewRecords, vectors: Any, progress: Progress | None = None) -> int:
     """As Collection.upsert()."""
-    with store.write(progress) as connection:
+    early = _Early(store, new, vectors) if len(new.ids) >= ahead.MIN_RECORDS else None
+    with store.write(progress, early) as connection:
+        if early is not None and early.vectors is not None:
+            vectors = early.vectors
         stored = validation.as_vectors(vectors, len(new.ids), store.dim, store.metric, store.dtype)
         if store.dim is None and len(stored):
             store.set_dim(connection, stored.shape[1])
         if new.ids:
             changes.begin_listing(connection)
-        rows, changed = records.upsert(connection, new, stored)
+        rows, changed = records.upsert(connection, new, stored, (0, 0) if early is None else early.rows)
+        if early is not None:
+            ahead.finish(connection)
         if len(changed) < len(rows):
             changes.rewrite(connection, np.delete(rows, changed).tolist())
         # A copy of the vectors: the caller's array may change before the batch ends.
         store.add_write(rows, Write(rows[changed], stored[changed]))
     return len(new.ids)
+
+
+class _Early:
+    """The vectors of an upsert() that are stored ahead of its transaction.
+
+    Attributes:
+        vectors: All of the call, in the type that is stored; None before store().
+        rows: The first row of those that are stored, and how many there are.
+    """
+
+    def __init__(self, store: Store, new: NewRecords, vectors: Any) -> None:
+        self._store, self._new, self._given = store, new, vectors
+        self.vectors: NDArray[Any] | None = None
+        self.rows = (0, 0)
+
+    def store(self, connection: sqlite3.Connection) -> None:
+        """As ahead.store(), where there are enough of them."""
+        store, new = self._store, self._new
+        self.vectors = validation.as_vectors(self._given, len(new.ids), store.dim, store.metric, store.dtype)
+        first, places = records.new_rows(connection, new.ids)
+        if self.vectors[:1].nbytes * len(places) >= ahead.MIN_BYTES:
+            ahead.store(connection, first, self.vectors, places, store.database.copy_log)
+            self.rows = first, len(places)
 
 
 def delete(store: Store, ids: list[Id] | None, condition: Condition) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CorruptCollectionError
+from .ahead import EVERY_ROW, last_row
 from .sql import pages, select
 from .validation import Id, NewRecords
 from .words import indexed
@@ -34,6 +35,7 @@ __all__ = [
     "ids_of",
     "ids_where",
     "indexes",
+    "new_rows",
     "page",
     "parse_metadata",
     "read_hits",
@@ -149,20 +151,34 @@ def rows_of(connection: sqlite3.Connection, keys: Sequence[Id]) -> dict[Id, int]
     return found
 
 
-def upsert(connection: sqlite3.Connection, new: NewRecords, vectors: NDArray[Any]) -> tuple[RowIds, list[int]]:
+def new_rows(connection: sqlite3.Connection, ids: Sequence[Id]) -> tuple[int, list[int]]:
+    """The row that the first new record would have, the next one the next; and the positions of new ids."""
+    known = rows_of(connection, ids)
+    return _last_row(connection) + 1, [at for at, id in enumerate(ids) if id not in known]
+
+
+def _last_row(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT coalesce(max(row), 0) FROM records").fetchone()[0])
+
+
+def upsert(
+    connection: sqlite3.Connection, new: NewRecords, vectors: NDArray[Any], stored: tuple[int, int] = (0, 0)
+) -> tuple[RowIds, list[int]]:
     """Insert records, or replace those whose id exists.
 
     Args:
         vectors: [n, dim] in the type that is stored
+        stored: the first of the rows whose vectors are stored already, as new_rows() has them, and how many there are
 
     Returns:
         Their rows, int64[n], and the positions of those whose vector changed: one that stays the same is no change to
         the graph.
     """
     known = rows_of(connection, new.ids)
-    last = int(connection.execute("SELECT coalesce(max(row), 0) FROM records").fetchone()[0])
+    last = _last_row(connection)
     numbers = iter(range(last + 1, last + 1 + len(new.ids) - len(known)))
     rows = [known[id] if id in known else next(numbers) for id in new.ids]
+    is_stored = stored == (last + 1, len(new.ids) - len(known))
     blobs = [vector.tobytes() for vector in vectors]
     changed = list(range(len(rows)))
     if known:
@@ -174,7 +190,8 @@ def upsert(connection: sqlite3.Connection, new: NewRecords, vectors: NDArray[Any
         zip(rows, new.ids, new.metadata, new.documents, map(indexed, new.documents), strict=True),
     )
     connection.executemany(
-        "INSERT OR REPLACE INTO vectors(row, vector) VALUES (?, ?)", ((rows[at], blobs[at]) for at in changed)
+        "INSERT OR REPLACE INTO vectors(row, vector) VALUES (?, ?)",
+        ((rows[at], blobs[at]) for at in changed if not is_stored or rows[at] <= last),
     )
     connection.executemany("INSERT INTO changes(row) VALUES (?)", ((rows[at],) for at in changed))
     return np.array(rows, np.int64), changed
@@ -340,12 +357,15 @@ def vector_pages(
     connection: sqlite3.Connection, size: int, dim: int, dtype: str
 ) -> Iterator[tuple[RowIds, NDArray[np.float32]]]:
     """All rows with their vectors, as vectors_of() returns them, up to `size` at a time."""
-    for page in pages(connection, "SELECT row, vector FROM vectors WHERE row > ?", size):
+    sql = f"SELECT row, vector FROM vectors WHERE row <= {last_row(connection)} AND row > ?"
+    for page in pages(connection, sql, size):
         yield _vectors(page, dim, dtype)
 
 
 def vector_count(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("SELECT count(*) FROM vectors").fetchone()[0])
+    last = last_row(connection)
+    where = "" if last == EVERY_ROW else f"WHERE row <= {last}"  # without, SQLite counts more quickly
+    return int(connection.execute(f"SELECT count(*) FROM vectors {where}").fetchone()[0])
 
 
 def _vectors(selected: list[Any], dim: int, dtype: str) -> tuple[RowIds, NDArray[np.float32]]:

@@ -23,7 +23,7 @@ from .records import RowIds, parse_metadata
 from .schema import WATCHING
 from .where import Field, field_sql
 
-__all__ = ["SavedFields", "drop", "found_fields", "read", "write"]
+__all__ = ["SavedFields", "drop", "found_fields", "is_watched", "read", "write"]
 
 _ROWS = ""
 """In place of the name of a field: all rows, and the mark."""
@@ -48,12 +48,15 @@ class SavedFields(NamedTuple):
     """Those that were asked for, as far as they are there."""
 
 
+def is_watched(connection: sqlite3.Connection) -> bool:
+    """Whether triggers count what other programs write, and there is a table for columns."""
+    found = connection.execute("SELECT name FROM sqlite_schema WHERE type IN ('table', 'trigger')")
+    return {name for (name,) in found}.issuperset(("fields", *WATCHING))
+
+
 def read(connection: sqlite3.Connection, wanted: Collection[Field]) -> SavedFields | None:
     """None where there is nothing, it is damaged, or nobody has watched what other programs write."""
-    there = {
-        name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type IN ('table', 'trigger')")
-    }
-    if not there.issuperset(("fields", *WATCHING)):
+    if not is_watched(connection):
         return None
     names = [_ROWS, *map(json.dumps, wanted)]
     found = connection.execute(  # one statement, so that all of it is of one commit

@@ -2,7 +2,8 @@
 
 records    id, metadata and document by row, a number of our own. `id` has no type: 1 and '1' are two ids. `words` is
            what the full-text index reads in place of the document, where that differs (new in version 2).
-vectors    apart from the records, so that conditions do not read them.
+vectors    apart from the records, so that conditions do not read them. Those of a large call are stored before their
+           records; `settings` names the first such row meanwhile.
 texts      the full-text index of the documents, kept up to date by triggers.
 changes    the rows whose vector changed since the last snapshot of the graph, in order.
 rewritten  the last rows that were written without another vector, in order.

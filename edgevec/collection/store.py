@@ -14,9 +14,10 @@ import sqlite3
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from .._types import Metric, Progress
 from ..errors import (
@@ -28,7 +29,7 @@ from ..errors import (
     StorageError,
     about_file,
 )
-from . import changes, schema
+from . import ahead, changes, schema
 from .database import Database
 from .field_cache import FieldCache
 from .following import Follower
@@ -53,6 +54,11 @@ Release = Callable[[], object]
 
 def _nothing_held() -> None:
     """The Release of a reader that holds nothing."""
+
+
+class Early(Protocol):
+    def store(self, connection: sqlite3.Connection) -> None:
+        """Store what nobody sees, in transactions of its own."""
 
 
 class _Reading:
@@ -313,16 +319,19 @@ class Store:
             yield
 
     @contextmanager
-    def write(self, progress: Progress | None = None) -> Iterator[sqlite3.Connection]:
+    def write(self, progress: Progress | None = None, early: Early | None = None) -> Iterator[sqlite3.Connection]:
         """A transaction, or inside a batch a savepoint. Committed and durable when it ends.
 
         CancelledError when progress(done, total), of vectors that the graph takes in, returns False.
+
+        Args:
+            early: stores something ahead of the transaction; not inside a batch, and not where there is no log
         """
-        with self._transaction(progress) as connection, translated(self.name):
+        with self._transaction(progress, early) as connection, translated(self.name):
             yield connection
 
     @contextmanager
-    def _transaction(self, progress: Progress | None) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, progress: Progress | None, early: Early | None = None) -> Iterator[sqlite3.Connection]:
         """As write(); errors of SQLite that the block raises stay what they are."""
         self._check_writable()
         self.progress_guard.check_outside()
@@ -332,9 +341,11 @@ class Store:
                     yield connection
                 return
             connection = self.database.main
-            before = connection.total_changes
             try:
                 # Inside: a signal may raise its exception between any two lines.
+                if early is not None and not self.database.single_connection:
+                    self._store_early(connection, early)
+                before = connection.total_changes
                 seen = self._begin(connection)
                 self._owner, self._depth = threading.get_ident(), 1
                 self._batches += 1
@@ -343,13 +354,15 @@ class Store:
                 self._seen = seen
                 self._shorten_log_if_due()
             except BaseException as error:
-                if not self._depth:
+                if self._depth or early is not None:
+                    self._note_failure(error)
+                if self._depth:
+                    self._roll_back(connection)
+                else:
                     end_transaction(connection)
-                    raise
-                if isinstance(error, StorageError) and error.errno == errno.EIO:
-                    # What the disk holds now is unknown, and a second try could seem to succeed.
-                    self._failed = str(error)
-                self._roll_back(connection)
+                if early is not None:
+                    with suppress(sqlite3.Error):  # or the next one does, or who opens the file
+                        ahead.remove(connection)
                 raise
             finally:
                 self._owner, self._depth = None, 0
@@ -357,6 +370,18 @@ class Store:
                 self._release_lock()
             self.graph.settle()
         self._snapshots.write_if_due(self)
+
+    def _store_early(self, connection: sqlite3.Connection, early: Early) -> None:
+        with translated(self.name):
+            self._check_open()
+            self.database.check_files()
+            end_transaction(connection)
+            early.store(connection)
+
+    def _note_failure(self, error: BaseException) -> None:
+        """Write no more after the disk has failed: what it holds is unknown, and a second try could seem to succeed."""
+        if isinstance(error, StorageError) and error.errno == errno.EIO:
+            self._failed = str(error)
 
     def _begin(self, connection: sqlite3.Connection) -> int:
         """Begin a transaction that writes; the number of _commits_of_others()."""
