@@ -191,6 +191,8 @@ int ev_contains(ev_index *ix, int64_t id);
 int ev_ids(ev_index *ix, int64_t *cursor, int64_t n, int64_t *ids, int64_t *written);
 /* Give back the room of removed vectors and lay nodes out anew for locality. Where codes no longer fit what is held
  * they are learned anew, and where they did not tell it apart, it is linked anew. Ids stay.
+ * A second copy is made meanwhile. Where a memory limit leaves no room for one, slots are moved in place, with about 12
+ * bytes for each: searches wait for that, and it does not stop. Codes are learned anew then only if there is room.
  * Errors: EV_E_NOMEM, EV_E_STOPPED, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
 int ev_compact(ev_index *ix, ev_progress progress, void *user);
 

@@ -419,7 +419,9 @@ class Index:
     def compact(self, *, progress: Progress | None = None) -> None:
         """Give back the memory of removed vectors, lay the rest out for locality, and fit the codes to it. Ids stay.
 
-        Needs room for a second copy meanwhile. After an error, a stop or Ctrl-C the index is as it was.
+        Needs room for a second copy meanwhile. Where memory_limit leaves none the vectors are moved in place, with
+        about 12 bytes for each: searches wait for that, and once begun it cannot be stopped. After an error, a stop or
+        Ctrl-C the index is as it was.
 
         Args:
             progress: progress(done, total), about twenty times a second; returning False stops

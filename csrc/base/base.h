@@ -69,6 +69,8 @@ int ev__array_reserve(ev__array *array, size_t room);
  * from before. */
 void ev__array_plan(const ev__array *array, size_t room, size_t growth, int64_t *held, int64_t *peak);
 int ev__array_resize(ev__array *array, size_t count);
+/* Give back the room beyond what is in it. False: there is not the memory for the copy that this may take. */
+bool ev__array_shrink(ev__array *array);
 void ev__array_free(ev__array *array);
 size_t ev__array_bytes(const ev__array *array);
 

@@ -37,6 +37,13 @@ static inline void ev__table_free(ev__table *t) {
     *t = (ev__table){0};
 }
 
+/* As it was before the first entry, with its room. */
+static inline void ev__table_empty_all(ev__table *t) {
+    ev__table_drop_next(t);
+    if (t->room) memset(t->cells, 0xFF, t->room * sizeof *t->cells);
+    t->used = 0;
+}
+
 static inline size_t ev__table_bytes(const ev__table *t) { return (t->next ? 3 : 1) * t->room * sizeof *t->cells; }
 
 /* Is what is placed and removed to be done in the next cells too? */

@@ -199,6 +199,40 @@ int ev__array_resize(ev__array *array, size_t count) {
     return EV_OK;
 }
 
+/* Where an array lies in pages of its own its end is cut off. */
+static bool cut_off(ev__array *array, size_t bytes) {
+#if defined(__linux__)
+    size_t have = array->room * array->item;
+    if (!grows_in_place(array) || bytes < EV_LARGE) return false;
+    size_t keep = ev__block_bytes(bytes), less = ev__block_bytes(have) - keep;
+    if (less && munmap(array->at + keep, less) != 0) return false;
+    ev__discharge(less);
+    array->room = bytes / array->item;
+    return true;
+#else
+    (void)array, (void)bytes;
+    return false;
+#endif
+}
+
+bool ev__array_shrink(ev__array *array) {
+    size_t bytes = array->count * array->item;
+    if (array->mapped || array->room == array->count || cut_off(array, bytes)) return true;
+    char *copy = array->count ? ev__alloc(bytes, EV_LINE) : NULL;
+    if (copy) memcpy(copy, array->at, bytes);
+    if (copy || !array->count) {
+        size_t count = array->count;
+        ev__array_free(array);
+        array->at = copy;
+        array->count = array->room = count;
+        return true;
+    }
+    /* no less than what lies in pages of its own */
+    size_t least = array->item ? ev__round_up(EV_LARGE, array->item) : 0;
+    if (array->item && least < array->room * array->item) cut_off(array, least);
+    return false;
+}
+
 void ev__array_free(ev__array *array) {
     if (!array->mapped) ev__release(array->at, array->room * array->item, EV_LINE);
     array->at = NULL;

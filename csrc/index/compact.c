@@ -1,23 +1,16 @@
 /* ev_compact: the center of the codes learned anew where it no longer fits; then everything laid out anew, without
  * holes, in the order a breadth-first walk from the entry meets the nodes, so that what is searched together lies
- * together. Built beside the old columns and swapped in at the end. */
-#include "index/index.h"
+ * together. Built beside the old columns and swapped in at the end; where a limit leaves no room for that, in place. */
+#include "index/layout.h"
 
-typedef struct {
-    ev_index *ix;
-    uint32_t *order; /* new slot -> old slot */
-    uint32_t *place; /* old slot -> new slot */
-    size_t slots, kept;
-} layout;
-
-static void put(layout *l, uint32_t old) {
+static void put(ev__layout *l, uint32_t old) {
     l->place[old] = (uint32_t)l->kept;
     l->order[l->kept++] = old;
 }
 
 /* Breadth first; `order` is its own queue. What the entry does not reach starts walks of its own. Duplicates follow
  * their nodes. */
-static bool choose_order(layout *l) {
+static bool choose_order(ev__layout *l) {
     ev_index *ix = l->ix;
     memset(l->place, 0xFF, l->slots * sizeof *l->place);
     size_t head = 0;
@@ -42,13 +35,8 @@ static bool choose_order(layout *l) {
     return true;
 }
 
-static void move_links(const layout *l, uint32_t *links, size_t count) {
-    for (size_t i = 0; i < count; i++)
-        if (links[i] != EV_NONE) links[i] = l->place[links[i]];
-}
-
 /* Fill the columns of `to`, whose room was reserved, in the new order. False: stopped. */
-static bool move(const layout *l, ev__columns *to) {
+static bool move(const ev__layout *l, ev__columns *to) {
     ev_index *ix = l->ix;
     ev__column from_columns[EV_COLUMNS], to_columns[EV_COLUMNS];
     ev__list_columns(&ix->graph.store.columns, from_columns);
@@ -63,25 +51,10 @@ static bool move(const layout *l, ev__columns *to) {
             memcpy(into->at + i * from->item, from->at + l->order[i] * from->item, from->item);
         }
     }
-    for (size_t i = 0; i < l->kept; i++) {
-        if (ev__is_to_stop_at(i)) return false;
-        size_t upper = (size_t)ev__levels(&ix->graph.store)[l->order[i]] * (size_t)ix->graph.store.M,
-               at = to->upper.count;
-        ((uint32_t *)(void *)to->upper_at.at)[i] = (uint32_t)at;
-        ev__array_resize(&to->upper, at + upper);
-        if (upper) {
-            uint32_t *links = (uint32_t *)(void *)to->upper.at + at;
-            memcpy(links, ev__links(&ix->graph.store, l->order[i], 1), upper * sizeof *links);
-            move_links(l, links, upper);
-        }
-        move_links(l, (uint32_t *)(void *)(to->blocks.at + i * ix->graph.store.block_bytes + ix->graph.store.links_at),
-                   ix->graph.store.m0);
-    }
-    if (to->next_duplicate.count) move_links(l, (uint32_t *)(void *)to->next_duplicate.at, l->kept);
-    return true;
+    return ev__layout_upper(l, &to->upper) && ev__layout_numbers(l, to, true);
 }
 
-static bool fill_id_table(const layout *l, const ev__columns *to, ev__table *id_table) {
+static bool fill_id_table(const ev__layout *l, const ev__columns *to, ev__table *id_table) {
     const int64_t *ids = (const int64_t *)(const void *)to->ids.at;
     for (size_t slot = 0; slot < l->kept; slot++) {
         if (ev__is_to_stop_at(slot)) return false;
@@ -90,14 +63,12 @@ static bool fill_id_table(const layout *l, const ev__columns *to, ev__table *id_
     return true;
 }
 
-static int reserve(const layout *l, ev__columns *to) {
+static int reserve(const ev__layout *l, ev__columns *to) {
     ev_index *ix = l->ix;
     ev__column from[EV_COLUMNS], into[EV_COLUMNS];
     ev__list_columns(&ix->graph.store.columns, from);
     ev__list_columns(to, into);
-    size_t upper = 0;
-    for (size_t i = 0; i < l->kept; i++)
-        upper += (size_t)ev__levels(&ix->graph.store)[l->order[i]] * (size_t)ix->graph.store.M;
+    size_t upper = ev__layout_upper_count(l);
     int rc = EV_OK;
     for (size_t c = 0; c < EV_COLUMNS && rc == EV_OK; c++) {
         into[c].array->item = from[c].array->item;
@@ -108,7 +79,7 @@ static int reserve(const layout *l, ev__columns *to) {
 }
 
 /* What nobody looks at yet. */
-static int build(layout *l, ev__columns *fresh, ev__table *id_table, uint32_t **free_slots) {
+static int build(ev__layout *l, ev__columns *fresh, ev__table *id_table, uint32_t **free_slots) {
     const ev_index *ix = l->ix;
     int rc = choose_order(l) ? reserve(l, fresh) : EV_E_STOPPED;
     if (rc == EV_OK) rc = ev__id_table_reserve(id_table, NULL, (size_t)ix->graph.store.live);
@@ -119,7 +90,7 @@ static int build(layout *l, ev__columns *fresh, ev__table *id_table, uint32_t **
     return rc;
 }
 
-static int relocate(layout *l, ev__call *call) {
+static int relocate(ev__layout *l, ev__call *call) {
     ev_index *ix = l->ix;
     ev__columns fresh;
     memset(&fresh, 0, sizeof fresh);
@@ -132,6 +103,7 @@ static int relocate(layout *l, ev__call *call) {
         ev__columns_free(&fresh);
         ev__id_table_free(&id_table);
         ev__release(free_slots, (l->kept + 1) * sizeof *free_slots, EV_LINE);
+        if (rc == EV_E_NOMEM && ev__last_refusal()->asked) return ev__layout_in_place(l);
         return rc == EV_E_STOPPED ? ev__stopped() : ev__fail(rc, "a second copy of %zu slots", l->kept);
     }
     if (ix->graph.entry != EV_NONE) ix->graph.entry = l->place[ix->graph.entry];
@@ -155,7 +127,7 @@ static int learn_anew(ev_index *ix, ev__old_codes *old, ev__call *call) {
     if (rc != EV_OK) return rc;
     rc = ev__train_again(ix, s, old, call);
     ev__scratch_return(&ix->graph, s);
-    return rc;
+    return rc == EV_E_MEMORY_LIMIT ? EV_OK : rc; /* it is a service, like mending; all is as it was */
 }
 
 static int compact(ev_index *ix, ev__call *call) {
@@ -165,10 +137,12 @@ static int compact(ev_index *ix, ev__call *call) {
     int rc = ev__consolidate_deletes(&ix->graph, 0, &gate);
     if (rc == EV_OK) rc = learn_anew(ix, &old, call);
     if (rc == EV_OK) rc = ev__mend(&ix->graph, &gate);
+    if (rc == EV_E_MEMORY_LIMIT) rc = EV_OK;
     if (rc == EV_OK && !ev__tell(store->live / 2, store->live)) rc = ev__stopped();
     if (rc == EV_OK) {
-        layout l = {.ix = ix, .slots = ev__slots(store)};
+        ev__layout l = {.ix = ix, .slots = ev__slots(store)};
         size_t bytes = (l.slots + 1) * sizeof *l.order;
+        if (!ev__may_charge(2 * ev__block_bytes(bytes))) ev__layout_spare(ix);
         l.order = ev__alloc(bytes, EV_LINE);
         l.place = ev__alloc(bytes, EV_LINE);
         rc = l.order && l.place ? relocate(&l, call) : ev__fail(EV_E_NOMEM, "an order of %zu slots", l.slots);

@@ -88,7 +88,7 @@ static void test_count(size_t kind, int32_t threads) {
     check_count(ix, before);
     CHECK(search(ix, 0, NULL, context) == EV_OK && search_many(ix, threads) == EV_OK);
     check_count(ix, before);
-    int64_t some[] = {1, 5, 2000}, held = held_bytes;
+    int64_t some[] = {1, 5, 1900}, held = held_bytes;
     CHECK(ev_filter_new(3, some, &filter) == EV_OK);
     int64_t of_filter = held_bytes - held;
     CHECK(search(ix, 0, filter, context) == EV_OK && search(ix, 1, filter, NULL) == EV_OK);
@@ -168,6 +168,57 @@ static void test_full(size_t kind, int32_t threads, int64_t limit, int64_t step)
     CHECK(held_bytes - ev_shared_bytes() == before);
 }
 
+/* ---- compacting ------------------------------------------------------------------------------ */
+
+static ev_index *make_sparse(size_t kind, int64_t gone) {
+    ev_index *ix = make_index(kind);
+    int64_t removed;
+    CHECK(add(ix, 0, ROWS, 1) == EV_OK);
+    int64_t copies[] = {ROWS + 1, ROWS + 2, ROWS + 3}; /* of one row: they share its node */
+    for (int i = 0; i < 3; i++) CHECK(ev_add(ix, 1, rows[5], copies + i, NULL, 1, NULL, NULL) == EV_OK);
+    for (int64_t id = 0; id < ROWS; id++)
+        if (id % gone == 1) CHECK(ev_remove(ix, 1, &id, &removed) == EV_OK);
+    return ix;
+}
+
+static char *bytes_of(ev_index *ix, int64_t *n) {
+    CHECK(ev_save_bytes(ix, 0, NULL, n) == EV_OK);
+    char *bytes = malloc((size_t)*n);
+    CHECK(bytes && ev_save_bytes(ix, *n, bytes, n) == EV_OK);
+    return bytes;
+}
+
+static int stop_at_end(void *user, int64_t done, int64_t total) {
+    (void)user;
+    return done < total;
+}
+
+/* Where the limit leaves no room for a second copy the slots are moved in place: to the same file. */
+static void test_in_place(size_t kind, int64_t gone) {
+    int64_t before = held_bytes - ev_shared_bytes(), of_copied, of_moved, removed;
+    ev_index *copied = make_sparse(kind, gone), *moved = make_sparse(kind, gone);
+    int64_t held = memory_of(moved).held, limit = held + held / 4;
+    CHECK(ev_compact(copied, NULL, NULL) == EV_OK);
+    CHECK(memory_of(copied).peak > limit);
+    CHECK(ev_set_memory_limit(moved, limit) == EV_OK);
+    CHECK(ev_compact(moved, stop_at_end, NULL) == EV_E_STOPPED);
+    CHECK(ev_count(moved) == ev_count(copied) && search(moved, 0, NULL, NULL) == EV_OK);
+    CHECK(ev_compact(moved, NULL, NULL) == EV_OK);
+    char *one = bytes_of(copied, &of_copied), *other = bytes_of(moved, &of_moved);
+    CHECK(of_copied == of_moved && memcmp(one, other, (size_t)of_moved) == 0);
+    /* where there is much to give back there is room for the copy of each array that this may take */
+    CHECK(memory_of(moved).held <= (gone == 2 ? memory_of(copied).held : held));
+    ev_report report;
+    CHECK(ev_set_memory_limit(moved, 0) == EV_OK);
+    CHECK(ev_check(moved, &report) == EV_OK && report.bad_links + report.bad_codes + report.bad_ids == 0);
+    CHECK(add(moved, 0, ROWS, 3) == EV_OK && ev_count(moved) == ROWS + 3);
+    CHECK(ev_remove(moved, 1, (int64_t[]){ROWS + 2}, &removed) == EV_OK && removed == 1);
+    CHECK(ev_check(moved, &report) == EV_OK && report.bad_links + report.bad_codes + report.bad_ids == 0);
+    free(one), free(other);
+    ev_free(copied), ev_free(moved);
+    CHECK(held_bytes - ev_shared_bytes() == before);
+}
+
 /* A file loads within what it was found to need, and is refused at once within less. */
 static void test_load(size_t kind) {
     ev_index *ix = make_index(kind), *loaded = NULL;
@@ -207,9 +258,9 @@ int main(void) {
     make_rows();
     test_parameters();
     for (size_t kind = 0; kind < sizeof kinds / sizeof *kinds; kind++) {
-        for (int32_t threads = 1; threads <= 3; threads += 2) test_count(kind, threads);
-        for (int32_t threads = 1; threads <= 3; threads += 2)
-            for (int64_t step = 1; step <= 400; step *= 20) test_full(kind, threads, 200000 + step * 37, step);
+        test_count(kind, 3);
+        for (int64_t step = 1; step <= 400; step *= 20) test_full(kind, step == 20 ? 1 : 3, 200000 + step * 37, step);
+        for (int64_t gone = 2; gone <= 50; gone += 48) test_in_place(kind, gone);
         test_load(kind);
     }
     CHECK(held_bytes == 0);
