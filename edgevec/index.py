@@ -419,8 +419,8 @@ class Index:
     def compact(self, *, progress: Progress | None = None) -> None:
         """Give back the memory of removed vectors, lay the rest out for locality, and fit the codes to it. Ids stay.
 
-        Needs room for a second copy meanwhile. Where memory_limit leaves none the vectors are moved in place, with some
-        12 bytes for each: searches wait for that, and once it has begun it cannot be stopped. After an error, a stop or
+        Needs room for a second copy meanwhile. Where memory_limit leaves none the vectors are moved in place, with
+        about 12 bytes for each: searches wait for that, and once begun it cannot be stopped. After an error, a stop or
         Ctrl-C the index is as it was.
 
         Args:

@@ -1,7 +1,7 @@
 /* ev_compact: the center of the codes learned anew where it no longer fits; then everything laid out anew, without
  * holes, in the order a breadth-first walk from the entry meets the nodes, so that what is searched together lies
  * together. Built beside the old columns and swapped in at the end; where a limit leaves no room for that, in place. */
-#include "index/compact.h"
+#include "index/layout.h"
 
 static void put(ev__layout *l, uint32_t old) {
     l->place[old] = (uint32_t)l->kept;
@@ -32,48 +32,6 @@ static bool choose_order(ev__layout *l) {
         for (uint32_t at = ev__next_duplicate(&ix->graph.store, l->order[i]); at != EV_NONE;
              at = ev__next_duplicate(&ix->graph.store, at))
             put(l, at);
-    return true;
-}
-
-static void move_links(const ev__layout *l, uint32_t *links, size_t count) {
-    for (size_t i = 0; i < count; i++)
-        if (links[i] != EV_NONE) links[i] = l->place[links[i]];
-}
-
-size_t ev__layout_upper_count(const ev__layout *l) {
-    const ev__store *store = &l->ix->graph.store;
-    size_t upper = 0;
-    for (size_t i = 0; i < l->kept; i++) upper += (size_t)ev__levels(store)[l->order[i]] * (size_t)store->M;
-    return upper;
-}
-
-bool ev__layout_upper(const ev__layout *l, ev__array *to) {
-    const ev__store *store = &l->ix->graph.store;
-    for (size_t i = 0; i < l->kept; i++) {
-        if (ev__is_to_stop_at(i)) return false;
-        size_t at = to->count, upper = (size_t)ev__levels(store)[l->order[i]] * (size_t)store->M;
-        ev__array_resize(to, at + upper);
-        uint32_t *links = (uint32_t *)(void *)to->at + at;
-        if (upper) memcpy(links, ev__links(store, l->order[i], 1), upper * sizeof *links);
-        move_links(l, links, upper);
-    }
-    return true;
-}
-
-static void move_numbers(const ev__layout *l, ev__columns *to, size_t i, size_t upper_at) {
-    const ev__store *store = &l->ix->graph.store;
-    ((uint32_t *)(void *)to->upper_at.at)[i] = (uint32_t)upper_at;
-    move_links(l, (uint32_t *)(void *)(to->blocks.at + i * store->block_bytes + store->links_at), store->m0);
-    if (to->next_duplicate.count) move_links(l, (uint32_t *)(void *)to->next_duplicate.at + i, 1);
-}
-
-bool ev__layout_numbers(const ev__layout *l, ev__columns *to, bool may_stop) {
-    const uint8_t *levels = (const uint8_t *)to->level.at;
-    for (size_t i = 0, upper = 0; i < l->kept; i++) {
-        if (may_stop && ev__is_to_stop_at(i)) return false;
-        move_numbers(l, to, i, upper);
-        upper += (size_t)levels[i] * (size_t)l->ix->graph.store.M;
-    }
     return true;
 }
 
@@ -163,12 +121,6 @@ static int relocate(ev__layout *l, ev__call *call) {
     return EV_OK;
 }
 
-void ev__compact_spare(ev_index *ix) {
-    ev__duplicates_free(&ix->graph.store);
-    ev__nibbles_free(&ix->graph.store.nibbles);
-    ev__scratch_drop_all(&ix->graph);
-}
-
 static int learn_anew(ev_index *ix, ev__old_codes *old, ev__call *call) {
     ev__scratch *s;
     int rc = ev__scratch_borrow(&ix->graph, &s);
@@ -190,7 +142,7 @@ static int compact(ev_index *ix, ev__call *call) {
     if (rc == EV_OK) {
         ev__layout l = {.ix = ix, .slots = ev__slots(store)};
         size_t bytes = (l.slots + 1) * sizeof *l.order;
-        if (!ev__may_charge(2 * ev__block_bytes(bytes))) ev__compact_spare(ix);
+        if (!ev__may_charge(2 * ev__block_bytes(bytes))) ev__layout_spare(ix);
         l.order = ev__alloc(bytes, EV_LINE);
         l.place = ev__alloc(bytes, EV_LINE);
         rc = l.order && l.place ? relocate(&l, call) : ev__fail(EV_E_NOMEM, "an order of %zu slots", l.slots);

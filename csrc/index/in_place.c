@@ -1,7 +1,7 @@
 /* Compacting without a second copy. The new order is a permutation of the slots, free ones last, and is followed cycle
  * by cycle: all that a slot has moves at once, by way of one slot's worth of memory. Then the arrays give back their
  * ends. */
-#include "index/compact.h"
+#include "index/layout.h"
 
 /* The columns that have an item for each slot. */
 static size_t list_slot_columns(ev__columns *columns, ev__array *out[EV_COLUMNS]) {
@@ -134,7 +134,7 @@ int ev__layout_in_place(ev__layout *l) {
     for (size_t i = 0; i < m.count; i++) m.bytes += m.columns[i]->item;
     ev__array upper = {.item = sizeof(uint32_t)};
     size_t links = ev__layout_upper_count(l);
-    ev__compact_spare(l->ix);
+    ev__layout_spare(l->ix);
     int rc = links ? ev__array_reserve(&upper, links) : EV_OK;
     if (rc == EV_OK && !(m.spare = ev__alloc(m.bytes, EV_LINE))) rc = EV_E_NOMEM;
     if (rc == EV_OK && (!ev__layout_upper(l, &upper) || !ev__tell(store->live, store->live))) rc = EV_E_STOPPED;

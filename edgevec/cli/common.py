@@ -26,7 +26,7 @@ from ..errors import ParameterError, StorageError
 from ..file_kind import KIND_NAMES, Kind, kind_of, require
 from ..printable import decimals, printable
 from ..readers import Dataset
-from .arguments import INPUT, example
+from .arguments import BYTES, INPUT, example
 
 __all__ = [
     "INPUT",
@@ -36,6 +36,7 @@ __all__ = [
     "example",
     "force_option",
     "index_options",
+    "memory_option",
     "note",
     "on_terminal",
     "output_option",
@@ -130,9 +131,15 @@ def output_option(*names: str, **settings: Any) -> Callable[[Command], Command]:
     return click.option(*names, type=kind, callback=check_folder, **settings)
 
 
+memory_option = click.option(
+    "--memory-limit", type=BYTES, help="What the index may take in memory, such as 500MB; more is an error."
+)
+
+
 def index_options(command: Command) -> Command:
     """The parameters of an index, passed on to `build_index`."""
     for option in (
+        memory_option,
         click.option(
             "--seed", type=int, default=0, show_default=True, help="Seed of the graph's levels and the codes."
         ),

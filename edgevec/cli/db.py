@@ -16,7 +16,18 @@ from .. import Metric, Quantization
 from ..errors import ParameterError
 from ..file_kind import require
 from ..printable import decimals, printable
-from .common import INPUT, example, force_option, note, output_option, progress_bar, protect, show, show_json
+from .common import (
+    INPUT,
+    example,
+    force_option,
+    memory_option,
+    note,
+    output_option,
+    progress_bar,
+    protect,
+    show,
+    show_json,
+)
 
 if TYPE_CHECKING:
     from ..collection import Collection, Hits, Plan
@@ -54,6 +65,7 @@ def db(context: click.Context, file: Path) -> None:
     type=click.Choice(get_args(Quantization)),
     help="Quantization of a new collection; sq8 by default.",
 )
+@memory_option
 @click.pass_obj
 def import_(
     file: Path,
@@ -64,11 +76,13 @@ def import_(
     skip: tuple[str, ...],
     metric: Metric | None,
     quantization: Quantization | None,
+    memory_limit: int | None,
 ) -> None:
     """Read SOURCE (.jsonl, .parquet, .csv, .npy, ...); records whose id exists are replaced. All or nothing."""
     require(source, "vectors")
     start = time.perf_counter()
-    with _open(file, "a", metric=metric, quantization=quantization) as collection, progress_bar("building") as report:
+    parameters = {"metric": metric, "quantization": quantization, "memory_limit": memory_limit}
+    with _open(file, "a", **parameters) as collection, progress_bar("building") as report:
         count = collection.import_from(
             source, id=id_column, vector=vector_column, document=document_column, skip=skip, progress=report
         )

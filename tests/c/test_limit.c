@@ -88,7 +88,7 @@ static void test_count(size_t kind, int32_t threads) {
     check_count(ix, before);
     CHECK(search(ix, 0, NULL, context) == EV_OK && search_many(ix, threads) == EV_OK);
     check_count(ix, before);
-    int64_t some[] = {1, 5, 2000}, held = held_bytes;
+    int64_t some[] = {1, 5, 1900}, held = held_bytes;
     CHECK(ev_filter_new(3, some, &filter) == EV_OK);
     int64_t of_filter = held_bytes - held;
     CHECK(search(ix, 0, filter, context) == EV_OK && search(ix, 1, filter, NULL) == EV_OK);
@@ -258,10 +258,9 @@ int main(void) {
     make_rows();
     test_parameters();
     for (size_t kind = 0; kind < sizeof kinds / sizeof *kinds; kind++) {
-        for (int32_t threads = 1; threads <= 3; threads += 2) test_count(kind, threads);
-        for (int32_t threads = 1; threads <= 3; threads += 2)
-            for (int64_t step = 1; step <= 400; step *= 20) test_full(kind, threads, 200000 + step * 37, step);
-        for (int64_t gone = 2; gone <= 50; gone += 24) test_in_place(kind, gone);
+        test_count(kind, 3);
+        for (int64_t step = 1; step <= 400; step *= 20) test_full(kind, step == 20 ? 1 : 3, 200000 + step * 37, step);
+        for (int64_t gone = 2; gone <= 50; gone += 48) test_in_place(kind, gone);
         test_load(kind);
     }
     CHECK(held_bytes == 0);

@@ -403,3 +403,16 @@ def read_until(terminal: int, mark: bytes | None) -> bytes:
             break
         seen += piece
     return seen
+
+
+def test_a_memory_limit_that_is_kept(data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "made.ev"
+    succeed("build", data, "-o", output, "--memory-limit", "2.5 MB")
+    for size in ("20KB", "0.02MiB", "20000"):
+        assert "bytes" in complaint("build", data, "-o", tmp_path / "other.ev", "--memory-limit", size)
+    assert not (tmp_path / "other.ev").exists()
+    for wrong in ("much", "0", "-1", "1XB", "1e99", "MB", "9" * 30):
+        assert run("build", data, "-o", output, f"--memory-limit={wrong}").exit_code == 2
+    notes = tmp_path / "notes.edgevec"
+    succeed("db", notes, "import", data, "--memory-limit", "2MiB")
+    assert "memory limit" in complaint("db", notes, "import", data, "--memory-limit", "20KB")

@@ -1,6 +1,6 @@
 /* The order that ev_compact gives the slots, and what puts them into it: beside what is held, or in its place. */
-#ifndef EV_COMPACT_H
-#define EV_COMPACT_H
+#ifndef EV_LAYOUT_H
+#define EV_LAYOUT_H
 
 #include "index/index.h"
 
@@ -12,7 +12,7 @@ typedef struct {
 } ev__layout;
 
 /* Free what is made again when it is needed; nobody searches meanwhile. */
-void ev__compact_spare(ev_index *ix);
+void ev__layout_spare(ev_index *ix);
 /* Links of the upper levels, in all. */
 size_t ev__layout_upper_count(const ev__layout *l);
 /* Those in the new order, into an array with room for them. False: stopped. */
