@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgevec._native import CLOSED, NativeContext, NativeFilter, NativeIndex
+from edgevec._native import CLOSED, NativeContext, NativeIndex
 from edgevec._types import (
     CheckReport,
     KeepVectors,
@@ -22,6 +22,7 @@ from edgevec._types import (
 from edgevec._validation import as_ids, as_int, as_rows
 from edgevec.calibration import Calibration, Calibrator, as_recall
 from edgevec.errors import ParameterError, allocates
+from edgevec.id_filter import IdFilter, LatestFilters
 
 __all__ = [
     "CheckReport",
@@ -39,39 +40,6 @@ _DEFAULT_EF = 64
 _MOST_BYTES = 2**63 - 1
 _MANY_RESULTS = 256
 """For more, the room that a query's results take is first held against what there is to find."""
-_FILTERS_KEPT, _MOST_IDS_KEPT = 4, 2**20
-"""Arrays of ids given to search() that are kept as filters, the latest first, and the longest of them: 32 MB at most,
-and a bit for each vector."""
-
-
-class IdFilter:
-    """A set of allowed ids, built once and used in any number of searches, threads and indexes.
-
-    Args:
-        ids: int64[n] or anything like it, none of them -1; repeated ids count once
-
-    Raises:
-        ParameterError: ids are no list of 64-bit integers, or one is -1
-        OutOfMemoryError: there is no room for the set
-
-    Example:
-        >>> from edgevec import IdFilter, Index
-        >>> index = Index(2)
-        >>> _ = index.add([[1, 0], [0, 1], [1, 1]])
-        >>> even = IdFilter([0, 2])
-        >>> index.search([0, 1], k=3, filter=even).ids
-        array([2, 0])
-    """
-
-    @allocates
-    def __init__(self, ids: npt.ArrayLike) -> None:
-        self._native = NativeFilter(as_ids(ids, "filter ids", to_keep=True))
-
-    def __len__(self) -> int:
-        return len(self._native)
-
-    def __repr__(self) -> str:
-        return f"IdFilter({len(self)} ids)"
 
 
 class SearchContext:
@@ -197,7 +165,7 @@ class Index:
         self._native = native
         self._dim = native.dim
         self._calibrator = Calibrator()
-        self._filters: tuple[NativeFilter, ...] = ()
+        self._filters = LatestFilters()
 
     # ---- its end -----------------------------------------------------------------------------------------------------
 
@@ -220,7 +188,7 @@ class Index:
         """
         self._native.close()
         self._native = CLOSED
-        self._filters = ()
+        self._filters = LatestFilters()
 
     @property
     def closed(self) -> bool:
@@ -495,7 +463,7 @@ class Index:
         if recall is not None:
             ef, exact = self._choose_ef(as_recall(recall), ef, exact, k, rows)
         threads = 1 if single else as_int(threads, "threads", 0)
-        allowed = None if filter is None else self._filter_of(filter)
+        allowed = None if filter is None else self._filters.of(filter)
         columns = k if single and k <= _MANY_RESULTS else min(k, len(self))
         ids, distances = self._native.search(
             rows,
@@ -512,22 +480,6 @@ class Index:
             found = int(np.count_nonzero(distances != np.inf))
             ids, distances = ids[:found], distances[:found]
         return SearchResult(ids, distances)
-
-    def _filter_of(self, ids: IdFilter | npt.ArrayLike) -> NativeFilter:
-        """What the ids allow. Of the last few arrays that were given it is kept, and found again by what is in them."""
-        if isinstance(ids, IdFilter):
-            return ids._native
-        array = as_ids(ids, "filter ids")
-        kept = self._filters
-        for found in kept:
-            if found.is_of(array):
-                if found is not kept[0]:
-                    self._filters = (found, *(other for other in kept if other is not found))
-                return found
-        made = NativeFilter(as_ids(array, "filter ids", to_keep=True))
-        if made.size <= _MOST_IDS_KEPT:
-            self._filters = (made, *kept[: _FILTERS_KEPT - 1])
-        return made
 
     def _choose_ef(
         self, recall: float, ef: int, exact: bool, k: int, rows: npt.NDArray[np.float32]

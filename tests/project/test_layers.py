@@ -24,7 +24,7 @@ PYTHON_LAYERS = (
     ("errors", "_types", "printable", "kept_error", "progress"),
     ("_simd", "_callbacks"),
     ("files", "_native", "_validation", "evaluation", "samples", "browser"),
-    ("plot", "readers", "calibration"),
+    ("plot", "readers", "calibration", "id_filter"),
     ("index",),
     ("staging",),
     ("collection",),
