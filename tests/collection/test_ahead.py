@@ -145,7 +145,9 @@ def test_what_could_not_be_removed_is_in_nobodys_way(path: Path, monkeypatch: py
         assert_holds(made, dict(enumerate(given[:9])))
         with monkeypatch.context() as patch:
             patch.setattr(ahead, "MIN_RECORDS", 1000)
-            made.upsert(range(9, 20), given[9:20])
+            made.upsert(range(9, 15), given[9:15])
+        with made.batch():
+            made.upsert(range(15, 20), given[15:20])
         assert_holds(made, dict(enumerate(given[:20])))
         with made._store.read(graph=True) as connection:
             made._store.graph.rebuild(connection)
