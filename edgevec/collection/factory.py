@@ -86,7 +86,8 @@ def open(
         condition_memory: bytes that metadata fields may take in memory, 128 MB by default. A field that a condition
             asks for is read once, 1 to 9 bytes a record, and answers any condition from then on; it follows what is
             written. What does not fit, and most of what is asked of fields with more than 65,536 different texts, is
-            looked up in the file each time, as with 0 all is.
+            looked up in the file each time, as with 0 all is. With 5,000 records or more, what fits is written into
+            the file too, so that it need not be read once by every process; not with secure_delete.
         progress: progress(done, total) while the documents of a collection of an earlier version are indexed again,
             and while the graph is built from the records, where that is necessary. Returning False stops; texts that
             are all indexed by then stay so.

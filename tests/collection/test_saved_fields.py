@@ -269,6 +269,19 @@ def test_what_is_deleted_with_secure_delete_is_in_no_column(path: Path) -> None:
     assert b"secret 1" not in path.read_bytes()
 
 
+def test_what_is_deleted_is_in_no_column_after_compact(path: Path) -> None:
+    with edgevec.open(path, 2, "l2") as made:
+        put(made, {at: {"a": f"secret {at:04}"} for at in range(2000)})
+    with edgevec.open(path) as made:
+        check(made, {"a": "secret 0001"})
+        made.delete([*range(1000, 2000)])
+        check(made, {"a": "secret 0001"})
+        made.compact()
+    assert set(saved(path)) == {"", '["a"]'}
+    assert b"secret 1" not in path.read_bytes()
+    assert b"secret 0" in path.read_bytes()
+
+
 def _abouts(path: Path) -> list[str]:
     with closing(sqlite3.connect(path)) as raw:
         return [about for (about,) in raw.execute("SELECT about FROM fields")]
