@@ -180,7 +180,6 @@ class FieldCache:
         saved = saved_fields.read(connection, missing)
         if saved is None or saved.mark.version > version:
             return kept
-        self._refused.update((field, len(saved.rows)) for field in saved.refused if field in missing)
         loaded = _brought_to(connection, saved, version)
         if loaded is None or not loaded.columns:
             return kept
@@ -217,20 +216,20 @@ class FieldCache:
             return
         saved = saved_fields.read(connection, ())
         is_current = saved is not None and saved.mark == mark
-        rows = saved.rows if saved is not None and is_current else _all_rows(connection)
-        refused = {*self._refused, *(saved.refused if saved is not None else ())}
-        known = (*self._asked(), *(saved.names if saved is not None else ()))
-        found = saved_fields.found_fields(connection, rows)
-        wanted = [field for field in dict.fromkeys((*known, *found)) if field not in refused]
-        also = saved.names if saved is not None and is_current else frozenset()
+        also: frozenset[Field] = saved.names if saved is not None and is_current else frozenset()
         columns: dict[Field, Column] = {}
-        if kept is not None and kept.mark == mark:
-            columns.update((field, kept.columns[field]) for field in wanted if field in kept.columns.keys() - also)
-        elif saved is not None and not is_current:
+        if saved is not None and not is_current:
             held = saved_fields.read(connection, saved.names)
             loaded = None if held is None else _brought_to(connection, held, mark.version)
             columns.update({} if loaded is None else loaded.columns)
-        missing = [field for field in wanted if field not in columns and field not in also]
+        if kept is not None and kept.mark == mark:
+            columns.update((field, column) for field, column in kept.columns.items() if field not in also)
+        rows = saved.rows if saved is not None and is_current else _all_rows(connection)
+        asked = self._asked()
+        # What could not be saved is tried again when all of it is made again.
+        refused = {*self._refused, *(saved.refused if saved is not None and (is_current or columns) else ())} - {*asked}
+        known = (*asked, *(saved.names if saved is not None else ()), *saved_fields.found_fields(connection, rows))
+        missing = [field for field in dict.fromkeys(known) if field not in {*columns, *also, *refused}]
         for at in range(0, len(missing), _FIELDS_PER_PASS):
             room = self._max_bytes - sum(column.nbytes for column in columns.values())
             columns.update(_read(connection, rows, missing[at : at + _FIELDS_PER_PASS], room))

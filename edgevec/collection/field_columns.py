@@ -214,8 +214,12 @@ class Codes:
 
     def saved(self) -> Saved:
         """For load()."""
-        raw, codes = isinstance(self._values, _RawValues), self._codes.astype(self._codes.dtype.newbyteorder("<"))
-        return {"kind": "codes", "raw": raw, "type": codes.dtype.str, "values": list(self._values)}, codes.tobytes()
+        used, codes = np.unique(self._codes, return_inverse=True)  # nothing that only deleted records had
+        every = list(self._values)
+        codes = codes.astype(np.min_scalar_type(max(len(used) - 1, 0)).newbyteorder("<"))
+        values = [every[code] for code in used.tolist()]
+        raw = isinstance(self._values, _RawValues)
+        return {"kind": "codes", "raw": raw, "type": codes.dtype.str, "values": values}, codes.tobytes()
 
     @staticmethod
     def load(about: dict[str, Any], content: bytes) -> Codes:

@@ -172,6 +172,7 @@ def compact(store: Store, progress: Progress | None) -> None:
         if store.graph.index is not None:
             store.graph.index.compact(progress=store.progress_guard.wrap(progress))
         connection.execute("INSERT INTO texts(texts) VALUES ('optimize')")
+        saved_fields.drop(connection)  # they may hold what was deleted; the checkpoint saves what there is
         connection.execute("VACUUM")
     checkpoint(store)
 

@@ -51,7 +51,7 @@ def upsert(store: Store, new: NewRecords, vectors: Any, progress: Progress | Non
         if new.ids:
             changes.begin_listing(connection)
         rows, changed = records.upsert(connection, new, stored, (0, 0) if early is None else early.rows)
-        if early is not None:
+        if early is not None and early.rows != (0, 0):
             ahead.finish(connection)
         if len(changed) < len(rows):
             changes.rewrite(connection, np.delete(rows, changed).tolist())
