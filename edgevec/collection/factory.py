@@ -86,9 +86,10 @@ def open(
             meanwhile, the process dies of a signal. On Windows and in a browser the file is always read.
         condition_memory: bytes that metadata fields may take in memory, 128 MB by default, and no more than an eighth
             of memory_limit. A field that a condition asks for is read once, 1 to 9 bytes a record, and answers any
-            condition from then on; it follows what is written. What does not fit, and most of what is asked of fields with more than 65,536 different texts, is
-            looked up in the file each time, as with 0 all is. With 5,000 records or more, what fits is written into
-            the file too, so that it need not be read once by every process; not with secure_delete.
+            condition from then on; it follows what is written. What does not fit, and most of what is asked of fields
+            with more than 65,536 different texts, is looked up in the file each time, as with 0 all is. With 5,000
+            records or more, what fits is written into the file too, so that it need not be read once by every process;
+            not with secure_delete.
         memory_limit: bytes that the collection may take in memory, or None. They are divided: condition_memory for
             metadata fields, the rest for the graph, as memory_limit of edgevec.Index. What would take more raises
             MemoryLimitError, a MemoryError, and stores nothing; where the graph does not fit, opening does. See

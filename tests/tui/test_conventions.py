@@ -225,11 +225,11 @@ async def test_what_was_typed_comes_back_with_arrows_and_ctrl_r_in_each_file(sma
         await pilot.press(*"ow")
         for key, value in (("up", "bees"), ("up", "owls"), ("up", "wombat"), ("up", "wombat"), ("down", "owls")):
             await pilot.press(key)
-            assert query.value == value
+            await until(pilot, lambda value=value: query.value == value, value)
         await pilot.press("down", "down")
-        assert query.value == "ow"  # what was being typed
+        await until(pilot, lambda: query.value == "ow", "what was being typed")
         await pilot.press("down")
-        assert app.focused.id == "results"
+        await until(pilot, lambda: app.focused.id == "results", "the results")
         query.focus()
         await pilot.press("ctrl+r")
         await until(pilot, lambda: isinstance(app.screen, HistoryDialog), "the choice")
@@ -239,7 +239,7 @@ async def test_what_was_typed_comes_back_with_arrows_and_ctrl_r_in_each_file(sma
         await until(pilot, lambda: query.value == "owls", "the choice in the box")
         app.screen.query_one("#filter", Input).focus()
         await pilot.press("up")
-        assert app.screen.query_one("#filter", Input).value == "id = 3"
+        await until(pilot, lambda: app.screen.query_one("#filter", Input).value == "id = 3", "the filter of before")
         app.open_file(other)
         await until(pilot, lambda: app.session.data.name == "other.edgevec", "the other file")
         await on_search(app, pilot)
