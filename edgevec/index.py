@@ -318,7 +318,7 @@ class Index:
         """Insert vectors, or replace those whose id exists.
 
         All or nothing: after an error, a stop or Ctrl-C the index holds what it held. Ctrl-C that comes while the graph
-        is mended, after the vectors were taken in, ends that, and all of them are held.
+        is mended or led around what was replaced, after the vectors were taken in, ends that, and all of them are held.
 
         Args:
             vectors: [n, dim] or [dim]: an array of any real dtype, a buffer, a DLPack tensor, or lists

@@ -161,6 +161,9 @@ size_t ev__select_neighbors(const ev__graph *g, const ev__space *space, ev__cand
 /* ev__select_neighbors among slots, from `slot` as the center: the chosen are s->selection. */
 size_t ev__reselect_neighbors(const ev__graph *g, const ev__space *space, uint32_t slot, const uint32_t *candidates,
                               size_t kept, size_t count, size_t most, ev__scratch *s);
+/* The same, all of them sorted. */
+size_t ev__choose_links(const ev__graph *g, const ev__space *space, uint32_t slot, const uint32_t *candidates,
+                        size_t kept, size_t count, size_t most, ev__scratch *s);
 /* Links of `slot` chosen from candidates: the first `kept` of them, and what ev__select_neighbors adds of the others.
  */
 void ev__relink(const ev__graph *g, const ev__space *space, uint32_t slot, int level, const uint32_t *candidates,
@@ -174,13 +177,17 @@ struct ev__consolidation {
     int phase;
     size_t at, end; /* of the slots of this phase */
     uint64_t *marked;
+    uint32_t *chosen; /* for each slot of a step m0 links, and before them how many; EV_NONE: they stay as they are */
     size_t bytes;
 };
 bool ev__is_marked(const ev__graph *g, uint32_t slot); /* during a pass: is it about to be freed? */
-/* What is linked meanwhile must not lead there: of candidates leave out the marked nodes, unless all are; and lead all
- * links of `slot` around them. Returns whether there were any. */
+/* What is linked meanwhile must not lead there: of candidates leave out the marked nodes, unless all are; and lead the
+ * links of `slot` on this level around them, to what those lead to. Returns whether there were any. */
 void ev__leave_out_marked(const ev__graph *g, ev__candidates *candidates);
-bool ev__lead_around(const ev__graph *g, const ev__space *space, uint32_t slot, ev__scratch *s);
+bool ev__lead_around(const ev__graph *g, const ev__space *space, uint32_t slot, int level, ev__scratch *s);
+/* Links of level 0 that lead around marked nodes, chosen among neighbors of neighbors too, into s->selection; how many,
+ * or EV_NONE where none is marked. Nothing is written. */
+uint32_t ev__choose_around(const ev__graph *g, const ev__space *space, uint32_t slot, ev__scratch *s);
 
 /* ---- search_layer.c -------------------------------------------------------------------------- */
 

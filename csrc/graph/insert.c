@@ -64,7 +64,9 @@ void ev__link_nearest_back(const ev__builder *b, uint32_t slot, ev__scratch *s) 
 static void keep_off_marked(ev__builder *b, uint32_t slot, ev__scratch *s) {
     ev__spin *lock = b->locks ? b->locks + slot % EV_STRIPES : NULL;
     if (lock) ev__spin_lock(lock);
-    bool changed = ev__lead_around(b->g, &b->space, slot, s);
+    bool changed = false;
+    for (int level = 0; level <= ev__levels(&b->g->store)[slot]; level++)
+        changed |= ev__lead_around(b->g, &b->space, slot, level, s);
     if (lock) ev__spin_unlock(lock);
     if (changed) ev__link_nearest_back(b, slot, s);
 }

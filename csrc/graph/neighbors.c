@@ -65,11 +65,17 @@ size_t ev__reselect_neighbors(const ev__graph *g, const ev__space *space, uint32
     return ev__select_neighbors(g, space, s->selection, kept, count, most, s);
 }
 
+size_t ev__choose_links(const ev__graph *g, const ev__space *space, uint32_t slot, const uint32_t *candidates,
+                        size_t kept, size_t count, size_t most, ev__scratch *s) {
+    size_t chosen = ev__reselect_neighbors(g, space, slot, candidates, kept, count, most, s);
+    sort(s->selection, chosen);
+    return chosen;
+}
+
 void ev__relink(const ev__graph *g, const ev__space *space, uint32_t slot, int level, const uint32_t *candidates,
                 size_t kept, size_t count, ev__scratch *s) {
     uint32_t most = ev__max_links(&g->store, level);
-    size_t chosen = ev__reselect_neighbors(g, space, slot, candidates, kept, count, most, s);
-    sort(s->selection, chosen);
+    size_t chosen = ev__choose_links(g, space, slot, candidates, kept, count, most, s);
     set_links(ev__links(&g->store, slot, level), most, s->selection, chosen);
     if (level == 0) ev__links0_changed(&g->store, slot);
 }

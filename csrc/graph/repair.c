@@ -14,9 +14,9 @@ enum {
 };
 
 enum { MARK, RELINK, LINK_BACK, UNLINK, FREE, PHASES };
-/* Slots of each phase that one added row stands for: about as much work as to link it. A pass is over when a thirtieth
+/* Slots of each phase that one added row stands for: about as much work as to link it. A pass is over when a twentieth
  * of rows was added, and not far more than an eighth of the slots is ever dead. */
-static const size_t IN_TURN[PHASES] = {4096, 32, 512, 2048, 2048};
+static const size_t IN_TURN[PHASES] = {4096, 24, 512, 2048, 2048};
 enum { AT_ONCE = 16 }; /* rows: so much between which searches are let in, when many threads do it */
 
 /* ---- duplicates ------------------------------------------------------------------------------ */
@@ -56,6 +56,7 @@ typedef struct {
     ev__work work;
     ev__scratch **scratches;
     int workers;
+    const ev__gate *gate;
 } consolidation;
 
 #ifdef EDGEVEC_TESTING
@@ -70,22 +71,57 @@ static void note_led_around(int64_t n) { ev__add64(&led_around, n); }
 static void note_led_around(int64_t n) { (void)n; }
 #endif
 
-static void relink(void *arg, int worker) {
-    consolidation *b = arg;
-    ev__graph *g = b->g;
-    for (int64_t from, to; ev__work_next(&b->work, worker, &from, &to);)
-        for (int64_t i = from; i < to; i++) {
-            uint32_t slot = (uint32_t)(g->consolidation->at + (size_t)i);
-            if (ev__is_node(&g->store, slot) && !ev__is_marked(g, slot))
-                ev__lead_around(g, &b->space, slot, b->scratches[worker]);
-        }
+/* Of the slots of a step: how many links were chosen, and these. */
+static uint32_t *chosen_of(const ev__graph *g, size_t slot) {
+    const struct ev__consolidation *c = g->consolidation;
+    return c->chosen + (slot - c->at) * (1 + (size_t)g->store.m0);
+}
+static size_t chosen_bytes(const ev__graph *g, size_t slots) {
+    return slots * (1 + (size_t)g->store.m0) * sizeof(uint32_t);
 }
 
+static void choose(consolidation *b, uint32_t slot, ev__scratch *s) {
+    const ev__graph *g = b->g;
+    uint32_t *chosen = chosen_of(g, slot);
+    bool stays = ev__is_node(&g->store, slot) && !ev__is_marked(g, slot);
+    *chosen = stays ? ev__choose_around(g, &b->space, slot, s) : EV_NONE;
+    for (uint32_t i = 0; *chosen != EV_NONE && i < g->store.m0; i++)
+        chosen[1 + i] = i < *chosen ? s->selection[i].slot : EV_NONE;
+}
+
+static void choose_links(void *arg, int worker) {
+    consolidation *b = arg;
+    for (int64_t from, to; ev__work_next(&b->work, worker, &from, &to);)
+        for (int64_t i = from; i < to; i++)
+            choose(b, (uint32_t)(b->g->consolidation->at + (size_t)i), b->scratches[worker]);
+}
+
+/* Above level 0 links are chosen among what marked nodes lead to alone, which no step changes. */
+static void lead_around(consolidation *b, uint32_t slot) {
+    const ev__graph *g = b->g;
+    const uint32_t *chosen = chosen_of(g, slot);
+    if (*chosen != EV_NONE) {
+        uint32_t *links = ev__links0(&g->store, slot);
+        for (uint32_t i = 0; i < g->store.m0; i++) ev__store32(links + i, chosen[1 + i]);
+        ev__links0_changed(&g->store, slot);
+    }
+    if (!ev__is_node(&g->store, slot) || ev__is_marked(g, slot)) return;
+    for (int level = 1; level <= ev__levels(&g->store)[slot]; level++)
+        ev__lead_around(g, &b->space, slot, level, b->scratches[0]);
+}
+
+/* Links are chosen by the lists as they were before the step, while searches go on, and written after it: then it does
+ * not matter which thread chose first. */
 static bool relink_to(consolidation *b, size_t to) {
-    b->work = (ev__work){.total = (int64_t)(to - b->g->consolidation->at), .run = 32};
-    ev__parallel(b->workers, relink, b);
+    struct ev__consolidation *c = b->g->consolidation;
+    b->work = (ev__work){.total = (int64_t)(to - c->at), .run = 32};
+    if (b->gate) b->gate->give_back(b->gate->arg);
+    ev__parallel(b->workers, choose_links, b);
+    if (b->gate) b->gate->take(b->gate->arg);
     note_led_around(b->work.total);
-    return !b->work.stopped;
+    if (b->work.stopped) return false;
+    for (size_t slot = c->at; slot < to; slot++) lead_around(b, (uint32_t)slot);
+    return true;
 }
 
 static void mark(ev__graph *g, uint32_t slot) {
@@ -151,7 +187,7 @@ static void let_searches_in(const ev__gate *gate) {
 
 /* So many turns. Between two of them nodes lead around the marked or to them: a walk finds the living either way. When
  * it is stopped, the dead route on, and who leads around them already does so. */
-static bool go_on(consolidation *b, int64_t turns, size_t size, const ev__gate *gate) {
+static bool go_on(consolidation *b, int64_t turns, size_t size) {
     ev__graph *g = b->g;
     while (g->consolidation && turns-- > 0) {
         struct ev__consolidation *c = g->consolidation;
@@ -159,20 +195,25 @@ static bool go_on(consolidation *b, int64_t turns, size_t size, const ev__gate *
         if (!step_to(b, to)) return false;
         c->at = to;
         if (to == c->end) begin_next_phase(g);
-        let_searches_in(gate);
+        let_searches_in(b->gate);
     }
     return true;
 }
 
-static int begin(ev__graph *g) {
+/* size: of its turns. */
+static int begin(ev__graph *g, size_t size) {
     size_t slots = ev__slots(&g->store), head = ev__round_up(sizeof *g->consolidation, EV_LINE);
-    size_t bytes = head + ev__bit_words(slots) * sizeof(uint64_t);
+    size_t marks = ev__bit_words(slots) * sizeof(uint64_t);
+    size_t bytes = head + marks + chosen_bytes(g, size * IN_TURN[RELINK]);
     char *memory = ev__alloc_zero(bytes, EV_LINE);
     if (!memory) return ev__fail(EV_E_NOMEM, "marks of %zu slots", slots);
     ev__mending_drop(g); /* slots become free, and links are chosen anew */
     g->consolidation = (void *)memory;
-    *g->consolidation =
-        (struct ev__consolidation){.slots = slots, .end = slots, .marked = (void *)(memory + head), .bytes = bytes};
+    *g->consolidation = (struct ev__consolidation){.slots = slots,
+                                                   .end = slots,
+                                                   .marked = (void *)(memory + head),
+                                                   .chosen = (void *)(memory + head + marks),
+                                                   .bytes = bytes};
     return EV_OK;
 }
 
@@ -187,7 +228,7 @@ static int borrow_scratches(ev__graph *g, consolidation *b, int threads) {
     int rc = EV_OK;
     while (b->workers < threads && rc == EV_OK) {
         rc = ev__scratch_borrow(g, &b->scratches[b->workers]);
-        if (rc == EV_OK) rc = ev__scratch_fit(g, b->scratches[b->workers++], 1, 1, false);
+        if (rc == EV_OK) rc = ev__scratch_fit(g, b->scratches[b->workers++], g->store.m0, 1, false);
     }
     if (rc == EV_E_MEMORY_LIMIT && b->workers > 1) { /* there is room for fewer; the last may not be fit */
         ev__scratch_return(g, b->scratches[--b->workers]);
@@ -199,10 +240,10 @@ static int borrow_scratches(ev__graph *g, consolidation *b, int threads) {
 static int run(ev__graph *g, int threads, int64_t turns, size_t size, const ev__gate *gate) {
     enum { MOST = 64 };
     ev__scratch *scratches[MOST];
-    consolidation b = {.g = g, .space = ev__build_space(&g->store, NULL, NULL), .scratches = scratches};
+    consolidation b = {.g = g, .space = ev__build_space(&g->store, NULL, NULL), .scratches = scratches, .gate = gate};
     int rc = borrow_scratches(g, &b, threads < MOST ? threads : MOST);
-    if (rc == EV_OK && !g->consolidation) rc = begin(g);
-    if (rc == EV_OK && !go_on(&b, turns, size, gate)) rc = ev__stopped();
+    if (rc == EV_OK && !g->consolidation) rc = begin(g, size);
+    if (rc == EV_OK && !go_on(&b, turns, size)) rc = ev__stopped();
     for (int i = 0; i < b.workers; i++) ev__scratch_return(g, scratches[i]);
     return rc;
 }

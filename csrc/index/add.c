@@ -119,11 +119,18 @@ static void mend(ev_index *ix, int64_t rows, bool whole, ev__call *call) {
 /* Staged rows are as dead as those that were removed, so these wait while there are any. */
 static bool is_to_consolidate(const ev_index *ix) { return ev__consolidation_due(&ix->graph) && !ev__staged(ix); }
 
-void ev__repair_where_due(ev_index *ix, int64_t rows, ev__call *call) {
+static void consolidate(ev_index *ix, int64_t rows, int32_t threads, ev__call *call) {
     ev__graph *g = &ix->graph;
     const ev__gate gate = ev__gate_of(call);
-    /* a call of so many rows begins with it, by all threads */
-    if (is_to_consolidate(ix) && !ev__consolidates_at_once(g, rows)) ev__consolidate_on(g, rows, &gate);
+    if (!ev__consolidates_at_once(g, rows))
+        ev__consolidate_on(g, rows, &gate);
+    else if (!g->store.twin) /* else the next call of so many rows begins with it */
+        ev__consolidate_deletes(g, threads, &gate);
+}
+
+void ev__repair_where_due(ev_index *ix, int64_t rows, int32_t threads, ev__call *call) {
+    ev__graph *g = &ix->graph;
+    if (is_to_consolidate(ix)) consolidate(ix, rows, threads, call);
     int64_t many = g->store.live / (g->store.quantizer.metric->product ? RECONNECT_EVERY_IP : RECONNECT_EVERY);
     if (g->mending || g->unrepaired > many) mend(ix, rows, rows > many, call);
 }
@@ -210,7 +217,7 @@ static int add_rows(ev__build *a, int32_t threads, bool staged, int64_t *out_ids
     else
         commit(a, out_ids);
     ev__encode_on(ix, a->n, a->scratches[0]);
-    if (!staged) ev__repair_where_due(ix, a->n, a->call);
+    if (!staged) ev__repair_where_due(ix, a->n, threads, a->call);
     return ev__ok();
 }
 

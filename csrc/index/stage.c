@@ -51,7 +51,7 @@ int ev_stage_settle(ev_index *ix) {
     if (ix->stage && ix->stage->shown) {
         ev__watch watch;
         ev__watch_begin(&watch, NULL, NULL, ix->graph.store.live);
-        ev__repair_where_due(ix, ix->stage->shown, &call);
+        ev__repair_where_due(ix, ix->stage->shown, 0, &call);
         ix->stage->shown = 0;
         if (!ix->stage->count) ev__stage_free(ix);
         ev__watch_end(&watch);

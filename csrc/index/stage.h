@@ -32,7 +32,7 @@ void ev__rows_forget(ev_index *ix, const uint32_t *slots, int64_t n);
  * index by the next call, as that takes long. */
 void ev__links_lost(ev_index *ix, ev__call *call);
 /* Where so many were removed that it is due, links are led around them, as far as these rows call for. When so many are
- * new that mending is due, at once where they are these rows, else shared out among calls. */
-void ev__repair_where_due(ev_index *ix, int64_t rows, ev__call *call);
+ * new that mending is due, at once where they are these rows, else shared out among calls. threads: 0: one a core. */
+void ev__repair_where_due(ev_index *ix, int64_t rows, int32_t threads, ev__call *call);
 
 #endif
