@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import click
 
-__all__ = ["BYTES", "INPUT", "example"]
+__all__ = ["INPUT", "as_bytes", "example"]
 
 INPUT = click.Path(dir_okay=False, path_type=Path)
 
@@ -20,21 +19,16 @@ _UNITS = {"": 1, "B": 1} | {
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.ASCII | re.IGNORECASE)
 
 
-class _Bytes(click.ParamType):  # type: ignore[type-arg]  # generic in later releases only
-    """A number of bytes, with a unit or without: 500MB, 1.5GiB."""
-
-    name = "size"
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> int:
-        found = _SIZE.fullmatch(str(value))
-        unit = _UNITS.get(found[2].upper()) if found else None
-        size = 0 if found is None or unit is None else round(float(found[1]) * unit)
-        if not 0 < size < 2**63:
-            self.fail(f"{value!r} is no size, such as 500MB or 2GiB", parameter, context)
-        return size
-
-
-BYTES = _Bytes()
+def as_bytes(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    """An option's number of bytes, with a unit or without: 500MB, 1.5GiB."""
+    if value is None:
+        return None
+    found = _SIZE.fullmatch(value)
+    unit = _UNITS.get(found[2].upper()) if found else None
+    size = 0 if found is None or unit is None else round(float(found[1]) * unit)
+    if not 0 < size < 2**63:
+        raise click.BadParameter(f"{value!r} is no size, such as 500MB or 2GiB", context, parameter)
+    return size
 
 
 def example(command: str) -> str:

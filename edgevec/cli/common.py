@@ -26,7 +26,7 @@ from ..errors import ParameterError, StorageError
 from ..file_kind import KIND_NAMES, Kind, kind_of, require
 from ..printable import decimals, printable
 from ..readers import Dataset
-from .arguments import BYTES, INPUT, example
+from .arguments import INPUT, as_bytes, example
 
 __all__ = [
     "INPUT",
@@ -132,7 +132,10 @@ def output_option(*names: str, **settings: Any) -> Callable[[Command], Command]:
 
 
 memory_option = click.option(
-    "--memory-limit", type=BYTES, help="What the index may take in memory, such as 500MB; more is an error."
+    "--memory-limit",
+    metavar="SIZE",
+    callback=as_bytes,
+    help="What the index may take in memory, such as 500MB; more is an error.",
 )
 
 

@@ -128,7 +128,8 @@ class Collection:
         all that searches need, and the metadata fields kept for conditions, which have condition_memory of it, as
         open() divides it; stats()["memory_held"] is their sum. Not counted are the ids of records, about 8 bytes each
         and more where they are texts, what one batch has written (up to 32 MB are kept, and as much is read at a
-        time), results, and SQLite's own caches, about 2 MB for each thread that reads.
+        time), the words of documents that searches have asked for (up to 64 MB), results, and SQLite's own caches,
+        about 2 MB for each thread that reads.
         """
         return self._store.memory.total
 

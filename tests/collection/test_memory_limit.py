@@ -88,6 +88,17 @@ def test_replacing_inside_a_batch_that_was_searched(where: str, tmp_path: Path) 
         assert made.search(vectors(200)[1], k=1)[0].id == 1
 
 
+def test_replacing_what_does_not_fit_builds_nothing_again(caplog: pytest.LogCaptureFixture) -> None:
+    """The first run of vectors is refused, so there is nothing to take back."""
+    with edgevec.open(":memory:", dim=DIM, memory_limit=2 * MB) as made:
+        stored = fill(made, 200)
+        with pytest.raises(MemoryLimitError):
+            made.upsert(range(stored), vectors(stored, 99))
+        assert made.search(vectors(200)[1], k=1)[0].id == 1
+        assert made.check().ok
+    assert "built again" not in caplog.text
+
+
 @pytest.mark.parametrize("snapshot", [True, False])
 def test_what_does_not_fit_is_not_opened(snapshot: bool, tmp_path: Path) -> None:
     path = tmp_path / "a"
