@@ -135,7 +135,8 @@ static int compact(ev_index *ix, ev__call *call) {
     const ev__gate gate = ev__gate_of(call);
     ev__old_codes old = {0};
     int rc = ev__consolidate_deletes(&ix->graph, 0, &gate);
-    if (rc == EV_OK) rc = learn_anew(ix, &old, call);
+    if (rc != EV_OK) return rc; /* what follows knows no dead nodes */
+    rc = learn_anew(ix, &old, call);
     if (rc == EV_OK) rc = ev__mend(&ix->graph, &gate);
     if (rc == EV_E_MEMORY_LIMIT) rc = EV_OK;
     if (rc == EV_OK && !ev__tell(store->live / 2, store->live)) rc = ev__stopped();

@@ -178,6 +178,20 @@ def test_compacting_without_a_second_copy(keep: bool, quantization: Quantization
     assert np.array_equal(moved.search(rows[:100], 5).ids, copied.search(rows[:100], 5).ids)
 
 
+def test_compacting_that_cannot_lead_around_the_removed_is_refused(rng: np.random.Generator) -> None:
+    rows = rng.standard_normal((7, 8))
+    index = edgevec.Index(8, "l2", M=4, ef_construction=12)
+    for n in (1, 1, 1, 4):
+        index.add(rows[:n], range(n), threads=1)
+    index.memory_limit = 4000
+    with pytest.raises(MemoryLimitError):
+        index.compact()
+    assert index.stats()["dead"] == 3
+    index.memory_limit = None
+    index.compact()
+    assert index.stats()["dead"] == 0
+
+
 @pytest.mark.mmap
 def test_a_mapped_file_is_not_compacted_in_place(tmp_path: Path, rng: np.random.Generator) -> None:
     """What is written to it would be memory that nobody counts."""
@@ -252,6 +266,11 @@ def test_any_calls_under_any_limits(
         assert len(index) == len(held)
     assert set(index) == set(held)
     index.memory_limit = None
+    report = index.check()
+    assert not (report.bad_links)
+    assert not (report.bad_codes)
+    assert not (report.bad_ids)
+    index.compact()  # what upkeep there was no room for
     assert index.check().ok
     if held:
         step = step_of(index, np.array(list(held.values())))
