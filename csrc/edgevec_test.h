@@ -44,7 +44,7 @@ void ev_ask_every(double seconds);
 int64_t ev_mending_work(void);
 
 /* Slots whose links were led around removed nodes since the last call, or that were looked at for it. */
-int64_t ev_led_around(void);
+int64_t ev_relinked_around(void);
 
 /* From so many slots on walks keep what they have met in a hash set; 0: as many as in a release. */
 void ev_hash_from(int64_t slots);

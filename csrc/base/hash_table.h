@@ -82,7 +82,7 @@ static inline void ev__table_replace(ev__table *t, size_t i, uint64_t hash, uint
 }
 
 /* The next cells a little further, and in the place of the others when they are ready. */
-static inline void ev__table_go_on(ev__table *t, size_t entries, const void *keys, ev__slot_hash hash) {
+static inline void ev__table_fill_step(ev__table *t, size_t entries, const void *keys, ev__slot_hash hash) {
     size_t emptied = 2 * t->room, all = 3 * t->room;
     if (t->done < emptied) {
         size_t left = emptied - t->done, n = entries * EV_TABLE_EMPTIED;
@@ -135,7 +135,7 @@ static inline int ev__table_reserve(ev__table *t, size_t count, const void *keys
     if (!ev__table_grows_slowly(t, count)) return room == t->room ? EV_OK : ev__table_grow(t, room, keys, hash);
     if (!t->next) t->next = ev__alloc(2 * t->room * sizeof *t->next, EV_LINE);
     if (!t->next) return EV_E_NOMEM;
-    ev__table_go_on(t, count - t->used, keys, hash);
+    ev__table_fill_step(t, count - t->used, keys, hash);
     return EV_OK;
 }
 

@@ -346,7 +346,7 @@ int ev__stopped(void) {
     return ev__fail(EV_E_STOPPED, "after %lld of %lld", (long long)w->done, (long long)w->total);
 }
 
-bool ev__tell(int64_t done, int64_t total) {
+bool ev__report_progress(int64_t done, int64_t total) {
     ev__watch *w = thread.call;
     if (!w) return true;
     w->done = done;
@@ -363,7 +363,7 @@ void ev__watch_finish(void) {
 }
 
 bool ev__work_next(ev__work *w, int worker, int64_t *from, int64_t *to) {
-    if (worker == 0 && !w->heedless) {
+    if (worker == 0 && !w->uninterruptible) {
         if (w->base_total && thread.call) thread.call->done = w->base + ev__atomic_load64(&w->done);
         if (ev__is_to_stop()) ev__store32(&w->stopped, 1);
     }

@@ -94,7 +94,7 @@ static inline bool ev__is_to_stop_at(size_t round) { return (round & 1023) == 10
 /* The code of a call that stops: EV_E_STOPPED, or EV_E_FORKED in a child that its callback has forked. */
 int ev__stopped(void);
 /* Tell how far it is, now; false: stop. */
-bool ev__tell(int64_t done, int64_t total);
+bool ev__report_progress(int64_t done, int64_t total);
 /* Nobody can say any more that the call be stopped, but for what it does as a service. */
 void ev__watch_commit(void);
 /* From here on nobody is asked, and nothing stops: what follows is short. */
@@ -106,7 +106,7 @@ typedef struct {
     int64_t taken, done;      /* atomic */
     uint32_t stopped;         /* atomic */
     int64_t base, base_total; /* what is told: base + done of base_total; 0: not this */
-    bool heedless;            /* nobody is asked: it must be done */
+    bool uninterruptible;     /* nobody is asked: it must be done */
 } ev__work;
 /* the next run [*from, *to); false when there is none or the work was stopped */
 bool ev__work_next(ev__work *w, int worker, int64_t *from, int64_t *to);

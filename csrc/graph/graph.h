@@ -169,7 +169,7 @@ size_t ev__choose_links(const ev__graph *g, const ev__space *space, uint32_t slo
 void ev__relink(const ev__graph *g, const ev__space *space, uint32_t slot, int level, const uint32_t *candidates,
                 size_t kept, size_t count, ev__scratch *s);
 
-/* ---- lead_around.c --------------------------------------------------------------------------- */
+/* ---- relink.c --------------------------------------------------------------------------- */
 
 /* A pass that frees removed nodes (repair.c), left half-way. */
 struct ev__consolidation {
@@ -184,7 +184,7 @@ bool ev__is_marked(const ev__graph *g, uint32_t slot); /* during a pass: is it a
 /* What is linked meanwhile must not lead there: of candidates leave out the marked nodes, unless all are; and lead the
  * links of `slot` on this level around them, to what those lead to. Returns whether there were any. */
 void ev__leave_out_marked(const ev__graph *g, ev__candidates *candidates);
-bool ev__lead_around(const ev__graph *g, const ev__space *space, uint32_t slot, int level, ev__scratch *s);
+bool ev__relink_around_marked(const ev__graph *g, const ev__space *space, uint32_t slot, int level, ev__scratch *s);
 /* Links of level 0 that lead around marked nodes, chosen among neighbors of neighbors too, into s->selection; how many,
  * or EV_NONE where none is marked. Nothing is written. */
 uint32_t ev__choose_around(const ev__graph *g, const ev__space *space, uint32_t slot, ev__scratch *s);
@@ -240,9 +240,9 @@ int ev__consolidate_deletes(ev__graph *g, int32_t threads, const ev__gate *gate)
 /* Is that to be done, or under way? And is it no more than so many added rows call for? */
 bool ev__consolidation_due(const ev__graph *g);
 bool ev__consolidates_at_once(const ev__graph *g, int64_t rows);
-/* Begin it or go on with it, as far as so many rows call for that were added. While there is a twin it waits, and while
- * it is under way mending does. */
-int ev__consolidate_on(ev__graph *g, int64_t rows, const ev__gate *gate);
+/* Begin it or go on with it, as far as so many rows call for that were added. While there is a shadow copy it waits,
+ * and while it is under way mending does. */
+int ev__consolidate_step(ev__graph *g, int64_t rows, const ev__gate *gate);
 void ev__consolidation_drop(ev__graph *g); /* before slots are numbered anew, or linked anew all together */
 size_t ev__consolidation_bytes(const ev__graph *g);
 
@@ -252,7 +252,7 @@ size_t ev__consolidation_bytes(const ev__graph *g);
  * so many rows call for that were added. The caller has what `gate` gives back for most of the time; NULL: nobody else
  * looks at the graph. */
 int ev__mend(ev__graph *g, const ev__gate *gate);
-int ev__mend_on(ev__graph *g, int64_t rows, const ev__gate *gate);
+int ev__mend_step(ev__graph *g, int64_t rows, const ev__gate *gate);
 void ev__mending_drop(ev__graph *g); /* before slots are numbered anew, or linked anew all together */
 size_t ev__mending_bytes(const ev__graph *g);
 size_t ev__mending_need(size_t slots); /* bytes of a pass over so many; leading around removed ones takes fewer */
@@ -266,6 +266,6 @@ typedef struct {
 } ev__reaching;
 void ev__reach_from(ev__reaching *r, uint32_t slot);
 /* Follow the links of at most so many that wait; of how many it did. */
-size_t ev__reach_on(const ev__graph *g, ev__reaching *r, size_t most);
+size_t ev__reach_step(const ev__graph *g, ev__reaching *r, size_t most);
 
 #endif

@@ -66,7 +66,7 @@ static void keep_off_marked(ev__builder *b, uint32_t slot, ev__scratch *s) {
     if (lock) ev__spin_lock(lock);
     bool changed = false;
     for (int level = 0; level <= ev__levels(&b->g->store)[slot]; level++)
-        changed |= ev__lead_around(b->g, &b->space, slot, level, s);
+        changed |= ev__relink_around_marked(b->g, &b->space, slot, level, s);
     if (lock) ev__spin_unlock(lock);
     if (changed) ev__link_nearest_back(b, slot, s);
 }

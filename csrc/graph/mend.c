@@ -52,7 +52,7 @@ void ev__reach_from(ev__reaching *r, uint32_t slot) {
     r->stack[r->waiting++] = slot;
 }
 
-size_t ev__reach_on(const ev__graph *g, ev__reaching *r, size_t most) {
+size_t ev__reach_step(const ev__graph *g, ev__reaching *r, size_t most) {
     size_t read = 0;
     for (; r->waiting && read < most; read++) {
         const uint32_t *links = ev__links0(&g->store, r->stack[--r->waiting]);
@@ -262,7 +262,7 @@ static bool step(const ev__graph *g, struct ev__mending *m, const ev__gate *gate
     if (m->counts && m->counted < m->slots) {
         count_on(g, m);
     } else if (m->reaching.waiting) {
-        m->work += (int64_t)ev__reach_on(g, &m->reaching, RUN);
+        m->work += (int64_t)ev__reach_step(g, &m->reaching, RUN);
     } else if (m->phase == REACH || m->at == m->slots) {
         return begin_next_phase(g, m);
     } else if (find_next(g, m)) {
@@ -351,7 +351,7 @@ int ev__mend(ev__graph *g, const ev__gate *gate) {
     return rc;
 }
 
-int ev__mend_on(ev__graph *g, int64_t rows, const ev__gate *gate) {
+int ev__mend_step(ev__graph *g, int64_t rows, const ev__gate *gate) {
     int rc = g->mending || has_to_wait(g) ? EV_OK : begin(g);
     if (rc != EV_OK || !g->mending) return rc;
     return go_on(g, g->mending->slots > SMALL ? rows * WORK_PER_ROW : INT64_MAX, gate);

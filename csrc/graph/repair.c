@@ -61,14 +61,14 @@ typedef struct {
 
 #ifdef EDGEVEC_TESTING
 static int64_t led_around; /* atomic */
-int64_t ev_led_around(void) {
+int64_t ev_relinked_around(void) {
     int64_t n = ev__add64(&led_around, 0);
     ev__add64(&led_around, -n);
     return n;
 }
-static void note_led_around(int64_t n) { ev__add64(&led_around, n); }
+static void note_relinked(int64_t n) { ev__add64(&led_around, n); }
 #else
-static void note_led_around(int64_t n) { (void)n; }
+static void note_relinked(int64_t n) { (void)n; }
 #endif
 
 /* Of the slots of a step: how many links were chosen, and these. */
@@ -107,7 +107,7 @@ static void lead_around(consolidation *b, uint32_t slot) {
     }
     if (!ev__is_node(&g->store, slot) || ev__is_marked(g, slot)) return;
     for (int level = 1; level <= ev__levels(&g->store)[slot]; level++)
-        ev__lead_around(g, &b->space, slot, level, b->scratches[0]);
+        ev__relink_around_marked(g, &b->space, slot, level, b->scratches[0]);
 }
 
 /* Links are chosen by the lists as they were before the step, while searches go on, and written after it: then it does
@@ -118,7 +118,7 @@ static bool relink_to(consolidation *b, size_t to) {
     if (b->gate) b->gate->give_back(b->gate->arg);
     ev__parallel(b->workers, choose_links, b);
     if (b->gate) b->gate->take(b->gate->arg);
-    note_led_around(b->work.total);
+    note_relinked(b->work.total);
     if (b->work.stopped) return false;
     for (size_t slot = c->at; slot < to; slot++) lead_around(b, (uint32_t)slot);
     return true;
@@ -252,7 +252,7 @@ int ev__consolidate_deletes(ev__graph *g, int32_t threads, const ev__gate *gate)
     ev__store *store = &g->store;
     ev__consolidation_drop(g);
     if (!store->dead) return EV_OK;
-    ev__twin_drop(store);
+    ev__shadow_drop(store);
     int rc = run(g, threads < 1 ? ev__cores() : threads, INT64_MAX, AT_ONCE, gate);
     ev__consolidation_drop(g);
     return rc;
@@ -268,6 +268,6 @@ bool ev__consolidates_at_once(const ev__graph *g, int64_t rows) {
     return slots <= SMALL || (size_t)rows >= slots / WORTH;
 }
 
-int ev__consolidate_on(ev__graph *g, int64_t rows, const ev__gate *gate) {
-    return g->store.twin ? EV_OK : run(g, 1, rows, 1, gate);
+int ev__consolidate_step(ev__graph *g, int64_t rows, const ev__gate *gate) {
+    return g->store.shadow ? EV_OK : run(g, 1, rows, 1, gate);
 }

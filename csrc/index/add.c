@@ -43,7 +43,7 @@ static void write_vector(ev__build *a, int64_t i, ev__scratch *s) {
     const float *row = a->vectors + (size_t)i * store->quantizer.dim;
     const float *unit = ev__unit(&store->quantizer, row, s->work.unit);
     ev__vector_write(store, a->slots[i], unit, &s->work);
-    ev__twin_write(store, a->slots[i], unit, &s->work);
+    ev__shadow_write(store, a->slots[i], unit, &s->work);
 }
 
 static void write_row(ev__build *a, int64_t i, ev__scratch *s) {
@@ -62,7 +62,7 @@ static int take_slots(ev__build *a) {
     a->ix->graph.store.version++; /* filters have bits for the slots that there was room for */
     while (a->taken < a->n) {
         a->slots[a->taken++] = ev__slot_take(&a->ix->graph.store);
-        if (a->taken % 256 == 0) ev__build_breathe(a);
+        if (a->taken % 256 == 0) ev__build_yield(a);
         if (ev__is_to_stop_at((size_t)a->taken)) return ev__stopped();
     }
     return EV_OK;
@@ -113,7 +113,7 @@ static void mend(ev_index *ix, int64_t rows, bool whole, ev__call *call) {
     if (whole)
         ev__mend(&ix->graph, &gate);
     else
-        ev__mend_on(&ix->graph, rows, &gate);
+        ev__mend_step(&ix->graph, rows, &gate);
 }
 
 /* Staged rows are as dead as those that were removed, so these wait while there are any. */
@@ -123,8 +123,8 @@ static void consolidate(ev_index *ix, int64_t rows, int32_t threads, ev__call *c
     ev__graph *g = &ix->graph;
     const ev__gate gate = ev__gate_of(call);
     if (!ev__consolidates_at_once(g, rows))
-        ev__consolidate_on(g, rows, &gate);
-    else if (!g->store.twin) /* else the next call of so many rows begins with it */
+        ev__consolidate_step(g, rows, &gate);
+    else if (!g->store.shadow) /* else the next call of so many rows begins with it */
         ev__consolidate_deletes(g, threads, &gate);
 }
 
@@ -155,7 +155,7 @@ void ev__rows_forget(ev_index *ix, const uint32_t *slots, int64_t n) {
 static void give_slots_back(ev__build *a) {
     ev__store *store = &a->ix->graph.store;
     ev__rows_forget(a->ix, a->slots, a->taken);
-    a->work = (ev__work){.total = a->taken, .run = 256, .heedless = true};
+    a->work = (ev__work){.total = a->taken, .run = 256, .uninterruptible = true};
     ev__parallel(a->workers, blank_unlinked, a);
     for (int64_t i = a->taken; i-- > 0;)
         if (ev__state(store, a->slots[i]) == EV_DEAD_NODE)
@@ -216,7 +216,7 @@ static int add_rows(ev__build *a, int32_t threads, bool staged, int64_t *out_ids
         stage(a);
     else
         commit(a, out_ids);
-    ev__encode_on(ix, a->n, a->scratches[0]);
+    ev__encode_step(ix, a->n, a->scratches[0]);
     if (!staged) ev__repair_where_due(ix, a->n, threads, a->call);
     return ev__ok();
 }

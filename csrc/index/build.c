@@ -149,7 +149,7 @@ static void let_searches_in(ev__build *a) {
     a->step_began = ev__now();
 }
 
-void ev__build_breathe(ev__build *a) {
+void ev__build_yield(ev__build *a) {
     if (is_to_pause(a)) let_searches_in(a);
 }
 
@@ -176,8 +176,8 @@ int ev__build_link(ev__build *a) {
     bool empty = a->ix->graph.store.live < WARM_UP || !a->vectors;
     int64_t warm = a->workers > 1 && empty ? (a->n < WARM_UP ? a->n : WARM_UP) : 0;
     ev__mutex_init(&a->entry_lock);
-    bool finished = (!a->call || ev__tell(0, a->n)) && link_range(a, 0, warm, 1) &&
-                    link_range(a, warm, a->n, a->workers) && (!a->call || ev__tell(a->n, a->n));
+    bool finished = (!a->call || ev__report_progress(0, a->n)) && link_range(a, 0, warm, 1) &&
+                    link_range(a, warm, a->n, a->workers) && (!a->call || ev__report_progress(a->n, a->n));
     ev__mutex_free(&a->entry_lock);
     return finished ? EV_OK : ev__stopped();
 }
@@ -300,8 +300,8 @@ static int link_anew(ev_index *ix, int32_t walk, int threads) {
 int ev__link_anew(ev_index *ix, int32_t walk, int threads) {
     int rc = ev__staged(ix) ? EV_OK : ev__consolidate_deletes(&ix->graph, threads, NULL);
     if (rc != EV_OK) return rc;
-    ev__stage_lend(ix, true);
+    ev__stage_set_visible(ix, true);
     rc = link_anew(ix, walk, threads);
-    ev__stage_lend(ix, false);
+    ev__stage_set_visible(ix, false);
     return rc;
 }

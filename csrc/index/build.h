@@ -38,7 +38,7 @@ size_t ev__build_bytes(const ev__build *a);
 int ev__build_room(ev__build *a, int threads);
 void ev__build_free(ev__build *a);
 /* Let searches in, where some wait and it is time. */
-void ev__build_breathe(ev__build *a);
+void ev__build_yield(ev__build *a);
 /* After the slots are taken: walks need a mark per slot. */
 int ev__build_fit(ev__build *a);
 /* The codes that a binary index is built on, where there is room for them. */

@@ -93,7 +93,7 @@ static int count_unreachable(const ev_index *ix, ev_report *r) {
     if (reached && stack) {
         ev__reaching reaching = {.slots = slots, .reached = reached, .stack = stack};
         ev__reach_from(&reaching, ix->graph.entry);
-        while (ev__reach_on(&ix->graph, &reaching, 1024) && !ev__is_to_stop()) continue;
+        while (ev__reach_step(&ix->graph, &reaching, 1024) && !ev__is_to_stop()) continue;
         for (size_t slot = 0; slot < slots; slot++)
             r->unreachable += ev__is_node(store, (uint32_t)slot) && !ev__bit(reached, (uint32_t)slot) &&
                               ev__node_ok(store, &everything, (uint32_t)slot);

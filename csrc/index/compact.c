@@ -85,7 +85,7 @@ static int build(ev__layout *l, ev__columns *fresh, ev__table *id_table, uint32_
     if (rc == EV_OK) rc = ev__id_table_reserve(id_table, NULL, (size_t)ix->graph.store.live);
     if (rc == EV_OK && !(*free_slots = ev__alloc((l->kept + 1) * sizeof **free_slots, EV_LINE))) rc = EV_E_NOMEM;
     if (rc == EV_OK && (!move(l, fresh) || !fill_id_table(l, fresh, id_table) ||
-                        !ev__tell(ix->graph.store.live, ix->graph.store.live)))
+                        !ev__report_progress(ix->graph.store.live, ix->graph.store.live)))
         rc = EV_E_STOPPED;
     return rc;
 }
@@ -139,7 +139,7 @@ static int compact(ev_index *ix, ev__call *call) {
     rc = learn_anew(ix, &old, call);
     if (rc == EV_OK) rc = ev__mend(&ix->graph, &gate);
     if (rc == EV_E_MEMORY_LIMIT) rc = EV_OK;
-    if (rc == EV_OK && !ev__tell(store->live / 2, store->live)) rc = ev__stopped();
+    if (rc == EV_OK && !ev__report_progress(store->live / 2, store->live)) rc = ev__stopped();
     if (rc == EV_OK) {
         ev__layout l = {.ix = ix, .slots = ev__slots(store)};
         size_t bytes = (l.slots + 1) * sizeof *l.order;

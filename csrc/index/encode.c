@@ -12,7 +12,7 @@ enum {
 
 typedef struct {
     ev__store from, to; /* the store, with the old center and with the new one */
-    bool beside;        /* into the store's twin */
+    bool beside;        /* into the store's shadow copy */
     ev__scratch *scratches[EV_MAX_WORKERS];
     int workers;
     ev__work work;
@@ -24,7 +24,7 @@ static void encode_rows(void *arg, int worker) {
     ev__workspace *w = &e->scratches[worker]->work;
     for (int64_t from, to; ev__work_next(&e->work, worker, &from, &to);) {
         int64_t looked = 0;
-        if (e->beside) looked = ev__twin_encode(&e->from, (size_t)from, (size_t)to, w);
+        if (e->beside) looked = ev__shadow_encode(&e->from, (size_t)from, (size_t)to, w);
         for (int64_t slot = from; slot < to && !e->beside; slot++) {
             if (ev__state(&e->from, (uint32_t)slot) == EV_FREE) continue;
             const float *row = ev__vector_read(&e->from, (uint32_t)slot, w->unit, w);
@@ -55,7 +55,8 @@ static int encode_rest(encoding *e, int64_t done) {
         e->from = e->to;
         e->to = to;
     }
-    e->work = (ev__work){.total = back ? done : e->work.total, .run = RUN, .taken = back ? 0 : done, .heedless = true};
+    e->work =
+        (ev__work){.total = back ? done : e->work.total, .run = RUN, .taken = back ? 0 : done, .uninterruptible = true};
     ev__parallel(e->workers, encode_rows, e);
     return back ? ev__stopped() : EV_OK;
 }
@@ -83,11 +84,11 @@ static int encode_beside(ev_index *ix, encoding *e, ev__call *call) {
     ev__parallel(e->workers, encode_rows, e);
     if (call) ev__resume(call);
     if (e->work.stopped && e->work.taken < e->work.total) {
-        ev__twin_drop(&ix->graph.store);
+        ev__shadow_drop(&ix->graph.store);
         return ev__stopped();
     }
-    ev__twin_filled(&ix->graph.store);
-    ev__twin_swap(&ix->graph.store);
+    ev__shadow_filled(&ix->graph.store);
+    ev__shadow_swap(&ix->graph.store);
     return EV_OK;
 }
 
@@ -95,8 +96,8 @@ int ev__encode_anew(ev_index *ix, const float *center, int threads, bool copied,
     ev__store *store = &ix->graph.store;
     encoding e = {.work = {.total = (int64_t)ev__slots(store), .run = RUN}};
     int rc = borrow_scratches(ix, &e, threads);
-    ev__twin_drop(store);
-    bool beside = rc == EV_OK && ev__slots(store) && ev__twin_begin(store, center) == EV_OK;
+    ev__shadow_drop(store);
+    bool beside = rc == EV_OK && ev__slots(store) && ev__shadow_begin(store, center) == EV_OK;
     e.from = e.to = *store;
     if (rc == EV_OK) rc = beside ? encode_beside(ix, &e, call) : encode_in_place(&e, center, copied);
     if (rc == EV_OK) memcpy(store->quantizer.center, center, store->quantizer.dim * sizeof *center);
@@ -107,18 +108,18 @@ int ev__encode_anew(ev_index *ix, const float *center, int threads, bool copied,
 }
 
 /* For want of memory it is begun again when the center is looked at next. */
-void ev__encode_on(ev_index *ix, int64_t rows, ev__scratch *s) {
+void ev__encode_step(ev_index *ix, int64_t rows, ev__scratch *s) {
     ev__store *store = &ix->graph.store;
-    if (!store->twin) return;
+    if (!store->shadow) return;
     size_t most = rows < MOST_IN_TURN / RUN ? (size_t)rows * RUN : MOST_IN_TURN;
     int64_t encoded;
-    if (ev__twin_advance(store, most, &encoded, &s->work) != EV_OK) {
-        ev__twin_drop(store);
+    if (ev__shadow_advance(store, most, &encoded, &s->work) != EV_OK) {
+        ev__shadow_drop(store);
         return;
     }
     ix->looked += encoded;
-    if (!ev__twin_is_whole(store)) return;
-    ev__twin_swap(store);
+    if (!ev__shadow_is_whole(store)) return;
+    ev__shadow_swap(store);
     ix->trained_on = store->live + ev__staged(ix);
     ix->trainings++;
 }

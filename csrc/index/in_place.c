@@ -137,7 +137,8 @@ int ev__layout_in_place(ev__layout *l) {
     ev__layout_spare(l->ix);
     int rc = links ? ev__array_reserve(&upper, links) : EV_OK;
     if (rc == EV_OK && !(m.spare = ev__alloc(m.bytes, EV_LINE))) rc = EV_E_NOMEM;
-    if (rc == EV_OK && (!ev__layout_upper(l, &upper) || !ev__tell(store->live, store->live))) rc = EV_E_STOPPED;
+    if (rc == EV_OK && (!ev__layout_upper(l, &upper) || !ev__report_progress(store->live, store->live)))
+        rc = EV_E_STOPPED;
     if (rc == EV_OK) {
         ev__watch_finish();
         complete_order(l);

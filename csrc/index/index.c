@@ -221,7 +221,7 @@ void ev_memory_usage(ev_index *ix, ev_memory *out) {
     out->other = (int64_t)(sizeof *ix + ev__array_bytes(&columns->state) + ev__array_bytes(&columns->next_duplicate) +
                            ev__quantizer_bytes(&store->quantizer) + store->free_room * sizeof(uint32_t) +
                            ev__scratch_spare_bytes(&ix->graph) + ev__mending_bytes(&ix->graph) +
-                           ev__consolidation_bytes(&ix->graph) + ev__twin_bytes(store) + ev__stage_bytes(ix));
+                           ev__consolidation_bytes(&ix->graph) + ev__shadow_bytes(store) + ev__stage_bytes(ix));
     out->total = out->vectors + out->codes + out->links + out->upper_links + out->ids + out->other;
     ev__column list[EV_COLUMNS];
     ev__list_columns(columns, list);

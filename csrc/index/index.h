@@ -105,7 +105,7 @@ int ev__prefilter_all(ev_index *ix);
  * on meanwhile, where a call is given. */
 int ev__encode_anew(ev_index *ix, const float *center, int threads, bool copied, ev__call *call);
 /* After so many rows were added: a little more of what ev__train began. */
-void ev__encode_on(ev_index *ix, int64_t rows, ev__scratch *s);
+void ev__encode_step(ev_index *ix, int64_t rows, ev__scratch *s);
 
 /* ---- build.c ----------------------------------------------------------------------------------- */
 

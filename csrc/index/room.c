@@ -40,7 +40,7 @@ static bool choose_growth(ev_index *ix, const ev__build *a, int64_t *least) {
 
 /* What only saves time, and can be made again. */
 static void give_up_spares(ev_index *ix) {
-    ev__twin_drop(&ix->graph.store);
+    ev__shadow_drop(&ix->graph.store);
     ev__nibbles_free(&ix->graph.store.nibbles);
     ev__scratch_drop_all(&ix->graph);
 }

@@ -20,7 +20,7 @@ void ev__stage_clear(struct ev__stage *stage);
 void ev__rows_hide(ev_index *ix, const uint32_t *slots, int64_t n);
 void ev__rows_show(ev_index *ix, const uint32_t *slots, int64_t n);
 /* The same of what is staged, but for its ids: while all that is held is linked anew. */
-void ev__stage_lend(ev_index *ix, bool alive);
+void ev__stage_set_visible(ev_index *ix, bool alive);
 
 /* ---- add.c ----------------------------------------------------------------------------------- */
 

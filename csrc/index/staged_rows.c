@@ -42,7 +42,7 @@ void ev__rows_show(ev_index *ix, const uint32_t *slots, int64_t n) {
     ix->changes += n;
 }
 
-void ev__stage_lend(ev_index *ix, bool alive) {
+void ev__stage_set_visible(ev_index *ix, bool alive) {
     ev__store *store = &ix->graph.store;
     for (int64_t i = 0; i < ev__staged(ix); i++) (alive ? show : hide)(store, ix->stage->slots[i]);
     store->live += alive ? ev__staged(ix) : -ev__staged(ix);

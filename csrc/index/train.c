@@ -340,7 +340,7 @@ static bool due(const ev_index *ix, int64_t n) {
     const ev__quantizer *q = &ix->graph.store.quantizer;
     if (q->quantization == EV_QUANT_NONE) return has_grown(ix, n, ix->fresh);
     if (signs_only(q) && ix->trained_on) return false; /* signs cannot be encoded twice */
-    if (ix->graph.store.twin) return false;            /* under way */
+    if (ix->graph.store.shadow) return false;          /* under way */
     return is_young(ix, n) || has_grown(ix, n, ix->unchecked);
 }
 
@@ -359,7 +359,7 @@ typedef struct {
 /* The codes are to lie around another center from now on, or after some additions more. */
 static int move_to(lesson *l, const sample *m, const float *center, bool was_blurred) {
     ev_index *ix = l->ix;
-    if (l->may_wait && !was_blurred && ev__twin_begin(&ix->graph.store, center) == EV_OK) return EV_OK;
+    if (l->may_wait && !was_blurred && ev__shadow_begin(&ix->graph.store, center) == EV_OK) return EV_OK;
     if (l->call) ev__pause(l->call);
     int rc = ev__old_codes_keep(l->old, ix);
     if (l->call) ev__resume(l->call);
@@ -392,7 +392,7 @@ static int learn(lesson *l, sample *m) {
             if (judged && all_held(ix)) was_blurred |= count_blurred(q, m, q->center, &all, w) >= BLURRED_MANY;
             if (ev__is_to_stop()) return ev__stopped();
             int rc = move_to(l, m, center, was_blurred);
-            if (rc != EV_OK || store->twin) return rc;
+            if (rc != EV_OK || store->shadow) return rc;
         }
         if (judged) blurred = count_blurred(q, m, q->center, &all, w);
     }
@@ -419,8 +419,8 @@ static int look(lesson *l, const float *rows, const float *shortest) {
     ix->looked += (int64_t)m.count;
     rc = learn(l, &m);
     free_sample(&m);
-    /* with a twin it is looked at again when that has taken its place, or could not */
-    if (rc == EV_OK && !ix->graph.store.twin) ix->unchecked = ix->fresh = 0;
+    /* with a shadow copy it is looked at again when that has taken its place, or could not */
+    if (rc == EV_OK && !ix->graph.store.shadow) ix->unchecked = ix->fresh = 0;
     return rc;
 }
 

@@ -10,12 +10,12 @@ uint32_t ev__duplicates_find(const ev__store *store, uint32_t slot) { return ev_
 
 void ev__duplicates_put(ev__store *store, uint32_t node) {
     ev__code_table_put(store, node);
-    ev__twin_put(store, node);
+    ev__shadow_put(store, node);
 }
 
 void ev__duplicates_remove(ev__store *store, uint32_t slot) {
     ev__code_table_remove(store, slot);
-    ev__twin_remove(store, slot);
+    ev__shadow_remove(store, slot);
 }
 
 /* While it is made there is room for what is yet to be filled in, and for what may come until then: it does not grow.
@@ -31,7 +31,7 @@ void ev__duplicates_plan(const ev__store *store, size_t extra, int64_t *held, in
 
 int ev__duplicates_reserve(ev__store *store, size_t extra) {
     int rc = ev__code_table_reserve(store, nodes_with(store, extra));
-    return rc == EV_OK ? ev__twin_reserve(store, extra) : rc;
+    return rc == EV_OK ? ev__shadow_reserve(store, extra) : rc;
 }
 
 bool ev__duplicates_fill(ev__store *store, size_t most) {
@@ -48,7 +48,7 @@ bool ev__duplicates_fill(ev__store *store, size_t most) {
 void ev__duplicates_free(ev__store *store) {
     ev__table_free(&store->duplicates);
     store->tabled = 0;
-    ev__twin_drop(store);
+    ev__shadow_drop(store);
 }
 
 /* Does the duplicate's vector equal the node's too? */

@@ -136,7 +136,7 @@ void ev__slot_blank(ev__store *store, uint32_t slot) {
                             &store->columns.ids, &store->columns.prefilter};
     for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
         if (columns[i]->count) memset(columns[i]->at + (size_t)slot * columns[i]->item, 0, columns[i]->item);
-    ev__twin_blank(store, slot);
+    ev__shadow_blank(store, slot);
     ev__states(store)[slot] = EV_FREE;
     ev__links_clear(store, slot);
     if (store->columns.next_duplicate.count) ev__next_duplicates(store)[slot] = EV_NONE;

@@ -30,7 +30,7 @@ typedef struct {
         prefilter; /* rows of prefilter.c, made from the codes and not in files; 8-bit codes of some length only */
 } ev__columns;
 
-typedef struct ev__twin ev__twin;
+typedef struct ev__shadow ev__shadow;
 
 /* 4-bit codes of all slots, in memory alone (nibbles.c). */
 typedef struct {
@@ -47,7 +47,7 @@ typedef struct {
 typedef struct {
     ev__quantizer quantizer;
     ev__columns columns;
-    ev__twin *twin;                 /* NULL, or twin.c's: the same around another center, being made */
+    ev__shadow *shadow;             /* NULL, or shadow.c's: the same around another center, being made */
     size_t links_at, block_bytes;   /* links_at: offset of the links in a block */
     uint32_t M, m0;                 /* m0: 2 M */
     uint64_t seed;                  /* of the levels */
@@ -190,30 +190,31 @@ ev__space ev__build_space(const ev__store *store, const int8_t *codes, const ev_
 /* Of slots among each other by what is walked on, of sign codes by an estimate. */
 ev__space ev__code_space(const ev__store *store);
 
-/* ---- twin.c ---------------------------------------------------------------------------------- */
+/* ---- shadow.c ---------------------------------------------------------------------------------- */
 
-/* Make a twin around another center, of which no slot is encoded yet, or EV_E_NOMEM. One that there was goes. */
-int ev__twin_begin(ev__store *store, const float *center);
+/* Make a shadow copy around another center, of which no slot is encoded yet, or EV_E_NOMEM. One that there was goes. */
+int ev__shadow_begin(ev__store *store, const float *center);
 /* Encode up to `most` slots more of what is held, and tell how many vectors that were; on error it is as it was. */
-int ev__twin_advance(ev__store *store, size_t most, int64_t *encoded, ev__workspace *w);
-/* The same by several threads, each other slots, and then ev__twin_filled; without a table of codes. */
-int64_t ev__twin_encode(const ev__store *store, size_t from, size_t to, ev__workspace *w);
-void ev__twin_filled(ev__store *store);
-bool ev__twin_is_whole(const ev__store *store);
+int ev__shadow_advance(ev__store *store, size_t most, int64_t *encoded, ev__workspace *w);
+/* The same by several threads, each other slots, and then ev__shadow_filled; without a table of codes. */
+int64_t ev__shadow_encode(const ev__store *store, size_t from, size_t to, ev__workspace *w);
+void ev__shadow_filled(ev__store *store);
+bool ev__shadow_is_whole(const ev__store *store);
 /* It takes the place of what is held, which goes. */
-void ev__twin_swap(ev__store *store);
-void ev__twin_drop(ev__store *store); /* NULL is allowed */
-size_t ev__twin_bytes(const ev__store *store);
-/* What is to be done there when it has been done to what is held; nothing where the twin has not come to the slot. */
-void ev__twin_write(const ev__store *store, uint32_t slot, const float *vector, ev__workspace *w);
-void ev__twin_blank(const ev__store *store, uint32_t slot);
-void ev__twin_put(ev__store *store, uint32_t node);
-void ev__twin_remove(ev__store *store, uint32_t slot);
-int ev__twin_reserve(ev__store *store, size_t extra); /* of its table of codes */
-void ev__twin_link(const ev__store *store, uint32_t slot);
+void ev__shadow_swap(ev__store *store);
+void ev__shadow_drop(ev__store *store); /* NULL is allowed */
+size_t ev__shadow_bytes(const ev__store *store);
+/* What is to be done there when it has been done to what is held; nothing where the shadow copy has not come to the
+ * slot. */
+void ev__shadow_write(const ev__store *store, uint32_t slot, const float *vector, ev__workspace *w);
+void ev__shadow_blank(const ev__store *store, uint32_t slot);
+void ev__shadow_put(ev__store *store, uint32_t node);
+void ev__shadow_remove(ev__store *store, uint32_t slot);
+int ev__shadow_reserve(ev__store *store, size_t extra); /* of its table of codes */
+void ev__shadow_link(const ev__store *store, uint32_t slot);
 /* After level 0 of a node has other links. */
 static inline void ev__links0_changed(const ev__store *store, uint32_t slot) {
-    if (EV_UNLIKELY(store->twin != NULL)) ev__twin_link(store, slot);
+    if (EV_UNLIKELY(store->shadow != NULL)) ev__shadow_link(store, slot);
 }
 
 /* ---- exact.c --------------------------------------------------------------------------------- */
@@ -314,7 +315,7 @@ void ev__code_table_put(ev__store *store, uint32_t node);
 void ev__code_table_remove(ev__store *store, uint32_t slot); /* nothing where it is not in the table */
 int ev__code_table_reserve(ev__store *store, size_t nodes);  /* room for so many in all */
 
-/* The same, of living nodes, in the twin's table too. */
+/* The same, of living nodes, in the shadow copy's table too. */
 uint32_t ev__duplicates_find(const ev__store *store, uint32_t slot);
 void ev__duplicates_put(ev__store *store, uint32_t node);    /* room was reserved */
 void ev__duplicates_remove(ev__store *store, uint32_t slot); /* nothing where it is not in the table */
@@ -322,7 +323,7 @@ int ev__duplicates_reserve(ev__store *store, size_t extra);  /* for so many more
 void ev__duplicates_plan(const ev__store *store, size_t extra, int64_t *held, int64_t *peak); /* as ev__array_plan */
 /* Look at so many slots more of those that were there before there was a table. Room was reserved; false: stopped. */
 bool ev__duplicates_fill(ev__store *store, size_t most);
-void ev__duplicates_free(ev__store *store); /* and of the twin, which goes by them */
+void ev__duplicates_free(ev__store *store); /* and of the shadow copy, which goes by them */
 /* Put a duplicate into its node's list. */
 void ev__attach_duplicate(ev__store *store, uint32_t node, uint32_t duplicate);
 

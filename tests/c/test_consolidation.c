@@ -45,9 +45,9 @@ static bool under_way(void) { return ix->graph.consolidation != NULL; }
 
 static void add(int id) {
     int64_t id64 = id;
-    ev_led_around();
+    ev_relinked_around();
     CHECK(ev_add(ix, 1, rows[id], &id64, NULL, 1, NULL, NULL) == EV_OK);
-    CHECK(ev_led_around() <= PER_ROW);
+    CHECK(ev_relinked_around() <= PER_ROW);
     held[id] = true;
     added++;
 }
@@ -209,7 +209,7 @@ static void stage(bool shown) {
         add(next++);
         if (held[next - 1 - i / 2]) take_out(next - 1 - i / 2);
     }
-    CHECK(ev_led_around() == 0 && under_way() == before);
+    CHECK(ev_relinked_around() == 0 && under_way() == before);
     check_all(0.97);
     CHECK((shown ? ev_stage_commit(ix, 0, NULL) : ev_stage_drop(ix)) == EV_OK);
     for (int i = 0; i < STAGED; i++) held[ids[i]] = shown;
@@ -307,7 +307,7 @@ static void test_steps(void) {
     memset(held, 1, FIRST);
     remove_a_fifth();
     ev__graph *g = &ix->graph;
-    CHECK(ev__consolidate_on(g, 1, NULL) == EV_OK && ev__scratch_borrow(g, &s) == EV_OK);
+    CHECK(ev__consolidate_step(g, 1, NULL) == EV_OK && ev__scratch_borrow(g, &s) == EV_OK);
     CHECK(ev__scratch_fit(g, s, g->store.m0, 1, false) == EV_OK);
     while (g->consolidation) {
         ev__space space = ev__build_space(&g->store, NULL, NULL);
@@ -320,7 +320,7 @@ static void test_steps(void) {
             if (n == EV_NONE) continue;
             for (uint32_t j = 0; j < g->store.m0; j++) expected[i][j] = j < n ? s->selection[j].slot : EV_NONE;
         }
-        CHECK(ev__consolidate_on(g, 1, NULL) == EV_OK);
+        CHECK(ev__consolidate_step(g, 1, NULL) == EV_OK);
         if (!leading || g->consolidation->phase != LEADING_AROUND) continue;
         for (size_t i = 0; from + i < g->consolidation->at; i++, compared++)
             as_before += memcmp(expected[i], ev__links0(&g->store, (uint32_t)(from + i)), bytes) == 0;

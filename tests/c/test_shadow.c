@@ -12,7 +12,7 @@
 /* GONE: of the first, removed before the others come, so that these take slots that are encoded early */
 enum { DIM = 16, FIRST = 18000, GONE = 5000, ALL = 25000, K = 10, QUERIES = 50 };
 enum { SAMPLE = 512, IN_TURN = 256 }; /* rows that one added row may look at */
-static const char FILE_NAME[] = "test_twin.edgevec";
+static const char FILE_NAME[] = "test_shadow.edgevec";
 
 static float rows[ALL][DIM], queries[QUERIES][DIM];
 static bool held[ALL];
@@ -69,7 +69,7 @@ static void begin(int32_t quantization, int32_t keep_vectors) {
     memset(held + GONE, 1, FIRST - GONE);
 }
 
-/* Until a twin has been begun: then more is looked at than the sample. Returns the next row. */
+/* Until a shadow copy has been begun: then more is looked at than the sample. Returns the next row. */
 static int add_until_begun(void) {
     int i = FIRST;
     for (int64_t looked = stats().looked; i < ALL && stats().looked - looked <= SAMPLE; i++) {
@@ -216,9 +216,9 @@ static void test_shared_out(int32_t quantization, int32_t keep_vectors, bool dis
     int32_t trained = stats().trainings;
     int i = add_until_begun();
     CHECK(stats().trainings == trained);
-    int64_t with_twin = bytes();
+    int64_t with_shadow = bytes();
     i = share_out(i, trained, disturbed);
-    CHECK(bytes() < with_twin);
+    CHECK(bytes() < with_shadow);
     check_whole();
     check_blank();
     add_lost_again();
@@ -253,8 +253,8 @@ static void test_from_nothing(int32_t quantization, int32_t keep_vectors) {
     ev_free(ix);
 }
 
-static int note_twin(void *noted) {
-    *(bool *)noted |= ix->graph.store.twin != NULL;
+static int note_shadow(void *noted) {
+    *(bool *)noted |= ix->graph.store.shadow != NULL;
     return 1;
 }
 
@@ -263,7 +263,7 @@ static void test_many_at_once(int32_t keep_vectors) {
     begin(EV_QUANT_SQ8, keep_vectors);
     bool noted = false;
     int32_t trained = stats().trainings;
-    ev_set_interrupt(note_twin, &noted);
+    ev_set_interrupt(note_shadow, &noted);
     CHECK(ev_add(ix, ALL - FIRST, rows[FIRST], NULL, NULL, 2, NULL, NULL) == EV_OK);
     ev_set_interrupt(NULL, NULL);
     memset(held + FIRST, 1, ALL - FIRST);
@@ -280,7 +280,7 @@ static void test_ends_early(bool compacted) {
     begin(EV_QUANT_SQ8, EV_VECTORS_SQ24);
     int i = add_until_begun();
     for (int to = i + 20; i < to; i++) add(i, rows[i]);
-    int64_t with_twin = bytes();
+    int64_t with_shadow = bytes();
     if (compacted) {
         int32_t trained = stats().trainings;
         CHECK(ev_compact(ix, NULL, NULL) == EV_OK);
@@ -291,7 +291,7 @@ static void test_ends_early(bool compacted) {
         CHECK(ev_load(FILE_NAME, 0, &ix) == EV_OK);
         share_out(i, stats().trainings, false);
     }
-    CHECK(bytes() < with_twin);
+    CHECK(bytes() < with_shadow);
     check_whole();
     CHECK(recall() > 0.95);
     ev_free(ix);

@@ -3,7 +3,7 @@
  * all are, the two change places, in no more time than a few pointers take. */
 #include "store/store.h"
 
-struct ev__twin {
+struct ev__shadow {
     ev__columns columns; /* of them those that depend on the center: blocks, with the links, and list_columns */
     ev__table duplicates;
     float *center;
@@ -20,10 +20,10 @@ static size_t list_columns(const ev__quantizer *q, ev__columns *c, ev__array *ou
     return n;
 }
 
-/* A store whose codes are the twin's. */
+/* A store whose codes are the shadow copy's. */
 static ev__store as_store(const ev__store *held) {
     ev__store store = *held;
-    ev__twin *t = held->twin;
+    ev__shadow *t = held->shadow;
     ev__array *own[4], *others[4];
     size_t n = list_columns(&held->quantizer, &t->columns, own);
     list_columns(&held->quantizer, &store.columns, others);
@@ -34,13 +34,13 @@ static ev__store as_store(const ev__store *held) {
     }
     store.quantizer.center = t->center;
     store.duplicates = t->duplicates;
-    store.twin = NULL;
+    store.shadow = NULL;
     return store;
 }
 
 /* As much as what is held has. */
 static int reserve(ev__store *held) {
-    ev__twin *t = held->twin;
+    ev__shadow *t = held->shadow;
     ev__array *own[4], *others[4];
     size_t n = list_columns(&held->quantizer, &t->columns, own);
     list_columns(&held->quantizer, &held->columns, others);
@@ -53,22 +53,22 @@ static int reserve(ev__store *held) {
     return rc;
 }
 
-int ev__twin_begin(ev__store *held, const float *center) {
+int ev__shadow_begin(ev__store *held, const float *center) {
     const ev__quantizer *q = &held->quantizer;
-    ev__twin_drop(held);
-    ev__twin *t = ev__alloc_zero(sizeof *t, EV_LINE);
+    ev__shadow_drop(held);
+    ev__shadow *t = ev__alloc_zero(sizeof *t, EV_LINE);
     if (!t) return EV_E_NOMEM;
-    held->twin = t;
+    held->shadow = t;
     t->dim = q->dim;
     t->center = ev__alloc(q->dim * sizeof *center, EV_LINE);
     if (t->center) memcpy(t->center, center, q->dim * sizeof *center);
     int rc = t->center ? reserve(held) : EV_E_NOMEM;
-    if (rc != EV_OK) ev__twin_drop(held);
+    if (rc != EV_OK) ev__shadow_drop(held);
     return rc;
 }
 
-void ev__twin_drop(ev__store *held) {
-    ev__twin *t = held->twin;
+void ev__shadow_drop(ev__store *held) {
+    ev__shadow *t = held->shadow;
     if (!t) return;
     ev__array *own[4];
     size_t n = list_columns(&held->quantizer, &t->columns, own);
@@ -76,12 +76,12 @@ void ev__twin_drop(ev__store *held) {
     ev__table_free(&t->duplicates);
     ev__release(t->center, t->dim * sizeof *t->center, EV_LINE);
     ev__release(t, sizeof *t, EV_LINE);
-    held->twin = NULL;
+    held->shadow = NULL;
 }
 
-size_t ev__twin_bytes(const ev__store *held) {
-    if (!held->twin) return 0;
-    ev__twin *t = held->twin;
+size_t ev__shadow_bytes(const ev__store *held) {
+    if (!held->shadow) return 0;
+    ev__shadow *t = held->shadow;
     ev__array *own[4];
     size_t bytes = sizeof *t + t->dim * sizeof *t->center + ev__table_bytes(&t->duplicates),
            n = list_columns(&held->quantizer, &t->columns, own);
@@ -92,19 +92,19 @@ size_t ev__twin_bytes(const ev__store *held) {
 /* ---- slots of it ----------------------------------------------------------------------------- */
 
 static uint32_t *links_of(const ev__store *held, uint32_t slot) {
-    return (uint32_t *)(void *)(held->twin->columns.blocks.at + (size_t)slot * held->block_bytes + held->links_at);
+    return (uint32_t *)(void *)(held->shadow->columns.blocks.at + (size_t)slot * held->block_bytes + held->links_at);
 }
 
-static bool has(const ev__store *held, uint32_t slot) { return held->twin && slot < held->twin->done; }
+static bool has(const ev__store *held, uint32_t slot) { return held->shadow && slot < held->shadow->done; }
 
-void ev__twin_link(const ev__store *held, uint32_t slot) {
+void ev__shadow_link(const ev__store *held, uint32_t slot) {
     if (!has(held, slot)) return;
     const uint32_t *from = ev__links0(held, slot);
     uint32_t *to = links_of(held, slot);
     for (uint32_t i = 0; i < held->m0; i++) ev__store32(to + i, ev__load32(from + i));
 }
 
-void ev__twin_write(const ev__store *held, uint32_t slot, const float *vector, ev__workspace *w) {
+void ev__shadow_write(const ev__store *held, uint32_t slot, const float *vector, ev__workspace *w) {
     if (!has(held, slot)) return;
     ev__store store = as_store(held);
     ev__vector_write(&store, slot, vector, w);
@@ -113,12 +113,12 @@ void ev__twin_write(const ev__store *held, uint32_t slot, const float *vector, e
 /* As ev__slot_blank has it. */
 static void blank(const ev__store *held, uint32_t slot) {
     ev__array *own[4];
-    size_t n = list_columns(&held->quantizer, &held->twin->columns, own);
+    size_t n = list_columns(&held->quantizer, &held->shadow->columns, own);
     for (size_t i = 0; i < n; i++) memset(own[i]->at + (size_t)slot * own[i]->item, 0, own[i]->item);
     memset(links_of(held, slot), 0xFF, held->m0 * sizeof(uint32_t));
 }
 
-void ev__twin_blank(const ev__store *held, uint32_t slot) {
+void ev__shadow_blank(const ev__store *held, uint32_t slot) {
     if (has(held, slot)) blank(held, slot);
 }
 
@@ -126,23 +126,23 @@ static void put(ev__store *store, uint32_t node) {
     if (ev__code_table_find(store, node) == EV_NONE) ev__code_table_put(store, node);
 }
 
-void ev__twin_put(ev__store *held, uint32_t node) {
+void ev__shadow_put(ev__store *held, uint32_t node) {
     if (!has(held, node)) return;
     ev__store store = as_store(held);
     put(&store, node);
-    held->twin->duplicates = store.duplicates;
+    held->shadow->duplicates = store.duplicates;
 }
 
-void ev__twin_remove(ev__store *held, uint32_t slot) {
+void ev__shadow_remove(ev__store *held, uint32_t slot) {
     if (!has(held, slot)) return;
     ev__store store = as_store(held);
     ev__code_table_remove(&store, slot);
-    held->twin->duplicates = store.duplicates;
+    held->shadow->duplicates = store.duplicates;
 }
 
 /* ---- making it ------------------------------------------------------------------------------- */
 
-int64_t ev__twin_encode(const ev__store *held, size_t from, size_t to, ev__workspace *w) {
+int64_t ev__shadow_encode(const ev__store *held, size_t from, size_t to, ev__workspace *w) {
     ev__store store = as_store(held);
     int64_t encoded = 0;
     for (size_t i = from; i < to; i++) {
@@ -156,9 +156,9 @@ int64_t ev__twin_encode(const ev__store *held, size_t from, size_t to, ev__works
     return encoded;
 }
 
-int ev__twin_reserve(ev__store *held, size_t extra) {
-    if (!held->twin) return EV_OK;
-    ev__twin *t = held->twin;
+int ev__shadow_reserve(ev__store *held, size_t extra) {
+    if (!held->shadow) return EV_OK;
+    ev__shadow *t = held->shadow;
     ev__store store = as_store(held);
     size_t nodes = t->duplicates.room ? t->duplicates.used : (size_t)held->live;
     int rc = ev__code_table_reserve(&store, nodes + extra);
@@ -166,14 +166,14 @@ int ev__twin_reserve(ev__store *held, size_t extra) {
     return rc;
 }
 
-int ev__twin_advance(ev__store *held, size_t most, int64_t *encoded, ev__workspace *w) {
-    ev__twin *t = held->twin;
+int ev__shadow_advance(ev__store *held, size_t most, int64_t *encoded, ev__workspace *w) {
+    ev__shadow *t = held->shadow;
     size_t slots = ev__slots(held), to = slots - t->done < most ? slots : t->done + most;
     *encoded = 0;
     int rc = reserve(held);
-    if (rc == EV_OK) rc = ev__twin_reserve(held, to - t->done);
+    if (rc == EV_OK) rc = ev__shadow_reserve(held, to - t->done);
     if (rc != EV_OK) return rc;
-    *encoded = ev__twin_encode(held, t->done, to, w);
+    *encoded = ev__shadow_encode(held, t->done, to, w);
     ev__store store = as_store(held);
     for (size_t slot = t->done; slot < to; slot++)
         if (ev__state(held, (uint32_t)slot) == EV_NODE) put(&store, (uint32_t)slot);
@@ -182,11 +182,11 @@ int ev__twin_advance(ev__store *held, size_t most, int64_t *encoded, ev__workspa
     return EV_OK;
 }
 
-bool ev__twin_is_whole(const ev__store *held) { return held->twin && held->twin->done == ev__slots(held); }
-void ev__twin_filled(ev__store *held) { held->twin->done = ev__slots(held); }
+bool ev__shadow_is_whole(const ev__store *held) { return held->shadow && held->shadow->done == ev__slots(held); }
+void ev__shadow_filled(ev__store *held) { held->shadow->done = ev__slots(held); }
 
-void ev__twin_swap(ev__store *held) {
-    ev__twin *t = held->twin;
+void ev__shadow_swap(ev__store *held) {
+    ev__shadow *t = held->shadow;
     ev__array *own[4], *others[4];
     size_t n = list_columns(&held->quantizer, &t->columns, own);
     list_columns(&held->quantizer, &held->columns, others);
@@ -201,5 +201,5 @@ void ev__twin_swap(ev__store *held) {
     held->duplicates = duplicates;
     held->tabled = ev__slots(held);
     memcpy(held->quantizer.center, t->center, t->dim * sizeof *t->center);
-    ev__twin_drop(held);
+    ev__shadow_drop(held);
 }

@@ -45,7 +45,7 @@ static size_t kept_neighbors(const ev__graph *g, uint32_t slot, int level, size_
     }
 }
 
-bool ev__lead_around(const ev__graph *g, const ev__space *space, uint32_t slot, int level, ev__scratch *s) {
+bool ev__relink_around_marked(const ev__graph *g, const ev__space *space, uint32_t slot, int level, ev__scratch *s) {
     bool met_marked;
     size_t direct, most = AT_ONCE * ev__max_links(&g->store, level);
     size_t n = kept_neighbors(g, slot, level, most, &direct, &met_marked, s);
