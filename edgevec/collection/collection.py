@@ -131,7 +131,7 @@ class Collection:
         time), the words of documents that searches have asked for (up to 64 MB), results, and SQLite's own caches,
         about 2 MB for each thread that reads.
         """
-        return self._store.memory.total
+        return self._store.memory_limit
 
     @memory_limit.setter
     def memory_limit(self, memory_limit: int | None) -> None:

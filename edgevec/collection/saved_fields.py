@@ -69,7 +69,7 @@ def read(connection: sqlite3.Connection, wanted: Collection[Field]) -> SavedFiel
             if _checksum(about, content) == checksum
         }
         about, content = kept.pop(_ROWS)
-        rows = _from_runs(np.frombuffer(content, "<i8"))
+        rows = _from_runs(np.frombuffer(content, "<i8"), _file_bytes(connection))
         columns = {}
         for name, saved in kept.items():
             column = load(saved, len(rows))
@@ -163,8 +163,16 @@ def _as_runs(rows: RowIds) -> NDArray[np.int64]:
     return np.concatenate([rows[starts], np.diff(starts, append=len(rows))])
 
 
-def _from_runs(runs: NDArray[np.int64]) -> RowIds:
+def _file_bytes(connection: sqlite3.Connection) -> int:
+    (pages,), (size,) = (connection.execute(f"PRAGMA {of}").fetchone() for of in ("page_count", "page_size"))
+    return int(pages) * int(size)
+
+
+def _from_runs(runs: NDArray[np.int64], most: int) -> RowIds:
+    """ValueError where the rows are none, or more than there are bytes of the file, which need not be trusted."""
     firsts, lengths = np.split(runs, 2)
+    if (lengths < 1).any() or lengths.sum(dtype=np.float64) > most:
+        raise ValueError("these are no runs of rows")
     ends = np.cumsum(lengths)
-    rows: RowIds = np.arange(ends[-1]) + np.repeat(firsts - (ends - lengths), lengths)
+    rows: RowIds = np.arange(ends[-1]) + np.repeat(firsts - (ends - lengths), lengths.astype(np.intp))
     return rows

@@ -604,8 +604,12 @@ class Store:
                 finally:
                     end_transaction(connection)
 
-    def set_memory_limit(self, memory_limit: int | None) -> None:
+    @property
+    def memory_limit(self) -> int | None:
         """As Collection.memory_limit."""
+        return self.memory.total
+
+    def set_memory_limit(self, memory_limit: int | None) -> None:
         self._check_open()
         memory = MemoryLimit.divided(memory_limit, self.memory.of_conditions)
         self.graph.memory_limit = memory.of_graph

@@ -337,8 +337,11 @@ def test_readers_beside_a_writer(path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_rows_are_kept_as_runs() -> None:
     rng = np.random.default_rng(1)
     for rows in ([5], [1, 2, 3], [-4, -3, 0, 1, 9], np.flatnonzero(rng.random(999) < 0.5), [-(2**63), 2**63 - 1]):
-        made = saved_fields._from_runs(saved_fields._as_runs(np.array(rows, np.int64)))
+        made = saved_fields._from_runs(saved_fields._as_runs(np.array(rows, np.int64)), 10_000)
         assert made.tolist() == list(rows)
+    for runs in ([0, 2**60], [0, 5, 2**62, 2**62], [0, -1], [0, 0], [0, 5, 20_000, -19_000]):
+        with pytest.raises(ValueError, match="rows"):
+            saved_fields._from_runs(np.array(runs, np.int64), 10_000)
 
 
 def test_names_of_every_kind_are_found(path: Path) -> None:
