@@ -222,9 +222,13 @@ class Codes:
         return {"kind": "codes", "raw": raw, "type": codes.dtype.str, "values": values}, codes.tobytes()
 
     @staticmethod
-    def load(about: dict[str, Any], content: bytes) -> Codes:
+    def load(about: dict[str, Any], content: bytes, count: int) -> Codes:
+        """ValueError where the codes are not those of so many records, or stand for no value."""
         values = (_RawValues if about["raw"] else _Values).of(about["values"])
-        return Codes(values, np.frombuffer(content, about["type"]))
+        codes = np.frombuffer(content, about["type"])
+        if codes.dtype.kind != "u" or len(codes) != count or codes.max(initial=0) >= max(len(values), 1):
+            raise ValueError("these are no codes of the values")
+        return Codes(values, codes)
 
     def changed(self, change: Change, found: Sequence[Any]) -> Codes:
         """As it is after a change, with what was selected of the records that were found."""
@@ -392,7 +396,7 @@ def load(saved: Saved, count: int) -> Column | None:
     """The column of so many records that saved() has given; None where another kind of Python has hashed its values."""
     about, content = saved
     if about["kind"] == "codes":
-        return Codes.load(about, content)
+        return Codes.load(about, content, count)
     if about["kind"] == "Hashes" and about["hash"] != sys.hash_info.modulus:
         return None
     array = np.frombuffer(content, about["type"], count)

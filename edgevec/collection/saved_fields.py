@@ -171,7 +171,7 @@ def _file_bytes(connection: sqlite3.Connection) -> int:
 def _from_runs(runs: NDArray[np.int64], most: int) -> RowIds:
     """ValueError where the rows are none, or more than there are bytes of the file, which need not be trusted."""
     firsts, lengths = np.split(runs, 2)
-    if (lengths < 1).any() or lengths.sum(dtype=np.float64) > most:
+    if not len(lengths) or (lengths < 1).any() or lengths.sum(dtype=np.float64) > most:
         raise ValueError("these are no runs of rows")
     ends = np.cumsum(lengths)
     rows: RowIds = np.arange(ends[-1]) + np.repeat(firsts - (ends - lengths), lengths.astype(np.intp))

@@ -258,6 +258,29 @@ def test_damaged_columns_are_not_used(path: Path, statement: str) -> None:
             check(made, {"a": 1})
 
 
+@pytest.mark.parametrize(
+    ("about", "content"),
+    [
+        ({"type": "|u1"}, bytes([0, 1, 2, 3, 0, 1, 2, 0, 1])),
+        ({"type": "|u1"}, bytes(8)),
+        ({"type": "|i1"}, bytes([0, 255] + [0] * 7)),
+        ({"type": "<f8"}, bytes(72)),
+    ],
+)
+def test_codes_that_stand_for_nothing_are_not_used(path: Path, about: dict[str, str], content: bytes) -> None:
+    """Made to do harm: the checksum is right."""
+    with edgevec.open(path, 2, "l2") as made:
+        put(made, {at: {"a": at % 3} for at in range(9)})
+    with closing(sqlite3.connect(path)) as raw, raw:
+        (text,) = raw.execute("SELECT about FROM fields WHERE field = '[\"a\"]'").fetchone()
+        said = json.dumps(json.loads(text) | about)
+        values = (said, content, saved_fields._checksum(said, content))
+        raw.execute("UPDATE fields SET about = ?, content = ?, checksum = ? WHERE field = '[\"a\"]'", values)
+    for mode in ("r", "a"):
+        with edgevec.open(path, mode=mode) as made:  # type: ignore[call-overload]
+            check(made, {"a": 1})
+
+
 def test_what_is_deleted_with_secure_delete_is_in_no_column(path: Path) -> None:
     with edgevec.open(path, 2, "l2") as made:
         put(made, {at: {"a": f"secret {at % 3}"} for at in range(9)})
@@ -339,7 +362,7 @@ def test_rows_are_kept_as_runs() -> None:
     for rows in ([5], [1, 2, 3], [-4, -3, 0, 1, 9], np.flatnonzero(rng.random(999) < 0.5), [-(2**63), 2**63 - 1]):
         made = saved_fields._from_runs(saved_fields._as_runs(np.array(rows, np.int64)), 10_000)
         assert made.tolist() == list(rows)
-    for runs in ([0, 2**60], [0, 5, 2**62, 2**62], [0, -1], [0, 0], [0, 5, 20_000, -19_000]):
+    for runs in ([], [0, 2**60], [0, 5, 2**62, 2**62], [0, -1], [0, 0], [0, 5, 20_000, -19_000]):
         with pytest.raises(ValueError, match="rows"):
             saved_fields._from_runs(np.array(runs, np.int64), 10_000)
 
