@@ -47,6 +47,8 @@ class IdFilter:
 class LatestFilters:
     """What an index makes of the ids that its searches are given."""
 
+    __slots__ = ("_kept",)  # thousands of small indexes may be held
+
     def __init__(self) -> None:
         self._kept: tuple[NativeFilter, ...] = ()  # replaced as a whole, so threads may share it; the latest first
 
