@@ -54,6 +54,9 @@ class EdgevecTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                [0., 2., 0.]])
     """
 
+    index_: Index
+    n_samples_fit_: int
+
     def __init__(
         self,
         *,
@@ -100,8 +103,8 @@ class EdgevecTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         rows: NDArray[Any] = validate_data(self, X, dtype=[np.float64, np.float32], order="C")
         index = Index(
             rows.shape[1],
-            _METRICS[self.metric],  # type: ignore[arg-type]
-            quantization=self.quantization,  # type: ignore[arg-type]
+            _METRICS[self.metric],
+            quantization=self.quantization,
             M=self.M,
             ef_construction=self.ef_construction,
         )
