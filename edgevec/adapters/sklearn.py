@@ -121,8 +121,8 @@ class EdgevecTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             X: [n_queries, n_features]
 
         Returns:
-            [n_queries, n_samples_fit_] of X's type, with n_neighbors stored in each row, one more with mode="distance";
-            nearest first. Distances are computed in float32.
+            `[n_queries, n_samples_fit_]` of X's type, with n_neighbors stored in each row, nearest first; one more with
+            mode="distance". Distances are computed in float32.
 
         Raises:
             ValueError: X has another number of features, or fewer rows were fitted than a row has neighbors.
