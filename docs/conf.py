@@ -71,7 +71,9 @@ def name_public_bases(app: Sphinx, name: str, obj: object, options: object, base
 
 
 # Types that are described elsewhere: other projects' pages are not read when this is built.
-others = "numpy|np|npt|collections|pathlib|os|typing|types|click|sqlite3|matplotlib|langchain_core|llama_index|scipy|sklearn"
+others = (
+    "numpy|np|npt|collections|pathlib|os|typing|types|click|sqlite3|matplotlib|langchain_core|llama_index|scipy|sklearn"
+)
 names = "ArrayLike|NDArray|PathLike|Path|Any|Callable|Iterable|Iterator|Mapping|Sequence|Literal|Protocol|NamedTuple"
 nitpick_ignore_regex = [
     (r"py:.*", rf"({others})\..*"),
