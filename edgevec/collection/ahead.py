@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from .schema import write_setting
 from .sql import end_transaction
 
-__all__ = ["EVERY_ROW", "MIN_BYTES", "MIN_RECORDS", "finish", "last_row", "remove", "store"]
+__all__ = ["EVERY_ROW", "MIN_BYTES", "MIN_RECORDS", "finish", "highest_row", "last_row", "remove", "store"]
 
 MIN_RECORDS, MIN_BYTES = 1_000, 32 * 2**20
 """Of fewer records, or fewer bytes of new vectors, the log is short enough."""
@@ -30,6 +30,11 @@ def last_row(connection: sqlite3.Connection) -> int:
     """Vectors of later rows belong to no record as yet; EVERY_ROW where there are none such."""
     if _first_row(connection) is None:
         return EVERY_ROW
+    return highest_row(connection)
+
+
+def highest_row(connection: sqlite3.Connection) -> int:
+    """Of the records; 0 where there are none."""
     return int(connection.execute("SELECT coalesce(max(row), 0) FROM records").fetchone()[0])
 
 

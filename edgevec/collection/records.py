@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CorruptCollectionError
-from .ahead import EVERY_ROW, last_row
+from .ahead import EVERY_ROW, highest_row, last_row
 from .sql import pages, select
 from .validation import Id, NewRecords
 from .words import indexed
@@ -154,11 +154,7 @@ def rows_of(connection: sqlite3.Connection, keys: Sequence[Id]) -> dict[Id, int]
 def new_rows(connection: sqlite3.Connection, ids: Sequence[Id]) -> tuple[int, list[int]]:
     """The row that the first new record would have, the next one the next; and the positions of new ids."""
     known = rows_of(connection, ids)
-    return _last_row(connection) + 1, [at for at, id in enumerate(ids) if id not in known]
-
-
-def _last_row(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("SELECT coalesce(max(row), 0) FROM records").fetchone()[0])
+    return highest_row(connection) + 1, [at for at, id in enumerate(ids) if id not in known]
 
 
 def upsert(
@@ -175,7 +171,7 @@ def upsert(
         the graph.
     """
     known = rows_of(connection, new.ids)
-    last = _last_row(connection)
+    last = highest_row(connection)
     numbers = iter(range(last + 1, last + 1 + len(new.ids) - len(known)))
     rows = [known[id] if id in known else next(numbers) for id in new.ids]
     is_stored = stored == (last + 1, len(new.ids) - len(known))
