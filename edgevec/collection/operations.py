@@ -43,9 +43,9 @@ def upsert(store: Store, new: NewRecords, vectors: Any, progress: Progress | Non
     """As Collection.upsert()."""
     early = _Early(store, new, vectors) if len(new.ids) >= ahead.MIN_RECORDS else None
     with store.write(progress, early) as connection:
-        if early is not None and early.vectors is not None:
-            vectors = early.vectors
-        stored = validation.as_vectors(vectors, len(new.ids), store.dim, store.metric, store.dtype)
+        stored = None if early is None else early.vectors
+        if stored is None:
+            stored = validation.as_vectors(vectors, len(new.ids), store.dim, store.metric, store.dtype)
         if store.dim is None and len(stored):
             store.set_dim(connection, stored.shape[1])
         if new.ids:
