@@ -30,6 +30,7 @@ from .arguments import INPUT, as_bytes, example
 
 __all__ = [
     "INPUT",
+    "METRICS",
     "QUANTIZATIONS",
     "build_index",
     "bytes_per_vector",
@@ -49,6 +50,7 @@ __all__ = [
     "shown_rows",
 ]
 
+METRICS: tuple[Metric, ...] = get_args(Metric)
 QUANTIZATIONS: tuple[Quantization, ...] = get_args(Quantization)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -157,7 +159,7 @@ def index_options(command: Command) -> Command:
         click.option("--ef-construction", type=click.IntRange(1), default=200, show_default=True),
         click.option("-M", "M", type=click.IntRange(2), default=16, show_default=True, help="Links per node."),
         click.option("--quantization", "-q", type=click.Choice(QUANTIZATIONS), default="sq8", show_default=True),
-        click.option("--metric", type=click.Choice(get_args(Metric)), help="Default: what the file says, else cosine."),
+        click.option("--metric", type=click.Choice(METRICS), help="Default: what the file says, else cosine."),
     ):
         command = option(command)
     return command

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
@@ -18,6 +18,8 @@ from ..file_kind import require
 from ..printable import decimals, printable
 from .common import (
     INPUT,
+    METRICS,
+    QUANTIZATIONS,
     example,
     force_option,
     memory_option,
@@ -58,11 +60,11 @@ def db(context: click.Context, file: Path) -> None:
 @click.option("--vector", "vector_column", help="The one with the vectors.")
 @click.option("--document", "document_column", help="The one with the texts, which are indexed for text search.")
 @click.option("--skip", multiple=True, metavar="COLUMN", help="A column to leave out; may be given several times.")
-@click.option("--metric", type=click.Choice(get_args(Metric)), help="Metric of a new collection; cosine by default.")
+@click.option("--metric", type=click.Choice(METRICS), help="Metric of a new collection; cosine by default.")
 @click.option(
     "--quantization",
     "-q",
-    type=click.Choice(get_args(Quantization)),
+    type=click.Choice(QUANTIZATIONS),
     help="Quantization of a new collection; sq8 by default.",
 )
 @memory_option
