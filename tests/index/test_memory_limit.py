@@ -130,13 +130,18 @@ def test_a_file_that_does_not_fit_is_not_read(
     assert loaded.search(rows[3], 1).ids[0] == 3
 
 
+def mapped_within(limit: int, path: Path, rng: np.random.Generator) -> tuple[np.ndarray, edgevec.Index]:
+    """4,000 rows, and an index that has them in a mapped file."""
+    rows = rng.standard_normal((4000, 32))
+    with edgevec.Index(32, quantization="none") as index:
+        index.add(rows)
+        index.save(path)
+    return rows, edgevec.Index.load(path, mmap=True, memory_limit=limit)
+
+
 @pytest.mark.mmap
 def test_a_mapped_file_does_not_count(tmp_path: Path, rng: np.random.Generator) -> None:
-    index = edgevec.Index(32, quantization="none")
-    rows = rng.standard_normal((4000, 32))
-    index.add(rows)
-    index.save(tmp_path / "a")
-    mapped = edgevec.Index.load(tmp_path / "a", mmap=True, memory_limit=300_000)
+    rows, mapped = mapped_within(300_000, tmp_path / "a", rng)
     assert mapped.memory_usage()["held"] < 300_000 < mapped.memory_usage()["mapped"]
     assert mapped.search(rows[3], 1).ids[0] == 3
     with pytest.raises(MemoryLimitError):  # it would copy what is mapped
@@ -195,11 +200,7 @@ def test_compacting_that_cannot_lead_around_the_removed_is_refused(rng: np.rando
 @pytest.mark.mmap
 def test_a_mapped_file_is_not_compacted_in_place(tmp_path: Path, rng: np.random.Generator) -> None:
     """What is written to it would be memory that nobody counts."""
-    index = edgevec.Index(32, quantization="none")
-    rows = rng.standard_normal((4000, 32))
-    index.add(rows)
-    index.save(tmp_path / "a")
-    mapped = edgevec.Index.load(tmp_path / "a", mmap=True, memory_limit=300_000)
+    rows, mapped = mapped_within(300_000, tmp_path / "a", rng)
     mapped.remove(range(0, 4000, 2))
     with pytest.raises(MemoryLimitError):
         mapped.compact()
