@@ -6,11 +6,14 @@ import signal
 import sys
 from contextlib import suppress
 
+from .interrupts import repeat_ignored
+
 __all__ = ["main"]
 
 
 def main() -> None:
     """Run the command line with the arguments of the process."""
+    repeat_ignored()
     try:
         _run()
     except KeyboardInterrupt:  # just before the command, or just after it

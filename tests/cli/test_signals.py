@@ -171,3 +171,28 @@ def test_a_signal_at_any_time(commands: Commands, name: str, number: int, rng: n
     if number == signal.SIGTERM:
         assert commands.run(arguments, again=True) == 0  # which also removes what is left
         assert commands.left() == complete
+
+
+IN_A_FINALIZER = """
+import signal, sys, time
+from edgevec.cli import main
+from edgevec.cli.app import edgevec as app
+
+class Finalized:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+def callback(**settings):
+    Finalized()
+    time.sleep(20)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+app.callback = callback
+sys.argv = ["edgevec", "info"]
+main()
+"""
+
+
+def test_ctrl_c_where_python_ignores_exceptions() -> None:
+    ended = subprocess.run([sys.executable, "-c", IN_A_FINALIZER], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "edgevec: interrupted\n")
