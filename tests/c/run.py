@@ -48,7 +48,11 @@ VARIANTS = {
     "installed": Variant({}, tools=("cc", "pkg-config")),
     "release": Variant({"CMAKE_BUILD_TYPE": "Release"}),
     "asan": Variant({"CMAKE_BUILD_TYPE": "Debug", "EDGEVEC_SANITIZE": "address,undefined"}),
-    "tsan": Variant({"CMAKE_BUILD_TYPE": "Debug", "EDGEVEC_SANITIZE": "thread"}, tests="threads|lock|limit"),
+    "tsan": Variant(
+        {"CMAKE_BUILD_TYPE": "Debug", "EDGEVEC_SANITIZE": "thread"},
+        tests="threads|lock|limit",
+        environment={"EDGEVEC_TEST_REPEATS": "6"},  # half as often: it takes minutes
+    ),
     # An x86 CPU from before AVX: nothing that runs there may have been compiled for a newer one.
     "nehalem": Variant(
         cross("x86_64", "qemu-x86_64;-cpu;Nehalem", compiler="x86_64-linux-gnu-gcc"),
