@@ -26,6 +26,7 @@ from hnswlib_baseline import ratio_of  # noqa: E402
 from memory_floor import Geometry, cycle, lines_per_query  # noqa: E402
 from param_search import Point, fastest, finalists, lowest_latency, pareto_front, smallest, sweep  # noqa: E402
 from report import Outcome, Report, rows, to_markdown  # noqa: E402
+from runbook import MADE, Step, as_entry, as_step  # noqa: E402
 from scaling import fit  # noqa: E402
 from timing import cache_sizes, outgrown_cache  # noqa: E402
 
@@ -209,3 +210,41 @@ def test_made_vectors_are_of_unit_length_and_repeatable(name: str) -> None:
     np.testing.assert_allclose(np.linalg.norm(first.base, axis=1), 1, rtol=1e-5)
     brute = np.argsort(-(first.queries @ first.base.T), axis=1)[:, :3]
     assert first.recall(brute) == 1.0
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_runbooks_insert_what_is_absent_and_delete_what_is_there(name: str) -> None:
+    n = 3210
+    held: set[int] = set()
+    came: set[int] = set()
+    searches = 0
+    for step in MADE[name](n):
+        rows = set(range(step.start, step.end))
+        if step.operation == "search":
+            searches += 1
+            assert held
+        elif step.operation == "insert":
+            assert rows
+            assert not rows & came
+            held |= rows
+            came |= rows
+        else:
+            assert step.operation == "delete"
+            assert rows <= held
+            held -= rows
+    assert came == set(range(n))
+    assert searches > 10
+    assert len(held) < 2 / 3 * n
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_runbooks_are_what_their_files_say(name: str) -> None:
+    steps = [*MADE[name](1000), Step("replace", 5, 9, tags=20)]
+    assert [as_step(as_entry(step)) for step in steps] == steps
+    assert as_entry(steps[-1]) == {
+        "operation": "replace",
+        "tags_start": 20,
+        "tags_end": 24,
+        "ids_start": 5,
+        "ids_end": 9,
+    }
