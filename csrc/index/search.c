@@ -23,14 +23,14 @@ static bool walk_level_0(ev__reranker *r, const ev__space *space, uint32_t start
     return true;
 }
 
-/* Has a walk without a mask found as many candidates as one with a mask would have? */
+/* Has a walk without a mask found nearly as many candidates as one with a mask would have, and k at least? */
 static bool has_enough_alive(const ev__reranker *r) {
     const ev__search_call *b = r->b;
     const ev__candidates *found = &r->s->candidates;
     size_t dead = 0;
     if (!b->spare || found->count < b->ef + b->spare) return true; /* none is dead, or all that there is was found */
     for (size_t i = 0; i < found->count; i++) dead += !ev__node_ok(&b->ix->graph.store, &b->mask, found->at[i].slot);
-    return dead <= b->spare;
+    return dead <= 2 * b->spare && found->count - dead >= b->k;
 }
 
 /* False when the walk cost more than a scan would, or came back short. */
@@ -110,13 +110,12 @@ static bool scan_is_cheaper(const ev__search_call *b) {
     return matches * matches <= (double)RANDOM_READ_COST * (double)b->ef * (double)b->ix->graph.store.M * slots;
 }
 
-/* Where few are dead, a walk does as if none were, with places to spare for twice as many as it is to meet by chance.
- */
+/* Where few are dead, a walk does as if none were, with places to spare for as many as it is to meet by chance. */
 static void plan_for_dead(ev__search_call *b, bool filtered) {
     int64_t dead = b->ix->graph.store.dead + b->ix->graph.store.linked_ahead,
             slots = (int64_t)ev__slots(&b->ix->graph.store);
     b->mask.on = filtered || dead > slots / FEW_DEAD;
-    if (dead && !b->mask.on) b->spare = 1 + (size_t)(2 * (int64_t)b->ef * dead / slots);
+    if (dead && !b->mask.on) b->spare = 1 + (size_t)((int64_t)b->ef * dead / slots);
 }
 
 static int run(ev__search_call *b, int64_t n, const ev_search_params *p) {
