@@ -13,15 +13,16 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command line with the arguments of the process."""
-    repeat_ignored()
     try:
-        _run()
-    except KeyboardInterrupt:  # just before the command, or just after it
+        try:
+            repeat_ignored()
+            _run()
+        finally:
+            with suppress(ValueError):  # not the main thread
+                signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python, as it ends, has no more to say to Ctrl-C
+    except KeyboardInterrupt:  # just before the command, or just after it: until that line, too
         print("edgevec: interrupted", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)  # what shells report for a program that a signal ended
-    finally:
-        with suppress(ValueError):  # not the main thread
-            signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python, as it ends, has no more to say to Ctrl-C
 
 
 def _run() -> None:

@@ -196,3 +196,25 @@ main()
 def test_ctrl_c_where_python_ignores_exceptions() -> None:
     ended = subprocess.run([sys.executable, "-c", IN_A_FINALIZER], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "edgevec: interrupted\n")
+
+
+AFTER_THE_COMMAND = """
+import signal, sys
+from edgevec.cli import main
+from edgevec.cli.app import edgevec as app
+
+def interrupt(frame, event, argument):
+    if event == "call" and frame.f_code is signal.signal.__code__ and frame.f_locals["handler"] is signal.SIG_DFL:
+        sys.setprofile(None)
+        signal.raise_signal(signal.SIGINT)
+
+app.callback = lambda **settings: sys.setprofile(interrupt)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.argv = ["edgevec"]
+main()
+"""
+
+
+def test_ctrl_c_just_after_the_command() -> None:
+    ended = subprocess.run([sys.executable, "-c", AFTER_THE_COMMAND], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "edgevec: interrupted\n")
