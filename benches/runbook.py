@@ -30,6 +30,7 @@ import numpy as np
 from data import Floats, Ids, exact_uncached, named, recall
 from rich.console import Console
 from rich.table import Table
+from timing import spent
 
 import edgevec
 
@@ -50,22 +51,28 @@ class Step:
 # --- runbooks ------------------------------------------------------------------------------------------------------
 
 
+def parts(n: int, count: int) -> list[tuple[int, int]]:
+    """The rows in so many parts of about the same length: the first row of each, and the one after its last."""
+    bounds: list[int] = np.linspace(0, n, count + 1).astype(int).tolist()
+    return list(pairwise(bounds))
+
+
 def sliding(n: int) -> Iterator[Step]:
-    bounds = np.linspace(0, n, 21).astype(int).tolist()
-    for number, (start, end) in enumerate(pairwise(bounds)):
-        yield Step("insert", start, end)
+    twentieths = parts(n, 20)
+    for number, part in enumerate(twentieths):
+        yield Step("insert", *part)
         if number >= 10:
-            yield Step("delete", bounds[number - 10], bounds[number - 9])
+            yield Step("delete", *twentieths[number - 10])
         yield Step("search")
 
 
 def expiring(n: int) -> Iterator[Step]:
     rng = np.random.default_rng(1)
     going: dict[int, list[Step]] = {}
-    for number, (start, end) in enumerate(pairwise(np.linspace(0, n, 101).astype(int).tolist())):
+    for number, (start, end) in enumerate(parts(n, 100)):
         yield Step("insert", start, end)
-        parts = np.sort(np.concatenate([[start, end], rng.integers(start, end, 2)])).tolist()
-        for part in pairwise(parts):
+        bounds = np.sort(np.concatenate([[start, end], rng.integers(start, end, 2)])).tolist()
+        for part in pairwise(bounds):
             going.setdefault(number + int(rng.choice([10, 50, 100], p=np.array([10, 2, 1]) / 13)), []).append(
                 Step("delete", *part)
             )
@@ -75,13 +82,13 @@ def expiring(n: int) -> Iterator[Step]:
 
 
 def clustered(n: int) -> Iterator[Step]:
-    bounds = np.linspace(0, n, CLUSTERS + 1).astype(int).tolist()
+    clusters = parts(n, CLUSTERS)
     rng = np.random.default_rng(2)
-    for come, part in enumerate(pairwise(bounds)):
+    for come, part in enumerate(clusters):
         yield Step("insert", *part)
         if come % 2:
             yield Step("search")
-    for gone, part in enumerate(rng.permutation(list(pairwise(bounds)))[: CLUSTERS * 3 // 4].tolist()):
+    for gone, part in enumerate(rng.permutation(clusters)[: CLUSTERS * 3 // 4].tolist()):
         yield Step("delete", *part)
         if gone % 2:
             yield Step("search")
@@ -179,9 +186,7 @@ class Run:
     microseconds: list[float] = field(default_factory=list)
 
     def change(self, call: Callable[[], object]) -> None:
-        start = time.process_time()
-        call()
-        self.seconds += time.process_time() - start
+        self.seconds += spent(call).cpu
 
 
 def engines(dim: int, n: int, ef: int) -> dict[str, Run]:
