@@ -168,6 +168,10 @@ size_t ev__choose_links(const ev__graph *g, const ev__space *space, uint32_t slo
  */
 void ev__relink(const ev__graph *g, const ev__space *space, uint32_t slot, int level, const uint32_t *candidates,
                 size_t kept, size_t count, ev__scratch *s);
+/* The links of a full list and one more, at their end, chosen anew. As ev__relink with none kept, at half the price:
+ * those that an earlier choice left were compared with each other then, and are compared with what came since alone. */
+void ev__shrink_links(const ev__graph *g, const ev__space *space, uint32_t slot, int level, const uint32_t *links,
+                      size_t count, ev__scratch *s);
 
 /* ---- relink.c --------------------------------------------------------------------------- */
 

@@ -12,7 +12,7 @@ bool ev__add_reverse_link(const ev__builder *b, uint32_t to, uint32_t slot, int 
         ev__store32(links + n, slot);
     } else {
         s->slots[n] = slot;
-        ev__relink(b->g, &b->space, to, level, s->slots, 0, (size_t)n + 1, s);
+        ev__shrink_links(b->g, &b->space, to, level, s->slots, (size_t)n + 1, s);
     }
     bool linked = false;
     for (n = 0; n < most && ev__load32(links + n) != EV_NONE; n++) linked |= ev__load32(links + n) == slot;
