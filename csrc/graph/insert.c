@@ -71,13 +71,13 @@ static void keep_off_marked(ev__builder *b, uint32_t slot, ev__scratch *s) {
     if (changed) ev__link_nearest_back(b, slot, s);
 }
 
-/* How many candidates a new node's neighbors are chosen among: half of ef_construction, unless that is few. With links
- * to half as many more of them as the HNSW paper has it (ev__links_chosen) a graph is as good as with all of
+/* How many candidates a new node's neighbors are chosen among: three quarters of ef_construction, unless that is few.
+ * With links to a quarter more of them than the HNSW paper has it (ev__links_chosen) a graph is as good as with all of
  * ef_construction and M, and most of the work is the walk. */
 static size_t candidates_for(const ev__graph *g) {
     enum { FEW = 4 }; /* times M */
-    size_t all = (size_t)g->ef_construction, few = FEW * (size_t)g->store.M;
-    return all < few ? all : all / 2 > few ? all / 2 : few;
+    size_t all = (size_t)g->ef_construction, most = all - all / 4, few = FEW * (size_t)g->store.M;
+    return all < few ? all : most > few ? most : few;
 }
 
 void ev__insert(ev__builder *b, uint32_t slot, ev__scratch *s) {

@@ -21,9 +21,9 @@ static bool same_links(const ev_index *a, const ev_index *b) {
     return true;
 }
 
-/* Half of ef_construction, but not fewer than 4 M, of which there may be fewer than that. */
+/* Three quarters of ef_construction, but not fewer than 4 M, of which there may be fewer than that. */
 static void check_candidates(void) {
-    const int32_t widths[] = {2 * M, 4 * M, 6 * M, 8 * M, 16 * M};
+    const int32_t widths[] = {2 * M, 4 * M, 5 * M, 5 * M + 2, 16 * M};
     const bool same[] = {false, true, true, false};
     ev_index *built[5];
     for (int i = 0; i < 5; i++) built[i] = build(widths[i]);
@@ -43,10 +43,10 @@ static void check_links(void) {
         const uint32_t *links = ev__links0(&ix->graph.store, (uint32_t)id);
         size_t n = 0;
         while (n < 2 * M && links[n] != EV_NONE) n++;
-        CHECK(n <= M + M / 2);
+        CHECK(n <= M + M / 4);
         most = n > most ? n : most;
     }
-    CHECK(most == M + M / 2);
+    CHECK(most == M + M / 4);
     ev_free(ix);
 }
 
