@@ -168,6 +168,10 @@ size_t ev__choose_links(const ev__graph *g, const ev__space *space, uint32_t slo
  */
 void ev__relink(const ev__graph *g, const ev__space *space, uint32_t slot, int level, const uint32_t *candidates,
                 size_t kept, size_t count, ev__scratch *s);
+/* The links of a full list and one more, at their end, chosen anew. As ev__relink with none kept, at half the price:
+ * those that an earlier choice left were compared with each other then, and are compared with what came since alone. */
+void ev__shrink_links(const ev__graph *g, const ev__space *space, uint32_t slot, int level, const uint32_t *links,
+                      size_t count, ev__scratch *s);
 
 /* ---- relink.c --------------------------------------------------------------------------- */
 
@@ -223,6 +227,12 @@ typedef struct {
 bool ev__add_reverse_link(const ev__builder *b, uint32_t to, uint32_t slot, int level, bool must, ev__scratch *s);
 /* Level 0 of `slot`: let the first that it leads to lead back. */
 void ev__link_nearest_back(const ev__builder *b, uint32_t slot, ev__scratch *s);
+/* Links that a new node chooses at most: M, on level 0 a quarter more. The rest of a list is for those that choose
+ * it.
+ */
+static inline uint32_t ev__links_chosen(const ev__store *store, int level) {
+    return level ? store->M : store->M + store->M / 4;
+}
 /* Link one slot, codes written, into the graph: it becomes a node. */
 void ev__insert(ev__builder *b, uint32_t slot, ev__scratch *s);
 
