@@ -29,8 +29,8 @@ from timing import machine, spent, write_json
 import edgevec
 
 K = 10
-SECONDS = 3.0
-"""For which each number of threads searches."""
+SECONDS, ROUNDS = 0.5, 10
+"""For which each number of threads searches, and how many times."""
 BURSTS, BURST_ROWS, READERS = 20, 100, 4
 
 
@@ -76,7 +76,10 @@ def first_search(folder: Path, mode: Any) -> dict[str, float]:
 
 
 def searches(folder: Path, mode: Any, threads: int) -> dict[str, float]:
-    """Searches a second of the graph alone, of the collection for ids, and with metadata and texts."""
+    """Of the graph alone, of the collection for ids, and with metadata and texts, by turns.
+
+    Searches a second, and processor time; the ratios are medians of those of each round, by processor time.
+    """
     queries = np.load(folder / "queries.npy")
     with edgevec.open(folder / "c.edgevec", mode=mode) as opened:
         index = edgevec.Index.load(folder / "c.edgevec-graph")
@@ -85,10 +88,22 @@ def searches(folder: Path, mode: Any, threads: int) -> dict[str, float]:
             "ids": lambda query: opened.search(query, K, include=()),
             "whole": lambda query: opened.search(query, K),
         }
-        return {name: max(rate(way, queries, threads) for _ in range(3)) for name, way in ways.items()}
+        rounds = []
+        for number in range(ROUNDS + 1):
+            turns = list(ways) if number % 2 else list(reversed(ways))
+            rounds.append({name: rate(ways[name], queries, threads) for name in turns})
+        del rounds[0]  # ids are read from the file then
+    found = {}
+    for name in ways:
+        found[name] = float(np.median([each[name][0] for each in rounds]))
+        found[f"{name} us"] = float(np.median([each[name][1] for each in rounds]))
+        if name != "index":
+            found[f"index/{name}"] = float(np.median([each["index"][1] / each[name][1] for each in rounds]))
+    return {**found, "load": os.getloadavg()[0]}
 
 
-def rate(search: Callable[[Any], object], queries: Any, threads: int) -> float:
+def rate(search: Callable[[Any], object], queries: Any, threads: int) -> tuple[float, float]:
+    """Searches a second, and microseconds of processor time of each."""
     ended, counts = threading.Event(), [0] * threads
 
     def run(at: int) -> None:
@@ -97,14 +112,14 @@ def rate(search: Callable[[Any], object], queries: Any, threads: int) -> float:
             counts[at] += 1
 
     started = [threading.Thread(target=run, args=(at,)) for at in range(threads)]
-    start = time.perf_counter()
+    start, used = time.perf_counter(), time.process_time()
     for thread in started:
         thread.start()
     time.sleep(SECONDS)
     ended.set()
     for thread in started:
         thread.join()
-    return sum(counts) / (time.perf_counter() - start)
+    return sum(counts) / (time.perf_counter() - start), (time.process_time() - used) / sum(counts) * 1e6
 
 
 def waits(folder: Path) -> dict[str, float]:
@@ -205,7 +220,9 @@ def main() -> int:
         for step_name in STEPS:
             process = start(Path(name), step_name)
             results[step_name] = json.loads(process.communicate()[0])
-            shown = ", ".join(f"{what} {value:,.1f}" for what, value in results[step_name].items())
+            shown = ", ".join(
+                f"{what} {value:,.{1 if abs(value) >= 2 else 2}f}" for what, value in results[step_name].items()
+            )
             print(f"| {step_name} | {shown} |", flush=True)
     if arguments.json:
         write_json(arguments.json, {"machine": machine(("edgevec", "numpy", "pyarrow")), "results": results})

@@ -169,26 +169,6 @@ int ev_compact(ev_index *ix, ev_progress progress, void *user);
 
 /* ---- search ---------------------------------------------------------------------------------- */
 
-typedef struct {
-    int32_t k;           /* >= 1 */
-    int32_t ef;          /* 0: the index's own; raised to k where smaller */
-    int32_t exact;       /* compare with every vector. For single queries again and again dim / 2 + 12 bytes a vector of
-                          * codes are kept, until ev_compact or ev_close */
-    int32_t threads;     /* 0: one per core, for batches; 1: the calling thread */
-    ev_filter *filter;   /* NULL: all ids */
-    ev_context *context; /* NULL: borrowed. Used by single-thread searches only */
-    /* NULL, or an id for each query, which is answered as if that vector were not there: it is no result, and no
-     * walk leads through it. Asked for a vector's own neighbors, this tells how a new query like it would fare. */
-    const int64_t *exclude_ids;
-} ev_search_params;
-
-/* n queries -> out_ids[n * k], out_distances[n * k], nearest first by float64 distances to what ev_get gives, equal
- * ones by id (sign codes alone: by estimates); rows with fewer than k results are padded with id -1, distance inf.
- * Errors: EV_E_PARAM, EV_E_NOT_FINITE, EV_E_ZERO, EV_E_NOMEM, EV_E_BUSY, EV_E_STOPPED, EV_E_REENTRANT, EV_E_FORKED,
- * EV_E_CLOSED. */
-int ev_search(ev_index *ix, int64_t n, const float *queries, const ev_search_params *params, int64_t *out_ids,
-              float *out_distances);
-
 enum { EV_STRATEGY_GRAPH = 0, EV_STRATEGY_EXACT = 1, EV_STRATEGY_GRAPH_FILTERED = 2 };
 typedef struct {
     int64_t queries;     /* searches made with this context */
@@ -200,6 +180,27 @@ typedef struct {
     double seconds;      /* of the last search: time spent on it, from the query to its results */
     int32_t ef;          /* of the last search: candidates kept; 0 when every vector was compared */
 } ev_search_stats;
+
+typedef struct {
+    int32_t k;           /* >= 1 */
+    int32_t ef;          /* 0: the index's own; raised to k where smaller */
+    int32_t exact;       /* compare with every vector. For single queries again and again dim / 2 + 12 bytes a vector of
+                          * codes are kept, until ev_compact or ev_close */
+    int32_t threads;     /* 0: one per core, for batches; 1: the calling thread */
+    ev_filter *filter;   /* NULL: all ids */
+    ev_context *context; /* NULL: borrowed. Used by single-thread searches only */
+    /* NULL, or an id for each query, which is answered as if that vector were not there: it is no result, and no
+     * walk leads through it. Asked for a vector's own neighbors, this tells how a new query like it would fare. */
+    const int64_t *exclude_ids;
+    ev_search_stats *stats; /* NULL, or where to write those of the last query, when one thread answers */
+} ev_search_params;
+
+/* n queries -> out_ids[n * k], out_distances[n * k], nearest first by float64 distances to what ev_get gives, equal
+ * ones by id (sign codes alone: by estimates); rows with fewer than k results are padded with id -1, distance inf.
+ * Errors: EV_E_PARAM, EV_E_NOT_FINITE, EV_E_ZERO, EV_E_NOMEM, EV_E_BUSY, EV_E_STOPPED, EV_E_REENTRANT, EV_E_FORKED,
+ * EV_E_CLOSED. */
+int ev_search(ev_index *ix, int64_t n, const float *queries, const ev_search_params *params, int64_t *out_ids,
+              float *out_distances);
 
 /* A context serves the index that it was made for, and no other. ev_context_stats tells of its last search that ended.
  * Errors: EV_E_NOMEM, EV_E_FORKED, EV_E_CLOSED. */

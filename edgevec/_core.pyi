@@ -39,15 +39,6 @@ class ev_params(CData):
     keep_vectors: int
     seed: int
 
-class ev_search_params(CData):
-    k: int
-    ef: int
-    exact: int
-    threads: int
-    filter: ev_filter
-    context: ev_context
-    exclude_ids: CData
-
 class ev_search_stats(CData):
     queries: int
     visited: int
@@ -57,6 +48,16 @@ class ev_search_stats(CData):
     strategy: int
     seconds: float
     ef: int
+
+class ev_search_params(CData):
+    k: int
+    ef: int
+    exact: int
+    threads: int
+    filter: ev_filter
+    context: ev_context
+    exclude_ids: CData
+    stats: ev_search_stats
 
 class ev_report(CData):
     live: int
@@ -107,9 +108,9 @@ class FFI(Protocol):
     @overload
     def typeof(self, cdecl: Literal["ev_params *"]) -> CType[ev_params]: ...
     @overload
-    def typeof(self, cdecl: Literal["ev_search_params *"]) -> CType[ev_search_params]: ...
-    @overload
     def typeof(self, cdecl: Literal["ev_search_stats *"]) -> CType[ev_search_stats]: ...
+    @overload
+    def typeof(self, cdecl: Literal["ev_search_params *"]) -> CType[ev_search_params]: ...
     @overload
     def typeof(self, cdecl: Literal["ev_report *"]) -> CType[ev_report]: ...
     @overload

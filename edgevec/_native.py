@@ -24,7 +24,7 @@ from edgevec._types import (
     SearchStats,
 )
 
-__all__ = ["CLOSED", "NativeContext", "NativeFilter", "NativeIndex", "read_numbers"]
+__all__ = ["CLOSED", "NativeContext", "NativeFilter", "NativeIndex", "NativeSearches", "read_numbers"]
 
 ffi, lib = _core.ffi, _core.lib
 
@@ -388,6 +388,40 @@ class NativeContext:
     def cost(self) -> tuple[str, int, int]:
         s = self._read()
         return _STRATEGIES[s.strategy], s.visited, s.distances
+
+
+class NativeSearches:
+    """Searches for one vector after the other, with results in memory that it keeps: for one thread at a time."""
+
+    def __init__(self, index: NativeIndex, context: NativeContext, most: int) -> None:
+        """most: results of a search, at most."""
+        self._index, self._context = index, context
+        self._stats = ffi.new(_SEARCH_STATS)
+        self._params = params = ffi.new(_SEARCH_PARAMS)
+        params.threads, params.context, params.stats = 1, context.handle, self._stats
+        self.ids = np.empty(most, _INT64)
+        """Of the last search, int64; where fewer were found than asked for, -1 follows."""
+        self._distances = np.empty(most, _FLOAT32)
+        self._out_ids, self._out = pointer(self.ids, _INT64S), pointer(self._distances, _FLOATS)
+
+    def search(self, query: npt.NDArray[np.float32], k: int, ef: int, exact: bool) -> list[float]:
+        """The distances of the k nearest of float32[dim], nearest first, with inf where there are fewer.
+
+        Args:
+            ef: 0: the index's own
+        """
+        params = self._params
+        params.k, params.ef, params.exact = k, ef, exact
+        rows = ffi.from_buffer(_FLOATS, query)
+        if code := lib.ev_search(self._index.handle, 1, rows, params, self._out_ids, self._out):
+            check(code)
+        distances: list[float] = self._distances[:k].tolist()
+        return distances
+
+    def cost(self) -> tuple[str, int, int]:
+        """As NativeContext.cost()."""
+        stats = self._stats
+        return _STRATEGIES[stats.strategy], stats.visited, stats.distances
 
 
 def _vectors_kept(keep_vectors: object) -> int:

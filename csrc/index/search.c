@@ -148,6 +148,7 @@ static int run(ev__search_call *b, int64_t n, const ev_search_params *p) {
             ev__parallel((int)workers, answer_all, b);
         if (b->work.stopped) rc = ev__stopped();
         if (own) ev__context_note(p->context);
+        if (p->stats && workers == 1) *p->stats = b->scratches[0]->stats;
     }
     for (int i = 0; i < ready && !own; i++) ev__scratch_return(&b->ix->graph, b->scratches[i]);
     return rc;

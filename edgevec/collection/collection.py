@@ -405,7 +405,7 @@ class Collection:
         )
 
     def _as_query(self, vector: Any) -> Any:
-        if self.dim is not None and not (isinstance(vector, np.ndarray) and vector.ndim == 1):
+        if not (isinstance(vector, np.ndarray) and vector.ndim == 1) and self.dim is not None:
             vector = as_rows(vector, self.dim, "vector")
             if vector.ndim != 1:
                 raise ParameterError(f"vector must be one vector [{self.dim}], not [{len(vector)}, {self.dim}]")

@@ -240,6 +240,11 @@ class Graph:
             ids = self._ids = IdsByRow(connection, 0 if self.index is None else len(self.index))
         return ids.of(connection, rows)
 
+    def known_ids(self, rows: RowIds) -> list[Id | None] | None:
+        """As ids_of(), where that takes no connection; None where it does."""
+        ids = self._ids
+        return None if ids is None else ids.known(rows)
+
     def forget_ids(self) -> None:
         """Another program may have changed them; the next search reads them again."""
         self._ids = None

@@ -16,6 +16,7 @@ from .validation import Id
 
 __all__ = ["IdsByRow"]
 
+_INT64 = np.dtype(np.int64)
 _NONE, _UNKNOWN = -(2**63), -(2**63) + 1
 """In an array of numbers: no such row, and not yet read. Where a record has such an id, the array is of objects."""
 _NOT_READ: Any = object()
@@ -44,22 +45,25 @@ class IdsByRow:
         self._by_row: dict[int, Id | None] | NDArray[Any] = {}
         if first >= 0 and not self._is_sparse(last):
             numbers = least is None or (_is_number(least) and _is_number(greatest))
-            self._by_row = _unread(last, np.dtype(np.int64 if numbers else object))
+            self._by_row = _unread(last, _INT64 if numbers else np.dtype(object))
 
     def of(self, connection: sqlite3.Connection, rows: RowIds) -> list[Id | None]:
         """The ids; None for a row that does not exist. connection: at the version of the rows."""
+        known = self.known(rows)
+        return self._read(connection, rows.tolist()) if known is None else known
+
+    def known(self, rows: RowIds) -> list[Id | None] | None:
+        """As of(), where the ids are in an array and were all read: it may do without a connection."""
         by_row = self._by_row
-        if not isinstance(by_row, dict):
-            try:
-                found: list[Id | None] = by_row[rows].tolist()
-            except LookupError:
-                return self._read(connection, rows.tolist())
-            if by_row.dtype == np.int64:
-                if not found or min(found) > _UNKNOWN:  # type: ignore[type-var, operator]
-                    return found
-            elif _NOT_READ not in found:
-                return found
-        return self._read(connection, rows.tolist())
+        if isinstance(by_row, dict):
+            return None
+        try:
+            found: list[Id | None] = by_row[rows].tolist()
+        except LookupError:
+            return None
+        if by_row.dtype is _INT64:
+            return found if not found or min(found) > _UNKNOWN else None  # type: ignore[type-var, operator]
+        return None if _NOT_READ in found else found
 
     def forget(self, rows: RowIds) -> bool:
         """These rows were added, replaced or deleted. False where this object no longer fits the records."""
@@ -108,7 +112,7 @@ class IdsByRow:
         if not 0 <= row < len(by_row):
             return _NOT_READ
         id = by_row[row]
-        if by_row.dtype == np.int64:
+        if by_row.dtype is _INT64:
             return _NOT_READ if id == _UNKNOWN else None if id == _NONE else int(id)
         return id
 
@@ -117,7 +121,7 @@ class IdsByRow:
         if isinstance(by_row, dict):
             by_row.update(found)
             return
-        if by_row.dtype == np.int64:
+        if by_row.dtype is _INT64:
             if all(id is None or _is_number(id) for _, id in found):
                 found = [(row, _NONE if id is None else id) for row, id in found]
             else:
@@ -136,7 +140,7 @@ def _unread(last: int, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def _unread_value(dtype: np.dtype[Any]) -> Any:
-    return _UNKNOWN if dtype == np.int64 else _NOT_READ
+    return _UNKNOWN if dtype is _INT64 else _NOT_READ
 
 
 def _as_objects(numbers: NDArray[np.int64]) -> NDArray[Any]:

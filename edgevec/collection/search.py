@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..index import Index, SearchContext
+from .._validation import as_int, as_rows
+from ..index import Index
+from ..single_search import SingleSearches
 from . import fulltext, records
 from .behind import nearest
 from .filters import Filters
@@ -24,6 +26,7 @@ __all__ = ["SearchExecutor", "SearchRequest", "reciprocal_rank"]
 
 log = logging.getLogger("edgevec")
 
+_INF = float("inf")
 _MIN_FUSED = 100
 """Results of each ranking that are fused, at least."""
 
@@ -49,11 +52,14 @@ class SearchExecutor:
         self._store = store
         self._filters = Filters(store.fields)
         self._ranking = Ranking()
-        self._contexts: list[tuple[Index, SearchContext]] = []
+        self._idle: list[SingleSearches] = []
 
     def search(self, request: SearchRequest) -> Hits:
         store = self._store
         try:  # as store.read(), with fewer calls
+            hits = self._for_ids(request)
+            if hits is not None:
+                return hits
             connection, release = store.begin_read(request.vector is not None, None)
             try:
                 search = self._by_both
@@ -68,6 +74,37 @@ class SearchExecutor:
         except Exception as error:
             translate(error, store.database.name)
             raise
+
+    def _for_ids(self, request: SearchRequest) -> Hits | None:
+        """A search of the graph for ids alone, which needs no connection; None where the request takes more."""
+        vector, text, k, ef, exact, recall, condition, _, include = request
+        if include or text is not None or condition is not EVERYTHING or recall is not None or k > SingleSearches.MOST:
+            return None
+        ef = 0 if ef is None else as_int(ef, "ef", 1, 1_000_000)
+        store = self._store
+        try:
+            if not store.begin_search() or (index := store.graph.index) is None:
+                return None
+            query = as_rows(vector, index.dim, "queries")
+            searches = self._searches(index)
+            distances = searches.search(query, k, ef, bool(exact))
+            if distances[-1] == _INF:
+                distances = distances[: distances.index(_INF)]
+            ids = store.ids_of(searches.ids[: len(distances)])
+            strategy, visited, computed = searches.cost()
+            self._idle.append(searches)
+        finally:
+            store.end_search()
+        if None in ids:  # others take the places of those whose records are gone
+            return None
+        hits = Hits(map(Hit, ids, self._scores(distances), distances))  # type: ignore[arg-type]
+        hits.stats = HitStats(strategy, None, visited, computed)
+        return hits
+
+    def _scores(self, distances: list[float]) -> list[float]:
+        if self._store.settings["metric"] == "l2":
+            return [-distance for distance in distances]
+        return [1 - distance for distance in distances]
 
     def _refilled(
         self,
@@ -88,11 +125,7 @@ class SearchExecutor:
 
     def _by_vector(self, connection: sqlite3.Connection, request: SearchRequest) -> Hits:
         rows, distances, stats = self._nearest(connection, request, request.k)
-        if self._store.settings["metric"] == "l2":
-            scores = [-distance for distance in distances]
-        else:
-            scores = [1 - distance for distance in distances]
-        return self._hits(connection, request, rows, scores, distances, stats)
+        return self._hits(connection, request, rows, self._scores(distances), distances, stats)
 
     def _by_text(self, connection: sqlite3.Connection, request: SearchRequest) -> Hits:
         found = self._matching(connection, request, request.k)
@@ -136,7 +169,8 @@ class SearchExecutor:
             allowed, count = self._filters.get(
                 connection, self._store.version, request.condition, self._store.recent_writes
             )
-        context = self._context(index)
+        searches = self._searches(index)
+        context = searches.context
         _, _, _, ef, exact, recall, _, _, _ = request
         if behind is None:  # as nearest() has it: most searches, and a call less
             found = index.search(request.vector, k, ef=ef, filter=allowed, exact=exact, recall=recall, context=context)
@@ -145,7 +179,7 @@ class SearchExecutor:
                 index, behind, request.vector, k, allowed=allowed, ef=ef, exact=exact, recall=recall, context=context
             )
         strategy, visited, computed = context.cost()
-        self._contexts.append((index, context))
+        self._idle.append(searches)
         return found.ids, found.distances.tolist(), HitStats(strategy, count, visited, computed)
 
     def _distances(self, request: SearchRequest, rows: list[int]) -> dict[int, float]:
@@ -156,16 +190,16 @@ class SearchExecutor:
         found = nearest(index, behind, request.vector, len(rows), allowed=np.array(rows, np.int64), exact=True)
         return dict(zip(found.ids.tolist(), found.distances.tolist(), strict=True))
 
-    def _context(self, index: Index) -> SearchContext:
-        """A free context of this index, or a new one."""
-        while self._contexts:
+    def _searches(self, index: Index) -> SingleSearches:
+        """Free ones of this index, or new ones."""
+        while self._idle:
             try:
-                owner, context = self._contexts.pop()
+                searches = self._idle.pop()
             except IndexError:  # another thread was faster
                 break
-            if owner is index:
-                return context
-        return SearchContext(index)
+            if searches.index is index:
+                return searches
+        return SingleSearches(index)
 
     def _hits(
         self,

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
+from threading import get_ident
 from typing import Protocol
 
 from .._types import Metric, Progress
@@ -40,6 +41,7 @@ from .saving import Snapshots
 from .sql import end_transaction
 from .sqlite_errors import reraise_interrupt, translate, translated
 from .threads import ProgressGuard, ReadWriteLock
+from .validation import Id
 
 __all__ = ["Store"]
 
@@ -135,6 +137,8 @@ class Store:
         self._snapshots = Snapshots(database, graph, self.fields, self._lock, secure_delete=secure_delete)
         self.follower = Follower(self._follow)
         self.progress_guard = ProgressGuard()
+        self._needs_connection = database.single_connection or not writable
+        """To tell which version of the records is committed, or whose turn it is."""
         self._batch_lock = threading.RLock()
         self._commits_beside_readers = False
         self._owner: int | None = None
@@ -188,7 +192,7 @@ class Store:
     @property
     def version(self) -> int | None:
         """Of the records that a reader sees; None inside the calling thread's own batch, and in a progress function."""
-        if self._owner == threading.get_ident() or self.progress_guard.is_inside():
+        if self._owner == get_ident() or self.progress_guard.is_inside():
             return None
         return self.graph.version
 
@@ -215,7 +219,7 @@ class Store:
         self._check_open()
         if self.progress_guard.is_inside():
             return self._begin_in_progress(graph)
-        if self._owner == threading.get_ident():
+        if self._owner == get_ident():
             if graph:
                 self.apply_writes(self.database.main)
             return self.database.main, _nothing_held
@@ -244,7 +248,7 @@ class Store:
         """In a progress function: the thread has the lock already, or the open batch."""
         if graph:
             self.progress_guard.check_outside()
-        own = self._owner == threading.get_ident()
+        own = self._owner == get_ident()
         return self.database.main if own or self.database.single_connection else self.database.acquire(), _nothing_held
 
     def _begin_single(self) -> tuple[sqlite3.Connection, Release]:
@@ -310,6 +314,38 @@ class Store:
         with self.read() as connection:
             return self.graph.follow(connection, rows)
 
+    def begin_search(self) -> bool:
+        """Begin to read the graph alone, without a connection; False where it takes read().
+
+        end_search() ends it, whatever this said: a signal may end the call at any line.
+        """
+        if (
+            self._closed
+            or self._needs_connection
+            or self._owner == get_ident()
+            or self.progress_guard.is_used()
+            or os.getpid() != self._process
+        ):
+            return False
+        self._lock.acquire_read()
+        # Where all this is so it remains so: who changes it waits for end_search().
+        return not (self._closed or self._commits_beside_readers or self.graph.version != self._version)
+
+    def ids_of(self, rows: RowIds) -> list[Id | None]:
+        """The ids of rows of the graph; None where there is no record. Between begin_search() and end_search()."""
+        known = self.graph.known_ids(rows)
+        if known is not None:
+            return known
+        connection = self.database.acquire()
+        try:
+            return self.graph.ids_of(connection, rows)
+        finally:
+            end_transaction(connection)
+            self.database.release(connection)
+
+    def end_search(self) -> None:
+        self._lock.release_read()
+
     # ---- writing ---------------------------------------------------------------------------------------------------
 
     @contextmanager
@@ -347,7 +383,7 @@ class Store:
                     self._store_early(connection, early)
                 before = connection.total_changes
                 seen = self._begin(connection)
-                self._owner, self._depth = threading.get_ident(), 1
+                self._owner, self._depth = get_ident(), 1
                 self._batches += 1
                 yield connection
                 self._commit(connection, connection.total_changes != before, self.progress_guard.wrap(progress))
@@ -472,7 +508,7 @@ class Store:
 
     def detect_external_changes(self) -> None:
         """Look for changes by other programs, as the beginning of a batch does."""
-        if not self.writable or self._owner == threading.get_ident():
+        if not self.writable or self._owner == get_ident():
             return
         with self._batch_lock, translated(self.name):
             self._check_open()
@@ -619,7 +655,7 @@ class Store:
         """Write the graph beside the database, while others read and write."""
         self._check_writable()
         self.progress_guard.check_outside()
-        if self._owner == threading.get_ident():
+        if self._owner == get_ident():
             raise ParameterError("not inside a batch")
         with self._snapshots.lock, translated(self.name):
             self.database.check_files()
@@ -648,7 +684,7 @@ class Store:
         if self._closed or os.getpid() != self._process:
             return
         self.progress_guard.check_outside()
-        if self._owner == threading.get_ident():
+        if self._owner == get_ident():
             raise ParameterError("not inside a batch")
         self.follower.end()
         with self._snapshots.lock, self._batch_lock, self.no_readers():

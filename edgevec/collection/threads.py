@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from threading import get_ident
 
 from .._types import Progress
 from ..errors import BusyError, CancelledError
 from ..progress import says_stop
 
 __all__ = ["ProgressGuard", "ReadWriteLock", "cancelling"]
+
+
+_FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
+"""Python without the GIL, which does not say in what order other threads see what one has done without a lock."""
 
 
 def cancelling(progress: Progress | None) -> Progress | None:
@@ -28,6 +34,10 @@ class ProgressGuard:
 
     def __init__(self) -> None:
         self._threads: set[int] = set()
+
+    def is_used(self) -> bool:
+        """Whether any thread is in a progress function."""
+        return bool(self._threads)
 
     def wrap(self, progress: Progress | None) -> Progress | None:
         """As cancelling(), with its thread registered while it runs."""
@@ -86,6 +96,9 @@ class ProgressGuard:
 class ReadWriteLock:
     """Many readers or one writer; a waiting writer goes before new readers. While it is frozen nobody writes.
 
+    A reader that meets no writer takes no turn at the lock inside: it registers first and looks for writers then, and
+    who writes announces that first and looks for readers then.
+
     Not reentrant: a thread that holds it must not acquire it again. Who releases what it does not hold does nothing, so
     that a call that a signal has ended, at whatever line, can release to be sure; and what such a call has left behind
     does not stand in the way of its own thread.
@@ -100,18 +113,31 @@ class ReadWriteLock:
         self._frozen_by: int | None = None
 
     def acquire_read(self) -> None:
-        thread = threading.get_ident()
+        thread = get_ident()
+        self._readers.add(thread)
+        # In this order: a writer that waits sees this reader, or this reader sees it, first waiting and then writing.
+        if self._waiting or self._writer is not None or _FREE_THREADED:
+            self._acquire_read_in_turn(thread)
+
+    def _acquire_read_in_turn(self, thread: int) -> None:
         with self._lock:
+            self._leave(thread)
             while (self._writer is not None and self._writer != thread) or self._waiting:
                 self._changed.wait()
             self._writer = None
             self._readers.add(thread)
 
     def release_read(self) -> None:
-        with self._lock:
-            self._readers.discard(threading.get_ident())
-            if self._waiting and not self._readers:
-                self._changed.notify_all()
+        self._readers.discard(get_ident())
+        if self._waiting or _FREE_THREADED:
+            with self._lock:
+                self._leave(get_ident())
+
+    def _leave(self, thread: int) -> None:
+        """With the lock: no longer a reader."""
+        self._readers.discard(thread)
+        if self._waiting and not self._readers:
+            self._changed.notify_all()
 
     def acquire_write(self) -> None:
         thread = threading.get_ident()

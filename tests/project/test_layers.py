@@ -26,7 +26,7 @@ PYTHON_LAYERS = (
     ("files", "_native", "_validation", "evaluation", "samples", "browser"),
     ("plot", "readers", "calibration", "id_filter"),
     ("index",),
-    ("staging",),
+    ("single_search", "staging"),
     ("collection",),
     ("file_kind",),
     ("",),
