@@ -26,7 +26,7 @@ PYTHON_LAYERS = (
     ("files", "_native", "_validation", "evaluation", "samples", "browser"),
     ("plot", "readers", "calibration", "id_filter"),
     ("index",),
-    ("staging",),
+    ("staging", "sharded"),
     ("collection",),
     ("file_kind",),
     ("",),
@@ -49,6 +49,7 @@ PUBLIC = (
     "edgevec.printable",
     "edgevec.readers",
     "edgevec.samples",
+    "edgevec.sharded",
 )
 """Modules that the API reference describes. The names in their __all__ are public."""
 
