@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from .._types import PathLike
-from ..errors import EdgevecError, LockedError, MissingExtraError, StorageError, about_file
+from ..errors import CorruptIndexError, EdgevecError, LockedError, MissingExtraError, StorageError, about_file
 from ..files import not_found, refused, replacing
 from .manifest import MANIFEST, OURS
 
@@ -267,6 +267,8 @@ def open_folder(address: PathLike, options: Mapping[str, Any] | None = None, *, 
         return RemoteFolder(given.removesuffix("/" + MANIFEST), options or {})
     path = Path(given[scheme.end() :] if scheme else given)
     folder = LocalFolder(path.parent if path.name == MANIFEST else path)
+    if folder.path.is_file():
+        raise CorruptIndexError(f"{path}: not a folder of shards")
     if create:
         folder._checked(lambda: folder.path.mkdir(parents=True, exist_ok=True), folder.path)
     return folder
