@@ -39,7 +39,7 @@ from .shards import OpenShard, open_shard, read_removed
 from .source import open_source
 from .writing import added, build, commit, compacted, read_manifest, refuse_repeated_open, removed_from
 
-__all__ = ["Missing", "ShardedIndex"]
+__all__ = ["Missing", "ShardedIndex", "settings_of"]
 
 Missing = Literal["error", "report"]
 _MOST_ROWS = 2**32
@@ -129,7 +129,7 @@ class ShardedIndex:
         """
         rows_per_shard = as_int(rows_per_shard, "rows_per_shard", 1, _MOST_ROWS)
         opened = open_source(source, ids, column=column, limit=limit)
-        settings = _settings(
+        settings = settings_of(
             opened.dim, metric or opened.metric or "cosine", quantization, M, ef_construction, seed, keep_vectors
         )
         folder = open_folder(out, storage_options, create=True)
@@ -178,6 +178,22 @@ class ShardedIndex:
             raise
         return made
 
+    @classmethod
+    def _of(
+        cls, address: str, manifest: Manifest, mmap: bool, verify: bool, options: Mapping[str, Any] | None
+    ) -> ShardedIndex:
+        """An index of the shards of this manifest, whatever the one at the address says; see hold()."""
+        made = cls.__new__(cls)
+        made._set_up(open_folder(address, options), (address, mmap, verify, "report", options))
+        made._follows = False
+        made._hold(manifest)
+        return made
+
+    def _hold(self, manifest: Manifest) -> None:
+        """Have the shards of another manifest open, which is known to have no id twice."""
+        with self._changing:
+            self._take(manifest, None, trusted=True)
+
     def _set_up(self, folder: Folder, options: tuple[str, bool, bool, Missing, Mapping[str, Any] | None]) -> None:
         self._folder, self._options = folder, options
         _, self._mmap, self._verify, self._missing, _ = options
@@ -189,7 +205,7 @@ class ShardedIndex:
         self._filters = LatestFilters()
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
         self._empty: Index | None = None
-        self._closed = False
+        self._closed, self._follows = False, True
 
     def close(self) -> None:
         """Close all shards, once the searches of other threads have ended. Closing again does nothing."""
@@ -445,7 +461,7 @@ class ShardedIndex:
                         raise
 
     def _seems_changed(self) -> bool:
-        if not self._folder.is_local:
+        if not self._folder.is_local or not self._follows:
             return False
         try:
             return self._folder.stamp() != self._stamp
@@ -600,7 +616,7 @@ class ShardedIndex:
         self._follow(again=True, trusted=True)
 
 
-def _settings(
+def settings_of(
     dim: int,
     metric: Metric,
     quantization: Quantization,

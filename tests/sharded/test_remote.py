@@ -83,6 +83,14 @@ def test_without_fsspec_the_extra_is_named() -> None:
     assert "edgevec[remote]" in done.stderr
 
 
+@pytest.mark.subprocess
+def test_without_ray_the_extra_is_named() -> None:
+    program = "import sys; sys.modules['ray'] = None; import edgevec.ray; edgevec.ray.serve('x')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "MissingExtraError" in done.stderr
+    assert "edgevec[ray]" in done.stderr
+
+
 def test_an_address_of_a_local_folder(tmp_path: Path) -> None:
     ShardedIndex.build(np.eye(3), f"file://{tmp_path}/s").close()
     with ShardedIndex.open(tmp_path / "s") as index:
