@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from edgevec.evaluation import recall
     from edgevec.index import IdFilter, Index, SearchContext
     from edgevec.readers import Dataset, read_vectors
+    from edgevec.sharded import ShardedIndex
 
 __version__ = version()
 # Not open(): `from edgevec import *` must leave the builtin of that name alone.
@@ -62,6 +64,8 @@ __all__ = [
     "simd_info",
 ]
 __all__ += _errors
+if sys.platform != "emscripten":  # whose wheel goes without: there are no threads
+    __all__ += ["ShardedIndex"]
 
 
 _PLACES = {
@@ -71,6 +75,7 @@ _PLACES = {
     "evaluation": ("recall",),
     "index": ("IdFilter", "Index", "SearchContext"),
     "readers": ("Dataset", "read_vectors"),
+    "sharded": ("ShardedIndex",),
 }
 """Names by their module, which is imported when one of them is first used: NumPy comes with nearly all, and SQLite, in
 Pyodide a package of its own, with collections."""
@@ -86,6 +91,7 @@ _MODULES = (
     "printable",
     "readers",
     "samples",
+    "sharded",
 )
 
 

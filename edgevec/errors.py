@@ -34,6 +34,7 @@ __all__ = [
     "ParameterError",
     "ReadOnlyError",
     "RecallError",
+    "ShardNotFoundError",
     "SimdError",
     "SimdWarning",
     "StorageError",
@@ -203,6 +204,10 @@ class CorruptCollectionError(EdgevecError, ValueError):
 
 class IndexNotFoundError(_SystemError, FileNotFoundError):
     """There is no index file at the given path."""
+
+
+class ShardNotFoundError(_SystemError, FileNotFoundError):
+    """A file that the manifest of a sharded index names is not there."""
 
 
 class DataNotFoundError(_SystemError, FileNotFoundError):

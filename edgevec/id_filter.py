@@ -67,3 +67,11 @@ class LatestFilters:
         if made.size <= _MOST_IDS_KEPT:
             self._kept = (made, *kept[: _KEPT - 1])
         return made
+
+    def kept(self, ids: IdFilter | npt.ArrayLike) -> IdFilter:
+        """The same, for searches of several indexes."""
+        if isinstance(ids, IdFilter):
+            return ids
+        made = IdFilter.__new__(IdFilter)
+        made._native = self.of(ids)
+        return made

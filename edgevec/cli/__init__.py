@@ -1,4 +1,4 @@
-"""The command line: edgevec demo | info | build | search | bench | db | tui."""
+"""The command line: edgevec demo | info | build | search | bench | db | shards | tui."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from ..printable import printable
 from ..readers import Request, Rows
 from .common import INPUT, example, progress_bar, show, show_json, shown_rows
 
-__all__ = ["search"]
+__all__ = ["as_object", "numbered", "read_queries", "search", "show_found"]
 
 
 @click.command(epilog=example("edgevec search vectors.ev --query queries.npy -k 3"))
@@ -58,16 +58,20 @@ def search(
         raise click.UsageError("give either --query or --id")
     require(index_file, "index")
     index = edgevec.Index.load(index_file, mmap=mmap)
-    queries = _read_queries(query or "", row, column) if stored_id is None else index.get([stored_id])
+    queries = read_queries(query or "", row, column) if stored_id is None else index.get([stored_id])
     found = index.search(queries, k, ef=ef, exact=exact, recall=recall)
     if as_json:
-        show_json([_as_object(number, *answer) for number, answer in _numbered(found)])
+        show_json([as_object(number, *answer) for number, answer in numbered(found)])
         return
-    texts = _read_texts(data)
-    for number, (ids, distances) in _numbered(found):
-        title = f"query {number}" if len(queries) > 1 else None
+    show_found(found, len(queries), empty=not len(index), texts=_read_texts(data))
+
+
+def show_found(found: Any, queries: int, *, empty: bool, texts: Mapping[int, str] | None = None) -> None:
+    """A table for each query; `empty`: there was nothing to search."""
+    for number, (ids, distances) in numbered(found):
+        title = f"query {number}" if queries > 1 else None
         if not len(ids):
-            nothing = "nothing found" if len(index) else "nothing found; the index is empty"
+            nothing = "nothing found; the index is empty" if empty else "nothing found"
             show(nothing if title is None else f"{title}: {nothing}")
             continue
         table = Table(title=title, title_justify="left")
@@ -82,7 +86,7 @@ def search(
         show(table)
 
 
-def _read_queries(query: str, row: int | None, column: str | None) -> NDArray[np.float32]:
+def read_queries(query: str, row: int | None, column: str | None) -> NDArray[np.float32]:
     """float32 [n, dim]"""
     if query == "-":
         return _parse(_standard_input(), Request(Path("standard input")))
@@ -135,12 +139,12 @@ def _read_texts(data: Path | None) -> dict[int, str]:
     return dict(zip(ids, dataset.texts, strict=True))
 
 
-def _numbered(found: Any) -> Iterable[tuple[int, tuple[NDArray[np.int64], NDArray[np.float32]]]]:
+def numbered(found: Any) -> Iterable[tuple[int, tuple[NDArray[np.int64], NDArray[np.float32]]]]:
     """(number of the query, (ids, distances)), without the padding of short rows."""
     for number, (ids, distances) in enumerate(zip(found.ids, found.distances, strict=True)):
         real = np.isfinite(distances)
         yield number, (ids[real], distances[real])
 
 
-def _as_object(number: int, ids: NDArray[np.int64], distances: NDArray[np.float32]) -> dict[str, Any]:
+def as_object(number: int, ids: NDArray[np.int64], distances: NDArray[np.float32]) -> dict[str, Any]:
     return {"query": number, "ids": ids.tolist(), "distances": distances.tolist()}

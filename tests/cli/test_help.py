@@ -31,7 +31,7 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[s
         yield (*path, name)
         command = group.get_command(context, name)
         if isinstance(command, click.Group):
-            yield from commands(command, (*path, name, "notes.edgevec"))
+            yield from commands(command, (*path, name, *(["notes.edgevec"] if name == "db" else [])))
 
 
 def example_of(path: tuple[str, ...]) -> str:

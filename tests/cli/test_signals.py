@@ -47,6 +47,13 @@ def whole_collection(path: Path) -> None:
         assert made.check().ok
 
 
+def whole_shards(path: Path) -> None:
+    """Of a build that was ended the folder may be there, without a manifest."""
+    if (path / "manifest.json").exists():
+        with edgevec.ShardedIndex.open(path) as index:
+            assert sorted(index) == list(range(ROWS))
+
+
 COMMANDS: dict[str, tuple[list[str], dict[str, Callable[[Path], None]]]] = {
     "info": (["info"], {}),
     "demo": (["demo", "--threads", "1", "--repeats", "1", "yellow fruit"], {}),
@@ -62,6 +69,13 @@ COMMANDS: dict[str, tuple[list[str], dict[str, Callable[[Path], None]]]] = {
     "db check": (["db", "old.edgevec", "check", "--repair"], {}),
     "db compact": (["db", "old.edgevec", "compact"], {}),
     "db export": (["db", "old.edgevec", "export", "-o", "new.jsonl"], {"new.jsonl": whole_lines}),
+    "shards build": (
+        ["shards", "build", "data.npy", "-o", "new.shards", "--rows-per-shard", "400"],
+        {"new.shards": whole_shards},
+    ),
+    "shards info": (["shards", "info", "old.shards"], {"old.shards": whole_shards}),
+    "shards search": (["shards", "search", "old.shards", "--query", "few.npy"], {"old.shards": whole_shards}),
+    "shards compact": (["shards", "compact", "old.shards"], {"old.shards": whole_shards}),
 }
 """What each command is called with, and of each file that it writes a check that it is whole."""
 
@@ -73,9 +87,11 @@ def test_every_command_is_here() -> None:
 
     context = click.Context(app)
     found = set(app.list_commands(context))
-    inner = app.get_command(context, "db")
-    assert isinstance(inner, click.Group)
-    assert found | {f"db {name}" for name in inner.list_commands(context)} == {*COMMANDS, "db", "tui"}
+    for group in ("db", "shards"):
+        inner = app.get_command(context, group)
+        assert isinstance(inner, click.Group)
+        found |= {f"{group} {name}" for name in inner.list_commands(context)}
+    assert found == {*COMMANDS, "db", "shards", "tui"}
 
 
 class Commands:
@@ -92,6 +108,9 @@ class Commands:
         index.save(self._data / "old.ev")
         with edgevec.open(self._data / "old.edgevec", DIM) as made:
             made.upsert(range(ROWS), rows, documents=["some text"] * ROWS)
+        with edgevec.ShardedIndex.build(rows, self._data / "old.shards", rows_per_shard=500) as shards:
+            shards.remove(range(0, ROWS, 3))
+            shards.add(rows[::3], ids=range(0, ROWS, 3))
         self.folder = folder / "here"
         self.seconds = 0.0
         """How long the last one ran."""
@@ -171,6 +190,7 @@ def test_a_signal_at_any_time(commands: Commands, name: str, number: int, rng: n
     if number == signal.SIGTERM:
         assert commands.run(arguments, again=True) == 0  # which also removes what is left
         assert commands.left() == complete
+        assert not list(commands.folder.rglob(".building-*"))
 
 
 IN_A_FINALIZER = """

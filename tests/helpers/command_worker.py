@@ -14,10 +14,11 @@ import sys
 from collections.abc import Callable
 
 import edgevec.collection
-from edgevec.cli import bench, build, db, demo, info, main, search
+import edgevec.sharded
+from edgevec.cli import bench, build, db, demo, info, main, search, shards
 from edgevec.cli.app import edgevec as app
 
-IMPORTED = edgevec.collection, bench, build, db, demo, info, search
+IMPORTED = edgevec.collection, edgevec.sharded, bench, build, db, demo, info, search, shards
 """Which none of the processes need import."""
 
 

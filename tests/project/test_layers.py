@@ -26,8 +26,8 @@ PYTHON_LAYERS = (
     ("files", "_native", "_validation", "evaluation", "samples", "browser"),
     ("plot", "readers", "calibration", "id_filter"),
     ("index",),
-    ("single_search", "staging"),
-    ("collection",),
+    ("single_search", "staging", "sharded"),
+    ("collection", "ray"),
     ("file_kind",),
     ("",),
     ("adapters", "cli"),
@@ -47,8 +47,10 @@ PUBLIC = (
     "edgevec.files",
     "edgevec.plot",
     "edgevec.printable",
+    "edgevec.ray",
     "edgevec.readers",
     "edgevec.samples",
+    "edgevec.sharded",
 )
 """Modules that the API reference describes. The names in their __all__ are public."""
 

@@ -134,6 +134,38 @@ def read_vectors(folder: Path, stack: ExitStack) -> Subject:
     return lambda progress: edgevec.read_vectors(folder / "rows.npy", progress=progress), lambda: None
 
 
+def sharded(folder: Path, stack: ExitStack) -> tuple[edgevec.ShardedIndex, Callable[[], object]]:
+    made = stack.enter_context(
+        edgevec.ShardedIndex.build(rows(1500), folder / "s", rows_per_shard=500, keep_vectors="float32")
+    )
+    made.remove(range(100))
+
+    def state() -> object:
+        found = made.search(rows(20), 10, threads=1)
+        return made.manifest, sorted(made), found.ids.tolist(), found.distances.tolist()
+
+    return made, state
+
+
+def build_sharded(folder: Path, stack: ExitStack) -> Subject:
+    _, state = sharded(folder, stack)
+
+    def work(progress: Progress) -> None:
+        edgevec.ShardedIndex.build(rows(3000), folder / "s", rows_per_shard=500, progress=progress).close()
+
+    return work, state
+
+
+def add_sharded(folder: Path, stack: ExitStack) -> Subject:
+    made, state = sharded(folder, stack)
+    return lambda progress: made.add(rows(3000), range(1000, 4000), progress=progress), state
+
+
+def compact_sharded(folder: Path, stack: ExitStack) -> Subject:
+    made, state = sharded(folder, stack)
+    return lambda progress: made.compact(progress=progress), state
+
+
 TABLE: dict[str, Callable[[Path, ExitStack], Subject]] = {
     "edgevec.Index.add": add,
     "edgevec.Index.compact": compact_index,
@@ -146,6 +178,12 @@ TABLE: dict[str, Callable[[Path, ExitStack], Subject]] = {
     "edgevec.open": opened,
     "edgevec.read_vectors": read_vectors,
 }
+if sys.platform != "emscripten":  # whose wheel goes without
+    TABLE |= {
+        "edgevec.ShardedIndex.build": build_sharded,
+        "edgevec.ShardedIndex.add": add_sharded,
+        "edgevec.ShardedIndex.compact": compact_sharded,
+    }
 
 PLACES = ("edgevec", "edgevec.collection", "edgevec.evaluation", "edgevec.plot", "edgevec.readers", "edgevec.samples")
 RECORDS = {"edgevec.readers.Request"}

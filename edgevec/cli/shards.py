@@ -1,0 +1,161 @@
+"""edgevec shards: an index in several files from the command line."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+import edgevec
+
+from ..errors import ParameterError
+from ..file_kind import require
+from .common import INPUT, example, index_options, note, progress_bar, reading_options, show, show_json
+from .search import as_object, numbered, read_queries, show_found
+
+__all__ = ["shards"]
+
+_FOLDER = click.argument("folder")
+_ONLY_HERE = ("memory_limit",)
+"""Options of a single index."""
+
+
+@click.group(epilog=example("edgevec shards build vectors.npy -o items --rows-per-shard 1000"))
+def shards() -> None:
+    """Work with an index in several files, its shards, that lie in a FOLDER or at an address such as s3://..."""
+
+
+def _without_limit(command: Any) -> Any:
+    """The options of an index, without the one that a shard does not have."""
+    made = index_options(command)
+    made.__click_params__ = [each for each in made.__click_params__ if each.name not in _ONLY_HERE]
+    return made
+
+
+@shards.command(epilog=example("edgevec shards build vectors.npy -o items --rows-per-shard 1000"))
+@click.argument("file", type=INPUT)
+@click.option("-o", "--output", required=True, metavar="FOLDER", help="Where to write; an index there is replaced.")
+@click.option("--rows-per-shard", type=click.IntRange(1), default=250_000, show_default=True)
+@_without_limit
+@reading_options
+def build(file: Path, output: str, **parameters: Any) -> None:
+    """Build an index of the vectors in FILE, shard by shard; memory holds one.
+
+    After an interruption, the same command goes on with the shards that are not finished.
+    """
+    require(file, "vectors")
+    start = time.perf_counter()
+    with (
+        progress_bar("building") as report,
+        edgevec.ShardedIndex.build(file, output, progress=report, **parameters) as index,
+    ):
+        size = sum(shard.bytes for shard in index.shards)
+        note(
+            f"{output}: {len(index):,} x {index.dim}, {index.metric}, in {len(index.shards)} shards; "
+            f"built in {time.perf_counter() - start:.2f} s; {size / 1e6:,.1f} MB"
+        )
+
+
+@shards.command(epilog=example("edgevec shards info items"))
+@_FOLDER
+@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+def info(folder: str, as_json: bool) -> None:
+    """Show the settings and the shards of an index, and what is wrong with them. All files are verified."""
+    with edgevec.ShardedIndex.open(folder, missing="report") as index:
+        manifest, problems = index.manifest, {file: str(error) for file, error in index.problems.items()}
+        facts = {
+            "vectors": len(index),
+            "dim": index.dim,
+            "metric": index.metric,
+            **manifest.settings.parameters(),
+            "rows_per_shard": manifest.rows_per_shard,
+            "generation": manifest.generation,
+            "share": index.share,
+        }
+    rows = [
+        {
+            "file": shard.file,
+            "vectors": shard.count,
+            "removed": shard.count - shard.live,
+            "first_id": shard.first_id,
+            "last_id": shard.last_id,
+            "bytes": shard.bytes,
+            "problem": problems.get(shard.file),
+        }
+        for shard in manifest.shards
+    ]
+    if as_json:
+        show_json({**facts, "shards": rows})
+        return
+    about = Table(show_header=False, box=None)
+    for name, value in facts.items():
+        about.add_row(name, f"{value:,}" if type(value) is int else str(value))
+    table = Table()
+    for name in ("file", "vectors", "removed", "ids", "MB", "problem")[: 6 if problems else 5]:
+        table.add_column(name, justify="left" if name in ("file", "problem") else "right")
+    for row in rows:
+        cells = [
+            f"{str(row['file'])[:12]}...",
+            f"{row['vectors']:,}",
+            f"{row['removed']:,}",
+            f"{row['first_id']}..{row['last_id']}",
+            f"{int(row['bytes'] or 0) / 1e6:,.1f}",
+        ]
+        table.add_row(*cells, *([str(row["problem"] or "")] if problems else []))
+    show(about, table)
+
+
+@shards.command(epilog=example("edgevec shards search items --query queries.npy -k 3"))
+@_FOLDER
+@click.option("--query", help='A file of queries, "-" for standard input, or one vector: "[0.1, 0.2]".')
+@click.option("--row", type=click.IntRange(0), help="Only this row of the file.")
+@click.option("--id", "stored_id", type=int, help="Search near the vector stored under this id.")
+@click.option("--column", help="The array, column or field of the file that holds the vectors.")
+@click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Results per query.")
+@click.option("--ef", type=click.IntRange(1), help="Candidates that each shard keeps.")
+@click.option("--recall", type=float, help="Instead of --ef: the share of the true neighbors to find, such as 0.95.")
+@click.option("--exact", is_flag=True, help="Compare with every vector.")
+@click.option("--report", is_flag=True, help="Go on without shards that are missing or damaged, and say so.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON list with an object for each query.")
+def search(
+    folder: str,
+    query: str | None,
+    row: int | None,
+    stored_id: int | None,
+    column: str | None,
+    k: int,
+    ef: int | None,
+    recall: float | None,
+    exact: bool,
+    report: bool,
+    as_json: bool,
+) -> None:
+    """Find the vectors of all shards that are nearest to the queries."""
+    if (query is None) == (stored_id is None):
+        raise click.UsageError("give either --query or --id")
+    if row is not None and query is None:
+        raise ParameterError("--row is a row of the file that --query names")
+    with edgevec.ShardedIndex.open(folder, missing="report" if report else "error") as index:
+        for error in index.problems.values():
+            note(f"{folder}: {error}")
+        if index.problems:
+            note(f"{folder}: {index.share:.1%} of the vectors are searched")
+        queries = read_queries(query or "", row, column) if stored_id is None else index.get([stored_id])
+        found = index.search(queries, k, ef=ef, exact=exact, recall=recall)
+        if as_json:
+            show_json([as_object(number, *answer) for number, answer in numbered(found)])
+            return
+        show_found(found, len(queries), empty=not len(index))
+
+
+@shards.command(epilog=example("edgevec shards compact items"))
+@_FOLDER
+def compact(folder: str) -> None:
+    """Write shards with removed vectors anew, merge small ones, and remove files that no longer count."""
+    with edgevec.ShardedIndex.open(folder) as index, progress_bar("compacting") as report:
+        before = len(index.shards)
+        index.compact(progress=report)
+        note(f"{folder}: {before} shards before, {len(index.shards)} now; {len(index):,} vectors")

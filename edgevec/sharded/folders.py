@@ -1,0 +1,274 @@
+"""Where shards lie: a folder of this machine, or an address that fsspec knows."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import importlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from .._types import PathLike
+from ..errors import CorruptIndexError, EdgevecError, LockedError, MissingExtraError, StorageError, about_file
+from ..files import not_found, refused, replacing
+from .manifest import MANIFEST, OURS
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["Folder", "open_folder", "sha256_of"]
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_LOCK, _SCRATCH = "manifest.json-lock", ".building-"
+_PIECE = 1 << 20
+_Returned = TypeVar("_Returned")
+
+
+def sha256_of(path: Path) -> str:
+    """The checksum of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while piece := stream.read(_PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+class Folder(Protocol):
+    """The files of one index, by name. Each comes into being whole, and is not changed but for the manifest."""
+
+    address: str
+    is_local: bool
+
+    def where(self, name: str) -> str:
+        """What a message calls the file."""
+
+    def read(self, name: str) -> bytes:
+        """The content; DataNotFoundError where there is no such file."""
+
+    def write(self, name: str, content: bytes) -> None:
+        """Put a file there, in the place of one that is there, whole or not at all."""
+
+    def adopt(self, path: Path, name: str) -> None:
+        """Put a file there that is in a folder of scratch()."""
+
+    def fetch(self, name: str, folder: Path) -> Path:
+        """The file as one of this machine; `folder` is for a copy. DataNotFoundError where there is no such file."""
+
+    def names(self) -> list[str]:
+        """Of all files."""
+
+    def stamp(self) -> object:
+        """What changes with the manifest; None where asking takes as long as reading it."""
+
+    def scratch(self) -> tempfile.TemporaryDirectory[str]:
+        """A folder for new files."""
+
+    def writing(self) -> Any:
+        """A block in which no other process writes: LockedError where one does. In an object store: nothing."""
+
+    def remove_all_but(self, kept: set[str]) -> None:
+        """Remove the other files that a manifest may refer to, and what killed processes have left."""
+
+
+class LocalFolder:
+    """A folder of this machine."""
+
+    is_local = True
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.address = str(path)
+
+    def where(self, name: str) -> str:
+        return str(self.path / name)
+
+    def read(self, name: str) -> bytes:
+        path = self.path / name
+        return self._checked(path.read_bytes, path)
+
+    def write(self, name: str, content: bytes) -> None:
+        with replacing(self.path / name) as new, new.open("r+b") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        self._sync()
+
+    def adopt(self, path: Path, name: str) -> None:
+        self._checked(lambda: os.replace(path, self.path / name), self.path / name)
+        self._sync()
+
+    def fetch(self, name: str, folder: Path) -> Path:
+        path = self.path / name
+        if not path.exists():
+            raise not_found(path)
+        return path
+
+    def names(self) -> list[str]:
+        return self._checked(lambda: os.listdir(self.path), self.path)
+
+    def stamp(self) -> object:
+        path = self.path / MANIFEST
+        info = self._checked(path.stat, path)
+        return info.st_ino, info.st_mtime_ns, info.st_size
+
+    def scratch(self) -> tempfile.TemporaryDirectory[str]:
+        return self._checked(lambda: tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=self.path), self.path)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        path = self.path / _LOCK
+        opened = self._checked(lambda: os.open(path, os.O_RDWR | os.O_CREAT, 0o666), path)
+        try:
+            if not _lock(opened):
+                message = f"{self.path}: is written to already, here or in another process"
+                raise about_file(LockedError(message), self.path, errno.EAGAIN)
+            yield
+        finally:
+            os.close(opened)
+
+    def remove_all_but(self, kept: set[str]) -> None:
+        for name in self.names():
+            if OURS.fullmatch(name) and name not in kept:
+                with suppress(OSError):  # Windows, where somebody has it open
+                    (self.path / name).unlink()
+            elif name.startswith(_SCRATCH):
+                shutil.rmtree(self.path / name, ignore_errors=True)
+
+    def _checked(self, call: Callable[[], _Returned], path: Path) -> _Returned:
+        try:
+            return call()
+        except FileNotFoundError as error:
+            raise not_found(path) from error
+        except OSError as error:
+            raise refused(error, path) from error
+
+    def _sync(self) -> None:
+        """The names of files become durable, too."""
+        with suppress(OSError):  # Windows, which opens no folders
+            opened = os.open(self.path, os.O_RDONLY)
+            try:
+                os.fsync(opened)
+            finally:
+                os.close(opened)
+
+
+def _lock(opened: int) -> bool:
+    """Take the lock of a file; it goes with the descriptor, and so with the process."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            msvcrt = importlib.import_module("msvcrt")
+            msvcrt.locking(opened, msvcrt.LK_NBLCK, 1)
+    except OSError as error:
+        return error.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK)  # others: a file system without locks
+    return True
+
+
+class RemoteFolder:
+    """An address that fsspec knows: an object store, whose files come into being as a whole."""
+
+    is_local = False
+
+    def __init__(self, address: str, options: Mapping[str, Any]) -> None:
+        self.address = address.rstrip("/")
+        try:
+            fsspec = importlib.import_module("fsspec")
+        except ImportError as error:
+            raise MissingExtraError(
+                f"{address}: needs fsspec; install it with: pip install 'edgevec[remote]'"
+            ) from error
+        # No cache of listings: other processes write, too.
+        known = {"skip_instance_cache": True, "use_listings_cache": False, **options}
+        self._system, self._path = self._checked(lambda: fsspec.core.url_to_fs(self.address, **known), "")
+
+    def where(self, name: str) -> str:
+        return f"{self.address}/{name}"
+
+    def read(self, name: str) -> bytes:
+        return self._checked(lambda: bytes(self._system.cat_file(f"{self._path}/{name}")), name)
+
+    def write(self, name: str, content: bytes) -> None:
+        def put() -> None:
+            self._system.makedirs(self._path, exist_ok=True)
+            self._system.pipe_file(f"{self._path}/{name}", content)
+
+        self._checked(put, name)
+
+    def adopt(self, path: Path, name: str) -> None:
+        def put() -> None:
+            self._system.makedirs(self._path, exist_ok=True)
+            self._system.put_file(str(path), f"{self._path}/{name}")
+
+        self._checked(put, name)
+
+    def fetch(self, name: str, folder: Path) -> Path:
+        path = folder / name
+        self._checked(lambda: self._system.get_file(f"{self._path}/{name}", str(path)), name)
+        return path
+
+    def names(self) -> list[str]:
+        def listed() -> list[str]:
+            self._system.invalidate_cache()
+            found = self._system.ls(self._path, detail=False)
+            return [str(each).rstrip("/").rpartition("/")[2] for each in found]
+
+        try:
+            return self._checked(listed, "")
+        except FileNotFoundError:  # nothing is there yet
+            return []
+
+    def stamp(self) -> object:
+        return None
+
+    def scratch(self) -> tempfile.TemporaryDirectory[str]:
+        return tempfile.TemporaryDirectory(prefix="edgevec-")
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        yield
+
+    def remove_all_but(self, kept: set[str]) -> None:
+        for name in self.names():
+            if OURS.fullmatch(name) and name not in kept:
+                self._checked(lambda name=name: self._system.rm_file(f"{self._path}/{name}"), name)  # type: ignore[misc]
+
+    def _checked(self, call: Callable[[], _Returned], name: str) -> _Returned:
+        where = self.where(name) if name else self.address
+        try:
+            return call()
+        except EdgevecError:
+            raise
+        except FileNotFoundError as error:
+            raise not_found(where) from error
+        except Exception as error:  # each service has errors of its own
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise about_file(StorageError(f"{where}: {reason}"), where, getattr(error, "errno", None)) from error
+
+
+def open_folder(address: PathLike, options: Mapping[str, Any] | None = None, *, create: bool = False) -> Folder:
+    """The folder at an address, which may also be that of the manifest in it.
+
+    Args:
+        options: those that fsspec hands to the file system of the address
+        create: make a folder that is not there
+    """
+    given = os.fspath(address)
+    scheme = _SCHEME.match(given)
+    if scheme and scheme.group() not in ("file://", "local://"):
+        return RemoteFolder(given.removesuffix("/" + MANIFEST), options or {})
+    path = Path(given[scheme.end() :] if scheme else given)
+    folder = LocalFolder(path.parent if path.name == MANIFEST else path)
+    if folder.path.is_file():
+        raise CorruptIndexError(f"{path}: not a folder of shards")
+    if create:
+        folder._checked(lambda: folder.path.mkdir(parents=True, exist_ok=True), folder.path)
+    return folder

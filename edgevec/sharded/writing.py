@@ -1,0 +1,257 @@
+"""The next manifest: of a build, an addition, a removal, a compaction. What is written before it counts for nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from .._types import Progress
+from ..errors import (
+    CancelledError,
+    CorruptIndexError,
+    DataNotFoundError,
+    DuplicateIdError,
+    OutOfMemoryError,
+)
+from ..index import Index
+from ..progress import says_stop
+from .folders import Folder
+from .manifest import MANIFEST, Manifest, Removed, Settings, Shard, live
+from .shards import Block, OpenShard, held_ids, open_shard, write_shard
+from .source import Piece, Source, blocks_of
+
+__all__ = ["added", "build", "commit", "commit_build", "compacted", "read_manifest", "refuse_repeated", "removed_from"]
+
+_SMALL = 2
+"""A shard that has less than one in so many of the rows of a full one is merged with others."""
+
+
+def read_manifest(folder: Folder) -> Manifest:
+    return Manifest.parse(folder.read(MANIFEST), folder.where(MANIFEST))
+
+
+def commit(folder: Folder, manifest: Manifest) -> None:
+    """From here on it counts."""
+    folder.write(MANIFEST, manifest.to_json())
+
+
+# ---- build ---------------------------------------------------------------------------------------------------------
+
+
+def build(
+    folder: Folder,
+    source: Source,
+    settings: Settings,
+    rows_per_shard: int,
+    *,
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Build from all rows of a source; what is at the folder is replaced at the end."""
+    with folder.writing():
+        previous = previous_build(folder)
+        shards, done = [], 0
+        for block in blocks_of(source.pieces(), settings.dim, rows_per_shard):
+            report = _within(progress, done, source)
+            shards.append(write_shard(folder, block, settings, threads=threads, progress=report))
+            done += len(block.ids)
+            if report is not None and says_stop(report(len(block.ids), 0)):
+                raise CancelledError("stopped by its progress function")
+        return commit_build(folder, settings, rows_per_shard, shards, previous)
+
+
+def _within(progress: Progress | None, done: int, source: Source) -> Progress | None:
+    """Progress of the whole, told of that in one block."""
+    if progress is None:
+        return None
+    return lambda some, of: progress(done + some, max(source.total, done + some))
+
+
+def previous_build(folder: Folder) -> Manifest | None:
+    """What a build is about to replace. CorruptIndexError where that is no manifest: it stays."""
+    try:
+        return read_manifest(folder)
+    except DataNotFoundError:
+        return None
+
+
+def commit_build(
+    folder: Folder, settings: Settings, rows_per_shard: int, shards: Sequence[Shard], previous: Manifest | None
+) -> Manifest:
+    """Write the manifest of a build. DuplicateIdError where an id is in two shards."""
+    refuse_repeated(folder, settings, shards)
+    next_id = max([0, *(shard.last_id + 1 for shard in shards)])
+    generation = previous.generation + 1 if previous else 1
+    manifest = Manifest(settings, rows_per_shard, next_id, tuple(shards), generation)
+    commit(folder, manifest)
+    if folder.is_local:  # elsewhere another build may be under way, and no lock would say so
+        folder.remove_all_but(manifest.files())
+    return manifest
+
+
+def refuse_repeated(folder: Folder, settings: Settings, shards: Sequence[Shard]) -> None:
+    """Raise DuplicateIdError for an id that is in two shards. Those whose ranges of ids are apart are not read."""
+
+    def ids_of(shard: Shard) -> npt.NDArray[np.int64]:
+        with folder.scratch() as copies:
+            opened = open_shard(folder, shard, settings, Path(copies), mmap=False, verify=False)
+            with opened.index:
+                return held_ids(opened.index)
+
+    for group in _overlapping(shards):
+        _refuse_twice_in([(shard, ids_of(shard)) for shard in group])
+
+
+def _refuse_twice_in(held: Sequence[tuple[Shard, npt.NDArray[np.int64]]]) -> None:
+    """DuplicateIdError for an id that two of these hold."""
+    every = np.concatenate([ids for _, ids in held])
+    every.sort()
+    twice = every[1:][every[1:] == every[:-1]]
+    if len(twice):
+        files = [shard.file for shard, ids in held if (ids == twice[0]).any()]
+        raise DuplicateIdError(f"id {twice[0]} is in two shards, {' and '.join(files[:2]) or 'of one file'}")
+
+
+def _overlapping(shards: Sequence[Shard]) -> Iterator[list[Shard]]:
+    """Groups of two or more, in each of which the ranges of ids hang together."""
+    group: list[Shard] = []
+    last = 0
+    for shard in sorted(shards, key=lambda each: each.first_id):
+        if group and shard.first_id <= last:
+            group.append(shard)
+            last = max(last, shard.last_id)
+            continue
+        if len(group) > 1:
+            yield group
+        group, last = [shard], shard.last_id
+    if len(group) > 1:
+        yield group
+
+
+def refuse_repeated_open(
+    new: Sequence[OpenShard],
+    held: Sequence[OpenShard],
+    removed: Mapping[str, npt.NDArray[np.int64]],
+    where: str,
+) -> None:
+    """CorruptIndexError for an id that one of the new shards holds, and another of those that are held.
+
+    Args:
+        removed: the ids that the shards of these files are about to lose
+        where: the manifest, for the message
+    """
+    try:
+        if len(new) == len(held):
+            by_file = {each.shard.file: each for each in held}
+            for group in _overlapping([each.shard for each in held]):
+                _refuse_twice_in([(shard, held_ids(by_file[shard.file].index)) for shard in group])
+            return
+        for one in new:
+            ids = held_ids(one.index)
+            for other in held:
+                if other is not one:
+                    both = ids[other.held(ids)]
+                    both = both[~np.isin(both, removed.get(other.shard.file, ()))]
+                    _refuse_twice_in([(one.shard, both), (other.shard, both)])
+    except DuplicateIdError as error:
+        raise CorruptIndexError(f"{where}: damaged: {error}") from None
+
+
+# ---- changes -------------------------------------------------------------------------------------------------------
+
+
+def added(
+    folder: Folder,
+    manifest: Manifest,
+    held: Sequence[OpenShard],
+    rows: npt.NDArray[np.float32],
+    ids: npt.NDArray[np.int64] | None,
+    *,
+    threads: int,
+    progress: Progress | None,
+) -> tuple[Manifest, npt.NDArray[np.int64]]:
+    """The manifest with these rows in new shards, and their ids. Nothing is written over."""
+    if ids is None:
+        if manifest.next_id + len(rows) > 2**63:
+            raise OutOfMemoryError(f"the index cannot hold more: no ids are left after {2**63 - 1}")
+        ids = np.arange(manifest.next_id, manifest.next_id + len(rows), dtype=np.int64)
+    else:
+        ids = ids.copy()
+        _refuse_twice(ids)
+    new: list[Shard] = []
+    for start in range(0, len(rows), manifest.rows_per_shard):
+        part = slice(start, start + manifest.rows_per_shard)
+        block = Block(rows[part], ids[part], start)
+        report = None if progress is None else _shifted(progress, start, len(rows))
+        new.append(write_shard(folder, block, manifest.settings, threads=threads, progress=report))
+    names = {shard.file for shard in new}
+    # The same rows again, removed since: the file is the same, and now all of it counts.
+    kept = [each for each in held if each.shard.file not in names]
+    old, _ = removed_from(folder, kept, ids)
+    next_id = max([manifest.next_id, *(shard.last_id + 1 for shard in new)])
+    return manifest.following((*old, *new), next_id), ids
+
+
+def _shifted(progress: Progress, start: int, total: int) -> Progress:
+    return lambda done, of: progress(start + done, total)
+
+
+def _refuse_twice(ids: npt.NDArray[np.int64]) -> None:
+    ordered = np.sort(ids)
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    if len(twice):
+        raise DuplicateIdError(f"the same id twice in one call: id {twice[0]}")
+
+
+def removed_from(
+    folder: Folder, held: Sequence[OpenShard], ids: npt.NDArray[np.int64]
+) -> tuple[tuple[Shard, ...], int]:
+    """The shards without these ids, and how many of them were held. A shard of which nothing is left goes."""
+    shards, count = [], 0
+    for each in held:
+        shard = each.shard
+        gone = np.unique(ids[each.held(ids)])
+        if len(gone):
+            each.verify()
+            count += len(gone)
+            entry, content = Removed.of(np.concatenate([each.removed, gone]))
+            if entry.count < shard.count:
+                folder.write(entry.file, content)
+            shard = replace(shard, removed=entry)
+        if shard.live:
+            shards.append(shard)
+    return tuple(shards), count
+
+
+def compacted(
+    folder: Folder, manifest: Manifest, held: Sequence[OpenShard], progress: Progress | None
+) -> Manifest | None:
+    """The manifest with the shards written anew that hold removed vectors, or few. None: there are none such."""
+    small = [each for each in held if _SMALL * each.shard.live < manifest.rows_per_shard]
+    chosen = [each for each in held if each.shard.removed or (each in small and len(small) > 1)]
+    if not chosen:
+        return None
+    total = live(tuple(each.shard for each in chosen))
+    new: list[Shard] = []
+    done = 0
+    pieces = (piece for each in chosen for piece in _rows_of(each.index))
+    for block in blocks_of(pieces, manifest.settings.dim, min(manifest.rows_per_shard, total)):
+        report = None if progress is None else _shifted(progress, done, total)
+        new.append(write_shard(folder, block, manifest.settings, progress=report))
+        done += len(block.ids)
+    kept = tuple(each.shard for each in held if each not in chosen)
+    return manifest.following((*kept, *new), manifest.next_id)
+
+
+_ROWS_AT_ONCE = 16384
+
+
+def _rows_of(index: Index) -> Iterator[Piece]:
+    ids = held_ids(index)
+    for start in range(0, len(ids), _ROWS_AT_ONCE):
+        part = ids[start : start + _ROWS_AT_ONCE]
+        yield Piece(index.get(part), part)
