@@ -64,23 +64,18 @@ __all__ = [
     "simd_info",
 ]
 __all__ += _errors
-if sys.platform != "emscripten":  # whose wheel goes without: there are no threads
-    __all__ += ["ShardedIndex"]
 
-
-_PLACES = {
+_PLACES: dict[str, tuple[str, ...]] = {
     "_types": ("CheckReport", "KeepVectors", "Metric", "Progress", "Quantization", "SearchResult", "SearchStats"),
     "calibration": ("Calibration",),
     "collection": ("Collection", "Hit", "Hits", "Record", "open"),
     "evaluation": ("recall",),
     "index": ("IdFilter", "Index", "SearchContext"),
     "readers": ("Dataset", "read_vectors"),
-    "sharded": ("ShardedIndex",),
 }
 """Names by their module, which is imported when one of them is first used: NumPy comes with nearly all, and SQLite, in
 Pyodide a package of its own, with collections."""
-_MODULE_OF = {name: module for module, names in _PLACES.items() for name in names}
-_MODULES = (
+_MODULES = [
     "browser",
     "collection",
     "evaluation",
@@ -91,8 +86,12 @@ _MODULES = (
     "printable",
     "readers",
     "samples",
-    "sharded",
-)
+]
+if sys.platform != "emscripten":  # whose wheel goes without: there are no threads
+    __all__ += ["ShardedIndex"]
+    _PLACES["sharded"] = ("ShardedIndex",)
+    _MODULES += ["sharded"]
+_MODULE_OF = {name: module for module, names in _PLACES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
 import edgevec
+
+if sys.platform == "emscripten":
+    pytest.skip("a browser has no command line", allow_module_level=True)
+
+from click.testing import CliRunner, Result
+
 from edgevec.cli.app import edgevec as app
 
 ROWS = np.random.default_rng(1).standard_normal((500, 8)).astype(np.float32)

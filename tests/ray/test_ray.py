@@ -14,7 +14,6 @@ import pytest
 from support import HANG
 
 import edgevec
-from edgevec import ShardedIndex
 
 # Ray starts processes and warns of things of its own, so tox has an environment `ray` for it.
 if os.environ.get("EDGEVEC_RAY") != "1":
@@ -25,6 +24,7 @@ from oracle import assert_right
 from ray.cluster_utils import Cluster
 
 import edgevec.ray
+from edgevec import ShardedIndex
 
 pytestmark = pytest.mark.filterwarnings("default")
 
