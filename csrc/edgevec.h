@@ -107,7 +107,7 @@ typedef struct {
     int32_t metric;          /* EV_METRIC_* */
     int32_t quantization;    /* EV_QUANT_* */
     int32_t M;               /* 2..256: links per node on the upper levels; level 0 holds 2 M */
-    int32_t ef_construction; /* 1..65535: 3/4 of it, or 4 M up to all of it, are candidates for a node's links */
+    int32_t ef_construction; /* 1..65535 */
     int32_t ef;              /* 1..1000000: the default of searches that name none */
     int32_t keep_vectors;    /* EV_VECTORS_* */
     uint64_t seed;

@@ -104,9 +104,7 @@ class Index:
             traffic. "binary": on 1-bit codes of centered, randomly rotated vectors (RaBitQ, Gao and Long, 2024); up
             to 32 dimensions on 8-bit codes, which are smaller than a useful 1-bit code.
         M: links per node on the upper levels, twice as many on the lowest (HNSW, Malkov and Yashunin, 2016); 2..256
-        ef_construction: how widely the neighbors of a new node are looked for, 1..65535: more is slower to build and
-            finds more. Three quarters as many candidates are considered, or 4 M where that is more and no more than
-            this.
+        ef_construction: candidates considered when a node is linked, 1..65535: more is slower to build and finds more
         seed: of levels and rotation. The same seed, input and threads=1 give the same file, byte for byte; for
             "sq8" and "binary" on every instruction set, unless codes cannot be searched on (stats()["walk"]).
         keep_vectors: True: the vectors stay beside the codes, results are re-ranked by them and distances are exact

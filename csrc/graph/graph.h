@@ -227,12 +227,6 @@ typedef struct {
 bool ev__add_reverse_link(const ev__builder *b, uint32_t to, uint32_t slot, int level, bool must, ev__scratch *s);
 /* Level 0 of `slot`: let the first that it leads to lead back. */
 void ev__link_nearest_back(const ev__builder *b, uint32_t slot, ev__scratch *s);
-/* Links that a new node chooses at most: M, on level 0 a quarter more. The rest of a list is for those that choose
- * it.
- */
-static inline uint32_t ev__links_chosen(const ev__store *store, int level) {
-    return level ? store->M : store->M + store->M / 4;
-}
 /* Link one slot, codes written, into the graph: it becomes a node. */
 void ev__insert(ev__builder *b, uint32_t slot, ev__scratch *s);
 

@@ -71,15 +71,6 @@ static void keep_off_marked(ev__builder *b, uint32_t slot, ev__scratch *s) {
     if (changed) ev__link_nearest_back(b, slot, s);
 }
 
-/* How many candidates a new node's neighbors are chosen among: three quarters of ef_construction, unless that is few.
- * With links to a quarter more of them than the HNSW paper has it (ev__links_chosen) a graph is as good as with all of
- * ef_construction and M, and most of the work is the walk. */
-static size_t candidates_for(const ev__graph *g) {
-    enum { FEW = 4 }; /* times M */
-    size_t all = (size_t)g->ef_construction, most = all - all / 4, few = FEW * (size_t)g->store.M;
-    return all < few ? all : most > few ? most : few;
-}
-
 void ev__insert(ev__builder *b, uint32_t slot, ev__scratch *s) {
     ev__graph *g = b->g;
     static const ev__mask everything = {false, NULL};
@@ -94,16 +85,14 @@ void ev__insert(ev__builder *b, uint32_t slot, ev__scratch *s) {
     int level = ev__levels(&g->store)[slot], top = ev__levels(&g->store)[ev__load32_acquire(&g->entry)];
     if (top > level) top = level;
     uint32_t start = ev__search_upper_layers(g, &b->space, &query, top, &distance, s);
-    size_t ef = candidates_for(g);
     for (int at = top; at >= 0; at--) {
-        ev__search_layer(g, &b->space, &query, at, start, distance, ef, &everything, 0, s);
-        if (at == 0) ev__search_other_clusters(g, &b->space, &query, 1, ef, &everything, s);
+        ev__search_layer(g, &b->space, &query, at, start, distance, (size_t)g->ef_construction, &everything, 0, s);
+        if (at == 0) ev__search_other_clusters(g, &b->space, &query, 1, (size_t)g->ef_construction, &everything, s);
         start = s->candidates.at[0].slot;
         distance = s->candidates.at[0].distance;
         if (g->consolidation) ev__leave_out_marked(g, &s->candidates);
         for (size_t i = 0; i < s->candidates.count; i++) s->candidates.at[i].distance += query.offset;
-        size_t n = ev__select_neighbors(g, &b->space, s->candidates.at, 0, s->candidates.count,
-                                        ev__links_chosen(&g->store, at), s);
+        size_t n = ev__select_neighbors(g, &b->space, s->candidates.at, 0, s->candidates.count, (size_t)g->store.M, s);
         s->chosen_count[at] = (uint32_t)n;
         for (size_t i = 0; i < n; i++) s->chosen[(size_t)at * g->store.m0 + i] = s->candidates.at[i].slot;
     }

@@ -69,7 +69,7 @@ static size_t bypass_excluded(const ev__graph *g, uint32_t slot, int level, uint
     const uint32_t *links = ev__links(store, slot, level);
     if (!holds(links, most, s->excluded)) return n;
     /* behind those that a new node chooses for itself, and with room left: it came later and took nobody's place */
-    if (links[most - 1] == EV_NONE && !holds(links, ev__links_chosen(store, level), s->excluded)) return n;
+    if (links[most - 1] == EV_NONE && !holds(links, most / 2, s->excluded)) return n;
     size_t kept = links_without(g, slot, level, s->excluded, candidates), count = kept;
     size_t beyond = links_without(g, s->excluded, level, slot, behind);
     for (size_t i = 0; i < beyond; i++)
