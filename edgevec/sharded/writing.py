@@ -15,7 +15,9 @@ from ..errors import (
     CorruptIndexError,
     DataNotFoundError,
     DuplicateIdError,
+    IndexNotFoundError,
     OutOfMemoryError,
+    about_file,
 )
 from ..index import Index
 from ..progress import says_stop
@@ -31,7 +33,13 @@ _SMALL = 2
 
 
 def read_manifest(folder: Folder) -> Manifest:
-    return Manifest.parse(folder.read(MANIFEST), folder.where(MANIFEST))
+    """That of a folder; IndexNotFoundError where there is none."""
+    where = folder.where(MANIFEST)
+    try:
+        content = folder.read(MANIFEST)
+    except DataNotFoundError as error:
+        raise about_file(IndexNotFoundError(f"{where}: no such manifest of shards"), where, error.errno) from error
+    return Manifest.parse(content, where)
 
 
 def commit(folder: Folder, manifest: Manifest) -> None:
@@ -75,7 +83,7 @@ def previous_build(folder: Folder) -> Manifest | None:
     """What a build is about to replace. CorruptIndexError where that is no manifest: it stays."""
     try:
         return read_manifest(folder)
-    except DataNotFoundError:
+    except IndexNotFoundError:
         return None
 
 

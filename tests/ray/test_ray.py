@@ -221,6 +221,37 @@ def test_a_service_follows(rows: np.ndarray, folder: Path) -> None:
         np.testing.assert_array_equal(found.ids, index.search(rows[:5], 400, exact=True).ids)
 
 
+def test_a_service_knows_another_index_of_the_same_age(rows: np.ndarray, folder: Path) -> None:
+    """What its actors hold is told apart by the content of the manifest, not by how often that was written."""
+    with edgevec.ray.serve(folder, actors=2) as service:
+        assert service.search(rows[7], 1).ids.tolist() == [7]
+        shutil.rmtree(folder)
+        with pytest.raises(edgevec.IndexNotFoundError, match="no such manifest of shards"):
+            service.search(rows[7], 1)
+        ids = np.arange(ROWS) + 5000
+        ShardedIndex.build(rows, folder, ids=ids, rows_per_shard=200, metric="l2", keep_vectors="float32").close()
+        assert service._manifest.generation == 1
+        np.testing.assert_array_equal(service.search(rows[:50], 1).ids[:, 0], ids[:50])
+
+
+def test_a_shard_that_a_compaction_removed_is_not_missing(
+    rows: np.ndarray, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ShardedIndex.open(folder) as index:
+        for missing in ("error", "report"):
+            with edgevec.ray.serve(folder, actors=2, missing=missing) as service:
+                assert service.search(rows[7], 1).ids.tolist() == [7]
+                monkeypatch.setattr(service, "_seen", lambda at=service._stamp: at)  # as if it had looked just before
+                index.remove([*range(900, 1000), *range(7)])
+                index.compact()
+                for actor in service._groups[0]:
+                    os.kill(ray.get(actor.pid.remote(), timeout=HANG), signal.SIGKILL)
+                found = service.search(rows[:5], ROWS, exact=True)
+                np.testing.assert_array_equal(found.ids, index.search(rows[:5], ROWS, exact=True).ids)
+                assert (service.problems, service.share) == ({}, 1.0)
+            index.add(rows[:7], ids=range(7))
+
+
 def test_a_killed_actor_costs_no_answer(rows: np.ndarray, folder: Path) -> None:
     with ShardedIndex.open(folder) as index, edgevec.ray.serve(folder, replicas=2, actors=2) as service:
         expected = index.search(rows[:5], 7, exact=True).ids
