@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from .._types import PathLike
-from ..errors import CorruptIndexError, EdgevecError, LockedError, MissingExtraError, StorageError, about_file
+from ..errors import (
+    CorruptIndexError,
+    DataNotFoundError,
+    EdgevecError,
+    LockedError,
+    MissingExtraError,
+    StorageError,
+    about_file,
+)
 from ..files import not_found, refused, replacing
 from .manifest import MANIFEST, OURS
 
@@ -211,18 +219,26 @@ class RemoteFolder:
         return self._checked(lambda: bytes(self._system.cat_file(f"{self._path}/{name}")), name)
 
     def write(self, name: str, content: bytes) -> None:
-        def put() -> None:
-            self._system.makedirs(self._path, exist_ok=True)
-            self._system.pipe_file(f"{self._path}/{name}", content)
-
-        self._checked(put, name)
+        self._put(lambda: self._system.pipe_file(f"{self._path}/{name}", content), name)
 
     def adopt(self, path: Path, name: str) -> None:
-        def put() -> None:
-            self._system.makedirs(self._path, exist_ok=True)
-            self._system.put_file(str(path), f"{self._path}/{name}")
+        self._put(lambda: self._system.put_file(str(path), f"{self._path}/{name}"), name)
 
-        self._checked(put, name)
+    def _put(self, put: Callable[[], Any], name: str) -> None:
+        """Where there are folders, in one that is made. What lies above it is not: that could be a bucket."""
+
+        def put_in_new_folder() -> None:
+            self._system.mkdir(self._path, create_parents=False)
+            put()
+
+        try:
+            try:
+                self._checked(put, name)
+            except DataNotFoundError:
+                self._checked(put_in_new_folder, name)
+        except DataNotFoundError as error:
+            where = self.where(name)
+            raise about_file(StorageError(f"{where}: there is no such bucket or folder"), where, error.errno) from error
 
     def fetch(self, name: str, folder: Path) -> Path:
         path, new = folder / name, folder / f"new-{os.urandom(8).hex()}"

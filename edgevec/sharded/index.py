@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,6 +30,8 @@ from .writing import added, build, commit, compacted, removed_from
 __all__ = ["Missing", "ShardedIndex", "settings_of"]
 
 _MOST_ROWS = 2**32
+_HANDOVER = 200e-6
+"""Seconds that threads must save a single query. To hand it over takes 35 to 110 us: `benches/shards.py`."""
 
 
 class ShardedIndex:
@@ -168,11 +172,14 @@ class ShardedIndex:
         made._storage_options = None
         made._filters = LatestFilters()
         made._pool = None
+        made._seconds = {}
         return made
 
     _following: Following
     _storage_options: Mapping[str, Any] | None
     _filters: LatestFilters
+    _seconds: dict[tuple[bool, bool], float]
+    """What one shard took of the last single query: of exact ones or others, with a filter or without."""
     _pool: tuple[int, ThreadPoolExecutor] | None
 
     def close(self) -> None:
@@ -304,7 +311,8 @@ class ShardedIndex:
             filter: allowed ids, or an IdFilter
             exact: compare with every vector
             recall: in place of ef: the share of the k nearest to be found on average
-            threads: 0, one per core; 1, the calling thread. A single query is asked of several shards at a time.
+            threads: 0, one per core; 1, the calling thread. A single query is asked of several shards at a time, with 0
+                only where that is worth it by what such a search last took.
             context: a ShardContext of this index, for one thread at a time
 
         Returns:
@@ -338,26 +346,39 @@ class ShardedIndex:
             elif rows.ndim == 2:  # all cores are busy with one shard after the other
                 result = merge((ask(each.index, threads) for each in held), k)
             else:
-                result = merge(self._side_by_side(ask, held, threads), k)
+                result = merge(self._side_by_side(ask, held, threads, (exact, allowed is not None)), k)
             if context is not None:
                 context.stats = tuple(self._stats(context, held))
         return result
 
-    def _side_by_side(self, ask: Any, held: tuple[OpenShard, ...], threads: int) -> Iterable[SearchResult]:
-        """One query, of which each thread asks some shards; the calling one among them."""
+    def _side_by_side(
+        self, ask: Any, held: tuple[OpenShard, ...], threads: int, kind: tuple[bool, bool]
+    ) -> Iterable[SearchResult]:
+        """One query, of which each thread asks some shards, the calling one among them; alone where that is faster."""
         count = min(len(held), threads or os.cpu_count() or 1)
-        if count == 1:
-            return (ask(each.index, 1) for each in held)
+        taken = [math.inf]
 
         def some(start: int) -> list[SearchResult]:
             return [ask(each.index, 1) for each in held[start::count]]
 
+        def timed() -> list[SearchResult]:
+            results = []
+            for each in held[::count]:
+                start = time.perf_counter()
+                results.append(ask(each.index, 1))
+                taken.append(time.perf_counter() - start)
+            return results
+
+        saved = self._seconds.get(kind, math.inf) * (len(held) - math.ceil(len(held) / count))
+        if not threads and saved < _HANDOVER:
+            count = 1
         others = [self._threads().submit(some, start) for start in range(1, count)]
         try:
-            mine = some(0)
+            mine = timed()
         finally:
             for other in others:  # also after an error: nothing goes on behind the caller's back
                 other.exception()
+        self._seconds[kind] = min(taken)  # the least: the others may have waited for a core
         return [*mine, *(result for other in others for result in other.result())]
 
     def _threads(self) -> ThreadPoolExecutor:

@@ -196,10 +196,8 @@ def added(
         block = Block(rows[part], ids[part], start)
         report = None if progress is None else _shifted(progress, start, len(rows))
         new.append(write_shard(folder, block, manifest.settings, threads=threads, progress=report))
-    names = {shard.file for shard in new}
-    # The same rows again, removed since: the file is the same, and now all of it counts.
-    kept = [each for each in held if each.shard.file not in names]
-    old, _ = removed_from(folder, kept, ids)
+    # Of the same rows as before, of which some were removed since, the file is the same: it goes, and comes anew.
+    old, _ = removed_from(folder, held, ids)
     next_id = max([manifest.next_id, *(shard.last_id + 1 for shard in new)])
     return manifest.following((*old, *new), next_id), ids
 

@@ -5,63 +5,24 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import tempfile
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import ray
+from oracle import assert_right
 from support import HANG
 
 import edgevec
+import edgevec.ray
 from edgevec import ShardedIndex
 
-# Ray starts processes and warns of things of its own, so tox has an environment `ray` for it.
-if os.environ.get("EDGEVEC_RAY") != "1":
-    pytest.skip("tox run -e ray", allow_module_level=True)
-
-import ray
-from oracle import assert_right
-from ray.cluster_utils import Cluster
-
-import edgevec.ray
-
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.filterwarnings("default")]
 
 ROWS, DIM = 1200, 8
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[Any]:
-    # Short, as sockets lie in it. What Ray would take of the memory for objects may be more than a small machine has.
-    scratch = tempfile.mkdtemp(prefix="ev-ray-")
-    node = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 100 << 20}
-    made = Cluster(initialize_head=True, head_node_args={**node, "temp_dir": scratch})
-    made.add_node(**node)
-    ray.init(address=made.address, log_to_driver=False)
-    yield made
-    ray.shutdown()
-    made.shutdown()
-    end = time.monotonic() + HANG
-    while left := processes_of(scratch):
-        assert time.monotonic() < end, left
-        time.sleep(0.05)
-    shutil.rmtree(scratch)
-
-
-def processes_of(scratch: str) -> list[str]:
-    """Command lines that name a folder, where the system tells them."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            line = (process / "cmdline").read_bytes()
-            if scratch.encode() in line:
-                found.append(line.replace(b"\0", b" ").decode(errors="replace"))
-    return found
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +144,38 @@ def test_a_change_that_fails_at_its_last_step_has_not_been(
             for each in (index, again):
                 assert each.manifest == before
                 np.testing.assert_array_equal(each.search(rows[:5], 300).ids, answer.ids)
+
+
+def test_a_manifest_that_cannot_be_written_leaves_the_old_one(
+    folder: Path, rows: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with ShardedIndex.open(folder) as index:
+        names, content = os.listdir(folder), (folder / MANIFEST).read_bytes()
+        monkeypatch.setattr("os.fsync", full)
+        with pytest.raises(edgevec.StorageError, match=r"manifest.json: No space left"):
+            index.remove(range(60))  # a whole shard, so nothing but the manifest is written
+        monkeypatch.undo()
+        assert (folder / MANIFEST).read_bytes() == content
+        assert sorted(os.listdir(folder)) == sorted({*names, "manifest.json-lock"})
+        assert len(index.search(rows[0], 300).ids) == 200
+
+
+def test_a_reader_that_cannot_follow_has_what_it_had(folder: Path, rows: np.ndarray) -> None:
+    """It was opened without a look at the bytes, and finds one shard of two damaged when both are to change."""
+    with ShardedIndex.open(folder, mmap=False) as writer:
+        path = folder / writer.shards[2].file
+        content = path.read_bytes()
+        at = len(content) // 2
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        with ShardedIndex.open(folder, verify=False) as reader:
+            before = reader.manifest
+            writer.remove([7, 130])
+            with pytest.raises(edgevec.CorruptIndexError, match="checksum differs"):
+                reader.refresh()
+            assert (reader.manifest, len(reader), 7 in reader, 130 in reader) == (before, 200, True, True)
 
 
 @pytest.mark.parametrize(
