@@ -98,6 +98,7 @@ class LocalFolder:
         self.given = given
         self.path = given.absolute()
         self.address = str(self.path)
+        self._manifest = str(self.path / MANIFEST)
 
     def where(self, name: str) -> str:
         return str(self.given / name)
@@ -126,7 +127,7 @@ class LocalFolder:
         return self._checked(lambda: os.listdir(self.path), "")
 
     def stamp(self) -> object:
-        info = self._checked((self.path / MANIFEST).stat, MANIFEST)
+        info = self._checked(lambda: os.stat(self._manifest), MANIFEST)
         return info.st_ino, info.st_mtime_ns, info.st_size
 
     def scratch(self) -> tempfile.TemporaryDirectory[str]:
