@@ -91,14 +91,16 @@ def build(
         out: a folder that all nodes share, or an address of an object store
         concurrency: shards that are built at a time; None: one per core of the cluster
         ray_remote_args: of the tasks; with `num_cpus` each builds with so many threads, 1 by default
-        ids, column, limit, rows_per_shard, metric, quantization, M, ef_construction, seed, keep_vectors,
-            storage_options, progress: as of ShardedIndex.build()
+        ids, column, limit, rows_per_shard: as of ShardedIndex.build()
+        metric, quantization, M, ef_construction, seed, keep_vectors: as of ShardedIndex.build()
+        storage_options, progress: as of ShardedIndex.build()
 
     Returns:
         What was committed.
 
     Raises:
-        Those of ShardedIndex.build(); StorageError: tasks were lost more often than they are run again
+        EdgevecError: as ShardedIndex.build()
+        StorageError: tasks were lost more often than they are run again
     """
     ray = _ray()
     rows_per_shard = as_int(rows_per_shard, "rows_per_shard", 1, _MOST_ROWS)
@@ -333,8 +335,8 @@ class Service:
         """As ShardedIndex.search(); `filter` is an array of ids.
 
         Raises:
-            Those of ShardedIndex.search(), among them what is wrong with a shard; StorageError: an actor was lost
-            again and again
+            EdgevecError: as ShardedIndex.search(); and what is wrong with a shard
+            StorageError: an actor was lost again and again
         """
         k = as_int(k, "k", 1)
         allowed = None if filter is None else as_ids(filter, "filter ids")
@@ -467,7 +469,7 @@ def serve(
         storage_options: for fsspec
 
     Raises:
-        Those of ShardedIndex.open()
+        EdgevecError: as ShardedIndex.open()
     """
     return Service(manifest, replicas, actors, missing, verify, ray_remote_args, storage_options)
 

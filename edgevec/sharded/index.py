@@ -320,7 +320,7 @@ class ShardedIndex:
             For a batch [n, min(k, len(index))], padded with id -1 and distance inf.
 
         Raises:
-            Those of Index.search(), and with a new manifest those of refresh().
+            EdgevecError: as Index.search(), and where there is a new manifest as refresh()
         """
         following = self._following
         following.check()
@@ -408,7 +408,7 @@ class ShardedIndex:
             Whether there was anything.
 
         Raises:
-            Those of open(). The index then is as it was before.
+            EdgevecError: as open(); the index then is as it was before
         """
         following = self._following
         following.check()
@@ -435,8 +435,8 @@ class ShardedIndex:
             The ids of the vectors, int64[n].
 
         Raises:
-            Those of Index.add(); LockedError: another process writes; ShardNotFoundError and other errors of shards
-            that are missing, with missing="report".
+            EdgevecError: as Index.add(); and with missing="report" what is wrong with a shard
+            LockedError: another process writes
         """
         rows = as_rows(vectors, self.dim, "vectors").reshape(-1, self.dim)
         given = None if ids is None else as_ids(ids, "ids", to_keep=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,8 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def name(store: ObjectStore) -> Iterator[str]:
-    yield uuid.uuid4().hex
-    assert store.client.list_buckets()["Buckets"][0]["Name"] == "bucket"
-    assert len(store.client.list_buckets()["Buckets"]) == 1, "a bucket was made"
+def name() -> str:
+    return uuid.uuid4().hex
 
 
 def build(store: ObjectStore, name: str, rows: Any, **options: Any) -> ShardedIndex:
@@ -94,16 +93,20 @@ def test_all_that_a_local_one_does(store: ObjectStore, name: str, rows: np.ndarr
         assert_holds(index, held, rows[3])
 
 
-def test_the_same_rows_removed_and_added_again_beside_a_reader(store: ObjectStore, name: str, rows: np.ndarray) -> None:
+def test_the_same_rows_removed_and_added_again_beside_a_reader(
+    store: ObjectStore, name: str, rows: np.ndarray, tmp_path: Path
+) -> None:
     """Their file is copied again, to a place where the copy of before is mapped."""
     with build(store, name, rows) as index, opened(store, name) as reader:
         index.remove(range(0, 80, 2))
         reader.refresh()
-        vectors = reader._following.shards[0].index
+        assert reader._following._copies is not None
+        copy = reader._following._copies.path / reader.shards[0].file
+        os.link(copy, tmp_path / "mapped")
         index.add(rows[:80], ids=range(80))
         reader.refresh()
         assert_holds(reader, dict(enumerate(rows)), rows[0])
-        assert vectors.search(rows[1], 1, exact=True).ids.tolist() == [1]  # as a search that had begun before
+        assert copy.stat().st_ino != (tmp_path / "mapped").stat().st_ino
 
 
 def break_nth(count: int, fault: Fault) -> tuple[Callable[[str, str], Fault | None], list[str]]:
@@ -241,7 +244,7 @@ def test_a_bucket_that_is_not_there_is_not_made(store: ObjectStore, rows: np.nda
         ShardedIndex.open("s3://nosuch/items", storage_options=store.options)
     with pytest.raises(edgevec.StorageError, match="s3://nosuch/items"):
         ShardedIndex.build(rows, "s3://nosuch/items", storage_options=store.options)
-    assert [each["Name"] for each in store.client.list_buckets()["Buckets"]] == ["bucket"]
+    assert ("PUT", "/nosuch") not in store.requests
 
 
 @pytest.mark.usefixtures("cluster")
@@ -263,8 +266,6 @@ def test_a_cluster_builds_serves_and_asks(store: ObjectStore, name: str, rows: n
         index.remove(range(80, 160))
         index.compact()
         file = index.shards[0].file
-        with edgevec.ray.serve(address, missing="report", **options) as service:
-            assert len(service.search(rows[0], 400).ids) == len(index)
         store.client.delete_object(Bucket="bucket", Key=f"{name}/{file}")
         with edgevec.ray.serve(address, **options) as service, pytest.raises(edgevec.ShardNotFoundError, match=file):
             service.search(rows[0])

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from oracle import QUANTIZATIONS, assert_right, clustered, each_metric, recall
+from support import HANG
 
 import edgevec
 from edgevec import ShardedIndex
 from edgevec.sharded import ShardContext
+from edgevec.sharded.shards import OpenShard
 
 ROWS, DIM, SHARD = 900, 12, 250
 
@@ -233,3 +235,36 @@ def test_searches_beside_changes_never_see_half_of_one(rows: np.ndarray, tmp_pat
             for thread in threads:
                 thread.join()
         assert not wrong
+
+
+@pytest.mark.threads
+def test_a_change_waits_for_the_searches_that_have_begun(
+    rows: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search between two shards finds both as they were."""
+    with ShardedIndex.build(rows[:300], tmp_path / "s", rows_per_shard=100) as index:
+        inside, changed = threading.Event(), threading.Event()
+        search, remove = edgevec.Index.search, OpenShard.remove
+        found: list[list[int]] = []
+
+        def slowly(self: edgevec.Index, *arguments: object, **options: object) -> object:
+            if not inside.is_set():
+                inside.set()
+                changed.wait(0.5)  # in vain, unless it does not wait
+            return search(self, *arguments, **options)
+
+        def noted(self: OpenShard, *arguments: object) -> None:
+            remove(self, *arguments)
+            changed.set()
+
+        monkeypatch.setattr(edgevec.Index, "search", slowly)
+        monkeypatch.setattr(OpenShard, "remove", noted)
+        looking = threading.Thread(
+            target=lambda: found.append(index.search(rows[0], 300, exact=True, threads=1).ids.tolist())
+        )
+        looking.start()
+        assert inside.wait(HANG)
+        index.remove([5, 105, 205])
+        looking.join()
+        assert sorted(found[0]) == list(range(300))
+        assert len(index.search(rows[0], 300, exact=True).ids) == 297
