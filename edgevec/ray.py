@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import heapq
 import importlib
 import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,14 +21,17 @@ from edgevec.errors import (
     CancelledError,
     ClosedError,
     DataFormatError,
+    DataNotFoundError,
     EdgevecError,
     MissingExtraError,
     ParameterError,
+    ShardNotFoundError,
     StorageError,
 )
 from edgevec.progress import says_stop
 from edgevec.sharded import Manifest, Missing, Settings, Shard, ShardedIndex
 from edgevec.sharded.folders import open_folder
+from edgevec.sharded.following import Following
 from edgevec.sharded.index import settings_of
 from edgevec.sharded.manifest import live
 from edgevec.sharded.merging import merge
@@ -86,14 +91,16 @@ def build(
         out: a folder that all nodes share, or an address of an object store
         concurrency: shards that are built at a time; None: one per core of the cluster
         ray_remote_args: of the tasks; with `num_cpus` each builds with so many threads, 1 by default
-        ids, column, limit, rows_per_shard, metric, quantization, M, ef_construction, seed, keep_vectors,
-            storage_options, progress: as of ShardedIndex.build()
+        ids, column, limit, rows_per_shard: as of ShardedIndex.build()
+        metric, quantization, M, ef_construction, seed, keep_vectors: as of ShardedIndex.build()
+        storage_options, progress: as of ShardedIndex.build()
 
     Returns:
         What was committed.
 
     Raises:
-        Those of ShardedIndex.build(); StorageError: tasks were lost more often than they are run again
+        EdgevecError: as ShardedIndex.build()
+        StorageError: tasks were lost more often than they are run again
     """
     ray = _ray()
     rows_per_shard = as_int(rows_per_shard, "rows_per_shard", 1, _MOST_ROWS)
@@ -109,7 +116,6 @@ def build(
         opened.dim, metric or opened.metric or "cosine", quantization, M, ef_construction, seed, keep_vectors
     )
     folder = open_folder(out, storage_options, create=True)
-    address = os.path.abspath(folder.address) if folder.is_local else folder.address
     remote = {"num_cpus": 1, **(ray_remote_args or {})}
     threads = max(1, int(remote["num_cpus"] or 1))
     task = ray.remote(_build_shard).options(**remote)
@@ -124,7 +130,7 @@ def build(
             for number, block in enumerate(blocks_of(opened.pieces(), settings.dim, rows_per_shard)):
                 while len(running) >= most:
                     _collect(ray, running, shards, progress, opened)
-                arguments = address, dict(storage_options or {}), settings, threads, block.start
+                arguments = folder.address, dict(storage_options or {}), settings, threads, block.start
                 running[task.remote(*arguments, block.rows.copy(), block.ids.copy())] = number
             while running:
                 _collect(ray, running, shards, progress, opened)
@@ -204,17 +210,33 @@ class _Answer(NamedTuple):
     problems: dict[str, EdgevecError]
 
 
+class _Part(NamedTuple):
+    """The manifest as one actor is to have it."""
+
+    manifest: Manifest
+    checksum: str
+
+    @classmethod
+    def of(cls, manifest: Manifest, files: set[str]) -> _Part:
+        part = replace(manifest, shards=tuple(shard for shard in manifest.shards if shard.file in files))
+        return cls(part, part.checksum())
+
+
 class _Holder:
     """An actor: it has some shards open, and answers for them."""
 
     def __init__(self, address: str, manifest: Manifest, verify: bool, options: dict[str, Any]) -> None:
-        self._index = ShardedIndex._of(address, manifest, True, verify, options)
+        folder = open_folder(address, options)
+        self._following = Following(folder, mmap=True, verify=verify, missing="report", follows=False)
+        self._index = ShardedIndex._of(self._following)
+        self.hold(manifest)
 
     def hold(self, manifest: Manifest) -> None:
-        self._index._hold(manifest)
+        self._following.hold(manifest)
+        self._checksum = manifest.checksum()
 
-    def search(self, generation: int, rows: Any, k: int, allowed: Any, options: dict[str, Any]) -> _Answer:
-        if self._index.manifest.generation != generation:
+    def search(self, checksum: str, rows: Any, k: int, allowed: Any, options: dict[str, Any]) -> _Answer:
+        if self._checksum != checksum:
             raise BusyError("the actor holds another manifest")
         return _Answer(self._index.search(rows, k, filter=allowed, **options), self._index.problems)
 
@@ -252,18 +274,18 @@ class Service:
         if not self._ray.is_initialized():
             self._ray.init()
         self._folder = open_folder(manifest, storage_options)
-        self._address = os.path.abspath(self._folder.address) if self._folder.is_local else self._folder.address
+        self._address = self._folder.address
         self._missing, self._verify, self._options = missing, verify, dict(storage_options or {})
         # A lost actor is replaced here, where it is known what it is to hold.
         self._kind = self._ray.remote(_Holder).options(**{"num_cpus": 1, "max_restarts": 0, **(ray_remote_args or {})})
         self._lock = threading.RLock()
-        self._stamp = self._folder.stamp()
         self._manifest = read_manifest(self._folder)
+        self._stamp: object = None
         nodes = sum(bool(node["Alive"]) for node in self._ray.nodes())
         count = as_int(actors, "actors", 1) if actors is not None else nodes
-        self._parts: list[list[str]] = [[] for _ in range(max(1, min(count, len(self._manifest.shards))))]
+        self._files: list[list[str]] = [[] for _ in range(max(1, min(count, len(self._manifest.shards))))]
         self._share_out()
-        self._groups = [[self._hire(part) for part in range(len(self._parts))] for _ in range(replicas)]
+        self._groups = [[self._hire(part) for part in self._parts] for _ in range(replicas)]
         self._turn = 0
         self._closed = False
         self.problems: dict[str, EdgevecError] = {}
@@ -291,7 +313,8 @@ class Service:
     def refresh(self) -> bool:
         """Take in another manifest, if there is one. In a local folder each search does so by itself."""
         with self._lock:
-            stamp, manifest = self._folder.stamp(), read_manifest(self._folder)
+            stamp = self._seen()
+            manifest = read_manifest(self._folder)
             self._stamp = stamp
             if manifest == self._manifest:
                 return False
@@ -312,34 +335,16 @@ class Service:
         """As ShardedIndex.search(); `filter` is an array of ids.
 
         Raises:
-            Those of ShardedIndex.search(), among them what is wrong with a shard; StorageError: an actor was lost
-            again and again
+            EdgevecError: as ShardedIndex.search(); and what is wrong with a shard
+            StorageError: an actor was lost again and again
         """
-        with self._lock:
-            if self._closed:
-                raise ClosedError("the service was closed")
-            if self._folder.is_local and self._folder.stamp() != self._stamp:
-                self.refresh()
-            manifest, self._turn = self._manifest, self._turn + 1
-            group = self._turn % len(self._groups)
-            parts = [self._part(number, manifest) for number in range(len(self._parts))]
-        rows = as_rows(queries, manifest.settings.dim, "queries")
         k = as_int(k, "k", 1)
         allowed = None if filter is None else as_ids(filter, "filter ids")
-        sent = self._ray.put(rows), k, self._ray.put(allowed), {"ef": ef, "exact": exact, "recall": recall}
-        asked = [self._ask(group, number, manifest, sent) for number in range(len(parts))]
-        answers: list[SearchResult] = []
-        problems: dict[str, EdgevecError] = {}
-        for number, (actor, reference) in enumerate(asked):
-            try:
-                answer = self._answer(group, number, parts[number], actor, reference, manifest, sent)
-            except StorageError as error:
-                if self._missing == "error":
-                    raise
-                problems.update({shard.file: error for shard in parts[number].shards})
-                continue
-            answers.append(answer.result)
-            problems.update(answer.problems)
+        for _ in range(_ATTEMPTS):
+            manifest, answers, problems = self._asked(queries, k, allowed, {"ef": ef, "exact": exact, "recall": recall})
+            # A compaction may have removed a shard since its manifest was read.
+            if not any(isinstance(error, ShardNotFoundError) for error in problems.values()) or not self.refresh():
+                break
         if self._missing == "error":
             for problem in problems.values():
                 raise problem
@@ -350,24 +355,54 @@ class Service:
             raise next(iter(problems.values()))
         return merge(answers, k)
 
-    def _ask(self, group: int, number: int, manifest: Manifest, sent: tuple[Any, ...]) -> tuple[Any, Any]:
+    def _asked(
+        self, queries: Any, k: int, allowed: npt.NDArray[np.int64] | None, options: dict[str, Any]
+    ) -> tuple[Manifest, list[SearchResult], dict[str, EdgevecError]]:
+        """The answers of the actors of a group, and by file what is wrong with shards."""
         with self._lock:
-            if self._closed:
-                raise ClosedError("the service was closed")
+            self._check_open()
+            if self._folder.is_local and self._stamp != self._seen():
+                self.refresh()
+            manifest, parts, self._turn = self._manifest, self._parts, self._turn + 1
+            group = self._turn % len(self._groups)
+        rows = as_rows(queries, manifest.settings.dim, "queries")
+        sent = self._ray.put(rows), k, self._ray.put(allowed), options
+        asked = [self._ask(group, number, part, sent) for number, part in enumerate(parts)]
+        answers: list[SearchResult] = []
+        problems: dict[str, EdgevecError] = {}
+        for number, (part, question) in enumerate(zip(parts, asked, strict=True)):
+            try:
+                answer = self._answer(group, number, part, question, sent)
+            except StorageError as error:
+                if self._missing == "error":
+                    raise
+                problems.update({shard.file: error for shard in part.manifest.shards})
+                continue
+            answers.append(answer.result)
+            problems.update(answer.problems)
+        return manifest, answers, problems
+
+    def _seen(self) -> object:
+        try:
+            return self._folder.stamp()
+        except DataNotFoundError:
+            return None
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("the service was closed")
+
+    def _ask(self, group: int, number: int, part: _Part, sent: tuple[Any, ...]) -> tuple[Any, Any]:
+        with self._lock:
+            self._check_open()
             actor = self._groups[group][number]
-        return actor, actor.search.remote(manifest.generation, *sent)
+        return actor, actor.search.remote(part.checksum, *sent)
 
     def _answer(
-        self,
-        group: int,
-        number: int,
-        part: Manifest,
-        actor: Any,
-        reference: Any,
-        manifest: Manifest,
-        sent: tuple[Any, ...],
+        self, group: int, number: int, part: _Part, question: tuple[Any, Any], sent: tuple[Any, ...]
     ) -> _Answer:
         """Of one actor, or of those that take its place."""
+        actor, reference = question
         ray = self._ray
         lost: Exception | None = None
         for _ in range(_ATTEMPTS):
@@ -376,7 +411,8 @@ class Service:
                 return found
             except ray.exceptions.RayTaskError as error:
                 if isinstance(error.cause, BusyError):  # another manifest came
-                    actor.hold.remote(part)
+                    lost = error
+                    actor.hold.remote(part.manifest)
                 elif isinstance(error.cause, EdgevecError):
                     raise error.cause from None
                 else:
@@ -384,32 +420,31 @@ class Service:
             except ray.exceptions.RayError as error:
                 lost = error
                 self._replace(group, number, actor, part)
-            actor, reference = self._ask(group, number, manifest, sent)
+            actor, reference = self._ask(group, number, part, sent)
         reason = " ".join(str(lost).split())[:300]
-        raise StorageError(f"{self._address}: no actor answers for {len(part.shards)} shards: {reason}")
+        raise StorageError(f"{self._address}: no actor answers for {len(part.manifest.shards)} shards: {reason}")
 
-    def _replace(self, group: int, number: int, actor: Any, part: Manifest) -> None:
+    def _replace(self, group: int, number: int, actor: Any, part: _Part) -> None:
         with self._lock:
             if not self._closed and self._groups[group][number] is actor:  # no other thread has done so
-                self._groups[group][number] = self._hire(number, part)
+                self._groups[group][number] = self._hire(part)
 
-    def _hire(self, number: int, part: Manifest | None = None) -> Any:
-        held = part or self._part(number, self._manifest)
-        return self._kind.remote(self._address, held, self._verify, self._options)
+    def _hire(self, part: _Part) -> Any:
+        return self._kind.remote(self._address, part.manifest, self._verify, self._options)
 
     def _share_out(self) -> None:
         """Leave shards where they are, and give new ones to those who have least."""
-        sizes = {shard.file: shard.bytes for shard in self._manifest.shards}
-        self._parts = [[file for file in part if file in sizes] for part in self._parts]
-        given = {file for part in self._parts for file in part}
+        manifest = self._manifest
+        sizes = {shard.file: shard.bytes for shard in manifest.shards}
+        self._files = [[file for file in part if file in sizes] for part in self._files]
+        given = {file for part in self._files for file in part}
+        least = [(sum(sizes[file] for file in part), number) for number, part in enumerate(self._files)]
+        heapq.heapify(least)
         for file in sorted(sizes.keys() - given, key=lambda file: (-sizes[file], file)):
-            min(self._parts, key=lambda part: sum(sizes[held] for held in part)).append(file)
-
-    def _part(self, number: int, manifest: Manifest) -> Manifest:
-        """The manifest as the actor of this number is to have it."""
-        files = set(self._parts[number])
-        shards = tuple(shard for shard in manifest.shards if shard.file in files)
-        return Manifest(manifest.settings, manifest.rows_per_shard, manifest.next_id, shards, manifest.generation)
+            size, number = least[0]
+            self._files[number].append(file)
+            heapq.heapreplace(least, (size + sizes[file], number))
+        self._parts = [_Part.of(manifest, set(part)) for part in self._files]
 
 
 def serve(
@@ -434,7 +469,7 @@ def serve(
         storage_options: for fsspec
 
     Raises:
-        Those of ShardedIndex.open()
+        EdgevecError: as ShardedIndex.open()
     """
     return Service(manifest, replicas, actors, missing, verify, ray_remote_args, storage_options)
 
@@ -474,8 +509,7 @@ class Search:
         exact: bool = False,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
-        folder = open_folder(manifest, storage_options)
-        self._address = os.path.abspath(folder.address) if folder.is_local else folder.address
+        self._address = open_folder(manifest, storage_options).address
         self._k, self._column = as_int(k, "k", 1), column
         self._options = {"ef": ef, "recall": recall, "exact": exact}
         self._storage = dict(storage_options or {})

@@ -13,7 +13,7 @@ import edgevec
 
 from ..errors import ParameterError
 from ..file_kind import require
-from .common import INPUT, example, index_options, note, progress_bar, reading_options, show, show_json
+from .common import example, index_options, note, progress_bar, reading_options, show, show_json
 from .search import as_object, numbered, read_queries, show_found
 
 __all__ = ["shards"]
@@ -36,17 +36,18 @@ def _without_limit(command: Any) -> Any:
 
 
 @shards.command(epilog=example("edgevec shards build vectors.npy -o items --rows-per-shard 1000"))
-@click.argument("file", type=INPUT)
+@click.argument("file", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, metavar="FOLDER", help="Where to write; an index there is replaced.")
 @click.option("--rows-per-shard", type=click.IntRange(1), default=250_000, show_default=True)
 @_without_limit
 @reading_options
 def build(file: Path, output: str, **parameters: Any) -> None:
-    """Build an index of the vectors in FILE, shard by shard; memory holds one.
+    """Build an index of the vectors in FILE, or in all files of a folder, shard by shard; memory holds one.
 
     After an interruption, the same command goes on with the shards that are not finished.
     """
-    require(file, "vectors")
+    if not file.is_dir():
+        require(file, "vectors")
     start = time.perf_counter()
     with (
         progress_bar("building") as report,

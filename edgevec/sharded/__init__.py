@@ -7,6 +7,16 @@ from __future__ import annotations
 
 from .context import ShardContext, ShardStats
 from .index import Missing, ShardedIndex
-from .manifest import MANIFEST, Manifest, Settings, Shard
+from .manifest import MANIFEST, Manifest, Removed, Settings, Shard
 
-__all__ = ["MANIFEST", "Manifest", "Missing", "Settings", "Shard", "ShardContext", "ShardStats", "ShardedIndex"]
+__all__ = [
+    "MANIFEST",
+    "Manifest",
+    "Missing",
+    "Removed",
+    "Settings",
+    "Shard",
+    "ShardContext",
+    "ShardStats",
+    "ShardedIndex",
+]

@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from .._types import PathLike
-from ..errors import CorruptIndexError, EdgevecError, LockedError, MissingExtraError, StorageError, about_file
+from ..errors import (
+    CorruptIndexError,
+    DataNotFoundError,
+    EdgevecError,
+    LockedError,
+    MissingExtraError,
+    StorageError,
+    about_file,
+)
 from ..files import not_found, refused, replacing
 from .manifest import MANIFEST, OURS
 
@@ -74,25 +82,29 @@ class Folder(Protocol):
     def writing(self) -> Any:
         """A block in which no other process writes: LockedError where one does. In an object store: nothing."""
 
+    def remove(self, name: str) -> None:
+        """Remove a file that no manifest refers to any more."""
+
     def remove_all_but(self, kept: set[str]) -> None:
         """Remove the other files that a manifest may refer to, and what killed processes have left."""
 
 
 class LocalFolder:
-    """A folder of this machine."""
+    """A folder of this machine; messages call it as the caller did, who may change the working directory since."""
 
     is_local = True
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.address = str(path)
+    def __init__(self, given: Path) -> None:
+        self.given = given
+        self.path = given.absolute()
+        self.address = str(self.path)
+        self._manifest = str(self.path / MANIFEST)
 
     def where(self, name: str) -> str:
-        return str(self.path / name)
+        return str(self.given / name)
 
     def read(self, name: str) -> bytes:
-        path = self.path / name
-        return self._checked(path.read_bytes, path)
+        return self._checked((self.path / name).read_bytes, name)
 
     def write(self, name: str, content: bytes) -> None:
         with replacing(self.path / name) as new, new.open("r+b") as stream:
@@ -102,53 +114,57 @@ class LocalFolder:
         self._sync()
 
     def adopt(self, path: Path, name: str) -> None:
-        self._checked(lambda: os.replace(path, self.path / name), self.path / name)
+        self._checked(lambda: os.replace(path, self.path / name), name)
         self._sync()
 
     def fetch(self, name: str, folder: Path) -> Path:
         path = self.path / name
         if not path.exists():
-            raise not_found(path)
+            raise not_found(self.where(name))
         return path
 
     def names(self) -> list[str]:
-        return self._checked(lambda: os.listdir(self.path), self.path)
+        return self._checked(lambda: os.listdir(self.path), "")
 
     def stamp(self) -> object:
-        path = self.path / MANIFEST
-        info = self._checked(path.stat, path)
+        info = self._checked(lambda: os.stat(self._manifest), MANIFEST)
         return info.st_ino, info.st_mtime_ns, info.st_size
 
     def scratch(self) -> tempfile.TemporaryDirectory[str]:
-        return self._checked(lambda: tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=self.path), self.path)
+        return self._checked(lambda: tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=self.path), "")
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        path = self.path / _LOCK
-        opened = self._checked(lambda: os.open(path, os.O_RDWR | os.O_CREAT, 0o666), path)
+        opened = self._checked(lambda: os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o666), _LOCK)
         try:
             if not _lock(opened):
-                message = f"{self.path}: is written to already, here or in another process"
-                raise about_file(LockedError(message), self.path, errno.EAGAIN)
-            yield
+                message = f"{self.given}: is written to already, here or in another process"
+                raise about_file(LockedError(message), self.given, errno.EAGAIN)
+            try:
+                yield
+            finally:
+                _unlock(opened)
         finally:
             os.close(opened)
+
+    def remove(self, name: str) -> None:
+        with suppress(OSError):  # Windows, where somebody has it open
+            (self.path / name).unlink()
 
     def remove_all_but(self, kept: set[str]) -> None:
         for name in self.names():
             if OURS.fullmatch(name) and name not in kept:
-                with suppress(OSError):  # Windows, where somebody has it open
-                    (self.path / name).unlink()
+                self.remove(name)
             elif name.startswith(_SCRATCH):
                 shutil.rmtree(self.path / name, ignore_errors=True)
 
-    def _checked(self, call: Callable[[], _Returned], path: Path) -> _Returned:
+    def _checked(self, call: Callable[[], _Returned], name: str) -> _Returned:
         try:
             return call()
         except FileNotFoundError as error:
-            raise not_found(path) from error
+            raise not_found(self.where(name)) from error
         except OSError as error:
-            raise refused(error, path) from error
+            raise refused(error, self.where(name)) from error
 
     def _sync(self) -> None:
         """The names of files become durable, too."""
@@ -158,6 +174,13 @@ class LocalFolder:
                 os.fsync(opened)
             finally:
                 os.close(opened)
+
+
+def _unlock(opened: int) -> None:
+    """Give the lock back, also where a process that was forked meanwhile has the descriptor still."""
+    if fcntl is not None:
+        with suppress(OSError):
+            fcntl.flock(opened, fcntl.LOCK_UN)
 
 
 def _lock(opened: int) -> bool:
@@ -197,22 +220,34 @@ class RemoteFolder:
         return self._checked(lambda: bytes(self._system.cat_file(f"{self._path}/{name}")), name)
 
     def write(self, name: str, content: bytes) -> None:
-        def put() -> None:
-            self._system.makedirs(self._path, exist_ok=True)
-            self._system.pipe_file(f"{self._path}/{name}", content)
-
-        self._checked(put, name)
+        self._put(lambda: self._system.pipe_file(f"{self._path}/{name}", content), name)
 
     def adopt(self, path: Path, name: str) -> None:
-        def put() -> None:
-            self._system.makedirs(self._path, exist_ok=True)
-            self._system.put_file(str(path), f"{self._path}/{name}")
+        self._put(lambda: self._system.put_file(str(path), f"{self._path}/{name}"), name)
 
-        self._checked(put, name)
+    def _put(self, put: Callable[[], Any], name: str) -> None:
+        """Where there are folders, in one that is made. What lies above it is not: that could be a bucket."""
+
+        def put_in_new_folder() -> None:
+            self._system.mkdir(self._path, create_parents=False)
+            put()
+
+        try:
+            try:
+                self._checked(put, name)
+            except DataNotFoundError:
+                self._checked(put_in_new_folder, name)
+        except DataNotFoundError as error:
+            where = self.where(name)
+            raise about_file(StorageError(f"{where}: there is no such bucket or folder"), where, error.errno) from error
 
     def fetch(self, name: str, folder: Path) -> Path:
-        path = folder / name
-        self._checked(lambda: self._system.get_file(f"{self._path}/{name}", str(path)), name)
+        path, new = folder / name, folder / f"new-{os.urandom(8).hex()}"
+        try:
+            self._checked(lambda: self._system.get_file(f"{self._path}/{name}", str(new)), name)
+            new.replace(path)  # one that is there may be mapped
+        finally:
+            new.unlink(missing_ok=True)
         return path
 
     def names(self) -> list[str]:
@@ -236,10 +271,13 @@ class RemoteFolder:
     def writing(self) -> Iterator[None]:
         yield
 
+    def remove(self, name: str) -> None:
+        self._checked(lambda: self._system.rm_file(f"{self._path}/{name}"), name)
+
     def remove_all_but(self, kept: set[str]) -> None:
         for name in self.names():
             if OURS.fullmatch(name) and name not in kept:
-                self._checked(lambda name=name: self._system.rm_file(f"{self._path}/{name}"), name)  # type: ignore[misc]
+                self.remove(name)
 
     def _checked(self, call: Callable[[], _Returned], name: str) -> _Returned:
         where = self.where(name) if name else self.address
@@ -270,5 +308,5 @@ def open_folder(address: PathLike, options: Mapping[str, Any] | None = None, *, 
     if folder.path.is_file():
         raise CorruptIndexError(f"{path}: not a folder of shards")
     if create:
-        folder._checked(lambda: folder.path.mkdir(parents=True, exist_ok=True), folder.path)
+        folder._checked(lambda: folder.path.mkdir(parents=True, exist_ok=True), "")
     return folder

@@ -17,6 +17,11 @@ class Gate:
         self._inside = 0
         self._waiting = 0
 
+    @property
+    def taken(self) -> bool:
+        """Whether one has it alone."""
+        return self._inside < 0
+
     @contextmanager
     def shared(self) -> Iterator[None]:
         with self._changed:

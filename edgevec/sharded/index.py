@@ -2,47 +2,36 @@
 
 from __future__ import annotations
 
+import math
 import os
-import tempfile
-import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from pathlib import Path
-from typing import Any, Literal
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .._types import KeepVectors, Metric, PathLike, Progress, Quantization, SearchResult
 from .._validation import as_ids, as_int, as_rows
-from ..errors import (
-    ClosedError,
-    DataNotFoundError,
-    EdgevecError,
-    IndexNotFoundError,
-    OutOfMemoryError,
-    ParameterError,
-    ShardNotFoundError,
-    UnknownIdError,
-    about_file,
-    allocates,
-)
+from ..errors import EdgevecError, ParameterError, UnknownIdError, allocates
 from ..id_filter import IdFilter, LatestFilters
 from ..index import Index
 from .context import ShardContext, ShardStats
-from .folders import Folder, open_folder
-from .gate import Gate
-from .manifest import MANIFEST, Manifest, Settings, Shard, live
+from .folders import open_folder
+from .following import Following, Missing
+from .manifest import Manifest, Settings, Shard, live
 from .merging import merge
-from .shards import OpenShard, open_shard, read_removed
+from .shards import OpenShard
 from .source import open_source
-from .writing import added, build, commit, compacted, read_manifest, refuse_repeated_open, removed_from
+from .writing import added, build, commit, compacted, removed_from
 
 __all__ = ["Missing", "ShardedIndex", "settings_of"]
 
-Missing = Literal["error", "report"]
 _MOST_ROWS = 2**32
+_HANDOVER = 200e-6
+"""Seconds that threads must save a single query. To hand it over takes 35 to 110 us: `benches/shards.py`."""
 
 
 class ShardedIndex:
@@ -68,9 +57,6 @@ class ShardedIndex:
         ...     7 in index, len(index)
         (False, 999)
     """
-
-    _folder: Folder
-    _manifest: Manifest
 
     def __init__(self) -> None:
         raise TypeError("use ShardedIndex.open() or ShardedIndex.build()")
@@ -105,17 +91,18 @@ class ShardedIndex:
         file is named by a checksum of its rows, ids and parameters, and one of its content.
 
         Args:
-            source: the path of a file that read_vectors() knows, read in pieces; or an array [n, dim], which may be
-                mapped (`np.load(..., mmap_mode="r")`)
+            source: the path of a file that read_vectors() knows, read in pieces, or of a folder of such files, taken in
+                the order of their names; or an array [n, dim], which may be mapped (`np.load(..., mmap_mode="r")`)
             out: a folder, which is made where there is none; or an address such as "s3://bucket/items", for which
                 fsspec and the library of the service are needed (edgevec[remote])
-            ids: int64[n], of an array; None: numbered from 0. Those of a file are read.
+            ids: int64[n], of an array; None: numbered from 0. Those of files are read.
             rows_per_shard: vectors in a shard, at most
             metric: None: what the file says, else "cosine"
             quantization, M, ef_construction, seed, keep_vectors: of each shard; see Index
-            column, limit: as in read_vectors()
+            column, limit: as in read_vectors(); the limit is that of all files of a folder
             threads: 0: one per core
-            progress: progress(done, total); of some files the total is an estimate. Returning False stops.
+            progress: progress(done, total); of folders and of some files the total is an estimate. Returning False
+                stops.
             storage_options: for fsspec
 
         Raises:
@@ -168,130 +155,106 @@ class ShardedIndex:
         """
         if missing not in ("error", "report"):
             raise ParameterError(f'missing must be "error" or "report", not {missing!r:.40}')
-        folder = open_folder(manifest, storage_options)
-        made = cls.__new__(cls)
-        made._set_up(folder, (os.fspath(manifest), mmap, verify, missing, storage_options))
+        made = cls._of(Following(open_folder(manifest, storage_options), mmap=mmap, verify=verify, missing=missing))
+        made._storage_options = storage_options
         try:
-            made._follow(first=True)
+            made._following.follow(first=True)
         except BaseException:
             made.close()
             raise
         return made
 
     @classmethod
-    def _of(
-        cls, address: str, manifest: Manifest, mmap: bool, verify: bool, options: Mapping[str, Any] | None
-    ) -> ShardedIndex:
-        """An index of the shards of this manifest, whatever the one at the address says; see hold()."""
+    def _of(cls, following: Following) -> ShardedIndex:
+        """An index of the shards that these are."""
         made = cls.__new__(cls)
-        made._set_up(open_folder(address, options), (address, mmap, verify, "report", options))
-        made._follows = False
-        made._hold(manifest)
+        made._following = following
+        made._storage_options = None
+        made._filters = LatestFilters()
+        made._pool = None
+        made._seconds = {}
         return made
 
-    def _hold(self, manifest: Manifest) -> None:
-        """Have the shards of another manifest open, which is known to have no id twice."""
-        with self._changing:
-            self._take(manifest, None, trusted=True)
-
-    def _set_up(self, folder: Folder, options: tuple[str, bool, bool, Missing, Mapping[str, Any] | None]) -> None:
-        self._folder, self._options = folder, options
-        _, self._mmap, self._verify, self._missing, _ = options
-        self._gate, self._changing = Gate(), threading.RLock()
-        self._open: tuple[OpenShard, ...] = ()
-        self._problems: dict[str, EdgevecError] = {}
-        self._stamp: object = None
-        self._copies: tempfile.TemporaryDirectory[str] | None = None
-        self._filters = LatestFilters()
-        self._pool: tuple[int, ThreadPoolExecutor] | None = None
-        self._empty: Index | None = None
-        self._closed, self._follows = False, True
+    _following: Following
+    _storage_options: Mapping[str, Any] | None
+    _filters: LatestFilters
+    _seconds: dict[tuple[bool, bool], float]
+    """What one shard took of the last single query: of exact ones or others, with a filter or without."""
+    _pool: tuple[int, ThreadPoolExecutor] | None
 
     def close(self) -> None:
-        """Close all shards, once the searches of other threads have ended. Closing again does nothing."""
-        with self._gate.alone():
-            self._closed = True
-            for each in self._open:
-                each.index.close()
-            self._open = ()
-            if self._pool is not None and self._pool[0] == os.getpid():
-                self._pool[1].shutdown()
-            self._pool = None
-            if self._copies is not None:
-                with suppress(OSError):  # Windows, where a file that is mapped stays
-                    self._copies.cleanup()
-                self._copies = None
+        """Close all shards, once what other threads do with them has ended. Closing again does nothing."""
+        self._following.close()
+        pool, self._pool = self._pool, None
+        if pool is not None and pool[0] == os.getpid():
+            pool[1].shutdown()
 
     @property
     def closed(self) -> bool:
         """Whether it was closed."""
-        return self._closed
+        return self._following.closed
 
     def __enter__(self) -> ShardedIndex:
-        self._check_open()
+        self._following.check()
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopened, self._options
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedError("the index was closed")
+        held = self._following
+        return _reopened, (held.folder.address, held.mmap, held.verify, held.missing, self._storage_options)
 
     # ---- what it is ------------------------------------------------------------------------------------------------
 
     @property
     def dim(self) -> int:
         """Dimensions of a vector."""
-        return self._manifest.settings.dim
+        return self.manifest.settings.dim
 
     @property
     def metric(self) -> Metric:
         """ "cosine", "ip" or "l2"."""
-        return self._manifest.settings.metric
+        return self.manifest.settings.metric
 
     @property
     def manifest(self) -> Manifest:
         """What was read last."""
-        return self._manifest
+        return self._following.manifest
 
     @property
     def shards(self) -> tuple[Shard, ...]:
         """Those of the manifest."""
-        return self._manifest.shards
+        return self.manifest.shards
 
     @property
     def problems(self) -> dict[str, EdgevecError]:
         """With missing="report": why the shards of these files are not searched."""
-        return dict(self._problems)
+        return dict(self._following.problems)
 
     @property
     def share(self) -> float:
         """The share of the vectors that searches have before them: 1.0 where no shard is missing."""
-        every = live(self._manifest.shards)
-        return sum(len(each.index) for each in self._open) / every if every else 1.0
+        with self._following.using() as held:
+            every = live(self.manifest.shards)
+            return sum(len(each.index) for each in held) / every if every else 1.0
 
     def __len__(self) -> int:
-        with self._gate.shared():
-            self._check_open()
-            return sum(len(each.index) for each in self._open)
+        with self._following.using() as held:
+            return sum(len(each.index) for each in held)
 
     def __contains__(self, id: object) -> bool:
-        with self._gate.shared():
-            self._check_open()
-            return any(id in each.index for each in self._open)
+        with self._following.using() as held:
+            return any(id in each.index for each in held)
 
     def __iter__(self) -> Iterator[int]:
         """The ids, shard by shard. Changes made meanwhile may or may not be seen."""
-        self._check_open()
-        for each in self._open:
+        self._following.check()
+        for each in self._following.shards:
             yield from each.index
 
     def __repr__(self) -> str:
-        if self._closed:
+        if self.closed:
             return "<closed ShardedIndex>"
         return f"ShardedIndex({len(self)} x {self.dim}, {self.metric!r}, {len(self.shards)} shards)"
 
@@ -308,16 +271,15 @@ class ShardedIndex:
         """
         wanted = as_ids(ids, "ids")
         out = np.empty((len(wanted), self.dim), np.float32)
-        with self._gate.shared():
-            self._check_open()
+        with self._following.using() as shards:
             left = np.ones(len(wanted), np.bool_)
-            for each in self._open:
+            for each in shards:
                 held = each.held(wanted) & left
                 if held.any():
                     out[held] = each.index.get(wanted[held])
                     left &= ~held
         if left.any():
-            self._need_all()
+            self._following.need_all()
             raise UnknownIdError(f"no such id: id {wanted[left][0]}")
         return out
 
@@ -349,7 +311,8 @@ class ShardedIndex:
             filter: allowed ids, or an IdFilter
             exact: compare with every vector
             recall: in place of ef: the share of the k nearest to be found on average
-            threads: 0, one per core; 1, the calling thread. A single query is asked of several shards at a time.
+            threads: 0, one per core; 1, the calling thread. A single query is asked of several shards at a time, with 0
+                only where that is worth it by what such a search last took.
             context: a ShardContext of this index, for one thread at a time
 
         Returns:
@@ -357,185 +320,102 @@ class ShardedIndex:
             For a batch [n, min(k, len(index))], padded with id -1 and distance inf.
 
         Raises:
-            Those of Index.search(), and with a new manifest those of refresh().
+            EdgevecError: as Index.search(), and where there is a new manifest as refresh()
         """
-        self._check_open()
-        self._follow()
+        following = self._following
+        following.check()
+        following.follow()
         rows = as_rows(queries, self.dim, "queries")
         k, threads = as_int(k, "k", 1), as_int(threads, "threads", 0)
         if context is not None and context.index is not self:
             raise ParameterError("the context is of another index")
         allowed = None if filter is None else self._filters.kept(filter)
-        with self._gate.shared():
-            self._check_open()
-            held = self._open
+        with following.using() as held:
             if context is not None:
                 context.keep({each.index for each in held})
 
             def ask(index: Index, threads: int) -> SearchResult:
-                of_shard = None if context is None else context.of(index)
+                of_shard = None if context is None or not held else context.of(index)
                 return index.search(
                     rows, k, ef=ef, filter=allowed, exact=exact, recall=recall, threads=threads, context=of_shard
                 )
 
             if not held:
-                result = ask(self._nothing(), 1)
+                with Index(self.dim, self.metric) as nothing:  # which sees what is wrong with the arguments
+                    result = ask(nothing, 1)
             elif rows.ndim == 2:  # all cores are busy with one shard after the other
                 result = merge((ask(each.index, threads) for each in held), k)
             else:
-                result = merge(self._side_by_side(ask, held, threads), k)
+                result = merge(self._side_by_side(ask, held, threads, (exact, allowed is not None)), k)
             if context is not None:
-                context.stats = tuple(self._stats(context))
+                context.stats = tuple(self._stats(context, held))
         return result
 
-    def _side_by_side(self, ask: Any, held: tuple[OpenShard, ...], threads: int) -> Iterable[SearchResult]:
-        """One query, of which each thread asks some shards; the calling one among them."""
+    def _side_by_side(
+        self, ask: Any, held: tuple[OpenShard, ...], threads: int, kind: tuple[bool, bool]
+    ) -> Iterable[SearchResult]:
+        """One query, of which each thread asks some shards, the calling one among them; alone where that is faster."""
         count = min(len(held), threads or os.cpu_count() or 1)
-        if count == 1:
-            return (ask(each.index, 1) for each in held)
+        taken = [math.inf]
 
         def some(start: int) -> list[SearchResult]:
             return [ask(each.index, 1) for each in held[start::count]]
 
+        def timed() -> list[SearchResult]:
+            results = []
+            for each in held[::count]:
+                start = time.perf_counter()
+                results.append(ask(each.index, 1))
+                taken.append(time.perf_counter() - start)
+            return results
+
+        saved = self._seconds.get(kind, math.inf) * (len(held) - math.ceil(len(held) / count))
+        if not threads and saved < _HANDOVER:
+            count = 1
         others = [self._threads().submit(some, start) for start in range(1, count)]
         try:
-            mine = some(0)
+            mine = timed()
         finally:
             for other in others:  # also after an error: nothing goes on behind the caller's back
                 other.exception()
+        self._seconds[kind] = min(taken)  # the least: the others may have waited for a core
         return [*mine, *(result for other in others for result in other.result())]
 
     def _threads(self) -> ThreadPoolExecutor:
-        """A forked process has the threads of its parent no more."""
-        if self._pool is None or self._pool[0] != os.getpid():
-            self._pool = os.getpid(), ThreadPoolExecutor(os.cpu_count() or 1, "edgevec-shards")
-        return self._pool[1]
+        """A forked process has the threads of its parent no more. What two threads make at once one of them drops."""
+        pool = self._pool
+        if pool is None or pool[0] != os.getpid():
+            pool = self._pool = os.getpid(), ThreadPoolExecutor(os.cpu_count() or 1, "edgevec-shards")
+        return pool[1]
 
-    def _nothing(self) -> Index:
-        if self._empty is None:
-            self._empty = Index(self.dim, self.metric)
-        return self._empty
-
-    def _stats(self, context: ShardContext) -> Iterator[ShardStats]:
-        open_ = {each.shard.file: each.index for each in self._open}
-        for shard in self._manifest.shards:
+    def _stats(self, context: ShardContext, held: tuple[OpenShard, ...]) -> Iterator[ShardStats]:
+        open_ = {each.shard.file: each.index for each in held}
+        for shard in self.manifest.shards:
             index = open_.get(shard.file)
             if index is None:
-                yield ShardStats(shard.file, shard.live, None, str(self._problems.get(shard.file)))
+                yield ShardStats(shard.file, shard.live, None, str(self._following.problems.get(shard.file)))
             else:
                 yield ShardStats(shard.file, len(index), context.of(index).stats, None)
 
-    # ---- following -------------------------------------------------------------------------------------------------
+    # ---- changes ---------------------------------------------------------------------------------------------------
 
     def refresh(self) -> bool:
         """Take in what other processes have written since. In a local folder each search does so by itself.
+
+        With missing="report" it also looks whether the shards that were missing are there now.
 
         Returns:
             Whether there was anything.
 
         Raises:
-            Those of open(). The index then is as it was before.
+            EdgevecError: as open(); the index then is as it was before
         """
-        self._check_open()
-        with self._changing:
-            before = self._manifest
-            self._follow(again=True)
-            return self._manifest is not before
-
-    def _follow(self, *, first: bool = False, again: bool = False, trusted: bool = False) -> None:
-        if not first and not again and not self._seems_changed():
-            return
-        with self._changing:
-            self._check_open()
-            attempts = 3
-            while True:
-                stamp, manifest = self._read()
-                if not first and manifest == self._manifest:
-                    self._stamp = stamp
-                    return
-                try:
-                    return self._take(manifest, stamp, trusted)
-                except ShardNotFoundError:  # a compaction may have removed it since the manifest was read
-                    attempts -= 1
-                    if not attempts or self._read()[1] == manifest:
-                        raise
-
-    def _seems_changed(self) -> bool:
-        if not self._folder.is_local or not self._follows:
-            return False
-        try:
-            return self._folder.stamp() != self._stamp
-        except DataNotFoundError:
-            return True
-
-    def _read(self) -> tuple[object, Manifest]:
-        try:
-            stamp = self._folder.stamp()  # before the content: what changes between the two is seen the next time
-            return stamp, read_manifest(self._folder)
-        except DataNotFoundError as error:
-            where = self._folder.where(MANIFEST)
-            raise about_file(IndexNotFoundError(f"{where}: no such manifest of shards"), where, error.errno) from error
-
-    def _take(self, manifest: Manifest, stamp: object, trusted: bool) -> None:
-        """Have the shards of a manifest open: all or nothing. Trusted: no id is in two of them."""
-        kept = {each.shard.file: each for each in self._open}
-        before = self._manifest.settings if self._open else manifest.settings
-        new: list[OpenShard] = []
-        more: list[tuple[OpenShard, Shard, npt.NDArray[np.int64]]] = []
-        held: list[OpenShard] = []
-        problems: dict[str, EdgevecError] = {}
-        try:
-            for shard in manifest.shards:
-                try:
-                    each = kept.get(shard.file) if before == manifest.settings else None
-                    if each is not None and each.shard.removed != shard.removed:
-                        removed = read_removed(self._folder, shard)
-                        each.verify()
-                        if np.isin(each.removed, removed).all():
-                            more.append((each, shard, removed))
-                        else:
-                            each = None  # some of them are there again
-                    if each is None:
-                        each = self._opened(shard, manifest.settings)
-                        new.append(each)
-                    held.append(each)
-                except EdgevecError as error:
-                    problem = error
-                    if isinstance(error, DataNotFoundError):
-                        where = self._folder.where(shard.file)
-                        problem = about_file(ShardNotFoundError(str(error)), where, error.errno)
-                    if self._missing == "error" or isinstance(error, OutOfMemoryError):
-                        raise problem from None
-                    problems[shard.file] = problem.with_traceback(None)
-            if self._verify and not trusted:
-                gone_soon = {each.shard.file: removed for each, _, removed in more}
-                refuse_repeated_open(new, held, gone_soon, self._folder.where(MANIFEST))
-        except BaseException:
-            for each in new:
-                each.index.close()
-            raise
-        with self._gate.alone():
-            gone = [each for each in self._open if each not in held]
-            for each, shard, removed in more:
-                each.remove(shard, removed)
-            self._open, self._problems, self._empty = tuple(held), problems, None
-            self._manifest, self._stamp = manifest, stamp
-        for each in gone:  # not closed, as somebody may be iterating over it
-            if not self._folder.is_local and self._copies is not None:
-                with suppress(OSError):  # Windows, where a file that is mapped stays
-                    Path(self._copies.name, each.shard.file).unlink()
-
-    def _opened(self, shard: Shard, settings: Settings) -> OpenShard:
-        if self._copies is None and not self._folder.is_local:
-            self._copies = tempfile.TemporaryDirectory(prefix="edgevec-")
-        copies = Path(self._copies.name if self._copies else ".")
-        return open_shard(self._folder, shard, settings, copies, mmap=self._mmap, verify=self._verify)
-
-    def _need_all(self) -> None:
-        for error in self._problems.values():
-            raise error
-
-    # ---- changes ---------------------------------------------------------------------------------------------------
+        following = self._following
+        following.check()
+        with following.changing:
+            before = following.manifest, following.problems.keys()
+            following.follow(again=True)
+            return (following.manifest, following.problems.keys()) != before
 
     @allocates
     def add(
@@ -555,8 +435,8 @@ class ShardedIndex:
             The ids of the vectors, int64[n].
 
         Raises:
-            Those of Index.add(); LockedError: another process writes; ShardNotFoundError and other errors of shards
-            that are missing, with missing="report".
+            EdgevecError: as Index.add(); and with missing="report" what is wrong with a shard
+            LockedError: another process writes
         """
         rows = as_rows(vectors, self.dim, "vectors").reshape(-1, self.dim)
         given = None if ids is None else as_ids(ids, "ids", to_keep=True)
@@ -565,10 +445,9 @@ class ShardedIndex:
         threads = as_int(threads, "threads", 0)
         if not len(rows):
             return np.empty(0, np.int64)
-        with self._changing, self._folder.writing():
-            self._prepare()
+        with self._writing() as held:
             manifest, out = added(
-                self._folder, self._manifest, self._open, rows, given, threads=threads, progress=progress
+                held.folder, held.manifest, held.shards, rows, given, threads=threads, progress=progress
             )
             self._commit(manifest)
         return out
@@ -584,11 +463,10 @@ class ShardedIndex:
             How many were held.
         """
         wanted = as_ids(ids, "ids")
-        with self._changing, self._folder.writing():
-            self._prepare()
-            shards, count = removed_from(self._folder, self._open, wanted)
+        with self._writing() as held:
+            shards, count = removed_from(held.folder, held.shards, wanted)
             if count:
-                self._commit(self._manifest.following(shards, self._manifest.next_id))
+                self._commit(held.manifest.following(shards, held.manifest.next_id))
         return count
 
     @allocates
@@ -598,22 +476,31 @@ class ShardedIndex:
         Vectors are those that get() returns, so where an Index does not keep them bit for bit each time may add as
         much, as by Index.compact(). Readers go on with the files that they have open.
         """
-        with self._changing, self._folder.writing():
-            self._prepare()
-            manifest = compacted(self._folder, self._manifest, self._open, progress)
+        with self._writing() as held:
+            manifest = compacted(held.folder, held.manifest, held.shards, progress)
             if manifest is not None:
                 self._commit(manifest)
-            self._folder.remove_all_but(self._manifest.files())
+            held.folder.remove_all_but(held.manifest.files())
 
-    def _prepare(self) -> None:
-        """See the latest manifest, all of it."""
-        self._check_open()
-        self._follow(again=True)
-        self._need_all()
+    @contextmanager
+    def _writing(self) -> Iterator[Following]:
+        """A block in which nobody else writes, with all shards of the latest manifest open."""
+        held = self._following
+        held.check()
+        with held.changing, held.folder.writing():
+            held.follow(again=True)
+            held.need_all()
+            yield held
 
     def _commit(self, manifest: Manifest) -> None:
-        commit(self._folder, manifest)
-        self._follow(again=True, trusted=True)
+        held = self._following
+        before = held.manifest.files()
+        commit(held.folder, manifest)
+        held.follow(again=True, trusted=True)
+        if held.folder.is_local:  # each removal writes such a file; shards stay until they are compacted
+            for file in before - manifest.files():
+                if file.endswith(".removed"):
+                    held.folder.remove(file)
 
 
 def settings_of(

@@ -124,6 +124,10 @@ class Manifest:
     shards: tuple[Shard, ...] = ()
     generation: int = 1
 
+    def checksum(self) -> str:
+        """Of the content."""
+        return hashlib.sha256(self.to_json()).hexdigest()
+
     def files(self) -> set[str]:
         """The files that it refers to."""
         return {shard.file for shard in self.shards} | {

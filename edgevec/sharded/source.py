@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from .._types import Metric
 from .._validation import as_ids, as_rows
-from ..errors import ParameterError
-from ..readers import Request, read_pieces
+from ..errors import DataFormatError, ParameterError
+from ..files import refused
+from ..readers import SUFFIXES, Request, read_pieces
 from .shards import Block
 
 __all__ = ["Piece", "Source", "blocks_of", "open_source"]
@@ -51,17 +52,20 @@ class Source:
         for piece in self._rest:
             if piece.rows.shape[1] != self.dim:
                 raise ParameterError(f"{self._name}: vectors of {self.dim} and of {piece.rows.shape[1]} dimensions")
+            if piece.metric != self.metric:
+                raise ParameterError(f"{self._name}: files for {self.metric} and for {piece.metric}")
             yield piece
 
 
 def open_source(
     source: Any, ids: npt.ArrayLike | None = None, *, column: str | None = None, limit: int | None = None
 ) -> Source:
-    """A file that read_vectors() knows, or an array [n, dim], which may be mapped."""
+    """A file that read_vectors() knows, a folder of such files, or an array [n, dim], which may be mapped."""
     if isinstance(source, (str, os.PathLike)):
         if ids is not None:
             raise ParameterError("ids are for arrays; of a file they are read")
-        return _of_file(Path(source), column, limit)
+        path = Path(source)
+        return _of_files(path, _in_folder(path) if path.is_dir() else [path], column, limit)
     if column is not None:
         raise ParameterError("column is for files")
     array = source if isinstance(source, np.ndarray) else np.asarray(source)
@@ -81,19 +85,41 @@ def _of_array(array: npt.NDArray[Any], ids: npt.NDArray[np.int64] | None) -> Ite
         yield Piece(as_rows(array[part], array.shape[1], "vectors"), None if ids is None else ids[part])
 
 
-def _of_file(path: Path, column: str | None, limit: int | None) -> Source:
-    def note(done: int, total: int) -> None:
-        known[0] = total
+def _in_folder(folder: Path) -> list[Path]:
+    """The files of vectors in it, by name, without what other programs hide: marks of success, files being written."""
+    try:
+        files = sorted(path for path in folder.iterdir() if path.name[0] not in "._")
+    except OSError as error:
+        raise refused(error, folder) from error
+    files = [path for path in files if path.name.lower().endswith(SUFFIXES)]
+    if not files:
+        raise DataFormatError(f"{folder}: a folder without files of vectors; supported are {' '.join(SUFFIXES)}")
+    return files
+
+
+def _of_files(name: Path, files: Sequence[Path], column: str | None, limit: int | None) -> Source:
+    done = total = 0
+
+    def note(of_file: int, total_of_file: int) -> None:
+        nonlocal total
+        total = done + total_of_file
 
     def pieces() -> Iterator[Piece]:
-        with closing(read_pieces(Request(path, column, limit, note), _ROWS_AT_ONCE)) as read:
-            for dataset in read:
-                yield Piece(dataset.vectors, dataset.ids, dataset.metric)
-                made.total = max(made.total, known[0])
+        nonlocal done
+        for path in files:
+            left = None if limit is None else limit - done
+            if left == 0:
+                return
+            before = done
+            with closing(read_pieces(Request(path, column, left, note), _ROWS_AT_ONCE)) as read:
+                for dataset in read:
+                    yield Piece(dataset.vectors, dataset.ids, dataset.metric)
+                    made.total = max(made.total, total)
+                    before += len(dataset.vectors)
+            done = before
 
-    known = [0]
-    made = Source(pieces(), str(path))
-    made.total = known[0]
+    made = Source(pieces(), str(name))
+    made.total = total
     return made
 
 

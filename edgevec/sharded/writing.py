@@ -15,7 +15,9 @@ from ..errors import (
     CorruptIndexError,
     DataNotFoundError,
     DuplicateIdError,
+    IndexNotFoundError,
     OutOfMemoryError,
+    about_file,
 )
 from ..index import Index
 from ..progress import says_stop
@@ -31,7 +33,13 @@ _SMALL = 2
 
 
 def read_manifest(folder: Folder) -> Manifest:
-    return Manifest.parse(folder.read(MANIFEST), folder.where(MANIFEST))
+    """That of a folder; IndexNotFoundError where there is none."""
+    where = folder.where(MANIFEST)
+    try:
+        content = folder.read(MANIFEST)
+    except DataNotFoundError as error:
+        raise about_file(IndexNotFoundError(f"{where}: no such manifest of shards"), where, error.errno) from error
+    return Manifest.parse(content, where)
 
 
 def commit(folder: Folder, manifest: Manifest) -> None:
@@ -75,7 +83,7 @@ def previous_build(folder: Folder) -> Manifest | None:
     """What a build is about to replace. CorruptIndexError where that is no manifest: it stays."""
     try:
         return read_manifest(folder)
-    except DataNotFoundError:
+    except IndexNotFoundError:
         return None
 
 
@@ -188,10 +196,8 @@ def added(
         block = Block(rows[part], ids[part], start)
         report = None if progress is None else _shifted(progress, start, len(rows))
         new.append(write_shard(folder, block, manifest.settings, threads=threads, progress=report))
-    names = {shard.file for shard in new}
-    # The same rows again, removed since: the file is the same, and now all of it counts.
-    kept = [each for each in held if each.shard.file not in names]
-    old, _ = removed_from(folder, kept, ids)
+    # Of the same rows as before, of which some were removed since, the file is the same: it goes, and comes anew.
+    old, _ = removed_from(folder, held, ids)
     next_id = max([manifest.next_id, *(shard.last_id + 1 for shard in new)])
     return manifest.following((*old, *new), next_id), ids
 

@@ -3,42 +3,26 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
-import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import ray
+from oracle import assert_right
 from support import HANG
 
 import edgevec
-
-# Ray starts processes and warns of things of its own, so tox has an environment `ray` for it.
-if os.environ.get("EDGEVEC_RAY") != "1":
-    pytest.skip("tox run -e ray", allow_module_level=True)
-
-import ray
-from oracle import assert_right
-from ray.cluster_utils import Cluster
-
 import edgevec.ray
 from edgevec import ShardedIndex
 
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.filterwarnings("default")]
 
 ROWS, DIM = 1200, 8
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[Any]:
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-    made.add_node(num_cpus=2, include_dashboard=False)
-    ray.init(address=made.address, log_to_driver=False)
-    yield made
-    ray.shutdown()
-    made.shutdown()
 
 
 @pytest.fixture
@@ -99,36 +83,71 @@ def test_errors_come_from_the_tasks_and_nothing_is_committed(rows: np.ndarray, t
     assert not (tmp_path / "r" / "manifest.json").exists()
 
 
-def kill_workers_once(folder: Path, stop: Any) -> None:
-    """Kill the first worker that is at work in the folder."""
-    while not stop.is_set():
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                if b"_build_shard" in (process / "cmdline").read_bytes():
-                    os.kill(int(process.name), signal.SIGKILL)
-                    stop.set()
-                    return
-            except OSError:
-                continue
-        time.sleep(0.01)
+def dying(marks: Path, doomed: int, point: str, times: int) -> Callable[..., Any]:
+    """What builds a shard, but at the shard of row `doomed` kills its process at a point, the first so many times.
+
+    Each attempt leaves a mark, so that it is known what was built how often.
+    """
+    build = edgevec.ray._build_shard
+
+    def attempt(address: str, options: Any, settings: Any, threads: int, start: int, *block: Any) -> Any:
+        earlier = len(list(marks.glob(f"{start}-*")))
+        (marks / f"{start}-{earlier}").touch(exist_ok=False)
+        if start == doomed and earlier < times:
+            if point == "begun":
+                os.kill(os.getpid(), signal.SIGKILL)
+            from edgevec.sharded.folders import LocalFolder
+
+            def adopt(self: Any, path: Path, name: str) -> None:
+                assert path.stat().st_size
+                if point == "in place":
+                    os.replace(path, self.path / name)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+            LocalFolder.adopt = adopt  # type: ignore[method-assign]
+        return build(address, options, settings, threads, start, *block)
+
+    return attempt
 
 
-@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="this system tells no names of processes")
-def test_a_killed_worker_costs_its_shard_alone(rng: np.random.Generator, tmp_path: Path) -> None:
-    import threading
+def attempts(marks: Path) -> dict[int, int]:
+    return dict(Counter(int(mark.name.split("-")[0]) for mark in marks.iterdir()))
 
-    rows = rng.standard_normal((12_000, 64)).astype(np.float32)
-    killed = threading.Event()
-    killer = threading.Thread(target=kill_workers_once, args=(tmp_path / "r", killed))
-    killer.start()
-    try:
-        edgevec.ray.build(rows, tmp_path / "r", rows_per_shard=3000)
-        assert killed.is_set(), "no worker was seen at work"
-    finally:
-        killed.set()
-        killer.join()
+
+@pytest.mark.parametrize("point", ["begun", "written", "in place"])
+def test_a_killed_worker_costs_its_shard_alone(
+    rows: np.ndarray, tmp_path: Path, point: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    monkeypatch.setattr(edgevec.ray, "_build_shard", dying(marks, 300, point, 1))
+    manifest = edgevec.ray.build(rows, tmp_path / "r", rows_per_shard=300)
+    assert attempts(marks) == {0: 1, 300: 2, 600: 1, 900: 1}
     with ShardedIndex.open(tmp_path / "r") as index:
-        assert sorted(index) == list(range(12_000))
+        assert sorted(index) == list(range(ROWS))
+    left = {path.name for path in (tmp_path / "r").iterdir()}
+    assert left == manifest.files() | {"manifest.json", "manifest.json-lock"}
+
+
+def test_a_build_that_loses_its_workers_is_an_error_and_goes_on_where_it_was(
+    rows: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    monkeypatch.setattr(edgevec.ray, "_build_shard", dying(marks, 900, "begun", 2))
+    for _ in range(2):
+        with pytest.raises(edgevec.StorageError, match="lost"):
+            edgevec.ray.build(
+                rows, tmp_path / "r", rows_per_shard=300, concurrency=1, ray_remote_args={"max_retries": 0}
+            )
+        assert not (tmp_path / "r" / "manifest.json").exists()
+    left = {path: path.stat().st_mtime_ns for path in (tmp_path / "r").glob("*.ev")}
+    assert len(left) == 3
+    edgevec.ray.build(rows, tmp_path / "r", rows_per_shard=300)
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "r").glob("*.ev")}
+    assert left.items() < made.items()
+    with ShardedIndex.open(tmp_path / "r") as index:
+        assert sorted(index) == list(range(ROWS))
 
 
 def test_a_service_answers_as_the_index(rows: np.ndarray, folder: Path, rng: np.random.Generator) -> None:
@@ -161,6 +180,37 @@ def test_a_service_follows(rows: np.ndarray, folder: Path) -> None:
         index.compact()
         found = service.search(rows[:5], 400, exact=True)
         np.testing.assert_array_equal(found.ids, index.search(rows[:5], 400, exact=True).ids)
+
+
+def test_a_service_knows_another_index_of_the_same_age(rows: np.ndarray, folder: Path) -> None:
+    """What its actors hold is told apart by the content of the manifest, not by how often that was written."""
+    with edgevec.ray.serve(folder, actors=2) as service:
+        assert service.search(rows[7], 1).ids.tolist() == [7]
+        shutil.rmtree(folder)
+        with pytest.raises(edgevec.IndexNotFoundError, match="no such manifest of shards"):
+            service.search(rows[7], 1)
+        ids = np.arange(ROWS) + 5000
+        ShardedIndex.build(rows, folder, ids=ids, rows_per_shard=200, metric="l2", keep_vectors="float32").close()
+        assert service._manifest.generation == 1
+        np.testing.assert_array_equal(service.search(rows[:50], 1).ids[:, 0], ids[:50])
+
+
+def test_a_shard_that_a_compaction_removed_is_not_missing(
+    rows: np.ndarray, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ShardedIndex.open(folder) as index:
+        for missing in ("error", "report"):
+            with edgevec.ray.serve(folder, actors=2, missing=missing) as service:
+                assert service.search(rows[7], 1).ids.tolist() == [7]
+                monkeypatch.setattr(service, "_seen", lambda at=service._stamp: at)  # as if it had looked just before
+                index.remove([*range(900, 1000), *range(7)])
+                index.compact()
+                for actor in service._groups[0]:
+                    os.kill(ray.get(actor.pid.remote(), timeout=HANG), signal.SIGKILL)
+                found = service.search(rows[:5], ROWS, exact=True)
+                np.testing.assert_array_equal(found.ids, index.search(rows[:5], ROWS, exact=True).ids)
+                assert (service.problems, service.share) == ({}, 1.0)
+            index.add(rows[:7], ids=range(7))
 
 
 def test_a_killed_actor_costs_no_answer(rows: np.ndarray, folder: Path) -> None:

@@ -120,6 +120,18 @@ def test_an_id_twice_leaves_what_was_there(rows: np.ndarray, tmp_path: Path, ids
         assert len(index) == 10
 
 
+def test_what_killed_builds_have_left_is_removed(rows: np.ndarray, tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    for left in (folder / ".building-0123abcd", folder / ".building-xyz" / "more"):
+        left.mkdir(parents=True)
+        (left / "new.ev").write_bytes(b"half an index")
+    (folder / f"{'0' * 32}-{'1' * 32}.ev").write_bytes(b"of another build")
+    (folder / "notes.txt").write_text("not ours")
+    with ShardedIndex.build(rows, folder, rows_per_shard=200) as index:
+        names = {path.name for path in folder.iterdir()}
+        assert names == index.manifest.files() | {MANIFEST, "manifest.json-lock", "notes.txt"}
+
+
 def test_progress_and_stopping(rows: np.ndarray, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     ShardedIndex.build(

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from oracle import assert_right
-from support import examples
+from support import HANG, examples
 
 import edgevec
 import edgevec.sharded.index
@@ -142,6 +147,73 @@ def test_a_change_that_fails_at_its_last_step_has_not_been(
             for each in (index, again):
                 assert each.manifest == before
                 np.testing.assert_array_equal(each.search(rows[:5], 300).ids, answer.ids)
+
+
+KILLED = """
+import os, signal, sys
+import numpy as np
+import edgevec.sharded.index
+from edgevec import ShardedIndex
+edgevec.sharded.index.commit = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+index = ShardedIndex.open(sys.argv[1])
+rows = np.ones((90, index.dim), np.float32)
+{"add": lambda: index.add(rows, ids=range(90)), "remove": lambda: index.remove(range(30)), "compact": index.compact}[
+    sys.argv[2]
+]()
+"""
+
+
+@pytest.mark.subprocess
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+@pytest.mark.parametrize("change", ["add", "remove", "compact"])
+def test_a_change_whose_process_is_killed_has_not_been(folder: Path, rows: np.ndarray, change: str) -> None:
+    """What it has written for nothing is gone after the next compaction."""
+    with ShardedIndex.open(folder) as index:
+        index.remove([2])
+        before, names = index.manifest, set(os.listdir(folder))
+        done = subprocess.run([sys.executable, "-c", KILLED, folder, change], timeout=HANG)
+        assert done.returncode == -signal.SIGKILL
+        assert set(os.listdir(folder)) > names
+        for each in (index, ShardedIndex.open(folder)):
+            with each:
+                assert each.manifest == before
+                assert sorted(each.search(rows[0], 300).ids.tolist()) == [0, 1, *range(3, 200)]
+    with ShardedIndex.open(folder) as index:
+        index.remove([3])
+        index.compact()
+        assert set(os.listdir(folder)) == {*index.manifest.files(), MANIFEST, "manifest.json-lock"}
+
+
+def test_a_manifest_that_cannot_be_written_leaves_the_old_one(
+    folder: Path, rows: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with ShardedIndex.open(folder) as index:
+        names, content = os.listdir(folder), (folder / MANIFEST).read_bytes()
+        monkeypatch.setattr("os.fsync", full)
+        with pytest.raises(edgevec.StorageError, match=r"manifest.json: No space left"):
+            index.remove(range(60))  # a whole shard, so nothing but the manifest is written
+        monkeypatch.undo()
+        assert (folder / MANIFEST).read_bytes() == content
+        assert sorted(os.listdir(folder)) == sorted({*names, "manifest.json-lock"})
+        assert len(index.search(rows[0], 300).ids) == 200
+
+
+def test_a_reader_that_cannot_follow_has_what_it_had(folder: Path, rows: np.ndarray) -> None:
+    """It was opened without a look at the bytes, and finds one shard of two damaged when both are to change."""
+    with ShardedIndex.open(folder, mmap=False) as writer:
+        path = folder / writer.shards[2].file
+        content = path.read_bytes()
+        at = len(content) // 2
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        with ShardedIndex.open(folder, verify=False) as reader:
+            before = reader.manifest
+            writer.remove([7, 130])
+            with pytest.raises(edgevec.CorruptIndexError, match="checksum differs"):
+                reader.refresh()
+            assert (reader.manifest, len(reader), 7 in reader, 130 in reader) == (before, 200, True, True)
 
 
 @pytest.mark.parametrize(

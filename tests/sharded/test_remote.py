@@ -71,6 +71,7 @@ def test_the_copies_are_removed(
 
 
 def test_an_unknown_scheme_is_named() -> None:
+    need_module("fsspec")
     with pytest.raises(edgevec.StorageError, match="nosuch://x"):
         ShardedIndex.open("nosuch://x/y")
 

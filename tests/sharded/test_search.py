@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from oracle import QUANTIZATIONS, assert_right, clustered, each_metric, recall
+from support import HANG
 
 import edgevec
 from edgevec import ShardedIndex
 from edgevec.sharded import ShardContext
+from edgevec.sharded.shards import OpenShard
 
 ROWS, DIM, SHARD = 900, 12, 250
 
@@ -92,6 +94,48 @@ def test_any_number_of_threads(rows: np.ndarray, tmp_path: Path, threads: int) -
     with ShardedIndex.build(rows, tmp_path / "s", rows_per_shard=100, keep_vectors="float32") as index:
         assert index.search(rows[5], 4, threads=threads, exact=True).ids[0] == 5
         assert index.search(rows[:6], 4, threads=threads).ids[:, 0].tolist() == list(range(6))
+
+
+@pytest.mark.threads
+def test_a_query_goes_to_threads_where_that_saves_time(
+    rows: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what a shard took the last time, of a clock that goes on by the time that is said here with each look."""
+    now, step = 0.0, 0.0
+
+    def clock() -> float:
+        nonlocal now
+        now += step
+        return now
+
+    monkeypatch.setattr("edgevec.sharded.index.time.perf_counter", clock)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    with ShardedIndex.build(rows, tmp_path / "s", rows_per_shard=SHARD, metric="l2", keep_vectors="float32") as index:
+        asked: list[int] = []
+        search = edgevec.Index.search
+
+        def noted(self: edgevec.Index, *arguments: object, **options: object) -> object:
+            asked.append(threading.get_ident())
+            return search(self, *arguments, **options)
+
+        monkeypatch.setattr(edgevec.Index, "search", noted)
+        for step, exact, threads, expected in (
+            (10e-6, False, 0, 2),  # nothing is known
+            (10e-6, False, 0, 1),
+            (5e-3, False, 0, 1),
+            (5e-3, False, 0, 2),
+            (10e-6, True, 0, 2),  # of another kind
+            (10e-6, False, 0, 2),
+            (10e-6, False, 0, 1),
+            (10e-6, False, 2, 2),  # it is asked for
+            (5e-3, False, 1, 1),
+            (5e-3, False, 1, 1),
+        ):
+            asked.clear()
+            assert index.search(rows[5], 4, exact=exact, threads=threads).ids[0] == 5
+            assert len(asked) == 4
+            assert len({*asked} - {threading.get_ident()}) <= expected - 1, (step, exact, threads)
+            assert asked.count(threading.get_ident()) == 4 // expected
 
 
 def test_get_contains_iteration_and_pickling(rows: np.ndarray, tmp_path: Path) -> None:
@@ -191,3 +235,36 @@ def test_searches_beside_changes_never_see_half_of_one(rows: np.ndarray, tmp_pat
             for thread in threads:
                 thread.join()
         assert not wrong
+
+
+@pytest.mark.threads
+def test_a_change_waits_for_the_searches_that_have_begun(
+    rows: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search between two shards finds both as they were."""
+    with ShardedIndex.build(rows[:300], tmp_path / "s", rows_per_shard=100) as index:
+        inside, changed = threading.Event(), threading.Event()
+        search, remove = edgevec.Index.search, OpenShard.remove
+        found: list[list[int]] = []
+
+        def slowly(self: edgevec.Index, *arguments: object, **options: object) -> object:
+            if not inside.is_set():
+                inside.set()
+                changed.wait(0.5)  # in vain, unless it does not wait
+            return search(self, *arguments, **options)
+
+        def noted(self: OpenShard, *arguments: object) -> None:
+            remove(self, *arguments)
+            changed.set()
+
+        monkeypatch.setattr(edgevec.Index, "search", slowly)
+        monkeypatch.setattr(OpenShard, "remove", noted)
+        looking = threading.Thread(
+            target=lambda: found.append(index.search(rows[0], 300, exact=True, threads=1).ids.tolist())
+        )
+        looking.start()
+        assert inside.wait(HANG)
+        index.remove([5, 105, 205])
+        looking.join()
+        assert sorted(found[0]) == list(range(300))
+        assert len(index.search(rows[0], 300, exact=True).ids) == 297
