@@ -1,5 +1,5 @@
 /* ev_remove: a removed vector is only marked. Its node goes on routing until links are led around it, which ev_add
- * begins when an eighth of the nodes are dead, ev_remove when a quarter are, and ev_compact always does. */
+ * begins when an eighth of the nodes are dead, ev_remove when a third are, and ev_compact always does. */
 #include "index/index.h"
 
 enum { SOON = 1024 }; /* so many are removed before anybody could stop it */
