@@ -6,7 +6,8 @@
  *   ev_compact, ev_set_ef) come one after the other, wait for running searches and hold new ones back until they end.
  *   ev_add of more than a few rows and ev_compact do so in steps: between them, every few milliseconds while rows are
  *   linked or links are led around removed ones, and all the while vectors are encoded or laid out anew, searches go on
- *   and see the index as before the call; they wait while it makes room and learns. What ev_stage brings they do not
+ *   and see the index as before the call; they wait while it makes room and learns. So does ev_remove while it leads
+ *   links around what it has removed, which they no longer see then. What ev_stage brings they do not
  *   see until ev_stage_commit, which is short. ev_save and ev_check wait for whole calls to end. ev_close may be called
  *   beside anything; ev_free must not race with any other call. An ev_context belongs to one search at a time; a second
  *   one is EV_E_BUSY. A search given none borrows one from the index. An ev_filter may be shared by any number of
@@ -148,7 +149,10 @@ typedef int (*ev_progress)(void *user, int64_t done, int64_t total);
  */
 int ev_add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, int64_t *out_ids, int32_t threads,
            ev_progress progress, void *user);
-/* Forget those of the n ids that are held; *removed counts them. O(1) each.
+/* Forget those of the n ids that are held; *removed counts them. O(1) each, until a third of what the index holds is
+ * removed: then links are led around it, by a call that removes many on all cores before it returns, else shared out
+ * among calls, so that a removal takes about as long as an addition. A service: a stop, want of memory, staged rows, or
+ * that the index lies in a mapped file leave it to a later call of ev_add or ev_remove, or ev_compact.
  * Errors: EV_E_PARAM, EV_E_STOPPED, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. Ids that are not held are none. */
 int ev_remove(ev_index *ix, int64_t n, const int64_t *ids, int64_t *removed);
 /* Copy vectors to out[n * dim], as exactly as they are kept: as given with FLOAT32 (cosine: at unit length), within the
@@ -335,8 +339,8 @@ int ev_stage_commit(ev_index *ix, int64_t n, const int64_t *removed_ids);
 /* Forget what is staged.
  * Errors: EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
 int ev_stage_drop(ev_index *ix);
-/* After ev_stage_commit: link what searches would not find, as ev_add does at its end, while they go on. A service: a
- * stop or want of memory leaves it to the next call.
+/* After ev_stage_commit: link what searches would not find and lead links around what was removed, as ev_add and
+ * ev_remove do at their end, while they go on. A service: a stop or want of memory leaves it to the next call.
  * Errors: EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
 int ev_stage_settle(ev_index *ix);
 

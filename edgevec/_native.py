@@ -233,7 +233,9 @@ class NativeIndex:
 
     def remove(self, ids: npt.NDArray[np.int64]) -> int:
         removed = ffi.new("int64_t *")
-        check(lib.ev_remove(self.handle, ids.size, pointer(ids, _INT64S), removed))
+        with callbacks.bridge(None):
+            code = lib.ev_remove(self.handle, ids.size, pointer(ids, _INT64S), removed)
+        check(code)
         return int(removed[0])
 
     def get(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:

@@ -348,7 +348,13 @@ class Index:
 
     @allocates
     def remove(self, ids: npt.ArrayLike) -> int:
-        """Remove the vectors of these ids, O(1) each.
+        """Remove the vectors of these ids.
+
+        Removed ones are no results from then on, and go on leading searches until a third of what the index holds is
+        removed. Then links are led around them, while searches go on: by a call that removes many before it returns
+        (in no more time than adding what is left would take), shared out among calls that remove few. For want of
+        memory, in a mapped index, or after Ctrl-C, which is raised when the vectors are removed, that is left to later
+        calls of add() or remove(), or compact().
 
         Args:
             ids: int64[n]; those that are not held are skipped

@@ -181,7 +181,7 @@ struct ev__consolidation {
     int phase;
     size_t at, end; /* of the slots of this phase */
     uint64_t *marked;
-    uint32_t *chosen; /* for each slot of a step m0 links, and before them how many; EV_NONE: they stay as they are */
+    uint32_t *chosen; /* links for the nodes of a step */
     size_t bytes;
 };
 bool ev__is_marked(const ev__graph *g, uint32_t slot); /* during a pass: is it about to be freed? */
@@ -241,11 +241,11 @@ typedef struct {
 /* Lead all links around dead nodes and free their slots, where all of these were removed: no rows are staged. Between
  * steps of it, `gate`, which may be NULL, is given back. */
 int ev__consolidate_deletes(ev__graph *g, int32_t threads, const ev__gate *gate);
-/* Is that to be done, or under way? And is it no more than so many added rows call for? */
-bool ev__consolidation_due(const ev__graph *g);
+/* Is that to be done, or under way? And is it no more than so many rows call for that are added or removed? */
+bool ev__consolidation_due(const ev__graph *g, bool adding);
 bool ev__consolidates_at_once(const ev__graph *g, int64_t rows);
-/* Begin it or go on with it, as far as so many rows call for that were added. While there is a shadow copy it waits,
- * and while it is under way mending does. */
+/* Begin it or go on with it, as far as so many rows call for. While there is a shadow copy it waits, and while it is
+ * under way mending does. */
 int ev__consolidate_step(ev__graph *g, int64_t rows, const ev__gate *gate);
 void ev__consolidation_drop(ev__graph *g); /* before slots are numbered anew, or linked anew all together */
 size_t ev__consolidation_bytes(const ev__graph *g);

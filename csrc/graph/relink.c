@@ -8,8 +8,9 @@ enum {
     ALL = 12,      /* with these */
     FEW_LINES = 2, /* where each costs no more lines of memory, or there are bounds: */
     ALL_CHEAP = 20,
-    COMPARED = 4, /* the nearest of all these, among which links are chosen */
-    SPARE = 10    /* one in so many links is left for new nodes, which lead back without a list chosen anew */
+    COMPARED = 4,     /* the nearest of all these, among which links are chosen; */
+    COMPARED_FAR = 8, /* where half of a list is not left: what it then leads to may lie in other clusters */
+    SPARE = 10        /* one in so many links is left for new nodes, which lead back without a list chosen anew */
 };
 
 bool ev__is_marked(const ev__graph *g, uint32_t slot) {
@@ -96,7 +97,8 @@ uint32_t ev__choose_around(const ev__graph *g, const ev__space *space, uint32_t 
     ev__query_from_slot(q, space, slot, &query, s->query_a);
     ev__query_init_bits(q, (const void *)ev__block(&g->store, slot), &query, &s->work);
     n = add_further(g, direct, n, batch_of((cheap ? ALL_CHEAP : ALL) * m0), s);
-    n = keep_nearest(g, space, &query, direct, n, batch_of(COMPARED * m0 + direct) - direct, s);
+    size_t compared = direct < m0 / 2 ? COMPARED_FAR : COMPARED;
+    n = keep_nearest(g, space, &query, direct, n, batch_of(compared * m0 + direct) - direct, s);
     return (uint32_t)ev__choose_links(g, space, slot, s->slots, direct, n, direct < most ? most : direct, s);
 }
 

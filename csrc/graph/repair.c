@@ -1,23 +1,29 @@
 /* Leading links around removed nodes, and freeing their slots.
  *
  * A pass marks the nodes that were removed, gives all others links that lead around those, and frees them when nothing
- * links to them any more. It can be left after any step and go on when the graph has changed, so that additions of
- * single rows share it out among them: what is linked meanwhile keeps off the marked nodes, and what is removed
- * meanwhile is left to the next pass. Searches walk through the marked as before. */
+ * links to them any more. It can be left after any step and go on when the graph has changed, so that additions and
+ * removals of single rows share it out among them: what is linked meanwhile keeps off the marked nodes, and what is
+ * removed meanwhile is left to the next pass. Searches walk through the marked as before. */
 #include "edgevec_test.h"
 #include "graph/graph.h"
 
 enum {
-    FEW = 32,    /* removed nodes are not worth a pass */
-    SMALL = 512, /* slots: a pass over so few takes no longer than an addition or two */
-    WORTH = 128  /* of an index with so many slots for each added row, a pass is made at once */
+    FEW = 32,     /* removed nodes are not worth a pass */
+    ADDING = 8,   /* one in so many is worth it where rows are added, which take the room; */
+    REMOVING = 3, /* where they are only removed, a pass is all the work: as much for each as to add one */
+    SMALL = 512,  /* vectors: a pass over so few takes no longer than an addition or two */
+    WORTH = 128   /* of an index with so many of them for each row, a pass is made at once */
 };
 
 enum { MARK, RELINK, LINK_BACK, UNLINK, FREE, PHASES };
-/* Slots of each phase that one added row stands for: about as much work as to link it. A pass is over when a twentieth
- * of rows was added, and not far more than an eighth of the slots is ever dead. */
+/* Slots of each phase that one row stands for: about as much work as to link it. A pass is over when a twentieth of
+ * rows was added, and not far more than an eighth of the slots is ever dead. Where links are chosen or lead back, nodes
+ * count alone: most slots may be free ones. */
 static const size_t IN_TURN[PHASES] = {4096, 24, 512, 2048, 2048};
-enum { AT_ONCE = 16 }; /* rows: so much between which searches are let in, when many threads do it */
+enum {
+    PASSED_OVER = 4096, /* slots at most, for so many nodes */
+    AT_ONCE = 16        /* rows: so much between which searches are let in, when many threads do it */
+};
 
 /* ---- duplicates ------------------------------------------------------------------------------ */
 
@@ -71,41 +77,37 @@ static void note_relinked(int64_t n) { ev__add64(&led_around, n); }
 static void note_relinked(int64_t n) { (void)n; }
 #endif
 
-/* Of the slots of a step: how many links were chosen, and these. */
-static uint32_t *chosen_of(const ev__graph *g, size_t slot) {
-    const struct ev__consolidation *c = g->consolidation;
-    return c->chosen + (slot - c->at) * (1 + (size_t)g->store.m0);
+/* Of the nodes of a step: the slot, how many links were chosen or EV_NONE, and these. */
+enum { SLOT, COUNT, LINKS };
+static uint32_t *chosen_of(const ev__graph *g, size_t i) {
+    return g->consolidation->chosen + i * (LINKS + (size_t)g->store.m0);
 }
-static size_t chosen_bytes(const ev__graph *g, size_t slots) {
-    return slots * (1 + (size_t)g->store.m0) * sizeof(uint32_t);
+static size_t chosen_bytes(const ev__graph *g, size_t nodes) {
+    return nodes * (LINKS + (size_t)g->store.m0) * sizeof(uint32_t);
 }
 
-static void choose(consolidation *b, uint32_t slot, ev__scratch *s) {
+static void choose(consolidation *b, uint32_t *chosen, ev__scratch *s) {
     const ev__graph *g = b->g;
-    uint32_t *chosen = chosen_of(g, slot);
-    bool stays = ev__is_node(&g->store, slot) && !ev__is_marked(g, slot);
-    *chosen = stays ? ev__choose_around(g, &b->space, slot, s) : EV_NONE;
-    for (uint32_t i = 0; *chosen != EV_NONE && i < g->store.m0; i++)
-        chosen[1 + i] = i < *chosen ? s->selection[i].slot : EV_NONE;
+    uint32_t n = chosen[COUNT] = ev__choose_around(g, &b->space, chosen[SLOT], s);
+    for (uint32_t i = 0; n != EV_NONE && i < g->store.m0; i++)
+        chosen[LINKS + i] = i < n ? s->selection[i].slot : EV_NONE;
 }
 
 static void choose_links(void *arg, int worker) {
     consolidation *b = arg;
     for (int64_t from, to; ev__work_next(&b->work, worker, &from, &to);)
-        for (int64_t i = from; i < to; i++)
-            choose(b, (uint32_t)(b->g->consolidation->at + (size_t)i), b->scratches[worker]);
+        for (int64_t i = from; i < to; i++) choose(b, chosen_of(b->g, (size_t)i), b->scratches[worker]);
 }
 
 /* Above level 0 links are chosen among what marked nodes lead to alone, which no step changes. */
-static void lead_around(consolidation *b, uint32_t slot) {
+static void lead_around(consolidation *b, const uint32_t *chosen) {
     const ev__graph *g = b->g;
-    const uint32_t *chosen = chosen_of(g, slot);
-    if (*chosen != EV_NONE) {
+    uint32_t slot = chosen[SLOT];
+    if (chosen[COUNT] != EV_NONE) {
         uint32_t *links = ev__links0(&g->store, slot);
-        for (uint32_t i = 0; i < g->store.m0; i++) ev__store32(links + i, chosen[1 + i]);
+        for (uint32_t i = 0; i < g->store.m0; i++) ev__store32(links + i, chosen[LINKS + i]);
         ev__links0_changed(&g->store, slot);
     }
-    if (!ev__is_node(&g->store, slot) || ev__is_marked(g, slot)) return;
     for (int level = 1; level <= ev__levels(&g->store)[slot]; level++)
         ev__relink_around_marked(g, &b->space, slot, level, b->scratches[0]);
 }
@@ -113,14 +115,18 @@ static void lead_around(consolidation *b, uint32_t slot) {
 /* Links are chosen by the lists as they were before the step, while searches go on, and written after it: then it does
  * not matter which thread chose first. */
 static bool relink_to(consolidation *b, size_t to) {
-    struct ev__consolidation *c = b->g->consolidation;
-    b->work = (ev__work){.total = (int64_t)(to - c->at), .run = 32};
+    const ev__graph *g = b->g;
+    size_t n = 0;
+    for (size_t slot = g->consolidation->at; slot < to; slot++)
+        if (ev__is_node(&g->store, (uint32_t)slot) && !ev__is_marked(g, (uint32_t)slot))
+            chosen_of(g, n++)[SLOT] = (uint32_t)slot;
+    b->work = (ev__work){.total = (int64_t)n, .run = 32};
     if (b->gate) b->gate->give_back(b->gate->arg);
     ev__parallel(b->workers, choose_links, b);
     if (b->gate) b->gate->take(b->gate->arg);
     note_relinked(b->work.total);
     if (b->work.stopped) return false;
-    for (size_t slot = c->at; slot < to; slot++) lead_around(b, (uint32_t)slot);
+    for (size_t i = 0; i < n; i++) lead_around(b, chosen_of(g, i));
     return true;
 }
 
@@ -140,6 +146,17 @@ static void free_marked(ev__graph *g, uint32_t slot) {
     ev__bit_clear(g->consolidation->marked, slot);
     ev__slot_free(&g->store, slot);
     g->store.dead--;
+}
+
+/* Where so many turns of this phase end. */
+static size_t end_of_turns(const ev__graph *g, size_t turns) {
+    const struct ev__consolidation *c = g->consolidation;
+    bool nodes_count = c->phase == RELINK || c->phase == LINK_BACK;
+    size_t left = turns * IN_TURN[c->phase], most = nodes_count ? turns * PASSED_OVER : left;
+    size_t to = c->at, end = c->end - to < most ? c->end : to + most;
+    if (!nodes_count) return end;
+    while (to < end && left) left -= ev__is_node(&g->store, (uint32_t)to++);
+    return to;
 }
 
 /* Of this phase the slots up to there; false: stopped. */
@@ -191,7 +208,7 @@ static bool go_on(consolidation *b, int64_t turns, size_t size) {
     ev__graph *g = b->g;
     while (g->consolidation && turns-- > 0) {
         struct ev__consolidation *c = g->consolidation;
-        size_t n = size * IN_TURN[c->phase], to = c->end - c->at < n ? c->end : c->at + n;
+        size_t to = end_of_turns(g, size);
         if (!step_to(b, to)) return false;
         c->at = to;
         if (to == c->end) begin_next_phase(g);
@@ -258,14 +275,15 @@ int ev__consolidate_deletes(ev__graph *g, int32_t threads, const ev__gate *gate)
     return rc;
 }
 
-bool ev__consolidation_due(const ev__graph *g) {
+static int64_t held(const ev__store *store) { return store->live + store->dead; }
+
+bool ev__consolidation_due(const ev__graph *g, bool adding) {
     const ev__store *store = &g->store;
-    return g->consolidation || (store->dead > FEW && store->dead > (int64_t)ev__slots(store) / 8);
+    return g->consolidation || (store->dead > FEW && store->dead > held(store) / (adding ? ADDING : REMOVING));
 }
 
 bool ev__consolidates_at_once(const ev__graph *g, int64_t rows) {
-    size_t slots = ev__slots(&g->store);
-    return slots <= SMALL || (size_t)rows >= slots / WORTH;
+    return held(&g->store) <= SMALL || rows >= held(&g->store) / WORTH;
 }
 
 int ev__consolidate_step(ev__graph *g, int64_t rows, const ev__gate *gate) {

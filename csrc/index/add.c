@@ -6,10 +6,6 @@
 #include "index/stage.h"
 
 enum {
-    /* the graph is repaired when one in so many of its nodes is new; under ip, where short vectors lose their links to
-       longer ones, more often */
-    RECONNECT_EVERY = 32,
-    RECONNECT_EVERY_IP = 256,
     AT_ONCE = 8,   /* rows that are added without a pause */
     MANY = 1 << 15 /* slots */
 };
@@ -107,34 +103,6 @@ static void stage(ev__build *a) {
     stage->count += a->n;
 }
 
-/* Services, not promises: for want of memory they are left to the next call. */
-static void mend(ev_index *ix, int64_t rows, bool whole, ev__call *call) {
-    const ev__gate gate = ev__gate_of(call);
-    if (whole)
-        ev__mend(&ix->graph, &gate);
-    else
-        ev__mend_step(&ix->graph, rows, &gate);
-}
-
-/* Staged rows are as dead as those that were removed, so these wait while there are any. */
-static bool is_to_consolidate(const ev_index *ix) { return ev__consolidation_due(&ix->graph) && !ev__staged(ix); }
-
-static void consolidate(ev_index *ix, int64_t rows, int32_t threads, ev__call *call) {
-    ev__graph *g = &ix->graph;
-    const ev__gate gate = ev__gate_of(call);
-    if (!ev__consolidates_at_once(g, rows))
-        ev__consolidate_step(g, rows, &gate);
-    else if (!g->store.shadow) /* else the next call of so many rows begins with it */
-        ev__consolidate_deletes(g, threads, &gate);
-}
-
-void ev__repair_where_due(ev_index *ix, int64_t rows, int32_t threads, ev__call *call) {
-    ev__graph *g = &ix->graph;
-    if (is_to_consolidate(ix)) consolidate(ix, rows, threads, call);
-    int64_t many = g->store.live / (g->store.quantizer.metric->product ? RECONNECT_EVERY_IP : RECONNECT_EVERY);
-    if (g->mending || g->unrepaired > many) mend(ix, rows, rows > many, call);
-}
-
 static void blank_unlinked(void *arg, int worker) {
     ev__build *a = arg;
     for (int64_t from, to; ev__work_next(&a->work, worker, &from, &to);)
@@ -164,12 +132,6 @@ static void give_slots_back(ev__build *a) {
             ev__slot_give_back(store, a->slots[i]);
 }
 
-void ev__links_lost(ev_index *ix, ev__call *call) {
-    ix->graph.unrepaired += ix->graph.store.live;
-    ev__watch_finish();
-    if (ev__slots(&ix->graph.store) <= MANY) mend(ix, 0, true, call);
-}
-
 static void roll_back(ev__build *a) {
     ev_index *ix = a->ix;
     int64_t dead = ix->graph.store.dead;
@@ -191,8 +153,7 @@ static int add_rows(ev__build *a, int32_t threads, bool staged, int64_t *out_ids
     ev_index *ix = a->ix;
     const ev__gate gate = ev__gate_of(a->call);
     int rc = EV_OK;
-    if (is_to_consolidate(ix) && ev__consolidates_at_once(&ix->graph, a->n))
-        rc = ev__consolidate_deletes(&ix->graph, threads, &gate);
+    if (ev__consolidates_before(ix, a->n)) rc = ev__consolidate_deletes(&ix->graph, threads, &gate);
     if (rc == EV_OK) rc = ev__room_for(ix, a);
     if (rc == EV_OK) rc = ev__store_reserve(&ix->graph.store, (size_t)a->n);
     if (rc == EV_OK) rc = ev__stage_reserve(ix, a->n, staged);
@@ -217,7 +178,7 @@ static int add_rows(ev__build *a, int32_t threads, bool staged, int64_t *out_ids
     else
         commit(a, out_ids);
     ev__encode_step(ix, a->n, a->scratches[0]);
-    if (!staged) ev__repair_where_due(ix, a->n, threads, a->call);
+    if (!staged) ev__repair_after_adding(ix, a->n, threads, a->call);
     return ev__ok();
 }
 

@@ -14,6 +14,9 @@ struct ev_index {
     int64_t fresh;  /* unquantized: vectors added since it was last seen whether float32 tells them apart */
     double unfit;   /* for vectors so short a better center was looked for in vain; 0: never */
     int64_t next_id, changes;
+    struct {
+        int64_t shown, removed;
+    } unsettled;             /* rows of ev_stage_commit, until ev_stage_settle */
     struct ev__stage *stage; /* NULL, or stage.c's */
     ev__account *account;    /* what is allocated for it */
     uint64_t serial;         /* of this index in this process; filters cache by it */
@@ -122,8 +125,24 @@ void ev__stage_free(ev_index *ix);
 
 /* ---- remove.c -------------------------------------------------------------------------------- */
 
-/* Those that are held; it cannot be stopped. */
-void ev__remove_ids(ev_index *ix, int64_t n, const int64_t *ids);
+/* Those that are held, and how many these were; it cannot be stopped. */
+int64_t ev__remove_ids(ev_index *ix, int64_t n, const int64_t *ids);
+
+/* ---- maintenance.c --------------------------------------------------------------------------- */
+
+/* What calls that change an index do for its links at their end. Services, not promises: a stop or want of memory
+ * leaves them to a later call. */
+/* Where so many were removed that it is due, links are led around them, as far as these rows call for. When so many are
+ * new that mending is due, at once where they are these rows, else shared out among calls. threads: 0: one a core. */
+void ev__repair_after_adding(ev_index *ix, int64_t rows, int32_t threads, ev__call *call);
+/* The same; later, as nothing else is left to do then. Nothing while the graph lies in a mapped file, of which every
+ * page would be copied. */
+void ev__repair_after_removing(ev_index *ix, int64_t rows, ev__call *call);
+/* Is that to be done before so many rows are added, which then find the room? */
+bool ev__consolidates_before(const ev_index *ix, int64_t rows);
+/* Linked nodes have died: what lost its last link to one of them is linked anew; in a large index by the next call, as
+ * that takes long. */
+void ev__links_lost(ev_index *ix, ev__call *call);
 
 /* ---- filter.c -------------------------------------------------------------------------------- */
 

@@ -1,5 +1,5 @@
-/* ev_remove: a removed vector is only marked. Its node goes on routing until it is cleaned up, which ev_add begins when
- * an eighth of the slots are dead, and ev_compact always does. */
+/* ev_remove: a removed vector is only marked. Its node goes on routing until links are led around it, which ev_add
+ * begins when an eighth of the nodes are dead, ev_remove when a third are, and ev_compact always does. */
 #include "index/index.h"
 
 enum { SOON = 1024 }; /* so many are removed before anybody could stop it */
@@ -40,9 +40,10 @@ static int remove_all(ev_index *ix, int64_t n, const int64_t *ids, removal *made
     return EV_OK;
 }
 
-void ev__remove_ids(ev_index *ix, int64_t n, const int64_t *ids) {
+int64_t ev__remove_ids(ev_index *ix, int64_t n, const int64_t *ids) {
     int64_t count = 0;
     remove_all(ix, n, ids, NULL, &count);
+    return count;
 }
 
 int ev_remove(ev_index *ix, int64_t n, const int64_t *ids, int64_t *removed) {
@@ -56,8 +57,9 @@ int ev_remove(ev_index *ix, int64_t n, const int64_t *ids, int64_t *removed) {
     ev__watch watch;
     ev__watch_begin(&watch, NULL, NULL, n);
     rc = remove_all(ix, n, ids, made, &count);
-    ev__watch_end(&watch);
     ev__release(made, (size_t)n * sizeof *made, EV_LINE);
+    if (rc == EV_OK && count) ev__repair_after_removing(ix, count, &call);
+    ev__watch_end(&watch);
     ev__leave(&call);
     if (rc != EV_OK) return rc;
     if (removed) *removed = count;

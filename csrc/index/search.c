@@ -5,7 +5,7 @@ enum {
     RANDOM_READ_COST = 2, /* a row met on a walk costs this many rows met in a scan */
     BUDGET_FACTOR = 2,    /* a filtered walk may cost this many scans before a scan takes over */
     BITS_SCAN_MIN = 128,  /* at least, by a scan */
-    FEW_DEAD = 4          /* one node in so many may be removed for a walk to leave them out at its end */
+    MANY_DEAD_OF_5 = 2    /* nodes in five may be removed for a walk to leave them out at its end */
 };
 
 /* ---- one query ------------------------------------------------------------------------------- */
@@ -106,16 +106,17 @@ static int check(const ev_index *ix, int64_t n, const float *queries, const ev_s
 
 /* A walk that must collect ef matches meets about ef / share nodes, M new rows each; a scan meets every match. */
 static bool scan_is_cheaper(const ev__search_call *b) {
-    double slots = (double)ev__slots(&b->ix->graph.store), matches = (double)b->matches;
-    return matches * matches <= (double)RANDOM_READ_COST * (double)b->ef * (double)b->ix->graph.store.M * slots;
+    const ev__store *store = &b->ix->graph.store;
+    double nodes = (double)(store->live + store->dead), matches = (double)b->matches;
+    return matches * matches <= (double)RANDOM_READ_COST * (double)b->ef * (double)store->M * nodes;
 }
 
 /* Where few are dead, a walk does as if none were, with places to spare for as many as it is to meet by chance. */
 static void plan_for_dead(ev__search_call *b, bool filtered) {
-    int64_t dead = b->ix->graph.store.dead + b->ix->graph.store.linked_ahead,
-            slots = (int64_t)ev__slots(&b->ix->graph.store);
-    b->mask.on = filtered || dead > slots / FEW_DEAD;
-    if (dead && !b->mask.on) b->spare = 1 + (size_t)((int64_t)b->ef * dead / slots);
+    const ev__store *store = &b->ix->graph.store;
+    int64_t dead = store->dead + store->linked_ahead, held = store->live + dead;
+    b->mask.on = filtered || 5 * dead > MANY_DEAD_OF_5 * held;
+    if (dead && !b->mask.on) b->spare = 1 + (size_t)((int64_t)b->ef * dead / held);
 }
 
 static int run(ev__search_call *b, int64_t n, const ev_search_params *p) {

@@ -18,10 +18,10 @@ int ev_stage_commit(ev_index *ix, int64_t n, const int64_t *removed_ids) {
     ev__call call;
     int rc = enter(ix, &call);
     if (rc != EV_OK) return rc;
-    ev__remove_ids(ix, n, removed_ids);
+    ix->unsettled.removed += ev__remove_ids(ix, n, removed_ids);
     if (ix->stage) {
         ev__rows_show(ix, ix->stage->slots, ix->stage->count);
-        ix->stage->shown += ix->stage->count;
+        ix->unsettled.shown += ix->stage->count;
         ev__stage_clear(ix->stage);
     }
     ev__leave(&call);
@@ -48,12 +48,16 @@ int ev_stage_settle(ev_index *ix) {
     ev__call call;
     int rc = enter(ix, &call);
     if (rc != EV_OK) return rc;
-    if (ix->stage && ix->stage->shown) {
+    int64_t shown = ix->unsettled.shown, rows = shown + ix->unsettled.removed;
+    if (rows) {
         ev__watch watch;
         ev__watch_begin(&watch, NULL, NULL, ix->graph.store.live);
-        ev__repair_where_due(ix, ix->stage->shown, 0, &call);
-        ix->stage->shown = 0;
-        if (!ix->stage->count) ev__stage_free(ix);
+        if (shown)
+            ev__repair_after_adding(ix, rows, 0, &call);
+        else
+            ev__repair_after_removing(ix, rows, &call);
+        ix->unsettled.shown = ix->unsettled.removed = 0;
+        if (!ev__staged(ix)) ev__stage_free(ix);
         ev__watch_end(&watch);
     }
     ev__leave(&call);

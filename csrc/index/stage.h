@@ -8,7 +8,6 @@
 struct ev__stage {
     uint32_t *slots; /* in the order they came in */
     int64_t count, room;
-    int64_t shown; /* rows that were shown, and whose links are not mended yet */
 };
 
 /* ---- staged_rows.c --------------------------------------------------------------------------- */
@@ -28,11 +27,4 @@ int ev__add(ev_index *ix, int64_t n, const float *vectors, const int64_t *ids, i
             ev_progress progress, void *user, bool staged);
 /* New rows are not to be shown: no later one becomes a duplicate of theirs. */
 void ev__rows_forget(ev_index *ix, const uint32_t *slots, int64_t n);
-/* Linked nodes have died: what lost its last link to one of them is linked anew, as far as there is memory; in a large
- * index by the next call, as that takes long. */
-void ev__links_lost(ev_index *ix, ev__call *call);
-/* Where so many were removed that it is due, links are led around them, as far as these rows call for. When so many are
- * new that mending is due, at once where they are these rows, else shared out among calls. threads: 0: one a core. */
-void ev__repair_where_due(ev_index *ix, int64_t rows, int32_t threads, ev__call *call);
-
 #endif

@@ -84,7 +84,7 @@ class Graph:
 
     Attributes:
         index: None while no vector was ever stored.
-        behind: Vectors that the index has yet to take in; None when there are none.
+        behind: Vectors that the index has yet to take in; None when there are none, and it has settled.
         version: Of the records that both agree with; None when it must be built (again).
         seq: The last change that both have taken in.
         saved_seq: The last change that the snapshot holds; 0 without one.
@@ -213,7 +213,7 @@ class Graph:
         self.seq = changes.last_change(connection)
 
     def follow(self, connection: sqlite3.Connection, count: int) -> int:
-        """Let the index take in so many of the vectors beside it, while others search; how many are left.
+        """Let the index take in so many of the vectors beside it, and settle, while others search; how many are left.
 
         connection: at the version of the graph.
         """
@@ -357,8 +357,8 @@ class Graph:
         size, stored = _vectors_per_add(self.index.dim), _stored(connection, self.index.dim)
         for start in range(0, len(rows), size):
             behind.put(*stored(rows[start : start + size], start))
-        self.behind = behind or None
-        self.index.remove(rows)
+        self.behind = behind  # also where it is empty: follow() has links led around what is removed
+        Stage(self.index).commit(rows)
         self._forget_ids_of(rows)
 
     def _forget_ids_of(self, rows: RowIds) -> None:

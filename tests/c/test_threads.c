@@ -73,13 +73,14 @@ static void rewrite(scene *s) {
     ev__add64(&s->bad, bad);
 }
 
-/* The same with many removed at once, and put back a few at a time, while links are led around the others. */
-static void rewrite_slowly(scene *s) {
-    enum { GONE = 2 * BATCH, SOME = 20 };
+/* The same with so many removed at once, and put back a few at a time: of fewer than a third while links are led around
+ * the others, which else the removal does. */
+static void rewrite_slowly(scene *s, int64_t gone) {
+    enum { SOME = 20 };
     int64_t bad = 0, removed, n;
-    bad += ev_remove(s->ix, GONE, ids + FIXED, &removed) != EV_OK || removed != GONE;
-    for (int64_t at = FIXED; at < FIXED + GONE; at += n) {
-        n = at % 3 || at + SOME > FIXED + GONE ? 1 : SOME;
+    bad += ev_remove(s->ix, gone, ids + FIXED, &removed) != EV_OK || removed != gone;
+    for (int64_t at = FIXED; at < FIXED + gone; at += n) {
+        n = at % 3 || at + SOME > FIXED + gone ? 1 : SOME;
         bad += ev_add(s->ix, n, rows + at * DIM, ids + at, NULL, 2, NULL, NULL) != EV_OK;
     }
     ev__add64(&s->bad, bad);
@@ -89,7 +90,8 @@ static void work(void *arg, int worker) {
     scene *s = arg;
     if (worker == 0 && s->writing) {
         rewrite(s);
-        rewrite_slowly(s);
+        rewrite_slowly(s, BATCH);
+        rewrite_slowly(s, 2 * BATCH);
     } else {
         search_all_ways(s, worker);
     }
