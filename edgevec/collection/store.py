@@ -140,8 +140,6 @@ class Store:
         self._snapshots = Snapshots(database, graph, self.fields, self._lock, secure_delete=secure_delete)
         self.follower = Follower(self._follow)
         self.progress_guard = ProgressGuard()
-        self._needs_connection = database.single_connection or not writable
-        """To tell which version of the records is committed, or whose turn it is."""
         self._batch_lock = threading.RLock()
         self._commits_beside_readers = False
         self._buffer: WriteBuffer | None = None
@@ -323,13 +321,13 @@ class Store:
             return self.graph.follow(connection, rows)
 
     def begin_search(self) -> bool:
-        """Begin to read the graph alone, without a connection; False where it takes read().
+        """Begin to read the graph alone, outside a transaction; False where it takes read().
 
         end_search() ends it, whatever this said: a signal may end the call at any line.
         """
         if (
             self._closed
-            or self._needs_connection
+            or self.database.single_connection
             or self._owner == get_ident()
             or self.progress_guard.is_used()
             or os.getpid() != self._process
@@ -337,13 +335,32 @@ class Store:
             return False
         self._lock.acquire_read()
         # Where all this is so it remains so: who changes it waits for end_search().
-        return not (self._closed or self._commits_beside_readers or self.graph.version != self._version)
+        if self._closed or self._commits_beside_readers:
+            return False
+        return self.graph.version == self._version if self.writable else self._is_in_step()
+
+    def _is_in_step(self) -> bool:
+        """Whether the graph of a collection open for reading holds what is committed, by whichever process."""
+        if self.graph.behind is not None:
+            return False
+        self.database.check_file()
+        connection = self.database.acquire()
+        try:
+            known = self.database.versions.get(connection)
+            in_step = known == (_commits_of_others(connection), self.graph.version)
+        except BaseException:
+            self.database.discard(connection)
+            raise
+        self.database.release(connection)
+        return in_step
 
     def ids_of(self, rows: RowIds) -> list[Id | None]:
         """The ids of rows of the graph; None where there is no record. Between begin_search() and end_search()."""
         known = self.graph.known_ids(rows)
         if known is not None:
             return known
+        if not self.writable:  # what is read outside a transaction may be newer than the graph
+            return [None] * len(rows)
         connection = self.database.acquire()
         try:
             return self.graph.ids_of(connection, rows)
