@@ -45,16 +45,54 @@ def prepare(folder: Path, n: int) -> None:
 
 
 def imported(folder: Path, source: str) -> dict[str, float]:
-    """Megabytes beyond the graph, rows a second of processor time, and megabytes of log and file when it has ended."""
-    path = folder / f"of-{source}.edgevec"
+    """As written(), of one import."""
+    return written(folder / f"of-{source}.edgevec", lambda made: made.import_from(folder / source))
+
+
+def upserted(folder: Path, rows: int | None) -> dict[str, float]:
+    """As written(), of one upsert, or of a batch of upserts of so many rows."""
+    with edgevec.open(folder / "c.edgevec", mode="r") as read:
+        records = [*read]
+    ids = [record.id for record in records]
+    vectors = np.array([record.vector for record in records])
+    metadata, documents = [record.metadata for record in records], [record.document for record in records]
+    del records
+
+    def write(made: edgevec.Collection) -> None:
+        if rows is None:
+            made.upsert(ids, vectors, metadata, documents)
+            return
+        with made.batch():
+            for start in range(0, len(ids), rows):
+                part = slice(start, start + rows)
+                made.upsert(ids[part], vectors[part], metadata[part], documents[part])
+
+    return written(folder / f"by-{rows}.edgevec", write)
+
+
+def written(path: Path, write: Callable[[edgevec.Collection], object]) -> dict[str, float]:
+    """Megabytes beyond the graph, rows a second of processor time, and megabytes of the log, as long as it ever was and
+    when all has ended, and of the file."""
+    longest, ended = [0], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.01):
+            longest[0] = max(longest[0], log.stat().st_size)
+
+    log = Path(f"{path}-wal")
     with edgevec.open(path) as made:
+        watching = threading.Thread(target=watch)
+        watching.start()
         before = peak_bytes()
-        time_spent = spent(lambda: made.import_from(folder / source))
+        time_spent = spent(lambda: write(made))
         peak = peak_bytes() - before
+        ended.set()
+        watching.join()
         sizes = made.stats()
         return {
             "peak MB": (peak - sizes["memory_bytes"]) / 1e6,
             "rows/CPU-s": len(made) / time_spent.cpu,
+            "longest log MB": longest[0] / 1e6,
             "log MB": sizes["log_bytes"] / 1e6,
             "file MB": sizes["file_bytes"] / 1e6,
         }
@@ -187,6 +225,9 @@ def beside_one_upsert(folder: Path) -> dict[str, float]:
 STEPS: dict[str, Callable[[Path], dict[str, float]]] = {
     "import Parquet": lambda folder: imported(folder, "rows.parquet"),
     "import JSON lines": lambda folder: imported(folder, "rows.jsonl"),
+    "one upsert": lambda folder: upserted(folder, None),
+    "batch of 100": lambda folder: upserted(folder, 100),
+    "batch of 5,000": lambda folder: upserted(folder, 5_000),
     "first search, a": lambda folder: first_search(folder, "a"),
     "first search, r": lambda folder: first_search(folder, "r"),
     "searches/s, a, 1 thread": lambda folder: searches(folder, "a", 1),

@@ -16,11 +16,24 @@ from numpy.typing import NDArray
 from .schema import write_setting
 from .sql import end_transaction
 
-__all__ = ["EVERY_ROW", "MIN_BYTES", "MIN_RECORDS", "finish", "highest_row", "last_row", "remove", "store"]
+__all__ = [
+    "BYTES_PER_COMMIT",
+    "EVERY_ROW",
+    "MIN_BYTES",
+    "MIN_RECORDS",
+    "add",
+    "begin",
+    "finish",
+    "highest_row",
+    "last_row",
+    "remove",
+    "store",
+]
 
 MIN_RECORDS, MIN_BYTES = 1_000, 32 * 2**20
 """Of fewer records, or fewer bytes of new vectors, the log is short enough."""
-_BYTES_PER_COMMIT = 16 * 2**20
+BYTES_PER_COMMIT = 16 * 2**20
+"""Of vectors."""
 _SETTING = "ahead"
 EVERY_ROW = 2**63 - 1
 """No row is higher."""
@@ -56,15 +69,26 @@ def store(
     No transaction is open, and nobody else writes before the call's own has ended. When that or this fails, or has
     ended without finish(), remove() is to follow.
     """
-    remove(connection)  # what an earlier call may have left
-    step = max(1, _BYTES_PER_COMMIT // vectors[0].nbytes)
+    begin(connection, first)
+    step = max(1, BYTES_PER_COMMIT // vectors[0].nbytes)
     for start in range(0, len(places), step):
+        add(connection, first + start, vectors[places[start : start + step]], copy_log)
+
+
+def begin(connection: sqlite3.Connection, first: int) -> None:
+    """As store(), of vectors that add() is to store one after the other."""
+    remove(connection)  # what an earlier call may have left
+    write_setting(connection, _SETTING, first)
+
+
+def add(connection: sqlite3.Connection, row: int, vectors: NDArray[Any], copy_log: Callable[[], None]) -> None:
+    """Store vectors [n, dim] under the rows from `row` on."""
+    step = max(1, BYTES_PER_COMMIT // vectors[0].nbytes)
+    for start in range(0, len(vectors), step):
         connection.execute("BEGIN IMMEDIATE")
-        if not start:
-            write_setting(connection, _SETTING, first)
         connection.executemany(
             "INSERT OR REPLACE INTO vectors(row, vector) VALUES (?, ?)",
-            ((first + start + at, vectors[place].tobytes()) for at, place in enumerate(places[start : start + step])),
+            ((row + at, vector.tobytes()) for at, vector in enumerate(vectors[start : start + step], start)),
         )
         connection.execute("COMMIT")
         copy_log()

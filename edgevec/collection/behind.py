@@ -25,8 +25,9 @@ __all__ = ["Behind", "add", "nearest"]
 
 log = logging.getLogger("edgevec")
 
-_MAX_ROWS, _MAX_BYTES = 2**16, 2**27
-"""That lie beside the graph, and the bytes of their vectors: comparing with more would take milliseconds a search."""
+_MAX_ROWS, _MAX_BYTES, _MAX_SHARE = 2**18, 2**29, 8
+"""That lie beside the graph, the bytes of their vectors, and how many for each vector in the graph. Comparing with that
+many takes tens of milliseconds a search, for as long as the graph follows; to insert them first would take minutes."""
 _BYTES_A_NUMBER = 8
 """Of a vector, with links, and with the room for more that its part has."""
 _ROWS_PER_PART = 1024
@@ -52,8 +53,9 @@ class Behind:
         return np.fromiter((row for part in self._parts for row in part), np.int64)
 
     def may_take(self, more: int) -> bool:
-        """Whether so many more may lie here; what is much for a small graph is inserted soon enough."""
-        fit = len(self) + more <= min(_MAX_ROWS, _MAX_BYTES // (4 * self._graph.dim), len(self._graph))
+        """Whether so many more may lie here. A graph that hardly holds anything is built first."""
+        most = min(_MAX_ROWS, _MAX_BYTES // (4 * self._graph.dim), _MAX_SHARE * len(self._graph))
+        fit = len(self) + more <= most
         return fit and self._is_within_limit(more)
 
     def _is_within_limit(self, more: int) -> bool:

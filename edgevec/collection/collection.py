@@ -458,7 +458,8 @@ class Collection:
         """A block of writes that all happen at its end, or not at all when an exception leaves it.
 
         get(), count() and search() inside see what was written. Other threads do not; once a search inside has made the
-        graph take in what was written, they wait for the end. Batches may be nested: an inner one can fail by itself.
+        graph take in what was written, they wait for the end. Batches may be nested: an inner one can fail by itself. A
+        batch that only upserts keeps SQLite's log short, however much it writes.
 
         Args:
             progress: progress(done, total) while the graph takes in what was written, at the end of the outermost

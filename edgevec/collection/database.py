@@ -63,6 +63,8 @@ class Database:
         self._main: sqlite3.Connection | None = None
         self._claimed: Identity | None = None
         self._opened: list[tuple[Path, Identity]] = []
+        self._holding_records: list[tuple[str, Identity]] = []
+        """Those of them that hold records: before each search of a reader."""
         self._immutable_stamp: _Stamp | None = None
         """Of a file opened as immutable: its state then."""
         try:
@@ -210,8 +212,16 @@ class Database:
 
     def check_file(self) -> None:
         """As check_files(), of the two files that hold records: quicker."""
-        for path, opened in self._opened[:2]:
-            check_unmoved(path, opened)
+        try:
+            for path, opened in self._holding_records:
+                found = os.stat(path)
+                if found.st_ino != opened[1] or found.st_dev != opened[0]:
+                    break
+            else:
+                return
+        except OSError:
+            pass
+        self.check_files()
 
     def renew(self) -> bool:
         """Open a file that was opened as immutable again, if it was written to; whether it was."""
@@ -324,6 +334,7 @@ class Database:
         lock = ("-lock",) if self._writable else ()
         paths = [Path(f"{self.path}{name}") for name in ("", *log, *lock)]
         self._opened = [(path, found) for path in paths if (found := identity(path)) is not None]
+        self._holding_records = [(os.fspath(path), found) for path, found in self._opened[:2]]
 
 
 # ---- files beside it -------------------------------------------------------------------------------------------------

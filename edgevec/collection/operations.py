@@ -20,6 +20,7 @@ from .sql import BEFORE_ALL
 from .store import Store
 from .validation import Encoder, Id, NewRecords
 from .where import Condition
+from .write_buffer import write
 
 __all__ = [
     "contains",
@@ -41,22 +42,15 @@ __all__ = [
 
 def upsert(store: Store, new: NewRecords, vectors: Any, progress: Progress | None = None) -> int:
     """As Collection.upsert()."""
+    if store.buffers():
+        store.add_to_buffer(new, validation.as_vectors(vectors, len(new.ids), store.dim, store.metric, store.dtype))
+        return len(new.ids)
     early = _Early(store, new, vectors) if len(new.ids) >= ahead.MIN_RECORDS else None
     with store.write(progress, early) as connection:
         stored = None if early is None else early.vectors
         if stored is None:
             stored = validation.as_vectors(vectors, len(new.ids), store.dim, store.metric, store.dtype)
-        if store.dim is None and len(stored):
-            store.set_dim(connection, stored.shape[1])
-        if new.ids:
-            changes.begin_listing(connection)
-        rows, changed = records.upsert(connection, new, stored, (0, 0) if early is None else early.rows)
-        if early is not None and early.rows != (0, 0):
-            ahead.finish(connection)
-        if len(changed) < len(rows):
-            changes.rewrite(connection, np.delete(rows, changed).tolist())
-        # A copy of the vectors: the caller's array may change before the batch ends.
-        store.add_write(rows, Write(rows[changed], stored[changed]))
+        write(store, connection, new, stored, (0, 0) if early is None else early.rows)
     return len(new.ids)
 
 
@@ -79,7 +73,7 @@ class _Early:
         self.vectors = validation.as_vectors(self._given, len(new.ids), store.dim, store.metric, store.dtype)
         first, places = records.new_rows(connection, new.ids)
         if self.vectors[:1].nbytes * len(places) >= ahead.MIN_BYTES:
-            ahead.store(connection, first, self.vectors, places, store.database.copy_log)
+            ahead.store(connection, first, self.vectors, places, store.copy_log)
             self.rows = first, len(places)
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "explain",
     "fetch",
     "format_ids",
+    "highest_row",
     "ids_after",
     "ids_of",
     "ids_where",
@@ -42,6 +43,7 @@ __all__ = [
     "rows_of",
     "rows_where",
     "upsert",
+    "upsert_rows",
     "vector_count",
     "vector_pages",
     "vectors_of",
@@ -180,17 +182,47 @@ def upsert(
     if known:
         same = _unchanged(connection, {row: blob for row, blob in zip(rows, blobs, strict=True) if row <= last})
         changed = [at for at in changed if rows[at] not in same]
-    connection.executemany(
-        "INSERT INTO records(row, id, metadata, document, words) VALUES (?, ?, ?, ?, ?) ON CONFLICT(row) DO UPDATE "
-        "SET metadata = excluded.metadata, document = excluded.document, words = excluded.words",
-        zip(rows, new.ids, new.metadata, new.documents, map(indexed, new.documents), strict=True),
-    )
+    _write_records(connection, zip(rows, new.ids, new.metadata, new.documents, strict=True))
     connection.executemany(
         "INSERT OR REPLACE INTO vectors(row, vector) VALUES (?, ?)",
         ((rows[at], blobs[at]) for at in changed if not is_stored or rows[at] <= last),
     )
     connection.executemany("INSERT INTO changes(row) VALUES (?)", ((rows[at],) for at in changed))
     return np.array(rows, np.int64), changed
+
+
+def upsert_rows(
+    connection: sqlite3.Connection, new: Sequence[tuple[int, Id, str, str | None, bytes | None]], first: int
+) -> tuple[RowIds, RowIds]:
+    """As upsert(), of records whose rows are known.
+
+    Args:
+        new: (row, id, metadata, document, vector; None: it is stored already), ascending
+        first: the first row that is new
+
+    Returns:
+        Their rows, int64[n], and those of them whose vector changed.
+    """
+    blobs = {row: vector for row, *_, vector in new if vector is not None}
+    same = _unchanged(connection, {row: blob for row, blob in blobs.items() if row < first})
+    _write_records(connection, (fields[:4] for fields in new))
+    connection.executemany(
+        "INSERT OR REPLACE INTO vectors(row, vector) VALUES (?, ?)",
+        ((row, blob) for row, blob in blobs.items() if row not in same),
+    )
+    rows = [row for row, *_ in new]
+    changed = [row for row in rows if row not in same]
+    connection.executemany("INSERT INTO changes(row) VALUES (?)", ((row,) for row in changed))
+    return np.array(rows, np.int64), np.array(changed, np.int64)
+
+
+def _write_records(connection: sqlite3.Connection, new: Iterable[tuple[int, Id, str, str | None]]) -> None:
+    """Insert (row, id, metadata, document), or replace what the row holds."""
+    connection.executemany(
+        "INSERT INTO records(row, id, metadata, document, words) VALUES (?, ?, ?, ?, ?) ON CONFLICT(row) DO UPDATE "
+        "SET metadata = excluded.metadata, document = excluded.document, words = excluded.words",
+        ((*fields, indexed(fields[3])) for fields in new),
+    )
 
 
 def _unchanged(connection: sqlite3.Connection, blobs: dict[int, bytes]) -> set[int]:

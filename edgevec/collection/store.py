@@ -18,7 +18,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from functools import partial
 from pathlib import Path
 from threading import get_ident
-from typing import Protocol
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
 
 from .._types import Metric, Progress
 from ..errors import (
@@ -41,7 +43,8 @@ from .saving import Snapshots
 from .sql import end_transaction
 from .sqlite_errors import reraise_interrupt, translate, translated
 from .threads import ProgressGuard, ReadWriteLock
-from .validation import Id
+from .validation import Id, NewRecords
+from .write_buffer import WriteBuffer
 
 __all__ = ["Store"]
 
@@ -137,10 +140,10 @@ class Store:
         self._snapshots = Snapshots(database, graph, self.fields, self._lock, secure_delete=secure_delete)
         self.follower = Follower(self._follow)
         self.progress_guard = ProgressGuard()
-        self._needs_connection = database.single_connection or not writable
-        """To tell which version of the records is committed, or whose turn it is."""
         self._batch_lock = threading.RLock()
         self._commits_beside_readers = False
+        self._buffer: WriteBuffer | None = None
+        """Of the open batch, where it has one."""
         self._owner: int | None = None
         self._depth = 0
         self._batches = 0
@@ -157,7 +160,7 @@ class Store:
             lags = progress is None and not (writable or database.single_connection)
             self._catch_up(database.main, progress, may_lag=lags)
             database.main.execute("ROLLBACK")
-            self._seen = _commits_of_others(self.database.main)
+            self._seen = self._seen_by_batch = _commits_of_others(self.database.main)
             database.release(database.acquire())  # the first reader need not open the file
         self._closed = False
 
@@ -220,6 +223,7 @@ class Store:
         if self.progress_guard.is_inside():
             return self._begin_in_progress(graph)
         if self._owner == get_ident():
+            self._flush()
             if graph:
                 self.apply_writes(self.database.main)
             return self.database.main, _nothing_held
@@ -249,6 +253,8 @@ class Store:
         if graph:
             self.progress_guard.check_outside()
         own = self._owner == get_ident()
+        if own:
+            self._flush()
         return self.database.main if own or self.database.single_connection else self.database.acquire(), _nothing_held
 
     def _begin_single(self) -> tuple[sqlite3.Connection, Release]:
@@ -315,13 +321,13 @@ class Store:
             return self.graph.follow(connection, rows)
 
     def begin_search(self) -> bool:
-        """Begin to read the graph alone, without a connection; False where it takes read().
+        """Begin to read the graph alone, outside a transaction; False where it takes read().
 
         end_search() ends it, whatever this said: a signal may end the call at any line.
         """
         if (
             self._closed
-            or self._needs_connection
+            or self.database.single_connection
             or self._owner == get_ident()
             or self.progress_guard.is_used()
             or os.getpid() != self._process
@@ -329,13 +335,32 @@ class Store:
             return False
         self._lock.acquire_read()
         # Where all this is so it remains so: who changes it waits for end_search().
-        return not (self._closed or self._commits_beside_readers or self.graph.version != self._version)
+        if self._closed or self._commits_beside_readers:
+            return False
+        return self.graph.version == self._version if self.writable else self._is_in_step()
+
+    def _is_in_step(self) -> bool:
+        """Whether the graph of a collection open for reading holds what is committed, by whichever process."""
+        if self.graph.behind is not None:
+            return False
+        self.database.check_file()
+        connection = self.database.acquire()
+        try:
+            known = self.database.versions.get(connection)
+            in_step = known == (_commits_of_others(connection), self.graph.version)
+        except BaseException:
+            self.database.discard(connection)
+            raise
+        self.database.release(connection)
+        return in_step
 
     def ids_of(self, rows: RowIds) -> list[Id | None]:
         """The ids of rows of the graph; None where there is no record. Between begin_search() and end_search()."""
         known = self.graph.known_ids(rows)
         if known is not None:
             return known
+        if not self.writable:  # what is read outside a transaction may be newer than the graph
+            return [None] * len(rows)
         connection = self.database.acquire()
         try:
             return self.graph.ids_of(connection, rows)
@@ -351,7 +376,7 @@ class Store:
     @contextmanager
     def batch(self, progress: Progress | None = None) -> Iterator[None]:
         """As Collection.batch()."""
-        with self._transaction(progress):
+        with self._transaction(progress, buffered=True):
             yield
 
     @contextmanager
@@ -367,13 +392,16 @@ class Store:
             yield connection
 
     @contextmanager
-    def _transaction(self, progress: Progress | None, early: Early | None = None) -> Iterator[sqlite3.Connection]:
-        """As write(); errors of SQLite that the block raises stay what they are."""
+    def _transaction(
+        self, progress: Progress | None, early: Early | None = None, *, buffered: bool = False
+    ) -> Iterator[sqlite3.Connection]:
+        """As write(); errors of SQLite that the block raises stay what they are. buffered: as buffers() tells then."""
         self._check_writable()
         self.progress_guard.check_outside()
         with self._batch_lock:
             if self._depth:
-                with self._savepoint() as connection:
+                self._flush()
+                with self.part() as connection:
                     yield connection
                 return
             connection = self.database.main
@@ -382,12 +410,17 @@ class Store:
                 if early is not None and not self.database.single_connection:
                     self._store_early(connection, early)
                 before = connection.total_changes
-                seen = self._begin(connection)
+                self._begin(connection)
+                self._close_buffer()  # that a signal may have left
+                if buffered and not self.database.single_connection:
+                    self._buffer = WriteBuffer(self, connection)
                 self._owner, self._depth = get_ident(), 1
                 self._batches += 1
                 yield connection
-                self._commit(connection, connection.total_changes != before, self.progress_guard.wrap(progress))
-                self._seen = seen
+                watched = self.progress_guard.wrap(progress)
+                self._flush(watched)
+                self._commit(connection, connection.total_changes != before, watched)
+                self._seen = self._seen_by_batch
                 self._shorten_log_if_due()
             except BaseException as error:
                 if self._depth or early is not None:
@@ -396,12 +429,13 @@ class Store:
                     self._roll_back(connection)
                 else:
                     end_transaction(connection)
-                if early is not None:
+                if early is not None or (self._buffer is not None and self._buffer.has_stored_ahead):
                     with suppress(sqlite3.Error):  # or the next one does, or who opens the file
                         ahead.remove(connection)
                 raise
             finally:
                 self._owner, self._depth = None, 0
+                self._close_buffer()
                 self._commits_beside_readers = False
                 self._release_lock()
             self.graph.settle()
@@ -419,8 +453,8 @@ class Store:
         if isinstance(error, StorageError) and error.errno == errno.EIO:
             self._failed = str(error)
 
-    def _begin(self, connection: sqlite3.Connection) -> int:
-        """Begin a transaction that writes; the number of _commits_of_others()."""
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        """Begin a transaction that writes."""
         with translated(self.name):
             self.database.check_files()
             end_transaction(connection)
@@ -429,7 +463,7 @@ class Store:
                     self._catch_up(connection)
                     connection.execute("ROLLBACK")
             connection.execute("BEGIN IMMEDIATE")
-            return self._check_others(connection)
+            self._seen_by_batch = self._check_others(connection)
 
     def _commit(self, connection: sqlite3.Connection, changed: bool, progress: Progress | None) -> None:
         with translated(self.name):
@@ -536,8 +570,39 @@ class Store:
             if not isinstance(error, (sqlite3.Error, EdgevecError)):
                 raise
 
+    # ---- upserts that a batch has yet to write (Batch of write_buffer.py) --------------------------------------------
+
+    def buffers(self) -> bool:
+        """Whether the calling thread's own batch takes add_to_buffer()."""
+        return self._buffer is not None and self._owner == get_ident() and self._depth == 1
+
+    def add_to_buffer(self, new: NewRecords, vectors: NDArray[Any]) -> None:
+        """Let the batch write these before it reads, or at its end. vectors: as they are stored."""
+        self._check_writable()
+        self.progress_guard.check_outside()
+        assert self._buffer is not None
+        with translated(self.name):
+            self._buffer.add(new, vectors)
+
+    def _flush(self, progress: Progress | None = None) -> None:
+        if self._buffer is not None and self._owner == get_ident():
+            with translated(self.name):
+                self._buffer.flush(progress)
+
+    def _close_buffer(self) -> None:
+        buffer, self._buffer = self._buffer, None
+        if buffer is not None:
+            buffer.close()
+
+    def begin_again(self) -> None:
+        self._begin(self.database.main)
+
+    def copy_log(self) -> None:
+        self.database.copy_log()
+
     @contextmanager
-    def _savepoint(self) -> Iterator[sqlite3.Connection]:
+    def part(self) -> Iterator[sqlite3.Connection]:
+        """A savepoint of the open batch."""
         connection, outer, written = self.database.main, self._depth, self._written
         name, batch = f"part{outer + 1}", self._batches
         with translated(self.name):
@@ -572,6 +637,12 @@ class Store:
             self._lock.acquire_write()
         self.graph.apply(connection, [write for _, write in self._writes], progress)
         self._forget_writes()
+
+    def announce_dim(self, dim: int | None) -> None:
+        if dim is None:
+            self.settings.pop("dim", None)
+        else:
+            self.settings["dim"] = dim
 
     def set_dim(self, connection: sqlite3.Connection, dim: int) -> None:
         """The open batch stores the first vectors: dim is known from now on."""

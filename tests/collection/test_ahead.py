@@ -25,7 +25,7 @@ DIM = 64
 def of_small_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ahead, "MIN_RECORDS", 1)
     monkeypatch.setattr(ahead, "MIN_BYTES", 1)
-    monkeypatch.setattr(ahead, "_BYTES_PER_COMMIT", 64 * 1024)
+    monkeypatch.setattr(ahead, "BYTES_PER_COMMIT", 64 * 1024)
 
 
 @pytest.fixture

@@ -163,6 +163,21 @@ def test_what_is_too_much_is_inserted_at_once(
         assert 0 < max(counts) <= 50
 
 
+def test_much_for_a_small_graph_lies_beside_it(tmp_path: Path, rng: np.random.Generator, by_hand: None) -> None:
+    path, model = tmp_path / "c.edgevec", {}
+    with edgevec.open(path, DIM, durability="fast") as made:
+        burst(made, model, rng, 1, new=40)
+        with edgevec.open(path, mode="r") as reader:
+            assert_answers(reader, model, "cosine", rng)
+            assert is_behind(reader) == 0
+            burst(made, model, rng, 2, new=200, old=0)
+            assert_answers(reader, model, "cosine", rng)
+            assert is_behind(reader) == 200
+            burst(made, model, rng, 3, new=400, old=0)
+            assert_answers(reader, model, "cosine", rng)
+            assert is_behind(reader) == 0
+
+
 def test_a_failure_leaves_no_row_twice_nor_lost(
     tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, by_hand: None
 ) -> None:

@@ -20,7 +20,7 @@ from crash_worker import DIM, State, apply, commit, state_of
 from support import examples
 
 import edgevec
-from edgevec.collection import Collection, interrupts
+from edgevec.collection import Collection, ahead, interrupts
 
 SIGNALS = int(os.environ.get("EDGEVEC_SIGNALS", examples(20)))
 """Signals for each call."""
@@ -215,6 +215,14 @@ def upserted(made: Collection, folder: Path, batch: int) -> State | None:
     return None
 
 
+def spooled(made: Collection, folder: Path, batch: int) -> None:
+    """As upserted(), with vectors stored ahead of the transaction."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MIN_RECORDS", "MIN_BYTES", "BYTES_PER_COMMIT"):
+            patch.setattr(ahead, name, 1)
+        commit(made, batch)
+
+
 def exported(made: Collection, folder: Path, batch: int) -> None:
     made.export(folder / "copy.jsonl")
 
@@ -231,6 +239,7 @@ def searched(made: Collection, folder: Path, batch: int) -> None:
 
 WORK: dict[str, Callable[[Collection, Path, int], object]] = {
     "write": upserted,
+    "write ahead": spooled,
     "search": searched,
     "export": exported,
     "check": lambda made, folder, batch: made.check(),
@@ -263,7 +272,7 @@ def test_a_signal_at_any_time_leaves_the_old_state_or_the_new(
                     WORK[work](made, tmp_path, batch)
                     batch += 1
             found = state_of(made)
-            if work == "write":
+            if work.startswith("write"):
                 for number in range(first, batch):
                     state = apply(state, number)
                 if found != state:

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from support import HANG
 import edgevec
 from edgevec.collection import Collection
 from edgevec.collection.threads import ReadWriteLock
+from edgevec.errors import StorageError
 from edgevec.single_search import SingleSearches
 
 DIM, COUNT = 8, 300
@@ -37,6 +38,10 @@ def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Collection]
 
 def told(hits: edgevec.Hits) -> tuple[list[tuple[Any, float, float | None]], Any]:
     return [(hit.id, hit.score, hit.distance) for hit in hits], hits.stats
+
+
+def ids_of(hits: edgevec.Hits) -> list[Any]:
+    return [hit.id for hit in hits]
 
 
 def assert_as_with_records(made: Collection, **how: Any) -> None:
@@ -168,6 +173,88 @@ def test_records_that_another_program_has_deleted_are_left_out(made: Collection,
     hits = made.search(QUERIES[0], 10, exact=True, include=())
     assert [hit.id for hit in hits] == near[5:15]
     assert hits.stats.vanished
+
+
+@pytest.fixture
+def reader(made: Collection, tmp_path: Path) -> Iterator[Collection]:
+    if sys.platform == "emscripten":
+        pytest.skip("a browser has one program")
+    with edgevec.open(tmp_path / "c.edgevec", mode="r") as reader:
+        yield reader
+
+
+def test_a_reader_answers_alike(made: Collection, reader: Collection) -> None:
+    assert_as_with_records(reader)
+    for query in QUERIES:
+        assert told(reader.search(query, include=())) == told(made.search(query, include=()))
+
+
+def test_a_reader_that_is_in_step_begins_no_transaction(
+    made: Collection, reader: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Any] = []
+    begin = reader._store.begin_read
+
+    def counted(*how: Any) -> Any:
+        begun.append(how)
+        return begin(*how)
+
+    for query in QUERIES:
+        reader.search(query, include=())  # the ids are known then
+    monkeypatch.setattr(reader._store, "begin_read", counted)
+    assert_as_with_records(reader)
+    assert len(begun) == len(QUERIES)  # those with records
+    made.delete(["nothing"])
+    made.upsert([1], VECTORS[1:2], [{"changed": 1}])
+    before = len(begun)
+    reader.search(QUERIES[0], include=())
+    assert len(begun) == before + 1
+    wait_for(lambda: reader._store.graph.behind is None)
+    reader.search(QUERIES[0], include=())
+    reader._store.graph.forget_ids()
+    before = len(begun)
+    reader.search(QUERIES[0], include=())  # which are to be read, of the graph's version
+    assert len(begun) == before + 1
+
+
+def test_a_reader_sees_what_others_have_committed_at_once(
+    made: Collection, reader: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = first_id(reader)
+    monkeypatch.setattr(reader._store.follower, "wake", lambda: None)  # what is new stays beside the graph
+    for number in range(20):
+        made.upsert(["new"], near(made))
+        assert first_id(reader) == "new"
+        assert len(reader.search(QUERIES[0], COUNT + 1, include=())) == COUNT + 1  # and knows every id
+        assert first_id(reader) == "new"
+        assert ids_of(reader.search(QUERIES[1], include=())) == ids_of(made.search(QUERIES[1]))
+        made.delete(["new"])
+        made.upsert([f"other {number}"], near(made))  # in the row of the one before
+        assert first_id(reader) == f"other {number}"
+        made.delete([f"other {number}"])
+        assert first_id(reader) == before
+        if number % 5 == 0:
+            with reader._store.read() as connection:  # by another connection, too
+                assert first_id(reader) == before
+                assert connection.execute("SELECT count(*) FROM records").fetchone() == (COUNT,)
+    with closing(sqlite3.connect(tmp_path / "c.edgevec")) as other, other:
+        other.execute("UPDATE records SET id = 'renamed' WHERE id = ?", (before,))
+    assert first_id(reader) == "renamed"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a file that is open cannot be replaced")
+def test_a_reader_notices_that_its_file_was_replaced(made: Collection, reader: Collection, tmp_path: Path) -> None:
+    first_id(reader)
+    first_id(reader)
+    path = tmp_path / "c.edgevec"
+    kept = path.rename(tmp_path / "kept")
+    with pytest.raises(StorageError, match="removed"):
+        first_id(reader)
+    path.write_bytes(kept.read_bytes())
+    with pytest.raises(StorageError, match="replaced"):
+        first_id(reader)
+    kept.replace(path)
+    assert first_id(reader) == first_id(made)
 
 
 def test_a_progress_function_may_not_search(made: Collection) -> None:

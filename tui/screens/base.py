@@ -10,7 +10,6 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
-from textual.widgets import Footer
 
 from .. import workers
 from ..app_base import AppBase
@@ -18,6 +17,7 @@ from ..messages import Failed, QueriesReady
 from ..models import Data, QuerySetSpec
 from ..session import Session
 from ..widgets.hint import Hint
+from ..widgets.key_footer import KeyFooter
 from ..widgets.too_small import MIN_SIZE, TooSmall
 from ..widgets.topbar import TopBar
 from .dialogs import ErrorDialog
@@ -54,7 +54,7 @@ class BaseScreen(Screen[None]):
         with Vertical(id="page"):
             yield from self.body()
         yield Hint()
-        yield Footer()
+        yield KeyFooter()
         yield TooSmall(id="too-small")
 
     def body(self) -> ComposeResult:

@@ -10,12 +10,13 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from edgevec.printable import decimals, printable
 
 from .. import export
 from ..hits import Hit
+from ..widgets.key_footer import KeyFooter
 
 __all__ = ["RecordScreen"]
 
@@ -39,7 +40,7 @@ class RecordScreen(ModalScreen[bool]):
             window.border_title = "Record"
             window.border_subtitle = "↑ ↓ scroll, c copies, n its neighbors, Esc closes"
             yield Static(_content(self._hit), id="record")
-        yield Footer()
+        yield KeyFooter()
 
     def action_copy(self) -> None:
         self.app.copy_to_clipboard(export.as_record(self._hit))
