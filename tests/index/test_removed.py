@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from oracle import QUANTIZATIONS
@@ -80,12 +82,19 @@ def test_an_index_of_which_most_is_removed_is_searched_among_what_is_left() -> N
     assert index.search(base[0], K).ids.tolist() in ([], [-1] * K)
 
 
+# Links are led around more than a third, at once, but not in a file that is mapped.
+@pytest.mark.parametrize(("share", "mapped"), [(0.3, False), pytest.param(0.45, True, marks=pytest.mark.mmap)])
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
-def test_what_a_search_holds_goes_by_ef_also_where_many_are_removed(quantization: Quantization) -> None:
-    base, queries = clustered(4 * ROWS, 7), clustered(20, 8)
-    index = Index(DIM, metric="l2", quantization=quantization, M=8, ef_construction=60)
+def test_what_a_search_holds_goes_by_ef_also_where_many_are_removed(
+    quantization: Quantization, share: float, mapped: bool, tmp_path: Path
+) -> None:
+    base, queries = clustered(4 * ROWS, 7), clustered(60, 8)
+    index = Index(DIM, metric="l2", quantization=quantization, M=8)
     index.add(base)
-    gone = np.arange(4 * ROWS) % 5 < 2
+    if mapped:
+        index.save(tmp_path / "i.ev")
+        index = Index.load(tmp_path / "i.ev", mmap=True)
+    gone = np.arange(4 * ROWS) % 20 < 20 * share
     index.search(queries[0], K, ef=20)
     room = index.memory_usage()["total"]
     index.remove(np.flatnonzero(gone))
