@@ -64,7 +64,7 @@ def build(
         previous = previous_build(folder)
         shards, done = [], 0
         for block in blocks_of(source.pieces(), settings.dim, rows_per_shard):
-            report = _within(progress, done, source)
+            report = _within(progress, done, source.total)
             shards.append(write_shard(folder, block, settings, threads=threads, progress=report))
             done += len(block.ids)
             if report is not None and says_stop(report(len(block.ids), 0)):
@@ -72,11 +72,11 @@ def build(
         return commit_build(folder, settings, rows_per_shard, shards, previous)
 
 
-def _within(progress: Progress | None, done: int, source: Source) -> Progress | None:
-    """Progress of the whole, told of that in one block."""
+def _within(progress: Progress | None, done: int, total: int) -> Progress | None:
+    """Progress of the whole, told of that in one block. total: it may be an estimate."""
     if progress is None:
         return None
-    return lambda some, of: progress(done + some, max(source.total, done + some))
+    return lambda some, of: progress(done + some, max(total, done + some))
 
 
 def previous_build(folder: Folder) -> Manifest | None:
@@ -114,11 +114,16 @@ def refuse_repeated(folder: Folder, settings: Settings, shards: Sequence[Shard])
         _refuse_twice_in([(shard, ids_of(shard)) for shard in group])
 
 
+def _twice(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Those that are there more than once, ascending."""
+    ordered = np.sort(ids)
+    twice: npt.NDArray[np.int64] = ordered[1:][ordered[1:] == ordered[:-1]]
+    return twice
+
+
 def _refuse_twice_in(held: Sequence[tuple[Shard, npt.NDArray[np.int64]]]) -> None:
     """DuplicateIdError for an id that two of these hold."""
-    every = np.concatenate([ids for _, ids in held])
-    every.sort()
-    twice = every[1:][every[1:] == every[:-1]]
+    twice = _twice(np.concatenate([ids for _, ids in held]))
     if len(twice):
         files = [shard.file for shard, ids in held if (ids == twice[0]).any()]
         raise DuplicateIdError(f"id {twice[0]} is in two shards, {' and '.join(files[:2]) or 'of one file'}")
@@ -189,28 +194,18 @@ def added(
         ids = np.arange(manifest.next_id, manifest.next_id + len(rows), dtype=np.int64)
     else:
         ids = ids.copy()
-        _refuse_twice(ids)
+        if len(twice := _twice(ids)):
+            raise DuplicateIdError(f"the same id twice in one call: id {twice[0]}")
     new: list[Shard] = []
     for start in range(0, len(rows), manifest.rows_per_shard):
         part = slice(start, start + manifest.rows_per_shard)
         block = Block(rows[part], ids[part], start)
-        report = None if progress is None else _shifted(progress, start, len(rows))
+        report = _within(progress, start, len(rows))
         new.append(write_shard(folder, block, manifest.settings, threads=threads, progress=report))
     # Of the same rows as before, of which some were removed since, the file is the same: it goes, and comes anew.
     old, _ = removed_from(folder, held, ids)
     next_id = max([manifest.next_id, *(shard.last_id + 1 for shard in new)])
     return manifest.following((*old, *new), next_id), ids
-
-
-def _shifted(progress: Progress, start: int, total: int) -> Progress:
-    return lambda done, of: progress(start + done, total)
-
-
-def _refuse_twice(ids: npt.NDArray[np.int64]) -> None:
-    ordered = np.sort(ids)
-    twice = ordered[1:][ordered[1:] == ordered[:-1]]
-    if len(twice):
-        raise DuplicateIdError(f"the same id twice in one call: id {twice[0]}")
 
 
 def removed_from(
@@ -246,7 +241,7 @@ def compacted(
     done = 0
     pieces = (piece for each in chosen for piece in _rows_of(each.index))
     for block in blocks_of(pieces, manifest.settings.dim, min(manifest.rows_per_shard, total)):
-        report = None if progress is None else _shifted(progress, done, total)
+        report = _within(progress, done, total)
         new.append(write_shard(folder, block, manifest.settings, progress=report))
         done += len(block.ids)
     kept = tuple(each.shard for each in held if each not in chosen)
