@@ -19,23 +19,40 @@ from ..errors import ParameterError
 from ..file_kind import require
 from ..printable import printable
 from ..readers import Request, Rows
-from .common import INPUT, example, progress_bar, show, show_json, shown_rows
+from .common import INPUT, Command, example, progress_bar, show, show_json, shown_rows
 
-__all__ = ["as_object", "numbered", "read_queries", "search", "show_found"]
+__all__ = ["query_options", "read_queries", "search", "show_found"]
+
+
+def query_options(command: Command) -> Command:
+    """What to search for, and how well: of an index in one file or in several."""
+    for option in (
+        click.option("--exact", is_flag=True, help="Compare with every vector."),
+        click.option(
+            "--recall",
+            type=float,
+            help="Instead of --ef: the share of the true neighbors to find on average, such as 0.95.",
+        ),
+        click.option(
+            "--ef", type=click.IntRange(1), help="Candidates that a search keeps; more is slower and finds more."
+        ),
+        click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Results per query."),
+        click.option("--column", help="The array, column or field of the query file that holds the vectors."),
+        click.option(
+            "--id", "stored_id", type=int, help="Instead of --query: search near the vector stored under this id."
+        ),
+        click.option("--row", type=click.IntRange(0), help="Use only this row of the query file."),
+        click.option(
+            "--query", help='A file of vectors, "-" for standard input (a vector a line), or a vector: "[0.1, 0.2]".'
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 @click.command(epilog=example("edgevec search vectors.ev --query queries.npy -k 3"))
 @click.argument("index_file", metavar="INDEX", type=INPUT)
-@click.option("--query", help='A file of vectors, "-" for standard input (a vector a line), or a vector: "[0.1, 0.2]".')
-@click.option("--row", type=click.IntRange(0), help="Use only this row of the query file.")
-@click.option("--id", "stored_id", type=int, help="Instead of --query: search near the vector stored under this id.")
-@click.option("--column", help="The array, column or field of the query file that holds the vectors.")
-@click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Results per query.")
-@click.option("--ef", type=click.IntRange(1), help="Candidates that a search keeps; more is slower and finds more.")
-@click.option(
-    "--recall", type=float, help="Instead of --ef: the share of the true neighbors to find on average, such as 0.95."
-)
-@click.option("--exact", is_flag=True, help="Compare with every vector.")
+@query_options
 @click.option("--data", type=INPUT, help="The file that the index was built from, to show its texts.")
 @click.option("--mmap", is_flag=True, help="Use the index file in place, without loading it.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON list with an object for each query.")
@@ -60,15 +77,15 @@ def search(
     index = edgevec.Index.load(index_file, mmap=mmap)
     queries = read_queries(query or "", row, column) if stored_id is None else index.get([stored_id])
     found = index.search(queries, k, ef=ef, exact=exact, recall=recall)
+    show_found(found, len(queries), as_json, empty=not len(index), texts=None if as_json else _read_texts(data))
+
+
+def show_found(found: Any, queries: int, as_json: bool, *, empty: bool, texts: Mapping[int, str] | None = None) -> None:
+    """JSON, or a table for each query; `empty`: there was nothing to search."""
     if as_json:
-        show_json([as_object(number, *answer) for number, answer in numbered(found)])
+        show_json([_as_object(number, *answer) for number, answer in _numbered(found)])
         return
-    show_found(found, len(queries), empty=not len(index), texts=_read_texts(data))
-
-
-def show_found(found: Any, queries: int, *, empty: bool, texts: Mapping[int, str] | None = None) -> None:
-    """A table for each query; `empty`: there was nothing to search."""
-    for number, (ids, distances) in numbered(found):
+    for number, (ids, distances) in _numbered(found):
         title = f"query {number}" if queries > 1 else None
         if not len(ids):
             nothing = "nothing found; the index is empty" if empty else "nothing found"
@@ -139,12 +156,12 @@ def _read_texts(data: Path | None) -> dict[int, str]:
     return dict(zip(ids, dataset.texts, strict=True))
 
 
-def numbered(found: Any) -> Iterable[tuple[int, tuple[NDArray[np.int64], NDArray[np.float32]]]]:
+def _numbered(found: Any) -> Iterable[tuple[int, tuple[NDArray[np.int64], NDArray[np.float32]]]]:
     """(number of the query, (ids, distances)), without the padding of short rows."""
     for number, (ids, distances) in enumerate(zip(found.ids, found.distances, strict=True)):
         real = np.isfinite(distances)
         yield number, (ids[real], distances[real])
 
 
-def as_object(number: int, ids: NDArray[np.int64], distances: NDArray[np.float32]) -> dict[str, Any]:
+def _as_object(number: int, ids: NDArray[np.int64], distances: NDArray[np.float32]) -> dict[str, Any]:
     return {"query": number, "ids": ids.tolist(), "distances": distances.tolist()}

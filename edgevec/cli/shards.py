@@ -14,7 +14,7 @@ import edgevec
 from ..errors import ParameterError
 from ..file_kind import require
 from .common import example, index_options, note, progress_bar, reading_options, show, show_json
-from .search import as_object, numbered, read_queries, show_found
+from .search import query_options, read_queries, show_found
 
 __all__ = ["shards"]
 
@@ -111,14 +111,7 @@ def info(folder: str, as_json: bool) -> None:
 
 @shards.command(epilog=example("edgevec shards search items --query queries.npy -k 3"))
 @_FOLDER
-@click.option("--query", help='A file of queries, "-" for standard input, or one vector: "[0.1, 0.2]".')
-@click.option("--row", type=click.IntRange(0), help="Only this row of the file.")
-@click.option("--id", "stored_id", type=int, help="Search near the vector stored under this id.")
-@click.option("--column", help="The array, column or field of the file that holds the vectors.")
-@click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Results per query.")
-@click.option("--ef", type=click.IntRange(1), help="Candidates that each shard keeps.")
-@click.option("--recall", type=float, help="Instead of --ef: the share of the true neighbors to find, such as 0.95.")
-@click.option("--exact", is_flag=True, help="Compare with every vector.")
+@query_options
 @click.option("--report", is_flag=True, help="Go on without shards that are missing or damaged, and say so.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON list with an object for each query.")
 def search(
@@ -146,10 +139,7 @@ def search(
             note(f"{folder}: {index.share:.1%} of the vectors are searched")
         queries = read_queries(query or "", row, column) if stored_id is None else index.get([stored_id])
         found = index.search(queries, k, ef=ef, exact=exact, recall=recall)
-        if as_json:
-            show_json([as_object(number, *answer) for number, answer in numbered(found)])
-            return
-        show_found(found, len(queries), empty=not len(index))
+        show_found(found, len(queries), as_json, empty=not len(index))
 
 
 @shards.command(epilog=example("edgevec shards compact items"))

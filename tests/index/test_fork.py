@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from forked import in_child
 
 from edgevec import ForkedError, IdFilter, Index, SearchContext
 
@@ -21,20 +21,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of fork beside threads, which is what is tried here
 ]
 DIM, PATIENCE = 24, 60
-
-
-def in_child(work: Callable[[], object]) -> int:
-    """What a child that does this exits with: 0 where it came to an end, the signal's number where it hung."""
-    child = os.fork()
-    if child == 0:
-        signal.alarm(PATIENCE)
-        try:
-            work()
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(99)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 @contextmanager
@@ -82,7 +68,7 @@ def test_a_child_uses_what_others_were_searching() -> None:
         lambda: index.search(vectors[0], 5, context=context),
         lambda: index.get([1]),
     ):
-        assert [in_child(work) for _ in range(15)] == [0] * 15
+        assert [in_child(work, patience=PATIENCE) for _ in range(15)] == [0] * 15
     assert 5003 not in index
 
 
@@ -111,7 +97,7 @@ def test_a_child_of_a_process_that_changes_an_index_is_answered_or_told() -> Non
         assert index.stats()["live"] >= 0
 
     with meanwhile(lambda: index.add(vectors[:200], ids=range(200)), lambda: index.search(vectors[:50], 5)):
-        assert [in_child(work) for _ in range(15)] == [0] * 15
+        assert [in_child(work, patience=PATIENCE) for _ in range(15)] == [0] * 15
     assert index.check().ok
 
 

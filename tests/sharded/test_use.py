@@ -10,12 +10,11 @@ import subprocess
 import sys
 import tempfile
 import threading
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import in_child
 from oracle import assert_right
 from support import HANG, need_module
 
@@ -381,20 +380,6 @@ def test_a_shard_that_is_there_again_is_found_by_refresh(folder: Path, tmp_path:
 # ---- forked processes ----------------------------------------------------------------------------------------------
 
 
-def in_child(work: Callable[[], object]) -> int:
-    """What a child that does this exits with: 0 where it came to an end, the signal's number where it hung."""
-    child = os.fork()
-    if child == 0:
-        signal.alarm(120)
-        try:
-            work()
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(99)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 @pytest.mark.threads
 @pytest.mark.subprocess
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of fork beside threads, which is what is tried here
@@ -420,7 +405,7 @@ def test_a_forked_process_searches_changes_and_closes(folder: Path, rows: np.nda
             index.close()
 
         try:
-            assert in_child(work) == 0
+            assert in_child(work, patience=120) == 0
         finally:
             go_on.set()
             thread.join()
@@ -466,7 +451,7 @@ def test_a_forked_process_leaves_the_copies_to_its_parent(rows: np.ndarray, tmp_
             index.close()
             gc.collect()
 
-        assert in_child(work) == 0
+        assert in_child(work, patience=120) == 0
         assert sorted(copies.iterdir()) == names
         index.remove([3])
         assert len(index) == ROWS - 1
