@@ -18,6 +18,8 @@ from support import SANITIZED
 import edgevec
 from edgevec import MemoryLimitError, ParameterError
 
+pytestmark = pytest.mark.core
+
 DIM, MB = 32, 1_000_000
 
 

@@ -15,6 +15,8 @@ from oracle import clustered, each_metric, each_quantization
 import edgevec
 from edgevec import KeepVectors, Metric, Quantization
 
+pytestmark = pytest.mark.core
+
 
 def filled(n: int, dim: int, rng: np.random.Generator, **options: object) -> edgevec.Index:
     index = edgevec.Index(dim, "l2", M=8, ef_construction=32, **options)

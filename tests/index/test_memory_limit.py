@@ -20,6 +20,8 @@ from support import SANITIZED, examples
 import edgevec
 from edgevec import MemoryLimitError, ParameterError, Quantization
 
+pytestmark = pytest.mark.core
+
 MB = 1_000_000
 
 

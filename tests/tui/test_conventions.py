@@ -243,7 +243,7 @@ async def test_what_was_typed_comes_back_with_arrows_and_ctrl_r_in_each_file(sma
         app.open_file(other)
         await until(pilot, lambda: app.session.data.name == "other.edgevec", "the other file")
         await on_search(app, pilot)
-        await pilot.pause()
+        await until(pilot, lambda: not query.value, "a screen that starts over")
         query.focus()
         await pilot.press("up")
         assert query.value == ""
