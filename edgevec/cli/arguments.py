@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
+from typing import cast
 
 import click
 
 __all__ = ["INPUT", "as_bytes", "example"]
 
-INPUT = click.Path(dir_okay=False, path_type=Path)
+
+class _Input(click.Path):
+    """A file. For a folder of shards, which is what most resembles one, the message names its own commands."""
+
+    def convert(
+        self, value: str | os.PathLike[str], parameter: click.Parameter | None, context: click.Context | None
+    ) -> Path:
+        if Path(value, "manifest.json").is_file():
+            self.fail(f"{value} is a folder of shards; use edgevec shards info or search {value}", parameter, context)
+        return cast(Path, super().convert(value, parameter, context))
+
+
+INPUT = _Input(dir_okay=False, path_type=Path)
 
 _UNITS = {"": 1, "B": 1} | {
     unit: size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from ..printable import printable
 from ..readers import Request, Rows
 from .common import INPUT, Command, example, progress_bar, show, show_json, shown_rows
 
-__all__ = ["query_options", "read_queries", "search", "show_found"]
+__all__ = ["queries_from", "query_options", "search", "show_found"]
 
 
 def query_options(command: Command) -> Command:
@@ -37,11 +37,11 @@ def query_options(command: Command) -> Command:
             "--ef", type=click.IntRange(1), help="Candidates that a search keeps; more is slower and finds more."
         ),
         click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Results per query."),
-        click.option("--column", help="The array, column or field of the query file that holds the vectors."),
+        click.option("--column", help="The array, column or field of the file of --query that holds the vectors."),
         click.option(
             "--id", "stored_id", type=int, help="Instead of --query: search near the vector stored under this id."
         ),
-        click.option("--row", type=click.IntRange(0), help="Use only this row of the query file."),
+        click.option("--row", type=click.IntRange(0), help="Use only this row of the file of --query."),
         click.option(
             "--query", help='A file of vectors, "-" for standard input (a vector a line), or a vector: "[0.1, 0.2]".'
         ),
@@ -71,19 +71,18 @@ def search(
     as_json: bool,
 ) -> None:
     """Find the vectors of INDEX that are nearest to the queries."""
-    if (query is None) == (stored_id is None):
-        raise click.UsageError("give either --query or --id")
+    queries_of = queries_from(query, row, stored_id, column)
     require(index_file, "index")
     index = edgevec.Index.load(index_file, mmap=mmap)
-    queries = read_queries(query or "", row, column) if stored_id is None else index.get([stored_id])
+    queries = queries_of(index)
     found = index.search(queries, k, ef=ef, exact=exact, recall=recall)
-    show_found(found, len(queries), as_json, empty=not len(index), texts=None if as_json else _read_texts(data))
+    show_found(found, len(queries), as_json, empty=not len(index), texts=_read_texts(data))
 
 
 def show_found(found: Any, queries: int, as_json: bool, *, empty: bool, texts: Mapping[int, str] | None = None) -> None:
     """JSON, or a table for each query; `empty`: there was nothing to search."""
     if as_json:
-        show_json([_as_object(number, *answer) for number, answer in _numbered(found)])
+        show_json([_as_object(number, *answer, texts) for number, answer in _numbered(found)])
         return
     for number, (ids, distances) in _numbered(found):
         title = f"query {number}" if queries > 1 else None
@@ -103,12 +102,25 @@ def show_found(found: Any, queries: int, as_json: bool, *, empty: bool, texts: M
         show(table)
 
 
-def read_queries(query: str, row: int | None, column: str | None) -> NDArray[np.float32]:
-    """float32 [n, dim]"""
-    if query == "-":
-        return _parse(_standard_input(), Request(Path("standard input")))
-    if query.lstrip().startswith("["):
-        return _parse([query], Request(Path("--query")))
+def queries_from(
+    query: str | None, row: int | None, stored_id: int | None, column: str | None
+) -> Callable[[Any], NDArray[np.float32]]:
+    """What gives the queries, float32 [n, dim], to the index that is searched. Options that do not fit are refused."""
+    if (query is None) == (stored_id is None):
+        raise click.UsageError("give either --query or --id")
+    from_file = query is not None and query != "-" and not query.lstrip().startswith("[")
+    for option, value in (("--row", row), ("--column", column)):
+        if value is not None and not from_file:
+            raise click.UsageError(f"{option} is of a file, and --query names none")
+    if query is None:
+        return lambda index: index.get([stored_id])
+    if from_file:
+        return lambda _: _read_queries(query, row, column)
+    name, lines = ("standard input", _standard_input) if query == "-" else ("--query", lambda: [query])
+    return lambda _: _parse(lines(), Request(Path(name)))
+
+
+def _read_queries(query: str, row: int | None, column: str | None) -> NDArray[np.float32]:
     require(Path(query), "vectors")
     queries = edgevec.read_vectors(query, column=column, limit=None if row is None else row + 1).vectors
     if row is None:
@@ -163,5 +175,8 @@ def _numbered(found: Any) -> Iterable[tuple[int, tuple[NDArray[np.int64], NDArra
         yield number, (ids[real], distances[real])
 
 
-def _as_object(number: int, ids: NDArray[np.int64], distances: NDArray[np.float32]) -> dict[str, Any]:
-    return {"query": number, "ids": ids.tolist(), "distances": distances.tolist()}
+def _as_object(
+    number: int, ids: NDArray[np.int64], distances: NDArray[np.float32], texts: Mapping[int, str] | None
+) -> dict[str, Any]:
+    found = {"query": number, "ids": ids.tolist(), "distances": distances.tolist()}
+    return found | {"texts": [texts.get(id) for id in found["ids"]]} if texts else found

@@ -11,10 +11,9 @@ from rich.table import Table
 
 import edgevec
 
-from ..errors import ParameterError
 from ..file_kind import require
 from .common import example, index_options, note, progress_bar, reading_options, show, show_json
-from .search import query_options, read_queries, show_found
+from .search import queries_from, query_options, show_found
 
 __all__ = ["shards"]
 
@@ -128,16 +127,13 @@ def search(
     as_json: bool,
 ) -> None:
     """Find the vectors of all shards that are nearest to the queries."""
-    if (query is None) == (stored_id is None):
-        raise click.UsageError("give either --query or --id")
-    if row is not None and query is None:
-        raise ParameterError("--row is a row of the file that --query names")
+    queries_of = queries_from(query, row, stored_id, column)
     with edgevec.ShardedIndex.open(folder, missing="report" if report else "error") as index:
         for error in index.problems.values():
             note(f"{folder}: {error}")
         if index.problems:
             note(f"{folder}: {index.share:.1%} of the vectors are searched")
-        queries = read_queries(query or "", row, column) if stored_id is None else index.get([stored_id])
+        queries = queries_of(index)
         found = index.search(queries, k, ef=ef, exact=exact, recall=recall)
         show_found(found, len(queries), as_json, empty=not len(index))
 

@@ -179,6 +179,9 @@ def test_search_shows_texts_and_never_padding(index: Path, data: Path) -> None:
     [answer] = json.loads(succeed("search", index, "--id", 1003, "-k", 1000, "--json").stdout)
     assert len(answer["ids"]) == 300
     assert -1 not in answer["ids"]
+    assert "texts" not in answer
+    [answer] = json.loads(succeed("search", index, "--id", 1003, "-k", 2, "--data", data, "--json").stdout)
+    assert answer["texts"] == [f"[text] {id - 1000}" for id in answer["ids"]]
 
 
 def test_build_uses_the_metric_of_the_file_and_its_row_numbers(tmp_path: Path, vectors: np.ndarray) -> None:
@@ -213,6 +216,10 @@ def test_build_uses_the_metric_of_the_file_and_its_row_numbers(tmp_path: Path, v
         (["search", "index.ev", "--query", "-"], "contains no vectors"),
         (["search", "index.ev", "--query", "data.jsonl", "--row", "300"], "no row 300, only 0 to 299"),
         (["search", "index.ev", "--id", "1000", "--data", "nan.npy"], "holds no texts"),
+        (["search", "index.ev", "--id", "1000", "--row", "1"], "--row is of a file"),
+        (["search", "index.ev", "--id", "1000", "--column", "x"], "--column is of a file"),
+        (["search", "index.ev", "--query", "[1, 2]", "--row", "1"], "--row is of a file"),
+        (["search", "index.ev", "--query", "-", "--column", "x"], "--column is of a file"),
         (["search", "index.ev", "--id", "1000", "-k", "0"], "-k"),
         (["bench", "data.jsonl", "--ef", "10,x"], "'10,x'"),
         (["bench", "data.jsonl", "--ef", "0"], "'0'"),

@@ -88,3 +88,12 @@ def test_mistakes_are_one_line(folder: Path) -> None:
         assert done.exit_code == 2
         assert len(done.stderr.splitlines()) == 1
         assert word in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [("search", "{}", "--id", 1), ("build", "{}", "-o", "x.ev"), ("db", "{}", "info"), ("tui", "{}")]
+)
+def test_commands_for_one_file_name_those_for_shards(folder: Path, arguments: tuple[object, ...]) -> None:
+    done = run(*(folder if each == "{}" else each for each in arguments))
+    assert done.exit_code == 2
+    assert f"{folder} is a folder of shards; use edgevec shards info or search {folder}" in done.stderr
