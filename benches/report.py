@@ -96,8 +96,8 @@ class Report:
     def notes(self) -> list[str]:
         """What a reader must know of the numbers."""
         lines = [
-            f"QPS and P50 are each of the setting that is best at it; medians of {self.rounds} interleaved rounds; "
-            f"built with {self.settings.build_threads} threads."
+            f"QPS, queries a second of processor time, and P50 are each of the setting that is best at it; medians of "
+            f"{self.rounds} interleaved rounds; built with {self.settings.build_threads} threads."
         ]
         for about in self.machines:
             packages = ", ".join(f"{name} {version}" for name, version in about["packages"].items())
@@ -106,7 +106,7 @@ class Report:
         shares = {outcome.family: [point.core_share for point in outcome.points] for outcome in self.outcomes}
         busy = min((min(each) for each in shares.values() if each), default=1.0)
         if busy < QUIET:
-            lines.append(f"The machine was busy: searching had as little as {busy:.0%} of a core.")
+            lines.append(f"The machine was busy: searching had as little as {busy:.0%} of a core, which P50 and P99 show.")
         for family, each in shares.items():
             if each and max(each) > HIDDEN_THREADS:
                 lines.append(f"{family} searched with more than its one thread: {max(each):.1f} cores.")
