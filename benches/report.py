@@ -106,7 +106,9 @@ class Report:
         shares = {outcome.family: [point.core_share for point in outcome.points] for outcome in self.outcomes}
         busy = min((min(each) for each in shares.values() if each), default=1.0)
         if busy < QUIET:
-            lines.append(f"The machine was busy: searching had as little as {busy:.0%} of a core, which P50 and P99 show.")
+            lines.append(
+                f"The machine was busy: searching had as little as {busy:.0%} of a core, which P50 and P99 show."
+            )
         for family, each in shares.items():
             if each and max(each) > HIDDEN_THREADS:
                 lines.append(f"{family} searched with more than its one thread: {max(each):.1f} cores.")

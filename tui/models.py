@@ -31,6 +31,7 @@ __all__ = [
     "Id",
     "Ids",
     "Measurements",
+    "Part",
     "Progress",
     "Queries",
     "QuerySetSpec",
@@ -195,6 +196,16 @@ class CollectionInfo(NamedTuple):
     memory: int
     changes: int
     indexes: tuple[str, ...]
+
+
+class Part(NamedTuple):
+    """One file of an index that has several. ids: the smallest and the largest; bytes: of the file."""
+
+    file: str
+    vectors: int
+    removed: int
+    ids: str
+    bytes: int
 
 
 class QuerySetSpec(NamedTuple):

@@ -12,17 +12,17 @@ import click
 
 from ..errors import MissingExtraError
 from ..files import not_found
-from .arguments import INPUT, example
+from .arguments import example
 
 __all__ = ["tui"]
 
 
 @click.command(epilog=example("edgevec tui vectors.npy"))
-@click.argument("file", type=INPUT, required=False)
+@click.argument("file", type=click.Path(path_type=Path), required=False)
 def tui(file: Path | None) -> None:
     """Load, search and measure in the terminal.
 
-    FILE is a file of vectors, an index or a collection; without one, choose in the app.
+    FILE is a file of vectors, an index, a collection or a folder of shards; without one, choose in the app.
     """
     # Until the app has painted its first screen, which comes an eighth sooner: nearly all that is made by then stays.
     gc.disable()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._types import KeepVectors, Metric, PathLike, Progress, Quantization, SearchResult
+from .._types import CheckReport, KeepVectors, Metric, PathLike, Progress, Quantization, SearchResult
 from .._validation import as_ids, as_int, as_rows
 from ..errors import EdgevecError, ParameterError, UnknownIdError, allocates
 from ..id_filter import IdFilter, LatestFilters
@@ -396,6 +396,26 @@ class ShardedIndex:
                 yield ShardStats(shard.file, shard.live, None, str(self._following.problems.get(shard.file)))
             else:
                 yield ShardStats(shard.file, len(index), context.of(index).stats, None)
+
+    def check(self) -> dict[str, CheckReport]:
+        """Verify links, codes and ids of every shard that is open, as Index.check().
+
+        Returns:
+            What was counted, by the name of the shard's file. Vectors of it that are removed count as such.
+        """
+        with self._following.using() as held:
+            return {each.shard.file: each.index.check() for each in held}
+
+    def memory_usage(self) -> dict[str, int]:
+        """Bytes allocated, slack included, of all shards that are open: each the sum of Index.memory_usage().
+
+        Returns:
+            vectors, codes, links, upper_links, ids, other and total; and mapped, how many of these lie in mapped files
+        """
+        with self._following.using() as held:
+            each_shard = [each.index.memory_usage() for each in held]
+        names = ("vectors", "codes", "links", "upper_links", "ids", "other", "total", "mapped")
+        return {name: sum(each[name] for each in each_shard) for name in names}
 
     # ---- changes ---------------------------------------------------------------------------------------------------
 

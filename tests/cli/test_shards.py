@@ -91,7 +91,7 @@ def test_mistakes_are_one_line(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("search", "{}", "--id", 1), ("build", "{}", "-o", "x.ev"), ("db", "{}", "info"), ("tui", "{}")]
+    "arguments", [("search", "{}", "--id", 1), ("build", "{}", "-o", "x.ev"), ("db", "{}", "info")]
 )
 def test_commands_for_one_file_name_those_for_shards(folder: Path, arguments: tuple[object, ...]) -> None:
     done = run(*(folder if each == "{}" else each for each in arguments))

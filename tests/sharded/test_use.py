@@ -457,3 +457,22 @@ def test_a_forked_process_leaves_the_copies_to_its_parent(rows: np.ndarray, tmp_
         assert len(index) == ROWS - 1
     assert not copies.exists()
     fsspec.filesystem("memory").store.clear()
+
+
+def test_what_shards_count_and_hold_is_what_their_files_do(folder: Path, rows: np.ndarray) -> None:
+    with ShardedIndex.open(folder) as index:
+        assert index.remove([0, 1, 100]) == 3
+        parts = {path.name: edgevec.Index.load(path) for path in folder.glob("*.ev")}
+        reports = index.check()
+        assert set(reports) == set(parts)
+        assert all(report.ok for report in reports.values())
+        assert sum(report.live for report in reports.values()) == ROWS - 3
+        assert sum(report.dead + report.free_slots for report in reports.values()) == 3
+        usage = index.memory_usage()
+        assert usage["vectors"] == sum(part.memory_usage()["vectors"] for part in parts.values())
+        assert usage["total"] == sum(value for name, value in usage.items() if name not in ("total", "mapped"))
+        assert 0 < usage["mapped"] <= usage["total"]
+    with pytest.raises(edgevec.ClosedError):
+        index.check()
+    with pytest.raises(edgevec.ClosedError):
+        index.memory_usage()

@@ -1,4 +1,4 @@
-"""The protocol of search backends, implemented by `IndexBackend` and `CollectionBackend`."""
+"""The protocol of search backends, of an index, of a collection, and of an index of shards."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ..models import (
     Health,
     Id,
     Ids,
+    Part,
     Progress,
     QuerySpec,
 )
@@ -38,7 +39,11 @@ class ThreadSearch(Protocol):
 
 
 class SearchBackend(Protocol):
-    """What the screens search: an index, or a collection, whose records may change while it is open."""
+    """What the screens search: an index; or a collection or shards, which may change while they are open."""
+
+    @property
+    def fixed(self) -> str | None:
+        """Why nothing is built or saved here, for the user; None where it can be."""
 
     @property
     def dim(self) -> int: ...
@@ -64,6 +69,9 @@ class SearchBackend(Protocol):
     def health(self) -> Health: ...
     def memory(self) -> dict[str, int]:
         """Bytes of each part; "total" is their sum."""
+
+    def parts(self) -> Sequence[Part]:
+        """The files of an index of shards; none of others."""
 
     def save(self, path: Path) -> None: ...
     def write_bundle(self, folder: Path, filter_result: FilterResult | None) -> None:

@@ -1,7 +1,7 @@
 """Writes an index or collection and its queries to a folder, and reads them in the measuring process (see `sweep`).
 
-An index is copied; of a collection only the path is written, since any number of processes may read it. Ids of records,
-which may be texts, are written as numbers: their positions in a list.
+An index is copied; of a collection and of shards only the path is written, since any number of processes may read
+them. Ids of records, which may be texts, are written as numbers: their positions in a list.
 """
 
 from __future__ import annotations
@@ -19,11 +19,15 @@ from edgevec import Metric, evaluation
 
 from ..models import Data, FilterResult, Floats, Ids, Queries
 
-__all__ = ["open_backend", "read_queries", "write_collection", "write_index", "write_queries"]
+__all__ = ["open_backend", "read_queries", "write_collection", "write_index", "write_queries", "write_shards"]
 
 
 def write_index(folder: Path, index: edgevec.Index, filter_result: FilterResult | None) -> None:
     index.save(folder / "index.ev")
+    _write_filter(folder, filter_result)
+
+
+def _write_filter(folder: Path, filter_result: FilterResult | None) -> None:
     if filter_result is not None:
         np.save(folder / "filter.npy", filter_result.selection)
 
@@ -31,6 +35,11 @@ def write_index(folder: Path, index: edgevec.Index, filter_result: FilterResult 
 def write_collection(folder: Path, path: Path, filter_result: FilterResult | None) -> None:
     where = None if filter_result is None else filter_result.selection
     (folder / "collection.json").write_text(json.dumps({"path": str(path), "where": where}), encoding="utf-8")
+
+
+def write_shards(folder: Path, path: Path, filter_result: FilterResult | None) -> None:
+    (folder / "shards.json").write_text(json.dumps({"path": str(path.absolute())}), encoding="utf-8")
+    _write_filter(folder, filter_result)
 
 
 def write_queries(folder: Path, queries: Queries) -> None:
@@ -84,13 +93,18 @@ def read_queries(folder: Path, k: int) -> BundledQueries:
 def open_backend(folder: Path) -> _Index | _Collection:
     """The backend in the folder, with the search method that `edgevec.evaluation.recall_curve` calls."""
     if (folder / "index.ev").exists():
-        return _Index(folder)
+        return _Index(edgevec.Index.load(folder / "index.ev", mmap=True), folder)
+    if (folder / "shards.json").exists():
+        what = json.loads((folder / "shards.json").read_text(encoding="utf-8"))
+        return _Index(edgevec.ShardedIndex.open(what["path"], verify=False), folder)
     return _Collection(folder)
 
 
 class _Index:
-    def __init__(self, folder: Path) -> None:
-        self._index = edgevec.Index.load(folder / "index.ev", mmap=True)
+    """An index, in one file or in several."""
+
+    def __init__(self, index: edgevec.Index | edgevec.ShardedIndex, folder: Path) -> None:
+        self._index = index
         filter_result = folder / "filter.npy"
         self._only = edgevec.IdFilter(np.load(filter_result)) if filter_result.exists() else None
 

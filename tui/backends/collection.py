@@ -23,6 +23,7 @@ from ..models import (
     Floats,
     Health,
     Id,
+    Part,
     Progress,
     QuerySpec,
     SearchCost,
@@ -106,6 +107,8 @@ def _encoder(collection: Collection, head: Sequence[Record]) -> samples.WordNet 
 class CollectionBackend:
     """Searches a collection. Each search sees what is committed at that moment, by any process."""
 
+    fixed = "A collection keeps its own index, and is open for reading: edgevec db FILE … changes it"
+
     def __init__(self, collection: Collection, clock: Clock) -> None:
         self._collection, self._clock = collection, clock
         self._lock = threading.Lock()
@@ -176,6 +179,9 @@ class CollectionBackend:
 
     def memory(self) -> dict[str, int]:
         return {"total": self._collection.stats()["memory_bytes"]}
+
+    def parts(self) -> Sequence[Part]:
+        return ()
 
     def save(self, path: Path) -> None:
         raise ParameterError("a collection is on the disk already; edgevec db FILE export writes its records elsewhere")

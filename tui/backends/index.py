@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from ..models import (
     Health,
     Id,
     Ids,
+    Part,
     Progress,
     QuerySpec,
     SearchCost,
@@ -53,6 +55,8 @@ def build_index(data: Data, settings: BuildSettings, progress: Progress, clock: 
 
 class IndexBackend:
     """Searches an index. It caches a search context for each thread, and the last filter."""
+
+    fixed: str | None = None
 
     def __init__(self, index: Index, clock: Clock) -> None:
         self._index, self._clock = index, clock
@@ -130,6 +134,9 @@ class IndexBackend:
 
     def memory(self) -> dict[str, int]:
         return self._index.memory_usage()
+
+    def parts(self) -> Sequence[Part]:
+        return ()
 
     def save(self, path: Path) -> None:
         self._index.save(path)

@@ -1,4 +1,4 @@
-"""Opens a file as data, an index or a collection, by its content."""
+"""Opens a file as data, an index or a collection, by its content; and a folder as an index of shards."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ from edgevec.files import not_found, refused
 from ..models import SAMPLE, Clock, Data, Progress
 from .base import Opened
 from .index import IndexBackend
+from .shards import folder_of_shards, open_shards
 
 __all__ = ["open_file", "read_sample"]
 
 
 def open_file(path: Path, companion: str | None, progress: Progress, clock: Clock) -> Opened | None:
+    shards = folder_of_shards(path)
+    if shards is not None:
+        return open_shards(shards, clock)
     kind = _kind(path)
     if kind in ("collection", "database") or path.suffix == ".edgevec":
         from .collection import open_collection  # not at the top: it takes long
@@ -52,7 +56,7 @@ def read_sample() -> Data:
 
 def _kind(path: Path) -> Kind:
     if path.is_dir():
-        raise edgevec.DataFormatError(f"{path}: a folder; open a file in it")
+        raise edgevec.DataFormatError(f"{path}: a folder without a manifest of shards; open a file in it")
     try:
         kind = kind_of(path)
     except OSError as error:

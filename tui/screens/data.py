@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast, get_args
 
@@ -21,7 +21,7 @@ from ..backends.base import SearchBackend
 from ..file_stamp import stamp
 from ..hits import shown
 from ..messages import Built, Checked, Exported, Failed, InfoLoaded, Progressed
-from ..models import SAMPLE, BuildSettings, CollectionInfo, Data
+from ..models import SAMPLE, BuildSettings, CollectionInfo, Data, Part
 from ..session import IndexEntry
 from ..widgets.controls import Choice, Control, Number
 from ..widgets.facts import Facts
@@ -32,7 +32,6 @@ from .dialogs import PathDialog
 __all__ = ["DataScreen"]
 
 _PREVIEW = 200
-_KEEPS = "A collection keeps its own index, and is open for reading: edgevec db FILE … changes it"
 
 
 class DataScreen(BaseScreen):
@@ -57,6 +56,8 @@ it again.
 A [b]collection[/] keeps its own index and is open for reading only: nothing is built or saved here. [b]r[/] looks \
 again, and takes in what other programs wrote, with a bar when it is much. Its [b]snapshot[/] is the graph on the \
 disk; changes that it lacks are caught up with at each opening, until the writer's next checkpoint.
+
+An [b]index of shards[/] is searched as one. Its files are listed below; edgevec shards adds, removes and compacts.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("b", "build", "Build"),
@@ -137,7 +138,7 @@ disk; changes that it lacks are caught up with at each opening, until the writer
             workers.cancel(self, "build")
             self._previewed, self._info = session.data, None
             self._preview(session.data)
-            self._fix_settings(session.data.collection)
+            self._fix_settings(session.data.collection, self._fixed() is not None)
             self._load_info()
             if session.backend is None:
                 self.query_one("#metric", Choice).value = session.data.metric or "cosine"
@@ -152,11 +153,16 @@ disk; changes that it lacks are caught up with at each opening, until the writer
         self.query_one("#M", Number).value = settings.M
         self.query_one("#ef_construction", Number).value = settings.ef_construction
 
-    def _fix_settings(self, fixed: bool) -> None:
-        """Disable the settings of a collection, which were chosen when it was made."""
+    def _fixed(self) -> str | None:
+        """Why nothing is built or saved here, or None."""
+        backend = self.session.backend
+        return None if backend is None else backend.fixed
+
+    def _fix_settings(self, collection: bool, fixed: bool) -> None:
+        """Disable the settings of a collection or of shards, which were chosen when they were made."""
         for control in self.query_one("#settings").query(Control):
             control.disabled = fixed
-        for name, title in (("data-facts", "Collection" if fixed else "Data"), ("index-facts", "Index")):
+        for name, title in (("data-facts", "Collection" if collection else "Data"), ("index-facts", "Index")):
             self.query_one(f"#{name}").border_title = title
         self.query_one("#reload" if fixed else "#build").focus()
 
@@ -171,14 +177,18 @@ disk; changes that it lacks are caught up with at each opening, until the writer
             facts.show(_graph_facts(session.current, self._info, self._health))
         else:
             facts.show(_index_facts(session.current, self._health))
-        index = None if data.collection else session.backend
+        index = None if self._fixed() else session.backend
         for name, needs in (("save", index), ("save-as", index), ("build", data.vectors)):
             self.query_one(f"#{name}", Button).disabled = needs is None
         self.query_one("#reload", Button).disabled = self._file() is None
 
     def _preview(self, data: Data) -> None:
-        table = self.query_one("#preview", DataTable)
+        table, backend = self.query_one("#preview", DataTable), self.session.backend
         table.clear(columns=True)
+        parts = () if backend is None else backend.parts()
+        if parts:
+            _show_parts(table, parts)
+            return
         names = [Text(printable(name)) for name in data.columns]
         table.add_columns("row", "id", *names, *(["text"] if data.texts is not None else []))
         for row in range(min(len(data), _PREVIEW)):
@@ -246,8 +256,9 @@ disk; changes that it lacks are caught up with at each opening, until the writer
 
     def action_build(self) -> None:
         data = self.session.data
-        if data is not None and data.collection:
-            self.notify(_KEEPS, severity="warning")
+        fixed = self._fixed()
+        if fixed is not None:
+            self.notify(fixed, severity="warning", markup=False)
             return
         if data is None or data.vectors is None:
             self.notify("Open the data to build from: the index alone is open", severity="warning")
@@ -305,8 +316,9 @@ disk; changes that it lacks are caught up with at each opening, until the writer
     # ---- files -----------------------------------------------------------------------------------------------------
 
     def action_save(self) -> None:
-        if self.session.data is not None and self.session.data.collection:
-            self.notify(_KEEPS, severity="warning")
+        fixed = self._fixed()
+        if fixed is not None:
+            self.notify(fixed, severity="warning", markup=False)
         elif self.session.backend is None:
             self.notify("There is no index to save: build one first", severity="warning")
         elif self.session.current is None or self.session.current.path in (None, self.session.changed):
@@ -316,8 +328,9 @@ disk; changes that it lacks are caught up with at each opening, until the writer
 
     def action_save_as(self) -> None:
         data, entry = self.session.data, self.session.current
-        if data is not None and data.collection:
-            self.notify(_KEEPS, severity="warning")
+        fixed = self._fixed()
+        if fixed is not None:
+            self.notify(fixed, severity="warning", markup=False)
             return
         if entry is None or data is None:
             self.notify("There is no index to save: build one first", severity="warning")
@@ -402,6 +415,14 @@ disk; changes that it lacks are caught up with at each opening, until the writer
         yield "Save", "Write the index to its file", self.action_save
         yield "Save as", "Write the index to another file", self.action_save_as
         yield "Reload", "Read the file again", self.action_reload
+
+
+def _show_parts(table: DataTable[Any], parts: Sequence[Part]) -> None:
+    table.add_columns("shard", "vectors", "removed", "ids", "size")
+    for part in parts:
+        size = formatting.bytes_text(part.bytes)
+        table.add_row(*map(Text, (part.file, f"{part.vectors:,}", f"{part.removed:,}", part.ids, size)))
+    table.border_title = f"{formatting.plural(len(parts), 'shard')}"
 
 
 def _data_facts(data: Data, entry: IndexEntry | None, info: CollectionInfo | None) -> list[tuple[str, str]]:

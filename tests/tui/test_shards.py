@@ -1,0 +1,130 @@
+"""The app over an index of shards."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pilot import error_of, idle, is_refused, running, shown, until
+from textual.widgets import Button, DataTable, Input
+
+import edgevec
+from edgevec import evaluation
+from edgevec.tui.backends import bundle
+from edgevec.tui.backends.base import SearchBackend
+from edgevec.tui.backends.open import open_file
+from edgevec.tui.models import Queries, QuerySpec
+
+ROWS = np.random.default_rng(5).standard_normal((700, 12)).astype(np.float32)
+
+
+@pytest.fixture
+def shards(folder: Path) -> Path:
+    path = folder / "items"
+    with edgevec.ShardedIndex.build(ROWS, path, rows_per_shard=300, metric="l2", M=8) as index:
+        index.remove([3, 650])
+    return path
+
+
+def opened(path: Path) -> SearchBackend:
+    found = open_file(path, None, lambda done, total: True, time.perf_counter)
+    assert found is not None
+    assert found.backend is not None
+    return found.backend
+
+
+def test_it_answers_as_the_shards_do(shards: Path, tmp_path: Path) -> None:
+    near = np.argsort(((ROWS - ROWS[9]) ** 2).sum(1), kind="stable")
+    near = near[~np.isin(near, [3, 650])]
+    for path in (shards, shards / "manifest.json"):
+        backend = opened(path)
+        answer = backend.search(QuerySpec(ROWS[9]), 5, ef=50, filter_result=None, exact=True)
+        assert answer.ids.tolist() == near[:5].tolist()
+        assert (answer.cost.strategy, answer.cost.distances) == ("exact", 698)
+        assert len(backend) == 698
+        assert [(each.vectors, each.removed) for each in backend.parts()] == [(299, 1), (300, 0), (99, 1)]
+        assert backend.health().ok
+        assert backend.memory()["total"] > ROWS.nbytes
+        only = backend.filter("id < 100", open_file(path, None, lambda *_: True, time.perf_counter).data)
+        answer = backend.search(QuerySpec(ROWS[9]), 5, ef=50, filter_result=only, exact=True)
+        assert answer.ids.tolist() == near[near < 100][:5].tolist()
+        queries = Queries(ROWS[:4], near[None, :5], np.zeros((1, 5)), np.array([-1]), "", "l2")
+        bundle.write_queries(tmp_path, queries)
+        backend.write_bundle(tmp_path, only)
+        measured = bundle.open_backend(tmp_path).search(ROWS[9:10], 5, ef=500)
+        assert measured.ids.tolist() == [near[near < 100][:5].tolist()]
+        backend.close()
+
+
+async def test_its_shards_are_shown_and_nothing_is_built_or_saved(shards: Path) -> None:
+    async with running(shards) as (app, pilot):
+        await until(pilot, lambda: app.current_mode == "search", "the search screen")
+        await until(pilot, lambda: app.screen._answer is not None, "the first answer")
+        app.screen.query_one("#query", Input).value = "id:9"
+        await until(pilot, lambda: app.screen._answer.ids[0] == 9 and app.screen._compared, "an answer")
+        assert app.screen._recall == 1.0
+        await pilot.press("f2")
+        await until(pilot, lambda: app.current_mode == "data" and idle(app), "the data screen")
+        table = app.screen.query_one("#preview", DataTable)
+        assert table.border_title == "3 shards"
+        with edgevec.ShardedIndex.open(shards) as index:
+            files = [each.file for each in index.shards]
+        assert [str(table.get_row_at(row)[0]) for row in range(3)] == files
+        assert [str(cell) for cell in table.get_row_at(0)[1:4]] == ["299", "1", "0..299"]
+        await until(pilot, lambda: "sound, 3 shards" in shown(app), "the check")
+        assert app.screen.query_one("#save", Button).disabled
+        app.screen.action_save_as()
+        app.screen.action_build()
+        await pilot.pause()
+        assert app.current_mode == "data"
+        assert len(app.screen_stack) == 1  # no dialog
+
+
+async def test_a_change_by_another_program_is_told(shards: Path) -> None:
+    async with running(shards) as (app, pilot):
+        await until(pilot, lambda: app.current_mode == "search", "the search screen")
+        with edgevec.ShardedIndex.open(shards) as index:
+            index.add(ROWS[:2] + 9, ids=[9000, 9001])
+        await until(pilot, lambda: app.session.changed is not None, "the notice")
+        await pilot.press("f6")
+        await until(pilot, lambda: app.session.rows == 700, "the new state")
+
+
+async def test_a_missing_shard_is_an_error_that_names_it(shards: Path) -> None:
+    with edgevec.ShardedIndex.open(shards) as index:
+        lost = index.shards[1].file
+    (shards / lost).unlink()
+    await is_refused(shards, lost)
+
+
+async def test_a_folder_without_a_manifest(folder: Path) -> None:
+    (folder / "empty").mkdir()
+    async with running(folder / "empty") as (app, pilot):
+        await until(pilot, lambda: error_of(app), "the message")
+        assert "a folder without a manifest of shards" in error_of(app)
+
+
+def test_recall_over_ef_is_measured(shards: Path, tmp_path: Path) -> None:
+    backend = opened(shards)
+    queries = ROWS[:50] + 0.1
+    with edgevec.ShardedIndex.open(shards) as index:
+        truth = index.search(queries, 5, exact=True)
+    far = truth.distances.astype(np.float64)
+    bundle.write_queries(tmp_path, Queries(queries, truth.ids, far, np.full(50, -1), "", "l2"))
+    backend.write_bundle(tmp_path, None)
+    held = bundle.read_queries(tmp_path, 5)
+    points = list(
+        evaluation.recall_curve(
+            bundle.open_backend(tmp_path),
+            held.vectors,
+            held.truth,
+            k=5,
+            efs=[5, 300],
+            true_distances=held.distances,
+            distances_of=held.distances_of,
+            metric="l2",
+        )
+    )
+    assert points[-1].recall == 1.0
