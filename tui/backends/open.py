@@ -35,7 +35,9 @@ def open_file(path: Path, companion: str | None, progress: Progress, clock: Cloc
         data = _read(path, progress)
         return None if data is None else Opened(data, None)
     backend = IndexBackend(edgevec.Index.load(path), clock)
-    data = _companion(companion, backend, progress) or Data(path.stem, backend.dim, backend.ids())
+    data = _companion(companion, backend, progress) or Data(
+        path.stem, backend.dim, backend.ids(), metric=backend.settings.metric
+    )
     return Opened(data, backend)
 
 

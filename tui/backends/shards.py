@@ -46,7 +46,7 @@ def folder_of_shards(path: Path) -> Path | None:
 def open_shards(folder: Path, clock: Clock) -> Opened:
     """All shards are mapped and verified. Only the index is there, not the data that it was built from."""
     backend = ShardsBackend(ShardedIndex.open(folder), folder, clock)
-    return Opened(Data(folder.name, backend.dim, backend.ids()), backend)
+    return Opened(Data(folder.name, backend.dim, backend.ids(), metric=backend.settings.metric), backend)
 
 
 class ShardsBackend:
