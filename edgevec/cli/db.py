@@ -46,6 +46,12 @@ def _where(command: Any) -> Any:
     )(command)
 
 
+def _encoder(command: Any) -> Any:
+    return click.option(
+        "--encoder", metavar="NAME", help="What makes vectors of texts, such as model2vec:minishlab/potion-base-8M."
+    )(command)
+
+
 @click.group(epilog=example("edgevec db notes.edgevec import notes.jsonl"))
 @click.argument("file", type=INPUT)
 @click.pass_context
@@ -67,6 +73,7 @@ def db(context: click.Context, file: Path) -> None:
     type=click.Choice(QUANTIZATIONS),
     help="Quantization of a new collection; sq8 by default.",
 )
+@_encoder
 @memory_option
 @click.pass_obj
 def import_(
@@ -78,12 +85,18 @@ def import_(
     skip: tuple[str, ...],
     metric: Metric | None,
     quantization: Quantization | None,
+    encoder: str | None,
     memory_limit: int | None,
 ) -> None:
     """Read SOURCE (.jsonl, .parquet, .csv, .npy, ...); records whose id exists are replaced. All or nothing."""
     require(source, "vectors")
     start = time.perf_counter()
-    parameters = {"metric": metric, "quantization": quantization, "memory_limit": memory_limit}
+    parameters = {
+        "metric": metric,
+        "quantization": quantization,
+        "encoder": encoder,
+        "memory_limit": memory_limit,
+    }
     with _open(file, "a", **parameters) as collection, progress_bar("building") as report:
         count = collection.import_from(
             source, id=id_column, vector=vector_column, document=document_column, skip=skip, progress=report
@@ -95,6 +108,7 @@ def import_(
 @click.option("--vector", help='A vector: "[0.1, 0.2]".')
 @click.option("--id", "stored_id", help="Search near the vector stored under this id.")
 @click.option("--text", help="Words to find in the documents; with a vector, both rankings are fused.")
+@_encoder
 @_where
 @click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Results.")
 @click.option("--ef", type=click.IntRange(1), help="Candidates that a search keeps; more is slower and finds more.")
@@ -110,6 +124,7 @@ def search(
     vector: str | None,
     stored_id: str | None,
     text: str | None,
+    encoder: str | None,
     where: str | None,
     k: int,
     ef: int | None,
@@ -118,10 +133,10 @@ def search(
     explain: bool,
     as_json: bool,
 ) -> None:
-    """Find records by vector, by words, or by both."""
+    """Find records by vector, by words, or by both; with --encoder, by what a text means, too."""
     if vector is not None and stored_id is not None:
         raise click.UsageError("give --vector or --id, not both")
-    with _open(file, "r") as collection:
+    with _open(file, "r", encoder=encoder) as collection:
         query = _parse(vector) if stored_id is None else _stored(collection, stored_id)
         hits = collection.search(query, k, text=text, where=where, ef=ef, exact=exact, recall=recall)
         plan = collection.explain(where) if explain and where else None
@@ -188,6 +203,7 @@ def info(file: Path, as_json: bool) -> None:
             "dim": collection.dim,
             "metric": collection.metric,
             "quantization": collection.quantization,
+            "encoder": collection.encoder,
             "indexes": collection.indexes(),
             **collection.stats(),
         }
@@ -196,9 +212,14 @@ def info(file: Path, as_json: bool) -> None:
         return
     table = Table("", "", box=None, show_header=False)
     for name, value in facts.items():
-        shown = ", ".join(value) if isinstance(value, list) else f"{value:,}" if isinstance(value, int) else str(value)
-        table.add_row(name.replace("_", " "), printable(shown))
+        table.add_row(name.replace("_", " "), printable(_fact(value)))
     show(table)
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(value)
+    return f"{value:,}" if isinstance(value, int) else str(value or "")
 
 
 @db.command(epilog=example("edgevec db notes.edgevec check"))
