@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-import edgevec
-
 from .. import Metric, Quantization
 from ..errors import ParameterError
 from ..file_kind import require
@@ -20,10 +18,12 @@ from .common import (
     INPUT,
     METRICS,
     QUANTIZATIONS,
+    encoder_option,
     example,
     force_option,
     memory_option,
     note,
+    open_collection,
     output_option,
     progress_bar,
     protect,
@@ -43,12 +43,6 @@ _SHOWN = 60
 def _where(command: Any) -> Any:
     return click.option(
         "--where", metavar="CONDITION", help="Only these records, such as: \"year >= 1990 AND lang IN ('de', 'fr')\"."
-    )(command)
-
-
-def _encoder(command: Any) -> Any:
-    return click.option(
-        "--encoder", metavar="NAME", help="What makes vectors of texts, such as model2vec:minishlab/potion-base-8M."
     )(command)
 
 
@@ -73,7 +67,7 @@ def db(context: click.Context, file: Path) -> None:
     type=click.Choice(QUANTIZATIONS),
     help="Quantization of a new collection; sq8 by default.",
 )
-@_encoder
+@encoder_option
 @memory_option
 @click.pass_obj
 def import_(
@@ -97,7 +91,7 @@ def import_(
         "encoder": encoder,
         "memory_limit": memory_limit,
     }
-    with _open(file, "a", **parameters) as collection, progress_bar("building") as report:
+    with open_collection(file, "a", **parameters) as collection, progress_bar("building") as report:
         count = collection.import_from(
             source, id=id_column, vector=vector_column, document=document_column, skip=skip, progress=report
         )
@@ -108,7 +102,7 @@ def import_(
 @click.option("--vector", help='A vector: "[0.1, 0.2]".')
 @click.option("--id", "stored_id", help="Search near the vector stored under this id.")
 @click.option("--text", help="Words to find in the documents; with a vector, both rankings are fused.")
-@_encoder
+@encoder_option
 @_where
 @click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Results.")
 @click.option("--ef", type=click.IntRange(1), help="Candidates that a search keeps; more is slower and finds more.")
@@ -136,7 +130,7 @@ def search(
     """Find records by vector, by words, or by both; with --encoder, by what a text means, too."""
     if vector is not None and stored_id is not None:
         raise click.UsageError("give --vector or --id, not both")
-    with _open(file, "r", encoder=encoder) as collection:
+    with open_collection(file, "r", encoder=encoder) as collection:
         query = _parse(vector) if stored_id is None else _stored(collection, stored_id)
         hits = collection.search(query, k, text=text, where=where, ef=ef, exact=exact, recall=recall)
         plan = collection.explain(where) if explain and where else None
@@ -198,7 +192,7 @@ def _explain(hits: Hits, plan: Plan | None) -> None:
 @click.pass_obj
 def info(file: Path, as_json: bool) -> None:
     """Show what the collection holds, and how large it is."""
-    with _open(file, "r") as collection:
+    with open_collection(file, "r") as collection:
         facts = {
             "dim": collection.dim,
             "metric": collection.metric,
@@ -231,7 +225,7 @@ def _fact(value: Any) -> str:
 @click.pass_obj
 def check(file: Path, repair: bool) -> int:
     """Verify records, texts and graph. Exit code 1 when something is wrong (still, after --repair)."""
-    with _open(file, "a" if repair else "r") as collection, progress_bar("checking") as report:
+    with open_collection(file, "a" if repair else "r") as collection, progress_bar("checking") as report:
         found = collection.check(repair=repair, progress=report)
     for problem in found.problems:
         note(problem)
@@ -250,7 +244,7 @@ def check(file: Path, repair: bool) -> int:
 @click.pass_obj
 def compact(file: Path) -> None:
     """Free the space of deleted records."""
-    with _open(file, "a") as collection, progress_bar("compacting") as report:
+    with open_collection(file, "a") as collection, progress_bar("compacting") as report:
         before = collection.stats()
         collection.compact(progress=report)
         after = collection.stats()
@@ -266,13 +260,5 @@ def compact(file: Path) -> None:
 def export(file: Path, output: Path, force: bool, where: str | None) -> None:
     """Write the records to a file that import can read."""
     protect(output, file, force=force)
-    with _open(file, "r") as collection:
+    with open_collection(file, "r") as collection:
         note(f"{output}: {collection.export(output, where):,} records")
-
-
-def _open(file: Path, mode: Any, **parameters: Any) -> Collection:
-    require(file, "collection")
-    if mode == "a" and not parameters and not file.exists():
-        mode = "r"  # which says that there is none
-    with progress_bar("building the graph") as report:
-        return edgevec.open(file, mode=mode, progress=report, **parameters)

@@ -30,10 +30,11 @@ PYTHON_LAYERS = (
     ("collection", "ray"),
     ("file_kind",),
     ("",),
-    ("adapters", "cli"),
+    ("adapters", "servers"),
+    ("cli",),
     ("tui", "__main__"),
 )
-OUTSIDERS = ("adapters", "cli", "tui", "__main__")
+OUTSIDERS = ("adapters", "servers", "cli", "tui", "__main__")
 """They use of others only what is public. So do benches/ and wasm/demo/, which are beside the package."""
 
 PUBLIC = (
@@ -273,7 +274,7 @@ def is_public(use: Use, modules: Collection[str]) -> bool:
 
 def names_listed(module: str) -> list[str]:
     """Its __all__; read, not imported, where the library that it is for may be missing."""
-    if not module.startswith("edgevec.adapters."):
+    if not module.startswith(("edgevec.adapters.", "edgevec.servers.")):
         return list(importlib.import_module(module).__all__)
     spec = importlib.util.find_spec(module)
     assert spec
@@ -321,7 +322,7 @@ def test_a_private_name_is_found(tmp_path: Path) -> None:
 
 def test_an_import_upward_is_found() -> None:
     up = Use("edgevec.errors", 1, "from .index import Index", "edgevec.index")
-    beside = Use("edgevec.cli.app", 2, "import edgevec.adapters", "edgevec.adapters")
+    beside = Use("edgevec.adapters.sklearn", 2, "import edgevec.servers", "edgevec.servers")
     down = Use("edgevec.index", 3, "from .errors import EdgevecError", "edgevec.errors")
     assert python_upward([up, beside, down]) == [up, beside]
 
