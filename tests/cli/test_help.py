@@ -62,7 +62,7 @@ def test_help_ends_in_an_example_of_the_command(path: tuple[str, ...]) -> None:
     assert path == () or example_of(path).startswith(" ".join(("edgevec", *path)))
 
 
-SERVERS = {"edgevec serve": "uvicorn"}
+SERVERS = {"edgevec mcp": "mcp", "edgevec serve": "uvicorn"}
 """They run until they are ended, so they are asked where the library is missing that each of them needs."""
 
 

@@ -84,7 +84,7 @@ REFUSE_TO_REPLACE = {"bench", "db export"}
 """Commands that need --force where their file exists already, since it can be anybody's."""
 
 
-UNTIL_ENDED = {"serve", "tui"}
+UNTIL_ENDED = {"mcp", "serve", "tui"}
 """Commands that a signal, or a person, ends and nothing else: tests/doors and tests/tui end them."""
 
 
