@@ -30,10 +30,12 @@ __all__ = ["run", "server"]
 
 log = logging.getLogger("edgevec")
 
-_INSTRUCTIONS = """Search and read one collection of records: each has an id, a vector, metadata (a JSON object) and \
-a document (a text). `info` says how many there are and whether texts can stand in place of vectors. `search` with `text` \
-finds words, and meaning too where there is an encoder; `where` is a condition on metadata, such as "year >= 1990 AND \
-lang IN ('de', 'fr')"."""
+_INSTRUCTIONS = (
+    "Search and read one collection of records: each has an id, a vector, metadata (a JSON object) and a document (a "
+    "text). `info` says how many there are and whether texts can stand in place of vectors. `search` with `text` finds "
+    'words, and meaning too where there is an encoder; `where` is a condition on metadata, such as "year >= 1990 AND '
+    "lang IN ('de', 'fr')\"."
+)
 
 _TOOLS = ("search", "get", "upsert", "delete")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from foreign import write_faiss_flat
 from support import ROOT
 
 if sys.platform == "emscripten":
@@ -53,6 +54,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Gener
     np.save("vectors.npy", vectors)
     np.save("queries.npy", vectors[:5])
     notes = [{"id": id, "embedding": vectors[id].tolist(), "text": f"fruit {id}"} for id in range(20)]
+    write_faiss_flat(Path("faiss.index"), vectors)
     Path("notes.jsonl").write_text("\n".join(map(json.dumps, notes)))
     return tmp_path
 

@@ -30,11 +30,11 @@ PYTHON_LAYERS = (
     ("collection", "ray"),
     ("file_kind",),
     ("",),
-    ("adapters", "servers"),
+    ("adapters", "importers", "servers"),
     ("cli",),
     ("tui", "__main__"),
 )
-OUTSIDERS = ("adapters", "servers", "cli", "tui", "__main__")
+OUTSIDERS = ("adapters", "importers", "servers", "cli", "tui", "__main__")
 """They use of others only what is public. So do benches/ and wasm/demo/, which are beside the package."""
 
 PUBLIC = (
@@ -274,7 +274,7 @@ def is_public(use: Use, modules: Collection[str]) -> bool:
 
 def names_listed(module: str) -> list[str]:
     """Its __all__; read, not imported, where the library that it is for may be missing."""
-    if not module.startswith(("edgevec.adapters.", "edgevec.servers.")):
+    if not module.startswith(("edgevec.adapters.", "edgevec.importers", "edgevec.servers.")):
         return list(importlib.import_module(module).__all__)
     spec = importlib.util.find_spec(module)
     assert spec
