@@ -59,8 +59,8 @@ def convert(
         if metric is None:
             raise ParameterError(f"{source}: {found.kind}, which does not say its metric: --metric {'|'.join(METRICS)}")
         target = write.to_collection if as_collection else write.to_index
-        with progress_bar(f"reading {source.name}") as reading, progress_bar("building") as building:
-            count = target(found, output, metric, quantization, reading=reading, building=building)
+        with progress_bar(f"converting {source.name}") as report:
+            count = target(found, output, metric, quantization, report)
         for line in found.notes:
             note(f"{source}: {line}")
         note(f"{output}: {count:,} of {found.kind}, {metric}, in {time.perf_counter() - start:.2f} s")

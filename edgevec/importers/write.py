@@ -38,27 +38,27 @@ def to_index(
     target: Path,
     metric: Metric,
     quantization: Quantization | None,
-    *,
-    reading: Progress,
-    building: Progress,
+    progress: Progress,
 ) -> int:
     """Write the vectors of an index as one of edgevec's; how many there are.
+
+    progress(done, total) is of the rows that are read, and then of those that are built into the graph.
 
     Raises:
         DataFormatError: there are none
         DuplicateIdError: an id comes twice
     """
-    vectors, ids = _whole(source, reading)
+    vectors, ids = _whole(source, progress)
     index = Index(vectors.shape[1], metric, quantization=quantization or "sq8")
     try:
-        index.add(vectors, ids, progress=building)
+        index.add(vectors, ids, progress=progress)
     except (NotFiniteError, ZeroVectorError, ParameterError) as error:
         raise type(error)(f"{source.kind}: {error}") from error
     index.save(target)
     return len(index)
 
 
-def _whole(source: Source, reading: Progress) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _whole(source: Source, progress: Progress) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     ids = source.ids
     if ids is None:
         raise ParameterError(f"{source.kind} has records: write them to a collection, whose name ends in .edgevec")
@@ -74,7 +74,7 @@ def _whole(source: Source, reading: Progress) -> tuple[NDArray[np.float32], NDAr
             vectors = np.empty((source.count, piece.vectors.shape[1]), np.float32)
         vectors[done : done + len(piece.ids)] = piece.vectors
         done += len(piece.ids)
-        reading(done, source.count)
+        progress(done, source.count)
     return vectors, ids
 
 
@@ -83,9 +83,7 @@ def to_collection(
     target: Path,
     metric: Metric,
     quantization: Quantization | None,
-    *,
-    reading: Progress,
-    building: Progress,
+    progress: Progress,
 ) -> int:
     """Write the rows of a source as a collection; how many there are.
 
@@ -97,15 +95,15 @@ def to_collection(
     with _workspace(target.parent) as folder:
         new = folder / "new.edgevec"
         with edgevec.open(new, metric=metric, quantization=quantization) as made:
-            with made.batch(progress=building):
-                _store(source, made, reading)
+            with made.batch(progress=progress):
+                _store(source, made, progress)
             count = len(made)
         _free(target)
         _take_place(new, target)
     return count
 
 
-def _store(source: Source, made: edgevec.Collection, reading: Progress) -> None:
+def _store(source: Source, made: edgevec.Collection, progress: Progress) -> None:
     seen: set[Any] = set()
     for piece in source.pieces():
         start = len(seen)
@@ -125,7 +123,7 @@ def _store(source: Source, made: edgevec.Collection, reading: Progress) -> None:
         except (NotFiniteError, ZeroVectorError, ParameterError, DataFormatError) as error:
             counted = f" (counted from row {start})" if start else ""
             raise type(error)(f"{source.kind}: {error}{counted}") from error
-        reading(len(seen), source.count)
+        progress(len(seen), source.count)
 
 
 def _free(target: Path) -> None:

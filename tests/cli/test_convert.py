@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -166,3 +167,24 @@ def test_what_killed_ones_have_left_is_removed(rows: np.ndarray, tmp_path: Path)
     assert run("convert", tmp_path / "f", "-o", tmp_path / "n.edgevec") == 0
     assert (left.exists(), busy.exists()) == (False, True)
     os.close(opened)
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize("name", ["new.ev", "new.edgevec"])
+def test_progress_on_a_terminal(name: str, rows: np.ndarray, tmp_path: Path) -> None:
+    pty = pytest.importorskip("pty")
+    write_faiss_flat(tmp_path / "f", rows[:3000])
+    terminal, inner = pty.openpty()
+    program = [sys.executable, "-m", "edgevec", "convert", str(tmp_path / "f"), "-o", str(tmp_path / name)]
+    with subprocess.Popen(program, stderr=inner, env={**os.environ, "TERM": "xterm"}) as process:
+        os.close(inner)
+        shown = b""
+        try:
+            while part := os.read(terminal, 4096):
+                shown += part
+        except OSError:  # how Linux says that the other end is closed
+            pass
+    os.close(terminal)
+    assert process.returncode == 0, shown
+    assert b"converting f" in shown
+    assert b"3,000 of an index Flat of faiss" in shown
