@@ -16,6 +16,7 @@ import pytest
 from mcp import Client, StdioServerParameters
 
 import edgevec
+from edgevec.cli.app import edgevec as command
 
 pytestmark = [pytest.mark.subprocess, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
@@ -141,13 +142,14 @@ def test_it_ends_at_a_signal_and_with_its_client(notes: Path, number: int | None
     assert not [file.name for file in notes.parent.iterdir() if file.name.endswith(("-wal", "-shm"))]
 
 
-def test_what_cannot_be_offered(notes: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_offered(notes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path, options, message in (
         (tmp_path / "nowhere.edgevec", [], "nowhere.edgevec"),
         (notes, ["--encoder", "word2vec:x"], "no encoder has the name 'word2vec:x'"),
         (tmp_path, [], str(tmp_path)),
     ):
-        with started(path, *options) as process:
-            out, said = process.communicate(timeout=60)
-            assert (process.returncode, out, said.count("\n")) == (2, "", 1), said
-            assert message in said
+        with pytest.raises(SystemExit) as ended:
+            command.main(["mcp", str(path), *options])
+        out, err = capsys.readouterr()
+        assert (ended.value.code, out, err.count("\n")) == (2, "", 1)
+        assert message in err

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -23,6 +21,7 @@ import pytest
 from served import Served, ask
 
 import edgevec
+from edgevec.cli.app import edgevec as command
 
 pytestmark = pytest.mark.subprocess
 
@@ -335,15 +334,18 @@ def test_texts_by_an_encoder(tmp_path: Path) -> None:
         assert (answer.status, "no known word" in answer.message) == (422, True)
 
 
-def refused(*arguments: Any) -> str:
-    environment = {name: value for name, value in os.environ.items() if name != "EDGEVEC_TOKEN"}
-    command = [sys.executable, "-m", "edgevec", "serve", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done
-    return done.stderr
+def test_what_cannot_be_served(
+    notes: Path, served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("EDGEVEC_TOKEN", raising=False)
 
+    def refused(*arguments: Any) -> str:
+        with pytest.raises(SystemExit) as ended:
+            command.main(["serve", *map(str, arguments)])
+        out, err = capsys.readouterr()
+        assert (ended.value.code, out, err.count("\n")) == (2, "", 1)
+        return str(err)
 
-def test_what_cannot_be_served(notes: Path, served: Served, tmp_path: Path) -> None:
     for host in ("0.0.0.0", "::"):
         assert "can be reached from other machines: set EDGEVEC_TOKEN" in refused(notes, "--host", host)
     assert f"--port {served.port}: " in refused(notes, "--port", served.port)
@@ -352,11 +354,11 @@ def test_what_cannot_be_served(notes: Path, served: Served, tmp_path: Path) -> N
     assert "a token has 16 characters or more" in said
     assert "secret" not in said
     assert "no such file" in refused(notes, "--token-file", tmp_path / "nowhere")
-    assert "nowhere.edgevec" in refused(tmp_path / "nowhere.edgevec")
+    assert "nowhere.edgevec" in refused(tmp_path / "nowhere.edgevec", "--port", 0)
     assert not (tmp_path / "nowhere.edgevec").exists()
     np.save(tmp_path / "v.npy", np.eye(3))
-    assert "not a collection" in refused(tmp_path / "v.npy")
-    assert "has the encoder" not in refused(notes, "--encoder", "word2vec:x")
+    assert "not a collection" in refused(tmp_path / "v.npy", "--port", 0)
+    assert "no encoder has the name 'word2vec:x'" in refused(notes, "--encoder", "word2vec:x", "--port", 0)
     (tmp_path / "link.edgevec").symlink_to(notes)
     with Served(tmp_path / "link.edgevec", "--write"):
         assert "is open for writing already" in refused(notes, "--write", "--port", 0)
