@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import numpy as np
 import pytest
-from mcp import Client, StdioServerParameters
+from mcp import Client, StdioServerParameters, stdio_client
 
 import edgevec
 from edgevec.cli.app import edgevec as command
@@ -37,7 +37,7 @@ def talk(path: Path, conversation: Callable[[Client], Awaitable[None]], *options
     async def go() -> None:
         server = StdioServerParameters(command=sys.executable, args=["-m", "edgevec", "mcp", str(path), *options])
         with anyio.fail_after(60):
-            async with Client(server, mode=mode) as client:  # type: ignore[arg-type]
+            async with Client(stdio_client(server), mode=mode) as client:  # type: ignore[arg-type]
                 await conversation(client)
 
     anyio.run(go)
