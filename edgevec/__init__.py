@@ -78,6 +78,7 @@ Pyodide a package of its own, with collections."""
 _MODULES = [
     "browser",
     "collection",
+    "encoders",
     "evaluation",
     "file_kind",
     "files",

@@ -1,4 +1,4 @@
-"""The command line: edgevec demo | info | build | search | bench | db | shards | tui."""
+"""The command line: edgevec demo | info | build | search | bench | convert | db | serve | mcp | shards | tui."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ __all__ = ["edgevec"]
 _INTERRUPTED = 130  # what shells report for a program that Ctrl-C ended
 
 
-_COMMANDS = ("demo", "info", "build", "search", "bench", "db", "shards", "tui")
+_COMMANDS = ("demo", "info", "build", "search", "bench", "convert", "db", "serve", "mcp", "shards", "tui")
 """Each is a module here with a command of its name, imported when it is wanted."""
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 import numpy as np
@@ -28,18 +28,23 @@ from ..printable import decimals, printable
 from ..readers import Dataset
 from .arguments import INPUT, as_bytes, example
 
+if TYPE_CHECKING:
+    from ..collection import Collection
+
 __all__ = [
     "INPUT",
     "METRICS",
     "QUANTIZATIONS",
     "build_index",
     "bytes_per_vector",
+    "encoder_option",
     "example",
     "force_option",
     "index_options",
     "memory_option",
     "note",
     "on_terminal",
+    "open_collection",
     "output_option",
     "progress_bar",
     "protect",
@@ -141,6 +146,11 @@ memory_option = click.option(
 )
 
 
+encoder_option = click.option(
+    "--encoder", metavar="NAME", help="What makes vectors of texts, such as model2vec:minishlab/potion-base-8M."
+)
+
+
 def index_options(command: Command) -> Command:
     """The parameters of an index, passed on to `build_index`."""
     for option in (
@@ -193,6 +203,14 @@ def read(path: Path, *, column: str | None, limit: int | None) -> Dataset:
     for name, why in dataset.unread.items():
         note(f"{path.name}: without the column {name!r}: {why}")
     return dataset
+
+
+def open_collection(file: Path, mode: Any, **parameters: Any) -> Collection:
+    require(file, "collection")
+    if mode == "a" and not parameters and not file.exists():
+        mode = "r"  # which says that there is none
+    with progress_bar("building the graph") as report:
+        return edgevec.open(file, mode=mode, progress=report, **parameters)
 
 
 def build_index(

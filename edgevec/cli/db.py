@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-import edgevec
-
 from .. import Metric, Quantization
 from ..errors import ParameterError
 from ..file_kind import require
@@ -20,10 +18,12 @@ from .common import (
     INPUT,
     METRICS,
     QUANTIZATIONS,
+    encoder_option,
     example,
     force_option,
     memory_option,
     note,
+    open_collection,
     output_option,
     progress_bar,
     protect,
@@ -67,6 +67,7 @@ def db(context: click.Context, file: Path) -> None:
     type=click.Choice(QUANTIZATIONS),
     help="Quantization of a new collection; sq8 by default.",
 )
+@encoder_option
 @memory_option
 @click.pass_obj
 def import_(
@@ -78,13 +79,19 @@ def import_(
     skip: tuple[str, ...],
     metric: Metric | None,
     quantization: Quantization | None,
+    encoder: str | None,
     memory_limit: int | None,
 ) -> None:
     """Read SOURCE (.jsonl, .parquet, .csv, .npy, ...); records whose id exists are replaced. All or nothing."""
     require(source, "vectors")
     start = time.perf_counter()
-    parameters = {"metric": metric, "quantization": quantization, "memory_limit": memory_limit}
-    with _open(file, "a", **parameters) as collection, progress_bar("building") as report:
+    parameters = {
+        "metric": metric,
+        "quantization": quantization,
+        "encoder": encoder,
+        "memory_limit": memory_limit,
+    }
+    with open_collection(file, "a", **parameters) as collection, progress_bar("building") as report:
         count = collection.import_from(
             source, id=id_column, vector=vector_column, document=document_column, skip=skip, progress=report
         )
@@ -95,6 +102,7 @@ def import_(
 @click.option("--vector", help='A vector: "[0.1, 0.2]".')
 @click.option("--id", "stored_id", help="Search near the vector stored under this id.")
 @click.option("--text", help="Words to find in the documents; with a vector, both rankings are fused.")
+@encoder_option
 @_where
 @click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Results.")
 @click.option("--ef", type=click.IntRange(1), help="Candidates that a search keeps; more is slower and finds more.")
@@ -110,6 +118,7 @@ def search(
     vector: str | None,
     stored_id: str | None,
     text: str | None,
+    encoder: str | None,
     where: str | None,
     k: int,
     ef: int | None,
@@ -118,10 +127,10 @@ def search(
     explain: bool,
     as_json: bool,
 ) -> None:
-    """Find records by vector, by words, or by both."""
+    """Find records by vector, by words, or by both; with --encoder, by what a text means, too."""
     if vector is not None and stored_id is not None:
         raise click.UsageError("give --vector or --id, not both")
-    with _open(file, "r") as collection:
+    with open_collection(file, "r", encoder=encoder) as collection:
         query = _parse(vector) if stored_id is None else _stored(collection, stored_id)
         hits = collection.search(query, k, text=text, where=where, ef=ef, exact=exact, recall=recall)
         plan = collection.explain(where) if explain and where else None
@@ -183,11 +192,12 @@ def _explain(hits: Hits, plan: Plan | None) -> None:
 @click.pass_obj
 def info(file: Path, as_json: bool) -> None:
     """Show what the collection holds, and how large it is."""
-    with _open(file, "r") as collection:
+    with open_collection(file, "r") as collection:
         facts = {
             "dim": collection.dim,
             "metric": collection.metric,
             "quantization": collection.quantization,
+            "encoder": collection.encoder,
             "indexes": collection.indexes(),
             **collection.stats(),
         }
@@ -196,9 +206,14 @@ def info(file: Path, as_json: bool) -> None:
         return
     table = Table("", "", box=None, show_header=False)
     for name, value in facts.items():
-        shown = ", ".join(value) if isinstance(value, list) else f"{value:,}" if isinstance(value, int) else str(value)
-        table.add_row(name.replace("_", " "), printable(shown))
+        table.add_row(name.replace("_", " "), printable(_fact(value)))
     show(table)
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(value)
+    return f"{value:,}" if isinstance(value, int) else str(value or "")
 
 
 @db.command(epilog=example("edgevec db notes.edgevec check"))
@@ -210,7 +225,7 @@ def info(file: Path, as_json: bool) -> None:
 @click.pass_obj
 def check(file: Path, repair: bool) -> int:
     """Verify records, texts and graph. Exit code 1 when something is wrong (still, after --repair)."""
-    with _open(file, "a" if repair else "r") as collection, progress_bar("checking") as report:
+    with open_collection(file, "a" if repair else "r") as collection, progress_bar("checking") as report:
         found = collection.check(repair=repair, progress=report)
     for problem in found.problems:
         note(problem)
@@ -229,7 +244,7 @@ def check(file: Path, repair: bool) -> int:
 @click.pass_obj
 def compact(file: Path) -> None:
     """Free the space of deleted records."""
-    with _open(file, "a") as collection, progress_bar("compacting") as report:
+    with open_collection(file, "a") as collection, progress_bar("compacting") as report:
         before = collection.stats()
         collection.compact(progress=report)
         after = collection.stats()
@@ -245,13 +260,5 @@ def compact(file: Path) -> None:
 def export(file: Path, output: Path, force: bool, where: str | None) -> None:
     """Write the records to a file that import can read."""
     protect(output, file, force=force)
-    with _open(file, "r") as collection:
+    with open_collection(file, "r") as collection:
         note(f"{output}: {collection.export(output, where):,} records")
-
-
-def _open(file: Path, mode: Any, **parameters: Any) -> Collection:
-    require(file, "collection")
-    if mode == "a" and not parameters and not file.exists():
-        mode = "r"  # which says that there is none
-    with progress_bar("building the graph") as report:
-        return edgevec.open(file, mode=mode, progress=report, **parameters)

@@ -7,19 +7,19 @@
 Layers, from the ground: `dates`, `words` and `interrupts`; `sqlite_errors`; `sql`, `validation`, `locking` and
 `threads`; `schema`, `identify` and `database`; `records`, `changes`, `damage` and `fulltext`, which are SQL; `where`,
 which compiles to it; `snapshot` and `graph`, which are derived from the records; `store`, which keeps all in step;
-`filters`, `hits`, `search`, `maintenance` and `operations` on top of it; `collection`, the public class; and `factory`,
-which opens one.
+`filters`, `hits`, `search`, `maintenance`, `encoding` and `operations` on top of it; `collection`, the public
+class; and `factory`, which opens one.
 """
 
 from __future__ import annotations
 
+from ..encoders import Encoder
 from .collection import Collection
 from .factory import open
 from .hits import Hit, Hits, HitStats
 from .identify import looks_like_collection
 from .maintenance import CollectionReport
 from .records import Plan, Record
-from .validation import Encoder
 
 __all__ = [
     "Collection",

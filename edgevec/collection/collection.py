@@ -17,15 +17,16 @@ from numpy.typing import ArrayLike
 
 from .._types import Metric, Progress, Quantization
 from .._validation import as_int, as_rows
+from ..encoders import TextEncoder
 from ..errors import ParameterError
-from . import import_export, maintenance, operations, validation
+from . import encoding, import_export, maintenance, operations, validation
 from .hits import Hits, Included
 from .maintenance import CollectionReport
 from .records import Plan, Record
-from .schema import Dtype
+from .schema import ENCODER, Dtype
 from .search import SearchExecutor, SearchRequest
 from .store import Store
-from .validation import Encoder, Id
+from .validation import Id
 from .where import EVERYTHING, Where, compile_field, compile_where, field_name
 
 __all__ = ["Collection"]
@@ -70,7 +71,7 @@ class Collection:
         >>> notes.close()
     """
 
-    def __init__(self, store: Store, encoder: Encoder | None = None) -> None:
+    def __init__(self, store: Store, encoder: TextEncoder | None = None) -> None:
         self._store = store
         self._searcher = SearchExecutor(store)
         self._encoder = encoder
@@ -114,6 +115,15 @@ class Collection:
     def dtype(self) -> Dtype:
         """Of the vectors as they are stored: "float32" or "float16"."""
         return self._store.dtype
+
+    @property
+    def encoder(self) -> str | None:
+        """The name of the encoder that makes its vectors, which the file keeps; None where it was given none.
+
+        The name alone makes no vectors: edgevec.open(..., encoder=...) says that the encoder may be loaded.
+        """
+        name: str | None = self._store.settings.get(ENCODER)
+        return name
 
     @property
     def mode(self) -> Literal["a", "r"]:
@@ -167,15 +177,17 @@ class Collection:
 
         Raises:
             CancelledError: when progress stopped it
-            ParameterError: when an argument is of the wrong kind or length; the message names the record
+            ParameterError: when an argument is of the wrong kind or length; the message names the record. When the
+                encoder returns too many or too few vectors, or of another dimension; the message names the encoder.
             DuplicateIdError: when an id comes twice
             NotFiniteError: when a vector holds NaN or infinity, or is longer than 3.2e18 (or what the dtype can hold)
             ZeroVectorError: when a vector is zero and the metric is "cosine"
         """
         new = validation.as_records(ids, metadata, documents)
-        if vectors is None:
-            vectors = validation.encode(self._encoder, validation.as_texts(new.documents), "vectors are missing")
-        return operations.upsert(self._store, new, vectors, progress)
+        if vectors is not None:
+            return operations.upsert(self._store, new, vectors, progress)
+        made = encoding.documents(self._store, self._encoder, new)
+        return operations.upsert(self._store, new, made, progress, self._encoder)
 
     def get(self, ids: Id | Sequence[Id] | ArrayLike, *, missing: Literal["raise", "skip"] = "raise") -> list[Record]:
         """The records of these ids, in this order.
@@ -298,7 +310,7 @@ class Collection:
             id: the column of the ids. None: the first of the usual names ("id", ...) that a row has with a fitting
                 value. A row without an id gets a number, one more than the highest there is so far.
             vector: the column of the vectors. None: "vector", "embedding", ... The encoder makes those that are
-                missing.
+                missing; of the files, JSON lines may lack them.
             document: the column of the documents. None: "text", "document", ... All other columns are metadata.
             skip: columns to leave out
             progress: progress(done, total) while a file is read, and then while the graph takes the rows in; returning
@@ -343,7 +355,7 @@ class Collection:
 
     def search(
         self,
-        vector: ArrayLike | None = None,
+        vector: ArrayLike | str | None = None,
         k: int = 10,
         *,
         text: str | None = None,
@@ -363,7 +375,7 @@ class Collection:
         collection with an encoder: both rankings, fused by reciprocal rank (score: the sum of weight / (60 + rank)).
 
         Args:
-            vector: [dim], of any real dtype
+            vector: [dim], of any real dtype; or a text, from which the encoder makes it
             k: results, at most
             text: words to look for in the documents
             where: a condition on metadata
@@ -380,7 +392,8 @@ class Collection:
             A list of Hit; its `stats` tell how it was found.
 
         Raises:
-            ParameterError: when neither vector nor text is given, or an argument is out of its range
+            ParameterError: when neither vector nor text is given, or an argument is out of its range; when the vector
+                is a text and there is no encoder, or what it returns is no vector of the collection's dimension
             NotFiniteError: when the vector holds NaN or infinity, or is too long
             ZeroVectorError: when the vector is zero and the metric is "cosine"
             WhereError: when the condition is wrong
@@ -392,10 +405,12 @@ class Collection:
             raise ParameterError(f"text must be a string, not {type(text).__name__}")
         vector_weight, text_weight = _as_weights(weights)
         if text is not None and vector is None and self._encoder is not None and vector_weight:
-            vector = self._encoder([text])[0]  # type: ignore[index]
+            vector = text
         if vector is not None and text is not None:
             vector, text = vector if vector_weight else None, text if text_weight else None
-        if vector is not None:
+        if isinstance(vector, str):
+            vector = encoding.query(self._store, self._encoder, vector)
+        elif vector is not None:
             vector = self._as_query(vector)
         condition = compile_where(where, params)
         return self._searcher.search(

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from .._types import Metric, Progress, Quantization
 from .._validation import as_int
+from ..encoders import Encoder, TextEncoder, as_encoder
 from ..errors import CollectionNotFoundError, CorruptCollectionError, EdgevecError, ParameterError, about_file
 from ..index import Index
 from . import ahead, saved_fields, schema
@@ -21,7 +22,6 @@ from .snapshot import Snapshot
 from .sqlite_errors import translated
 from .store import Store
 from .threads import cancelling
-from .validation import Encoder
 
 __all__ = ["open"]
 
@@ -44,7 +44,7 @@ def open(
     metric: Metric | None = None,
     *,
     mode: Literal["a", "r"] = "a",
-    encoder: Encoder | None = None,
+    encoder: str | Encoder | None = None,
     quantization: Quantization | None = None,
     M: int | None = None,
     ef_construction: int | None = None,
@@ -68,7 +68,11 @@ def open(
             other parameters of an existing collection may be left out, and must agree when given.
         metric: "cosine" (the default), "ip" or "l2", as in edgevec.Index
         mode: "a" to read and write, creating the file if need be; "r" to read, while another process may write
-        encoder: a function from a list of n texts to vectors [n, dim]: upsert() and search() then take texts alone
+        encoder: makes vectors of texts, so that upsert() and search() take texts alone. A function from a list of n
+            texts to vectors [n, dim]; an edgevec.encoders.TextEncoder; or the name of a model, such as
+            "model2vec:minishlab/potion-base-8M" (see edgevec.encoders), which is loaded now. A new collection keeps its
+            name, an older one without a name when the first vectors that it makes are stored; from then on any other
+            encoder is an error. A function has no name, and nothing is kept of it.
         quantization: "sq8" (the default), "none" or "binary", as in edgevec.Index
         M: links per node, 16 by default, as in edgevec.Index
         ef_construction: candidates looked at when a node is linked, 200 by default, as in edgevec.Index
@@ -102,7 +106,9 @@ def open(
         The collection. Close it, or use it in a `with` statement.
 
     Raises:
-        ParameterError: when a parameter is out of its range, or differs from the collection's
+        ParameterError: when a parameter is out of its range, or differs from the collection's; when the encoder is not
+            known, or cannot be loaded
+        MissingExtraError: when the encoder's library is not installed
         CollectionNotFoundError: with mode "r", when the file does not exist or is empty
         LockedError: when something else has it open for writing, or has it open under another name (a hard link)
         CorruptCollectionError: when the file is damaged, or is not a collection
@@ -140,11 +146,12 @@ def open(
     file = None if os.fspath(path) == ":memory:" else resolve(path)
     if file is None and mode == "r":
         raise ParameterError("a collection in memory cannot be opened to read")
+    model = None if encoder is None else as_encoder(encoder)
     progress = cancelling(progress)
     database = Database(file, writable=mode == "a")
     try:
         with translated(database.name):
-            _agree(database, given, writable=mode == "a")
+            _agree(database, given, model, writable=mode == "a")
             if file is not None and mode == "a":
                 database.set_journal(durability)
                 schema.add_tables(database.main)
@@ -168,7 +175,7 @@ def open(
             memory=memory,
             progress=progress,
         )
-        return Collection(store, encoder)
+        return Collection(store, model)
     except BaseException:
         database.close()
         raise
@@ -199,17 +206,20 @@ def _checked(given: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _agree(database: Database, given: dict[str, Any], *, writable: bool) -> None:
+def _agree(database: Database, given: dict[str, Any], encoder: TextEncoder | None, *, writable: bool) -> None:
     """Create the tables of a new collection; check that an existing one has the given parameters."""
     if not schema.verify(database.main, database.name):
         if not writable:
             raise about_file(CollectionNotFoundError(f"{database.name} is empty"), database.name, errno.ENOENT)
-        schema.create(database.main, {**_DEFAULTS, **given})
+        known = {} if encoder is None or encoder.name is None else {schema.ENCODER: encoder.name}
+        schema.create(database.main, {**_DEFAULTS, **given, **known})
         return
     schema.check_tables(database.main, database.name)
     stored = schema.read_settings(database.main)
     try:
         _checked({name: stored[name] for name in (*_DEFAULTS, *(("dim",) if stored.get("dim") is not None else ()))})
+        if not isinstance(stored.get(schema.ENCODER, ""), str):
+            raise TypeError("the name of the encoder is no text")
     except (KeyError, TypeError, ParameterError) as error:
         raise CorruptCollectionError(f"{database.name}: its settings are damaged: {error}") from error
     last = ahead.last_row(database.main)
@@ -221,3 +231,15 @@ def _agree(database: Database, given: dict[str, Any], *, writable: bool) -> None
                 schema.write_setting(database.main, "dim", value)
         elif stored[name] != value:
             raise ParameterError(f"{database.name} has {name} {stored[name]!r}, not {value!r}")
+    if encoder is not None:
+        _agree_on_encoder(database, encoder, stored.get(schema.ENCODER))
+
+
+def _agree_on_encoder(database: Database, encoder: TextEncoder, stored: Any) -> None:
+    """Vectors of two encoders in one collection would find nothing of each other, and nobody would notice."""
+    if stored is None or stored == encoder.name:
+        return
+    advice = ""
+    if encoder.name is None:
+        advice = f"; edgevec.encoders.TextEncoder({stored!r}, function) says that it is the same"
+    raise ParameterError(f"{database.name} has the encoder {stored!r}, not {encoder.label}{advice}")

@@ -22,7 +22,7 @@ import numpy as np
 from .._types import Progress
 from ..errors import DataFormatError, MissingExtraError, ParameterError
 from ..files import replacing
-from ..readers import read_pieces
+from ..readers import read_pieces, read_records
 from ..readers.dataset import TEXT_NAMES
 from ..readers.plain import NotPlainError, is_missing, plain
 from ..readers.request import ID_NAMES, VECTOR_NAMES, Request
@@ -70,21 +70,42 @@ class Table(NamedTuple):
 # ---- in ------------------------------------------------------------------------------------------------------------
 
 
-def tables(data: Any, columns: Columns, progress: Progress | None) -> Generator[Table, None, None]:
+def tables(
+    data: Any, columns: Columns, progress: Progress | None, *, encodes: bool = False
+) -> Generator[Table, None, None]:
     """The rows of a source, IMPORT_BATCH at a time. What a row becomes depends on that row alone.
 
     Args:
         data: a file that read_vectors() knows, a pandas or polars DataFrame, a pyarrow Table or RecordBatch, or dicts
+        encodes: rows may lack vectors, so a file of JSON lines may be without any
     """
     roles = _Roles(columns)
     if isinstance(data, (str, os.PathLike)):
-        yield from _of_file(Path(data), roles, progress)
+        request = Request(Path(data), columns.vector, None, progress)
+        if encodes and _lacks_vectors(request):
+            with closing(read_records(request)) as records:
+                yield from _of_rows(_pieces_of_dicts(records), roles)
+        else:
+            yield from _of_file(Path(data), roles, progress)
     else:
-        start = 0
-        for rows in _pieces(data, roles):
-            yield roles.table(rows, start)
-            start += len(rows)
+        yield from _of_rows(_pieces(data, roles), roles)
     roles.reject_missing()
+
+
+def _of_rows(pieces: Iterator[TableRows], roles: _Roles) -> Iterator[Table]:
+    start = 0
+    for rows in pieces:
+        yield roles.table(rows, start)
+        start += len(rows)
+
+
+def _lacks_vectors(request: Request) -> bool:
+    """Whether the first line of a file of JSON lines holds no vector under a usual name."""
+    if request.column is not None or not request.path.name.lower().endswith((".jsonl", ".jsonl.gz")):
+        return False
+    with closing(read_records(Request(request.path))) as records:
+        first = next(records, {})
+    return bool(first) and not any(_may_be_vector(first.get(name)) for name in VECTOR_NAMES)
 
 
 def _of_file(path: Path, roles: _Roles, progress: Progress | None) -> Iterator[Table]:

@@ -11,14 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._types import Progress
+from ..encoders import TextEncoder
 from ..errors import NotFiniteError, ParameterError, UnknownIdError, ZeroVectorError
-from . import ahead, changes, import_export, records, validation
+from . import ahead, changes, encoding, import_export, records, validation
 from .graph import Write
 from .numbering import Numbers
 from .records import Plan, Record, RowIds
 from .sql import BEFORE_ALL
 from .store import Store
-from .validation import Encoder, Id, NewRecords
+from .validation import Id, NewRecords
 from .where import Condition
 from .write_buffer import write
 
@@ -40,8 +41,14 @@ __all__ = [
 # ---- writing ---------------------------------------------------------------------------------------------------------
 
 
-def upsert(store: Store, new: NewRecords, vectors: Any, progress: Progress | None = None) -> int:
-    """As Collection.upsert()."""
+def upsert(
+    store: Store, new: NewRecords, vectors: Any, progress: Progress | None = None, encoder: TextEncoder | None = None
+) -> int:
+    """As Collection.upsert(). encoder: the one that has made the vectors, if one has."""
+    if encoding.keep_name(store, encoder) and new.ids:
+        with store.write(progress) as connection:
+            store.set_encoder(connection, encoder.name)  # type: ignore[union-attr, arg-type]
+            return upsert(store, new, vectors, progress)
     if store.buffers():
         store.add_to_buffer(new, validation.as_vectors(vectors, len(new.ids), store.dim, store.metric, store.dtype))
         return len(new.ids)
@@ -91,42 +98,47 @@ def delete(store: Store, ids: list[Id] | None, condition: Condition) -> int:
 
 
 def import_from(
-    store: Store, data: Any, columns: import_export.Columns, encoder: Encoder | None, progress: Progress | None
+    store: Store, data: Any, columns: import_export.Columns, encoder: TextEncoder | None, progress: Progress | None
 ) -> int:
     """As Collection.import_from()."""
     count = 0
     with store.batch(progress):
         with store.read() as connection:
             numbers = Numbers(records.next_number(connection))
-        with closing(import_export.tables(data, columns, store.progress_guard.wrap(progress))) as tables:
+        with closing(
+            import_export.tables(data, columns, store.progress_guard.wrap(progress), encodes=encoder is not None)
+        ) as tables:
             for table in tables:
                 count += _import_table(store, numbers.complete(table.ids, table.start), table, encoder)
     return count
 
 
-def _import_table(store: Store, ids: list[Id], table: import_export.Table, encoder: Encoder | None) -> int:
+def _import_table(store: Store, ids: list[Id], table: import_export.Table, encoder: TextEncoder | None) -> int:
     try:
-        _encode_missing(table, encoder)
+        encoded = _encode_missing(store, table, encoder)
         new = validation.as_records(ids, table.metadata, table.documents)
-        return upsert(store, new, import_export.stacked(table.vectors, table.start))
+        vectors = import_export.stacked(table.vectors, table.start)
+        return upsert(store, new, vectors, encoder=encoder if encoded else None)
     except (ParameterError, NotFiniteError, ZeroVectorError) as error:
         if not table.start:
             raise
         raise type(error)(f"{error} (counted from row {table.start})") from error
 
 
-def _encode_missing(table: import_export.Table, encoder: Encoder | None) -> None:
-    """Make the vectors that the table lacks from its documents."""
+def _encode_missing(store: Store, table: import_export.Table, encoder: TextEncoder | None) -> bool:
+    """Make the vectors that the table lacks from its documents; whether it lacked some."""
     lacking = [at for at, vector in enumerate(table.vectors) if vector is None]
     if not lacking:
-        return
+        return False
     texts = [table.documents[at] for at in lacking]
     if encoder is not None and None in texts:
         at = table.start + lacking[texts.index(None)]
         raise ParameterError(f"row {at} has neither a vector nor a document to make one from")
-    made = validation.encode(encoder, texts, f"row {table.start + lacking[0]}: vectors are missing")  # type: ignore[arg-type]
+    problem = f"row {table.start + lacking[0]}: vectors are missing: give them"
+    made = encoding.encode(store, encoder, texts, problem)  # type: ignore[arg-type]
     for at, vector in zip(lacking, made, strict=True):
         table.vectors[at] = vector
+    return True
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from .sqlite_errors import reraise_interrupt
 from .words import indexed
 
 __all__ = [
+    "ENCODER",
     "WATCHING",
     "Dtype",
     "Settings",
@@ -49,6 +50,8 @@ VERSION = 2
 NOT_OURS = "an SQLite database, but not a collection of edgevec's"
 
 Settings = dict[str, Any]
+ENCODER = "encoder"
+"""The setting with the name of the encoder; missing where it has none."""
 Dtype = Literal["float32", "float16"]
 
 _TABLES = """

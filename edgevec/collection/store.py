@@ -649,6 +649,11 @@ class Store:
         schema.write_setting(connection, "dim", dim)
         self.settings["dim"] = dim
 
+    def set_encoder(self, connection: sqlite3.Connection, name: str) -> None:
+        """The open batch stores the first vectors that an encoder of this name has made."""
+        schema.write_setting(connection, schema.ENCODER, name)
+        self.settings[schema.ENCODER] = name
+
     def add_rows(self, rows: RowIds) -> None:
         """The open batch has written these records; the graph reads the changes back."""
         self.recent_writes.add(rows)

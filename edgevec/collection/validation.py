@@ -5,11 +5,11 @@ from __future__ import annotations
 import datetime
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from .._validation import as_rows
 from ..errors import DuplicateIdError, NotFiniteError, ParameterError, ZeroVectorError
@@ -17,7 +17,6 @@ from ..printable import brief
 from .dates import as_iso, as_seconds, is_nat
 
 __all__ = [
-    "Encoder",
     "Id",
     "NewRecords",
     "are_valid",
@@ -26,7 +25,6 @@ __all__ = [
     "as_records",
     "as_texts",
     "as_vectors",
-    "encode",
     "is_single_id",
     "json_default",
     "json_name",
@@ -35,9 +33,6 @@ __all__ = [
 ]
 
 Id = int | str
-
-Encoder = Callable[[list[str]], ArrayLike]
-"""Texts to vectors [n, dim]."""
 
 MAX_NESTING = 500
 """SQLite reads JSON up to a depth of 1000 or 2000, depending on its version; Python writes about 990."""
@@ -303,13 +298,6 @@ def as_texts(documents: Sequence[str | None]) -> list[str]:
         if document is None:
             raise ParameterError(f"record {at} has neither a vector nor a document to make one from")
     return [document for document in documents if document is not None]
-
-
-def encode(encoder: Encoder | None, texts: list[str], problem: str) -> Any:
-    """Vectors of texts. problem: in front of the error where there is no encoder."""
-    if encoder is None:
-        raise ParameterError(f"{problem}: give them, or open the collection with an encoder")
-    return encoder(texts) if texts else []
 
 
 def _check_text(text: str, what: str) -> None:

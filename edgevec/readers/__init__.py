@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 from .._types import Progress
 from ..errors import DataFormatError, DataNotFoundError, EdgevecError, OutOfMemoryError, ParameterError, about_file
@@ -18,7 +19,7 @@ from . import arrow, csv_table, fvecs, hdf5, matrix, npy, safetensors, text_line
 from .dataset import Dataset
 from .request import Request, Rows, Stopped, raised
 
-__all__ = ["SUFFIXES", "Dataset", "Request", "Rows", "read", "read_pieces", "read_vectors"]
+__all__ = ["SUFFIXES", "Dataset", "Request", "Rows", "read", "read_pieces", "read_records", "read_vectors"]
 
 _MATRICES: dict[str, matrix.Open] = {
     ".npy": npy.opened_npy,
@@ -115,7 +116,15 @@ def read_pieces(request: Request, size: int) -> Generator[Dataset, None, None]:
     return _explained(request, lambda suffix: _PIECES[suffix](request, size))
 
 
-def _explained(request: Request, pieces: Callable[[str], Iterator[Dataset]]) -> Generator[Dataset, None, None]:
+def read_records(request: Request) -> Generator[dict[str, Any], None, None]:
+    """The lines of a JSON lines file, which need not hold vectors, as dicts. To be closed."""
+    return _explained(request, lambda suffix: text_lines.jsonl_records(request))
+
+
+_Part = TypeVar("_Part")
+
+
+def _explained(request: Request, pieces: Callable[[str], Iterator[_Part]]) -> Generator[_Part, None, None]:
     """pieces(ending of the file), with the errors that read_vectors() raises."""
     path = request.path
     suffix = next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)

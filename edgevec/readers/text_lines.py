@@ -19,7 +19,7 @@ from .._native import read_numbers
 from .dataset import Dataset
 from .request import ID_NAMES, VECTOR_NAMES, Request, Rows
 
-__all__ = ["MAX_LINE", "REPORT_ROWS", "jsonl_pieces", "open_lines", "parse_json", "read_jsonl"]
+__all__ = ["MAX_LINE", "REPORT_ROWS", "jsonl_pieces", "jsonl_records", "open_lines", "parse_json", "read_jsonl"]
 
 MAX_LINE = 1 << 26
 """Longer lines are refused: a few MB of gzip can hold gigabytes without a line break."""
@@ -52,6 +52,20 @@ def jsonl_pieces(request: Request, size: int) -> Iterator[Dataset]:
             records = []
     if records or not len(rows):
         yield _dataset(request, rows, records)
+
+
+def jsonl_records(request: Request) -> Iterator[dict[str, Any]]:
+    """Each line an object, with whatever is in it."""
+    count = 0
+    with open_lines(request) as (lines, file):
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                yield _parse_record(request, line, f"line {number}")
+                count += 1
+                if count % REPORT_ROWS == 0:
+                    request.report_share(count, file.tell() / request.path.stat().st_size)
+    if count:
+        request.report(count, count)
 
 
 def _dataset(request: Request, rows: Rows, records: list[dict[str, Any]]) -> Dataset:

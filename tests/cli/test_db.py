@@ -160,3 +160,21 @@ def test_no_command_touches_a_database_of_another_program(name: str, lines: Path
     before = {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()}
     assert run("db", path, *name.split(), *more) != 0
     assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == before
+
+
+def test_db_encodes_texts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, path = tmp_path / "texts.jsonl", tmp_path / "texts.edgevec"
+    texts = {"a": "a large yellow fruit", "b": "a device that measures temperature"}
+    source.write_text("\n".join(json.dumps({"id": id, "text": text}) for id, text in texts.items()))
+    assert run("db", path, "import", source, "--encoder", "word2vec:x") == 2
+    assert "no encoder has the name 'word2vec:x'" in capsys.readouterr().err
+    assert not path.exists()
+    assert run("db", path, "import", source, "--encoder", "example:wordnet") == 0
+    assert run("db", path, "info", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["encoder"] == "example:wordnet"
+    assert run("db", path, "search", "--text", "thermometer", "--json") == 0  # by words
+    assert json.loads(capsys.readouterr().out) == []
+    assert run("db", path, "search", "--text", "thermometer", "--encoder", "example:wordnet", "--json", "-k", "1") == 0
+    assert [hit["id"] for hit in json.loads(capsys.readouterr().out)] == ["b"]
+    assert run("db", path, "import", source) == 2
+    assert "no field of vectors found" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from foreign import write_faiss_flat
 from support import ROOT
 
 if sys.platform == "emscripten":
@@ -53,6 +54,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Gener
     np.save("vectors.npy", vectors)
     np.save("queries.npy", vectors[:5])
     notes = [{"id": id, "embedding": vectors[id].tolist(), "text": f"fruit {id}"} for id in range(20)]
+    write_faiss_flat(Path("faiss.index"), vectors)
     Path("notes.jsonl").write_text("\n".join(map(json.dumps, notes)))
     return tmp_path
 
@@ -62,11 +64,19 @@ def test_help_ends_in_an_example_of_the_command(path: tuple[str, ...]) -> None:
     assert path == () or example_of(path).startswith(" ".join(("edgevec", *path)))
 
 
-def test_the_example_of_every_command_runs(folder: Path) -> None:
+SERVERS = {"edgevec mcp": "mcp", "edgevec serve": "uvicorn"}
+"""They run until they are ended, so they are asked where the library is missing that each of them needs."""
+
+
+def test_the_example_of_every_command_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for library in SERVERS.values():
+        monkeypatch.setitem(sys.modules, library, None)
     for example in dict.fromkeys(map(example_of, EVERY)):
         ran = CliRunner().invoke(app, shlex.split(example)[1:])
         if example.startswith("edgevec tui"):
             assert "needs a terminal" in ran.stderr
+        elif example.startswith(tuple(SERVERS)):
+            assert f"needs more: pip install 'edgevec[{example.split()[1]}]'" in ran.stderr
         else:
             assert ran.exit_code == 0, f"{example}\n{ran.output}"
 

@@ -15,10 +15,11 @@ from collections.abc import Callable
 
 import edgevec.collection
 import edgevec.sharded
-from edgevec.cli import bench, build, db, demo, info, main, search, shards
+from edgevec.cli import bench, build, convert, db, demo, info, main, search, shards
 from edgevec.cli.app import edgevec as app
+from edgevec.importers import write
 
-IMPORTED = edgevec.collection, edgevec.sharded, bench, build, db, demo, info, search, shards
+IMPORTED = edgevec.collection, edgevec.sharded, write, bench, build, convert, db, demo, info, search, shards
 """Which none of the processes need import."""
 
 

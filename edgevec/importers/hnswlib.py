@@ -1,0 +1,100 @@
+"""Index files of hnswlib (HierarchicalNSW::saveIndex): a header of 96 bytes, then a block of one size for each element.
+
+A block holds the links of level 0, whose third byte marks a deleted element, then the vector, then the label. The links
+of higher levels follow, and are not read. Neither the metric nor the type of the vectors is told.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataFormatError
+from .source import PIECE, Piece, Source, damaged
+
+__all__ = ["is_index", "opened"]
+
+_HEADER = struct.Struct("<6QiI3QdQ")
+_DELETED_AT, _DELETED = 2, 1
+
+
+class _Header(NamedTuple):
+    offset_level0: int
+    max_elements: int
+    elements: int
+    block: int
+    label_offset: int
+    vector_offset: int
+    max_level: int
+    entry: int
+    max_M: int
+    max_M0: int
+    M: int
+    mult: float
+    ef_construction: int
+
+
+def _header(head: bytes) -> _Header:
+    return _Header(*_HEADER.unpack_from(head))
+
+
+def is_index(head: bytes) -> bool:
+    """Whether the sizes in what may be a header agree with each other."""
+    if len(head) < _HEADER.size:
+        return False
+    header = _header(head)
+    return (
+        header.offset_level0 == 0
+        and header.elements <= header.max_elements
+        and header.block == header.label_offset + 8
+        and header.vector_offset == 4 * header.max_M0 + 4
+        and header.vector_offset < header.label_offset
+        and 0 < header.M == header.max_M
+    )
+
+
+def _check_upper_levels(path: Path, start: int, count: int) -> None:
+    """The links of higher levels stand after all blocks, each after its size, which is mostly zero."""
+    with path.open("rb") as file:
+        file.seek(start)
+        rest = file.read()
+    place = 0
+    for _ in range(count):
+        if place + 4 > len(rest):
+            raise damaged(path, "truncated in the links of higher levels")
+        place += 4 + int.from_bytes(rest[place : place + 4], "little")
+    if place != len(rest):
+        raise damaged(path, "the links of higher levels do not end with the file")
+
+
+def opened(path: Path, size: int) -> Source:
+    with path.open("rb") as file:
+        header = _header(file.read(_HEADER.size))
+    if size < _HEADER.size + header.elements * header.block:
+        raise damaged(path, f"truncated: {header.elements:,} elements are declared")
+    _check_upper_levels(path, _HEADER.size + header.elements * header.block, header.elements)
+    width = header.label_offset - header.vector_offset
+    if width % 4:
+        raise DataFormatError(f"{path}: vectors of {width} bytes, which are not float32")
+    if not header.elements:
+        return Source("an index of hnswlib", None, 0, lambda: iter(()), np.empty(0, np.int64))
+    shape = header.elements, header.block
+    blocks: NDArray[np.uint8] = np.memmap(path, np.uint8, "r", offset=_HEADER.size, shape=shape)
+    live = np.flatnonzero(~(blocks[:, _DELETED_AT] & _DELETED).astype(bool))
+    ids = blocks[:, header.label_offset :][live].copy().view("<u8")[:, 0].astype(np.int64)
+
+    def pieces() -> Iterator[Piece]:
+        for start in range(0, len(live), PIECE):
+            rows = live[start : start + PIECE]
+            vectors = blocks[rows][:, header.vector_offset : header.label_offset].copy().view("<f4")
+            yield Piece(ids[start : start + PIECE].tolist(), vectors)
+
+    source = Source("an index of hnswlib", None, len(live), pieces, ids)
+    if len(live) < header.elements:
+        source.notes.append(f"{header.elements - len(live):,} elements that are marked as deleted are left out")
+    return source
