@@ -17,10 +17,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter_ns
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from data import CACHE, Floats, Ids, clustered, named
@@ -53,32 +54,34 @@ class Measured:
 # ---- the file ------------------------------------------------------------------------------------------------------
 
 
-def prepare(n: int, data: str, quantization: Literal["sq8", "binary"], float32: bool, folder: Path) -> None:
+def prepare(args: argparse.Namespace, folder: Path) -> None:
     """Build the index, and keep what it is asked with truth that NumPy found."""
-    workload = clustered(n, 1000, K) if data == "made" else named(data, n, 1000, K)
-    kept: edgevec.KeepVectors = "float32" if float32 else True
-    index = edgevec.Index(workload.base.shape[1], workload.metric, quantization=quantization, keep_vectors=kept)
+    made = args.data == "made"
+    workload = clustered(args.n, 1000, K) if made else named(args.data, args.n, 1000, K)
+    kept: edgevec.KeepVectors = "float32" if args.float32 else True
+    dim = workload.base.shape[1]
+    index = edgevec.Index(dim, workload.metric, quantization=args.quantization, keep_vectors=kept)
     index.add(workload.base)
     np.save(folder / "queries.npy", workload.queries)
     np.save(folder / "truth.npy", workload.truth)
     (folder / "name").write_text(workload.name)
-    if installed("hnswlib"):
+    if "hnswlib" in args.variants:
         import hnswlib
 
-        other = hnswlib.Index("cosine" if workload.metric == "cosine" else "l2", workload.base.shape[1])
+        other = hnswlib.Index(workload.metric, dim)
         other.init_index(len(workload.base), ef_construction=200, M=16)
         other.add_items(workload.base)
         other.save_index(str(folder / "hnswlib"))
     index.save(folder / "index.ev")
 
 
-def prepared(n: int, data: str, quantization: str, float32: bool) -> Path:
+def prepared(args: argparse.Namespace) -> Path:
     """The folder of it, made before or now."""
-    folder = CACHE / f"disk-{data}-{n}-{quantization}{'-float32' if float32 else ''}"
-    if not (folder / "index.ev").is_file():
+    folder: Path = CACHE / f"disk-{args.data}-{args.n}-{args.quantization}{'-float32' if args.float32 else ''}"
+    wanted = [folder / "index.ev", *([folder / "hnswlib"] if "hnswlib" in args.variants else [])]
+    if not all(path.is_file() for path in wanted):
         folder.mkdir(parents=True, exist_ok=True)
-        names = ["--n", str(n), "--data", data, "--quantization", quantization, "--prepare", str(folder)]
-        subprocess.run([sys.executable, __file__, *names, *(["--float32"] if float32 else [])], check=True)
+        subprocess.run([sys.executable, __file__, *sys.argv[1:], "--prepare", str(folder)], check=True)
     return folder
 
 
@@ -159,6 +162,39 @@ def cold_times(variant: str, folder: Path, search: Search, ef: int, queries: Flo
     return Latency.of(np.array([times])), bytes_read / len(times)
 
 
+def ways_to_read(path: Path, row: int, rows: int = 36, times: int = 50) -> dict[str, float]:
+    """Microseconds a row, of so many at random places that are not cached, for ways to have them from the disk."""
+    file, rng = os.open(path, os.O_RDONLY), np.random.default_rng(0)
+    os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)
+    last = path.stat().st_size - row
+
+    def one_by_one(places: list[int]) -> None:
+        for place in places:
+            os.pread(file, row, place)
+
+    def told_first(places: list[int]) -> None:
+        for place in places:
+            os.posix_fadvise(file, place, row, os.POSIX_FADV_WILLNEED)
+        one_by_one(places)
+
+    with ThreadPoolExecutor(8) as pool:
+        ways = {
+            "one by one": one_by_one,
+            "told first": told_first,
+            "8 threads": lambda places: [*pool.map(lambda place: os.pread(file, row, place), places)],
+        }
+        taken: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(times):
+            for name, read in ways.items():
+                places = sorted(rng.integers(last, size=rows).tolist())
+                drop(path)
+                start = perf_counter_ns()
+                read(places)
+                taken[name].append((perf_counter_ns() - start) / 1e3 / rows)
+    os.close(file)
+    return {name: float(np.median(each)) for name, each in taken.items()}
+
+
 def measure(folder: Path, variants: Sequence[str], target: float, rounds: int) -> list[Measured]:
     queries, truth = np.load(folder / "queries.npy"), np.load(folder / "truth.npy")
     indexes, grown, efs = {}, {}, {}
@@ -232,15 +268,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--recall", type=float, default=0.95)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--limit", type=int, metavar="MB")
+    parser.add_argument("--ways", action="store_true", help="only compare ways to read 36 rows that are not cached")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--prepare", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args(arguments)
     if args.prepare:
-        prepare(args.n, args.data, args.quantization, args.float32, args.prepare)
+        prepare(args, args.prepare)
         return 0
     if not hasattr(os, "posix_fadvise") or own_bytes() is None:
         raise SystemExit("this is measured by means of Linux")
-    folder = prepared(args.n, args.data, args.quantization, args.float32)
+    folder = prepared(args)
+    if args.ways:
+        ways = ways_to_read(folder / "index.ev", 768)
+        print("; ".join(f"{name}: {us:.0f} us a row" for name, us in ways.items()))
+        return 0
     if args.limit:
         hold_to(args.limit)
     measured = measure(folder, args.variants, args.recall, args.rounds)

@@ -125,13 +125,18 @@ static bool gather(const ev__reranker *r, bool nodes, uint32_t node, uint32_t *s
     return true;
 }
 
-/* Where vectors lie on disk: those of candidates from `from` on in one go, as many as can be at hand. Returns the first
- * whose are not. */
-static size_t fetch_ahead(const ev__reranker *r, bool nodes, size_t from, size_t most) {
+/* Where vectors lie on disk: those of candidates from `from` to `next` where all of them are cached, as they are when
+ * nothing has to be waited for; else as many up to `most` as can be at hand, which the disk then fetches in one go.
+ * Returns the first whose are not. */
+static size_t fetch_ahead(const ev__reranker *r, bool nodes, size_t from, size_t next, size_t most) {
+    const ev__store *store = &r->b->ix->graph.store;
     uint32_t slots[EV_SCAN_BATCH] = {0};
     size_t n = 0, i = from;
-    while (i < most && gather(r, nodes, r->s->candidates.at[i].slot, slots, &n)) i++;
-    ev__paged_fetch(&r->b->ix->graph.store, slots, n, &r->s->work);
+    while (i < next && gather(r, nodes, r->s->candidates.at[i].slot, slots, &n)) i++;
+    if (!ev__paged_fetch_cached(store, slots, n, &r->s->work)) {
+        while (i == next && i < most && gather(r, nodes, r->s->candidates.at[i].slot, slots, &n)) next = ++i;
+        ev__paged_fetch(store, slots, n, &r->s->work);
+    }
     return i > from ? i : from + 1;
 }
 
@@ -154,7 +159,8 @@ void ev__rerank_candidates(ev__reranker *r, bool nodes) {
         }
         if (ix->graph.store.paged && i == ahead) {
             if (r->count) ev__rerank_flush(r);
-            ahead = fetch_ahead(r, nodes, i, most);
+            size_t run = !(by_bytes || by_floats) ? most : i < r->b->k ? r->b->k - i : RERANK_BATCH;
+            ahead = fetch_ahead(r, nodes, i, run < most - i ? i + run : most, most);
         }
         if (nodes)
             rank_node(r, candidates->at[i].slot);

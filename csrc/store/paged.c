@@ -197,16 +197,19 @@ static void read_run(ev__paged *p, const run *r) {
     note_fault(p, error, false, r->at + r->bytes, r->in->path);
 }
 
+static bool read_cached(const run *r) {
+    const ev_file_ops *ops = ev__file_ops();
+    size_t got = 0;
+    return ops->read_at(ops->user, r->in->file, r->at, r->out, r->bytes, 0, &got) == 0 && got == r->bytes;
+}
+
 /* What is cached at once; the disk is told of the rest, and then that is waited for. */
 static void read_runs(ev__paged *p, run *runs, size_t n) {
     const ev_file_ops *ops = ev__file_ops();
     size_t left = 0;
     ev__add64(&p->reads, (int64_t)n);
-    for (size_t i = 0; i < n; i++) {
-        size_t got = 0;
-        int error = ops->read_at(ops->user, runs[i].in->file, runs[i].at, runs[i].out, runs[i].bytes, 0, &got);
-        if (error || got < runs[i].bytes) runs[left++] = runs[i];
-    }
+    for (size_t i = 0; i < n; i++)
+        if (!read_cached(&runs[i])) runs[left++] = runs[i];
     for (size_t i = 0; left > 1 && i < left; i++) ops->advise(ops->user, runs[i].in->file, runs[i].at, runs[i].bytes);
     for (size_t i = 0; i < left; i++) read_run(p, &runs[i]);
 }
@@ -289,10 +292,9 @@ static size_t sort_numbers(const ev__store *store, const uint32_t *slots, size_t
     return count;
 }
 
-void ev__paged_fetch(const ev__store *store, const uint32_t *slots, size_t m, ev__workspace *w) {
-    ev__paged *p = store->paged;
-    struct ev__fetched *f = w->fetched;
-    run runs[MOST_AT_ONCE];
+/* The runs of rows that make them all; returns how many. */
+static size_t plan(const ev__store *store, const uint32_t *slots, size_t m, run *runs, struct ev__fetched *f) {
+    const ev__paged *p = store->paged;
     size_t n = 0;
     f->epoch = p->epoch;
     f->count = sort_numbers(store, slots, m, f->numbers);
@@ -304,7 +306,24 @@ void ev__paged_fetch(const ev__store *store, const uint32_t *slots, size_t m, ev
         else
             runs[n++] = one;
     }
-    read_runs(p, runs, n);
+    return n;
+}
+
+void ev__paged_fetch(const ev__store *store, const uint32_t *slots, size_t m, ev__workspace *w) {
+    run runs[MOST_AT_ONCE];
+    read_runs(store->paged, runs, plan(store, slots, m, runs, w->fetched));
+}
+
+bool ev__paged_fetch_cached(const ev__store *store, const uint32_t *slots, size_t m, ev__workspace *w) {
+    run runs[MOST_AT_ONCE];
+    size_t n = plan(store, slots, m, runs, w->fetched);
+    for (size_t i = 0; i < n; i++) {
+        if (read_cached(&runs[i])) continue;
+        w->fetched->count = 0;
+        return false;
+    }
+    ev__add64(&store->paged->reads, (int64_t)n);
+    return true;
 }
 
 static const void *find(const ev__store *store, uint32_t number, const struct ev__fetched *f) {

@@ -30,6 +30,8 @@ static inline uint32_t ev__paged_number(const ev__store *store, uint32_t slot) {
 const void *ev__paged_row(const ev__store *store, uint32_t slot, ev__workspace *w);
 /* Read the rows of m slots, at most ev__paged_room, at once: until the next such call they are at hand. */
 void ev__paged_fetch(const ev__store *store, const uint32_t *slots, size_t m, ev__workspace *w);
+/* The same where the system has all of them cached; false: it has not, and none is at hand. */
+bool ev__paged_fetch_cached(const ev__store *store, const uint32_t *slots, size_t m, ev__workspace *w);
 size_t ev__paged_room(const ev__store *store);
 /* One row, to out. */
 void ev__paged_read(const ev__store *store, uint32_t slot, void *out);

@@ -20,7 +20,8 @@ static struct {
     way how;
     int error;
     char kind;
-    long advised;
+    long advised, rounds; /* rounds: of advice, after which something was waited for */
+    bool waited;
 } now;
 
 static bool hits(char kind) {
@@ -32,6 +33,7 @@ static bool hits(char kind) {
 static int t_read_at(void *user, void *file, uint64_t at, void *out, size_t n, int wait, size_t *got) {
     *got = 0;
     if (now.how == UNCACHED && !wait) return EAGAIN;
+    now.waited = true;
     if (!wait && now.fail_at) return EAGAIN; /* what fails is what is waited for */
     bool hit = hits('r');
     if (hit && now.how == FAIL) return now.error;
@@ -52,6 +54,8 @@ static int t_open_scratch(void *user, const char *folder, void **file) {
 }
 static void t_advise(void *user, void *file, uint64_t at, size_t n) {
     now.advised += n != 0;
+    now.rounds += now.advised == 1 || now.waited;
+    now.waited = false;
     real.advise(user, file, at, n);
 }
 
@@ -197,14 +201,60 @@ static void check_kind(int32_t metric, int32_t quantization, int32_t keep) {
     }
 }
 
-/* A search for one asks for all that it ranks before it waits for any. */
+/* A search asks for all that it ranks before it waits for any of it. */
 static void check_advice(void) {
     ev_index *ix = load(PATH, EV_MAP_DISK);
-    begin(0, UNCACHED, 0);
-    CHECK(ask(ix, false).rc == EV_OK);
-    end();
-    CHECK(now.advised > 0);
+    for (int i = 0; i < QUERIES; i++) {
+        float query[DIM], distances[K];
+        int64_t ids[K];
+        for (int j = 0; j < DIM; j++) query[j] = (float)(ev__mix((uint64_t)(i * DIM + j)) % 2001) / 1000.0f - 1.0f;
+        ev_search_params p = {.k = K, .threads = 1, .ef = 64};
+        begin(0, UNCACHED, 0);
+        CHECK(ev_search(ix, 1, query, &p, ids, distances) == EV_OK);
+        end();
+        CHECK(now.rounds == 1 && now.advised > 1);
+    }
     ev_free(ix);
+}
+
+/* As many as there are, so far off that codes have to be made anew. */
+static void add_far(ev_index *ix) {
+    float rows[ROWS * DIM];
+    int64_t ids[ROWS];
+    for (int64_t i = 0; i < ROWS; i++) ids[i] = 5000 + i;
+    for (int64_t i = 0; i < ROWS * DIM; i++) rows[i] = (float)(ev__mix((uint64_t)i + 5) % 2001) / 1000.0f + 9.0f;
+    CHECK(ev_add(ix, ROWS, rows, ids, NULL, 1, NULL, NULL) == EV_OK);
+}
+
+/* Where there is no memory for a second copy, codes are made anew in place; what fails then cannot be taken back. */
+static void check_broken(void) {
+    int broken = 0, whole = 0;
+    for (int64_t allocation = 1; allocation < 30; allocation++)
+        for (long n = 1; n < 600; n += 23) {
+            ev_index *ix = load(PATH, EV_MAP_DISK), *twin = load(PATH, EV_MAP_NONE);
+            int64_t removed, gone[ROWS];
+            for (int64_t i = 0; i < ROWS; i++) gone[i] = i < ROWS - 10 ? i : -1;
+            add_far(ix);
+            add_far(twin);
+            CHECK(ev_remove(ix, ROWS, gone, &removed) == EV_OK && ev_remove(twin, ROWS, gone, &removed) == EV_OK);
+            begin(n, FAIL, EIO);
+            ev_fault_alloc(allocation);
+            int rc = ev_compact(ix, NULL, NULL);
+            ev_fault_alloc(0);
+            end();
+            if (ask(ix, true).rc == EV_E_IO) {
+                broken++;
+                CHECK(rc == EV_E_IO && strstr(ev_error_detail(), "load it again"));
+                CHECK(ev_save(ix, OTHER) == EV_E_IO && ev_close(ix) == EV_OK && ev_close(ix) == EV_E_CLOSED);
+            } else {
+                whole += rc == EV_OK;
+                CHECK(answers_as(ix, twin) && is_sound(ix, ev_count(twin)));
+            }
+            ev_free(ix);
+            ev_free(twin);
+        }
+    printf("%d broken, %d whole\n", broken, whole);
+    CHECK(broken > 0 && whole > 0);
 }
 
 /* What was cut off is an error, and not a signal; and no longer one when it is there again. */
@@ -240,6 +290,7 @@ int main(void) {
     check_refused();
     check_kind(EV_METRIC_L2, EV_QUANT_SQ8, EV_VECTORS_FLOAT32);
     check_advice();
+    check_broken();
     check_cut_off();
     check_kind(EV_METRIC_IP, EV_QUANT_SQ8, EV_VECTORS_SQ24);
     CHECK(held_bytes == 0);
