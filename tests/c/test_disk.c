@@ -208,11 +208,13 @@ static void check_advice(void) {
         float query[DIM], distances[K];
         int64_t ids[K];
         for (int j = 0; j < DIM; j++) query[j] = (float)(ev__mix((uint64_t)(i * DIM + j)) % 2001) / 1000.0f - 1.0f;
-        ev_search_params p = {.k = K, .threads = 1, .ef = 64};
+        ev_search_stats stats = {0};
+        /* more candidates than results, and few enough for a walk to be cheaper than a scan */
+        ev_search_params p = {.k = 4, .threads = 1, .ef = 14, .stats = &stats};
         begin(0, UNCACHED, 0);
         CHECK(ev_search(ix, 1, query, &p, ids, distances) == EV_OK);
         end();
-        CHECK(now.rounds == 1 && now.advised > 1);
+        CHECK(stats.strategy == EV_STRATEGY_GRAPH && now.rounds == 1 && now.advised > 4);
     }
     ev_free(ix);
 }
@@ -272,6 +274,28 @@ static void check_cut_off(void) {
     free(whole.at);
 }
 
+/* Whichever allocation fails, all is as before, and the call succeeds when it is made again. */
+static void check_memory(void) {
+    int64_t held = held_bytes;
+    for (int call = -1; call < CALLS; call++)
+        for (int64_t n = 1, failed = 1; failed && n < 400; n += 1 + n / 16) {
+            ev_index *ix = call < 0 ? NULL : made(EV_MAP_DISK), *twin = made(EV_MAP_NONE);
+            ev_fault_alloc(n);
+            int rc = call < 0 ? ev_load(PATH, EV_MAP_DISK, &ix) : make_call(ix, call);
+            failed = ev_fault_alloc(0) >= n;
+            CHECK(rc == EV_OK || rc == EV_E_NOMEM);
+            if (call < 0) {
+                CHECK((rc == EV_OK) == (ix != NULL));
+            } else {
+                if (rc == EV_OK) CHECK(make_call(twin, call) == EV_OK);
+                CHECK(answers_as(ix, twin) && is_sound(ix, ev_count(twin)));
+            }
+            ev_free(ix);
+            ev_free(twin);
+            CHECK(held_bytes == held);
+        }
+}
+
 static void check_refused(void) {
     ev_index *ix = NULL;
     ev_params p = {DIM, EV_METRIC_L2, EV_QUANT_NONE, 4, 40, 40, EV_VECTORS_FLOAT32, 7, EV_STORAGE_DISK};
@@ -291,6 +315,7 @@ int main(void) {
     check_kind(EV_METRIC_L2, EV_QUANT_SQ8, EV_VECTORS_FLOAT32);
     check_advice();
     check_broken();
+    check_memory();
     check_cut_off();
     check_kind(EV_METRIC_IP, EV_QUANT_SQ8, EV_VECTORS_SQ24);
     CHECK(held_bytes == 0);
