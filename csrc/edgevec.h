@@ -20,7 +20,7 @@
  *   doing with them at the fork, but for one that a thread was changing: that is half changed, and calls on it are
  *   EV_E_FORKED; questions that return no code are answered with 0. So is an index whose callback forked, in the child.
  * - Durability: ev_save returns EV_OK only after the file's bytes and its name were flushed (fsync of file and folder).
- *   The old file stays whole until then. Nothing else touches the disk.
+ *   The old file stays whole until then. Nothing else touches the disk, but for EV_STORAGE_DISK.
  * - Failure: a call that fails for bad input or for want of memory leaves the index answering as it did. The library
  *   never prints, aborts, exits, or reads past what it was given; every allocation goes through the hook of
  *   ev_set_allocator.
@@ -103,6 +103,15 @@ const char *ev_version(void);
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+/* Where what is kept of the vectors beside their codes lies. MEMORY: with all else. DISK: in files, from which searches
+ * read what they rank. Those of an index that was loaded with EV_MAP_DISK lie in its file, until ev_save to another
+ * and without a change meanwhile, from when on they lie in that one; what is added, in a scratch file without a name in
+ * the same folder, or where that is not permitted, or there is no index file, in the system's folder for temporary
+ * files (TMPDIR, /var/tmp). It grows until ev_save. Not for EV_QUANT_NONE and EV_VECTORS_NONE. A file that cannot be
+ * read, or was cut off, fails the calls that are under way with EV_E_IO; all is as before then, and they may be made
+ * again. */
+enum { EV_STORAGE_MEMORY = 0, EV_STORAGE_DISK = 1 };
+
 typedef struct {
     int32_t dim;             /* 1..65535 */
     int32_t metric;          /* EV_METRIC_* */
@@ -112,6 +121,7 @@ typedef struct {
     int32_t ef;              /* 1..1000000: the default of searches that name none */
     int32_t keep_vectors;    /* EV_VECTORS_* */
     uint64_t seed;
+    int32_t storage; /* EV_STORAGE_* */
 } ev_params;
 
 /* Errors: EV_E_PARAM, EV_E_NOMEM, EV_E_SIMD. */
@@ -233,8 +243,9 @@ int ev_save(ev_index *ix, const char *path);
  * The first call that names ids checks and indexes those; the first that changes, checks or saves the index, or leaves
  * vectors out (exclude_ids), verifies all and makes what speeds up searches. Such a call may fail with EV_E_CORRUPT,
  * and EV_E_NOMEM too. Where the system maps no files they are read and verified.
- */
-enum { EV_MAP_NONE = 0, EV_MAP_VERIFIED = 1, EV_MAP_UNVERIFIED = 2 };
+ * DISK: as NONE, but that what is kept of the vectors stays in the file, as with EV_STORAGE_DISK. The file may be
+ * replaced or removed meanwhile, but must not be written to. EV_E_PARAM where it keeps none beside codes. */
+enum { EV_MAP_NONE = 0, EV_MAP_VERIFIED = 1, EV_MAP_UNVERIFIED = 2, EV_MAP_DISK = 3 };
 /* map: EV_MAP_*.
  * Errors: EV_E_NOT_FOUND, EV_E_IO, EV_E_CORRUPT, EV_E_VERSION, EV_E_FULL, EV_E_NOMEM, EV_E_SIMD, EV_E_STOPPED. */
 int ev_load(const char *path, int32_t map, ev_index **out);
@@ -278,10 +289,11 @@ int ev_check(ev_index *ix, ev_report *out);
 typedef struct {
     /* bytes allocated, slack included; without the at most 16 scratches, of up to 256 KB, that small indexes share */
     int64_t vectors, codes, links, upper_links, ids, other, total;
-    int64_t mapped; /* of these, bytes that lie in a mapped file */
-    int64_t held;   /* bytes allocated for the index now, by this or any thread: what its limit is about ... */
-    int64_t peak;   /* ... the most that it ever was ... */
-    int64_t limit;  /* ... and ev_set_memory_limit's; 0: none */
+    int64_t mapped;  /* of these, bytes that lie in a mapped file */
+    int64_t on_disk; /* not of these: bytes of vectors in files, EV_STORAGE_DISK, those no longer held included */
+    int64_t held;    /* bytes allocated for the index now, by this or any thread: what its limit is about ... */
+    int64_t peak;    /* ... the most that it ever was ... */
+    int64_t limit;   /* ... and ev_set_memory_limit's; 0: none */
 } ev_memory;
 void ev_memory_usage(ev_index *ix, ev_memory *out);
 
@@ -294,6 +306,7 @@ typedef struct {
     int64_t changes; /* vectors added, replaced or removed since the index was made or loaded */
     int32_t walk;    /* EV_WALK_* */
     int64_t looked;  /* vectors read to learn the codes or to see whether they fit, since it was made or loaded */
+    int64_t reads;   /* EV_STORAGE_DISK: reads of files, each of one or more vectors, since it was made or loaded */
 } ev_stats;
 void ev_get_stats(ev_index *ix, ev_stats *out);
 

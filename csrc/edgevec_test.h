@@ -5,7 +5,7 @@
 
 #include "edgevec.h"
 
-/* The system's calls that ev_save and ev_load make, so that a test can fail, cut short, tear or record any of them.
+/* The system's calls that are made for files, so that a test can fail, cut short, tear or record any of them.
  * Each returns 0, or an errno. NULL restores the system's. */
 typedef struct {
     /* create, must not exist; with the mode and owner of `like`, where that exists */
@@ -24,6 +24,14 @@ typedef struct {
     int (*read)(void *user, void *file, void *out, size_t n, size_t *got); /* up to n; 0 at its end */
     int (*map)(void *user, void *file, size_t bytes, void **at);           /* private and copy-on-write */
     void (*unmap)(void *user, void *at, size_t bytes);
+    /* Vectors that stay on disk. A new file without a name in the folder ("": the system's for such), which is gone
+     * when it is closed. */
+    int (*open_scratch)(void *user, const char *folder, void **file);
+    /* As read, from a place, by any number of threads. wait 0: EAGAIN, or less than n, where the disk is needed. */
+    int (*read_at)(void *user, void *file, uint64_t at, void *out, size_t n, int wait, size_t *got);
+    int (*write_at)(void *user, void *file, uint64_t at, const void *bytes, size_t n, size_t *written);
+    /* These bytes are read soon, so that the disk may fetch them meanwhile. n 0: the file is read here and there. */
+    void (*advise)(void *user, void *file, uint64_t at, size_t n);
     void *user;
 } ev_file_ops;
 

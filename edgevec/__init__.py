@@ -28,7 +28,16 @@ from edgevec.errors import __all__ as _errors
 
 if TYPE_CHECKING:
     from edgevec import samples
-    from edgevec._types import CheckReport, KeepVectors, Metric, Progress, Quantization, SearchResult, SearchStats
+    from edgevec._types import (
+        CheckReport,
+        KeepVectors,
+        Metric,
+        Progress,
+        Quantization,
+        SearchResult,
+        SearchStats,
+        Storage,
+    )
     from edgevec.calibration import Calibration
     from edgevec.collection import Collection, Hit, Hits, Record
     from edgevec.collection import open as open
@@ -57,6 +66,7 @@ __all__ = [
     "SearchResult",
     "SearchStats",
     "SimdInfo",
+    "Storage",
     "__version__",
     "read_vectors",
     "recall",
@@ -66,7 +76,16 @@ __all__ = [
 __all__ += _errors
 
 _PLACES: dict[str, tuple[str, ...]] = {
-    "_types": ("CheckReport", "KeepVectors", "Metric", "Progress", "Quantization", "SearchResult", "SearchStats"),
+    "_types": (
+        "CheckReport",
+        "KeepVectors",
+        "Metric",
+        "Progress",
+        "Quantization",
+        "SearchResult",
+        "SearchStats",
+        "Storage",
+    ),
     "calibration": ("Calibration",),
     "collection": ("Collection", "Hit", "Hits", "Record", "open"),
     "evaluation": ("recall",),

@@ -38,6 +38,7 @@ class ev_params(CData):
     ef: int
     keep_vectors: int
     seed: int
+    storage: int
 
 class ev_search_stats(CData):
     queries: int
@@ -85,6 +86,7 @@ class ev_memory(CData):
     other: int
     total: int
     mapped: int
+    on_disk: int
     held: int
     peak: int
     limit: int
@@ -100,6 +102,7 @@ class ev_stats(CData):
     changes: int
     walk: int
     looked: int
+    reads: int
 
 class FFI(Protocol):
     """The part of cffi.FFI that is used."""
@@ -165,12 +168,15 @@ class Lib(Protocol):
     EV_VECTORS_NONE: int
     EV_VECTORS_FLOAT32: int
     EV_VECTORS_SQ24: int
+    EV_STORAGE_MEMORY: int
+    EV_STORAGE_DISK: int
     EV_STRATEGY_GRAPH: int
     EV_STRATEGY_EXACT: int
     EV_STRATEGY_GRAPH_FILTERED: int
     EV_MAP_NONE: int
     EV_MAP_VERIFIED: int
     EV_MAP_UNVERIFIED: int
+    EV_MAP_DISK: int
     EV_WALK_CODES: int
     EV_WALK_FLOATS: int
     EV_WALK_SCAN: int

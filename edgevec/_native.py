@@ -22,6 +22,7 @@ from edgevec._types import (
     Progress,
     Quantization,
     SearchStats,
+    Storage,
 )
 
 __all__ = ["CLOSED", "NativeContext", "NativeFilter", "NativeIndex", "NativeSearches", "read_numbers"]
@@ -31,6 +32,7 @@ ffi, lib = _core.ffi, _core.lib
 # In the order of the numbers that they are in C.
 _METRICS: tuple[Metric, ...] = get_args(Metric)
 _QUANTIZATIONS: tuple[Quantization, ...] = get_args(Quantization)
+_STORAGES: tuple[Storage, ...] = get_args(Storage)
 _STRATEGIES = ("graph", "exact", "filtered_graph")
 
 _PARAMS, _SEARCH_PARAMS = ffi.typeof("ev_params *"), ffi.typeof("ev_search_params *")
@@ -118,6 +120,7 @@ class NativeIndex:
         ef: int,
         keep_vectors: KeepVectors,
         seed: int,
+        storage: Storage,
     ) -> NativeIndex:
         if metric not in _METRICS:
             raise errors.ParameterError(f"metric must be one of {', '.join(_METRICS)}, not {metric!r}")
@@ -126,6 +129,7 @@ class NativeIndex:
                 f"quantization must be one of {', '.join(_QUANTIZATIONS)}, not {quantization!r}"
             )
         params = ffi.new(_PARAMS)
+        params.storage = _STORAGES.index(_storage(storage))
         params.dim, params.M, params.ef_construction, params.ef, params.seed = dim, M, ef_construction, ef, seed
         params.metric, params.quantization = _METRICS.index(metric), _QUANTIZATIONS.index(quantization)
         params.keep_vectors = _vectors_kept(keep_vectors)
@@ -134,9 +138,13 @@ class NativeIndex:
         return cls(out[0])
 
     @classmethod
-    def load(cls, path: PathLike, mmap: bool, verify: bool, memory_limit: int) -> NativeIndex:
+    def load(cls, path: PathLike, mmap: bool, verify: bool, memory_limit: int, storage: Storage) -> NativeIndex:
         out = ffi.new("ev_index **")
         how = lib.EV_MAP_NONE if not mmap else lib.EV_MAP_VERIFIED if verify else lib.EV_MAP_UNVERIFIED
+        if _storage(storage) == "disk":
+            if mmap:
+                raise errors.ParameterError('storage="disk" reads vectors from the file, mmap=True maps it: give one')
+            how = lib.EV_MAP_DISK
         check(lib.ev_load_within(_file_name(path), how, memory_limit, out), path)
         return cls(out[0])
 
@@ -164,6 +172,10 @@ class NativeIndex:
         if self.params.keep_vectors == lib.EV_VECTORS_FLOAT32 and self.quantization != "none":
             return True if self.stats()["bits"] else "float32"
         return bool(self.params.keep_vectors)
+
+    @property
+    def storage(self) -> Storage:
+        return _STORAGES[self.params.storage]
 
     @property
     def ef(self) -> int:
@@ -424,6 +436,12 @@ class NativeSearches:
         """As NativeContext.cost()."""
         stats = self._stats
         return _STRATEGIES[stats.strategy], stats.visited, stats.distances
+
+
+def _storage(storage: Storage) -> Storage:
+    if storage not in _STORAGES:
+        raise errors.ParameterError(f"storage must be one of {', '.join(_STORAGES)}, not {storage!r}")
+    return storage
 
 
 def _vectors_kept(keep_vectors: object) -> int:

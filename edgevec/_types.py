@@ -18,6 +18,7 @@ __all__ = [
     "Quantization",
     "SearchResult",
     "SearchStats",
+    "Storage",
 ]
 
 Metric = Literal["cosine", "ip", "l2"]
@@ -28,6 +29,9 @@ Quantization = Literal["none", "sq8", "binary"]
 
 KeepVectors = bool | Literal["float32"]
 """Whether vectors are kept beside their codes; "float32" keeps every bit."""
+
+Storage = Literal["memory", "disk"]
+"""Where the vectors lie that are kept beside codes."""
 
 PathLike = str | os.PathLike[str]
 

@@ -18,6 +18,7 @@ from edgevec._types import (
     Quantization,
     SearchResult,
     SearchStats,
+    Storage,
 )
 from edgevec._validation import as_ids, as_int, as_rows
 from edgevec.calibration import Calibration, Calibrator, as_recall
@@ -34,6 +35,7 @@ __all__ = [
     "SearchContext",
     "SearchResult",
     "SearchStats",
+    "Storage",
 ]
 
 _DEFAULT_EF = 64
@@ -116,9 +118,15 @@ class Index:
             are their best estimate.
         memory_limit: bytes that the index may take, or None. What would take more raises MemoryLimitError and changes
             nothing; see the property of that name.
+        storage: "memory", or "disk": links and codes are in memory, and the vectors that are kept beside the codes in a
+            file, from which searches read those that they rank: some 2 k + 16 with "sq8", ef with "binary". The
+            answers are the same. What is added goes to a scratch file without a name, which ends with the index, in
+            the folder that TMPDIR names, or /var/tmp; from save() on vectors are read from the file that it wrote. See
+            load(). Not for "none", and not with keep_vectors=False.
 
     Raises:
-        ParameterError: an argument is out of its range
+        ParameterError: an argument is out of its range, or storage="disk" has nothing to keep on disk
+        StorageError: the vectors on disk cannot be read or written (an OSError), here and in all calls that need them
         SimdError: EDGEVEC_SIMD names an instruction set that is unavailable
         OutOfMemoryError: there is no room for it
 
@@ -146,6 +154,7 @@ class Index:
         seed: int = 0,
         keep_vectors: KeepVectors = True,
         memory_limit: int | None = None,
+        storage: Storage = "memory",
     ) -> None:
         limit = _as_limit(memory_limit)
         native = NativeIndex.new(
@@ -157,6 +166,7 @@ class Index:
             _DEFAULT_EF,
             keep_vectors,
             as_int(seed, "seed", 0, 2**64 - 1),
+            storage,
         )
         native.set_memory_limit(limit)
         self._adopt(native)
@@ -240,6 +250,11 @@ class Index:
         return self._native.keep_vectors
 
     @property
+    def storage(self) -> Storage:
+        """ "memory", or "disk" where what is kept of the vectors lies in files."""
+        return self._native.storage
+
+    @property
     def ef(self) -> int:
         """Candidates kept by searches that name no ef of their own, 1..1,000,000: more is slower and finds more.
 
@@ -301,7 +316,8 @@ class Index:
             return "<closed Index>"
         return (
             f"Index({len(self)} x {self.dim}, {self.metric!r}, quantization={self.quantization!r}, M={self.M}, "
-            f"ef_construction={self.ef_construction}, ef={self.ef}, keep_vectors={self.keep_vectors!r})"
+            f"ef_construction={self.ef_construction}, ef={self.ef}, keep_vectors={self.keep_vectors!r}"
+            + (")" if self.storage == "memory" else f", storage={self.storage!r})")
         )
 
     # ---- content ---------------------------------------------------------------------------------------------------
@@ -555,7 +571,15 @@ class Index:
 
     @classmethod
     @allocates
-    def load(cls, path: PathLike, *, mmap: bool = False, verify: bool = True, memory_limit: int | None = None) -> Index:
+    def load(
+        cls,
+        path: PathLike,
+        *,
+        mmap: bool = False,
+        verify: bool = True,
+        memory_limit: int | None = None,
+        storage: Storage = "memory",
+    ) -> Index:
         """Read an index that save() wrote. The parameters are in the file.
 
         Args:
@@ -574,15 +598,24 @@ class Index:
                 then searches of "sq8" are slower, for want of the sign codes that are made of all vectors. Call
                 check() to have all that done. Without mmap every byte is read, and is verified all the same.
             memory_limit: as of Index. A file that would take more is refused before its vectors are read.
+            storage: "disk": links and codes are read into memory, and the vectors beside them stay in the file, which
+                is read where they are needed. Every byte is verified once, as without. The file stays open: it may be
+                replaced or removed by name, as save() does, but must not be written into. Where it was cut off, or
+                the disk fails, calls raise StorageError, and the index goes on when it can be read again. What is
+                added goes to a scratch file without a name in the same folder, or where that is not permitted to
+                TMPDIR or /var/tmp. save() writes both into one file and goes on with that, unless the index was
+                changed meanwhile; on Windows it cannot replace the file that is being read. A copy or pickle of the
+                index has its vectors in memory.
 
         Raises:
             IndexNotFoundError: there is no such file (a FileNotFoundError)
             CorruptIndexError: not an edgevec index, or damaged; the message names the section
             FormatVersionError: written by a newer version of edgevec
             StorageError: the system refuses to read it (an OSError)
+            ParameterError: storage="disk" with mmap=True, or of an index that keeps no vectors beside codes
             OutOfMemoryError: there is no room for it; MemoryLimitError where it is memory_limit that leaves none
         """
-        native = NativeIndex.load(path, mmap, verify, _as_limit(memory_limit))
+        native = NativeIndex.load(path, mmap, verify, _as_limit(memory_limit), storage)
         index = cls.__new__(cls)
         index._adopt(native)
         return index
@@ -658,6 +691,7 @@ class Index:
               (keep_vectors=False): expect few true neighbors. Seen on a sample each time that the index has grown by
               an eighth, and by compact().
             - looked: vectors read to learn the codes and to see whether they fit, since the index was made or loaded
+            - reads: with storage="disk", reads of files, each of one vector or of neighbors in the file
         """
         return self._native.stats()
 
@@ -666,11 +700,12 @@ class Index:
 
         Returns:
             vectors, codes, links, upper_links, ids, other and total; and mapped, how many of these lie in a mapped
-            file. Besides, what memory_limit is about: held, all that is allocated for the index at this moment, also
-            by calls under way; peak, the most that this ever was; and limit, 0 for none. From the ninth exact search
-            for a single query of 4,096 vectors or more on, codes have dim / 2 + 12 bytes a vector more, until
-            compact() or close(); not where a file is mapped. The search buffers that small indexes share, at most 4 MB
-            in the process, are not counted.
+            file; and on_disk, bytes of vectors in files with storage="disk", which total leaves out, those that are
+            not held any longer included. Besides, what memory_limit is about: held, all that is allocated for the
+            index at this moment, also by calls under way; peak, the most that this ever was; and limit, 0 for none.
+            From the ninth exact search for a single query of 4,096 vectors or more on, codes have dim / 2 + 12 bytes a
+            vector more, until compact() or close(); not where a file is mapped. The search buffers that small indexes
+            share, at most 4 MB in the process, are not counted.
         """
         return self._native.memory_usage()
 

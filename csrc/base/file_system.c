@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 
@@ -59,6 +60,12 @@ static int open_new(const char *path, const char *like) {
     return open_path(path, _O_WRONLY | _O_CREAT | _O_EXCL);
 }
 static int open_old(const char *path) { return open_path(path, _O_RDONLY); }
+static int open_nameless(const char *path) { return open_path(path, _O_RDWR | _O_CREAT | _O_EXCL | _O_TEMPORARY); }
+static bool temporary_folder(char out[EV_PATH]) {
+    wchar_t wide[MAX_PATH + 2];
+    DWORD length = GetTempPathW(MAX_PATH + 2, wide);
+    return length && length < MAX_PATH + 2 && WideCharToMultiByte(CP_UTF8, 0, wide, -1, out, EV_PATH, NULL, NULL);
+}
 static int64_t write_some(int fd, const void *bytes, size_t n) { return _write(fd, bytes, (unsigned)n); }
 static int64_t read_some(int fd, void *out, size_t n) { return _read(fd, out, (unsigned)n); }
 static int flush(int fd) { return _commit(fd); }
@@ -168,6 +175,23 @@ typedef struct stat file_info;
 
 /* O_NONBLOCK: opening a pipe that nobody writes to must not wait; regular files do not care. */
 static int open_old(const char *path) { return open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); }
+
+static int open_nameless(const char *path) {
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd >= 0) unlink(path);
+    return fd;
+}
+
+/* With a slash at its end. /tmp is last: on many systems it lies in memory. */
+static bool temporary_folder(char out[EV_PATH]) {
+    const char *chosen = getenv("TMPDIR"), *folders[] = {chosen ? chosen : "", "/var/tmp", "/tmp"};
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        if (!*folders[i] || strlen(folders[i]) + 2 > EV_PATH || access(folders[i], W_OK | X_OK) != 0) continue;
+        snprintf(out, EV_PATH, "%s/", folders[i]);
+        return true;
+    }
+    return false;
+}
 
 /* The owner where that is permitted, and the mode; a group that is another's gets no more than all others have. */
 static void take_after(int fd, const struct stat *old) {
@@ -402,6 +426,39 @@ static int system_read(void *user, void *file, void *out, size_t n, size_t *got)
     return done < 0 ? errno : 0;
 }
 
+bool ev__temporary_name(char name[EV_PATH], size_t folder) {
+    static int64_t names;
+    uint64_t time;
+    double now = ev__now();
+    if (folder + sizeof EV_TEMPORARY "0123456789abcdef" > EV_PATH) return false;
+    memcpy(&time, &now, sizeof time);
+    uint64_t random = ev__mix(ev__mix(time ^ (uintptr_t)&now) + (uint64_t)ev__add64(&names, 1));
+    snprintf(name + folder, EV_PATH - folder, EV_TEMPORARY "%016llx", (unsigned long long)random);
+    return true;
+}
+
+/* It loses its name at once, so a process that is killed leaves nothing; within the moment before, ev__remove_left_over
+ * finds it. */
+static int system_open_scratch(void *user, const char *folder, void **file) {
+    enum { TRIES = 16 };
+    char name[EV_PATH];
+    size_t length = strlen(folder);
+    int fd = -1;
+    (void)user;
+    if (length + 1 >= EV_PATH) return ENAMETOOLONG;
+    memcpy(name, folder, length + 1);
+    if (!length && !temporary_folder(name)) return ENOENT;
+    length = strlen(name);
+    for (int i = 0; fd < 0 && i < TRIES; i++) {
+        if (!ev__temporary_name(name, length)) return ENAMETOOLONG;
+        fd = open_nameless(name);
+        if (fd < 0 && errno != EEXIST) break;
+    }
+    if (fd < 0) return errno;
+    *file = (void *)(intptr_t)fd;
+    return 0;
+}
+
 static const ev_file_ops system_ops = {.open = system_open,
                                        .lock = system_lock,
                                        .write = system_write,
@@ -415,7 +472,11 @@ static const ev_file_ops system_ops = {.open = system_open,
                                        .size = system_size,
                                        .read = system_read,
                                        .map = system_map,
-                                       .unmap = system_unmap};
+                                       .unmap = system_unmap,
+                                       .open_scratch = system_open_scratch,
+                                       .read_at = ev__system_read_at,
+                                       .write_at = ev__system_write_at,
+                                       .advise = ev__system_advise};
 #ifdef EDGEVEC_TESTING
 static const ev_file_ops *ops = &system_ops;
 static ev_file_ops replaced;
@@ -469,6 +530,29 @@ int ev__file_read(const ev__file *file, void *out, size_t n) {
         if (got == 0) return EIO;
         at += got;
         n -= got;
+    }
+    return 0;
+}
+
+int ev__file_read_at(void *file, uint64_t at, void *out, size_t n, size_t *done) {
+    const ev_file_ops *o = ev__file_ops();
+    for (*done = 0; *done < n;) {
+        size_t got = 0;
+        int error = o->read_at(o->user, file, at + *done, (char *)out + *done, n - *done, 1, &got);
+        if (error == EINTR || error == EAGAIN) continue;
+        if (error || !got) return error;
+        *done += got;
+    }
+    return 0;
+}
+
+int ev__file_write_at(void *file, uint64_t at, const void *bytes, size_t n) {
+    const ev_file_ops *o = ev__file_ops();
+    for (size_t done = 0; done < n;) {
+        size_t written = 0;
+        int error = o->write_at(o->user, file, at + done, (const char *)bytes + done, n - done, &written);
+        if (error && error != EINTR) return error;
+        done += written;
     }
     return 0;
 }

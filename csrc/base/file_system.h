@@ -8,9 +8,11 @@
 
 #if defined(_WIN32)
 #define EV_PATH (3 * 32768) /* bytes of UTF-8, with the 0 behind them */
+#define EV_RENAMES_OPEN_FILES 0
 #else
 #include <limits.h>
 #define EV_PATH PATH_MAX
+#define EV_RENAMES_OPEN_FILES 1
 #endif
 
 /* The file that a save to `path` makes or replaces, symbolic links followed, a dangling one too. EISDIR for a folder,
@@ -44,6 +46,21 @@ typedef struct {
 int ev__file_open(const char *path, ev__file *out);
 int ev__file_read(const ev__file *file, void *out, size_t n); /* the next n bytes; EIO when the file ends before */
 void ev__file_close(const ev__file *file);
+/* All n bytes: 0 or an errno, and in *done how many there were; 0 with less is the end of the file. */
+int ev__file_read_at(void *file, uint64_t at, void *out, size_t n, size_t *done);
+int ev__file_write_at(void *file, uint64_t at, const void *bytes, size_t n);
+
+/* A new name for a temporary file, behind the first `folder` bytes of `name`; false: it does not fit. */
+bool ev__temporary_name(char name[EV_PATH], size_t folder);
+
+/* ---- positioned.c ---------------------------------------------------------------------------- */
+
+/* As in ev_file_ops. */
+int ev__system_read_at(void *user, void *file, uint64_t at, void *out, size_t n, int wait, size_t *got);
+int ev__system_write_at(void *user, void *file, uint64_t at, const void *bytes, size_t n, size_t *written);
+void ev__system_advise(void *user, void *file, uint64_t at, size_t n);
+
+/* ---- whole files ----------------------------------------------------------------------------- */
 
 /* The whole file in memory, private and copy-on-write; it outlives the open file. ENOTSUP where the system cannot. */
 int ev__map(const ev__file *file, void **out);

@@ -20,6 +20,7 @@
 
 /* How many forks lie between this process and the first that used the library. Atomic. */
 static uint32_t forks;
+uint32_t ev__forks(void) { return ev__load32(&forks); }
 
 #if !EV_THREADS
 

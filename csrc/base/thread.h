@@ -70,6 +70,8 @@ void ev__spin_lock(ev__spin *s);
 void ev__spin_unlock(ev__spin *s);
 
 int ev__cores(void);
+/* How many forks lie between this process and the first that used the library. */
+uint32_t ev__forks(void);
 double ev__now(void); /* seconds, monotonic */
 /* Run work(arg, 0..threads-1) at once, number 0 on the calling thread; returns when all have. Where the system gives
  * fewer threads fewer run, so the work must be shared out by a counter. */

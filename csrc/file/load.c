@@ -18,6 +18,8 @@ typedef struct {
     char *map;       /* the file in memory, or NULL: it is read from start to end */
     bool unverified; /* look at no byte of the mapped sections */
     int64_t limit;   /* of its memory; 0: none */
+    bool on_disk;    /* vectors stay in the file ... */
+    bool kept;       /* ... which is the index's now */
     ev_index *ix;
 } loader;
 
@@ -158,22 +160,49 @@ static int fetch(loader *l, const ev__file_section *section, const char *name, v
     return all_zero(filling, behind) ? EV_OK : ev__fail(EV_E_CORRUPT, "section '%s': data after its end", name);
 }
 
+/* Vectors that stay where they are: only their checksum is looked at, and that they are numbers. */
+static int look_through(loader *l, const ev__file_section *section) {
+    const ev__quantizer *q = &l->ix->graph.store.quantizer;
+    size_t run = ev__paged_run(&l->ix->graph.store, section->bytes);
+    char room[EV_LINE], *rows = ev__alloc(run, EV_LINE);
+    if (!rows) return ev__fail(EV_E_NOMEM, "to look through vectors on disk");
+    size_t behind = (size_t)(ev__file_padded(section->bytes) - section->bytes);
+    uint32_t crc = 0;
+    bool finite = true;
+    int rc = EV_OK;
+    for (uint64_t at = 0, n; rc == EV_OK && at < section->bytes; at += n) {
+        n = section->bytes - at < run ? section->bytes - at : run;
+        rc = ev__is_to_stop() ? ev__stopped() : read_next(l, rows, (size_t)n);
+        if (rc != EV_OK) break;
+        crc = q->kernels.crc32c(crc, rows, (size_t)n);
+        finite &= q->codec->refined || ev__all_finite(rows, (size_t)n / sizeof(float));
+    }
+    ev__release(rows, run, EV_LINE);
+    if (rc == EV_OK) rc = read_next(l, room, behind);
+    if (rc != EV_OK) return rc;
+    if (crc != section->crc) return ev__fail(EV_E_CORRUPT, "section 'vectors': checksum differs");
+    if (!all_zero(room, behind)) return ev__fail(EV_E_CORRUPT, "section 'vectors': data after its end");
+    return finite ? EV_OK : ev__fail(EV_E_CORRUPT, "section 'vectors': not a finite number");
+}
+
 static int fetch_column(loader *l, const ev__column *column) {
     const ev__file_section *section = find_section(&l->header, column->name);
     uint64_t bytes = section ? section->bytes : 0;
     ev__array *array = column->array;
-    if (bytes % array->item || !column_fits(&l->ix->graph.store, array, l->header.slots, bytes / array->item))
+    bool stays = l->on_disk && array == &l->ix->graph.store.columns.vectors;
+    size_t item = stays ? ev__paged_item(&l->ix->graph.store) : array->item;
+    if (bytes % item || !column_fits(&l->ix->graph.store, array, l->header.slots, bytes / item))
         return ev__fail(EV_E_CORRUPT, "section '%s': %llu bytes do not fit %llu slots", column->name,
                         (unsigned long long)bytes, (unsigned long long)l->header.slots);
     if (!section) return EV_OK;
-    size_t count = (size_t)(bytes / array->item);
+    size_t count = (size_t)(bytes / item);
     if (l->map) {
         *array = (ev__array){l->map + section->offset, array->item, count, count, true};
     } else {
         int rc = ev__array_resize(array, count);
         if (rc != EV_OK) return ev__fail(rc, "section '%s': %llu bytes", column->name, (unsigned long long)bytes);
     }
-    return fetch(l, section, column->name, array->at);
+    return stays ? look_through(l, section) : fetch(l, section, column->name, array->at);
 }
 
 static int fetch_center(loader *l) {
@@ -215,7 +244,15 @@ static int make_index(loader *l) {
                    .ef_construction = h->ef_construction,
                    .ef = h->ef,
                    .keep_vectors = h->keep_vectors,
-                   .seed = h->seed};
+                   .seed = h->seed,
+                   .storage = l->on_disk ? EV_STORAGE_DISK : EV_STORAGE_MEMORY};
+    if (l->on_disk && ev__params_check(&p) != EV_OK) {
+        p.storage = EV_STORAGE_MEMORY;
+        if (ev__params_check(&p) == EV_OK) { /* it is a fault of the file's, but for this */
+            p.storage = EV_STORAGE_DISK;
+            return ev__params_check(&p);
+        }
+    }
     if (ev__params_check(&p) != EV_OK) {
         char what[128];
         snprintf(what, sizeof what, "%s", ev_error_detail());
@@ -250,7 +287,10 @@ static int check_room(const loader *l) {
     ev__graph *g = &l->ix->graph;
     size_t slots = (size_t)h->slots;
     int64_t held = 0, peak = 0;
-    for (size_t i = 0; !l->map && i < h->sections; i++) held += (int64_t)ev__block_bytes((size_t)h->section[i].bytes);
+    for (size_t i = 0; !l->map && i < h->sections; i++) {
+        bool stays = l->on_disk && is_named(&h->section[i], "vectors");
+        held += (int64_t)ev__block_bytes(stays ? slots * sizeof(uint32_t) : (size_t)h->section[i].bytes);
+    }
     if (ev__prefilters(&g->store.quantizer) && !l->unverified)
         held += (int64_t)ev__block_bytes(slots * g->store.columns.prefilter.item);
     if (!l->unverified) ev__table_plan(&g->store.id_table, (size_t)h->live, &held, &peak);
@@ -341,6 +381,16 @@ static void put_off(ev_index *ix) {
     ix->graph.store.quantizer.longest = ANY;
 }
 
+/* ---- on disk --------------------------------------------------------------------------------- */
+
+/* After the others: all that may fail has been seen to, and the states are known. */
+static int leave_on_disk(loader *l) {
+    const ev__file_section *section = find_section(&l->header, "vectors");
+    int rc = section ? ev__paged_adopt(&l->ix->graph.store, l->file.handle, section->offset, l->path) : EV_OK;
+    l->kept = section && rc == EV_OK;
+    return rc;
+}
+
 /* ---- all of it ------------------------------------------------------------------------------- */
 
 static int load(loader *l, int32_t map) {
@@ -350,13 +400,16 @@ static int load(loader *l, int32_t map) {
         rc = ev__fail(EV_E_FULL, "more bytes than the address space holds");
     if (rc == EV_OK) rc = make_index(l);
     if (rc == EV_OK) rc = check_table(l);
-    if (rc == EV_OK && map) rc = map_file(l);
+    if (rc == EV_OK && map && !l->on_disk) rc = map_file(l);
     l->unverified = map == EV_MAP_UNVERIFIED && l->map;
     if (rc == EV_OK) rc = check_room(l);
     if (rc == EV_OK) rc = fetch_all(l);
     if (rc != EV_OK) return rc;
     take_header(l->ix, &l->header);
-    if (!l->unverified) return verify_all(l->ix);
+    if (!l->unverified) {
+        rc = verify_all(l->ix);
+        return rc == EV_OK && l->on_disk ? leave_on_disk(l) : rc;
+    }
     put_off(l->ix);
     return check_entry(l->ix);
 }
@@ -390,7 +443,7 @@ int ev_load_bytes(int64_t n, const void *bytes, ev_index **out) { return ev_load
 int ev_load(const char *path, int32_t map, ev_index **out) { return ev_load_within(path, map, 0, out); }
 
 int ev_load_within(const char *path, int32_t map, int64_t memory_limit, ev_index **out) {
-    loader l = {.path = path, .limit = memory_limit};
+    loader l = {.path = path, .limit = memory_limit, .on_disk = map == EV_MAP_DISK};
     int rc = ev__limit_check(memory_limit);
     if (rc != EV_OK) return rc;
     int error = ev__file_open(path, &l.file);
@@ -398,6 +451,6 @@ int ev_load_within(const char *path, int32_t map, int64_t memory_limit, ev_index
     if (error) return ev__refused(error, "open", path);
     ev__remove_left_over(path);
     rc = load_whole(&l, map, out);
-    ev__file_close(&l.file);
+    if (!l.kept) ev__file_close(&l.file);
     return rc;
 }

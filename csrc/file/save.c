@@ -12,25 +12,68 @@
 
 typedef struct {
     const char *name;
-    const void *at;
+    const void *at; /* NULL: vectors on disk */
     size_t bytes;
 } part;
 
+/* In place of an errno: vectors on disk could not be read; they were others the second time. */
+enum { EV_FILE_FAULT = -2, EV_FILE_CHANGED = -3 };
+
 /* What the file holds behind its header, in order. */
 static size_t list_parts(ev_index *ix, part out[EV_FILE_SECTIONS]) {
-    ev__quantizer *q = &ix->graph.store.quantizer;
+    ev__store *store = &ix->graph.store;
+    ev__quantizer *q = &store->quantizer;
     ev__column columns[EV_COLUMNS];
-    ev__list_columns(&ix->graph.store.columns, columns);
+    ev__list_columns(&store->columns, columns);
     size_t n = 0;
     for (size_t i = 0; i < EV_FILE_COLUMNS; i++) {
         const ev__array *array = columns[i].array;
-        if (array->count) out[n++] = (part){columns[i].name, array->at, array->count * array->item};
+        bool on_disk = store->paged && array == &store->columns.vectors;
+        size_t bytes = array->count * (on_disk ? ev__paged_item(store) : array->item);
+        if (array->count) out[n++] = (part){columns[i].name, on_disk ? NULL : array->at, bytes};
     }
     if (q->center) out[n++] = (part){"centre", q->center, q->dim * sizeof(float)};
     return n;
 }
 
-static void fill_header(const ev_index *ix, const part *parts, size_t count, ev__file_header *h) {
+typedef int (*writer)(void *into, const void *bytes, size_t n); /* 0, or an errno */
+
+/* Vectors on disk, read twice, with the same checksum; write: NULL the first time. */
+typedef struct {
+    const ev__store *store;
+    char *rows; /* run bytes */
+    size_t run;
+    int64_t faults;
+    uint32_t crc;
+} stream;
+
+static int write_rows(stream *s, size_t bytes, writer write, void *into) {
+    size_t item = ev__paged_item(s->store), each = s->run / item, n;
+    uint32_t crc = 0;
+    int error = 0;
+    for (size_t at = 0, rows = bytes / item; !error && at < rows; at += n) {
+        n = rows - at < each ? rows - at : each;
+        if (ev__is_to_stop()) return EV_FILE_STOPPED;
+        ev__paged_read_run(s->store, at, n, s->rows);
+        if (ev__paged_faults(s->store) != s->faults) return EV_FILE_FAULT;
+        crc = s->store->quantizer.kernels.crc32c(crc, s->rows, n * item);
+        if (write) error = write(into, s->rows, n * item);
+    }
+    if (write && !error && crc != s->crc) return EV_FILE_CHANGED;
+    s->crc = crc;
+    return error;
+}
+
+static bool open_stream(const ev_index *ix, stream *s) {
+    *s = (stream){.store = &ix->graph.store, .faults = ev__paged_faults(&ix->graph.store)};
+    if (!s->store->paged) return true;
+    s->run = ev__paged_run(s->store, ev__paged_item(s->store) * s->store->columns.vectors.count);
+    return (s->rows = ev__alloc(s->run, EV_LINE)) != NULL;
+}
+
+static void close_stream(stream *s) { ev__release(s->rows, s->run, EV_LINE); }
+
+static int fill_header(const ev_index *ix, const part *parts, size_t count, stream *rows, ev__file_header *h) {
     const ev__store *store = &ix->graph.store;
     const ev__quantizer *q = &store->quantizer;
     *h = (ev__file_header){
@@ -63,24 +106,28 @@ static void fill_header(const ev_index *ix, const part *parts, size_t count, ev_
         memcpy(section->name, parts[i].name, strlen(parts[i].name));
         section->offset = h->file_bytes;
         section->bytes = parts[i].bytes;
-        section->crc = q->kernels.crc32c(0, parts[i].at, parts[i].bytes);
+        if (!parts[i].at) {
+            int error = write_rows(rows, parts[i].bytes, NULL, NULL);
+            if (error) return error;
+        }
+        section->crc = parts[i].at ? q->kernels.crc32c(0, parts[i].at, parts[i].bytes) : rows->crc;
         h->file_bytes += ev__file_padded(parts[i].bytes);
     }
     h->crc = q->kernels.crc32c(0, h, offsetof(ev__file_header, crc));
+    return 0;
 }
 
-typedef int (*writer)(void *into, const void *bytes, size_t n); /* 0, or an errno */
-
-static int write_parts(writer write, void *into, ev_index *ix) {
+static int write_parts(writer write, void *into, ev_index *ix, stream *rows) {
     static const char zeros[EV_LINE];
     part parts[EV_FILE_SECTIONS];
     ev__file_header header;
     size_t count = list_parts(ix, parts);
-    fill_header(ix, parts, count, &header);
-    int error = write(into, &header, sizeof header);
+    int error = fill_header(ix, parts, count, rows, &header);
+    if (!error) error = write(into, &header, sizeof header);
     for (size_t i = 0; !error && i < count; i++) {
         size_t filling = (size_t)(ev__file_padded(parts[i].bytes) - parts[i].bytes);
-        for (size_t at = 0; !error && at < parts[i].bytes; at += EV_FILE_RUN) {
+        if (!parts[i].at) error = write_rows(rows, parts[i].bytes, write, into);
+        for (size_t at = 0; parts[i].at && !error && at < parts[i].bytes; at += EV_FILE_RUN) {
             size_t left = parts[i].bytes - at;
             if (ev__is_to_stop()) return EV_FILE_STOPPED;
             error = write(into, (const char *)parts[i].at + at, left < EV_FILE_RUN ? left : EV_FILE_RUN);
@@ -90,21 +137,57 @@ static int write_parts(writer write, void *into, ev_index *ix) {
     return error;
 }
 
-static int failed(int error, const char *what, const char *path) {
-    return error == EV_FILE_STOPPED ? ev__stopped() : ev__refused(error, what, path);
+static int failed(const ev__call *call, int error, const char *path) {
+    if (error == EV_FILE_STOPPED) return ev__stopped();
+    if (error == EV_FILE_FAULT) return ev__call_trouble(call);
+    if (error == EV_FILE_CHANGED) return ev__fail(EV_E_IO, "vectors on disk changed while they were read");
+    return ev__refused(error, "write", path);
+}
+
+/* Where the vectors of an index on disk lie in the file, and what tells whether they are still those of its slots. */
+typedef struct {
+    uint64_t offset, version;
+    int64_t appended;
+    uint32_t crc; /* of the rows' numbers, slot by slot */
+} written_rows;
+
+static written_rows find_rows(ev_index *ix) {
+    const ev__store *store = &ix->graph.store;
+    const ev__array *numbers = &store->columns.vectors;
+    part parts[EV_FILE_SECTIONS];
+    written_rows rows = {.version = store->version, .appended = ev__paged_appended(store)};
+    rows.crc = store->quantizer.kernels.crc32c(0, numbers->at, numbers->count * numbers->item);
+    uint64_t at = sizeof(ev__file_header);
+    for (size_t i = 0, count = list_parts(ix, parts); i < count; i++) {
+        if (!parts[i].at) rows.offset = at;
+        at += ev__file_padded(parts[i].bytes);
+    }
+    return rows;
+}
+
+static int write_index(ev_index *ix, writer write, void *into, const char *path, written_rows *rows) {
+    ev__call call;
+    stream vectors;
+    int rc = ev__complete(ix, EV_LACKS_NOTHING);
+    if (rc == EV_OK) rc = ev__enter(ix, EV_READ_AT_REST, &call);
+    if (rc != EV_OK) return rc;
+    if (open_stream(ix, &vectors)) {
+        int error = write_parts(write, into, ix, &vectors);
+        if (error) rc = failed(&call, error, path);
+        if (rows && ix->graph.store.paged) *rows = find_rows(ix);
+        close_stream(&vectors);
+    } else {
+        rc = ev__fail(EV_E_NOMEM, "to copy vectors on disk");
+    }
+    ev__leave(&call);
+    return rc;
 }
 
 /* Write and flush a new file. Writers wait only while the index is read, not while the disk works. */
-static int write_file(const ev_file_ops *ops, ev_index *ix, void *file, const char *path) {
-    ev__call call;
-    int error = 0, rc = ev__complete(ix, EV_LACKS_NOTHING);
-    if (rc == EV_OK) rc = ev__enter(ix, EV_READ_AT_REST, &call);
-    if (rc == EV_OK) {
-        error = write_parts(ev__file_write, file, ix);
-        ev__leave(&call);
-    }
-    if (error) rc = failed(error, "write", path);
-    if (rc == EV_OK && (error = ops->sync(ops->user, file)) != 0) rc = failed(error, "flush", path);
+static int write_file(const ev_file_ops *ops, ev_index *ix, void *file, const char *path, written_rows *rows) {
+    int error, rc = write_index(ix, ev__file_write, file, path, rows);
+    if (rc == EV_OK && (error = ops->sync(ops->user, file)) != 0)
+        rc = error == EV_FILE_STOPPED ? ev__stopped() : ev__refused(error, "flush", path);
     error = ops->close(ops->user, file);
     return rc == EV_OK && error ? ev__refused(error, "close", path) : rc;
 }
@@ -124,20 +207,27 @@ static int create(const ev_file_ops *ops, const char *name, const char *like, vo
 /* Create a file that nobody else has in the folder of `path`. Its name does not grow with that of `path`, which may be
  * as long as names can be. */
 static int create_beside(const ev_file_ops *ops, const char *path, char name[EV_PATH], void **file, void **lock) {
-    static int64_t names;
     size_t folder = ev__folder_length(path);
-    if (folder + sizeof EV_TEMPORARY "0123456789abcdef" > EV_PATH) return ENAMETOOLONG;
     memcpy(name, path, folder);
     int error = EEXIST;
     for (int i = 0; error == EEXIST && i < EV_NAME_TRIES; i++) {
-        uint64_t time;
-        double now = ev__now();
-        memcpy(&time, &now, sizeof time);
-        uint64_t random = ev__mix(ev__mix(time ^ (uintptr_t)&now) + (uint64_t)ev__add64(&names, 1));
-        snprintf(name + folder, EV_PATH - folder, EV_TEMPORARY "%016llx", (unsigned long long)random);
+        if (!ev__temporary_name(name, folder)) return ENAMETOOLONG;
         error = create(ops, name, path, file, lock);
     }
     return error;
+}
+
+/* From now on the vectors of the index are read from the file that was written, and a scratch file goes, unless some
+ * have come meanwhile. A service. */
+static bool read_from(ev_index *ix, void *reader, const char *target, const written_rows *rows) {
+    ev__call call;
+    if (ev__enter(ix, EV_WRITE, &call) != EV_OK) return false;
+    ev__store *store = &ix->graph.store;
+    written_rows now = find_rows(ix);
+    bool adopted = !store->shadow && now.version == rows->version && now.appended == rows->appended &&
+                   now.crc == rows->crc && ev__paged_adopt(store, reader, rows->offset, target) == EV_OK;
+    ev__leave(&call);
+    return adopted;
 }
 
 /* target, name: of the file to be replaced and of the new one; errors name the path that the caller gave. */
@@ -151,11 +241,16 @@ static int save(const ev_file_ops *ops, ev_index *ix, const char *path, char tar
     ev__remove_left_over(target); /* before more room is taken */
     error = create_beside(ops, target, name, &file, &lock);
     if (error) return ev__refused(error, "create a file for", path);
-    int rc = write_file(ops, ix, file, path);
+    written_rows rows = {0};
+    int rc = write_file(ops, ix, file, path, &rows);
+    void *reader = NULL;
+    bool follows = EV_RENAMES_OPEN_FILES && rc == EV_OK && rows.offset && !ops->open_old(ops->user, name, &reader);
     error = rc == EV_OK ? ops->rename(ops->user, name, target) : 0;
     if (error) rc = ev__refused(error, "replace", path);
+    if (!EV_RENAMES_OPEN_FILES && rc == EV_OK && rows.offset) follows = !ops->open_old(ops->user, target, &reader);
     if (rc != EV_OK) ops->unlink(ops->user, name);
     ops->unlock(ops->user, lock);
+    if (follows && (rc != EV_OK || !read_from(ix, reader, target, &rows))) ops->close(ops->user, reader);
     if (rc != EV_OK) return rc;
     error = ops->sync_folder(ops->user, target);
     return error ? ev__refused(error, "flush the folder of", path) : ev__ok();
@@ -193,7 +288,13 @@ int ev_save_bytes(ev_index *ix, int64_t room, void *out, int64_t *n) {
     if (rc != EV_OK) return rc;
     char *at = out;
     *n = size_of(ix);
-    if (*n <= room && write_parts(append, &at, ix)) rc = ev__stopped();
+    stream rows;
+    if (*n <= room) {
+        bool opened = open_stream(ix, &rows);
+        int error = opened ? write_parts(append, &at, ix, &rows) : 0;
+        rc = !opened ? ev__fail(EV_E_NOMEM, "to copy vectors on disk") : error ? failed(&call, error, "") : EV_OK;
+        if (opened) close_stream(&rows);
+    }
     ev__leave(&call);
     return rc == EV_OK ? ev__ok() : rc;
 }

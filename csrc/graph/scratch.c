@@ -1,6 +1,7 @@
 /* What one search, or one building thread, needs at hand: made once, reused, fitted to the index as it grows. */
 #include "edgevec_test.h"
 #include "graph/graph.h"
+#include "store/paged.h"
 
 enum { HELD_TIMES = 8, HELD_LEAST = 4 * EV_MAX_M };
 
@@ -20,6 +21,8 @@ static size_t layout_buffers(const ev__graph *g, ev__scratch *s, char *memory) {
     s->query_a = ev__arena_take(&c, q->slot_query_bytes);
     s->query_b = ev__arena_take(&c, q->slot_query_bytes);
     s->work.made = ev__arena_take(&c, q->dim);
+    s->work.residual = ev__arena_take(&c, g->store.paged ? q->dim * sizeof *s->work.residual : 0);
+    s->work.fetched = ev__paged_lay_out(&g->store, &c);
     s->work.rows = ev__arena_take(&c, EV_BATCH * sizeof *s->work.rows);
     s->work.integers = ev__arena_take(&c, EV_BATCH * sizeof *s->work.integers);
     s->slots = ev__arena_take(&c, EV_BATCH * sizeof *s->slots);
@@ -33,6 +36,7 @@ static size_t layout_buffers(const ev__graph *g, ev__scratch *s, char *memory) {
 static uint64_t geometry_of(const ev__graph *g) {
     const ev__quantizer *q = &g->store.quantizer;
     return (uint64_t)q->dim | (uint64_t)q->bits << 16 | (uint64_t)g->store.m0 << 40 |
+           (uint64_t)(g->store.paged != NULL) << 59 | (uint64_t)(g->store.paged && q->codec->refined) << 62 |
            (uint64_t)(q->query_bytes != q->dim) << 60 | (uint64_t)(q->slot_query_bytes != q->dim) << 61;
 }
 

@@ -158,6 +158,7 @@ static int add_rows(ev__build *a, int32_t threads, bool staged, int64_t *out_ids
     if (rc == EV_OK) rc = ev__store_reserve(&ix->graph.store, (size_t)a->n);
     if (rc == EV_OK) rc = ev__stage_reserve(ix, a->n, staged);
     if (rc == EV_OK) rc = ev__build_room(a, threads);
+    if (rc == EV_OK) rc = ev__paged_ready(&ix->graph.store);
     if (rc == EV_OK) rc = ev__train(ix, a->n, a->vectors, threads, a->scratches[0], &a->old, a->call);
     if (rc == EV_OK) rc = ev__duplicates_reserve(&ix->graph.store, (size_t)a->n);
     if (rc == EV_OK) rc = take_slots(a);
@@ -165,7 +166,9 @@ static int add_rows(ev__build *a, int32_t threads, bool staged, int64_t *out_ids
         if (a->in_steps) ev__pause(a->call);
         rc = prepare(a);
     }
+    if (rc == EV_OK) rc = ev__call_trouble(a->call);
     if (rc == EV_OK) rc = ev__build_link(a);
+    if (rc == EV_OK) rc = ev__call_trouble(a->call);
     if (rc != EV_OK) {
         if (a->taken) roll_back(a);
         put_codes_back(a);

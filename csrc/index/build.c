@@ -80,9 +80,11 @@ void ev__build_free(ev__build *a) {
 
 static void encode_for_build(void *arg, int worker) {
     ev__build *a = arg;
+    ev__workspace *w = &a->scratches[worker]->work;
     for (int64_t from, to; ev__work_next(&a->work, worker, &from, &to);)
         for (int64_t slot = from; slot < to; slot++)
-            ev__encode_i8(&a->ix->graph.store.quantizer, ev__vector(&a->ix->graph.store, (uint32_t)slot),
+            ev__encode_i8(&a->ix->graph.store.quantizer,
+                          ev__vector_read(&a->ix->graph.store, (uint32_t)slot, w->unit, w),
                           a->codes + (size_t)slot * a->ix->graph.store.quantizer.dim, a->factors + slot);
 }
 
@@ -263,13 +265,14 @@ static int link_held(ev__build *a, int threads) {
     if (rc == EV_OK) rc = ev__duplicates_open(&ix->graph.store);
     if (rc == EV_OK) rc = ev__duplicates_reserve(&ix->graph.store, 0);
     old_graph old = {0};
-    int64_t duplicates = 0;
+    int64_t duplicates = 0, faults = ev__paged_faults(&ix->graph.store);
     if (rc == EV_OK) rc = keep_old(&ix->graph, &old);
     if (rc == EV_OK) {
         rc = unlink_all(a);
         if (rc == EV_OK) rc = ev__build_encode(a);
         if (rc == EV_OK) rc = ev__build_find_duplicates(a, &duplicates);
         if (rc == EV_OK) rc = ev__build_link(a);
+        if (rc == EV_OK) rc = ev__paged_trouble(&ix->graph.store, faults);
         if (rc != EV_OK) restore(&ix->graph, &old);
     }
     free_old(&old);

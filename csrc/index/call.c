@@ -40,7 +40,7 @@ static bool begin(ev_index *ix, ev__lock_kind kind, ev__call *call) {
         give_back(ix, kind);
         return false;
     }
-    *call = (ev__call){ix, kind, innermost};
+    *call = (ev__call){ix, kind, innermost, ev__paged_faults(&ix->graph.store)};
     innermost = call;
     ev__charge_to(ix->account);
     ev__charge_as_reader(kind != EV_WRITE);
@@ -50,16 +50,25 @@ static bool begin(ev_index *ix, ev__lock_kind kind, ev__call *call) {
 
 int ev__refuse_call(const ev_index *ix) {
     if (ix->closed) return ev__fail(EV_E_CLOSED, "%s", "");
+    if (ix->broken) return ev__fail(EV_E_IO, "vectors on disk failed while codes were made anew; load it again");
     return ev__fail(EV_E_FORKED, "load it again from its file, or fork while nothing changes it");
 }
 
-int ev__enter(ev_index *ix, ev__lock_kind kind, ev__call *call) {
+static int enter(ev_index *ix, ev__lock_kind kind, bool closing, ev__call *call) {
     if (EV_UNLIKELY(is_under_way(ix))) {
         ev__fail(EV_E_REENTRANT, "a callback can only ask for the index's size, parameters and statistics");
         return EV_E_REENTRANT;
     }
-    return begin(ix, kind, call) ? EV_OK : ev__refuse_call(ix);
+    if (!begin(ix, kind, call)) return ev__refuse_call(ix);
+    if (EV_LIKELY(!ix->broken || closing)) return EV_OK;
+    ev__leave(call);
+    return ev__refuse_call(ix);
 }
+
+int ev__enter(ev_index *ix, ev__lock_kind kind, ev__call *call) { return enter(ix, kind, false, call); }
+int ev__enter_to_close(ev_index *ix, ev__call *call) { return enter(ix, EV_WRITE, true, call); }
+
+int ev__call_trouble(const ev__call *call) { return ev__paged_trouble(&call->ix->graph.store, call->faults); }
 
 bool ev__enter_to_look(ev_index *ix, ev__call *call) {
     return begin(ix, is_under_way(ix) ? EV_NO_LOCK : EV_READ, call);

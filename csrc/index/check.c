@@ -135,8 +135,9 @@ static int check_codes(ev_index *ix, ev_report *r) {
     for (size_t i = 0; i < ev__slots(store) && !ev__is_to_stop_at(i); i++) {
         uint32_t slot = (uint32_t)i;
         if (ev__state(store, slot) == EV_FREE) continue;
-        const float *vector = ev__vector(store, slot);
-        bool good = vector ? code_is_of(store, slot, vector, s) : code_is_sound(store, slot);
+        bool good = q->codec->refined
+                        ? code_is_sound(store, slot)
+                        : code_is_of(store, slot, ev__vector_read(store, slot, s->work.unit, &s->work), s);
         r->bad_codes += !good || !ev__prefilter_ok(store, slot, &s->work);
     }
     ev__scratch_return(&ix->graph, s);
@@ -168,7 +169,9 @@ int ev_check(ev_index *ix, ev_report *out) {
     if (rc == EV_OK && !ev__is_to_stop()) rc = judge(ix, &r);
     if (rc == EV_OK && ev__is_to_stop()) rc = EV_E_STOPPED;
     ev__watch_end(&watch);
+    int trouble = ev__call_trouble(&call);
     ev__leave(&call);
+    if (trouble != EV_OK) return trouble;
     if (rc != EV_OK) return ev__fail(rc, "checking the index");
     *out = r;
     return ev__ok();

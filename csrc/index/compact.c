@@ -139,6 +139,7 @@ static int compact(ev_index *ix, ev__call *call) {
     rc = learn_anew(ix, &old, call);
     if (rc == EV_OK) rc = ev__mend(&ix->graph, &gate);
     if (rc == EV_E_MEMORY_LIMIT) rc = EV_OK;
+    if (rc == EV_OK) rc = ev__call_trouble(call);
     if (rc == EV_OK && !ev__report_progress(store->live / 2, store->live)) rc = ev__stopped();
     if (rc == EV_OK) {
         ev__layout l = {.ix = ix, .slots = ev__slots(store)};

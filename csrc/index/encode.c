@@ -28,7 +28,7 @@ static void encode_rows(void *arg, int worker) {
         for (int64_t slot = from; slot < to && !e->beside; slot++) {
             if (ev__state(&e->from, (uint32_t)slot) == EV_FREE) continue;
             const float *row = ev__vector_read(&e->from, (uint32_t)slot, w->unit, w);
-            ev__vector_write(&e->to, (uint32_t)slot, row, w);
+            ev__vector_encode(&e->to, (uint32_t)slot, row, w);
             looked++;
         }
         ev__add64(&e->looked, looked);
@@ -79,13 +79,15 @@ static int encode_in_place(encoding *e, const float *center, bool copied) {
 }
 
 static int encode_beside(ev_index *ix, encoding *e, ev__call *call) {
+    int64_t faults = ev__paged_faults(&e->from);
     e->beside = true;
     if (call) ev__pause(call);
     ev__parallel(e->workers, encode_rows, e);
     if (call) ev__resume(call);
-    if (e->work.stopped && e->work.taken < e->work.total) {
+    int rc = e->work.stopped && e->work.taken < e->work.total ? ev__stopped() : ev__paged_trouble(&e->from, faults);
+    if (rc != EV_OK) {
         ev__shadow_drop(&ix->graph.store);
-        return ev__stopped();
+        return rc;
     }
     ev__shadow_filled(&ix->graph.store);
     ev__shadow_swap(&ix->graph.store);
@@ -95,11 +97,17 @@ static int encode_beside(ev_index *ix, encoding *e, ev__call *call) {
 int ev__encode_anew(ev_index *ix, const float *center, int threads, bool copied, ev__call *call) {
     ev__store *store = &ix->graph.store;
     encoding e = {.work = {.total = (int64_t)ev__slots(store), .run = RUN}};
+    int64_t faults = ev__paged_faults(store);
     int rc = borrow_scratches(ix, &e, threads);
+    if (rc == EV_OK) rc = ev__paged_ready(store);
     ev__shadow_drop(store);
     bool beside = rc == EV_OK && ev__slots(store) && ev__shadow_begin(store, center) == EV_OK;
     e.from = e.to = *store;
     if (rc == EV_OK) rc = beside ? encode_beside(ix, &e, call) : encode_in_place(&e, center, copied);
+    if (!beside && ev__paged_trouble(store, faults) != EV_OK) {
+        ix->broken = true; /* some are encoded around another center than the others */
+        rc = ev__paged_trouble(store, faults);
+    }
     if (rc == EV_OK) memcpy(store->quantizer.center, center, store->quantizer.dim * sizeof *center);
     ix->looked += e.looked;
     ev__duplicates_free(store); /* it goes by codes */
@@ -112,8 +120,8 @@ void ev__encode_step(ev_index *ix, int64_t rows, ev__scratch *s) {
     ev__store *store = &ix->graph.store;
     if (!store->shadow) return;
     size_t most = rows < MOST_IN_TURN / RUN ? (size_t)rows * RUN : MOST_IN_TURN;
-    int64_t encoded;
-    if (ev__shadow_advance(store, most, &encoded, &s->work) != EV_OK) {
+    int64_t encoded, faults = ev__paged_faults(store);
+    if (ev__shadow_advance(store, most, &encoded, &s->work) != EV_OK || ev__paged_faults(store) != faults) {
         ev__shadow_drop(store);
         return;
     }

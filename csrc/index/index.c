@@ -12,6 +12,12 @@ int ev__params_check(const ev_params *p) {
     if (p->ef < 1 || p->ef > 1000000) return ev__fail(EV_E_PARAM, "ef %d is not in 1..1000000", p->ef);
     if (p->keep_vectors < EV_VECTORS_NONE || p->keep_vectors > EV_VECTORS_SQ24)
         return ev__fail(EV_E_PARAM, "keep_vectors %d", p->keep_vectors);
+    if (p->storage != EV_STORAGE_MEMORY && p->storage != EV_STORAGE_DISK)
+        return ev__fail(EV_E_PARAM, "storage %d", p->storage);
+    if (p->storage == EV_STORAGE_DISK && p->quantization == EV_QUANT_NONE)
+        return ev__fail(EV_E_PARAM, "storage \"disk\" needs codes to search by, and quantization \"none\" has none");
+    if (p->storage == EV_STORAGE_DISK && p->keep_vectors == EV_VECTORS_NONE)
+        return ev__fail(EV_E_PARAM, "storage \"disk\" is for vectors beside codes, and none are kept");
     return EV_OK;
 }
 
@@ -37,13 +43,14 @@ int ev__index_make(const ev_params *params, ev_index **out) {
                          .dim = (size_t)params->dim};
     ev__quantizer_lay_out(q);
     ev__store_lay_out(&ix->graph.store, (uint32_t)params->M, params->seed);
+    int rc = params->storage == EV_STORAGE_DISK ? ev__paged_begin(&ix->graph.store) : EV_OK;
     ix->params = *params;
     ix->params.keep_vectors = q->keep_vectors;
     ix->serial = (uint64_t)ev__add64((int64_t *)&serials, 1) + 1;
     ev__rwlock_init(&ix->changing);
     ev__rwlock_init(&ix->lock);
     ev__graph_init(&ix->graph, params->ef_construction);
-    int rc = ev__quantizer_init(q, params->seed);
+    if (rc == EV_OK) rc = ev__quantizer_init(q, params->seed);
     ev__charge_to(was);
     if (rc != EV_OK) {
         ev_free(ix);
@@ -66,7 +73,7 @@ static void give_back_all(ev_index *ix) {
 
 int ev_close(ev_index *ix) {
     ev__call call;
-    int rc = ev__enter(ix, EV_WRITE, &call);
+    int rc = ev__enter_to_close(ix, &call);
     if (rc != EV_OK) return rc;
     give_back_all(ix);
     ev__leave(&call);
@@ -134,6 +141,14 @@ int ev_set_memory_limit(ev_index *ix, int64_t bytes) {
     return ev__ok();
 }
 
+/* The first of these at once. */
+static void fetch(const ev__store *store, int64_t n, const int64_t *ids, ev__workspace *w) {
+    uint32_t slots[64];
+    size_t room = ev__paged_room(store), m = 0;
+    for (; m < room && (int64_t)m < n; m++) slots[m] = ev__id_table_get(&store->id_table, ev__ids_of(store), ids[m]);
+    ev__paged_fetch(store, slots, m, w);
+}
+
 static int get(ev_index *ix, int64_t n, const int64_t *ids, float *out) {
     ev__store *store = &ix->graph.store;
     ev__quantizer *q = &store->quantizer;
@@ -144,9 +159,11 @@ static int get(ev_index *ix, int64_t n, const int64_t *ids, float *out) {
             rc = ev__stopped();
         else if (ev__id_table_get(&store->id_table, ev__ids_of(store), ids[i]) == EV_NONE)
             rc = ev__fail_row(EV_E_NO_ID, i, "id %lld", (long long)ids[i]);
-    if (rc == EV_OK && q->rotation.bits) rc = ev__scratch_borrow(&ix->graph, &s); /* turning codes back needs room */
+    if (rc == EV_OK && (q->rotation.bits || store->paged))
+        rc = ev__scratch_borrow(&ix->graph, &s); /* turning codes back needs room, and reading does */
     for (int64_t i = 0; i < n && rc == EV_OK; i++) {
         if (ev__is_to_stop_at((size_t)i)) rc = ev__stopped();
+        if (store->paged && i % (int64_t)ev__paged_room(store) == 0) fetch(store, n - i, ids + i, &s->work);
         uint32_t slot = ev__id_table_get(&store->id_table, ev__ids_of(store), ids[i]);
         float *row = out + (size_t)i * q->dim;
         const float *vector = ev__vector_read(store, slot, row, s ? &s->work : NULL);
@@ -164,6 +181,7 @@ int ev_get(ev_index *ix, int64_t n, const int64_t *ids, float *out) {
     ev__watch watch;
     ev__watch_begin(&watch, NULL, NULL, n);
     rc = get(ix, n, ids, out);
+    if (rc == EV_OK) rc = ev__call_trouble(&call);
     ev__watch_end(&watch);
     ev__leave(&call);
     return rc == EV_OK ? ev__ok() : rc;
@@ -221,7 +239,9 @@ void ev_memory_usage(ev_index *ix, ev_memory *out) {
     out->other = (int64_t)(sizeof *ix + ev__array_bytes(&columns->state) + ev__array_bytes(&columns->next_duplicate) +
                            ev__quantizer_bytes(&store->quantizer) + store->free_room * sizeof(uint32_t) +
                            ev__scratch_spare_bytes(&ix->graph) + ev__mending_bytes(&ix->graph) +
-                           ev__consolidation_bytes(&ix->graph) + ev__shadow_bytes(store) + ev__stage_bytes(ix));
+                           ev__consolidation_bytes(&ix->graph) + ev__shadow_bytes(store) + ev__stage_bytes(ix) +
+                           ev__paged_held(store));
+    out->on_disk = ev__paged_bytes(store);
     out->total = out->vectors + out->codes + out->links + out->upper_links + out->ids + out->other;
     ev__column list[EV_COLUMNS];
     ev__list_columns(columns, list);
@@ -246,6 +266,7 @@ void ev_get_stats(ev_index *ix, ev_stats *out) {
                       .built_distances = ix->graph.built_distances,
                       .changes = ix->changes,
                       .walk = q->walk,
-                      .looked = ix->looked};
+                      .looked = ix->looked,
+                      .reads = ev__paged_reads(store)};
     ev__leave(&call);
 }

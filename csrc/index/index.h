@@ -3,6 +3,7 @@
 #define EV_INDEX_H
 
 #include "graph/graph.h"
+#include "store/paged.h"
 
 struct ev_index {
     ev_params params;
@@ -25,6 +26,7 @@ struct ev_index {
     ev__rwlock lock; /* while anything changes that searches look at; after `changing` */
     int (*complete)(ev_index *ix, uint32_t lacks); /* do it, but for so much; lacks is lower then, or an error */
     bool closed;                                   /* nothing of it is left but this and the locks */
+    bool broken;                                   /* its vectors on disk failed where nothing could be taken back */
     void *map;                                     /* the mapped file, or NULL */
     size_t map_bytes;
 };
@@ -49,16 +51,21 @@ typedef struct ev__call {
     ev_index *ix;
     ev__lock_kind held;
     struct ev__call *outer;
+    int64_t faults; /* of vectors on disk, before it */
 } ev__call;
 /* Take the lock, or EV_E_FORKED, EV_E_CLOSED, or EV_E_REENTRANT where a call of this thread on this index is under way:
  * it would wait for itself. All that belongs to the index, its spare scratches among it, is taken after this and given
  * back before ev__leave. */
 int ev__enter(ev_index *ix, ev__lock_kind kind, ev__call *call);
+/* One that is broken too. */
+int ev__enter_to_close(ev_index *ix, ev__call *call);
+/* EV_OK, or why what the call has read of vectors on disk, or written there, does not hold. */
+int ev__call_trouble(const ev__call *call);
 /* Before a call that an index can answer which lacks at most so much. What the file is found to be then: an error. */
 int ev__complete(ev_index *ix, uint32_t lacks);
 /* To read what stays the same during such a call; then without a lock. False where it is refused. */
 bool ev__enter_to_look(ev_index *ix, ev__call *call);
-/* Why a call was refused that is not within another: EV_E_FORKED or EV_E_CLOSED. */
+/* Why a call was refused that is not within another: EV_E_FORKED, EV_E_CLOSED, or EV_E_IO where it is broken. */
 int ev__refuse_call(const ev_index *ix);
 void ev__leave(ev__call *call);
 /* Within a call with EV_WRITE: searches may go on until the second of these. What they look at is as it was. */

@@ -108,6 +108,38 @@ static bool may_enter(const ev__reranker *r, ev__candidate candidate) {
     return nearest < last->distance + last->error;
 }
 
+/* The slots that rank_node, or rank, takes of a candidate, behind those that are there; false: they do not fit. Of one
+ * alone the first. */
+static bool gather(const ev__reranker *r, bool nodes, uint32_t node, uint32_t *slots, size_t *n) {
+    const ev__store *store = &r->b->ix->graph.store;
+    size_t before = *n;
+    for (ev__chain at = ev__chain_from(node); at.slot != EV_NONE; ev__chain_step(store, &at)) {
+        bool wanted = at.slot != r->excluded && ev__slot_ok(store, &r->b->mask, at.slot);
+        if (wanted && *n == ev__paged_room(store)) {
+            if (before) *n = before;
+            return false;
+        }
+        if (wanted) slots[(*n)++] = at.slot;
+        if (!nodes) break;
+    }
+    return true;
+}
+
+/* Where vectors lie on disk: those of candidates from `from` to `next` where all of them are cached, as they are when
+ * nothing has to be waited for; else as many up to `most` as can be at hand, which the disk then fetches in one go.
+ * Returns the first whose are not. */
+static size_t fetch_ahead(const ev__reranker *r, bool nodes, size_t from, size_t next, size_t most) {
+    const ev__store *store = &r->b->ix->graph.store;
+    uint32_t slots[EV_SCAN_BATCH] = {0};
+    size_t n = 0, i = from;
+    while (i < next && gather(r, nodes, r->s->candidates.at[i].slot, slots, &n)) i++;
+    if (!ev__paged_fetch_cached(store, slots, n, &r->s->work)) {
+        while (i == next && i < most && gather(r, nodes, r->s->candidates.at[i].slot, slots, &n)) next = ++i;
+        ev__paged_fetch(store, slots, n, &r->s->work);
+    }
+    return i > from ? i : from + 1;
+}
+
 /* The candidates of a walk or scan -> s->results. */
 void ev__rerank_candidates(ev__reranker *r, bool nodes) {
     const ev_index *ix = r->b->ix;
@@ -117,13 +149,18 @@ void ev__rerank_candidates(ev__reranker *r, bool nodes) {
          by_bytes = !by_floats && !ix->graph.store.quantizer.codec->coarse;
     for (size_t i = 0; i < most && i < r->b->k; i++) EV_PREFETCH(ev__ids_of(&ix->graph.store) + candidates->at[i].slot);
     if (by_bytes && most > RERANK_FACTOR * r->b->k + RERANK_MARGIN) most = RERANK_FACTOR * r->b->k + RERANK_MARGIN;
-    for (size_t i = 0, asked = 0; i < most; i++) {
+    for (size_t i = 0, asked = 0, ahead = 0; i < most; i++) {
         if (EV_UNLIKELY(i % 1024 == 1023) && ev__search_is_to_stop(r->b)) break;
         for (size_t ahead = (i < r->b->k ? r->b->k : i) + RERANK_BATCH; asked < most && asked < ahead; asked++)
             ev__exact_prefetch(&ix->graph.store, candidates->at[asked].slot);
         if ((by_bytes || by_floats) && i >= r->b->k && (i - r->b->k) % RERANK_BATCH == 0) {
             ev__rerank_flush(r);
             if (!may_enter(r, candidates->at[i])) break;
+        }
+        if (ix->graph.store.paged && i == ahead) {
+            if (r->count) ev__rerank_flush(r);
+            size_t run = !(by_bytes || by_floats) ? most : i < r->b->k ? r->b->k - i : RERANK_BATCH;
+            ahead = fetch_ahead(r, nodes, i, run < most - i ? i + run : most, most);
         }
         if (nodes)
             rank_node(r, candidates->at[i].slot);

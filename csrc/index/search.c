@@ -184,6 +184,7 @@ static int search(ev_index *ix, int64_t n, const float *queries, const ev_search
         b.scan = scan_is_cheaper(&b);
         rc = run(&b, n, p);
     }
+    if (rc == EV_OK) rc = ev__call_trouble(&call);
     if (hold) ev__filter_release(p->filter, hold);
     ev__leave(&call);
     return rc;

@@ -415,9 +415,11 @@ static int look(lesson *l, const float *rows, const float *shortest) {
     int rc = make_sample(&ix->graph.store.quantizer, &m);
     if (rc != EV_OK) return rc;
     if (shortest) memcpy(m.least, shortest, m.dim * sizeof *shortest);
+    int64_t faults = ev__paged_faults(&ix->graph.store);
     draw(ix, &m, l->n, rows, l->s);
     ix->looked += (int64_t)m.count;
-    rc = learn(l, &m);
+    rc = ev__paged_trouble(&ix->graph.store, faults);
+    if (rc == EV_OK) rc = learn(l, &m);
     free_sample(&m);
     /* with a shadow copy it is looked at again when that has taken its place, or could not */
     if (rc == EV_OK && !ix->graph.store.shadow) ix->unchecked = ix->fresh = 0;

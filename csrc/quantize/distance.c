@@ -15,17 +15,30 @@ static void find_rows(const ev__space *space, const uint32_t *slots, size_t m, e
 
 /* ---- floats ---------------------------------------------------------------------------------- */
 
+void ev__f32_compare(const ev__quantizer *q, const ev__query *query, const void *const *rows, size_t m,
+                     float *distances) {
+    q->kernels.rows[EV_F32][q->metric->measure](query->data, &(ev__rows){.at = rows}, m, q->dim, distances);
+    if (q->metric->measure != EV_DOT) return;
+    for (size_t i = 0; i < m; i++) distances[i] = -distances[i];
+}
+
 static void f32_distances(const ev__quantizer *q, const ev__space *space, const ev__query *query, const uint32_t *slots,
                           size_t m, float *distances, ev__workspace *w) {
     find_rows(space, slots, m, w);
-    q->kernels.rows[EV_F32][q->metric->measure](query->data, &(ev__rows){.at = w->rows}, m, q->dim, distances);
-    if (q->metric->measure != EV_DOT) return;
-    for (size_t i = 0; i < m; i++) distances[i] = -distances[i];
+    ev__f32_compare(q, query, w->rows, m, distances);
 }
 
 const ev__row_kind ev__f32_rows = {.distances = f32_distances};
 
 /* Of 24-bit vectors, whose elements are integers around the center. */
+void ev__sq24_compare(const ev__quantizer *q, const ev__query *query, const void *const *codes,
+                      const void *const *residuals, const float *steps, size_t m, float *distances) {
+    ev__rows rows = {codes, residuals, steps};
+    q->kernels.rows[EV_SQ24][q->metric->measure](query->data, &rows, m, q->dim, distances);
+    if (q->metric->measure != EV_DOT) return;
+    for (size_t i = 0; i < m; i++) distances[i] = -(distances[i] * steps[i]);
+}
+
 static void sq24_distances(const ev__quantizer *q, const ev__space *space, const ev__query *query,
                            const uint32_t *slots, size_t m, float *distances, ev__workspace *w) {
     enum { AT_ONCE = 64 };
@@ -38,10 +51,7 @@ static void sq24_distances(const ev__quantizer *q, const ev__space *space, const
             residuals[i] = space->residuals + (size_t)slots[i] * q->dim;
             steps[i] = space->factors[slots[i]].scale / 65536;
         }
-        ev__rows rows = {w->rows, residuals, steps};
-        q->kernels.rows[EV_SQ24][q->metric->measure](query->data, &rows, n, q->dim, distances);
-        if (q->metric->measure != EV_DOT) continue;
-        for (size_t i = 0; i < n; i++) distances[i] = -(distances[i] * steps[i]);
+        ev__sq24_compare(q, query, w->rows, residuals, steps, n, distances);
     }
 }
 
@@ -68,13 +78,15 @@ static void i8_distances(const ev__quantizer *q, const ev__space *space, const e
 const ev__row_kind ev__i8_rows = {.distances = i8_distances, .query_from_slot = ev__query_from_code, .pipelined = true};
 
 /* Slower per distance than codes that lie ready, but a few additions to a binary index need no second copy of it. */
+float ev__made_compare(const ev__quantizer *q, const ev__query *query, const float *row, ev__workspace *w) {
+    ev__factor factor;
+    ev__encode_i8(q, row, w->made, &factor);
+    return ev__code_distance(query, factor, (float)ev__dot_i8(&q->kernels, query->data, w->made, q->dim));
+}
+
 static void made_distances(const ev__quantizer *q, const ev__space *space, const ev__query *query,
                            const uint32_t *slots, size_t m, float *distances, ev__workspace *w) {
-    for (size_t i = 0; i < m; i++) {
-        ev__factor factor;
-        ev__encode_i8(q, ev__row_of(space, slots[i]), w->made, &factor);
-        distances[i] = ev__code_distance(query, factor, (float)ev__dot_i8(&q->kernels, query->data, w->made, q->dim));
-    }
+    for (size_t i = 0; i < m; i++) distances[i] = ev__made_compare(q, query, ev__row_of(space, slots[i]), w);
 }
 
 const ev__row_kind ev__i8_rows_made = {

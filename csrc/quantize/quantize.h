@@ -50,20 +50,22 @@ static inline bool ev__searches_codes(const ev__quantizer *q) {
 typedef struct {
     /* dim, dim, bits, bits, dim: the query at unit length, centered, being rotated, rotated; a decoded row */
     float *unit, *centered, *rotation_buffer, *rotated, *decoded;
-    double *exact;      /* dim: the query in double, at unit length under cosine */
-    double root;        /* of dim */
-    double sum, least;  /* what float32 sums round off, relative to their terms; what they may take for 0 */
-    double rate, rest;  /* ip: what they round off for each unit that a vector is long, and beside that */
-    double length, off; /* of the query; of the query minus the center, under ip of the center */
-    double against;     /* ip: dot product of query and center */
-    double coded2;      /* what the query's 8-bit code says of it, from the center: its squared length, */
-    double missed;      /* and how far it is from the query, at most */
-    const float *held;  /* the query as the index would hold it */
-    void *code;         /* query_bytes: query code or planes */
-    uint8_t *planes;    /* of a bits */
-    int8_t *made;       /* the 8-bit code of a row, ev__i8_rows_made */
-    const void **rows;  /* EV_BATCH */
-    int32_t *integers;  /* EV_BATCH */
+    double *exact;               /* dim: the query in double, at unit length under cosine */
+    double root;                 /* of dim */
+    double sum, least;           /* what float32 sums round off, relative to their terms; what they may take for 0 */
+    double rate, rest;           /* ip: what they round off for each unit that a vector is long, and beside that */
+    double length, off;          /* of the query; of the query minus the center, under ip of the center */
+    double against;              /* ip: dot product of query and center */
+    double coded2;               /* what the query's 8-bit code says of it, from the center: its squared length, */
+    double missed;               /* and how far it is from the query, at most */
+    const float *held;           /* the query as the index would hold it */
+    void *code;                  /* query_bytes: query code or planes */
+    uint8_t *planes;             /* of a bits */
+    int8_t *made;                /* the 8-bit code of a row, ev__i8_rows_made */
+    const void **rows;           /* EV_BATCH */
+    int32_t *integers;           /* EV_BATCH */
+    int16_t *residual;           /* dim, where those are written to files */
+    struct ev__fetched *fetched; /* rows that were read from files; NULL where all lie in memory */
 } ev__workspace;
 #define EV_BATCH 1024 /* rows compared at once: more than the links of two nodes */
 
@@ -142,6 +144,7 @@ typedef struct {
     const ev__factor *factors; /* of slot s; NULL where rows are floats. Of 24-bit vectors: their scales */
     const char *prefilter;     /* rows of prefilter.c, prefilter_bytes each; NULL: none */
     const int16_t *residuals;  /* of 24-bit vectors: dim of slot s */
+    const void *files;         /* where what is kept of vectors lies in files: its ev__store; else NULL */
 } ev__space;
 
 /* The same side against sign codes (prefilter.c); planes: NULL where nothing is prefiltered. */
@@ -204,6 +207,18 @@ extern const ev__row_kind ev__i8_rows;
 extern const ev__row_kind ev__i8_rows_made; /* of float vectors, encoded anew for each comparison */
 extern const ev__row_kind ev__bits_rows;    /* sign codes with the bit planes of a query ... */
 extern const ev__row_kind ev__bits_among;   /* ... and among each other */
+
+/* Of m rows that lie apart, at most EV_BATCH. 24 bits: at most 64, beside their codes, with their steps. */
+void ev__f32_compare(const ev__quantizer *q, const ev__query *query, const void *const *rows, size_t m,
+                     float *distances);
+void ev__sq24_compare(const ev__quantizer *q, const ev__query *query, const void *const *codes,
+                      const void *const *residuals, const float *steps, size_t m, float *distances);
+float ev__made_compare(const ev__quantizer *q, const ev__query *query, const float *row, ev__workspace *w);
+/* A 24-bit vector as a query, whose residuals lie apart; row: dim. */
+void ev__query_from_residuals(const ev__quantizer *q, const int8_t *code, float scale, const int16_t *residuals,
+                              ev__query *query, float *row);
+/* A float vector, encoded into code[dim]. */
+void ev__query_from_row(const ev__quantizer *q, const float *vector, ev__query *query, int8_t *code);
 
 static inline void ev__approx_distances(const ev__quantizer *q, const ev__space *space, const ev__query *query,
                                         const uint32_t *slots, size_t m, float *distances, ev__workspace *w) {

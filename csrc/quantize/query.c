@@ -128,20 +128,28 @@ void ev__query_from_code(const ev__quantizer *q, const ev__space *space, uint32_
     complete(q, query, space->factors[slot]);
 }
 
+void ev__query_from_row(const ev__quantizer *q, const float *vector, ev__query *query, int8_t *code) {
+    ev__factor factor;
+    ev__encode_i8(q, vector, code, &factor);
+    query->data = code;
+    complete(q, query, factor);
+}
+
 void ev__query_from_floats(const ev__quantizer *q, const ev__space *space, uint32_t slot, ev__query *query,
                            void *buffer) {
-    ev__factor factor;
-    ev__encode_i8(q, ev__row_of(space, slot), buffer, &factor);
-    query->data = buffer;
-    complete(q, query, factor);
+    ev__query_from_row(q, ev__row_of(space, slot), query, buffer);
 }
 
 /* Centered, or under ip as it is, when the products with the center that distances leave out are the offset. */
 void ev__query_from_sq24(const ev__quantizer *q, const ev__space *space, uint32_t slot, ev__query *query,
                          void *buffer) {
-    const int8_t *code = query->data;
-    const int16_t *residual = space->residuals + (size_t)slot * q->dim;
-    float step = space->factors[slot].scale / 65536, *row = buffer;
+    ev__query_from_residuals(q, query->data, space->factors[slot].scale, space->residuals + (size_t)slot * q->dim,
+                             query, buffer);
+}
+
+void ev__query_from_residuals(const ev__quantizer *q, const int8_t *code, float scale, const int16_t *residual,
+                              ev__query *query, float *row) {
+    float step = scale / 65536;
     bool ip = q->metric->product;
     for (size_t i = 0; i < q->dim; i++)
         row[i] = step * (float)(65536 * code[i] + residual[i]) + (ip ? q->center[i] : 0.0f);

@@ -15,12 +15,13 @@ static uint64_t mix_in_all(uint64_t hash, const char *bytes, size_t n) {
     return mix_in(hash, word);
 }
 
-/* Of the code and its factor; and of what is walked on, where that is more. */
+/* Of the code and its factor; and of what is walked on, where that is more and lies in memory. */
 static uint64_t hash_of(const void *index, uint32_t slot) {
     const ev__store *store = index;
     const ev__array *kept = &store->columns.vectors;
     uint64_t hash = mix_in_all(0x243F6A8885A308D3u, ev__block(store, slot), store->quantizer.code_bytes), word = 0;
-    if (store->quantizer.walk == EV_WALK_FLOATS) hash = mix_in_all(hash, kept->at + slot * kept->item, kept->item);
+    if (store->quantizer.walk == EV_WALK_FLOATS && !store->paged)
+        hash = mix_in_all(hash, kept->at + slot * kept->item, kept->item);
     if (store->columns.factors.count) memcpy(&word, store->columns.factors.at + slot * sizeof(ev__factor), 8);
     return mix_in(hash, word);
 }

@@ -107,7 +107,7 @@ void ev__shadow_link(const ev__store *held, uint32_t slot) {
 void ev__shadow_write(const ev__store *held, uint32_t slot, const float *vector, ev__workspace *w) {
     if (!has(held, slot)) return;
     ev__store store = as_store(held);
-    ev__vector_write(&store, slot, vector, w);
+    ev__vector_encode(&store, slot, vector, w);
 }
 
 /* As ev__slot_blank has it. */
@@ -150,7 +150,7 @@ int64_t ev__shadow_encode(const ev__store *held, size_t from, size_t to, ev__wor
         blank(held, slot);
         if (ev__state(held, slot) == EV_FREE) continue;
         memcpy(links_of(held, slot), ev__links0(held, slot), held->m0 * sizeof(uint32_t));
-        ev__vector_write(&store, slot, ev__vector_read(held, slot, w->unit, w), w);
+        ev__vector_encode(&store, slot, ev__vector_read(held, slot, w->unit, w), w);
         encoded++;
     }
     return encoded;

@@ -1,5 +1,5 @@
 /* The columns of the slots: making them, taking and freeing slots. */
-#include "store/store.h"
+#include "store/paged.h"
 
 void ev__list_columns(ev__columns *c, ev__column out[EV_COLUMNS]) {
     const ev__column columns[EV_COLUMNS] = {
@@ -35,6 +35,7 @@ void ev__columns_free(ev__columns *list) {
 
 void ev__store_free(ev__store *store) {
     ev__columns_free(&store->columns);
+    ev__paged_free(store);
     ev__nibbles_free(&store->nibbles);
     ev__id_table_free(&store->id_table);
     ev__duplicates_free(store);

@@ -18,19 +18,21 @@ enum { EV_FREE = 0, EV_NODE = 1, EV_DUPLICATE = 2, EV_DEAD_NODE = 3, EV_DEAD_DUP
  * bytes. */
 typedef struct {
     ev__array blocks;
-    ev__array factors;        /* ev__factor; quantized only */
-    ev__array vectors;        /* float[dim], or int16[dim] that refine 8-bit codes; quantized with keep_vectors only */
-    ev__array ids;            /* int64 */
-    ev__array state;          /* uint8: EV_FREE.. | EV_SAME_VECTOR */
-    ev__array level;          /* uint8: fixed when the slot is made */
-    ev__array upper_at;       /* uint32: where in `upper` the links of levels 1.. begin */
-    ev__array upper;          /* uint32: M per level */
+    ev__array factors;  /* ev__factor; quantized only */
+    ev__array vectors;  /* float[dim], or int16[dim] that refine 8-bit codes; quantized with keep_vectors only. Where
+                         * these lie in files (paged.h): uint32, the row's number */
+    ev__array ids;      /* int64 */
+    ev__array state;    /* uint8: EV_FREE.. | EV_SAME_VECTOR */
+    ev__array level;    /* uint8: fixed when the slot is made */
+    ev__array upper_at; /* uint32: where in `upper` the links of levels 1.. begin */
+    ev__array upper;    /* uint32: M per level */
     ev__array next_duplicate; /* uint32: next duplicate of the node, or EV_NONE. Empty until the first duplicate */
     ev__array
         prefilter; /* rows of prefilter.c, made from the codes and not in files; 8-bit codes of some length only */
 } ev__columns;
 
 typedef struct ev__shadow ev__shadow;
+typedef struct ev__paged ev__paged;
 
 /* 4-bit codes of all slots, in memory alone (nibbles.c). */
 typedef struct {
@@ -47,6 +49,7 @@ typedef struct {
 typedef struct {
     ev__quantizer quantizer;
     ev__columns columns;
+    ev__paged *paged;               /* NULL, or paged.c's: what is kept of vectors lies in files */
     ev__shadow *shadow;             /* NULL, or shadow.c's: the same around another center, being made */
     size_t links_at, block_bytes;   /* links_at: offset of the links in a block */
     uint32_t M, m0;                 /* m0: 2 M */
@@ -82,15 +85,15 @@ static inline size_t ev__slots(const ev__store *store) { return store->columns.s
 static inline ev__factor *ev__factor_of(const ev__store *store, uint32_t slot) {
     return (ev__factor *)(void *)store->columns.factors.at + slot;
 }
-/* The float vector; NULL where none is kept. */
+/* The float vector; NULL where none is kept in memory. */
 static inline float *ev__vector(const ev__store *store, uint32_t slot) {
     if (store->quantizer.quantization == EV_QUANT_NONE) return (float *)(void *)ev__block(store, slot);
-    if (store->quantizer.keep_vectors != EV_VECTORS_FLOAT32) return NULL;
+    if (store->quantizer.keep_vectors != EV_VECTORS_FLOAT32 || store->paged) return NULL;
     return (float *)(void *)store->columns.vectors.at + (size_t)slot * store->quantizer.dim;
 }
-/* What refines the slot's code, int16[dim]; NULL where nothing does. */
+/* What refines the slot's code, int16[dim]; NULL where nothing in memory does. */
 static inline int16_t *ev__residual(const ev__store *store, uint32_t slot) {
-    if (!store->quantizer.codec->refined) return NULL;
+    if (!store->quantizer.codec->refined || store->paged) return NULL;
     return (int16_t *)(void *)store->columns.vectors.at + (size_t)slot * store->quantizer.dim;
 }
 static inline uint32_t *ev__links(const ev__store *store, uint32_t slot, int level) {
@@ -175,6 +178,8 @@ int ev__store_index(ev__store *store);
 /* All that a slot holds of a vector (normalized under cosine): code and factor, the vector or what refines the code,
  * the row of prefilter.c. */
 void ev__vector_write(const ev__store *store, uint32_t slot, const float *vector, ev__workspace *w);
+/* The same of a slot that holds the vector already, or whose store shares it with another: float vectors stay. */
+void ev__vector_encode(const ev__store *store, uint32_t slot, const float *vector, ev__workspace *w);
 /* The vector as exactly as the slot holds it: its own memory, or buffer[dim]. */
 const float *ev__vector_read(const ev__store *store, uint32_t slot, float *buffer, ev__workspace *w);
 /* Do two slots with the same code and factor hold the same vector? */

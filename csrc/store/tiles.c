@@ -15,7 +15,7 @@ static const double ULP = 5.97e-8, /* half a unit in the last place of 1 */
 
 bool ev__tiles_pay(const ev__store *store) {
     const ev__quantizer *q = &store->quantizer;
-    return ev__code_bounds(store) || q->keep_vectors == EV_VECTORS_FLOAT32;
+    return ev__code_bounds(store) || (q->keep_vectors == EV_VECTORS_FLOAT32 && !store->paged);
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */

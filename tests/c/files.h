@@ -27,11 +27,15 @@ MAY_BE_UNUSED static void add_rows(ev_index *ix, int64_t first, int64_t n) {
     CHECK(ev_add(ix, n, rows, ids, NULL, 1, NULL, NULL) == EV_OK);
 }
 
-MAY_BE_UNUSED static ev_index *make(int32_t metric, int32_t quantization, int32_t keep) {
-    ev_params p = {DIM, metric, quantization, 4, 40, 40, keep, 7};
+MAY_BE_UNUSED static ev_index *make_in(int32_t storage, int32_t metric, int32_t quantization, int32_t keep) {
+    ev_params p = {DIM, metric, quantization, 4, 40, 40, keep, 7, storage};
     ev_index *ix = NULL;
     CHECK(ev_new(&p, &ix) == EV_OK);
     return ix;
+}
+
+MAY_BE_UNUSED static ev_index *make(int32_t metric, int32_t quantization, int32_t keep) {
+    return make_in(EV_STORAGE_MEMORY, metric, quantization, keep);
 }
 
 MAY_BE_UNUSED static ev_index *load(const char *path, int32_t map) {

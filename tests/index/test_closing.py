@@ -26,6 +26,7 @@ CALLS: dict[str, Callable[[Index], object]] = {
     "keep_vectors": lambda index: index.keep_vectors,
     "ef": lambda index: index.ef,
     "set ef": lambda index: setattr(index, "ef", 7),
+    "storage": lambda index: index.storage,
     "memory_limit": lambda index: index.memory_limit,
     "set memory_limit": lambda index: setattr(index, "memory_limit", 7),
     "len": len,

@@ -16,7 +16,7 @@ from oracle import METRICS, QUANTIZATIONS, Rows, assert_right, assert_valid, ste
 from support import examples
 
 import edgevec
-from edgevec import KeepVectors, Metric, Quantization
+from edgevec import KeepVectors, Metric, Quantization, Storage
 
 CAN_MAP = sys.platform != "emscripten"
 # Ids from a small set meet each other; the ends of int64 are in it.
@@ -48,8 +48,10 @@ class Machine(RuleBasedStateMachine):
         M=st.sampled_from([2, 3, 8]),
         seed=st.integers(0, 2**64 - 1),
         keep_vectors=st.sampled_from([True, "float32"]),
+        on_disk=st.booleans(),
     )
-    def make(self, dim: int, M: int, seed: int, keep_vectors: KeepVectors) -> None:
+    def make(self, dim: int, M: int, seed: int, keep_vectors: KeepVectors, on_disk: bool) -> None:
+        self.storage: Storage = "disk" if on_disk and self.quantization != "none" else "memory"
         self.take(
             edgevec.Index(
                 dim,
@@ -59,6 +61,7 @@ class Machine(RuleBasedStateMachine):
                 ef_construction=12,
                 seed=seed,
                 keep_vectors=keep_vectors,
+                storage=self.storage,
             )
         )
 
@@ -130,7 +133,7 @@ class Machine(RuleBasedStateMachine):
         self.files += 1  # a mapped file must stay as it is
         path = Path(self.folder.name, f"index-{self.files}")
         self.index.save(path)
-        loaded = edgevec.Index.load(path, mmap=mmap and CAN_MAP)
+        loaded = edgevec.Index.load(path, mmap=mmap and CAN_MAP and self.storage == "memory", storage=self.storage)
         again = Path(self.folder.name, "again")
         loaded.save(again)
         assert again.read_bytes() == path.read_bytes()
