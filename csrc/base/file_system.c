@@ -3,10 +3,6 @@
 
 #include "base/thread.h"
 
-#if !defined(_FILE_OFFSET_BITS)
-#define _FILE_OFFSET_BITS 64
-#endif
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -120,14 +116,20 @@ int ev__file_target(const char *path, char out[EV_PATH]) {
     return rc;
 }
 
+/* Windows refuses while anybody has the old file open: a load, another save, a scanner. Most are done in a moment. */
 static int system_rename(void *user, const char *from, const char *to) {
     (void)user;
+    enum { TRIES = 20, PAUSE = 10 /* milliseconds */ };
     wchar_t wide_from[EV_WIDE_PATH], wide_to[EV_WIDE_PATH];
     int rc = widen(from, wide_from);
     if (!rc) rc = widen(to, wide_to);
     if (rc) return rc;
-    DWORD how = MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH;
-    return MoveFileExW(wide_from, wide_to, how) ? 0 : system_errno();
+    for (int left = TRIES;; left--) {
+        if (MoveFileExW(wide_from, wide_to, MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH)) return 0;
+        rc = system_errno();
+        if (rc != EACCES || left == 0) return rc;
+        Sleep(PAUSE);
+    }
 }
 
 static int system_sync_folder(void *user, const char *path) {
@@ -245,28 +247,6 @@ int ev__file_target(const char *path, char out[EV_PATH]) {
     }
     return 0;
 }
-
-#if defined(SYNC_FILE_RANGE_WRITE) && !defined(__EMSCRIPTEN__)
-/* So that the flush afterwards, which nothing can stop, has little left to do. What the file system cannot do by parts,
- * it does then. */
-static int flush_by_runs(int fd) {
-    enum { WRITTEN = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER };
-    const off_t run = EV_FILE_RUN;
-    struct stat info;
-    if (fstat(fd, &info) != 0) return errno;
-    for (off_t at = 0; at < info.st_size; at += run) {
-        if (ev__is_to_stop()) return EV_FILE_STOPPED;
-        sync_file_range(fd, at + run, run, SYNC_FILE_RANGE_WRITE); /* the next is on its way meanwhile */
-        if (sync_file_range(fd, at, run, WRITTEN) != 0) return errno == EIO || errno == ENOSPC ? errno : 0;
-    }
-    return 0;
-}
-#else
-static int flush_by_runs(int fd) {
-    (void)fd;
-    return 0;
-}
-#endif
 
 static int flush(int fd) {
 #if defined(F_FULLFSYNC)
@@ -386,6 +366,28 @@ static int system_write(void *user, void *file, const void *bytes, size_t n, siz
     *written = done < 0 ? 0 : (size_t)done;
     return done < 0 ? errno : done == 0 ? EIO : 0;
 }
+
+#if defined(SYNC_FILE_RANGE_WRITE) && !defined(__EMSCRIPTEN__)
+/* So that the flush afterwards, which nothing can stop, has little left to do. What the file system cannot do by parts,
+ * it does then. */
+static int flush_by_runs(int fd) {
+    enum { WRITTEN = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER };
+    const off_t run = EV_FILE_RUN;
+    struct stat info;
+    if (fstat(fd, &info) != 0) return errno;
+    for (off_t at = 0; at < info.st_size; at += run) {
+        if (ev__is_to_stop()) return EV_FILE_STOPPED;
+        sync_file_range(fd, at + run, run, SYNC_FILE_RANGE_WRITE); /* the next is on its way meanwhile */
+        if (sync_file_range(fd, at, run, WRITTEN) != 0) return errno == EIO || errno == ENOSPC ? errno : 0;
+    }
+    return 0;
+}
+#else
+static int flush_by_runs(int fd) {
+    (void)fd;
+    return 0;
+}
+#endif
 
 static int system_sync(void *user, void *file) {
     (void)user;

@@ -5,6 +5,12 @@
 #if !defined(_WIN32) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE /* mmap, madvise, sched_getaffinity, reader-writer locks */
 #endif
+#if !defined(_FILE_OFFSET_BITS)
+#define _FILE_OFFSET_BITS 64 /* files of 2 GB and more where a long has 32 bits */
+#endif
+#if defined(__MINGW32__) && !defined(__USE_MINGW_ANSI_STDIO)
+#define __USE_MINGW_ANSI_STDIO 1 /* the older C runtime of Windows does not know %zu */
+#endif
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,7 +27,11 @@
 #endif
 
 #if defined(__GNUC__)
+#if defined(__MINGW32__) && !defined(__clang__)
+#define EV_PRINTF(a, b) __attribute__((format(gnu_printf, a, b)))
+#else
 #define EV_PRINTF(a, b) __attribute__((format(printf, a, b)))
+#endif
 #define EV_LIKELY(x) __builtin_expect(!!(x), 1)
 #define EV_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #else

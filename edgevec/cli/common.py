@@ -188,8 +188,11 @@ def reading_options(command: Command) -> Command:
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on a terminal, nothing elsewhere. Yields the function to call with (done, total)."""
+    if not _notes.is_terminal:
+        yield lambda done, total: None  # releases of rich before 15 write an empty line for a bar that is disabled
+        return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=_notes, transient=True, disable=not _notes.is_terminal) as progress:
+    with Progress(*columns, console=_notes, transient=True) as progress:
         task = progress.add_task(printable(title), total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 

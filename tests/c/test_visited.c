@@ -17,7 +17,13 @@ static void clear(void) {
     ev__visited_clear(&visited);
 }
 
-static uint32_t some_slot(uint32_t slots) { return (uint32_t)(ev__mix((uint64_t)rand()) % slots); }
+/* Not rand(), of whose numbers some systems have no more than 32,768. */
+static uint64_t draw(void) {
+    static uint64_t drawn;
+    return ev__mix(drawn++);
+}
+
+static uint32_t some_slot(uint32_t slots) { return (uint32_t)(draw() % slots); }
 
 /* Of `among` slots from `first` on, a few to every one of them met, some often. Returns whether all was as expected. */
 static bool walk(uint32_t first, uint32_t among, size_t steps) {
@@ -53,7 +59,7 @@ static void check_marks(void) {
 /* Walks that meet what was foreseen, more, and far more; near slots and far ones. */
 static void check_hashed(void) {
     for (int round = 0; round < 60; round++) {
-        uint32_t among = 1u << (6 + rand() % 12), first = some_slot(SLOTS - among);
+        uint32_t among = 1u << (6 + draw() % 12), first = some_slot(SLOTS - among);
         CHECK(ev__visited_fit(&visited, SLOTS, SLOTS, MET) == EV_OK && visited.hashed);
         CHECK(visited.bucket_count * EV_BUCKET == MET);
         clear();

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import HANG, need_module
+from support import HANG, cli_runner, need_module
 
 import edgevec
 
@@ -20,13 +20,13 @@ if sys.platform == "emscripten":
     pytest.skip("a browser has no command line", allow_module_level=True)
 
 import click
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from edgevec.cli.app import edgevec as app
 
 
 def run(*arguments: object, input: str | bytes | None = None) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=input)
+    return cli_runner().invoke(app, [str(argument) for argument in arguments], input=input)
 
 
 def succeed(*arguments: object, input: str | bytes | None = None) -> Result:

@@ -12,13 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from foreign import write_faiss_flat
-from support import ROOT
+from support import ROOT, cli_runner
 
 if sys.platform == "emscripten":
     pytest.skip("a browser has no command line", allow_module_level=True)
 
 import click
-from click.testing import CliRunner
 
 from edgevec.cli.app import edgevec as app
 
@@ -37,7 +36,7 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[s
 
 def example_of(path: tuple[str, ...]) -> str:
     """As the help shows it, on one line of its own."""
-    shown = CliRunner().invoke(app, [*path, "--help"]).stdout
+    shown = cli_runner().invoke(app, [*path, "--help"]).stdout
     found = re.search(r"\n  Example:\n    (edgevec .+)\n$", shown)
     assert found, shown
     return found[1]
@@ -72,7 +71,7 @@ def test_the_example_of_every_command_runs(folder: Path, monkeypatch: pytest.Mon
     for library in SERVERS.values():
         monkeypatch.setitem(sys.modules, library, None)
     for example in dict.fromkeys(map(example_of, EVERY)):
-        ran = CliRunner().invoke(app, shlex.split(example)[1:])
+        ran = cli_runner().invoke(app, shlex.split(example)[1:])
         if example.startswith("edgevec tui"):
             assert "needs a terminal" in ran.stderr
         elif example.startswith(tuple(SERVERS)):

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import cli_runner
 
 import edgevec
 
 if sys.platform == "emscripten":
     pytest.skip("a browser has no command line", allow_module_level=True)
 
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from edgevec.cli.app import edgevec as app
 
@@ -22,7 +23,7 @@ ROWS = np.random.default_rng(1).standard_normal((500, 8)).astype(np.float32)
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(each) for each in arguments])
+    return cli_runner().invoke(app, [str(each) for each in arguments])
 
 
 def succeed(*arguments: object) -> str:

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import HANG, need_module
+from support import HANG, cli_runner, need_module
 
 if sys.platform == "emscripten":
     pytest.skip("a browser has no command line", allow_module_level=True)
 
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 import edgevec
 from edgevec.cli.app import edgevec as app
@@ -31,7 +31,7 @@ STEERS = {*map(chr, range(32)), *map(chr, range(0x7F, 0xA0)), *"\u202a\u202b\u20
 
 
 def run(*arguments: object, input: str | None = None) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=input)
+    return cli_runner().invoke(app, [str(argument) for argument in arguments], input=input)
 
 
 def succeed(*arguments: object, input: str | None = None) -> Result:

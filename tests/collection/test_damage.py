@@ -15,6 +15,7 @@ from oracle import METRICS
 
 import edgevec
 from edgevec.collection import Collection
+from edgevec.collection.maintenance import _file_problems as file_problems
 
 N, DIM = 60, 4
 BAD = 7
@@ -361,6 +362,29 @@ def test_a_damaged_full_text_index_is_rebuilt(path: Path, statement: str) -> Non
         assert made.check().ok
         assert [hit.id for hit in made.search(text="number7", k=1)] == [7]
         assert_others_are_found(made)
+
+
+class Newer(sqlite3.Connection):
+    """As SQLite from 3.44 on, whose check of all tables ends at a full-text index that cannot be opened."""
+
+    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        if sql == "PRAGMA integrity_check(20)":
+            raise sqlite3.DatabaseError("vtable constructor failed: texts")
+        return super().execute(sql, *parameters)
+
+
+def test_other_tables_are_checked_where_the_full_text_index_cannot_be_opened() -> None:
+    connection = sqlite3.connect(":memory:", factory=Newer)
+    connection.execute('CREATE TABLE "it\'s" (n)')
+    connection.execute('CREATE INDEX by_n ON "it\'s" (n)')
+    connection.executemany('INSERT INTO "it\'s" VALUES (?)', [(n,) for n in range(5)])
+    assert file_problems(connection) == []
+    connection.execute("PRAGMA writable_schema = ON")
+    connection.execute("UPDATE sqlite_master SET sql = sql || ' WHERE n < 3' WHERE name = 'by_n'")
+    connection.commit()
+    connection.execute("PRAGMA writable_schema = RESET")
+    assert any("by_n" in line for line in file_problems(connection))
+    connection.close()
 
 
 @pytest.mark.parametrize("index", ["whole", "lost"])

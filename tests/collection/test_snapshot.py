@@ -119,7 +119,10 @@ def replaced_by(file: Callable[[Case], Path | None]) -> Callable[[Case], None]:
         (replaced_by(lambda case: case.older), "older than the last checkpoint"),
         (replaced_by(lambda case: Case(case.path.parent, 2).graph), "another collection"),
         (replaced_by(lambda case: case.path), "damaged"),
-        (lambda case: (case.graph.unlink(), case.graph.mkdir()), "directory"),
+        (
+            lambda case: (case.graph.unlink(), case.graph.mkdir()),
+            "directory" if sys.platform != "win32" else "Permission denied",
+        ),
     ],
     ids=["missing", "older", "of another collection", "no graph at all", "a folder"],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import shutil
 import sys
@@ -30,6 +31,14 @@ def examples(count: int) -> int:
 def lasting(many: int) -> int:
     """How many rows, or turns, last so long that others happen beside them: fewer where a sanitizer makes all slow."""
     return many // 10 if SANITIZED else many
+
+
+def cli_runner() -> Any:
+    """click's runner; before 8.2 it mixes what a command writes to its two outputs unless told not to."""
+    from click.testing import CliRunner
+
+    mixes = "mix_stderr" in inspect.signature(CliRunner).parameters
+    return CliRunner(mix_stderr=False) if mixes else CliRunner()
 
 
 def absent(what: str) -> NoReturn:

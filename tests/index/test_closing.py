@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -95,9 +96,10 @@ def test_a_closed_index_no_longer_holds_its_mapped_file(tmp_path: Path, rng: np.
     with Index.load(path, mmap=True) as index:
         assert index.memory_usage()["mapped"] > 0
         maps = Path("/proc/self/maps")
-        if maps.exists():
+        told = sys.platform == "linux" and maps.exists()  # wine has one too, with other names in it
+        if told:
             assert str(path) in maps.read_text()
-    if maps.exists():
+    if told:
         assert str(path) not in maps.read_text()
     path.unlink()  # which Windows refuses while it is mapped
 

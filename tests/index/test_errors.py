@@ -240,7 +240,7 @@ def test_the_message_names_both_dimensions(unchanged: Callable[..., edgevec.Inde
 
 
 DTYPES = {
-    "complex": np.ones((2, DIM), np.complex64),
+    "complex": np.zeros((2, DIM), np.complex64),
     "object": np.array([[1.0] * DIM] * 2, object),
     "strings": np.array([["1"] * DIM] * 2),
     "list of strings": [["1"] * DIM] * 2,

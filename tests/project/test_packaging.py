@@ -24,6 +24,13 @@ def test_version_is_that_of_the_metadata_and_the_core() -> None:
     assert ffi.string(lib.ev_version()).decode() == edgevec.__version__
 
 
+def test_version_is_that_of_the_citation() -> None:
+    citation = ROOT / "CITATION.cff"
+    if not citation.is_file():
+        pytest.skip("the file is not beside the tests")
+    assert f"\nversion: {edgevec.__version__}\n" in citation.read_text(encoding="utf-8")
+
+
 def test_carries_its_type_marker() -> None:
     assert importlib.resources.files("edgevec").joinpath("py.typed").is_file()
 
