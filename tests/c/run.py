@@ -51,6 +51,7 @@ def port(processor: str, emulator: str, compiler: str, tests: str, system: str =
 # runs beside each other does not need many turns there, and none where the order of memory is the host's.
 WHERE_ISA_MATTERS = "file|kernels"
 WHERE_MEMORY_DIFFERS = "file|kernels|threads"
+FEW_TURNS = {"EDGEVEC_TEST_REPEATS": "2"}
 
 # The self-test of all kernels, the bytes of files, answers against plain loops, power that goes while a file is saved.
 # What runs without an emulator also has every kernel tested by itself, and every call beside every other.
