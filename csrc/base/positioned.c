@@ -2,10 +2,6 @@
  *
  * Linux: what lies in the page cache is read without waiting, and the disk is told of all the rest before the first of
  * it is waited for, so that it fetches many rows at a time without a thread for each. */
-#if !defined(_FILE_OFFSET_BITS)
-#define _FILE_OFFSET_BITS 64
-#endif
-
 #include "base/file_system.h"
 
 #include <errno.h>
