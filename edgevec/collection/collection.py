@@ -23,7 +23,7 @@ from . import encoding, import_export, maintenance, operations, validation
 from .hits import Hits, Included
 from .maintenance import CollectionReport
 from .records import Plan, Record
-from .schema import ENCODER, Dtype
+from .schema import Dtype
 from .search import SearchExecutor, SearchRequest
 from .store import Store
 from .validation import Id
@@ -122,8 +122,7 @@ class Collection:
 
         The name alone makes no vectors: edgevec.open(..., encoder=...) says that the encoder may be loaded.
         """
-        name: str | None = self._store.settings.get(ENCODER)
-        return name
+        return self._store.encoder
 
     @property
     def mode(self) -> Literal["a", "r"]:
@@ -184,10 +183,10 @@ class Collection:
             ZeroVectorError: when a vector is zero and the metric is "cosine"
         """
         new = validation.as_records(ids, metadata, documents)
-        if vectors is not None:
-            return operations.upsert(self._store, new, vectors, progress)
-        made = encoding.documents(self._store, self._encoder, new)
-        return operations.upsert(self._store, new, made, progress, self._encoder)
+        encoder = self._encoder if vectors is None else None
+        if vectors is None:
+            vectors = encoding.documents(self._store, encoder, new)
+        return operations.upsert(self._store, new, vectors, progress, encoder)
 
     def get(self, ids: Id | Sequence[Id] | ArrayLike, *, missing: Literal["raise", "skip"] = "raise") -> list[Record]:
         """The records of these ids, in this order.

@@ -12,7 +12,6 @@ from .._validation import as_rows
 from ..encoders import TextEncoder
 from ..errors import NotFiniteError, ParameterError, ZeroVectorError
 from ..printable import brief
-from . import schema
 from .store import Store
 from .validation import NewRecords, are_valid, as_texts
 
@@ -43,11 +42,11 @@ def query(store: Store, encoder: TextEncoder | None, text: str) -> NDArray[np.fl
 
 def keep_name(store: Store, encoder: TextEncoder | None) -> bool:
     """Whether the collection is yet to keep the name of the encoder that has made vectors for it."""
-    return encoder is not None and encoder.name is not None and store.settings.get(schema.ENCODER) is None
+    return encoder is not None and encoder.name is not None and store.encoder is None
 
 
 def _lacking(store: Store) -> str:
-    name = store.settings.get(schema.ENCODER)
+    name = store.encoder
     return "open the collection with " + ("an encoder" if name is None else f"encoder={name!r}, which is its own")
 
 

@@ -193,6 +193,12 @@ class Store:
         return dtype
 
     @property
+    def encoder(self) -> str | None:
+        """The name of the one that makes the vectors, where one does."""
+        name: str | None = self.settings.get(schema.ENCODER)
+        return name
+
+    @property
     def version(self) -> int | None:
         """Of the records that a reader sees; None inside the calling thread's own batch, and in a progress function."""
         if self._owner == get_ident() or self.progress_guard.is_inside():
