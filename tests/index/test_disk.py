@@ -6,17 +6,17 @@ import copy
 import os
 import sys
 import threading
-import traceback
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from forked import outcome_of, start_child
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from index_file import IndexFile
 from small_index import each_metric
-from support import examples
+from support import HANG, examples
 
 from edgevec import (
     CorruptIndexError,
@@ -425,14 +425,16 @@ def test_searches_beside_changes(tmp_path: Path, rng: np.random.Generator) -> No
     threads = [threading.Thread(target=search) for _ in range(3)]
     for thread in threads:
         thread.start()
-    for turn in range(8):
-        disk.add(rows_of(rng, 60) + 30, ids=range(5000, 5060))
-        disk.remove(range(5000, 5030))
-        if turn % 3 == 1:
-            disk.save(tmp_path / "index" if not WINDOWS else tmp_path / f"index{turn}")
-    done.set()
-    for thread in threads:
-        thread.join()
+    try:
+        for turn in range(8):
+            disk.add(rows_of(rng, 60) + 30, ids=range(5000, 5060))
+            disk.remove(range(5000, 5030))
+            if turn % 3 == 1:
+                disk.save(tmp_path / "index" if not WINDOWS else tmp_path / f"index{turn}")
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
     assert not wrong
 
 
@@ -456,20 +458,14 @@ def test_parent_and_child_do_not_write_over_each_other(tmp_path: Path, rng: np.r
         assert disk.get(range(1000, 1030)).tobytes() == kept
         disk.save(tmp_path / "child")
 
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(99)
+    child = start_child(work, patience=HANG)
+    os.close(there[1])  # so that nothing waits for a child that has ended
     os.read(there[0], 1)
     disk.add(own, ids=range(2000, 2030))
     os.write(back[1], b"1")
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert outcome_of(child) == 0
     np.testing.assert_allclose(disk.get(range(2000, 2030)), own, atol=1e-4)
     assert disk.get(range(1000, 1030)).tobytes() == kept
-    child = Index.load(tmp_path / "child")
-    np.testing.assert_allclose(child.get(range(2000, 2030)), others, atol=1e-4)
-    assert child.check().ok
+    of_child = Index.load(tmp_path / "child")
+    np.testing.assert_allclose(of_child.get(range(2000, 2030)), others, atol=1e-4)
+    assert of_child.check().ok
