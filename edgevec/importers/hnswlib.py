@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataFormatError
-from .source import PIECE, Piece, Source, damaged
+from .source import PIECE, Piece, Source, damaged, signed
 
 __all__ = ["is_index", "opened"]
 
@@ -86,7 +86,8 @@ def opened(path: Path, size: int) -> Source:
     shape = header.elements, header.block
     blocks: NDArray[np.uint8] = np.memmap(path, np.uint8, "r", offset=_HEADER.size, shape=shape)
     live = np.flatnonzero(~(blocks[:, _DELETED_AT] & _DELETED).astype(bool))
-    ids = blocks[:, header.label_offset :][live].copy().view("<u8")[:, 0].astype(np.int64)
+    labels = blocks[:, header.label_offset :][live].copy().view("<u8")[:, 0]
+    ids = signed(path, labels)
 
     def pieces() -> Iterator[Piece]:
         for start in range(0, len(live), PIECE):

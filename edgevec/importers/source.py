@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .. import Metric
 from ..errors import DataFormatError, MissingExtraError, ParameterError
 
-__all__ = ["PIECE", "Options", "Piece", "Source", "choose", "damaged", "library"]
+__all__ = ["PIECE", "Options", "Piece", "Source", "choose", "damaged", "library", "signed"]
 
 PIECE = 10_000
 """Rows that are read at a time."""
@@ -78,6 +78,18 @@ def library(path: Path, module: str, package: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtraError(f"{path}: is read by {module}, which is missing: pip install {package}") from error
+
+
+def signed(path: Path, ids: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Ids that others keep without a sign.
+
+    Raises:
+        DataFormatError: when one is too large for the ids of edgevec
+    """
+    large = np.flatnonzero(ids > np.uint64(2**63 - 1))
+    if len(large):
+        raise DataFormatError(f"{path}: the id {ids[large[0]]} does not fit in a signed integer of 64 bits")
+    return ids.astype(np.int64)
 
 
 def damaged(path: Path, what: str) -> DataFormatError:

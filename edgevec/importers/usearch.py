@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import Metric
 from ..errors import DataFormatError, EdgevecError
-from .source import PIECE, Piece, Source, damaged, library
+from .source import PIECE, Piece, Source, damaged, library, signed
 
 __all__ = ["is_index", "opened"]
 
@@ -72,15 +72,14 @@ def _opened(path: Path, usearch: Any, multi: bool) -> Source:
     if index is None:
         raise damaged(path, "usearch cannot read it")
     keys = np.array(index.keys, np.uint64)
-    if len(keys) and int(keys.max()) >= 2**63:
-        raise DataFormatError(f"{path}: the key {keys.max()} does not fit in a signed integer of 64 bits")
+    ids = signed(path, keys)
 
     def pieces() -> Iterator[Piece]:
         for start in range(0, len(keys), PIECE):
             some = keys[start : start + PIECE]
-            yield Piece(some.astype(np.int64).tolist(), np.asarray(index.get(some, np.float32), np.float32))
+            yield Piece(ids[start : start + PIECE].tolist(), np.asarray(index.get(some, np.float32), np.float32))
 
-    source = Source("an index of usearch", _METRICS[metric], len(keys), pieces, keys.astype(np.int64))
+    source = Source("an index of usearch", _METRICS[metric], len(keys), pieces, ids)
     if scalar != "F32":
         source.notes.append(f"its vectors are those of its type, {scalar}")
     return source

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import Metric
 from ..errors import DataFormatError
-from .source import PIECE, Piece, Source, damaged, library
+from .source import PIECE, Piece, Source, damaged, library, signed
 
 __all__ = ["opened"]
 
@@ -24,7 +24,7 @@ def opened(path: Path) -> Source:
         raise damaged(path, str(error)) from error
     if index.space.name not in _METRICS:
         raise DataFormatError(f"{path}: an index of Voyager in the space {index.space.name}, which edgevec has not")
-    ids = np.array(list(index.ids), np.uint64).astype(np.int64)
+    ids = signed(path, np.array(list(index.ids), np.uint64))
 
     def pieces() -> Iterator[Piece]:
         for start in range(0, len(ids), PIECE):

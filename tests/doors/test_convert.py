@@ -196,6 +196,27 @@ def test_a_missing_library(
         open_source(source, Options())
 
 
+@pytest.mark.parametrize("name", ["hnswlib", "usearch"])
+def test_an_id_without_a_sign_that_has_no_room(name: str, rows: Rows, tmp_path: Path) -> None:
+    large, path = 2**63 + 5, tmp_path / "source"
+    keys = np.array([1, large], np.uint64)
+    if name == "hnswlib":
+        import hnswlib
+
+        index = hnswlib.Index("l2", rows.shape[1])
+        index.init_index(2)
+        index.add_items(rows[:2], keys)
+        index.save_index(str(path))
+    else:
+        from usearch.index import Index as Usearch
+
+        other = Usearch(ndim=rows.shape[1], metric="l2sq", dtype="f32")
+        other.add(keys, rows[:2])
+        other.save(str(path))
+    with pytest.raises(edgevec.DataFormatError, match=f"the id {large} does not fit"):
+        open_source(path, Options())
+
+
 # ---- records ---------------------------------------------------------------------------------------------------------
 
 
