@@ -438,7 +438,6 @@ def test_searches_beside_changes(tmp_path: Path, rng: np.random.Generator) -> No
     assert not wrong
 
 
-@pytest.mark.threads
 @pytest.mark.subprocess
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
