@@ -13,6 +13,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #endif
+#elif defined(_WIN32)
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
 #endif
 
 enum { THREADS = 4, TURNS = 300, GIVE_UP = 3000000 };
@@ -30,6 +33,8 @@ typedef struct {
 static void pass(void) {
 #if defined(FORKS)
     sched_yield();
+#elif defined(_WIN32)
+    SwitchToThread();
 #endif
 }
 
