@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 
@@ -27,46 +27,65 @@ from ..models import (
     QuerySpec,
     SearchCost,
 )
+from .base import ThreadSearch
 
 __all__ = ["AnyIndexBackend"]
 
 
-class AnyIndexBackend(ABC):
+IndexType = TypeVar("IndexType", bound=Index | ShardedIndex)
+ContextType = TypeVar("ContextType", bound=SearchContext | ShardContext)
+
+
+class AnyIndexBackend(ABC, Generic[IndexType, ContextType]):
     """Ids are integers. It caches a search context for each thread, and the last filter."""
 
     fixed: str | None = None
 
-    def __init__(self, index: Index | ShardedIndex, clock: Clock) -> None:
-        self._searched, self._clock = index, clock
+    def __init__(self, index: IndexType, clock: Clock) -> None:
+        self._index: IndexType = index
+        self._clock = clock
         self._thread = threading.local()
         self._filter: tuple[str, Data, FilterResult] | None = None
         self._ids: tuple[FilterResult, IdFilter] | None = None
 
     @abstractmethod
-    def _new_context(self) -> SearchContext | ShardContext:
+    def _new_context(self) -> ContextType:
         """For one thread."""
 
     @abstractmethod
-    def _cost(self, context: Any) -> SearchCost:
+    def _cost(self, context: ContextType) -> SearchCost:
         """Of the last search with it."""
+
+    @abstractmethod
+    def _seconds(self, context: ContextType) -> float:
+        """In the core, of the last search of one query on one thread with it."""
 
     @property
     def dim(self) -> int:
-        return self._searched.dim
+        return self._index.dim
 
     def __len__(self) -> int:
-        return len(self._searched)
+        return len(self._index)
 
     def search(self, query: QuerySpec, k: int, *, ef: int, filter_result: FilterResult | None, exact: bool) -> Answer:
-        context: Any = self._context()
-        id_filter = self._id_filter(filter_result)
+        context, id_filter = self._context(), self._id_filter(filter_result)
         start = self._clock()
-        found = self._searched.search(query.vector, k, ef=ef, filter=id_filter, exact=exact, context=context)
-        return Answer(found.ids, found.distances, self._cost(context), self._clock() - start)
+        found = self._index.search(query.vector, k, ef=ef, filter=id_filter, exact=exact, context=cast(Any, context))
+        seconds = self._clock() - start
+        return Answer(found.ids, found.distances, self._cost(context), seconds)
 
-    def _context(self) -> SearchContext | ShardContext:
+    def thread_search(self, filter_result: FilterResult | None) -> ThreadSearch:
+        index, context, id_filter = self._index, self._new_context(), self._id_filter(filter_result)
+
+        def ask(queries: Floats, k: int, ef: int) -> tuple[Ids, Floats, float | None]:
+            found = index.search(queries, k, ef=ef, filter=id_filter, threads=1, context=cast(Any, context))
+            return found.ids, found.distances, self._seconds(context) if queries.ndim == 1 else None
+
+        return ask
+
+    def _context(self) -> ContextType:
         """The context of this thread; a cancelled search may still be running on another one."""
-        context: SearchContext | ShardContext | None = getattr(self._thread, "context", None)
+        context: ContextType | None = getattr(self._thread, "context", None)
         if context is None:
             context = self._thread.context = self._new_context()
         return context
@@ -91,14 +110,14 @@ class AnyIndexBackend(ABC):
     def vector(self, id: Id) -> Floats:
         if isinstance(id, str):
             raise ParameterError(f"the ids of an index are numbers, not {id!r}")
-        row: Floats = self._searched.get([id])[0]
+        row: Floats = self._index.get([id])[0]
         return row
 
     def ids(self) -> Ids:
-        return np.sort(np.fromiter(self._searched, np.int64))
+        return np.sort(np.fromiter(self._index, np.int64))
 
     def memory(self) -> dict[str, int]:
-        return self._searched.memory_usage()
+        return self._index.memory_usage()
 
     def parts(self) -> Sequence[Part]:
         return ()

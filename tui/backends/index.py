@@ -7,11 +7,10 @@ from pathlib import Path
 
 from edgevec import CancelledError, CheckReport, Index, NoVectorsError, SearchContext
 
-from ..models import BuildSettings, Clock, Data, FilterResult, Floats, Health, Ids, Progress, SearchCost
+from ..models import BuildSettings, Clock, Data, FilterResult, Health, Progress, SearchCost
 from ..priority import run_behind
 from . import bundle
 from .any_index import AnyIndexBackend
-from .base import ThreadSearch
 
 __all__ = ["IndexBackend", "build_index", "graph_findings"]
 
@@ -34,12 +33,8 @@ def build_index(data: Data, settings: BuildSettings, progress: Progress, clock: 
     return IndexBackend(index, clock)
 
 
-class IndexBackend(AnyIndexBackend):
+class IndexBackend(AnyIndexBackend[Index, SearchContext]):
     """Searches an index in memory."""
-
-    def __init__(self, index: Index, clock: Clock) -> None:
-        super().__init__(index, clock)
-        self._index = index
 
     @property
     def settings(self) -> BuildSettings:
@@ -53,15 +48,8 @@ class IndexBackend(AnyIndexBackend):
         stats = context.stats
         return SearchCost(stats.strategy, stats.visited, stats.distances, stats.reranked, stats.seconds)
 
-    def thread_search(self, filter_result: FilterResult | None) -> ThreadSearch:
-        index, context = self._index, SearchContext(self._index)
-        id_filter = self._id_filter(filter_result)
-
-        def ask(queries: Floats, k: int, ef: int) -> tuple[Ids, Floats, float | None]:
-            found = index.search(queries, k, ef=ef, filter=id_filter, threads=1, context=context)
-            return found.ids, found.distances, context.stats.seconds if queries.ndim == 1 else None
-
-        return ask
+    def _seconds(self, context: SearchContext) -> float:
+        return context.stats.seconds
 
     def health(self) -> Health:
         report = self._index.check()

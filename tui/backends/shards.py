@@ -6,23 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgevec import ParameterError, ShardedIndex
-from edgevec.sharded import ShardContext
+from edgevec.sharded import MANIFEST, ShardContext
 
-from ..models import BuildSettings, Clock, Data, FilterResult, Floats, Health, Ids, Part, Progress, SearchCost
+from ..models import BuildSettings, Clock, Data, FilterResult, Health, Part, Progress, SearchCost
 from . import bundle
 from .any_index import AnyIndexBackend
-from .base import Opened, ThreadSearch
+from .base import Opened
 from .index import graph_findings
 
 __all__ = ["ShardsBackend", "folder_of_shards", "open_shards"]
 
-_MANIFEST = "manifest.json"
-
 
 def folder_of_shards(path: Path) -> Path | None:
     """The folder of an index of shards, which is what is opened, or in which its manifest is; None of other paths."""
-    folder = path.parent if path.name == _MANIFEST else path
-    return folder if (folder / _MANIFEST).is_file() else None
+    folder = path.parent if path.name == MANIFEST else path
+    return folder if (folder / MANIFEST).is_file() else None
 
 
 def open_shards(folder: Path, clock: Clock) -> Opened:
@@ -31,14 +29,14 @@ def open_shards(folder: Path, clock: Clock) -> Opened:
     return Opened(Data(folder.name, backend.dim, backend.ids(), metric=backend.settings.metric), backend)
 
 
-class ShardsBackend(AnyIndexBackend):
+class ShardsBackend(AnyIndexBackend[ShardedIndex, ShardContext]):
     """Searches all shards. What other programs change is seen by the next search."""
 
     fixed = "An index of shards lies in its folder: edgevec shards … changes it"
 
     def __init__(self, index: ShardedIndex, folder: Path, clock: Clock) -> None:
         super().__init__(index, clock)
-        self._index, self._folder = index, folder
+        self._folder = folder
 
     @property
     def settings(self) -> BuildSettings:
@@ -59,17 +57,9 @@ class ShardsBackend(AnyIndexBackend):
             None,
         )
 
-    def thread_search(self, filter_result: FilterResult | None) -> ThreadSearch:
-        """One thread asks one shard after the other, so their times add up."""
-        index, context, id_filter = self._index, ShardContext(self._index), self._id_filter(filter_result)
-
-        def ask(queries: Floats, k: int, ef: int) -> tuple[Ids, Floats, float | None]:
-            found = index.search(queries, k, ef=ef, filter=id_filter, threads=1, context=context)
-            if queries.ndim != 1:
-                return found.ids, found.distances, None
-            return found.ids, found.distances, sum(each.search.seconds for each in context.stats if each.search)
-
-        return ask
+    def _seconds(self, context: ShardContext) -> float:
+        """Of a thread that asks one shard after the other, so that their times add up."""
+        return sum(each.search.seconds for each in context.stats if each.search)
 
     def health(self) -> Health:
         reports = self._index.check()
