@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import click
 
-__all__ = ["INPUT", "as_bytes", "example"]
+from ..errors import MissingExtraError
+
+__all__ = ["INPUT", "as_bytes", "example", "import_extra"]
 
 
 class _Input(click.Path):
@@ -18,9 +21,15 @@ class _Input(click.Path):
     def convert(
         self, value: str | os.PathLike[str], parameter: click.Parameter | None, context: click.Context | None
     ) -> Path:
-        if Path(value, "manifest.json").is_file():
+        if Path(value).is_dir() and _holds_shards(Path(value)):
             self.fail(f"{value} is a folder of shards; use edgevec shards info or search {value}", parameter, context)
         return cast(Path, super().convert(value, parameter, context))
+
+
+def _holds_shards(folder: Path) -> bool:
+    from ..sharded import MANIFEST  # here: NumPy comes with it
+
+    return (folder / MANIFEST).is_file()
 
 
 INPUT = _Input(dir_okay=False, path_type=Path)
@@ -48,3 +57,17 @@ def as_bytes(context: click.Context, parameter: click.Parameter, value: str | No
 def example(command: str) -> str:
     """The end of a command's help: a command line that can be run, which click must not fold."""
     return f"\b\nExample:\n  {command}"
+
+
+def import_extra(module: str, what: str, extra: str) -> Any:
+    """A module of edgevec's whose libraries come with an extra.
+
+    Raises:
+        MissingExtraError: when one is not installed; the message names the extra
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        if (error.name or "").startswith("edgevec"):
+            raise
+        raise MissingExtraError(f"{what} needs more: pip install 'edgevec[{extra}]'") from error

@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-from ..errors import MissingExtraError
-from .arguments import INPUT, example
+from .arguments import INPUT, example, import_extra
 from .common import encoder_option, note, open_collection
 
 __all__ = ["mcp"]
@@ -26,18 +25,9 @@ def mcp(file: Path, write: bool, encoder: str | None, max_k: int, max_batch: int
 
     They speak over standard input and output, until the client closes them.
     """
-    server: Any = _library()
+    server = import_extra("edgevec.servers.mcp_server", "the MCP server", "mcp")
     api: Any = importlib.import_module("edgevec.servers.api")
     with open_collection(file, "a" if write else "r", encoder=encoder) as collection:
         how = "read and write" if write else "read-only"
         ready = f"{file}: {len(collection):,} records for a client at standard input ({how})"
         server.run(collection, api.Limits(k=max_k, batch=max_batch), lambda: note(ready))
-
-
-def _library() -> Any:
-    try:
-        return importlib.import_module("edgevec.servers.mcp_server")
-    except ImportError as error:
-        if (error.name or "").startswith("edgevec"):
-            raise
-        raise MissingExtraError("the MCP server needs more: pip install 'edgevec[mcp]'") from error

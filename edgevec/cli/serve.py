@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
-from ..errors import MissingExtraError, ParameterError, StorageError
+from ..errors import ParameterError, StorageError
 from ..files import not_found, refused
-from .arguments import INPUT, as_bytes, example
+from .arguments import INPUT, as_bytes, example, import_extra
 from .common import encoder_option, note, open_collection
 
 __all__ = ["serve"]
@@ -52,7 +52,7 @@ def serve(
 
     GET /openapi.json describes the requests. Without a token only programs of this machine can be served.
     """
-    server: Any = _library()
+    server = import_extra("edgevec.servers.http_server", "the HTTP server", "serve")
     api: Any = importlib.import_module("edgevec.servers.api")
     token = _token(token_file)
     local = _is_local(server, host)
@@ -72,15 +72,6 @@ def serve(
         app = server.application(collection, access, limits)
         server.run(app, listening, lambda: note(f"{file}: {len(collection):,} records at {where} ({how})"))
         note(f"{file}: no longer served")
-
-
-def _library() -> Any:
-    try:
-        return importlib.import_module("edgevec.servers.http_server")
-    except ImportError as error:
-        if (error.name or "").startswith("edgevec"):
-            raise
-        raise MissingExtraError("the HTTP server needs more: pip install 'edgevec[serve]'") from error
 
 
 def _token(path: Path | None) -> str | None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import gc
-import importlib
 import os
 import sys
 from pathlib import Path
 
 import click
 
-from ..errors import MissingExtraError
 from ..files import not_found
-from .arguments import example
+from .arguments import example, import_extra
 
 __all__ = ["tui"]
 
@@ -33,12 +31,7 @@ def tui(file: Path | None) -> None:
 
 
 def _run(file: Path | None) -> None:
-    try:
-        app = importlib.import_module("edgevec.tui.app")
-    except ImportError as error:
-        if (error.name or "").startswith("edgevec"):
-            raise
-        raise MissingExtraError("the terminal app needs more: pip install 'edgevec[tui]'") from error
+    app = import_extra("edgevec.tui.app", "the terminal app", "tui")
     if file is not None and not file.exists():
         raise not_found(file)
     if not _on_terminal():

@@ -15,20 +15,12 @@ import pytest
 if sys.platform == "emscripten":
     pytest.skip("a browser has no command line", allow_module_level=True)
 
+from command import run
 from foreign import write_faiss_flat, write_hnswlib
 
 import edgevec
-from edgevec.cli.app import edgevec as command
 
 DIM = 6
-
-
-def run(*arguments: Any) -> int:
-    try:
-        command.main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 @pytest.fixture

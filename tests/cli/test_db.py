@@ -14,16 +14,9 @@ import pytest
 if sys.platform == "emscripten":
     pytest.skip("a browser has no command line", allow_module_level=True)
 
+from command import run
+
 import edgevec
-from edgevec.cli.app import edgevec as command
-
-
-def run(*arguments: Any) -> int:
-    try:
-        command.main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 @pytest.fixture

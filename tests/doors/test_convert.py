@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command import run
 
 import edgevec
-from edgevec.cli.app import edgevec as command
 from edgevec.importers import Options, open_source
 
 # Not our warnings: of the compiled parts of these libraries, on some Pythons, and of what they leave open.
@@ -30,14 +30,6 @@ Rows = np.ndarray
 @pytest.fixture
 def rows(rng: np.random.Generator) -> Rows:
     return rng.standard_normal((COUNT, DIM)).astype(np.float32)
-
-
-def run(*arguments: Any) -> int:
-    try:
-        command.main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 def unit(rows: Rows) -> Rows:
