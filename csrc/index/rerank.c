@@ -45,7 +45,8 @@ static size_t place_of(ev__reranker *r, ev__result *new) {
 double ev__rerank_bound(const ev__reranker *r) {
     const ev__results *list = &r->s->results;
     const ev__result *last = &list->at[r->b->k - 1];
-    return list->count == r->b->k ? last->distance + last->error : INFINITY;
+    double bound = list->count == r->b->k ? last->distance + last->error : INFINITY;
+    return bound < r->limit ? bound : r->limit;
 }
 
 static void insert(ev__reranker *r, ev__result new) {

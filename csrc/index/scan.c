@@ -135,6 +135,7 @@ bool ev__scans_vectors(const ev__search_call *b) {
 }
 
 void ev__scan_call(ev__reranker *r) {
+    if (ev__scans_vectors(r->b)) r->limit = ev__rerank_bound(r);
     r->s->results.count = 0;
     r->count = 0;
     r->s->stats.strategy = EV_STRATEGY_EXACT;

@@ -80,7 +80,8 @@ static void begin(block *a, int64_t row, size_t i) {
     member *m = &a->members[i];
     ev__workspace *w = &m->scratch.work;
     const float *given = b->queries + (size_t)row * q->dim, *vector = ev__unit(q, given, w->unit);
-    m->reranker = (ev__reranker){.b = a->b, .query = &m->query, .s = &m->scratch, .excluded = EV_NONE};
+    m->reranker =
+        (ev__reranker){.b = a->b, .query = &m->query, .s = &m->scratch, .limit = INFINITY, .excluded = EV_NONE};
     if (b->exclude_ids)
         m->reranker.excluded = ev__id_table_get(&store->id_table, ev__ids_of(store), b->exclude_ids[row]);
     ev__query_init(q, vector, &m->query, w);

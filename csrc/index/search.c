@@ -1,11 +1,15 @@
 /* ev_search: choose a strategy, find candidates by their codes, rank them by exact distance. */
 #include "index/search.h"
 
+#include <math.h>
+
 enum {
     RANDOM_READ_COST = 2, /* a row met on a walk costs this many rows met in a scan */
     BUDGET_FACTOR = 2,    /* a filtered walk may cost this many scans before a scan takes over */
     BITS_SCAN_MIN = 128,  /* at least, by a scan */
-    MANY_DEAD_OF_5 = 2    /* nodes in five may be removed for a walk to leave them out at its end */
+    MANY_DEAD_OF_5 = 2,   /* nodes in five may be removed for a walk to leave them out at its end */
+    BOUND_EF = 16,        /* at least, of a walk that only bounds how far the k-th is */
+    BOUND_PAYS = 512      /* and costs as much as what it spares a scan of so many vectors for each place in its list */
 };
 
 /* ---- one query ------------------------------------------------------------------------------- */
@@ -24,31 +28,43 @@ static bool walk_level_0(ev__reranker *r, const ev__space *space, uint32_t start
 }
 
 /* Has a walk without a mask found nearly as many candidates as one with a mask would have, and k at least? */
-static bool has_enough_alive(const ev__reranker *r) {
+static bool has_enough_alive(const ev__reranker *r, size_t ef) {
     const ev__search_call *b = r->b;
     const ev__candidates *found = &r->s->candidates;
     size_t dead = 0;
-    if (!b->spare || found->count < b->ef + b->spare) return true; /* none is dead, or all that there is was found */
+    if (!b->spare || found->count < ef + b->spare) return true; /* none is dead, or all that there is was found */
     for (size_t i = 0; i < found->count; i++) dead += !ev__node_ok(&b->ix->graph.store, &b->mask, found->at[i].slot);
     return dead <= 2 * b->spare && found->count - dead >= b->k;
 }
 
 /* False when the walk cost more than a scan would, or came back short. */
-static bool walk(ev__reranker *r) {
+static bool walk(ev__reranker *r, size_t ef) {
     const ev__search_call *b = r->b;
     ev__graph *g = &b->ix->graph;
     ev__space space = ev__search_space(&g->store);
     float distance;
     if (g->entry == EV_NONE) return false;
     uint32_t start = ev__search_upper_layers(g, &space, r->query, 0, &distance, r->s);
-    if (!walk_level_0(r, &space, start, distance, b->ef + b->spare, &b->mask)) return false;
-    if (!has_enough_alive(r)) {
+    if (!walk_level_0(r, &space, start, distance, ef + b->spare, &b->mask)) return false;
+    if (!has_enough_alive(r, ef)) {
         const ev__mask living = {.on = true};
-        if (ev__scratch_fit(g, r->s, b->ef, b->k, true) != EV_OK) return false;
-        if (!walk_level_0(r, &space, start, distance, b->ef, &living)) return false;
+        if (ev__scratch_fit(g, r->s, ef, b->k, true) != EV_OK) return false;
+        if (!walk_level_0(r, &space, start, distance, ef, &living)) return false;
     }
     ev__rerank_candidates(r, true);
     return (int64_t)r->s->results.count >= ((int64_t)b->k < b->matches ? (int64_t)b->k : b->matches);
+}
+
+/* Before all vectors are compared: k that a short walk finds. None further than the last of them is a result, which
+ * spares comparing what seems near as long as nothing nearer has been met. */
+static void find_a_bound(ev__reranker *r) {
+    const ev__search_call *b = r->b;
+    size_t ef = b->k > BOUND_EF ? b->k : BOUND_EF;
+    bool walks = b->ix->graph.store.quantizer.walk != EV_WALK_SCAN && !b->mask.allowed && ef <= b->ef;
+    if (!walks || b->matches < BOUND_PAYS * (int64_t)ef) return;
+    ev_search_stats scans = r->s->stats;
+    walk(r, ef);
+    r->s->stats = scans;
 }
 
 /* Until s->excluded is set back to EV_NONE walks do not see the vector's node, where it is there for that vector alone.
@@ -71,13 +87,14 @@ static void answer(ev__search_call *b, int64_t row, ev__scratch *s) {
     s->results.count = 0;
     if (b->matches) {
         ev__query query;
-        ev__reranker r = {.b = b, .query = &query, .s = s, .excluded = EV_NONE};
+        ev__reranker r = {.b = b, .query = &query, .s = s, .limit = INFINITY, .excluded = EV_NONE};
         if (b->exclude_ids) r.excluded = exclude_id(ix, b->exclude_ids[row], s);
         const ev__quantizer *q = &ix->graph.store.quantizer;
         const float *given = b->queries + (size_t)row * q->dim, *vector = ev__unit(q, given, s->work.unit);
         ev__query_init(q, vector, &query, &s->work);
         ev__exact_init(&ix->graph.store, given, vector, &s->work);
-        if (b->exact || b->scan || (!walk(&r) && !s->stopped)) ev__scan_call(&r);
+        if (b->exact) find_a_bound(&r);
+        if (b->exact || b->scan || (!walk(&r, b->ef) && !s->stopped)) ev__scan_call(&r);
     }
     if (s->stopped) ev__store32(&b->work.stopped, 1);
     s->excluded = EV_NONE; /* others use the scratch too */

@@ -37,6 +37,7 @@ typedef struct {
     ev__search_call *b;
     const ev__query *query;
     ev__scratch *s;
+    double limit;      /* no result is further; INFINITY where nothing is known */
     uint32_t excluded; /* the slot that is no result, or EV_NONE */
     uint32_t slots[EV_SCAN_BATCH];
     size_t count;
@@ -66,6 +67,7 @@ void ev__rerank_write(const ev__search_call *b, ev__scratch *s, int64_t row);
 
 /* ---- scan.c ---------------------------------------------------------------------------------- */
 
+/* Results that are there already are found again; where vectors are compared, nothing further than they is. */
 void ev__scan_call(ev__reranker *r);
 /* Are n queries to be scanned for one by one by 4-bit codes? Makes these when they are due. */
 bool ev__scan_by_nibbles(const ev__search_call *b, int64_t n);

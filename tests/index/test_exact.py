@@ -339,6 +339,25 @@ def test_single_calls_where_codes_hide_what_sets_rows_apart(
         np.testing.assert_array_equal(index.search(query, 10, exact=True).ids, truth)
 
 
+@each_metric
+@pytest.mark.parametrize("kept", ["none", "sq8", "sq24", "binary", "codes"])
+@settings(max_examples=examples(3), deadline=None)
+@given(dim=st.sampled_from([5, 31, 70]), seed=st.integers(0, 2**32 - 1))
+def test_single_calls_bounded_by_a_walk_are_those_of_float64(kept: Kept, metric: Metric, dim: int, seed: int) -> None:
+    """Of so many vectors a walk first tells how far the nearest are at most; here it finds poor ones, or too few."""
+    rng, rows = np.random.default_rng(seed), np.concatenate([many_rows(dim, seed), many_rows(dim, seed + 1)])
+    rows = rows[np.square(rows.astype(np.float64)).sum(axis=1) > 0]
+    queries = queries_of(rows, metric, rng)
+    rows = rows[np.argsort(-measures(metric, rows, queries[rng.integers(len(queries))]), kind="stable")]
+    index = empty(kept, dim, metric)
+    ids = rng.permutation(len(rows))
+    index.add(rows, ids)
+    for removed in (0, 40, 0.06 * len(rows)):
+        index.remove(rng.choice(np.fromiter(index, np.int64), int(removed), replace=False))
+        for query in queries:
+            assert_exact(index, query, int(rng.choice([1, 7, 16])), exact=True)
+
+
 def test_4_bit_codes_are_of_what_is_held_now(rng: np.random.Generator) -> None:
     rows = np.asarray(rng.standard_normal((5000, 16)), np.float32)
     index = edgevec.Index(16, "l2", M=4, ef_construction=8, keep_vectors="float32")
