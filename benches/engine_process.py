@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from data import Workload
 from engines import FAMILIES, Engine, Options, Settings
+from held import environment
 from timing import Latency, Spent, call_times_us, spent
 
 # Pools that are sized once, at import, and serve searches too.
@@ -109,7 +110,7 @@ def engine_process(folder: Path, family: str, build: Options, settings: Settings
         tempfile.NamedTemporaryFile() as errors,
         subprocess.Popen(
             [sys.executable, __file__, str(folder), job],
-            env=os.environ | ONE_THREAD | {"OMP_NUM_THREADS": str(settings.build_threads)},
+            env=os.environ | ONE_THREAD | {"OMP_NUM_THREADS": str(settings.build_threads)} | environment(settings.simd),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

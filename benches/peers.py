@@ -26,6 +26,7 @@ import numpy as np
 from data import WORKLOADS, Workload, named
 from engine_process import Built, EngineProcess, ProcessError, Round, engine_process, save_workload
 from engines import FAMILIES, Options, Settings
+from held import SIMD
 from param_search import Point, finalists, sweep
 from report import Outcome, Report, plot, show, to_markdown
 from timing import cores, in_turns, installed, machine
@@ -148,6 +149,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--engines", help="comma-separated parts of names, e.g. 'edgevec,hnswlib' (default: all)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=min(2, cores()), help="to build with; searching uses one")
+    parser.add_argument("--simd", choices=SIMD, default="best", help="avx2: hold engines to it where they can be held")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured, the whole grid")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables")
     parser.add_argument("--plot", type=Path, metavar="STEM", help="recall-QPS curves as STEM.png and STEM.svg")
@@ -162,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.merge:
         report = Report.merged([Report.read(path) for path in args.merge])
     else:
-        settings = Settings(build_threads=args.threads)
+        settings = Settings(build_threads=args.threads, simd=args.simd)
         workload = named(args.data, args.n, args.queries, settings.k)
         report = compare(workload, matching(args.engines), settings, args.rounds)
     show(report)

@@ -91,7 +91,9 @@ class Report:
 
     def title(self, target: float) -> str:
         """Above the table of a target."""
-        return f"{self.workload}: k={self.settings.k}, recall@{self.settings.k} at least {target}, one search thread"
+        held = "" if self.settings.simd == "best" else f", {self.settings.simd} where an engine can be held to it"
+        k = self.settings.k
+        return f"{self.workload}: k={k}, recall@{k} at least {target}, one search thread{held}"
 
     def notes(self) -> list[str]:
         """What a reader must know of the numbers."""

@@ -21,6 +21,8 @@ class Settings:
 
     k: int = 10
     build_threads: int = 2
+    simd: str = "best"
+    """Of the processor's paths; "avx2" holds those engines to it that can be held."""
 
 
 class Engine(ABC):
