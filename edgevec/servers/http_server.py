@@ -143,7 +143,8 @@ def _refusal(error: EdgevecError) -> Response:
 
 
 async def _not_there(request: Request, error: HTTPException) -> Response:
-    answer = _error(error.status_code, "HTTPError", f"{request.method} {request.url.path}: {error.detail}")
+    hint = "; GET /openapi.json says what can be asked" if error.status_code == 404 else ""
+    answer = _error(error.status_code, "HTTPError", f"{request.method} {request.url.path}: {error.detail}{hint}")
     answer.headers.update(error.headers or {})
     return answer
 

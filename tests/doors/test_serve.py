@@ -194,7 +194,7 @@ VECTOR = [1] * DIM
         ("count", {"where": ""}, 422, "expected a condition"),
         ("upsert", {"records": []}, 403, "read-only"),
         ("delete", {"ids": [1]}, 403, "read-only"),
-        ("/v1/nothing", {}, 404, "POST /v1/nothing: Not Found"),
+        ("/v1/nothing", {}, 404, "POST /v1/nothing: Not Found; GET /openapi.json"),
         ("/v1/search", None, 405, "GET /v1/search"),
     ],
 )
