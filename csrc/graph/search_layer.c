@@ -303,15 +303,29 @@ static bool look_further(window *w, bool ends, size_t unexpanded, batch *p, ev__
     return more || (ends && s->candidates.count < w->ef && release_nearest(w, p, s));
 }
 
+/* The links of the one that the walk goes on from once they are taken in, where that is one of these. */
+static void fetch_links_of_next(const ev__graph *g, int level, const batch *p, size_t at, const ev__scratch *s) {
+    size_t next = next_unexpanded(s, at);
+    float nearest = next < s->candidates.count ? s->candidates.at[next].distance : INFINITY;
+    uint32_t slot = EV_NONE;
+    for (size_t i = 0; i < p->count; i++)
+        if (s->distances[i] < nearest) {
+            nearest = s->distances[i];
+            slot = p->slots[i];
+        }
+    if (slot != EV_NONE) fetch_links(&g->store, slot, level);
+}
+
 /* The candidates take in those that are near enough; the first place that changed, or `at`. */
-static size_t merge_batch(const ev__graph *g, const ev__space *space, const ev__query *query, const batch *p, size_t ef,
-                          size_t at, ev__scratch *s) {
+static size_t merge_batch(const ev__graph *g, const ev__space *space, const ev__query *query, int level, const batch *p,
+                          size_t ef, size_t at, ev__scratch *s) {
     const ev__quantizer *q = &g->store.quantizer;
     if (query->bits.planes)
         ev__prefiltered_distances(q, space, query, p->slots, p->count, s->distances, &s->work);
     else
         ev__approx_distances(q, space, query, p->slots, p->count, s->distances, &s->work);
     s->stats.distances += (int64_t)p->count;
+    if (EV_PREFETCHES) fetch_links_of_next(g, level, p, at, s);
     for (size_t i = 0; i < p->count; i++) {
         size_t place = insert_unexpanded(s, ef, s->distances[i], p->slots[i]);
         if (place < at) at = place;
@@ -352,7 +366,7 @@ static void search_layer_pipelined(const ev__graph *g, const ev__space *space, c
         if (EV_UNLIKELY(is_stopped_at(step, s))) return;
         now->count = 0;
         if (!idle) expand_node(g, space, query, at, level, taken ? before[fetched] : NULL, now, s);
-        at = merge_batch(g, space, query, before[taken], ef, at, s);
+        at = merge_batch(g, space, query, level, before[taken], ef, at, s);
         if (!prefilters) continue;
         prefilter_batch(g, space, query, &w, before[1], s);
         if (look_further(&w, idle == taken, next_unexpanded(s, at), before[1], s)) idle = 0;
