@@ -3,7 +3,8 @@
     python benches/disk.py
     python benches/disk.py --n 1000000 --variants disk --limit 700
 
-One index is built, in a process of its own, and kept in a file; each variant loads that. Warm: the file is in the page
+One index is built, in a process of its own, and kept in a file; each variant loads that, those whose names end in
+-binary one with 1-bit codes. Warm: the file is in the page
 cache, single queries, the variants in turn. Cold: before each query the system is told to drop the file from its cache
 (POSIX_FADV_DONTNEED), and `cold reads` counts the bytes that the process then had from the device; a mapped file, whose
 pages that leaves, is mapped anew for each query, without verifying it. --limit: the process, page cache included, may
@@ -33,6 +34,7 @@ from timing import Latency, call_times_us, in_turns, installed, machine, write_j
 import edgevec
 
 K, COLD = 10, 100
+BINARY = "-binary"
 Search = Callable[[Floats], Any]
 GROUPS = Path("/sys/fs/cgroup")
 
@@ -60,8 +62,6 @@ def prepare(args: argparse.Namespace, folder: Path) -> None:
     workload = clustered(args.n, 1000, K) if made else named(args.data, args.n, 1000, K)
     kept: edgevec.KeepVectors = "float32" if args.float32 else True
     dim = workload.base.shape[1]
-    index = edgevec.Index(dim, workload.metric, quantization=args.quantization, keep_vectors=kept)
-    index.add(workload.base)
     np.save(folder / "queries.npy", workload.queries)
     np.save(folder / "truth.npy", workload.truth)
     (folder / "name").write_text(workload.name)
@@ -72,14 +72,27 @@ def prepare(args: argparse.Namespace, folder: Path) -> None:
         other.init_index(len(workload.base), ef_construction=200, M=16)
         other.add_items(workload.base)
         other.save_index(str(folder / "hnswlib"))
-    index.save(folder / "index.ev")
+    for path, quantization in files_of(args, folder).items():
+        index = edgevec.Index(dim, workload.metric, quantization=quantization, keep_vectors=kept)
+        index.add(workload.base)
+        index.save(path)
+
+
+def file_of(variant: str, folder: Path) -> Path:
+    """What a variant loads."""
+    return folder / ("hnswlib" if variant == "hnswlib" else "binary.ev" if variant.endswith(BINARY) else "index.ev")
+
+
+def files_of(args: argparse.Namespace, folder: Path) -> dict[Path, edgevec.Quantization]:
+    """The index files of all variants, and their codes."""
+    ours = [variant for variant in args.variants if variant != "hnswlib"]
+    return {file_of(name, folder): "binary" if name.endswith(BINARY) else args.quantization for name in ours}
 
 
 def prepared(args: argparse.Namespace) -> Path:
     """The folder of it, made before or now."""
     folder: Path = CACHE / f"disk-{args.data}-{args.n}-{args.quantization}{'-float32' if args.float32 else ''}"
-    wanted = [folder / "index.ev", *([folder / "hnswlib"] if "hnswlib" in args.variants else [])]
-    if not all(path.is_file() for path in wanted):
+    if not all(file_of(variant, folder).is_file() for variant in args.variants):
         folder.mkdir(parents=True, exist_ok=True)
         subprocess.run([sys.executable, __file__, *sys.argv[1:], "--prepare", str(folder)], check=True)
     return folder
@@ -130,8 +143,8 @@ def opened(variant: str, folder: Path, dim: int) -> tuple[Any, Callable[[int], S
             return lambda query: other.knn_query(query, K)[0][0]
 
         return other, with_ef
-    path = folder / "index.ev"
-    index = edgevec.Index.load(path, mmap=variant == "mmap", storage="disk" if variant == "disk" else "memory")
+    storage: edgevec.Storage = "disk" if variant.startswith("disk") else "memory"
+    index = edgevec.Index.load(file_of(variant, folder), mmap=variant == "mmap", storage=storage)
     return index, lambda ef: lambda query: index.search(query, K, ef=ef).ids
 
 
@@ -147,7 +160,7 @@ def ef_for(with_ef: Callable[[int], Search], queries: Floats, truth: Ids, target
 
 def cold_times(variant: str, folder: Path, search: Search, ef: int, queries: Floats) -> tuple[Latency, float]:
     """Of single queries, and the bytes that each had from the device."""
-    path, times, bytes_read = folder / "index.ev", [], 0
+    path, times, bytes_read = file_of(variant, folder), [], 0
     for query in queries[:COLD]:
         again = None
         drop(path)
@@ -215,7 +228,7 @@ def measure(folder: Path, variants: Sequence[str], target: float, rounds: int) -
     for variant in variants:
         reads = all_reads[variant]
         cold: tuple[Latency | None, float | None] = (None, None)
-        if variant in ("disk", "mmap"):
+        if variant.startswith(("disk", "mmap")):
             cold = cold_times(variant, folder, searches[variant], efs[variant], queries)
         measured.append(
             Measured(
@@ -225,7 +238,7 @@ def measure(folder: Path, variants: Sequence[str], target: float, rounds: int) -
                 Latency.of(warm[variant]),
                 cold[0],
                 grown[variant],
-                reads / len(queries) / rounds if variant == "disk" else None,
+                reads / len(queries) / rounds if variant.startswith("disk") else None,
                 cold[1],
             )
         )
@@ -262,7 +275,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--n", type=int, default=100_000)
     parser.add_argument("--data", choices=("real", "made"), default="real", help="made: as many as --n says")
     parser.add_argument("--quantization", choices=("sq8", "binary"), default="sq8")
-    every = ["memory", "disk", "mmap", *(["hnswlib"] if installed("hnswlib") else [])]
+    every = ["memory", "disk", "memory-binary", "disk-binary", "mmap", *(["hnswlib"] if installed("hnswlib") else [])]
     parser.add_argument("--variants", nargs="+", choices=every, default=every)
     parser.add_argument("--float32", action="store_true", help="keep every bit: 4 bytes a dimension on disk, not 2")
     parser.add_argument("--recall", type=float, default=0.95)
@@ -279,15 +292,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise SystemExit("this is measured by means of Linux")
     folder = prepared(args)
     if args.ways:
-        ways = ways_to_read(folder / "index.ev", 768)
+        ways = ways_to_read(next(iter(files_of(args, folder))), 768)
         print("; ".join(f"{name}: {us:.0f} us a row" for name, us in ways.items()))
         return 0
     if args.limit:
         hold_to(args.limit)
     measured = measure(folder, args.variants, args.recall, args.rounds)
-    size = (folder / "index.ev").stat().st_size
+    files = [f"{path.name} of {path.stat().st_size / 1e6:,.0f} MB" for path in files_of(args, folder)]
     kind = args.quantization + (", float32" if args.float32 else "")
-    title = f"{(folder / 'name').read_text()}, {kind}, k={K}, {size / 1e6:,.0f} MB in the file"
+    title = f"{(folder / 'name').read_text()}, {kind}, k={K}; {', '.join(files)}"
     Console(width=140).print(table_of(measured, title))
     print(
         f"limit: {args.limit or 'none'} MB; load {os.getloadavg()[0]:.1f}; {machine(('edgevec', 'hnswlib', 'numpy'))}"

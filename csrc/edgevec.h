@@ -145,6 +145,10 @@ int ev_set_ef(ev_index *ix, int32_t ef);
  * ev_add that would not leave the room for one search is refused before anything changes. The limit is not in files.
  * Errors: EV_E_PARAM, EV_E_FORKED, EV_E_CLOSED. */
 int ev_set_memory_limit(ev_index *ix, int64_t bytes);
+/* With EV_STORAGE_DISK: the file that the index will be found at, where it is saved under another name and that is
+ * renamed. Errors name it, and scratch files that are made from now on go to its folder.
+ * Errors: EV_E_PARAM, EV_E_NOMEM, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
+int ev_set_disk_path(ev_index *ix, const char *path);
 
 /* ---- content --------------------------------------------------------------------------------- */
 

@@ -189,6 +189,9 @@ class NativeIndex:
     def set_memory_limit(self, bytes: int) -> None:
         check(lib.ev_set_memory_limit(self.handle, bytes))
 
+    def set_disk_path(self, path: PathLike) -> None:
+        check(lib.ev_set_disk_path(self.handle, _file_name(path)))
+
     def __len__(self) -> int:
         return lib.ev_count(self.handle)
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from edgevec._types import KeepVectors, Metric, PathLike, Progress, Quantization, SearchResult
+from edgevec._types import KeepVectors, Metric, PathLike, Progress, Quantization, SearchResult, Storage
 from edgevec._validation import as_ids, as_int, as_rows
 from edgevec.errors import (
     BusyError,
@@ -35,7 +35,7 @@ from edgevec.sharded.following import Following
 from edgevec.sharded.index import settings_of
 from edgevec.sharded.manifest import live
 from edgevec.sharded.merging import merge
-from edgevec.sharded.shards import Block, write_shard
+from edgevec.sharded.shards import Block, check_storage, write_shard
 from edgevec.sharded.source import Piece, Source, blocks_of, open_source
 from edgevec.sharded.writing import commit_build, previous_build, read_manifest
 
@@ -225,9 +225,12 @@ class _Part(NamedTuple):
 class _Holder:
     """An actor: it has some shards open, and answers for them."""
 
-    def __init__(self, address: str, manifest: Manifest, verify: bool, options: dict[str, Any]) -> None:
+    def __init__(
+        self, address: str, manifest: Manifest, verify: bool, storage: Storage, options: dict[str, Any]
+    ) -> None:
         folder = open_folder(address, options)
-        self._following = Following(folder, mmap=True, verify=verify, missing="report", follows=False)
+        how: dict[str, Any] = {"verify": verify, "storage": storage}
+        self._following = Following(folder, mmap=True, missing="report", follows=False, **how)
         self._index = ShardedIndex._of(self._following)
         self.hold(manifest)
 
@@ -264,9 +267,12 @@ class Service:
         actors: int | None,
         missing: Missing,
         verify: bool,
+        storage: Storage,
         ray_remote_args: Mapping[str, Any] | None,
         storage_options: Mapping[str, Any] | None,
     ) -> None:
+        if storage not in ("memory", "disk"):
+            raise ParameterError(f'storage must be "memory" or "disk", not {storage!r:.40}')
         if missing not in ("error", "report"):
             raise ParameterError(f'missing must be "error" or "report", not {missing!r:.40}')
         replicas = as_int(replicas, "replicas", 1)
@@ -276,10 +282,12 @@ class Service:
         self._folder = open_folder(manifest, storage_options)
         self._address = self._folder.address
         self._missing, self._verify, self._options = missing, verify, dict(storage_options or {})
+        self._storage = storage
         # A lost actor is replaced here, where it is known what it is to hold.
         self._kind = self._ray.remote(_Holder).options(**{"num_cpus": 1, "max_restarts": 0, **(ray_remote_args or {})})
         self._lock = threading.RLock()
         self._manifest = read_manifest(self._folder)
+        check_storage(storage, self._manifest.settings, self._address)
         self._stamp: object = None
         nodes = sum(bool(node["Alive"]) for node in self._ray.nodes())
         count = as_int(actors, "actors", 1) if actors is not None else nodes
@@ -430,7 +438,7 @@ class Service:
                 self._groups[group][number] = self._hire(part)
 
     def _hire(self, part: _Part) -> Any:
-        return self._kind.remote(self._address, part.manifest, self._verify, self._options)
+        return self._kind.remote(self._address, part.manifest, self._verify, self._storage, self._options)
 
     def _share_out(self) -> None:
         """Leave shards where they are, and give new ones to those who have least."""
@@ -454,6 +462,7 @@ def serve(
     actors: int | None = None,
     missing: Missing = "error",
     verify: bool = True,
+    storage: Storage = "memory",
     ray_remote_args: Mapping[str, Any] | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Service:
@@ -465,13 +474,14 @@ def serve(
         actors: in a group; None: one per node. Shards are shared out by size.
         missing: "report": search without shards that cannot be had; `share` and `problems` of the service say so
         verify: compare the checksums of all files when actors open them
+        storage: "disk": actors hold links and codes, and read vectors; as of ShardedIndex.open()
         ray_remote_args: of the actors, such as `num_cpus` (1 by default) or `scheduling_strategy`
         storage_options: for fsspec
 
     Raises:
         EdgevecError: as ShardedIndex.open()
     """
-    return Service(manifest, replicas, actors, missing, verify, ray_remote_args, storage_options)
+    return Service(manifest, replicas, actors, missing, verify, storage, ray_remote_args, storage_options)
 
 
 # ---- Ray Data ------------------------------------------------------------------------------------------------------

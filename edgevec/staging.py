@@ -1,14 +1,22 @@
-"""Adding to an index in two phases, for what keeps it in step with a database."""
+"""Adding to an index in two phases, and where it lies, for what keeps it in step with a database."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from ._types import Metric, Progress
+from ._types import Metric, PathLike, Progress
 from .index import Index
 
-__all__ = ["Stage"]
+__all__ = ["Stage", "set_path"]
+
+
+def set_path(index: Index, path: PathLike) -> None:
+    """Of an index with storage="disk": where it will be found, which is saved elsewhere first and then renamed.
+
+    Errors name this file, and scratch files that are made from now on go to its folder.
+    """
+    index._native.set_disk_path(path)
 
 
 class Stage:

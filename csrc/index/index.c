@@ -141,6 +141,16 @@ int ev_set_memory_limit(ev_index *ix, int64_t bytes) {
     return ev__ok();
 }
 
+int ev_set_disk_path(ev_index *ix, const char *path) {
+    ev__call call;
+    int rc = ev__enter(ix, EV_WRITE, &call);
+    if (rc != EV_OK) return rc;
+    rc = ix->graph.store.paged ? ev__paged_known_as(&ix->graph.store, path)
+                               : ev__fail(EV_E_PARAM, "a path for vectors on disk, of an index that has none there");
+    ev__leave(&call);
+    return rc == EV_OK ? ev__ok() : rc;
+}
+
 /* The first of these at once. */
 static void fetch(const ev__store *store, int64_t n, const int64_t *ids, ev__workspace *w) {
     uint32_t slots[64];

@@ -22,6 +22,7 @@ typedef struct {
 
 struct ev__paged {
     size_t item;
+    char *path; /* NULL, or the file that the index is known as, whatever it is loaded from and saved to */
     segment segments[MOST_SEGMENTS];
     uint32_t count;              /* atomic: grows while others read */
     uint64_t epoch;              /* differs between stores, and where numbers mean other rows than before */
@@ -74,6 +75,7 @@ void ev__paged_free(ev__store *store) {
     ev__paged *p = store->paged;
     if (!p) return;
     drop_segments(p);
+    if (p->path) ev__release(p->path, strlen(p->path) + 1, 1);
     ev__release(p, sizeof *p, EV_LINE);
     store->paged = NULL;
 }
@@ -86,10 +88,27 @@ static char *copy_text(const char *text, size_t length) {
     return copy;
 }
 
+/* *at becomes a copy of the text; false: there is no room for one. */
+static bool set_text(char **at, const char *text) {
+    char *copy = copy_text(text, strlen(text));
+    if (!copy) return false;
+    if (*at) ev__release(*at, strlen(*at) + 1, 1);
+    *at = copy;
+    return true;
+}
+
+int ev__paged_known_as(ev__store *store, const char *path) {
+    ev__paged *p = store->paged;
+    bool read = p->count && !p->segments[0].scratch;
+    bool done = set_text(&p->path, path) && (!read || set_text(&p->segments[0].path, path));
+    return done ? EV_OK : ev__fail(EV_E_NOMEM, "a path");
+}
+
 int ev__paged_adopt(ev__store *store, void *file, uint64_t offset, const char *path) {
     ev__paged *p = store->paged;
     const ev_file_ops *ops = ev__file_ops();
     size_t slots = ev__slots(store);
+    if (p->path) path = p->path;
     char *copy = copy_text(path, strlen(path));
     if (!copy) return ev__fail(EV_E_NOMEM, "a path");
     drop_segments(p);
@@ -108,9 +127,10 @@ int ev__paged_adopt(ev__store *store, void *file, uint64_t offset, const char *p
  */
 static int open_scratch(const ev__paged *p, void **file, char **path) {
     const ev_file_ops *ops = ev__file_ops();
-    const char *beside = p->count ? p->segments[0].path : "";
-    size_t folder = p->count && p->segments[0].scratch ? strlen(beside) : ev__folder_length(beside);
-    bool named = p->count && !(p->segments[0].scratch && !folder);
+    bool scratch = !p->path && p->count && p->segments[0].scratch;
+    const char *beside = p->path ? p->path : p->count ? p->segments[0].path : "";
+    size_t folder = scratch ? strlen(beside) : ev__folder_length(beside);
+    bool named = p->path || (p->count && !(scratch && !folder));
     *path = !named ? copy_text("", 0) : folder ? copy_text(beside, folder) : copy_text("./", 2);
     if (!*path) return ENOMEM;
     int error = ops->open_scratch(ops->user, *path, file);
@@ -467,7 +487,7 @@ int64_t ev__paged_bytes(const ev__store *store) {
 }
 size_t ev__paged_held(const ev__store *store) {
     const ev__paged *p = store->paged;
-    size_t bytes = p ? sizeof *p : 0;
+    size_t bytes = p ? sizeof *p + (p->path ? strlen(p->path) + 1 : 0) : 0;
     for (uint32_t i = 0; p && i < p->count; i++) bytes += strlen(p->segments[i].path) + 1;
     return bytes;
 }

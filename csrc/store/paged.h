@@ -15,6 +15,8 @@
 /* An index without any rows keeps them in files from now on; laid out before. */
 int ev__paged_begin(ev__store *store);
 void ev__paged_free(ev__store *store);
+/* From now on errors name this file, and scratch files go to its folder, whatever the file was called that is read. */
+int ev__paged_known_as(ev__store *store, const char *path);
 /* The rows of all slots are those in this file, from `offset` on, and the file is the store's now; the others are
  * forgotten. path: for errors, and its folder for scratch files. On error the file is the caller's. */
 int ev__paged_adopt(ev__store *store, void *file, uint64_t offset, const char *path);

@@ -21,7 +21,7 @@ from rich.text import Text
 
 import edgevec
 
-from .. import Metric, Quantization
+from .. import Metric, Quantization, Storage
 from ..errors import ParameterError, StorageError
 from ..file_kind import KIND_NAMES, Kind, kind_of, require
 from ..printable import decimals, printable
@@ -35,6 +35,7 @@ __all__ = [
     "INPUT",
     "METRICS",
     "QUANTIZATIONS",
+    "STORAGES",
     "build_index",
     "bytes_per_vector",
     "encoder_option",
@@ -53,10 +54,12 @@ __all__ = [
     "show",
     "show_json",
     "shown_rows",
+    "storage_option",
 ]
 
 METRICS: tuple[Metric, ...] = get_args(Metric)
 QUANTIZATIONS: tuple[Quantization, ...] = get_args(Quantization)
+STORAGES: tuple[Storage, ...] = get_args(Storage)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -143,6 +146,15 @@ memory_option = click.option(
     metavar="SIZE",
     callback=as_bytes,
     help="What the index may take in memory, such as 500MB; more is an error.",
+)
+
+
+storage_option = click.option(
+    "--storage",
+    type=click.Choice(STORAGES),
+    default="memory",
+    show_default=True,
+    help="disk: hold links and codes in memory, and read vectors from the file.",
 )
 
 

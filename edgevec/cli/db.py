@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-from .. import Metric, Quantization
+from .. import Metric, Quantization, Storage
 from ..errors import ParameterError
 from ..file_kind import require
 from ..printable import decimals, printable
@@ -29,6 +29,7 @@ from .common import (
     protect,
     show,
     show_json,
+    storage_option,
 )
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def db(context: click.Context, file: Path) -> None:
 )
 @encoder_option
 @memory_option
+@storage_option
 @click.pass_obj
 def import_(
     file: Path,
@@ -81,6 +83,7 @@ def import_(
     quantization: Quantization | None,
     encoder: str | None,
     memory_limit: int | None,
+    storage: Storage,
 ) -> None:
     """Read SOURCE (.jsonl, .parquet, .csv, .npy, ...); records whose id exists are replaced. All or nothing."""
     require(source, "vectors")
@@ -90,6 +93,7 @@ def import_(
         "quantization": quantization,
         "encoder": encoder,
         "memory_limit": memory_limit,
+        "storage": storage,
     }
     with open_collection(file, "a", **parameters) as collection, progress_bar("building") as report:
         count = collection.import_from(
@@ -103,6 +107,7 @@ def import_(
 @click.option("--id", "stored_id", help="Search near the vector stored under this id.")
 @click.option("--text", help="Words to find in the documents; with a vector, both rankings are fused.")
 @encoder_option
+@storage_option
 @_where
 @click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Results.")
 @click.option("--ef", type=click.IntRange(1), help="Candidates that a search keeps; more is slower and finds more.")
@@ -119,6 +124,7 @@ def search(
     stored_id: str | None,
     text: str | None,
     encoder: str | None,
+    storage: Storage,
     where: str | None,
     k: int,
     ef: int | None,
@@ -130,7 +136,7 @@ def search(
     """Find records by vector, by words, or by both; with --encoder, by what a text means, too."""
     if vector is not None and stored_id is not None:
         raise click.UsageError("give --vector or --id, not both")
-    with open_collection(file, "r", encoder=encoder) as collection:
+    with open_collection(file, "r", encoder=encoder, storage=storage) as collection:
         query = _parse(vector) if stored_id is None else _stored(collection, stored_id)
         hits = collection.search(query, k, text=text, where=where, ef=ef, exact=exact, recall=recall)
         plan = collection.explain(where) if explain and where else None

@@ -15,11 +15,12 @@ from rich.table import Table
 
 import edgevec
 
+from .. import Storage
 from ..errors import ParameterError
 from ..file_kind import require
 from ..printable import printable
 from ..readers import Request, Rows
-from .common import INPUT, Command, example, progress_bar, show, show_json, shown_rows
+from .common import INPUT, Command, example, progress_bar, show, show_json, shown_rows, storage_option
 
 __all__ = ["queries_from", "query_options", "search", "show_found"]
 
@@ -54,6 +55,7 @@ def query_options(command: Command) -> Command:
 @click.argument("index_file", metavar="INDEX", type=INPUT)
 @query_options
 @click.option("--data", type=INPUT, help="The file that the index was built from, to show its texts.")
+@storage_option
 @click.option("--mmap", is_flag=True, help="Use the index file in place, without loading it.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON list with an object for each query.")
 def search(
@@ -67,13 +69,14 @@ def search(
     recall: float | None,
     exact: bool,
     data: Path | None,
+    storage: Storage,
     mmap: bool,
     as_json: bool,
 ) -> None:
     """Find the vectors of INDEX that are nearest to the queries."""
     queries_of = queries_from(query, row, stored_id, column)
     require(index_file, "index")
-    index = edgevec.Index.load(index_file, mmap=mmap)
+    index = edgevec.Index.load(index_file, mmap=mmap, storage=storage)
     queries = queries_of(index)
     found = index.search(queries, k, ef=ef, exact=exact, recall=recall)
     show_found(found, len(queries), as_json, empty=not len(index), texts=_read_texts(data))

@@ -10,10 +10,11 @@ from typing import Any
 
 import click
 
+from .. import Storage
 from ..errors import ParameterError, StorageError
 from ..files import not_found, refused
 from .arguments import INPUT, as_bytes, example, import_extra
-from .common import encoder_option, note, open_collection
+from .common import encoder_option, note, open_collection, storage_option
 
 __all__ = ["serve"]
 
@@ -32,6 +33,7 @@ _VARIABLE = "EDGEVEC_TOKEN"
 @click.option("--allow-host", multiple=True, metavar="NAME", help="A name under which clients reach the server.")
 @click.option("--cors", multiple=True, metavar="ORIGIN", help="A web page that may ask: https://example.org.")
 @encoder_option
+@storage_option
 @click.option("--max-body", metavar="SIZE", default="32MB", show_default=True, callback=as_bytes, help="Of a request.")
 @click.option("--max-k", type=click.IntRange(1), default=1000, show_default=True, help="Results of a search.")
 @click.option("--max-batch", type=click.IntRange(1), default=10_000, show_default=True, help="Records of a request.")
@@ -44,6 +46,7 @@ def serve(
     allow_host: tuple[str, ...],
     cors: tuple[str, ...],
     encoder: str | None,
+    storage: Storage,
     max_body: int,
     max_k: int,
     max_batch: int,
@@ -65,7 +68,7 @@ def serve(
     access = server.Access(token, hosts if local or allow_host else None, cors)
     limits = api.Limits(max_body, max_k, max_batch)
     listening = _listen(server, host, port)
-    with listening, open_collection(file, "a" if write else "r", encoder=encoder) as collection:
+    with listening, open_collection(file, "a" if write else "r", encoder=encoder, storage=storage) as collection:
         address = f"[{host}]" if ":" in host else host
         where = f"http://{address}:{listening.getsockname()[1]}"
         how = ("read and write" if write else "read-only") + (", with a token" if token else "")

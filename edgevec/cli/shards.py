@@ -11,8 +11,9 @@ from rich.table import Table
 
 import edgevec
 
+from .. import Storage
 from ..file_kind import require
-from .common import example, index_options, note, progress_bar, reading_options, show, show_json
+from .common import example, index_options, note, progress_bar, reading_options, show, show_json, storage_option
 from .search import queries_from, query_options, show_found
 
 __all__ = ["shards"]
@@ -111,6 +112,7 @@ def info(folder: str, as_json: bool) -> None:
 @shards.command(epilog=example("edgevec shards search items --query queries.npy -k 3"))
 @_FOLDER
 @query_options
+@storage_option
 @click.option("--report", is_flag=True, help="Go on without shards that are missing or damaged, and say so.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON list with an object for each query.")
 def search(
@@ -123,12 +125,13 @@ def search(
     ef: int | None,
     recall: float | None,
     exact: bool,
+    storage: Storage,
     report: bool,
     as_json: bool,
 ) -> None:
     """Find the vectors of all shards that are nearest to the queries."""
     queries_of = queries_from(query, row, stored_id, column)
-    with edgevec.ShardedIndex.open(folder, missing="report" if report else "error") as index:
+    with edgevec.ShardedIndex.open(folder, missing="report" if report else "error", storage=storage) as index:
         for error in index.problems.values():
             note(f"{folder}: {error}")
         if index.problems:

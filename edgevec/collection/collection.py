@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._types import Metric, Progress, Quantization
+from .._types import Metric, Progress, Quantization, Storage
 from .._validation import as_int, as_rows
 from ..encoders import TextEncoder
 from ..errors import ParameterError
@@ -123,6 +123,11 @@ class Collection:
         The name alone makes no vectors: edgevec.open(..., encoder=...) says that the encoder may be loaded.
         """
         return self._store.encoder
+
+    @property
+    def storage(self) -> Storage:
+        """ "memory" or "disk": where this process has the vectors of the graph."""
+        return self._store.storage
 
     @property
     def mode(self) -> Literal["a", "r"]:
@@ -551,8 +556,9 @@ class Collection:
 
         Returns:
             records, documents, file_bytes, log_bytes, snapshot_bytes (the graph beside the file),
-            changes_since_snapshot, memory_bytes (of the graph), condition_bytes (of the metadata fields that are in
-            memory for conditions), memory_held (all that memory_limit counts).
+            changes_since_snapshot, memory_bytes (of the graph), disk_bytes (of its vectors in files, with
+            storage="disk", those that were replaced since the last snapshot included), condition_bytes (of the metadata
+            fields that are in memory for conditions), memory_held (all that memory_limit counts).
         """
         return maintenance.stats(self._store)
 

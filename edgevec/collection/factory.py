@@ -8,12 +8,12 @@ import os
 import sqlite3
 from typing import Any, Literal
 
-from .._types import Metric, Progress, Quantization
+from .._types import Metric, Progress, Quantization, Storage
 from .._validation import as_int
 from ..encoders import Encoder, TextEncoder, as_encoder
 from ..errors import CollectionNotFoundError, CorruptCollectionError, EdgevecError, ParameterError, about_file
 from ..index import Index
-from . import ahead, saved_fields, schema
+from . import ahead, on_disk, saved_fields, schema
 from .collection import Collection
 from .database import Database, Durability, resolve
 from .graph import Graph
@@ -54,6 +54,7 @@ def open(
     mmap: bool = False,
     condition_memory: int | None = None,
     memory_limit: int | None = None,
+    storage: Storage = "memory",
     progress: Progress | None = None,
 ) -> Collection:
     """Open a collection, or create one.
@@ -98,6 +99,11 @@ def open(
             metadata fields, the rest for the graph, as memory_limit of edgevec.Index. What would take more raises
             MemoryLimitError, a MemoryError, and stores nothing; where the graph does not fit, opening does. See
             Collection.memory_limit for what is counted.
+        storage: where the vectors of the graph lie while the collection is open. "disk": links and codes are in memory,
+            and searches read the vectors that they rank from the graph's file, and those that were written since it was
+            from a scratch file without a name in the same folder or, where that is not permitted, in the one that
+            TMPDIR names, or /var/tmp. Answers are the same, and so are the files: each process chooses for itself. See
+            Index.load(). Not for quantization="none", ":memory:", mmap=True or secure_delete=True, and not on Windows.
         progress: progress(done, total) while the documents of a collection of an earlier version are indexed again,
             and while the graph is built from the records, where that is necessary. Returning False stops; texts that
             are all indexed by then stay so.
@@ -114,7 +120,8 @@ def open(
         CorruptCollectionError: when the file is damaged, or is not a collection
         FormatVersionError: when a newer edgevec has written it
         MemoryLimitError: when the graph takes more than memory_limit leaves it; the message has both figures
-        StorageError: when the system refuses to open, create or read it
+        StorageError: when the system refuses to open, create or read it; with storage="disk", by every method that
+            needs vectors which cannot be read or written
         CancelledError: when progress returned False
         EdgevecError: when SQLite is older than 3.38
 
@@ -146,6 +153,8 @@ def open(
     file = None if os.fspath(path) == ":memory:" else resolve(path)
     if file is None and mode == "r":
         raise ParameterError("a collection in memory cannot be opened to read")
+    on_disk.check_open(storage, file, mmap=mmap, secure_delete=secure_delete)
+    on_disk.check_quantization(storage, quantization, os.fspath(path))
     model = None if encoder is None else as_encoder(encoder)
     progress = cancelling(progress)
     database = Database(file, writable=mode == "a")
@@ -156,6 +165,7 @@ def open(
                 database.set_journal(durability)
                 schema.add_tables(database.main)
             _index_texts(database, progress, writable=mode == "a")
+            on_disk.check_quantization(storage, schema.read_settings(database.main)["quantization"], database.name)
         if mode == "a" and secure_delete:
             with translated(database.name):
                 database.main.execute("PRAGMA secure_delete = ON")
@@ -163,10 +173,10 @@ def open(
         if mode == "a":
             with translated(database.name):
                 ahead.remove(database.main)  # what a process that was killed has left
-        snapshot = None if file is None else Snapshot(file, mmap=mmap)
+        snapshot = None if file is None else Snapshot(file, mmap=mmap, storage=storage)
         if snapshot is not None and mode == "a":
             snapshot.clear()  # a killed process may have left one unfinished
-        graph = Graph(database.name, snapshot, memory.of_graph)
+        graph = Graph(database.name, snapshot, memory.of_graph, storage)
         store = Store(
             database,
             graph,

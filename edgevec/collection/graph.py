@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .._types import Progress
+from .._types import Progress, Storage
 from ..errors import MemoryLimitError
 from ..index import Index
-from ..staging import Stage
+from ..staging import Stage, set_path
 from . import changes, schema
 from .behind import Behind, add
 from .ids import IdsByRow
+from .on_disk import bytes_per_vector, is_worth_reloading
 from .records import RowIds, vector_count, vector_pages, vectors_of
 from .snapshot import Snapshot, UnusableError
 from .validation import Id
@@ -89,11 +90,15 @@ class Graph:
         seq: The last change that both have taken in.
         saved_seq: The last change that the snapshot holds; 0 without one.
         memory_limit: Of the index, present and to come; it can be set.
+        storage: Of the index: where its vectors lie.
     """
 
-    def __init__(self, name: str, snapshot: Snapshot | None, memory_limit: int | None = None) -> None:
+    def __init__(
+        self, name: str, snapshot: Snapshot | None, memory_limit: int | None = None, storage: Storage = "memory"
+    ) -> None:
         self.name = name
         self.snapshot = snapshot
+        self.storage = storage
         self._memory_limit = memory_limit
         self.saved_seq = 0
         self.reset()
@@ -125,6 +130,12 @@ class Graph:
         self._ids: IdsByRow | None = None
         self._staged: _Staged | None = None
         self._unsettled: Stage | None = None
+
+    def close(self) -> None:
+        """Nobody uses it any longer: give back its memory, and its files."""
+        if self.index is not None:
+            self.index.close()
+        self.reset()
 
     def stage(
         self, connection: sqlite3.Connection, writes: Sequence[Write], version: int, progress: Progress | None
@@ -201,7 +212,11 @@ class Graph:
         self, connection: sqlite3.Connection, progress: Progress | None = None, *, may_lag: bool = False
     ) -> None:
         """Take in all changes that the connection sees. may_lag: vectors may lie beside the index, where that pays."""
-        if self.index is None or self.seq < changes.low_water_mark(connection):
+        if (
+            self.index is None
+            or self.seq < changes.low_water_mark(connection)
+            or is_worth_reloading(self.index, connection, self.saved_seq)
+        ):
             self._start(connection, progress)
         if self.index is not None:
             rows, behind = changes.changed_since(connection, self.seq), self.behind or Behind(self.index)
@@ -298,14 +313,18 @@ class Graph:
         settings = schema.read_settings(connection)
         if settings.get("dim") is None:
             return None
-        return Index(
+        index = Index(
             settings["dim"],
             settings["metric"],
             quantization=settings["quantization"],
             M=settings["M"],
             ef_construction=settings["ef_construction"],
             memory_limit=self._memory_limit,
+            storage=self.storage,
         )
+        if self.storage == "disk" and self.snapshot is not None:
+            set_path(index, self.snapshot.path)
+        return index
 
     def _check_room(self, index: Index, count: int) -> None:
         """Refuse at once to build what cannot fit."""
@@ -317,7 +336,7 @@ class Graph:
             )
 
     def _start(self, connection: sqlite3.Connection, progress: Progress | None) -> None:
-        reason, self._ids, self._fresh, self.behind = "there is none", None, True, None
+        reason, self._ids, self._fresh, self.behind, self.index = "there is none", None, True, None, None
         whole = changes.is_whole(connection)
         if not whole:
             reason = "the list of changes is damaged"
@@ -409,8 +428,7 @@ def _put(
 
 def _least_bytes(index: Index) -> int:
     """Of a vector in the graph: what is kept of it, the links of the lowest level, its id."""
-    kept = {"none": 4 * index.dim, "sq8": 3 * index.dim, "binary": 4 * index.dim + index.dim // 8}
-    return kept[index.quantization] + 8 * index.M + 8
+    return bytes_per_vector(index.quantization, index.dim, index.storage) + 8 * index.M + 8
 
 
 def _vectors_per_add(dim: int) -> int:

@@ -207,7 +207,8 @@ def stats(store: Store) -> dict[str, Any]:
     """As Collection.stats()."""
     path, graph = store.path, store.graph
     with store.read() as connection:
-        memory = 0 if graph.index is None else graph.index.memory_usage()["total"]
+        usage = {} if graph.index is None else graph.index.memory_usage()
+        memory = usage.get("total", 0)
         if graph.behind is not None:
             memory += graph.behind.nbytes
         return {
@@ -218,6 +219,7 @@ def stats(store: Store) -> dict[str, Any]:
             "snapshot_bytes": _size(graph.snapshot.path if graph.snapshot else None),
             "changes_since_snapshot": graph.seq - graph.saved_seq,
             "memory_bytes": memory,
+            "disk_bytes": usage.get("on_disk", 0),
             "condition_bytes": store.fields.nbytes,
             "memory_held": graph.nbytes + store.fields.nbytes,
         }

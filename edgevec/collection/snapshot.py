@@ -15,9 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from .._types import Storage
 from ..errors import CorruptIndexError, FormatVersionError, OutOfMemoryError, StorageError, about_file
 from ..files import replace
 from ..index import Index
+from ..staging import set_path
 from . import changes
 from .database import copy_mode
 from .sql import end_transaction
@@ -34,11 +36,12 @@ class UnusableError(Exception):
 
 
 class Snapshot:
-    def __init__(self, database: Path, *, mmap: bool = False) -> None:
-        """mmap: map the file, if this system can."""
+    def __init__(self, database: Path, *, mmap: bool = False, storage: Storage = "memory") -> None:
+        """mmap: map the file, if this system can. storage: of the index that is loaded."""
         self.path = Path(f"{database}-graph")
         self._database = database
         self._mmap = mmap and _CAN_MAP
+        self._storage = storage
 
     def load(self, connection: sqlite3.Connection, memory_limit: int | None) -> tuple[Index, int]:
         """The graph, and the last change that it holds. UnusableError says why it cannot be used.
@@ -53,10 +56,12 @@ class Snapshot:
             if seq < changes.low_water_mark(connection):
                 raise UnusableError("it is older than the last checkpoint")
             try:
-                index = Index.load(self.path, mmap=self._mmap, memory_limit=memory_limit)
+                index = Index.load(self.path, mmap=self._mmap, memory_limit=memory_limit, storage=self._storage)
             except (CorruptIndexError, FormatVersionError, OSError) as error:
                 raise UnusableError(str(error)) from error
             if self._identity(self.path) == identity:
+                if self._storage == "disk":
+                    set_path(index, self.path)
                 return index, seq
         raise UnusableError("it is being replaced again and again")
 

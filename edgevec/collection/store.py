@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from .._types import Metric, Progress
+from .._types import Metric, Progress, Storage
 from ..errors import (
     ClosedError,
     EdgevecError,
@@ -197,6 +197,10 @@ class Store:
         """The name of the one that makes the vectors, where one does."""
         name: str | None = self.settings.get(schema.ENCODER)
         return name
+
+    @property
+    def storage(self) -> Storage:
+        return self.graph.storage
 
     @property
     def version(self) -> int | None:
@@ -780,6 +784,7 @@ class Store:
                 log.warning("%s: no snapshot of the graph: %s", self.name, error)
             finally:
                 self._closed = True
+                self.graph.close()
                 self.fields.forget()
                 self.database.close()
 

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from .._types import Storage
 from ..errors import (
     ClosedError,
     DataNotFoundError,
@@ -27,7 +28,7 @@ from ..errors import (
 from .folders import Folder
 from .gate import Gate
 from .manifest import MANIFEST, Manifest, Settings, Shard
-from .shards import OpenShard, open_shard, read_removed
+from .shards import OpenShard, check_storage, open_shard, read_removed
 from .writing import read_manifest, refuse_repeated_open
 
 __all__ = ["Following", "Missing"]
@@ -44,14 +45,23 @@ class Following:
     lock of those who take another manifest or write one.
 
     Args:
-        mmap, verify, missing: as of ShardedIndex.open()
+        mmap, verify, missing, storage: as of ShardedIndex.open()
         follows: whether `follow()` looks for another manifest
     """
 
     manifest: Manifest
 
-    def __init__(self, folder: Folder, *, mmap: bool, verify: bool, missing: Missing, follows: bool = True) -> None:
-        self.folder, self.mmap, self.verify, self.missing = folder, mmap, verify, missing
+    def __init__(
+        self,
+        folder: Folder,
+        *,
+        mmap: bool,
+        verify: bool,
+        missing: Missing,
+        storage: Storage = "memory",
+        follows: bool = True,
+    ) -> None:
+        self.folder, self.mmap, self.verify, self.missing, self.storage = folder, mmap, verify, missing, storage
         self.changing = threading.RLock()
         self.shards: tuple[OpenShard, ...] = ()
         self.problems: dict[str, EdgevecError] = {}
@@ -163,7 +173,9 @@ class Following:
         if self._copies is None and not self.folder.is_local:
             self._copies = _Copies()
         copies = self._copies.path if self._copies else Path(".")
-        return open_shard(self.folder, shard, settings, copies, mmap=self.mmap, verify=self.verify)
+        return open_shard(
+            self.folder, shard, settings, copies, mmap=self.mmap, verify=self.verify, storage=self.storage
+        )
 
     def _forget_threads(self) -> None:
         """In a forked process, which has no other threads: what these have locked nobody gives back."""
@@ -189,6 +201,7 @@ class _Opening:
 
     def open(self, manifest: Manifest, trusted: bool) -> None:
         following = self._following
+        check_storage(following.storage, manifest.settings, following.folder.where(MANIFEST))
         kept: dict[str, OpenShard] = {}
         if following.shards and following.manifest.settings == manifest.settings:
             kept = {each.shard.file: each for each in following.shards}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._types import CheckReport, KeepVectors, Metric, PathLike, Progress, Quantization, SearchResult
+from .._types import CheckReport, KeepVectors, Metric, PathLike, Progress, Quantization, SearchResult, Storage
 from .._validation import as_ids, as_int, as_rows
 from ..errors import EdgevecError, ParameterError, UnknownIdError, allocates
 from ..id_filter import IdFilter, LatestFilters
@@ -132,6 +132,7 @@ class ShardedIndex:
         mmap: bool = True,
         verify: bool = True,
         missing: Missing = "error",
+        storage: Storage = "memory",
         storage_options: Mapping[str, Any] | None = None,
     ) -> ShardedIndex:
         """Open an index.
@@ -144,9 +145,13 @@ class ShardedIndex:
                 when it is first changed; see Index.load().
             missing: "report": go on without shards that are missing or damaged. `share` says how much is left, `shards`
                 what is wrong; and such an index cannot be changed.
+            storage: "disk": in place of mapping the files, load links and codes, and read vectors where searches rank
+                them; see Index.load(). Answers are the same, and memory holds no more than that. Every shard is read
+                and verified as it is opened.
             storage_options: for fsspec
 
         Raises:
+            ParameterError: storage="disk" of shards without vectors beside codes
             IndexNotFoundError: there is no manifest (a FileNotFoundError)
             CorruptIndexError: a manifest or shard is damaged or something else, or an id is in two shards
             FormatVersionError: written by a newer version of edgevec
@@ -155,7 +160,10 @@ class ShardedIndex:
         """
         if missing not in ("error", "report"):
             raise ParameterError(f'missing must be "error" or "report", not {missing!r:.40}')
-        made = cls._of(Following(open_folder(manifest, storage_options), mmap=mmap, verify=verify, missing=missing))
+        if storage not in ("memory", "disk"):
+            raise ParameterError(f'storage must be "memory" or "disk", not {storage!r:.40}')
+        folder = open_folder(manifest, storage_options)
+        made = cls._of(Following(folder, mmap=mmap, verify=verify, missing=missing, storage=storage))
         made._storage_options = storage_options
         try:
             made._following.follow(first=True)
@@ -203,7 +211,8 @@ class ShardedIndex:
 
     def __reduce__(self) -> tuple[Any, ...]:
         held = self._following
-        return _reopened, (held.folder.address, held.mmap, held.verify, held.missing, self._storage_options)
+        how = {"mmap": held.mmap, "verify": held.verify, "missing": held.missing, "storage": held.storage}
+        return _reopened, (held.folder.address, how, self._storage_options)
 
     # ---- what it is ------------------------------------------------------------------------------------------------
 
@@ -216,6 +225,11 @@ class ShardedIndex:
     def metric(self) -> Metric:
         """ "cosine", "ip" or "l2"."""
         return self.manifest.settings.metric
+
+    @property
+    def storage(self) -> Storage:
+        """ "memory", or "disk" where vectors are read from the files."""
+        return self._following.storage
 
     @property
     def manifest(self) -> Manifest:
@@ -410,11 +424,12 @@ class ShardedIndex:
         """Bytes allocated, slack included, of all shards that are open: each the sum of Index.memory_usage().
 
         Returns:
-            vectors, codes, links, upper_links, ids, other and total; and mapped, how many of these lie in mapped files
+            vectors, codes, links, upper_links, ids, other and total; mapped, how many of these lie in mapped files; and
+            on_disk, bytes of vectors in files with storage="disk", which total leaves out
         """
         with self._following.using() as held:
             each_shard = [each.index.memory_usage() for each in held]
-        names = ("vectors", "codes", "links", "upper_links", "ids", "other", "total", "mapped")
+        names = ("vectors", "codes", "links", "upper_links", "ids", "other", "total", "mapped", "on_disk")
         return {name: sum(each[name] for each in each_shard) for name in names}
 
     # ---- changes ---------------------------------------------------------------------------------------------------
@@ -539,7 +554,5 @@ def settings_of(
         return Settings(dim, metric, quantization, index.M, index.ef_construction, index.seed, kept)
 
 
-def _reopened(
-    manifest: str, mmap: bool, verify: bool, missing: Missing, storage_options: Mapping[str, Any] | None
-) -> ShardedIndex:
-    return ShardedIndex.open(manifest, mmap=mmap, verify=verify, missing=missing, storage_options=storage_options)
+def _reopened(manifest: str, how: dict[str, Any], storage_options: Mapping[str, Any] | None) -> ShardedIndex:
+    return ShardedIndex.open(manifest, storage_options=storage_options, **how)

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from .._types import Progress
+from .._types import Progress, Storage
 from ..errors import (
     CorruptIndexError,
     DataNotFoundError,
     NotFiniteError,
+    ParameterError,
     ShardNotFoundError,
     ZeroVectorError,
     about_file,
@@ -24,7 +25,16 @@ from ..index import Index
 from .folders import Folder, sha256_of
 from .manifest import Removed, Settings, Shard
 
-__all__ = ["Block", "OpenShard", "finished_shard", "held_ids", "open_shard", "read_removed", "write_shard"]
+__all__ = [
+    "Block",
+    "OpenShard",
+    "check_storage",
+    "finished_shard",
+    "held_ids",
+    "open_shard",
+    "read_removed",
+    "write_shard",
+]
 
 _FEW = 256
 """For so many ids an index is asked, for more its ids are listed."""
@@ -123,13 +133,28 @@ def held_ids(index: Index) -> npt.NDArray[np.int64]:
     return np.fromiter(index, np.int64, len(index))
 
 
+def check_storage(storage: Storage, settings: Settings, where: str) -> None:
+    """ParameterError where there are no vectors beside codes to leave on disk."""
+    if storage == "disk" and (settings.quantization == "none" or not settings.keep_vectors):
+        why = 'quantization="none" has no codes' if settings.quantization == "none" else "its shards keep codes alone"
+        raise ParameterError(f'{where}: storage="disk" is for vectors beside codes, and {why}')
+
+
 def open_shard(
-    folder: Folder, shard: Shard, settings: Settings, copies: Path, *, mmap: bool, verify: bool
+    folder: Folder,
+    shard: Shard,
+    settings: Settings,
+    copies: Path,
+    *,
+    mmap: bool,
+    verify: bool,
+    storage: Storage = "memory",
 ) -> OpenShard:
     """Open a shard and see that it is what the manifest says.
 
     Args:
         copies: a folder for copies of files that are not on this machine
+        storage: "disk": in place of mapping, as of Index.load()
 
     Raises:
         ShardNotFoundError: it is not there
@@ -145,7 +170,7 @@ def open_shard(
         raise CorruptIndexError(f"{where}: a shard of {size:,} bytes where the manifest has {shard.bytes:,}")
     if verify and sha256_of(path) != shard.sha256:
         raise CorruptIndexError(f"{where}: a shard of another checksum than the manifest has")
-    index = Index.load(path, mmap=mmap, verify=verify)
+    index = Index.load(path, mmap=mmap and storage == "memory", verify=verify, storage=storage)
     try:
         for name, wanted, found in (
             ("dim", settings.dim, index.dim),

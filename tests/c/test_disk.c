@@ -48,7 +48,9 @@ static int t_write_at(void *user, void *file, uint64_t at, const void *bytes, si
     if (hit && now.how == INTERRUPTED) return EINTR;
     return real.write_at(user, file, at, bytes, hit && now.how == SHORT ? 1 : n, written);
 }
+static char asked[64]; /* for a scratch file: the last folder that has a name */
 static int t_open_scratch(void *user, const char *folder, void **file) {
+    if (*folder) snprintf(asked, sizeof asked, "%s", folder);
     bool hit = hits('o') && (now.how == FAIL || now.how == ENDED);
     return hit ? now.error : real.open_scratch(user, folder, file);
 }
@@ -274,6 +276,42 @@ static void check_cut_off(void) {
     free(whole.at);
 }
 
+/* Errors and scratch files go by the file that the index is known as, whichever it is loaded from or saved to. */
+static void check_known_as(void) {
+    bytes whole = read_all(PATH), cut = {whole.at, whole.count / 4};
+    ev_index *ix = load(PATH, EV_MAP_DISK), *fresh = make_in(EV_STORAGE_DISK, EV_METRIC_L2, EV_QUANT_SQ8, 1);
+    ev_index *memory = load(PATH, EV_MAP_NONE);
+    CHECK(ev_set_disk_path(memory, "known/as") == EV_E_PARAM && strstr(ev_error_detail(), "none there"));
+    ev_free(memory);
+    CHECK(ev_set_disk_path(ix, "other") == EV_OK && ev_set_disk_path(ix, "known/as") == EV_OK);
+    CHECK(ev_set_disk_path(fresh, "new/one") == EV_OK);
+    write_all(PATH, cut);
+    CHECK(ask(ix, true).rc == EV_E_IO && strstr(ev_error_detail(), "'known/as'"));
+    write_all(PATH, whole);
+    begin(0, FAIL, 0);
+    add_rows(fresh, 0, 3); /* there is no such folder */
+    CHECK(!strcmp(asked, "new/"));
+    add_rows(ix, ROWS, 3);
+    CHECK(!strcmp(asked, "known/"));
+    end();
+    CHECK(ev_save(ix, OTHER) == EV_OK);
+    bytes other = read_all(OTHER);
+    write_all(OTHER, cut);
+    CHECK(ask(ix, true).rc == EV_E_IO && strstr(ev_error_detail(), "'known/as'"));
+    write_all(OTHER, other);
+    CHECK(ask(ix, true).rc == EV_OK);
+    for (int64_t n = 1; n < 4; n++) {
+        ev_fault_alloc(n);
+        int rc = ev_set_disk_path(ix, "a/third");
+        CHECK(rc == (ev_fault_alloc(0) >= n ? EV_E_NOMEM : EV_OK));
+    }
+    CHECK(ask(ix, true).rc == EV_OK);
+    ev_free(ix);
+    ev_free(fresh);
+    free(whole.at);
+    free(other.at);
+}
+
 /* Whichever allocation fails, all is as before, and the call succeeds when it is made again. */
 static void check_memory(void) {
     int64_t held = held_bytes;
@@ -317,6 +355,7 @@ int main(void) {
     check_broken();
     check_memory();
     check_cut_off();
+    check_known_as();
     check_kind(EV_METRIC_IP, EV_QUANT_SQ8, EV_VECTORS_SQ24);
     CHECK(held_bytes == 0);
     ev_set_file_ops(NULL);

@@ -200,6 +200,12 @@ static int call_set_limit(scene *s) {
     return rc == EV_OK ? ev_set_memory_limit(s->ix, 0) : rc;
 }
 
+/* Of an index in memory it changes nothing. */
+static int call_set_path(scene *s) {
+    int rc = ev_set_disk_path(s->ix, PATH);
+    return rc == EV_E_PARAM ? EV_OK : rc == EV_OK ? EV_E_CORRUPT : rc;
+}
+
 static int call_check(scene *s) {
     ev_report r;
     int rc = ev_check(s->ix, &r);
@@ -325,6 +331,7 @@ static const struct {
     {"ev_ids", call_ids, EV_E_REENTRANT},
     {"ev_set_ef", call_set_ef, EV_E_REENTRANT},
     {"ev_set_memory_limit", call_set_limit, EV_OK},
+    {"ev_set_disk_path", call_set_path, EV_E_REENTRANT},
     {"ev_check", call_check, EV_E_REENTRANT},
     {"ev_save", call_save, EV_E_REENTRANT},
     {"ev_save_bytes ev_load_bytes ev_load_bytes_within", call_bytes, EV_E_REENTRANT},

@@ -172,6 +172,19 @@ def test_search_takes_a_query_in_every_form(index: Path, vectors: np.ndarray, tm
     assert answer["distances"][0] == pytest.approx(0, abs=1e-5)
 
 
+def test_search_reads_vectors_from_the_file(tmp_path: Path, vectors: np.ndarray) -> None:
+    np.save(tmp_path / "v.npy", vectors)
+    succeed("build", tmp_path / "v.npy", "-o", tmp_path / "v.ev", "-M", 4, "--ef-construction", 20)
+    told = [
+        succeed("search", tmp_path / "v.ev", "--id", 7, "-k", 9, "--json", "--storage", storage).stdout
+        for storage in ("memory", "disk")
+    ]
+    assert told[0] == told[1]
+    failed = run("search", tmp_path / "v.ev", "--id", 7, "--mmap", "--storage", "disk")
+    assert failed.exit_code == 2
+    assert "mmap=True" in failed.stderr
+
+
 def test_search_shows_texts_and_never_padding(index: Path, data: Path) -> None:
     shown = succeed("search", index, "--id", 1003, "-k", 1, "--data", data).stdout
     assert "[text] 3" in shown  # brackets are text, not markup

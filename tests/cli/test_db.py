@@ -55,6 +55,22 @@ def test_db_import_leaves_out_columns(lines: Path, tmp_path: Path) -> None:
     assert (record.metadata, record.document) == ({}, None)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="it is refused there")
+def test_db_imports_and_searches_with_vectors_on_disk(
+    made: Path, lines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.edgevec"
+    assert run("db", other, "import", lines, "--metric", "l2", "--storage", "disk") == 0
+    answers = []
+    for path, storage in ((made, "memory"), (made, "disk"), (other, "disk")):
+        capsys.readouterr()
+        assert run("db", path, "search", "--id", "r2", "-k", "9", "--json", "--storage", storage) == 0
+        answers.append(capsys.readouterr().out)
+    assert answers[0] == answers[1] == answers[2]
+    assert run("db", made, "import", lines, "--quantization", "none", "--storage", "disk") == 2
+    assert "none" in capsys.readouterr().err
+
+
 def test_db_searches(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def hits(*arguments: str) -> list[dict[str, Any]]:
         assert run("db", made, "search", "--json", *arguments) == 0

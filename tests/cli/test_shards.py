@@ -51,6 +51,8 @@ def test_search_answers_as_the_library(folder: Path) -> None:
     with edgevec.ShardedIndex.open(folder) as index:
         assert [each["ids"] for each in found] == index.search(ROWS[:3], 4, exact=True).ids.tolist()
     assert "nothing" not in succeed("shards", "search", folder, "--id", 7)
+    shown = [succeed("shards", "search", folder, "--id", 7, "--storage", storage) for storage in ("memory", "disk")]
+    assert shown[0] == shown[1]
     assert json.loads(succeed("shards", "search", folder, "--query", "few.npy", "--row", 2, "--json"))[0]["ids"][0] == 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -48,8 +49,12 @@ class Machine(RuleBasedStateMachine):
 
     @initialize(metric=st.sampled_from(["cosine", "ip", "l2"]), quantization=st.sampled_from(["none", "sq8", "binary"]))
     def make(self, metric: Any, quantization: Any) -> None:
-        self.metric = metric
+        self.metric, self.quantization = metric, quantization
         self.db = edgevec.open(self.path, DIM, metric, quantization=quantization, M=4, ef_construction=20)
+
+    def how(self, disk: bool) -> dict[str, Any]:
+        """Where the vectors of the graph are to lie, as far as they can."""
+        return {"storage": "disk" if disk and self.quantization != "none" and os.name != "nt" else "memory"}
 
     def records(self, ids: list[Any], seed: int) -> Held:
         rng = np.random.default_rng(seed)
@@ -130,13 +135,13 @@ class Machine(RuleBasedStateMachine):
     def compact(self) -> None:
         self.db.compact()
 
-    @rule()
-    def reopen(self) -> None:
+    @rule(disk=st.booleans())
+    def reopen(self, disk: bool) -> None:
         self.db.close()
-        self.db = edgevec.open(self.path)
+        self.db = edgevec.open(self.path, **self.how(disk))
 
-    @rule(lose=st.booleans(), torn=st.floats(0, 1))
-    def crash(self, lose: bool, torn: float) -> None:
+    @rule(lose=st.booleans(), torn=st.floats(0, 1), disk=st.booleans())
+    def crash(self, lose: bool, torn: float, disk: bool) -> None:
         """Go on with the files as they are on the disk this moment, in a batch; the snapshot may be torn."""
         self.crashes += 1
         folder = self.folder / str(self.crashes)
@@ -156,12 +161,12 @@ class Machine(RuleBasedStateMachine):
         if lose and graph.exists():
             data = graph.read_bytes()
             graph.write_bytes(data[: int(torn * len(data))])
-        self.db = edgevec.open(self.path)
+        self.db = edgevec.open(self.path, **self.how(disk))
 
     @precondition(lambda self: SHARES_FILES)
-    @rule()
-    def read_beside(self) -> None:
-        with edgevec.open(self.path, mode="r") as reader:
+    @rule(disk=st.booleans())
+    def read_beside(self, disk: bool) -> None:
+        with edgevec.open(self.path, mode="r", **self.how(disk)) as reader:
             assert {record.id for record in reader} == self.held.keys()
             assert len(reader.search(np.ones(DIM), 100)) == len(self.held)
 

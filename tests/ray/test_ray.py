@@ -18,7 +18,7 @@ from support import HANG
 
 import edgevec
 import edgevec.ray
-from edgevec import ShardedIndex
+from edgevec import ShardedIndex, Storage
 
 pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.filterwarnings("default")]
 
@@ -150,10 +150,13 @@ def test_a_build_that_loses_its_workers_is_an_error_and_goes_on_where_it_was(
         assert sorted(index) == list(range(ROWS))
 
 
-def test_a_service_answers_as_the_index(rows: np.ndarray, folder: Path, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("storage", ["memory", "disk"])
+def test_a_service_answers_as_the_index(
+    storage: Storage, rows: np.ndarray, folder: Path, rng: np.random.Generator
+) -> None:
     queries = rng.standard_normal((6, DIM)).astype(np.float32)
     allowed = rng.permutation(ROWS)[:40]
-    with ShardedIndex.open(folder) as index, edgevec.ray.serve(folder, replicas=2) as service:
+    with ShardedIndex.open(folder) as index, edgevec.ray.serve(folder, replicas=2, storage=storage) as service:
         for options in ({}, {"filter": allowed}, {"exact": True}, {"ef": 90}, {"filter": [-7]}):
             for asked in (queries, queries[0]):
                 found, expected = service.search(asked, 9, **options), index.search(asked, 9, **options)
