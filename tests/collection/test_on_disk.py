@@ -319,6 +319,7 @@ def test_a_reader_gives_up_what_was_replaced(tmp_path: Path, monkeypatch: pytest
 
 
 @on_posix
+@with_readers
 def test_a_graph_that_was_cut_off_is_an_error_and_made_again(tmp_path: Path) -> None:
     path, graph = tmp_path / "notes", tmp_path / "notes-graph"
     with edgevec.open(path) as made:
