@@ -47,7 +47,20 @@ def _where(command: Any) -> Any:
     )(command)
 
 
-@click.group(epilog=example("edgevec db notes.edgevec import notes.jsonl"))
+class _FileFirst(click.Group):
+    """Commands after a file; told so where they come before it, as they do elsewhere."""
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = context.params["file"].name
+        if name in self.commands and args[0] not in self.commands:
+            file = "FILE" if args[0].startswith("-") else args[0]
+            raise click.UsageError(f"FILE comes first: {context.command_path} {file} {name} ...", context)
+        return super().resolve_command(context, args)
+
+
+@click.group(cls=_FileFirst, epilog=example("edgevec db notes.edgevec import notes.jsonl"))
 @click.argument("file", type=INPUT)
 @click.pass_context
 def db(context: click.Context, file: Path) -> None:

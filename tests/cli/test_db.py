@@ -136,6 +136,14 @@ def test_opening_a_missing_collection_to_read_is_an_error(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("given", "file"), [("notes.edgevec", "notes.edgevec"), ("--help", "FILE")])
+def test_a_command_before_the_file_is_told_to_come_after_it(
+    given: str, file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("db", "search", given) == 2
+    assert capsys.readouterr().err == f"edgevec: FILE comes first: edgevec db {file} search ...\n"
+
+
 def test_errors_are_one_line(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("db", made, "search", "--id", "r1", "--where", "year > AND") == 2
     first, line, caret = capsys.readouterr().err.rstrip("\n").split("\n")
