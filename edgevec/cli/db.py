@@ -56,7 +56,7 @@ class _FileFirst(click.Group):
         name = context.params["file"].name
         if name in self.commands and args[0] not in self.commands:
             file = "FILE" if args[0].startswith("-") else args[0]
-            raise click.UsageError(f"FILE comes first: {context.command_path} {file} {name} ...", context)
+            raise click.UsageError(f"FILE comes first: edgevec db {file} {name} ...", context)
         return super().resolve_command(context, args)
 
 
