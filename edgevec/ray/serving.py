@@ -188,7 +188,7 @@ class Service:
         rows = as_rows(queries, manifest.settings.dim, "queries")
         sent = self._ray.put(rows), k, self._ray.put(allowed), options
         # What takes about as long: as many queries and neighbors, by powers of two, and the same options.
-        kind = rows.size.bit_length(), k.bit_length(), allowed is None, *options.values()
+        kind = rows.size.bit_length(), k.bit_length(), allowed is None, repr(options)
         answers: list[SearchResult] = []
         problems: dict[str, EdgevecError] = {}
         for part, answer in zip(parts, self._replicas.ask(parts, sent, kind), strict=True):

@@ -49,11 +49,21 @@ class LocalCluster:
     def close(self) -> None:
         ray.shutdown()
         self._cluster.shutdown()
-        wait_until(lambda: not processes_of(self._scratch), "processes of the cluster are left")
+        for pid in processes_of(self._scratch):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            wait_for_end(pid)
         shutil.rmtree(self._scratch)
 
-    def add_node(self) -> Any:
-        return self._cluster.add_node(**self._options)
+    def add_node(self) -> None:
+        """Ray gives up on a node that is not there after 30 seconds, as on a busy machine; here it is tried again."""
+        for turn in range(10):
+            try:
+                self._cluster.add_node(wait=False, **self._options)  # it returns once the head knows it
+                return
+            except Exception as error:
+                if turn == 9 or "timed out during startup" not in str(error):
+                    raise
 
     def remove_node(self) -> None:
         self._cluster.remove_node(next(iter(self._cluster.worker_nodes)))
@@ -122,14 +132,13 @@ def wait_for_end(pid: int) -> None:
     wait_until(ended, f"process {pid} goes on")
 
 
-def processes_of(scratch: str) -> list[str]:
-    """Command lines that name a folder, where the system tells them."""
+def processes_of(scratch: str) -> list[int]:
+    """Those whose command lines name a folder, where the system tells them."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            line = (process / "cmdline").read_bytes()
-            if scratch.encode() in line:
-                found.append(line.replace(b"\0", b" ").decode(errors="replace"))
+            if scratch.encode() in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
     return found
 
 

@@ -163,8 +163,9 @@ def test_a_service_answers_as_the_index(rows: np.ndarray, folder: Path, rng: np.
         assert service.search(queries, 9, recall=0.9).ids.shape == (6, 9)
         with pytest.raises(edgevec.NotFiniteError):
             service.search([np.nan] * DIM)
-        with pytest.raises(edgevec.ParameterError):
-            service.search([1, 2])
+        for query, options in (([1, 2], {}), (queries, {"ef": [7]}), (queries, {"ef": 0}), (queries, {"k": 0})):
+            with pytest.raises(edgevec.ParameterError):
+                service.search(query, **options)
         assert (service.share, len(service)) == (1.0, ROWS)
     with pytest.raises(edgevec.ClosedError):
         service.search(queries)
