@@ -200,7 +200,7 @@ def test_a_shard_that_a_compaction_removed_is_not_missing(
     rows: np.ndarray, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with ShardedIndex.open(folder) as index:
-        for missing in ("error", "report"):
+        for missing, another in (("error", False), ("report", False), ("error", True)):
             with edgevec.ray.serve(folder, actors=2, missing=missing) as service:
                 assert service.search(rows[7], 1).ids.tolist() == [7]
                 monkeypatch.setattr(service, "_seen", lambda at=service._stamp: at)  # as if it had looked just before
@@ -208,6 +208,11 @@ def test_a_shard_that_a_compaction_removed_is_not_missing(
                 index.compact()
                 for actor in service._replicas._actors[0]:
                     os.kill(ray.get(actor.pid.remote(), timeout=HANG), signal.SIGKILL)
+                if another:  # another thread sees it first
+                    asked = service._asked
+                    monkeypatch.setattr(
+                        service, "_asked", lambda *query, asked=asked, of=service: (asked(*query), of.refresh())[0]
+                    )
                 found = service.search(rows[:5], ROWS, exact=True)
                 np.testing.assert_array_equal(found.ids, index.search(rows[:5], ROWS, exact=True).ids)
                 assert (service.problems, service.share) == ({}, 1.0)
