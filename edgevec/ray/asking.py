@@ -195,7 +195,7 @@ class _Query:
             replicas._leave([question for asked in self._open.values() for question in asked])
         return self._answers
 
-    def _ask(self, part: int, replica: int, *, hedge: bool = False, busy: bool = False) -> None:
+    def _ask(self, part: int, replica: int, *, hedge: bool = False, again: bool = False) -> None:
         question, arrived = _Question(part, replica, self._replicas.actor(replica, part), hedge), self._arrived
         self._open[part].append(question)
 
@@ -203,7 +203,7 @@ class _Query:
             question.over = True
             arrived.put((question, future, time.perf_counter()))
 
-        checksum, manifest = self._parts[part].checksum, self._parts[part].manifest if busy else None
+        checksum, manifest = self._parts[part].checksum, self._parts[part].manifest if again else None
         reference = question.actor.search.remote(checksum, manifest, *self._sent)
         reference.future().add_done_callback(note)
 
@@ -227,29 +227,28 @@ class _Query:
                 replicas._delays.note(self._kind, arrived - question.start)
             replicas._count(won=int(question.hedge))
             return
-        replica, busy = question.replica, False
+        replica = question.replica
         errors = replicas._ray.exceptions
         if isinstance(error, errors.RayTaskError):
-            busy = isinstance(error.cause, BusyError)
-            if not busy and isinstance(error.cause, EdgevecError):
-                raise error.cause from None
-            if not busy:
+            if not isinstance(error.cause, BusyError):  # which says that another manifest came
+                if isinstance(error.cause, EdgevecError):
+                    raise error.cause from None
                 raise error
         elif isinstance(error, errors.RayError):
+            self._lost[part] += 1
             replicas._replace(question, self._parts[part])
             replica = replicas._other(replica)  # which need not be started first
         else:
             raise error
-        self._lost[part] += 1
         if asked:
             return
-        if self._lost[part] == ATTEMPTS:
+        if self._lost[part] >= ATTEMPTS:
             reason = " ".join(str(error).split())[:300]
             self._end(
                 part, StorageError(f"no actor answers for {len(self._parts[part].manifest.shards)} shards: {reason}")
             )
         else:
-            self._ask(part, replica, busy=busy)
+            self._ask(part, replica, again=True)
 
     def _end(self, part: int, answer: Answer | StorageError) -> None:
         self._answers[part] = answer

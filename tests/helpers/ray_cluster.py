@@ -86,12 +86,12 @@ class LocalCluster:
         idle = ("IDLE", "DashboardAgent", "RuntimeEnvAgent")  # a node ends with its agents
         return [worker for worker in self.workers(node) if not worker.does.startswith(idle)]
 
-    def kill_worker(self, rng: np.random.Generator) -> str:
-        """Kill one that has something to do, and say what that was."""
+    def kill_worker(self, rng: np.random.Generator, does: tuple[str, ...] = ("",)) -> str:
+        """Kill one that does something of this kind, and say what that was."""
         found: list[Worker] = []
 
         def busy() -> bool:
-            found[:] = sorted(self.busy())
+            found[:] = sorted(worker for worker in self.busy() if worker.does.startswith(does))
             return bool(found)
 
         wait_until(busy, "no worker has anything to do")
@@ -147,11 +147,14 @@ class Killing:
 
     Args:
         first: "worker" or "node"; what comes after it is drawn
+        does: what workers are about that are killed first of all; of others some are, too
         period: seconds in which each moment is drawn
     """
 
-    def __init__(self, cluster: LocalCluster, rng: np.random.Generator, first: str, period: float) -> None:
-        self._cluster, self._rng, self._first, self._period = cluster, rng, first, period
+    def __init__(
+        self, cluster: LocalCluster, rng: np.random.Generator, first: str, does: tuple[str, ...], period: float
+    ) -> None:
+        self._cluster, self._rng, self._first, self._does, self._period = cluster, rng, first, does, period
         self._now = threading.Lock()
         self.over = threading.Event()
         self.killed: list[str] = []
@@ -162,9 +165,10 @@ class Killing:
             for turn in range(self._rng.integers(1, 4)):
                 time.sleep(self._rng.uniform(0, self._period))
                 node = self._first == "node" if turn == 0 else self._rng.integers(3) == 0
+                does = self._does if turn == 0 or self._rng.integers(2) else ("",)
                 with self._now:
-                    kill = self._cluster.kill_node if node else self._cluster.kill_worker
-                    self.killed.append(kill(self._rng))
+                    kill = self._cluster.kill_node(self._rng) if node else self._cluster.kill_worker(self._rng, does)
+                    self.killed.append(kill)
         finally:
             self.over.set()
 

@@ -30,7 +30,8 @@ pytestmark = pytest.mark.filterwarnings("default")
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not see this file
 
 RUNS = int(os.environ.get("EDGEVEC_KILLS", "6"))
-PHASES = ("build", "search", "change")
+PHASES = {"build": ("_build_shard", "build_here"), "search": ("_Holder",), "change": ("change",)}
+"""And what the workers are about that are killed first of all."""
 DIM, K = 32, 10
 BUILD: dict[str, Any] = {"rows_per_shard": 500, "metric": "l2", "keep_vectors": "float32"}
 PERIOD = 2.0
@@ -56,13 +57,18 @@ class History:
         self.path = path
 
     def note(self, **entry: Any) -> None:
-        """In one write, so that a line is there whole or not at all."""
+        """On a line of its own, also where the process before was killed in the midst of one."""
         opened = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        os.write(opened, json.dumps(entry).encode() + b"\n")
+        os.write(opened, f"\n{json.dumps(entry)}\n".encode())
         os.close(opened)
 
     def entries(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.path.read_text().splitlines()]
+        """A line that is not there whole, yet or for good, says what has not been begun or has not ended."""
+        found = []
+        for line in self.path.read_text().split("\n")[:-1]:
+            with suppress(ValueError):
+                found.append(json.loads(line))
+        return found
 
     def count(self, what: str) -> int:
         return sum(what in entry for entry in self.entries())
@@ -253,14 +259,14 @@ def service(three_nodes: LocalCluster, tmp_path_factory: pytest.TempPathFactory)
 def test_what_is_killed_costs_nothing(
     three_nodes: LocalCluster, service: edgevec.ray.Service, tmp_path: Path, run: int
 ) -> None:
-    phase, first = PHASES[run % 3], ("worker", "node")[run // 3 % 2]
+    phase, first = list(PHASES)[run % 3], ("worker", "node")[run // 3 % 2]
     folder, history = Path(service._address), History(tmp_path / "history")
     history.note(begin="build", seed=run, count=3000)
     ShardedIndex.build(rows_of(run, 3000), folder, **BUILD).close()
     history.note(end="done")
     before = service.stats
     asking = Asking(service.search, history, run)
-    killing = Killing(three_nodes, np.random.default_rng([run, 1]), first, PERIOD)
+    killing = Killing(three_nodes, np.random.default_rng([run, 1]), first, PHASES[phase], PERIOD)
     working = Background(lambda: WORK[phase](folder, history, run, killing))
     try:
         killing.run()
