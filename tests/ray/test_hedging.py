@@ -54,6 +54,9 @@ def test_who_is_stopped_is_not_waited_for(rows: np.ndarray, folder: Path) -> Non
     with edgevec.ray.serve(folder, replicas=2, actors=2, hedge=0.5) as service:
         for query in rows[:20]:
             service.search(query, K, exact=True)
+        # None owes an answer, and the one that is stopped is next.
+        wait_until(lambda: {service._replicas._next() for _ in range(4)} == {0, 1}, "a replica owes answers")
+        wait_until(lambda: service._replicas._next() == 1, "replicas take no turns")
         before = service.stats
         with stopped(service, 0, 1):
             asked = Background(lambda: found.extend(service.search(query, K, exact=True) for query in rows[:10]))
