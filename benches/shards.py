@@ -212,22 +212,29 @@ def forecast(model: Model, dim: int, calls: NDArray[np.float64], price: float) -
 
 
 def of_service(folder: Path, queries: Floats, rounds: int) -> Iterator[str]:
-    """The same shards held by 1, 2 and 4 actors."""
+    """The same shards held by 1, 2 and 4 actors; and by 2 replicas of 2, with and without hedged requests."""
     import ray
 
     import edgevec.ray
 
-    ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False)
-    yield "\n| a service: actors | p50 us | p99 us | slowest of so many such as the one: p50, p99 |"
-    yield "|---|---|---|---|"
+    # A cluster of its own, also where another one runs on this machine.
+    ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False)
+    yield "\n| a service | p50 us | p99 us | slowest of so many such as the one: p50, p99 | asked twice |"
+    yield "|---|---|---|---|---|"
     alone: NDArray[np.float64] = np.empty(0)
-    for actors in (1, 2, 4):
-        with edgevec.ray.serve(folder, actors=actors) as service:
-            call_times_us(service.search, queries[:50])
+    for replicas, actors, hedge in ((1, 1, None), (1, 2, None), (1, 4, None), (2, 2, None), (2, 2, 0.95)):
+        with edgevec.ray.serve(folder, replicas=replicas, actors=actors, hedge=hedge) as service:
+            call_times_us(service.search, queries[:100])
+            before = service.stats
             calls = [call_times_us(service.search, queries[:200]) for _ in range(rounds)]
+            after = service.stats
         alone = np.concatenate(calls) if actors == 1 else alone
-        wall, (p50, p99) = Latency.of(calls), slowest(alone, actors)
-        yield f"| {actors} | {wall.p50_us:.0f} | {wall.p99_us:.0f} | {p50:.0f}, {p99:.0f} |"
+        wall, (p50, p99) = Latency.of(calls), slowest(alone, actors, hedged=hedge is not None)
+        name = (
+            f"{actors} actors" + (f", {replicas} replicas" if replicas > 1 else "") + (f", {hedge=}" if hedge else "")
+        )
+        twice = (after.hedged - before.hedged) / (after.asked - before.asked)
+        yield f"| {name} | {wall.p50_us:.0f} | {wall.p99_us:.0f} | {p50:.0f}, {p99:.0f} | {twice:.1%} |"
     ray.shutdown()
 
 

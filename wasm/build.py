@@ -36,7 +36,7 @@ PLATFORMS = "pyodide_2024_0_wasm32.pyemscripten_2025_0_wasm32.pyemscripten_2026_
 # other libraries store, which commands read; servers, for which it has no sockets; shards, for which it has no threads.
 LEFT_OUT = (
     "edgevec/cli/**;edgevec/importers/**;edgevec/servers/**;edgevec/__main__.py;edgevec/tui/**;edgevec/sharded/**;"
-    "edgevec/ray.py"
+    "edgevec/ray/**"
 )
 
 

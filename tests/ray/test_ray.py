@@ -88,7 +88,7 @@ def dying(marks: Path, doomed: int, point: str, times: int) -> Callable[..., Any
 
     Each attempt leaves a mark, so that it is known what was built how often.
     """
-    build = edgevec.ray._build_shard
+    build = edgevec.ray.building._build_shard
 
     def attempt(address: str, options: Any, settings: Any, threads: int, start: int, *block: Any) -> Any:
         earlier = len(list(marks.glob(f"{start}-*")))
@@ -120,7 +120,7 @@ def test_a_killed_worker_costs_its_shard_alone(
 ) -> None:
     marks = tmp_path / "marks"
     marks.mkdir()
-    monkeypatch.setattr(edgevec.ray, "_build_shard", dying(marks, 300, point, 1))
+    monkeypatch.setattr(edgevec.ray.building, "_build_shard", dying(marks, 300, point, 1))
     manifest = edgevec.ray.build(rows, tmp_path / "r", rows_per_shard=300)
     assert attempts(marks) == {0: 1, 300: 2, 600: 1, 900: 1}
     with ShardedIndex.open(tmp_path / "r") as index:
@@ -134,7 +134,7 @@ def test_a_build_that_loses_its_workers_is_an_error_and_goes_on_where_it_was(
 ) -> None:
     marks = tmp_path / "marks"
     marks.mkdir()
-    monkeypatch.setattr(edgevec.ray, "_build_shard", dying(marks, 900, "begun", 2))
+    monkeypatch.setattr(edgevec.ray.building, "_build_shard", dying(marks, 900, "begun", 2))
     for _ in range(2):
         with pytest.raises(edgevec.StorageError, match="lost"):
             edgevec.ray.build(
@@ -166,8 +166,9 @@ def test_a_service_answers_as_the_index(
         assert service.search(queries, 9, recall=0.9).ids.shape == (6, 9)
         with pytest.raises(edgevec.NotFiniteError):
             service.search([np.nan] * DIM)
-        with pytest.raises(edgevec.ParameterError):
-            service.search([1, 2])
+        for query, options in (([1, 2], {}), (queries, {"ef": [7]}), (queries, {"ef": 0}), (queries, {"k": 0})):
+            with pytest.raises(edgevec.ParameterError):
+                service.search(query, **options)
         assert (service.share, len(service)) == (1.0, ROWS)
     with pytest.raises(edgevec.ClosedError):
         service.search(queries)
@@ -202,14 +203,19 @@ def test_a_shard_that_a_compaction_removed_is_not_missing(
     rows: np.ndarray, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with ShardedIndex.open(folder) as index:
-        for missing in ("error", "report"):
+        for missing, another in (("error", False), ("report", False), ("error", True)):
             with edgevec.ray.serve(folder, actors=2, missing=missing) as service:
                 assert service.search(rows[7], 1).ids.tolist() == [7]
                 monkeypatch.setattr(service, "_seen", lambda at=service._stamp: at)  # as if it had looked just before
                 index.remove([*range(900, 1000), *range(7)])
                 index.compact()
-                for actor in service._groups[0]:
+                for actor in service._replicas._actors[0]:
                     os.kill(ray.get(actor.pid.remote(), timeout=HANG), signal.SIGKILL)
+                if another:  # another thread sees it first
+                    asked = service._asked
+                    monkeypatch.setattr(
+                        service, "_asked", lambda *query, asked=asked, of=service: (asked(*query), of.refresh())[0]
+                    )
                 found = service.search(rows[:5], ROWS, exact=True)
                 np.testing.assert_array_equal(found.ids, index.search(rows[:5], ROWS, exact=True).ids)
                 assert (service.problems, service.share) == ({}, 1.0)
@@ -220,12 +226,12 @@ def test_a_killed_actor_costs_no_answer(rows: np.ndarray, folder: Path) -> None:
     with ShardedIndex.open(folder) as index, edgevec.ray.serve(folder, replicas=2, actors=2) as service:
         expected = index.search(rows[:5], 7, exact=True).ids
         for turn in range(4):
-            victim = service._groups[turn % 2][turn // 2]
+            victim = service._replicas._actors[turn % 2][turn // 2]
             pid = ray.get(victim.pid.remote(), timeout=HANG)
             os.kill(pid, signal.SIGKILL)
             for _ in range(2):  # both replicas
                 np.testing.assert_array_equal(service.search(rows[:5], 7, exact=True).ids, expected)
-            assert service._groups[turn % 2][turn // 2] is not victim
+            assert service._replicas._actors[turn % 2][turn // 2] is not victim
 
 
 def test_a_missing_shard_is_an_error_or_reported(rows: np.ndarray, folder: Path) -> None:

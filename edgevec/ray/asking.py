@@ -1,0 +1,255 @@
+"""One query on its way to the actors of a replica, and to others where some are lost or late."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from .._types import SearchResult
+from ..errors import BusyError, ClosedError, EdgevecError, StorageError
+from ..sharded import Manifest
+from .hedging import Delays
+
+__all__ = ["ATTEMPTS", "Answer", "Part", "Replicas", "ServiceStats"]
+
+ATTEMPTS = 4
+"""How often a part of a query is asked after it was lost."""
+
+
+class Answer(NamedTuple):
+    """Of an actor."""
+
+    result: SearchResult
+    problems: dict[str, EdgevecError]
+
+
+class Part(NamedTuple):
+    """The manifest as one actor is to have it."""
+
+    manifest: Manifest
+    checksum: str
+
+    @classmethod
+    def of(cls, manifest: Manifest, files: set[str]) -> Part:
+        part = replace(manifest, shards=tuple(shard for shard in manifest.shards if shard.file in files))
+        return cls(part, part.checksum())
+
+
+class ServiceStats(NamedTuple):
+    """What a service has done since it was made.
+
+    Attributes:
+        asked: questions to actors: one for each actor of a replica and query
+        hedged: how many of them were late, and were asked of another replica, too
+        won: how many of those the other replica answered first
+        replaced: actors that were lost
+    """
+
+    asked: int = 0
+    hedged: int = 0
+    won: int = 0
+    replaced: int = 0
+
+
+@dataclass(eq=False)
+class _Question:
+    part: int
+    replica: int
+    actor: Any
+    hedge: bool
+    start: float = field(default_factory=time.perf_counter)
+    over: bool = False
+    """It was answered, or its actor is lost."""
+
+
+class Replicas:
+    """The actors: replicas[n][m] is to hold part m of the manifest, in each of the replicas.
+
+    Threads may share it.
+
+    Args:
+        ray: the library
+        hire: makes an actor for a part
+        delays: None: no question is asked of two replicas
+    """
+
+    def __init__(
+        self, ray: Any, hire: Callable[[Part], Any], parts: Sequence[Part], count: int, delays: Delays | None
+    ) -> None:
+        self._ray, self._hire, self._delays = ray, hire, delays
+        self._lock = threading.Lock()
+        self._actors = [[hire(part) for part in parts] for _ in range(count)]
+        self._late: list[list[_Question]] = [[] for _ in range(count)]
+        """Questions that others have answered in their place."""
+        self._turn = 0
+        self._closed = False
+        self._stats = ServiceStats()
+
+    @property
+    def stats(self) -> ServiceStats:
+        return self._stats
+
+    def actor(self, replica: int, part: int) -> Any:
+        with self._lock:
+            self.check_open()
+            return self._actors[replica][part]
+
+    def close(self) -> None:
+        """End the actors."""
+        with self._lock:
+            self._closed = True
+            actors = [actor for each in self._actors for actor in each]
+            self._actors = []
+        for actor in actors:
+            self._ray.kill(actor)
+
+    def check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("the service was closed")
+
+    def ask(self, parts: Sequence[Part], sent: tuple[Any, ...], kind: Hashable) -> list[Answer | StorageError]:
+        """The answers for all parts, or why there is none.
+
+        Args:
+            sent: what an actor's search() is given beside the checksum
+            kind: of questions that take about as long
+
+        Raises:
+            EdgevecError: what an actor found wrong with the query
+        """
+        return _Query(self, parts, sent, kind).answers()
+
+    def _next(self) -> int:
+        """The replica that is asked first: each in turn, but those last that owe answers."""
+        with self._lock:
+            self.check_open()
+            self._turn += 1
+            return self._least_late(self._turn)
+
+    def _other(self, replica: int) -> int:
+        with self._lock:
+            return self._least_late(replica + 1, but=replica)
+
+    def _least_late(self, start: int, but: int | None = None) -> int:
+        count = len(self._late)
+        for number, late in enumerate(self._late):
+            self._late[number] = [question for question in late if not question.over]
+        order = [(start + n) % count for n in range(count)]
+        return min((n for n in order if n != but or count == 1), key=lambda n: len(self._late[n]))
+
+    def _replace(self, question: _Question, part: Part) -> None:
+        with self._lock:
+            actors = None if self._closed else self._actors[question.replica]
+            if actors is None or actors[question.part] is not question.actor:  # another thread has done so
+                return
+            actors[question.part] = self._hire(part)
+        self._count(replaced=1)
+        with suppress(Exception):  # it may only have been out of reach
+            self._ray.kill(question.actor)
+
+    def _count(self, **more: int) -> None:
+        with self._lock:
+            stats = self._stats
+            self._stats = stats._replace(**{name: getattr(stats, name) + number for name, number in more.items()})
+
+    def _leave(self, questions: Sequence[_Question]) -> None:
+        """Nobody waits for them any longer."""
+        with self._lock:
+            for question in questions:
+                self._late[question.replica].append(question)
+
+
+class _Query:
+    """One query: each part is asked of the actor of one replica; of a second, if the first is late."""
+
+    def __init__(self, replicas: Replicas, parts: Sequence[Part], sent: tuple[Any, ...], kind: Hashable) -> None:
+        self._replicas, self._parts, self._sent, self._kind = replicas, parts, sent, kind
+        self._arrived: queue.SimpleQueue[tuple[_Question, Any, float]] = queue.SimpleQueue()
+        self._open: dict[int, list[_Question]] = {part: [] for part in range(len(parts))}
+        """The parts that have no answer yet."""
+        self._lost = [0] * len(parts)
+        self._answers: list[Answer | StorageError | None] = [None] * len(parts)
+
+    def answers(self) -> list[Any]:
+        replicas = self._replicas
+        delay = replicas._delays.of(self._kind) if replicas._delays else None
+        first = replicas._next()
+        for part in self._open:
+            self._ask(part, first)
+        replicas._count(asked=len(self._open))
+        due = None if delay is None else time.perf_counter() + delay
+        try:
+            while self._open:
+                try:
+                    wait = None if due is None else max(0.0, due - time.perf_counter())
+                    self._take(*self._arrived.get(timeout=wait))
+                except queue.Empty:
+                    due = None
+                    self._hedge()
+        finally:
+            replicas._leave([question for asked in self._open.values() for question in asked])
+        return self._answers
+
+    def _ask(self, part: int, replica: int, *, hedge: bool = False, again: bool = False) -> None:
+        question, arrived = _Question(part, replica, self._replicas.actor(replica, part), hedge), self._arrived
+        self._open[part].append(question)
+
+        def note(future: Any) -> None:
+            question.over = True
+            arrived.put((question, future, time.perf_counter()))
+
+        checksum, manifest = self._parts[part].checksum, self._parts[part].manifest if again else None
+        reference = question.actor.search.remote(checksum, manifest, *self._sent)
+        reference.future().add_done_callback(note)
+
+    def _hedge(self) -> None:
+        late = [asked[0] for asked in self._open.values() if len(asked) == 1]
+        for question in late:
+            self._ask(question.part, self._replicas._other(question.replica), hedge=True)
+        self._replicas._count(hedged=len(late))
+
+    def _take(self, question: _Question, future: Any, arrived: float) -> None:
+        part, replicas = question.part, self._replicas
+        if part not in self._open:  # another replica was first
+            return
+        asked = self._open[part]
+        asked.remove(question)
+        error = future.exception()
+        if error is None:
+            self._end(part, future.result())
+            if replicas._delays is not None:
+                # Of the one that answered, so that one who never does has no part in it.
+                replicas._delays.note(self._kind, arrived - question.start)
+            replicas._count(won=int(question.hedge))
+            return
+        replica = question.replica
+        errors = replicas._ray.exceptions
+        if isinstance(error, errors.RayTaskError):
+            if not isinstance(error.cause, BusyError):  # which says that another manifest came
+                if isinstance(error.cause, EdgevecError):
+                    raise error.cause from None
+                raise error
+        elif isinstance(error, errors.RayError):
+            self._lost[part] += 1
+            replicas._replace(question, self._parts[part])
+            replica = replicas._other(replica)  # which need not be started first
+        else:
+            raise error
+        if asked:
+            return
+        if self._lost[part] >= ATTEMPTS:
+            reason = " ".join(str(error).split())[:300]
+            self._end(
+                part, StorageError(f"no actor answers for {len(self._parts[part].manifest.shards)} shards: {reason}")
+            )
+        else:
+            self._ask(part, replica, again=True)
+
+    def _end(self, part: int, answer: Answer | StorageError) -> None:
+        self._answers[part] = answer
+        self._replicas._leave(self._open.pop(part))

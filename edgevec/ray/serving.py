@@ -1,0 +1,278 @@
+"""Actors that hold shards, and a service that asks them."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .._types import PathLike, SearchResult, Storage
+from .._validation import as_ids, as_int, as_rows
+from ..errors import (
+    BusyError,
+    DataNotFoundError,
+    EdgevecError,
+    ParameterError,
+    ShardNotFoundError,
+    StorageError,
+)
+from ..sharded import Manifest, Missing, ShardedIndex
+from ..sharded.folders import open_folder
+from ..sharded.following import Following
+from ..sharded.manifest import live
+from ..sharded.merging import merge
+from ..sharded.shards import check_storage
+from ..sharded.writing import read_manifest
+from .asking import Answer, Part, Replicas, ServiceStats
+from .hedging import Delays
+from .library import running_ray
+
+__all__ = ["Service", "serve"]
+
+
+class _Holder:
+    """An actor: it has some shards open, and answers for them."""
+
+    def __init__(
+        self, address: str, manifest: Manifest, verify: bool, storage: Storage, options: dict[str, Any]
+    ) -> None:
+        folder = open_folder(address, options)
+        how: dict[str, Any] = {"verify": verify, "storage": storage}
+        self._following = Following(folder, mmap=True, missing="report", follows=False, **how)
+        self._index = ShardedIndex._of(self._following)
+        self.hold(manifest)
+
+    def hold(self, manifest: Manifest) -> None:
+        self._following.hold(manifest)
+        self._checksum = manifest.checksum()
+
+    def search(
+        self, checksum: str, manifest: Manifest | None, rows: Any, k: int, allowed: Any, options: dict[str, Any]
+    ) -> Answer:
+        """By the manifest of this checksum, which is given where the actor is known to hold another one."""
+        if self._checksum != checksum:
+            if manifest is None:
+                raise BusyError("the actor holds another manifest")
+            self.hold(manifest)
+        return Answer(self._index.search(rows, k, filter=allowed, **options), self._index.problems)
+
+    def pid(self) -> int:
+        return os.getpid()
+
+
+class Service:
+    """A sharded index that is held by actors; `serve()` makes one.
+
+    Each replica is a group of actors that together hold all shards. A query goes to one replica, once to each of its
+    actors, and the answers are merged as by ShardedIndex. Who is late is helped by another replica; see `hedge` of
+    serve(). An actor that is lost is replaced, and its part of the query is asked again. Threads may share a service.
+
+    Example:
+        >>> import edgevec.ray
+        >>> service = edgevec.ray.serve("items", replicas=2)  # doctest: +SKIP
+        >>> service.search([[0.5, 1]], k=5)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        manifest: PathLike,
+        replicas: int,
+        actors: int | None,
+        hedge: float | None,
+        missing: Missing,
+        verify: bool,
+        storage: Storage,
+        ray_remote_args: Mapping[str, Any] | None,
+        storage_options: Mapping[str, Any] | None,
+    ) -> None:
+        if storage not in ("memory", "disk"):
+            raise ParameterError(f'storage must be "memory" or "disk", not {storage!r:.40}')
+        if missing not in ("error", "report"):
+            raise ParameterError(f'missing must be "error" or "report", not {missing!r:.40}')
+        replicas = as_int(replicas, "replicas", 1)
+        if hedge is not None:
+            hedge = _as_share(hedge)
+        self._ray = running_ray()
+        self._folder = open_folder(manifest, storage_options)
+        self._address = self._folder.address
+        self._missing, self._verify, self._options = missing, verify, dict(storage_options or {})
+        self._storage = storage
+        # A lost actor is replaced here, where it is known what it is to hold.
+        self._kind = self._ray.remote(_Holder).options(**{"num_cpus": 1, "max_restarts": 0, **(ray_remote_args or {})})
+        self._lock = threading.RLock()
+        self._manifest = read_manifest(self._folder)
+        check_storage(storage, self._manifest.settings, self._address)
+        self._stamp: object = None
+        nodes = sum(bool(node["Alive"]) for node in self._ray.nodes())
+        count = as_int(actors, "actors", 1) if actors is not None else nodes
+        self._files: list[list[str]] = [[] for _ in range(max(1, min(count, len(self._manifest.shards))))]
+        self._share_out()
+        delays = None if hedge is None or replicas == 1 else Delays(hedge)
+        self._replicas = Replicas(self._ray, self._hire, self._parts, replicas, delays)
+        self.problems: dict[str, EdgevecError] = {}
+        """With missing="report": why shards were not searched by the last search."""
+        self.share = 1.0
+        """The share of the vectors that the last search had before it."""
+
+    def __enter__(self) -> Service:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return live(self._manifest.shards)
+
+    @property
+    def stats(self) -> ServiceStats:
+        """What was asked, late and lost since the service was made."""
+        return self._replicas.stats
+
+    def close(self) -> None:
+        """End the actors."""
+        self._replicas.close()
+
+    def refresh(self) -> bool:
+        """Take in another manifest, if there is one. In a local folder each search does so by itself."""
+        with self._lock:
+            stamp = self._seen()
+            manifest = read_manifest(self._folder)
+            self._stamp = stamp
+            if manifest == self._manifest:
+                return False
+            self._manifest = manifest
+            self._share_out()
+            return True
+
+    def search(
+        self,
+        queries: Any,
+        k: int = 10,
+        *,
+        ef: int | None = None,
+        filter: npt.ArrayLike | None = None,
+        exact: bool = False,
+        recall: float | None = None,
+    ) -> SearchResult:
+        """As ShardedIndex.search(); `filter` is an array of ids.
+
+        Raises:
+            EdgevecError: as ShardedIndex.search(); and what is wrong with a shard
+            StorageError: an actor was lost again and again
+        """
+        k = as_int(k, "k", 1)
+        allowed = None if filter is None else as_ids(filter, "filter ids")
+        options = {"ef": ef, "exact": exact, "recall": recall}
+        manifest, answers, problems = self._asked(queries, k, allowed, options)
+        while any(isinstance(error, ShardNotFoundError) for error in problems.values()):
+            # A compaction may have removed a shard since its manifest was read, here or by another thread.
+            self.refresh()
+            if self._manifest == manifest:
+                break
+            manifest, answers, problems = self._asked(queries, k, allowed, options)
+        if self._missing == "error":
+            for problem in problems.values():
+                raise problem
+        lost = sum(shard.live for shard in manifest.shards if shard.file in problems)
+        every = live(manifest.shards)
+        self.problems, self.share = problems, 1 - lost / every if every else 1.0
+        if not answers:
+            raise next(iter(problems.values()))
+        return merge(answers, k)
+
+    def _asked(
+        self, queries: Any, k: int, allowed: npt.NDArray[np.int64] | None, options: dict[str, Any]
+    ) -> tuple[Manifest, list[SearchResult], dict[str, EdgevecError]]:
+        """The answers of the actors of a replica, and by file what is wrong with shards."""
+        with self._lock:
+            self._replicas.check_open()
+            if self._folder.is_local and self._stamp != self._seen():
+                self.refresh()
+            manifest, parts = self._manifest, self._parts
+        rows = as_rows(queries, manifest.settings.dim, "queries")
+        sent = self._ray.put(rows), k, self._ray.put(allowed), options
+        # What takes about as long: as many queries and neighbors, by powers of two, and the same options.
+        kind = rows.size.bit_length(), k.bit_length(), allowed is None, repr(options)
+        answers: list[SearchResult] = []
+        problems: dict[str, EdgevecError] = {}
+        for part, answer in zip(parts, self._replicas.ask(parts, sent, kind), strict=True):
+            if isinstance(answer, StorageError):
+                error = StorageError(f"{self._address}: {answer}")
+                if self._missing == "error":
+                    raise error
+                problems.update({shard.file: error for shard in part.manifest.shards})
+            else:
+                answers.append(answer.result)
+                problems.update(answer.problems)
+        return manifest, answers, problems
+
+    def _seen(self) -> object:
+        try:
+            return self._folder.stamp()
+        except DataNotFoundError:
+            return None
+
+    def _hire(self, part: Part) -> Any:
+        return self._kind.remote(self._address, part.manifest, self._verify, self._storage, self._options)
+
+    def _share_out(self) -> None:
+        """Leave shards where they are, and give new ones to those who have least."""
+        manifest = self._manifest
+        sizes = {shard.file: shard.bytes for shard in manifest.shards}
+        self._files = [[file for file in part if file in sizes] for part in self._files]
+        given = {file for part in self._files for file in part}
+        least = [(sum(sizes[file] for file in part), number) for number, part in enumerate(self._files)]
+        heapq.heapify(least)
+        for file in sorted(sizes.keys() - given, key=lambda file: (-sizes[file], file)):
+            size, number = least[0]
+            self._files[number].append(file)
+            heapq.heapreplace(least, (size + sizes[file], number))
+        self._parts = [Part.of(manifest, set(part)) for part in self._files]
+
+
+def _as_share(value: Any) -> float:
+    try:
+        share = float(value)
+    except (TypeError, ValueError):
+        share = 0.0
+    if isinstance(value, bool) or not 0 < share < 1:
+        raise ParameterError(f"hedge must be above 0 and below 1, or None, not {value!r:.40}")
+    return share
+
+
+def serve(
+    manifest: PathLike,
+    *,
+    replicas: int = 1,
+    actors: int | None = None,
+    hedge: float | None = 0.95,
+    missing: Missing = "error",
+    verify: bool = True,
+    storage: Storage = "memory",
+    ray_remote_args: Mapping[str, Any] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Service:
+    """Hold the shards of an index in actors.
+
+    Args:
+        manifest: a folder that all nodes share, or an address that fsspec knows
+        replicas: groups of actors, each of which holds all shards
+        actors: in a group; None: one per node. Shards are shared out by size.
+        hedge: with two replicas or more: what is not answered within the time in which this share of such questions
+            was, is asked of another replica, too, and the first answer counts. So the others ask 1 in 20 questions
+            twice, and who is stuck is not waited for. None: never.
+        missing: "report": search without shards that cannot be had; `share` and `problems` of the service say so
+        verify: compare the checksums of all files when actors open them
+        storage: "disk": actors hold links and codes, and read vectors; as of ShardedIndex.open()
+        ray_remote_args: of the actors, such as `num_cpus` (1 by default) or `scheduling_strategy`
+        storage_options: for fsspec
+
+    Raises:
+        EdgevecError: as ShardedIndex.open()
+    """
+    return Service(manifest, replicas, actors, hedge, missing, verify, storage, ray_remote_args, storage_options)
