@@ -102,7 +102,7 @@ def test_an_actor_that_cannot_be_replaced_is_not_waited_for(
 
         def hire(part: Part) -> Any:
             kind = ray.remote(_Holder).options(num_cpus=1000)
-            return kind.remote(service._address, part.manifest, True, {})
+            return kind.remote(service._address, part.manifest, True, "memory", {})
 
         monkeypatch.setattr(service._replicas, "_hire", hire)
         os.kill(ray.get(service._replicas.actor(0, 0).pid.remote(), timeout=HANG), signal.SIGKILL)
