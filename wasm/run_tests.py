@@ -1,7 +1,7 @@
 """Run the project's own tests inside Pyodide under Node: `python wasm/run_tests.py [--pyodide VERSION ...]`.
 
-The count of tests that passed is kept in tests-passed.txt. A run with fewer fails; a run with more raises the kept
-count, except where CI is set, so that a change of it shows up in review.
+The count of tests that passed is kept, for each Pyodide, in tests-passed*.txt. A run with fewer fails; a run with more
+raises the kept count, except where CI is set, so that a change of it shows up in review.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from toolchain.cross_build import host_python
 from toolchain.prepare import prepare_build, prepare_newer_tests, prepare_tests
 from toolchain.runtime import PYODIDE, RUNTIME_SHA256, pure_folder, wheel_folder
 
-FLOOR = PROJECT / "wasm" / "tests-passed.txt"
 # What tests read besides the installed package, which comes from the wheel.
 SOURCES = ("pyproject.toml", "README.md", "tests", "csrc")
 MAX_PROCESSES = 4
@@ -69,7 +68,12 @@ def add_up(shares: list[dict[str, int]]) -> dict[str, int]:
     }
 
 
-def judge(outcomes: dict[str, int], version: str = PYODIDE, floor: Path = FLOOR) -> int:
+def floor_of(version: str) -> Path:
+    name = "tests-passed.txt" if version == PYODIDE else f"tests-passed-{version}.txt"
+    return PROJECT / "wasm" / name
+
+
+def judge(outcomes: dict[str, int], version: str, floor: Path) -> int:
     """The exit code of a run: pytest's, or 1 when fewer tests passed than before."""
     passed, before = outcomes.get("passed", 0), int(floor.read_text()) if floor.exists() else 0
     counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items() if outcome != "exit")
@@ -101,7 +105,7 @@ def prepare_and_run(version: str, *, official: bool) -> int:
         prepare_tests(python, root, official=official)
     else:
         prepare_newer_tests(version, host_python(), official=official)
-    return judge(run_tests(built_wheel(version), version), version)
+    return judge(run_tests(built_wheel(version), version), version, floor_of(version))
 
 
 def main() -> int:
