@@ -72,6 +72,8 @@ def prepare_tests(python: Path, root: Path, *, official: bool) -> None:
     fetch_pure_wheels(python, TEST_PACKAGES)
     for version in RUNTIME_SHA256.keys() - {PYODIDE}:
         fetch_runtime(version)
+        if version in CARRIERS:
+            fetch_wheels(("micropip",), official=official, version=version)
 
 
 def prepare_newer_tests(version: str, python: Path, *, official: bool) -> None:
