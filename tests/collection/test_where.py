@@ -367,7 +367,7 @@ def nested(levels: int) -> Any:
         ("year = ?", [-(10**5000)], "does not fit in 64 bits"),
         ({"$and": nested(100_000)}, None, "\\$and needs a list"),
         ({"$not": [nested(100_000)]}, None, "expected a dict"),
-        ({"year": {"$exists": [10**5000]}}, None, "True or False, not list"),
+        ({"year": {"$exists": [10**5000]}}, None, r"True or False, not (list|\[)"),  # as of Python 3.14
     ],
 )
 def test_invalid_conditions_are_refused(where: Any, params: Any, message: str) -> None:
