@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from oracle import distances, each_metric, each_quantization
-from support import HANG, HELPERS
+from support import HANG, HELPERS, wait_until
 
 import edgevec
 from edgevec import Metric, Quantization
@@ -40,10 +39,7 @@ def is_behind(reader: Collection) -> int:
 
 
 def wait_until_in_step(reader: Collection) -> None:
-    end = time.monotonic() + HANG
-    while is_behind(reader):
-        assert time.monotonic() < end
-        time.sleep(0.001)
+    wait_until(lambda: not is_behind(reader), "vectors stay beside the graph")
 
 
 Model = dict[int, tuple[Any, int]]
@@ -276,10 +272,7 @@ def test_the_thread_ends_when_there_is_nothing_left(tmp_path: Path, rng: np.rand
             burst(made, model, rng, number)
             assert_answers(reader, model, "cosine", rng)
             wait_until_in_step(reader)
-            end = time.monotonic() + HANG
-            while reader._store.follower._running.locked():
-                assert time.monotonic() < end
-                time.sleep(0.001)
+            wait_until(lambda: not reader._store.follower._running.locked(), "the follower goes on")
         assert reader._store.graph.index is not None
         assert len(reader._store.graph.index) == len(model)
 

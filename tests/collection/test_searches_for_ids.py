@@ -7,7 +7,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from support import HANG
+from support import HANG, wait_until
 
 import edgevec
 from edgevec.collection import Collection
@@ -139,7 +139,7 @@ def test_a_search_waits_while_the_graph_shows_what_was_committed(
 
     def show(version: int) -> bool:
         searching.start()
-        wait_for(lambda: events or made._store._lock._changed._waiters)  # type: ignore[attr-defined]
+        wait_until(lambda: events or made._store._lock._changed._waiters)  # type: ignore[attr-defined]
         shown = finish(version)
         events.append("shown")
         return shown
@@ -210,7 +210,7 @@ def test_a_reader_that_is_in_step_begins_no_transaction(
     before = len(begun)
     reader.search(QUERIES[0], include=())
     assert len(begun) == before + 1
-    wait_for(lambda: reader._store.graph.behind is None)
+    wait_until(lambda: reader._store.graph.behind is None)
     reader.search(QUERIES[0], include=())
     reader._store.graph.forget_ids()
     before = len(begun)
@@ -288,7 +288,7 @@ def test_what_is_committed_is_not_shown_during_a_search(made: Collection, monkey
 
     def slow_ids_of(rows: NDArray[np.int64]) -> list[Any]:
         writing.start()
-        wait_for(lambda: ended.is_set() or made._store._lock._waiting)
+        wait_until(lambda: ended.is_set() or made._store._lock._waiting)
         assert not ended.is_set()
         return ids_of(rows)
 
@@ -374,13 +374,6 @@ def test_threads_search_beside_a_writer(tmp_path: Path) -> None:
         assert made.check().ok
 
 
-def wait_for(state: Callable[[], object]) -> None:
-    deadline = time.monotonic() + HANG
-    while not state():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
 @pytest.mark.threads
 def test_a_reader_waits_for_the_writer_that_writes_and_for_the_one_that_waits() -> None:
     lock, events = ReadWriteLock(), []
@@ -398,7 +391,7 @@ def test_a_reader_waits_for_the_writer_that_writes_and_for_the_one_that_waits() 
     lock.acquire_write()
     reader = threading.Thread(target=read)
     reader.start()
-    wait_for(lambda: events or lock._changed._waiters)  # type: ignore[attr-defined]
+    wait_until(lambda: events or lock._changed._waiters)  # type: ignore[attr-defined]
     events.append("written")
     lock.release_write()
     reader.join(HANG)
@@ -408,9 +401,9 @@ def test_a_reader_waits_for_the_writer_that_writes_and_for_the_one_that_waits() 
     lock.acquire_read()
     writer, reader = threading.Thread(target=write), threading.Thread(target=read)
     writer.start()
-    wait_for(lambda: events or lock._waiting)
+    wait_until(lambda: events or lock._waiting)
     reader.start()
-    wait_for(lambda: events or len(lock._changed._waiters) == 2)  # type: ignore[attr-defined]
+    wait_until(lambda: events or len(lock._changed._waiters) == 2)  # type: ignore[attr-defined]
     events.append("first reader")
     lock.release_read()
     for thread in (writer, reader):

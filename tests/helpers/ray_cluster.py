@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import ray
 from ray.cluster_utils import Cluster
-from support import HANG
+from support import HANG, wait_until
 
 
 class Worker(NamedTuple):
@@ -94,7 +94,7 @@ class LocalCluster:
             found[:] = sorted(worker for worker in self.busy() if worker.does.startswith(does))
             return bool(found)
 
-        wait_until(busy, "no worker has anything to do")
+        wait_until(busy, "no worker has anything to do", pause=0.02)
         worker = found[rng.integers(len(found))]
         with suppress(ProcessLookupError):
             os.kill(worker.pid, signal.SIGKILL)
@@ -111,13 +111,6 @@ class LocalCluster:
             wait_for_end(worker.pid)
         self.add_node()
         return f"a node ({', '.join(worker.does for worker in workers)})"
-
-
-def wait_until(state: Callable[[], object], otherwise: str) -> None:
-    end = time.monotonic() + HANG
-    while not state():
-        assert time.monotonic() < end, otherwise
-        time.sleep(0.02)
 
 
 def wait_for_end(pid: int) -> None:

@@ -7,6 +7,8 @@ import inspect
 import os
 import shutil
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,6 +33,14 @@ def examples(count: int) -> int:
 def lasting(many: int) -> int:
     """How many rows, or turns, last so long that others happen beside them: fewer where a sanitizer makes all slow."""
     return many // 10 if SANITIZED else many
+
+
+def wait_until(state: Callable[[], object], otherwise: str = "it does not come", pause: float = 0.001) -> None:
+    """Wait for a state; the test fails, and says what is otherwise, where it does not come."""
+    end = time.monotonic() + HANG
+    while not state():
+        assert time.monotonic() < end, otherwise
+        time.sleep(pause)
 
 
 def cli_runner() -> Any:

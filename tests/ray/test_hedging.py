@@ -7,19 +7,17 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import ray
 from oracle import assert_right
-from ray_cluster import Background, wait_until
-from support import HANG
+from ray_cluster import Background
+from support import HANG, wait_until
 
 import edgevec
 import edgevec.ray
 from edgevec import SearchResult, ShardedIndex
-from edgevec.ray.asking import Part
 from edgevec.ray.hedging import Delays
 from edgevec.ray.serving import _Holder
 
@@ -100,11 +98,7 @@ def test_an_actor_that_cannot_be_replaced_is_not_waited_for(
         for query in rows[:20]:
             service.search(query, K, exact=True)
 
-        def hire(part: Part) -> Any:
-            kind = ray.remote(_Holder).options(num_cpus=1000)
-            return kind.remote(service._address, part.manifest, True, "memory", {})
-
-        monkeypatch.setattr(service._replicas, "_hire", hire)
+        monkeypatch.setattr(service, "_kind", ray.remote(_Holder).options(num_cpus=1000))
         os.kill(ray.get(service._replicas.actor(0, 0).pid.remote(), timeout=HANG), signal.SIGKILL)
         Background(lambda: found.extend(service.search(query, K, exact=True) for query in rows[:10])).end()
         assert service.stats.replaced == 1

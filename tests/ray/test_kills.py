@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 import ray
 from oracle import assert_right, assert_valid, recall
-from ray_cluster import Background, Killing, LocalCluster, wait_until
-from support import HANG
+from ray_cluster import Background, Killing, LocalCluster
+from support import HANG, wait_until
 
 import edgevec
 import edgevec.ray
