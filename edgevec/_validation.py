@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import operator
 import sys
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from edgevec._types import Storage
 from edgevec.errors import ParameterError
 from edgevec.printable import brief
 
-__all__ = ["as_ids", "as_int", "as_rows"]
+__all__ = ["as_ids", "as_int", "as_rows", "as_storage"]
 
 
 _FLOAT32 = np.dtype(np.float32)
@@ -138,6 +139,13 @@ def _described_ids(array: npt.NDArray[Any]) -> str:
         if isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63:
             return f"{value!r:.40} at {at}"
     return "Python objects; convert them with astype(int)"
+
+
+def as_storage(value: Any) -> Storage:
+    """ParameterError: it is neither "memory" nor "disk"."""
+    if value in ("memory", "disk"):
+        return cast(Storage, value)
+    raise ParameterError(f'storage must be "memory" or "disk", not {value!r:.40}')
 
 
 def as_int(value: Any, what: str, least: int, most: int = 2**31 - 1) -> int:

@@ -17,7 +17,7 @@ from ..staging import Stage, set_path
 from . import changes, schema
 from .behind import Behind, add
 from .ids import IdsByRow
-from .on_disk import bytes_per_vector, is_worth_reloading
+from .on_disk import bytes_per_vector, is_mostly_waste
 from .records import RowIds, vector_count, vector_pages, vectors_of
 from .snapshot import Snapshot, UnusableError
 from .validation import Id
@@ -212,11 +212,7 @@ class Graph:
         self, connection: sqlite3.Connection, progress: Progress | None = None, *, may_lag: bool = False
     ) -> None:
         """Take in all changes that the connection sees. may_lag: vectors may lie beside the index, where that pays."""
-        if (
-            self.index is None
-            or self.seq < changes.low_water_mark(connection)
-            or is_worth_reloading(self.index, connection, self.saved_seq)
-        ):
+        if self.index is None or self._is_outdated(self.index, connection):
             self._start(connection, progress)
         if self.index is not None:
             rows, behind = changes.changed_since(connection, self.seq), self.behind or Behind(self.index)
@@ -325,6 +321,11 @@ class Graph:
         if self.storage == "disk" and self.snapshot is not None:
             set_path(index, self.snapshot.path)
         return index
+
+    def _is_outdated(self, index: Index, connection: sqlite3.Connection) -> bool:
+        """Changes are no longer listed that it lacks, or what it has on disk is better had from another snapshot."""
+        trimmed = changes.low_water_mark(connection)
+        return self.seq < trimmed or (self.saved_seq < trimmed and is_mostly_waste(index))
 
     def _check_room(self, index: Index, count: int) -> None:
         """Refuse at once to build what cannot fit."""

@@ -7,16 +7,15 @@ those that come after it, from a scratch file in the same folder, which a later 
 from __future__ import annotations
 
 import os
-import sqlite3
 from pathlib import Path
 from typing import Any
 
 from .._types import Storage
+from .._validation import as_storage
 from ..errors import ParameterError
 from ..index import Index
-from . import changes
 
-__all__ = ["bytes_per_vector", "check_open", "check_quantization", "is_worth_reloading"]
+__all__ = ["bytes_per_vector", "check_open", "check_quantization", "is_mostly_waste"]
 
 _CAN_REPLACE = os.name != "nt"
 """Windows does not let a file be replaced while it is open, as that of the graph would be by every snapshot."""
@@ -26,9 +25,7 @@ _WASTE_SHARE, _MIN_WASTE = 2, 20_000
 
 def check_open(storage: Any, path: Path | None, *, mmap: bool, secure_delete: bool) -> None:
     """ParameterError for what open() cannot do on disk."""
-    if storage not in ("memory", "disk"):
-        raise ParameterError(f"storage must be 'memory' or 'disk', not {storage!r}")
-    if storage == "memory":
+    if as_storage(storage) == "memory":
         return
     if path is None:
         raise ParameterError('storage="disk": a collection in memory has no file')
@@ -52,13 +49,13 @@ def bytes_per_vector(quantization: str, dim: int, storage: Storage) -> int:
     return code + (4 if storage == "disk" else 2 * dim if quantization == "sq8" else 4 * dim)
 
 
-def is_worth_reloading(index: Index, connection: sqlite3.Connection, saved_seq: int) -> bool:
-    """Whether a reader's scratch file holds mostly what was replaced, and another snapshot has come since.
+def is_mostly_waste(index: Index) -> bool:
+    """Whether an index's files hold mostly what was replaced.
 
-    What it follows it appends, and it saves nothing. With another snapshot it begins with an empty one.
+    So may a reader's, which appends what it follows, and saves nothing. With another snapshot it begins anew.
     """
     if index.storage == "memory":
         return False
     stats = index.stats()
     rows = index.memory_usage()["on_disk"] // ((4 if stats["bits"] else 2) * index.dim)
-    return rows > _WASTE_SHARE * stats["slots"] + _MIN_WASTE and changes.low_water_mark(connection) > saved_seq
+    return rows > _WASTE_SHARE * stats["slots"] + _MIN_WASTE

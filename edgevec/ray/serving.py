@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._types import PathLike, SearchResult, Storage
-from .._validation import as_ids, as_int, as_rows
+from .._validation import as_ids, as_int, as_rows, as_storage
 from ..errors import (
     BusyError,
     DataNotFoundError,
@@ -90,8 +90,7 @@ class Service:
         ray_remote_args: Mapping[str, Any] | None,
         storage_options: Mapping[str, Any] | None,
     ) -> None:
-        if storage not in ("memory", "disk"):
-            raise ParameterError(f'storage must be "memory" or "disk", not {storage!r:.40}')
+        self._storage = as_storage(storage)
         if missing not in ("error", "report"):
             raise ParameterError(f'missing must be "error" or "report", not {missing!r:.40}')
         replicas = as_int(replicas, "replicas", 1)
@@ -101,7 +100,6 @@ class Service:
         self._folder = open_folder(manifest, storage_options)
         self._address = self._folder.address
         self._missing, self._verify, self._options = missing, verify, dict(storage_options or {})
-        self._storage = storage
         # A lost actor is replaced here, where it is known what it is to hold.
         self._kind = self._ray.remote(_Holder).options(**{"num_cpus": 1, "max_restarts": 0, **(ray_remote_args or {})})
         self._lock = threading.RLock()

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._types import CheckReport, KeepVectors, Metric, PathLike, Progress, Quantization, SearchResult, Storage
-from .._validation import as_ids, as_int, as_rows
+from .._validation import as_ids, as_int, as_rows, as_storage
 from ..errors import EdgevecError, ParameterError, UnknownIdError, allocates
 from ..id_filter import IdFilter, LatestFilters
 from ..index import Index
@@ -160,8 +160,7 @@ class ShardedIndex:
         """
         if missing not in ("error", "report"):
             raise ParameterError(f'missing must be "error" or "report", not {missing!r:.40}')
-        if storage not in ("memory", "disk"):
-            raise ParameterError(f'storage must be "memory" or "disk", not {storage!r:.40}')
+        storage = as_storage(storage)
         folder = open_folder(manifest, storage_options)
         made = cls._of(Following(folder, mmap=mmap, verify=verify, missing=missing, storage=storage))
         made._storage_options = storage_options

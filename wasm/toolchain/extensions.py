@@ -17,7 +17,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from toolchain import debian
+from toolchain import debian, side_module_cc
 from toolchain.cache import CACHE, ToolchainError, fresh_folder, run, say
 from toolchain.cross_build import TOOLCHAIN, unpack_sdist
 from toolchain.runtime import RUNTIME_PYTHON, lock_entry, wheel_folder
@@ -28,10 +28,7 @@ CLANG, CLANGXX, LINKER, ARCHIVER = "clang-19", "clang++-19", "wasm-ld-19", "llvm
 EMSCRIPTEN_RELEASE = "trixie"
 PYTHON_RELEASE = {"3.13": "trixie", "3.14": "forky"}
 SYSROOT = "usr/share/emscripten/cache/sysroot"
-LIBRARIES = tuple(
-    f"{SYSROOT}/lib/wasm32-emscripten/lib{name}.a"
-    for name in ("c-debug", "dlmalloc", "compiler_rt-wasm-sjlj", "c++-except", "c++abi-debug-except", "unwind-except")
-)
+LIBRARIES = tuple(f"{SYSROOT}/lib/wasm32-emscripten/lib{name}.a" for name in side_module_cc.LIBRARIES)
 BUILD_TOOLS = ("cython==3.2.9", "ninja==1.13.2", "packaging")
 
 
