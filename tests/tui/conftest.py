@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 
 import edgevec
 from edgevec.tui.backends.open import read_sample
+from edgevec.tui.workers import Job
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -34,6 +37,24 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("COLUMNS", "80")
     return here
+
+
+@pytest.fixture
+def unfinished(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Jobs of the group named go no further than halfway until they are stopped, on any machine and screen."""
+    progress = Job.progress
+
+    def hold(group: str) -> None:
+        def stay(job: Job, done: int, total: int) -> bool:
+            goes_on = progress(job, done, total)
+            while goes_on and job.group == group and 0 < done < total:
+                time.sleep(0.01)
+                goes_on = progress(job, done, total)
+            return goes_on
+
+        monkeypatch.setattr(Job, "progress", stay)
+
+    return hold
 
 
 @pytest.fixture(scope="session")

@@ -210,6 +210,8 @@ Export writes a picture (.png, .svg) or the points (.csv).
         if message.data is not self.session.data or message.name not in self.curves:
             return
         self.session.keep(message.entry)
+        if not self.running:
+            return
         backend = message.entry.backend
         memory = round(backend.memory()["total"] / max(1, len(backend)))
         self.curves[message.name] = replace(
@@ -220,7 +222,7 @@ Export writes a picture (.png, .svg) or the points (.csv).
 
     def on_measured(self, message: Measured) -> None:
         curve, point = self.curves.get(message.name), message.point
-        if curve is None:
+        if curve is None or not self.running:  # what was on its way when it was stopped
             return
         self.curves[message.name] = replace(curve, points=(*curve.points, point))
         cells = (
