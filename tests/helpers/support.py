@@ -27,7 +27,7 @@ HANG = 900
 
 def examples(count: int) -> int:
     """How many random cases a property is tried with: so many in the thorough run, a few of them elsewhere."""
-    return count if THOROUGH else max(5, count // 5)
+    return count if THOROUGH else min(count, max(5, count // 5))
 
 
 def lasting(many: int) -> int:

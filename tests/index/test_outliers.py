@@ -44,6 +44,7 @@ def walk(index: edgevec.Index) -> int:
 # ---- rows far off ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.quality
 @each_way
 @each_metric
 @pytest.mark.parametrize("far", FAR)
@@ -68,6 +69,7 @@ ORDERS = {
 }
 
 
+@pytest.mark.quality
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("far", [1e6, 1e15])
 @pytest.mark.parametrize("quantization", ["sq8", "binary"])
@@ -244,6 +246,7 @@ def exact_distances(metric: Metric, rows: npt.ArrayLike, queries: Rows) -> npt.N
     return distances("l2", held, asked) / 2
 
 
+@pytest.mark.quality
 @each_way
 @pytest.mark.parametrize("every", [2, 3, 4])
 @pytest.mark.parametrize("metric", ["cosine", "l2"])

@@ -29,6 +29,7 @@ def nearest_first(base: np.ndarray, query: np.ndarray, metric: Metric) -> np.nda
     return np.argsort(((base - query) ** 2).sum(1))
 
 
+@pytest.mark.quality
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
 @pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
 def test_what_was_around_the_query_is_removed(metric: Metric, quantization: Quantization) -> None:

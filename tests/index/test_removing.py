@@ -73,6 +73,7 @@ def searched(index: Index, rows: Rows, queries: Rows, metric: Metric) -> tuple[f
     return hits / (K * len(queries)), looked / len(queries)
 
 
+@pytest.mark.quality
 @pytest.mark.parametrize("gone", GONE)
 @pytest.mark.parametrize("data", DATA)
 @each_metric
