@@ -55,6 +55,8 @@ class _FileFirst(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = context.params["file"].name
         if name in self.commands and args[0] not in self.commands:
+            if args[0] in context.help_option_names:
+                return name, self.commands[name], args
             file = "FILE" if args[0].startswith("-") else args[0]
             raise click.UsageError(f"FILE comes first: edgevec db {file} {name} ...", context)
         return super().resolve_command(context, args)

@@ -56,6 +56,8 @@ IDS_PER_STATEMENT = 4096
 """Ids in one statement."""
 IDS_PER_MESSAGE = 10
 """Ids in a message."""
+PARAMETERS_PER_STATEMENT = 999
+"""Parameters in one statement that every SQLite admits."""
 MAX_ROW_PARAMETERS = 256
 """Up to this number of rows, a parameter each is quicker than one JSON parameter."""
 
@@ -217,12 +219,19 @@ def upsert_rows(
 
 
 def _write_records(connection: sqlite3.Connection, new: Iterable[tuple[int, Id, str, str | None]]) -> None:
-    """Insert (row, id, metadata, document), or replace what the row holds."""
-    connection.executemany(
-        "INSERT INTO records(row, id, metadata, document, words) VALUES (?, ?, ?, ?, ?) ON CONFLICT(row) DO UPDATE "
-        "SET metadata = excluded.metadata, document = excluded.document, words = excluded.words",
-        ((*fields, indexed(fields[3])) for fields in new),
-    )
+    """Insert (row, id, metadata, document), or replace what the row holds.
+
+    Many in a statement: at the end of each, the full-text index writes what it has gathered, a multiple of the work.
+    """
+    columns = ("row", "id", "metadata", "document", "words")
+    values = f"({', '.join('?' * len(columns))})"
+    remaining = iter(new)
+    while run := list(islice(remaining, PARAMETERS_PER_STATEMENT // len(columns))):
+        connection.execute(
+            f"INSERT INTO records({', '.join(columns)}) VALUES {', '.join([values] * len(run))} ON CONFLICT(row) "
+            "DO UPDATE SET metadata = excluded.metadata, document = excluded.document, words = excluded.words",
+            [value for fields in run for value in (*fields, indexed(fields[3]))],
+        )
 
 
 def _unchanged(connection: sqlite3.Connection, blobs: dict[int, bytes]) -> set[int]:
@@ -236,13 +245,16 @@ def _unchanged(connection: sqlite3.Connection, blobs: dict[int, bytes]) -> set[i
 
 
 def delete(connection: sqlite3.Connection, rows: Iterable[int]) -> int:
-    """Delete the records of these rows; how many there were."""
+    """Delete the records of these rows; how many there were.
+
+    Many in a statement, for the reason that _write_records() gives.
+    """
     gone = 0
-    remaining = iter(rows)
-    while run := [(row,) for row in islice(remaining, IDS_PER_STATEMENT)]:
-        connection.executemany("DELETE FROM vectors WHERE row = ?", run)
-        connection.executemany("INSERT INTO changes(row) VALUES (?)", run)
-        gone += connection.executemany("DELETE FROM records WHERE row = ?", run).rowcount
+    for run in _runs(sorted(rows)):
+        these = (json.dumps(run),)
+        connection.execute("DELETE FROM vectors WHERE row IN (SELECT value FROM json_each(?))", these)
+        connection.execute("INSERT INTO changes(row) SELECT value FROM json_each(?)", these)
+        gone += connection.execute("DELETE FROM records WHERE row IN (SELECT value FROM json_each(?))", these).rowcount
     return gone
 
 

@@ -136,12 +136,18 @@ def test_opening_a_missing_collection_to_read_is_an_error(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("given", "file"), [("notes.edgevec", "notes.edgevec"), ("--help", "FILE")])
+@pytest.mark.parametrize(("given", "file"), [("notes.edgevec", "notes.edgevec"), ("--text", "FILE")])
 def test_a_command_before_the_file_is_told_to_come_after_it(
     given: str, file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("db", "search", given) == 2
     assert capsys.readouterr().err == f"edgevec: FILE comes first: edgevec db {file} search ...\n"
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_of_a_command_takes_no_file(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("db", "search", option) == 0
+    assert " db FILE search [OPTIONS]\n" in capsys.readouterr().out
 
 
 def test_errors_are_one_line(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
