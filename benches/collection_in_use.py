@@ -222,12 +222,33 @@ def beside_one_upsert(folder: Path) -> dict[str, float]:
     }
 
 
+def changed(folder: Path) -> dict[str, float]:
+    """Seconds in which the texts of all records are replaced, and half of the records deleted, by ids in any order."""
+    with edgevec.open(folder / "changed.edgevec") as made:
+        made.import_from(folder / "rows.parquet")
+        records = [*made]
+        ids, vectors = [record.id for record in records], np.array([record.vector for record in records])
+        metadata, documents = [record.metadata for record in records], [record.document for record in records]
+        made.search(vectors[0], K)
+        replaced = spent(lambda: made.upsert(ids, vectors, metadata, documents[::-1]))
+        half = np.random.default_rng(1).permutation(len(ids))[: len(ids) // 2]
+        deleted = spent(lambda: made.delete([ids[at] for at in half]))
+    return {
+        "texts replaced CPU s": replaced.cpu,
+        "by the clock s": replaced.wall,
+        "half deleted CPU s": deleted.cpu,
+        "by the clock, deleting s": deleted.wall,
+        "load": os.getloadavg()[0],
+    }
+
+
 STEPS: dict[str, Callable[[Path], dict[str, float]]] = {
     "import Parquet": lambda folder: imported(folder, "rows.parquet"),
     "import JSON lines": lambda folder: imported(folder, "rows.jsonl"),
     "one upsert": lambda folder: upserted(folder, None),
     "batch of 100": lambda folder: upserted(folder, 100),
     "batch of 5,000": lambda folder: upserted(folder, 5_000),
+    "records changed": changed,
     "first search, a": lambda folder: first_search(folder, "a"),
     "first search, r": lambda folder: first_search(folder, "r"),
     "searches/s, a, 1 thread": lambda folder: searches(folder, "a", 1),
