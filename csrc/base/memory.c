@@ -159,11 +159,16 @@ static size_t room_to_take(const ev__array *array, size_t room, size_t growth) {
     return room < 16 ? 16 : room;
 }
 
+/* Bytes of an array that no address space holds; the sum of several can be told. */
+#define MORE_THAN_THERE_IS ((int64_t)1 << 56)
+
 void ev__array_plan(const ev__array *array, size_t room, size_t growth, int64_t *held, int64_t *peak) {
     if (room <= array->room) return;
     bool copied = !grows_in_place(array);
+    size_t items = room_to_take(array, room, growth);
     int64_t have = array->room && !array->mapped ? (int64_t)ev__block_bytes(array->room * array->item) : 0,
-            taken = (int64_t)ev__block_bytes(room_to_take(array, room, growth) * array->item);
+            taken =
+                items > SIZE_MAX / 2 / array->item ? MORE_THAN_THERE_IS : (int64_t)ev__block_bytes(items * array->item);
     *held += taken - have;
     if (*peak < *held + (copied ? have : 0)) *peak = *held + (copied ? have : 0);
 }

@@ -88,20 +88,22 @@ static char *copy_text(const char *text, size_t length) {
     return copy;
 }
 
-/* *at becomes a copy of the text; false: there is no room for one. */
-static bool set_text(char **at, const char *text) {
-    char *copy = copy_text(text, strlen(text));
-    if (!copy) return false;
+static void take_text(char **at, char *text) {
     if (*at) ev__release(*at, strlen(*at) + 1, 1);
-    *at = copy;
-    return true;
+    *at = text;
 }
 
 int ev__paged_known_as(ev__store *store, const char *path) {
     ev__paged *p = store->paged;
     bool read = p->count && !p->segments[0].scratch;
-    bool done = set_text(&p->path, path) && (!read || set_text(&p->segments[0].path, path));
-    return done ? EV_OK : ev__fail(EV_E_NOMEM, "a path");
+    char *known = copy_text(path, strlen(path)), *segment = known && read ? copy_text(path, strlen(path)) : NULL;
+    if (!known || (read && !segment)) {
+        if (known) ev__release(known, strlen(known) + 1, 1);
+        return ev__fail(EV_E_NOMEM, "a path");
+    }
+    take_text(&p->path, known);
+    if (read) take_text(&p->segments[0].path, segment);
+    return EV_OK;
 }
 
 int ev__paged_adopt(ev__store *store, void *file, uint64_t offset, const char *path) {
