@@ -1,5 +1,7 @@
-/* Candidates: a list sorted by distance, and a heap. */
+/* Candidates: a list sorted by distance, a heap, and arrays of them. */
 #include "graph/graph.h"
+
+#include <string.h>
 
 /* How many of a sorted list are as near as the distance or nearer. A few steps of bisection, then counting: a chain of
  * dependent loads costs more than comparing all that is left at once. */
@@ -23,6 +25,108 @@ size_t ev__candidates_insert(ev__candidates *candidates, size_t limit, float dis
     candidates->at[place] = (ev__candidate){distance, slot};
     return place;
 }
+
+/* ---- arrays ---------------------------------------------------------------------------------- */
+
+enum {
+    FEW = 16, /* are sorted as they are: links, which are often nearly sorted */
+    RUN = 8   /* keys that are sorted before runs are merged */
+};
+
+/* What orders candidates as an integer: by distance, of the same ones by slot. */
+static uint64_t key_of(ev__candidate candidate) {
+    float distance = candidate.distance + 0.0f; /* -0 is 0 */
+    uint32_t bits;
+    memcpy(&bits, &distance, sizeof bits);
+    bits ^= bits >> 31 ? UINT32_MAX : (uint32_t)1 << 31;
+    return (uint64_t)bits << 32 | candidate.slot;
+}
+
+static ev__candidate of_key(uint64_t key) {
+    uint32_t bits = (uint32_t)(key >> 32);
+    bits ^= bits >> 31 ? (uint32_t)1 << 31 : UINT32_MAX;
+    ev__candidate candidate = {.slot = (uint32_t)key};
+    memcpy(&candidate.distance, &bits, sizeof bits);
+    return candidate;
+}
+
+static void sort_few(ev__candidate *all, size_t count) {
+    for (size_t i = 1; i < count; i++) {
+        ev__candidate hit = all[i];
+        uint64_t key = key_of(hit);
+        size_t j = i;
+        for (; j && key < key_of(all[j - 1]); j--) all[j] = all[j - 1];
+        all[j] = hit;
+    }
+}
+
+static void sort_run(uint64_t *keys, size_t count) {
+    for (size_t i = 1; i < count; i++) {
+        uint64_t key = keys[i];
+        size_t j = i;
+        for (; j && key < keys[j - 1]; j--) keys[j] = keys[j - 1];
+        keys[j] = key;
+    }
+}
+
+/* Which of the two heads is taken is no branch: nobody could predict it. */
+static void merge(const uint64_t *left, size_t lefts, const uint64_t *right, size_t rights, uint64_t *out) {
+    size_t i = 0, j = 0;
+    while (i < lefts && j < rights) {
+        bool takes_right = right[j] < left[i];
+        *out++ = takes_right ? right[j] : left[i];
+        j += takes_right;
+        i += !takes_right;
+    }
+    memcpy(out, left + i, (lefts - i) * sizeof *out);
+    memcpy(out + (lefts - i), right + j, (rights - j) * sizeof *out);
+}
+
+void ev__candidates_sort(ev__candidate *all, size_t count) {
+    if (count <= FEW) {
+        sort_few(all, count);
+        return;
+    }
+    uint64_t room[2][EV_BATCH], *keys = room[0], *merged = room[1];
+    for (size_t i = 0; i < count; i++) keys[i] = key_of(all[i]);
+    for (size_t at = 0; at < count; at += RUN) sort_run(keys + at, count - at < RUN ? count - at : RUN);
+    for (size_t run = RUN; run < count; run *= 2) {
+        for (size_t at = 0; at < count; at += 2 * run) {
+            size_t left = count - at < run ? count - at : run, rest = count - at - left;
+            merge(keys + at, left, keys + at + left, rest < run ? rest : run, merged + at);
+        }
+        uint64_t *other = keys;
+        keys = merged;
+        merged = other;
+    }
+    for (size_t i = 0; i < count; i++) all[i] = of_key(keys[i]);
+}
+
+/* Quickselect. */
+void ev__candidates_select(ev__candidate *all, size_t count, size_t least) {
+    uint64_t keys[EV_BATCH];
+    for (size_t i = 0; i < count; i++) keys[i] = key_of(all[i]);
+    for (size_t from = 0, to = count; from < least && least < to;) {
+        size_t middle = from + (to - from) / 2, at = from;
+        uint64_t pivot = keys[middle];
+        keys[middle] = keys[to - 1];
+        for (size_t i = from; i < to - 1; i++) {
+            uint64_t next = keys[i];
+            keys[i] = keys[at];
+            keys[at] = next;
+            at += next < pivot;
+        }
+        keys[to - 1] = keys[at];
+        keys[at] = pivot;
+        if (at < least)
+            from = at + 1;
+        else
+            to = at;
+    }
+    for (size_t i = 0; i < least; i++) all[i] = of_key(keys[i]);
+}
+
+/* ---- a heap ---------------------------------------------------------------------------------- */
 
 void ev__heap_push(ev__candidate *heap, size_t *count, ev__candidate hit) {
     size_t i = (*count)++;

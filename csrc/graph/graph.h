@@ -134,6 +134,10 @@ void ev__graph_free(ev__graph *g);
 
 /* Insert into a sorted list of at most `limit`; the place, or SIZE_MAX when it is too far. */
 size_t ev__candidates_insert(ev__candidates *list, size_t limit, float distance, uint32_t slot);
+/* By distance, of the same ones by slot. At most EV_BATCH. */
+void ev__candidates_sort(ev__candidate *all, size_t count);
+/* The `least` first in that order are the first then, in no order; what is behind them is of no use. */
+void ev__candidates_select(ev__candidate *all, size_t count, size_t least);
 /* A binary heap, the least distance first; *count changes with it. */
 void ev__heap_push(ev__candidate *heap, size_t *count, ev__candidate hit);
 ev__candidate ev__heap_pop(ev__candidate *heap, size_t *count);

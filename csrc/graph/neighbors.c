@@ -7,18 +7,6 @@ static void set_links(uint32_t *links, uint32_t most, const ev__candidate *chose
     for (uint32_t i = 0; i < most; i++) ev__store32(links + i, i < count ? chosen[i].slot : EV_NONE);
 }
 
-static void sort(ev__candidate *hits, size_t count) {
-    for (size_t i = 1; i < count; i++) {
-        ev__candidate hit = hits[i];
-        size_t j = i;
-        for (; j && (hit.distance < hits[j - 1].distance ||
-                     (hit.distance == hits[j - 1].distance && hit.slot < hits[j - 1].slot));
-             j--)
-            hits[j] = hits[j - 1];
-        hits[j] = hit;
-    }
-}
-
 /* Is any of the chosen nearer to the candidate than the candidate is to the center? Nearer by an eighth of the squared
  * distance, as Vamana's alpha has it: a few more links are kept, and a walk needs fewer steps. Inner products are no
  * distances; there it is by more than rounding, else a tight cluster, seen from whose members all the rest is equally
@@ -69,15 +57,15 @@ static void distances_from(const ev__graph *g, const ev__space *space, uint32_t 
 size_t ev__reselect_neighbors(const ev__graph *g, const ev__space *space, uint32_t slot, const uint32_t *candidates,
                               size_t kept, size_t count, size_t most, ev__scratch *s) {
     distances_from(g, space, slot, candidates, count, s->selection, s);
-    sort(s->selection, kept);
-    sort(s->selection + kept, count - kept);
+    ev__candidates_sort(s->selection, kept);
+    ev__candidates_sort(s->selection + kept, count - kept);
     return ev__select_neighbors(g, space, s->selection, kept, count, most, s);
 }
 
 size_t ev__choose_links(const ev__graph *g, const ev__space *space, uint32_t slot, const uint32_t *candidates,
                         size_t kept, size_t count, size_t most, ev__scratch *s) {
     size_t chosen = ev__reselect_neighbors(g, space, slot, candidates, kept, count, most, s);
-    sort(s->selection, chosen);
+    ev__candidates_sort(s->selection, chosen);
     return chosen;
 }
 
@@ -103,7 +91,7 @@ void ev__shrink_links(const ev__graph *g, const ev__space *space, uint32_t slot,
     distances_from(g, space, slot, links, count, all, s);
     size_t settled = count_settled(all, count), old = 0, new = settled, n = 0, n_newer = 0;
     uint32_t most = ev__max_links(&g->store, level);
-    sort(all + settled, count - settled);
+    ev__candidates_sort(all + settled, count - settled);
     while ((old < settled || new < count) && n < most) {
         bool is_old = new == count || (old < settled && !(all[new].distance < all[old].distance));
         ev__candidate next = is_old ? all[old++] : all[new++];

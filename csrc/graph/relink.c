@@ -38,7 +38,9 @@ static size_t kept_neighbors(const ev__graph *g, uint32_t slot, int level, size_
                 if (kept < most) s->slots[kept++] = to;
             } else {
                 *met_marked = true;
-                if (met < EV_BATCH) marked[met++] = to;
+                if (met == EV_BATCH) continue;
+                marked[met++] = to;
+                EV_PREFETCH(ev__links(store, to, level));
             }
         }
         if (from == slot) *direct = kept;
@@ -73,15 +75,15 @@ static size_t keep_nearest(const ev__graph *g, const ev__space *space, const ev_
     const ev__quantizer *q = &g->store.quantizer;
     uint32_t *others = s->slots + direct;
     if (n - direct <= few) return n;
-    ev__candidates nearest = {.at = s->selection, .room = EV_BATCH};
     if (query->bits.planes) {
         ev__prefilter_bounds(q, space, query, others, n - direct, s->distances, &s->work);
     } else {
         ev__approx_distances(q, space, query, others, n - direct, s->distances, &s->work);
         s->stats.distances += (int64_t)(n - direct);
     }
-    for (size_t i = 0; i < n - direct; i++) ev__candidates_insert(&nearest, few, s->distances[i], others[i]);
-    for (size_t i = 0; i < few; i++) others[i] = nearest.at[i].slot;
+    for (size_t i = 0; i < n - direct; i++) s->selection[i] = (ev__candidate){s->distances[i], others[i]};
+    ev__candidates_select(s->selection, n - direct, few);
+    for (size_t i = 0; i < few; i++) others[i] = s->selection[i].slot;
     return direct + few;
 }
 
