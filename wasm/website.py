@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from build import built_wheel
-from toolchain.cache import CACHE, PROJECT, fresh_folder, sha256
-from toolchain.runtime import RUNTIME_WHEELS, lock_entry, pure_folder, runtime_folder, wheel_folder
+from toolchain.cache import CACHE, PROJECT, fresh_folder, run, sha256
+from toolchain.runtime import (
+    RUNTIME_WHEELS,
+    lock_entry,
+    pure_folder,
+    runtime_folder,
+    site_folder,
+    wheel_folder,
+)
 
 SITE = CACHE / "site"
 DEMO = PROJECT / "wasm" / "demo"
@@ -35,6 +44,46 @@ def build_site(folder: Path = SITE) -> Path:
         for entry in lock["packages"].values():
             shutil.copy(_find(entry["file_name"]), pyodide)
         (pyodide / "pyodide-lock.json").write_text(json.dumps(lock))
+    return folder
+
+
+def build_newer_site(folder: Path, version: str) -> Path:
+    """The same with a newer Pyodide, NumPy and cffi as built for it, and what JupyterLite's kernel imports.
+
+    The wheel lies beside pyodide/, and no lock file knows it: pages install it.
+    """
+    with fresh_folder(folder) as scratch:
+        pyodide = scratch / "pyodide"
+        pyodide.mkdir()
+        for file in runtime_folder(version).iterdir():
+            if file.suffix in (".js", ".mjs", ".wasm", ".zip"):
+                shutil.copy(file, pyodide)
+        lock = json.loads((runtime_folder(version) / "pyodide-lock.json").read_text())
+        known = lock["packages"]
+        built = [wheel_folder(version) / known[name]["file_name"] for name in ("numpy", "cffi")]
+        lock["packages"] = {}
+        for wheel in [*built, *site_folder(version).glob("*.whl")]:
+            shutil.copy(wheel, pyodide)
+            name = wheel.name.partition("-")[0].replace("_", "-")
+            kept = {key: known[name][key] for key in ("depends", "imports") if key in known.get(name, {})}
+            lock["packages"][name] = _entry(wheel, []) | kept
+        shutil.copy(built_wheel(version), scratch)
+        (pyodide / "pyodide-lock.json").write_text(json.dumps(lock))
+    return folder
+
+
+def build_notebooks(folder: Path, version: str) -> Path:
+    """JupyterLite's console over that Pyodide, with the wheel in its package index, which is the only one."""
+    settings = {"@jupyterlite/pyodide-kernel-extension:kernel": {"disablePyPIFallback": True}}
+    config = {"jupyter-lite-schema-version": 0, "jupyter-config-data": {"litePluginSettings": settings}}
+    with tempfile.TemporaryDirectory() as scratch:
+        source = Path(scratch)
+        build_newer_site(source / "static", version)
+        (source / "pypi").mkdir()
+        shutil.move(source / "static" / built_wheel(version).name, source / "pypi")
+        (source / "jupyter-lite.json").write_text(json.dumps(config))
+        program = Path(sys.executable).parent / "jupyter-lite"
+        run([program, "build", "--lite-dir", source, "--output-dir", folder, "--apps", "repl"], cwd=source)
     return folder
 
 
