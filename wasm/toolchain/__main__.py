@@ -26,7 +26,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--official", action="store_true", help="Pyodide's own cross-build environment, SDK and CDN")
     parser.add_argument("--browser", action="store_true", help="Chromium too, and Firefox when CI=true")
-    parser.add_argument("--pages", action="store_true", help="Chromium, PyScript and the Pyodide that it starts")
+    parser.add_argument("--pages", action="store_true", help="Chromium, PyScript, Deno, Bun and the newest Pyodide")
     arguments = parser.parse_args()
     try:
         if arguments.pages:

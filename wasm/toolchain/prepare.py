@@ -94,8 +94,10 @@ def prepare_newer_tests(version: str, python: Path, *, official: bool) -> None:
 
 
 def prepare_pages(*, official: bool) -> None:
-    """What the pages of other projects need that run edgevec: they start the newest Pyodide."""
+    """What other projects need to run edgevec in the newest Pyodide, which they start."""
     python = host_python()
     prepare_newer_tests(pages.PYODIDE, python, official=official)
     fetch_site_wheels(python, pages.PYODIDE)
     pages.fetch_pyscript()
+    for engine in pages.ENGINES:
+        pages.fetch_engine(engine)
