@@ -36,7 +36,7 @@ def build_site(folder: Path = SITE) -> Path:
         for name in RUNTIME_FILES:
             shutil.copy(runtime_folder() / name, pyodide)
         lock = json.loads((runtime_folder() / "pyodide-lock.json").read_text())
-        known = lock["packages"]
+        known = lock["packages"] | {"edgevec": {"depends": ["numpy", "cffi"]}}
         lock["packages"] = {name: known[name] for name in RUNTIME_WHEELS}
         lock["packages"]["cffi"] = known["cffi"] | {"sha256": sha256(wheel_folder() / lock_entry("cffi")["file_name"])}
         lock["packages"]["pycparser"] = _entry(next(pure_folder().glob("pycparser-*.whl")), [])
@@ -48,10 +48,7 @@ def build_site(folder: Path = SITE) -> Path:
 
 
 def build_newer_site(folder: Path, version: str) -> Path:
-    """The same with a newer Pyodide, NumPy and cffi as built for it, and what JupyterLite's kernel imports.
-
-    The wheel lies beside pyodide/, and no lock file knows it: pages install it.
-    """
+    """The same with a newer Pyodide, NumPy and cffi as built for it, and what JupyterLite's kernel imports."""
     with fresh_folder(folder) as scratch:
         pyodide = scratch / "pyodide"
         pyodide.mkdir()
@@ -59,15 +56,14 @@ def build_newer_site(folder: Path, version: str) -> Path:
             if file.suffix in (".js", ".mjs", ".wasm", ".zip"):
                 shutil.copy(file, pyodide)
         lock = json.loads((runtime_folder(version) / "pyodide-lock.json").read_text())
-        known = lock["packages"]
+        known = lock["packages"] | {"edgevec": {"depends": ["numpy", "cffi"]}}
         built = [wheel_folder(version) / known[name]["file_name"] for name in ("numpy", "cffi")]
         lock["packages"] = {}
-        for wheel in [*built, *site_folder(version).glob("*.whl")]:
+        for wheel in [*built, *site_folder(version).glob("*.whl"), built_wheel(version)]:
             shutil.copy(wheel, pyodide)
             name = wheel.name.partition("-")[0].replace("_", "-")
             kept = {key: known[name][key] for key in ("depends", "imports") if key in known.get(name, {})}
             lock["packages"][name] = _entry(wheel, []) | kept
-        shutil.copy(built_wheel(version), scratch)
         (pyodide / "pyodide-lock.json").write_text(json.dumps(lock))
     return folder
 
@@ -78,9 +74,12 @@ def build_notebooks(folder: Path, version: str) -> Path:
     config = {"jupyter-lite-schema-version": 0, "jupyter-config-data": {"litePluginSettings": settings}}
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch)
-        build_newer_site(source / "static", version)
+        pyodide = build_newer_site(source / "static", version) / "pyodide"
         (source / "pypi").mkdir()
-        shutil.move(source / "static" / built_wheel(version).name, source / "pypi")
+        shutil.move(pyodide / built_wheel(version).name, source / "pypi")
+        lock = json.loads((pyodide / "pyodide-lock.json").read_text())
+        del lock["packages"]["edgevec"]  # which would be asked first
+        (pyodide / "pyodide-lock.json").write_text(json.dumps(lock))
         (source / "jupyter-lite.json").write_text(json.dumps(config))
         program = Path(sys.executable).parent / "jupyter-lite"
         run([program, "build", "--lite-dir", source, "--output-dir", folder, "--apps", "repl"], cwd=source)

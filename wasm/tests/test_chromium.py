@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browsing import PATIENCE, Visit
+from browsing import PATIENCE, PYODIDE, Visit
 from build import built_wheel
 from playwright.sync_api import BrowserContext
 
@@ -225,7 +225,7 @@ result = Index.load("/edgevec/rows").search(queries, ef=200).ids.tolist()
 
 
 def test_micropip_installs_the_wheel_from_an_address(visit: Visit) -> None:
-    wheel = f"{visit.address}pyodide/{built_wheel().name}"
+    wheel = f"{visit.address}pyodide/{built_wheel(PYODIDE).name}"
     answer = visit.page.evaluate(
         """async (wheel) => {
             const { loadPyodide } = await import("./pyodide/pyodide.mjs");
@@ -293,7 +293,7 @@ def test_the_worker_of_the_readme_answers_calls_also_those_that_raise(visit: Vis
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     block = re.search(r"```js\n(.*?)```", readme, re.DOTALL)
     assert block
-    named = f"./pyodide/{built_wheel().name}"
+    named = f"./pyodide/{built_wheel(PYODIDE).name}"
     assert "./edgevec-...wasm32.whl" in block[1]
     (folder / "readme.mjs").write_text(block[1].replace("./edgevec-...wasm32.whl", named), encoding="utf-8")
     answers = visit.page.evaluate(

@@ -27,7 +27,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         shutil.copy(PAGES / name, folder)
     config = {
         "interpreter": "./pyodide/pyodide.mjs",
-        "packages": ["numpy", "cffi", f"./{built_wheel(pages.PYODIDE).name}"],
+        "packages": ["numpy", "cffi", f"./pyodide/{built_wheel(pages.PYODIDE).name}"],
     }
     (folder / "pyscript.json").write_text(json.dumps(config))
     with served(folder) as address:
