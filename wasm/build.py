@@ -40,10 +40,11 @@ PLATFORMS = {
     "314.0.7": "pyemscripten_2026_0_wasm32",
 }
 # Commands and the terminal app, for which a page has no terminal; what
-# other libraries store, which commands read; servers, for which it has no sockets; shards, for which it has no threads.
+# other libraries store, which commands read; servers, for which it has no sockets; shards, for which it has no threads;
+# and what pyproject.toml leaves out of every wheel.
 LEFT_OUT = (
     "edgevec/cli/**;edgevec/importers/**;edgevec/servers/**;edgevec/__main__.py;edgevec/tui/**;edgevec/sharded/**;"
-    "edgevec/ray/**"
+    "edgevec/ray/**;**/*.lark"
 )
 
 

@@ -1,17 +1,20 @@
-"""Run the project's own tests inside Pyodide under Node: `python wasm/run_tests.py [--pyodide VERSION ...]`.
+"""Run the project's own tests inside Pyodide under Node: `python wasm/run_tests.py [--pyodide VERSION ...] [TEST ...]`.
 
-The count of tests that passed is kept, for each Pyodide, in tests-passed*.txt. A run with fewer fails; a run with more
-raises the kept count, except where CI is set, so that a change of it shows up in review.
+A test is named as for pytest: tests/collection/test_where.py. Without any the whole suite is run, and the count of
+tests that passed is kept, for each Pyodide, in tests-passed*.txt. A run with fewer fails; a run with more raises the
+kept count, except where CI is set, so that a change of it shows up in review.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import tarfile
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,8 +30,8 @@ SOURCES = ("pyproject.toml", "README.md", "tests", "csrc")
 MAX_PROCESSES = 4
 
 
-def run_tests(wheel: Path, version: str = PYODIDE) -> dict[str, int]:
-    """Run the suite in a Pyodide, in as many processes as there are cores.
+def run_tests(wheel: Path, version: str = PYODIDE, selection: Sequence[str] = ()) -> dict[str, int]:
+    """Run the suite, or a selection of it, in a Pyodide, in as many processes as there are cores.
 
     Returns:
         How many tests came out how, over all processes, and pytest's exit code as "exit".
@@ -42,6 +45,9 @@ def run_tests(wheel: Path, version: str = PYODIDE) -> dict[str, int]:
         _pack(sample, PROJECT / "sample", ["edgevec_sample"])
         job.add_archive(sources, "tar", "/project")
         job.add_archive(sample, "tar", job.site_packages)
+        selected = Path(scratch, "selection.json")
+        selected.write_text(json.dumps(list(selection)))
+        job.add_file(selected, "/selection.json")
         claims = Path(scratch, "claims")
         claims.mkdir()
         job.mount(claims, "/claims")
@@ -73,11 +79,14 @@ def floor_of(version: str) -> Path:
     return PROJECT / "wasm" / name
 
 
+def told(outcomes: dict[str, int]) -> str:
+    return ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items() if outcome != "exit")
+
+
 def judge(outcomes: dict[str, int], version: str, floor: Path) -> int:
     """The exit code of a run: pytest's, or 1 when fewer tests passed than before."""
     passed, before = outcomes.get("passed", 0), int(floor.read_text()) if floor.exists() else 0
-    counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items() if outcome != "exit")
-    say(f"in Pyodide {version}: {counts}; at least {before} must pass")
+    say(f"in Pyodide {version}: {told(outcomes)}; at least {before} must pass")
     if outcomes["exit"]:
         return outcomes["exit"]
     if passed < before:
@@ -99,22 +108,28 @@ def _without_caches(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
     return None if Path(member.name).name.startswith(("__pycache__", ".")) else member
 
 
-def prepare_and_run(version: str, *, official: bool) -> int:
+def prepare_and_run(version: str, selection: Sequence[str], *, official: bool) -> int:
     if version == PYODIDE:
         python, root = prepare_build(official=False)
         prepare_tests(python, root, official=official)
     else:
         prepare_newer_tests(version, host_python(), official=official)
-    return judge(run_tests(built_wheel(version), version), version, floor_of(version))
+    outcomes = run_tests(built_wheel(version), version, selection)
+    if selection:
+        say(f"in Pyodide {version}, of {' '.join(selection)}: {told(outcomes)}")
+        return outcomes["exit"]
+    return judge(outcomes, version, floor_of(version))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
     parser.add_argument("--pyodide", nargs="+", default=[PYODIDE], choices=RUNTIME_SHA256, metavar="VERSION")
     parser.add_argument("--official", action="store_true", help="NumPy and cffi from Pyodide's CDN")
+    parser.add_argument("tests", nargs="*", metavar="TEST", help="files or tests to run; none: all")
     arguments = parser.parse_args()
     try:
-        return max(prepare_and_run(version, official=arguments.official) for version in arguments.pyodide)
+        chosen = arguments.tests
+        return max(prepare_and_run(version, chosen, official=arguments.official) for version in arguments.pyodide)
     except ToolchainError as error:
         say(str(error))
         return 1

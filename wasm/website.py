@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from build import built_wheel
-from toolchain.cache import CACHE, PROJECT, fresh_folder, sha256
-from toolchain.runtime import RUNTIME_WHEELS, lock_entry, pure_folder, runtime_folder, wheel_folder
+from toolchain.cache import CACHE, PROJECT, fresh_folder, run, sha256
+from toolchain.runtime import (
+    RUNTIME_WHEELS,
+    lock_entry,
+    pure_folder,
+    runtime_folder,
+    site_folder,
+    wheel_folder,
+)
 
 SITE = CACHE / "site"
 DEMO = PROJECT / "wasm" / "demo"
 SAMPLE = PROJECT / "sample" / "edgevec_sample"
 SAMPLE_FILES = ("wordnet25k.npz", "entries.jsonl.gz", "LICENSE-WordNet-3.0.txt")
-DEMO_PACKAGES = ("numpy", "cffi", "pycparser", "sqlite3", "lark", "edgevec")
+DEMO_PACKAGES = ("numpy", "cffi", "pycparser", "sqlite3", "edgevec")
 RUNTIME_FILES = ("pyodide.js", "pyodide.mjs", "pyodide.asm.js", "pyodide.asm.wasm", "python_stdlib.zip")
 
 
@@ -27,15 +36,53 @@ def build_site(folder: Path = SITE) -> Path:
         for name in RUNTIME_FILES:
             shutil.copy(runtime_folder() / name, pyodide)
         lock = json.loads((runtime_folder() / "pyodide-lock.json").read_text())
-        known = lock["packages"]
+        known = lock["packages"] | {"edgevec": {"depends": ["numpy", "cffi"]}}
         lock["packages"] = {name: known[name] for name in RUNTIME_WHEELS}
         lock["packages"]["cffi"] = known["cffi"] | {"sha256": sha256(wheel_folder() / lock_entry("cffi")["file_name"])}
         lock["packages"]["pycparser"] = _entry(next(pure_folder().glob("pycparser-*.whl")), [])
-        lock["packages"]["lark"] = _entry(next(pure_folder().glob("lark-*.whl")), [])  # collections alone need it
         lock["packages"]["edgevec"] = _entry(built_wheel(), ["numpy", "cffi"])
         for entry in lock["packages"].values():
             shutil.copy(_find(entry["file_name"]), pyodide)
         (pyodide / "pyodide-lock.json").write_text(json.dumps(lock))
+    return folder
+
+
+def build_newer_site(folder: Path, version: str) -> Path:
+    """The same with a newer Pyodide, NumPy and cffi as built for it, and what JupyterLite's kernel imports."""
+    with fresh_folder(folder) as scratch:
+        pyodide = scratch / "pyodide"
+        pyodide.mkdir()
+        for file in runtime_folder(version).iterdir():
+            if file.suffix in (".js", ".mjs", ".wasm", ".zip"):
+                shutil.copy(file, pyodide)
+        lock = json.loads((runtime_folder(version) / "pyodide-lock.json").read_text())
+        known = lock["packages"] | {"edgevec": {"depends": ["numpy", "cffi"]}}
+        built = [wheel_folder(version) / known[name]["file_name"] for name in ("numpy", "cffi")]
+        lock["packages"] = {}
+        for wheel in [*built, *site_folder(version).glob("*.whl"), built_wheel(version)]:
+            shutil.copy(wheel, pyodide)
+            name = wheel.name.partition("-")[0].replace("_", "-")
+            kept = {key: known[name][key] for key in ("depends", "imports") if key in known.get(name, {})}
+            lock["packages"][name] = _entry(wheel, []) | kept
+        (pyodide / "pyodide-lock.json").write_text(json.dumps(lock))
+    return folder
+
+
+def build_notebooks(folder: Path, version: str) -> Path:
+    """JupyterLite's console over that Pyodide, with the wheel in its package index, which is the only one."""
+    settings = {"@jupyterlite/pyodide-kernel-extension:kernel": {"disablePyPIFallback": True}}
+    config = {"jupyter-lite-schema-version": 0, "jupyter-config-data": {"litePluginSettings": settings}}
+    with tempfile.TemporaryDirectory() as scratch:
+        source = Path(scratch)
+        pyodide = build_newer_site(source / "static", version) / "pyodide"
+        (source / "pypi").mkdir()
+        shutil.move(pyodide / built_wheel(version).name, source / "pypi")
+        lock = json.loads((pyodide / "pyodide-lock.json").read_text())
+        del lock["packages"]["edgevec"]  # which would be asked first
+        (pyodide / "pyodide-lock.json").write_text(json.dumps(lock))
+        (source / "jupyter-lite.json").write_text(json.dumps(config))
+        program = Path(sys.executable).parent / "jupyter-lite"
+        run([program, "build", "--lite-dir", source, "--output-dir", folder, "--apps", "repl"], cwd=source)
     return folder
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 SEEDS = Path(__file__).parent / "seeds" / "python"
 HELPERS = Path(__file__).parents[1] / "helpers"
 LIMITS = ("-timeout=20", "-rss_limit_mb=2048", "-max_len=4096", "-print_final_stats=1")
-FOLLOWED = ["python_targets", "edgevec", "lark", "zipfile", "gzip", "numpy.lib"]
+FOLLOWED = ["python_targets", "edgevec", "zipfile", "gzip", "numpy.lib"]
 
 
 def fuzz(name: str, arguments: list[str]) -> None:

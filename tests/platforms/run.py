@@ -23,7 +23,7 @@ import tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
 JOBS = str(min(os.cpu_count() or 1, 4))
-EXTRAS = ("collections", "cli", "hdf5", "arrow", "safetensors", "test")
+EXTRAS = ("cli", "hdf5", "arrow", "safetensors", "test")
 LEFT_OUT = "not subprocess and not quality and not bigdata"
 USUAL = (
     "index/test_ids.py",
@@ -186,6 +186,8 @@ def lay_out(platform: Platform, folder: Path) -> Path:
     shutil.copytree(ROOT / "tui", site / "edgevec" / "tui", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "sample/edgevec_sample", site / "edgevec_sample")
     build_extension(platform, folder, site / "edgevec")
+    where = site / "edgevec" / "collection" / "where"
+    run(sys.executable, ROOT / "csrc/parse_tables.py", where / "grammar.lark", where / "_tables.py")
     return site
 
 

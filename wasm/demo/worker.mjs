@@ -46,7 +46,7 @@ async function startPython(runtime, count) {
   const [{ loadPyodide }] = await Promise.all([script("pyodide.mjs"), script("pyodide.asm.js")]);
   pyodide = await loadPyodide({ indexURL });
   const problems = [];
-  await pyodide.loadPackage(["edgevec", "sqlite3", "lark"], {
+  await pyodide.loadPackage(["edgevec", "sqlite3"], {
     messageCallback: () => {},
     errorCallback: (message) => problems.push(message),
   });

@@ -1,4 +1,4 @@
-"""Run a Python program in Pyodide under Node."""
+"""Run a Python program in Pyodide under Node, or another engine that runs Node's scripts."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class Job:
     """What to put into a fresh Pyodide before the program runs."""
 
     version: str = PYODIDE
+    engine: list[str] = field(default_factory=lambda: ["node", f"--stack-size={STACK_KB}"])
     files: list[dict[str, str]] = field(default_factory=list)
     archives: list[dict[str, str]] = field(default_factory=list)
     mounts: list[dict[str, str]] = field(default_factory=list)
@@ -70,14 +71,13 @@ class Job:
                     }
                 )
             )
-            code = _run_node([WASM / "hosts" / "node.mjs", job], label)
+            code = _run([*self.engine, str(WASM / "hosts" / "node.mjs"), str(job)], label)
             if code or not result.exists():
                 raise ToolchainError(f"{program} in Pyodide {self.version} did not end well: {code}")
             return json.loads(result.read_text())
 
 
-def _run_node(arguments: list[Path], label: str) -> int:
-    command = ["node", f"--stack-size={STACK_KB}", *arguments]
+def _run(command: list[str], label: str) -> int:
     if not label:
         return subprocess.run(command).returncode
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:

@@ -1,4 +1,4 @@
-"""Runs inside Pyodide: the project's test suite, shared with the other processes of the run; outcomes as JSON."""
+"""Runs inside Pyodide: the project's tests, shared with the other processes of the run; outcomes as JSON."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ import pytest
 SELECTED = "not threads and not subprocess and not mmap and not bigdata"
 CLAIMS = Path("/claims")
 """A folder of the host's that all processes of the run see."""
+SELECTION = Path("/selection.json")
+"""Arguments for pytest; none: the whole suite."""
 BLOCK = 20
 """Tests of one module are claimed so many at a time: few modules hold most of the work, and fixtures are shared."""
 
@@ -75,7 +77,8 @@ def run_suite() -> str:
     os.chdir("/project")
     sys.dont_write_bytecode = True
     tally = Tally()
-    code = pytest.main(["-p", "no:cacheprovider", "-m", SELECTED, "--durations=10"], plugins=[Share(), tally])
+    arguments = ["-p", "no:cacheprovider", "-m", SELECTED, "--durations=10", *json.loads(SELECTION.read_text())]
+    code = pytest.main(arguments, plugins=[Share(), tally])
     return json.dumps({"exit": int(code), **tally.outcomes})
 
 

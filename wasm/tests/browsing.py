@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 from playwright.sync_api import ConsoleMessage, Page, expect
+from toolchain import runtime
 
+PYODIDE = os.environ.get("EDGEVEC_PYODIDE", runtime.PYODIDE)
+"""Which one the test page starts."""
 THERMOMETER = "device for measuring temperature"
 """What the page asks first."""
 PATIENCE = 300

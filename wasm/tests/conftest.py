@@ -20,9 +20,15 @@ sys.path.insert(0, str(HERE.parent))
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the loopback server serves: the test page, Pyodide and the built wheel."""
-    from website import build_site
+    from browsing import PYODIDE
+    from toolchain import runtime
+    from website import build_newer_site, build_site
 
-    folder = build_site(tmp_path_factory.mktemp("site") / "site")
+    folder = tmp_path_factory.mktemp("site") / "site"
+    if PYODIDE == runtime.PYODIDE:
+        build_site(folder)
+    else:
+        build_newer_site(folder, PYODIDE)
     shutil.copytree(HERE / "pages", folder, dirs_exist_ok=True)
     return folder
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from browsing import Visit
+from browsing import PATIENCE, PYODIDE, Visit
 from build import built_wheel
 from playwright.sync_api import BrowserContext
 
@@ -223,12 +225,12 @@ result = Index.load("/edgevec/rows").search(queries, ef=200).ids.tolist()
 
 
 def test_micropip_installs_the_wheel_from_an_address(visit: Visit) -> None:
-    wheel = f"{visit.address}pyodide/{built_wheel().name}"
+    wheel = f"{visit.address}pyodide/{built_wheel(PYODIDE).name}"
     answer = visit.page.evaluate(
         """async (wheel) => {
             const { loadPyodide } = await import("./pyodide/pyodide.mjs");
             const pyodide = await loadPyodide();
-            await pyodide.loadPackage(["micropip", "numpy", "cffi", "lark"], { messageCallback: () => {} });
+            await pyodide.loadPackage(["micropip", "numpy", "cffi"], { messageCallback: () => {} });
             await pyodide.pyimport("micropip").install(wheel);
             return pyodide.runPython(`
                 import edgevec
@@ -285,3 +287,40 @@ def test_an_index_that_the_heap_cannot_hold_is_a_memory_error_and_the_page_lives
     assert name == "OutOfMemoryError"
     assert "bytes" in message
     assert found == 1
+
+
+def test_the_worker_of_the_readme_answers_calls_also_those_that_raise(visit: Visit, folder: Path) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    block = re.search(r"```js\n(.*?)```", readme, re.DOTALL)
+    assert block
+    named = f"./pyodide/{built_wheel(PYODIDE).name}"
+    assert "./edgevec-...wasm32.whl" in block[1]
+    (folder / "readme.mjs").write_text(block[1].replace("./edgevec-...wasm32.whl", named), encoding="utf-8")
+    answers = visit.page.evaluate(
+        """async (seconds) => {
+            const worker = new Worker("./readme.mjs", { type: "module" });
+            const dim = 384, rows = Float32Array.from({ length: 50 * dim }, (_, i) => Math.sin(i * i));
+            const calls = [
+                { id: 1, add: rows },
+                { id: 2, search: rows.slice(7 * dim, 8 * dim), k: 3 },
+                { id: 3, search: rows.slice(0, 5), k: 3 },
+                { id: 4, add: rows.slice(0, dim), search: rows.slice(9 * dim, 10 * dim), k: 1 },
+            ];
+            const answers = [];
+            const all = new Promise((resolve) => {
+                worker.onmessage = ({ data }) => {
+                    answers.push({ ...data, ids: data.ids && [...data.ids].map(Number), distances: undefined });
+                    if (answers.length === calls.length) resolve(answers);
+                };
+            });
+            for (const call of calls) worker.postMessage(call);
+            const late = new Promise((_, reject) => setTimeout(() => reject(new Error("no answer")), 1000 * seconds));
+            return Promise.race([all, late]);
+        }""",
+        PATIENCE,
+    )
+    added, found, refused, after = sorted(answers, key=lambda answer: answer["id"])
+    assert "error" not in added
+    assert found["ids"][0] == 7
+    assert "queries have 5 dimensions, the index has 384" in refused["error"]
+    assert after["ids"] == [9]

@@ -13,15 +13,26 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from toolchain.cache import ToolchainError, say  # noqa: E402
-from toolchain.prepare import prepare_build, prepare_tests, require_firefox, require_program  # noqa: E402
+from toolchain.prepare import (  # noqa: E402
+    prepare_build,
+    prepare_pages,
+    prepare_tests,
+    require_firefox,
+    require_program,
+)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--official", action="store_true", help="Pyodide's own cross-build environment, SDK and CDN")
     parser.add_argument("--browser", action="store_true", help="Chromium too, and Firefox when CI=true")
+    parser.add_argument("--pages", action="store_true", help="Chromium, PyScript, Deno, Bun and the newest Pyodide")
     arguments = parser.parse_args()
     try:
+        if arguments.pages:
+            prepare_pages(official=arguments.official)
+            require_program("chromium")
+            return 0
         python, root = prepare_build(official=arguments.official)
         prepare_tests(python, root, official=arguments.official)
         if arguments.browser:

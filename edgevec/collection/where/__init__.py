@@ -1,8 +1,8 @@
 """The language of `where`: a condition on metadata as text or as a dict, compiled to SQL with parameters.
 
 `parser` (text) and `mapping` (dict) make a syntax tree of `nodes`, and `compiler` makes SQL of it. Only field names,
-quoted, get from the user's text into the SQL; all values are parameters. The parser needs lark, and is imported for the
-first text.
+quoted, get from the user's text into the SQL; all values are parameters. `lalr` reads texts by tables that are made of
+grammar.lark when the package is built.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from ...errors import MissingExtraError, WhereError
+from ...errors import WhereError
 from ..validation import json_default, json_name
 from .binding import bind
 from .compiler import Condition, compile_node, compile_test, field_raw, field_sql
@@ -58,7 +58,6 @@ def compile_where(where: Where | None, params: Sequence[Any] | None = None) -> C
     Raises:
         WhereError: when the condition is wrong or exceeds a limit of `nodes`; it says what and, for a text, at which
             position
-        MissingExtraError: lark, which reads texts, is not installed
 
     Example:
         >>> from edgevec.collection.where import compile_where
@@ -85,11 +84,8 @@ def _compile_text(where: str) -> Condition:
 
 
 def _parse(text: str) -> Node:
-    try:
-        from .parser import parse
-    except ModuleNotFoundError as error:
-        missing = "conditions written as text need lark; install it with: pip install 'edgevec[collections]'"
-        raise MissingExtraError(missing) from error
+    from .parser import parse  # for the first text: collections open without it
+
     return parse(text)
 
 

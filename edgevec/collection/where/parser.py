@@ -1,4 +1,4 @@
-"""The SQL-like language: text to syntax tree.
+"""The SQL-like language, whose grammar is grammar.lark: text to syntax tree.
 
     topic = 'noun.animal' AND year >= 1990 AND NOT (lang IN ('de', "fr")) AND title LIKE 'wolf%'
         AND tags CONTAINS 'x' AND deleted IS NULL AND a.b BETWEEN 1 AND ? AND active
@@ -14,10 +14,10 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedInput, UnexpectedToken, v_args
-
 from ...errors import WhereError
 from .field_names import names_in
+from .lalr import AT_END, Token, UnexpectedCharacterError, UnexpectedTokenError
+from .lalr import parse as read
 from .nodes import (
     MAX_TEXT,
     All,
@@ -35,46 +35,6 @@ from .nodes import (
 
 __all__ = ["parse"]
 
-_SILENT = ("AND", "OR", "ESCAPE")
-_KEYWORDS = (*_SILENT, "NOT", "IN", "BETWEEN", "LIKE", "ILIKE", "CONTAINS", "IS", "NULL", "TRUE", "FALSE")
-_TERMINALS = {word: f"_{word}" if word in _SILENT else word for word in _KEYWORDS}
-"""lark leaves terminals that begin with _ out of the tree."""
-
-_FIELD = r"(`(?:[^`]|``)*`|[^\W\d]\w*)(\.(`(?:[^`]|``)*`|\w+))*"
-
-_GRAMMAR = rf"""
-start: either
-?either: both
-       | both (_OR both)+                       -> any
-?both: unary
-     | unary (_AND unary)+                      -> all
-?unary: NOT unary                               -> negated
-      | "(" either ")"
-      | test
-?test: FIELD                                    -> truth
-     | FIELD OPERATOR value                     -> compare
-     | FIELD [NOT] IN list                      -> one_of
-     | FIELD [NOT] BETWEEN value _AND value     -> between
-     | FIELD [NOT] (LIKE | ILIKE) value [_ESCAPE value]  -> like
-     | FIELD [NOT] CONTAINS value               -> contains
-     | FIELD IS [NOT] NULL                      -> is_null
-list: "(" [value ("," value)*] ")"
-    | PARAMETER                                 -> parameter
-?value: STRING                                  -> string
-      | NUMBER                                  -> number
-      | PARAMETER                               -> parameter
-      | TRUE                                    -> true
-      | FALSE                                   -> false
-
-FIELD: /{_FIELD}/
-STRING: /'(?:[^']|'')*'|"(?:[^"]|"")*"/
-NUMBER: /[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?(?![\w.])/
-OPERATOR: /==|=|!=|<>|<=|>=|<|>/
-PARAMETER: "?"
-%declare {" ".join(_TERMINALS.values())}
-%ignore /\s+/
-"""
-
 _EXPECTED = (
     ("STRING", "a value"),
     ("OPERATOR", "an operator, IN, BETWEEN, LIKE, CONTAINS or IS"),
@@ -84,7 +44,7 @@ _EXPECTED = (
     ("RPAR", "')'"),
     ("LPAR", "a list in parentheses"),
     ("COMMA", "','"),
-    ("$END", "the end"),
+    (AT_END, "the end"),
 )
 """What may come next, for messages. A terminal stands for all that are possible where it is."""
 
@@ -99,9 +59,11 @@ def parse(text: str) -> Node:
 @lru_cache(maxsize=256)
 def _parse(text: str) -> Node:
     try:
-        node: Node = _parser().parse(text)  # type: ignore[assignment]
-    except UnexpectedInput as error:
-        raise _explained(error, text) from None
+        node: Node = read(text, _Builder())
+    except UnexpectedCharacterError as error:
+        raise _unexpected_character(error.position, text) from None
+    except UnexpectedTokenError as error:
+        raise _unexpected_token(error, text) from None
     except _ProblemError as error:
         raise WhereError(error.problem, text, error.position) from None
     check_size(node)
@@ -111,11 +73,10 @@ def _parse(text: str) -> Node:
 class _ProblemError(Exception):
     def __init__(self, problem: str, token: Token) -> None:
         self.problem = problem
-        self.position = token.start_pos or 0
+        self.position = token.start
 
 
-@v_args(inline=True)
-class _Builder(Transformer):  # type: ignore[type-arg]
+class _Builder:
     """Builds nodes: each method gets the built parts of a rule, None for an optional part that is missing."""
 
     def start(self, node: Node) -> Node:
@@ -131,44 +92,45 @@ class _Builder(Transformer):  # type: ignore[type-arg]
         return Not(part)
 
     def truth(self, field: Token) -> Node:
-        return Test(names_in(field), "=", 1)
+        return Test(names_in(field.text), "=", 1)
 
     def compare(self, field: Token, operator: Token, value: Any) -> Node:
-        if operator in ("!=", "<>"):
-            return Not(Test(names_in(field), "=", value))
-        return Test(names_in(field), "=" if operator == "==" else str(operator), value)
+        if operator.text in ("!=", "<>"):
+            return Not(Test(names_in(field.text), "=", value))
+        return Test(names_in(field.text), "=" if operator.text == "==" else operator.text, value)
 
     def one_of(self, field: Token, negated: Token | None, _: Token, values: Any) -> Node:
-        return _unless(negated, OneOf(names_in(field), values))
+        return _unless(negated, OneOf(names_in(field.text), values))
 
     def between(self, field: Token, negated: Token | None, _: Token, low: Any, high: Any) -> Node:
-        return _unless(negated, All((Test(names_in(field), ">=", low), Test(names_in(field), "<=", high))))
+        return _unless(negated, All((Test(names_in(field.text), ">=", low), Test(names_in(field.text), "<=", high))))
 
     def like(self, field: Token, negated: Token | None, like: Token, pattern: Any, escape: Any) -> Node:
         if not isinstance(pattern, (str, Parameter)):
             raise _ProblemError("the pattern must be a string", like)
         if escape is not None and not (isinstance(escape, str) and len(escape) == 1):
             raise _ProblemError("ESCAPE needs a string of one character", like)
-        return _unless(negated, Pattern(names_in(field), pattern, escape, like.type == "ILIKE"))
+        return _unless(negated, Pattern(names_in(field.text), pattern, escape, like.type == "ILIKE"))
 
     def contains(self, field: Token, negated: Token | None, _: Token, value: Any) -> Node:
-        return _unless(negated, Test(names_in(field), "CONTAINS", value))
+        return _unless(negated, Test(names_in(field.text), "CONTAINS", value))
 
     def is_null(self, field: Token, _: Token, negated: Token | None, __: Token) -> Node:
-        return _unless(negated, IsNull(names_in(field)))
+        return _unless(negated, IsNull(names_in(field.text)))
 
     def list(self, *values: Any) -> tuple[Any, ...]:
         return tuple(value for value in values if value is not None)
 
     def parameter(self, token: Token) -> Parameter:
-        return Parameter(token.start_pos or 0)
+        return Parameter(token.start)
 
     def string(self, token: Token) -> str:
-        quote = token[0]
-        return str(self._read(token, token[1:-1].replace(quote * 2, quote)))
+        quote = token.text[0]
+        return str(self._read(token, token.text[1:-1].replace(quote * 2, quote)))
 
     def number(self, token: Token) -> Any:
-        return self._read(token, int(token) if re.fullmatch(r"[+-]?\d{1,40}", token) else float(token))
+        text = token.text
+        return self._read(token, int(text) if re.fullmatch(r"[+-]?\d{1,40}", text) else float(text))
 
     def true(self, _: Token) -> int:
         return 1
@@ -187,41 +149,21 @@ def _unless(negated: Token | None, node: Node) -> Node:
     return node if negated is None else Not(node)
 
 
-def _as_keyword(token: Token) -> Token:
-    word = token.upper()
-    if word in _KEYWORDS:
-        token.type = _TERMINALS[word]
-    return token
+def _unexpected_character(position: int, text: str) -> WhereError:
+    rest = text[position]
+    problem = "unterminated string" if rest in "'\"" else f"unexpected {rest!r}"
+    return WhereError(f"{problem} at position {position}", text, position)
 
 
-@lru_cache(maxsize=1)
-def _parser() -> Lark:
-    # Only a whole word becomes a keyword: `notes` is a field.
-    return Lark(
-        _GRAMMAR,
-        parser="lalr",
-        lexer="basic",
-        transformer=_Builder(),
-        lexer_callbacks={"FIELD": _as_keyword},
-        maybe_placeholders=True,
-    )
-
-
-def _explained(error: UnexpectedInput, text: str) -> WhereError:
-    if isinstance(error, UnexpectedCharacters):
-        position = int(error.pos_in_stream or 0)
-        rest = text[position]
-        problem = "unterminated string" if rest in "'\"" else f"unexpected {rest!r}"
-        return WhereError(f"{problem} at position {position}", text, position)
-    assert isinstance(error, UnexpectedToken)
+def _unexpected_token(error: UnexpectedTokenError, text: str) -> WhereError:
     token = error.token
-    at_end = token.type == "$END"
     wanted = [words for terminal, words in _EXPECTED if terminal in error.expected]
     if "a field" in wanted:
         wanted = ["a condition"]
-    problem = f"expected {' or '.join(wanted)}, found {'the end' if at_end else repr(str(token))}"
+    found = "the end" if token.type == AT_END else repr(token.text)
+    problem = f"expected {' or '.join(wanted)}, found {found}"
     if token.type == "FIELD" and "STRING" in error.expected:
         problem += " (a string needs quotes)"
     if token.type == "NULL" and "STRING" in error.expected:
         problem += " (use IS NULL)"
-    return WhereError(problem, text, len(text) if at_end else token.start_pos or 0)
+    return WhereError(problem, text, token.start)
