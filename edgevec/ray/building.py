@@ -94,9 +94,10 @@ def build(
     with folder.writing():
         previous = previous_build(folder)
         running: dict[Any, int] = {}
+        options: dict[str, Any] = {"cluster": cluster, "progress": progress}
+        blocks = blocks_to_build(folder, opened, settings, rows_per_shard, **options)
         try:
             most = concurrency or max(1, int(running_ray().cluster_resources().get("CPU", 1)) // threads)
-            blocks = blocks_to_build(folder, opened, settings, rows_per_shard, cluster=cluster, progress=progress)
             for number, block in enumerate(blocks):
                 while len(running) >= most:
                     _collect(ray, running, shards, progress, opened)
@@ -109,6 +110,8 @@ def build(
                 with suppress(Exception):
                     ray.cancel(reference)
             raise
+        finally:
+            blocks.close()
         made = [shards[number] for number in sorted(shards)]
         return commit_build(folder, settings, rows_per_shard, made, previous, cluster=cluster)
 

@@ -5,7 +5,7 @@ The source is read once. What memory holds is the sample, one block, and of each
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,10 +41,11 @@ def clustered_blocks(
     settings: Settings,
     rows_per_shard: int,
     beat: Callable[[], None] | None = None,
-) -> Iterator[Block]:
+) -> Generator[Block, None, None]:
     """All rows of the pieces, in as few blocks as hold them, of about one size, in each of which they are near.
 
-    In a block they keep the order that they have in the source. The same rows give the same blocks.
+    In a block they keep the order that they have in the source. The same rows give the same blocks. It is to be closed,
+    as it has files.
 
     Args:
         folder: has a scratch folder for as much as the rows take

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from .._types import Metric
 from ..errors import CorruptIndexError, DataNotFoundError, ParameterError, ShardNotFoundError, about_file
-from .clusters import as_points, find_centroids
+from .clusters import find_centroids
 from .folders import Folder
 from .manifest import Centroids, Manifest, Settings
 
@@ -108,10 +108,8 @@ class Router:
     def _nearness(self, queries: Floats) -> Floats:
         """Of each query to the nearest centroid of each shard: the largest inner product, or the least distance."""
         with np.errstate(all="ignore"):
-            points = as_points(queries, self._metric)
-            if self._origin is not None:
-                points = points - self._origin
-            products = points @ self._centroids.T
+            # With cosine the length of a query changes nothing: that of the centroids is one.
+            products = (queries if self._origin is None else queries - self._origin) @ self._centroids.T
             if self._half is not None:
                 products -= self._half
             nearness: Floats = np.maximum.reduceat(products, self._starts, axis=1)

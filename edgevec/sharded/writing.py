@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -74,12 +76,14 @@ def build(
     with folder.writing():
         previous = previous_build(folder)
         shards, done = [], 0
-        for block in blocks_to_build(folder, source, settings, rows_per_shard, cluster=cluster, progress=progress):
-            report = _within(progress, done, source.total)
-            shards.append(write_shard(folder, block, settings, cluster=cluster, threads=threads, progress=report))
-            done += len(block.ids)
-            if report is not None and says_stop(report(len(block.ids), 0)):
-                raise CancelledError("stopped by its progress function")
+        options: dict[str, Any] = {"cluster": cluster, "progress": progress}
+        with closing(blocks_to_build(folder, source, settings, rows_per_shard, **options)) as blocks:
+            for block in blocks:
+                report = _within(progress, done, source.total)
+                shards.append(write_shard(folder, block, settings, cluster=cluster, threads=threads, progress=report))
+                done += len(block.ids)
+                if report is not None and says_stop(report(len(block.ids), 0)):
+                    raise CancelledError("stopped by its progress function")
         return commit_build(folder, settings, rows_per_shard, shards, previous, cluster=cluster)
 
 
@@ -91,8 +95,8 @@ def blocks_to_build(
     *,
     cluster: bool,
     progress: Progress | None,
-) -> Iterator[Block]:
-    """The rows of each shard. With `cluster` progress is told, while all are read, that none is done."""
+) -> Generator[Block, None, None]:
+    """The rows of each shard; to be closed. With `cluster` progress is told, while all are read, that none is done."""
 
     def beat() -> None:
         if progress is not None and says_stop(progress(0, source.total)):
@@ -108,7 +112,7 @@ def _blocks(
     rows_per_shard: int,
     cluster: bool,
     beat: Callable[[], None] | None = None,
-) -> Iterator[Block]:
+) -> Generator[Block, None, None]:
     if cluster:
         return clustered_blocks(folder, pieces, settings, rows_per_shard, beat)
     return blocks_of(pieces, settings.dim, rows_per_shard)
@@ -247,19 +251,31 @@ def added(
             raise DuplicateIdError(f"the same id twice in one call: id {twice[0]}")
     new: list[Shard] = []
     done, most, settings, cluster = 0, manifest.rows_per_shard, manifest.settings, manifest.cluster
-    if cluster and len(rows) > most:
-        blocks = clustered_blocks(folder, [Piece(rows, ids)], settings, most)
-    else:
-        parts = [slice(start, start + most) for start in range(0, len(rows), most)]
-        blocks = (Block(rows[part], ids[part], part.start) for part in parts)
-    for block in blocks:
-        report = _within(progress, done, len(rows))
-        new.append(write_shard(folder, block, settings, cluster=cluster, threads=threads, progress=report))
-        done += len(block.ids)
+    with closing(_of_array(folder, rows, ids, settings, most, cluster)) as blocks:
+        for block in blocks:
+            report = _within(progress, done, len(rows))
+            new.append(write_shard(folder, block, settings, cluster=cluster, threads=threads, progress=report))
+            done += len(block.ids)
     # Of the same rows as before, of which some were removed since, the file is the same: it goes, and comes anew.
     old, _ = removed_from(folder, held, ids)
     next_id = max([manifest.next_id, *(shard.last_id + 1 for shard in new)])
     return manifest.following((*old, *new), next_id), ids
+
+
+def _of_array(
+    folder: Folder,
+    rows: npt.NDArray[np.float32],
+    ids: npt.NDArray[np.int64],
+    settings: Settings,
+    most: int,
+    cluster: bool,
+) -> Generator[Block, None, None]:
+    """Without a copy, where nothing is clustered or all is one shard."""
+    if cluster and len(rows) > most:
+        yield from clustered_blocks(folder, [Piece(rows, ids)], settings, most)
+        return
+    for start in range(0, len(rows), most):
+        yield Block(rows[start : start + most], ids[start : start + most], start)
 
 
 def removed_from(
@@ -295,10 +311,11 @@ def compacted(
     done = 0
     pieces = (piece for each in chosen for piece in _rows_of(each.index))
     most, settings, cluster = min(manifest.rows_per_shard, total), manifest.settings, manifest.cluster
-    for block in _blocks(folder, pieces, settings, most, cluster):
-        report = _within(progress, done, total)
-        new.append(write_shard(folder, block, settings, cluster=cluster, progress=report))
-        done += len(block.ids)
+    with closing(_blocks(folder, pieces, settings, most, cluster)) as blocks:
+        for block in blocks:
+            report = _within(progress, done, total)
+            new.append(write_shard(folder, block, settings, cluster=cluster, progress=report))
+            done += len(block.ids)
     kept = tuple(each.shard for each in held if each not in chosen)
     return manifest.following((*kept, *new), manifest.next_id)
 

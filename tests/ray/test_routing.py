@@ -94,7 +94,7 @@ def test_a_killed_worker_costs_its_shard_alone(
     assert names == manifest.files() | {"manifest.json", "manifest.json-lock"}
 
 
-@pytest.mark.parametrize("actors", [1, 2, 6])
+@pytest.mark.parametrize("actors", [1, 3])
 def test_a_service_answers_as_the_index(actors: int, rows: np.ndarray, folder: Path, rng: np.random.Generator) -> None:
     queries = rows[::90] + 0.1 * rng.standard_normal((14, DIM)).astype(np.float32)
     allowed = rng.permutation(ROWS)[:80]
@@ -180,7 +180,8 @@ def test_ray_data_asks_few_shards(rows: np.ndarray, folder: Path) -> None:
 
 
 def test_in_an_object_store(rows: np.ndarray, store: ObjectStore) -> None:
-    address = f"{store.bucket}/{uuid.uuid4().hex}"
+    name = uuid.uuid4().hex
+    address = f"s3://bucket/{name}"
     manifest = edgevec.ray.build(rows, address, storage_options=store.options, **OPTIONS)
     assert manifest.cluster
     with ShardedIndex.open(address, storage_options=store.options) as index:
@@ -189,5 +190,5 @@ def test_in_an_object_store(rows: np.ndarray, store: ObjectStore) -> None:
             np.testing.assert_array_equal(service.search(rows[::50], 5, nprobe=2).ids, expected.ids)
         index.remove(range(0, ROWS, 2))
         index.compact()
-        assert store.names(address) == index.manifest.files() | {"manifest.json"}
+        assert store.names(name) == index.manifest.files() | {"manifest.json"}
         assert index.search(rows[1], 1, nprobe=1, exact=True).ids.tolist() == [1]
