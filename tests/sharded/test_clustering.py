@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,11 @@ from support import HANG, examples, need_module
 
 import edgevec
 from edgevec import ShardedIndex
-from edgevec.sharded import MANIFEST
+from edgevec.sharded import MANIFEST, Settings
 from edgevec.sharded.clusters import find_centroids, pack
+from edgevec.sharded.folders import open_folder
+from edgevec.sharded.placing import clustered_blocks
+from edgevec.sharded.source import Piece
 
 DIM = 6
 
@@ -122,17 +126,36 @@ def test_centroids_are_means_of_what_is_near_them(rng: np.random.Generator) -> N
     np.testing.assert_allclose(np.linalg.norm(unit, axis=1), 1, rtol=1e-6)
 
 
+def test_clusters_that_are_near_are_packed_together(rng: np.random.Generator) -> None:
+    place = rng.permutation(np.repeat(np.arange(8), 4))  # of eight on a line, four clusters each
+    centroids = (np.outer(place, [10, 3, 0]) + rng.uniform(-1, 1, (32, 3))).astype(np.float32)
+    packed = pack(centroids, np.full(32, 10), 8, 40)
+    assert [rows for _, _, rows in packed] == [10] * 32
+    assert len({(shard, place[cluster]) for cluster, shard, _ in packed}) == 8
+
+
+def test_disk_holds_the_rows_once(tmp_path: Path, rng: np.random.Generator) -> None:
+    rows = rng.standard_normal((50_000, 2)).astype(np.float32)
+    settings = Settings(2, "l2")
+    with closing(clustered_blocks(open_folder(tmp_path), [Piece(rows, None)], settings, 10_000)) as blocks:
+        left = len(next(blocks).rows)
+        files = list(tmp_path.glob(".building-*/*.rows"))
+        assert sum(path.stat().st_size for path in files) == rows.nbytes - 8 * left
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_sample_of_more_rows_than_are_read_at_once(tmp_path: Path, rng: np.random.Generator) -> None:
-    """40,000 rows come in three parts, sorted by where they are; the sample has to be of all of them."""
-    rows = (np.repeat(np.arange(16), 2500)[:, None] * 100 + rng.standard_normal((40_000, 2))).astype(np.float32)
+    """Of 40,000 rows, read in three parts, the first ones are all of one kind. The sample has to be of all parts."""
+    kinds = np.concatenate([np.zeros(17_000, int), rng.permutation(np.repeat(np.arange(1, 11), 2300))])
+    rows = (kinds[:, None] * [100, -100] + rng.standard_normal((40_000, 2))).astype(np.float32)
     with ShardedIndex.build(
         rows, tmp_path, cluster=True, rows_per_shard=2600, metric="l2", quantization="none", M=4, ef_construction=8
     ) as index:
         held = ids_of(tmp_path, index)
         assert sorted(id for each in held for id in each) == list(range(40_000))
         assert len(held) == 16
-        spread = [len(np.unique(np.array(each) // 2500)) for each in held]
-        assert max(spread) <= 2
+        assert max(map(len, held)) <= 2600
+        assert max(len(np.unique(kinds[each])) for each in held) <= 3
 
 
 def test_the_same_source_gives_the_same_files(tmp_path: Path, rng: np.random.Generator) -> None:

@@ -219,6 +219,18 @@ def test_additions_removals_and_compaction_go_on_so(rows: np.ndarray, queries: n
         assert index.search(rows[1], 1, nprobe=1).ids.size == 1
 
 
+def test_a_compaction_brings_near_rows_together(rows: np.ndarray, queries: np.ndarray, tmp_path: Path) -> None:
+    """Of additions each of which is spread over everything."""
+    with build(rows[:10], tmp_path, "l2") as index:
+        for start in range(10, ROWS, 90):
+            index.add(rows[start : start + 90])
+        truth = index.search(queries, 10, exact=True).ids
+        assert edgevec.recall(index.search(queries, 10, exact=True, nprobe=2).ids, truth) < 0.5
+        index.compact()
+        assert len(index.shards) == 8
+        assert edgevec.recall(index.search(queries, 10, exact=True, nprobe=2).ids, truth) > 0.7
+
+
 # ---- the manifest --------------------------------------------------------------------------------------------------
 
 
