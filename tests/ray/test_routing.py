@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import ray
-from object_store import ObjectStore
+import s3fs
+from object_store import Fault, ObjectStore
 from oracle import clustered
 
 import edgevec
@@ -177,6 +178,33 @@ def test_ray_data_asks_few_shards(rows: np.ndarray, folder: Path) -> None:
     np.testing.assert_array_equal(np.stack([found[n] for n in range(60)]), expected)
     with pytest.raises(edgevec.ParameterError, match="nprobe must be"):
         edgevec.ray.Search(folder, nprobe=0)
+
+
+def test_a_put_that_fails_leaves_what_was_there(
+    rows: np.ndarray, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
+    name = uuid.uuid4().hex
+    address, how = f"s3://bucket/{name}", {"storage_options": store.options}
+    ShardedIndex.build(rows[:50], address, **how).close()
+    shards: set[str] = set()
+    for end in (".centroids", "manifest.json"):
+
+        def refused(method: str, path: str, end: str = end) -> Fault | None:
+            return "refuse" if method in ("PUT", "POST") and path.endswith(end) else None
+
+        with store.failing(refused), pytest.raises(edgevec.StorageError, match=end):
+            ShardedIndex.build(rows, address, **how, **OPTIONS)
+        with ShardedIndex.open(address, **how) as index:
+            assert len(index) == 50
+        left = {file for file in store.names(name) if file.endswith(".ev")}
+        assert left > shards
+        shards = left
+    before = len(store.requests)
+    with ShardedIndex.build(rows, address, **how, **OPTIONS) as index:
+        assert sorted(index) == list(range(ROWS))
+        assert index.search(rows[9], 1, nprobe=2, exact=True).ids.size == 1
+    assert not [path for method, path in store.requests[before:] if method == "PUT" and path.endswith(".ev")]
 
 
 def test_in_an_object_store(rows: np.ndarray, store: ObjectStore) -> None:

@@ -49,7 +49,6 @@ def made(kind: str, count: int, rng: np.random.Generator) -> np.ndarray:
     return rows.astype(np.float32)
 
 
-@pytest.mark.parametrize("keep", [True, "float32"])
 @settings(max_examples=examples(150), deadline=None)
 @given(
     kind=st.sampled_from(["any", "equal", "few", "sorted", "outlier", "far"]),
@@ -61,11 +60,11 @@ def made(kind: str, count: int, rng: np.random.Generator) -> np.ndarray:
 @example(kind="equal", count=300, most=100, metric="l2", seed=0)  # no room to spare
 @example(kind="any", count=300, most=100, metric="cosine", seed=0)
 @example(kind="any", count=50, most=120, metric="ip", seed=0)  # one shard
-def test_each_row_is_in_one_shard(keep: bool | str, kind: str, count: int, most: int, metric: str, seed: int) -> None:
+def test_each_row_is_in_one_shard(kind: str, count: int, most: int, metric: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     rows, ids = made(kind, count, rng), rng.choice(10_000, count, replace=False)
     with tempfile.TemporaryDirectory() as folder:
-        options = {"metric": metric, "rows_per_shard": most, "M": 4, "keep_vectors": keep, "seed": seed}
+        options = {"metric": metric, "rows_per_shard": most, "M": 4, "seed": seed}
         with ShardedIndex.build(rows, folder, ids=ids, cluster=True, quantization="none", **options) as index:
             assert len(index.shards) == -(-count // most)
             assert all(0 < shard.count <= most for shard in index.shards)
