@@ -137,11 +137,11 @@ def test_only_shards_that_are_asked_can_be_missing(rows: np.ndarray, folder: Pat
         [nearest] = [stats.file for stats in context.stats if stats.queries]
         far = next(row for row in rows if nearest not in asked_of(index, row))
     (folder / nearest).unlink()
-    with edgevec.ray.serve(folder) as service:
+    with edgevec.ray.serve(folder, actors=1) as service:
         assert service.search(far, 5, nprobe=1).ids.size == 5
         with pytest.raises(edgevec.ShardNotFoundError, match=nearest):
             service.search(rows[0], 5, nprobe=1)
-    with edgevec.ray.serve(folder, missing="report", actors=2) as service:
+    with edgevec.ray.serve(folder, missing="report", actors=1) as service:
         service.search(np.stack([far, far]), 5, nprobe=1)
         assert (service.problems, service.share) == ({}, 1.0)
         assert service.search(rows[0], 5, nprobe=1).ids.size == 0
