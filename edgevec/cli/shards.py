@@ -13,6 +13,7 @@ import edgevec
 
 from .. import Storage
 from ..file_kind import require
+from ..sharded import ShardContext
 from .common import example, index_options, note, progress_bar, reading_options, show, show_json, storage_option
 from .search import queries_from, query_options, show_found
 
@@ -39,6 +40,7 @@ def _without_limit(command: Any) -> Any:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, metavar="FOLDER", help="Where to write; an index there is replaced.")
 @click.option("--rows-per-shard", type=click.IntRange(1), default=250_000, show_default=True)
+@click.option("--cluster", is_flag=True, help="Put near vectors into one shard, for search --nprobe.")
 @_without_limit
 @reading_options
 def build(file: Path, output: str, **parameters: Any) -> None:
@@ -73,6 +75,7 @@ def info(folder: str, as_json: bool) -> None:
             "metric": index.metric,
             **manifest.settings.parameters(),
             "rows_per_shard": manifest.rows_per_shard,
+            "cluster": manifest.cluster,
             "generation": manifest.generation,
             "share": index.share,
         }
@@ -84,6 +87,7 @@ def info(folder: str, as_json: bool) -> None:
             "first_id": shard.first_id,
             "last_id": shard.last_id,
             "bytes": shard.bytes,
+            "centroids": shard.centroids.count if shard.centroids else None,
             "problem": problems.get(shard.file),
         }
         for shard in manifest.shards
@@ -113,6 +117,7 @@ def info(folder: str, as_json: bool) -> None:
 @_FOLDER
 @query_options
 @storage_option
+@click.option("--nprobe", type=click.IntRange(1), help="Ask each query of so many shards; for a build with --cluster.")
 @click.option("--report", is_flag=True, help="Go on without shards that are missing or damaged, and say so.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON list with an object for each query.")
 def search(
@@ -126,18 +131,22 @@ def search(
     recall: float | None,
     exact: bool,
     storage: Storage,
+    nprobe: int | None,
     report: bool,
     as_json: bool,
 ) -> None:
     """Find the vectors of all shards that are nearest to the queries."""
     queries_of = queries_from(query, row, stored_id, column)
     with edgevec.ShardedIndex.open(folder, missing="report" if report else "error", storage=storage) as index:
-        for error in index.problems.values():
-            note(f"{folder}: {error}")
-        if index.problems:
-            note(f"{folder}: {index.share:.1%} of the vectors are searched")
         queries = queries_of(index)
-        found = index.search(queries, k, ef=ef, exact=exact, recall=recall)
+        context = ShardContext(index)
+        found = index.search(queries, k, ef=ef, exact=exact, recall=recall, nprobe=nprobe, context=context)
+        missed = [stats.problem for stats in context.stats if stats.problem is not None and stats.queries]
+        for problem in missed:
+            note(f"{folder}: {problem}")
+        if missed:
+            of_what = "vectors" if nprobe is None else "vectors in the shards that are asked"
+            note(f"{folder}: {context.share:.1%} of the {of_what} are searched")
         show_found(found, len(queries), as_json, empty=not len(index))
 
 

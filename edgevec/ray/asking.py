@@ -112,11 +112,13 @@ class Replicas:
         if self._closed:
             raise ClosedError("the service was closed")
 
-    def ask(self, parts: Sequence[Part], sent: tuple[Any, ...], kind: Hashable) -> list[Answer | StorageError]:
+    def ask(
+        self, parts: Sequence[Part], sent: Sequence[tuple[Any, ...] | None], kind: Hashable
+    ) -> list[Answer | StorageError | None]:
         """The answers for all parts, or why there is none.
 
         Args:
-            sent: what an actor's search() is given beside the checksum
+            sent: for each part what an actor's search() is given beside the checksum; None: it is not asked
             kind: of questions that take about as long
 
         Raises:
@@ -167,10 +169,12 @@ class Replicas:
 class _Query:
     """One query: each part is asked of the actor of one replica; of a second, if the first is late."""
 
-    def __init__(self, replicas: Replicas, parts: Sequence[Part], sent: tuple[Any, ...], kind: Hashable) -> None:
+    def __init__(
+        self, replicas: Replicas, parts: Sequence[Part], sent: Sequence[tuple[Any, ...] | None], kind: Hashable
+    ) -> None:
         self._replicas, self._parts, self._sent, self._kind = replicas, parts, sent, kind
         self._arrived: queue.SimpleQueue[tuple[_Question, Any, float]] = queue.SimpleQueue()
-        self._open: dict[int, list[_Question]] = {part: [] for part in range(len(parts))}
+        self._open: dict[int, list[_Question]] = {part: [] for part, some in enumerate(sent) if some is not None}
         """The parts that have no answer yet."""
         self._lost = [0] * len(parts)
         self._answers: list[Answer | StorageError | None] = [None] * len(parts)
@@ -204,7 +208,7 @@ class _Query:
             arrived.put((question, future, time.perf_counter()))
 
         checksum, manifest = self._parts[part].checksum, self._parts[part].manifest if again else None
-        reference = question.actor.search.remote(checksum, manifest, *self._sent)
+        reference = question.actor.search.remote(checksum, manifest, *(self._sent[part] or ()))
         reference.future().add_done_callback(note)
 
     def _hedge(self) -> None:

@@ -17,8 +17,8 @@ from ..sharded import Manifest, Settings, Shard
 from ..sharded.folders import open_folder
 from ..sharded.index import settings_of
 from ..sharded.shards import Block, write_shard
-from ..sharded.source import Piece, Source, blocks_of, open_source
-from ..sharded.writing import commit_build, previous_build
+from ..sharded.source import Piece, Source, open_source
+from ..sharded.writing import blocks_to_build, commit_build, previous_build
 from .data import vectors_of
 from .library import import_ray, running_ray
 
@@ -37,6 +37,7 @@ def build(
     column: str | None = None,
     limit: int | None = None,
     rows_per_shard: int = 250_000,
+    cluster: bool = False,
     metric: Metric | None = None,
     quantization: Quantization = "sq8",
     M: int = 16,
@@ -51,8 +52,9 @@ def build(
     """Build a sharded index, each shard by a task of its own, and commit it once.
 
     The calling process reads the source, a shard at a time, and hands the rows to the tasks; no more than `concurrency`
-    shards are under way. A task whose worker is killed is run again by Ray (`max_retries`). What is at the address
-    is replaced when all shards are done; a run that failed is taken up by the next one, as by ShardedIndex.build().
+    shards are under way. With `cluster` its disk holds all rows first, as by ShardedIndex.build(). A task whose worker
+    is killed is run again by Ray (`max_retries`). What is at the address is replaced when all shards are done; a run
+    that failed is taken up by the next one, as by ShardedIndex.build().
 
     Args:
         source: as of ShardedIndex.build(), or a Ray Dataset, whose vectors are in `column` and whose ids, if it has
@@ -60,7 +62,7 @@ def build(
         out: a folder that all nodes share, or an address of an object store
         concurrency: shards that are built at a time; None: one per core of the cluster
         ray_remote_args: of the tasks; with `num_cpus` each builds with so many threads, 1 by default
-        ids, column, limit, rows_per_shard: as of ShardedIndex.build()
+        ids, column, limit, rows_per_shard, cluster: as of ShardedIndex.build()
         metric, quantization, M, ef_construction, seed, keep_vectors: as of ShardedIndex.build()
         storage_options, progress: as of ShardedIndex.build()
 
@@ -84,7 +86,7 @@ def build(
     settings = settings_of(
         opened.dim, metric or opened.metric or "cosine", quantization, M, ef_construction, seed, keep_vectors
     )
-    folder = open_folder(out, storage_options, create=True)
+    folder, cluster = open_folder(out, storage_options, create=True), bool(cluster)
     remote = {"num_cpus": 1, **(ray_remote_args or {})}
     threads = max(1, int(remote["num_cpus"] or 1))
     task = ray.remote(_build_shard).options(**remote)
@@ -92,13 +94,15 @@ def build(
     with folder.writing():
         previous = previous_build(folder)
         running: dict[Any, int] = {}
+        options: dict[str, Any] = {"cluster": cluster, "progress": progress}
+        blocks = blocks_to_build(folder, opened, settings, rows_per_shard, **options)
         try:
             most = concurrency or max(1, int(running_ray().cluster_resources().get("CPU", 1)) // threads)
-            for number, block in enumerate(blocks_of(opened.pieces(), settings.dim, rows_per_shard)):
+            for number, block in enumerate(blocks):
                 while len(running) >= most:
                     _collect(ray, running, shards, progress, opened)
                 arguments = folder.address, dict(storage_options or {}), settings, threads, block.start
-                running[task.remote(*arguments, block.rows.copy(), block.ids.copy())] = number
+                running[task.remote(*arguments, block.rows.copy(), block.ids.copy(), cluster)] = number
             while running:
                 _collect(ray, running, shards, progress, opened)
         except BaseException:
@@ -106,7 +110,10 @@ def build(
                 with suppress(Exception):
                     ray.cancel(reference)
             raise
-        return commit_build(folder, settings, rows_per_shard, [shards[number] for number in sorted(shards)], previous)
+        finally:
+            blocks.close()
+        made = [shards[number] for number in sorted(shards)]
+        return commit_build(folder, settings, rows_per_shard, made, previous, cluster=cluster)
 
 
 def _build_shard(
@@ -117,9 +124,11 @@ def _build_shard(
     start: int,
     rows: npt.NDArray[np.float32],
     ids: npt.NDArray[np.int64],
+    cluster: bool,
 ) -> Shard:
     """In a worker."""
-    return write_shard(open_folder(address, options, create=True), Block(rows, ids, start), settings, threads=threads)
+    folder = open_folder(address, options, create=True)
+    return write_shard(folder, Block(rows, ids, start), settings, cluster=cluster, threads=threads)
 
 
 def _collect(

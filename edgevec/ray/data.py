@@ -46,7 +46,7 @@ class Search:
         manifest: as of ShardedIndex.open()
         k: neighbors wanted
         column: with the vectors; None: the one called "vector", "embedding" or the like
-        ef, recall, exact: as of ShardedIndex.search()
+        ef, recall, exact, nprobe: as of ShardedIndex.search()
         storage_options: for fsspec
 
     Example:
@@ -67,11 +67,13 @@ class Search:
         ef: int | None = None,
         recall: float | None = None,
         exact: bool = False,
+        nprobe: int | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
         self._address = open_folder(manifest, storage_options).address
         self._k, self._column = as_int(k, "k", 1), column
-        self._options = {"ef": ef, "recall": recall, "exact": exact}
+        few = None if nprobe is None else as_int(nprobe, "nprobe", 1)
+        self._options = {"ef": ef, "recall": recall, "exact": exact, "nprobe": few}
         self._storage = dict(storage_options or {})
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import heapq
 import os
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -15,20 +16,24 @@ from .._types import PathLike, SearchResult, Storage
 from .._validation import as_ids, as_int, as_rows, as_storage
 from ..errors import (
     BusyError,
+    CorruptIndexError,
     DataNotFoundError,
     EdgevecError,
+    NotFiniteError,
     ParameterError,
     ShardNotFoundError,
     StorageError,
+    ZeroVectorError,
 )
 from ..sharded import Manifest, Missing, ShardedIndex
 from ..sharded.folders import open_folder
-from ..sharded.following import Following
+from ..sharded.following import Following, as_missing
 from ..sharded.manifest import live
-from ..sharded.merging import merge
+from ..sharded.routing import Router, need_router, read_centroids
 from ..sharded.shards import check_storage
 from ..sharded.writing import read_manifest
 from .asking import Answer, Part, Replicas, ServiceStats
+from .gathering import Gathered
 from .hedging import Delays
 from .library import running_ray
 
@@ -52,14 +57,22 @@ class _Holder:
         self._checksum = manifest.checksum()
 
     def search(
-        self, checksum: str, manifest: Manifest | None, rows: Any, k: int, allowed: Any, options: dict[str, Any]
+        self,
+        checksum: str,
+        manifest: Manifest | None,
+        rows: Any,
+        asked: npt.NDArray[np.bool_] | None,
+        k: int,
+        allowed: Any,
+        options: dict[str, Any],
     ) -> Answer:
         """By the manifest of this checksum, which is given where the actor is known to hold another one."""
         if self._checksum != checksum:
             if manifest is None:
                 raise BusyError("the actor holds another manifest")
             self.hold(manifest)
-        return Answer(self._index.search(rows, k, filter=allowed, **options), self._index.problems)
+        found = self._index._search(rows, k, filter=allowed, asked=asked, **options)
+        return Answer(found, self._index.problems)
 
     def pid(self) -> int:
         return os.getpid()
@@ -91,8 +104,7 @@ class Service:
         storage_options: Mapping[str, Any] | None,
     ) -> None:
         self._storage = as_storage(storage)
-        if missing not in ("error", "report"):
-            raise ParameterError(f'missing must be "error" or "report", not {missing!r:.40}')
+        missing = as_missing(missing)
         replicas = as_int(replicas, "replicas", 1)
         if hedge is not None:
             hedge = _as_share(hedge)
@@ -110,12 +122,14 @@ class Service:
         count = as_int(actors, "actors", 1) if actors is not None else nodes
         self._files: list[list[str]] = [[] for _ in range(max(1, min(count, len(self._manifest.shards))))]
         self._share_out()
+        self._centroids: dict[str, npt.NDArray[np.float32]] = {}
+        self._take_centroids()
         delays = None if hedge is None or replicas == 1 else Delays(hedge)
         self._replicas = Replicas(self._ray, self._hire, self._parts, replicas, delays)
         self.problems: dict[str, EdgevecError] = {}
-        """With missing="report": why shards were not searched by the last search."""
+        """With missing="report": why shards were not searched by the last search, of those that it asked."""
         self.share = 1.0
-        """The share of the vectors that the last search had before it."""
+        """The share of the vectors that the last search had before it, of those in shards that it asked."""
 
     def __enter__(self) -> Service:
         return self
@@ -145,6 +159,7 @@ class Service:
                 return False
             self._manifest = manifest
             self._share_out()
+            self._take_centroids()
             return True
 
     def search(
@@ -156,8 +171,9 @@ class Service:
         filter: npt.ArrayLike | None = None,
         exact: bool = False,
         recall: float | None = None,
+        nprobe: int | None = None,
     ) -> SearchResult:
-        """As ShardedIndex.search(); `filter` is an array of ids.
+        """As ShardedIndex.search(); `filter` is an array of ids. With `nprobe` an actor gets queries for its shards.
 
         Raises:
             EdgevecError: as ShardedIndex.search(); and what is wrong with a shard
@@ -166,48 +182,81 @@ class Service:
         k = as_int(k, "k", 1)
         allowed = None if filter is None else as_ids(filter, "filter ids")
         options = {"ef": ef, "exact": exact, "recall": recall}
-        manifest, answers, problems = self._asked(queries, k, allowed, options)
-        while any(isinstance(error, ShardNotFoundError) for error in problems.values()):
+        few = None if nprobe is None else as_int(nprobe, "nprobe", 1)
+        search = self._asked(queries, k, allowed, options, few)
+        while any(isinstance(error, ShardNotFoundError) for error in search.problems.values()):
             # A compaction may have removed a shard since its manifest was read, here or by another thread.
             self.refresh()
-            if self._manifest == manifest:
+            if self._manifest == search.manifest:
                 break
-            manifest, answers, problems = self._asked(queries, k, allowed, options)
+            search = self._asked(queries, k, allowed, options, few)
         if self._missing == "error":
-            for problem in problems.values():
+            for problem in search.problems.values():
                 raise problem
-        lost = sum(shard.live for shard in manifest.shards if shard.file in problems)
-        every = live(manifest.shards)
-        self.problems, self.share = problems, 1 - lost / every if every else 1.0
-        if not answers:
-            raise next(iter(problems.values()))
-        return merge(answers, k)
+        self.problems, self.share = search.problems, search.share()
+        if not search.answers:
+            raise next(iter(search.problems.values()))
+        return search.merged(k)
 
     def _asked(
-        self, queries: Any, k: int, allowed: npt.NDArray[np.int64] | None, options: dict[str, Any]
-    ) -> tuple[Manifest, list[SearchResult], dict[str, EdgevecError]]:
-        """The answers of the actors of a replica, and by file what is wrong with shards."""
+        self,
+        queries: Any,
+        k: int,
+        allowed: npt.NDArray[np.int64] | None,
+        options: dict[str, Any],
+        nprobe: int | None,
+    ) -> Gathered:
+        """What the actors of a replica say."""
         with self._lock:
             self._replicas.check_open()
             if self._folder.is_local and self._stamp != self._seen():
                 self.refresh()
-            manifest, parts = self._manifest, self._parts
+            manifest, parts, router = self._manifest, self._parts, self._router
         rows = as_rows(queries, manifest.settings.dim, "queries")
-        sent = self._ray.put(rows), k, self._ray.put(allowed), options
+        asked = None
+        if nprobe is not None:
+            asked = need_router(router, self._address).asked(rows.reshape(-1, manifest.settings.dim), nprobe)
+            if not asked.any():  # no queries or no shards: an actor sees whether the arguments are right
+                asked = None
+        found = Gathered(manifest, rows, asked)
+        whole, filtered = self._ray.put(rows), self._ray.put(allowed)
+        sent: list[tuple[Any, ...] | None] = []
+        for part in parts:
+            of_part = found.of(part)
+            if of_part is None:
+                sent.append((whole, None, k, filtered, options))
+            elif not (some := of_part.any(axis=1)).any():
+                sent.append(None)
+            else:
+                sent.append((whole if some.all() else rows[some], of_part[some], k, filtered, options))
         # What takes about as long: as many queries and neighbors, by powers of two, and the same options.
-        kind = rows.size.bit_length(), k.bit_length(), allowed is None, repr(options)
-        answers: list[SearchResult] = []
-        problems: dict[str, EdgevecError] = {}
-        for part, answer in zip(parts, self._replicas.ask(parts, sent, kind), strict=True):
+        kind = rows.size.bit_length(), k.bit_length(), allowed is None, repr(options), nprobe
+        try:
+            answers = self._replicas.ask(parts, sent, kind)
+        except (NotFiniteError, ZeroVectorError):
+            if asked is None:
+                raise
+            return self._asked(rows, k, allowed, options, None)  # which names the row of the batch
+        for part, answer in zip(parts, answers, strict=True):
             if isinstance(answer, StorageError):
                 error = StorageError(f"{self._address}: {answer}")
                 if self._missing == "error":
                     raise error
-                problems.update({shard.file: error for shard in part.manifest.shards})
-            else:
-                answers.append(answer.result)
-                problems.update(answer.problems)
-        return manifest, answers, problems
+                found.note(part, {shard.file: error for shard in part.manifest.shards})
+            elif answer is not None:
+                found.note(part, answer.problems, answer.result)
+        return found
+
+    def _take_centroids(self) -> None:
+        """Those of the manifest. Where some cannot be had, the actor that holds the shard says so when it is asked."""
+        known, self._centroids = self._centroids, {}
+        for entry in (shard.centroids for shard in self._manifest.shards):
+            if entry is not None:
+                with suppress(CorruptIndexError, ShardNotFoundError, StorageError):
+                    found = known.get(entry.file)
+                    dim = self._manifest.settings.dim
+                    self._centroids[entry.file] = read_centroids(self._folder, entry, dim) if found is None else found
+        self._router = Router.of(self._manifest, self._centroids)
 
     def _seen(self) -> object:
         try:

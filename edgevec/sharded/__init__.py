@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from .context import ShardContext, ShardStats
 from .index import Missing, ShardedIndex
-from .manifest import MANIFEST, Manifest, Removed, Settings, Shard
+from .manifest import MANIFEST, Centroids, Manifest, Removed, Settings, Shard
 
 __all__ = [
     "MANIFEST",
+    "Centroids",
     "Manifest",
     "Missing",
     "Removed",

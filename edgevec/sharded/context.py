@@ -25,7 +25,9 @@ class ShardStats(NamedTuple):
     search: SearchStats | None
     """None where it was not searched."""
     problem: str | None
-    """Why it was not."""
+    """Why it could not be."""
+    queries: int = 1
+    """Queries that asked it, or would have: with nprobe, those that it is near to."""
 
 
 class ShardContext:
@@ -55,9 +57,12 @@ class ShardContext:
 
     @property
     def share(self) -> float:
-        """The share of the vectors that the last search had before it: 1.0 where no shard was missing."""
-        every = sum(shard.live for shard in self.stats)
-        searched = sum(shard.live for shard in self.stats if shard.search is not None)
+        """The share of the vectors that the last search had before it, of those in shards that it was to ask.
+
+        1.0 where none of these was missing.
+        """
+        every = sum(shard.live * shard.queries for shard in self.stats)
+        searched = sum(shard.live * shard.queries for shard in self.stats if shard.problem is None)
         return searched / every if every else 1.0
 
     def of(self, index: Index) -> SearchContext:

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -22,20 +22,29 @@ from ..errors import (
     EdgevecError,
     ForkedError,
     OutOfMemoryError,
+    ParameterError,
     ShardNotFoundError,
     about_file,
 )
 from .folders import Folder
 from .gate import Gate
 from .manifest import MANIFEST, Manifest, Settings, Shard
+from .routing import Router, read_centroids
 from .shards import OpenShard, check_storage, open_shard, read_removed
 from .writing import read_manifest, refuse_repeated_open
 
-__all__ = ["Following", "Missing"]
+__all__ = ["Following", "Missing", "as_missing"]
 
 Missing = Literal["error", "report"]
 _ATTEMPTS = 20
 """How often another manifest may come while the shards of one are opened."""
+
+
+def as_missing(value: Any) -> Missing:
+    """It; ParameterError for anything else."""
+    if value not in get_args(Missing):
+        raise ParameterError(f'missing must be "error" or "report", not {value!r:.40}')
+    return cast(Missing, value)
 
 
 class Following:
@@ -64,6 +73,10 @@ class Following:
         self.folder, self.mmap, self.verify, self.missing, self.storage = folder, mmap, verify, missing, storage
         self.changing = threading.RLock()
         self.shards: tuple[OpenShard, ...] = ()
+        self.router: Router | None = None
+        """None where shards have no centroids."""
+        self.centroids: dict[str, npt.NDArray[np.float32]] = {}
+        """By their files."""
         self.problems: dict[str, EdgevecError] = {}
         """By file: why a shard is not open, with missing="report"."""
         self.closed = self._forked = False
@@ -165,6 +178,7 @@ class Following:
                 each.remove(shard, removed)
             self.shards, self.problems = tuple(opened.held), opened.problems
             self.manifest, self._stamp = manifest, stamp
+            self.centroids, self.router = opened.centroids, Router.of(manifest, opened.centroids)
         if self._copies is not None:
             # They are not closed, as somebody may be iterating over them.
             self._copies.forget({each.shard.file for each in gone} - {each.shard.file for each in opened.held})
@@ -194,6 +208,7 @@ class _Opening:
         self.more: list[tuple[OpenShard, Shard, npt.NDArray[np.int64]]] = []
         """Which of those that are open are to lose which ids."""
         self.problems: dict[str, EdgevecError] = {}
+        self.centroids: dict[str, npt.NDArray[np.float32]] = {}
 
     def undo(self) -> None:
         for each in self._new:
@@ -208,6 +223,7 @@ class _Opening:
         try:
             for shard in manifest.shards:
                 try:
+                    self._take_centroids(shard, manifest.settings)
                     self.held.append(self._one(shard, manifest.settings, kept.get(shard.file)))
                 except EdgevecError as error:
                     problem = error
@@ -223,6 +239,14 @@ class _Opening:
         except BaseException:
             self.undo()
             raise
+
+    def _take_centroids(self, shard: Shard, settings: Settings) -> None:
+        entry = shard.centroids
+        if entry is not None:
+            known = self._following.centroids.get(entry.file)
+            if known is None:
+                known = read_centroids(self._following.folder, entry, settings.dim)
+            self.centroids[entry.file] = known
 
     def _one(self, shard: Shard, settings: Settings, each: OpenShard | None) -> OpenShard:
         following = self._following

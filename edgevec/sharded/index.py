@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import os
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,9 +16,10 @@ from ..id_filter import IdFilter, LatestFilters
 from ..index import Index
 from .context import ShardContext, ShardStats
 from .folders import open_folder
-from .following import Following, Missing
-from .manifest import Manifest, Settings, Shard, live
-from .merging import merge
+from .following import Following, Missing, as_missing
+from .manifest import MANIFEST, Manifest, Settings, Shard, live
+from .routing import need_router
+from .searching import Searcher
 from .shards import OpenShard
 from .source import open_source
 from .writing import added, build, commit, compacted, removed_from
@@ -30,8 +27,6 @@ from .writing import added, build, commit, compacted, removed_from
 __all__ = ["Missing", "ShardedIndex", "settings_of"]
 
 _MOST_ROWS = 2**32
-_HANDOVER = 200e-6
-"""Seconds that threads must save a single query. To hand it over takes 35 to 110 us: `benches/shards.py`."""
 
 
 class ShardedIndex:
@@ -72,6 +67,7 @@ class ShardedIndex:
         *,
         ids: npt.ArrayLike | None = None,
         rows_per_shard: int = 250_000,
+        cluster: bool = False,
         metric: Metric | None = None,
         quantization: Quantization = "sq8",
         M: int = 16,
@@ -97,6 +93,10 @@ class ShardedIndex:
                 fsspec and the library of the service are needed (edgevec[remote])
             ids: int64[n], of an array; None: numbered from 0. Those of files are read.
             rows_per_shard: vectors in a shard, at most
+            cluster: put rows into shards by where they are, not in their order, so that searches with nprobe= need ask
+                few shards. All rows are written to a temporary folder first, in the folder of the index or, for an
+                object store, of this machine; memory holds a sample of them, or one shard. Later additions and
+                compactions go on so.
             metric: None: what the file says, else "cosine"
             quantization, M, ef_construction, seed, keep_vectors: of each shard; see Index
             column, limit: as in read_vectors(); the limit is that of all files of a folder
@@ -120,7 +120,8 @@ class ShardedIndex:
             opened.dim, metric or opened.metric or "cosine", quantization, M, ef_construction, seed, keep_vectors
         )
         folder = open_folder(out, storage_options, create=True)
-        build(folder, opened, settings, rows_per_shard, threads=as_int(threads, "threads", 0), progress=progress)
+        threads = as_int(threads, "threads", 0)
+        build(folder, opened, settings, rows_per_shard, cluster=bool(cluster), threads=threads, progress=progress)
         return cls.open(out, storage_options=storage_options)
 
     @classmethod
@@ -158,9 +159,7 @@ class ShardedIndex:
             ShardNotFoundError: a shard is not there (a FileNotFoundError)
             StorageError: the system refuses
         """
-        if missing not in ("error", "report"):
-            raise ParameterError(f'missing must be "error" or "report", not {missing!r:.40}')
-        storage = as_storage(storage)
+        missing, storage = as_missing(missing), as_storage(storage)
         folder = open_folder(manifest, storage_options)
         made = cls._of(Following(folder, mmap=mmap, verify=verify, missing=missing, storage=storage))
         made._storage_options = storage_options
@@ -178,23 +177,18 @@ class ShardedIndex:
         made._following = following
         made._storage_options = None
         made._filters = LatestFilters()
-        made._pool = None
-        made._seconds = {}
+        made._searcher = Searcher()
         return made
 
     _following: Following
     _storage_options: Mapping[str, Any] | None
     _filters: LatestFilters
-    _seconds: dict[tuple[bool, bool], float]
-    """What one shard took of the last single query: of exact ones or others, with a filter or without."""
-    _pool: tuple[int, ThreadPoolExecutor] | None
+    _searcher: Searcher
 
     def close(self) -> None:
         """Close all shards, once what other threads do with them has ended. Closing again does nothing."""
         self._following.close()
-        pool, self._pool = self._pool, None
-        if pool is not None and pool[0] == os.getpid():
-            pool[1].shutdown()
+        self._searcher.close()
 
     @property
     def closed(self) -> bool:
@@ -310,6 +304,7 @@ class ShardedIndex:
         recall: float | None = None,
         threads: int = 0,
         context: ShardContext | None = None,
+        nprobe: int | None = None,
     ) -> SearchResult:
         """The k nearest vectors of each query in all shards, as Index.search().
 
@@ -327,88 +322,97 @@ class ShardedIndex:
             threads: 0, one per core; 1, the calling thread. A single query is asked of several shards at a time, with 0
                 only where that is worth it by what such a search last took.
             context: a ShardContext of this index, for one thread at a time
+            nprobe: of an index that was built with cluster=True: shards that each query is asked of, those with the
+                centroid that is nearest, or by inner product largest. None: all. Results are those of these shards,
+                also with `exact` and `recall`, and with a filter there may be fewer than k.
 
         Returns:
             ids, int64, and distances, float32, nearest first. For one query [found]: as many as there are, at most k.
             For a batch [n, min(k, len(index))], padded with id -1 and distance inf.
 
         Raises:
+            ParameterError: nprobe of an index without centroids
             EdgevecError: as Index.search(), and where there is a new manifest as refresh()
         """
-        following = self._following
-        following.check()
-        following.follow()
+        self._following.check()
+        self._following.follow()
+        return self._search(
+            queries,
+            k,
+            ef=ef,
+            filter=filter,
+            exact=exact,
+            recall=recall,
+            threads=threads,
+            context=context,
+            nprobe=nprobe,
+        )
+
+    def _search(
+        self,
+        queries: Any,
+        k: int,
+        *,
+        ef: int | None = None,
+        filter: IdFilter | npt.ArrayLike | None = None,
+        exact: bool = False,
+        recall: float | None = None,
+        threads: int = 0,
+        context: ShardContext | None = None,
+        nprobe: int | None = None,
+        asked: npt.NDArray[np.bool_] | None = None,
+    ) -> SearchResult:
+        """search() by the manifest that is held.
+
+        Args:
+            asked: in place of nprobe: which query is asked of which shard of the manifest, bool[n, shards]
+        """
         rows = as_rows(queries, self.dim, "queries")
         k, threads = as_int(k, "k", 1), as_int(threads, "threads", 0)
         if context is not None and context.index is not self:
             raise ParameterError("the context is of another index")
         allowed = None if filter is None else self._filters.kept(filter)
+        following = self._following
         with following.using() as held:
+            if nprobe is not None:
+                asked = need_router(following.router, following.folder.where(MANIFEST)).asked(
+                    rows.reshape(-1, self.dim), as_int(nprobe, "nprobe", 1)
+                )
+            of_held = None if asked is None else asked[:, self._columns(held)]
             if context is not None:
                 context.keep({each.index for each in held})
 
-            def ask(index: Index, threads: int) -> SearchResult:
+            def ask(index: Index, some: npt.NDArray[np.float32], threads: int) -> SearchResult:
                 of_shard = None if context is None or not held else context.of(index)
                 return index.search(
-                    rows, k, ef=ef, filter=allowed, exact=exact, recall=recall, threads=threads, context=of_shard
+                    some, k, ef=ef, filter=allowed, exact=exact, recall=recall, threads=threads, context=of_shard
                 )
 
-            if not held:
-                with Index(self.dim, self.metric) as nothing:  # which sees what is wrong with the arguments
-                    result = ask(nothing, 1)
-            elif rows.ndim == 2:  # all cores are busy with one shard after the other
-                result = merge((ask(each.index, threads) for each in held), k)
-            else:
-                result = merge(self._side_by_side(ask, held, threads, (exact, allowed is not None)), k)
+            kind = exact, allowed is not None
+            result = self._searcher.search(ask, rows, held, of_held, k, threads, kind, self.metric)
             if context is not None:
-                context.stats = tuple(self._stats(context, held))
+                count = 1 if rows.ndim == 1 else len(rows)
+                counts = [count] * len(self.shards) if asked is None else asked.sum(axis=0).tolist()
+                context.stats = tuple(self._stats(context, held, counts))
         return result
 
-    def _side_by_side(
-        self, ask: Any, held: tuple[OpenShard, ...], threads: int, kind: tuple[bool, bool]
-    ) -> Iterable[SearchResult]:
-        """One query, of which each thread asks some shards, the calling one among them; alone where that is faster."""
-        count = min(len(held), threads or os.cpu_count() or 1)
-        taken = [math.inf]
+    def _columns(self, held: tuple[OpenShard, ...]) -> list[int]:
+        """Which shards of the manifest these are."""
+        if len(held) == len(self.shards):
+            return list(range(len(held)))
+        columns = {shard.file: column for column, shard in enumerate(self.shards)}
+        return [columns[each.shard.file] for each in held]
 
-        def some(start: int) -> list[SearchResult]:
-            return [ask(each.index, 1) for each in held[start::count]]
-
-        def timed() -> list[SearchResult]:
-            results = []
-            for each in held[::count]:
-                start = time.perf_counter()
-                results.append(ask(each.index, 1))
-                taken.append(time.perf_counter() - start)
-            return results
-
-        saved = self._seconds.get(kind, math.inf) * (len(held) - math.ceil(len(held) / count))
-        if not threads and saved < _HANDOVER:
-            count = 1
-        others = [self._threads().submit(some, start) for start in range(1, count)]
-        try:
-            mine = timed()
-        finally:
-            for other in others:  # also after an error: nothing goes on behind the caller's back
-                other.exception()
-        self._seconds[kind] = min(taken)  # the least: the others may have waited for a core
-        return [*mine, *(result for other in others for result in other.result())]
-
-    def _threads(self) -> ThreadPoolExecutor:
-        """A forked process has the threads of its parent no more. What two threads make at once one of them drops."""
-        pool = self._pool
-        if pool is None or pool[0] != os.getpid():
-            pool = self._pool = os.getpid(), ThreadPoolExecutor(os.cpu_count() or 1, "edgevec-shards")
-        return pool[1]
-
-    def _stats(self, context: ShardContext, held: tuple[OpenShard, ...]) -> Iterator[ShardStats]:
+    def _stats(self, context: ShardContext, held: tuple[OpenShard, ...], counts: Sequence[int]) -> Iterator[ShardStats]:
         open_ = {each.shard.file: each.index for each in held}
-        for shard in self.manifest.shards:
+        for shard, count in zip(self.shards, counts, strict=True):
             index = open_.get(shard.file)
             if index is None:
-                yield ShardStats(shard.file, shard.live, None, str(self._following.problems.get(shard.file)))
+                problem = str(self._following.problems.get(shard.file))
+                yield ShardStats(shard.file, shard.live, None, problem, count)
             else:
-                yield ShardStats(shard.file, len(index), context.of(index).stats, None)
+                stats = context.of(index).stats if count else None
+                yield ShardStats(shard.file, len(index), stats, None, count)
 
     def check(self) -> dict[str, CheckReport]:
         """Verify links, codes and ids of every shard that is open, as Index.check().

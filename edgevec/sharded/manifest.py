@@ -16,7 +16,7 @@ from .._types import KeepVectors, Metric, Quantization
 from .._validation import as_int
 from ..errors import CorruptIndexError, FormatVersionError, ParameterError
 
-__all__ = ["MANIFEST", "OURS", "Manifest", "Removed", "Settings", "Shard", "live"]
+__all__ = ["MANIFEST", "OURS", "Centroids", "Manifest", "Removed", "Settings", "Shard", "live"]
 
 MANIFEST = "manifest.json"
 _FORMAT, _VERSION = "edgevec shards", 1
@@ -24,7 +24,8 @@ _HEX = 32
 """Digits of a checksum that a file's name has."""
 _SHARD = re.compile(rf"[0-9a-f]{{{_HEX}}}-([0-9a-f]{{{_HEX}}})\.ev")
 _REMOVED = re.compile(rf"([0-9a-f]{{{_HEX}}})\.removed")
-OURS = re.compile(rf"{_SHARD.pattern}|{_REMOVED.pattern}")
+_CENTROIDS = re.compile(rf"([0-9a-f]{{{_HEX}}})\.centroids")
+OURS = re.compile(rf"{_SHARD.pattern}|{_REMOVED.pattern}|{_CENTROIDS.pattern}")
 """Names of the files that a manifest may refer to: they lie beside it."""
 _LEAST_ID, _MOST_ID = -(2**63), 2**63 - 1
 
@@ -70,6 +71,22 @@ class Removed:
 
 
 @dataclass(frozen=True)
+class Centroids:
+    """A file of the centroids of a shard's rows: float32, little-endian, one after the other."""
+
+    file: str
+    count: int
+    sha256: str
+
+    @classmethod
+    def of(cls, centroids: npt.NDArray[np.float32]) -> tuple[Centroids, bytes]:
+        """The entry, and the content of the file."""
+        content = centroids.astype("<f4").tobytes()
+        digest = hashlib.sha256(content).hexdigest()
+        return cls(f"{digest[:_HEX]}.centroids", len(centroids), digest), content
+
+
+@dataclass(frozen=True)
 class Shard:
     """One shard, as the manifest has it.
 
@@ -81,6 +98,7 @@ class Shard:
         bytes: the size of the file
         sha256: of its content
         removed: which of the ids are removed, or have moved to a later shard
+        centroids: of its rows, those that are removed included; None unless the manifest says `cluster`
     """
 
     file: str
@@ -90,6 +108,7 @@ class Shard:
     bytes: int
     sha256: str
     removed: Removed | None = None
+    centroids: Centroids | None = None
 
     @property
     def live(self) -> int:
@@ -116,6 +135,7 @@ class Manifest:
         next_id: that of the next vector that is added without one
         shards: in the order in which they were made
         generation: how often the manifest was written
+        cluster: rows that are near lie in one shard, and shards have centroids
     """
 
     settings: Settings
@@ -123,6 +143,7 @@ class Manifest:
     next_id: int = 0
     shards: tuple[Shard, ...] = ()
     generation: int = 1
+    cluster: bool = False
 
     def checksum(self) -> str:
         """Of the content."""
@@ -130,9 +151,8 @@ class Manifest:
 
     def files(self) -> set[str]:
         """The files that it refers to."""
-        return {shard.file for shard in self.shards} | {
-            shard.removed.file for shard in self.shards if shard.removed is not None
-        }
+        beside = (each for shard in self.shards for each in (shard.removed, shard.centroids))
+        return {shard.file for shard in self.shards} | {each.file for each in beside if each is not None}
 
     def following(self, shards: tuple[Shard, ...], next_id: int) -> Manifest:
         """The one that comes after it."""
@@ -140,6 +160,11 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """What the file holds."""
+        shards = [asdict(shard) for shard in self.shards]
+        # Versions that know no centroids read and write the others.
+        more = {"cluster": True} if self.cluster else {}
+        for shard in () if self.cluster else shards:
+            del shard["centroids"]
         content = {
             "format": _FORMAT,
             "version": _VERSION,
@@ -149,7 +174,8 @@ class Manifest:
             "parameters": self.settings.parameters(),
             "rows_per_shard": self.rows_per_shard,
             "next_id": self.next_id,
-            "shards": [asdict(shard) for shard in self.shards],
+            **more,
+            "shards": shards,
         }
         return json.dumps(content, indent=1).encode() + b"\n"
 
@@ -195,12 +221,17 @@ class Manifest:
         shards = tuple(_shard(each, f"shard {at}") for at, each in enumerate(read["shards"]))
         if len({shard.file for shard in shards}) < len(shards):
             raise ParameterError("the same file twice")
+        cluster = _one_of(read.get("cluster", False), "cluster", (True, False))
+        for at, shard in enumerate(shards):
+            if (shard.centroids is not None) != cluster:
+                raise ParameterError(f"shard {at}: {'no' if cluster else 'unexpected'} centroids")
         return cls(
             settings,
             as_int(read["rows_per_shard"], "rows_per_shard", 1, _MOST_ID),
             as_int(read["next_id"], "next_id", 0, 2**63),
             shards,
             as_int(read["generation"], "generation", 1, _MOST_ID),
+            cluster,
         )
 
 
@@ -223,7 +254,12 @@ def _shard(read: Mapping[str, Any], what: str) -> Shard:
         few = as_int(removed["count"], f"{what}: removed: count", 1, count)
         name, digest = _named(removed, f"{what}: removed", _REMOVED)
         removed = Removed(name, few, digest)
-    return Shard(file, count, first, last, size, sha256, removed)
+    centroids = read.get("centroids")
+    if centroids is not None:
+        several = as_int(centroids["count"], f"{what}: centroids: count", 1, count)
+        name, digest = _named(centroids, f"{what}: centroids", _CENTROIDS)
+        centroids = Centroids(name, several, digest)
+    return Shard(file, count, first, last, size, sha256, removed, centroids)
 
 
 def _named(read: Mapping[str, Any], what: str, form: re.Pattern[str]) -> tuple[str, str]:

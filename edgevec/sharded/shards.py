@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from ..errors import (
 from ..index import Index
 from .folders import Folder, sha256_of
 from .manifest import Removed, Settings, Shard
+from .routing import write_centroids
 
 __all__ = [
     "Block",
@@ -33,6 +34,7 @@ __all__ = [
     "held_ids",
     "open_shard",
     "read_removed",
+    "rows_named",
     "write_shard",
 ]
 
@@ -56,14 +58,29 @@ class Block:
 
 
 def write_shard(
-    folder: Folder, block: Block, settings: Settings, *, threads: int = 0, progress: Progress | None = None
+    folder: Folder,
+    block: Block,
+    settings: Settings,
+    *,
+    cluster: bool = False,
+    threads: int = 0,
+    progress: Progress | None = None,
 ) -> Shard:
-    """Build the index of a block and put its file into the folder, unless it is there already."""
+    """Build the index of a block and put its file into the folder, unless it is there already.
+
+    Args:
+        cluster: put a file of its centroids there, too
+    """
     key = settings.key(block.rows, block.ids)
-    if found := finished_shard(folder, block, key):
-        return found
+    shard = finished_shard(folder, block, key) or _built(folder, block, settings, key, threads, progress)
+    return replace(shard, centroids=write_centroids(folder, block.rows, settings)) if cluster else shard
+
+
+def _built(
+    folder: Folder, block: Block, settings: Settings, key: str, threads: int, progress: Progress | None
+) -> Shard:
     with Index(settings.dim, settings.metric, **settings.parameters()) as index:
-        with _rows_named(block.start):
+        with rows_named(block.start):
             index.add(block.rows, block.ids, threads=threads, progress=progress)
         with folder.scratch() as scratch:
             new = Path(scratch, "new.ev")
@@ -92,7 +109,7 @@ def _entry(path: Path, key: str, block: Block) -> Shard:
 
 
 @contextmanager
-def _rows_named(start: int) -> Iterator[None]:
+def rows_named(start: int) -> Iterator[None]:
     """Errors name rows of the source, not of the block."""
     try:
         yield

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,7 +123,7 @@ def _of_files(name: Path, files: Sequence[Path], column: str | None, limit: int 
     return made
 
 
-def blocks_of(pieces: Iterable[Piece], dim: int, rows_per_shard: int) -> Iterator[Block]:
+def blocks_of(pieces: Iterable[Piece], dim: int, rows_per_shard: int) -> Generator[Block, None, None]:
     """The rows of the pieces, in order, so many at a time. A block is valid until the next one is asked for."""
     room = min(rows_per_shard, _ROWS_AT_ONCE)
     rows, ids = np.empty((room, dim), np.float32), np.empty(room, np.int64)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +25,20 @@ from ..index import Index
 from ..progress import says_stop
 from .folders import Folder
 from .manifest import MANIFEST, Manifest, Removed, Settings, Shard, live
+from .placing import clustered_blocks
 from .shards import Block, OpenShard, held_ids, open_shard, write_shard
 from .source import Piece, Source, blocks_of
 
-__all__ = ["added", "build", "commit", "commit_build", "compacted", "read_manifest", "refuse_repeated", "removed_from"]
+__all__ = [
+    "added",
+    "blocks_to_build",
+    "build",
+    "commit",
+    "commit_build",
+    "compacted",
+    "read_manifest",
+    "removed_from",
+]
 
 _SMALL = 2
 """A shard that has less than one in so many of the rows of a full one is merged with others."""
@@ -56,6 +68,7 @@ def build(
     settings: Settings,
     rows_per_shard: int,
     *,
+    cluster: bool = False,
     threads: int = 0,
     progress: Progress | None = None,
 ) -> Manifest:
@@ -63,13 +76,46 @@ def build(
     with folder.writing():
         previous = previous_build(folder)
         shards, done = [], 0
-        for block in blocks_of(source.pieces(), settings.dim, rows_per_shard):
-            report = _within(progress, done, source.total)
-            shards.append(write_shard(folder, block, settings, threads=threads, progress=report))
-            done += len(block.ids)
-            if report is not None and says_stop(report(len(block.ids), 0)):
-                raise CancelledError("stopped by its progress function")
-        return commit_build(folder, settings, rows_per_shard, shards, previous)
+        options: dict[str, Any] = {"cluster": cluster, "progress": progress}
+        with closing(blocks_to_build(folder, source, settings, rows_per_shard, **options)) as blocks:
+            for block in blocks:
+                report = _within(progress, done, source.total)
+                shards.append(write_shard(folder, block, settings, cluster=cluster, threads=threads, progress=report))
+                done += len(block.ids)
+                if report is not None and says_stop(report(len(block.ids), 0)):
+                    raise CancelledError("stopped by its progress function")
+        return commit_build(folder, settings, rows_per_shard, shards, previous, cluster=cluster)
+
+
+def blocks_to_build(
+    folder: Folder,
+    source: Source,
+    settings: Settings,
+    rows_per_shard: int,
+    *,
+    cluster: bool,
+    progress: Progress | None,
+) -> Generator[Block, None, None]:
+    """The rows of each shard; to be closed. With `cluster` progress is told, while all are read, that none is done."""
+
+    def beat() -> None:
+        if progress is not None and says_stop(progress(0, source.total)):
+            raise CancelledError("stopped by its progress function")
+
+    return _blocks(folder, source.pieces(), settings, rows_per_shard, cluster, beat)
+
+
+def _blocks(
+    folder: Folder,
+    pieces: Iterable[Piece],
+    settings: Settings,
+    rows_per_shard: int,
+    cluster: bool,
+    beat: Callable[[], None] | None = None,
+) -> Generator[Block, None, None]:
+    if cluster:
+        return clustered_blocks(folder, pieces, settings, rows_per_shard, beat)
+    return blocks_of(pieces, settings.dim, rows_per_shard)
 
 
 def _within(progress: Progress | None, done: int, total: int) -> Progress | None:
@@ -88,20 +134,27 @@ def previous_build(folder: Folder) -> Manifest | None:
 
 
 def commit_build(
-    folder: Folder, settings: Settings, rows_per_shard: int, shards: Sequence[Shard], previous: Manifest | None
+    folder: Folder,
+    settings: Settings,
+    rows_per_shard: int,
+    shards: Sequence[Shard],
+    previous: Manifest | None,
+    *,
+    cluster: bool,
 ) -> Manifest:
     """Write the manifest of a build. DuplicateIdError where an id is in two shards."""
-    refuse_repeated(folder, settings, shards)
+    if not cluster:  # what made the blocks has seen all ids, and ranges of ids say nothing
+        _refuse_repeated(folder, settings, shards)
     next_id = max([0, *(shard.last_id + 1 for shard in shards)])
     generation = previous.generation + 1 if previous else 1
-    manifest = Manifest(settings, rows_per_shard, next_id, tuple(shards), generation)
+    manifest = Manifest(settings, rows_per_shard, next_id, tuple(shards), generation, cluster)
     commit(folder, manifest)
     if folder.is_local:  # elsewhere another build may be under way, and no lock would say so
         folder.remove_all_but(manifest.files())
     return manifest
 
 
-def refuse_repeated(folder: Folder, settings: Settings, shards: Sequence[Shard]) -> None:
+def _refuse_repeated(folder: Folder, settings: Settings, shards: Sequence[Shard]) -> None:
     """Raise DuplicateIdError for an id that is in two shards. Those whose ranges of ids are apart are not read."""
 
     def ids_of(shard: Shard) -> npt.NDArray[np.int64]:
@@ -197,15 +250,32 @@ def added(
         if len(twice := _twice(ids)):
             raise DuplicateIdError(f"the same id twice in one call: id {twice[0]}")
     new: list[Shard] = []
-    for start in range(0, len(rows), manifest.rows_per_shard):
-        part = slice(start, start + manifest.rows_per_shard)
-        block = Block(rows[part], ids[part], start)
-        report = _within(progress, start, len(rows))
-        new.append(write_shard(folder, block, manifest.settings, threads=threads, progress=report))
+    done, most, settings, cluster = 0, manifest.rows_per_shard, manifest.settings, manifest.cluster
+    with closing(_of_array(folder, rows, ids, settings, most, cluster)) as blocks:
+        for block in blocks:
+            report = _within(progress, done, len(rows))
+            new.append(write_shard(folder, block, settings, cluster=cluster, threads=threads, progress=report))
+            done += len(block.ids)
     # Of the same rows as before, of which some were removed since, the file is the same: it goes, and comes anew.
     old, _ = removed_from(folder, held, ids)
     next_id = max([manifest.next_id, *(shard.last_id + 1 for shard in new)])
     return manifest.following((*old, *new), next_id), ids
+
+
+def _of_array(
+    folder: Folder,
+    rows: npt.NDArray[np.float32],
+    ids: npt.NDArray[np.int64],
+    settings: Settings,
+    most: int,
+    cluster: bool,
+) -> Generator[Block, None, None]:
+    """Without a copy, where nothing is clustered or all is one shard."""
+    if cluster and len(rows) > most:
+        yield from clustered_blocks(folder, [Piece(rows, ids)], settings, most)
+        return
+    for start in range(0, len(rows), most):
+        yield Block(rows[start : start + most], ids[start : start + most], start)
 
 
 def removed_from(
@@ -240,10 +310,12 @@ def compacted(
     new: list[Shard] = []
     done = 0
     pieces = (piece for each in chosen for piece in _rows_of(each.index))
-    for block in blocks_of(pieces, manifest.settings.dim, min(manifest.rows_per_shard, total)):
-        report = _within(progress, done, total)
-        new.append(write_shard(folder, block, manifest.settings, progress=report))
-        done += len(block.ids)
+    most, settings, cluster = min(manifest.rows_per_shard, total), manifest.settings, manifest.cluster
+    with closing(_blocks(folder, pieces, settings, most, cluster)) as blocks:
+        for block in blocks:
+            report = _within(progress, done, total)
+            new.append(write_shard(folder, block, settings, cluster=cluster, progress=report))
+            done += len(block.ids)
     kept = tuple(each.shard for each in held if each not in chosen)
     return manifest.following((*kept, *new), manifest.next_id)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ if sys.platform == "emscripten":
 from click.testing import Result
 
 from edgevec.cli.app import edgevec as app
+from edgevec.sharded import ShardContext
 
 ROWS = np.random.default_rng(1).standard_normal((500, 8)).astype(np.float32)
 
@@ -69,6 +71,36 @@ def test_info_and_a_damaged_shard(folder: Path) -> None:
     done = run("shards", "search", folder, "--id", 7, "--report")
     assert done.exit_code == 0
     assert "80.0% of the vectors are searched" in done.stderr
+
+
+def test_few_shards_are_asked(folder: Path) -> None:
+    assert not json.loads(succeed("shards", "info", folder, "--json"))["cluster"]
+    done = run("shards", "search", folder, "--id", 7, "--nprobe", 1)
+    assert done.exit_code == 2
+    assert "nprobe is for shards with centroids" in done.stderr
+    succeed("shards", "build", "rows.npy", "-o", "near", "--rows-per-shard", 200, "--metric", "l2", "--cluster")
+    told = json.loads(succeed("shards", "info", "near", "--json"))
+    assert told["cluster"] is True
+    assert all(1 <= shard["centroids"] <= 32 for shard in told["shards"])
+    assert "cluster" in succeed("shards", "info", "near")
+    asked = ("shards", "search", "near", "--query", "few.npy", "-k", 300, "--exact", "--json", "--nprobe")
+    found = json.loads(succeed(*asked, 1))
+    with edgevec.ShardedIndex.open("near") as index:
+        expected = index.search(ROWS[:3], 300, exact=True, nprobe=1).ids
+        assert [each["ids"] for each in found] == [ids[ids >= 0].tolist() for ids in expected]
+        context = ShardContext(index)
+        index.search(ROWS[7], nprobe=1, context=context)
+        [nearest] = [stats.file for stats in context.stats if stats.queries]
+    Path("near", nearest).unlink()
+    kept = next(id for id in range(500) if id not in held(nearest, told))
+    done = run("shards", "search", "near", "--id", kept, "--report", "--nprobe", 3)
+    assert "of the vectors in the shards that are asked are searched" in done.stderr
+
+
+def held(file: str, told: dict[str, Any]) -> list[int]:
+    """Of the shard that is gone: the ids in no other file."""
+    others = [edgevec.Index.load(Path("near", each["file"])) for each in told["shards"] if each["file"] != file]
+    return sorted(set(range(500)) - {id for index in others for id in index})
 
 
 def test_compact(folder: Path) -> None:

@@ -181,7 +181,7 @@ def in_worker(killing: Killing, task: Callable[..., None], *arguments: Any) -> N
 
 
 def build_here(folder: Path, seed: int, count: int) -> None:
-    edgevec.ray.build(rows_of(seed, count), folder, concurrency=3, **BUILD)
+    edgevec.ray.build(rows_of(seed, count), folder, concurrency=3, cluster=seed % 2 == 1, **BUILD)
 
 
 def build_all_the_time(folder: Path, history: History, seed: int, killing: Killing) -> None:
@@ -262,7 +262,7 @@ def test_what_is_killed_costs_nothing(
     phase, first = list(PHASES)[run % 3], ("worker", "node")[run // 3 % 2]
     folder, history = Path(service._address), History(tmp_path / "history")
     history.note(begin="build", seed=run, count=3000)
-    ShardedIndex.build(rows_of(run, 3000), folder, **BUILD).close()
+    ShardedIndex.build(rows_of(run, 3000), folder, cluster=run % 2 == 1, **BUILD).close()
     history.note(end="done")
     before = service.stats
     asking = Asking(service.search, history, run)

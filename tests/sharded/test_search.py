@@ -108,7 +108,7 @@ def test_a_query_goes_to_threads_where_that_saves_time(
         now += step
         return now
 
-    monkeypatch.setattr("edgevec.sharded.index.time.perf_counter", clock)
+    monkeypatch.setattr("edgevec.sharded.searching.time.perf_counter", clock)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     with ShardedIndex.build(rows, tmp_path / "s", rows_per_shard=SHARD, metric="l2", keep_vectors="float32") as index:
         asked: list[int] = []

@@ -1,0 +1,136 @@
+"""One search of shards: which are asked, by which thread, and what they found together."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+
+from .._types import Metric, SearchResult
+from ..errors import NotFiniteError, ZeroVectorError
+from ..index import Index
+from .merging import merge
+from .shards import OpenShard
+
+__all__ = ["Ask", "Searcher"]
+
+_HANDOVER = 200e-6
+"""Seconds that threads must save a single query. To hand it over takes 35 to 110 us: `benches/shards.py`."""
+
+Ask = Callable[[Index, "npt.NDArray[np.float32]", int], SearchResult]
+"""ask(index, queries, threads): the search of one shard."""
+
+
+class Searcher:
+    """Threads that help with single queries, and what these took. Any number of searches may use it at once."""
+
+    def __init__(self) -> None:
+        self._pool: tuple[int, ThreadPoolExecutor] | None = None
+        self._seconds: dict[Hashable, float] = {}
+        """What one shard took of the last single query of a kind."""
+
+    def close(self) -> None:
+        """End the threads."""
+        pool, self._pool = self._pool, None
+        if pool is not None and pool[0] == os.getpid():
+            pool[1].shutdown()
+
+    def search(
+        self,
+        ask: Ask,
+        queries: npt.NDArray[np.float32],
+        held: Sequence[OpenShard],
+        asked: npt.NDArray[np.bool_] | None,
+        k: int,
+        threads: int,
+        kind: Hashable,
+        metric: Metric,
+    ) -> SearchResult:
+        """What these shards find together.
+
+        Args:
+            queries: [dim] or [n, dim]
+            asked: which query is asked of which of them: bool[n, len(held)]; None: each of all
+            kind: of queries that take about as long
+            metric: of the shards, of which there may be none
+        """
+        single = queries.ndim == 1
+        if single and asked is not None:
+            held = [each for each, is_asked in zip(held, asked[0], strict=True) if is_asked]
+        if not held or (asked is not None and not asked.any()):
+            with Index(queries.shape[-1], metric) as nothing:  # which sees what is wrong with the arguments
+                found = ask(nothing, queries, 1)
+            if single or not held:
+                return found
+        if single:
+            return self._of_one(ask, queries, held, k, threads, kind)
+        # All cores are busy with one shard after the other.
+        if asked is None:
+            return merge((ask(each.index, queries, threads) for each in held), k)
+        return _of_some(ask, queries, held, asked, k, threads)
+
+    def _of_one(
+        self, ask: Ask, query: npt.NDArray[np.float32], held: Sequence[OpenShard], k: int, threads: int, kind: Hashable
+    ) -> SearchResult:
+        """One query, of which each thread asks some shards, the calling one among them; alone where that is faster."""
+        count = min(len(held), threads or os.cpu_count() or 1)
+        taken = [math.inf]
+
+        def some(start: int) -> list[SearchResult]:
+            return [ask(each.index, query, 1) for each in held[start::count]]
+
+        def timed() -> list[SearchResult]:
+            results = []
+            for each in held[::count]:
+                start = time.perf_counter()
+                results.append(ask(each.index, query, 1))
+                taken.append(time.perf_counter() - start)
+            return results
+
+        saved = self._seconds.get(kind, math.inf) * (len(held) - math.ceil(len(held) / count))
+        if not threads and saved < _HANDOVER:
+            count = 1
+        others = [self._threads().submit(some, start) for start in range(1, count)]
+        try:
+            mine = timed()
+        finally:
+            for other in others:  # also after an error: nothing goes on behind the caller's back
+                other.exception()
+        self._seconds[kind] = min(taken)  # the least: the others may have waited for a core
+        return merge([*mine, *(result for other in others for result in other.result())], k)
+
+    def _threads(self) -> ThreadPoolExecutor:
+        """A forked process has the threads of its parent no more. What two threads make at once one of them drops."""
+        pool = self._pool
+        if pool is None or pool[0] != os.getpid():
+            pool = self._pool = os.getpid(), ThreadPoolExecutor(os.cpu_count() or 1, "edgevec-shards")
+        return pool[1]
+
+
+def _of_some(
+    ask: Ask,
+    queries: npt.NDArray[np.float32],
+    held: Sequence[OpenShard],
+    asked: npt.NDArray[np.bool_],
+    k: int,
+    threads: int,
+) -> SearchResult:
+    """A batch of which each shard is asked some queries, in one call."""
+    columns = min(k, sum(len(each.index) for each in held))
+    ids = np.full((len(queries), columns), -1, np.int64)
+    distances = np.full((len(queries), columns), np.inf, np.float32)
+    for each, rows in zip(held, asked.T, strict=True):
+        if rows.any():
+            try:
+                found = ask(each.index, queries[rows], threads)
+            except (NotFiniteError, ZeroVectorError):
+                ask(each.index, queries, threads)  # which names the row of the batch
+                raise
+            nearest = merge([SearchResult(ids[rows], distances[rows]), found], columns)
+            ids[rows], distances[rows] = nearest.ids, nearest.distances
+    return SearchResult(ids, distances)
