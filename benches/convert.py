@@ -82,6 +82,7 @@ def main() -> None:
     parser.add_argument("--data", choices=list(WORKLOADS), default="real")
     parser.add_argument("--n", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", default="", help="builds whose name has this in it: hnswlib, faiss")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     work = named(given.data, given.n, 1000, K)
@@ -89,6 +90,8 @@ def main() -> None:
     measured: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
         for built, (build, M, ef_construction) in BUILDS.items():
+            if given.only not in built:
+                continue
             source = Path(name) / "source"
             theirs = build(work.base, source, M, ef_construction)
             for quantization in ("sq8", "none"):
