@@ -28,6 +28,11 @@ _COLLECTION = ".edgevec"
 @force_option
 @click.option("--metric", type=click.Choice(METRICS), help="Default: what the source says. hnswlib's files do not.")
 @click.option("--quantization", "-q", type=click.Choice(QUANTIZATIONS), help="sq8 by default.")
+@click.option(
+    "--graph",
+    type=click.Choice(["keep", "rebuild"]),
+    help="Of hnswlib and faiss HNSW: take it over, or build one. Default: taken over if it was built thoroughly.",
+)
 @click.option("--table", metavar="NAME", help="The collection or table, where the source has several.")
 @click.option("--vector", metavar="COLUMN", help="The one with the vectors, where a table has several.")
 @click.option("--id", "id_column", metavar="COLUMN", help="The one with the ids, of a table of LanceDB.")
@@ -38,6 +43,7 @@ def convert(
     force: bool,
     metric: Metric | None,
     quantization: Quantization | None,
+    graph: str | None,
     table: str | None,
     vector: str | None,
     id_column: str | None,
@@ -46,9 +52,11 @@ def convert(
     """Take over vectors, ids and records from SOURCE: an index file of hnswlib, faiss, usearch or Voyager, a folder of
     Chroma or LanceDB, a database with a table of sqlite-vec.
 
-    Graphs are not taken over, but built of the vectors.
+    The graph of an index of hnswlib or of faiss HNSW is taken over; others are built of the vectors.
     """
     as_collection = output.suffix == _COLLECTION
+    if as_collection and graph == "keep":
+        raise ParameterError(f"{output}: a collection builds its graph itself; --graph keep is for an index")
     inputs = [source] if source.is_file() else []
     protect(output, *inputs, force=force, ours=None if as_collection else "index")
     importers: Any = importlib.import_module("edgevec.importers")
@@ -58,9 +66,11 @@ def convert(
         metric = metric or found.metric
         if metric is None:
             raise ParameterError(f"{source}: {found.kind}, which does not say its metric: --metric {'|'.join(METRICS)}")
-        target = write.to_collection if as_collection else write.to_index
         with progress_bar(f"converting {source.name}") as report:
-            count = target(found, output, metric, quantization, report)
+            if as_collection:
+                count = write.to_collection(found, output, metric, quantization, report)
+            else:
+                count = write.to_index(found, output, metric, quantization, report, graph)
         for line in found.notes:
             note(f"{source}: {line}")
         note(f"{output}: {count:,} of {found.kind}, {metric}, in {time.perf_counter() - start:.2f} s")

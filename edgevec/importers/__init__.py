@@ -2,7 +2,7 @@
 
 Files whose layout is simple and stable are read here (hnswlib, faiss, sqlite-vec), so that their library need not be
 installed; the others are read by their library (usearch, voyager, Chroma, LanceDB), which is imported when such a file
-is met. Vectors, ids and records are taken over. Graphs are not: they are built again, of the vectors.
+is met. Vectors, ids and records are taken over, and the graphs of hnswlib and faiss; others are built of the vectors.
 """
 
 from __future__ import annotations

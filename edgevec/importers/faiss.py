@@ -9,13 +9,14 @@ import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import Metric
 from ..errors import DataFormatError
+from .graph import Graph, UnfitGraphError, packed
 from .source import PIECE, Piece, Source, damaged
 
 __all__ = ["is_index", "opened"]
@@ -39,6 +40,17 @@ class _Header(NamedTuple):
     metric: int
 
 
+class _Links(NamedTuple):
+    by_level: NDArray[np.int32]
+    """Links of an element on the levels below each one."""
+    levels: NDArray[np.int32]
+    """Of each element how many it is on."""
+    offsets: NDArray[np.uint64]
+    neighbors: NDArray[np.int32]
+    entry: int
+    ef_construction: int
+
+
 def is_index(head: bytes) -> bool:
     return head[:4] in (*_FLAT, *_MAPS, _HNSW_FLAT, *_CODED)
 
@@ -52,10 +64,11 @@ def opened(path: Path) -> Source:
             header = _read_header(path, file)
             if (header.dim, header.vectors) != (outer.dim, outer.vectors):
                 raise damaged(path, "an IDMap of another size than its index")
+        links: _Links | None = None
         kind = "HNSWFlat" if header.kind == _HNSW_FLAT else "Flat"
         if header.kind == _HNSW_FLAT:
             outer = header
-            _skip_graph(path, file, size)
+            links = _read_links(path, file, size)
             header = _read_header(path, file)
             if (header.dim, header.vectors) != (outer.dim, outer.vectors):
                 raise damaged(path, "a graph of another size than its vectors")
@@ -80,7 +93,11 @@ def opened(path: Path) -> Source:
         for first in range(0, header.vectors, PIECE):
             yield Piece(ids[first : first + PIECE].tolist(), np.array(vectors[first : first + PIECE]))
 
-    return Source(f"an index {kind} of faiss", metric, header.vectors, pieces, ids)
+    found = Source(f"an index {kind} of faiss", metric, header.vectors, pieces, ids)
+    if links is not None:
+        of_graph = links
+        found.graph = lambda: _graph(of_graph, vectors, ids)
+    return found
 
 
 def _name(kind: bytes) -> str:
@@ -111,9 +128,59 @@ def _skip(path: Path, file: BinaryIO, size: int, width: int, expected: int | Non
     return start
 
 
-def _skip_graph(path: Path, file: BinaryIO, size: int) -> None:
+def _read_links(path: Path, file: BinaryIO, size: int) -> _Links:
     """Probabilities of levels, neighbors by level, levels, offsets, neighbors; entry point and four parameters."""
-    for width in (8, 4, 4, 8, 4):
-        _skip(path, file, size, width)
-    if len(file.read(20)) < 20:
+    _skip(path, file, size, 8)
+    by_level, levels, offsets, neighbors = (_read(path, file, size, type) for type in ("<i4", "<i4", "<u8", "<i4"))
+    written = file.read(20)
+    if len(written) < 20:
         raise damaged(path, "truncated")
+    entry, _, ef_construction, _, _ = struct.unpack("<5i", written)
+    return _Links(by_level, levels, offsets, neighbors, entry, ef_construction)
+
+
+def _read(path: Path, file: BinaryIO, size: int, type: str) -> NDArray[Any]:
+    start = _skip(path, file, size, np.dtype(type).itemsize)
+    end = file.tell()
+    file.seek(start)
+    return np.frombuffer(file.read(end - start), type)
+
+
+def _graph(links: _Links, vectors: NDArray[np.float32], ids: NDArray[np.int64]) -> Graph:
+    """An element's links stand together: of the lowest level, whose number is by_level[1], then of those above it.
+
+    A list that is not full ends with a negative number.
+    """
+    levels, count = links.levels - 1, len(vectors)
+    if len(levels) != count or len(links.offsets) != count + 1 or len(links.by_level) < 2:
+        raise UnfitGraphError("is damaged: of another size than its vectors")
+    if levels.min() < 0 or levels.max() > len(links.by_level) - 2:
+        raise UnfitGraphError("is damaged: an impossible level")
+    lowest, above = int(links.by_level[1]), np.diff(links.by_level[1 : levels.max() + 2])
+    if lowest < 2 or lowest % 2 or (above != lowest // 2).any():
+        raise UnfitGraphError(f"has {lowest} links on the lowest level, which are not twice those of the others")
+    if (np.diff(links.offsets.astype(np.int64)) != links.by_level[levels + 1]).any() or links.offsets[0] != 0:
+        raise UnfitGraphError("is damaged: links in other places than the levels say")
+    if links.offsets[-1] != len(links.neighbors):
+        raise UnfitGraphError("is damaged: other than the levels add up to")
+    M, starts = lowest // 2, links.offsets[:-1].astype(np.int64)
+    owners = np.repeat(np.arange(count), levels)
+    at_level = np.arange(len(owners)) - (np.cumsum(levels) - levels)[owners]
+    upper = starts[owners] + lowest + M * at_level
+    return Graph(
+        M=M,
+        ef_construction=links.ef_construction,
+        entry=links.entry,
+        vectors=lambda: vectors,
+        ids=ids,
+        removed=np.zeros(count, bool),
+        levels=levels.astype(np.uint8),
+        links=_lists(links.neighbors, starts, lowest),
+        upper=_lists(links.neighbors, upper, M),
+    )
+
+
+def _lists(neighbors: NDArray[np.int32], starts: NDArray[np.int64], width: int) -> NDArray[np.uint32]:
+    rows = neighbors[starts[:, None] + np.arange(width)]
+    counts = np.where((rows < 0).any(axis=1), (rows < 0).argmax(axis=1), width)
+    return packed(rows.astype(np.uint32), counts)

@@ -1,7 +1,8 @@
 """Index files of hnswlib (HierarchicalNSW::saveIndex): a header of 96 bytes, then a block of one size for each element.
 
-A block holds the links of level 0, whose third byte marks a deleted element, then the vector, then the label. The links
-of higher levels follow, and are not read. Neither the metric nor the type of the vectors is told.
+A block holds the links of level 0, then the vector, then the label. The links of higher levels follow, of each element
+after their size. Of links there is the number in two bytes, a byte that marks a deleted element, an empty one, and room
+for as many as there may be. Neither the metric nor the type of the vectors is told.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataFormatError
+from .graph import Graph, UnfitGraphError, packed
 from .source import PIECE, Piece, Source, damaged, signed
 
 __all__ = ["is_index", "opened"]
@@ -58,18 +60,53 @@ def is_index(head: bytes) -> bool:
     )
 
 
-def _check_upper_levels(path: Path, start: int, count: int) -> None:
-    """The links of higher levels stand after all blocks, each after its size, which is mostly zero."""
+def _upper_levels(path: Path, start: int, count: int) -> tuple[bytes, NDArray[np.int64]]:
+    """What stands after all blocks: of each element its size, which is mostly zero, and links; and these sizes."""
     with path.open("rb") as file:
         file.seek(start)
         rest = file.read()
-    place = 0
-    for _ in range(count):
+    place, sizes = 0, np.zeros(count, np.int64)
+    for element in range(count):
         if place + 4 > len(rest):
             raise damaged(path, "truncated in the links of higher levels")
-        place += 4 + int.from_bytes(rest[place : place + 4], "little")
+        size = int.from_bytes(rest[place : place + 4], "little")
+        if size:
+            sizes[element] = size
+        place += 4 + size
     if place != len(rest):
         raise damaged(path, "the links of higher levels do not end with the file")
+    return rest, sizes
+
+
+def _graph(header: _Header, blocks: NDArray[np.uint8], rest: bytes, sizes: NDArray[np.int64]) -> Graph:
+    width = 4 + 4 * header.M
+    if header.max_M0 != 2 * header.M:
+        raise UnfitGraphError(f"has {header.max_M0} links on the lowest level, which are not twice {header.M}")
+    if (sizes % width).any() or sizes.max() > 255 * width:
+        raise UnfitGraphError("is damaged: links of higher levels of another size")
+    above = np.flatnonzero(sizes)
+    places = 4 * (above + 1) + np.cumsum(sizes[above]) - sizes[above]
+    upper = b"".join(rest[place : place + sizes[at]] for place, at in zip(places, above, strict=True))
+    labels = blocks[:, header.label_offset :].copy().view("<u8")[:, 0]
+    return Graph(
+        M=header.M,
+        ef_construction=header.ef_construction,
+        entry=header.entry,
+        vectors=lambda: blocks[:, header.vector_offset : header.label_offset].copy().view("<f4"),
+        ids=labels.astype(np.int64),
+        removed=(blocks[:, _DELETED_AT] & _DELETED).astype(bool),
+        levels=(sizes // width).astype(np.uint8),
+        links=_links(blocks[:, : 4 + 8 * header.M]),
+        upper=_links(np.frombuffer(upper, np.uint8).reshape(-1, width)),
+    )
+
+
+def _links(rows: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    words = rows.copy().view("<u4")
+    counts = words[:, 0] & 0xFFFF
+    if (counts >= words.shape[1]).any():
+        raise UnfitGraphError("is damaged: more links than there is room for")
+    return packed(words[:, 1:], counts)
 
 
 def opened(path: Path, size: int) -> Source:
@@ -77,7 +114,7 @@ def opened(path: Path, size: int) -> Source:
         header = _header(file.read(_HEADER.size))
     if size < _HEADER.size + header.elements * header.block:
         raise damaged(path, f"truncated: {header.elements:,} elements are declared")
-    _check_upper_levels(path, _HEADER.size + header.elements * header.block, header.elements)
+    rest, sizes = _upper_levels(path, _HEADER.size + header.elements * header.block, header.elements)
     width = header.label_offset - header.vector_offset
     if width % 4:
         raise DataFormatError(f"{path}: vectors of {width} bytes, which are not float32")
@@ -95,7 +132,7 @@ def opened(path: Path, size: int) -> Source:
             vectors = blocks[rows][:, header.vector_offset : header.label_offset].copy().view("<f4")
             yield Piece(ids[start : start + PIECE].tolist(), vectors)
 
-    source = Source("an index of hnswlib", None, len(live), pieces, ids)
+    source = Source("an index of hnswlib", None, len(live), pieces, ids, lambda: _graph(header, blocks, rest, sizes))
     if len(live) < header.elements:
         source.notes.append(f"{header.elements - len(live):,} elements that are marked as deleted are left out")
     return source

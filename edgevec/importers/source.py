@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .. import Metric
 from ..errors import DataFormatError, MissingExtraError, ParameterError
+from .graph import Graph
 
 __all__ = ["PIECE", "Options", "Piece", "Source", "choose", "damaged", "library", "signed"]
 
@@ -51,6 +52,7 @@ class Source:
         count: Rows.
         pieces: Reads them, once.
         ids: All of an index, which are known before its vectors; None for records.
+        graph: Reads the graph of an index that has one; UnfitGraphError where edgevec cannot have such.
         notes: What is left behind, for people.
         release: Closes what is open.
     """
@@ -60,6 +62,7 @@ class Source:
     count: int
     pieces: Callable[[], Iterator[Piece]]
     ids: NDArray[np.int64] | None = None
+    graph: Callable[[], Graph] | None = None
     notes: list[str] = field(default_factory=list)
     release: Callable[[], None] | None = None
 

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ import edgevec
 from .. import Index, Metric, Progress, Quantization
 from ..errors import DataFormatError, DuplicateIdError, NotFiniteError, ParameterError, ZeroVectorError
 from ..files import refused
+from .graph import UnfitGraphError
 from .source import Source
 
 try:
@@ -26,11 +27,16 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["to_collection", "to_index"]
+__all__ = ["GraphChoice", "to_collection", "to_index"]
 
+_LEAST_M, _LEAST_EF_CONSTRUCTION = 16, 100
+"""A graph that was built with less finds less at the same effort than one that is built anew."""
 _WORKSPACE = ".edgevec-convert-"
 _ID, _VECTOR, _DOCUMENT = "\x01id", "\x01vector", "\x01document"
 """Columns that no other library has."""
+
+
+GraphChoice = Literal["keep", "rebuild"]
 
 
 def to_index(
@@ -39,26 +45,63 @@ def to_index(
     metric: Metric,
     quantization: Quantization | None,
     progress: Progress,
+    graph: GraphChoice | None = None,
 ) -> int:
     """Write the vectors of an index as one of edgevec's; how many there are.
 
     progress(done, total) is of the rows that are read, and then of those that are built into the graph.
 
+    Args:
+        graph: "keep" takes over the one that there is, "rebuild" builds one. None takes over one that was built as
+            thoroughly as edgevec builds, if that can be done; source.notes say which it was.
+
     Raises:
         DataFormatError: there are none
         DuplicateIdError: an id comes twice
+        ParameterError: the graph is to be kept, and there is none, or none that can be
     """
-    vectors, ids = _whole(source, progress)
-    index = Index(vectors.shape[1], metric, quantization=quantization or "sq8")
+    _check_ids(source)
+    quantization = quantization or "sq8"
     try:
-        index.add(vectors, ids, progress=progress)
+        index = None if graph == "rebuild" else _taken_over(source, metric, quantization, graph == "keep", progress)
+        if index is None:
+            vectors, ids = _whole(source, progress)
+            index = Index(vectors.shape[1], metric, quantization=quantization)
+            index.add(vectors, ids, progress=progress)
     except (NotFiniteError, ZeroVectorError, ParameterError) as error:
         raise type(error)(f"{source.kind}: {error}") from error
     index.save(target)
     return len(index)
 
 
-def _whole(source: Source, progress: Progress) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _taken_over(
+    source: Source, metric: Metric, quantization: Quantization, wanted: bool, progress: Progress
+) -> Index | None:
+    """An index with the source's graph, or None: there is none, or none to be had or to be preferred."""
+    if source.graph is None:
+        if wanted:
+            raise ParameterError("there is no graph that could be kept")
+        return None
+    try:
+        if source.metric not in (None, metric):
+            raise UnfitGraphError(f"is of another metric, {source.metric}")
+        found = source.graph()
+        built = f"M={found.M} and ef_construction={found.ef_construction}"
+        if not wanted and (found.M < _LEAST_M or found.ef_construction < _LEAST_EF_CONSTRUCTION):
+            source.notes.append(f"its graph, built with {built}, is built anew; --graph keep takes it over")
+            return None
+        found.check()
+        index = found.index(metric, quantization, progress)
+    except UnfitGraphError as error:
+        if wanted:
+            raise ParameterError(f"its graph {error}, so it cannot be kept") from None
+        source.notes.append(f"its graph {error}: it is built anew")
+        return None
+    source.notes.append(f"its graph, built with {built}, is taken over")
+    return index
+
+
+def _check_ids(source: Source) -> None:
     ids = source.ids
     if ids is None:
         raise ParameterError(f"{source.kind} has records: write them to a collection, whose name ends in .edgevec")
@@ -68,6 +111,10 @@ def _whole(source: Source, progress: Progress) -> tuple[NDArray[np.float32], NDA
     if len(distinct) < len(ids):
         again = np.setdiff1d(np.arange(len(ids)), first)[0]
         raise DuplicateIdError(f"{source.kind}: id {ids[again]} comes twice")
+
+
+def _whole(source: Source, progress: Progress) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    ids = np.empty(0, np.int64) if source.ids is None else source.ids
     vectors, done = np.empty((0, 0), np.float32), 0
     for piece in source.pieces():
         if not done:

@@ -148,6 +148,78 @@ def test_an_index(name: str, rows: Rows, tmp_path: Path, capsys: pytest.CaptureF
     assert {path.name for path in tmp_path.iterdir()} == {source.name, target.name}
 
 
+def nearest(rows: Rows, queries: Rows, metric: str, k: int = 10) -> np.ndarray:
+    scores = {
+        "l2": -np.square(queries[:, None] - rows).sum(2),
+        "ip": queries @ rows.T,
+        "cosine": unit(queries) @ unit(rows).T,
+    }
+    return np.argsort(-scores[metric], axis=1)[:, :k]
+
+
+@pytest.mark.parametrize("quantization", ["none", "sq8", "binary"])
+@pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
+def test_a_graph_of_hnswlib(metric: str, quantization: str, rows: Rows, tmp_path: Path) -> None:
+    """As good as there, without what was deleted there, and one that lives on."""
+    import hnswlib
+
+    source, target = tmp_path / "a.bin", tmp_path / "a.ev"
+    index = hnswlib.Index(metric, DIM)
+    index.init_index(COUNT, M=16, ef_construction=200, allow_replace_deleted=True)
+    index.add_items(rows[:2000], IDS[:2000])
+    for id in IDS[:400]:
+        index.mark_deleted(id)
+    index.add_items(rows[2000:2200], IDS[2000:2200], replace_deleted=True)
+    index.save_index(str(source))
+    assert run("convert", source, "-o", target, "--metric", metric, "-q", quantization, "--graph", "keep") == 0
+    made = edgevec.Index.load(target)
+    assert (made.M, made.ef_construction, made.quantization) == (16, 200, quantization)
+    held = np.setdiff1d(np.arange(2200), np.arange(400))
+    assert set(made) == set(IDS[held].tolist())
+    report = made.check()
+    assert report.ok
+    assert (report.dead, report.unreachable, len(made)) == (0, 0, 1800)
+    queries = rows[2200:]
+    truth = IDS[held][nearest(rows[held], queries, metric)]
+    index.set_ef(100)
+    theirs = edgevec.recall(index.knn_query(queries, 10)[0].astype(np.int64), truth)
+    assert edgevec.recall(made.search(queries, 10, ef=100).ids, truth) > theirs - 0.02
+
+    made.add(queries, IDS[2200:])
+    made.remove(IDS[400:700])
+    assert made.check().ok
+    held = np.arange(700, COUNT)
+    truth = IDS[held][nearest(rows[held], rows[:100], metric)]
+    assert edgevec.recall(made.search(rows[:100], 10, ef=100).ids, truth) > theirs - 0.03
+
+
+@pytest.mark.parametrize(("metric", "M"), [("l2", 8), ("l2", 16), ("l2", 40), ("ip", 16), ("ip", 40)])
+def test_a_graph_of_faiss(metric: str, M: int, rows: Rows, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import faiss
+
+    source, target = tmp_path / "a.index", tmp_path / "a.ev"
+    inner = faiss.IndexHNSWFlat(DIM, M, {"l2": faiss.METRIC_L2, "ip": faiss.METRIC_INNER_PRODUCT}[metric])
+    inner.hnsw.efConstruction = 150
+    index = faiss.IndexIDMap(inner)
+    index.add_with_ids(rows, IDS)
+    faiss.write_index(index, str(source))
+    assert run("convert", source, "-o", target) == 0
+    built = f"its graph, built with M={M} and ef_construction=150, is "
+    assert built + ("taken over" if M >= 16 else "built anew; --graph keep takes it over") in capsys.readouterr().err
+    assert run("convert", source, "-o", target, "--graph", "keep", "--force") == 0
+    made = edgevec.Index.load(target)
+    assert (made.metric, made.M, made.ef_construction) == (metric, M, 150)
+    report = made.check()
+    assert report.ok
+    links, starts = (faiss.vector_to_array(each) for each in (inner.hnsw.neighbors, inner.hnsw.offsets))
+    lowest = links[starts[:-1, None].astype(int) + np.arange(2 * M)]
+    assert abs(report.edges - np.count_nonzero(lowest >= 0)) < 0.01 * report.edges  # but for what nothing led to
+    truth = IDS[nearest(rows, rows[:200], metric)]
+    inner.hnsw.efSearch = 100
+    theirs = edgevec.recall(index.search(rows[:200], 10)[1], truth)
+    assert edgevec.recall(made.search(rows[:200], 10, ef=100).ids, truth) > theirs - 0.02
+
+
 @pytest.mark.parametrize("name", ["usearch l2", "voyager l2", "hnswlib l2", "faiss HNSW"])
 def test_a_truncated_index(name: str, rows: Rows, tmp_path: Path) -> None:
     """In a program of its own: a library that dies of such a file would take the tests with it."""
