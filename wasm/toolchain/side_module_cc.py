@@ -67,6 +67,8 @@ def link_program(
             objects = [*objects, f"{scratch}/program.o"]
             if code := run([*compile_command, *kept, "-c", "-o", objects[-1]]):
                 return code
+        if "-o" not in words:  # what asks for the linker's name, say, wants no program
+            output = f"{scratch}/{output}"
         allowed = Path(scratch, "javascript")
         allowed.write_text(JAVASCRIPT)
         libraries = [f"-L{sysroot}/lib/wasm32-emscripten", *(f"-l{name}" for name in LIBRARIES)]
