@@ -29,9 +29,8 @@ size_t ev__candidates_insert(ev__candidates *candidates, size_t limit, float dis
 /* ---- arrays ---------------------------------------------------------------------------------- */
 
 enum {
-    FEW = 16, /* are sorted as they are: links, which are often nearly sorted */
-    RUN = 8   /* keys that are sorted before runs are merged */
-};
+    RUN = 16
+}; /* keys that are sorted by insertion before runs are merged: links, which are often nearly sorted, are few */
 
 /* What orders candidates as an integer: by distance, of the same ones by slot. */
 static uint64_t key_of(ev__candidate candidate) {
@@ -48,16 +47,6 @@ static ev__candidate of_key(uint64_t key) {
     ev__candidate candidate = {.slot = (uint32_t)key};
     memcpy(&candidate.distance, &bits, sizeof bits);
     return candidate;
-}
-
-static void sort_few(ev__candidate *all, size_t count) {
-    for (size_t i = 1; i < count; i++) {
-        ev__candidate hit = all[i];
-        uint64_t key = key_of(hit);
-        size_t j = i;
-        for (; j && key < key_of(all[j - 1]); j--) all[j] = all[j - 1];
-        all[j] = hit;
-    }
 }
 
 static void sort_run(uint64_t *keys, size_t count) {
@@ -83,10 +72,6 @@ static void merge(const uint64_t *left, size_t lefts, const uint64_t *right, siz
 }
 
 void ev__candidates_sort(ev__candidate *all, size_t count) {
-    if (count <= FEW) {
-        sort_few(all, count);
-        return;
-    }
     uint64_t room[2][EV_BATCH], *keys = room[0], *merged = room[1];
     for (size_t i = 0; i < count; i++) keys[i] = key_of(all[i]);
     for (size_t at = 0; at < count; at += RUN) sort_run(keys + at, count - at < RUN ? count - at : RUN);
