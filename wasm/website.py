@@ -36,7 +36,7 @@ def build_site(folder: Path = SITE) -> Path:
         for name in RUNTIME_FILES:
             shutil.copy(runtime_folder() / name, pyodide)
         lock = json.loads((runtime_folder() / "pyodide-lock.json").read_text())
-        known = lock["packages"] | {"edgevec": {"depends": ["numpy", "cffi"]}}
+        known = lock["packages"]
         lock["packages"] = {name: known[name] for name in RUNTIME_WHEELS}
         lock["packages"]["cffi"] = known["cffi"] | {"sha256": sha256(wheel_folder() / lock_entry("cffi")["file_name"])}
         lock["packages"]["pycparser"] = _entry(next(pure_folder().glob("pycparser-*.whl")), [])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from shard_folder import assert_refused_with, edit
 
 import edgevec
 from edgevec import ShardedIndex
@@ -26,12 +26,6 @@ def folder(tmp_path: Path, rng: np.random.Generator) -> Path:
     with ShardedIndex.build(rows, tmp_path / "s", rows_per_shard=40) as index:
         index.remove([41])
     return tmp_path / "s"
-
-
-def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    read = json.loads((folder / MANIFEST).read_text())
-    change(read)
-    (folder / MANIFEST).write_text(json.dumps(read))
 
 
 def test_no_manifest(tmp_path: Path) -> None:
@@ -88,14 +82,7 @@ CHANGES: list[tuple[tuple[Any, ...], Any, str]] = [
 
 @pytest.mark.parametrize(("place", "value", "error"), CHANGES)
 def test_a_manifest_that_says_something_else(folder: Path, place: tuple[Any, ...], value: Any, error: str) -> None:
-    def change(read: Any) -> None:
-        for step in place[:-1]:
-            read = read[step]
-        read[place[-1]] = value
-
-    edit(folder, change)
-    with pytest.raises(edgevec.CorruptIndexError, match=error):
-        ShardedIndex.open(folder)
+    assert_refused_with(folder, place, value, error)
 
 
 @pytest.mark.parametrize("name", ["format", "version", "dim", "parameters", "shards", "next_id"])

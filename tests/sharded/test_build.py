@@ -7,12 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support import HANG, need_module
+from shard_folder import kill_a_build
+from support import need_module
 
 import edgevec
 from edgevec import ShardedIndex
@@ -203,13 +203,7 @@ print("built", flush=True)
 def test_a_killed_build_goes_on_where_it_was(tmp_path: Path, rng: np.random.Generator) -> None:
     folder = tmp_path / "s"
     for _ in range(4):
-        process = subprocess.Popen([sys.executable, "-c", KILLED, folder], stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "begun\n"
-        time.sleep(rng.uniform(0, 0.4))
-        process.kill()
-        process.wait(HANG)
-        process.stdout.close()
+        kill_a_build(KILLED, folder, rng.uniform(0, 0.4))
         if (folder / MANIFEST).exists():
             with ShardedIndex.open(folder) as index:
                 assert len(index) == 3000

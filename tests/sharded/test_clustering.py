@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -16,7 +15,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from oracle import clustered, each_metric
-from support import HANG, examples, need_module
+from shard_folder import kill_a_build
+from support import examples, need_module
 
 import edgevec
 from edgevec import ShardedIndex
@@ -250,13 +250,7 @@ ShardedIndex.build(rows, sys.argv[1], rows_per_shard=300, cluster=True).close()
 def test_a_killed_build_goes_on_where_it_was(tmp_path: Path, rng: np.random.Generator) -> None:
     folder = tmp_path / "s"
     for _ in range(3):
-        process = subprocess.Popen([sys.executable, "-c", KILLED, folder], stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "begun\n"
-        time.sleep(rng.uniform(0, 0.6))
-        process.kill()
-        process.wait(HANG)
-        process.stdout.close()
+        kill_a_build(KILLED, folder, rng.uniform(0, 0.6))
     left = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.ev")}
     subprocess.run([sys.executable, "-c", KILLED, folder], check=True, stdout=subprocess.DEVNULL)
     assert left.items() <= {path.name: path.stat().st_mtime_ns for path in folder.glob("*.ev")}.items()

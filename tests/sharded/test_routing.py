@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from oracle import assert_right, clustered, distances, each_metric, unit
+from shard_folder import assert_refused_with, edit
 
 import edgevec
 from edgevec import ShardedIndex
@@ -234,12 +234,6 @@ def test_a_compaction_brings_near_rows_together(rows: np.ndarray, queries: np.nd
 # ---- the manifest --------------------------------------------------------------------------------------------------
 
 
-def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    read = json.loads((folder / MANIFEST).read_text())
-    change(read)
-    (folder / MANIFEST).write_text(json.dumps(read))
-
-
 def test_a_manifest_without_centroids_is_as_before(rows: np.ndarray, tmp_path: Path) -> None:
     ShardedIndex.build(rows, tmp_path, rows_per_shard=SHARD).close()
     read = json.loads((tmp_path / MANIFEST).read_text())
@@ -282,14 +276,7 @@ SHARD_1 = ("shards", 1)
     ],
 )
 def test_a_manifest_that_says_something_else(folder: Path, place: tuple[Any, ...], value: Any, error: str) -> None:
-    def change(read: Any) -> None:
-        for step in place[:-1]:
-            read = read[step]
-        read[place[-1]] = value
-
-    edit(folder, change)
-    with pytest.raises(edgevec.CorruptIndexError, match=error):
-        ShardedIndex.open(folder)
+    assert_refused_with(folder, place, value, error)
 
 
 def test_centroids_of_another_dim(folder: Path, rows: np.ndarray) -> None:

@@ -111,7 +111,8 @@ def test_whatever_is_typed_is_a_filter_or_an_error_of_ours(typed: str) -> None:
 
 
 def test_the_first_picture_does_without_plots_and_the_language_of_conditions() -> None:
-    program = "import sys, edgevec.cli.app, edgevec.tui.app; print(*{'plotext', 'matplotlib'} & set(sys.modules))"
+    late = {"plotext", "edgevec.collection.where.parser", "matplotlib"}
+    program = f"import sys, edgevec.cli.app, edgevec.tui.app; print(*{late} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
 
