@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / "benches" / ".cache"
 REAL_SET = "wordnet-minilm-384"
 BLOCK_ROWS = 16_384
+MIXED_FROM = 100_000  # real embeddings that base vectors are made of; the rest are for queries
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,40 @@ def load(n: int, n_queries: int = 1000, k: int = 10) -> Workload:
     else:
         truth = exact(base, queries, k, "cosine")
     return Workload(f"{REAL_SET}[:{len(base)}]", True, base, queries, truth)
+
+
+def mixed(n: int, n_queries: int, k: int, dim: int | None = None) -> Workload:
+    """More vectors than there are real embeddings: unit(a + w b + noise) of two of them, w in 0.2..0.8, noise 0.015.
+
+    Queries are made likewise of embeddings that no base vector is made of.
+
+    Args:
+        dim: turn them to the directions in which the real ones vary most, and keep as many; None: leave them as they are
+    """
+    folder = real_folder()
+    if folder is None:
+        raise SystemExit(f"this set is made of real embeddings: set EDGEVEC_DATA to a folder of {REAL_SET}")
+    real = unit(np.load(folder / "base_f16.npy").astype(np.float32))
+    held_back = real[MIXED_FROM:]
+    base, queries = mixtures(real[:MIXED_FROM], n, 42), mixtures(held_back, n_queries, 43)
+    if dim is not None:
+        main = np.linalg.eigh(real[:MIXED_FROM].T @ real[:MIXED_FROM])[1][:, : -dim - 1 : -1]
+        base, queries = unit(base @ main), unit(queries @ main)
+    name = f"mixed({n} x {base.shape[1]} of {REAL_SET})"
+    return Workload(name, False, base, queries, exact(base, queries, k, "cosine"))
+
+
+def mixtures(real: Floats, rows: int, seed: int) -> Floats:
+    """As many unit vectors, each of two of these and noise, in blocks, so that memory holds them once."""
+    rng = np.random.default_rng(seed)
+    made = np.empty((rows, real.shape[1]), np.float32)
+    for start in range(0, rows, BLOCK_ROWS):
+        block = made[start : start + BLOCK_ROWS]
+        a, b = rng.integers(len(real), size=(2, len(block)))
+        weights = rng.uniform(0.2, 0.8, (len(block), 1)).astype(np.float32)
+        noise = rng.standard_normal(block.shape, np.float32)
+        block[:] = unit(real[a] + weights * real[b] + np.float32(0.015) * noise)
+    return made
 
 
 def clustered(n: int, n_queries: int, k: int, dim: int = 384, latent: int = 24, clusters: int = 200) -> Workload:
@@ -173,5 +208,7 @@ WORKLOADS: dict[str, tuple[int, Callable[[int, int, int], Workload]]] = {
     "real": (117_659, load),
     "lowrank768": (100_000, partial(clustered, dim=768, latent=48)),
     "d128": (100_000, partial(clustered, dim=128, latent=32)),
+    "million": (1_000_000, mixed),
+    "million128": (1_000_000, partial(mixed, dim=128)),
 }
 """By the name that command lines know: how many vectors there are, and how to make fewer (n, queries, k)."""

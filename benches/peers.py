@@ -65,8 +65,8 @@ def point_of(build: Options, search: Options, search_param: int, recall: float, 
 class Benchmark:
     """All families over one workload: `add_family` them one by one, then `time_finalists`."""
 
-    def __init__(self, folder: Path, settings: Settings, stack: ExitStack) -> None:
-        self.folder, self.settings, self.stack = folder, settings, stack
+    def __init__(self, folder: Path, settings: Settings, stack: ExitStack, most_builds: int | None) -> None:
+        self.folder, self.settings, self.stack, self.most_builds = folder, settings, stack, most_builds
         self.outcomes: dict[str, Outcome] = {}
         self.chosen: dict[str, list[tuple[EngineProcess, list[Point]]]] = {}
 
@@ -78,7 +78,7 @@ class Benchmark:
             say(f"{name}: {outcome.failures[-1]}")
             return
         candidates = []
-        for build in FAMILIES[name].builds:
+        for build in FAMILIES[name].builds[: self.most_builds]:
             try:
                 candidates.append(scout(self.folder, name, build, self.settings))
             except ProcessError as error:
@@ -117,11 +117,13 @@ class Benchmark:
         return list(self.outcomes.values())
 
 
-def compare(workload: Workload, names: Sequence[str], settings: Settings, rounds: int) -> Report:
+def compare(
+    workload: Workload, names: Sequence[str], settings: Settings, rounds: int, most_builds: int | None = None
+) -> Report:
     """Both passes over these families."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         save_workload(workload, Path(folder))
-        benchmark = Benchmark(Path(folder), settings, stack)
+        benchmark = Benchmark(Path(folder), settings, stack, most_builds)
         for name in names:
             benchmark.add_family(name)
         outcomes = benchmark.time_finalists(rounds)
@@ -149,6 +151,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--engines", help="comma-separated parts of names, e.g. 'edgevec,hnswlib' (default: all)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=min(2, cores()), help="to build with; searching uses one")
+    parser.add_argument("--builds", type=int, metavar="N", help="of each engine's grid the first N builds alone")
     parser.add_argument("--simd", choices=SIMD, default="best", help="avx2: hold engines to it where they can be held")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured, the whole grid")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables")
@@ -166,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         settings = Settings(build_threads=args.threads, simd=args.simd)
         workload = named(args.data, args.n, args.queries, settings.k)
-        report = compare(workload, matching(args.engines), settings, args.rounds)
+        report = compare(workload, matching(args.engines), settings, args.rounds, args.builds)
     show(report)
     if args.json:
         report.write(args.json)

@@ -74,7 +74,7 @@ FAMILIES: dict[str, Family] = {
     "scann AH + reorder": Family(
         "scann",
         Scann,
-        ({"leaves": 350}, {"leaves": 1000}, {"leaves": 1000, "soar": 1.5}),
+        ({"leaves": 1000, "soar": 1.5}, {"leaves": 3000, "soar": 1.5}, {"leaves": 1000}, {"leaves": 350}),
         RERANKS,
         "leaves",
         LISTS,
@@ -82,7 +82,7 @@ FAMILIES: dict[str, Family] = {
     "rabitqlib SymqgIndex": Family(
         "rabitqlib",
         SymphonyQG,
-        ({"degree": 32}, {"degree": 32, "init": "pipnn"}, {"degree": 32, "bits": 8}, {"degree": 64}),
+        ({"degree": 32}, {"degree": 32, "bits": 8}, {"degree": 32, "init": "pipnn"}, {"degree": 64}),
     ),
     "rabitqlib HnswIndex": Family("rabitqlib", RabitqHnsw, ({"bits": 8}, {"bits": 5}, {"bits": 8, "M": 32})),
     "turbovec + re-rank in NumPy": Family(

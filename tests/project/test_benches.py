@@ -212,6 +212,16 @@ def test_made_vectors_are_of_unit_length_and_repeatable(name: str) -> None:
     assert first.recall(brute) == 1.0
 
 
+@pytest.mark.bigdata
+@pytest.mark.parametrize(("name", "dim"), [("million", 384), ("million128", 128)])
+def test_vectors_mixed_of_real_ones_are_of_unit_length_and_repeatable(name: str, dim: int) -> None:
+    first, again = (data.named(name, 300, 5, 3) for _ in range(2))
+    assert first.base.shape == (300, dim)
+    np.testing.assert_array_equal(first.base, again.base)
+    np.testing.assert_allclose(np.linalg.norm(first.base, axis=1), 1, rtol=1e-5)
+    assert first.recall(np.argsort(-(first.queries @ first.base.T), axis=1)[:, :3]) == 1.0
+
+
 @pytest.mark.parametrize("name", MADE)
 def test_runbooks_insert_what_is_absent_and_delete_what_is_there(name: str) -> None:
     n = 3210
