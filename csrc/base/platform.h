@@ -62,6 +62,17 @@
 #define EV_PREFETCH_SOON(p) ((void)(p))
 #endif
 
+/* EV_FETCH and EV_FETCH_SOON are the same of what may be read. WebAssembly has no such instruction, and there it is
+ * read: who reads a line waits for it, but for many, one right after the other, little longer than for one. So these
+ * are for lines that are all needed, and soon; what cannot be known to be there is only prefetched. */
+#if defined(__wasm__)
+#define EV_FETCH(p) ((void)*(const volatile char *)(p))
+#define EV_FETCH_SOON(p) EV_FETCH(p)
+#else
+#define EV_FETCH(p) EV_PREFETCH(p)
+#define EV_FETCH_SOON(p) EV_PREFETCH_SOON(p)
+#endif
+
 /* The number of the lowest bit that is set; one is. */
 #if defined(_MSC_VER) && !defined(__clang__)
 #include <intrin.h>

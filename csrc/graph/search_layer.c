@@ -144,7 +144,7 @@ static void compare(const ev__graph *g, const ev__space *space, const ev__query 
 
 static void fetch_links(const ev__store *store, uint32_t slot, int level) {
     const uint32_t *links = links_within(store, slot, level);
-    for (uint32_t i = 0; i < ev__max_links(store, level); i += EV_LINE / sizeof *links) EV_PREFETCH(links + i);
+    for (uint32_t i = 0; i < ev__max_links(store, level); i += EV_LINE / sizeof *links) EV_FETCH(links + i);
 }
 
 /* The nearest of the node's neighbors on this level, where one is nearer than *distance. The links of those that may be

@@ -85,15 +85,24 @@ EV_INLINE void ev__prefetch_run(const void *at, size_t bytes) {
     for (size_t i = 0; i < bytes; i += 64) EV_PREFETCH_SOON((const char *)at + AHEAD + i);
 }
 
-/* How far ahead of the row in work the *_rows forms ask for others. */
-#define EV_ROWS_AHEAD 8
+/* How far ahead of the row in work others are asked for. Where to ask is to read, as many as half of a small L1 cache
+ * holds: all that are read at once are waited for once. */
+enum { EV_READ_AT_ONCE = 16384, EV_LEAST_AHEAD = 4 };
+EV_INLINE size_t ev__rows_ahead(size_t bytes) {
+    enum { AHEAD = 8, MOST = 32 };
+    if (EV_PREFETCHES) return AHEAD;
+    size_t rows = EV_READ_AT_ONCE / (bytes + 1);
+    return rows > MOST ? MOST : rows < EV_LEAST_AHEAD ? EV_LEAST_AHEAD : rows;
+}
 
 /* Ask for the rows [from, to) of the m there are. The hardware follows a row by itself once it has seen its first two
- * lines, and asking for more was slower. */
+ * lines, and asking for more was slower; where to ask is to read, it was not. */
 EV_INLINE void ev__prefetch(const void *const *rows, size_t from, size_t to, size_t m, size_t bytes) {
+    enum { LINE = 64, MOST = EV_PREFETCHES ? 2 * LINE : EV_READ_AT_ONCE / EV_LEAST_AHEAD };
+    if (bytes > MOST) bytes = MOST;
     for (size_t i = from; i < to && i < m; i++) {
-        EV_PREFETCH(rows[i]);
-        if (bytes > 64) EV_PREFETCH((const char *)rows[i] + 64);
+        EV_FETCH(rows[i]);
+        for (size_t at = LINE; at < bytes; at += LINE) EV_FETCH((const char *)rows[i] + at);
     }
 }
 

@@ -103,9 +103,10 @@ BITS_KERNEL void BITS_NAME(l2_bits)(const void *query, const ev__rows *all, size
     const void *const *rows = all->at;
     uint32_t *out = into;
     size_t i = 0;
-    ev__prefetch(rows, 0, EV_ROWS_AHEAD, m, bytes);
+    size_t ahead = ev__rows_ahead(bytes);
+    ev__prefetch(rows, 0, ahead, m, bytes);
     for (; i + 4 <= m; i += 4) {
-        ev__prefetch(rows, i + EV_ROWS_AHEAD, i + EV_ROWS_AHEAD + 4, m, bytes);
+        ev__prefetch(rows, i + ahead, i + ahead + 4, m, bytes);
         BITS_NAME(differ_four)(query, rows + i, bytes, out + i);
     }
     for (; i < m; i++) out[i] = BITS_NAME(differ_one)(query, rows[i], bytes);
@@ -115,9 +116,10 @@ BITS_KERNEL void BITS_NAME(dot_bits)(const void *planes, const ev__rows *all, si
     const void *const *rows = all->at;
     int32_t *out = into;
     size_t i = 0;
-    ev__prefetch(rows, 0, EV_ROWS_AHEAD, m, bytes);
+    size_t ahead = ev__rows_ahead(bytes);
+    ev__prefetch(rows, 0, ahead, m, bytes);
     for (; i + 4 <= m; i += 4) {
-        ev__prefetch(rows, i + EV_ROWS_AHEAD, i + EV_ROWS_AHEAD + 4, m, bytes);
+        ev__prefetch(rows, i + ahead, i + ahead + 4, m, bytes);
         BITS_NAME(weigh_four)(planes, rows + i, bytes, out + i);
     }
     for (; i < m; i++) out[i] = BITS_NAME(weigh_one)(planes, rows[i], bytes);

@@ -65,9 +65,10 @@ EV_STEP void f32_four(const float *q, const void *const *rows, size_t n, int l2,
 
 EV_STEP void f32_rows(const float *q, const void *const *rows, size_t m, size_t n, int l2, float *out) {
     size_t i = 0;
-    ev__prefetch(rows, 0, EV_ROWS_AHEAD, m, n * sizeof *q);
+    size_t ahead = ev__rows_ahead(n * sizeof *q);
+    ev__prefetch(rows, 0, ahead, m, n * sizeof *q);
     for (; i + 4 <= m; i += 4) {
-        ev__prefetch(rows, i + EV_ROWS_AHEAD, i + EV_ROWS_AHEAD + 4, m, n * sizeof *q);
+        ev__prefetch(rows, i + ahead, i + ahead + 4, m, n * sizeof *q);
         f32_four(q, rows + i, n, l2, out + i);
     }
     for (; i < m; i++) out[i] = f32_one(q, rows[i], n, l2);

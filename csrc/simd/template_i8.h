@@ -54,9 +54,10 @@ EV_KERNEL void I8_NAME(dot_i8)(const void *from, const ev__rows *all, size_t m, 
     const void *const *rows = all->at;
     int32_t excess = I8_EXCESS(query, n), *out = into;
     size_t i = 0;
-    ev__prefetch(rows, 0, EV_ROWS_AHEAD, m, n);
+    size_t ahead = ev__rows_ahead(n);
+    ev__prefetch(rows, 0, ahead, m, n);
     for (; i + 4 <= m; i += 4) {
-        ev__prefetch(rows, i + EV_ROWS_AHEAD, i + EV_ROWS_AHEAD + 4, m, n);
+        ev__prefetch(rows, i + ahead, i + ahead + 4, m, n);
         I8_NAME(four)(query, rows + i, n, excess, out + i);
     }
     for (; i < m; i++) out[i] = I8_NAME(one)(query, rows[i], n) - excess;

@@ -53,11 +53,12 @@ EV_STEP float sq24_one(const float *q, const int8_t *code, const int16_t *residu
 
 EV_STEP void sq24_rows(const float *query, const ev__rows *rows, size_t m, size_t n, int l2, float *out) {
     const void *const *codes = rows->at, *const *residuals = rows->residuals;
-    ev__prefetch(codes, 0, EV_ROWS_AHEAD, m, n);
-    ev__prefetch(residuals, 0, EV_ROWS_AHEAD, m, n * sizeof(int16_t));
+    size_t ahead = ev__rows_ahead(n + n * sizeof(int16_t));
+    ev__prefetch(codes, 0, ahead, m, n);
+    ev__prefetch(residuals, 0, ahead, m, n * sizeof(int16_t));
     for (size_t i = 0; i < m; i++) {
-        ev__prefetch(codes, i + EV_ROWS_AHEAD, i + EV_ROWS_AHEAD + 1, m, n);
-        ev__prefetch(residuals, i + EV_ROWS_AHEAD, i + EV_ROWS_AHEAD + 1, m, n * sizeof(int16_t));
+        ev__prefetch(codes, i + ahead, i + ahead + 1, m, n);
+        ev__prefetch(residuals, i + ahead, i + ahead + 1, m, n * sizeof(int16_t));
         out[i] = sq24_one(query, codes[i], residuals[i], l2 ? rows->steps[i] : 0, n, l2);
     }
 }

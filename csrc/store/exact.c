@@ -192,5 +192,5 @@ void ev__exact_prefetch(const ev__store *store, uint32_t slot) {
     if (!store->quantizer.codec->refined || store->paged) return;
     const char *residual = (const char *)ev__residual(store, slot);
     size_t bytes = store->columns.vectors.item < MOST_ASKED ? store->columns.vectors.item : MOST_ASKED;
-    for (size_t at = 0; at < bytes; at += EV_LINE) EV_PREFETCH_SOON(residual + at);
+    for (size_t at = 0; at < bytes; at += EV_LINE) EV_FETCH_SOON(residual + at);
 }
