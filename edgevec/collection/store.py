@@ -1,4 +1,4 @@
-"""Records and graph, always in step: locks, transactions, snapshots of reading, close.
+"""Records and graph, always in step: batches, which are transactions of both; maintenance, closing.
 
 A batch happens when SQLite commits it. Before that the graph has taken it in, hidden, while others read; if either
 fails, both are rolled back. Afterwards, in an instant in which nobody reads, the graph shows it. So a reader never sees
@@ -11,20 +11,16 @@ import errno
 import logging
 import os
 import sqlite3
-import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from functools import partial
-from pathlib import Path
+from contextlib import contextmanager, nullcontext, suppress
 from threading import get_ident
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from .._types import Metric, Progress, Storage
+from .._types import Progress
 from ..errors import (
-    ClosedError,
     EdgevecError,
     LockedError,
     ParameterError,
@@ -34,16 +30,14 @@ from ..errors import (
 )
 from . import ahead, changes, schema
 from .database import Database
-from .field_cache import FieldCache
-from .following import Follower
 from .graph import Graph, Write
 from .memory_limit import MemoryLimit
+from .reading import ReadableStore, commits_of_others
 from .records import RowIds
 from .saving import Snapshots
 from .sql import end_transaction
-from .sqlite_errors import reraise_interrupt, translate, translated
-from .threads import ProgressGuard, ReadWriteLock
-from .validation import Id, NewRecords
+from .sqlite_errors import reraise_interrupt, translated
+from .validation import NewRecords
 from .write_buffer import WriteBuffer
 
 __all__ = ["Store"]
@@ -53,52 +47,10 @@ log = logging.getLogger("edgevec")
 MAX_PENDING_BYTES = 32 * 2**20
 """Up to this size, what an open batch has written is kept in memory for the graph."""
 
-Release = Callable[[], object]
-"""Releases what a reader holds."""
-
-
-def _nothing_held() -> None:
-    """The Release of a reader that holds nothing."""
-
 
 class Early(Protocol):
     def store(self, connection: sqlite3.Connection) -> None:
         """Store what nobody sees, in transactions of its own."""
-
-
-class _Reading:
-    """A class, not a generator: it is on the hot path of every search."""
-
-    __slots__ = ("_connection", "_graph", "_progress", "_release", "_store", "_whole")
-
-    def __init__(self, store: Store, graph: bool, progress: Progress | None, whole: bool) -> None:
-        self._store = store
-        self._graph = graph
-        self._progress = progress
-        self._whole = whole
-
-    def __enter__(self) -> sqlite3.Connection:
-        try:
-            self._connection, self._release = self._store.begin_read(self._graph, self._progress, self._whole)
-        except Exception as error:
-            translate(error, self._store.database.name)
-            raise
-        return self._connection
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        self._store.end_read(self._connection, self._release)
-        if error is not None:
-            translate(error, self._store.database.name)
-
-
-def _commits_seen(database: Database, writable: bool) -> int:
-    """As _commits_of_others(), where that keeps nobody waiting: of what is open for reading."""
-    return 0 if writable else _commits_of_others(database.main)
-
-
-def _commits_of_others(connection: sqlite3.Connection) -> int:
-    """A number of this connection that changes whenever another one, of any process, commits."""
-    return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
 
 def _undo_savepoint(connection: sqlite3.Connection, name: str) -> bool:
@@ -113,12 +65,8 @@ def _undo_savepoint(connection: sqlite3.Connection, name: str) -> bool:
     return True
 
 
-class Store:
-    """One database and its graph.
-
-    Readers share the ReadWriteLock; while a writer has it, the graph and SQLite's committed state change together. The
-    thread whose batch is open holds `_batch_lock`. threads.py has the table of who holds what.
-    """
+class Store(ReadableStore):
+    """One database and its graph: reading, writing, maintenance."""
 
     def __init__(
         self,
@@ -130,21 +78,10 @@ class Store:
         memory: MemoryLimit,
         progress: Progress | None = None,
     ) -> None:
-        self.database = database
-        self.graph = graph
-        self.recent_writes = changes.RecentWrites()
-        self.memory = memory
-        self.fields = FieldCache(memory.of_conditions, partial(_commits_seen, database, writable))
-        self.writable = writable
-        self._lock = ReadWriteLock()
+        super().__init__(database, graph, writable=writable, memory=memory)
         self._snapshots = Snapshots(database, graph, self.fields, self._lock, secure_delete=secure_delete)
-        self.follower = Follower(self._follow)
-        self.progress_guard = ProgressGuard()
-        self._batch_lock = threading.RLock()
-        self._commits_beside_readers = False
         self._buffer: WriteBuffer | None = None
         """Of the open batch, where it has one."""
-        self._owner: int | None = None
         self._depth = 0
         self._batches = 0
         self._writes: list[tuple[int, Write]] = []
@@ -152,234 +89,11 @@ class Store:
         self._written = self._pending_bytes = 0
         self._holds_lock = False
         self._failed = ""
-        self._closed = True
-        self._process = os.getpid()
+        self._start(progress)
         with translated(database.name):
-            self._version = changes.version(database.main)
-            self.settings = schema.read_settings(database.main)
-            lags = progress is None and not (writable or database.single_connection)
-            self._catch_up(database.main, progress, may_lag=lags)
-            database.main.execute("ROLLBACK")
-            self._seen = self._seen_by_batch = _commits_of_others(self.database.main)
+            self._seen = self._seen_by_batch = commits_of_others(database.main)
             database.release(database.acquire())  # the first reader need not open the file
         self._closed = False
-
-    # ---- what it is ------------------------------------------------------------------------------------------------
-
-    @property
-    def path(self) -> Path | None:
-        return self.database.path
-
-    @property
-    def name(self) -> str:
-        """For messages: the path, or ":memory:"."""
-        return self.database.name
-
-    @property
-    def dim(self) -> int | None:
-        """None until the first vector is stored, where open() was not told."""
-        dim: int | None = self.settings.get("dim")
-        return dim
-
-    @property
-    def metric(self) -> Metric:
-        metric: Metric = self.settings["metric"]
-        return metric
-
-    @property
-    def dtype(self) -> schema.Dtype:
-        """Of the vectors as they are stored."""
-        dtype: schema.Dtype = self.settings["dtype"]
-        return dtype
-
-    @property
-    def encoder(self) -> str | None:
-        """The name of the one that makes the vectors, where one does."""
-        name: str | None = self.settings.get(schema.ENCODER)
-        return name
-
-    @property
-    def storage(self) -> Storage:
-        return self.graph.storage
-
-    @property
-    def version(self) -> int | None:
-        """Of the records that a reader sees; None inside the calling thread's own batch, and in a progress function."""
-        if self._owner == get_ident() or self.progress_guard.is_inside():
-            return None
-        return self.graph.version
-
-    # ---- reading ---------------------------------------------------------------------------------------------------
-
-    def read(
-        self, *, graph: bool = False, progress: Progress | None = None, whole: bool = False
-    ) -> AbstractContextManager[sqlite3.Connection]:
-        """A connection to a snapshot of the records, with which the graph and what lies beside it agree until the end.
-
-        Inside the calling thread's own batch the connection sees what the batch has written.
-
-        Args:
-            graph: it will be searched, so it takes in what the batch has written
-            progress: progress(done, total) while the graph takes in what other processes wrote
-            whole: nothing lies beside the graph
-        """
-        return _Reading(self, graph, progress, whole)
-
-    def begin_read(
-        self, graph: bool, progress: Progress | None, whole: bool = False
-    ) -> tuple[sqlite3.Connection, Release]:
-        """The start of read(); end_read() is its end."""
-        self._check_open()
-        if self.progress_guard.is_inside():
-            return self._begin_in_progress(graph)
-        if self._owner == get_ident():
-            self._flush()
-            if graph:
-                self.apply_writes(self.database.main)
-            return self.database.main, _nothing_held
-        if self.database.single_connection:
-            return self._begin_single()
-        release, connection = self._lock.release_read, None
-        try:
-            self._lock.acquire_read()
-            if self._closed:
-                self._check_open()
-            connection = self.database.acquire()
-            behind = self.graph.version != self._committed_version(connection)
-            if behind or (whole and self.graph.behind is not None):  # the graph has to catch up first
-                release()
-                release = self._lock.release_write
-                self._lock.acquire_write()
-                self._catch_up(connection, self.progress_guard.wrap(progress), may_lag=not (whole or self.writable))
-        except BaseException:
-            release()
-            if connection is not None:
-                self.database.discard(connection)
-            raise
-        return connection, release
-
-    def _begin_in_progress(self, graph: bool) -> tuple[sqlite3.Connection, Release]:
-        """In a progress function: the thread has the lock already, or the open batch."""
-        if graph:
-            self.progress_guard.check_outside()
-        own = self._owner == get_ident()
-        if own:
-            self._flush()
-        return self.database.main if own or self.database.single_connection else self.database.acquire(), _nothing_held
-
-    def _begin_single(self) -> tuple[sqlite3.Connection, Release]:
-        """Of a database with a single connection, which one thread at a time uses."""
-        self._batch_lock.acquire()
-        try:
-            if not self.writable:
-                self.database.check_file()
-                if self.database.renew():
-                    self.graph.forget_ids()
-                    self.fields.forget()
-            connection = self.database.main
-            if self.graph.version is None or (
-                not self.writable and self.graph.version != self._committed_version(connection)
-            ):
-                self._catch_up(connection)
-            end_transaction(connection)
-        except BaseException:
-            self._batch_lock.release()
-            raise
-        return connection, self._batch_lock.release
-
-    def end_read(self, connection: sqlite3.Connection, release: Release) -> None:
-        try:
-            if connection is not self.database.main:
-                end_transaction(connection)
-                self.database.release(connection)
-        finally:
-            release()
-
-    def _committed_version(self, connection: sqlite3.Connection) -> int:
-        """Of the records. Where it may change meanwhile, this begins the transaction that pins it."""
-        if self.writable and not self._commits_beside_readers:
-            return self._version
-        if not self.writable:
-            self.database.check_file()
-        connection.execute("BEGIN")
-        return changes.version(connection) if self.writable else self._version_seen(connection)
-
-    def _version_seen(self, connection: sqlite3.Connection) -> int:
-        """Of a collection open for reading; begins to read. The ids are forgotten whenever anyone has committed."""
-        commits, known = _commits_of_others(connection), self.database.versions.get(connection)
-        if known is None or known[0] != commits:
-            self.graph.forget_ids()
-            self.database.versions[connection] = known = (commits, changes.version(connection))
-        return known[1]
-
-    def _catch_up(
-        self, connection: sqlite3.Connection, progress: Progress | None = None, *, may_lag: bool = False
-    ) -> None:
-        """Let the graph take in what is committed, and stay in the transaction that sees it."""
-        end_transaction(connection)
-        connection.execute("BEGIN")
-        version = changes.version(connection)
-        if not self.graph.finish(version):  # what the thread that has just committed was about to show
-            self.graph.catch_up(connection, progress, may_lag=may_lag)
-            self.graph.mark_committed(version)
-        if self.settings.get("dim") is None:
-            self.settings = schema.read_settings(connection)
-
-    def _follow(self, rows: int) -> int:
-        """Let the graph take in so many of the vectors beside it; how many are left."""
-        with self.read() as connection:
-            return self.graph.follow(connection, rows)
-
-    def begin_search(self) -> bool:
-        """Begin to read the graph alone, outside a transaction; False where it takes read().
-
-        end_search() ends it, whatever this said: a signal may end the call at any line.
-        """
-        if (
-            self._closed
-            or self.database.single_connection
-            or self._owner == get_ident()
-            or self.progress_guard.is_used()
-            or os.getpid() != self._process
-        ):
-            return False
-        self._lock.acquire_read()
-        # Where all this is so it remains so: who changes it waits for end_search().
-        if self._closed or self._commits_beside_readers:
-            return False
-        return self.graph.version == self._version if self.writable else self._is_in_step()
-
-    def _is_in_step(self) -> bool:
-        """Whether the graph of a collection open for reading holds what is committed, by whichever process."""
-        if self.graph.behind is not None:
-            return False
-        self.database.check_file()
-        connection = self.database.acquire()
-        try:
-            known = self.database.versions.get(connection)
-            in_step = known == (_commits_of_others(connection), self.graph.version)
-        except BaseException:
-            self.database.discard(connection)
-            raise
-        self.database.release(connection)
-        return in_step
-
-    def ids_of(self, rows: RowIds) -> list[Id | None]:
-        """The ids of rows of the graph; None where there is no record. Between begin_search() and end_search()."""
-        known = self.graph.known_ids(rows)
-        if known is not None:
-            return known
-        if not self.writable:  # what is read outside a transaction may be newer than the graph
-            return [None] * len(rows)
-        connection = self.database.acquire()
-        try:
-            return self.graph.ids_of(connection, rows)
-        finally:
-            end_transaction(connection)
-            self.database.release(connection)
-
-    def end_search(self) -> None:
-        self._lock.release_read()
 
     # ---- writing ---------------------------------------------------------------------------------------------------
 
@@ -531,11 +245,11 @@ class Store:
             self.database.shorten_log()
 
     def _check_others(self, connection: sqlite3.Connection) -> int:
-        """Drop what is cached when another program has changed the file; the number of _commits_of_others().
+        """Drop what is cached when another program has changed the file; the number of commits_of_others().
 
         LockedError when that was another writer. connection: in a transaction that writes.
         """
-        seen = _commits_of_others(self.database.main)
+        seen = commits_of_others(self.database.main)
         if seen != self._seen:
             self._check_one_writer(connection)
             log.warning("%s: changed by another program while it was open for writing", self.name)
@@ -556,7 +270,7 @@ class Store:
             return
         with self._batch_lock, translated(self.name):
             self._check_open()
-            changed = _commits_of_others(self.database.main) != self._seen
+            changed = commits_of_others(self.database.main) != self._seen
         if changed:
             with self._transaction(None):
                 pass
@@ -690,19 +404,6 @@ class Store:
             self._holds_lock = False
             self._lock.release_write()
 
-    @contextmanager
-    def no_readers(self) -> Iterator[None]:
-        """While no other thread reads or has a batch open."""
-        with self._batch_lock:
-            if self.database.single_connection:
-                yield
-                return
-            try:
-                self._lock.acquire_write()
-                yield
-            finally:
-                self._lock.release_write()
-
     # ---- maintenance -------------------------------------------------------------------------------------------------
 
     @contextmanager
@@ -797,12 +498,6 @@ class Store:
                 self.database.close()
 
     # ---- checks ----------------------------------------------------------------------------------------------------
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedError(f"{self.name} is closed")
-        if os.getpid() != self._process:
-            raise ClosedError(f"{self.name} was opened by the process that this one was forked from")
 
     def _check_writable(self) -> None:
         self._check_open()

@@ -31,8 +31,8 @@ class FakeClock:
 class FakeIndex(IndexBackend):
     """Answers like the index, in 42 microseconds."""
 
-    def search(self, query, k, *, ef, filter_result, exact) -> Answer:
-        answer = super().search(query, k, ef=ef, filter_result=filter_result, exact=exact)
+    def search(self, query, k, *, exact, **options) -> Answer:
+        answer = super().search(query, k, exact=exact, **options)
         if not exact:
             self._clock.now += 0.0021
         return answer._replace(cost=answer.cost._replace(core=42e-6), seconds=71e-6)
@@ -41,8 +41,8 @@ class FakeIndex(IndexBackend):
 class FakeCollection(CollectionBackend):
     """Likewise; files and memory are as large as they happen to be elsewhere."""
 
-    def search(self, query, k, *, ef, filter_result, exact) -> Answer:
-        answer = super().search(query, k, ef=ef, filter_result=filter_result, exact=exact)
+    def search(self, query, k, *, exact, **options) -> Answer:
+        answer = super().search(query, k, exact=exact, **options)
         if not exact:
             self._clock.now += 0.0021
         return answer._replace(seconds=97e-6)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pilot import error_of, idle, is_refused, running, shown, until
-from textual.widgets import Button, DataTable, Input
+from textual.widgets import Button, DataTable, Input, Static
 
 import edgevec
 from edgevec import evaluation
@@ -16,6 +16,7 @@ from edgevec.tui.backends import bundle
 from edgevec.tui.backends.base import SearchBackend
 from edgevec.tui.backends.open import open_file
 from edgevec.tui.models import Queries, QuerySpec
+from edgevec.tui.widgets.controls import Choice, Number
 
 ROWS = np.random.default_rng(5).standard_normal((700, 12)).astype(np.float32)
 
@@ -80,6 +81,70 @@ async def test_its_shards_are_shown_and_nothing_is_built_or_saved(shards: Path) 
         await pilot.pause()
         assert app.current_mode == "data"
         assert len(app.screen_stack) == 1  # no dialog
+
+
+@pytest.fixture
+def clustered(folder: Path) -> Path:
+    """Shards of which a search can be asked of the nearest ones alone."""
+    path = folder / "topics"
+    edgevec.ShardedIndex.build(ROWS, path, rows_per_shard=150, metric="l2", M=8, cluster=True).close()
+    return path
+
+
+def test_the_shards_that_are_asked(clustered: Path, shards: Path) -> None:
+    backend, plain = opened(clustered), opened(shards)
+    with edgevec.ShardedIndex.open(clustered) as index:
+        assert backend.most_probes == len(index.shards) > 3
+        assert plain.most_probes == 0
+        for nprobe in (None, 1, 3):
+            answer = backend.search(QuerySpec(ROWS[9]), 5, ef=50, filter_result=None, exact=True, nprobe=nprobe)
+            assert answer.ids.tolist() == index.search(ROWS[9], 5, exact=True, nprobe=nprobe).ids.tolist()
+    assert answer.cost.distances < len(ROWS)  # of three shards
+    backend.close()
+    plain.close()
+
+
+async def test_how_many_shards_are_asked_can_be_chosen(clustered: Path, shards: Path) -> None:
+    with edgevec.ShardedIndex.open(clustered) as index:
+        count = len(index.shards)
+        few = {row: set(index.search(ROWS[row], 10, nprobe=1, exact=True).ids.tolist()) for row in range(40)}
+        all_of = {row: set(index.search(ROWS[row], 10, exact=True).ids.tolist()) for row in range(40)}
+    row = next(row for row in few if few[row] != all_of[row])
+    lost = len(few[row] & all_of[row]) / 10
+    async with running(clustered) as (app, pilot):
+        await until(pilot, lambda: app.current_mode == "search", "the search screen")
+        screen = app.screen
+        probes, exact = screen.query_one("#nprobe", Number), screen.query_one("#exact", Choice)
+
+        async def found(ids: set[int], share: float) -> None:
+            def shows() -> bool:
+                answer = screen._answer
+                return answer is not None and set(answer.ids.tolist()) == ids and screen._recall == share
+
+            await until(pilot, shows, "these results")
+
+        await until(pilot, lambda: probes.display, "the control")
+        assert probes.value == count
+        exact.step(1)
+        screen.query_one("#query", Input).value = f"id:{row}"
+        await found(all_of[row], 1.0)
+        probes.focus()
+        await pilot.press("1", "enter")
+        await found(few[row], lost)  # exact, and yet not all: against the truth of all shards
+        await pilot.press("right")
+        assert probes.value == 2
+        await pilot.press("9", "9", "9", "enter")
+        assert probes.value == count
+        await found(all_of[row], 1.0)
+        assert f"nprobe ‹ {count} ›" in shown(app)
+        await pilot.press("f12")
+        assert "how many of them a query is asked of" in " ".join(
+            str(part.render()) for part in app.screen.query(Static)
+        ).replace("\n", " ")
+    async with running(shards) as (app, pilot):
+        await until(pilot, lambda: app.current_mode == "search", "the search screen")
+        await until(pilot, lambda: app.screen._answer is not None, "the first answer")
+        assert not app.screen.query_one("#nprobe").display
 
 
 async def test_a_change_by_another_program_is_told(shards: Path) -> None:

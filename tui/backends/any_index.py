@@ -67,10 +67,35 @@ class AnyIndexBackend(ABC, Generic[IndexType, ContextType]):
     def __len__(self) -> int:
         return len(self._index)
 
-    def search(self, query: QuerySpec, k: int, *, ef: int, filter_result: FilterResult | None, exact: bool) -> Answer:
+    @property
+    def most_probes(self) -> int:
+        return 0
+
+    def _options(self, nprobe: int | None) -> dict[str, Any]:
+        """Further arguments of a search."""
+        return {}
+
+    def search(
+        self,
+        query: QuerySpec,
+        k: int,
+        *,
+        ef: int,
+        filter_result: FilterResult | None,
+        exact: bool,
+        nprobe: int | None = None,
+    ) -> Answer:
         context, id_filter = self._context(), self._id_filter(filter_result)
         start = self._clock()
-        found = self._index.search(query.vector, k, ef=ef, filter=id_filter, exact=exact, context=cast(Any, context))
+        found = self._index.search(
+            query.vector,
+            k,
+            ef=ef,
+            filter=id_filter,
+            exact=exact,
+            context=cast(Any, context),
+            **self._options(nprobe),
+        )
         seconds = self._clock() - start
         return Answer(found.ids, found.distances, self._cost(context), seconds)
 

@@ -52,9 +52,22 @@ class SearchBackend(Protocol):
     def __len__(self) -> int:
         """As of the last refresh."""
 
+    @property
+    def most_probes(self) -> int:
+        """Of an index of shards that was built with clusters, the shards that a search can be asked of; of others 0."""
+
     def search(
-        self, query: QuerySpec, k: int, *, ef: int, filter_result: FilterResult | None, exact: bool
-    ) -> Answer: ...
+        self,
+        query: QuerySpec,
+        k: int,
+        *,
+        ef: int,
+        filter_result: FilterResult | None,
+        exact: bool,
+        nprobe: int | None = None,
+    ) -> Answer:
+        """nprobe: the shards that are asked, where most_probes says that there are some to choose from; None: all."""
+
     def filter(self, text: str, data: Data) -> FilterResult | None:
         """What passes a condition on `data`; None for an empty condition.
 

@@ -129,7 +129,20 @@ class CollectionBackend:
     def __len__(self) -> int:
         return self._count
 
-    def search(self, query: QuerySpec, k: int, *, ef: int, filter_result: FilterResult | None, exact: bool) -> Answer:
+    @property
+    def most_probes(self) -> int:
+        return 0
+
+    def search(
+        self,
+        query: QuerySpec,
+        k: int,
+        *,
+        ef: int,
+        filter_result: FilterResult | None,
+        exact: bool,
+        nprobe: int | None = None,
+    ) -> Answer:
         where = _condition(filter_result)
         start = self._clock()
         hits = self._collection.search(query.vector, k, text=query.words, where=where, ef=ef, exact=exact)

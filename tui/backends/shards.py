@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from edgevec import ParameterError, ShardedIndex
 from edgevec.sharded import MANIFEST, ShardContext
@@ -42,6 +43,14 @@ class ShardsBackend(AnyIndexBackend[ShardedIndex, ShardContext]):
     def settings(self) -> BuildSettings:
         built = self._index.manifest.settings
         return BuildSettings(built.metric, built.quantization, built.M, built.ef_construction)
+
+    @property
+    def most_probes(self) -> int:
+        manifest = self._index.manifest
+        return sum(shard.centroids is not None for shard in manifest.shards) if manifest.cluster else 0
+
+    def _options(self, nprobe: int | None) -> dict[str, Any]:
+        return {} if nprobe is None else {"nprobe": nprobe}
 
     def _new_context(self) -> ShardContext:
         return ShardContext(self._index)

@@ -51,6 +51,9 @@ _EXACT_DELAY = 0.1
 _BACK_LIMIT = 50
 """Queries to go back to, and to show."""
 
+_ALL_SHARDS = 65_535
+"""Before it is known how many there are."""
+
 _BOXES: tuple[Box, ...] = ("query", "filter")
 
 
@@ -75,6 +78,8 @@ program commits is found by the next search; [b]ctrl+l[/] searches again.
 
 [b]ef[/]  candidates a search keeps: more is slower and finds more. Watch [b]recall[/], the share of the true \
 neighbors that was found.
+[b]nprobe[/]  where shards were built with clusters: how many of them a query is asked of, those that it is nearest \
+to. The greatest value asks all. Fewer is quicker; recall is against what lies in all of them.
 [b]exact[/]  compares with every vector: the truth, slowly.
 [b]filter[/]  topic = 'noun.animal' AND text ILIKE '%dog%' AND NOT (year BETWEEN 1990 AND 1999). Also != < <= > >= \
 IN (…), LIKE, CONTAINS, IS NULL, OR; texts go in quotes. → takes what is suggested; a fault is marked where it is. \
@@ -111,6 +116,16 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
                 id="ef",
                 hint="Candidates that a search keeps. More is slower and finds more; never less than k",
             )
+            probes = Number(
+                "nprobe",
+                _ALL_SHARDS,
+                (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128),
+                maximum=_ALL_SHARDS,
+                id="nprobe",
+                hint="Shards that a query is asked of, the nearest ones: fewer is quicker and finds less",
+            )
+            probes.display = False
+            yield probes
             yield Choice("exact", ["off", "on"], "off", id="exact", hint="Compare with every vector: the truth, slowly")
             yield Static("filter", id="filter-label", classes="muted")
             yield FilterInput(id="filter")
@@ -155,6 +170,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
             return
         another = session.data is not self._open[0]
         self._open = (session.data, session.backend)
+        self._offer_probes(session.backend, another)
         if another:
             self._start_over(session.data)
         self.search()
@@ -169,6 +185,15 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         query.placeholder = printable(placeholder(data))
         self._back_stack.clear()
         self._show_history()
+
+    def _offer_probes(self, backend: SearchBackend, another: bool = False) -> None:
+        """Of shards with clusters, offer how many are asked; of another file's, all at first."""
+        probes, most = self.query_one("#nprobe", Number), backend.most_probes
+        probes.display = most > 1
+        if probes.display and probes.maximum != most:
+            probes.limit(most)
+        if probes.display and another:
+            probes.value = most
 
     # ---- searching -------------------------------------------------------------------------------------------------
 
@@ -190,6 +215,8 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         typed, condition = self.query_one("#query", Input).value, self.query_one("#filter", Input).value
         k, ef = self.query_one("#k", Number).value, self.query_one("#ef", Number).value
         exact = self.query_one("#exact", Choice).value == "on"
+        probes = self.query_one("#nprobe", Number)
+        nprobe = probes.value if probes.display and probes.value < probes.maximum else None
 
         def work(job: workers.Job) -> Compared | InvalidQuery | EmptyQuery | None:
             try:
@@ -199,7 +226,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
                 if parsed is None:
                     return EmptyQuery(filter_result, condition)
                 query = parsed.query
-                answer = backend.search(query, k, ef=ef, filter_result=filter_result, exact=exact)
+                answer = backend.search(query, k, ef=ef, filter_result=filter_result, exact=exact, nprobe=nprobe)
             except WhereError as error:
                 return InvalidQuery(error.problem, len(condition) if error.position is None else error.position)
             except (EdgevecError, OSError) as error:
@@ -211,7 +238,8 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
                 return None
             if query.words is not None:
                 return Compared(None)
-            truth = answer if exact else backend.search(query, k, ef=ef, filter_result=filter_result, exact=True)
+            is_truth = exact and nprobe is None
+            truth = answer if is_truth else backend.search(query, k, ef=ef, filter_result=filter_result, exact=True)
             return Compared(answer.recall(truth, backend.settings.metric))
 
         workers.start(self, "search", work, "The search failed")
@@ -224,6 +252,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         assert data is not None
         assert backend is not None
         self._answer, self._recall, self._compared = message.answer, None, False
+        self._offer_probes(backend)
         found = hits(message.answer, data, backend.settings.metric)
         table = self.query_one(ResultsTable)
         table.show(found, data)

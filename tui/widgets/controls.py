@@ -118,7 +118,8 @@ class Number(Control):
         id: str | None = None,
     ) -> None:
         super().__init__(label, hint=hint, id=id)
-        self._value, self._ladder, self._minimum, self._maximum = value, sorted(ladder), minimum, maximum
+        self._value, self._minimum, self._maximum = value, minimum, maximum
+        self._ladder = self._rungs = sorted(ladder)
         self._typed = ""
 
     @property
@@ -129,6 +130,18 @@ class Number(Control):
     def value(self, value: int) -> None:
         """Set it without a message."""
         self._value, self._typed = value, ""
+        self.refresh(layout=True)
+
+    @property
+    def maximum(self) -> int:
+        return self._maximum
+
+    def limit(self, maximum: int) -> None:
+        """Let steps end at this greatest value, without a message. Who had the greatest has it still."""
+        if self._value == self._maximum or self._value > maximum:
+            self._value = maximum
+        self._maximum = maximum
+        self._ladder = [*(rung for rung in self._rungs if rung < maximum), maximum]
         self.refresh(layout=True)
 
     def shown(self) -> str:
