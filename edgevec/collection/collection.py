@@ -402,6 +402,36 @@ class Collection:
             ZeroVectorError: when the vector is zero and the metric is "cosine"
             WhereError: when the condition is wrong
         """
+        return self._searcher.search(
+            self._request(
+                vector,
+                k,
+                text=text,
+                where=where,
+                params=params,
+                ef=ef,
+                exact=exact,
+                recall=recall,
+                weights=weights,
+                include=include,
+            )
+        )
+
+    def _request(
+        self,
+        vector: ArrayLike | str | None,
+        k: int,
+        *,
+        text: str | None,
+        where: Where | None,
+        params: Sequence[Any] | None,
+        ef: int | None,
+        exact: bool,
+        recall: float | None,
+        weights: tuple[float, float],
+        include: Sequence[Included],
+    ) -> SearchRequest:
+        """The arguments of search(), checked."""
         as_int(k, "k", 1)
         if vector is None and text is None:
             raise ParameterError("give a vector or a text to search for")
@@ -417,10 +447,8 @@ class Collection:
         elif vector is not None:
             vector = self._as_query(vector)
         condition = compile_where(where, params)
-        return self._searcher.search(
-            SearchRequest(
-                vector, text, k, ef, exact, recall, condition, (vector_weight, text_weight), _as_included(include)
-            )
+        return SearchRequest(
+            vector, text, k, ef, exact, recall, condition, (vector_weight, text_weight), _as_included(include)
         )
 
     def _as_query(self, vector: Any) -> Any:

@@ -58,14 +58,14 @@ class PartRanking:
         self._lock = threading.Lock()
         self._fresh: Fresh | None = None
         self._lengths: NDArray[np.int32] | None = None
+        self._size = 0, 0
+        """Documents, and words of all of them."""
         self._postings: OrderedDict[str, Postings] = OrderedDict()
 
     def stats(self, connection: sqlite3.Connection, phrases: Sequence[str]) -> TextStats:
         """Of this part alone."""
-        lengths = self._lengths_of(connection)
-        there = lengths[lengths != NO_DOCUMENT]
-        holding = tuple(len(self._known(connection, phrase).rows) for phrase in phrases)
-        return TextStats(len(there), int(there.sum(dtype=np.int64)), holding)
+        self._lengths_of(connection)
+        return TextStats(*self._size, tuple(len(self._known(connection, phrase).rows) for phrase in phrases))
 
     def search(
         self,
@@ -88,7 +88,10 @@ class PartRanking:
     def _lengths_of(self, connection: sqlite3.Connection) -> NDArray[np.int32]:
         with self._lock:
             if self._lengths is None:
-                self._lengths = with_lengths(np.empty(0, np.int32), read_lengths(connection))
+                lengths = with_lengths(np.empty(0, np.int32), read_lengths(connection))
+                there = lengths[lengths != NO_DOCUMENT]
+                self._size = len(there), int(there.sum(dtype=np.int64))
+                self._lengths = lengths
             return self._lengths
 
     def _known(self, connection: sqlite3.Connection, phrase: str) -> Postings:

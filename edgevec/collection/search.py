@@ -22,12 +22,12 @@ from .sqlite_errors import translate
 from .store import Store
 from .where import EVERYTHING, Condition
 
-__all__ = ["SearchExecutor", "SearchRequest", "reciprocal_rank"]
+__all__ = ["MIN_FUSED", "SearchExecutor", "SearchRequest", "reciprocal_rank"]
 
 log = logging.getLogger("edgevec")
 
 _INF = float("inf")
-_MIN_FUSED = 100
+MIN_FUSED = 100
 """Results of each ranking that are fused, at least."""
 
 
@@ -97,11 +97,12 @@ class SearchExecutor:
             store.end_search()
         if None in ids:  # others take the places of those whose records are gone
             return None
-        hits = Hits(map(Hit, ids, self._scores(distances), distances))  # type: ignore[arg-type]
+        hits = Hits(map(Hit, ids, self.scores(distances), distances))  # type: ignore[arg-type]
         hits.stats = HitStats(strategy, None, visited, computed)
         return hits
 
-    def _scores(self, distances: list[float]) -> list[float]:
+    def scores(self, distances: list[float]) -> list[float]:
+        """Of hits by vector alone."""
         if self._store.settings["metric"] == "l2":
             return [-distance for distance in distances]
         return [1 - distance for distance in distances]
@@ -124,24 +125,24 @@ class SearchExecutor:
         return hits
 
     def _by_vector(self, connection: sqlite3.Connection, request: SearchRequest) -> Hits:
-        rows, distances, stats = self._nearest(connection, request, request.k)
-        return self._hits(connection, request, rows, self._scores(distances), distances, stats)
+        rows, distances, stats = self.nearest(connection, request, request.k)
+        return self.hits(connection, request, rows, self.scores(distances), distances, stats)
 
     def _by_text(self, connection: sqlite3.Connection, request: SearchRequest) -> Hits:
         found = self._matching(connection, request, request.k)
         rows = np.array([row for row, _ in found], np.int64)
         scores = [score for _, score in found]
-        return self._hits(connection, request, rows, scores, [None] * len(rows), HitStats("text", None, 0, 0))
+        return self.hits(connection, request, rows, scores, [None] * len(rows), HitStats("text", None, 0, 0))
 
     def _by_both(self, connection: sqlite3.Connection, request: SearchRequest) -> Hits:
-        k = max(request.k, _MIN_FUSED)
-        nearest, distances, stats = self._nearest(connection, request, k)
+        k = max(request.k, MIN_FUSED)
+        nearest, distances, stats = self.nearest(connection, request, k)
         near = nearest.tolist()
         matching = [row for row, _ in self._matching(connection, request, k)]
         best = reciprocal_rank((near, matching), request.weights)[: request.k]
         known = dict(zip(near, distances, strict=True))
-        known.update(self._distances(request, [row for row, _ in best if row not in known]))
-        return self._hits(
+        known.update(self.distances_of(request, [row for row, _ in best if row not in known]))
+        return self.hits(
             connection,
             request,
             np.array([row for row, _ in best], np.int64),
@@ -156,9 +157,10 @@ class SearchExecutor:
             connection, request.text or "", k, request.condition, self._ranking, store.version, store.recent_writes
         )
 
-    def _nearest(
+    def nearest(
         self, connection: sqlite3.Connection, request: SearchRequest, k: int
     ) -> tuple[RowIds, list[float], HitStats]:
+        """Rows, nearest first, their distances, and how they were found."""
         index, behind = self._store.graph.index, self._store.graph.behind
         if index is None:
             return np.empty(0, np.int64), [], HitStats("exact", 0, 0, 0)
@@ -182,7 +184,7 @@ class SearchExecutor:
         self._idle.append(searches)
         return found.ids, found.distances.tolist(), HitStats(strategy, count, visited, computed)
 
-    def _distances(self, request: SearchRequest, rows: list[int]) -> dict[int, float]:
+    def distances_of(self, request: SearchRequest, rows: list[int]) -> dict[int, float]:
         """The distances of rows that only the text search has found."""
         index, behind = self._store.graph.index, self._store.graph.behind
         if not rows or index is None:
@@ -201,7 +203,7 @@ class SearchExecutor:
                 return searches
         return SingleSearches(index)
 
-    def _hits(
+    def hits(
         self,
         connection: sqlite3.Connection,
         request: SearchRequest,

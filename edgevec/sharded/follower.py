@@ -145,7 +145,9 @@ class Follower(Generic[ManifestT, HeldT]):
         self.shards: tuple[HeldT, ...] = ()
         self.problems: dict[str, EdgevecError] = {}
         """By file: why a shard is not open, with missing="report"."""
-        self.closed = self._forked = False
+        self.closed = False
+        self._forked = ""
+        """Why a forked process cannot use it."""
         self._follows = follows
         self._gate = Gate()
         self._stamp: object = None
@@ -165,7 +167,7 @@ class Follower(Generic[ManifestT, HeldT]):
         if self.closed:
             raise ClosedError(f"the {self.what} was closed")
         if self._forked:
-            raise ForkedError("another thread was taking in a new manifest when this process was forked; open it again")
+            raise ForkedError(f"{self._forked}; open it again")
 
     @contextmanager
     def using(self) -> Iterator[tuple[HeldT, ...]]:
@@ -198,7 +200,7 @@ class Follower(Generic[ManifestT, HeldT]):
             again: read it, whether or not it seems to have changed, and look for shards that were missing
             trusted: no id is in two of its shards
         """
-        if not first and not again and not self._seems_changed():
+        if not first and not again and not self.seems_changed():
             return
         with self.changing:
             self.check()
@@ -230,7 +232,8 @@ class Follower(Generic[ManifestT, HeldT]):
             opened.open(trusted=True)
             self._take(opened, None)
 
-    def _seems_changed(self) -> bool:
+    def seems_changed(self) -> bool:
+        """Whether there may be another manifest."""
         if not self.folder.is_local or not self._follows:
             return False
         try:
@@ -262,7 +265,8 @@ class Follower(Generic[ManifestT, HeldT]):
 
     def _forget_threads(self) -> None:
         """In a forked process, which has no other threads: what these have locked nobody gives back."""
-        self._forked = self._forked or self._gate.taken
+        if self._gate.taken:
+            self._forked = "another thread was taking in a new manifest when this process was forked"
         self.changing, self._gate = threading.RLock(), Gate()
         self._copies = None
 
