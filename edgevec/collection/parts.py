@@ -88,6 +88,7 @@ def write_part(path: Path, tables: Sequence[tuple[list[Id], Table]], encoder: Te
     """
     progress = given.pop("progress", None)
     with open_collection(path, encoder=encoder, durability="fast", **given) as made:
+        made._store.database.main.execute("PRAGMA synchronous = OFF")  # all is flushed at the end, and then it counts
         with made.batch(progress=progress):
             for ids, table in tables:
                 operations.import_table(made._store, ids, table, encoder)

@@ -279,9 +279,10 @@ class _Copies:
         self.remove = weakref.finalize(self, _remove, self.path, os.getpid())
 
     def forget(self, files: set[str]) -> None:
-        for file in files:
+        """And what has a name that begins with one of these."""
+        for copy in (copy for file in files for copy in self.path.glob(f"{file}*")):
             with suppress(OSError):  # Windows, where a file that is mapped stays
-                (self.path / file).unlink()
+                copy.unlink()
 
 
 def _remove(path: Path, owner: int) -> None:

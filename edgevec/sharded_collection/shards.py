@@ -96,9 +96,11 @@ def _key(block: Block, settings: dict[str, Any], encoder: TextEncoder | None) ->
 
 
 def _content(block: Block, encoder: TextEncoder | None) -> Iterator[bytes]:
+    """However the source has divided it into tables."""
     for ids, table in block.tables:
         for record in zip(ids, table.metadata, table.documents, strict=True):
             yield json.dumps(record).encode()
+    for _, table in block.tables:
         if isinstance(table.vectors, np.ndarray):
             yield np.ascontiguousarray(table.vectors, "<f4").tobytes()
             continue
