@@ -30,6 +30,7 @@ from .shards import Block, OpenShard, held_ids, open_shard, write_shard
 from .source import Piece, Source, blocks_of
 
 __all__ = [
+    "CountableT",
     "added",
     "any_previous_build",
     "blocks_to_build",
@@ -38,6 +39,7 @@ __all__ = [
     "commit_alone",
     "commit_build",
     "compacted",
+    "overlapping",
     "read_any_manifest",
     "read_manifest",
     "removed_from",

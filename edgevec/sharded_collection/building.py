@@ -37,6 +37,8 @@ def build(
     known = dict(settings)
 
     def write(block: Block, report: Progress | None) -> Made:
+        if block.dim is not None:
+            known.setdefault("dim", block.dim)
         made = write_shard(folder, block, known, encoder, report)
         known["dim"] = made.settings.dim  # the following ones have it, too
         return made

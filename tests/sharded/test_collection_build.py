@@ -319,6 +319,7 @@ def test_readers_follow_a_new_build(folder: Path) -> None:
         assert not reader.refresh()
 
 
+@pytest.mark.core
 def test_searches_go_on_while_builds_replace_each_other(folder: Path) -> None:
     """Each answer is of one build, as a whole."""
     failed: list[object] = []
@@ -388,6 +389,7 @@ ShardedCollection.build(rows, sys.argv[1], rows_per_shard=30).close()
 """
 
 
+@pytest.mark.core
 @pytest.mark.subprocess
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 def test_a_killed_build_goes_on_where_it_was(tmp_path: Path, rng: np.random.Generator) -> None:

@@ -148,6 +148,7 @@ def bm25(rows: list[dict[str, Any]], asked: list[str]) -> dict[int, float]:
 
 
 @pytest.mark.threads
+@pytest.mark.core
 @settings(max_examples=12)
 @given(st.integers(0, 2**32), st.integers(1, 30), st.integers(1, 12), vectors, st.sets(st.sampled_from(WORDS)))
 def test_hits_are_those_of_arithmetic(
