@@ -25,7 +25,7 @@ from .hits import Hit, HitStats
 from .import_export import Table
 from .part_ranking import PartRanking, TextStats
 from .records import Record, RowIds, rows_where
-from .search import SearchExecutor, SearchRequest
+from .search import SearchExecutor, SearchRequest, as_request
 from .sqlite_errors import translated
 from .validation import Id
 from .where import EVERYTHING
@@ -129,8 +129,8 @@ class Part:
         self.collection.close()
 
     def request(self, *given: Any, **options: Any) -> SearchRequest:
-        """The arguments of Collection.search(), all of them, checked."""
-        return self.collection._request(*given, **options)
+        """As as_request()."""
+        return as_request(self._store, self.collection._encoder, *given, **options)
 
     def nearest(self, request: SearchRequest, k: int) -> tuple[RowIds, list[float], HitStats]:
         """Up to k rows that are allowed, nearest first, their distances, and how they were found."""

@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._validation import as_int, as_rows
+from ..encoders import TextEncoder
+from ..errors import ParameterError
 from ..index import Index
 from ..single_search import SingleSearches
-from . import fulltext, records
+from . import encoding, fulltext, records
 from .behind import nearest
 from .filters import Filters
 from .hits import Hit, Hits, HitStats, Included
@@ -20,13 +22,16 @@ from .ranking import Ranking
 from .records import RowIds
 from .sqlite_errors import translate
 from .store import Store
-from .where import EVERYTHING, Condition
+from .where import EVERYTHING, Condition, Where, compile_where
 
-__all__ = ["MIN_FUSED", "SearchExecutor", "SearchRequest", "reciprocal_rank"]
+__all__ = ["ALL", "EQUAL", "MIN_FUSED", "SearchExecutor", "SearchRequest", "as_request", "reciprocal_rank"]
 
 log = logging.getLogger("edgevec")
 
 _INF = float("inf")
+EQUAL = (1.0, 1.0)
+"""Weights."""
+ALL: tuple[Included, ...] = ("metadata", "document")
 MIN_FUSED = 100
 """Results of each ranking that are fused, at least."""
 
@@ -43,6 +48,79 @@ class SearchRequest(NamedTuple):
     condition: Condition
     weights: tuple[float, float]
     include: tuple[Included, ...]
+
+
+def as_request(
+    store: Store,
+    encoder: TextEncoder | None,
+    vector: Any,
+    k: int,
+    *,
+    text: str | None,
+    where: Where | None,
+    params: Sequence[Any] | None,
+    ef: int | None,
+    exact: bool,
+    recall: float | None,
+    weights: tuple[float, float],
+    include: Sequence[Included],
+) -> SearchRequest:
+    """The arguments of Collection.search(), checked; the vector of a text is made."""
+    as_int(k, "k", 1)
+    if vector is None and text is None:
+        raise ParameterError("give a vector or a text to search for")
+    if text is not None and not isinstance(text, str):
+        raise ParameterError(f"text must be a string, not {type(text).__name__}")
+    vector_weight, text_weight = _as_weights(weights)
+    if text is not None and vector is None and encoder is not None and vector_weight:
+        vector = text
+    if vector is not None and text is not None:
+        vector, text = vector if vector_weight else None, text if text_weight else None
+    if isinstance(vector, str):
+        vector = encoding.query(store, encoder, vector)
+    elif vector is not None:
+        vector = _as_query(vector, store.dim)
+    return SearchRequest(
+        vector,
+        text,
+        k,
+        ef,
+        exact,
+        recall,
+        compile_where(where, params),
+        (vector_weight, text_weight),
+        _as_included(include),
+    )
+
+
+def _as_query(vector: Any, dim: int | None) -> Any:
+    if not (isinstance(vector, np.ndarray) and vector.ndim == 1) and dim is not None:
+        vector = as_rows(vector, dim, "vector")
+        if vector.ndim != 1:
+            raise ParameterError(f"vector must be one vector [{dim}], not [{len(vector)}, {dim}]")
+    return vector
+
+
+def _as_weights(weights: Sequence[float]) -> tuple[float, float]:
+    if weights is EQUAL:
+        return EQUAL
+    try:
+        vector, text = (float(weight) for weight in weights)
+    except (TypeError, ValueError):
+        raise ParameterError(f"weights must be two numbers, not {weights!r}") from None
+    if not (0 <= vector < float("inf") and 0 <= text < float("inf") and vector + text > 0):
+        raise ParameterError(f"weights must be positive, not {weights!r}")
+    return vector, text
+
+
+def _as_included(include: Sequence[Included]) -> tuple[Included, ...]:
+    if include is ALL:
+        return ALL
+    names = (include,) if isinstance(include, str) else tuple(include)
+    for name in names:
+        if name not in ALL:
+            raise ParameterError(f"include takes 'metadata' and 'document', not {name!r}")
+    return names  # type: ignore[return-value]
 
 
 class SearchExecutor:

@@ -1,5 +1,4 @@
-"""Shards on a Ray cluster: pip install 'edgevec[ray]'. Tasks build them; actors and Ray Data search those of an index.
-"""
+"""Shards on a Ray cluster: pip install 'edgevec[ray]'. Tasks build them; actors and Ray Data search an index."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ __all__ = [
     "Removed",
     "Settings",
     "Shard",
+    "kind_of_manifest",
     "live",
     "named",
     "one_of",
@@ -255,11 +256,7 @@ def parsed(
         version: the newest of it that is known
         checked: makes it of what was read; ParameterError, KeyError and TypeError say what is wrong
     """
-    try:
-        read = json.loads(content)
-    except (ValueError, RecursionError):
-        read = None
-    found = read.get("format") if isinstance(read, dict) else None
+    read, found = _read(content)
     if found != format:
         other = f": it is {_KINDS[found]}" if isinstance(found, str) and found in _KINDS else ""
         wanted = "" if not other else " of an index" if format == _FORMAT else " of a collection"
@@ -273,6 +270,23 @@ def parsed(
     except (ParameterError, KeyError, TypeError) as error:
         problem = f"lacks {error}" if isinstance(error, KeyError) else str(error)
         raise CorruptIndexError(f"{where}: damaged: {problem}") from None
+
+
+def _read(content: bytes) -> tuple[dict[str, Any], object]:
+    """The object in a file, and its format: None where it has none, or where that is no object."""
+    try:
+        read = json.loads(content)
+    except (ValueError, RecursionError):
+        read = None
+    return (read, read.get("format")) if isinstance(read, dict) else ({}, None)
+
+
+def kind_of_manifest(content: bytes, where: str) -> Literal["index", "collection"]:
+    """Of what it lists shards; CorruptIndexError where it is no manifest."""
+    _, found = _read(content)
+    if not isinstance(found, str) or found not in _KINDS:
+        raise CorruptIndexError(f"{where}: not a manifest of shards")
+    return "index" if found == _FORMAT else "collection"
 
 
 def one_of(value: Any, what: str, allowed: tuple[Any, ...]) -> Any:

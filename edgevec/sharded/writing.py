@@ -6,12 +6,12 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from .._types import Progress
+from .._types import PathLike, Progress
 from ..errors import (
     CancelledError,
     CorruptIndexError,
@@ -23,8 +23,8 @@ from ..errors import (
 )
 from ..index import Index
 from ..progress import says_stop
-from .folders import Folder
-from .manifest import MANIFEST, Manifest, Parsed, Removed, Settings, Shard, live
+from .folders import Folder, open_folder
+from .manifest import MANIFEST, Manifest, Parsed, Removed, Settings, Shard, kind_of_manifest, live
 from .placing import clustered_blocks
 from .shards import Block, OpenShard, held_ids, open_shard, write_shard
 from .source import Piece, Source, blocks_of
@@ -39,6 +39,7 @@ __all__ = [
     "commit_alone",
     "commit_build",
     "compacted",
+    "kind_of_shards",
     "overlapping",
     "read_any_manifest",
     "read_manifest",
@@ -54,6 +55,29 @@ _SMALL = 2
 def read_manifest(folder: Folder) -> Manifest:
     """That of a folder; IndexNotFoundError where there is none."""
     return read_any_manifest(folder, Manifest.parse)
+
+
+def kind_of_shards(
+    address: PathLike, storage_options: Mapping[str, Any] | None = None
+) -> Literal["index", "collection"]:
+    """What the manifest at an address lists, before it is opened.
+
+    Args:
+        address, storage_options: as of ShardedIndex.open()
+
+    Raises:
+        IndexNotFoundError: there is no manifest (a FileNotFoundError)
+        CorruptIndexError: there is another kind of file
+
+    Example:
+        >>> import numpy as np
+        >>> from edgevec import ShardedIndex
+        >>> from edgevec.sharded import kind_of_shards
+        >>> ShardedIndex.build(np.eye(3), "corners").close()
+        >>> kind_of_shards("corners")
+        'index'
+    """
+    return read_any_manifest(open_folder(address, storage_options), kind_of_manifest)
 
 
 def read_any_manifest(folder: Folder, parse: Callable[[bytes, str], Parsed]) -> Parsed:

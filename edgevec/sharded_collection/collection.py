@@ -14,6 +14,7 @@ from ..collection.factory import checked
 from ..collection.hits import Included
 from ..collection.parts import Part
 from ..collection.schema import Dtype
+from ..collection.search import ALL, EQUAL
 from ..collection.validation import Id, is_single_id, validate_ids
 from ..collection.where import Where
 from ..encoders import as_encoder
@@ -297,8 +298,8 @@ class ShardedCollection:
         ef: int | None = None,
         exact: bool = False,
         recall: float | None = None,
-        weights: tuple[float, float] = (1.0, 1.0),
-        include: Sequence[Included] = ("metadata", "document"),
+        weights: tuple[float, float] = EQUAL,
+        include: Sequence[Included] = ALL,
         threads: int = 0,
     ) -> Hits:
         """The k best records, best first, among those that `where` allows, as Collection.search().
