@@ -10,6 +10,7 @@ import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import numpy as np
@@ -20,14 +21,12 @@ from .ranking import (
     NO_DOCUMENT,
     Fresh,
     Postings,
-    best,
     read_lengths,
     read_postings,
     scores,
     table_of_terms,
     with_lengths,
 )
-from .records import RowIds
 
 __all__ = ["PartRanking", "TextStats"]
 
@@ -52,9 +51,14 @@ class TextStats(NamedTuple):
 
 
 class PartRanking:
-    """Ranks the documents of one part. Safe to use from several threads."""
+    """Ranks the documents of one part. Safe to use from several threads.
 
-    def __init__(self) -> None:
+    Args:
+        read: read(), a block with a connection, for what is not kept yet; the caller is in no such block
+    """
+
+    def __init__(self, read: Callable[[], AbstractContextManager[sqlite3.Connection]]) -> None:
+        self._read = read
         self._lock = threading.Lock()
         self._fresh: Fresh | None = None
         self._lengths: NDArray[np.int32] | None = None
@@ -62,39 +66,31 @@ class PartRanking:
         """Documents, and words of all of them."""
         self._postings: OrderedDict[str, Postings] = OrderedDict()
 
-    def stats(self, connection: sqlite3.Connection, phrases: Sequence[str]) -> TextStats:
+    def stats(self, phrases: Sequence[str]) -> TextStats:
         """Of this part alone."""
-        self._lengths_of(connection)
-        return TextStats(*self._size, tuple(len(self._known(connection, phrase).rows) for phrase in phrases))
+        self._lengths_of_all()
+        return TextStats(*self._size, tuple(len(self._known(phrase).rows) for phrase in phrases))
 
-    def search(
-        self,
-        connection: sqlite3.Connection,
-        phrases: Sequence[str],
-        every: TextStats,
-        k: int,
-        allowed: Callable[[RowIds], RowIds] | None,
-    ) -> list[tuple[int, float]]:
-        """(row, score), best first, of up to k documents of this part that hold at least one of the words.
+    def scores(self, phrases: Sequence[str], every: TextStats) -> NDArray[np.float64]:
+        """The score of each row of this part, 0 where none of the words is.
 
         Args:
             every: of all parts
-            allowed: which of some rows may be found
         """
-        known = [self._known(connection, phrase) for phrase in phrases]
+        known = [self._known(phrase) for phrase in phrases]
         mean = every.words / max(every.documents, 1)
-        return best(scores(self._lengths_of(connection), known, every.documents, mean, every.holding), k, allowed)
+        return scores(self._lengths_of_all(), known, every.documents, mean, every.holding)
 
-    def _lengths_of(self, connection: sqlite3.Connection) -> NDArray[np.int32]:
-        with self._lock:
-            if self._lengths is None:
+    def _lengths_of_all(self) -> NDArray[np.int32]:
+        if self._lengths is None:  # what two threads make at once is the same
+            with self._read() as connection:
                 lengths = with_lengths(np.empty(0, np.int32), read_lengths(connection))
-                there = lengths[lengths != NO_DOCUMENT]
-                self._size = len(there), int(there.sum(dtype=np.int64))
-                self._lengths = lengths
-            return self._lengths
+            there = lengths[lengths != NO_DOCUMENT]
+            self._size = len(there), int(there.sum(dtype=np.int64))
+            self._lengths = lengths
+        return self._lengths
 
-    def _known(self, connection: sqlite3.Connection, phrase: str) -> Postings:
+    def _known(self, phrase: str) -> Postings:
         with self._lock:
             found = self._postings.get(phrase)
             if found is not None:
@@ -102,7 +98,8 @@ class PartRanking:
                 return found
             fresh = self._fresh = self._fresh or Fresh()
             terms = fresh.tokens(phrase)
-        found = _of_phrase(connection, terms, begins=not phrase.endswith('"'))
+        with self._read() as connection:
+            found = _of_phrase(connection, terms, begins=not phrase.endswith('"'))
         with self._lock:
             self._postings[phrase] = found
             total = sum(len(postings.rows) for postings in self._postings.values())

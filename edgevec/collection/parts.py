@@ -24,6 +24,7 @@ from .factory import open as open_collection
 from .hits import Hit, HitStats
 from .import_export import Table
 from .part_ranking import PartRanking, TextStats
+from .ranking import best
 from .records import Record, RowIds, rows_where
 from .search import SearchExecutor, SearchRequest, as_request
 from .sqlite_errors import translated
@@ -123,7 +124,7 @@ class Part:
         )
         self._store = self.collection._store
         self._executor = SearchExecutor(self._store)
-        self._ranking = PartRanking()
+        self._ranking = PartRanking(self._store.read)
 
     def close(self) -> None:
         self.collection.close()
@@ -139,8 +140,7 @@ class Part:
 
     def text_stats(self, words: Sequence[str]) -> TextStats:
         """What scores need to know of these documents."""
-        with self._store.read() as connection:
-            return self._ranking.stats(connection, words)
+        return self._ranking.stats(words)
 
     def matching(
         self, request: SearchRequest, words: Sequence[str], every: TextStats, k: int
@@ -150,9 +150,12 @@ class Part:
         Args:
             every: of all parts
         """
-        with self._store.read() as connection:
-            allowed = None if request.condition == EVERYTHING else partial(rows_where, connection, *request.condition)
-            found = self._ranking.search(connection, words, every, k, allowed)
+        scores = self._ranking.scores(words, every)
+        if request.condition == EVERYTHING:
+            found = best(scores, k, None)
+        else:
+            with self._store.read() as connection:
+                found = best(scores, k, partial(rows_where, connection, *request.condition))
         return np.array([row for row, _ in found], np.int64), [score for _, score in found]
 
     def distances_of(self, request: SearchRequest, rows: list[int]) -> dict[int, float]:
