@@ -45,11 +45,19 @@ class Helpers:
         if pool is not None and pool[0] == os.getpid():
             pool[1].shutdown()
 
-    def ask(self, call: Callable[[Item], Answer], items: Sequence[Item], threads: int, kind: Hashable) -> list[Answer]:
+    def ask(
+        self,
+        call: Callable[[Item], Answer],
+        items: Sequence[Item],
+        threads: int,
+        kind: Hashable,
+        least: float = 0.0,
+    ) -> list[Answer]:
         """call() of each item. Each thread takes some, the calling one among them; it takes all where that is faster.
 
         Args:
             threads: 0: as many as there are cores, if that saves enough by what the last of its kind took
+            least: seconds that one item must then have taken
         """
         count = min(len(items), threads or os.cpu_count() or 1)
         taken = [math.inf]
@@ -65,8 +73,9 @@ class Helpers:
                 taken.append(time.perf_counter() - start)
             return results
 
-        saved = self._seconds.get(kind, math.inf) * (len(items) - math.ceil(len(items) / count))
-        if not threads and saved < _HANDOVER:
+        last = self._seconds.get(kind, math.inf)
+        saved = last * (len(items) - math.ceil(len(items) / count))
+        if not threads and (saved < _HANDOVER or last < least):
             count = 1
         others = [self._threads().submit(some, start) for start in range(1, count)]
         try:
@@ -89,12 +98,8 @@ class Helpers:
 class Searcher:
     """Searches of shards. Any number may use it at once."""
 
-    def __init__(self) -> None:
-        self._helpers = Helpers()
-
-    def close(self) -> None:
-        """End its threads."""
-        self._helpers.close()
+    def __init__(self, helpers: Helpers) -> None:
+        self._helpers = helpers
 
     def search(
         self,

@@ -18,9 +18,10 @@ from ..collection.search import ALL, EQUAL
 from ..collection.validation import Id, is_single_id, validate_ids
 from ..collection.where import Where
 from ..encoders import as_encoder
-from ..errors import CorruptCollectionError, CorruptIndexError, EdgevecError, StorageError, UnknownIdError, allocates
+from ..errors import CorruptCollectionError, CorruptIndexError, StorageError, UnknownIdError, allocates
 from ..sharded.folders import Folder, open_folder
 from ..sharded.follower import Missing, as_missing
+from ..sharded.opened import Opened
 from ..sharded.searching import Helpers
 from .building import build, columns_of
 from .following import Following
@@ -37,7 +38,7 @@ _ATTEMPTS = 20
 _Answer = TypeVar("_Answer")
 
 
-class ShardedCollection:
+class ShardedCollection(Opened):
     """A collection in several files, searched as one: for records that one machine builds in parts, or cannot hold.
 
     It lies in a folder: ordinary collections, which edgevec.open() opens by themselves, and `manifest.json`, which says
@@ -186,24 +187,18 @@ class ShardedCollection:
 
     _following: Following
     _storage_options: Mapping[str, Any] | None
-    _helpers: Helpers
 
-    def close(self) -> None:
-        """Close all shards, once what other threads do with them has ended. Closing again does nothing."""
-        self._following.close()
-        self._helpers.close()
-
-    @property
-    def closed(self) -> bool:
-        """Whether it was closed."""
-        return self._following.closed
-
-    def __enter__(self) -> ShardedCollection:
-        self._following.check()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
+    def __reduce__(self) -> tuple[Any, ...]:
+        held = self._following
+        how = {
+            "encoder": held.encoder,
+            "mmap": held.mmap,
+            "verify": held.verify,
+            "missing": held.missing,
+            "storage": held.storage,
+            "condition_memory": held.condition_memory,
+        }
+        return _reopened, (held.folder.address, how, self._storage_options)
 
     # ---- what it is ------------------------------------------------------------------------------------------------
 
@@ -226,11 +221,6 @@ class ShardedCollection:
     def shards(self) -> tuple[CollectionShard, ...]:
         """Those of the manifest."""
         return self.manifest.shards
-
-    @property
-    def problems(self) -> dict[str, EdgevecError]:
-        """With missing="report": why the shards of these files are not searched."""
-        return dict(self._following.problems)
 
     @property
     def share(self) -> float:
@@ -340,24 +330,6 @@ class ShardedCollection:
 
     # ---- maintenance -----------------------------------------------------------------------------------------------
 
-    def refresh(self) -> bool:
-        """Take in what another build has written since. In a local folder each call does so by itself.
-
-        With missing="report" it also looks whether the shards that were missing are there now.
-
-        Returns:
-            Whether there was anything.
-
-        Raises:
-            EdgevecError: as open(); the collection then is as it was before
-        """
-        following = self._following
-        following.check()
-        with following.changing:
-            before = following.manifest, following.problems.keys()
-            following.follow(again=True)
-            return (following.manifest, following.problems.keys()) != before
-
     def check(self) -> dict[str, CollectionReport]:
         """Verify every shard that is open, as Collection.check().
 
@@ -404,6 +376,10 @@ class ShardedCollection:
                     if not following.seems_changed():
                         raise
         raise StorageError(f"{following.folder.address}: is built anew again and again")
+
+
+def _reopened(address: str, how: dict[str, Any], storage_options: Mapping[str, Any] | None) -> ShardedCollection:
+    return ShardedCollection.open(address, storage_options=storage_options, **how)
 
 
 def parameters_of(

@@ -23,6 +23,8 @@ __all__ = ["SearchParts"]
 
 _BITS = 32
 """Of a row: shards have fewer records."""
+_LEAST = 2e-3
+"""Seconds that one shard must take before others are asked by other threads: of less, too much goes on in Python."""
 Numbers = npt.NDArray[np.int64]
 _Answer = TypeVar("_Answer")
 
@@ -70,9 +72,10 @@ class SearchParts:
         )
 
     def _ask(self, what: str, call: Callable[[Part], _Answer]) -> list[_Answer]:
-        """What each shard answers."""
+        """What each shard answers. Words are looked up in Python and SQLite, where threads wait for each other."""
         kind = what, self._request.exact, self._request.condition is not EVERYTHING
-        return self._helpers.ask(call, self._parts, self._threads, kind)
+        threads = self._threads or (0 if what == "vector" else 1)
+        return self._helpers.ask(call, self._parts, threads, kind, _LEAST)
 
     def _nearest(self, k: int) -> tuple[Numbers, list[float], HitStats]:
         found = self._ask("vector", lambda part: part.nearest(self._request, k))

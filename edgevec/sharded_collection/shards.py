@@ -58,6 +58,8 @@ def write_shard(
     key = _key(block, settings, encoder)
 
     def left(name: str, copies: Path) -> Made:
+        if name.endswith(GRAPH):
+            return _NONE
         try:
             return _entry(fetched(folder, name, copies), key)
         except (DataNotFoundError, CorruptCollectionError):

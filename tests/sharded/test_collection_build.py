@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -350,6 +351,16 @@ def test_searches_go_on_while_builds_replace_each_other(folder: Path) -> None:
         for thread in threads:
             thread.join(HANG)
     assert not failed
+
+
+def test_a_pickle_is_of_the_address(folder: Path) -> None:
+    with (
+        ShardedCollection.open(folder, verify=False, condition_memory=0) as notes,
+        pickle.loads(pickle.dumps(notes)) as other,
+    ):
+        assert other.search([7, 1], 3) == notes.search([7, 1], 3)
+        assert other.count("year > 2005") == 4
+        assert other.memory_usage()["conditions"] == 0
 
 
 def test_use_after_close(folder: Path) -> None:
