@@ -21,7 +21,7 @@ import edgevec
 from edgevec import Collection, ShardedCollection
 
 WORDS = ("red", "green", "blue", "fox", "dog", "the")
-OTHERS = ("café", "日本語", "本", "x-ray")
+OTHERS = ("café", "日本語", "本", "fox_dog", "dog_fox")
 """Words that are several in the index, and one that is the beginning of others."""
 CONDITIONS = (
     (None, "1"),
@@ -62,7 +62,10 @@ def single(rows: list[dict[str, Any]]) -> Collection:
     return made
 
 
-ROWS = records(0, 61)
+ROWS = records(0, 161)
+"""More than are fused: so some are found by words alone."""
+SIZES = (161, 60, 35)
+"""Records of a shard."""
 
 
 @pytest.fixture(scope="module")
@@ -73,12 +76,10 @@ def one() -> Iterator[Collection]:
 
 @pytest.fixture(scope="module")
 def sharded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, ShardedCollection]]:
-    """By the records of a shard."""
+    """By their size."""
     folder = tmp_path_factory.mktemp("shards")
     options: Any = {"metric": "l2", "quantization": "none"}
-    made = {
-        size: ShardedCollection.build(ROWS, folder / str(size), rows_per_shard=size, **options) for size in (61, 25, 13)
-    }
+    made = {size: ShardedCollection.build(ROWS, folder / str(size), rows_per_shard=size, **options) for size in SIZES}
     yield made
     for each in made.values():
         each.close()
@@ -93,7 +94,7 @@ def assert_same(found: edgevec.Hits, wanted: edgevec.Hits) -> None:
 
 @pytest.mark.threads
 @settings(max_examples=150)
-@given(vectors, texts, conditions, st.integers(1, 70), st.sampled_from((61, 25, 13)), st.data())
+@given(vectors, texts, conditions, st.integers(1, 70), st.sampled_from(SIZES), st.data())
 def test_hits_are_those_of_one_collection(
     one: Collection,
     sharded: dict[int, ShardedCollection],
@@ -174,18 +175,29 @@ def test_hits_are_those_of_arithmetic(
 
 
 @pytest.mark.threads
+@pytest.mark.parametrize("size", SIZES)
+def test_what_words_alone_have_found_has_a_distance(
+    sharded: dict[int, ShardedCollection], one: Collection, size: int
+) -> None:
+    found = sharded[size].search([3, 3, 3], 20, text="red", exact=True)
+    assert_same(found, one.search([3, 3, 3], 20, text="red", exact=True))
+    near = one.search([3, 3, 3], 100, exact=True)
+    assert {hit.id for hit in found} - {hit.id for hit in near}
+
+
+@pytest.mark.threads
 def test_without_exact_the_nearest_are_found(sharded: dict[int, ShardedCollection], one: Collection) -> None:
     """So few are all met."""
     for query in ([0, 1, 2], [3, 3, 3]):
         for options in ({}, {"ef": 100}, {"recall": 0.9}):
-            found, wanted = (made.search(query, 5, **options) for made in (sharded[13], one))
+            found, wanted = (made.search(query, 5, **options) for made in (sharded[35], one))
             assert [hit.distance for hit in found] == [hit.distance for hit in wanted]
 
 
 @pytest.mark.threads
 def test_records_by_id(sharded: dict[int, ShardedCollection], one: Collection) -> None:
-    many = sharded[13]
-    wanted = ["t60", 1, "t0", 59, 1]
+    many = sharded[35]
+    wanted = ["t159", 1, "t0", 59, 1]
     for record, other in zip(many.get(wanted), one.get(wanted), strict=True):
         assert (record.id, record.metadata, record.document) == (other.id, other.metadata, other.document)
         np.testing.assert_array_equal(record.vector, other.vector)
@@ -200,9 +212,9 @@ def test_records_by_id(sharded: dict[int, ShardedCollection], one: Collection) -
 
 @pytest.mark.threads
 def test_what_hits_hold(sharded: dict[int, ShardedCollection]) -> None:
-    hits = sharded[25].search([0, 0, 0], 3, include=())
+    hits = sharded[60].search([0, 0, 0], 3, include=())
     assert [(hit.metadata, hit.document) for hit in hits] == [({}, None)] * 3
-    assert sharded[25].search(text=" . ") == []
+    assert sharded[60].search(text=" . ") == []
 
 
 @pytest.mark.threads
@@ -226,12 +238,12 @@ def test_bad_arguments(
     sharded: dict[int, ShardedCollection], given: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        sharded[25].search(**given)
+        sharded[60].search(**given)
 
 
 @pytest.mark.threads
 def test_several_threads_search_at_once(sharded: dict[int, ShardedCollection], one: Collection) -> None:
-    many, failed = sharded[13], []
+    many, failed = sharded[35], []
     asked = [([n % 3, 1, 2], WORDS[n % 6]) for n in range(12)]
     wanted = [one.search(vector, 5, text=text, exact=True) for vector, text in asked]
 
