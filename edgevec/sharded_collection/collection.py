@@ -294,8 +294,9 @@ class ShardedCollection(Opened):
     ) -> Hits:
         """The k best records, best first, among those that `where` allows, as Collection.search().
 
-        With exact=True these are what one collection with all records finds, and so are their scores. By vector, every
-        shard is asked for its k nearest, and they are merged by distance, then in the order of the import. By text,
+        With exact=True these are what one collection with all records finds, and so are their scores, but for rounding
+        errors of float32. By vector, every shard is asked for its k nearest, and they are merged by distance, then in
+        the order of the import. By text,
         BM25 counts the documents and words of all shards. By both, the two rankings of all records are fused.
 
         Args:
