@@ -296,8 +296,8 @@ class ShardedCollection(Opened):
 
         With exact=True these are what one collection with all records finds, and so are their scores, but for rounding
         errors of float32. By vector, every shard is asked for its k nearest, and they are merged by distance, then in
-        the order of the import. By text,
-        BM25 counts the documents and words of all shards. By both, the two rankings of all records are fused.
+        the order of the import. By text, BM25 counts the documents and words of all shards. By both, the two rankings
+        of all records are fused.
 
         Args:
             vector, k, text, where, params, ef, exact, recall, weights, include: as of Collection.search(); `ef` and
