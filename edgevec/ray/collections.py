@@ -55,7 +55,7 @@ def build_collection(
         rows_per_shard, id, vector, document, skip: as of ShardedCollection.build()
         metric, quantization, M, ef_construction, dtype: as of ShardedCollection.build()
         concurrency: shards that are built at a time; None: one per core of the cluster
-        ray_remote_args: of the tasks; each takes all cores of its node while it links its graph, whatever `num_cpus` says
+        ray_remote_args: of the tasks; each takes all cores of its node to link its graph, whatever `num_cpus` says
         storage_options, progress: as of ShardedCollection.build()
 
     Returns:
