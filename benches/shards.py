@@ -2,7 +2,8 @@
 
 The same vectors lie in one index and in four shards, which take turns; and in 1, 2, 4, ... small shards. Through every
 second number of these goes the line that is the model of many shards; the others, and the time of a larger index, say
-how far it is off. Times of the processor are what a busy machine changes least. With --ray a service is measured, too.
+how far it is off. Times of the processor are what a busy machine changes least. With --ray a service is measured, too;
+with --collections a collection beside four shards of one.
 """
 
 from __future__ import annotations
@@ -238,6 +239,80 @@ def of_service(folder: Path, queries: Floats, rounds: int) -> Iterator[str]:
     ray.shutdown()
 
 
+COUNTRIES, YEARS = ("de", "fr", "it", "es", "nl"), 25
+
+
+def of_records(work: Workload, rounds: int) -> Iterator[str]:
+    """A collection and the same records in four shards: metadata of random values, texts of words by Zipf's law."""
+    rng = np.random.default_rng(2)
+    count = len(work.base)
+    words = np.array([f"w{number}" for number in range(20_000)])
+    weights = 1 / np.arange(1, len(words) + 1)
+    drawn = rng.choice(words, (count, 20), p=weights / weights.sum())
+    asked = [" ".join(pair) for pair in rng.choice(words[20:2_000], (len(work.queries), 2))]
+    places, years = rng.choice(COUNTRIES, count), rng.integers(2000, 2000 + YEARS, count)
+
+    def rows() -> Iterator[dict[str, object]]:
+        for at in range(count):
+            fields = {"country": str(places[at]), "year": int(years[at])}
+            yield {"id": at, "vector": work.base[at], "text": " ".join(drawn[at]), **fields}
+
+    with tempfile.TemporaryDirectory() as scratch:
+        start = time.process_time()
+        with edgevec.open(Path(scratch, "one.edgevec"), metric=work.metric, durability="fast") as made:
+            made.import_from(rows())
+        built, size = time.process_time(), -(-count // SHARDS)
+        options = {"rows_per_shard": size, "metric": work.metric}
+        with (
+            edgevec.ShardedCollection.build(rows(), Path(scratch, "four"), **options) as four,
+            edgevec.open(Path(scratch, "one.edgevec"), mode="r", mmap=True) as one,
+        ):
+            done = time.process_time()
+            yield f"\ncollections: built in {built - start:.0f} s of the processor, in shards {done - built:.0f} s\n"
+            yield "| | one collection, p50 us | processor us | four shards, p50 us | processor us |"
+            yield "|---|---|---|---|---|"
+            where = "year >= 2015 AND country IN ('de', 'fr')"
+            kinds: dict[str, tuple[bool, bool, str | None]] = {
+                "vector": (True, False, None),
+                "vector, where": (True, False, where),
+                "words": (False, True, None),
+                "words, where": (False, True, where),
+                "vector and words": (True, True, None),
+                "vector and words, where": (True, True, where),
+            }
+            for name, (vector, text, condition) in kinds.items():
+                yield _of_kind(name, one, four, work.queries[:300], asked, vector, text, condition, rounds)
+
+
+def _of_kind(
+    name: str,
+    one: edgevec.Collection,
+    four: edgevec.ShardedCollection,
+    queries: Floats,
+    asked: list[str],
+    vector: bool,
+    text: bool,
+    where: str | None,
+    rounds: int,
+) -> str:
+    def searches(made: edgevec.Collection | edgevec.ShardedCollection) -> Search:
+        turn = iter(())
+
+        def search(query: Floats) -> object:
+            nonlocal turn
+            words = next(turn, None)
+            if words is None:
+                turn = iter(asked[: len(queries)])
+                words = next(turn)
+            return made.search(query if vector else None, K, text=words if text else None, where=where)
+
+        return search  # type: ignore[return-value]
+
+    told = single_queries({"one": searches(one), "four": searches(four)}, queries, rounds)
+    cells = (f"{Latency.of(told[each].calls).p50_us:.0f} | {told[each].cpu_us:.0f}" for each in told)
+    return f"| {name} | {' | '.join(cells)} |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", choices=list(WORKLOADS), default="real")
@@ -246,12 +321,17 @@ def main() -> None:
     parser.add_argument("--recall", type=float, default=0.95)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--price", type=float, default=PRICE, help="dollars for an hour of one processor")
+    parser.add_argument("--collections", action="store_true", help="measure collections, and nothing else")
     parser.add_argument("--ray", action="store_true", help="measure a service, too")
     given = parser.parse_args()
     work = named(given.data, given.n)
     rows, dim = work.base.shape
     print(f"edgevec {edgevec.__version__}, SIMD {edgevec.simd_info().active}, {machine()}")
     print(f"{work.name}: {rows:,} x {dim}, recall@{K} of {given.recall} wanted\n", flush=True)
+    if given.collections:
+        for line in of_records(work, given.rounds):
+            print(line, flush=True)
+        return
     with tempfile.TemporaryDirectory() as scratch, Index(dim, work.metric) as one:
         start = time.process_time()
         one.add(work.base)

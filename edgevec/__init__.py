@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from edgevec.index import IdFilter, Index, SearchContext
     from edgevec.readers import Dataset, read_vectors
     from edgevec.sharded import ShardedIndex
+    from edgevec.sharded_collection import ShardedCollection
 
 __version__ = version()
 # Not open(): `from edgevec import *` must leave the builtin of that name alone.
@@ -108,9 +109,10 @@ _MODULES = [
     "samples",
 ]
 if sys.platform != "emscripten":  # whose wheel goes without: there are no threads
-    __all__ += ["ShardedIndex"]
+    __all__ += ["ShardedCollection", "ShardedIndex"]
     _PLACES["sharded"] = ("ShardedIndex",)
-    _MODULES += ["sharded"]
+    _PLACES["sharded_collection"] = ("ShardedCollection",)
+    _MODULES += ["sharded", "sharded_collection"]
 _MODULE_OF = {name: module for module, names in _PLACES.items() for name in names}
 
 

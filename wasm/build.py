@@ -44,7 +44,7 @@ PLATFORMS = {
 # and what pyproject.toml leaves out of every wheel.
 LEFT_OUT = (
     "edgevec/cli/**;edgevec/importers/**;edgevec/servers/**;edgevec/__main__.py;edgevec/tui/**;edgevec/sharded/**;"
-    "edgevec/ray/**;**/*.lark"
+    "edgevec/sharded_collection/**;edgevec/ray/**;**/*.lark"
 )
 
 

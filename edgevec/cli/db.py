@@ -18,6 +18,7 @@ from .common import (
     INPUT,
     METRICS,
     QUANTIZATIONS,
+    Command,
     encoder_option,
     example,
     force_option,
@@ -34,17 +35,36 @@ from .common import (
 
 if TYPE_CHECKING:
     from ..collection import Collection, Hits, Plan
+    from ..sharded_collection import ShardedCollection
 
-__all__ = ["db"]
+__all__ = ["column_options", "db", "show_hits", "stored_vector", "where_option"]
 
 _SHOWN = 60
 """Characters of a document or of metadata in a table."""
 
 
-def _where(command: Any) -> Any:
+def where_option(command: Any) -> Any:
     return click.option(
         "--where", metavar="CONDITION", help="Only these records, such as: \"year >= 1990 AND lang IN ('de', 'fr')\"."
     )(command)
+
+
+def column_options(command: Command) -> Command:
+    """The columns of what is imported, and the parameters of a new collection."""
+    for option in (
+        click.option(
+            "--quantization", "-q", type=click.Choice(QUANTIZATIONS), help="Of a new collection; default sq8."
+        ),
+        click.option("--metric", type=click.Choice(METRICS), help="Metric of a new collection; cosine by default."),
+        click.option("--skip", multiple=True, metavar="COLUMN", help="A column to leave out; may come several times."),
+        click.option(
+            "--document", "document_column", help="The one with the texts, which are indexed for text search."
+        ),
+        click.option("--vector", "vector_column", help="The one with the vectors."),
+        click.option("--id", "id_column", help="The column or field with the ids. Without one, rows get numbers."),
+    ):
+        command = option(command)
+    return command
 
 
 class _FileFirst(click.Group):
@@ -72,17 +92,7 @@ def db(context: click.Context, file: Path) -> None:
 
 @db.command("import", epilog=example("edgevec db notes.edgevec import notes.jsonl"))
 @click.argument("source", type=INPUT)
-@click.option("--id", "id_column", help="The column or field with the ids. Without one, rows get the next numbers.")
-@click.option("--vector", "vector_column", help="The one with the vectors.")
-@click.option("--document", "document_column", help="The one with the texts, which are indexed for text search.")
-@click.option("--skip", multiple=True, metavar="COLUMN", help="A column to leave out; may be given several times.")
-@click.option("--metric", type=click.Choice(METRICS), help="Metric of a new collection; cosine by default.")
-@click.option(
-    "--quantization",
-    "-q",
-    type=click.Choice(QUANTIZATIONS),
-    help="Quantization of a new collection; sq8 by default.",
-)
+@column_options
 @encoder_option
 @memory_option
 @storage_option
@@ -123,7 +133,7 @@ def import_(
 @click.option("--text", help="Words to find in the documents; with a vector, both rankings are fused.")
 @encoder_option
 @storage_option
-@_where
+@where_option
 @click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Results.")
 @click.option("--ef", type=click.IntRange(1), help="Candidates that a search keeps; more is slower and finds more.")
 @click.option(
@@ -152,14 +162,14 @@ def search(
     if vector is not None and stored_id is not None:
         raise click.UsageError("give --vector or --id, not both")
     with open_collection(file, "r", encoder=encoder, storage=storage) as collection:
-        query = _parse(vector) if stored_id is None else _stored(collection, stored_id)
+        query = _parse(vector) if stored_id is None else stored_vector(collection, stored_id)
         hits = collection.search(query, k, text=text, where=where, ef=ef, exact=exact, recall=recall)
         plan = collection.explain(where) if explain and where else None
         holds = len(collection)
     if as_json:
         show_json([hit.as_dict() for hit in hits])
     elif hits:
-        _show(hits)
+        show_hits(hits)
     else:
         show(f"nothing found{'' if holds else '; the collection is empty'}")
     if explain:
@@ -175,7 +185,7 @@ def _parse(vector: str | None) -> Any:
         raise ParameterError(f"not a vector: {vector[:40]!r}") from None
 
 
-def _stored(collection: Collection, id: str) -> Any:
+def stored_vector(collection: Collection | ShardedCollection, id: str) -> Any:
     """The vector of an id; 7 on a command line may be the number or the text."""
     candidates: list[int | str] = [int(id), id] if id.lstrip("-").isdecimal() else [id]
     found = collection.get(candidates, missing="skip")
@@ -184,7 +194,7 @@ def _stored(collection: Collection, id: str) -> Any:
     return found[0].vector
 
 
-def _show(hits: Hits) -> None:
+def show_hits(hits: Hits) -> None:
     table = Table("", "id", "score", "distance", "document", "metadata", box=None)
     for rank, hit in enumerate(hits, 1):
         distance = "" if hit.distance is None else decimals(hit.distance)
@@ -276,7 +286,7 @@ def compact(file: Path) -> None:
 @db.command(epilog=example("edgevec db notes.edgevec export -o copy.jsonl"))
 @output_option("-o", "--output", required=True, help="The file to write: .jsonl, .jsonl.gz or .parquet")
 @force_option
-@_where
+@where_option
 @click.pass_obj
 def export(file: Path, output: Path, force: bool, where: str | None) -> None:
     """Write the records to a file that import can read."""

@@ -1,4 +1,4 @@
-"""edgevec shards: an index in several files from the command line."""
+"""edgevec shards: an index or a collection in several files from the command line."""
 
 from __future__ import annotations
 
@@ -13,9 +13,21 @@ import edgevec
 
 from .. import Storage
 from ..file_kind import require
-from ..sharded import ShardContext
-from .common import example, index_options, note, progress_bar, reading_options, show, show_json, storage_option
+from ..sharded import ShardContext, kind_of_shards
+from .common import (
+    encoder_option,
+    example,
+    index_options,
+    note,
+    progress_bar,
+    reading_options,
+    show,
+    show_json,
+    storage_option,
+)
+from .db import column_options, where_option
 from .search import queries_from, query_options, show_found
+from .shards_of_collection import import_collection, info_of_collection, search_collection
 
 __all__ = ["shards"]
 
@@ -26,7 +38,10 @@ _ONLY_HERE = ("memory_limit",)
 
 @click.group(epilog=example("edgevec shards build vectors.npy -o items --rows-per-shard 1000"))
 def shards() -> None:
-    """Work with an index in several files, its shards, that lie in a FOLDER or at an address such as s3://..."""
+    """Work with an index or a collection in several files, its shards.
+
+    They lie in a FOLDER or at an address such as s3://...
+    """
 
 
 def _without_limit(command: Any) -> Any:
@@ -62,11 +77,30 @@ def build(file: Path, output: str, **parameters: Any) -> None:
         )
 
 
+@shards.command("import", epilog=example("edgevec shards import notes.jsonl -o notes --rows-per-shard 1000"))
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, metavar="FOLDER", help="Where to write; a collection there is replaced.")
+@click.option("--rows-per-shard", type=click.IntRange(1), default=250_000, show_default=True)
+@column_options
+@encoder_option
+def import_(source: Path, output: str, **parameters: Any) -> None:
+    """Build a collection of the records in SOURCE, or in all files of a folder, shard by shard; memory holds one.
+
+    After an interruption, the same command goes on with the shards that are not finished.
+    """
+    if not source.is_dir():
+        require(source, "vectors")
+    import_collection(source, output, **parameters)
+
+
 @shards.command(epilog=example("edgevec shards info items"))
 @_FOLDER
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 def info(folder: str, as_json: bool) -> None:
-    """Show the settings and the shards of an index, and what is wrong with them. All files are verified."""
+    """Show the settings and the shards, and what is wrong with them. All files are verified."""
+    if kind_of_shards(folder) == "collection":
+        info_of_collection(folder, as_json)
+        return
     with edgevec.ShardedIndex.open(folder, missing="report") as index:
         manifest, problems = index.manifest, {file: str(error) for file, error in index.problems.items()}
         facts = {
@@ -113,9 +147,21 @@ def info(folder: str, as_json: bool) -> None:
     show(about, table)
 
 
+def _with_any_id(command: Any) -> Any:
+    """The options of a query, with an id that may be a text."""
+    made = query_options(command)
+    for each in made.__click_params__:
+        if each.name == "stored_id":
+            each.type = click.STRING
+    return made
+
+
 @shards.command(epilog=example("edgevec shards search items --query queries.npy -k 3"))
 @_FOLDER
-@query_options
+@_with_any_id
+@click.option("--text", help="Of a collection: words to find in the documents; with a vector, both are fused.")
+@where_option
+@encoder_option
 @storage_option
 @click.option("--nprobe", type=click.IntRange(1), help="Ask each query of so many shards; for a build with --cluster.")
 @click.option("--report", is_flag=True, help="Go on without shards that are missing or damaged, and say so.")
@@ -124,19 +170,37 @@ def search(
     folder: str,
     query: str | None,
     row: int | None,
-    stored_id: int | None,
+    stored_id: str | None,
     column: str | None,
     k: int,
     ef: int | None,
     recall: float | None,
     exact: bool,
+    text: str | None,
+    where: str | None,
+    encoder: str | None,
     storage: Storage,
     nprobe: int | None,
     report: bool,
     as_json: bool,
 ) -> None:
-    """Find the vectors of all shards that are nearest to the queries."""
-    queries_of = queries_from(query, row, stored_id, column)
+    """Find the vectors of all shards that are nearest to the queries; of a collection, records by a query or --text."""
+    if kind_of_shards(folder) == "collection":
+        if nprobe is not None:
+            raise click.UsageError("--nprobe is for an index, and this is a collection")
+        queries_of = None
+        if query is not None:
+            queries_of = queries_from(query, row, None, column)
+        options: dict[str, Any] = {"text": text, "where": where, "ef": ef, "recall": recall, "exact": exact}
+        how: dict[str, Any] = {"encoder": encoder, "storage": storage, "missing": "report" if report else "error"}
+        search_collection(folder, queries_of, stored_id, k, options, how, as_json)
+        return
+    for option, value in (("--text", text), ("--where", where), ("--encoder", encoder)):
+        if value is not None:
+            raise click.UsageError(f"{option} is for a collection, and this is an index")
+    if stored_id is not None and not stored_id.removeprefix("-").isdecimal():
+        raise click.UsageError(f"--id of an index is a number, not {stored_id!r}")
+    queries_of = queries_from(query, row, None if stored_id is None else int(stored_id), column)
     with edgevec.ShardedIndex.open(folder, missing="report" if report else "error", storage=storage) as index:
         queries = queries_of(index)
         context = ShardContext(index)

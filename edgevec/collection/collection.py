@@ -12,11 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from .._types import Metric, Progress, Quantization, Storage
-from .._validation import as_int, as_rows
+from .._validation import as_int
 from ..encoders import TextEncoder
 from ..errors import ParameterError
 from . import encoding, import_export, maintenance, operations, validation
@@ -24,15 +23,12 @@ from .hits import Hits, Included
 from .maintenance import CollectionReport
 from .records import Plan, Record
 from .schema import Dtype
-from .search import SearchExecutor, SearchRequest
+from .search import ALL, EQUAL, SearchExecutor, as_request
 from .store import Store
 from .validation import Id
 from .where import EVERYTHING, Where, compile_field, compile_where, field_name
 
 __all__ = ["Collection"]
-
-_EQUAL = (1.0, 1.0)
-_ALL: tuple[Included, ...] = ("metadata", "document")
 
 
 class Collection:
@@ -368,8 +364,8 @@ class Collection:
         ef: int | None = None,
         exact: bool = False,
         recall: float | None = None,
-        weights: tuple[float, float] = _EQUAL,
-        include: Sequence[Included] = _ALL,
+        weights: tuple[float, float] = EQUAL,
+        include: Sequence[Included] = ALL,
     ) -> Hits:
         """The k best records, best first, among those that `where` allows.
 
@@ -402,33 +398,22 @@ class Collection:
             ZeroVectorError: when the vector is zero and the metric is "cosine"
             WhereError: when the condition is wrong
         """
-        as_int(k, "k", 1)
-        if vector is None and text is None:
-            raise ParameterError("give a vector or a text to search for")
-        if text is not None and not isinstance(text, str):
-            raise ParameterError(f"text must be a string, not {type(text).__name__}")
-        vector_weight, text_weight = _as_weights(weights)
-        if text is not None and vector is None and self._encoder is not None and vector_weight:
-            vector = text
-        if vector is not None and text is not None:
-            vector, text = vector if vector_weight else None, text if text_weight else None
-        if isinstance(vector, str):
-            vector = encoding.query(self._store, self._encoder, vector)
-        elif vector is not None:
-            vector = self._as_query(vector)
-        condition = compile_where(where, params)
         return self._searcher.search(
-            SearchRequest(
-                vector, text, k, ef, exact, recall, condition, (vector_weight, text_weight), _as_included(include)
+            as_request(
+                self._store,
+                self._encoder,
+                vector,
+                k,
+                text=text,
+                where=where,
+                params=params,
+                ef=ef,
+                exact=exact,
+                recall=recall,
+                weights=weights,
+                include=include,
             )
         )
-
-    def _as_query(self, vector: Any) -> Any:
-        if not (isinstance(vector, np.ndarray) and vector.ndim == 1) and self.dim is not None:
-            vector = as_rows(vector, self.dim, "vector")
-            if vector.ndim != 1:
-                raise ParameterError(f"vector must be one vector [{self.dim}], not [{len(vector)}, {self.dim}]")
-        return vector
 
     # ---- conditions ------------------------------------------------------------------------------------------------
 
@@ -582,25 +567,3 @@ class Collection:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _as_weights(weights: Sequence[float]) -> tuple[float, float]:
-    if weights is _EQUAL:
-        return _EQUAL
-    try:
-        vector, text = (float(weight) for weight in weights)
-    except (TypeError, ValueError):
-        raise ParameterError(f"weights must be two numbers, not {weights!r}") from None
-    if not (0 <= vector < float("inf") and 0 <= text < float("inf") and vector + text > 0):
-        raise ParameterError(f"weights must be positive, not {weights!r}")
-    return vector, text
-
-
-def _as_included(include: Sequence[Included]) -> tuple[Included, ...]:
-    if include is _ALL:
-        return _ALL
-    names = (include,) if isinstance(include, str) else tuple(include)
-    for name in names:
-        if name not in _ALL:
-            raise ParameterError(f"include takes 'metadata' and 'document', not {name!r}")
-    return names  # type: ignore[return-value]

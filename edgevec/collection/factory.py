@@ -23,7 +23,7 @@ from .sqlite_errors import translated
 from .store import Store
 from .threads import cancelling
 
-__all__ = ["open"]
+__all__ = ["checked", "open"]
 
 log = logging.getLogger("edgevec")
 
@@ -149,7 +149,7 @@ def open(
         "ef_construction": ef_construction,
         "dtype": dtype,
     }
-    given = _checked({name: value for name, value in given.items() if value is not None})
+    given = checked({name: value for name, value in given.items() if value is not None})
     file = None if os.fspath(path) == ":memory:" else resolve(path)
     if file is None and mode == "r":
         raise ParameterError("a collection in memory cannot be opened to read")
@@ -206,7 +206,7 @@ def _index_texts(database: Database, progress: Progress | None, *, writable: boo
         )
 
 
-def _checked(given: dict[str, Any]) -> dict[str, Any]:
+def checked(given: dict[str, Any]) -> dict[str, Any]:
     """ParameterError for parameters that no index takes, before a file is created."""
     if "dtype" in given and given["dtype"] not in ("float32", "float16"):
         raise ParameterError(f"dtype must be 'float32' or 'float16', not {given['dtype']!r}")
@@ -227,7 +227,7 @@ def _agree(database: Database, given: dict[str, Any], encoder: TextEncoder | Non
     schema.check_tables(database.main, database.name)
     stored = schema.read_settings(database.main)
     try:
-        _checked({name: stored[name] for name in (*_DEFAULTS, *(("dim",) if stored.get("dim") is not None else ()))})
+        checked({name: stored[name] for name in (*_DEFAULTS, *(("dim",) if stored.get("dim") is not None else ()))})
         if not isinstance(stored.get(schema.ENCODER, ""), str):
             raise TypeError("the name of the encoder is no text")
     except (KeyError, TypeError, ParameterError) as error:

@@ -14,7 +14,7 @@ from .sql import select
 from .where import EVERYTHING, Condition
 from .words import phrases
 
-__all__ = ["count", "search"]
+__all__ = ["count", "search", "words_of"]
 
 _MAX_WORDS = 256
 
@@ -22,6 +22,11 @@ _MAX_WORDS = 256
 def count(connection: sqlite3.Connection) -> int:
     """How many documents are indexed."""
     return int(connection.execute("SELECT count(*) FROM texts_docsize").fetchone()[0])
+
+
+def words_of(text: str) -> list[str]:
+    """Those that are looked for, as FTS5 takes them."""
+    return phrases(text)[:_MAX_WORDS]
 
 
 def search(
@@ -39,13 +44,12 @@ def search(
         version: of the records; None inside a batch
     """
     if schema.is_old(connection):
-        words = [f'"{word}"' for word in dict.fromkeys(re.findall(r"\w+", text.lower()))]
+        words = [f'"{word}"' for word in dict.fromkeys(re.findall(r"\w+", text.lower()))][:_MAX_WORDS]
         version = None
     else:
-        words = phrases(text)
+        words = words_of(text)
     if not words:
         return []
-    words = words[:_MAX_WORDS]
     if version is not None:
         allowed = None if condition == EVERYTHING else partial(rows_where, connection, *condition)
         found = ranking.search(connection, version, recent_writes, words, k, allowed)

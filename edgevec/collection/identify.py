@@ -59,7 +59,10 @@ def identify(path: Path) -> Literal["missing", "empty", "collection"]:
     except OSError as error:
         raise about_file(StorageError(f"{path}: unable to open: {error.strerror}"), path, error.errno) from error
     if stat.S_ISDIR(info.st_mode):
-        raise about_file(StorageError(f"{path}: unable to open: it is a folder"), path, errno.EISDIR)
+        of = ""
+        if (path / "manifest.json").is_file():
+            of = " of shards, for ShardedCollection.open() or, where they are of an index, ShardedIndex.open()"
+        raise about_file(StorageError(f"{path}: unable to open: it is a folder{of}"), path, errno.EISDIR)
     if not stat.S_ISREG(info.st_mode):
         raise about_file(StorageError(f"{path}: unable to open: it is not a regular file"), path, errno.EINVAL)
     if info.st_size == 0:

@@ -33,6 +33,7 @@ __all__ = [
     "get",
     "ids_where",
     "import_from",
+    "import_table",
     "indexes",
     "pages",
     "upsert",
@@ -109,11 +110,12 @@ def import_from(
             import_export.tables(data, columns, store.progress_guard.wrap(progress), encodes=encoder is not None)
         ) as tables:
             for table in tables:
-                count += _import_table(store, numbers.complete(table.ids, table.start), table, encoder)
+                count += import_table(store, numbers.complete(table.ids, table.start), table, encoder)
     return count
 
 
-def _import_table(store: Store, ids: list[Id], table: import_export.Table, encoder: TextEncoder | None) -> int:
+def import_table(store: Store, ids: list[Id], table: import_export.Table, encoder: TextEncoder | None) -> int:
+    """Store the rows of a table under these ids; how many there are. Errors name the row of the source."""
     try:
         encoded = _encode_missing(store, table, encoder)
         new = validation.as_records(ids, table.metadata, table.documents)

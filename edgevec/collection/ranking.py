@@ -23,22 +23,34 @@ from . import schema
 from .changes import RecentWrites
 from .records import RowIds
 
-__all__ = ["Ranking"]
+__all__ = [
+    "MAX_POSTINGS",
+    "NO_DOCUMENT",
+    "Fresh",
+    "Postings",
+    "Ranking",
+    "best",
+    "read_lengths",
+    "read_postings",
+    "scores",
+    "table_of_terms",
+    "with_lengths",
+]
 
 _K1, _B = 1.2, 0.75
 _LEAST_IDF = 1e-6
 """Of a word that half of the documents hold. As FTS5's, like the two above."""
 
-_MAX_POSTINGS = 8_000_000
+MAX_POSTINGS = 8_000_000
 """Of all words together; each takes 8 bytes."""
 _MAX_GAPS = 8
 """Rows for each document: with more, arrays by row would be mostly empty."""
 _MAX_CHANGED = 2_000
 _MAX_TERMS = 100_000
-_NO_DOCUMENT = -1
+NO_DOCUMENT = -1
 
 
-class _Postings(NamedTuple):
+class Postings(NamedTuple):
     """The documents that hold a word, ascending, and how often each does."""
 
     rows: NDArray[np.int32]
@@ -53,15 +65,15 @@ class _Kept(NamedTuple):
     lengths: NDArray[np.int32]
     """Words of each document, by row."""
     changed: RowIds
-    """Written since the postings were: the documents of these rows are in _Fresh."""
-    postings: OrderedDict[str, _Postings]
+    """Written since the postings were: the documents of these rows are in Fresh."""
+    postings: OrderedDict[str, Postings]
     """By word, the least recently used first."""
     documents: int
     mean: float
     """Words of a document."""
 
 
-class _Fresh:
+class Fresh:
     """Documents indexed in memory. Not for several threads at a time."""
 
     def __init__(self) -> None:
@@ -72,7 +84,7 @@ class _Fresh:
                 f'CREATE VIRTUAL TABLE {table} USING fts5(document, tokenize="{schema.TOKENIZER}")'
             )
             self._connection.execute(f"CREATE VIRTUAL TABLE {table}_terms USING fts5vocab({table}, instance)")
-        self._terms: dict[str, str | None] = {}
+        self._tokens: dict[str, tuple[str, ...]] = {}
 
     def clear(self) -> None:
         self._connection.execute("DELETE FROM texts")
@@ -81,21 +93,26 @@ class _Fresh:
         """Have these documents and no others of the rows; (row, length) of all that there are."""
         self._connection.executemany("DELETE FROM texts WHERE rowid = ?", [(row,) for row in rows.tolist()])
         self._connection.executemany("INSERT INTO texts(rowid, document) VALUES (?, ?)", documents)
-        return _lengths(self._connection)
+        return read_lengths(self._connection)
 
-    def postings(self, term: str) -> _Postings:
-        return _postings(self._connection, "texts_terms", term)
+    def postings(self, term: str) -> Postings:
+        return read_postings(self._connection, "texts_terms", term)
 
     def term(self, phrase: str) -> str | None:
         """What a quoted word is in the index; None when it is several there, nothing, or the beginning of words."""
-        if phrase not in self._terms:
-            if len(self._terms) >= _MAX_TERMS:
-                self._terms.clear()
+        found = self.tokens(phrase)
+        return found[0] if len(found) == 1 and phrase.endswith('"') else None
+
+    def tokens(self, phrase: str) -> tuple[str, ...]:
+        """What a quoted word is in the index, in its order."""
+        if phrase not in self._tokens:
+            if len(self._tokens) >= _MAX_TERMS:
+                self._tokens.clear()
             self._connection.execute("INSERT INTO asked(rowid, document) VALUES (1, ?)", (phrase,))
-            found = self._connection.execute("SELECT term FROM asked_terms").fetchall()
+            found = self._connection.execute("SELECT term FROM asked_terms ORDER BY offset").fetchall()
             self._connection.execute("DELETE FROM asked")
-            self._terms[phrase] = found[0][0] if len(found) == 1 and phrase.endswith('"') else None
-        return self._terms[phrase]
+            self._tokens[phrase] = tuple(term for (term,) in found)
+        return self._tokens[phrase]
 
 
 class Ranking:
@@ -103,7 +120,7 @@ class Ranking:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._fresh: _Fresh | None = None
+        self._fresh: Fresh | None = None
         self._kept: _Kept | None = None
         self._met: int | None = None
         """The version that a query met for which nothing is kept."""
@@ -126,14 +143,17 @@ class Ranking:
             allowed: which of some rows may be found
         """
         with self._lock:
-            fresh = self._fresh = self._fresh or _Fresh()
+            fresh = self._fresh = self._fresh or Fresh()
             terms = [term for term in map(fresh.term, phrases) if term is not None]
             kept = self._kept_for(connection, version, recent_writes)
             if kept is None or len(terms) < len(phrases):
                 return None
             written = [fresh.postings(term) for term in terms] if len(kept.changed) else None
         known = [self._postings(connection, kept, term) for term in terms]
-        return _best(_scores(kept, known, written), k, allowed)
+        if written is not None:
+            known = [_with_written(*both, kept.changed) for both in zip(known, written, strict=True)]
+        holding = [len(postings.rows) for postings in known]
+        return best(scores(kept.lengths, known, kept.documents, kept.mean, holding), k, allowed)
 
     def _kept_for(self, connection: sqlite3.Connection, version: int, recent_writes: RecentWrites) -> _Kept | None:
         kept = self._kept
@@ -148,11 +168,11 @@ class Ranking:
     def _from_start(self, connection: sqlite3.Connection, version: int) -> _Kept | None:
         assert self._fresh is not None
         self._fresh.clear()
-        found = _lengths(connection)
+        found = read_lengths(connection)
         last = max((row for row, _ in found), default=0)
         if not found or min(row for row, _ in found) < 0 or last > len(found) * _MAX_GAPS + 10_000:
             return None
-        return _keep(version, _with_lengths(np.empty(0, np.int32), found), np.empty(0, np.int64), OrderedDict())
+        return _keep(version, with_lengths(np.empty(0, np.int32), found), np.empty(0, np.int64), OrderedDict())
 
     def _brought_up(
         self, connection: sqlite3.Connection, kept: _Kept, version: int, recent_writes: RecentWrites
@@ -169,33 +189,32 @@ class Ranking:
             "SELECT row, CAST(document AS BLOB) FROM documents WHERE row IN (SELECT value FROM json_each(?))",
             (json.dumps(rows.tolist()),),
         ).fetchall()
-        gone = [(row, _NO_DOCUMENT) for row in rows.tolist()]
-        lengths = _with_lengths(kept.lengths, [*gone, *self._fresh.put(rows, documents)])
+        gone = [(row, NO_DOCUMENT) for row in rows.tolist()]
+        lengths = with_lengths(kept.lengths, [*gone, *self._fresh.put(rows, documents)])
         return _keep(version, lengths, changed, kept.postings)
 
-    def _postings(self, connection: sqlite3.Connection, kept: _Kept, term: str) -> _Postings:
+    def _postings(self, connection: sqlite3.Connection, kept: _Kept, term: str) -> Postings:
         """As they were at some version from the first of `kept.postings` to that of `kept`."""
         with self._lock:
             if term in kept.postings:
                 kept.postings.move_to_end(term)
                 return kept.postings[term]
-        connection.execute("CREATE VIRTUAL TABLE IF NOT EXISTS temp.texts_terms USING fts5vocab(main, texts, instance)")
-        found = _postings(connection, "temp.texts_terms", term)
+        found = read_postings(connection, table_of_terms(connection), term)
         with self._lock:
             kept.postings[term] = found
             total = sum(len(postings.rows) for postings in kept.postings.values())
-            while total > _MAX_POSTINGS:
+            while total > MAX_POSTINGS:
                 total -= len(kept.postings.popitem(last=False)[1].rows)
         return found
 
 
-def _keep(version: int, lengths: NDArray[np.int32], changed: RowIds, postings: OrderedDict[str, _Postings]) -> _Kept:
-    there = lengths[lengths != _NO_DOCUMENT]
+def _keep(version: int, lengths: NDArray[np.int32], changed: RowIds, postings: OrderedDict[str, Postings]) -> _Kept:
+    there = lengths[lengths != NO_DOCUMENT]
     mean = int(there.sum(dtype=np.int64)) / max(len(there), 1)
     return _Kept(version, lengths, changed, postings, len(there), mean)
 
 
-def _lengths(connection: sqlite3.Connection) -> list[tuple[int, int]]:
+def read_lengths(connection: sqlite3.Connection) -> list[tuple[int, int]]:
     """(row, words) of each document that the table `texts` of FTS5 indexes."""
     found = connection.execute("SELECT id, sz FROM texts_docsize").fetchall()
     return [(row, size[0] if len(size) == 1 else _varint(size)) for row, size in found]
@@ -209,38 +228,55 @@ def _varint(data: bytes) -> int:
     return value
 
 
-def _with_lengths(lengths: NDArray[np.int32], found: Iterable[tuple[int, int]]) -> NDArray[np.int32]:
+def with_lengths(lengths: NDArray[np.int32], found: Iterable[tuple[int, int]]) -> NDArray[np.int32]:
     rows, sizes = np.array(list(found), np.int64).reshape(-1, 2).T
-    made = np.full(max(len(lengths), int(rows.max(initial=-1)) + 1), _NO_DOCUMENT, np.int32)
+    made = np.full(max(len(lengths), int(rows.max(initial=-1)) + 1), NO_DOCUMENT, np.int32)
     made[: len(lengths)] = lengths
     made[rows] = sizes
     return made
 
 
-def _postings(connection: sqlite3.Connection, table: str, term: str) -> _Postings:
+def table_of_terms(connection: sqlite3.Connection) -> str:
+    """The terms of all documents, of each where it stands, as a table."""
+    connection.execute("CREATE VIRTUAL TABLE IF NOT EXISTS temp.texts_terms USING fts5vocab(main, texts, instance)")
+    return "temp.texts_terms"
+
+
+def read_postings(connection: sqlite3.Connection, table: str, term: str) -> Postings:
     # One text of all rows: a tuple for each would take three times as long.
     [(joined,)] = connection.execute(f"SELECT group_concat(doc) FROM {table} WHERE term = ?", (term,))
     rows, counts = np.unique(np.fromstring(joined or "", np.int32, sep=","), return_counts=True)
-    return _Postings(rows, counts.astype(np.int32))
+    return Postings(rows, counts.astype(np.int32))
 
 
-def _scores(kept: _Kept, known: Sequence[_Postings], written: Sequence[_Postings] | None) -> NDArray[np.float64]:
-    """The score of each row, 0 where none of the words is."""
-    scores = np.zeros(len(kept.lengths))
-    for at, postings in enumerate(known):
-        rows, counts = postings
-        if written is not None:
-            stays = ~np.isin(rows, kept.changed)
-            rows = np.concatenate([rows[stays], written[at].rows])
-            counts = np.concatenate([counts[stays], written[at].counts])
+def _with_written(known: Postings, written: Postings, changed: RowIds) -> Postings:
+    stays = ~np.isin(known.rows, changed)
+    return Postings(
+        np.concatenate([known.rows[stays], written.rows]), np.concatenate([known.counts[stays], written.counts])
+    )
+
+
+def scores(
+    lengths: NDArray[np.int32], known: Sequence[Postings], documents: int, mean: float, holding: Sequence[int]
+) -> NDArray[np.float64]:
+    """The score of each row, 0 where none of the words is.
+
+    Args:
+        lengths: words of each document, by row
+        known: the postings of each word
+        documents, mean: how many there are, and their mean length
+        holding: how many of them hold each word
+    """
+    found = np.zeros(len(lengths))
+    for (rows, counts), held in zip(known, holding, strict=True):
         if len(rows):
-            idf = math.log((kept.documents - len(rows) + 0.5) / (len(rows) + 0.5))
-            norm = _K1 * (1 - _B + _B * kept.lengths[rows] / kept.mean)
-            scores[rows] += (idf if idf > 0 else _LEAST_IDF) * (counts * (_K1 + 1) / (counts + norm))
-    return scores
+            idf = math.log((documents - held + 0.5) / (held + 0.5))
+            norm = _K1 * (1 - _B + _B * lengths[rows] / mean)
+            found[rows] += (idf if idf > 0 else _LEAST_IDF) * (counts * (_K1 + 1) / (counts + norm))
+    return found
 
 
-def _best(scores: NDArray[np.float64], k: int, allowed: Callable[[RowIds], RowIds] | None) -> list[tuple[int, float]]:
+def best(scores: NDArray[np.float64], k: int, allowed: Callable[[RowIds], RowIds] | None) -> list[tuple[int, float]]:
     """The rows of the k highest scores that are allowed; of equal ones the lower rows."""
     rows = np.flatnonzero(scores)
     chosen: list[int] = []

@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._validation import as_int, as_rows
+from ..encoders import TextEncoder
+from ..errors import ParameterError
 from ..index import Index
 from ..single_search import SingleSearches
-from . import fulltext, records
+from . import encoding, fulltext, records
 from .behind import nearest
 from .filters import Filters
 from .hits import Hit, Hits, HitStats, Included
@@ -20,14 +22,17 @@ from .ranking import Ranking
 from .records import RowIds
 from .sqlite_errors import translate
 from .store import Store
-from .where import EVERYTHING, Condition
+from .where import EVERYTHING, Condition, Where, compile_where
 
-__all__ = ["SearchExecutor", "SearchRequest", "reciprocal_rank"]
+__all__ = ["ALL", "EQUAL", "MIN_FUSED", "SearchExecutor", "SearchRequest", "as_request", "reciprocal_rank"]
 
 log = logging.getLogger("edgevec")
 
 _INF = float("inf")
-_MIN_FUSED = 100
+EQUAL = (1.0, 1.0)
+"""Weights."""
+ALL: tuple[Included, ...] = ("metadata", "document")
+MIN_FUSED = 100
 """Results of each ranking that are fused, at least."""
 
 
@@ -43,6 +48,79 @@ class SearchRequest(NamedTuple):
     condition: Condition
     weights: tuple[float, float]
     include: tuple[Included, ...]
+
+
+def as_request(
+    store: Store,
+    encoder: TextEncoder | None,
+    vector: Any,
+    k: int,
+    *,
+    text: str | None,
+    where: Where | None,
+    params: Sequence[Any] | None,
+    ef: int | None,
+    exact: bool,
+    recall: float | None,
+    weights: tuple[float, float],
+    include: Sequence[Included],
+) -> SearchRequest:
+    """The arguments of Collection.search(), checked; the vector of a text is made."""
+    as_int(k, "k", 1)
+    if vector is None and text is None:
+        raise ParameterError("give a vector or a text to search for")
+    if text is not None and not isinstance(text, str):
+        raise ParameterError(f"text must be a string, not {type(text).__name__}")
+    vector_weight, text_weight = _as_weights(weights)
+    if text is not None and vector is None and encoder is not None and vector_weight:
+        vector = text
+    if vector is not None and text is not None:
+        vector, text = vector if vector_weight else None, text if text_weight else None
+    if isinstance(vector, str):
+        vector = encoding.query(store, encoder, vector)
+    elif vector is not None:
+        vector = _as_query(vector, store.dim)
+    return SearchRequest(
+        vector,
+        text,
+        k,
+        ef,
+        exact,
+        recall,
+        compile_where(where, params),
+        (vector_weight, text_weight),
+        _as_included(include),
+    )
+
+
+def _as_query(vector: Any, dim: int | None) -> Any:
+    if not (isinstance(vector, np.ndarray) and vector.ndim == 1) and dim is not None:
+        vector = as_rows(vector, dim, "vector")
+        if vector.ndim != 1:
+            raise ParameterError(f"vector must be one vector [{dim}], not [{len(vector)}, {dim}]")
+    return vector
+
+
+def _as_weights(weights: Sequence[float]) -> tuple[float, float]:
+    if weights is EQUAL:
+        return EQUAL
+    try:
+        vector, text = (float(weight) for weight in weights)
+    except (TypeError, ValueError):
+        raise ParameterError(f"weights must be two numbers, not {weights!r}") from None
+    if not (0 <= vector < float("inf") and 0 <= text < float("inf") and vector + text > 0):
+        raise ParameterError(f"weights must be positive, not {weights!r}")
+    return vector, text
+
+
+def _as_included(include: Sequence[Included]) -> tuple[Included, ...]:
+    if include is ALL:
+        return ALL
+    names = (include,) if isinstance(include, str) else tuple(include)
+    for name in names:
+        if name not in ALL:
+            raise ParameterError(f"include takes 'metadata' and 'document', not {name!r}")
+    return names  # type: ignore[return-value]
 
 
 class SearchExecutor:
@@ -97,11 +175,12 @@ class SearchExecutor:
             store.end_search()
         if None in ids:  # others take the places of those whose records are gone
             return None
-        hits = Hits(map(Hit, ids, self._scores(distances), distances))  # type: ignore[arg-type]
+        hits = Hits(map(Hit, ids, self.scores(distances), distances))  # type: ignore[arg-type]
         hits.stats = HitStats(strategy, None, visited, computed)
         return hits
 
-    def _scores(self, distances: list[float]) -> list[float]:
+    def scores(self, distances: list[float]) -> list[float]:
+        """Of hits by vector alone."""
         if self._store.settings["metric"] == "l2":
             return [-distance for distance in distances]
         return [1 - distance for distance in distances]
@@ -124,24 +203,24 @@ class SearchExecutor:
         return hits
 
     def _by_vector(self, connection: sqlite3.Connection, request: SearchRequest) -> Hits:
-        rows, distances, stats = self._nearest(connection, request, request.k)
-        return self._hits(connection, request, rows, self._scores(distances), distances, stats)
+        rows, distances, stats = self.nearest(connection, request, request.k)
+        return self.hits(connection, request, rows, self.scores(distances), distances, stats)
 
     def _by_text(self, connection: sqlite3.Connection, request: SearchRequest) -> Hits:
         found = self._matching(connection, request, request.k)
         rows = np.array([row for row, _ in found], np.int64)
         scores = [score for _, score in found]
-        return self._hits(connection, request, rows, scores, [None] * len(rows), HitStats("text", None, 0, 0))
+        return self.hits(connection, request, rows, scores, [None] * len(rows), HitStats("text", None, 0, 0))
 
     def _by_both(self, connection: sqlite3.Connection, request: SearchRequest) -> Hits:
-        k = max(request.k, _MIN_FUSED)
-        nearest, distances, stats = self._nearest(connection, request, k)
+        k = max(request.k, MIN_FUSED)
+        nearest, distances, stats = self.nearest(connection, request, k)
         near = nearest.tolist()
         matching = [row for row, _ in self._matching(connection, request, k)]
         best = reciprocal_rank((near, matching), request.weights)[: request.k]
         known = dict(zip(near, distances, strict=True))
-        known.update(self._distances(request, [row for row, _ in best if row not in known]))
-        return self._hits(
+        known.update(self.distances_of(request, [row for row, _ in best if row not in known]))
+        return self.hits(
             connection,
             request,
             np.array([row for row, _ in best], np.int64),
@@ -156,9 +235,10 @@ class SearchExecutor:
             connection, request.text or "", k, request.condition, self._ranking, store.version, store.recent_writes
         )
 
-    def _nearest(
+    def nearest(
         self, connection: sqlite3.Connection, request: SearchRequest, k: int
     ) -> tuple[RowIds, list[float], HitStats]:
+        """Rows, nearest first, their distances, and how they were found."""
         index, behind = self._store.graph.index, self._store.graph.behind
         if index is None:
             return np.empty(0, np.int64), [], HitStats("exact", 0, 0, 0)
@@ -182,7 +262,7 @@ class SearchExecutor:
         self._idle.append(searches)
         return found.ids, found.distances.tolist(), HitStats(strategy, count, visited, computed)
 
-    def _distances(self, request: SearchRequest, rows: list[int]) -> dict[int, float]:
+    def distances_of(self, request: SearchRequest, rows: list[int]) -> dict[int, float]:
         """The distances of rows that only the text search has found."""
         index, behind = self._store.graph.index, self._store.graph.behind
         if not rows or index is None:
@@ -201,7 +281,7 @@ class SearchExecutor:
                 return searches
         return SingleSearches(index)
 
-    def _hits(
+    def hits(
         self,
         connection: sqlite3.Connection,
         request: SearchRequest,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,7 @@ import numpy.typing as npt
 
 from .._types import KeepVectors, Metric, PathLike, Progress, Quantization
 from .._validation import as_ids, as_int
-from ..errors import CancelledError, EdgevecError, ParameterError, StorageError
-from ..progress import says_stop
+from ..errors import ParameterError
 from ..sharded import Manifest, Settings, Shard
 from ..sharded.folders import open_folder
 from ..sharded.index import settings_of
@@ -20,7 +18,8 @@ from ..sharded.shards import Block, write_shard
 from ..sharded.source import Piece, Source, open_source
 from ..sharded.writing import blocks_to_build, commit_build, previous_build
 from .data import vectors_of
-from .library import import_ray, running_ray
+from .library import import_ray
+from .tasks import Tasks
 
 __all__ = ["build"]
 
@@ -73,7 +72,7 @@ def build(
         EdgevecError: as ShardedIndex.build()
         StorageError: tasks were lost more often than they are run again
     """
-    ray = import_ray()
+    import_ray()
     rows_per_shard = as_int(rows_per_shard, "rows_per_shard", 1, _MOST_ROWS)
     if concurrency is not None:
         concurrency = as_int(concurrency, "concurrency", 1)
@@ -87,33 +86,18 @@ def build(
         opened.dim, metric or opened.metric or "cosine", quantization, M, ef_construction, seed, keep_vectors
     )
     folder, cluster = open_folder(out, storage_options, create=True), bool(cluster)
-    remote = {"num_cpus": 1, **(ray_remote_args or {})}
-    threads = max(1, int(remote["num_cpus"] or 1))
-    task = ray.remote(_build_shard).options(**remote)
-    shards: dict[int, Shard] = {}
+    tasks = Tasks(_build_shard, ray_remote_args, concurrency)
+
+    def arguments(block: Block) -> tuple[Any, ...]:
+        where = folder.address, dict(storage_options or {}), settings, tasks.threads
+        return *where, block.start, block.rows.copy(), block.ids.copy(), cluster
+
     with folder.writing():
         previous = previous_build(folder)
-        running: dict[Any, int] = {}
         options: dict[str, Any] = {"cluster": cluster, "progress": progress}
         blocks = blocks_to_build(folder, opened, settings, rows_per_shard, **options)
-        try:
-            most = concurrency or max(1, int(running_ray().cluster_resources().get("CPU", 1)) // threads)
-            for number, block in enumerate(blocks):
-                while len(running) >= most:
-                    _collect(ray, running, shards, progress, opened)
-                arguments = folder.address, dict(storage_options or {}), settings, threads, block.start
-                running[task.remote(*arguments, block.rows.copy(), block.ids.copy(), cluster)] = number
-            while running:
-                _collect(ray, running, shards, progress, opened)
-        except BaseException:
-            for reference in running:
-                with suppress(Exception):
-                    ray.cancel(reference)
-            raise
-        finally:
-            blocks.close()
-        made = [shards[number] for number in sorted(shards)]
-        return commit_build(folder, settings, rows_per_shard, made, previous, cluster=cluster)
+        shards: list[Shard] = tasks.run(blocks, arguments, lambda: opened.total, progress)
+        return commit_build(folder, settings, rows_per_shard, shards, previous, cluster=cluster)
 
 
 def _build_shard(
@@ -129,30 +113,6 @@ def _build_shard(
     """In a worker."""
     folder = open_folder(address, options, create=True)
     return write_shard(folder, Block(rows, ids, start), settings, cluster=cluster, threads=threads)
-
-
-def _collect(
-    ray: Any, running: dict[Any, int], shards: dict[int, Shard], progress: Progress | None, source: Source
-) -> None:
-    """Wait for one more shard."""
-    [reference], _ = ray.wait(list(running), num_returns=1)
-    number = running.pop(reference)
-    shards[number] = _result(ray, reference)
-    done = sum(shard.count for shard in shards.values())
-    if progress is not None and says_stop(progress(done, max(source.total, done))):
-        raise CancelledError("stopped by its progress function")
-
-
-def _result(ray: Any, reference: Any) -> Any:
-    """What a task returns or raises; StorageError where it was lost."""
-    try:
-        return ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, EdgevecError):
-            raise error.cause from None
-        raise
-    except ray.exceptions.RayError as error:
-        raise StorageError(f"a task was lost: {' '.join(str(error).split())}") from error
 
 
 def _of_dataset(dataset: Any, column: str | None) -> Iterator[Piece]:

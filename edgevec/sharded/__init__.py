@@ -8,6 +8,7 @@ from __future__ import annotations
 from .context import ShardContext, ShardStats
 from .index import Missing, ShardedIndex
 from .manifest import MANIFEST, Centroids, Manifest, Removed, Settings, Shard
+from .writing import kind_of_shards
 
 __all__ = [
     "MANIFEST",
@@ -20,4 +21,5 @@ __all__ = [
     "ShardContext",
     "ShardStats",
     "ShardedIndex",
+    "kind_of_shards",
 ]

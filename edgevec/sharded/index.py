@@ -11,15 +11,16 @@ import numpy.typing as npt
 
 from .._types import CheckReport, KeepVectors, Metric, PathLike, Progress, Quantization, SearchResult, Storage
 from .._validation import as_ids, as_int, as_rows, as_storage
-from ..errors import EdgevecError, ParameterError, UnknownIdError, allocates
+from ..errors import ParameterError, UnknownIdError, allocates
 from ..id_filter import IdFilter, LatestFilters
 from ..index import Index
 from .context import ShardContext, ShardStats
 from .folders import open_folder
 from .following import Following, Missing, as_missing
 from .manifest import MANIFEST, Manifest, Settings, Shard, live
+from .opened import Opened
 from .routing import need_router
-from .searching import Searcher
+from .searching import Helpers, Searcher
 from .shards import OpenShard
 from .source import open_source
 from .writing import added, build, commit, compacted, removed_from
@@ -29,7 +30,7 @@ __all__ = ["Missing", "ShardedIndex", "settings_of"]
 _MOST_ROWS = 2**32
 
 
-class ShardedIndex:
+class ShardedIndex(Opened):
     """An index in several files, searched as one: for data that one machine builds in parts, or cannot hold in memory.
 
     It lies in a folder: ordinary index files, which never change, and `manifest.json`, which says which of them count.
@@ -177,30 +178,14 @@ class ShardedIndex:
         made._following = following
         made._storage_options = None
         made._filters = LatestFilters()
-        made._searcher = Searcher()
+        made._helpers = Helpers()
+        made._searcher = Searcher(made._helpers)
         return made
 
     _following: Following
     _storage_options: Mapping[str, Any] | None
     _filters: LatestFilters
     _searcher: Searcher
-
-    def close(self) -> None:
-        """Close all shards, once what other threads do with them has ended. Closing again does nothing."""
-        self._following.close()
-        self._searcher.close()
-
-    @property
-    def closed(self) -> bool:
-        """Whether it was closed."""
-        return self._following.closed
-
-    def __enter__(self) -> ShardedIndex:
-        self._following.check()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
         held = self._following
@@ -233,11 +218,6 @@ class ShardedIndex:
     def shards(self) -> tuple[Shard, ...]:
         """Those of the manifest."""
         return self.manifest.shards
-
-    @property
-    def problems(self) -> dict[str, EdgevecError]:
-        """With missing="report": why the shards of these files are not searched."""
-        return dict(self._following.problems)
 
     @property
     def share(self) -> float:
@@ -436,24 +416,6 @@ class ShardedIndex:
         return {name: sum(each[name] for each in each_shard) for name in names}
 
     # ---- changes ---------------------------------------------------------------------------------------------------
-
-    def refresh(self) -> bool:
-        """Take in what other processes have written since. In a local folder each search does so by itself.
-
-        With missing="report" it also looks whether the shards that were missing are there now.
-
-        Returns:
-            Whether there was anything.
-
-        Raises:
-            EdgevecError: as open(); the index then is as it was before
-        """
-        following = self._following
-        following.check()
-        with following.changing:
-            before = following.manifest, following.problems.keys()
-            following.follow(again=True)
-            return (following.manifest, following.problems.keys()) != before
 
     @allocates
     def add(

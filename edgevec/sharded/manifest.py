@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,17 +16,43 @@ from .._types import KeepVectors, Metric, Quantization
 from .._validation import as_int
 from ..errors import CorruptIndexError, FormatVersionError, ParameterError
 
-__all__ = ["MANIFEST", "OURS", "Centroids", "Manifest", "Removed", "Settings", "Shard", "live"]
+__all__ = [
+    "BESIDE",
+    "COLLECTION",
+    "FORMAT_OF_COLLECTION",
+    "MANIFEST",
+    "OURS",
+    "Centroids",
+    "Manifest",
+    "Parsed",
+    "Removed",
+    "Settings",
+    "Shard",
+    "kind_of_manifest",
+    "live",
+    "named",
+    "one_of",
+    "parsed",
+]
 
 MANIFEST = "manifest.json"
 _FORMAT, _VERSION = "edgevec shards", 1
+FORMAT_OF_COLLECTION = "edgevec collection shards"
+_KINDS = {
+    _FORMAT: "an index in shards, which ShardedIndex.open() opens",
+    FORMAT_OF_COLLECTION: "a collection in shards, which ShardedCollection.open() opens",
+}
 _HEX = 32
 """Digits of a checksum that a file's name has."""
 _SHARD = re.compile(rf"[0-9a-f]{{{_HEX}}}-([0-9a-f]{{{_HEX}}})\.ev")
 _REMOVED = re.compile(rf"([0-9a-f]{{{_HEX}}})\.removed")
 _CENTROIDS = re.compile(rf"([0-9a-f]{{{_HEX}}})\.centroids")
-OURS = re.compile(rf"{_SHARD.pattern}|{_REMOVED.pattern}|{_CENTROIDS.pattern}")
+COLLECTION = re.compile(rf"[0-9a-f]{{{_HEX}}}-([0-9a-f]{{{_HEX}}})\.edgevec")
+BESIDE = ("", "-graph", "-lock", "-wal", "-shm", "-journal")
+"""Ends of the names of the files that a collection may have."""
+OURS = re.compile(rf"{_SHARD.pattern}|{_REMOVED.pattern}|{_CENTROIDS.pattern}|{COLLECTION.pattern}({'|'.join(BESIDE)})")
 """Names of the files that a manifest may refer to: they lie beside it."""
+Parsed = TypeVar("Parsed")
 _LEAST_ID, _MOST_ID = -(2**63), 2**63 - 1
 
 
@@ -187,41 +213,26 @@ class Manifest:
             CorruptIndexError: it is none, or a damaged one; the message names the place
             FormatVersionError: it was written by a newer version of edgevec
         """
-        try:
-            read = json.loads(content)
-        except (ValueError, RecursionError):
-            read = None
-        if not isinstance(read, dict) or read.get("format") != _FORMAT:
-            raise CorruptIndexError(f"{where}: not a manifest of shards")
-        try:
-            version = as_int(read.get("version"), "version", 1, 2**31)
-            if version > _VERSION:
-                raise FormatVersionError(
-                    f"{where}: version {version}, written by a newer edgevec; this one reads version {_VERSION}"
-                )
-            return cls._checked(read)
-        except (ParameterError, KeyError, TypeError) as error:
-            problem = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-            raise CorruptIndexError(f"{where}: damaged: {problem}") from None
+        return parsed(content, where, _FORMAT, _VERSION, cls._checked)
 
     @classmethod
     def _checked(cls, read: Mapping[str, Any]) -> Manifest:
         parameters = dict(read["parameters"])
         settings = Settings(
             dim=as_int(read["dim"], "dim", 1, 65535),
-            metric=_one_of(read["metric"], "metric", get_args(Metric)),
-            quantization=_one_of(parameters.pop("quantization"), "quantization", get_args(Quantization)),
+            metric=one_of(read["metric"], "metric", get_args(Metric)),
+            quantization=one_of(parameters.pop("quantization"), "quantization", get_args(Quantization)),
             M=as_int(parameters.pop("M"), "M", 2, 256),
             ef_construction=as_int(parameters.pop("ef_construction"), "ef_construction", 1, 65535),
             seed=as_int(parameters.pop("seed"), "seed", 0, 2**64 - 1),
-            keep_vectors=_one_of(parameters.pop("keep_vectors"), "keep_vectors", (True, False, "float32")),
+            keep_vectors=one_of(parameters.pop("keep_vectors"), "keep_vectors", (True, False, "float32")),
         )
         if parameters:
             raise ParameterError(f"unknown parameters {', '.join(sorted(map(str, parameters)))}")
         shards = tuple(_shard(each, f"shard {at}") for at, each in enumerate(read["shards"]))
         if len({shard.file for shard in shards}) < len(shards):
             raise ParameterError("the same file twice")
-        cluster = _one_of(read.get("cluster", False), "cluster", (True, False))
+        cluster = one_of(read.get("cluster", False), "cluster", (True, False))
         for at, shard in enumerate(shards):
             if (shard.centroids is not None) != cluster:
                 raise ParameterError(f"shard {at}: {'no' if cluster else 'unexpected'} centroids")
@@ -235,7 +246,50 @@ class Manifest:
         )
 
 
-def _one_of(value: Any, what: str, allowed: tuple[Any, ...]) -> Any:
+def parsed(
+    content: bytes, where: str, format: str, version: int, checked: Callable[[Mapping[str, Any]], Parsed]
+) -> Parsed:
+    """The manifest in a file. See Manifest.parse().
+
+    Args:
+        format: of the kind that is wanted
+        version: the newest of it that is known
+        checked: makes it of what was read; ParameterError, KeyError and TypeError say what is wrong
+    """
+    read, found = _read(content)
+    if found != format:
+        other = f": it is {_KINDS[found]}" if isinstance(found, str) and found in _KINDS else ""
+        wanted = "" if not other else " of an index" if format == _FORMAT else " of a collection"
+        raise CorruptIndexError(f"{where}: not a manifest of shards{wanted}{other}")
+    try:
+        if as_int(read.get("version"), "version", 1, 2**31) > version:
+            raise FormatVersionError(
+                f"{where}: version {read['version']}, written by a newer edgevec; this one reads version {version}"
+            )
+        return checked(read)
+    except (ParameterError, KeyError, TypeError) as error:
+        problem = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise CorruptIndexError(f"{where}: damaged: {problem}") from None
+
+
+def _read(content: bytes) -> tuple[dict[str, Any], object]:
+    """The object in a file, and its format: None where it has none, or where that is no object."""
+    try:
+        read = json.loads(content)
+    except (ValueError, RecursionError):
+        read = None
+    return (read, read.get("format")) if isinstance(read, dict) else ({}, None)
+
+
+def kind_of_manifest(content: bytes, where: str) -> Literal["index", "collection"]:
+    """Of what it lists shards; CorruptIndexError where it is no manifest."""
+    _, found = _read(content)
+    if not isinstance(found, str) or found not in _KINDS:
+        raise CorruptIndexError(f"{where}: not a manifest of shards")
+    return "index" if found == _FORMAT else "collection"
+
+
+def one_of(value: Any, what: str, allowed: tuple[Any, ...]) -> Any:
     if not isinstance(value, (str, bool)) or value not in allowed:
         raise ParameterError(f"{what} is {value!r:.40}")
     return value
@@ -248,21 +302,21 @@ def _shard(read: Mapping[str, Any], what: str) -> Shard:
     if last - first < count - 1:
         raise ParameterError(f"{what}: {count} ids from {first} to {last}")
     size = as_int(read["bytes"], f"{what}: bytes", 1, _MOST_ID)
-    file, sha256 = _named(read, what, _SHARD)
+    file, sha256 = named(read, what, _SHARD)
     removed = read["removed"]
     if removed is not None:
         few = as_int(removed["count"], f"{what}: removed: count", 1, count)
-        name, digest = _named(removed, f"{what}: removed", _REMOVED)
+        name, digest = named(removed, f"{what}: removed", _REMOVED)
         removed = Removed(name, few, digest)
     centroids = read.get("centroids")
     if centroids is not None:
         several = as_int(centroids["count"], f"{what}: centroids: count", 1, count)
-        name, digest = _named(centroids, f"{what}: centroids", _CENTROIDS)
+        name, digest = named(centroids, f"{what}: centroids", _CENTROIDS)
         centroids = Centroids(name, several, digest)
     return Shard(file, count, first, last, size, sha256, removed, centroids)
 
 
-def _named(read: Mapping[str, Any], what: str, form: re.Pattern[str]) -> tuple[str, str]:
+def named(read: Mapping[str, Any], what: str, form: re.Pattern[str]) -> tuple[str, str]:
     """The name of a file and its checksum, the first digits of which are in the name. It leads to no other folder."""
     file, sha256 = read["file"], read["sha256"]
     found = form.fullmatch(file) if isinstance(file, str) else None

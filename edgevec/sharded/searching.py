@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from ..index import Index
 from .merging import merge
 from .shards import OpenShard
 
-__all__ = ["Ask", "Searcher"]
+__all__ = ["Ask", "Helpers", "Searcher"]
 
 _HANDOVER = 200e-6
 """Seconds that threads must save a single query. To hand it over takes 35 to 110 us: `benches/shards.py`."""
@@ -26,8 +27,12 @@ Ask = Callable[[Index, "npt.NDArray[np.float32]", int], SearchResult]
 """ask(index, queries, threads): the search of one shard."""
 
 
-class Searcher:
-    """Threads that help with single queries, and what these took. Any number of searches may use it at once."""
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+class Helpers:
+    """Threads that help with what single queries ask of shards, and what these took. Any number may use it at once."""
 
     def __init__(self) -> None:
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
@@ -39,6 +44,62 @@ class Searcher:
         pool, self._pool = self._pool, None
         if pool is not None and pool[0] == os.getpid():
             pool[1].shutdown()
+
+    def ask(
+        self,
+        call: Callable[[Item], Answer],
+        items: Sequence[Item],
+        threads: int,
+        kind: Hashable,
+        least: float = 0.0,
+    ) -> list[Answer]:
+        """call() of each item. Each thread takes some, the calling one among them; it takes all where that is faster.
+
+        Args:
+            threads: 0: as many as there are cores, if that saves enough by what the last of its kind took
+            least: seconds that one item must then have taken
+        """
+        count = min(len(items), threads or os.cpu_count() or 1)
+        taken = [math.inf]
+
+        def some(start: int) -> list[Answer]:
+            return [call(item) for item in items[start::count]]
+
+        def timed() -> list[Answer]:
+            results = []
+            for item in items[::count]:
+                start = time.perf_counter()
+                results.append(call(item))
+                taken.append(time.perf_counter() - start)
+            return results
+
+        last = self._seconds.get(kind, math.inf)
+        saved = last * (len(items) - math.ceil(len(items) / count))
+        if not threads and (saved < _HANDOVER or last < least):
+            count = 1
+        others = [self._threads().submit(some, start) for start in range(1, count)]
+        try:
+            mine = timed()
+        finally:
+            for other in others:  # also after an error: nothing goes on behind the caller's back
+                other.exception()
+        self._seconds[kind] = min(taken)  # the least: the others may have waited for a core
+        every = [mine, *(other.result() for other in others)]
+        return [every[at % count][at // count] for at in range(len(items))]
+
+    def _threads(self) -> ThreadPoolExecutor:
+        """A forked process has the threads of its parent no more. What two threads make at once one of them drops."""
+        pool = self._pool
+        if pool is None or pool[0] != os.getpid():
+            pool = self._pool = os.getpid(), ThreadPoolExecutor(os.cpu_count() or 1, "edgevec-shards")
+        return pool[1]
+
+
+class Searcher:
+    """Searches of shards. Any number may use it at once."""
+
+    def __init__(self, helpers: Helpers) -> None:
+        self._helpers = helpers
 
     def search(
         self,
@@ -68,48 +129,11 @@ class Searcher:
             if single or not held:
                 return found
         if single:
-            return self._of_one(ask, queries, held, k, threads, kind)
+            return merge(self._helpers.ask(lambda each: ask(each.index, queries, 1), held, threads, kind), k)
         # All cores are busy with one shard after the other.
         if asked is None:
             return merge((ask(each.index, queries, threads) for each in held), k)
         return _of_some(ask, queries, held, asked, k, threads)
-
-    def _of_one(
-        self, ask: Ask, query: npt.NDArray[np.float32], held: Sequence[OpenShard], k: int, threads: int, kind: Hashable
-    ) -> SearchResult:
-        """One query, of which each thread asks some shards, the calling one among them; alone where that is faster."""
-        count = min(len(held), threads or os.cpu_count() or 1)
-        taken = [math.inf]
-
-        def some(start: int) -> list[SearchResult]:
-            return [ask(each.index, query, 1) for each in held[start::count]]
-
-        def timed() -> list[SearchResult]:
-            results = []
-            for each in held[::count]:
-                start = time.perf_counter()
-                results.append(ask(each.index, query, 1))
-                taken.append(time.perf_counter() - start)
-            return results
-
-        saved = self._seconds.get(kind, math.inf) * (len(held) - math.ceil(len(held) / count))
-        if not threads and saved < _HANDOVER:
-            count = 1
-        others = [self._threads().submit(some, start) for start in range(1, count)]
-        try:
-            mine = timed()
-        finally:
-            for other in others:  # also after an error: nothing goes on behind the caller's back
-                other.exception()
-        self._seconds[kind] = min(taken)  # the least: the others may have waited for a core
-        return merge([*mine, *(result for other in others for result in other.result())], k)
-
-    def _threads(self) -> ThreadPoolExecutor:
-        """A forked process has the threads of its parent no more. What two threads make at once one of them drops."""
-        pool = self._pool
-        if pool is None or pool[0] != os.getpid():
-            pool = self._pool = os.getpid(), ThreadPoolExecutor(os.cpu_count() or 1, "edgevec-shards")
-        return pool[1]
 
 
 def _of_some(

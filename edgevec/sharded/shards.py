@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from ..errors import (
 )
 from ..index import Index
 from .folders import Folder, sha256_of
+from .follower import EntryT
 from .manifest import Removed, Settings, Shard
 from .routing import write_centroids
 
@@ -30,6 +31,7 @@ __all__ = [
     "Block",
     "OpenShard",
     "check_storage",
+    "finished",
     "finished_shard",
     "held_ids",
     "open_shard",
@@ -90,15 +92,24 @@ def _built(
     return shard
 
 
-def finished_shard(folder: Folder, block: Block, key: str, names: list[str] | None = None) -> Shard | None:
+def finished_shard(folder: Folder, block: Block, key: str) -> Shard | None:
     """The shard of a block that an earlier build has left in the folder, if its file is whole."""
-    for name in folder.names() if names is None else names:
-        if not name.startswith(f"{key}-"):
-            continue
-        with folder.scratch() as scratch:
-            shard = _entry(folder.fetch(name, Path(scratch)), key, block)
-        if shard.file == name:
-            return shard
+    return finished(folder, key, lambda name, copies: _entry(folder.fetch(name, copies), key, block))
+
+
+def finished(folder: Folder, key: str, entry_of: Callable[[str, Path], EntryT]) -> EntryT | None:
+    """The entry of a file that an earlier build has left in the folder, if it is whole: if it has the name it came by.
+
+    Args:
+        key: the first part of its name
+        entry_of: entry_of(name, copies), that of a file; `copies` is a folder
+    """
+    for name in folder.names():
+        if name.startswith(f"{key}-"):
+            with folder.scratch() as scratch:
+                entry = entry_of(name, Path(scratch))
+            if entry.file == name:
+                return entry
     return None
 
 
@@ -125,6 +136,9 @@ class OpenShard:
         self.shard = shard
         self.index = index
         self.removed = removed
+
+    def close(self) -> None:
+        self.index.close()
 
     def verify(self) -> None:
         """Raise now what remove() would: an index that was opened without a look at its bytes may be damaged."""

@@ -19,7 +19,7 @@ from ..files import refused
 from ..readers import SUFFIXES, Request, read_pieces
 from .shards import Block
 
-__all__ = ["Piece", "Source", "blocks_of", "open_source"]
+__all__ = ["Piece", "Source", "blocks_of", "files_in", "open_source"]
 
 _ROWS_AT_ONCE = 16384
 """Of a file."""
@@ -65,7 +65,7 @@ def open_source(
         if ids is not None:
             raise ParameterError("ids are for arrays; of a file they are read")
         path = Path(source)
-        return _of_files(path, _in_folder(path) if path.is_dir() else [path], column, limit)
+        return _of_files(path, files_in(path) if path.is_dir() else [path], column, limit)
     if column is not None:
         raise ParameterError("column is for files")
     array = source if isinstance(source, np.ndarray) else np.asarray(source)
@@ -85,7 +85,7 @@ def _of_array(array: npt.NDArray[Any], ids: npt.NDArray[np.int64] | None) -> Ite
         yield Piece(as_rows(array[part], array.shape[1], "vectors"), None if ids is None else ids[part])
 
 
-def _in_folder(folder: Path) -> list[Path]:
+def files_in(folder: Path) -> list[Path]:
     """The files of vectors in it, by name, without what other programs hide: marks of success, files being written."""
     try:
         files = sorted(path for path in folder.iterdir() if path.name[0] not in "._")

@@ -6,12 +6,12 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from .._types import Progress
+from .._types import PathLike, Progress
 from ..errors import (
     CancelledError,
     CorruptIndexError,
@@ -23,40 +23,91 @@ from ..errors import (
 )
 from ..index import Index
 from ..progress import says_stop
-from .folders import Folder
-from .manifest import MANIFEST, Manifest, Removed, Settings, Shard, live
+from .folders import Folder, open_folder
+from .manifest import MANIFEST, Manifest, Parsed, Removed, Settings, Shard, kind_of_manifest, live
 from .placing import clustered_blocks
 from .shards import Block, OpenShard, held_ids, open_shard, write_shard
 from .source import Piece, Source, blocks_of
 
 __all__ = [
+    "CountableT",
     "added",
+    "any_previous_build",
     "blocks_to_build",
     "build",
     "commit",
+    "commit_alone",
     "commit_build",
     "compacted",
+    "kind_of_shards",
+    "overlapping",
+    "read_any_manifest",
     "read_manifest",
     "removed_from",
+    "written",
 ]
 
+BlockT = TypeVar("BlockT")
 _SMALL = 2
 """A shard that has less than one in so many of the rows of a full one is merged with others."""
 
 
 def read_manifest(folder: Folder) -> Manifest:
     """That of a folder; IndexNotFoundError where there is none."""
+    return read_any_manifest(folder, Manifest.parse)
+
+
+def kind_of_shards(
+    address: PathLike, storage_options: Mapping[str, Any] | None = None
+) -> Literal["index", "collection"]:
+    """What the manifest at an address lists, before it is opened.
+
+    Args:
+        address, storage_options: as of ShardedIndex.open()
+
+    Raises:
+        IndexNotFoundError: there is no manifest (a FileNotFoundError)
+        CorruptIndexError: there is another kind of file
+
+    Example:
+        >>> import numpy as np
+        >>> from edgevec import ShardedIndex
+        >>> from edgevec.sharded import kind_of_shards
+        >>> ShardedIndex.build(np.eye(3), "corners").close()
+        >>> kind_of_shards("corners")
+        'index'
+    """
+    return read_any_manifest(open_folder(address, storage_options), kind_of_manifest)
+
+
+def read_any_manifest(folder: Folder, parse: Callable[[bytes, str], Parsed]) -> Parsed:
+    """As read_manifest(), by parse(content, where)."""
     where = folder.where(MANIFEST)
     try:
         content = folder.read(MANIFEST)
     except DataNotFoundError as error:
         raise about_file(IndexNotFoundError(f"{where}: no such manifest of shards"), where, error.errno) from error
-    return Manifest.parse(content, where)
+    return parse(content, where)
 
 
-def commit(folder: Folder, manifest: Manifest) -> None:
+class Writable(Protocol):
+    """A manifest of any kind."""
+
+    def to_json(self) -> bytes: ...
+
+    def files(self) -> set[str]: ...
+
+
+def commit(folder: Folder, manifest: Writable) -> None:
     """From here on it counts."""
     folder.write(MANIFEST, manifest.to_json())
+
+
+def commit_alone(folder: Folder, manifest: Writable) -> None:
+    """From here on it counts, and no other file does."""
+    commit(folder, manifest)
+    if folder.is_local:  # elsewhere another build may be under way, and no lock would say so
+        folder.remove_all_but(manifest.files())
 
 
 # ---- build ---------------------------------------------------------------------------------------------------------
@@ -75,16 +126,46 @@ def build(
     """Build from all rows of a source; what is at the folder is replaced at the end."""
     with folder.writing():
         previous = previous_build(folder)
-        shards, done = [], 0
         options: dict[str, Any] = {"cluster": cluster, "progress": progress}
-        with closing(blocks_to_build(folder, source, settings, rows_per_shard, **options)) as blocks:
-            for block in blocks:
-                report = _within(progress, done, source.total)
-                shards.append(write_shard(folder, block, settings, cluster=cluster, threads=threads, progress=report))
-                done += len(block.ids)
-                if report is not None and says_stop(report(len(block.ids), 0)):
-                    raise CancelledError("stopped by its progress function")
+        blocks = blocks_to_build(folder, source, settings, rows_per_shard, **options)
+
+        def write(block: Block, report: Progress | None) -> Shard:
+            return write_shard(folder, block, settings, cluster=cluster, threads=threads, progress=report)
+
+        shards = written(blocks, write, lambda: source.total, progress)
         return commit_build(folder, settings, rows_per_shard, shards, previous, cluster=cluster)
+
+
+class Countable(Protocol):
+    @property
+    def count(self) -> int: ...
+
+
+CountableT = TypeVar("CountableT", bound=Countable)
+
+
+def written(
+    blocks: Generator[BlockT, None, None],
+    write: Callable[[BlockT, Progress | None], CountableT],
+    total: Callable[[], int],
+    progress: Progress | None,
+) -> list[CountableT]:
+    """The shards of blocks, one after the other; the blocks are closed.
+
+    Args:
+        write: write(block, progress), which writes the shard of one
+        total: total(), the rows of all, as far as is known
+    """
+    shards: list[CountableT] = []
+    done = 0
+    with closing(blocks):
+        for block in blocks:
+            report = _within(progress, done, total())
+            shards.append(write(block, report))
+            done += shards[-1].count
+            if report is not None and says_stop(report(shards[-1].count, 0)):
+                raise CancelledError("stopped by its progress function")
+    return shards
 
 
 def blocks_to_build(
@@ -127,8 +208,13 @@ def _within(progress: Progress | None, done: int, total: int) -> Progress | None
 
 def previous_build(folder: Folder) -> Manifest | None:
     """What a build is about to replace. CorruptIndexError where that is no manifest: it stays."""
+    return any_previous_build(folder, Manifest.parse)
+
+
+def any_previous_build(folder: Folder, parse: Callable[[bytes, str], Parsed]) -> Parsed | None:
+    """As previous_build(), by parse(content, where)."""
     try:
-        return read_manifest(folder)
+        return read_any_manifest(folder, parse)
     except IndexNotFoundError:
         return None
 
@@ -148,9 +234,7 @@ def commit_build(
     next_id = max([0, *(shard.last_id + 1 for shard in shards)])
     generation = previous.generation + 1 if previous else 1
     manifest = Manifest(settings, rows_per_shard, next_id, tuple(shards), generation, cluster)
-    commit(folder, manifest)
-    if folder.is_local:  # elsewhere another build may be under way, and no lock would say so
-        folder.remove_all_but(manifest.files())
+    commit_alone(folder, manifest)
     return manifest
 
 
@@ -163,7 +247,7 @@ def _refuse_repeated(folder: Folder, settings: Settings, shards: Sequence[Shard]
             with opened.index:
                 return held_ids(opened.index)
 
-    for group in _overlapping(shards):
+    for group in overlapping(shards):
         _refuse_twice_in([(shard, ids_of(shard)) for shard in group])
 
 
@@ -182,10 +266,21 @@ def _refuse_twice_in(held: Sequence[tuple[Shard, npt.NDArray[np.int64]]]) -> Non
         raise DuplicateIdError(f"id {twice[0]} is in two shards, {' and '.join(files[:2]) or 'of one file'}")
 
 
-def _overlapping(shards: Sequence[Shard]) -> Iterator[list[Shard]]:
+class Ranged(Protocol):
+    @property
+    def first_id(self) -> Any: ...
+
+    @property
+    def last_id(self) -> Any: ...
+
+
+RangedT = TypeVar("RangedT", bound=Ranged)
+
+
+def overlapping(shards: Sequence[RangedT]) -> Iterator[list[RangedT]]:
     """Groups of two or more, in each of which the ranges of ids hang together."""
-    group: list[Shard] = []
-    last = 0
+    group: list[RangedT] = []
+    last: Any = None
     for shard in sorted(shards, key=lambda each: each.first_id):
         if group and shard.first_id <= last:
             group.append(shard)
@@ -213,7 +308,7 @@ def refuse_repeated_open(
     try:
         if len(new) == len(held):
             by_file = {each.shard.file: each for each in held}
-            for group in _overlapping([each.shard for each in held]):
+            for group in overlapping([each.shard for each in held]):
                 _refuse_twice_in([(shard, held_ids(by_file[shard.file].index)) for shard in group])
             return
         for one in new:

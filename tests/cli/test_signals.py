@@ -55,6 +55,12 @@ def whole_shards(path: Path) -> None:
             assert sorted(index) == list(range(ROWS))
 
 
+def whole_records(path: Path) -> None:
+    if (path / "manifest.json").exists():
+        with edgevec.ShardedCollection.open(path) as made:
+            assert made.ids() == list(range(ROWS))
+
+
 COMMANDS: dict[str, tuple[list[str], dict[str, Callable[[Path], None]]]] = {
     "info": (["info"], {}),
     "demo": (["demo", "--threads", "1", "--repeats", "1", "yellow fruit"], {}),
@@ -78,6 +84,10 @@ COMMANDS: dict[str, tuple[list[str], dict[str, Callable[[Path], None]]]] = {
     "shards build": (
         ["shards", "build", "data.npy", "-o", "new.shards", "--rows-per-shard", "400"],
         {"new.shards": whole_shards},
+    ),
+    "shards import": (
+        ["shards", "import", "data.npy", "-o", "new.records", "--rows-per-shard", "400"],
+        {"new.records": whole_records},
     ),
     "shards info": (["shards", "info", "old.shards"], {"old.shards": whole_shards}),
     "shards search": (["shards", "search", "old.shards", "--query", "few.npy"], {"old.shards": whole_shards}),

@@ -168,7 +168,7 @@ def test_what_another_writes_is_found(tmp_path: Path) -> None:
 def test_beyond_a_limit_results_stay_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where too much was written, or is kept, or rows are far apart, results stay the same."""
     monkeypatch.setattr(ranking, "_MAX_CHANGED", 3)
-    monkeypatch.setattr(ranking, "_MAX_POSTINGS", 5)
+    monkeypatch.setattr(ranking, "MAX_POSTINGS", 5)
     monkeypatch.setattr(ranking, "_MAX_TERMS", 2)
     path = tmp_path / "c.edgevec"
     with edgevec.open(path, 2, "l2") as made:

@@ -27,8 +27,9 @@ PYTHON_LAYERS = (
     ("plot", "readers", "calibration", "id_filter", "encoders"),
     ("index",),
     ("single_search", "staging", "sharded"),
-    ("collection", "ray"),
-    ("file_kind",),
+    ("collection",),
+    ("sharded_collection",),
+    ("file_kind", "ray"),
     ("",),
     ("adapters", "importers", "servers"),
     ("cli",),
@@ -53,6 +54,7 @@ PUBLIC = (
     "edgevec.readers",
     "edgevec.samples",
     "edgevec.sharded",
+    "edgevec.sharded_collection",
 )
 """Modules that the API reference describes. The names in their __all__ are public."""
 

@@ -166,6 +166,18 @@ def compact_sharded(folder: Path, stack: ExitStack) -> Subject:
     return lambda progress: made.compact(progress=progress), state
 
 
+def build_sharded_collection(folder: Path, stack: ExitStack) -> Subject:
+    def records(count: int) -> list[dict[str, Any]]:
+        return [{"id": number, "vector": row.tolist()} for number, row in enumerate(rows(count))]
+
+    made = stack.enter_context(edgevec.ShardedCollection.build(records(600), folder / "s", rows_per_shard=300))
+
+    def work(progress: Progress) -> None:
+        edgevec.ShardedCollection.build(records(3000), folder / "s", rows_per_shard=1000, progress=progress).close()
+
+    return work, lambda: (made.manifest, made.ids(), made.search(rows(1)[0], 10))
+
+
 TABLE: dict[str, Callable[[Path, ExitStack], Subject]] = {
     "edgevec.Index.add": add,
     "edgevec.Index.compact": compact_index,
@@ -180,6 +192,7 @@ TABLE: dict[str, Callable[[Path, ExitStack], Subject]] = {
 }
 if sys.platform != "emscripten":  # whose wheel goes without
     TABLE |= {
+        "edgevec.ShardedCollection.build": build_sharded_collection,
         "edgevec.ShardedIndex.build": build_sharded,
         "edgevec.ShardedIndex.add": add_sharded,
         "edgevec.ShardedIndex.compact": compact_sharded,

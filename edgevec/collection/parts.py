@@ -1,0 +1,191 @@
+"""A collection that is a part of a larger one: what it answers row by row, so that results of all parts can be merged.
+
+It is open for reading, and nobody writes to it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from .._types import Storage
+from ..encoders import TextEncoder
+from . import operations, records, schema
+from .collection import Collection
+from .factory import open as open_collection
+from .hits import Hit, HitStats
+from .import_export import Table
+from .part_ranking import PartRanking, TextStats
+from .ranking import best
+from .records import Record, RowIds, rows_where
+from .search import SearchExecutor, SearchRequest, as_request
+from .sqlite_errors import translated
+from .validation import Id
+from .where import EVERYTHING
+
+__all__ = ["Facts", "Part", "facts_of", "key_of", "repeated_id", "write_part"]
+
+
+class Facts(NamedTuple):
+    """What a collection says of itself; of its ids, numbers come before texts."""
+
+    settings: dict[str, Any]
+    records: int
+    first_id: Id
+    last_id: Id
+
+
+def facts_of(path: Path) -> Facts:
+    """Of a file that nobody writes to."""
+    with _immutable(path) as connection:
+        rows = connection.execute("SELECT count(*), min(id), max(id) FROM records").fetchone()
+        return Facts(schema.read_settings(connection), *rows)
+
+
+def repeated_id(paths: Sequence[Path]) -> tuple[Id, int, int] | None:
+    """An id that two of these collections have, and which of them; None where there is none such. Memory holds few."""
+    with ExitStack() as stack:
+
+        def ids_of(at: int, path: Path) -> Iterator[tuple[tuple[bool, Any], int]]:
+            for (id,) in stack.enter_context(_immutable(path)).execute("SELECT id FROM records ORDER BY id"):
+                yield key_of(id), at
+
+        before: tuple[tuple[bool, Any], int] | None = None
+        for found in heapq.merge(*(ids_of(at, path) for at, path in enumerate(paths))):
+            if before is not None and before[0] == found[0]:
+                is_text, id = found[0]
+                return id.decode() if is_text else id, before[1], found[1]
+            before = found
+    return None
+
+
+def key_of(id: Id) -> tuple[bool, Any]:
+    """By which SQLite sorts ids: numbers, then texts by their UTF-8."""
+    return (True, id.encode()) if isinstance(id, str) else (False, id)
+
+
+@contextmanager
+def _immutable(path: Path) -> Iterator[sqlite3.Connection]:
+    """SQLite takes no lock, and makes no file."""
+    with translated(str(path)), closing(sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)) as opened:
+        yield opened
+
+
+def write_part(path: Path, tables: Sequence[tuple[list[Id], Table]], encoder: TextEncoder | None, **given: Any) -> None:
+    """Write a collection that is one file and its graph, durably.
+
+    Args:
+        path: of the new file
+        tables: rows and their ids
+        given: parameters of a new collection, and `progress`, which is told while the graph takes the rows in
+    """
+    progress = given.pop("progress", None)
+    with open_collection(path, encoder=encoder, durability="fast", **given) as made:
+        made._store.database.main.execute("PRAGMA synchronous = OFF")  # all is flushed at the end, and then it counts
+        with made.batch(progress=progress):
+            for ids, table in tables:
+                operations.import_table(made._store, ids, table, encoder)
+        made.checkpoint()
+    # Without a log: who reads it makes no files beside it.
+    with translated(str(path)), closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+    for file in (path, Path(f"{path}-graph")):
+        with file.open("r+b") as stream:
+            os.fsync(stream.fileno())
+
+
+class Part:
+    """A collection that is open for reading, and what is kept for searches. Safe to use from several threads.
+
+    Args:
+        path: of the file, which is named in errors
+        encoder, mmap, storage, condition_memory: as of edgevec.open()
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        encoder: TextEncoder | None,
+        mmap: bool,
+        storage: Storage,
+        condition_memory: int | None,
+    ) -> None:
+        self.collection: Collection = open_collection(
+            path, mode="r", encoder=encoder, mmap=mmap, storage=storage, condition_memory=condition_memory
+        )
+        self._store = self.collection._store
+        self._executor = SearchExecutor(self._store)
+        self._ranking = PartRanking(self._store.read)
+
+    def close(self) -> None:
+        self.collection.close()
+
+    def request(self, *given: Any, **options: Any) -> SearchRequest:
+        """As as_request()."""
+        return as_request(self._store, self.collection._encoder, *given, **options)
+
+    def nearest(self, request: SearchRequest, k: int) -> tuple[RowIds, list[float], HitStats]:
+        """Up to k rows that are allowed, nearest first, their distances, and how they were found."""
+        with self._store.read(graph=True) as connection:
+            return self._executor.nearest(connection, request, k)
+
+    def text_stats(self, words: Sequence[str]) -> TextStats:
+        """What scores need to know of these documents."""
+        return self._ranking.stats(words)
+
+    def matching(
+        self, request: SearchRequest, words: Sequence[str], every: TextStats, k: int
+    ) -> tuple[RowIds, list[float]]:
+        """Up to k rows that are allowed and hold one of the words, best first, and their scores.
+
+        Args:
+            every: of all parts
+        """
+        scores = self._ranking.scores(words, every)
+        if request.condition == EVERYTHING:
+            found = best(scores, k, None)
+        else:
+            with self._store.read() as connection:
+                found = best(scores, k, partial(rows_where, connection, *request.condition))
+        return np.array([row for row, _ in found], np.int64), [score for _, score in found]
+
+    def distances_of(self, request: SearchRequest, rows: list[int]) -> dict[int, float]:
+        """The distances of rows from the vector that is searched for."""
+        with self._store.read(graph=True):
+            return self._executor.distances_of(request, rows)
+
+    def scores(self, distances: list[float]) -> list[float]:
+        """Of hits by vector alone."""
+        return self._executor.scores(distances)
+
+    def hits(
+        self, request: SearchRequest, rows: RowIds, scores: Sequence[float], distances: Sequence[float | None]
+    ) -> list[Hit | None]:
+        """The hit of each row, with what the request includes; None where something has deleted its record."""
+        with self._store.read() as connection:
+            found = self._executor.hits(connection, request, rows, scores, distances, _NOTHING)
+            if len(found) == len(rows):
+                return list(found)
+            single = zip(rows[:, None], scores, distances, strict=True)
+            return [
+                next(iter(self._executor.hits(connection, request, row, [score], [distance], _NOTHING)), None)
+                for row, score, distance in single
+            ]
+
+    def get(self, ids: list[Id], missing: Literal["raise", "skip"]) -> list[Record]:
+        """The records of those ids that are here."""
+        with self._store.read() as connection:
+            known = records.rows_of(connection, ids)
+        return operations.get(self._store, list(known), missing)
+
+
+_NOTHING = HitStats("exact", None, 0, 0)

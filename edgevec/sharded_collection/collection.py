@@ -1,0 +1,406 @@
+"""ShardedCollection: the shards that a manifest names, searched together by threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
+
+from numpy.typing import ArrayLike
+
+from .._types import Metric, PathLike, Progress, Quantization, Storage
+from .._validation import as_int, as_storage
+from ..collection import CollectionReport, Encoder, Hits, Record
+from ..collection.factory import checked
+from ..collection.hits import Included
+from ..collection.parts import Part
+from ..collection.schema import Dtype
+from ..collection.search import ALL, EQUAL
+from ..collection.validation import Id, is_single_id, validate_ids
+from ..collection.where import Where
+from ..encoders import as_encoder
+from ..errors import CorruptCollectionError, CorruptIndexError, StorageError, UnknownIdError, allocates
+from ..sharded.folders import Folder, open_folder
+from ..sharded.follower import Missing, as_missing
+from ..sharded.opened import Opened
+from ..sharded.searching import Helpers
+from .building import build, columns_of
+from .following import Following
+from .manifest import CollectionManifest, CollectionShard
+from .searching import SearchParts
+from .shards import OpenPart
+
+__all__ = ["ShardedCollection", "folder_of", "parameters_of"]
+
+_MOST_ROWS = 2**32 - 1
+_CONDITION_BYTES = 128 * 2**20
+_ATTEMPTS = 20
+"""How often a build may take files away while a call reads them."""
+_Answer = TypeVar("_Answer")
+
+
+class ShardedCollection(Opened):
+    """A collection in several files, searched as one: for records that one machine builds in parts, or cannot hold.
+
+    It lies in a folder: ordinary collections, which edgevec.open() opens by themselves, and `manifest.json`, which says
+    which of them count. It is for reading: another build replaces it, and takes over the shards whose records are the
+    same. The manifest is written last, in one step; so an error, Ctrl-C or a power failure at any time leaves what was
+    there before. Who has the collection open sees the new manifest with the next call, or where the folder is no local
+    one, by refresh().
+
+    `open()` and `build()` make one. Any number of threads may use it at once; a process that was forked opens it again.
+    It is to be closed, by close() or at the end of a `with` block.
+
+    Raises:
+        ClosedError: by every method, after close()
+        EdgevecError: by every method that looks for a new manifest, as open()
+
+    Example:
+        >>> from edgevec import ShardedCollection
+        >>> rows = [{"id": n, "vector": [n, 1], "text": f"note {n}", "year": 2000 + n} for n in range(5)]
+        >>> with ShardedCollection.build(rows, "notes", rows_per_shard=2) as notes:
+        ...     len(notes), len(notes.shards), [hit.id for hit in notes.search([4, 1], k=2, where="year < 2003")]
+        (5, 3, [2, 1])
+        >>> with ShardedCollection.open("notes") as notes:
+        ...     notes.search(text="note 3", k=1)[0].document, notes.count("year >= 2003")
+        ('note 3', 2)
+    """
+
+    def __init__(self) -> None:
+        raise TypeError("use ShardedCollection.open() or ShardedCollection.build()")
+
+    # ---- making one ------------------------------------------------------------------------------------------------
+
+    @classmethod
+    @allocates
+    def build(
+        cls,
+        source: Any,
+        out: PathLike,
+        *,
+        rows_per_shard: int = 250_000,
+        id: str | None = None,
+        vector: str | None = None,
+        document: str | None = None,
+        skip: Sequence[str] = (),
+        metric: Metric = "cosine",
+        quantization: Quantization = "sq8",
+        M: int = 16,
+        ef_construction: int = 200,
+        dtype: Dtype = "float32",
+        encoder: str | Encoder | None = None,
+        progress: Progress | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> ShardedCollection:
+        """Build a collection, shard by shard, and open it. Memory holds the records of one shard, and all ids.
+
+        A collection that is at the address is replaced when all is done. After an error or Ctrl-C the shards that are
+        finished stay, and count for nothing until the same build runs again, which takes them as they are: a shard's
+        file is named by a checksum of its records and parameters, and one of its content. (What an encoder without a
+        name makes vectors of is made again.)
+
+        Args:
+            source: what Collection.import_from() takes: a file (.jsonl, .parquet, ...), a DataFrame, a pyarrow Table or
+                dicts, also from a generator; or a folder of such files, taken in the order of their names
+            out: a folder, which is made where there is none; or an address such as "s3://bucket/notes", for which
+                fsspec and the library of the service are needed (edgevec[remote])
+            rows_per_shard: records in a shard, at most
+            id, vector, document, skip: columns, as of Collection.import_from()
+            metric, quantization, M, ef_construction, dtype, encoder: of each shard; see edgevec.open()
+            progress: progress(done, total); the total is an estimate. Returning False stops.
+            storage_options: for fsspec
+
+        Raises:
+            EdgevecError: as Collection.import_from(); errors name the row
+            DuplicateIdError: an id comes twice
+            ParameterError: an argument is out of its range, or there are no records
+            CorruptCollectionError: there is a manifest.json at the address that is none of a collection
+            LockedError: another process writes there
+            CancelledError: progress returned False
+        """
+        rows_per_shard = as_int(rows_per_shard, "rows_per_shard", 1, _MOST_ROWS)
+        model = None if encoder is None else as_encoder(encoder)
+        settings = parameters_of(metric, quantization, M, ef_construction, dtype)
+        folder = folder_of(out, storage_options, create=True)
+        build(folder, source, columns_of(id, vector, document, skip), settings, rows_per_shard, model, progress)
+        return cls.open(out, encoder=model, storage_options=storage_options)
+
+    @classmethod
+    @allocates
+    def open(
+        cls,
+        manifest: PathLike,
+        *,
+        encoder: str | Encoder | None = None,
+        mmap: bool = True,
+        verify: bool = True,
+        missing: Missing = "error",
+        storage: Storage = "memory",
+        condition_memory: int | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> ShardedCollection:
+        """Open a collection for reading.
+
+        Args:
+            manifest: the folder, or the manifest in it; or an address that fsspec knows. Files from there are copied
+                to a temporary folder of this machine, which close() removes.
+            encoder: makes vectors of texts that are searched for; see edgevec.open()
+            mmap: map the graphs, so that memory holds what searches read, and processes share it. False: load them.
+            verify: read all files and compare their checksums, and look for ids that are in two shards. False: compare
+                sizes, and open at once.
+            missing: "report": go on without shards that are missing or damaged. `share` says how much is left,
+                `problems` what is wrong.
+            storage: "disk": in place of mapping, load links and codes, and read vectors where searches rank them; see
+                edgevec.open()
+            condition_memory: as of edgevec.open(), of all shards together
+            storage_options: for fsspec
+
+        Raises:
+            CollectionNotFoundError: there is no manifest (a FileNotFoundError)
+            CorruptCollectionError: a manifest or shard is damaged or something else, or an id is in two shards
+            FormatVersionError: written by a newer version of edgevec
+            ShardNotFoundError: a shard is not there (a FileNotFoundError)
+            ParameterError: as edgevec.open()
+            StorageError: the system refuses
+        """
+        model, storage = None if encoder is None else as_encoder(encoder), as_storage(storage)
+        memory = _CONDITION_BYTES
+        if condition_memory is not None:
+            memory = as_int(condition_memory, "condition_memory", 0)
+        made = cls.__new__(cls)
+        made._following = Following(
+            folder_of(manifest, storage_options),
+            verify=verify,
+            missing=as_missing(missing),
+            encoder=model,
+            mmap=mmap and storage == "memory",
+            storage=storage,
+            condition_memory=memory,
+        )
+        made._storage_options = storage_options
+        made._helpers = Helpers()
+        try:
+            made._following.follow(first=True)
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    _following: Following
+    _storage_options: Mapping[str, Any] | None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        held = self._following
+        how = {
+            "encoder": held.encoder,
+            "mmap": held.mmap,
+            "verify": held.verify,
+            "missing": held.missing,
+            "storage": held.storage,
+            "condition_memory": held.condition_memory,
+        }
+        return _reopened, (held.folder.address, how, self._storage_options)
+
+    # ---- what it is ------------------------------------------------------------------------------------------------
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of a vector."""
+        return self.manifest.settings.dim
+
+    @property
+    def metric(self) -> Metric:
+        """ "cosine", "ip" or "l2"."""
+        return self.manifest.settings.metric
+
+    @property
+    def manifest(self) -> CollectionManifest:
+        """What was read last."""
+        return self._following.manifest
+
+    @property
+    def shards(self) -> tuple[CollectionShard, ...]:
+        """Those of the manifest."""
+        return self.manifest.shards
+
+    @property
+    def share(self) -> float:
+        """The share of the records that searches have before them: 1.0 where no shard is missing."""
+        with self._following.using() as held:
+            return sum(each.shard.count for each in held) / sum(shard.count for shard in self.manifest.shards)
+
+    def __len__(self) -> int:
+        return self.count()
+
+    def __contains__(self, id: object) -> bool:
+        return is_single_id(id) and bool(self.get(id, missing="skip"))  # type: ignore[arg-type]
+
+    def __repr__(self) -> str:
+        if self.closed:
+            return "<closed ShardedCollection>"
+        held = sum(shard.count for shard in self.shards)
+        return f"ShardedCollection({held} records, dim={self.dim}, {self.metric!r}, {len(self.shards)} shards)"
+
+    # ---- records ---------------------------------------------------------------------------------------------------
+
+    def get(self, ids: Id | Sequence[Id] | ArrayLike, *, missing: Literal["raise", "skip"] = "raise") -> list[Record]:
+        """The records of these ids, in this order, as Collection.get().
+
+        Raises:
+            UnknownIdError: some do not exist; the message names one
+            ShardNotFoundError: they may be in a shard that is missing
+            CorruptCollectionError: a record is damaged
+        """
+        wanted = validate_ids(ids)
+        found = {record.id: record for some in self._each(lambda part: part.get(wanted, missing)) for record in some}
+        unknown = next((id for id in wanted if id not in found), None)
+        if unknown is not None and missing == "raise":
+            self._following.need_all()
+            raise UnknownIdError(f"no record has the id {unknown!r}")
+        return [found[id] for id in wanted if id in found]
+
+    def count(self, where: Where | None = None, params: Sequence[Any] | None = None) -> int:
+        """How many records there are, or how many satisfy a condition.
+
+        Raises:
+            WhereError: the condition is wrong
+        """
+        return sum(self._each(lambda part: part.collection.count(where, params)))
+
+    def ids(self, where: Where | None = None, params: Sequence[Any] | None = None) -> list[Id]:
+        """The ids of all records, or of those that satisfy a condition, in the order of the import.
+
+        Raises:
+            WhereError: the condition is wrong
+        """
+        return [id for some in self._each(lambda part: part.collection.ids(where, params)) for id in some]
+
+    # ---- search ----------------------------------------------------------------------------------------------------
+
+    @allocates
+    def search(
+        self,
+        vector: ArrayLike | str | None = None,
+        k: int = 10,
+        *,
+        text: str | None = None,
+        where: Where | None = None,
+        params: Sequence[Any] | None = None,
+        ef: int | None = None,
+        exact: bool = False,
+        recall: float | None = None,
+        weights: tuple[float, float] = EQUAL,
+        include: Sequence[Included] = ALL,
+        threads: int = 0,
+    ) -> Hits:
+        """The k best records, best first, among those that `where` allows, as Collection.search().
+
+        With exact=True these are what one collection with all records finds, and so are their scores, but for rounding
+        errors of float32. By vector, every shard is asked for its k nearest, and they are merged by distance, then in
+        the order of the import. By text, BM25 counts the documents and words of all shards. By both, the two rankings
+        of all records are fused.
+
+        Args:
+            vector, k, text, where, params, ef, exact, recall, weights, include: as of Collection.search(); `ef` and
+                `recall` are those of each shard
+            threads: 0, one per core, if that is worth it by what such a search last took; 1, the calling thread
+
+        Returns:
+            A list of Hit; its `stats` are the sums of the shards', and name each strategy that one of them took.
+
+        Raises:
+            EdgevecError: as Collection.search()
+        """
+        threads = as_int(threads, "threads", 0)
+
+        def search(held: tuple[OpenPart, ...]) -> Hits:
+            request = held[0].part.request(
+                vector,
+                k,
+                text=text,
+                where=where,
+                params=params,
+                ef=ef,
+                exact=exact,
+                recall=recall,
+                weights=weights,
+                include=include,
+            )
+            return SearchParts([each.part for each in held], request, self._helpers, threads).hits()
+
+        return self._answer(search)
+
+    # ---- maintenance -----------------------------------------------------------------------------------------------
+
+    def check(self) -> dict[str, CollectionReport]:
+        """Verify every shard that is open, as Collection.check().
+
+        Returns:
+            What was found, by the name of the shard's file.
+        """
+        return self._by_file(lambda part: part.collection.check())
+
+    def stats(self) -> dict[str, dict[str, Any]]:
+        """Sizes, as Collection.stats(), by the name of the shard's file."""
+        return self._by_file(lambda part: part.collection.stats())
+
+    def memory_usage(self) -> dict[str, int]:
+        """Bytes of all shards that are open.
+
+        Returns:
+            graph; conditions, of the metadata fields that are in memory for them; total, the sum; and on_disk, bytes of
+            vectors in files with storage="disk"
+        """
+        stats = self.stats().values()
+        names = {"graph": "memory_bytes", "conditions": "condition_bytes", "on_disk": "disk_bytes"}
+        found = {name: sum(each[of_shard] for each in stats) for name, of_shard in names.items()}
+        return {**found, "total": found["graph"] + found["conditions"]}
+
+    def _by_file(self, call: Callable[[Part], _Answer]) -> dict[str, _Answer]:
+        return self._answer(lambda held: {each.shard.file: call(each.part) for each in held})
+
+    def _each(self, call: Callable[[Part], _Answer]) -> list[_Answer]:
+        return self._answer(lambda held: [call(each.part) for each in held])
+
+    def _answer(self, call: Callable[[tuple[OpenPart, ...]], _Answer]) -> _Answer:
+        """What a call finds in the shards of one manifest, the latest. At least one of them is open."""
+        following = self._following
+        following.check()
+        for _ in range(_ATTEMPTS):
+            following.follow()
+            with following.using() as held:
+                if not held:
+                    following.need_all()
+                try:
+                    return call(held)
+                except StorageError:
+                    # Another build may have removed a file that SQLite was to open.
+                    if not following.seems_changed():
+                        raise
+        raise StorageError(f"{following.folder.address}: is built anew again and again")
+
+
+def _reopened(address: str, how: dict[str, Any], storage_options: Mapping[str, Any] | None) -> ShardedCollection:
+    return ShardedCollection.open(address, storage_options=storage_options, **how)
+
+
+def parameters_of(
+    metric: Metric, quantization: Quantization, M: int, ef_construction: int, dtype: Dtype
+) -> dict[str, Any]:
+    """Those of a new collection, checked."""
+    return checked(
+        {
+            "metric": metric,
+            "quantization": quantization,
+            "M": M,
+            "ef_construction": ef_construction,
+            "dtype": dtype,
+        }
+    )
+
+
+def folder_of(address: PathLike, options: Mapping[str, Any] | None = None, *, create: bool = False) -> Folder:
+    """As open_folder()."""
+    try:
+        return open_folder(address, options, create=create)
+    except CorruptIndexError as error:
+        raise CorruptCollectionError(str(error)) from None

@@ -1,0 +1,107 @@
+"""The shards of a collection's latest manifest, open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .._types import Storage
+from ..collection.parts import key_of, repeated_id
+from ..encoders import TextEncoder
+from ..errors import CorruptCollectionError
+from ..sharded.folders import Folder
+from ..sharded.follower import Follower, Missing, Opening
+from ..sharded.manifest import MANIFEST
+from ..sharded.writing import overlapping
+from .manifest import CollectionManifest, CollectionShard, read_manifest
+from .shards import OpenPart, open_shard
+
+__all__ = ["Following"]
+
+
+class Following(Follower[CollectionManifest, OpenPart]):
+    """
+    Args:
+        verify, missing: as of ShardedCollection.open()
+        encoder, mmap, storage, condition_memory: as of ShardedCollection.open()
+    """
+
+    what = "collection"
+
+    def __init__(
+        self,
+        folder: Folder,
+        *,
+        verify: bool,
+        missing: Missing,
+        encoder: TextEncoder | None,
+        mmap: bool,
+        storage: Storage,
+        condition_memory: int,
+    ) -> None:
+        super().__init__(folder, verify=verify, missing=missing)
+        self.encoder, self.mmap, self.storage, self.condition_memory = encoder, mmap, storage, condition_memory
+
+    def read_manifest(self) -> CollectionManifest:
+        return read_manifest(self.folder)
+
+    def opening(self, manifest: CollectionManifest) -> _Opening:
+        return _Opening(self, manifest)
+
+    def _forget_threads(self) -> None:
+        super()._forget_threads()
+        self._forked = "this process was forked from the one that opened the collection"
+
+
+@dataclass(frozen=True)
+class _Range:
+    """The ids of a shard, as they are sorted."""
+
+    held: OpenPart
+    first_id: tuple[bool, Any]
+    last_id: tuple[bool, Any]
+
+
+class _Opening(Opening[CollectionManifest, OpenPart]):
+    def __init__(self, following: Following, manifest: CollectionManifest) -> None:
+        super().__init__(following, manifest)
+        self._following = following
+
+    def kept(self) -> dict[str, OpenPart]:
+        following = self._following
+        if not following.shards or following.manifest.settings != self.manifest.settings:
+            return {}
+        return {each.shard.file: each for each in following.shards}
+
+    def one(self, shard: CollectionShard, each: OpenPart | None) -> OpenPart:
+        if each is None:
+            following = self._following
+            each = open_shard(
+                following.folder,
+                shard,
+                self.manifest.settings,
+                following.copies(),
+                verify=following.verify,
+                encoder=following.encoder,
+                mmap=following.mmap,
+                storage=following.storage,
+                condition_memory=following.condition_memory // len(self.manifest.shards),
+            )
+            self.new.append(each)
+        return each
+
+    def refuse_repeated(self) -> None:
+        if not self.new:
+            return
+        ranges = [_Range(each, key_of(each.shard.first_id), key_of(each.shard.last_id)) for each in self.held]
+        for group in overlapping(ranges):
+            twice = repeated_id([each.held.path for each in group])
+            if twice is not None:
+                id, *both = twice
+                files = " and ".join(group[at].held.shard.file for at in both)
+                where = self._following.folder.where(MANIFEST)
+                raise CorruptCollectionError(f"{where}: damaged: id {id!r} is in two shards, {files}")
+
+    def take(self, gone: list[OpenPart]) -> None:
+        for each in gone:
+            each.close()
