@@ -90,7 +90,7 @@ def mixed(n: int, n_queries: int, k: int, dim: int | None = None) -> Workload:
     Queries are made likewise of embeddings that no base vector is made of.
 
     Args:
-        dim: turn them to the directions in which the real ones vary most, and keep as many; None: leave them as they are
+        dim: turn them to the directions in which the real ones vary most, and keep as many; None: as they are
     """
     folder = real_folder()
     if folder is None:
