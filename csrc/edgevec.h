@@ -328,8 +328,11 @@ typedef struct ev_disk ev_disk;
  * threads 0: one per core. The same index gives the same bytes.
  * Errors: EV_E_IO, EV_E_NOMEM, EV_E_FULL, EV_E_STOPPED, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
 int ev_disk_write(ev_index *ix, const char *path, int32_t threads, ev_progress progress, void *user);
-/* Errors: EV_E_NOT_FOUND, EV_E_IO, EV_E_CORRUPT, EV_E_VERSION, EV_E_NOMEM, EV_E_SIMD. */
-int ev_disk_open(const char *path, ev_disk **out);
+/* map 1: use the file in place, where the system maps files: no call of the system for what it has cached, and no copy;
+ * what it has not comes one block after the other. It must not be cut off then: that would end the process. 0: read it,
+ * what is not cached many blocks at a time.
+ * Errors: EV_E_NOT_FOUND, EV_E_IO, EV_E_CORRUPT, EV_E_VERSION, EV_E_NOMEM, EV_E_SIMD. */
+int ev_disk_open(const char *path, int32_t map, ev_disk **out);
 /* As ev_close, but that it waits for nobody: calls that are under way end as if it were open.
  * Errors: EV_E_CLOSED. */
 int ev_disk_close(ev_disk *d);

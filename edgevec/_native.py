@@ -411,10 +411,10 @@ class NativeContext:
 class NativeDisk:
     """A graph on disk of the C core: arrays in, arrays out. The caller has checked shapes and ranges."""
 
-    def __init__(self, path: PathLike) -> None:
+    def __init__(self, path: PathLike, mmap: bool) -> None:
         callbacks.ensure_heard()
         out = ffi.new("ev_disk **")
-        check(lib.ev_disk_open(_file_name(path), out), path)
+        check(lib.ev_disk_open(_file_name(path), mmap, out), path)
         self.handle = ffi.gc(out[0], lib.ev_disk_free)
         about = self._stats()
         self.dim, self.ef, self.live, self.nodes = about.dim, about.ef, about.live, about.nodes

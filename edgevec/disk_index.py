@@ -36,6 +36,9 @@ class DiskIndex:
 
     Args:
         path: a file that write() made
+        mmap: use the file in place: about half the time for what the system has cached, but what it has not comes one
+            block after the other. Nobody may truncate the file then: that ends the process with a signal, as with
+            Index.load(). False: it is read, what is not cached up to `beam` blocks at a time.
 
     Raises:
         IndexNotFoundError: there is no such file (a FileNotFoundError)
@@ -59,11 +62,11 @@ class DiskIndex:
     """
 
     @allocates
-    def __init__(self, path: PathLike) -> None:
-        native = NativeDisk(path)
+    def __init__(self, path: PathLike, *, mmap: bool = False) -> None:
+        native = NativeDisk(path, bool(mmap))
         self._native = native
         self._dim, self._metric, self._ef = native.dim, native.metric, native.ef
-        self._path, self._filters = path, LatestFilters()
+        self._path, self._mmap, self._filters = path, bool(mmap), LatestFilters()
 
     @staticmethod
     @allocates
@@ -106,7 +109,7 @@ class DiskIndex:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return DiskIndex, (self._path,)
+        return _opened, (self._path, self._mmap)
 
     def __repr__(self) -> str:
         if self._native is CLOSED:
@@ -235,3 +238,8 @@ class DiskIndex:
     def memory_usage(self) -> dict[str, int]:
         """Bytes: held in memory now and at most (peak), and on_disk, the file's. The page cache is the system's."""
         return self._native.memory()
+
+
+def _opened(path: PathLike, mmap: bool) -> DiskIndex:
+    """For pickles."""
+    return DiskIndex(path, mmap=mmap)

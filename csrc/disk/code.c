@@ -6,29 +6,35 @@
 
 #include <math.h>
 
-const float *ev__disk_around(const ev__quantizer *q, const float *vector, float *around, ev__workspace *w) {
-    if (q->metric->product) return NULL;
-    for (size_t i = 0; i < q->dim; i++) w->centered[i] = vector[i] - q->center[i];
-    if (q->rotation.bits)
-        ev__rotate(&q->rotation, w->centered, around);
-    else
-        memcpy(around, w->centered, q->dim * sizeof *around);
-    return around;
+/* Into w->rotated. Signs: what is compared are these numbers, not those that were given. */
+static void turn(const ev__quantizer *q, const float *vector, ev__workspace *w) { ev__rotate_light(q, vector, w); }
+
+/* Eight sums side by side, always joined alike: the same bits from every compiler. */
+static double join(const double sum[8]) {
+    return ((sum[0] + sum[4]) + (sum[1] + sum[5])) + ((sum[2] + sum[6]) + (sum[3] + sum[7]));
 }
 
 static void encode_signs(const ev__quantizer *q, const float *around, uint8_t *code, ev__factor *factor,
                          ev__workspace *w) {
-    double norm2 = ev__norm2(w->decoded, q->dim), magnitude = 0, along = 0;
-    ev__rotate(&q->rotation, w->decoded, w->rotated);
-    memset(code, 0, q->code_bytes);
-    for (size_t i = 0; i < q->bits; i++) {
-        bool positive = w->rotated[i] >= 0;
-        magnitude += fabs((double)w->rotated[i]);
-        if (around) along += positive ? (double)around[i] : -(double)around[i];
-        code[i >> 3] |= (uint8_t)(positive << (i & 7));
+    double magnitude[8] = {0}, along[8] = {0}, norm2 = ev__norm2(w->decoded, q->dim);
+    turn(q, w->decoded, w);
+    for (size_t i = 0; i < q->bits; i += 8) {
+        uint32_t signs[8], byte = 0;
+        memcpy(signs, w->rotated + i, sizeof signs);
+        for (size_t j = 0; j < 8; j++) byte |= (~signs[j] >> 31) << j;
+        code[i / 8] = (uint8_t)byte;
+        for (size_t j = 0; j < 8; j++) magnitude[j] += fabs((double)w->rotated[i + j]);
+        for (size_t j = 0; around && j < 8; j++) {
+            uint32_t turned;
+            float number;
+            memcpy(&turned, around + i + j, sizeof turned);
+            turned ^= signs[j] & 0x80000000u;
+            memcpy(&number, &turned, sizeof number);
+            along[j] += (double)number;
+        }
     }
-    double scale = magnitude > 0 ? norm2 / magnitude : 0;
-    *factor = (ev__factor){(float)scale, q->metric->product ? 0.0f : (float)(norm2 + 2 * scale * along)};
+    double size = join(magnitude), scale = size > 0 ? norm2 / size : 0;
+    *factor = (ev__factor){(float)scale, q->metric->product ? 0.0f : (float)(norm2 + 2 * scale * join(along))};
 }
 
 static void encode_bytes(const ev__quantizer *q, const float *around, int8_t *code, ev__factor *factor,
@@ -41,8 +47,33 @@ static void encode_bytes(const ev__quantizer *q, const float *around, int8_t *co
 }
 
 void ev__disk_encode(const ev__quantizer *q, const float *around, char *code, ev__factor *factor, ev__workspace *w) {
-    if (q->rotation.bits)
+    if (q->codec->coarse)
         encode_signs(q, around, (uint8_t *)code, factor, w);
     else
         encode_bytes(q, around, (int8_t *)code, factor, w);
+}
+
+const float *ev__disk_around(const ev__quantizer *q, const float *vector, float *around, ev__workspace *w) {
+    if (q->metric->product) return NULL;
+    for (size_t i = 0; i < q->dim; i++) w->centered[i] = vector[i] - q->center[i];
+    if (q->codec->coarse) turn(q, w->centered, w);
+    memcpy(around, q->codec->coarse ? w->rotated : w->centered, (q->codec->coarse ? q->bits : q->dim) * sizeof *around);
+    return around;
+}
+
+/* As query.c has it of codes around the center. */
+void ev__disk_query(const ev__quantizer *q, const float *vector, ev__query *query, ev__workspace *w) {
+    bool ip = q->metric->product;
+    float scale;
+    for (size_t i = 0; i < q->dim; i++) w->centered[i] = ip ? vector[i] : vector[i] - q->center[i];
+    double norm2 = ev__norm2(w->centered, q->dim);
+    *query = (ev__query){.data = w->code, .bias = 1, .gain = q->metric->gain};
+    if (q->codec->coarse) {
+        turn(q, w->centered, w);
+        scale = ev__encode_planes(w->rotated, q->bits, w->code, q->bits / 8, &query->sum);
+    } else {
+        scale = q->codec->encode_query(q, query, w);
+    }
+    query->scale = ip ? scale : 2 * scale;
+    query->offset = ip ? (float)(1.0 - ev__dot_fixed(vector, q->center, q->dim)) : query->gain * (float)norm2;
 }

@@ -15,6 +15,7 @@ struct ev_disk {
     ev__disk_geometry geometry;
     ev__file file;
     char *path;
+    char *map;               /* the file, or NULL: it is read */
     const uint32_t *entries; /* header.entries of each: numbers, factors and codes */
     const ev__factor *factors;
     const char *codes;
@@ -39,7 +40,7 @@ typedef struct {
 
 typedef struct {
     uint32_t number;
-    char *at; /* where to: geometry.bytes */
+    char *at; /* where to: geometry.bytes. Of a mapped file, where it is */
 } ev__disk_read;
 
 /* ---- open.c ---------------------------------------------------------------------------------- */
@@ -53,7 +54,7 @@ void ev__disk_leave(ev_disk *d, ev__account *was);
 /* ---- read.c ---------------------------------------------------------------------------------- */
 
 /* These blocks, at most EV_DISK_AT_ONCE, verified: the disk is told of all before it is waited for. */
-int ev__disk_fetch(ev__disk_reader *r, const ev__disk_read *wanted, size_t n);
+int ev__disk_fetch(ev__disk_reader *r, ev__disk_read *wanted, size_t n);
 /* Blocks one behind the other, into memory for ev__disk_run bytes: a block's place there is that from the first one's.
  */
 size_t ev__disk_run(const ev_disk *d, uint32_t *blocks); /* bytes of a run, and of how many blocks it is */
@@ -73,6 +74,8 @@ static inline const float *ev__disk_vector(const ev__disk_block *b) { return (co
 /* The code of a vector minus another, which is rotated and from the center: `around`, bits floats, or NULL for the
  * center itself. w->decoded: the difference. */
 void ev__disk_encode(const ev__quantizer *q, const float *around, char *code, ev__factor *factor, ev__workspace *w);
+/* A query, as the index would hold it, for estimates: those of codes around the center are offset + gain * distance. */
+void ev__disk_query(const ev__quantizer *q, const float *vector, ev__query *query, ev__workspace *w);
 /* Of a vector, what `around` is: under ip nothing. */
 const float *ev__disk_around(const ev__quantizer *q, const float *vector, float *around, ev__workspace *w);
 

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <stdint.h>
 
 int ev__disk_quantizer(ev__quantizer *q, const ev__disk_header *h) {
     const ev__kernels *kernels = ev__simd();
@@ -15,8 +16,11 @@ int ev__disk_quantizer(ev__quantizer *q, const ev__disk_header *h) {
                          .kernels = ev__kernels_complete(kernels),
                          .dim = (size_t)h->dim};
     ev__quantizer_lay_out(q);
-    int rc = ev__quantizer_init(q, h->seed);
-    return rc == EV_OK ? EV_OK : ev__fail(rc, "a rotation");
+    q->center = ev__alloc_zero(q->dim * sizeof *q->center, EV_LINE);
+    if (q->codec->coarse) q->prefilter_signs = ev__alloc(2 * q->bits * sizeof *q->prefilter_signs, EV_LINE);
+    if (!q->center || (q->codec->coarse && !q->prefilter_signs)) return ev__fail(EV_E_NOMEM, "a rotation");
+    if (q->codec->coarse) ev__prefilter_signs_init(q->prefilter_signs, 2 * q->bits, h->seed);
+    return EV_OK;
 }
 
 void ev__disk_lay_out(const ev__quantizer *q, ev__disk_header *h) {
@@ -127,13 +131,23 @@ static int read_tables(ev_disk *d) {
     return rc;
 }
 
-static int load(ev_disk *d) {
+static int map_file(ev_disk *d) {
+    void *at;
+    int error = d->file.bytes > PTRDIFF_MAX ? ENOMEM : ev__map(&d->file, &at);
+    if (error == ENOTSUP) return EV_OK; /* it is read */
+    if (error) return ev__refused(error, "map", d->path);
+    d->map = at;
+    return EV_OK;
+}
+
+static int load(ev_disk *d, bool map) {
     int rc = read_header(d);
     if (rc == EV_OK) rc = ev__disk_quantizer(&d->quantizer, &d->header);
     if (rc == EV_OK) rc = check_table(d);
     d->geometry = ev__disk_geometry_of(&d->quantizer, d->header.degree);
     if (rc == EV_OK) rc = read_tables(d);
     const ev_file_ops *ops = ev__file_ops();
+    if (rc == EV_OK && map) rc = map_file(d);
     if (rc == EV_OK) ops->advise(ops->user, d->file.handle, 0, 0);
     return rc;
 }
@@ -151,11 +165,12 @@ static void give_back(ev_disk *d) {
     ev__quantizer_free(&d->quantizer);
     ev__release(d->memory, d->memory_bytes, EV_LINE);
     if (d->path) ev__release(d->path, strlen(d->path) + 1, 1);
+    if (d->map) ev__unmap(d->map, (size_t)d->file.bytes);
     ev__file_close(&d->file);
     ev__charge_to(was);
 }
 
-static int make(const char *path, const ev__file *file, ev_disk **out) {
+static int make(const char *path, const ev__file *file, bool map, ev_disk **out) {
     ev__account *account = ev__account_new(), *was = ev__charge_to(account);
     size_t length = strlen(path) + 1;
     ev_disk *d = account ? ev__alloc_zero(sizeof *d, EV_LINE) : NULL;
@@ -168,7 +183,7 @@ static int make(const char *path, const ev__file *file, ev_disk **out) {
         ev__mutex_init(&d->lock);
         d->path = ev__alloc(length, 1);
         if (d->path) memcpy(d->path, path, length);
-        rc = d->path ? load(d) : EV_E_NOMEM;
+        rc = d->path ? load(d, map) : EV_E_NOMEM;
     }
     ev__charge_to(was);
     if (rc == EV_OK) {
@@ -184,13 +199,13 @@ static int make(const char *path, const ev__file *file, ev_disk **out) {
     return rc;
 }
 
-int ev_disk_open(const char *path, ev_disk **out) {
+int ev_disk_open(const char *path, int32_t map, ev_disk **out) {
     ev__file file;
     int error = ev__file_open(path, &file);
     if (error == ENOENT) return ev__fail_errno(EV_E_NOT_FOUND, error, "%s: '%s'", strerror(error), path);
     if (error) return ev__refused(error, "open", path);
     ev__remove_left_over(path);
-    return make(path, &file, out);
+    return make(path, &file, map != 0, out);
 }
 
 int ev__disk_enter(ev_disk *d, ev__account **was) {

@@ -152,7 +152,7 @@ static int answer(ev__disk_call *c, int64_t row, ev__disk_scratch *s) {
         bool scans = c->exact || c->few;
         if (!scans) {
             ev__query query;
-            ev__query_init(q, held, &query, &s->work);
+            ev__disk_query(q, held, &query, &s->work);
             rc = walk(c, &query, s);
             scans = rc == EV_OK && (int64_t)s->found < least && !ev__disk_is_to_stop(c);
         }
