@@ -71,12 +71,14 @@ static inline const float *ev__disk_vector(const ev__disk_block *b) { return (co
 
 /* ---- code.c ---------------------------------------------------------------------------------- */
 
-/* The code of a vector minus another, which is rotated and from the center: `around`, bits floats, or NULL for the
- * center itself. w->decoded: the difference. */
-void ev__disk_encode(const ev__quantizer *q, const float *around, char *code, ev__factor *factor, ev__workspace *w);
-/* A query, as the index would hold it, for estimates: those of codes around the center are offset + gain * distance. */
-void ev__disk_query(const ev__quantizer *q, const float *vector, ev__query *query, ev__workspace *w);
-/* Of a vector, what `around` is: under ip nothing. */
+/* The code of w->decoded, a vector minus the node's, its factor and its squared length. around: the node's own, of
+ * ev__disk_around, or NULL where the node is the center. */
+void ev__disk_encode(const ev__quantizer *q, const float *around, char *code, ev__factor *factor, float *length,
+                     ev__workspace *w);
+/* A query, as the index would hold it, around a center; estimates by codes around that are offset + gain * distance. */
+void ev__disk_query(const ev__quantizer *q, const float *vector, const float *center, ev__query *query,
+                    ev__workspace *w);
+/* A vector from the center, turned as codes are: into around, bits or dim floats. Under ip NULL: nothing is needed. */
 const float *ev__disk_around(const ev__quantizer *q, const float *vector, float *around, ev__workspace *w);
 
 /* ---- search.c -------------------------------------------------------------------------------- */

@@ -14,12 +14,15 @@
  *
  * A block is all that a walk needs of a node, so that a step takes one read:
  *
- *   ev__disk_block | vector, dim floats | `degree` links, uint32 | `degree` factors, two floats each | `degree` codes
+ *   ev__disk_block | vector, dim floats | `degree` links, uint32 | `degree` factors, two floats each |
+ *   `degree` squared lengths, float | `degree` codes
  *
  * A link's code is that of the neighbor's vector minus the node's own (as in SymphonyQG, Gou and others, 2025): signs
  * of 1 bit (RaBitQ), up to 32 dimensions 8 bits. So it tells apart what lies close together, wherever that is. With the
  * query's code around the center, product the integer product of both, and D the node's distance from the query,
- * D + gain * (bias * factor.bias - scale * factor.scale * product) estimates the neighbor's distance.
+ * D + gain * (bias * factor.bias - scale * factor.scale * product) estimates the neighbor's distance. Where the query
+ * is so near the node that its own code around the center is too coarse, it is coded around the node, and the squared
+ * length of what was coded stands in the place of factor.bias.
  *
  * Equal vectors that share a node of the index are one node here, with several ids. Vectors that only have its code are
  * nodes of their own without links, to which `variant` leads, one after the other. A node that was removed from the
@@ -30,9 +33,9 @@
 #ifndef EV_DISK_FORMAT_H
 #define EV_DISK_FORMAT_H
 
-#include "quantize/quantize.h"
+#include "file/format.h"
 
-#define EV_DISK_MAGIC "\x89\x45VD\r\n\x1a\n"
+#define EV_DISK_MAGIC EV_FILE_DISK_MAGIC
 #define EV_DISK_VERSION 1
 #define EV_DISK_PAGE 4096
 #define EV_DISK_IDS 340 /* of a page */
@@ -90,15 +93,16 @@ _Static_assert(sizeof(ev__disk_block) == 40, "the head of a block has no padding
 
 /* Where the parts of a block lie. */
 typedef struct {
-    size_t links, factors, codes, bytes; /* behind the vector; bytes: in all */
-    uint32_t in_page;                    /* blocks of a page; 0: a block has pages of its own */
+    size_t links, factors, lengths, codes, bytes; /* behind the vector; bytes: in all */
+    uint32_t in_page;                             /* blocks of a page; 0: a block has pages of its own */
 } ev__disk_geometry;
 
 static inline ev__disk_geometry ev__disk_geometry_of(const ev__quantizer *q, uint32_t degree) {
     ev__disk_geometry g;
     g.links = sizeof(ev__disk_block) + q->dim * sizeof(float);
     g.factors = g.links + degree * sizeof(uint32_t);
-    g.codes = g.factors + degree * sizeof(ev__factor);
+    g.lengths = g.factors + degree * sizeof(ev__factor);
+    g.codes = g.lengths + degree * sizeof(float);
     g.bytes = ev__round_up(g.codes + degree * q->code_bytes, 8);
     g.in_page = g.bytes <= EV_DISK_PAGE ? (uint32_t)(EV_DISK_PAGE / g.bytes) : 0;
     return g;

@@ -5,6 +5,8 @@ static void lay_out(const ev_disk *d, ev__disk_scratch *s) {
     ev__workspace_lay_out(&d->quantizer, &arena, &s->work);
     s->slots = ev__arena_take(&arena, EV_BATCH * sizeof *s->slots);
     s->distances = ev__arena_take(&arena, EV_BATCH * sizeof *s->distances);
+    s->factors = ev__arena_take(&arena, EV_DISK_MOST_DEGREE * sizeof *s->factors);
+    s->near = ev__arena_take(&arena, d->quantizer.query_bytes);
     s->ids = ev__arena_take(&arena, sizeof *s->ids);
     s->bytes = arena.used;
 }

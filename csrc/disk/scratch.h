@@ -20,10 +20,12 @@ struct ev__disk_scratch {
     ev__disk_scratch *next;
     ev__workspace work;
     ev__visited visited;
-    uint32_t *slots;   /* EV_BATCH: 0, 1, .. */
-    float *distances;  /* EV_BATCH */
-    ev__disk_ids *ids; /* a page */
-    void *memory;      /* of all these */
+    uint32_t *slots;     /* EV_BATCH: 0, 1, .. */
+    float *distances;    /* EV_BATCH */
+    ev__factor *factors; /* EV_DISK_MOST_DEGREE, */
+    void *near;          /* and the code of a query around a node */
+    ev__disk_ids *ids;   /* a page */
+    void *memory;        /* of all these */
     size_t bytes;
     char *blocks; /* `room` of them, `stride` bytes each */
     size_t stride, room;

@@ -13,6 +13,10 @@ enum {
     WALK_COST = 2    /* of a node that is met on a walk, in those that are read in the order of the file */
 };
 
+/* Of the squared distance from the center: where the query is nearer to a node, rounding its code to 4 bits takes more
+ * than the 1-bit codes of neighbors do. */
+static const float NEAR = 0.1f;
+
 /* ---- the walk -------------------------------------------------------------------------------- */
 
 static float shown(const ev__quantizer *q, double distance) {
@@ -88,17 +92,36 @@ static void sort(ev__disk_scratch *s) {
     }
 }
 
+/* The query around the node itself. Its code around the center stays. */
+static void look_closely(const ev__disk_call *c, const char *block, ev__query *query, ev__space *space,
+                         ev__disk_scratch *s) {
+    const ev__disk_geometry *g = &c->d->geometry;
+    const ev__disk_block *b = (const void *)block;
+    const float *lengths = (const void *)(block + g->lengths);
+    void *code = s->work.code;
+    for (uint32_t i = 0; i < b->degree; i++) s->factors[i] = (ev__factor){space->factors[i].scale, lengths[i]};
+    space->factors = s->factors;
+    s->work.code = s->near;
+    ev__disk_query(&c->d->quantizer, s->work.held, ev__disk_vector(b), query, &s->work);
+    s->work.code = code;
+}
+
 static void look_around(const ev__disk_call *c, const ev__query *query, const char *block, float known,
                         ev__disk_scratch *s) {
     const ev__quantizer *q = &c->d->quantizer;
     const ev__disk_geometry *g = &c->d->geometry;
     const ev__disk_block *b = (const void *)block;
     const uint32_t *links = (const void *)(block + g->links);
+    ev__query near;
     ev__space space = {.kind = q->codec->rows,
                        .rows = block + g->codes,
                        .stride = q->code_bytes,
                        .bytes = q->code_bytes,
                        .factors = (const void *)(block + g->factors)};
+    if (!q->metric->product && known < NEAR * query->offset) {
+        look_closely(c, block, &near, &space, s);
+        query = &near;
+    }
     ev__approx_distances(q, &space, query, s->slots, b->degree, s->distances, &s->work);
     s->estimates += b->degree;
     for (uint32_t i = 0; i < b->degree; i++) meet(s, c->limit, known + query->gain * s->distances[i], links[i]);
@@ -152,7 +175,7 @@ static int answer(ev__disk_call *c, int64_t row, ev__disk_scratch *s) {
         bool scans = c->exact || c->few;
         if (!scans) {
             ev__query query;
-            ev__disk_query(q, held, &query, &s->work);
+            ev__disk_query(q, held, q->center, &query, &s->work);
             rc = walk(c, &query, s);
             scans = rc == EV_OK && (int64_t)s->found < least && !ev__disk_is_to_stop(c);
         }

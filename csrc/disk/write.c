@@ -127,12 +127,13 @@ static void choose_entries(writing *w) {
 }
 
 static void encode_entries(writing *w, ev__factor *factors, char *codes) {
+    float length;
     const ev__quantizer *q = &w->quantizer;
     worker *one = &w->workers[0];
     for (uint32_t i = 0; i < w->header.entries; i++) {
         const float *v = vector_of(w, w->entries[i], one->own, one);
         for (size_t j = 0; j < q->dim; j++) one->work.decoded[j] = v[j] - q->center[j];
-        ev__disk_encode(q, NULL, codes + i * q->code_bytes, &factors[i], &one->work);
+        ev__disk_encode(q, NULL, codes + i * q->code_bytes, &factors[i], &length, &one->work);
     }
 }
 
@@ -224,6 +225,7 @@ static void make_links(const writing *w, uint32_t number, char *block, worker *o
     ev__disk_block *b = (void *)block;
     uint32_t *links = (void *)(block + w->geometry.links), slot = p->slot_of[number];
     ev__factor *factors = (void *)(block + w->geometry.factors);
+    float *lengths = (void *)(block + w->geometry.lengths);
     const uint32_t *from = ev__links0(w->store, slot);
     if (!ev__is_node(w->store, slot)) return; /* it is a duplicate, and has none */
     const float *around = ev__disk_around(q, one->own, one->around, &one->work);
@@ -234,7 +236,7 @@ static void make_links(const writing *w, uint32_t number, char *block, worker *o
         const float *v = vector_of(w, to, one->other, one);
         for (size_t j = 0; j < q->dim; j++) one->work.decoded[j] = v[j] - one->own[j];
         ev__disk_encode(q, around, block + w->geometry.codes + b->degree * q->code_bytes, &factors[b->degree],
-                        &one->work);
+                        &lengths[b->degree], &one->work);
         links[b->degree++] = to;
     }
 }
