@@ -119,8 +119,10 @@ static void check_kind(int32_t metric, int32_t quantization) {
 #define PATH "test_threads.edgevec"
 #if defined(_WIN32)
 #define SAVED PATH ".again" /* a file that is mapped cannot be replaced there */
+#define GRAPH "test_threads.evd"
 #else
 #define SAVED PATH
+#define GRAPH "test_threads.evd"
 #endif
 
 /* Each is made by one thread while another makes any. What is asked for is held by the fixed rows alone. */
@@ -316,6 +318,32 @@ static int call_stage(scene *s) {
     return rc == EV_OK ? ev_stage_drop(s->ix) : rc;
 }
 
+/* Written and read by one at a time, since all have one file; searched by two. */
+static int call_graph_on_disk(scene *s) {
+    static uint32_t taken;
+    ev_disk *d = NULL;
+    ev_disk_stats stats;
+    ev_disk_report report;
+    float vector[DIM], distances[16 * K];
+    int64_t found[16 * K], cursor = 0, written;
+    int32_t held;
+    if (!ev__try_take(&taken)) return EV_OK;
+    int rc = ev_disk_write(s->ix, GRAPH, 2, NULL, NULL);
+    if (rc == EV_OK) rc = ev_disk_open(GRAPH, 0, &d);
+    ev_disk_search_params p = {.k = K, .ef = 20, .threads = 2};
+    if (rc == EV_OK) rc = ev_disk_search(d, 16, rows, &p, found, distances);
+    if (rc == EV_OK) rc = ev_disk_get(d, 1, ids, vector);
+    if (rc == EV_OK) rc = ev_disk_contains(d, ids[0], &held);
+    if (rc == EV_OK) rc = ev_disk_ids(d, &cursor, K, found, &written);
+    if (rc == EV_OK) rc = ev_disk_check(d, &report);
+    if (rc == EV_OK) ev_disk_get_stats(d, &stats);
+    if (rc == EV_OK && (held != 1 || written != K || stats.queries != 16)) rc = EV_E_CORRUPT;
+    if (rc == EV_OK) rc = ev_disk_close(d);
+    ev_disk_free(d);
+    ev__give_back(&taken);
+    return rc;
+}
+
 /* Every public call: the names, what makes them, and what that gives in a callback of a call on the same index.
  * tests/project/test_c_calls.py compares the names with edgevec.h. */
 static const struct {
@@ -335,6 +363,9 @@ static const struct {
     {"ev_check", call_check, EV_E_REENTRANT},
     {"ev_save", call_save, EV_E_REENTRANT},
     {"ev_save_bytes ev_load_bytes ev_load_bytes_within", call_bytes, EV_E_REENTRANT},
+    {"ev_disk_write ev_disk_open ev_disk_search ev_disk_get ev_disk_contains ev_disk_ids ev_disk_check "
+     "ev_disk_get_stats ev_disk_close ev_disk_free",
+     call_graph_on_disk, EV_E_REENTRANT},
     {"ev_add", call_add, EV_E_REENTRANT},
     {"ev_remove", call_remove, EV_E_REENTRANT},
     {"ev_compact", call_compact, EV_E_REENTRANT},
@@ -389,6 +420,7 @@ static void every_pair(int32_t quantization, int32_t keep, bool unverified) {
     ev_free(s.ix);
     remove(PATH);
     remove(SAVED);
+    remove(GRAPH);
 }
 
 /* ---- an index that is closed beside calls ---------------------------------------------------------- */
