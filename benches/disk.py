@@ -96,7 +96,7 @@ def file_of(variant: str, folder: Path) -> Path:
 def files_of(args: argparse.Namespace, folder: Path) -> dict[Path, edgevec.Quantization]:
     """The index files of all variants, and their codes."""
     ours = [variant for variant in args.variants if variant != "hnswlib"]
-    own = ["memory" if name.startswith(GRAPH) else name for name in ours]
+    own = ["memory" if name.startswith(GRAPH) else name for name in ours]  # what it is made of
     return {file_of(name, folder): "binary" if name.endswith(BINARY) else args.quantization for name in own}
 
 
