@@ -236,8 +236,8 @@ def measure(folder: Path, variants: Sequence[str], target: float, rounds: int) -
     runs = {variant: lambda search=searches[variant]: call_times_us(search, queries) for variant in variants}
     warm = in_turns(runs, rounds)
     all_reads = {variant: reads_of(indexes[variant][0]) - before_reads[variant] for variant in variants}
-    if "mmap" in variants:
-        indexes["mmap"][0].close()  # what is mapped stays in the cache
+    for variant in {"mmap", "graph-mmap"} & {*variants}:
+        indexes[variant][0].close()  # what is mapped stays in the cache
     measured = []
     for variant in variants:
         reads = all_reads[variant]
@@ -289,7 +289,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--n", type=int, default=100_000)
     parser.add_argument("--data", choices=("real", "made"), default="real", help="made: as many as --n says")
     parser.add_argument("--quantization", choices=("sq8", "binary"), default="sq8")
-    every = ["memory", "disk", "memory-binary", "disk-binary", "mmap", "graph", "graph-mmap", *(["hnswlib"] if installed("hnswlib") else [])]
+    every = [
+        "memory",
+        "disk",
+        "memory-binary",
+        "disk-binary",
+        "mmap",
+        "graph",
+        "graph-mmap",
+        *(["hnswlib"] if installed("hnswlib") else []),
+    ]
     parser.add_argument("--variants", nargs="+", choices=every, default=every)
     parser.add_argument("--float32", action="store_true", help="keep every bit: 4 bytes a dimension on disk, not 2")
     parser.add_argument("--recall", type=float, default=0.95)

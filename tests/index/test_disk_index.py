@@ -1,5 +1,4 @@
-"""The graph on disk: answers against NumPy, exact ones equal to those of the index, damage that is told, bounded memory.
-"""
+"""The graph on disk: answers against NumPy, exact ones equal to those of the index, damage that is told, bounded memory."""
 
 from __future__ import annotations
 
@@ -183,7 +182,9 @@ def test_vectors_that_only_share_a_code_are_told_apart(tmp_path: Path, rng: np.r
 
 def test_an_empty_index(tmp_path: Path) -> None:
     with written(Index(5), tmp_path / "disk") as disk:
-        assert len(disk) == 0 and 1 not in disk and list(disk.ids()) == []
+        assert len(disk) == 0
+        assert 1 not in disk
+        assert list(disk.ids()) == []
         assert disk.search(np.ones(5)).ids.size == disk.search(np.ones((2, 5)), filter=[1]).ids.size == 0
         assert disk.check()["nodes"] == 0
 
@@ -196,7 +197,11 @@ def test_what_was_removed_is_not_found(tmp_path: Path, rng: np.random.Generator)
     disk = written(index, tmp_path / "disk")
     found = disk.search(rows, 3, ef=100).ids
     assert (found % 4 != 0).all()
-    assert 4 not in disk and 5 in disk and "5" not in disk and True not in disk and 2**80 not in disk
+    assert 4 not in disk
+    assert 5 in disk
+    assert "5" not in disk
+    assert True not in disk
+    assert 2**80 not in disk
     with pytest.raises(UnknownIdError, match="id 4"):
         disk.get([5, 4])
 
@@ -217,7 +222,9 @@ def test_bad_arguments(tmp_path: Path, rng: np.random.Generator) -> None:
         disk.search([query, 0 * query])
     with pytest.raises(ParameterError, match="Index"):
         DiskIndex.write(disk, tmp_path / "other")  # type: ignore[arg-type]
-    assert disk.metric == "cosine" and disk.dim == 12 and disk.ef == 77
+    assert disk.metric == "cosine"
+    assert disk.dim == 12
+    assert disk.ef == 77
 
 
 def test_closing(tmp_path: Path, rng: np.random.Generator) -> None:
@@ -230,7 +237,8 @@ def test_closing(tmp_path: Path, rng: np.random.Generator) -> None:
         disk.search(np.ones(12))
     with pytest.raises(ClosedError):
         len(disk)
-    assert repr(disk) == "DiskIndex(closed)" and len(again) == len(index)
+    assert repr(disk) == "DiskIndex(closed)"
+    assert len(again) == len(index)
 
 
 # ---- files ---------------------------------------------------------------------------------------------------------
@@ -256,7 +264,8 @@ def test_a_stopped_write_leaves_the_old_file(tmp_path: Path, rng: np.random.Gene
     assert (tmp_path / "file").read_bytes() == b"old"
     told: list[tuple[int, int]] = []
     DiskIndex.write(index, tmp_path / "file", progress=lambda done, total: told.append((done, total)))
-    assert told and told[-1][0] == told[-1][1] > 0
+    assert told
+    assert told[-1][0] == told[-1][1] > 0
 
 
 def test_files_of_another_kind(tmp_path: Path, rng: np.random.Generator) -> None:
@@ -369,7 +378,8 @@ def test_memory_is_bounded(tmp_path: Path, rng: np.random.Generator) -> None:
         memory = disk.memory_usage()
         held.append(memory["peak"])
         assert memory["on_disk"] == (tmp_path / f"disk-{n}").stat().st_size > n * 384 * 4
-    assert held[1] < 1.3 * held[0] and held[1] < 2**20 < memory["on_disk"] / 8
+    assert held[1] < 1.3 * held[0]
+    assert held[1] < 2**20 < memory["on_disk"] / 8
 
 
 def test_reads_are_counted(tmp_path: Path, rng: np.random.Generator) -> None:
@@ -381,7 +391,8 @@ def test_reads_are_counted(tmp_path: Path, rng: np.random.Generator) -> None:
     after = disk.stats()
     reads = after["reads"] - before["reads"]
     assert after["queries"] - before["queries"] == 10
-    assert 10 * 20 <= reads < 10 * 300 and reads == after["rounds"] - before["rounds"]
+    assert 10 * 20 <= reads < 10 * 300
+    assert reads == after["rounds"] - before["rounds"]
     assert after["bytes_read"] - before["bytes_read"] >= reads * 384 * 4
     disk.search(rng.standard_normal((10, 384)), 5, ef=20, beam=8)
     assert disk.stats()["rounds"] - after["rounds"] < reads / 3
@@ -404,4 +415,5 @@ def test_threads_search_one_file(tmp_path: Path, rng: np.random.Generator) -> No
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 4 and all((ids == wanted.ids).all() for ids in found)
+    assert len(found) == 4
+    assert all((ids == wanted.ids).all() for ids in found)
