@@ -38,6 +38,7 @@ _STRATEGIES = ("graph", "exact", "filtered_graph")
 _PARAMS, _SEARCH_PARAMS = ffi.typeof("ev_params *"), ffi.typeof("ev_search_params *")
 _SEARCH_STATS, _STATS = ffi.typeof("ev_search_stats *"), ffi.typeof("ev_stats *")
 _DISK_PARAMS, _DISK_STATS = ffi.typeof("ev_disk_search_params *"), ffi.typeof("ev_disk_stats *")
+_DISK_REPORT = ffi.typeof("ev_disk_report *")
 _MEMORY, _REPORT = ffi.typeof("ev_memory *"), ffi.typeof("ev_report *")
 _FLOATS, _INT64S, _CHARS = ffi.typeof("float[]"), ffi.typeof("int64_t[]"), ffi.typeof("char[]")
 _INT64, _FLOAT32 = np.dtype(np.int64), np.dtype(np.float32)
@@ -473,7 +474,7 @@ class NativeDisk:
         return ids, distances
 
     def check(self) -> dict[str, int]:
-        report = ffi.new("ev_disk_report *")
+        report = ffi.new(_DISK_REPORT)
         check(lib.ev_disk_check(self.handle, report))
         names = ("live", "nodes", "edges", "duplicates", "min_degree", "max_degree")
         return {name: getattr(report, name) for name in names}

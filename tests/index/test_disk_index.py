@@ -1,4 +1,4 @@
-"""The graph on disk: answers against NumPy, exact ones equal to those of the index, damage that is told, bounded memory."""
+"""The graph on disk: answers against NumPy, exact ones equal to the index's, damage that is told, bounded memory."""
 
 from __future__ import annotations
 
@@ -341,7 +341,7 @@ def test_a_block_is_named(tmp_path: Path, rng: np.random.Generator) -> None:
     (tmp_path / "disk").write_bytes(data)
     disk = DiskIndex(tmp_path / "disk")
     for call in (lambda: disk.search(np.zeros(700), exact=True), disk.check, lambda: disk.get([9])):
-        with pytest.raises(CorruptIndexError, match="block 9 .*checksum"):
+        with pytest.raises(CorruptIndexError, match=r"block 9 .*checksum"):
             call()
     assert disk.get([0]).shape == (1, 700)
 
