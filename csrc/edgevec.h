@@ -20,7 +20,7 @@
  *   doing with them at the fork, but for one that a thread was changing: that is half changed, and calls on it are
  *   EV_E_FORKED; questions that return no code are answered with 0. So is an index whose callback forked, in the child.
  * - Durability: ev_save returns EV_OK only after the file's bytes and its name were flushed (fsync of file and folder).
- *   The old file stays whole until then. Nothing else touches the disk, but for EV_STORAGE_DISK.
+ *   The old file stays whole until then. Nothing else touches the disk, but for EV_STORAGE_DISK and ev_disk.
  * - Failure: a call that fails for bad input or for want of memory leaves the index answering as it did. The library
  *   never prints, aborts, exits, or reads past what it was given; every allocation goes through the hook of
  *   ev_set_allocator.
