@@ -318,7 +318,7 @@ void ev_get_stats(ev_index *ix, ev_stats *out);
 
 /* An index whose graph lies in a file too, for indexes many times larger than memory. A block of the file has all that
  * a walk needs of a node: its vector, its links, and 1-bit codes of its neighbors. It is read only. In memory are the
- * codes of at most 16,384 nodes at which walks begin, a bit for each node, and 8 bytes for each 340 ids. Any number of
+ * codes of at most 8,192 nodes at which walks begin, a bit for each node, and 8 bytes for each 340 ids. Any number of
  * threads may search at once. A forked child may use what it inherited. The file may be replaced or removed meanwhile,
  * but must not be written to; damage to what is read is EV_E_CORRUPT, and the detail names the block. */
 typedef struct ev_disk ev_disk;

@@ -25,13 +25,13 @@ class DiskIndex:
 
     It is written from an Index. Each vector has a block in the file with its vector, its links and 1-bit codes of the
     vectors that they lead to (DiskANN, Subramanya and others, 2019; SymphonyQG, Gou and others, 2025), so a step of a
-    search takes one read, and what was read gives exact distances. In memory are codes of at most 16,384 vectors at
+    search takes one read, and what was read gives exact distances. In memory are codes of at most 8,192 vectors at
     which searches begin, a bit for each vector and 8 bytes for each 340 ids: for a million vectors of 384 dimensions
     about 1 MB, and some 0.5 MB for each thread that searches. The system's page cache does the rest, and may
     be as small as one likes.
 
     Any number of threads may search at once, without the GIL. The file may be replaced or removed meanwhile, as
-    write() does it, but must not be written into. Every block is verified when it is read; one that is damaged raises
+    write() does it (but for Windows, where an open file cannot be), but must not be written into. Every block is verified when it is read; one that is damaged raises
     CorruptIndexError, whose message names it. close(), or the end of a `with` block, gives everything back.
 
     Args:

@@ -40,7 +40,7 @@
 #define EV_DISK_PAGE 4096
 #define EV_DISK_IDS 340 /* of a page */
 #define EV_DISK_MOST_DEGREE (2 * EV_MAX_M)
-#define EV_DISK_MOST_ENTRIES 16384
+#define EV_DISK_MOST_ENTRIES 8192
 
 typedef struct {
     uint64_t offset, bytes; /* without the filling */

@@ -1,6 +1,6 @@
 /* Opening the file of a graph on disk, and its end. Nothing in the header is believed: what it says of its sections
  * must be what its numbers call for, and the file's size too. */
-#include "disk/disk.h"
+#include "disk/scratch.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -158,7 +158,7 @@ static void give_back(ev_disk *d) {
     ev__account *was = ev__charge_to(d->account);
     for (ev__disk_scratch *s = d->spare; s;) {
         ev__disk_scratch *gone = s;
-        s = *(ev__disk_scratch **)(void *)s; /* its first member */
+        s = s->next;
         ev__disk_scratch_free(gone);
     }
     d->spare = NULL;
@@ -259,7 +259,9 @@ void ev_disk_free(ev_disk *d) {
 void ev_disk_get_stats(ev_disk *d, ev_disk_stats *out) {
     const ev__disk_header *h = &d->header;
     *out = (ev_disk_stats){.dim = h->dim, .metric = h->metric, .ef = h->ef, .degree = (int32_t)h->degree};
+    ev__lock(&d->lock);
     out->live = d->closed ? 0 : h->live;
+    ev__unlock(&d->lock);
     out->nodes = h->nodes;
     out->block_bytes = h->block_bytes;
     out->file_bytes = (int64_t)h->file_bytes;

@@ -10,7 +10,7 @@
 enum {
     RUN = 1 << 20,        /* bytes of blocks made at a time, at least a page of them */
     SAMPLE = 4096,        /* vectors of which the center is the mean where the index has none */
-    ENTRIES_PER_ROOT = 8, /* so many for each unit of the root of all nodes */
+    ENTRIES_PER_ROOT = 4, /* so many for each unit of the root of all nodes */
     MOST_WORKERS = 64
 };
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import shutil
 import sys
@@ -11,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from forked import in_child
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import distances
 from small_index import each_metric, make_index
-from support import examples
+from support import HANG, examples
 
 from edgevec import (
     CancelledError,
@@ -417,3 +419,30 @@ def test_threads_search_one_file(tmp_path: Path, rng: np.random.Generator) -> No
         thread.join()
     assert len(found) == 4
     assert all((ids == wanted.ids).all() for ids in found)
+
+
+@pytest.mark.threads
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_child_searches_what_it_inherited(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Whatever other threads were doing with it at the fork."""
+    index, _ = make_index(rng)
+    disk, queries = written(index, tmp_path / "disk"), rng.standard_normal((30, 12))
+    wanted, ended = disk.search(queries).ids.tolist(), threading.Event()
+
+    def ask() -> None:
+        while not ended.is_set():
+            disk.search(queries, threads=2)
+
+    def work() -> None:
+        assert disk.search(queries, threads=2).ids.tolist() == wanted
+        disk.close()
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        outcomes = [in_child(work, patience=HANG) for _ in range(10)]
+    finally:
+        ended.set()
+        thread.join()
+    assert outcomes == [0] * 10
