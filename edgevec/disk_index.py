@@ -31,8 +31,9 @@ class DiskIndex:
     be as small as one likes.
 
     Any number of threads may search at once, without the GIL. The file may be replaced or removed meanwhile, as
-    write() does it (but for Windows, where an open file cannot be), but must not be written into. Every block is verified when it is read; one that is damaged raises
-    CorruptIndexError, whose message names it. close(), or the end of a `with` block, gives everything back.
+    write() does it (but on Windows, where an open file cannot be), and must not be written into. Every block is
+    verified when it is read; one that is damaged raises CorruptIndexError, whose message names it. close(), or the end
+    of a `with` block, gives everything back.
 
     Args:
         path: a file that write() made

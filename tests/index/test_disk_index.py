@@ -77,12 +77,12 @@ def data_of(kind: str, rng: np.random.Generator, n: int, dim: int) -> Rows:
 @each_metric
 @pytest.mark.parametrize("kind", ["clustered", "uniform", "sorted", "duplicated"])
 def test_recall(kind: str, metric: Metric, tmp_path: Path, rng: np.random.Generator) -> None:
-    rows = data_of(kind, rng, 4000, 48)
+    rows = data_of(kind, rng, 2400, 48)
     index = Index(48, metric)
     index.add(rows, threads=2)
-    queries = rows[::80] + 0.002 * rng.standard_normal((50, 48)).astype(np.float32)
+    queries = rows[::48] + 0.002 * rng.standard_normal((50, 48)).astype(np.float32)
     with written(index, tmp_path / "disk") as disk:
-        _, truth = brute_force(index.get(range(4000)), queries, 10, metric)
+        _, truth = brute_force(index.get(range(2400)), queries, 10, metric)
         found = disk.search(queries, 10, ef=150).distances
         # by distances, as duplicates are equally near
         near = found <= truth[:, -1:] + 1e-5 * np.abs(truth[:, -1:]) + 1e-6
@@ -402,7 +402,7 @@ def test_reads_are_counted(tmp_path: Path, rng: np.random.Generator) -> None:
 
 @pytest.mark.threads
 def test_threads_search_one_file(tmp_path: Path, rng: np.random.Generator) -> None:
-    rows = rng.standard_normal((1500, 40)).astype(np.float32)
+    rows = rng.standard_normal((400, 40)).astype(np.float32)
     index = Index(40)
     index.add(rows)
     disk = written(index, tmp_path / "disk")
