@@ -48,9 +48,9 @@ def written(index: Index, path: Path, **arguments: bool) -> DiskIndex:
 
 
 def clusters(rng: np.random.Generator, n: int, dim: int) -> Rows:
-    """Twenty that are a hundredth as wide as they are apart."""
-    centers = rng.standard_normal((20, dim))
-    return (centers[rng.integers(20, size=n)] + 0.01 * rng.standard_normal((n, dim))).astype(np.float32)
+    """Four that are a hundredth as wide as they are apart."""
+    centers = rng.standard_normal((4, dim))
+    return (centers[rng.integers(4, size=n)] + 0.01 * rng.standard_normal((n, dim))).astype(np.float32)
 
 
 def brute_force(rows: Rows, queries: Rows, k: int, metric: Metric) -> tuple[npt.NDArray[np.int64], Rows]:
@@ -170,16 +170,18 @@ def test_copies_share_a_block(tmp_path: Path, rng: np.random.Generator) -> None:
 
 
 def test_vectors_that_only_share_a_code_are_told_apart(tmp_path: Path, rng: np.random.Generator) -> None:
-    """One far out sets the scale of 8-bit codes, so that the others have few of them."""
-    rows = np.full((300, 8), 1, np.float32)
-    rows[:, 0] += np.arange(300, dtype=np.float32) * 1e-6
+    """Of what is small beside the largest coordinate, 8-bit codes tell nothing."""
+    rows = rng.standard_normal((1040, 8)).astype(np.float32)
+    rows[1000:] = [0.5, 6, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]
+    rows[1000:, 0] += np.arange(40, dtype=np.float32) * 1e-5
     index = Index(8, "l2", keep_vectors="float32")
-    index.add(np.concatenate([rows, rng.standard_normal((50, 8)).astype(np.float32) * 9]))
+    index.add(rows)
     disk = written(index, tmp_path / "disk")
-    for query in (0, 150, 299):
+    assert index.check().duplicates > 20
+    for query in (1000, 1020, 1039):
         wanted = index.search(rows[query], 5, exact=True)
-        assert disk.search(rows[query], 5, ef=300).ids.tolist() == wanted.ids.tolist()
-    assert disk.check()["live"] == 350
+        assert disk.search(rows[query], 5, ef=100).ids.tolist() == wanted.ids.tolist()
+    assert disk.check()["nodes"] == disk.check()["live"] == 1040
 
 
 def test_an_empty_index(tmp_path: Path) -> None:
