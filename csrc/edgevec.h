@@ -324,7 +324,7 @@ void ev_get_stats(ev_index *ix, ev_stats *out);
 typedef struct ev_disk ev_disk;
 
 /* Write such a file of an index, as ev_save replaces a file. The vectors are those of ev_get; of removed ones whose
- * links still lead on, too. Calls that change the index wait meanwhile. Needs 24 to 30 bytes of memory a vector.
+ * links still lead on, too. Calls that change the index wait meanwhile. Needs some 36 bytes of memory a vector.
  * threads 0: one per core. The same index gives the same bytes.
  * Errors: EV_E_IO, EV_E_NOMEM, EV_E_FULL, EV_E_STOPPED, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
 int ev_disk_write(ev_index *ix, const char *path, int32_t threads, ev_progress progress, void *user);

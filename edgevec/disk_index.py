@@ -75,7 +75,7 @@ class DiskIndex:
         """Write the file of a DiskIndex: durable when this returns, and an old file stays whole until then.
 
         Vectors are written as get() returns them. Searches of the index go on meanwhile; calls that change it wait.
-        To keep memory small open the index with storage="disk" or mmap=True; besides it takes some 30 bytes a vector.
+        To keep memory small open the index with storage="disk" or mmap=True; besides it takes some 36 bytes a vector.
         It takes about as long as building the index did. Where removed vectors still lead to others
         they are written too, without an id; compact() leaves them out, and lays neighbors out near each other.
 
