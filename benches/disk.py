@@ -4,7 +4,8 @@
     python benches/disk.py --n 1000000 --variants disk --limit 700
 
 One index is built, in a process of its own, and kept in a file; each variant loads that, those whose names end in
--binary one with 1-bit codes. Warm: the file is in the page
+-binary one with 1-bit codes, and those that begin with graph the file that DiskIndex.write() makes of it, in which the
+graph is too: graph reads it, graph-mmap maps it. Warm: the file is in the page
 cache, single queries, the variants in turn. Cold: before each query the system is told to drop the file from its cache
 (POSIX_FADV_DONTNEED), and `cold reads` counts the bytes that the process then had from the device; a mapped file, whose
 pages that leaves, is mapped anew for each query, without verifying it. --limit: the process, page cache included, may
@@ -34,7 +35,7 @@ from timing import Latency, call_times_us, in_turns, installed, machine, write_j
 import edgevec
 
 K, COLD = 10, 100
-BINARY = "-binary"
+BINARY, GRAPH = "-binary", "graph"
 Search = Callable[[Floats], Any]
 GROUPS = Path("/sys/fs/cgroup")
 
@@ -73,20 +74,30 @@ def prepare(args: argparse.Namespace, folder: Path) -> None:
         other.add_items(workload.base)
         other.save_index(str(folder / "hnswlib"))
     for path, quantization in files_of(args, folder).items():
+        if path.is_file():
+            continue
         index = edgevec.Index(dim, workload.metric, quantization=quantization, keep_vectors=kept)
         index.add(workload.base)
         index.save(path)
+    if any(variant.startswith(GRAPH) for variant in args.variants):
+        start = perf_counter_ns()
+        index = edgevec.Index.load(folder / "index.ev", storage="disk")
+        edgevec.DiskIndex.write(index, file_of(GRAPH, folder))
+        print(f"DiskIndex.write: {(perf_counter_ns() - start) / 1e9:.0f} s")
 
 
 def file_of(variant: str, folder: Path) -> Path:
     """What a variant loads."""
+    if variant.startswith(GRAPH):
+        return folder / "index.evd"
     return folder / ("hnswlib" if variant == "hnswlib" else "binary.ev" if variant.endswith(BINARY) else "index.ev")
 
 
 def files_of(args: argparse.Namespace, folder: Path) -> dict[Path, edgevec.Quantization]:
     """The index files of all variants, and their codes."""
     ours = [variant for variant in args.variants if variant != "hnswlib"]
-    return {file_of(name, folder): "binary" if name.endswith(BINARY) else args.quantization for name in ours}
+    own = ["memory" if name.startswith(GRAPH) else name for name in ours]  # what it is made of
+    return {file_of(name, folder): "binary" if name.endswith(BINARY) else args.quantization for name in own}
 
 
 def prepared(args: argparse.Namespace) -> Path:
@@ -143,6 +154,9 @@ def opened(variant: str, folder: Path, dim: int) -> tuple[Any, Callable[[int], S
             return lambda query: other.knn_query(query, K)[0][0]
 
         return other, with_ef
+    if variant.startswith(GRAPH):
+        graph = edgevec.DiskIndex(file_of(variant, folder), mmap=variant.endswith("-mmap"))
+        return graph, lambda ef: lambda query: graph.search(query, K, ef=ef).ids
     storage: edgevec.Storage = "disk" if variant.startswith("disk") else "memory"
     index = edgevec.Index.load(file_of(variant, folder), mmap=variant == "mmap", storage=storage)
     return index, lambda ef: lambda query: index.search(query, K, ef=ef).ids
@@ -154,7 +168,7 @@ def share_found(search: Search, queries: Floats, truth: Ids) -> float:
 
 def ef_for(with_ef: Callable[[int], Search], queries: Floats, truth: Ids, target: float) -> int:
     """The least of a grid that reaches the recall."""
-    grid = (10, 16, 20, 24, 32, 40, 48, 64, 96, 128, 192, 256, 384)
+    grid = (10, 16, 20, 24, 28, 32, 36, 40, 48, 64, 96, 128, 192, 256, 384)
     return next((ef for ef in grid if share_found(with_ef(ef), queries, truth) >= target), grid[-1])
 
 
@@ -222,13 +236,13 @@ def measure(folder: Path, variants: Sequence[str], target: float, rounds: int) -
     runs = {variant: lambda search=searches[variant]: call_times_us(search, queries) for variant in variants}
     warm = in_turns(runs, rounds)
     all_reads = {variant: reads_of(indexes[variant][0]) - before_reads[variant] for variant in variants}
-    if "mmap" in variants:
-        indexes["mmap"][0].close()  # what is mapped stays in the cache
+    for variant in {"mmap", "graph-mmap"} & {*variants}:
+        indexes[variant][0].close()  # what is mapped stays in the cache
     measured = []
     for variant in variants:
         reads = all_reads[variant]
         cold: tuple[Latency | None, float | None] = (None, None)
-        if variant.startswith(("disk", "mmap")):
+        if variant.startswith(("disk", "mmap")) or variant == GRAPH:
             cold = cold_times(variant, folder, searches[variant], efs[variant], queries)
         measured.append(
             Measured(
@@ -238,7 +252,7 @@ def measure(folder: Path, variants: Sequence[str], target: float, rounds: int) -
                 Latency.of(warm[variant]),
                 cold[0],
                 grown[variant],
-                reads / len(queries) / rounds if variant.startswith("disk") else None,
+                reads / len(queries) / rounds if variant.startswith(("disk", GRAPH)) else None,
                 cold[1],
             )
         )
@@ -246,7 +260,7 @@ def measure(folder: Path, variants: Sequence[str], target: float, rounds: int) -
 
 
 def reads_of(index: Any) -> int:
-    return index.stats()["reads"] if isinstance(index, edgevec.Index) else 0
+    return index.stats()["reads"] if isinstance(index, (edgevec.Index, edgevec.DiskIndex)) else 0
 
 
 def table_of(measured: Sequence[Measured], title: str) -> Table:
@@ -275,7 +289,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--n", type=int, default=100_000)
     parser.add_argument("--data", choices=("real", "made"), default="real", help="made: as many as --n says")
     parser.add_argument("--quantization", choices=("sq8", "binary"), default="sq8")
-    every = ["memory", "disk", "memory-binary", "disk-binary", "mmap", *(["hnswlib"] if installed("hnswlib") else [])]
+    every = [
+        "memory",
+        "disk",
+        "memory-binary",
+        "disk-binary",
+        "mmap",
+        "graph",
+        "graph-mmap",
+        *(["hnswlib"] if installed("hnswlib") else []),
+    ]
     parser.add_argument("--variants", nargs="+", choices=every, default=every)
     parser.add_argument("--float32", action="store_true", help="keep every bit: 4 bytes a dimension on disk, not 2")
     parser.add_argument("--recall", type=float, default=0.95)

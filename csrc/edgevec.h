@@ -20,7 +20,7 @@
  *   doing with them at the fork, but for one that a thread was changing: that is half changed, and calls on it are
  *   EV_E_FORKED; questions that return no code are answered with 0. So is an index whose callback forked, in the child.
  * - Durability: ev_save returns EV_OK only after the file's bytes and its name were flushed (fsync of file and folder).
- *   The old file stays whole until then. Nothing else touches the disk, but for EV_STORAGE_DISK.
+ *   The old file stays whole until then. Nothing else touches the disk, but for EV_STORAGE_DISK and ev_disk.
  * - Failure: a call that fails for bad input or for want of memory leaves the index answering as it did. The library
  *   never prints, aborts, exits, or reads past what it was given; every allocation goes through the hook of
  *   ev_set_allocator.
@@ -313,6 +313,70 @@ typedef struct {
     int64_t reads;   /* EV_STORAGE_DISK: reads of files, each of one or more vectors, since it was made or loaded */
 } ev_stats;
 void ev_get_stats(ev_index *ix, ev_stats *out);
+
+/* ---- graphs on disk -------------------------------------------------------------------------- */
+
+/* An index whose graph lies in a file too, for indexes many times larger than memory. A block of the file has all that
+ * a walk needs of a node: its vector, its links, and 1-bit codes of its neighbors. It is read only. In memory are the
+ * codes of at most 8,192 nodes at which walks begin, a bit for each node, and 8 bytes for each 340 ids. Any number of
+ * threads may search at once. A forked child may use what it inherited. The file may be replaced or removed meanwhile,
+ * but must not be written to; damage to what is read is EV_E_CORRUPT, and the detail names the block. */
+typedef struct ev_disk ev_disk;
+
+/* Write such a file of an index, as ev_save replaces a file. The vectors are those of ev_get; of removed ones whose
+ * links still lead on, too. Calls that change the index wait meanwhile. Needs some 36 bytes of memory a vector.
+ * threads 0: one per core. The same index gives the same bytes.
+ * Errors: EV_E_IO, EV_E_NOMEM, EV_E_FULL, EV_E_STOPPED, EV_E_REENTRANT, EV_E_FORKED, EV_E_CLOSED. */
+int ev_disk_write(ev_index *ix, const char *path, int32_t threads, ev_progress progress, void *user);
+/* map 1: use the file in place, where the system maps files: no call of the system for what it has cached, and no copy;
+ * what it has not comes one block after the other. It must not be cut off then: that would end the process. 0: read it,
+ * what is not cached many blocks at a time.
+ * Errors: EV_E_NOT_FOUND, EV_E_IO, EV_E_CORRUPT, EV_E_VERSION, EV_E_NOMEM, EV_E_SIMD. */
+int ev_disk_open(const char *path, int32_t map, ev_disk **out);
+/* As ev_close, but that it waits for nobody: calls that are under way end as if it were open.
+ * Errors: EV_E_CLOSED. */
+int ev_disk_close(ev_disk *d);
+/* After all calls on it have ended. */
+void ev_disk_free(ev_disk *d);
+
+typedef struct {
+    int32_t k;       /* >= 1 */
+    int32_t ef;      /* 0: the index's that it was written from; raised to k where smaller */
+    int32_t beam;    /* nodes read in a round, 1..64; 0: 4 */
+    int32_t exact;   /* compare with every vector: the whole file is read, for each query */
+    int32_t threads; /* 0: one per core, for batches; 1: the calling thread */
+    ev_filter *filter;
+} ev_disk_search_params;
+
+/* As ev_search, by float64 distances to the vectors in the file: what is returned is these, rounded. With a filter that
+ * allows few, these are read and compared.
+ * Errors: EV_E_PARAM, EV_E_NOT_FINITE, EV_E_ZERO, EV_E_IO, EV_E_CORRUPT, EV_E_NOMEM, EV_E_STOPPED, EV_E_CLOSED. */
+int ev_disk_search(ev_disk *d, int64_t n, const float *queries, const ev_disk_search_params *params, int64_t *out_ids,
+                   float *out_distances);
+/* As ev_get.
+ * Errors: EV_E_NO_ID, EV_E_IO, EV_E_CORRUPT, EV_E_NOMEM, EV_E_STOPPED, EV_E_CLOSED. */
+int ev_disk_get(ev_disk *d, int64_t n, const int64_t *ids, float *out);
+/* *held: 1 or 0. Errors: EV_E_IO, EV_E_CORRUPT, EV_E_CLOSED. */
+int ev_disk_contains(ev_disk *d, int64_t id, int32_t *held);
+/* As ev_ids, in ascending order. Errors: EV_E_PARAM, EV_E_IO, EV_E_CORRUPT, EV_E_CLOSED. */
+int ev_disk_ids(ev_disk *d, int64_t *cursor, int64_t n, int64_t *ids, int64_t *written);
+
+typedef struct {
+    int64_t live, nodes, edges, duplicates; /* vectors; blocks; links; ids that share another's block */
+    int64_t min_degree, max_degree;         /* of nodes that were linked */
+} ev_disk_report;
+/* Read and verify every byte, and that ids and blocks name each other.
+ * Errors: EV_E_CORRUPT, EV_E_IO, EV_E_NOMEM, EV_E_STOPPED, EV_E_CLOSED. */
+int ev_disk_check(ev_disk *d, ev_disk_report *out);
+
+typedef struct {
+    int32_t dim, metric, ef, degree; /* degree: links of a node, at most */
+    int64_t live, nodes, block_bytes, file_bytes;
+    /* since it was opened: searches; reads of the file and what they read; rounds of reads; distances estimated */
+    int64_t queries, reads, bytes_read, rounds, estimates;
+    int64_t held, peak; /* bytes of memory, now and at most */
+} ev_disk_stats;
+void ev_disk_get_stats(ev_disk *d, ev_disk_stats *out);
 
 /* ---- stopping -------------------------------------------------------------------------------- */
 

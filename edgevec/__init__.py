@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from edgevec.calibration import Calibration
     from edgevec.collection import Collection, Hit, Hits, Record
     from edgevec.collection import open as open
+    from edgevec.disk_index import DiskIndex
     from edgevec.evaluation import recall
     from edgevec.index import IdFilter, Index, SearchContext
     from edgevec.readers import Dataset, read_vectors
@@ -54,6 +55,7 @@ __all__ = [
     "CheckReport",
     "Collection",
     "Dataset",
+    "DiskIndex",
     "Hit",
     "Hits",
     "IdFilter",
@@ -89,6 +91,7 @@ _PLACES: dict[str, tuple[str, ...]] = {
     ),
     "calibration": ("Calibration",),
     "collection": ("Collection", "Hit", "Hits", "Record", "open"),
+    "disk_index": ("DiskIndex",),
     "evaluation": ("recall",),
     "index": ("IdFilter", "Index", "SearchContext"),
     "readers": ("Dataset", "read_vectors"),

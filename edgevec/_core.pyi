@@ -104,6 +104,42 @@ class ev_stats(CData):
     looked: int
     reads: int
 
+class ev_disk(CData):
+    pass
+
+class ev_disk_search_params(CData):
+    k: int
+    ef: int
+    beam: int
+    exact: int
+    threads: int
+    filter: ev_filter
+
+class ev_disk_report(CData):
+    live: int
+    nodes: int
+    edges: int
+    duplicates: int
+    min_degree: int
+    max_degree: int
+
+class ev_disk_stats(CData):
+    dim: int
+    metric: int
+    ef: int
+    degree: int
+    live: int
+    nodes: int
+    block_bytes: int
+    file_bytes: int
+    queries: int
+    reads: int
+    bytes_read: int
+    rounds: int
+    estimates: int
+    held: int
+    peak: int
+
 class FFI(Protocol):
     """The part of cffi.FFI that is used."""
 
@@ -120,6 +156,12 @@ class FFI(Protocol):
     def typeof(self, cdecl: Literal["ev_memory *"]) -> CType[ev_memory]: ...
     @overload
     def typeof(self, cdecl: Literal["ev_stats *"]) -> CType[ev_stats]: ...
+    @overload
+    def typeof(self, cdecl: Literal["ev_disk_search_params *"]) -> CType[ev_disk_search_params]: ...
+    @overload
+    def typeof(self, cdecl: Literal["ev_disk_report *"]) -> CType[ev_disk_report]: ...
+    @overload
+    def typeof(self, cdecl: Literal["ev_disk_stats *"]) -> CType[ev_disk_stats]: ...
     @overload
     def typeof(self, cdecl: str) -> CType[CData]: ...
     @overload
@@ -235,6 +277,24 @@ class Lib(Protocol):
     def ev_check(self, ix: ev_index, out: ev_report) -> int: ...
     def ev_memory_usage(self, ix: ev_index, out: ev_memory) -> None: ...
     def ev_get_stats(self, ix: ev_index, out: ev_stats) -> None: ...
+    def ev_disk_write(self, ix: ev_index, path: bytes, threads: int, progress: CData, user: CData) -> int: ...
+    def ev_disk_open(self, path: bytes, map: int, out: CData) -> int: ...
+    def ev_disk_close(self, d: ev_disk) -> int: ...
+    def ev_disk_free(self, d: ev_disk) -> None: ...
+    def ev_disk_search(
+        self,
+        d: ev_disk,
+        n: int,
+        queries: CData,
+        params: ev_disk_search_params,
+        out_ids: CData,
+        out_distances: CData,
+    ) -> int: ...
+    def ev_disk_get(self, d: ev_disk, n: int, ids: CData, out: CData) -> int: ...
+    def ev_disk_contains(self, d: ev_disk, id: int, held: CData) -> int: ...
+    def ev_disk_ids(self, d: ev_disk, cursor: CData, n: int, ids: CData, written: CData) -> int: ...
+    def ev_disk_check(self, d: ev_disk, out: ev_disk_report) -> int: ...
+    def ev_disk_get_stats(self, d: ev_disk, out: ev_disk_stats) -> None: ...
     def ev_set_interrupt(self, asked: CData, user: CData) -> None: ...
     def ev_simd_active(self) -> CData: ...
     def ev_simd_compiled(self) -> CData: ...

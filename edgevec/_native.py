@@ -25,7 +25,7 @@ from edgevec._types import (
     Storage,
 )
 
-__all__ = ["CLOSED", "NativeContext", "NativeFilter", "NativeIndex", "NativeSearches", "read_numbers"]
+__all__ = ["CLOSED", "NativeContext", "NativeDisk", "NativeFilter", "NativeIndex", "NativeSearches", "read_numbers"]
 
 ffi, lib = _core.ffi, _core.lib
 
@@ -37,6 +37,8 @@ _STRATEGIES = ("graph", "exact", "filtered_graph")
 
 _PARAMS, _SEARCH_PARAMS = ffi.typeof("ev_params *"), ffi.typeof("ev_search_params *")
 _SEARCH_STATS, _STATS = ffi.typeof("ev_search_stats *"), ffi.typeof("ev_stats *")
+_DISK_PARAMS, _DISK_STATS = ffi.typeof("ev_disk_search_params *"), ffi.typeof("ev_disk_stats *")
+_DISK_REPORT = ffi.typeof("ev_disk_report *")
 _MEMORY, _REPORT = ffi.typeof("ev_memory *"), ffi.typeof("ev_report *")
 _FLOATS, _INT64S, _CHARS = ffi.typeof("float[]"), ffi.typeof("int64_t[]"), ffi.typeof("char[]")
 _INT64, _FLOAT32 = np.dtype(np.int64), np.dtype(np.float32)
@@ -405,6 +407,90 @@ class NativeContext:
     def cost(self) -> tuple[str, int, int]:
         s = self._read()
         return _STRATEGIES[s.strategy], s.visited, s.distances
+
+
+class NativeDisk:
+    """A graph on disk of the C core: arrays in, arrays out. The caller has checked shapes and ranges."""
+
+    def __init__(self, path: PathLike, mmap: bool) -> None:
+        callbacks.ensure_heard()
+        out = ffi.new("ev_disk **")
+        check(lib.ev_disk_open(_file_name(path), mmap, out), path)
+        self.handle = ffi.gc(out[0], lib.ev_disk_free)
+        about = self._stats()
+        self.dim, self.ef, self.live, self.nodes = about.dim, about.ef, about.live, about.nodes
+        self.degree, self.file_bytes = about.degree, about.file_bytes
+        self.metric = _METRICS[about.metric]
+
+    @staticmethod
+    def write(index: NativeIndex, path: PathLike, threads: int, progress: Progress | None) -> None:
+        with callbacks.bridge(progress) as (callback, handle):
+            code = lib.ev_disk_write(index.handle, _file_name(path), threads, callback, handle)
+        check(code, path)
+
+    def close(self) -> None:
+        code = lib.ev_disk_close(self.handle)
+        if code != lib.EV_E_CLOSED:
+            check(code)
+
+    def contains(self, id: int) -> bool:
+        held = ffi.new("int32_t *")
+        check(lib.ev_disk_contains(self.handle, id, held))
+        return bool(held[0])
+
+    def ids(self) -> Iterator[int]:
+        cursor, written = ffi.new("int64_t *"), ffi.new("int64_t *")
+        page = np.empty(4080, _INT64)  # whole pages of the file
+        while True:
+            check(lib.ev_disk_ids(self.handle, cursor, page.size, pointer(page, _INT64S), written))
+            if written[0] == 0:
+                return
+            yield from page[: written[0]].tolist()
+
+    def get(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        out = np.empty((ids.size, self.dim), _FLOAT32)
+        check(lib.ev_disk_get(self.handle, ids.size, pointer(ids, _INT64S), pointer(out, _FLOATS)))
+        return out
+
+    def search(
+        self,
+        queries: npt.NDArray[np.float32],
+        k: int,
+        ef: int,
+        beam: int,
+        exact: bool,
+        threads: int,
+        filter: NativeFilter | None,
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """As NativeIndex.search; beam 0: the core's own."""
+        params = ffi.new(_DISK_PARAMS)
+        params.k, params.ef, params.beam, params.exact, params.threads = k, ef, beam, exact, threads
+        params.filter = ffi.NULL if filter is None else filter.handle
+        n = 1 if queries.ndim == 1 else len(queries)
+        shape = k if queries.ndim == 1 else (n, k)
+        ids, distances = np.empty(shape, _INT64), np.empty(shape, _FLOAT32)
+        rows, out_ids, out = pointer(queries, _FLOATS), pointer(ids, _INT64S), pointer(distances, _FLOATS)
+        check(lib.ev_disk_search(self.handle, n, rows, params, out_ids, out))
+        return ids, distances
+
+    def check(self) -> dict[str, int]:
+        report = ffi.new(_DISK_REPORT)
+        check(lib.ev_disk_check(self.handle, report))
+        names = ("live", "nodes", "edges", "duplicates", "min_degree", "max_degree")
+        return {name: getattr(report, name) for name in names}
+
+    def _stats(self) -> _core.ev_disk_stats:
+        out = ffi.new(_DISK_STATS)
+        lib.ev_disk_get_stats(self.handle, out)
+        return out
+
+    def counted(self) -> dict[str, int]:
+        stats = self._stats()
+        return {name: getattr(stats, name) for name in ("queries", "reads", "bytes_read", "rounds", "estimates")}
+
+    def memory(self) -> dict[str, int]:
+        stats = self._stats()
+        return {"held": stats.held, "peak": stats.peak, "on_disk": self.file_bytes}
 
 
 class NativeSearches:

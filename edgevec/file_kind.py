@@ -11,15 +11,16 @@ from .files import VECTOR_SUFFIXES
 
 __all__ = ["KIND_NAMES", "Kind", "kind_of", "require"]
 
-Kind = Literal["missing", "empty", "index", "collection", "database", "vectors", "other"]
+Kind = Literal["missing", "empty", "index", "disk_index", "collection", "database", "vectors", "other"]
 
-_INDEX = b"\x89EVX\r\n\x1a\n"
+_INDEX, _DISK_INDEX = b"\x89EVX\r\n\x1a\n", b"\x89EVD\r\n\x1a\n"
 _SQLITE = b"SQLite format 3\0"
 _APPLICATION = slice(68, 72)
 """Where SQLite's header says whose database it is."""
 
 KIND_NAMES: dict[Kind, str] = {
     "index": "an index",
+    "disk_index": "an index with its graph on disk",
     "collection": "a collection",
     "database": "an SQLite database of another program",
     "vectors": "a file of vectors",
@@ -31,6 +32,7 @@ KIND_NAMES: dict[Kind, str] = {
 _SUFFIXES: dict[Kind, str] = {"index": ".ev", "collection": ".edgevec"}
 _TAKEN_BY: dict[Kind, str] = {
     "index": "use edgevec search {path} --query ...",
+    "disk_index": "use edgevec search {path} --query ..., or edgevec.DiskIndex in Python",
     "collection": "use edgevec db {path} info, search, export, ...",
     "vectors": "use edgevec build {path} -o INDEX, or edgevec db NEW.edgevec import {path}",
 }
@@ -90,6 +92,8 @@ def _by_start(path: Path) -> Kind:
         return _whose(int.from_bytes(start[_APPLICATION], "big"))
     if start.startswith(_INDEX):
         return "index"
+    if start.startswith(_DISK_INDEX):
+        return "disk_index"
     return "vectors" if path.name.lower().endswith(VECTOR_SUFFIXES) else "other"
 
 

@@ -310,7 +310,7 @@ static void system_unlock(void *user, void *lock) { (void)user, (void)lock; }
 
 static int system_map(void *user, void *file, size_t bytes, void **out) {
     (void)user;
-    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd_of(file), 0);
+    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd_of(file), 0);
     if (at == MAP_FAILED) return errno == ENODEV || errno == ENOSYS ? ENOTSUP : errno;
     *out = at;
     return 0;

@@ -55,6 +55,8 @@
 /* As PNG's: no text file begins like it, and a transfer that strips bit 7 or turns line ends breaks it. */
 #define EV_FILE_MAGIC "\x89\x45VX\r\n\x1a\n"
 
+#define EV_FILE_DISK_MAGIC "\x89\x45VD\r\n\x1a\n" /* of a graph on disk, another kind of file */
+
 typedef struct {
     char name[EV_FILE_NAME]; /* filled up with zeros */
     uint64_t offset, bytes;  /* from the file's start; without the filling */

@@ -2,13 +2,10 @@
  * moment. */
 #include "base/file_system.h"
 #include "file/format.h"
+#include "file/replacement.h"
 
-#include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
-
-#define EV_NAME_TRIES \
-    16 /* a temporary name is 64 random bits, so one is enough unless another process makes the same on purpose */
 
 typedef struct {
     const char *name;
@@ -183,38 +180,13 @@ static int write_index(ev_index *ix, writer write, void *into, const char *path,
     return rc;
 }
 
-/* Write and flush a new file. Writers wait only while the index is read, not while the disk works. */
+/* Write and flush a new file, and close it. Writers wait only while the index is read, not while the disk works. */
 static int write_file(const ev_file_ops *ops, ev_index *ix, void *file, const char *path, written_rows *rows) {
     int error, rc = write_index(ix, ev__file_write, file, path, rows);
     if (rc == EV_OK && (error = ops->sync(ops->user, file)) != 0)
         rc = error == EV_FILE_STOPPED ? ev__stopped() : ev__refused(error, "flush", path);
     error = ops->close(ops->user, file);
     return rc == EV_OK && error ? ev__refused(error, "close", path) : rc;
-}
-
-/* A new file with its lock, or none of both. */
-static int create(const ev_file_ops *ops, const char *name, const char *like, void **file, void **lock) {
-    int error = ops->open(ops->user, name, like, file);
-    if (error) return error;
-    error = ops->lock(ops->user, *file, lock);
-    if (error) {
-        ops->close(ops->user, *file);
-        ops->unlink(ops->user, name);
-    }
-    return error;
-}
-
-/* Create a file that nobody else has in the folder of `path`. Its name does not grow with that of `path`, which may be
- * as long as names can be. */
-static int create_beside(const ev_file_ops *ops, const char *path, char name[EV_PATH], void **file, void **lock) {
-    size_t folder = ev__folder_length(path);
-    memcpy(name, path, folder);
-    int error = EEXIST;
-    for (int i = 0; error == EEXIST && i < EV_NAME_TRIES; i++) {
-        if (!ev__temporary_name(name, folder)) return ENAMETOOLONG;
-        error = create(ops, name, path, file, lock);
-    }
-    return error;
 }
 
 /* From now on the vectors of the index are read from the file that was written, and a scratch file goes, unless some
@@ -230,37 +202,24 @@ static bool read_from(ev_index *ix, void *reader, const char *target, const writ
     return adopted;
 }
 
-/* target, name: of the file to be replaced and of the new one; errors name the path that the caller gave. */
-static int save(const ev_file_ops *ops, ev_index *ix, const char *path, char target[EV_PATH], char name[EV_PATH]) {
-    void *file, *lock;
-    int error = ev__file_target(path, target);
-    if (error == EINVAL)
-        return ev__fail_errno(EV_E_IO, error, "not a regular file, and pipes and devices cannot be written to: '%s'",
-                              path);
-    if (error) return ev__refused(error, "replace", path);
-    ev__remove_left_over(target); /* before more room is taken */
-    error = create_beside(ops, target, name, &file, &lock);
-    if (error) return ev__refused(error, "create a file for", path);
+static int save(ev_index *ix, ev__replacement *r) {
+    const ev_file_ops *ops = ev__file_ops();
     written_rows rows = {0};
-    int rc = write_file(ops, ix, file, path, &rows);
+    int rc = write_file(ops, ix, r->file, r->path, &rows);
     void *reader = NULL;
-    bool follows = EV_RENAMES_OPEN_FILES && rc == EV_OK && rows.offset && !ops->open_old(ops->user, name, &reader);
-    error = rc == EV_OK ? ops->rename(ops->user, name, target) : 0;
-    if (error) rc = ev__refused(error, "replace", path);
-    if (!EV_RENAMES_OPEN_FILES && rc == EV_OK && rows.offset) follows = !ops->open_old(ops->user, target, &reader);
-    if (rc != EV_OK) ops->unlink(ops->user, name);
-    ops->unlock(ops->user, lock);
-    if (follows && (rc != EV_OK || !read_from(ix, reader, target, &rows))) ops->close(ops->user, reader);
-    if (rc != EV_OK) return rc;
-    error = ops->sync_folder(ops->user, target);
-    return error ? ev__refused(error, "flush the folder of", path) : ev__ok();
+    bool follows = EV_RENAMES_OPEN_FILES && rc == EV_OK && rows.offset && !ops->open_old(ops->user, r->name, &reader);
+    rc = ev__replacement_end(r, rc);
+    if (!EV_RENAMES_OPEN_FILES && rc == EV_OK && rows.offset) follows = !ops->open_old(ops->user, r->target, &reader);
+    if (follows && (rc != EV_OK || !read_from(ix, reader, r->target, &rows))) ops->close(ops->user, reader);
+    return rc == EV_OK ? ev__replacement_flush(r) : rc;
 }
 
 int ev_save(ev_index *ix, const char *path) {
-    char *memory = ev__alloc(2 * EV_PATH, 1);
-    if (!memory) return ev__fail(EV_E_NOMEM, "the names of two files");
-    int rc = save(ev__file_ops(), ix, path, memory, memory + EV_PATH);
-    ev__release(memory, 2 * EV_PATH, 1);
+    ev__replacement *r;
+    int rc = ev__replacement_begin(path, &r);
+    if (rc != EV_OK) return rc;
+    rc = save(ix, r);
+    ev__replacement_free(r);
     return rc;
 }
 

@@ -95,13 +95,18 @@ static inline bool is_its_slot(const ev__store *store, int64_t id) {
     return (uint64_t)id < ev__slots(store) && ev__alive(store, (uint32_t)id) && ev__ids_of(store)[id] == id;
 }
 
-static inline void set_add(slot_set *set, uint32_t slot) {
+typedef struct {
+    uint64_t *bits;
+    int64_t count;
+} filling;
+
+static inline void set_add(filling *set, uint32_t slot) {
     set->count += !ev__bit(set->bits, slot);
     ev__bit_set(set->bits, slot);
 }
 
 /* The others wait for memory, some at a time. */
-static void look_up(const ev__store *store, const int64_t *ids, size_t n, slot_set *set) {
+static void look_up(const ev__store *store, const int64_t *ids, size_t n, filling *set) {
     for (size_t i = 0; i < n; i++) ev__id_table_prefetch(&store->id_table, ids[i]);
     for (size_t i = 0; i < n; i++) ev__id_table_prefetch_id(&store->id_table, ev__ids_of(store), ids[i]);
     for (size_t i = 0; i < n; i++) {
@@ -110,37 +115,39 @@ static void look_up(const ev__store *store, const int64_t *ids, size_t n, slot_s
     }
 }
 
-static int set_fill(const ev_filter *f, const ev__store *store, slot_set *set) {
+static int fill_slots(void *arg, int64_t n, const int64_t *ids, uint64_t *bits, int64_t *count) {
     enum { AT_ONCE = 32 };
+    const ev__store *store = arg;
+    filling set = {bits, 0};
     int64_t others[AT_ONCE];
     size_t waiting = 0;
-    for (int64_t i = 0; i < f->count; i++) {
+    for (int64_t i = 0; i < n; i++) {
         if (ev__is_to_stop_at((size_t)i)) return ev__stopped();
-        if (is_its_slot(store, f->ids[i])) {
-            set_add(set, (uint32_t)f->ids[i]);
+        if (is_its_slot(store, ids[i])) {
+            set_add(&set, (uint32_t)ids[i]);
             continue;
         }
-        others[waiting++] = f->ids[i];
+        others[waiting++] = ids[i];
         if (waiting < AT_ONCE) continue;
-        look_up(store, others, waiting, set);
+        look_up(store, others, waiting, &set);
         waiting = 0;
     }
-    look_up(store, others, waiting, set);
+    look_up(store, others, waiting, &set);
+    *count = set.count;
     return EV_OK;
 }
 
-static int set_make(const ev_filter *f, const ev_index *ix, slot_set **out) {
-    const ev__store *store = &ix->graph.store;
+/* ---- sets ------------------------------------------------------------------------------------ */
+
+static int set_make(const ev_filter *f, const ev__filtered *over, slot_set **out) {
     slot_set *set = ev__alloc_zero(sizeof *set, EV_LINE);
     if (set) {
-        /* words: within which an ev_add takes slots beside searches */
-        *set = (slot_set){
-            .serial = ix->serial, .version = store->version, .users = 1, .words = store->columns.state.room / 64 + 1};
-        set->account = ev__account_share(ix->account);
+        *set = (slot_set){.serial = over->serial, .version = over->version, .users = 1, .words = over->words};
+        set->account = ev__account_share(over->account);
         set->bits = ev__alloc_zero(set->words * sizeof *set->bits, EV_LINE);
     }
-    int rc =
-        set && set->bits ? set_fill(f, store, set) : ev__fail(EV_E_NOMEM, "a filter over %zu slots", ev__slots(store));
+    int rc = set && set->bits ? over->fill(over->arg, f->count, f->ids, set->bits, &set->count)
+                              : ev__fail(EV_E_NOMEM, "a filter over %zu vectors", 64 * over->words);
     if (rc != EV_OK)
         set_drop(set);
     else
@@ -148,12 +155,12 @@ static int set_make(const ev_filter *f, const ev_index *ix, slot_set **out) {
     return rc;
 }
 
-int ev__filter_slots(ev_filter *f, ev_index *ix, const uint64_t **bits, int64_t *count, void **hold) {
+int ev__filter_bits(ev_filter *f, const ev__filtered *over, const uint64_t **bits, int64_t *count, void **hold) {
     ev__lock(&f->lock);
     slot_set *set = f->cached;
-    if (!set || set->serial != ix->serial || set->version != ix->graph.store.version) {
+    if (!set || set->serial != over->serial || set->version != over->version) {
         ev__unlock(&f->lock); /* it takes long, and whom it asks may use the filter too */
-        int rc = set_make(f, ix, &set);
+        int rc = set_make(f, over, &set);
         if (rc != EV_OK) return rc;
         ev__lock(&f->lock);
         slot_set *old = f->cached;
@@ -166,6 +173,15 @@ int ev__filter_slots(ev_filter *f, ev_index *ix, const uint64_t **bits, int64_t 
     *count = set->count;
     *hold = set;
     return EV_OK;
+}
+
+int ev__filter_slots(ev_filter *f, ev_index *ix, const uint64_t **bits, int64_t *count, void **hold) {
+    ev__store *store = &ix->graph.store;
+    ev__filtered over = {.serial = ix->serial, .version = store->version, .account = ix->account};
+    over.words = store->columns.state.room / 64 + 1; /* within which an ev_add takes slots beside searches */
+    over.fill = fill_slots;
+    over.arg = store;
+    return ev__filter_bits(f, &over, bits, count, hold);
 }
 
 void ev__filter_release(ev_filter *f, void *hold) {

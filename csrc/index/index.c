@@ -21,8 +21,12 @@ int ev__params_check(const ev_params *p) {
     return EV_OK;
 }
 
-int ev__index_make(const ev_params *params, ev_index **out) {
+uint64_t ev__new_serial(void) {
     static uint64_t serials;
+    return (uint64_t)ev__add64((int64_t *)&serials, 1) + 1;
+}
+
+int ev__index_make(const ev_params *params, ev_index **out) {
     const ev__kernels *kernels = ev__simd();
     if (!kernels)
         return ev__fail(EV_E_SIMD, "EDGEVEC_SIMD=%s, but this machine and build offer: %s", ev_simd_forced(),
@@ -46,7 +50,7 @@ int ev__index_make(const ev_params *params, ev_index **out) {
     int rc = params->storage == EV_STORAGE_DISK ? ev__paged_begin(&ix->graph.store) : EV_OK;
     ix->params = *params;
     ix->params.keep_vectors = q->keep_vectors;
-    ix->serial = (uint64_t)ev__add64((int64_t *)&serials, 1) + 1;
+    ix->serial = ev__new_serial();
     ev__rwlock_init(&ix->changing);
     ev__rwlock_init(&ix->lock);
     ev__graph_init(&ix->graph, params->ef_construction);

@@ -34,6 +34,7 @@ struct ev_index {
 /* ---- index.c --------------------------------------------------------------------------------- */
 
 int ev__index_make(const ev_params *params, ev_index **out); /* checked parameters, geometry, empty columns */
+uint64_t ev__new_serial(void); /* of this process, by which filters know what their sets are of */
 int ev__limit_check(int64_t memory_limit);
 size_t ev__search_bytes(const ev_index *ix, size_t slots); /* scratch of one search over so many */
 int ev__params_check(const ev_params *params);
@@ -155,6 +156,16 @@ void ev__links_lost(ev_index *ix, ev__call *call);
 
 /* The bit set over ix's slots (reader lock held) and how many of them are set; valid until ev__filter_release. */
 int ev__filter_slots(ev_filter *filter, ev_index *ix, const uint64_t **bits, int64_t *count, void **hold);
+/* The same over whatever holds ids. */
+typedef struct {
+    uint64_t serial, version; /* sets are kept for these */
+    ev__account *account;     /* that they are counted in */
+    size_t words;             /* of a set */
+    /* Set the bits of those of the n ids that are held, and add to *count how many these are. */
+    int (*fill)(void *arg, int64_t n, const int64_t *ids, uint64_t *bits, int64_t *count);
+    void *arg;
+} ev__filtered;
+int ev__filter_bits(ev_filter *filter, const ev__filtered *over, const uint64_t **bits, int64_t *count, void **hold);
 void ev__filter_release(ev_filter *filter, void *hold);
 
 #endif

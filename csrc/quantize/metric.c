@@ -24,6 +24,14 @@ static const ev__metric metrics[] = {
     [EV_METRIC_L2] = {.measure = EV_L2, .gain = 1, .distance = squared},
 };
 
+void ev__query_in_double(const ev__quantizer *q, const float *given, const float *held, ev__workspace *w) {
+    double norm2 = ev__norm2(given, q->dim);
+    double inverse = q->metric->unit ? 1.0 / sqrt(norm2) : 1.0;
+    for (size_t i = 0; i < q->dim; i++) w->exact[i] = (double)given[i] * inverse;
+    w->length = sqrt(norm2) * inverse;
+    w->held = held;
+}
+
 const ev__metric *ev__metric_of(int32_t metric) {
     bool known = metric >= 0 && metric < (int32_t)(sizeof metrics / sizeof *metrics);
     return known ? &metrics[metric] : NULL;

@@ -68,6 +68,8 @@ typedef struct {
     struct ev__fetched *fetched; /* rows that were read from files; NULL where all lie in memory */
 } ev__workspace;
 #define EV_BATCH 1024 /* rows compared at once: more than the links of two nodes */
+/* Its buffers, but for `residual` and `fetched`, which only files call for. */
+void ev__workspace_lay_out(const ev__quantizer *q, ev__arena *arena, ev__workspace *w);
 
 /* ---- rotation.c ------------------------------------------------------------------------------ */
 
@@ -112,6 +114,8 @@ struct ev__metric {
     /* Of the query in w->exact and w->held, and a row as it is kept, in double. */
     double (*distance)(const ev__workspace *w, const float *row, size_t dim);
 };
+/* A query for `distance`: as it was given, and as the index would hold it. */
+void ev__query_in_double(const ev__quantizer *q, const float *given, const float *held, ev__workspace *w);
 /* Of EV_METRIC_*; NULL: there is no such metric. */
 const ev__metric *ev__metric_of(int32_t metric);
 

@@ -22,6 +22,23 @@ static const char *flaw_of_floats(const ev__quantizer *q, const void *row) {
 static const ev__codec floats = {
     .rows = &ev__f32_rows, .among = &ev__f32_rows, .lay_out = lay_out_floats, .flaw = flaw_of_floats};
 
+/* ---- the room that it takes ------------------------------------------------------------------- */
+
+void ev__workspace_lay_out(const ev__quantizer *q, ev__arena *arena, ev__workspace *w) {
+    size_t bits = q->bits ? q->bits : 1;
+    w->unit = ev__arena_take(arena, q->dim * sizeof(float));
+    w->centered = ev__arena_take(arena, q->dim * sizeof(float));
+    w->decoded = ev__arena_take(arena, q->dim * sizeof(float));
+    w->exact = ev__arena_take(arena, q->dim * sizeof *w->exact);
+    w->rotation_buffer = ev__arena_take(arena, bits * sizeof(float));
+    w->rotated = ev__arena_take(arena, bits * sizeof(float));
+    w->code = ev__arena_take(arena, q->query_bytes);
+    w->planes = ev__arena_take(arena, EV_PLANES * q->prefilter_bytes);
+    w->made = ev__arena_take(arena, q->dim);
+    w->rows = ev__arena_take(arena, EV_BATCH * sizeof *w->rows);
+    w->integers = ev__arena_take(arena, EV_BATCH * sizeof *w->integers);
+}
+
 /* ---- the others, each in its own file -------------------------------------------------------- */
 
 extern const ev__codec ev__codec_sq8, ev__codec_sq24, ev__codec_binary;

@@ -9,15 +9,11 @@ static const double ULP = 5.97e-8; /* half a unit in the last place of 1 */
 
 void ev__exact_init(const ev__store *store, const float *given, const float *query, ev__workspace *w) {
     const ev__quantizer *q = &store->quantizer;
-    double norm2 = ev__norm2(given, q->dim);
-    double inverse = q->metric->unit ? 1.0 / sqrt(norm2) : 1.0;
-    for (size_t i = 0; i < q->dim; i++) w->exact[i] = (double)given[i] * inverse;
-    w->held = query;
+    ev__query_in_double(q, given, query, w);
     w->root = sqrt((double)q->dim);
     /* a term is rounded once for each that its sum has seen, and when the sums are joined */
     w->sum = ((double)q->dim / (double)q->kernels.sums + 12) * ULP;
     w->least = (double)q->dim * 1.2e-38;
-    w->length = sqrt(norm2) * inverse;
     w->off = 0;
     if (!q->metric->product) {
         if (q->codec->refined) w->off = sqrt(ev__norm2(w->centered, q->dim));

@@ -17,7 +17,7 @@ import edgevec
 
 from .. import Storage
 from ..errors import ParameterError
-from ..file_kind import require
+from ..file_kind import kind_of, require
 from ..printable import printable
 from ..readers import Request, Rows
 from .common import INPUT, Command, example, progress_bar, show, show_json, shown_rows, storage_option
@@ -75,10 +75,18 @@ def search(
 ) -> None:
     """Find the vectors of INDEX that are nearest to the queries."""
     queries_of = queries_from(query, row, stored_id, column)
-    require(index_file, "index")
-    index = edgevec.Index.load(index_file, mmap=mmap, storage=storage)
-    queries = queries_of(index)
-    found = index.search(queries, k, ef=ef, exact=exact, recall=recall)
+    index: edgevec.Index | edgevec.DiskIndex
+    if kind_of(index_file) == "disk_index":
+        if recall is not None:
+            raise edgevec.ParameterError("--recall needs an index in memory; give --ef to one with its graph on disk")
+        index = edgevec.DiskIndex(index_file, mmap=mmap)
+        queries = queries_of(index)
+        found = index.search(queries, k, ef=ef, exact=exact)
+    else:
+        require(index_file, "index")
+        index = edgevec.Index.load(index_file, mmap=mmap, storage=storage)
+        queries = queries_of(index)
+        found = index.search(queries, k, ef=ef, exact=exact, recall=recall)
     show_found(found, len(queries), as_json, empty=not len(index), texts=_read_texts(data))
 
 

@@ -30,6 +30,7 @@ static void make_rows(void) {
 
 typedef struct {
     ev_index *ix;
+    ev_disk *graph;   /* of all rows, where every pair of calls is made */
     ev_filter *fixed; /* the first FIXED ids, which no writer touches */
     bool writing;
     int64_t bad; /* atomic */
@@ -122,6 +123,8 @@ static void check_kind(int32_t metric, int32_t quantization) {
 #else
 #define SAVED PATH
 #endif
+#define GRAPH "test_threads.evd"
+#define SHARED "test_threads_shared.evd"
 
 /* Each is made by one thread while another makes any. What is asked for is held by the fixed rows alone. */
 static int call_get(scene *s) {
@@ -316,6 +319,42 @@ static int call_stage(scene *s) {
     return rc == EV_OK ? ev_stage_drop(s->ix) : rc;
 }
 
+/* All have one file, so one at a time writes it. */
+static int call_graph_on_disk(scene *s) {
+    static uint32_t taken;
+    ev_disk *d = NULL;
+    ev_disk_stats stats;
+    if (!ev__try_take(&taken)) return EV_OK;
+    int rc = ev_disk_write(s->ix, GRAPH, 2, NULL, NULL);
+    if (rc == EV_OK) rc = ev_disk_open(GRAPH, 0, &d);
+    if (rc == EV_OK) ev_disk_get_stats(d, &stats);
+    if (rc == EV_OK && stats.dim != DIM) rc = EV_E_CORRUPT;
+    ev_disk_free(d);
+    ev__give_back(&taken);
+    return rc;
+}
+
+/* Of the one that every pair shares; the last closes a second one. */
+static int call_reads_of_graph(scene *s) {
+    ev_disk_report report;
+    float vector[DIM], distances[16 * K];
+    int64_t found[16 * K], cursor = 0, written = 0;
+    int32_t held = 0;
+    ev_disk_search_params p = {.k = K, .ef = 20, .threads = 2};
+    ev_disk *other = NULL;
+    if (!s->graph) return EV_OK; /* no pair, but the call alone */
+    int rc = ev_disk_search(s->graph, 16, rows, &p, found, distances);
+    if (rc == EV_OK) rc = ev_disk_get(s->graph, 1, ids, vector);
+    if (rc == EV_OK) rc = ev_disk_contains(s->graph, ids[0], &held);
+    if (rc == EV_OK) rc = ev_disk_ids(s->graph, &cursor, K, found, &written);
+    if (rc == EV_OK) rc = ev_disk_check(s->graph, &report);
+    if (rc == EV_OK && (held != 1 || written != K || report.live != FIXED)) rc = EV_E_CORRUPT;
+    if (rc == EV_OK) rc = ev_disk_open(SHARED, 1, &other);
+    if (rc == EV_OK) rc = ev_disk_close(other);
+    ev_disk_free(other);
+    return rc;
+}
+
 /* Every public call: the names, what makes them, and what that gives in a callback of a call on the same index.
  * tests/project/test_c_calls.py compares the names with edgevec.h. */
 static const struct {
@@ -335,6 +374,8 @@ static const struct {
     {"ev_check", call_check, EV_E_REENTRANT},
     {"ev_save", call_save, EV_E_REENTRANT},
     {"ev_save_bytes ev_load_bytes ev_load_bytes_within", call_bytes, EV_E_REENTRANT},
+    {"ev_disk_write ev_disk_open ev_disk_get_stats ev_disk_free", call_graph_on_disk, EV_E_REENTRANT},
+    {"ev_disk_search ev_disk_get ev_disk_contains ev_disk_ids ev_disk_check ev_disk_close", call_reads_of_graph, EV_OK},
     {"ev_add", call_add, EV_E_REENTRANT},
     {"ev_remove", call_remove, EV_E_REENTRANT},
     {"ev_compact", call_compact, EV_E_REENTRANT},
@@ -373,6 +414,7 @@ static void every_pair(int32_t quantization, int32_t keep, bool unverified) {
     CHECK(ev_filter_new(FIXED, ids, &s.fixed) == EV_OK);
     CHECK(ev_add(s.ix, FIXED, rows, ids, NULL, 2, NULL, NULL) == EV_OK);
     CHECK(ev_save(s.ix, PATH) == EV_OK);
+    CHECK(ev_disk_write(s.ix, SHARED, 2, NULL, NULL) == EV_OK && ev_disk_open(SHARED, 0, &s.graph) == EV_OK);
     for (int a = 0; a < CALLS; a++)
         for (int b = a; b < CALLS; b++) {
             if (unverified) {
@@ -387,8 +429,11 @@ static void every_pair(int32_t quantization, int32_t keep, bool unverified) {
         }
     ev_filter_free(s.fixed);
     ev_free(s.ix);
+    ev_disk_free(s.graph);
     remove(PATH);
     remove(SAVED);
+    remove(GRAPH);
+    remove(SHARED);
 }
 
 /* ---- an index that is closed beside calls ---------------------------------------------------------- */

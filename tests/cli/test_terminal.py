@@ -58,6 +58,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     index = edgevec.Index(4)
     index.add(np.eye(4, dtype=np.float32))
     index.save("i.ev")
+    edgevec.DiskIndex.write(index, "i.evd")
     with edgevec.open("notes.edgevec") as made:
         made.upsert([1], [[1.0, 2.0]], None, ["precious"])
     with sqlite3.connect("recipes.db") as foreign:
@@ -191,6 +192,8 @@ def test_scores_of_words_in_a_small_collection_are_no_zeros(here: Path) -> None:
         ("bench i.ev", "an index, not a file of vectors"),
         ("bench notes.edgevec", "a collection, not a file of vectors"),
         ("db i.ev info", "an index, not a collection; use edgevec search i.ev"),
+        ("build i.evd -o x.ev", "an index with its graph on disk, not a file of vectors; use edgevec search i.evd"),
+        ("db i.evd info", "an index with its graph on disk, not a collection; use edgevec search i.evd"),
         ("db v.npy info", "a file of vectors, not a collection; use edgevec build v.npy"),
         ("db v.npy import rows.jsonl", "a file of vectors, not a collection"),
         ("db i.ev import rows.jsonl", "an index, not a collection"),
@@ -210,6 +213,12 @@ def test_a_file_of_another_kind_is_named_with_its_command_and_left_alone(here: P
     assert "damaged" not in line
     after = {path.name: path.read_bytes() for path in here.iterdir() if not path.name.endswith(("-wal", "-shm"))}
     assert after == {name: content for name, content in before.items() if not name.endswith(("-wal", "-shm"))}
+
+
+def test_an_index_with_its_graph_on_disk_is_searched(here: Path) -> None:
+    wanted, found = (run("search", name, "--id", 2, "-k", 3, "--json").stdout for name in ("i.ev", "i.evd"))
+    assert json.loads(found) == json.loads(wanted)
+    assert "--ef" in complaint("search", "i.evd", "--id", 2, "--recall", 0.9)
 
 
 @pytest.mark.parametrize("name", ["c.npy", "c.ev", "c.jsonl", "c"])

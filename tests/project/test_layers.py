@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 # From the ground: a folder uses only itself and those before it. Headers of csrc itself are the public ones.
-C_LAYERS = ("", "base", "simd", "quantize", "store", "graph", "index", "file")
+C_LAYERS = ("", "base", "simd", "quantize", "store", "graph", "index", "file", "disk")
 
 # The same of the modules and folders of the package; those of a row know nothing of each other. "" is its face.
 PYTHON_LAYERS = (
@@ -26,7 +26,7 @@ PYTHON_LAYERS = (
     ("files", "_native", "_validation", "evaluation", "samples", "browser"),
     ("plot", "readers", "calibration", "id_filter", "encoders"),
     ("index",),
-    ("single_search", "staging", "sharded"),
+    ("single_search", "staging", "sharded", "disk_index"),
     ("collection",),
     ("sharded_collection",),
     ("file_kind", "ray"),

@@ -57,6 +57,16 @@ def compact_index(folder: Path, stack: ExitStack) -> Subject:
     return lambda progress: index.compact(progress=progress), lambda: answers(index)
 
 
+def write_graph(folder: Path, stack: ExitStack) -> Subject:
+    index, path = index_with(2000, 700), folder / "graph"
+    path.write_bytes(b"old")
+
+    def state() -> object:
+        return answers(index), path.read_bytes(), [file.name for file in folder.iterdir()]
+
+    return lambda progress: edgevec.DiskIndex.write(index, path, progress=progress), state
+
+
 def collection(folder: Path, stack: ExitStack) -> tuple[Collection, Callable[[], object]]:
     made = stack.enter_context(edgevec.open(folder / "c.edgevec", DIM))
     made.upsert(range(3000), rows(3000), [{"n": n} for n in range(3000)], ["a text"] * 3000)
@@ -181,6 +191,7 @@ def build_sharded_collection(folder: Path, stack: ExitStack) -> Subject:
 TABLE: dict[str, Callable[[Path, ExitStack], Subject]] = {
     "edgevec.Index.add": add,
     "edgevec.Index.compact": compact_index,
+    "edgevec.DiskIndex.write": write_graph,
     "edgevec.Collection.upsert": upsert,
     "edgevec.Collection.batch": batch,
     "edgevec.Collection.import_from": import_from,

@@ -31,6 +31,8 @@ def open_file(path: Path, companion: str | None, progress: Progress, clock: Cloc
         from .collection import open_collection  # not at the top: it takes long
 
         return open_collection(path, progress, clock)
+    if kind == "disk_index":
+        require(path, "index")  # says what takes it
     if kind != "index" and path.suffix != ".ev":
         data = _read(path, progress)
         return None if data is None else Opened(data, None)
