@@ -39,12 +39,12 @@ PLATFORMS = {
     "0.29.5": "pyodide_2025_0_wasm32",  # "pyemscripten", its later name, is refused up to 0.29.0
     "314.0.7": "pyemscripten_2026_0_wasm32",
 }
-# Commands and the terminal app, for which a page has no terminal; what
-# other libraries store, which commands read; servers, for which it has no sockets; shards, for which it has no threads;
+# Commands and the terminal app, for which a page has no terminal; what other libraries store, which commands read;
+# servers, for which it has no sockets; shards, for which it has no threads; types of the core, for whoever checks them;
 # and what pyproject.toml leaves out of every wheel.
 LEFT_OUT = (
     "edgevec/cli/**;edgevec/importers/**;edgevec/servers/**;edgevec/__main__.py;edgevec/tui/**;edgevec/sharded/**;"
-    "edgevec/sharded_collection/**;edgevec/ray/**;**/*.lark"
+    "edgevec/sharded_collection/**;edgevec/collection/part*.py;edgevec/ray/**;**/*.pyi;**/*.lark"
 )
 
 
