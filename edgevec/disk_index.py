@@ -177,8 +177,8 @@ class DiskIndex:
         Args:
             queries: [dim] or [n, dim]
             k: neighbors wanted, at least 1
-            ef: candidates kept while the graph is searched, 1..1,000,000, raised to k where smaller; about so many
-                blocks are read, or half as many again. None: as the index had it
+            ef: candidates kept while the graph is searched, 1..1,000,000, raised to k where smaller; one to three times
+                as many blocks are read, as stats() counts. None: as the index had it
             beam: blocks read at a time, 1..64: more takes fewer rounds of reads and a few more reads. None: 4
             filter: allowed ids, or an IdFilter: exactly min(k, matches) results, all of them allowed. Few are read
                 and compared; of many the graph is searched with a longer list
