@@ -115,7 +115,7 @@ def test_any_dimension(dim: int, metric: Metric, tmp_path: Path, rng: np.random.
     """Several blocks of a page, one, and blocks of several pages; codes of 8 bits and of one."""
     rows = rng.standard_normal((150, dim)).astype(np.float32) + 0.1
     index = Index(dim, metric, quantization="none", M=8)
-    index.add(rows, ids=np.arange(150) * 7 - 2**62)
+    index.add(rows, ids=np.arange(150, dtype=np.int64) * 7 - 2**62)
     disk = written(index, tmp_path / "disk")
     truth, _ = brute_force(rows, rows[:20], 5, metric)
     found = disk.search(rows[:20], 5, ef=150)
