@@ -26,7 +26,7 @@ from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
-from data import CACHE, Floats, Ids, clustered, named
+from data import CACHE, WORKLOADS, Floats, Ids, clustered, named
 from engine_process import own_bytes
 from rich.console import Console
 from rich.table import Table
@@ -287,7 +287,7 @@ def table_of(measured: Sequence[Measured], title: str) -> Table:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=100_000)
-    parser.add_argument("--data", choices=("real", "made"), default="real", help="made: as many as --n says")
+    parser.add_argument("--data", choices=("made", *WORKLOADS), default="real", help="made: as many as --n says")
     parser.add_argument("--quantization", choices=("sq8", "binary"), default="sq8")
     every = [
         "memory",

@@ -78,7 +78,7 @@ def test_info_and_what_is_missing(folder: Path) -> None:
     read = json.loads(succeed("info", folder, "--json"))
     assert (read["records"], read["share"], read["shards"][1]["problem"]) == (5, 5 / 9, None)
     assert "not there" in read["shards"][0]["problem"]
-    assert "not there" in run("search", folder, "--text", "note").output
+    assert "not there" in run("search", folder, "--text", "note").stderr
     done = run("search", folder, "--text", "note", "--report", "--json")
     assert len(json.loads(done.stdout)) == 5
     assert "55.6% of the records" in done.stderr
@@ -105,4 +105,4 @@ def test_mistakes_are_named(folder: Path, arguments: tuple[object, ...], error: 
     succeed("build", "queries.jsonl", "-o", "items")
     done = run(*arguments)
     assert done.exit_code != 0
-    assert error in done.output
+    assert error in done.stderr
