@@ -20,6 +20,9 @@
 #if !defined(__EMSCRIPTEN__)
 #include <sys/file.h>
 #include <sys/mman.h>
+#if !defined(MAP_NORESERVE) /* systems that never set memory aside for a copy */
+#define MAP_NORESERVE 0
+#endif
 #endif
 #endif
 
