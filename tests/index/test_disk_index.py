@@ -423,7 +423,7 @@ def test_threads_search_one_file(tmp_path: Path, rng: np.random.Generator) -> No
     assert all((ids == wanted.ids).all() for ids in found)
 
 
-@pytest.mark.threads
+@pytest.mark.subprocess
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_child_searches_what_it_inherited(tmp_path: Path, rng: np.random.Generator) -> None:
