@@ -201,13 +201,7 @@ class NativeIndex:
         return bool(lib.ev_contains(self.handle, id))
 
     def ids(self) -> Iterator[int]:
-        cursor, written = ffi.new("int64_t *"), ffi.new("int64_t *")
-        page = np.empty(4096, np.int64)
-        while True:
-            check(lib.ev_ids(self.handle, cursor, page.size, pointer(page, _INT64S), written))
-            if written[0] == 0:
-                return
-            yield from page[: written[0]].tolist()
+        return _ids(lib.ev_ids, self.handle, 4096)
 
     def add(
         self,
@@ -418,8 +412,7 @@ class NativeDisk:
         check(lib.ev_disk_open(_file_name(path), mmap, out), path)
         self.handle = ffi.gc(out[0], lib.ev_disk_free)
         about = self._stats()
-        self.dim, self.ef, self.live, self.nodes = about.dim, about.ef, about.live, about.nodes
-        self.degree, self.file_bytes = about.degree, about.file_bytes
+        self.dim, self.ef, self.live, self.file_bytes = about.dim, about.ef, about.live, about.file_bytes
         self.metric = _METRICS[about.metric]
 
     @staticmethod
@@ -439,13 +432,7 @@ class NativeDisk:
         return bool(held[0])
 
     def ids(self) -> Iterator[int]:
-        cursor, written = ffi.new("int64_t *"), ffi.new("int64_t *")
-        page = np.empty(4080, _INT64)  # whole pages of the file
-        while True:
-            check(lib.ev_disk_ids(self.handle, cursor, page.size, pointer(page, _INT64S), written))
-            if written[0] == 0:
-                return
-            yield from page[: written[0]].tolist()
+        return _ids(lib.ev_disk_ids, self.handle, 4080)  # whole pages of the file
 
     def get(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         out = np.empty((ids.size, self.dim), _FLOAT32)
@@ -539,6 +526,17 @@ def _vectors_kept(keep_vectors: object) -> int:
             raise errors.ParameterError(f'keep_vectors must be True, False or "float32", not {keep_vectors!r}')
         return lib.EV_VECTORS_FLOAT32
     return lib.EV_VECTORS_SQ24 if keep_vectors else lib.EV_VECTORS_NONE
+
+
+def _ids(call: Callable[..., int], handle: _core.CData, at_once: int) -> Iterator[int]:
+    """What ev_ids() or its like has page by page."""
+    cursor, written = ffi.new("int64_t *"), ffi.new("int64_t *")
+    page = np.empty(at_once, _INT64)
+    while True:
+        check(call(handle, cursor, page.size, pointer(page, _INT64S), written))
+        if written[0] == 0:
+            return
+        yield from page[: written[0]].tolist()
 
 
 def _as_dict(

@@ -26,7 +26,7 @@ from .import_export import Table
 from .part_ranking import PartRanking, TextStats
 from .ranking import best
 from .records import Record, RowIds, rows_where
-from .search import SearchExecutor, SearchRequest, as_request
+from .search import SearchRequest, as_request
 from .sqlite_errors import translated
 from .validation import Id
 from .where import EVERYTHING
@@ -123,7 +123,7 @@ class Part:
             path, mode="r", encoder=encoder, mmap=mmap, storage=storage, condition_memory=condition_memory
         )
         self._store = self.collection._store
-        self._executor = SearchExecutor(self._store)
+        self._executor = self.collection._searcher
         self._ranking = PartRanking(self._store.read)
 
     def close(self) -> None:

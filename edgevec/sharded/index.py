@@ -195,16 +195,6 @@ class ShardedIndex(Opened):
     # ---- what it is ------------------------------------------------------------------------------------------------
 
     @property
-    def dim(self) -> int:
-        """Dimensions of a vector."""
-        return self.manifest.settings.dim
-
-    @property
-    def metric(self) -> Metric:
-        """ "cosine", "ip" or "l2"."""
-        return self.manifest.settings.metric
-
-    @property
     def storage(self) -> Storage:
         """ "memory", or "disk" where vectors are read from the files."""
         return self._following.storage

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from .._types import Metric
 from ..errors import EdgevecError
 from .follower import Follower
 from .searching import Helpers
@@ -35,6 +36,18 @@ class Opened:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of a vector."""
+        dim: int = self._following.manifest.settings.dim
+        return dim
+
+    @property
+    def metric(self) -> Metric:
+        """ "cosine", "ip" or "l2"."""
+        metric: Metric = self._following.manifest.settings.metric
+        return metric
 
     @property
     def problems(self) -> dict[str, EdgevecError]:

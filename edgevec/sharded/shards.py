@@ -97,18 +97,18 @@ def finished_shard(folder: Folder, block: Block, key: str) -> Shard | None:
     return finished(folder, key, lambda name, copies: _entry(folder.fetch(name, copies), key, block))
 
 
-def finished(folder: Folder, key: str, entry_of: Callable[[str, Path], EntryT]) -> EntryT | None:
+def finished(folder: Folder, key: str, entry_of: Callable[[str, Path], EntryT | None]) -> EntryT | None:
     """The entry of a file that an earlier build has left in the folder, if it is whole: if it has the name it came by.
 
     Args:
         key: the first part of its name
-        entry_of: entry_of(name, copies), that of a file; `copies` is a folder
+        entry_of: entry_of(name, copies), that of a file, None where there is none; `copies` is a folder
     """
     for name in folder.names():
         if name.startswith(f"{key}-"):
             with folder.scratch() as scratch:
                 entry = entry_of(name, Path(scratch))
-            if entry.file == name:
+            if entry is not None and entry.file == name:
                 return entry
     return None
 

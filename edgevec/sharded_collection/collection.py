@@ -203,16 +203,6 @@ class ShardedCollection(Opened):
     # ---- what it is ------------------------------------------------------------------------------------------------
 
     @property
-    def dim(self) -> int:
-        """Dimensions of a vector."""
-        return self.manifest.settings.dim
-
-    @property
-    def metric(self) -> Metric:
-        """ "cosine", "ip" or "l2"."""
-        return self.manifest.settings.metric
-
-    @property
     def manifest(self) -> CollectionManifest:
         """What was read last."""
         return self._following.manifest

@@ -46,10 +46,6 @@ class CollectionSettings:
     dtype: Dtype = "float32"
     encoder: str | None = None
 
-    def parameters(self) -> dict[str, Any]:
-        """Those of a new collection, by keyword, but for the encoder."""
-        return {name: value for name, value in asdict(self).items() if name != "encoder"}
-
 
 @dataclass(frozen=True)
 class CollectionShard:

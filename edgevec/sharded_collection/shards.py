@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -57,18 +57,15 @@ def write_shard(
     """
     key = _key(block, settings, encoder)
 
-    def left(name: str, copies: Path) -> Made:
+    def left(name: str, copies: Path) -> Made | None:
         if name.endswith(GRAPH):
-            return _NONE
+            return None
         try:
             return _entry(fetched(folder, name, copies), key)
         except (DataNotFoundError, CorruptCollectionError):
-            return _NONE  # one of its two files, or none that is whole
+            return None  # one of its two files, or none that is whole
 
     return finished(folder, key, left) or _built(folder, block, settings, encoder, key, progress)
-
-
-_NONE = Made(CollectionShard("", 0, 0, 0, 0, "", 0, ""), CollectionSettings(1))
 
 
 def _built(
@@ -128,7 +125,7 @@ def _entry(path: Path, key: str) -> Made:
         graph.stat().st_size,
         of_graph,
     )
-    settings: dict[str, Any] = {name: facts.settings.get(name) for name in asdict(_NONE.settings)}
+    settings: dict[str, Any] = {each.name: facts.settings.get(each.name) for each in fields(CollectionSettings)}
     return Made(shard, CollectionSettings(**settings))
 
 
