@@ -566,4 +566,6 @@ class Collection:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if error is not None:
+            self._store.abandon()
         self.close()

@@ -47,9 +47,10 @@ def upsert(
 ) -> int:
     """As Collection.upsert(). encoder: the one that has made the vectors, if one has."""
     if encoding.keep_name(store, encoder) and new.ids:
-        with store.write(progress) as connection:
-            store.set_encoder(connection, encoder.name)  # type: ignore[union-attr, arg-type]
-            return upsert(store, new, vectors, progress)
+        with store.batch(progress):
+            with store.write() as connection:
+                store.set_encoder(connection, encoder.name)  # type: ignore[union-attr, arg-type]
+            return upsert(store, new, vectors)
     if store.buffers():
         store.add_to_buffer(new, validation.as_vectors(vectors, len(new.ids), store.dim, store.metric, store.dtype))
         return len(new.ids)

@@ -12,10 +12,11 @@ import logging
 import os
 import sqlite3
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from threading import get_ident
 from typing import Any, Protocol
+from weakref import ReferenceType, ref
 
 from numpy.typing import NDArray
 
@@ -46,6 +47,8 @@ log = logging.getLogger("edgevec")
 
 MAX_PENDING_BYTES = 32 * 2**20
 """Up to this size, what an open batch has written is kept in memory for the graph."""
+
+_Transaction = Generator[sqlite3.Connection, None, None]
 
 
 class Early(Protocol):
@@ -82,6 +85,9 @@ class Store(ReadableStore):
         self._snapshots = Snapshots(database, graph, self.fields, self._lock, secure_delete=secure_delete)
         self._buffer: WriteBuffer | None = None
         """Of the open batch, where it has one."""
+        self._open: ReferenceType[_Transaction] | None = None
+        """Not the transaction itself: where nothing else holds it, it ends."""
+        self._is_batch = False
         self._depth = 0
         self._batches = 0
         self._writes: list[tuple[int, Write]] = []
@@ -102,6 +108,7 @@ class Store(ReadableStore):
         """As Collection.batch()."""
         with self._transaction(progress, buffered=True):
             yield
+            self._check_open()  # by another `with` of the collection, which an exception has left
 
     @contextmanager
     def write(self, progress: Progress | None = None, early: Early | None = None) -> Iterator[sqlite3.Connection]:
@@ -115,14 +122,22 @@ class Store(ReadableStore):
         with self._transaction(progress, early) as connection, translated(self.name):
             yield connection
 
-    @contextmanager
     def _transaction(
         self, progress: Progress | None, early: Early | None = None, *, buffered: bool = False
-    ) -> Iterator[sqlite3.Connection]:
+    ) -> AbstractContextManager[sqlite3.Connection]:
         """As write(); errors of SQLite that the block raises stay what they are. buffered: as buffers() tells then."""
+        itself: list[ReferenceType[_Transaction]] = []
+        transaction = self._transact(progress, early, buffered, itself)
+        itself.append(ref(transaction))
+        return contextmanager(lambda: transaction)()
+
+    def _transact(
+        self, progress: Progress | None, early: Early | None, buffered: bool, itself: list[ReferenceType[_Transaction]]
+    ) -> _Transaction:
         self._check_writable()
         self.progress_guard.check_outside()
         with self._batch_lock:
+            self._abandon_single_write()
             if self._depth:
                 self._flush()
                 with self.part() as connection:
@@ -138,6 +153,7 @@ class Store(ReadableStore):
                 self._close_buffer()  # that a signal may have left
                 if buffered and not self.database.single_connection:
                     self._buffer = WriteBuffer(self, connection)
+                self._open, self._is_batch = itself[0], buffered
                 self._owner, self._depth = get_ident(), 1
                 self._batches += 1
                 yield connection
@@ -164,6 +180,26 @@ class Store(ReadableStore):
                 self._release_lock()
             self.graph.settle()
         self._snapshots.write_if_due(self)
+
+    def abandon(self) -> None:
+        """Roll back what the calling thread has open, after an exception.
+
+        One that a signal raises at the start of contextlib's __exit__ leaves it open as long as the exception lives.
+        """
+        transaction = self._open() if self._owner == get_ident() and self._open is not None else None
+        if transaction is not None:
+            with suppress(ValueError):  # it is executing: this is one of its progress functions
+                transaction.close()
+
+    def _abandon_single_write(self) -> None:
+        """No call but batch() has others inside: a signal has left it open."""
+        if not self._is_batch:
+            self.abandon()
+
+    def _check_outside_batch(self) -> None:
+        self._abandon_single_write()
+        if self._owner == get_ident():
+            raise ParameterError("not inside a batch")
 
     def _store_early(self, connection: sqlite3.Connection, early: Early) -> None:
         with translated(self.name):
@@ -412,8 +448,7 @@ class Store(ReadableStore):
         self._check_writable()
         self.progress_guard.check_outside()
         with self._batch_lock:
-            if self._depth:
-                raise ParameterError("not inside a batch")
+            self._check_outside_batch()
             with translated(self.name), self.no_readers():
                 connection = self.database.main
                 self.database.check_files()
@@ -442,8 +477,7 @@ class Store(ReadableStore):
         """Write the graph beside the database, while others read and write."""
         self._check_writable()
         self.progress_guard.check_outside()
-        if self._owner == get_ident():
-            raise ParameterError("not inside a batch")
+        self._check_outside_batch()
         with self._snapshots.lock, translated(self.name):
             self.database.check_files()
             with self.read():  # which lets the graph catch up
@@ -471,8 +505,7 @@ class Store(ReadableStore):
         if self._closed or os.getpid() != self._process:
             return
         self.progress_guard.check_outside()
-        if self._owner == get_ident():
-            raise ParameterError("not inside a batch")
+        self._check_outside_batch()
         self.follower.end()
         with self._snapshots.lock, self._batch_lock, self.no_readers():
             if self._closed:
