@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import events
+from textual import events, on
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.notifications import SeverityLevel
@@ -42,6 +42,8 @@ class BaseScreen(Screen[None]):
     mode: ClassVar[str]
     about: ClassVar[str]
 
+    _was_suspended = False
+
     if TYPE_CHECKING:
         app: AppBase  # Textual declares App[Any]
 
@@ -50,6 +52,7 @@ class BaseScreen(Screen[None]):
         return self.app.session
 
     def compose(self) -> ComposeResult:
+        self._add_size_classes()
         yield TopBar(self.mode)
         with Vertical(id="page"):
             yield from self.body()
@@ -59,6 +62,23 @@ class BaseScreen(Screen[None]):
 
     def body(self) -> ComposeResult:
         raise NotImplementedError
+
+    def _add_size_classes(self) -> None:
+        """As Textual does when the size is known, which applies all styles anew if the widgets are there before."""
+        for size, breakpoints in zip(
+            self.app.size, (self.HORIZONTAL_BREAKPOINTS, self.VERTICAL_BREAKPOINTS), strict=True
+        ):
+            reached = [name for least, name in breakpoints or () if size >= least]
+            self.add_class(*reached[-1:])
+
+    @on(events.ScreenSuspend)
+    def _suspended(self) -> None:
+        self._was_suspended = True
+
+    @on(events.ScreenResume)
+    def _resumed(self, event: events.ScreenResume) -> None:
+        # Twice for a new screen, whose widgets have had their styles applied when they were mounted.
+        event.refresh_styles = self._was_suspended
 
     def on_mount(self) -> None:
         self.app.session_changed.subscribe(self, lambda _: self._refresh_session())

@@ -104,11 +104,10 @@ Choose a recent file, or one in the tree, or type a path.
             tree = VectorFiles(Path.cwd(), id="tree", classes="box")
             tree.border_title = "Files"
             yield tree
-        yield JobProgress("rows", id="opening")
+        yield JobProgress("rows", id="opening", classes="gone")
 
     def on_mount(self) -> None:
         super().on_mount()
-        self.query_one("#opening").add_class("gone")
         self.query_one("#start").focus()
 
     def on_screen_resume(self) -> None:

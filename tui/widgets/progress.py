@@ -25,8 +25,8 @@ class JobProgress(Horizontal):
     }
     """
 
-    def __init__(self, unit: str, *, id: str | None = None) -> None:
-        super().__init__(id=id)
+    def __init__(self, unit: str, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
         self._unit, self._start = unit, 0.0
 
     def compose(self) -> ComposeResult:
