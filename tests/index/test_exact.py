@@ -17,6 +17,8 @@ from support import examples
 import edgevec
 from edgevec import KeepVectors, Metric, Quantization, SearchResult
 
+pytestmark = pytest.mark.core
+
 TIED = 1e-12
 """Relative: what the order of the terms may change in a float64 sum."""
 

@@ -49,7 +49,7 @@ def made(kind: str, count: int, rng: np.random.Generator) -> np.ndarray:
     return rows.astype(np.float32)
 
 
-@settings(max_examples=examples(150), deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     kind=st.sampled_from(["any", "equal", "few", "sorted", "outlier", "far"]),
     count=st.integers(1, 300),
