@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 from .errors import DataFormatError
-from .files import VECTOR_SUFFIXES
+from .files import DISK_INDEX_START, INDEX_START, VECTOR_SUFFIXES
 
 __all__ = ["KIND_NAMES", "Kind", "kind_of", "require"]
 
 Kind = Literal["missing", "empty", "index", "disk_index", "collection", "database", "vectors", "other"]
 
-_INDEX, _DISK_INDEX = b"\x89EVX\r\n\x1a\n", b"\x89EVD\r\n\x1a\n"
 _SQLITE = b"SQLite format 3\0"
 _APPLICATION = slice(68, 72)
 """Where SQLite's header says whose database it is."""
@@ -90,9 +89,9 @@ def _by_start(path: Path) -> Kind:
         start = stream.read(_APPLICATION.stop)
     if start.startswith(_SQLITE):  # damaged behind its header
         return _whose(int.from_bytes(start[_APPLICATION], "big"))
-    if start.startswith(_INDEX):
+    if start.startswith(INDEX_START):
         return "index"
-    if start.startswith(_DISK_INDEX):
+    if start.startswith(DISK_INDEX_START):
         return "disk_index"
     return "vectors" if path.name.lower().endswith(VECTOR_SUFFIXES) else "other"
 

@@ -38,6 +38,9 @@ VECTOR_SUFFIXES = (
 )
 """The endings of the files that `read_vectors` knows, for those who do without NumPy until one is read."""
 
+INDEX_START, DISK_INDEX_START = b"\x89EVX\r\n\x1a\n", b"\x89EVD\r\n\x1a\n"
+"""The first bytes of the files of an `Index` and of a `DiskIndex`."""
+
 _MOST_LINKS = 40
 _TEMPORARY = re.compile(r"\.edgevec-new-[0-9a-f]{16}")
 """How the names of new files begin: as Index.save names them."""

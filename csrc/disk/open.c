@@ -74,6 +74,8 @@ static int read_header(ev_disk *d) {
     if (d->file.bytes < sizeof *h) return bad_header("the file is shorter than one");
     int rc = read_at(d, 0, h, sizeof *h);
     if (rc != EV_OK) return rc;
+    if (memcmp(h->magic, EV_FILE_MAGIC, sizeof h->magic) == 0)
+        return bad_header("an index whose graph is not on disk, which Index.load() opens");
     if (memcmp(h->magic, EV_DISK_MAGIC, sizeof h->magic) != 0) return bad_header("not a graph on disk");
     if (h->version > EV_DISK_VERSION)
         return ev__fail(EV_E_VERSION, "the file has format version %u; edgevec %s reads versions up to %d", h->version,

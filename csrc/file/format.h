@@ -56,6 +56,7 @@
 #define EV_FILE_MAGIC "\x89\x45VX\r\n\x1a\n"
 
 #define EV_FILE_DISK_MAGIC "\x89\x45VD\r\n\x1a\n" /* of a graph on disk, another kind of file */
+#define EV_FILE_SQLITE "SQLite format 3"          /* how collections begin */
 
 typedef struct {
     char name[EV_FILE_NAME]; /* filled up with zeros */

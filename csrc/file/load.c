@@ -56,6 +56,8 @@ static int read_header(loader *l) {
     memcpy(h, bytes, common);
     if (memcmp(h->magic, EV_FILE_DISK_MAGIC, sizeof h->magic) == 0)
         return bad_header("a graph on disk, which DiskIndex opens");
+    if (memcmp(h->magic, EV_FILE_SQLITE, sizeof h->magic) == 0)
+        return bad_header("an SQLite database; if it is a collection, edgevec.open() opens it");
     if (memcmp(h->magic, EV_FILE_MAGIC, sizeof h->magic) != 0) return bad_header("not an edgevec index");
     if (h->header_bytes < common + sizeof h->crc || h->header_bytes > sizeof bytes)
         return bad_header("an impossible size");

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import CorruptCollectionError, EdgevecError, StorageError, about_file
+from ..files import DISK_INDEX_START, INDEX_START, VECTOR_SUFFIXES
 from . import schema
-from .sqlite_errors import translated
+from .sqlite_errors import NOTADB, code_of, translated
 
 __all__ = ["identify", "looks_like_collection"]
 
@@ -68,11 +69,34 @@ def identify(path: Path) -> Literal["missing", "empty", "collection"]:
     if info.st_size == 0:
         return "empty"
     if info.st_size < _MIN_BYTES:
-        raise CorruptCollectionError(f"{path}: file is not a database")
+        raise _no_database(path)
     with translated(str(path)):
-        if _is_collection(path) or _log_is_of_collection(path):
-            return "collection"
-    return "empty"
+        try:
+            return "collection" if _is_collection(path) or _log_is_of_collection(path) else "empty"
+        except sqlite3.DatabaseError as error:
+            if code_of(error) == NOTADB:
+                raise _no_database(path) from error
+            raise
+
+
+def _no_database(path: Path) -> CorruptCollectionError:
+    opener = _opener(path)
+    return CorruptCollectionError(f"{path}: not a collection: {f'it is {opener}' if opener else 'not a database'}")
+
+
+def _opener(path: Path) -> str:
+    """What a file that is no database is, if edgevec has an opener for it; else ""."""
+    if path.name == "manifest.json":
+        return "the manifest of a folder of shards, for ShardedCollection.open() or ShardedIndex.open()"
+    if path.name.lower().endswith(VECTOR_SUFFIXES):
+        return "a file of vectors, which Collection.import_from() reads"
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(len(INDEX_START))
+    except OSError:
+        return ""
+    openers = {INDEX_START: "an index, which Index.load() opens", DISK_INDEX_START: "an index, which DiskIndex() opens"}
+    return openers.get(start, "")
 
 
 def _is_collection(path: Path) -> bool:

@@ -20,7 +20,7 @@ from ..errors import (
 )
 from . import interrupts
 
-__all__ = ["BUSY", "CANTOPEN", "ERROR", "READONLY", "code_of", "reraise_interrupt", "translate", "translated"]
+__all__ = ["BUSY", "CANTOPEN", "ERROR", "NOTADB", "READONLY", "code_of", "reraise_interrupt", "translate", "translated"]
 
 ERROR, BUSY, READONLY, INTERRUPT, IOERR, CORRUPT, FULL, CANTOPEN = 1, 5, 8, 9, 10, 11, 13, 14
 NOTADB = 26

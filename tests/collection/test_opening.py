@@ -96,6 +96,28 @@ def test_other_files_are_refused(path: Path) -> None:
             edgevec.open(path, mode=mode)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("mode", ["a", "r"])
+def test_what_opens_a_file_of_another_kind_is_said(tmp_path: Path, mode: Any) -> None:
+    index = edgevec.Index(2)
+    index.add([[1, 2]])
+    index.save(tmp_path / "index.edgevec")
+    edgevec.DiskIndex.write(index, tmp_path / "disk")
+    np.save(tmp_path / "vectors.npy", np.ones((100, 2)))
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "manifest.json").write_text("{}")
+    (tmp_path / "short").write_text("short")
+    for file, opener in {
+        "index.edgevec": r"Index\.load\(\)",
+        "disk": r"DiskIndex\(\)",
+        "vectors.npy": r"import_from\(\)",
+        "shards": r"ShardedIndex\.open\(\)",
+        "shards/manifest.json": r"ShardedIndex\.open\(\)",
+        "short": "not a database",
+    }.items():
+        with pytest.raises(edgevec.EdgevecError, match=f"{file}: .*{opener}"):
+            edgevec.open(tmp_path / file, mode=mode)
+
+
 def test_a_newer_version_is_refused(path: Path) -> None:
     edgevec.open(path).close()
     database = sqlite3.connect(path)

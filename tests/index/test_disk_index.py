@@ -19,6 +19,7 @@ from oracle import distances
 from small_index import each_metric, make_index
 from support import HANG, examples
 
+import edgevec
 from edgevec import (
     CancelledError,
     ClosedError,
@@ -276,10 +277,15 @@ def test_files_of_another_kind(tmp_path: Path, rng: np.random.Generator) -> None
     index, _ = make_index(rng)
     index.save(tmp_path / "index")
     DiskIndex.write(index, tmp_path / "disk")
-    with pytest.raises(CorruptIndexError, match="not a graph on disk"):
-        DiskIndex(tmp_path / "index")
-    with pytest.raises(CorruptIndexError, match="graph on disk"):
-        Index.load(tmp_path / "disk")
+    (tmp_path / "other").write_bytes(bytes(5000))
+    for file, said in (("index", r"Index\.load\(\) opens"), ("other", "not a graph on disk")):
+        with pytest.raises(CorruptIndexError, match=said):
+            DiskIndex(tmp_path / file)
+    with edgevec.open(tmp_path / "collection", 2) as made:
+        made.upsert([1], [[1, 2]])
+    for file, said in (("disk", "DiskIndex opens"), ("collection", r"edgevec\.open\(\) opens"), ("other", "not an")):
+        with pytest.raises(CorruptIndexError, match=said):
+            Index.load(tmp_path / file)
     with pytest.raises(IndexNotFoundError):
         DiskIndex(tmp_path / "none")
     with pytest.raises(StorageError):
