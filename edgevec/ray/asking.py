@@ -47,7 +47,7 @@ class ServiceStats(NamedTuple):
         asked: questions to actors: one for each actor of a replica and query
         hedged: how many of them were late, and were asked of another replica, too
         won: how many of those the other replica answered first
-        replaced: actors that were lost
+        replaced: actors that were lost, or hung
     """
 
     asked: int = 0
@@ -57,14 +57,26 @@ class ServiceStats(NamedTuple):
 
 
 @dataclass(eq=False)
+class _Actor:
+    handle: Any
+    heard: float | None = None
+    """When it last gave an answer, or had opened its shards; None: it has yet to."""
+
+
+@dataclass(eq=False)
 class _Question:
     part: int
     replica: int
-    actor: Any
+    actor: _Actor
     hedge: bool
     start: float = field(default_factory=time.perf_counter)
     over: bool = False
     """It was answered, or its actor is lost."""
+
+    def waited(self) -> float:
+        """Seconds in which its actor, which could have, has answered nothing."""
+        heard = self.actor.heard
+        return 0.0 if self.over or heard is None else time.perf_counter() - max(self.start, heard)
 
 
 class Replicas:
@@ -76,14 +88,21 @@ class Replicas:
         ray: the library
         hire: makes an actor for a part
         delays: None: no question is asked of two replicas
+        timeout: an actor that owes an answer, and gives none to anybody for so many seconds, is replaced; None: never
     """
 
     def __init__(
-        self, ray: Any, hire: Callable[[Part], Any], parts: Sequence[Part], count: int, delays: Delays | None
+        self,
+        ray: Any,
+        hire: Callable[[Part], Any],
+        parts: Sequence[Part],
+        count: int,
+        delays: Delays | None,
+        timeout: float | None,
     ) -> None:
-        self._ray, self._hire, self._delays = ray, hire, delays
+        self._ray, self._hire, self._delays, self._timeout = ray, hire, delays, timeout
         self._lock = threading.Lock()
-        self._actors = [[hire(part) for part in parts] for _ in range(count)]
+        self._actors = [[self._hired(part) for part in parts] for _ in range(count)]
         self._late: list[list[_Question]] = [[] for _ in range(count)]
         """Questions that others have answered in their place."""
         self._turn = 0
@@ -95,9 +114,22 @@ class Replicas:
         return self._stats
 
     def actor(self, replica: int, part: int) -> Any:
+        return self._actor(replica, part).handle
+
+    def _actor(self, replica: int, part: int) -> _Actor:
         with self._lock:
             self.check_open()
             return self._actors[replica][part]
+
+    def _hired(self, part: Part) -> _Actor:
+        actor = _Actor(self._hire(part))
+
+        def note(future: Any) -> None:
+            if future.exception() is None:
+                actor.heard = time.perf_counter()
+
+        actor.handle.__ray_ready__.remote().future().add_done_callback(note)
+        return actor
 
     def close(self) -> None:
         """End the actors."""
@@ -106,7 +138,7 @@ class Replicas:
             actors = [actor for each in self._actors for actor in each]
             self._actors = []
         for actor in actors:
-            self._ray.kill(actor)
+            self._ray.kill(actor.handle)
 
     def check_open(self) -> None:
         if self._closed:
@@ -149,10 +181,20 @@ class Replicas:
             actors = None if self._closed else self._actors[question.replica]
             if actors is None or actors[question.part] is not question.actor:  # another thread has done so
                 return
-            actors[question.part] = self._hire(part)
+            actors[question.part] = self._hired(part)
         self._count(replaced=1)
         with suppress(Exception):  # it may only have been out of reach
-            self._ray.kill(question.actor)
+            self._ray.kill(question.actor.handle)
+
+    def _is_hung(self, question: _Question) -> bool:
+        return self._timeout is not None and question.waited() >= self._timeout
+
+    def _replace_hung(self, parts: Sequence[Part]) -> None:
+        """Those whose answers others have given in their place."""
+        with self._lock:
+            hung = [question for late in self._late for question in late if self._is_hung(question)]
+        for question in hung:
+            self._replace(question, parts[question.part])
 
     def _count(self, **more: int) -> None:
         with self._lock:
@@ -182,6 +224,7 @@ class _Query:
     def answers(self) -> list[Any]:
         replicas = self._replicas
         delay = replicas._delays.of(self._kind) if replicas._delays else None
+        replicas._replace_hung(self._parts)
         first = replicas._next()
         for part in self._open:
             self._ask(part, first)
@@ -190,25 +233,34 @@ class _Query:
         try:
             while self._open:
                 try:
-                    wait = None if due is None else max(0.0, due - time.perf_counter())
-                    self._take(*self._arrived.get(timeout=wait))
+                    self._take(*self._arrived.get(timeout=self._patience(due)))
                 except queue.Empty:
-                    due = None
-                    self._hedge()
+                    if due is not None and time.perf_counter() >= due:
+                        due = None
+                        self._hedge()
+                    self._lose_hung()
         finally:
             replicas._leave([question for asked in self._open.values() for question in asked])
         return self._answers
 
+    def _patience(self, due: float | None) -> float | None:
+        """Seconds until another replica is due, or an actor may have hung; None: for ever."""
+        waits = [] if due is None else [due - time.perf_counter()]
+        if (timeout := self._replicas._timeout) is not None:
+            waits += [timeout - question.waited() for asked in self._open.values() for question in asked]
+        return max(0.0, min(waits)) if waits else None
+
     def _ask(self, part: int, replica: int, *, hedge: bool = False, again: bool = False) -> None:
-        question, arrived = _Question(part, replica, self._replicas.actor(replica, part), hedge), self._arrived
+        question, arrived = _Question(part, replica, self._replicas._actor(replica, part), hedge), self._arrived
         self._open[part].append(question)
 
         def note(future: Any) -> None:
-            question.over = True
-            arrived.put((question, future, time.perf_counter()))
+            now = time.perf_counter()
+            question.over, question.actor.heard = True, now
+            arrived.put((question, future, now))
 
         checksum, manifest = self._parts[part].checksum, self._parts[part].manifest if again else None
-        reference = question.actor.search.remote(checksum, manifest, *(self._sent[part] or ()))
+        reference = question.actor.handle.search.remote(checksum, manifest, *(self._sent[part] or ()))
         reference.future().add_done_callback(note)
 
     def _hedge(self) -> None:
@@ -219,39 +271,49 @@ class _Query:
 
     def _take(self, question: _Question, future: Any, arrived: float) -> None:
         part, replicas = question.part, self._replicas
-        if part not in self._open:  # another replica was first
+        if question not in self._open.get(part, ()):  # another replica was first, or its actor has hung
             return
-        asked = self._open[part]
-        asked.remove(question)
         error = future.exception()
         if error is None:
+            self._open[part].remove(question)
             self._end(part, future.result())
             if replicas._delays is not None:
                 # Of the one that answered, so that one who never does has no part in it.
                 replicas._delays.note(self._kind, arrived - question.start)
             replicas._count(won=int(question.hedge))
             return
-        replica = question.replica
         errors = replicas._ray.exceptions
         if isinstance(error, errors.RayTaskError):
             if not isinstance(error.cause, BusyError):  # which says that another manifest came
                 if isinstance(error.cause, EdgevecError):
                     raise error.cause from None
                 raise error
+            self._open[part].remove(question)
+            self._ask_again(part, question.replica)
         elif isinstance(error, errors.RayError):
-            self._lost[part] += 1
-            replicas._replace(question, self._parts[part])
-            replica = replicas._other(replica)  # which need not be started first
+            self._lose(question, " ".join(str(error).split())[:300])
         else:
             raise error
-        if asked:
-            return
-        if self._lost[part] >= ATTEMPTS:
-            reason = " ".join(str(error).split())[:300]
-            self._end(
-                part, StorageError(f"no actor answers for {len(self._parts[part].manifest.shards)} shards: {reason}")
-            )
-        else:
+
+    def _lose_hung(self) -> None:
+        for question in [question for asked in self._open.values() for question in asked]:
+            if self._replicas._is_hung(question):
+                self._lose(question, f"none within {self._replicas._timeout:g} seconds")
+
+    def _lose(self, question: _Question, reason: str) -> None:
+        """Its actor will not answer."""
+        part = question.part
+        self._open[part].remove(question)
+        self._lost[part] += 1
+        self._replicas._replace(question, self._parts[part])
+        if self._lost[part] < ATTEMPTS:
+            self._ask_again(part, self._replicas._other(question.replica))  # which need not be started first
+        elif not self._open[part]:
+            shards = len(self._parts[part].manifest.shards)
+            self._end(part, StorageError(f"no actor answers for {shards} shards: {reason}"))
+
+    def _ask_again(self, part: int, replica: int) -> None:
+        if not self._open[part]:  # else the hedge may still answer
             self._ask(part, replica, again=True)
 
     def _end(self, part: int, answer: Answer | StorageError) -> None:

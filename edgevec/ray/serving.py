@@ -97,6 +97,7 @@ class Service:
         replicas: int,
         actors: int | None,
         hedge: float | None,
+        timeout: float | None,
         missing: Missing,
         verify: bool,
         storage: Storage,
@@ -108,6 +109,8 @@ class Service:
         replicas = as_int(replicas, "replicas", 1)
         if hedge is not None:
             hedge = _as_share(hedge)
+        if timeout is not None:
+            timeout = _as_seconds(timeout)
         self._ray = running_ray()
         self._folder = open_folder(manifest, storage_options)
         self._address = self._folder.address
@@ -125,7 +128,7 @@ class Service:
         self._centroids: dict[str, npt.NDArray[np.float32]] = {}
         self._take_centroids()
         delays = None if hedge is None or replicas == 1 else Delays(hedge)
-        self._replicas = Replicas(self._ray, self._hire, self._parts, replicas, delays)
+        self._replicas = Replicas(self._ray, self._hire, self._parts, replicas, delays, timeout)
         self.problems: dict[str, EdgevecError] = {}
         """With missing="report": why shards were not searched by the last search, of those that it asked."""
         self.share = 1.0
@@ -292,12 +295,23 @@ def _as_share(value: Any) -> float:
     return share
 
 
+def _as_seconds(value: Any) -> float:
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = 0.0
+    if isinstance(value, bool) or not 0 < seconds <= threading.TIMEOUT_MAX:
+        raise ParameterError(f"timeout must be a number of seconds above 0, or None, not {value!r:.40}")
+    return seconds
+
+
 def serve(
     manifest: PathLike,
     *,
     replicas: int = 1,
     actors: int | None = None,
     hedge: float | None = 0.95,
+    timeout: float | None = 600,
     missing: Missing = "error",
     verify: bool = True,
     storage: Storage = "memory",
@@ -313,6 +327,9 @@ def serve(
         hedge: with two replicas or more: what is not answered within the time in which this share of such questions
             was, is asked of another replica, too, and the first answer counts. So the others ask 1 in 20 questions
             twice, and who is stuck is not waited for. None: never.
+        timeout: seconds. An actor that owes an answer, and gives none for so long, is taken to hang: it is replaced,
+            and its part of the query asked again. So more than the longest query takes; to start and to open its
+            shards an actor may take as long as it needs. None: it is waited for.
         missing: "report": search without shards that cannot be had; `share` and `problems` of the service say so
         verify: compare the checksums of all files when actors open them
         storage: "disk": actors hold links and codes, and read vectors; as of ShardedIndex.open()
@@ -322,4 +339,6 @@ def serve(
     Raises:
         EdgevecError: as ShardedIndex.open()
     """
-    return Service(manifest, replicas, actors, hedge, missing, verify, storage, ray_remote_args, storage_options)
+    return Service(
+        manifest, replicas, actors, hedge, timeout, missing, verify, storage, ray_remote_args, storage_options
+    )

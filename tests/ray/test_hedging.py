@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from support import HANG, wait_until
 import edgevec
 import edgevec.ray
 from edgevec import SearchResult, ShardedIndex
+from edgevec.ray.asking import _Actor, _Question
 from edgevec.ray.hedging import Delays
 from edgevec.ray.serving import _Holder
 
@@ -44,7 +46,8 @@ def stopped(service: edgevec.ray.Service, replica: int, part: int) -> Iterator[N
     try:
         yield
     finally:
-        os.kill(pid, signal.SIGCONT)
+        with suppress(ProcessLookupError):  # replaced
+            os.kill(pid, signal.SIGCONT)
 
 
 def test_who_is_stopped_is_not_waited_for(rows: np.ndarray, folder: Path) -> None:
@@ -104,6 +107,46 @@ def test_an_actor_that_cannot_be_replaced_is_not_waited_for(
         assert service.stats.replaced == 1
     for result, query in zip(found, rows[:10], strict=True):
         assert_right(result, "l2", (range(ROWS), rows), query, K)
+
+
+def test_who_hangs_is_replaced(rows: np.ndarray, folder: Path) -> None:
+    """With one replica, which is asked again, as with two, where the other has answered meanwhile."""
+    found: list[SearchResult] = []
+    for replicas in (1, 2):
+        with edgevec.ray.serve(folder, replicas=replicas, actors=2, hedge=0.5, timeout=3) as service:
+
+            def search(service: edgevec.ray.Service = service) -> None:
+                found.append(service.search(rows[0], K, exact=True))
+
+            for _ in range(20):
+                search()
+            hung = service._replicas.actor(0, 1)
+            with stopped(service, 0, 1):
+                while service._replicas.actor(0, 1) == hung:
+                    Background(search).end()
+                Background(search).end()
+            assert service.stats.replaced
+    for result in found:
+        assert_right(result, "l2", (range(ROWS), rows), rows[0], K)
+
+
+def test_a_long_queue_is_no_hanging() -> None:
+    """Who answers others in the meantime is not replaced, however long one question waits; nor who has yet to start."""
+    actor = _Actor(None)
+    question = _Question(0, 0, actor, hedge=False, start=0.0)
+    assert question.waited() == 0
+    actor.heard = 0.0
+    assert question.waited() > 0
+    actor.heard = time.perf_counter() + HANG
+    assert question.waited() < 0
+    actor.heard, question.over = 0.0, True
+    assert question.waited() == 0
+
+
+@pytest.mark.parametrize("timeout", [0, -1, "soon", True, float("nan"), float("inf")])
+def test_a_timeout_is_a_number_of_seconds(folder: Path, timeout: object) -> None:
+    with pytest.raises(edgevec.ParameterError, match="timeout"):
+        edgevec.ray.serve(folder, timeout=timeout)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("hedge", [0, 1, -0.5, "often", True, float("nan")])

@@ -209,8 +209,8 @@ def test_a_shard_that_a_compaction_removed_is_not_missing(
                 monkeypatch.setattr(service, "_seen", lambda at=service._stamp: at)  # as if it had looked just before
                 index.remove([*range(900, 1000), *range(7)])
                 index.compact()
-                for actor in service._replicas._actors[0]:
-                    os.kill(ray.get(actor.pid.remote(), timeout=HANG), signal.SIGKILL)
+                for part in range(2):
+                    os.kill(ray.get(service._replicas.actor(0, part).pid.remote(), timeout=HANG), signal.SIGKILL)
                 if another:  # another thread sees it first
                     asked = service._asked
                     monkeypatch.setattr(
@@ -226,12 +226,12 @@ def test_a_killed_actor_costs_no_answer(rows: np.ndarray, folder: Path) -> None:
     with ShardedIndex.open(folder) as index, edgevec.ray.serve(folder, replicas=2, actors=2) as service:
         expected = index.search(rows[:5], 7, exact=True).ids
         for turn in range(4):
-            victim = service._replicas._actors[turn % 2][turn // 2]
+            victim = service._replicas.actor(turn % 2, turn // 2)
             pid = ray.get(victim.pid.remote(), timeout=HANG)
             os.kill(pid, signal.SIGKILL)
             for _ in range(2):  # both replicas
                 np.testing.assert_array_equal(service.search(rows[:5], 7, exact=True).ids, expected)
-            assert service._replicas._actors[turn % 2][turn // 2] is not victim
+            assert service._replicas.actor(turn % 2, turn // 2) is not victim
 
 
 def test_a_missing_shard_is_an_error_or_reported(rows: np.ndarray, folder: Path) -> None:
