@@ -20,7 +20,7 @@ import edgevec
 from edgevec.collection import Collection
 
 _FILES = (str(Path(edgevec.__file__).parent), contextlib.__file__)
-MOMENTS = examples(100)
+MOMENTS = examples(60)
 """That are tried of each call: half of them are in contextlib."""
 
 
@@ -132,8 +132,9 @@ def test_what_is_written_after_the_exception_is_stored_while_it_lives(
                 kept = error
             made.upsert(["after"], np.ones((1, DIM)))
             assert "after" in made
-            with edgevec.open(path, mode="r") as reader:
-                assert "after" in reader
+            if sys.platform != "emscripten":  # where a file has one program
+                with edgevec.open(path, mode="r") as reader:
+                    assert "after" in reader
             del kept
             made.checkpoint()
             assert "after" in made
