@@ -19,7 +19,7 @@ _COMPARE_EVERY = 8
 
 @dataclass(frozen=True, eq=False)
 class LoadSpec:
-    """The load to generate. batch: queries per call; 1 for single searches."""
+    """The load to generate. batch: queries per call; 1 for single searches. nprobe: as of SearchBackend.search()."""
 
     backend: SearchBackend
     queries: Queries
@@ -27,6 +27,7 @@ class LoadSpec:
     ef: int
     threads: int
     batch: int
+    nprobe: int | None = None
 
 
 @dataclass
@@ -142,7 +143,7 @@ class _Worker(threading.Thread):
 
     def _search_loop(self, load: LoadSpec) -> None:
         """Search until the load changes."""
-        queries, search = load.queries, load.backend.thread_search(load.queries.filter_result)
+        queries, search = load.queries, load.backend.thread_search(load.queries.filter_result, load.nprobe)
         expected, limits = [len(ids) for ids in queries.expected(load.k)], queries.limits(load.k)
         vectors, total, single = queries.vectors, len(queries.vectors), load.batch == 1
         calls = 0

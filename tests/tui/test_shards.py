@@ -147,6 +147,33 @@ async def test_how_many_shards_are_asked_can_be_chosen(clustered: Path, shards: 
         assert not app.screen.query_one("#nprobe").display
 
 
+async def test_the_load_asks_as_many_shards_as_are_chosen(clustered: Path) -> None:
+    with edgevec.ShardedIndex.open(clustered) as index:
+        count = len(index.shards)
+        all_of = {tuple(index.search(row, 10, ef=512).ids) for row in ROWS}
+        few = {tuple(index.search(row, 10, ef=512, nprobe=1).ids) for row in ROWS}
+    assert len(all_of & few) < len(ROWS)
+    async with running(clustered) as (app, pilot):
+        await until(pilot, lambda: app.current_mode == "search", "the search screen")
+        await pilot.press("f4")
+        await until(pilot, lambda: app.current_mode == "latency", "the latency screen")
+        screen = app.screen
+        probes = screen.query_one("#nprobe", Number)
+        assert (probes.display, probes.value) == (True, count)
+        await pilot.press("space")
+        await until(pilot, lambda: screen.metrics.totals() is not None, "measured searches")
+        assert screen._load().nprobe is None
+        probes.focus()
+        await pilot.press("1", "enter")
+        load = screen.generator._load
+        assert load is not None
+        assert load.nprobe == 1
+        search = load.backend.thread_search(None, load.nprobe)
+        assert {tuple(search(row, 10, 512)[0]) for row in ROWS} == few
+        assert "nprobe ‹ 1 ›" in shown(app)
+        await pilot.press("s")
+
+
 async def test_a_change_by_another_program_is_told(shards: Path) -> None:
     async with running(shards) as (app, pilot):
         await until(pilot, lambda: app.current_mode == "search", "the search screen")

@@ -99,11 +99,12 @@ class AnyIndexBackend(ABC, Generic[IndexType, ContextType]):
         seconds = self._clock() - start
         return Answer(found.ids, found.distances, self._cost(context), seconds)
 
-    def thread_search(self, filter_result: FilterResult | None) -> ThreadSearch:
+    def thread_search(self, filter_result: FilterResult | None, nprobe: int | None = None) -> ThreadSearch:
         index, context, id_filter = self._index, self._new_context(), self._id_filter(filter_result)
+        options = {"filter": id_filter, "threads": 1, "context": cast(Any, context), **self._options(nprobe)}
 
         def ask(queries: Floats, k: int, ef: int) -> tuple[Ids, Floats, float | None]:
-            found = index.search(queries, k, ef=ef, filter=id_filter, threads=1, context=cast(Any, context))
+            found = index.search(queries, k, ef=ef, **options)
             return found.ids, found.distances, self._seconds(context) if queries.ndim == 1 else None
 
         return ask

@@ -162,7 +162,7 @@ class CollectionBackend:
     def vector(self, id: Id) -> Floats:
         return self._collection.get([id])[0].vector
 
-    def thread_search(self, filter_result: FilterResult | None) -> ThreadSearch:
+    def thread_search(self, filter_result: FilterResult | None, nprobe: int | None = None) -> ThreadSearch:
         collection, where = self._collection, _condition(filter_result)
 
         def ask(queries: Floats, k: int, ef: int) -> tuple[Sequence[Any], Sequence[Any], float | None]:

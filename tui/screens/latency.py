@@ -26,6 +26,7 @@ from ..services import build_variant
 from ..widgets.controls import Choice, Control, Number
 from ..widgets.facts import Tiles
 from ..widgets.plots import HistogramPlot, LatencyPlot
+from ..widgets.probes import Probes
 from ..widgets.progress import JobProgress
 from .base import FROM_FILE, BaseScreen, prepare_queries, query_sources
 from .dialogs import ErrorDialog, PathDialog
@@ -57,6 +58,7 @@ runs and watch the step.
 
 [b]P50[/]  half of the searches were faster; [b]P99[/]  99 of 100 were.
 [b]ef[/]  candidates a search keeps: more is slower, and recall rises.
+[b]nprobe[/]  where shards were built with clusters: how many of them a query is asked of.
 [b]recall[/]  the share of the true neighbors (by exact search) that was found; random rows do not count themselves.
 [b]QPS[/]  queries answered in a second, by all threads together.
 
@@ -101,6 +103,7 @@ call, and keeps the quantization that it was made with.
                 id="ef",
                 hint="Candidates that a search keeps. More is slower and finds more. [ and ] from anywhere",
             )
+            yield Probes()
             yield Choice(
                 "quant",
                 ["sq8"],
@@ -151,7 +154,9 @@ call, and keeps the quantization that it was made with.
         if session.data is None or session.backend is None:
             self.generator.stop()
             return
-        if session.data is not self._data:
+        another = session.data is not self._data
+        self.query_one(Probes).offer(session.backend.most_probes, all_of_them=another)
+        if another:
             self._data, self._source = session.data, "rows"
             self.action_stop()
             self.action_clear()
@@ -201,7 +206,7 @@ call, and keeps the quantization that it was made with.
             return None
         batch = _BATCH if self.query_one("#batch", Choice).value == "batch" else 1
         numbers = {name: self.query_one(f"#{name}", Number).value for name in ("k", "ef", "threads")}
-        return LoadSpec(backend, queries, batch=batch, **numbers)
+        return LoadSpec(backend, queries, batch=batch, nprobe=self.query_one(Probes).chosen, **numbers)
 
     def action_start_pause(self) -> None:
         state = self.generator.state

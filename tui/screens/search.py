@@ -33,6 +33,7 @@ from ..widgets.controls import Choice, Control, Number
 from ..widgets.facts import Facts
 from ..widgets.filter_input import FilterInput
 from ..widgets.history_input import HistoryInput
+from ..widgets.probes import Probes
 from ..widgets.results import ResultsTable
 from ..widgets.time_split import TimeSplit
 from ..widgets.topbar import TopBar
@@ -51,7 +52,6 @@ _EXACT_DELAY = 0.1
 _BACK_LIMIT = 50
 """Queries to go back to, and to show."""
 
-_ALL_SHARDS = 65_535
 """Before it is known how many there are."""
 
 _BOXES: tuple[Box, ...] = ("query", "filter")
@@ -116,16 +116,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
                 id="ef",
                 hint="Candidates that a search keeps. More is slower and finds more; never less than k",
             )
-            probes = Number(
-                "nprobe",
-                _ALL_SHARDS,
-                (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128),
-                maximum=_ALL_SHARDS,
-                id="nprobe",
-                hint="Shards that a query is asked of, the nearest ones: fewer is quicker and finds less",
-            )
-            probes.display = False
-            yield probes
+            yield Probes()
             yield Choice("exact", ["off", "on"], "off", id="exact", hint="Compare with every vector: the truth, slowly")
             yield Static("filter", id="filter-label", classes="muted")
             yield FilterInput(id="filter")
@@ -170,7 +161,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
             return
         another = session.data is not self._open[0]
         self._open = (session.data, session.backend)
-        self._offer_probes(session.backend, another)
+        self.query_one(Probes).offer(session.backend.most_probes, all_of_them=another)
         if another:
             self._start_over(session.data)
         self.search()
@@ -185,15 +176,6 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         query.placeholder = printable(placeholder(data))
         self._back_stack.clear()
         self._show_history()
-
-    def _offer_probes(self, backend: SearchBackend, another: bool = False) -> None:
-        """Of shards with clusters, offer how many are asked; of another file's, all at first."""
-        probes, most = self.query_one("#nprobe", Number), backend.most_probes
-        probes.display = most > 1
-        if probes.display and probes.maximum != most:
-            probes.limit(most)
-        if probes.display and another:
-            probes.value = most
 
     # ---- searching -------------------------------------------------------------------------------------------------
 
@@ -215,8 +197,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         typed, condition = self.query_one("#query", Input).value, self.query_one("#filter", Input).value
         k, ef = self.query_one("#k", Number).value, self.query_one("#ef", Number).value
         exact = self.query_one("#exact", Choice).value == "on"
-        probes = self.query_one("#nprobe", Number)
-        nprobe = probes.value if probes.display and probes.value < probes.maximum else None
+        nprobe = self.query_one(Probes).chosen
 
         def work(job: workers.Job) -> Compared | InvalidQuery | EmptyQuery | None:
             try:
@@ -252,7 +233,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         assert data is not None
         assert backend is not None
         self._answer, self._recall, self._compared = message.answer, None, False
-        self._offer_probes(backend)
+        self.query_one(Probes).offer(backend.most_probes)
         found = hits(message.answer, data, backend.settings.metric)
         table = self.query_one(ResultsTable)
         table.show(found, data)
