@@ -397,7 +397,7 @@ const char *ev_simd_compiled(void);
 const char *ev_simd_available(void);
 const char *ev_simd_forced(void);
 /* Compare every kernel of the active path with the scalar one on made-up rows; 0 when all agree, else the number of the
- * first that does not, or -1 when there is no path. For machines where no test suite can be run. */
+ * first that does not, or -1 when there is no path or no memory. For machines where no test suite can be run. */
 int ev_selftest(void);
 
 /* ---- adding in two phases -------------------------------------------------------------------- */

@@ -1,5 +1,6 @@
 /* Every kernel of the path in use against plain C, on rows of many lengths: for machines on which no test suite can
  * run. */
+#include "base/base.h"
 #include "edgevec.h"
 #include "simd/isa.h"
 
@@ -8,13 +9,17 @@
 
 enum { LONGEST = 800, ROWS = 7, CELLS = EV_ELEMENTS * EV_MEASURES };
 
-/* Row 0 is the query. The bytes also serve as bits; codes and residuals are those of the floats. */
+/* Row 0 is the query. The bytes also serve as bits; codes and residuals are those of the floats. What follows the steps
+ * is room for what is compared: all of it is more than the stack of a small thread holds. */
 typedef struct {
     float floats[1 + ROWS][LONGEST];
     int8_t bytes[1 + ROWS][LONGEST];
     int8_t codes[ROWS][LONGEST];
     int16_t residuals[ROWS][LONGEST];
     float steps[ROWS];
+    int8_t code[LONGEST], queries[2 * (LONGEST + 4)], room[EV_TILE * (LONGEST + 4)];
+    int16_t residual[LONGEST];
+    uint8_t tile[(LONGEST + 7) / 8 * 4 * EV_TILE];
 } samples;
 
 static void fill(samples *s) {
@@ -66,21 +71,20 @@ static bool encodes(const ev__kernels *fast, samples *s, size_t n) {
     bool agree = true;
     for (size_t i = 0; i < ROWS; i++) {
         const float *v = s->floats[1 + i], *center = s->floats[0];
-        int8_t code[LONGEST];
-        int16_t residual[LONGEST];
         float scale = plain->encode_i8(v, center, n, s->codes[i]);
-        agree &= fast->encode_i8(v, center, n, code) == scale && memcmp(code, s->codes[i], n) == 0;
+        agree &= fast->encode_i8(v, center, n, s->code) == scale && memcmp(s->code, s->codes[i], n) == 0;
         plain->residual_i8(v, center, scale, n, s->codes[i], s->residuals[i]);
-        fast->residual_i8(v, center, scale, n, code, residual);
-        agree &= memcmp(code, s->codes[i], n) == 0 && memcmp(residual, s->residuals[i], n * sizeof *residual) == 0;
+        fast->residual_i8(v, center, scale, n, s->code, s->residual);
+        agree &= memcmp(s->code, s->codes[i], n) == 0;
+        agree &= memcmp(s->residual, s->residuals[i], n * sizeof *s->residual) == 0;
         s->steps[i] = scale / 65536;
     }
     return agree;
 }
 
 /* Two of the rows, in the range of a tile's queries, against all. */
-static bool tiles_agree(const ev__kernels *fast, const samples *s, size_t n) {
-    int8_t codes[2 * (LONGEST + 4)] = {0}, room[EV_TILE * (LONGEST + 4)];
+static bool tiles_agree(const ev__kernels *fast, samples *s, size_t n) {
+    int8_t *codes = memset(s->queries, 0, sizeof s->queries);
     int32_t sums[2] = {0}, out[2 * EV_TILE], plain[2 * EV_TILE];
     const void *rows[ROWS];
     const ev__tile_queries queries = {codes, (n + 3) / 4 * 4, 2, sums};
@@ -91,19 +95,19 @@ static bool tiles_agree(const ev__kernels *fast, const samples *s, size_t n) {
             codes[q * queries.stride + i] = element;
             sums[q] += element;
         }
-    ev__tile_i8(fast, &queries, rows, ROWS, n, room, out);
-    ev__tile_i8(&ev__kernels_scalar, &queries, rows, ROWS, n, room, plain);
+    ev__tile_i8(fast, &queries, rows, ROWS, n, s->room, out);
+    ev__tile_i8(&ev__kernels_scalar, &queries, rows, ROWS, n, s->room, plain);
     return memcmp(out, plain, ROWS * sizeof *out) == 0 &&
            memcmp(out + EV_TILE, plain + EV_TILE, ROWS * sizeof *out) == 0;
 }
 
 /* The bytes as 4-bit numbers, and as the query. */
-static bool nibbles_agree(const ev__kernels *fast, const samples *s, size_t n) {
-    int8_t query[LONGEST + 8] = {0};
+static bool nibbles_agree(const ev__kernels *fast, samples *s, size_t n) {
+    int8_t *query = memset(s->queries, 0, sizeof s->queries);
     int32_t sum = 0, out[EV_TILE], plain[EV_TILE];
-    uint8_t tile[(LONGEST + 7) / 8 * 4 * EV_TILE];
+    uint8_t *tile = s->tile;
     if (!fast->tile_i4) return true;
-    for (size_t i = 0; i < sizeof tile; i++) tile[i] = (uint8_t)s->bytes[1 + i % ROWS][i / ROWS % LONGEST];
+    for (size_t i = 0; i < sizeof s->tile; i++) tile[i] = (uint8_t)s->bytes[1 + i % ROWS][i / ROWS % LONGEST];
     for (size_t i = 0; i < n; i++) sum += query[i] = s->bytes[0][i];
     fast->tile_i4(query, sum, tile, n, out);
     ev__kernels_scalar.tile_i4(query, sum, tile, n, plain);
@@ -121,13 +125,12 @@ static int first_failure(const ev__kernels *fast, samples *s, size_t n) {
 
 int ev_selftest(void) {
     const ev__kernels *table = ev__simd();
-    samples s;
-    if (!table) return -1;
+    samples *s = table ? ev__alloc(sizeof *s, EV_LINE) : NULL;
+    if (!s) return -1;
     const ev__kernels kernels = ev__kernels_complete(table);
-    fill(&s);
-    for (size_t n = 0; n <= LONGEST; n += n < 130 ? 1 : 67) {
-        int failure = first_failure(&kernels, &s, n);
-        if (failure) return failure;
-    }
-    return 0;
+    int failure = 0;
+    fill(s);
+    for (size_t n = 0; n <= LONGEST && !failure; n += n < 130 ? 1 : 67) failure = first_failure(&kernels, s, n);
+    ev__release(s, sizeof *s, EV_LINE);
+    return failure;
 }
