@@ -41,6 +41,7 @@ __all__ = [
     "encoder_option",
     "example",
     "force_option",
+    "index_kind",
     "index_options",
     "memory_option",
     "note",
@@ -55,11 +56,13 @@ __all__ = [
     "show_json",
     "shown_rows",
     "storage_option",
+    "write_index",
 ]
 
 METRICS: tuple[Metric, ...] = get_args(Metric)
 QUANTIZATIONS: tuple[Quantization, ...] = get_args(Quantization)
 STORAGES: tuple[Storage, ...] = get_args(Storage)
+_GRAPH_ON_DISK = ".evd"
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -238,6 +241,20 @@ def build_index(
         index.add(vectors, ids, threads=threads, progress=report)
         seconds = time.perf_counter() - start
     return index, seconds
+
+
+def index_kind(output: Path) -> Kind:
+    """Of the index to be written there: its name says whether the graph is to stay on disk."""
+    return "disk_index" if output.suffix == _GRAPH_ON_DISK else "index"
+
+
+def write_index(index: edgevec.Index, output: Path, *, threads: int = 0) -> None:
+    """Write it as the kind of file that `index_kind` says."""
+    if index_kind(output) == "index":
+        index.save(output)
+        return
+    with progress_bar(f"writing {output.name}") as report:
+        edgevec.DiskIndex.write(index, output, threads=threads, progress=report)
 
 
 def bytes_per_vector(index: edgevec.Index) -> int:

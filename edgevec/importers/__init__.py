@@ -67,7 +67,9 @@ def _of_file(path: Path, head: bytes, size: int, options: Options) -> Source:
             return chroma.opened(path.parent, options)
         return sqlite_vec.opened(path, options)
     if head.startswith(b"\x89EVX\r\n\x1a\n"):
-        raise DataFormatError(f"{path}: an index of edgevec's, which needs no conversion")
+        raise DataFormatError(f"{path}: an index of edgevec's; it becomes one with its graph on disk, -o FILE.evd")
+    if head.startswith(b"\x89EVD\r\n\x1a\n"):
+        raise DataFormatError(f"{path}: an index with its graph on disk, which is only searched")
     if head.startswith(b"VOYA"):
         return voyager.opened(path)
     if faiss.is_index(head):

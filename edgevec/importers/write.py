@@ -1,4 +1,4 @@
-"""Writes what was read: an index or a collection, whole or not at all."""
+"""Makes of what was read an index, or writes it as a collection, whole or not at all."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["GraphChoice", "to_collection", "to_index"]
+__all__ = ["GraphChoice", "as_index", "to_collection"]
 
 _LEAST_M, _LEAST_EF_CONSTRUCTION = 16, 100
 """A graph that was built with less finds less at the same effort than one that is built anew."""
@@ -39,15 +39,14 @@ _ID, _VECTOR, _DOCUMENT = "\x01id", "\x01vector", "\x01document"
 GraphChoice = Literal["keep", "rebuild"]
 
 
-def to_index(
+def as_index(
     source: Source,
-    target: Path,
     metric: Metric,
     quantization: Quantization | None,
     progress: Progress,
     graph: GraphChoice | None = None,
-) -> int:
-    """Write the vectors of an index as one of edgevec's; how many there are.
+) -> Index:
+    """The vectors of an index in one of edgevec's.
 
     progress(done, total) is of the rows that are read, and then of those that are built into the graph.
 
@@ -70,8 +69,7 @@ def to_index(
             index.add(vectors, ids, progress=progress)
     except (NotFiniteError, ZeroVectorError, ParameterError) as error:
         raise type(error)(f"{source.kind}: {error}") from error
-    index.save(target)
-    return len(index)
+    return index
 
 
 def _taken_over(

@@ -204,14 +204,14 @@ class RemoteFolder:
     def __init__(self, address: str, options: Mapping[str, Any]) -> None:
         self.address = address.rstrip("/")
         try:
-            fsspec = importlib.import_module("fsspec")
+            core = importlib.import_module("fsspec.core")  # in a worker of Ray the package was seen without it
         except ImportError as error:
             raise MissingExtraError(
                 f"{address}: needs fsspec; install it with: pip install 'edgevec[remote]'"
             ) from error
         # No cache of listings: other processes write, too.
         known = {"skip_instance_cache": True, "use_listings_cache": False, **options}
-        self._system, self._path = self._checked(lambda: fsspec.core.url_to_fs(self.address, **known), "")
+        self._system, self._path = self._checked(lambda: core.url_to_fs(self.address, **known), "")
 
     def where(self, name: str) -> str:
         return f"{self.address}/{name}"

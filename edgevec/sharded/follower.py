@@ -84,6 +84,7 @@ class Opening(Generic[ManifestT, HeldT]):
     def undo(self) -> None:
         for each in self.new:
             each.close()
+        self.follower.remove_copies()
 
     def open(self, trusted: bool) -> None:
         """trusted: no id is in two of its shards"""
@@ -254,14 +255,18 @@ class Follower(Generic[ManifestT, HeldT]):
             self.shards, self.problems = tuple(opened.held), opened.problems
             self.manifest, self._stamp = opened.manifest, stamp
             opened.take(gone)
-        if self._copies is not None:
-            self._copies.forget({each.shard.file for each in gone} - {each.shard.file for each in opened.held})
+        self.remove_copies()
 
     def copies(self) -> Path:
         """A folder for copies of files that are not on this machine."""
         if self._copies is None and not self.folder.is_local:
             self._copies = _Copies()
         return self._copies.path if self._copies else Path(".")
+
+    def remove_copies(self) -> None:
+        """But for those of the shards that are held."""
+        if self._copies is not None:
+            self._copies.remove_all_but({each.shard.file for each in self.shards})
 
     def _forget_threads(self) -> None:
         """In a forked process, which has no other threads: what these have locked nobody gives back."""
@@ -278,11 +283,17 @@ class _Copies:
         self.path = Path(tempfile.mkdtemp(prefix="edgevec-"))
         self.remove = weakref.finalize(self, _remove, self.path, os.getpid())
 
-    def forget(self, files: set[str]) -> None:
-        """And what has a name that begins with one of these."""
-        for copy in (copy for file in files for copy in self.path.glob(f"{file}*")):
-            with suppress(OSError):  # Windows, where a file that is mapped stays
-                copy.unlink()
+    def remove_all_but(self, files: set[str]) -> None:
+        """And the files beside these, whose names begin as theirs do."""
+        kept = {_stem(file) for file in files}
+        for copy in [*self.path.iterdir()]:
+            if _stem(copy.name) not in kept:
+                with suppress(OSError):  # Windows, where a file that is mapped stays
+                    copy.unlink()
+
+
+def _stem(file: str) -> str:
+    return file.partition(".")[0]
 
 
 def _remove(path: Path, owner: int) -> None:

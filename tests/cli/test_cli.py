@@ -197,6 +197,26 @@ def test_search_shows_texts_and_never_padding(index: Path, data: Path) -> None:
     assert answer["texts"] == [f"[text] {id - 1000}" for id in answer["ids"]]
 
 
+def test_build_writes_an_index_with_its_graph_on_disk(tmp_path: Path, vectors: np.ndarray) -> None:
+    np.save(tmp_path / "v.npy", vectors)
+    path = tmp_path / "v.evd"
+    options = ["--metric", "l2", "--keep-vectors", "-M", 8, "--limit", 250, "--threads", 1]
+    made = succeed("build", tmp_path / "v.npy", "-o", path, *options)
+    assert "v.evd: 250 x 16, l2, its graph on disk; built in" in made.stderr
+    made_size = path.stat().st_size
+    with edgevec.DiskIndex(path) as index:
+        assert (len(index), index.metric) == (250, "l2")
+        np.testing.assert_allclose(index.get(range(250)), vectors[:250], rtol=1e-3)
+    found = json.loads(succeed("search", path, "--id", 7, "-k", 4, "--exact", "--json").stdout)[0]["ids"]
+    assert found == np.argsort(((vectors[:250] - vectors[7]) ** 2).sum(axis=1))[:4].tolist()
+    succeed("build", tmp_path / "v.npy", "-o", path, "--limit", 20)  # one of ours is replaced
+    assert path.stat().st_size < made_size
+    path.rename(tmp_path / "v.ev")
+    assert "v.ev: exists, and is an index with its graph on disk; --force" in complaint(
+        "build", tmp_path / "v.npy", "-o", tmp_path / "v.ev"
+    )
+
+
 def test_build_uses_the_metric_of_the_file_and_its_row_numbers(tmp_path: Path, vectors: np.ndarray) -> None:
     with need_module("h5py").File(tmp_path / "v.hdf5", "w") as file:
         file["train"] = vectors

@@ -57,6 +57,56 @@ def test_an_index_becomes_a_collection_too(rows: np.ndarray, tmp_path: Path) -> 
     }
 
 
+@pytest.mark.parametrize("quantization", ["none", "sq8", "binary"])
+def test_an_index_gets_its_graph_on_disk(quantization: edgevec.Quantization, rows: np.ndarray, tmp_path: Path) -> None:
+    index = edgevec.Index(
+        DIM, "l2", quantization=quantization, keep_vectors="float32" if quantization != "none" else True
+    )
+    index.add(rows[:2000], np.arange(2000) * 7 - 2**60)
+    index.remove(np.arange(0, 2000, 3) * 7 - 2**60)
+    index.save(tmp_path / "old.ev")
+    before = (tmp_path / "old.ev").read_bytes()
+    assert run("convert", tmp_path / "old.ev", "-o", tmp_path / "new.evd") == 0
+    edgevec.DiskIndex.write(index, tmp_path / "by_python.evd")
+    assert (tmp_path / "new.evd").read_bytes() == (tmp_path / "by_python.evd").read_bytes()
+    assert (tmp_path / "old.ev").read_bytes() == before
+    with edgevec.DiskIndex(tmp_path / "new.evd") as made:
+        kept = [row for row in range(2000) if row % 3]
+        assert list(made.ids()) == [row * 7 - 2**60 for row in kept]
+        np.testing.assert_array_equal(made.get(list(made.ids())), rows[kept])
+        assert made.check()["live"] == len(kept)
+
+
+def test_files_of_other_libraries_become_an_index_with_its_graph_on_disk(rows: np.ndarray, tmp_path: Path) -> None:
+    write_faiss_flat(tmp_path / "f", rows[:500], ids=range(5, 505))
+    assert run("convert", tmp_path / "f", "-o", tmp_path / "new.evd") == 0
+    with edgevec.DiskIndex(tmp_path / "new.evd") as made:
+        assert made.metric == "l2"
+        found = made.search(rows[:500], 1).ids
+        assert found[:, 0].tolist() == [*range(5, 505)]
+    assert run("convert", tmp_path / "f", "-o", tmp_path / "new.evd", "-q", "none") == 0  # one of ours is replaced
+
+
+def test_an_index_that_cannot_get_its_graph_on_disk(
+    rows: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, target = tmp_path / "old.ev", tmp_path / "new.evd"
+    index = edgevec.Index(DIM)
+    index.add(rows[:50])
+    index.save(old)
+    for options in (["--metric", "cosine"], ["-q", "sq8"], ["--graph", "keep"], ["--id", "a"], ["--document", "b"]):
+        assert "old.ev: an index of edgevec's, whose graph is written as it is: no --" in said(
+            capsys, old, "-o", target, *options
+        )
+    index.save(target)
+    assert "new.evd: exists, and is an index; --force replaces it" in said(capsys, old, "-o", target)
+    assert "new.evd: is read by this command" in said(capsys, target, "-o", target, "--force")
+    target.unlink()
+    old.write_bytes(old.read_bytes()[:-9])
+    assert "old.ev: " in said(capsys, old, "-o", target)
+    assert not target.exists()
+
+
 def said(capsys: pytest.CaptureFixture[str], *arguments: Any) -> str:
     assert run("convert", *arguments) == 2
     err = capsys.readouterr().err
@@ -70,6 +120,7 @@ def test_what_cannot_be_converted(rows: np.ndarray, tmp_path: Path, capsys: pyte
     write_faiss_flat(flat, rows, ids=[*range(99), 7])
     write_hnswlib(hnsw, rows, range(100))
     edgevec.Index(3).save(tmp_path / "old.ev")
+    edgevec.DiskIndex.write(edgevec.Index(3), tmp_path / "old.evd")
     sqlite3.connect(tmp_path / "other.db").executescript("CREATE TABLE t (x);").connection.close()
     (tmp_path / "text").write_text("Vectors? None here.\n" * 100)
     (tmp_path / "folder").mkdir()
@@ -79,7 +130,8 @@ def test_what_cannot_be_converted(rows: np.ndarray, tmp_path: Path, capsys: pyte
         (tmp_path / "text", "text: unknown kind of file; known are index files of hnswlib, faiss"),
         (os.devnull, "/dev/null: unknown kind"),
         (tmp_path / "folder", "folder: neither a folder of Chroma's nor of LanceDB's"),
-        (tmp_path / "old.ev", "old.ev: an index of edgevec's, which needs no conversion"),
+        (tmp_path / "old.ev", "old.ev: an index of edgevec's; it becomes one with its graph on disk, -o FILE.evd"),
+        (tmp_path / "old.evd", "old.evd: an index with its graph on disk, which is only searched"),
         (tmp_path / "other.db", "other.db: an SQLite database without a table of sqlite-vec"),
         (hnsw, "h.bin: an index of hnswlib, which does not say its metric: --metric cosine|ip|l2"),
         (flat, "an index Flat of faiss: id 7 comes twice"),

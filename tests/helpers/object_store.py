@@ -93,6 +93,20 @@ class ObjectStore:
         _hang_up(connection)
 
 
+def break_nth(count: int, fault: Fault) -> tuple[Callable[[str, str], Fault | None], list[str]]:
+    """Fail with the n-th object that is put, however often it is tried again."""
+    put: list[str] = []
+
+    def faults(method: str, path: str) -> Fault | None:
+        if method in ("PUT", "POST"):
+            if path not in put:
+                put.append(path)
+            return fault if put.index(path) == count else None
+        return None
+
+    return faults, put
+
+
 class _Quiet(MotoRequestHandler):
     def log(self, *_: Any) -> None:
         pass

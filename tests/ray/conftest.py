@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -32,3 +33,9 @@ def store() -> Iterator[ObjectStore]:
     made = ObjectStore()
     yield made
     made.close()
+
+
+@pytest.fixture
+def name() -> str:
+    """Of a folder in the store that is not there yet."""
+    return uuid.uuid4().hex

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import ray
 import s3fs
-from object_store import Fault, ObjectStore
+from object_store import Fault, ObjectStore, break_nth
 from oracle import assert_right
 
 import edgevec
@@ -35,11 +34,6 @@ def rows(rng: np.random.Generator) -> np.ndarray:
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What fails is not tried for seconds."""
     monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
-
-
-@pytest.fixture
-def name() -> str:
-    return uuid.uuid4().hex
 
 
 def build(store: ObjectStore, name: str, rows: Any, **options: Any) -> ShardedIndex:
@@ -107,20 +101,6 @@ def test_the_same_rows_removed_and_added_again_beside_a_reader(
         reader.refresh()
         assert_holds(reader, dict(enumerate(rows)), rows[0])
         assert copy.stat().st_ino != (tmp_path / "mapped").stat().st_ino
-
-
-def break_nth(count: int, fault: Fault) -> tuple[Callable[[str, str], Fault | None], list[str]]:
-    """Fail with the n-th object that is put, however often it is tried again."""
-    put: list[str] = []
-
-    def faults(method: str, path: str) -> Fault | None:
-        if method in ("PUT", "POST"):
-            if path not in put:
-                put.append(path)
-            return fault if put.index(path) == count else None
-        return None
-
-    return faults, put
 
 
 CHANGES: dict[

@@ -70,6 +70,29 @@ def test_the_copies_are_removed(
     assert not list(tmp_path.iterdir())
 
 
+def test_shards_that_are_not_taken_in_leave_no_copies(address: str, rng: np.random.Generator) -> None:
+    import fsspec
+
+    rows = rng.standard_normal((90, 4)).astype(np.float32)
+    with ShardedIndex.build(rows, address, rows_per_shard=30) as index:
+        copies = index._following.copies()
+        held = sorted(copies.iterdir())
+        with ShardedIndex.build(rows + 1, address, rows_per_shard=30) as other:
+            files = [shard.file for shard in other.shards]
+        system = fsspec.filesystem("memory")
+        whole = system.cat_file(f"{address}/{files[2]}")
+        system.pipe_file(f"{address}/{files[2]}", whole[:-1])
+        with pytest.raises(edgevec.CorruptIndexError, match=files[2]):
+            index.refresh()
+        assert sorted(copies.iterdir()) == held
+        with ShardedIndex.open(address, missing="report") as some:
+            assert [*some.problems] == files[2:]
+            assert {path.name for path in some._following.copies().iterdir()} == {*files[:2]}
+        system.pipe_file(f"{address}/{files[2]}", whole)
+        assert index.refresh()
+        assert {path.name for path in copies.iterdir()} == {*files}
+
+
 def test_an_unknown_scheme_is_named() -> None:
     need_module("fsspec")
     with pytest.raises(edgevec.StorageError, match="nosuch://x"):
