@@ -18,7 +18,16 @@ except ImportError:  # Windows, which lets nobody remove a file that another has
 
 from edgevec.errors import DataNotFoundError, EdgevecError, StorageError, about_file
 
-__all__ = ["VECTOR_SUFFIXES", "not_found", "refused", "remove_left_over", "replace", "replacing"]
+__all__ = [
+    "DISK_INDEX_START",
+    "INDEX_START",
+    "VECTOR_SUFFIXES",
+    "not_found",
+    "refused",
+    "remove_left_over",
+    "replace",
+    "replacing",
+]
 
 VECTOR_SUFFIXES = (
     ".npy",

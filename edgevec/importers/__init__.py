@@ -11,7 +11,7 @@ import struct
 from pathlib import Path
 
 from ..errors import DataFormatError
-from ..files import not_found, refused
+from ..files import DISK_INDEX_START, INDEX_START, not_found, refused
 from . import chroma, faiss, hnswlib, lancedb, sqlite_vec, usearch, voyager
 from .source import Options, Piece, Source
 
@@ -66,9 +66,9 @@ def _of_file(path: Path, head: bytes, size: int, options: Options) -> Source:
         if path.name == "chroma.sqlite3":
             return chroma.opened(path.parent, options)
         return sqlite_vec.opened(path, options)
-    if head.startswith(b"\x89EVX\r\n\x1a\n"):
+    if head.startswith(INDEX_START):
         raise DataFormatError(f"{path}: an index of edgevec's; it becomes one with its graph on disk, -o FILE.evd")
-    if head.startswith(b"\x89EVD\r\n\x1a\n"):
+    if head.startswith(DISK_INDEX_START):
         raise DataFormatError(f"{path}: an index with its graph on disk, which is only searched")
     if head.startswith(b"VOYA"):
         return voyager.opened(path)
