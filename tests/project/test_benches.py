@@ -213,6 +213,7 @@ def test_made_vectors_are_of_unit_length_and_repeatable(name: str) -> None:
 
 
 @pytest.mark.bigdata
+@pytest.mark.usefixtures("big_set")
 @pytest.mark.parametrize(("name", "dim"), [("million", 384), ("million128", 128)])
 def test_vectors_mixed_of_real_ones_are_of_unit_length_and_repeatable(name: str, dim: int) -> None:
     first, again = (data.named(name, 300, 5, 3) for _ in range(2))
