@@ -113,10 +113,7 @@ class Replicas:
     def stats(self) -> ServiceStats:
         return self._stats
 
-    def actor(self, replica: int, part: int) -> Any:
-        return self._actor(replica, part).handle
-
-    def _actor(self, replica: int, part: int) -> _Actor:
+    def actor(self, replica: int, part: int) -> _Actor:
         with self._lock:
             self.check_open()
             return self._actors[replica][part]
@@ -251,7 +248,7 @@ class _Query:
         return max(0.0, min(waits)) if waits else None
 
     def _ask(self, part: int, replica: int, *, hedge: bool = False, again: bool = False) -> None:
-        question, arrived = _Question(part, replica, self._replicas._actor(replica, part), hedge), self._arrived
+        question, arrived = _Question(part, replica, self._replicas.actor(replica, part), hedge), self._arrived
         self._open[part].append(question)
 
         def note(future: Any) -> None:

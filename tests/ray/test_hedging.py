@@ -41,7 +41,7 @@ def folder(rows: np.ndarray, tmp_path: Path) -> Path:
 
 @contextmanager
 def stopped(service: edgevec.ray.Service, replica: int, part: int) -> Iterator[None]:
-    pid = ray.get(service._replicas.actor(replica, part).pid.remote(), timeout=HANG)
+    pid = ray.get(service._replicas.actor(replica, part).handle.pid.remote(), timeout=HANG)
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
@@ -102,7 +102,7 @@ def test_an_actor_that_cannot_be_replaced_is_not_waited_for(
             service.search(query, K, exact=True)
 
         monkeypatch.setattr(service, "_kind", ray.remote(_Holder).options(num_cpus=1000))
-        os.kill(ray.get(service._replicas.actor(0, 0).pid.remote(), timeout=HANG), signal.SIGKILL)
+        os.kill(ray.get(service._replicas.actor(0, 0).handle.pid.remote(), timeout=HANG), signal.SIGKILL)
         Background(lambda: found.extend(service.search(query, K, exact=True) for query in rows[:10])).end()
         assert service.stats.replaced == 1
     for result, query in zip(found, rows[:10], strict=True):

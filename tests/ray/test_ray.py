@@ -210,7 +210,7 @@ def test_a_shard_that_a_compaction_removed_is_not_missing(
                 index.remove([*range(900, 1000), *range(7)])
                 index.compact()
                 for part in range(2):
-                    os.kill(ray.get(service._replicas.actor(0, part).pid.remote(), timeout=HANG), signal.SIGKILL)
+                    os.kill(ray.get(service._replicas.actor(0, part).handle.pid.remote(), timeout=HANG), signal.SIGKILL)
                 if another:  # another thread sees it first
                     asked = service._asked
                     monkeypatch.setattr(
@@ -227,7 +227,7 @@ def test_a_killed_actor_costs_no_answer(rows: np.ndarray, folder: Path) -> None:
         expected = index.search(rows[:5], 7, exact=True).ids
         for turn in range(4):
             victim = service._replicas.actor(turn % 2, turn // 2)
-            pid = ray.get(victim.pid.remote(), timeout=HANG)
+            pid = ray.get(victim.handle.pid.remote(), timeout=HANG)
             os.kill(pid, signal.SIGKILL)
             for _ in range(2):  # both replicas
                 np.testing.assert_array_equal(service.search(rows[:5], 7, exact=True).ids, expected)

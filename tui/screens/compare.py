@@ -101,7 +101,6 @@ Export writes a picture (.png, .svg) or the points (.csv).
         for name, width in (("built", 8), ("B/row", 7), *_reach_columns()):
             table.add_column(_right(name), width=width)
         super().on_mount()
-        self.query_one("#progress").add_class("gone")
         self.query_one("#run").focus()
         self._show()
 

@@ -124,7 +124,6 @@ An [b]index of shards[/] is searched as one. Its files are listed below; edgevec
         self._previewed: Data | None = None
         self._checked: SearchBackend | None = None
         super().on_mount()
-        self.query_one("#progress").add_class("gone")
         self.query_one("#build").focus()
 
     # ---- what is shown ---------------------------------------------------------------------------------------------

@@ -142,7 +142,6 @@ call, and keeps the quantization that it was made with.
         self._filter = ""
         self._start_when_ready = False
         super().on_mount()
-        self.query_one("#progress").add_class("gone")
         self.query_one("#toggle").focus()
         self.ticker = self.set_interval(_REDRAW, self.tick)
 

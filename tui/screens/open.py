@@ -104,7 +104,7 @@ Choose a recent file, or one in the tree, or type a path.
             tree = VectorFiles(Path.cwd(), id="tree", classes="box")
             tree.border_title = "Files"
             yield tree
-        yield JobProgress("rows", id="opening", classes="gone")
+        yield JobProgress("rows", id="opening")
 
     def on_mount(self) -> None:
         super().on_mount()

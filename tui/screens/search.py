@@ -52,8 +52,6 @@ _EXACT_DELAY = 0.1
 _BACK_LIMIT = 50
 """Queries to go back to, and to show."""
 
-"""Before it is known how many there are."""
-
 _BOXES: tuple[Box, ...] = ("query", "filter")
 
 

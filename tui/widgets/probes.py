@@ -7,6 +7,7 @@ from .controls import Number
 __all__ = ["Probes"]
 
 _ALL = 65_535
+"""Before it is known how many there are."""
 
 
 class Probes(Number):

@@ -14,7 +14,7 @@ __all__ = ["JobProgress"]
 
 
 class JobProgress(Horizontal):
-    """A progress bar. unit: what is counted, such as "rows"."""
+    """A progress bar, hidden (class "gone") until it is of something. unit: what is counted, such as "rows"."""
 
     DEFAULT_CSS = """
     JobProgress {
@@ -25,8 +25,8 @@ class JobProgress(Horizontal):
     }
     """
 
-    def __init__(self, unit: str, *, id: str | None = None, classes: str | None = None) -> None:
-        super().__init__(id=id, classes=classes)
+    def __init__(self, unit: str, *, id: str | None = None) -> None:
+        super().__init__(id=id, classes="gone")
         self._unit, self._start = unit, 0.0
 
     def compose(self) -> ComposeResult:
