@@ -5,8 +5,10 @@ one search thread. At 100,000 vectors the P50 of a call from Python must be unde
 twice as slow; 10,000 and 50,000 are printed beside. Uniform vectors of so many dimensions are hopeless for every graph,
 so recall is printed and not judged.
 
-Each index is built once and saved; two processes load that file, one with EDGEVEC_SIMD=scalar and one with the default
-path, and are timed in turns.
+Each index is built once and saved. In each round a new process loads that file and is timed under the default path, and
+another one with EDGEVEC_SIMD=scalar, both on the same core, on the next core in the next round. A core that shares its
+caches or its arithmetic with somebody else's work can take half as long again, and a process tends to stay where it is:
+two processes that live for all rounds compare their cores as much as their paths.
 
 The baseline is hnswlib (M=16, ef_construction=200): on 25,000 real embeddings (or, where they are absent, as many
 clustered ones), both at the smallest ef that reaches recall@10 = 0.95, Index(dim) as it comes must answer a call in 0.7
@@ -22,9 +24,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,7 @@ from timing import Latency, call_times_us, in_turns, installed, machine, spent, 
 SIZES = (10_000, 50_000, 100_000)
 JUDGED = 100_000
 DIM, M, EF_CONSTRUCTION, EF, K = 768, 12, 100, 50, 10
-QUERIES, ROUNDS = 1000, 5
+QUERIES, ROUNDS = 1000, 6
 BASELINE_N = 25_000
 P50_LIMIT_US = 800.0
 RATIO_LIMIT = 2.0
@@ -56,52 +58,35 @@ class Measured:
     ratio: float
 
 
-class SearchProcess:
-    """A process that holds the index under one SIMD path and times a round for each line on its standard input."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        self.hello = self._read()
-
-    def round(self) -> list[float]:
-        """Microseconds of one call for each query."""
-        assert self.process.stdin is not None
-        self.process.stdin.write("round\n")
-        self.process.stdin.flush()
-        times: list[float] = self._read()
-        return times
-
-    def _read(self) -> Any:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"a searching process ended early with code {self.process.wait()}")
-        return json.loads(line)
-
-
-@contextmanager
-def search_process(folder: Path, forced: str | None) -> Iterator[SearchProcess]:
-    """A SearchProcess over the folder's index and queries, ended with the block; None is the machine's default path."""
+def searched(folder: Path, forced: str | None, turns: Iterator[list[str]]) -> dict[str, Any]:
+    """A process that searches the folder's index under one SIMD path (None: the machine's default) on the next core."""
     environment = {name: value for name, value in os.environ.items() if name != "EDGEVEC_SIMD"}
     if forced is not None:
         environment["EDGEVEC_SIMD"] = forced
-    command = [sys.executable, __file__, "--search", str(folder)]
-    with subprocess.Popen(
-        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        yield SearchProcess(process)
+    command = [sys.executable, __file__, "--search", str(folder), *next(turns)]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
 
 
-def serve(folder: Path) -> None:
-    """The searching process: says the path in use and what it finds, then times a round for every line it reads."""
+def search(folder: Path, core: int | None) -> None:
+    """What such a process does: prints the path in use, what it finds, and microseconds of one call for each query."""
     import edgevec
 
+    if core is not None:
+        os.sched_setaffinity(0, {core})
     index = edgevec.Index.load(folder / "index")
     queries = np.load(folder / "queries.npy")
-    search = partial(index.search, k=K, ef=EF, threads=1)
-    print(json.dumps({"path": edgevec.simd_info().active, "ids": search(queries).ids.tolist()}), flush=True)
-    for _ in sys.stdin:
-        print(json.dumps(call_times_us(search, queries).tolist()), flush=True)
+    call = partial(index.search, k=K, ef=EF, threads=1)
+    ids = call(queries).ids.tolist()
+    times = call_times_us(call, queries).tolist()
+    print(json.dumps({"path": edgevec.simd_info().active, "ids": ids, "times_us": times}))
+
+
+def core_turns() -> Iterator[list[str]]:
+    """The option that ties a process to a core, for each core in turn; none where the system has no such thing."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    return cycle([["--core", str(core)] for core in cores] or [[]])
 
 
 def measure(workload: Workload, folder: Path) -> Measured:
@@ -112,14 +97,14 @@ def measure(workload: Workload, folder: Path) -> Measured:
     build = spent(partial(index.add, workload.base))
     index.save(folder / "index")
     np.save(folder / "queries.npy", workload.queries)
-    with search_process(folder, None) as default, search_process(folder, "scalar") as forced:
-        rounds = in_turns({"simd": default.round, "scalar": forced.round}, ROUNDS)
-    simd, scalar = np.asarray(rounds["simd"]), np.asarray(rounds["scalar"])
+    paths = {"simd": None, "scalar": "scalar"}
+    rounds = in_turns({name: partial(searched, folder, path, core_turns()) for name, path in paths.items()}, ROUNDS)
+    simd, scalar = (np.asarray([one["times_us"] for one in rounds[path]]) for path in ("simd", "scalar"))
     return Measured(
         n=len(workload.base),
         build_seconds=build.wall,
-        recall=workload.recall(np.asarray(default.hello["ids"])),
-        path=default.hello["path"],
+        recall=workload.recall(np.asarray(rounds["simd"][0]["ids"])),
+        path=rounds["simd"][0]["path"],
         simd=Latency.of(simd),
         scalar=Latency.of(scalar),
         ratio=float(np.median(np.median(scalar, axis=1) / np.median(simd, axis=1))),
@@ -158,9 +143,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="write the figures as JSON; without FILE to standard output",
     )
     parser.add_argument("--search", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--core", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args(arguments)
     if args.search:
-        serve(args.search)
+        search(args.search, args.core)
         return 0
     for package, remedy in (("edgevec", "."), ("hnswlib", "hnswlib")):
         if installed(package) is None:
