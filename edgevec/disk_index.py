@@ -37,9 +37,10 @@ class DiskIndex:
 
     Args:
         path: a file that write() made
-        mmap: use the file in place: about half the time for what the system has cached, but what it has not comes one
-            block after the other. Nobody may truncate the file then: that ends the process with a signal, as with
-            Index.load(). False: it is read, what is not cached up to `beam` blocks at a time.
+        mmap: use the file in place: about half the time for what the system has cached, but a block that was pushed out
+            of the cache comes only once the one before it is there. Nobody may truncate the file then: that ends the
+            process with a signal, as with Index.load(). False: it is read, what is not cached up to `beam` blocks at a
+            time.
 
     Raises:
         IndexNotFoundError: there is no such file (a FileNotFoundError)

@@ -578,3 +578,11 @@ void ev__unmap(void *map, size_t bytes) {
     const ev_file_ops *o = ev__file_ops();
     o->unmap(o->user, map, bytes);
 }
+
+void ev__map_at_random(void *map, size_t bytes) {
+#if defined(MADV_RANDOM)
+    madvise(map, bytes, MADV_RANDOM);
+#else
+    (void)map, (void)bytes;
+#endif
+}

@@ -65,5 +65,7 @@ void ev__system_advise(void *user, void *file, uint64_t at, size_t n);
 /* The whole file in memory, private and copy-on-write; it outlives the open file. ENOTSUP where the system cannot. */
 int ev__map(const ev__file *file, void **out);
 void ev__unmap(void *map, size_t bytes);
+/* It will be looked at here and there: the system need not read the neighbors of a page along. */
+void ev__map_at_random(void *map, size_t bytes);
 
 #endif

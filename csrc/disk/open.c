@@ -139,6 +139,7 @@ static int map_file(ev_disk *d) {
     if (error == ENOTSUP) return EV_OK; /* it is read */
     if (error) return ev__refused(error, "map", d->path);
     d->map = at;
+    ev__map_at_random(at, (size_t)d->file.bytes);
     return EV_OK;
 }
 

@@ -20,9 +20,10 @@ static bool read_cached(const ev_disk *d, uint64_t at, void *out, size_t n) {
     return ops->read_at(ops->user, d->file.handle, at, out, n, 0, &got) == 0 && got == n;
 }
 
+/* Of a map the system brings one page after the other, so a long run is read. */
 static int read_at(const ev_disk *d, uint64_t at, void *out, size_t n) {
     size_t done;
-    if (d->map) {
+    if (d->map && n <= EV_DISK_PAGE) {
         memcpy(out, d->map + at, n);
         return EV_OK;
     }
@@ -73,10 +74,17 @@ static int verify(const ev_disk *d, uint32_t number, const char *bytes) {
 
 /* ---- blocks ---------------------------------------------------------------------------------- */
 
+static void ask_for(const ev_disk *d, uint32_t number) {
+    const ev_file_ops *ops = ev__file_ops();
+    ops->advise(ops->user, d->file.handle, place_of(d, number), d->geometry.bytes);
+}
+
 /* Of a mapped file nothing is copied. The first lines are asked for; what follows the hardware sees coming. */
 static int point_to(ev__disk_reader *r, ev__disk_read *wanted, size_t n) {
     enum { LINES = 8 };
     const ev_disk *d = r->d;
+    for (size_t i = 0; n > 1 && i < n; i++)
+        if (!was_whole(d, wanted[i].number)) ask_for(d, wanted[i].number);
     for (size_t i = 0; i < n; i++) {
         wanted[i].at = d->map + place_of(d, wanted[i].number);
         for (size_t line = 0; line < LINES; line++) EV_PREFETCH(wanted[i].at + line * EV_LINE);
@@ -92,7 +100,6 @@ static int point_to(ev__disk_reader *r, ev__disk_read *wanted, size_t n) {
 int ev__disk_fetch(ev__disk_reader *r, ev__disk_read *wanted, size_t n) {
     const ev_disk *d = r->d;
     if (d->map) return point_to(r, wanted, n);
-    const ev_file_ops *ops = ev__file_ops();
     size_t left[EV_DISK_AT_ONCE], waiting = 0, bytes = d->geometry.bytes;
     for (size_t i = 0; i < n; i++) {
         note(r, bytes);
@@ -104,8 +111,7 @@ int ev__disk_fetch(ev__disk_reader *r, ev__disk_read *wanted, size_t n) {
         int rc = verify(d, wanted[i].number, wanted[i].at);
         if (rc != EV_OK) return rc;
     }
-    for (size_t i = 0; waiting > 1 && i < waiting; i++)
-        ops->advise(ops->user, d->file.handle, place_of(d, wanted[left[i]].number), bytes);
+    for (size_t i = 0; waiting > 1 && i < waiting; i++) ask_for(d, wanted[left[i]].number);
     for (size_t i = 0; i < waiting; i++) {
         const ev__disk_read *one = &wanted[left[i]];
         int rc = read_at(d, place_of(d, one->number), one->at, bytes);

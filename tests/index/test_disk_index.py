@@ -110,6 +110,18 @@ def test_exact_answers_are_those_of_the_index(
     assert disk.check()["live"] == len(disk) == len(index)
 
 
+@pytest.mark.mmap
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/smaps")
+def test_a_map_is_read_page_by_page(tmp_path: Path, rng: np.random.Generator) -> None:
+    """With the pages around each one a search of a file that is larger than memory would read hundreds of megabytes."""
+    index, _ = make_index(rng, "l2", "sq8")
+    with written(index, tmp_path / "disk", mmap=True):
+        lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+        assert any(line.endswith(str(tmp_path / "disk")) for line in lines)
+        flags = next(line for line in lines if line.startswith("VmFlags:"))
+    assert "rr" in flags.split()
+
+
 @pytest.mark.parametrize("dim", [1, 2, 31, 32, 33, 64, 65, 100, 500, 1100])
 @each_metric
 def test_any_dimension(dim: int, metric: Metric, tmp_path: Path, rng: np.random.Generator) -> None:
