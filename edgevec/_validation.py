@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import sys
+from collections.abc import Iterator, Set
 from typing import Any, cast
 
 import numpy as np
@@ -17,6 +18,8 @@ __all__ = ["as_ids", "as_int", "as_rows", "as_storage"]
 
 
 _FLOAT32 = np.dtype(np.float32)
+_ROWS = (np.ndarray, list, tuple)
+"""What can be a vector in an array of objects."""
 
 
 def _as_array(data: Any, what: str) -> npt.NDArray[Any]:
@@ -55,7 +58,7 @@ def as_rows(data: Any, dim: int, what: str) -> npt.NDArray[np.float32]:
     """Vectors as float32[n, dim] or float32[dim] in C order, without a copy where they are that already.
 
     Args:
-        data: an array of any real dtype, a buffer, a DLPack tensor, or lists
+        data: an array of any real dtype, a buffer, a DLPack tensor, lists, or a column of vectors as pandas has it
         what: what to call them in an error
 
     Raises:
@@ -63,7 +66,9 @@ def as_rows(data: Any, dim: int, what: str) -> npt.NDArray[np.float32]:
     """
     array = data if type(data) is np.ndarray else _as_array(data, what)
     if array.dtype is not _FLOAT32 and not _is_real(array.dtype):
-        raise ParameterError(f"{what} must be real numbers, not {_described(array)}")
+        if array.ndim != 1 or not any(isinstance(row, _ROWS) for row in array):
+            raise ParameterError(f"{what} must be real numbers, not {_described(array)}")
+        array = _stacked(array, dim, what)
     if array.ndim not in (1, 2):
         raise ParameterError(f"{what} must be [n, {dim}] or [{dim}], not {array.ndim}-dimensional")
     if array.size == 0 and array.ndim == 1 and not isinstance(data, np.ndarray):
@@ -76,6 +81,20 @@ def as_rows(data: Any, dim: int, what: str) -> npt.NDArray[np.float32]:
         over="ignore"
     ):  # what float32 cannot hold becomes infinity, which the core refuses, naming the row
         return np.require(array, np.float32, ["C", "A"])
+
+
+def _stacked(column: npt.NDArray[Any], dim: int, what: str) -> npt.NDArray[Any]:
+    """An array of arrays, which is what NumPy makes of a column of pandas or Arrow that holds vectors."""
+    rows = []
+    for number, row in enumerate(column):
+        array = _as_array(row, what) if isinstance(row, _ROWS) else None
+        if array is None or array.shape != (dim,):
+            found = brief(row) if array is None else f"{'x'.join(map(str, array.shape))} numbers"
+            raise ParameterError(f"{what} must have {dim} numbers each, but row {number} is {found}")
+        if not _is_real(array.dtype):
+            raise ParameterError(f"{what} must be real numbers, but row {number} is {_described(array)}")
+        rows.append(array)
+    return np.stack(rows)
 
 
 def _is_real(dtype: np.dtype[Any]) -> bool:
@@ -95,24 +114,27 @@ def _described(array: npt.NDArray[Any]) -> str:
     if array.ndim == 0:
         return f"{array.item()!r:.40}"
     for at, value in np.ndenumerate(array):
-        if isinstance(value, (list, tuple, np.ndarray)):
-            return "an array of arrays; combine those of one length with numpy.stack()"
         if not isinstance(value, (int, float, np.number)):
             return f"Python objects: {value!r:.40} at {at[0] if len(at) == 1 else at}"
     return "Python objects; convert them with astype(float)"
 
 
-def as_ids(data: Any, what: str, *, to_keep: bool = False) -> npt.NDArray[np.int64]:
+def as_ids(data: Any, what: str, *, to_keep: bool = False, ordered: bool = True) -> npt.NDArray[np.int64]:
     """Ids as int64[n] in C order.
 
     Args:
-        data: one integer, or a list or array of them
+        data: one integer, or a list or array of them, the keys of a dict, or what yields them
         what: what to call them in an error
         to_keep: they will name vectors, so -1, which marks missing results, is refused
+        ordered: what is asked for is answered in their order, so a set is refused
 
     Raises:
         ParameterError: they are not 64-bit integers, or not one-dimensional
     """
+    if isinstance(data, (Set, Iterator)):
+        if ordered and isinstance(data, (set, frozenset)):
+            raise ParameterError(f"{what} are a set, which has no order; pass a list, such as sorted() gives")
+        data = list(data)
     array = _as_array(data, what)
     if array.ndim == 0:
         array = array.reshape(1)

@@ -35,7 +35,7 @@ class IdFilter:
 
     @allocates
     def __init__(self, ids: npt.ArrayLike) -> None:
-        self._native = NativeFilter(as_ids(ids, "filter ids", to_keep=True))
+        self._native = NativeFilter(as_ids(ids, "filter ids", to_keep=True, ordered=False))
 
     def __len__(self) -> int:
         return len(self._native)
@@ -56,7 +56,7 @@ class LatestFilters:
         """What the ids allow. Of the last few arrays that were given it is kept, and found again by what is in them."""
         if isinstance(ids, IdFilter):
             return ids._native
-        array = as_ids(ids, "filter ids")
+        array = as_ids(ids, "filter ids", ordered=False)
         kept = self._kept
         for found in kept:
             if found.is_of(array):

@@ -337,7 +337,8 @@ class Index:
         is mended or led around what was replaced, after the vectors were taken in, ends that, and all of them are held.
 
         Args:
-            vectors: [n, dim] or [dim]: an array of any real dtype, a buffer, a DLPack tensor, or lists
+            vectors: [n, dim] or [dim]: an array of any real dtype, a buffer, a DLPack tensor, lists, or a column of
+                vectors as pandas and Arrow have it
             ids: int64[n], none of them -1. None: numbered on from the highest id ever held.
             threads: 0: one per core. 1: deterministic.
             progress: progress(done, total), about twenty times a second; returning False stops
@@ -373,7 +374,7 @@ class Index:
         calls of add() or remove(), or compact().
 
         Args:
-            ids: int64[n]; those that are not held are skipped
+            ids: int64[n], or a set; those that are not held are skipped
 
         Returns:
             How many were held.
@@ -382,7 +383,7 @@ class Index:
             ParameterError: ids are no list of 64-bit integers
             BusyError: called from a progress function of the same index
         """
-        return self._native.remove(as_ids(ids, "ids"))
+        return self._native.remove(as_ids(ids, "ids", ordered=False))
 
     @allocates
     def get(self, ids: npt.ArrayLike) -> npt.NDArray[np.float32]:
@@ -459,7 +460,7 @@ class Index:
             k: neighbors wanted, at least 1
             ef: candidates kept while the graph is searched, 1..1,000,000, raised to k where smaller; None: the index's
                 own
-            filter: allowed ids, or an IdFilter: exactly min(k, matches) results, all of them allowed
+            filter: allowed ids, also as a set, or an IdFilter: exactly min(k, matches) results, all of them allowed
             exact: compare with every vector instead of searching the graph: the true k nearest of what get() returns
             recall: in place of ef: the share of the k nearest to be found on average, above 0 and at most 1
             threads: for batches: 0, one per core; 1, the calling thread

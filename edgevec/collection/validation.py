@@ -152,6 +152,8 @@ def as_metadata(metadata: Any, count: int) -> list[str]:
         return ["{}"] * count
     if isinstance(metadata, Mapping):
         metadata = [metadata]
+    if hasattr(metadata, "columns"):  # which a loop would take for the names of its columns
+        raise ParameterError("metadata is a table, not dicts; import_from() stores a whole table")
     if len(metadata) != count:
         raise ParameterError(f"{count} ids but metadata of {len(metadata)}")
     return [_as_object(fields, at) for at, fields in enumerate(metadata)]
@@ -166,8 +168,11 @@ def _as_object(fields: Any, at: int) -> str:
         text = _as_json(dict(fields))
     except RecursionError:
         raise ParameterError(f"metadata {at} is nested too deeply") from None
-    except (TypeError, ValueError) as error:
+    except TypeError as error:
         raise ParameterError(f"metadata {at} is not JSON: {error}{_failing_field(fields)}") from error
+    except ValueError as error:  # a circle, or a float that is none of JSON's
+        why = "NaN and infinity are not; None is" if "float" in str(error) else str(error)
+        raise ParameterError(f"metadata {at} is not JSON: {why}{_failing_field(fields)}") from error
     if text.count("[") + text.count("{") > MAX_NESTING and _nesting(fields) > MAX_NESTING:
         raise ParameterError(f"metadata {at} is nested too deeply; the limit is {MAX_NESTING} levels")
     plain = "\\u0000" not in text and text.find("{", 1) < 0 and not _has_surrogate(text)

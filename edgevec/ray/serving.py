@@ -183,7 +183,7 @@ class Service:
             StorageError: an actor was lost again and again
         """
         k = as_int(k, "k", 1)
-        allowed = None if filter is None else as_ids(filter, "filter ids")
+        allowed = None if filter is None else as_ids(filter, "filter ids", ordered=False)
         options = {"ef": ef, "exact": exact, "recall": recall}
         few = None if nprobe is None else as_int(nprobe, "nprobe", 1)
         search = self._asked(queries, k, allowed, options, few)

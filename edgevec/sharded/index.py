@@ -452,7 +452,7 @@ class ShardedIndex(Opened):
         Returns:
             How many were held.
         """
-        wanted = as_ids(ids, "ids")
+        wanted = as_ids(ids, "ids", ordered=False)
         with self._writing() as held:
             shards, count = removed_from(held.folder, held.shards, wanted)
             if count:

@@ -227,6 +227,16 @@ def test_a_text_id_goes_before_numbers_called_ids(tmp_path: Path) -> None:
 # ---- DataFrames ----------------------------------------------------------------------------------------------------
 
 
+def test_columns_of_a_frame_are_stored_and_a_frame_is_no_metadata() -> None:
+    pandas = need_module("pandas")
+    frame = pandas.DataFrame({"key": ["x", "y"], "vector": list(np.eye(2)), "year": [1, 2]})
+    with edgevec.open(":memory:", metric="l2") as made:
+        with pytest.raises(edgevec.ParameterError, match="metadata is a table, not dicts; import_from"):
+            made.upsert(frame["key"], frame["vector"], frame[["year"]])
+        assert made.upsert(frame["key"], frame["vector"], frame[["year"]].to_dict("records")) == 2
+        assert [record.metadata for record in made.get(["x", "y"])] == [{"year": 1}, {"year": 2}]
+
+
 def test_the_named_index_of_a_dataframe_is_a_column() -> None:
     pandas = need_module("pandas")
     frame = pandas.DataFrame({"vector": [[1.0], [2.0]], "year": [1, 2]}, index=pandas.Index(["x", "y"], name="key"))

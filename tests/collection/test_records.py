@@ -207,7 +207,14 @@ ENDLESS["x"] = ENDLESS
         ((None, np.eye(1, 4)), "ids must be"),
         (([1], np.eye(1, 4), [{}, {}]), "1 ids but metadata of 2"),
         (([1], np.eye(1, 4), ["x"]), "metadata 0 must be a dict"),
-        (([1], np.eye(1, 4), [{"a": float("nan")}]), "metadata 0 is not JSON"),
+        (
+            ([1], np.eye(1, 4), [{"a": 1, "b": float("nan")}]),
+            r"not JSON: NaN and infinity are not; None is \(field 'b'\)",
+        ),
+        (
+            ([1], np.eye(1, 4), [{"a": [np.float32("inf")]}]),
+            r"not JSON: NaN and infinity are not; None is \(field 'a'\)",
+        ),
         (([1], np.eye(1, 4), [{"a": {1, 2}}]), "metadata 0 is not JSON: set"),
         (([1], np.eye(1, 4), [{"a": 1, "b": [b"x"]}]), r"metadata 0 is not JSON: bytes .* \(field 'b'\)"),
         (([1], np.eye(1, 4), [{(1, 2): 3}]), "metadata 0 is not JSON"),

@@ -11,7 +11,7 @@ import pytest
 from support import need_module
 
 import edgevec
-from edgevec import Index, ParameterError
+from edgevec import IdFilter, Index, NotFiniteError, ParameterError
 
 ROWS = np.array([[1.0, 2.0], [3.0, 4.0], [0.5, -1.0]], np.float32)
 
@@ -125,14 +125,74 @@ def test_what_is_no_number_is_named(index: Index, kind: str) -> None:
     assert_refused(index, lambda: index.search(rows), f"queries must be real numbers, not .*{message}|{message}")
 
 
-def test_an_array_of_arrays_is_told_to_be_stacked(index: Index) -> None:
-    series = np.empty(2, object)
-    series[:] = [ROWS[0], ROWS[1]]
-    assert_refused(index, lambda: index.add(series), r"an array of arrays; combine .* numpy\.stack\(\)")
+COLUMNS = {
+    "arrays": list(ROWS),
+    "lists": ROWS.tolist(),
+    "tuples": [tuple(row) for row in ROWS.tolist()],
+    "several dtypes": [ROWS[0], ROWS[1].astype(np.float16), ROWS[2].tolist()],
+}
+
+
+def objects(rows: list[Any]) -> np.ndarray[Any, Any]:
+    column = np.empty(len(rows), object)
+    column[:] = rows
+    return column
+
+
+@pytest.mark.parametrize("kind", COLUMNS)
+def test_a_column_of_vectors_is_read(index: Index, kind: str) -> None:
+    column = objects(COLUMNS[kind])
+    index.remove([1, 2, 3])
+    assert index.add(column, [1, 2, 3]).tolist() == [1, 2, 3]
+    np.testing.assert_array_equal(index.get([1, 2, 3]), ROWS)
+    assert index.search(column, k=1).ids.ravel().tolist() == [1, 2, 3]
+
+
+def test_a_column_of_pandas_and_of_arrow_is_read(index: Index) -> None:
     pandas = need_module("pandas")
-    column = pandas.DataFrame({"v": list(ROWS)})["v"]
-    assert_refused(index, lambda: index.add(column), r"numpy\.stack")
-    assert index.add(np.stack(column), [1, 2, 3]).tolist() == [1, 2, 3]
+    index.remove([1, 2, 3])
+    table = pandas.DataFrame({"id": [1, 2, 3], "v": list(ROWS)})
+    assert index.add(table["v"], table["id"]).tolist() == [1, 2, 3]
+    np.testing.assert_array_equal(index.get(table["id"]), ROWS)
+    arrow = need_module("pyarrow")
+    column = arrow.FixedSizeListArray.from_arrays(arrow.array(ROWS.ravel()), 2)
+    assert index.search(column, k=1).ids.ravel().tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (None, "2 numbers each, but row 1 is None"),
+        (float("nan"), "2 numbers each, but row 1 is nan"),
+        ([1.0], "2 numbers each, but row 1 is 1 numbers"),
+        ([[1.0, 2.0]], "2 numbers each, but row 1 is 1x2 numbers"),
+        ("text", "2 numbers each, but row 1 is 'text'"),
+        (["a", "b"], "real numbers, but row 1 is <U1"),
+        ([1.0, None], r"real numbers, but row 1 is Python objects: None at 1"),
+        ([1.0, float("nan")], "NaN or infinity.*row 1"),
+        (np.ma.array([1.0, 2.0], mask=[True, False]), "masked element"),
+    ],
+)
+def test_what_is_no_vector_in_a_column_is_named(index: Index, row: object, message: str) -> None:
+    column = np.empty(3, object)
+    column[0], column[1], column[2] = ROWS[0], row, ROWS[2]
+    with pytest.raises((ParameterError, NotFiniteError), match=message):
+        index.add(column)
+    assert sorted(index) == [1, 2, 3]
+
+
+def test_sets_and_iterators_of_ids(index: Index) -> None:
+    """Where no order is answered they are read; where one is, a set would answer in an order that nobody chose."""
+    for some in ({1, 3}, frozenset({1, 3}), {1: "a", 3: "b"}.keys(), iter([1, 3]), (number for number in (1, 3))):
+        assert sorted(index.search(ROWS[0], k=3, filter=some).ids.tolist()) == [1, 3]
+    assert sorted(index.search(ROWS[0], k=3, filter=IdFilter({2, 3})).ids.tolist()) == [2, 3]
+    assert index.search(ROWS[0], k=3, filter=set()).ids.tolist() == []
+    np.testing.assert_array_equal(index.get({3: "a", 1: "b"}.keys()), ROWS[[2, 0]])
+    assert_refused(index, lambda: index.get({1, 3}), "ids are a set, which has no order")
+    assert_refused(index, lambda: index.add(ROWS[:2], {7, 8}), "ids are a set, which has no order")
+    assert_refused(index, lambda: index.remove({1, "a"}), "ids must be 64-bit integers")
+    assert index.remove({1, 3, 99}) == 2
+    assert list(index) == [2]
 
 
 NOT_IDS = {
