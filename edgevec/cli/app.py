@@ -17,6 +17,7 @@ import click
 from .. import __version__
 from ..errors import EdgevecError, WhereError
 from ..printable import printable
+from .arguments import Group
 
 __all__ = ["edgevec"]
 
@@ -27,7 +28,7 @@ _COMMANDS = ("demo", "info", "build", "search", "bench", "convert", "db", "serve
 """Each is a module here with a command of its name, imported when it is wanted."""
 
 
-class _Group(click.Group):
+class _Group(Group):
     def list_commands(self, context: click.Context) -> list[str]:
         return list(_COMMANDS)
 

@@ -12,7 +12,21 @@ import click
 
 from ..errors import MissingExtraError
 
-__all__ = ["INPUT", "as_bytes", "example", "import_extra"]
+__all__ = ["INPUT", "Group", "as_bytes", "example", "import_extra"]
+
+
+class Group(click.Group):
+    """Commands; one that is not there is answered with the one that was probably meant."""
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        from difflib import get_close_matches  # of use to nobody else
+
+        known = self.list_commands(context)
+        if args[0] not in known and (near := get_close_matches(args[0], known, 1)):
+            context.fail(f"No such command {args[0]!r}. Did you mean {near[0]!r}?")
+        return super().resolve_command(context, args)
 
 
 class _Input(click.Path):

@@ -14,6 +14,7 @@ from .. import Metric, Quantization, Storage
 from ..errors import ParameterError
 from ..file_kind import require
 from ..printable import decimals, printable
+from .arguments import Group
 from .common import (
     INPUT,
     METRICS,
@@ -67,7 +68,7 @@ def column_options(command: Command) -> Command:
     return command
 
 
-class _FileFirst(click.Group):
+class _FileFirst(Group):
     """Commands after a file; told so where they come before it, as they do elsewhere."""
 
     def resolve_command(

@@ -14,6 +14,7 @@ import edgevec
 from .. import Storage
 from ..file_kind import require
 from ..sharded import ShardContext, kind_of_shards
+from .arguments import Group
 from .common import (
     encoder_option,
     example,
@@ -36,7 +37,7 @@ _ONLY_HERE = ("memory_limit",)
 """Options of a single index."""
 
 
-@click.group(epilog=example("edgevec shards build vectors.npy -o items --rows-per-shard 1000"))
+@click.group(cls=Group, epilog=example("edgevec shards build vectors.npy -o items --rows-per-shard 1000"))
 def shards() -> None:
     """Work with an index or a collection in several files, its shards.
 

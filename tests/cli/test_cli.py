@@ -103,6 +103,54 @@ def test_info_names_the_simd_path() -> None:
     assert facts["compiled"] == list(simd.compiled)
 
 
+def test_info_of_an_index(index: Path, data: Path, tmp_path: Path) -> None:
+    assert json.loads(succeed("info", index, "--json").stdout) == {
+        "kind": "index",
+        "vectors": 300,
+        "dim": 16,
+        "metric": "l2",
+        "ef": 64,
+        "bytes": index.stat().st_size,
+        "removed": 0,
+        "quantization": "none",
+        "keep_vectors": True,
+        "M": 16,
+        "ef_construction": 200,
+        "seed": 0,
+    }
+    assert "ef construction" in succeed("info", index).stdout
+    on_disk = tmp_path / "on.evd"
+    succeed("convert", index, "-o", on_disk)
+    told = json.loads(succeed("info", on_disk, "--json").stdout)
+    assert (told["kind"], told["vectors"], told["dim"], told["metric"]) == ("disk index", 300, 16, "l2")
+    assert "a file of vectors" in complaint("info", data.rename(data.with_suffix(".jsonl")))
+    assert "no such" in complaint("info", tmp_path / "nothing.ev")
+
+
+def test_info_of_a_collection_and_of_shards_is_what_their_own_commands_say(data: Path, tmp_path: Path) -> None:
+    collection, folder, vectors = tmp_path / "a.edgevec", tmp_path / "shards", tmp_path / "rows.npy"
+    np.save(vectors, np.eye(8, dtype=np.float32))
+    succeed("db", collection, "import", data)
+    succeed("shards", "build", vectors, "-o", folder, "--rows-per-shard", "4")
+    for options in ([], ["--json"]):
+        assert succeed("info", collection, *options).stdout == succeed("db", collection, "info", *options).stdout
+        assert succeed("info", folder, *options).stdout == succeed("shards", "info", folder, *options).stdout
+    assert "manifest" in complaint("info", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [(["bulid", "x.npy"], "build"), (["shard", "info"], "shards"), (["shards", "infos", "x"], "info")],
+)
+def test_a_command_that_is_misspelled(typed: list[str], meant: str) -> None:
+    assert complaint(*typed).endswith(f"Did you mean {meant!r}?")
+    assert "Did you mean" not in complaint("entirely-else")
+
+
+def test_a_command_of_a_collection_that_is_misspelled(data: Path, tmp_path: Path) -> None:
+    assert complaint("db", tmp_path / "a.edgevec", "imprt", data).endswith("Did you mean 'import'?")
+
+
 # ---- demo
 
 
