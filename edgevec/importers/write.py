@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,13 +15,9 @@ import edgevec
 from .. import Index, Metric, Progress, Quantization
 from ..errors import DataFormatError, DuplicateIdError, NotFiniteError, ParameterError, ZeroVectorError
 from ..files import refused
+from ..workspace import Workspace
 from .graph import UnfitGraphError
 from .source import Source
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["GraphChoice", "as_index", "to_collection"]
 
@@ -195,46 +187,8 @@ def _take_place(new: Path, target: Path) -> None:
         raise refused(error, target) from error
 
 
-@contextmanager
-def _workspace(parent: Path) -> Iterator[Path]:
-    """A folder that is removed at the end. Those of processes that were killed are removed first."""
+def _workspace(parent: Path) -> Workspace:
     try:
-        _remove_left_over(parent)
-        while True:
-            folder = Path(tempfile.mkdtemp(prefix=_WORKSPACE, dir=parent))
-            lock = _locked(folder)
-            if lock is None or folder.exists():  # or another has just taken it for one that was left
-                break
-            os.close(lock)
+        return Workspace(_WORKSPACE, parent)
     except OSError as error:
         raise refused(error, parent) from error
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        if lock is not None:
-            os.close(lock)
-
-
-def _locked(folder: Path) -> int | None:
-    """A descriptor that has the folder's lock; None where there are no locks, and nobody removes what is left."""
-    if fcntl is None:
-        return None
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(opened)
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            raise
-        return None
-    return opened
-
-
-def _remove_left_over(parent: Path) -> None:
-    for folder in parent.glob(f"{_WORKSPACE}*"):
-        with suppress(OSError):
-            lock = _locked(folder)
-            if lock is not None:
-                shutil.rmtree(folder, ignore_errors=True)
-                os.close(lock)

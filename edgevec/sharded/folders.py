@@ -10,7 +10,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -25,6 +25,7 @@ from ..errors import (
     about_file,
 )
 from ..files import not_found, refused, replacing
+from ..workspace import Workspace
 from .manifest import MANIFEST, OURS
 
 try:
@@ -32,10 +33,12 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Folder", "open_folder", "sha256_of"]
+__all__ = ["COPIES", "Folder", "open_folder", "sha256_of"]
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _LOCK, _SCRATCH = "manifest.json-lock", ".building-"
+COPIES = "edgevec-copies-"
+"""How the names of folders for files of an object store begin, among the temporary files of this machine."""
 _PIECE = 1 << 20
 _Returned = TypeVar("_Returned")
 
@@ -76,7 +79,7 @@ class Folder(Protocol):
     def stamp(self) -> object:
         """What changes with the manifest; None where asking takes as long as reading it."""
 
-    def scratch(self) -> tempfile.TemporaryDirectory[str]:
+    def scratch(self) -> AbstractContextManager[str | Path]:
         """A folder for new files."""
 
     def writing(self) -> Any:
@@ -264,8 +267,8 @@ class RemoteFolder:
     def stamp(self) -> object:
         return None
 
-    def scratch(self) -> tempfile.TemporaryDirectory[str]:
-        return tempfile.TemporaryDirectory(prefix="edgevec-")
+    def scratch(self) -> Workspace:
+        return Workspace(COPIES)
 
     @contextmanager
     def writing(self) -> Iterator[None]:

@@ -6,8 +6,6 @@ Of any kind of shards: `following` has those of an index.
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import threading
 import weakref
 from collections.abc import Iterator
@@ -25,7 +23,8 @@ from ..errors import (
     ShardNotFoundError,
     about_file,
 )
-from .folders import Folder
+from ..workspace import Workspace
+from .folders import COPIES, Folder
 from .gate import Gate
 
 __all__ = ["Follower", "Missing", "Opening", "as_missing"]
@@ -276,12 +275,11 @@ class Follower(Generic[ManifestT, HeldT]):
         self._copies = None
 
 
-class _Copies:
-    """A temporary folder for files that are not on this machine; a forked process leaves it to its parent."""
+class _Copies(Workspace):
+    """Of files that are not on this machine; a forked process leaves them to its parent."""
 
     def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="edgevec-"))
-        self.remove = weakref.finalize(self, _remove, self.path, os.getpid())
+        super().__init__(COPIES)
 
     def remove_all_but(self, files: set[str]) -> None:
         """And the files beside these, whose names begin as theirs do."""
@@ -294,11 +292,6 @@ class _Copies:
 
 def _stem(file: str) -> str:
     return file.partition(".")[0]
-
-
-def _remove(path: Path, owner: int) -> None:
-    if os.getpid() == owner:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 _all: weakref.WeakSet[Follower[Any, Any]] = weakref.WeakSet()

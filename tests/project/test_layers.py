@@ -23,7 +23,7 @@ PYTHON_LAYERS = (
     ("_core",),
     ("errors", "_types", "printable", "kept_error", "progress"),
     ("_simd", "_callbacks"),
-    ("files", "_native", "_validation", "evaluation", "samples", "browser"),
+    ("files", "workspace", "_native", "_validation", "evaluation", "samples", "browser"),
     ("plot", "readers", "calibration", "id_filter", "encoders"),
     ("index",),
     ("single_search", "staging", "sharded", "disk_index"),
@@ -55,6 +55,7 @@ PUBLIC = (
     "edgevec.samples",
     "edgevec.sharded",
     "edgevec.sharded_collection",
+    "edgevec.workspace",
 )
 """Modules that the API reference describes. The names in their __all__ are public."""
 
