@@ -13,7 +13,6 @@ descriptors, until the file has no name any longer, which is when the last conne
 
 from __future__ import annotations
 
-import mmap
 import os
 import sys
 import threading
@@ -21,13 +20,18 @@ import weakref
 
 from .locking import Identity
 
+try:
+    import mmap
+except ImportError:  # a Python for WebAssembly may lack it
+    mmap = None  # type: ignore[assignment]
+
 __all__ = ["LogHead", "let_go", "shared_head"]
 
 _BYTES = 96
 """The head, twice: who writes it writes the second copy first."""
 _MOST = 64
 """Files that are kept mapped. More of them are not mapped, as they could not be let go of."""
-_HAS_MAPPINGS = os.name == "posix" and sys.platform != "emscripten"
+_HAS_MAPPINGS = os.name == "posix" and sys.platform != "emscripten" and mmap is not None
 
 _guard = threading.Lock()
 _all: list[LogHead] = []
