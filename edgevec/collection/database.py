@@ -16,6 +16,7 @@ from ..errors import CollectionNotFoundError, LockedError, ParameterError, Stora
 from . import interrupts
 from .identify import identify
 from .locking import Identity, Lock, claim, identity, unclaim
+from .log_head import LogHead, let_go, shared_head
 from .sqlite_errors import BUSY, CANTOPEN, READONLY, code_of, reraise_interrupt, translated
 
 __all__ = ["Database", "Durability", "copy_mode", "resolve"]
@@ -63,10 +64,13 @@ class Database:
         self._main: sqlite3.Connection | None = None
         self._claimed: Identity | None = None
         self._opened: list[tuple[Path, Identity]] = []
-        self._holding_records: list[tuple[str, Identity]] = []
-        """Those of them that hold records: before each search of a reader."""
+        self._telling: list[tuple[str, Identity]] = []
+        """Those of them that say what is committed: looked at before each search of a reader."""
+        self._leading_to_head: list[tuple[str, Identity]] = []
         self._immutable_stamp: _Stamp | None = None
         """Of a file opened as immutable: its state then."""
+        self.log_head: LogHead | None = None
+        """Of a file opened for reading, where it can be mapped."""
         try:
             if path is not None:
                 self._open_file(path)
@@ -131,6 +135,9 @@ class Database:
             self._main.close()
             if self._writable and self._opened and not _SINGLE_PROCESS:
                 self._say_what_stays()
+        if self.log_head is not None:
+            self.log_head = None
+            let_go(self)
         if self._lock is not None:
             self._lock.close()
         if self._claimed is not None and self.path is not None:
@@ -211,9 +218,23 @@ class Database:
             check_unmoved(path, opened)
 
     def check_file(self) -> None:
-        """As check_files(), of the two files that hold records: quicker."""
+        """As check_files(), of those that say what is committed: quicker."""
+        self._check_quickly(self._telling)
+
+    def head_of_log(self) -> bytes | None:
+        """What changes with each commit of whatever process; None where that takes a connection.
+
+        As check_file(), of the two files that whoever commits must open as this process has: the log itself is written
+        before the head, and checked by who reads it.
+        """
+        if self.log_head is None:
+            return None
+        self._check_quickly(self._leading_to_head)
+        return self.log_head.read()
+
+    def _check_quickly(self, files: list[tuple[str, Identity]]) -> None:
         try:
-            for path, opened in self._holding_records:
+            for path, opened in files:
                 found = os.stat(path)
                 if found.st_ino != opened[1] or found.st_dev != opened[0]:
                     break
@@ -246,6 +267,7 @@ class Database:
             if not self._writable:
                 self._main = self._open_to_read(path)
                 self._remember()
+                self._map_log_head()
                 return
             self._lock = Lock(path)
             self._main = self._connect(path.as_uri() + ("?mode=rw" if found == "collection" else "?mode=rwc"))
@@ -334,7 +356,16 @@ class Database:
         lock = ("-lock",) if self._writable else ()
         paths = [Path(f"{self.path}{name}") for name in ("", *log, *lock)]
         self._opened = [(path, found) for path in paths if (found := identity(path)) is not None]
-        self._holding_records = [(os.fspath(path), found) for path, found in self._opened[:2]]
+        self._telling = [
+            (os.fspath(path), found) for path, found in self._opened if path.name != f"{self.path.name}-lock"
+        ]
+
+    def _map_log_head(self) -> None:
+        """Of a file opened for reading, once it is open."""
+        if len(self._telling) == 3 and not self.single_connection:
+            file, _, (path, opened) = self._telling
+            self._leading_to_head = [file, (path, opened)]
+            self.log_head = shared_head(path, opened, self)
 
 
 # ---- files beside it -------------------------------------------------------------------------------------------------

@@ -95,6 +95,8 @@ class ReadableStore(ABC):
         self.progress_guard = ProgressGuard()
         self._batch_lock = threading.RLock()
         self._commits_beside_readers = False
+        self._head_seen: tuple[bytes, int] | None = None
+        """Of a collection open for reading: the head of the log's index, and the version of the records with it."""
         self._owner: int | None = None
         """The thread whose batch is open."""
         self._closed = True
@@ -260,10 +262,15 @@ class ReadableStore(ABC):
 
     def _version_seen(self, connection: sqlite3.Connection) -> int:
         """Of a collection open for reading; begins to read. The ids are forgotten whenever anyone has committed."""
+        head = self.database.log_head
+        seen = None if head is None else head.read()
+        # Only now does it begin to read. Was something committed in between, the head is never again what it was.
         commits, known = commits_of_others(connection), self.database.versions.get(connection)
         if known is None or known[0] != commits:
             self.graph.forget_ids()
             self.database.versions[connection] = known = (commits, changes.version(connection))
+        if seen is not None:
+            self._head_seen = seen, known[1]
         return known[1]
 
     def _catch_up(
@@ -307,6 +314,9 @@ class ReadableStore(ABC):
         """Whether the graph of a collection open for reading holds what is committed, by whichever process."""
         if self.graph.behind is not None:
             return False
+        head = self.database.head_of_log()
+        if head is not None:
+            return self._head_seen == (head, self.graph.version)
         self.database.check_file()
         connection = self.database.acquire()
         try:
