@@ -161,3 +161,13 @@ def _locked(path: Path) -> LockedError:
         path,
         errno.EAGAIN,
     )
+
+
+def _after_fork() -> None:
+    """In a forked process, which has not the thread that may have held it."""
+    global _guard
+    _guard = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

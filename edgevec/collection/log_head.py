@@ -106,3 +106,13 @@ def let_go(user: object) -> None:
             if head.is_needless():
                 _all.remove(head)
                 head.close()
+
+
+def _after_fork() -> None:
+    """In a forked process, which has not the thread that may have held it."""
+    global _guard
+    _guard = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -8,6 +8,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,11 +16,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from forked import outcome_of, start_child
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import HANG
 
 import edgevec
-from edgevec.collection import changes, log_head
+from edgevec.collection import changes, locking, log_head
 
 pytestmark = pytest.mark.skipif(os.name != "posix" or sys.platform == "emscripten", reason="POSIX locks and mappings")
 
@@ -217,3 +220,30 @@ def test_distances_are_of_what_is_committed(path: Path) -> None:
             for _ in range(2):
                 found = {hit.id: hit.distance for hit in reader.search([0, 0], include=())}
                 assert [found[1], found[2]] == pytest.approx((vectors**2).sum(axis=1), rel=1e-5)
+
+
+@pytest.mark.subprocess
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of fork beside threads, which is what is tried here
+@pytest.mark.parametrize("guard", [log_head, locking])
+def test_a_process_forked_while_another_thread_opens_a_collection_can_open_it(tmp_path: Path, guard: Any) -> None:
+    path = tmp_path / "notes.edgevec"
+    with edgevec.open(path, dim=2) as made:
+        made.upsert("a", [1.0, 2.0])
+    taken, forked = threading.Event(), threading.Event()
+
+    def opens() -> None:
+        with guard._guard:
+            taken.set()
+            forked.wait(HANG)
+
+    def searches() -> None:
+        with edgevec.open(path, mode="r") as found:
+            assert [hit.id for hit in found.search([1.0, 2.0], 1)] == ["a"]
+
+    thread = threading.Thread(target=opens)
+    thread.start()
+    taken.wait(HANG)
+    child = start_child(searches, patience=HANG)
+    forked.set()
+    thread.join()
+    assert outcome_of(child) == 0
