@@ -18,7 +18,7 @@ from .common import example, show, show_json
 __all__ = ["info"]
 
 
-@click.command(epilog=example("edgevec info vectors.ev"))
+@click.command(epilog=example("edgevec info"))
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 @click.pass_context
