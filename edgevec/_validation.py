@@ -131,7 +131,7 @@ def as_ids(data: Any, what: str, *, to_keep: bool = False, ordered: bool = True)
     Raises:
         ParameterError: they are not 64-bit integers, or not one-dimensional
     """
-    if isinstance(data, (Set, Iterator)):
+    if type(data) is not np.ndarray and isinstance(data, (Set, Iterator)):
         if ordered and isinstance(data, (set, frozenset)):
             raise ParameterError(f"{what} are a set, which has no order; pass a list, such as sorted() gives")
         data = list(data)

@@ -29,16 +29,18 @@ def info(context: click.Context, file: Path | None, as_json: bool) -> None:
     """
     if file is None:
         _show_build(as_json)
-    elif file.is_dir():
+        return
+    kind = kind_of(file)
+    if file.is_dir():
         from .shards import info as of_shards
 
         context.invoke(of_shards, folder=str(file), as_json=as_json)
-    elif kind_of(file) == "collection":
+    elif kind == "collection":
         from .db import info as of_collection
 
         context.obj = file
         context.invoke(of_collection, as_json=as_json)
-    elif kind_of(file) == "disk_index":
+    elif kind == "disk_index":
         with edgevec.DiskIndex(file) as on_disk:
             _show_facts({"kind": "disk index", **_of_any(file, on_disk)}, as_json)
     else:

@@ -67,6 +67,7 @@ class Database:
         self._telling: list[tuple[str, Identity]] = []
         """Those of them that say what is committed: looked at before each search of a reader."""
         self._leading_to_head: list[tuple[str, Identity]] = []
+        """Those of these without the log itself, where its head is looked at in place of a connection."""
         self._immutable_stamp: _Stamp | None = None
         """Of a file opened as immutable: its state then."""
         self.log_head: LogHead | None = None

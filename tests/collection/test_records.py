@@ -209,11 +209,11 @@ ENDLESS["x"] = ENDLESS
         (([1], np.eye(1, 4), ["x"]), "metadata 0 must be a dict"),
         (
             ([1], np.eye(1, 4), [{"a": 1, "b": float("nan")}]),
-            r"not JSON: NaN and infinity are not; None is \(field 'b'\)",
+            r"metadata 0 is not JSON: NaN and infinity are not; None is \(field 'b'\)",
         ),
         (
             ([1], np.eye(1, 4), [{"a": [np.float32("inf")]}]),
-            r"not JSON: NaN and infinity are not; None is \(field 'a'\)",
+            r"metadata 0 is not JSON: NaN and infinity are not; None is \(field 'a'\)",
         ),
         (([1], np.eye(1, 4), [{"a": {1, 2}}]), "metadata 0 is not JSON: set"),
         (([1], np.eye(1, 4), [{"a": 1, "b": [b"x"]}]), r"metadata 0 is not JSON: bytes .* \(field 'b'\)"),
