@@ -18,7 +18,7 @@ from .._types import Metric, Progress, Quantization, Storage
 from .._validation import as_int
 from ..encoders import TextEncoder
 from ..errors import ParameterError
-from . import encoding, import_export, maintenance, operations, validation
+from . import encoding, import_export, maintenance, operations, updating, validation
 from .hits import Hits, Included
 from .maintenance import CollectionReport
 from .records import Plan, Record
@@ -188,6 +188,50 @@ class Collection:
         if vectors is None:
             vectors = encoding.documents(self._store, encoder, new)
         return operations.upsert(self._store, new, vectors, progress, encoder)
+
+    def update(
+        self,
+        ids: Id | Sequence[Id] | ArrayLike | None = None,
+        metadata: Mapping[str, Any] | Sequence[Mapping[str, Any] | None] | None = None,
+        documents: str | Sequence[str | None] | None = None,
+        vectors: ArrayLike | None = None,
+        *,
+        where: Where | None = None,
+        params: Sequence[Any] | None = None,
+        progress: Progress | None = None,
+    ) -> int:
+        """Change parts of records that exist; what is not given stays as it is. All or nothing.
+
+        Args:
+            ids: n ids, or one
+            metadata: a dict of fields for each, or one for all, set beside the fields that a record has; None takes a
+                field away. Objects and lists are replaced as a whole.
+            documents: a text for each; None takes it away. An encoder makes the vectors of texts anew.
+            vectors: [n, dim] of any real dtype; [dim] with one id
+            where: in place of ids, with a dict of metadata alone: the records that satisfy this condition before the
+                call. An empty condition is refused: ids() are those of all.
+            params: values for the condition's question marks
+            progress: progress(done, total) as records are stored, and then while the graph takes new vectors in;
+                returning False stops, and nothing changes. Inside a batch the latter is the batch's.
+
+        Returns:
+            How many were changed: n.
+
+        Raises:
+            UnknownIdError: when some do not exist; the message names them
+            ParameterError: when both or none of ids and where are given, or nothing to change
+            CorruptCollectionError: when one of the records is damaged (see check())
+            EdgevecError: as upsert() and delete()
+        """
+        if (ids is None) == (where is None):
+            raise ParameterError("give ids or where")
+        if where is not None and not where:
+            raise ParameterError("an empty condition would change every record; update(ids(), ...) does that")
+        keys = None if ids is None else validation.validate_ids(ids)
+        validation.reject_duplicates(keys or [])
+        count = None if keys is None else len(keys)
+        changes = updating.as_changes(self._store, count, metadata, documents, vectors, self._encoder)
+        return updating.update(self._store, keys, compile_where(where, params), changes, progress)
 
     def get(self, ids: Id | Sequence[Id] | ArrayLike, *, missing: Literal["raise", "skip"] = "raise") -> list[Record]:
         """The records of these ids, in this order.

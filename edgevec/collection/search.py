@@ -97,7 +97,7 @@ def _as_query(vector: Any, dim: int | None) -> Any:
     if not (isinstance(vector, np.ndarray) and vector.ndim == 1) and dim is not None:
         vector = as_rows(vector, dim, "vector")
         if vector.ndim != 1:
-            raise ParameterError(f"vector must be one vector [{dim}], not [{len(vector)}, {dim}]")
+            raise ParameterError(f"vector must be one vector [{dim}], not [{len(vector)}, {dim}]: one query a call")
     return vector
 
 

@@ -292,7 +292,7 @@ def _as_document(document: Any, at: int) -> str | None:
     if document is None:
         return None
     if not isinstance(document, str):
-        raise ParameterError(f"document {at} must be a string, not {type(document).__name__}")
+        raise ParameterError(f"document {at} must be a string or None, not {brief(document)}")
     _check_text(document, f"document {at}")
     return str.__str__(document)
 

@@ -183,6 +183,29 @@ def operations(limits: Limits) -> dict[str, Operation]:
             _upsert,
             writes=True,
         ),
+        "update": Operation(
+            "Change parts of records that exist; what is not given stays: all or none",
+            {
+                "ids": {**ids, "type": ["array", "null"]},
+                "where": _WHERE,
+                "params": _PARAMS,
+                "metadata": {
+                    "description": "Fields to set: an object for all records, or one for each id. null takes one away.",
+                    "type": ["object", "array", "null"],
+                    "items": _METADATA,
+                },
+                "documents": {
+                    "description": "A text for each id; null takes it away.",
+                    "type": ["array", "null"],
+                    "items": _DOCUMENT,
+                },
+                "vectors": {"description": "One for each id.", "type": ["array", "null"], "items": _VECTOR},
+            },
+            (),
+            {"updated": _COUNT},
+            _update,
+            writes=True,
+        ),
         "delete": Operation(
             "Delete records by their ids, or those that satisfy a condition",
             {"ids": {**ids, "type": ["array", "null"]}, "where": _WHERE, "params": _PARAMS},
@@ -386,6 +409,11 @@ def _check_lengths(vectors: list[Any], dim: int | None) -> None:
         dim = len(vector) if dim is None else dim
         if len(vector) != dim:
             raise RequestError(f"records[{at}].vector has {len(vector)} dimensions, not {dim}")
+
+
+def _update(collection: Collection, fields: Json) -> Json:
+    ids = fields.pop("ids", None)
+    return {"updated": collection.update(None if ids is None else _as_ids(ids), **fields)}
 
 
 def _delete(collection: Collection, fields: Json) -> Json:

@@ -37,11 +37,11 @@ _INSTRUCTIONS = (
     "lang IN ('de', 'fr')\"."
 )
 
-_TOOLS = ("search", "get", "upsert", "delete")
+_TOOLS = ("search", "get", "upsert", "update", "delete")
 
 
 def server(collection: Collection, limits: Limits | None = None) -> Server[Any]:
-    """The tools: search, get and info; and upsert and delete, where the collection is open for writing."""
+    """The tools: search, get and info; and upsert, update and delete, where the collection is open for writing."""
     known = {
         name: operation
         for name, operation in operations(Limits() if limits is None else limits).items()

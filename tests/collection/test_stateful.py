@@ -96,6 +96,40 @@ class Machine(RuleBasedStateMachine):
         for id in gone:
             del self.held[id]
 
+    @rule(ids=some_ids, seed=seeds, parts=st.integers(1, 7), beside=some_ids)
+    def update(self, ids: list[Any], seed: int, parts: int, beside: list[Any]) -> None:
+        """Metadata, documents or vectors of those that there are, beside records that are written with them."""
+        with self.db.batch():
+            self.upsert(beside, seed + 1)
+            new = self.records([id for id in ids if id in self.held], seed)
+            given: dict[str, Any] = {}
+            if parts & 1:
+                # "mark" comes and goes, and "tag" stays
+                given["metadata"] = [{"n": fields["n"], "mark": fields["n"] or None} for _, fields, _ in new.values()]
+            if parts & 2:
+                given["documents"] = [document for _, _, document in new.values()]
+            if parts & 4:
+                given["vectors"] = np.array([vector for vector, _, _ in new.values()]).reshape(len(new), DIM)
+            assert self.db.update(list(new), **given) == len(new)
+        for id, (vector, fields, document) in new.items():
+            old = self.held[id]
+            if parts & 1:
+                fields = {**old[1], "n": fields["n"], "mark": fields["n"]}
+                fields = {name: value for name, value in fields.items() if name != "mark" or value}
+            self.held[id] = (
+                vector if parts & 4 else old[0],
+                fields if parts & 1 else old[1],
+                document if parts & 2 else old[2],
+            )
+
+    @rule(n=st.integers(0, 4), to=st.integers(0, 4))
+    def update_where(self, n: int, to: int) -> None:
+        changed = [id for id, (_, fields, _) in self.held.items() if fields["n"] >= n]
+        assert self.db.update(where="n >= ?", params=[n], metadata={"n": to}) == len(changed)
+        for id in changed:
+            vector, fields, document = self.held[id]
+            self.held[id] = vector, {**fields, "n": to}, document
+
     @rule(ids=some_ids, others=some_ids, seed=seeds, search=st.booleans(), fail=st.booleans())
     def batch(self, ids: list[Any], others: list[Any], seed: int, search: bool, fail: bool) -> None:
         """Replace some and delete others at once, or fail to."""

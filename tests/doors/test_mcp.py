@@ -91,7 +91,7 @@ def test_a_client_writes(tmp_path: Path) -> None:
 
     async def conversation(client: Client) -> None:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-        assert set(tools) == {"search", "get", "info", "upsert", "delete"}
+        assert set(tools) == {"search", "get", "info", "upsert", "update", "delete"}
         assert tools["upsert"].annotations
         assert not tools["upsert"].annotations.read_only_hint
         assert (await call(client, "search", vector=[1, 2]))["hits"] == []
@@ -101,6 +101,10 @@ def test_a_client_writes(tmp_path: Path) -> None:
             for n in range(20):
                 tasks.start_soon(search, client, n)
         assert "zero vector" in await refusal(client, "upsert", records=[{"id": "z", "vector": [0, 0]}])
+        assert await call(client, "update", ids=[3], metadata={"seen": True}, documents=["a text"]) == {"updated": 1}
+        (changed,) = (await call(client, "get", ids=[3]))["records"]
+        assert changed == {"id": 3, "metadata": {"n": 3, "seen": True}, "document": "a text"}
+        assert "'nobody'" in await refusal(client, "update", ids=["nobody"], metadata={})
         assert await call(client, "delete", where="n >= 5") == {"deleted": 15}
         assert await call(client, "delete", ids=[0, 99]) == {"deleted": 1}
         assert "an empty condition would delete" in await refusal(client, "delete", where="")

@@ -137,6 +137,12 @@ def test_the_description_is_valid_and_true(served: Served, notes: Path, tmp_path
             "/v1/search": {"vector": [1, 2]},
             "/v1/get": {"ids": [big(BIG), "a"], "include": ["vector", "document"]},
             "/v1/count": {"where": "a = 1"},
+            "/v1/update": {
+                "ids": [big(BIG), "a"],
+                "metadata": [{"a": None}, None],
+                "documents": ["y", None],
+                "vectors": [[1, 2], [2, 1]],
+            },
             "/v1/delete": {"ids": [big(BIG)]},
         }
         assert set(document["paths"]) == set(requests)
@@ -193,6 +199,7 @@ VECTOR = [1] * DIM
         ("get", {"ids": [1], "missing": "x"}, 400, "missing must be 'raise' or 'skip', not 'x'"),
         ("count", {"where": ""}, 422, "expected a condition"),
         ("upsert", {"records": []}, 403, "read-only"),
+        ("update", {"ids": [1], "metadata": {}}, 403, "read-only"),
         ("delete", {"ids": [1]}, 403, "read-only"),
         ("/v1/nothing", {}, 404, "POST /v1/nothing: Not Found; GET /openapi.json"),
         ("/v1/search", None, 405, "GET /v1/search"),
@@ -305,6 +312,22 @@ def test_it_stores_and_deletes(tmp_path: Path) -> None:
         ]:
             answer = server.ask("upsert", {"records": records})
             assert (answer.status, message in answer.message) == (status, True), answer
+        for fields, status, content in (
+            ({"ids": [2, big(BIG)], "metadata": {"seen": True, "n": None}}, 200, {"updated": 2}),
+            ({"ids": ["3", 2], "metadata": [None, {"n": 2}], "documents": ["t", None]}, 200, {"updated": 2}),
+            ({"where": "seen AND n = ?", "params": [2], "metadata": {"n": 3}}, 200, {"updated": 1}),
+            ({"ids": [2], "vectors": [[5, 1]], "metadata": {"n": 2}}, 200, {"updated": 1}),
+            ({"ids": [2], "vectors": [5, 1]}, 400, "vectors[0] must be array, not integer"),
+            ({"ids": [2], "vectors": [[5, 1, 2]]}, 422, "vectors have 3 dimensions"),
+            ({"ids": [2, 99], "metadata": {"n": 0}}, 404, "99"),
+            ({"ids": [2], "metadata": [1]}, 400, "metadata[0] must be object or null, not integer"),
+            ({"ids": [2], "documents": [5]}, 400, "documents[0] must be string or null, not integer"),
+            ({"metadata": {"n": 0}}, 422, "give ids or where"),
+            ({"ids": [2]}, 422, "nothing to change"),
+        ):
+            answer = server.ask("update", fields)
+            assert answer.status == status, answer
+            assert content == answer.content if status == 200 else content in answer.message, answer
         for fields, status in (
             ({}, 422),
             ({"where": ""}, 422),

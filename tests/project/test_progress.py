@@ -79,6 +79,16 @@ def upsert(folder: Path, stack: ExitStack) -> Subject:
     return lambda progress: made.upsert(range(2000, 4500), rows(2500), progress=progress), state
 
 
+def update(folder: Path, stack: ExitStack) -> Subject:
+    made, state = collection(folder, stack)
+    count = 1500  # more than are read at a time
+
+    def work(progress: Progress) -> None:
+        made.update(range(1000, 1000 + count), {"new": 1}, ["b"] * count, rows(count), progress=progress)
+
+    return work, state
+
+
 def batch(folder: Path, stack: ExitStack) -> Subject:
     made, state = collection(folder, stack)
 
@@ -193,6 +203,7 @@ TABLE: dict[str, Callable[[Path, ExitStack], Subject]] = {
     "edgevec.Index.compact": compact_index,
     "edgevec.DiskIndex.write": write_graph,
     "edgevec.Collection.upsert": upsert,
+    "edgevec.Collection.update": update,
     "edgevec.Collection.batch": batch,
     "edgevec.Collection.import_from": import_from,
     "edgevec.Collection.compact": compact,
