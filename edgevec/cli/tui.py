@@ -20,7 +20,8 @@ __all__ = ["tui"]
 def tui(file: Path | None) -> None:
     """Load, search and measure in the terminal.
 
-    FILE is a file of vectors, an index, a collection or a folder of shards; without one, choose in the app.
+    FILE is a file of vectors, an index (.ev or .evd), a collection or a folder of shards; without one, choose in the
+    app.
     """
     # Until the app has painted its first screen, which comes an eighth sooner: nearly all that is made by then stays.
     gc.disable()

@@ -23,7 +23,6 @@ import edgevec
 from edgevec.tui import query_set, sweep
 from edgevec.tui.backends import bundle
 from edgevec.tui.backends.index import IndexBackend
-from edgevec.tui.backends.open import open_file
 from edgevec.tui.filters import where_over
 from edgevec.tui.metrics import MetricsWindow
 from edgevec.tui.models import Answer, Data, Measurements, QuerySpec, SearchCost
@@ -327,11 +326,3 @@ def test_work_behind_the_keys() -> None:
     assert priority() == before
     with pytest.raises(ZeroDivisionError):
         run_behind(lambda: 1 / 0)
-
-
-def test_a_graph_on_disk_is_named_with_what_opens_it(tmp_path: Path) -> None:
-    index = edgevec.Index(2)
-    index.add([[1.0, 0.0], [0.0, 1.0]])
-    edgevec.DiskIndex.write(index, tmp_path / "some.evd")
-    with pytest.raises(edgevec.DataFormatError, match=r"some\.evd: an index with its graph on disk, .*DiskIndex"):
-        open_file(tmp_path / "some.evd", None, lambda done, total: True, time.perf_counter)

@@ -1,15 +1,15 @@
-"""What the backends share that search an index, in one file or in several."""
+"""What the backends share that search an index: in memory, in several files, or with its graph on disk."""
 
 from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, Generic, TypeVar, cast
+from collections.abc import Iterable, Sequence
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from edgevec import IdFilter, Index, ParameterError, SearchContext, ShardedIndex
+from edgevec import DiskIndex, IdFilter, Index, ParameterError, SearchContext, ShardedIndex
 from edgevec.sharded import ShardContext
 
 from ..filters import where_over
@@ -32,8 +32,8 @@ from .base import ThreadSearch
 __all__ = ["AnyIndexBackend"]
 
 
-IndexType = TypeVar("IndexType", bound=Index | ShardedIndex)
-ContextType = TypeVar("ContextType", bound=SearchContext | ShardContext)
+IndexType = TypeVar("IndexType", bound=Index | ShardedIndex | DiskIndex)
+ContextType = TypeVar("ContextType", bound=SearchContext | ShardContext | None)
 
 
 class AnyIndexBackend(ABC, Generic[IndexType, ContextType]):
@@ -57,8 +57,12 @@ class AnyIndexBackend(ABC, Generic[IndexType, ContextType]):
         """Of the last search with it."""
 
     @abstractmethod
-    def _seconds(self, context: ContextType) -> float:
-        """In the core, of the last search of one query on one thread with it."""
+    def _every_id(self) -> Iterable[int]:
+        """In any order."""
+
+    @abstractmethod
+    def _seconds(self, context: ContextType) -> float | None:
+        """In the core, of the last search of one query on one thread with it; None where that is not known."""
 
     @property
     def dim(self) -> int:
@@ -71,9 +75,9 @@ class AnyIndexBackend(ABC, Generic[IndexType, ContextType]):
     def most_probes(self) -> int:
         return 0
 
-    def _options(self, nprobe: int | None) -> dict[str, Any]:
+    def _options(self, context: ContextType, nprobe: int | None) -> dict[str, Any]:
         """Further arguments of a search."""
-        return {}
+        return {"context": context}
 
     def search(
         self,
@@ -93,15 +97,14 @@ class AnyIndexBackend(ABC, Generic[IndexType, ContextType]):
             ef=ef,
             filter=id_filter,
             exact=exact,
-            context=cast(Any, context),
-            **self._options(nprobe),
+            **self._options(context, nprobe),
         )
         seconds = self._clock() - start
         return Answer(found.ids, found.distances, self._cost(context), seconds)
 
     def thread_search(self, filter_result: FilterResult | None, nprobe: int | None = None) -> ThreadSearch:
         index, context, id_filter = self._index, self._new_context(), self._id_filter(filter_result)
-        options = {"filter": id_filter, "threads": 1, "context": cast(Any, context), **self._options(nprobe)}
+        options = {"filter": id_filter, "threads": 1, **self._options(context, nprobe)}
 
         def ask(queries: Floats, k: int, ef: int) -> tuple[Ids, Floats, float | None]:
             found = index.search(queries, k, ef=ef, **options)
@@ -111,9 +114,9 @@ class AnyIndexBackend(ABC, Generic[IndexType, ContextType]):
 
     def _context(self) -> ContextType:
         """The context of this thread; a cancelled search may still be running on another one."""
-        context: ContextType | None = getattr(self._thread, "context", None)
-        if context is None:
-            context = self._thread.context = self._new_context()
+        if not hasattr(self._thread, "context"):
+            self._thread.context = self._new_context()
+        context: ContextType = self._thread.context
         return context
 
     def _id_filter(self, filter_result: FilterResult | None) -> IdFilter | None:
@@ -140,7 +143,7 @@ class AnyIndexBackend(ABC, Generic[IndexType, ContextType]):
         return row
 
     def ids(self) -> Ids:
-        return np.sort(np.fromiter(self._index, np.int64))
+        return np.sort(np.fromiter(self._every_id(), np.int64))
 
     def memory(self) -> dict[str, int]:
         return self._index.memory_usage()

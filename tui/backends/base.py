@@ -1,4 +1,4 @@
-"""The protocol of search backends, of an index, of a collection, and of an index of shards."""
+"""The protocol of search backends: of an index, in memory or with its graph on disk, of a collection, and of shards."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ class SearchBackend(Protocol):
     @property
     def dim(self) -> int: ...
     @property
-    def settings(self) -> BuildSettings: ...
+    def settings(self) -> BuildSettings:
+        """What it was built with; M and ef_construction are 0 where that is not known."""
+
     def __len__(self) -> int:
         """As of the last refresh."""
 

@@ -1,7 +1,7 @@
 """Writes an index or collection and its queries to a folder, and reads them in the measuring process (see `sweep`).
 
-An index is copied; of a collection and of shards only the path is written, since any number of processes may read
-them. Ids of records, which may be texts, are written as numbers: their positions in a list.
+An index is copied; of a collection, of shards and of an index on disk only the path is written, since any number of
+processes may read them. Ids of records, which may be texts, are written as numbers: their positions in a list.
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ from edgevec import Metric, evaluation
 
 from ..models import Data, FilterResult, Floats, Ids, Queries
 
-__all__ = ["open_backend", "read_queries", "write_collection", "write_index", "write_queries", "write_shards"]
+__all__ = [
+    "open_backend",
+    "read_queries",
+    "write_collection",
+    "write_disk_index",
+    "write_index",
+    "write_queries",
+    "write_shards",
+]
 
 
 def write_index(folder: Path, index: edgevec.Index, filter_result: FilterResult | None) -> None:
@@ -39,6 +47,11 @@ def write_collection(folder: Path, path: Path, filter_result: FilterResult | Non
 
 def write_shards(folder: Path, path: Path, filter_result: FilterResult | None) -> None:
     (folder / "shards.json").write_text(json.dumps({"path": str(path.absolute())}), encoding="utf-8")
+    _write_filter(folder, filter_result)
+
+
+def write_disk_index(folder: Path, path: Path, filter_result: FilterResult | None) -> None:
+    (folder / "disk_index.json").write_text(json.dumps({"path": str(path.absolute())}), encoding="utf-8")
     _write_filter(folder, filter_result)
 
 
@@ -97,13 +110,16 @@ def open_backend(folder: Path) -> _Index | _Collection:
     if (folder / "shards.json").exists():
         what = json.loads((folder / "shards.json").read_text(encoding="utf-8"))
         return _Index(edgevec.ShardedIndex.open(what["path"], verify=False), folder)
+    if (folder / "disk_index.json").exists():
+        what = json.loads((folder / "disk_index.json").read_text(encoding="utf-8"))
+        return _Index(edgevec.DiskIndex(what["path"]), folder)
     return _Collection(folder)
 
 
 class _Index:
-    """An index, in one file or in several."""
+    """An index, in one file or in several, or with its graph on disk."""
 
-    def __init__(self, index: edgevec.Index | edgevec.ShardedIndex, folder: Path) -> None:
+    def __init__(self, index: edgevec.Index | edgevec.ShardedIndex | edgevec.DiskIndex, folder: Path) -> None:
         self._index = index
         filter_result = folder / "filter.npy"
         self._only = edgevec.IdFilter(np.load(filter_result)) if filter_result.exists() else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -50,6 +51,9 @@ class IndexBackend(AnyIndexBackend[Index, SearchContext]):
 
     def _seconds(self, context: SearchContext) -> float:
         return context.stats.seconds
+
+    def _every_id(self) -> Iterable[int]:
+        return self._index
 
     def health(self) -> Health:
         report = self._index.check()

@@ -15,7 +15,8 @@ from edgevec.file_kind import Kind, kind_of, require
 from edgevec.files import not_found, refused
 
 from ..models import SAMPLE, Clock, Data, Progress
-from .base import Opened
+from .base import Opened, SearchBackend
+from .disk import DiskBackend
 from .index import IndexBackend
 from .shards import folder_of_shards, open_shards
 
@@ -31,12 +32,14 @@ def open_file(path: Path, companion: str | None, progress: Progress, clock: Cloc
         from .collection import open_collection  # not at the top: it takes long
 
         return open_collection(path, progress, clock)
-    if kind == "disk_index":
-        require(path, "index")  # says what takes it
-    if kind != "index" and path.suffix != ".ev":
+    backend: SearchBackend
+    if kind == "disk_index" or (kind == "empty" and path.suffix == ".evd"):
+        backend = DiskBackend(path, clock)
+    elif kind == "index" or path.suffix == ".ev":
+        backend = IndexBackend(edgevec.Index.load(path), clock)
+    else:
         data = _read(path, progress)
         return None if data is None else Opened(data, None)
-    backend = IndexBackend(edgevec.Index.load(path), clock)
     data = _companion(companion, backend, progress) or Data(
         path.stem, backend.dim, backend.ids(), metric=backend.settings.metric
     )
@@ -98,7 +101,7 @@ def _columns(metadata: list[dict[str, Any]] | None) -> dict[str, NDArray[Any]]:
     return columns
 
 
-def _companion(name: str | None, backend: IndexBackend, progress: Progress) -> Data | None:
+def _companion(name: str | None, backend: SearchBackend, progress: Progress) -> Data | None:
     """The data that an index was built from; None if they are gone or do not match the index."""
     if name is None:
         return None

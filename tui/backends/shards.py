@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +49,8 @@ class ShardsBackend(AnyIndexBackend[ShardedIndex, ShardContext]):
         manifest = self._index.manifest
         return sum(shard.centroids is not None for shard in manifest.shards) if manifest.cluster else 0
 
-    def _options(self, nprobe: int | None) -> dict[str, Any]:
-        return {} if nprobe is None else {"nprobe": nprobe}
+    def _options(self, context: ShardContext, nprobe: int | None) -> dict[str, Any]:
+        return {"context": context} | ({} if nprobe is None else {"nprobe": nprobe})
 
     def _new_context(self) -> ShardContext:
         return ShardContext(self._index)
@@ -69,6 +69,9 @@ class ShardsBackend(AnyIndexBackend[ShardedIndex, ShardContext]):
     def _seconds(self, context: ShardContext) -> float:
         """Of a thread that asks one shard after the other, so that their times add up."""
         return sum(each.search.seconds for each in context.stats if each.search)
+
+    def _every_id(self) -> Iterable[int]:
+        return self._index
 
     def health(self) -> Health:
         reports = self._index.check()

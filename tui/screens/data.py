@@ -149,8 +149,11 @@ An [b]index of shards[/] is searched as one. Its files are listed below; edgevec
     def _show_settings(self, settings: BuildSettings) -> None:
         self.query_one("#metric", Choice).value = settings.metric
         self.query_one("#quantization", Choice).value = settings.quantization
-        self.query_one("#M", Number).value = settings.M
-        self.query_one("#ef_construction", Number).value = settings.ef_construction
+        for name, value in (("M", settings.M), ("ef_construction", settings.ef_construction)):
+            number = self.query_one(f"#{name}", Number)
+            number.display = bool(value)
+            if value:
+                number.value = value
 
     def _fixed(self) -> str | None:
         """Why nothing is built or saved here, or None."""
@@ -466,7 +469,7 @@ def _collection_facts(data: Data, entry: IndexEntry, info: CollectionInfo | None
 
 def _graph_facts(entry: IndexEntry, info: CollectionInfo | None, health: str) -> list[tuple[str, str]]:
     settings = entry.backend.settings
-    facts = [("kind", f"{settings.quantization}, M {settings.M}, ef_construction {settings.ef_construction}")]
+    facts = [("kind", _kind(settings))]
     if info is None:
         facts.append(("graph", "being caught up with the records …"))
     else:
@@ -481,17 +484,25 @@ def _graph_facts(entry: IndexEntry, info: CollectionInfo | None, health: str) ->
     return [*facts, ("health", health), ("file", f"{entry.path.name if entry.path else '–'}, open for reading")]
 
 
+def _kind(settings: BuildSettings) -> str:
+    if not settings.M:
+        return "vectors, links and 1-bit codes on disk"
+    return f"{settings.quantization}, M {settings.M}, ef_construction {settings.ef_construction}"
+
+
 def _index_facts(entry: IndexEntry, health: str) -> list[tuple[str, str]]:
     backend, seconds = entry.backend, entry.seconds
     settings, rows, memory = backend.settings, max(1, len(backend)), backend.memory()
     parts = [
         (f"  {name.replace('_', ' ')}", f"{memory[name] / rows:,.0f}")
         for name in ("vectors", "codes", "links")
-        if memory[name] >= rows
+        if memory.get(name, 0) >= rows
     ]
+    if memory.get("on_disk"):
+        parts.append(("on disk", formatting.bytes_text(memory["on_disk"])))
     built = "–" if seconds is None else f"{formatting.duration(seconds)}, {rows / max(seconds, 1e-9):,.0f} rows/s"
     return [
-        ("kind", f"{settings.quantization}, M {settings.M}, ef_construction {settings.ef_construction}"),
+        ("kind", _kind(settings)),
         ("built in", built),
         ("bytes a row", f"{memory['total'] / rows:,.0f} ({formatting.bytes_text(memory['total'])} in all)"),
         *parts,

@@ -1,0 +1,84 @@
+"""A search backend over an `edgevec.DiskIndex`: an index whose graph lies on disk too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from edgevec import DiskIndex, ParameterError
+
+from ..models import Answer, BuildSettings, Clock, FilterResult, Health, Progress, QuerySpec, SearchCost
+from . import bundle
+from .any_index import AnyIndexBackend
+
+__all__ = ["DiskBackend"]
+
+
+class DiskBackend(AnyIndexBackend[DiskIndex, None]):
+    """Searches an index in its file. Memory holds next to nothing of it but the ids, which the screens need."""
+
+    fixed = "An index with its graph on disk is only searched: edgevec convert writes another one"
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        super().__init__(DiskIndex(path), clock)
+        self._path = path
+
+    @property
+    def settings(self) -> BuildSettings:
+        """Vectors are compared as they are. The file does not say how the graph was built."""
+        return BuildSettings(self._index.metric, "none", 0, 0)
+
+    def search(
+        self,
+        query: QuerySpec,
+        k: int,
+        *,
+        ef: int,
+        filter_result: FilterResult | None,
+        exact: bool,
+        nprobe: int | None = None,
+    ) -> Answer:
+        """Blocks of the file that were read count as visited. What other threads search meanwhile is counted along."""
+        before = self._index.stats()
+        answer = super().search(query, k, ef=ef, filter_result=filter_result, exact=exact)
+        spent = {name: count - before[name] for name, count in self._index.stats().items()}
+        return answer._replace(cost=answer.cost._replace(visited=spent["reads"], distances=spent["estimates"]))
+
+    def _new_context(self) -> None:
+        return None
+
+    def _options(self, context: None, nprobe: int | None) -> dict[str, Any]:
+        return {}
+
+    def _cost(self, context: None) -> SearchCost:
+        return SearchCost("graph on disk", 0, 0, None, None)
+
+    def _seconds(self, context: None) -> float | None:
+        return None
+
+    def _every_id(self) -> Iterable[int]:
+        return self._index.ids()
+
+    def memory(self) -> dict[str, int]:
+        usage = self._index.memory_usage()
+        return {"total": usage["held"], "on_disk": usage["on_disk"]}
+
+    def health(self) -> Health:
+        found = self._index.check()
+        lines = [f"{found['nodes']:,} nodes, {found['edges']:,} links"]
+        if found["duplicates"]:
+            lines.append(f"equal rows: {found['duplicates']:,}")
+        return Health(True, tuple(lines))
+
+    def save(self, path: Path) -> None:
+        raise ParameterError(self.fixed)
+
+    def write_bundle(self, folder: Path, filter_result: FilterResult | None) -> None:
+        bundle.write_disk_index(folder, self._path, filter_result)
+
+    def refresh(self, progress: Progress) -> bool:
+        return False
+
+    def close(self) -> None:
+        self._index.close()
