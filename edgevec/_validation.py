@@ -14,7 +14,7 @@ from edgevec._types import Storage
 from edgevec.errors import ParameterError
 from edgevec.printable import brief
 
-__all__ = ["as_ids", "as_int", "as_rows", "as_storage"]
+__all__ = ["as_array", "as_ids", "as_int", "as_rows", "as_storage", "length_of_rows"]
 
 
 _FLOAT32 = np.dtype(np.float32)
@@ -22,7 +22,8 @@ _ROWS = (np.ndarray, list, tuple)
 """What can be a vector in an array of objects."""
 
 
-def _as_array(data: Any, what: str) -> npt.NDArray[Any]:
+def as_array(data: Any, what: str) -> npt.NDArray[Any]:
+    """An array of any type, without a mask. ParameterError where it cannot be one, or has masked elements."""
     if type(data) is np.ndarray:
         return data
     try:
@@ -64,7 +65,7 @@ def as_rows(data: Any, dim: int, what: str) -> npt.NDArray[np.float32]:
     Raises:
         ParameterError: they are not numbers, or not of this shape
     """
-    array = data if type(data) is np.ndarray else _as_array(data, what)
+    array = data if type(data) is np.ndarray else as_array(data, what)
     if array.dtype is not _FLOAT32 and not _is_real(array.dtype):
         if array.ndim != 1 or not any(isinstance(row, _ROWS) for row in array):
             raise ParameterError(f"{what} must be real numbers, not {_described(array)}")
@@ -83,11 +84,18 @@ def as_rows(data: Any, dim: int, what: str) -> npt.NDArray[np.float32]:
         return np.require(array, np.float32, ["C", "A"])
 
 
+def length_of_rows(array: npt.NDArray[Any]) -> int | None:
+    """Dimensions of the vectors [n, dim], or of the first one in a column of vectors; None of anything else."""
+    if array.ndim == 1 and array.dtype == object and len(array) and isinstance(array[0], _ROWS):
+        return len(array[0]) if np.ndim(array[0]) == 1 else None
+    return array.shape[1] if array.ndim == 2 else None
+
+
 def _stacked(column: npt.NDArray[Any], dim: int, what: str) -> npt.NDArray[Any]:
     """An array of arrays, which is what NumPy makes of a column of pandas or Arrow that holds vectors."""
     rows = []
     for number, row in enumerate(column):
-        array = _as_array(row, what) if isinstance(row, _ROWS) else None
+        array = as_array(row, what) if isinstance(row, _ROWS) else None
         if array is None or array.shape != (dim,):
             found = brief(row) if array is None else f"{'x'.join(map(str, array.shape))} numbers"
             raise ParameterError(f"{what} must have {dim} numbers each, but row {number} is {found}")
@@ -135,7 +143,7 @@ def as_ids(data: Any, what: str, *, to_keep: bool = False, ordered: bool = True)
         if ordered and isinstance(data, (set, frozenset)):
             raise ParameterError(f"{what} are a set, which has no order; pass a list, such as sorted() gives")
         data = list(data)
-    array = _as_array(data, what)
+    array = as_array(data, what)
     if array.ndim == 0:
         array = array.reshape(1)
     if array.ndim != 1:

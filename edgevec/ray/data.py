@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .._types import PathLike
-from .._validation import as_int, as_rows
-from ..errors import DataFormatError
+from .._validation import as_int, as_rows, length_of_rows
+from ..errors import DataFormatError, ParameterError
 from ..sharded import ShardedIndex
 from ..sharded.folders import open_folder
 
@@ -27,14 +27,13 @@ def vectors_of(batch: Mapping[str, Any], column: str | None) -> npt.NDArray[np.f
     if name is None or name not in batch:
         raise DataFormatError(f"no column of vectors is called {name!r}; found {', '.join(batch)}; name it by column=")
     values = batch[name]
-    if values.dtype == object:
-        try:
-            values = np.stack([np.asarray(value, np.float32) for value in values])
-        except ValueError as error:
-            raise DataFormatError(f"column {name}: vectors of one length are needed: {error}") from None
-    if values.ndim != 2:
+    dim = length_of_rows(values)
+    if dim is None:
         raise DataFormatError(f"column {name}: expected vectors, found {values.dtype} {values.shape}")
-    return as_rows(values, values.shape[1], "vectors")
+    try:
+        return as_rows(values, dim, f"column {name}: vectors")
+    except ParameterError as error:
+        raise DataFormatError(str(error)) from None
 
 
 class Search:

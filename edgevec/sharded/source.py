@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .._types import Metric
-from .._validation import as_ids, as_rows
+from .._validation import as_array, as_ids, as_rows, length_of_rows
 from ..errors import DataFormatError, ParameterError
 from ..files import refused
+from ..printable import brief
 from ..readers import SUFFIXES, Request, read_pieces
 from .shards import Block
 
@@ -60,7 +61,10 @@ class Source:
 def open_source(
     source: Any, ids: npt.ArrayLike | None = None, *, column: str | None = None, limit: int | None = None
 ) -> Source:
-    """A file that read_vectors() knows, a folder of such files, or an array [n, dim], which may be mapped."""
+    """A file that read_vectors() knows, a folder of such files, or an array [n, dim], which may be mapped.
+
+    Or a column of vectors, as pandas has it.
+    """
     if isinstance(source, (str, os.PathLike)):
         if ids is not None:
             raise ParameterError("ids are for arrays; of a file they are read")
@@ -68,21 +72,24 @@ def open_source(
         return _of_files(path, files_in(path) if path.is_dir() else [path], column, limit)
     if column is not None:
         raise ParameterError("column is for files")
-    array = source if isinstance(source, np.ndarray) else np.asarray(source)
-    if array.ndim != 2:
-        raise ParameterError(f"the source must be [n, dim], not {array.ndim}-dimensional")
+    array = as_array(source, "vectors")
+    dim = length_of_rows(array)
+    if dim is None:
+        what = f"{array.ndim}-dimensional" if array.ndim else brief(source)
+        raise ParameterError(f"the source must be [n, dim], a file or a folder, not {what}")
     given = None if ids is None else as_ids(ids, "ids", to_keep=True)
     if given is not None and len(given) != len(array):
         raise ParameterError(f"{len(array)} vectors but {len(given)} ids")
-    made = Source(_of_array(array[:limit], None if given is None else given[:limit]), "the source")
+    made = Source(_of_array(array[:limit], dim, None if given is None else given[:limit]), "the source")
     made.total = len(array[:limit])
     return made
 
 
-def _of_array(array: npt.NDArray[Any], ids: npt.NDArray[np.int64] | None) -> Iterator[Piece]:
+def _of_array(array: npt.NDArray[Any], dim: int, ids: npt.NDArray[np.int64] | None) -> Iterator[Piece]:
     for start in range(0, len(array), _ROWS_AT_ONCE):
         part = slice(start, start + _ROWS_AT_ONCE)
-        yield Piece(as_rows(array[part], array.shape[1], "vectors"), None if ids is None else ids[part])
+        what = f"vectors from row {start} on" if start else "vectors"
+        yield Piece(as_rows(array[part], dim, what), None if ids is None else ids[part])
 
 
 def files_in(folder: Path) -> list[Path]:

@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,13 +36,15 @@ def shard_files(folder: Path) -> dict[str, tuple[int, int]]:
 
 def test_an_array_a_mapped_one_and_a_file_give_the_same_shards(rows: np.ndarray, tmp_path: Path) -> None:
     np.save(tmp_path / "rows.npy", rows)
-    sources = (rows, rows.tolist(), np.load(tmp_path / "rows.npy", mmap_mode="r"), tmp_path / "rows.npy")
+    column = np.empty(len(rows), object)  # as pandas and Arrow have vectors
+    column[:] = list(rows)
+    sources = (rows, rows.tolist(), np.load(tmp_path / "rows.npy", mmap_mode="r"), tmp_path / "rows.npy", column)
     shards = []
     for number, source in enumerate(sources):
         with ShardedIndex.build(source, tmp_path / f"{number}", rows_per_shard=200, threads=1) as index:
             shards.append(index.shards)
             assert [shard.count for shard in index.shards] == [200, 200, 100]
-    assert shards[1:] == shards[:1] * 3
+    assert shards[1:] == shards[:1] * 4
 
 
 def test_parquet_is_read_in_pieces_with_its_ids(rows: np.ndarray, tmp_path: Path) -> None:
@@ -176,10 +180,27 @@ def test_bad_arguments(rows: np.ndarray, tmp_path: Path, options: dict[str, obje
         ShardedIndex.build(rows, tmp_path / "s", **options)
 
 
-@pytest.mark.parametrize("source", [np.ones(3), np.ones((0, 3)), np.array([["a", "b"]])], ids=["1-D", "empty", "text"])
-def test_bad_sources(source: np.ndarray, tmp_path: Path) -> None:
-    with pytest.raises(edgevec.ParameterError):
-        ShardedIndex.build(source, tmp_path / "s")
+BAD_SOURCES: dict[str, tuple[Callable[[], Any], str]] = {
+    "one vector": (lambda: np.ones(3), "not 1-dimensional"),
+    "empty": (lambda: np.ones((0, 3)), "contains no vectors"),
+    "texts": (lambda: np.array([["a", "b"]]), "real numbers"),
+    "ragged lists": (lambda: [[1, 2], [1]], "cannot be read as an array"),
+    "a generator": (lambda: (row for row in np.eye(2)), "a file or a folder, not <generator"),
+    "masked": (lambda: np.ma.masked_array(np.eye(2), [[0, 0], [1, 0]]), "masked element in row 1"),
+    "a ragged column": (lambda: np.array([np.ones(2), np.ones(3)], object), "row 1 is 3 numbers"),
+    "a far row of a column": (
+        lambda: np.array([*([[1.0, 2.0]] * 16_390), None], object),
+        "from row 16384 on must have 2 numbers each, but row 6 is None",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_SOURCES)
+def test_bad_sources(name: str, tmp_path: Path) -> None:
+    make, error = BAD_SOURCES[name]
+    with pytest.raises(edgevec.ParameterError, match=error):
+        ShardedIndex.build(make(), tmp_path / "s")
+    assert not list(tmp_path.glob("s/*.json"))
 
 
 def test_it_is_made_by_open_or_build() -> None:
