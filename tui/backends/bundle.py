@@ -42,7 +42,9 @@ def _write_filter(folder: Path, filter_result: FilterResult | None) -> None:
 
 def write_collection(folder: Path, path: Path, filter_result: FilterResult | None) -> None:
     where = None if filter_result is None else filter_result.selection
-    (folder / "collection.json").write_text(json.dumps({"path": str(path), "where": where}), encoding="utf-8")
+    (folder / "collection.json").write_text(
+        json.dumps({"path": str(path.absolute()), "where": where}), encoding="utf-8"
+    )
 
 
 def write_shards(folder: Path, path: Path, filter_result: FilterResult | None) -> None:
@@ -132,7 +134,8 @@ class _Collection:
     def __init__(self, folder: Path) -> None:
         what = json.loads((folder / "collection.json").read_text(encoding="utf-8"))
         ids = json.loads((folder / "ids.json").read_text(encoding="utf-8"))
-        self._collection = edgevec.open(what["path"], mode="r")
+        path = Path(what["path"])
+        self._collection = edgevec.ShardedCollection.open(path) if path.is_dir() else edgevec.open(path, mode="r")
         self._where: str | None = what["where"]
         self._number = {id: at for at, id in enumerate(ids)}
 

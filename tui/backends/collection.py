@@ -2,43 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 import edgevec
-from edgevec import CancelledError, Collection, Hits, ParameterError, Record, samples
+from edgevec import CancelledError, Collection
 
-from ..models import (
-    Answer,
-    BuildSettings,
-    Clock,
-    CollectionInfo,
-    Data,
-    FilterResult,
-    Floats,
-    Health,
-    Id,
-    Part,
-    Progress,
-    QuerySpec,
-    SearchCost,
-)
+from ..models import BuildSettings, Clock, CollectionInfo, FilterResult, Health, Part, Progress
 from . import bundle
-from .base import Opened, ThreadSearch
+from .any_collection import HEAD, AnyCollectionBackend, data_of
+from .base import Opened
 from .index import graph_findings
 
 __all__ = ["CollectionBackend", "open_collection"]
-
-_HEAD = 200
-"""Records read at opening, for the preview and the list of fields."""
-
-_SAME_ENCODER = 0.5
-"""Median cosine above which the stored vectors are taken to be from the sample's encoder; others give about 0."""
 
 
 def open_collection(path: Path, progress: Progress, clock: Clock) -> Opened | None:
@@ -49,136 +25,26 @@ def open_collection(path: Path, progress: Progress, clock: Clock) -> Opened | No
         return None
     try:
         backend = CollectionBackend(collection, clock)
-        head = next(collection.pages(_HEAD), [])
-        texts = [record.document or "" for record in head] if collection.stats()["documents"] else None
-        encoder = _encoder(collection, head)
-        data = Data(
-            path.name,
-            backend.dim,
-            objects([record.id for record in head]),
-            None,
-            texts,
-            _columns(head),
-            collection.metric,
-            encode=None if encoder is None else encoder.encode,
-            unknown_words=None if encoder is None else encoder.unknown_words,
-            path=path,
-            collection=True,
-        )
+        return Opened(data_of(backend, next(collection.pages(HEAD), []), path), backend)
     except BaseException:
         collection.close()
         raise
-    return Opened(data, backend)
 
 
-def objects(values: Sequence[Any]) -> NDArray[Any]:
-    """object [n]; np.array would turn integers beside texts into texts."""
-    array = np.empty(len(values), object)
-    array[:] = values
-    return array
-
-
-def _columns(head: Sequence[Record]) -> dict[str, NDArray[Any]]:
-    names = dict.fromkeys(name for record in head for name in record.metadata)
-    return {name: objects([record.metadata.get(name) for record in head]) for name in names}
-
-
-def _encoder(collection: Collection, head: Sequence[Record]) -> samples.WordNet | None:
-    """The sample's encoder, if it gives about the stored vectors for the first documents."""
-    documented = [record for record in head if record.document][:20]
-    if not documented or collection.metric != "cosine":
-        return None
-    try:
-        sample = samples.wordnet()
-    except edgevec.DataNotFoundError:
-        return None  # not installed here
-    if sample.dim != collection.dim:
-        return None
-    similarities = []
-    for record in documented:
-        try:
-            encoded = sample.encode(record.document or "")
-        except ParameterError:  # no word that it knows
-            continue
-        similarities.append(float(encoded @ record.vector / (np.linalg.norm(encoded) * np.linalg.norm(record.vector))))
-    return sample if similarities and np.median(similarities) > _SAME_ENCODER else None
-
-
-class CollectionBackend:
-    """Searches a collection. Each search sees what is committed at that moment, by any process."""
-
-    fixed = "A collection keeps its own index, and is open for reading: edgevec db FILE … changes it"
-
-    def __init__(self, collection: Collection, clock: Clock) -> None:
-        self._collection, self._clock = collection, clock
-        self._lock = threading.Lock()
-        self._version: int | None = None
-        self._rows: NDArray[Any] | None = None
-        self._filter: tuple[str, int | None, FilterResult] | None = None
-        self.refresh(lambda done, total: True)
-
-    @property
-    def dim(self) -> int:
-        return self._collection.dim or 0
+class CollectionBackend(AnyCollectionBackend[Collection]):
+    """Searches a collection in one file."""
 
     @property
     def settings(self) -> BuildSettings:
         collection = self._collection
         return BuildSettings(collection.metric, collection.quantization, collection.M, collection.ef_construction)
 
-    def __len__(self) -> int:
-        return self._count
+    def documents(self) -> int:
+        count: int = self._collection.stats()["documents"]
+        return count
 
-    @property
-    def most_probes(self) -> int:
-        return 0
-
-    def search(
-        self,
-        query: QuerySpec,
-        k: int,
-        *,
-        ef: int,
-        filter_result: FilterResult | None,
-        exact: bool,
-        nprobe: int | None = None,
-    ) -> Answer:
-        where = _condition(filter_result)
-        start = self._clock()
-        hits = self._collection.search(query.vector, k, text=query.words, where=where, ef=ef, exact=exact)
-        return _answer(hits, self._clock() - start, by_vector=query.vector is not None)
-
-    def filter(self, text: str, data: Data) -> FilterResult | None:
-        """Cached until the text or the records change."""
-        if not text.strip():
-            return None
-        cached, version = self._filter, self._version
-        if cached is not None and cached[:2] == (text, version):
-            return cached[2]
-        filter_result = FilterResult(self._collection.count(text), text)
-        self._filter = (text, version, filter_result)
-        return filter_result
-
-    def vector(self, id: Id) -> Floats:
-        return self._collection.get([id])[0].vector
-
-    def thread_search(self, filter_result: FilterResult | None, nprobe: int | None = None) -> ThreadSearch:
-        collection, where = self._collection, _condition(filter_result)
-
-        def ask(queries: Floats, k: int, ef: int) -> tuple[Sequence[Any], Sequence[Any], float | None]:
-            if queries.ndim == 1:
-                hits = collection.search(queries, k, where=where, ef=ef)
-                return [hit.id for hit in hits], [hit.distance for hit in hits], None
-            rows = [collection.search(row, k, where=where, ef=ef) for row in queries]
-            return [[hit.id for hit in hits] for hits in rows], [[hit.distance for hit in hits] for hits in rows], None
-
-        return ask
-
-    def ids(self) -> NDArray[Any]:
-        with self._lock:
-            if self._rows is None:
-                self._rows = objects(self._collection.ids())
-            return self._rows
+    def _take_in(self, progress: Progress) -> int:
+        return self._collection.refresh(progress=progress)
 
     def health(self) -> Health:
         """Check with a second reader, so that searches need not wait."""
@@ -196,26 +62,8 @@ class CollectionBackend:
     def parts(self) -> Sequence[Part]:
         return ()
 
-    def save(self, path: Path) -> None:
-        raise ParameterError("a collection is on the disk already; edgevec db FILE export writes its records elsewhere")
-
     def write_bundle(self, folder: Path, filter_result: FilterResult | None) -> None:
         bundle.write_collection(folder, self._path, filter_result)
-
-    def refresh(self, progress: Progress) -> bool:
-        """Never stopped by progress: half of a refresh would have to be done again."""
-
-        def report(done: int, total: int) -> bool:
-            progress(done, total)
-            return True
-
-        version = self._collection.refresh(progress=report)
-        with self._lock:
-            if version == self._version:
-                return False
-            self._count, self._rows = len(self._collection), None
-            self._version = version
-            return True
 
     def info(self) -> CollectionInfo | None:
         collection, stats = self._collection, self._collection.stats()
@@ -231,27 +79,7 @@ class CollectionBackend:
             tuple(collection.indexes()),
         )
 
-    def close(self) -> None:
-        self._collection.close()
-
     @property
     def _path(self) -> Path:
         assert self._collection.path is not None
         return self._collection.path
-
-
-def _condition(filter_result: FilterResult | None) -> str | None:
-    return None if filter_result is None else str(filter_result.selection)
-
-
-def _answer(hits: Hits, seconds: float, *, by_vector: bool) -> Answer:
-    stats = hits.stats
-    distances = np.array([hit.distance for hit in hits], np.float32) if by_vector else None
-    return Answer(
-        objects([hit.id for hit in hits]),
-        distances,
-        SearchCost(stats.strategy, stats.visited, stats.distances, None, None),
-        seconds,
-        np.array([hit.score for hit in hits], np.float32),
-        [(hit.document or "", hit.metadata) for hit in hits],
-    )

@@ -13,6 +13,7 @@ import edgevec
 from edgevec import samples
 from edgevec.file_kind import Kind, kind_of, require
 from edgevec.files import not_found, refused
+from edgevec.sharded import kind_of_shards
 
 from ..models import SAMPLE, Clock, Data, Progress
 from .base import Opened, SearchBackend
@@ -26,7 +27,7 @@ __all__ = ["open_file", "read_sample"]
 def open_file(path: Path, companion: str | None, progress: Progress, clock: Clock) -> Opened | None:
     shards = folder_of_shards(path)
     if shards is not None:
-        return open_shards(shards, clock)
+        return _open_folder(shards, clock)
     kind = _kind(path)
     if kind in ("collection", "database") or path.suffix == ".edgevec":
         from .collection import open_collection  # not at the top: it takes long
@@ -44,6 +45,14 @@ def open_file(path: Path, companion: str | None, progress: Progress, clock: Cloc
         path.stem, backend.dim, backend.ids(), metric=backend.settings.metric
     )
     return Opened(data, backend)
+
+
+def _open_folder(shards: Path, clock: Clock) -> Opened:
+    if kind_of_shards(shards) == "index":
+        return open_shards(shards, clock)
+    from .shards_of_collection import open_sharded_collection  # not at the top: it takes long
+
+    return open_sharded_collection(shards, clock)
 
 
 def read_sample() -> Data:

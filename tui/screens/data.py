@@ -57,7 +57,8 @@ A [b]collection[/] keeps its own index and is open for reading only: nothing is 
 again, and takes in what other programs wrote, with a bar when it is much. Its [b]snapshot[/] is the graph on the \
 disk; changes that it lacks are caught up with at each opening, until the writer's next checkpoint.
 
-An [b]index of shards[/] is searched as one. Its files are listed below; edgevec shards adds, removes and compacts.
+An [b]index[/] or [b]collection of shards[/] is searched as one. Its files are listed below; edgevec shards adds, \
+removes and compacts. An index with its graph on disk (.evd) is only searched.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("b", "build", "Build"),
@@ -199,12 +200,9 @@ An [b]index of shards[/] is searched as one. Its files are listed below; edgevec
             if data.texts is not None:
                 cells.append(_short(data.texts[row], 160))
             table.add_row(*map(Text, cells))
-        self._title_preview(data)
-
-    def _title_preview(self, data: Data) -> None:
         total = self.session.rows
         more = f", the first {_PREVIEW} of {total:,} {_what(data)}" if total > _PREVIEW else ""
-        self.query_one("#preview", DataTable).border_title = f"Preview{more}"
+        table.border_title = f"Preview{more}"
 
     def _check(self) -> None:
         backend = self.session.backend
@@ -243,7 +241,7 @@ An [b]index of shards[/] is searched as one. Its files are listed below; edgevec
             return
         self._info, self._checked = message.info, None
         if data is not None:
-            self._title_preview(data)
+            self._preview(data)
         self.app.publish_session()
 
     # ---- building --------------------------------------------------------------------------------------------------
