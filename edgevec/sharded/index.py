@@ -476,10 +476,7 @@ class ShardedIndex(Opened):
     def _writing(self) -> Iterator[Following]:
         """A block in which nobody else writes, with all shards of the latest manifest open."""
         held = self._following
-        held.check()
-        with held.changing, held.folder.writing():
-            held.follow(again=True)
-            held.need_all()
+        with held.writing():
             yield held
 
     def _commit(self, manifest: Manifest) -> None:

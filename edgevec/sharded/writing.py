@@ -39,6 +39,7 @@ __all__ = [
     "commit_alone",
     "commit_build",
     "compacted",
+    "is_small",
     "kind_of_shards",
     "overlapping",
     "read_any_manifest",
@@ -397,7 +398,7 @@ def compacted(
     folder: Folder, manifest: Manifest, held: Sequence[OpenShard], progress: Progress | None
 ) -> Manifest | None:
     """The manifest with the shards written anew that hold removed vectors, or few. None: there are none such."""
-    small = [each for each in held if _SMALL * each.shard.live < manifest.rows_per_shard]
+    small = [each for each in held if is_small(each.shard.live, manifest.rows_per_shard)]
     chosen = [each for each in held if each.shard.removed or (each in small and len(small) > 1)]
     if not chosen:
         return None
@@ -413,6 +414,11 @@ def compacted(
             done += len(block.ids)
     kept = tuple(each.shard for each in held if each not in chosen)
     return manifest.following((*kept, *new), manifest.next_id)
+
+
+def is_small(count: int, rows_per_shard: int) -> bool:
+    """Whether a shard of so many rows is merged with others that are."""
+    return _SMALL * count < rows_per_shard
 
 
 _ROWS_AT_ONCE = 16384

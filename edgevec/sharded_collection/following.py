@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from .._types import Storage
-from ..collection.parts import key_of, repeated_id
+from ..collection.parts import Part, key_of, repeated_id
 from ..encoders import TextEncoder
 from ..errors import CorruptCollectionError
 from ..sharded.folders import Folder
@@ -45,6 +45,11 @@ class Following(Follower[CollectionManifest, OpenPart]):
     def read_manifest(self) -> CollectionManifest:
         return read_manifest(self.folder)
 
+    def of_nothing(self, manifest: CollectionManifest) -> Part:
+        """What answers where the manifest has no shards; ParameterError where it would not be opened as one of them."""
+        settings, name = asdict(manifest.settings), self.folder.where(MANIFEST)
+        return Part.of_nothing(name, settings, encoder=self.encoder, storage=self.storage)
+
     def opening(self, manifest: CollectionManifest) -> _Opening:
         return _Opening(self, manifest)
 
@@ -66,6 +71,11 @@ class _Opening(Opening[CollectionManifest, OpenPart]):
     def __init__(self, following: Following, manifest: CollectionManifest) -> None:
         super().__init__(following, manifest)
         self._following = following
+
+    def open(self, trusted: bool) -> None:
+        if not self.manifest.shards:
+            self._following.of_nothing(self.manifest).close()
+        super().open(trusted)
 
     def kept(self) -> dict[str, OpenPart]:
         following = self._following
