@@ -189,6 +189,12 @@ class Part:
         with self._store.read() as connection:
             return list(records.rows_of(connection, ids))
 
+    def all_ids(self) -> list[Id]:
+        """In no order; also where its file was removed since it was opened."""
+        database = self._store.database
+        with translated(database.name):
+            return [id for (id,) in database.main.execute("SELECT id FROM records").fetchall()]
+
     def get(self, ids: list[Id], missing: Literal["raise", "skip"]) -> list[Record]:
         """The records of those ids that are here."""
         return operations.get(self._store, self.known(ids), missing)

@@ -5,6 +5,7 @@ Of any kind of shards: `following` has those of an index.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import weakref
@@ -19,9 +20,11 @@ from ..errors import (
     DataNotFoundError,
     EdgevecError,
     ForkedError,
+    LockedError,
     OutOfMemoryError,
     ParameterError,
     ShardNotFoundError,
+    StorageError,
     about_file,
 )
 from ..workspace import Workspace
@@ -197,6 +200,18 @@ class Follower(Generic[ManifestT, HeldT]):
                 finally:
                     self._writes = False
 
+    def need_same(self) -> None:
+        """LockedError in a block of writing() where another manifest is there by now: of an object store, with no lock.
+
+        Who writes one between this and the next manifest is not noticed.
+        """
+        if not self.folder.is_local and self.read_manifest() != self.manifest:
+            raise about_file(
+                LockedError(f"{self.folder.address}: was written to meanwhile, here or in another process"),
+                self.folder.address,
+                errno.EAGAIN,
+            )
+
     def _refuse_inside(self) -> None:
         if self._writes:
             raise BusyError(f"the {self.what} is being changed by the call whose progress function this is")
@@ -240,7 +255,8 @@ class Follower(Generic[ManifestT, HeldT]):
                 try:
                     opened.open(trusted)
                     gone = any(isinstance(error, ShardNotFoundError) for error in opened.problems.values())
-                except ShardNotFoundError:
+                except (ShardNotFoundError, StorageError):
+                    # A file may be gone when it is opened, or just then, or when its ids are read.
                     if attempt + 1 == _ATTEMPTS or self._read()[1] == manifest:
                         raise
                     continue

@@ -482,6 +482,7 @@ class ShardedIndex(Opened):
     def _commit(self, manifest: Manifest) -> None:
         held = self._following
         before = held.manifest.files()
+        held.need_same()
         commit(held.folder, manifest)
         held.follow(again=True, trusted=True)
         if held.folder.is_local:  # each removal writes such a file; shards stay until they are compacted

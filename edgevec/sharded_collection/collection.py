@@ -491,6 +491,7 @@ class ShardedCollection(Opened):
 
     def _commit(self, manifest: CollectionManifest) -> None:
         held = self._following
+        held.need_same()
         commit_alone(held.folder, manifest)
         held.follow(again=True, trusted=True)
 

@@ -231,10 +231,10 @@ def open_shard(
     where = folder.where(shard.file)
     try:
         path = fetched(folder, shard.file, copies)
-    except DataNotFoundError as error:
+        _check_files(path, shard, where, verify=verify)
+        part = Part(path, encoder=encoder, mmap=mmap, storage=storage, condition_memory=condition_memory)
+    except FileNotFoundError as error:  # also of a file that was there a moment ago
         raise about_file(ShardNotFoundError(f"{error.filename}: a shard that is not there"), where) from error
-    _check_files(path, shard, where, verify=verify)
-    part = Part(path, encoder=encoder, mmap=mmap, storage=storage, condition_memory=condition_memory)
     try:
         collection = part.collection
         wanted = {**asdict(settings), "count": shard.count}
