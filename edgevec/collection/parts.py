@@ -73,8 +73,9 @@ def key_of(id: Id) -> tuple[bool, Any]:
 
 @contextmanager
 def _immutable(path: Path) -> Iterator[sqlite3.Connection]:
-    """SQLite takes no lock, and makes no file."""
-    with translated(str(path)), closing(sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)) as opened:
+    """SQLite takes no lock, and makes no file, in the place of one that is gone neither."""
+    uri = f"{path.absolute().as_uri()}?immutable=1&mode=ro"
+    with translated(str(path)), closing(sqlite3.connect(uri, uri=True)) as opened:
         yield opened
 
 

@@ -157,7 +157,7 @@ class LocalFolder:
             (self.path / name).unlink()
 
     def remove_all_but(self, kept: set[str]) -> None:
-        for name in self.names():
+        for name in sorted(self.names()):  # of a collection first the records: no one makes its graph anew of them
             if OURS.fullmatch(name) and name not in kept:
                 self.remove(name)
             elif name.startswith(_SCRATCH):

@@ -213,6 +213,15 @@ def test_only_the_shards_that_hold_some_are_written(notes: ShardedCollection, fo
     assert notes.delete(4) == 1
     assert second not in notes.shards
     assert_only_what_counts(notes, folder)
+    notes.compact()
+    assert (notes.shards[0], sizes(notes)) == (first, [4, 3])
+    notes.delete([6, 7])
+    notes.compact()
+    assert (notes.shards[0], sizes(notes)) == (first, [4, 1])
+    before = notes.manifest
+    notes.compact()  # the one small shard stays
+    assert notes.manifest == before
+    assert_only_what_counts(notes, folder)
 
 
 def test_a_changed_shard_is_not_taken_for_what_was_built(notes: ShardedCollection, folder: Path) -> None:
@@ -370,6 +379,15 @@ def test_the_encoder_makes_vectors(tmp_path: Path) -> None:
                     plain.add(["x"], documents="text")
                 assert plain.add([f"of {change.__name__}"], [[5, 1]]) == 1
             assert [hit.id for hit in notes.search("12345", 1)] == [f"of {change.__name__}"]
+
+
+def test_what_was_left_by_a_build_without_the_encoder_is_not_taken(tmp_path: Path) -> None:
+    with pytest.raises(edgevec.NotFiniteError):
+        ShardedCollection.build([*ROWS, {"id": 10, "vector": [np.nan, 1]}], tmp_path / "s", **OPTIONS)
+    mine = edgevec.encoders.TextEncoder("mine", lengths)
+    with ShardedCollection.build(ROWS, tmp_path / "s", **OPTIONS, encoder=mine) as notes:
+        assert notes.manifest.settings.encoder == "mine"
+        assert_only_what_counts(notes, tmp_path / "s")
 
 
 def test_an_encoder_with_a_name_needs_a_collection_that_keeps_it(folder: Path) -> None:
