@@ -44,6 +44,7 @@ __all__ = [
     "overlapping",
     "read_any_manifest",
     "read_manifest",
+    "remove_old",
     "removed_from",
     "written",
 ]
@@ -107,7 +108,12 @@ def commit(folder: Folder, manifest: Writable) -> None:
 def commit_alone(folder: Folder, manifest: Writable) -> None:
     """From here on it counts, and no other file does."""
     commit(folder, manifest)
-    if folder.is_local:  # elsewhere another build may be under way, and no lock would say so
+    remove_old(folder, manifest)
+
+
+def remove_old(folder: Folder, manifest: Writable) -> None:
+    """Remove what does not count: elsewhere than here another build may be under way, and no lock would say so."""
+    if folder.is_local:
         folder.remove_all_but(manifest.files())
 
 

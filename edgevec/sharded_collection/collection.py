@@ -26,7 +26,7 @@ from ..sharded.folders import Folder, open_folder
 from ..sharded.follower import Missing, as_missing
 from ..sharded.opened import Opened
 from ..sharded.searching import Helpers
-from ..sharded.writing import commit_alone
+from ..sharded.writing import commit, remove_old
 from .building import build, columns_of
 from .changing import compacted, with_records, without
 from .following import Following
@@ -492,8 +492,9 @@ class ShardedCollection(Opened):
     def _commit(self, manifest: CollectionManifest) -> None:
         held = self._following
         held.need_same()
-        commit_alone(held.folder, manifest)
+        commit(held.folder, manifest)
         held.follow(again=True, trusted=True)
+        remove_old(held.folder, manifest)  # of which this process has none open any more
 
     # ---- maintenance -----------------------------------------------------------------------------------------------
 

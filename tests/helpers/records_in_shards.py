@@ -27,6 +27,11 @@ CONDITIONS = (
 )
 
 
+NOTES = [{"id": n, "vector": [n, 1], "text": f"note {n}", "year": 2000 + n} for n in range(10)]
+NOTE_OPTIONS: dict[str, Any] = {"rows_per_shard": 4, "metric": "l2", "quantization": "none"}
+"""Of the fixtures `made` and `folder`, which are these notes."""
+
+
 def record(rng: np.random.Generator, number: int, words: tuple[str, ...]) -> dict[str, Any]:
     """Vectors of whole numbers are in many records, and their distances, without rounding, too."""
     metadata: dict[str, Any] = {"year": int(rng.integers(1990, 2010))}

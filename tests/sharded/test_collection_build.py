@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 from forked import in_child
+from records_in_shards import NOTE_OPTIONS as OPTIONS
+from records_in_shards import NOTES as ROWS
 from shard_folder import edit, kill_a_build
 from support import HANG, need_module
 
@@ -27,21 +29,6 @@ from edgevec.sharded import MANIFEST
 from edgevec.sharded.folders import open_folder
 
 pytestmark = pytest.mark.threads
-
-ROWS = [{"id": n, "vector": [n, 1], "text": f"note {n}", "year": 2000 + n} for n in range(10)]
-OPTIONS: dict[str, Any] = {"rows_per_shard": 4, "metric": "l2", "quantization": "none"}
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made") / "s"
-    ShardedCollection.build(ROWS, folder, **OPTIONS).close()
-    return folder
-
-
-@pytest.fixture
-def folder(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "s"))
 
 
 def shard_files(folder: Path) -> dict[str, tuple[int, int]]:

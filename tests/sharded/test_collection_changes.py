@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +16,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from records_in_shards import CONDITIONS, WORDS, allowed, assert_same, bm25, record, single
+from records_in_shards import NOTE_OPTIONS as OPTIONS
+from records_in_shards import NOTES as ROWS
+from shard_folder import assert_only_what_counts
 from support import HANG, examples
 
 import edgevec
@@ -26,32 +28,11 @@ from edgevec.sharded import MANIFEST
 
 pytestmark = pytest.mark.threads
 
-ROWS = [{"id": n, "vector": [n, 1], "text": f"note {n}", "year": 2000 + n} for n in range(10)]
-OPTIONS: dict[str, Any] = {"rows_per_shard": 4, "metric": "l2", "quantization": "none"}
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made") / "s"
-    ShardedCollection.build(ROWS, folder, **OPTIONS).close()
-    return folder
-
-
-@pytest.fixture
-def folder(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "s"))
-
 
 @pytest.fixture
 def notes(folder: Path) -> Iterator[ShardedCollection]:
     with ShardedCollection.open(folder) as opened:
         yield opened
-
-
-def assert_only_what_counts(notes: ShardedCollection, folder: Path) -> None:
-    wanted = {name for shard in notes.shards for name in (shard.file, shard.file + "-graph")}
-    assert set(os.listdir(folder)) == {*wanted, MANIFEST, "manifest.json-lock"}
-    assert all(report.ok for report in notes.check().values())
 
 
 def sizes(notes: ShardedCollection) -> list[int]:

@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ import pytest
 from faults import compiled
 from forked import in_child
 from shard_changes import DIM, STEPS, State, after, build, state_of, step
-from shard_folder import edit
+from shard_folder import assert_only_what_counts, edit, told_by_one_who_may_only_read
 from support import HANG, HELPERS, THOROUGH, need, need_module
 
 import edgevec
@@ -53,12 +52,6 @@ def states(count: int) -> list[State]:
     for at in range(count):
         found.append(after(found[-1], at))
     return found
-
-
-def assert_only_what_counts(notes: ShardedCollection, folder: Path) -> None:
-    wanted = {name for shard in notes.shards for name in (shard.file, shard.file + "-graph")}
-    assert set(os.listdir(folder)) == {*wanted, MANIFEST, "manifest.json-lock"}
-    assert all(report.ok for report in notes.check().values())
 
 
 # ---- killed, and failing ---------------------------------------------------------------------------------------------
@@ -220,8 +213,10 @@ def test_another_process_follows(folder: Path) -> None:
 
 
 READING = """
-import os, sys, tempfile
 from edgevec import ShardedCollection, StorageError
+
+def make(folder):
+    ShardedCollection.build([{"id": 1, "vector": [1, 2], "text": "note"}], folder).close()
 
 def look(folder):
     with ShardedCollection.open(folder) as notes:
@@ -238,33 +233,14 @@ def look(folder):
             except StorageError as error:
                 print(error)
         print(len(notes), len(notes.search(text="note", k=99)))
-
-with tempfile.TemporaryDirectory() as rehearsed:  # the libraries may lie where an ordinary user cannot read
-    ShardedCollection.build([{"id": 1, "vector": [1, 2], "text": "note"}], rehearsed).close()
-    look(rehearsed)
-user = 65534
-if os.getuid() == 0: os.setgid(user); os.setuid(user)
-print("rehearsed")
-look(sys.argv[1])
 """
 
 
 @pytest.mark.subprocess
 @pytest.mark.skipif(not hasattr(os, "setuid"), reason="this system has no such users")
 def test_a_folder_that_may_only_be_read(folder: Path) -> None:
-    with tempfile.TemporaryDirectory() as open_to_all:  # that of pytest is not
-        os.chmod(open_to_all, 0o755)
-        copy = Path(open_to_all, "s")
-        shutil.copytree(folder, copy)
-        for path in copy.iterdir():
-            path.chmod(0o444)
-        copy.chmod(0o555)
-        done = subprocess.run([sys.executable, "-c", READING, copy], capture_output=True, text=True, timeout=HANG)
-        copy.chmod(0o755)
-    _, _, told = done.stdout.partition("rehearsed\n")
-    *errors, last = told.splitlines()
-    assert errors == [f"{copy}/manifest.json-lock: Permission denied"] * 5, done.stderr
-    assert last == "20 20"
+    told, copy, errors = told_by_one_who_may_only_read(folder, READING)
+    assert told == [*[f"{copy}/manifest.json-lock: Permission denied"] * 5, "20 20"], errors
 
 
 @pytest.mark.subprocess
@@ -303,7 +279,14 @@ def test_a_process_that_is_forked_in_a_progress_function_leaves_the_change_to_it
 
 
 @pytest.mark.mmap
-@pytest.mark.parametrize("how", [{"storage": "disk"}, {"mmap": False}, {"verify": False, "condition_memory": 0}])
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param({"storage": "disk"}, marks=pytest.mark.skipif(os.name == "nt", reason="it is refused on Windows")),
+        {"mmap": False},
+        {"verify": False, "condition_memory": 0},
+    ],
+)
 def test_however_it_is_opened(tmp_path: Path, how: dict[str, Any], rng: np.random.Generator) -> None:
     rows = [{"id": n, "vector": row, "n": n} for n, row in enumerate(rng.standard_normal((60, 8)))]
     ShardedCollection.build(rows, tmp_path / "s", rows_per_shard=20).close()
