@@ -5,6 +5,7 @@ They are two, the database and its graph, whole, durable and without a log: who 
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from .._types import Progress
 from ..encoders import TextEncoder
-from ..errors import ParameterError
+from ..errors import ParameterError, StorageError, about_file
 from ..files import refused
 from . import encoding, operations, validation
 from .collection import Collection
@@ -59,7 +60,10 @@ def change_part(path: Path, **given: Any) -> Iterator[Collection]:
         yield made
         made.checkpoint()
     with translated(str(path)), closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("PRAGMA journal_mode = DELETE")
+        # It fails after it has said what the mode is, or says that it is still the old one.
+        [(mode,)] = connection.execute("PRAGMA journal_mode = DELETE").fetchall()
+    if mode != "delete":  # readers would make files beside it
+        raise about_file(StorageError(f"{path}: the system refused to copy SQLite's log back"), path, errno.EIO)
     for file in (path, Path(f"{path}{GRAPH}")):
         try:
             with file.open("r+b") as stream:

@@ -296,6 +296,8 @@ def test_an_empty_collection_works(
             ):
                 with pytest.raises(error, match=message):
                     call(each)
+        with pytest.raises(edgevec.ParameterError, match=r'manifest.json: storage="disk"'):
+            ShardedCollection.open(folder, storage="disk")
         generation = notes.manifest.generation
         assert notes.clear() == notes.delete([1]) == notes.delete(where="year > 1") == 0
         notes.compact()

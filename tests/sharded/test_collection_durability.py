@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -135,6 +136,20 @@ def test_a_change_that_fails_at_its_last_step_has_not_been(
             assert (state_of(each), each.manifest) == (state, manifest)
         step(other, at)
         assert state_of(notes) == after(state, at)
+        assert_only_what_counts(notes, folder)
+
+
+def test_a_copy_that_does_not_fit_is_an_error_of_the_system(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "new.edgevec")
+
+    with ShardedCollection.open(folder) as notes:
+        before = notes.manifest
+        monkeypatch.setattr("shutil.copyfile", full)
+        with pytest.raises(edgevec.StorageError, match=r"new.edgevec: No space left"):
+            notes.delete([1])
+        assert notes.manifest == before
+        assert notes.add(["new"], np.ones((1, DIM))) == 1
         assert_only_what_counts(notes, folder)
 
 
