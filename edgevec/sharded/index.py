@@ -426,7 +426,8 @@ class ShardedIndex(Opened):
 
         Raises:
             EdgevecError: as Index.add(); and with missing="report" what is wrong with a shard
-            LockedError: another process writes
+            LockedError: another process writes, or in an object store has written meanwhile
+            BusyError: in a progress function of another change
         """
         rows = as_rows(vectors, self.dim, "vectors").reshape(-1, self.dim)
         given = None if ids is None else as_ids(ids, "ids", to_keep=True)

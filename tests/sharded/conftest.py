@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sys
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from records_in_shards import NOTE_OPTIONS, NOTES
+from support import need_module
 
 import edgevec
 
@@ -26,3 +29,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(made: Path, tmp_path: Path) -> Path:
     """The same, to be changed."""
     return Path(shutil.copytree(made, tmp_path / "s"))
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    """One that fsspec knows."""
+    need_module("fsspec")
+    import fsspec
+
+    yield f"memory://{uuid.uuid4().hex}"
+    fsspec.filesystem("memory").store.clear()

@@ -10,8 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -406,15 +405,6 @@ def test_a_killed_build_goes_on_where_it_was(tmp_path: Path, rng: np.random.Gene
         assert all(report.ok for report in notes.check().values())
         wanted = {name for shard in notes.shards for name in (shard.file, shard.file + "-graph")}
     assert {path.name for path in folder.iterdir()} == {*wanted, MANIFEST, "manifest.json-lock"}
-
-
-@pytest.fixture
-def address() -> Iterator[str]:
-    need_module("fsspec")
-    import fsspec
-
-    yield f"memory://{uuid.uuid4().hex}"
-    fsspec.filesystem("memory").store.clear()
 
 
 def test_an_address_that_fsspec_knows(address: str) -> None:

@@ -11,8 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from faults import compiled
 from forked import in_child
 from shard_changes import DIM, STEPS, State, after, build, state_of, step
 from shard_folder import assert_only_what_counts, edit, told_by_one_who_may_only_read
-from support import HANG, HELPERS, THOROUGH, need, need_module
+from support import HANG, HELPERS, THOROUGH, need
 
 import edgevec
 from edgevec import ShardedCollection, ShardedIndex
@@ -394,15 +393,6 @@ def test_a_file_that_is_gone_is_not_made_anew(tmp_path: Path) -> None:
 
 
 # ---- object stores ---------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def address() -> Iterator[str]:
-    need_module("fsspec")
-    import fsspec
-
-    yield f"memory://{uuid.uuid4().hex}"
-    fsspec.filesystem("memory").store.clear()
 
 
 def test_at_an_address_that_fsspec_knows(address: str) -> None:
