@@ -28,7 +28,7 @@ from .common import (
 )
 from .db import column_options, where_option
 from .search import queries_from, query_options, show_found
-from .shards_of_collection import import_collection, info_of_collection, search_collection
+from .shards_of_collection import compact_collection, import_collection, info_of_collection, search_collection
 
 __all__ = ["shards"]
 
@@ -218,7 +218,10 @@ def search(
 @shards.command(epilog=example("edgevec shards compact items"))
 @_FOLDER
 def compact(folder: str) -> None:
-    """Write shards with removed vectors anew, merge small ones, and remove files that no longer count."""
+    """Write shards with removed vectors or records anew, merge small ones, and remove files that no longer count."""
+    if kind_of_shards(folder) == "collection":
+        compact_collection(folder)
+        return
     with edgevec.ShardedIndex.open(folder) as index, progress_bar("compacting") as report:
         before = len(index.shards)
         index.compact(progress=report)

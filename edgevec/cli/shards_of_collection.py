@@ -17,7 +17,7 @@ from ..printable import printable
 from .common import note, progress_bar, show, show_json
 from .db import show_hits, stored_vector
 
-__all__ = ["import_collection", "info_of_collection", "search_collection"]
+__all__ = ["compact_collection", "import_collection", "info_of_collection", "search_collection"]
 
 
 def import_collection(
@@ -114,3 +114,10 @@ def search_collection(
         show_hits(hits)
     else:
         show("nothing found")
+
+
+def compact_collection(folder: str) -> None:
+    with edgevec.ShardedCollection.open(folder) as made, progress_bar("compacting") as report:
+        before = len(made.shards)
+        made.compact(progress=report)
+        note(f"{folder}: {before} shards before, {len(made.shards)} now; {len(made):,} records")

@@ -26,9 +26,9 @@ from .schema import Dtype
 from .search import ALL, EQUAL, SearchExecutor, as_request
 from .store import Store
 from .validation import Id
-from .where import EVERYTHING, Where, compile_field, compile_where, field_name
+from .where import EVERYTHING, Condition, Where, compile_field, compile_where, field_name
 
-__all__ = ["Collection"]
+__all__ = ["Collection", "deletion"]
 
 
 class Collection:
@@ -272,12 +272,7 @@ class Collection:
             ParameterError: when both or none of ids and where are given, or the condition is empty
             WhereError: when the condition is wrong
         """
-        if (ids is None) == (where is None):
-            raise ParameterError("give ids or where")
-        if where is not None and not where:
-            raise ParameterError("an empty condition would delete every record; clear() does that")
-        condition = compile_where(where, params)
-        return operations.delete(self._store, None if ids is None else validation.validate_ids(ids), condition)
+        return operations.delete(self._store, *deletion(ids, where, params))
 
     def clear(self) -> int:
         """Delete every record. What the collection is (dim, metric, indexes, ...) stays.
@@ -613,3 +608,15 @@ class Collection:
         if error is not None:
             self._store.abandon()
         self.close()
+
+
+def deletion(
+    ids: Id | Sequence[Id] | ArrayLike | None, where: Where | None, params: Sequence[Any] | None
+) -> tuple[list[Id] | None, Condition]:
+    """What is passed to Collection.delete(), checked: ids, or None and a condition."""
+    if (ids is None) == (where is None):
+        raise ParameterError("give ids or where")
+    if where is not None and not where:
+        raise ParameterError("an empty condition would delete every record; clear() does that")
+    condition = compile_where(where, params)
+    return None if ids is None else validation.validate_ids(ids), condition

@@ -23,7 +23,7 @@ from .sqlite_errors import translated
 from .store import Store
 from .threads import cancelling
 
-__all__ = ["checked", "open"]
+__all__ = ["agree_on_encoder", "checked", "open"]
 
 log = logging.getLogger("edgevec")
 
@@ -242,14 +242,17 @@ def _agree(database: Database, given: dict[str, Any], encoder: TextEncoder | Non
         elif stored[name] != value:
             raise ParameterError(f"{database.name} has {name} {stored[name]!r}, not {value!r}")
     if encoder is not None:
-        _agree_on_encoder(database, encoder, stored.get(schema.ENCODER))
+        agree_on_encoder(database.name, encoder, stored.get(schema.ENCODER))
 
 
-def _agree_on_encoder(database: Database, encoder: TextEncoder, stored: Any) -> None:
-    """Vectors of two encoders in one collection would find nothing of each other, and nobody would notice."""
+def agree_on_encoder(name: str, encoder: TextEncoder, stored: Any) -> None:
+    """ParameterError where a collection of this name has another encoder.
+
+    Vectors of two encoders in one collection would find nothing of each other, and nobody would notice.
+    """
     if stored is None or stored == encoder.name:
         return
     advice = ""
     if encoder.name is None:
         advice = f"; edgevec.encoders.TextEncoder({stored!r}, function) says that it is the same"
-    raise ParameterError(f"{database.name} has the encoder {stored!r}, not {encoder.label}{advice}")
+    raise ParameterError(f"{name} has the encoder {stored!r}, not {encoder.label}{advice}")

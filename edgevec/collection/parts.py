@@ -1,12 +1,11 @@
 """A collection that is a part of a larger one: what it answers row by row, so that results of all parts can be merged.
 
-It is open for reading, and nobody writes to it.
+It is open for reading, and nobody writes to it: `part_files` makes the files.
 """
 
 from __future__ import annotations
 
 import heapq
-import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -18,11 +17,11 @@ import numpy as np
 
 from .._types import Storage
 from ..encoders import TextEncoder
-from . import operations, records, schema
+from . import on_disk, operations, records, schema
 from .collection import Collection
+from .factory import agree_on_encoder
 from .factory import open as open_collection
 from .hits import Hit, HitStats
-from .import_export import Table
 from .part_ranking import PartRanking, TextStats
 from .ranking import best
 from .records import Record, RowIds, rows_where
@@ -31,7 +30,7 @@ from .sqlite_errors import translated
 from .validation import Id
 from .where import EVERYTHING
 
-__all__ = ["Facts", "Part", "facts_of", "key_of", "repeated_id", "write_part"]
+__all__ = ["Facts", "Part", "facts_of", "key_of", "repeated_id"]
 
 
 class Facts(NamedTuple):
@@ -74,32 +73,10 @@ def key_of(id: Id) -> tuple[bool, Any]:
 
 @contextmanager
 def _immutable(path: Path) -> Iterator[sqlite3.Connection]:
-    """SQLite takes no lock, and makes no file."""
-    with translated(str(path)), closing(sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)) as opened:
+    """SQLite takes no lock, and makes no file, in the place of one that is gone neither."""
+    uri = f"{path.absolute().as_uri()}?immutable=1&mode=ro"
+    with translated(str(path)), closing(sqlite3.connect(uri, uri=True)) as opened:
         yield opened
-
-
-def write_part(path: Path, tables: Sequence[tuple[list[Id], Table]], encoder: TextEncoder | None, **given: Any) -> None:
-    """Write a collection that is one file and its graph, durably.
-
-    Args:
-        path: of the new file
-        tables: rows and their ids
-        given: parameters of a new collection, and `progress`, which is told while the graph takes the rows in
-    """
-    progress = given.pop("progress", None)
-    with open_collection(path, encoder=encoder, durability="fast", **given) as made:
-        made._store.database.main.execute("PRAGMA synchronous = OFF")  # all is flushed at the end, and then it counts
-        with made.batch(progress=progress):
-            for ids, table in tables:
-                operations.import_table(made._store, ids, table, encoder)
-        made.checkpoint()
-    # Without a log: who reads it makes no files beside it.
-    with translated(str(path)), closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("PRAGMA journal_mode = DELETE")
-    for file in (path, Path(f"{path}-graph")):
-        with file.open("r+b") as stream:
-            os.fsync(stream.fileno())
 
 
 class Part:
@@ -119,9 +96,36 @@ class Part:
         storage: Storage,
         condition_memory: int | None,
     ) -> None:
-        self.collection: Collection = open_collection(
-            path, mode="r", encoder=encoder, mmap=mmap, storage=storage, condition_memory=condition_memory
+        self._take(
+            open_collection(
+                path, mode="r", encoder=encoder, mmap=mmap, storage=storage, condition_memory=condition_memory
+            )
         )
+
+    @classmethod
+    def of_nothing(cls, name: str, settings: dict[str, Any], *, encoder: TextEncoder | None, storage: Storage) -> Part:
+        """One without records, which sees what is wrong with arguments and finds nothing.
+
+        Args:
+            name: what messages call it
+            settings: those that a collection keeps
+            encoder, storage: as of edgevec.open(). ParameterError where a file with these settings would not be opened.
+        """
+        given = dict(settings)
+        stored = given.pop(schema.ENCODER, None)
+        if encoder is not None:
+            agree_on_encoder(name, encoder, stored)
+        on_disk.check_quantization(storage, given["quantization"], name)
+        made = cls.__new__(cls)
+        made._take(open_collection(":memory:", **given))
+        made.collection._encoder = encoder
+        if stored is not None:
+            with made._store.write() as connection:
+                made._store.set_encoder(connection, stored)
+        return made
+
+    def _take(self, collection: Collection) -> None:
+        self.collection = collection
         self._store = self.collection._store
         self._executor = self.collection._searcher
         self._ranking = PartRanking(self._store.read)
@@ -181,11 +185,20 @@ class Part:
                 for row, score, distance in single
             ]
 
+    def known(self, ids: Sequence[Id]) -> list[Id]:
+        """Those of these ids that are here."""
+        with self._store.read() as connection:
+            return list(records.rows_of(connection, ids))
+
+    def all_ids(self) -> list[Id]:
+        """In no order; also where its file was removed since it was opened."""
+        database = self._store.database
+        with translated(database.name):
+            return [id for (id,) in database.main.execute("SELECT id FROM records").fetchall()]
+
     def get(self, ids: list[Id], missing: Literal["raise", "skip"]) -> list[Record]:
         """The records of those ids that are here."""
-        with self._store.read() as connection:
-            known = records.rows_of(connection, ids)
-        return operations.get(self._store, list(known), missing)
+        return operations.get(self._store, self.known(ids), missing)
 
 
 _NOTHING = HitStats("exact", None, 0, 0)

@@ -134,7 +134,9 @@ class LocalFolder:
         return info.st_ino, info.st_mtime_ns, info.st_size
 
     def scratch(self) -> tempfile.TemporaryDirectory[str]:
-        return self._checked(lambda: tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=self.path), "")
+        # What cannot be removed the next writer removes: all that counts is elsewhere by then.
+        how: Any = {"prefix": _SCRATCH, "dir": self.path, "ignore_cleanup_errors": True}
+        return self._checked(lambda: tempfile.TemporaryDirectory(**how), "")
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -155,7 +157,7 @@ class LocalFolder:
             (self.path / name).unlink()
 
     def remove_all_but(self, kept: set[str]) -> None:
-        for name in self.names():
+        for name in sorted(self.names()):  # of a collection first the records: no one makes its graph anew of them
             if OURS.fullmatch(name) and name not in kept:
                 self.remove(name)
             elif name.startswith(_SCRATCH):

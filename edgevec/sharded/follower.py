@@ -5,6 +5,7 @@ Of any kind of shards: `following` has those of an index.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import weakref
@@ -14,13 +15,16 @@ from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar, cast, get_args
 
 from ..errors import (
+    BusyError,
     ClosedError,
     DataNotFoundError,
     EdgevecError,
     ForkedError,
+    LockedError,
     OutOfMemoryError,
     ParameterError,
     ShardNotFoundError,
+    StorageError,
     about_file,
 )
 from ..workspace import Workspace
@@ -146,6 +150,8 @@ class Follower(Generic[ManifestT, HeldT]):
         self.problems: dict[str, EdgevecError] = {}
         """By file: why a shard is not open, with missing="report"."""
         self.closed = False
+        self._writes = False
+        """Whether the thread that has `changing` is in a block of writing()."""
         self._forked = ""
         """Why a forked process cannot use it."""
         self._follows = follows
@@ -176,16 +182,52 @@ class Follower(Generic[ManifestT, HeldT]):
             self.check()
             yield self.shards
 
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """A block in which nobody else writes, with all shards of the latest manifest open.
+
+        BusyError inside another such block: in a progress function.
+        """
+        self.check()
+        with self.changing:
+            self._refuse_inside()
+            with self.folder.writing():
+                self._writes = True
+                try:
+                    self.follow(again=True)
+                    self.need_all()
+                    yield
+                finally:
+                    self._writes = False
+
+    def need_same(self) -> None:
+        """LockedError in a block of writing() where another manifest is there by now: of an object store, with no lock.
+
+        Who writes one between this and the next manifest is not noticed.
+        """
+        if not self.folder.is_local and self.read_manifest() != self.manifest:
+            raise about_file(
+                LockedError(f"{self.folder.address}: was written to meanwhile, here or in another process"),
+                self.folder.address,
+                errno.EAGAIN,
+            )
+
+    def _refuse_inside(self) -> None:
+        if self._writes:
+            raise BusyError(f"the {self.what} is being changed by the call whose progress function this is")
+
     def close(self) -> None:
-        """Close all shards, once what other threads do with them has ended."""
-        with self.changing, self._gate.alone():
-            self.closed = True
-            for each in self.shards:
-                each.close()
-            self.shards = ()
-            if self._copies is not None:
-                self._copies.remove()
-                self._copies = None
+        """Close all shards, once what other threads do with them has ended. BusyError in a block of writing()."""
+        with self.changing:
+            self._refuse_inside()
+            with self._gate.alone():
+                self.closed = True
+                for each in self.shards:
+                    each.close()
+                self.shards = ()
+                if self._copies is not None:
+                    self._copies.remove()
+                    self._copies = None
 
     def need_all(self) -> None:
         """Raise what is wrong with a shard, if anything is."""
@@ -213,7 +255,8 @@ class Follower(Generic[ManifestT, HeldT]):
                 try:
                     opened.open(trusted)
                     gone = any(isinstance(error, ShardNotFoundError) for error in opened.problems.values())
-                except ShardNotFoundError:
+                except (ShardNotFoundError, StorageError):
+                    # A file may be gone when it is opened, or just then, or when its ids are read.
                     if attempt + 1 == _ATTEMPTS or self._read()[1] == manifest:
                         raise
                     continue
@@ -272,6 +315,7 @@ class Follower(Generic[ManifestT, HeldT]):
         if self._gate.taken:
             self._forked = "another thread was taking in a new manifest when this process was forked"
         self.changing, self._gate = threading.RLock(), Gate()
+        self._writes = False
         self._copies = None
 
 

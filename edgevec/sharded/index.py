@@ -426,7 +426,8 @@ class ShardedIndex(Opened):
 
         Raises:
             EdgevecError: as Index.add(); and with missing="report" what is wrong with a shard
-            LockedError: another process writes
+            LockedError: another process writes, or in an object store has written meanwhile
+            BusyError: in a progress function of another change
         """
         rows = as_rows(vectors, self.dim, "vectors").reshape(-1, self.dim)
         given = None if ids is None else as_ids(ids, "ids", to_keep=True)
@@ -476,15 +477,13 @@ class ShardedIndex(Opened):
     def _writing(self) -> Iterator[Following]:
         """A block in which nobody else writes, with all shards of the latest manifest open."""
         held = self._following
-        held.check()
-        with held.changing, held.folder.writing():
-            held.follow(again=True)
-            held.need_all()
+        with held.writing():
             yield held
 
     def _commit(self, manifest: Manifest) -> None:
         held = self._following
         before = held.manifest.files()
+        held.need_same()
         commit(held.folder, manifest)
         held.follow(again=True, trusted=True)
         if held.folder.is_local:  # each removal writes such a file; shards stay until they are compacted

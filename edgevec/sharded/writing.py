@@ -39,10 +39,12 @@ __all__ = [
     "commit_alone",
     "commit_build",
     "compacted",
+    "is_small",
     "kind_of_shards",
     "overlapping",
     "read_any_manifest",
     "read_manifest",
+    "remove_old",
     "removed_from",
     "written",
 ]
@@ -106,7 +108,12 @@ def commit(folder: Folder, manifest: Writable) -> None:
 def commit_alone(folder: Folder, manifest: Writable) -> None:
     """From here on it counts, and no other file does."""
     commit(folder, manifest)
-    if folder.is_local:  # elsewhere another build may be under way, and no lock would say so
+    remove_old(folder, manifest)
+
+
+def remove_old(folder: Folder, manifest: Writable) -> None:
+    """Remove what does not count: elsewhere than here another build may be under way, and no lock would say so."""
+    if folder.is_local:
         folder.remove_all_but(manifest.files())
 
 
@@ -397,7 +404,7 @@ def compacted(
     folder: Folder, manifest: Manifest, held: Sequence[OpenShard], progress: Progress | None
 ) -> Manifest | None:
     """The manifest with the shards written anew that hold removed vectors, or few. None: there are none such."""
-    small = [each for each in held if _SMALL * each.shard.live < manifest.rows_per_shard]
+    small = [each for each in held if is_small(each.shard.live, manifest.rows_per_shard)]
     chosen = [each for each in held if each.shard.removed or (each in small and len(small) > 1)]
     if not chosen:
         return None
@@ -413,6 +420,11 @@ def compacted(
             done += len(block.ids)
     kept = tuple(each.shard for each in held if each not in chosen)
     return manifest.following((*kept, *new), manifest.next_id)
+
+
+def is_small(count: int, rows_per_shard: int) -> bool:
+    """Whether a shard of so many rows is merged with others that are."""
+    return _SMALL * count < rows_per_shard
 
 
 _ROWS_AT_ONCE = 16384

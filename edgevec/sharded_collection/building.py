@@ -11,11 +11,11 @@ from ..encoders import TextEncoder
 from ..errors import ParameterError
 from ..sharded.folders import Folder
 from ..sharded.writing import any_previous_build, commit_alone, written
-from .manifest import CollectionManifest, CollectionSettings
+from .manifest import CollectionManifest, CollectionSettings, CollectionShard
 from .shards import Made, write_shard
 from .source import Block, Source, blocks_of, no_records
 
-__all__ = ["build", "columns_of", "commit_build", "previous_build"]
+__all__ = ["build", "columns_of", "commit_build", "entries_of", "previous_build"]
 
 
 def columns_of(id: str | None, vector: str | None, document: str | None, skip: Sequence[str]) -> Columns:
@@ -57,15 +57,20 @@ def previous_build(folder: Folder) -> CollectionManifest | None:
     return any_previous_build(folder, CollectionManifest.parse)
 
 
+def entries_of(made: Sequence[Made], settings: CollectionSettings) -> tuple[CollectionShard, ...]:
+    """The entries of shards; ParameterError where one has other settings."""
+    for each in made:
+        if each.settings != settings:
+            raise ParameterError(f"shards of different parameters: {settings} and {each.settings}")
+    return tuple(each.shard for each in made)
+
+
 def commit_build(
     folder: Folder, rows_per_shard: int, made: Sequence[Made], previous: CollectionManifest | None
 ) -> CollectionManifest:
     """Write the manifest of a build, of whose records no two have one id."""
     settings: CollectionSettings = made[0].settings
-    for each in made:
-        if each.settings != settings:
-            raise ParameterError(f"shards of different parameters: {settings} and {each.settings}")
-    shards = tuple(each.shard for each in made)
+    shards = entries_of(made, settings)
     manifest = CollectionManifest(settings, rows_per_shard, shards, previous.generation + 1 if previous else 1)
     commit_alone(folder, manifest)
     return manifest

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from typing import Any, Literal, TypeVar
 
 from numpy.typing import ArrayLike
@@ -10,12 +11,14 @@ from numpy.typing import ArrayLike
 from .._types import Metric, PathLike, Progress, Quantization, Storage
 from .._validation import as_int, as_storage
 from ..collection import CollectionReport, Encoder, Hits, Record
+from ..collection.collection import deletion
 from ..collection.factory import checked
 from ..collection.hits import Included
-from ..collection.parts import Part
+from ..collection.part_files import prepared
+from ..collection.parts import Part, key_of
 from ..collection.schema import Dtype
 from ..collection.search import ALL, EQUAL
-from ..collection.validation import Id, is_single_id, validate_ids
+from ..collection.validation import Id, as_records, is_single_id, validate_ids
 from ..collection.where import Where
 from ..encoders import as_encoder
 from ..errors import CorruptCollectionError, CorruptIndexError, StorageError, UnknownIdError, allocates
@@ -23,7 +26,9 @@ from ..sharded.folders import Folder, open_folder
 from ..sharded.follower import Missing, as_missing
 from ..sharded.opened import Opened
 from ..sharded.searching import Helpers
+from ..sharded.writing import commit, remove_old
 from .building import build, columns_of
+from .changing import compacted, with_records, without
 from .following import Following
 from .manifest import CollectionManifest, CollectionShard
 from .searching import SearchParts
@@ -42,10 +47,11 @@ class ShardedCollection(Opened):
     """A collection in several files, searched as one: for records that one machine builds in parts, or cannot hold.
 
     It lies in a folder: ordinary collections, which edgevec.open() opens by themselves, and `manifest.json`, which says
-    which of them count. It is for reading: another build replaces it, and takes over the shards whose records are the
-    same. The manifest is written last, in one step; so an error, Ctrl-C or a power failure at any time leaves what was
-    there before. Who has the collection open sees the new manifest with the next call, or where the folder is no local
-    one, by refresh().
+    which of them count. Their files never change: a call that changes records writes the shards anew that hold them,
+    and puts new records into new shards. The manifest is written last, in one step; so an error, Ctrl-C or a power
+    failure at any time leaves what was there before. One process writes at a time. Who has the collection open sees the
+    new manifest with the next call, or where the folder is no local one, by refresh(). Another build replaces all, and
+    takes over the shards whose records are the same.
 
     `open()` and `build()` make one. Any number of threads may use it at once; a process that was forked opens it again.
     It is to be closed, by close() or at the end of a `with` block.
@@ -53,6 +59,7 @@ class ShardedCollection(Opened):
     Raises:
         ClosedError: by every method, after close()
         EdgevecError: by every method that looks for a new manifest, as open()
+        BusyError: in a progress function, by every method that changes the collection, and by close()
 
     Example:
         >>> from edgevec import ShardedCollection
@@ -63,6 +70,9 @@ class ShardedCollection(Opened):
         >>> with ShardedCollection.open("notes") as notes:
         ...     notes.search(text="note 3", k=1)[0].document, notes.count("year >= 2003")
         ('note 3', 2)
+        >>> with ShardedCollection.open("notes") as notes:
+        ...     notes.delete(where="year < 2003"), notes.upsert(["new", 4], [[7, 1], [8, 1]]), notes.ids()
+        (3, 2, [3, 4, 'new'])
     """
 
     def __init__(self) -> None:
@@ -138,7 +148,7 @@ class ShardedCollection(Opened):
         condition_memory: int | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> ShardedCollection:
-        """Open a collection for reading.
+        """Open a collection.
 
         Args:
             manifest: the folder, or the manifest in it; or an address that fsspec knows. Files from there are copied
@@ -148,7 +158,7 @@ class ShardedCollection(Opened):
             verify: read all files and compare their checksums, and look for ids that are in two shards. False: compare
                 sizes, and open at once.
             missing: "report": go on without shards that are missing or damaged. `share` says how much is left,
-                `problems` what is wrong.
+                `problems` what is wrong; and such a collection cannot be changed.
             storage: "disk": in place of mapping, load links and codes, and read vectors where searches rank them; see
                 edgevec.open()
             condition_memory: as of edgevec.open(), of all shards together
@@ -216,7 +226,8 @@ class ShardedCollection(Opened):
     def share(self) -> float:
         """The share of the records that searches have before them: 1.0 where no shard is missing."""
         with self._following.using() as held:
-            return sum(each.shard.count for each in held) / sum(shard.count for shard in self.manifest.shards)
+            every = sum(shard.count for shard in self.manifest.shards)
+            return sum(each.shard.count for each in held) / every if every else 1.0
 
     def __len__(self) -> int:
         return self.count()
@@ -302,8 +313,8 @@ class ShardedCollection(Opened):
         """
         threads = as_int(threads, "threads", 0)
 
-        def search(held: tuple[OpenPart, ...]) -> Hits:
-            request = held[0].part.request(
+        def search(held: tuple[OpenPart, ...], parts: Sequence[Part]) -> Hits:
+            request = parts[0].request(
                 vector,
                 k,
                 text=text,
@@ -315,9 +326,175 @@ class ShardedCollection(Opened):
                 weights=weights,
                 include=include,
             )
-            return SearchParts([each.part for each in held], request, self._helpers, threads).hits()
+            return SearchParts(parts, request, self._helpers, threads).hits()
 
         return self._answer(search)
+
+    # ---- changes ---------------------------------------------------------------------------------------------------
+
+    @allocates
+    def delete(
+        self,
+        ids: Id | Sequence[Id] | ArrayLike | None = None,
+        where: Where | None = None,
+        params: Sequence[Any] | None = None,
+    ) -> int:
+        """Delete the records of these ids, or those that satisfy a condition. All or nothing; durable when it returns.
+
+        A call writes every shard anew that holds some of them, so delete many at a time. Their bytes stay readable in
+        the new files until compact() writes these anew.
+
+        Args:
+            ids: ids, or one; those that do not exist are passed over
+            where: in place of ids; an empty condition is refused: clear() deletes everything
+            params: values for the condition's question marks
+
+        Returns:
+            How many there were.
+
+        Raises:
+            ParameterError: both or none of ids and where are given, or the condition is empty
+            WhereError: the condition is wrong
+            LockedError: another process writes
+            EdgevecError: with missing="report", what is wrong with a shard
+            StorageError: the system refuses to write
+        """
+        wanted, _ = deletion(ids, where, params)
+        ordered = None if wanted is None else sorted(set(wanted), key=key_of)
+
+        def gone(each: OpenPart) -> list[Id]:
+            return each.part.collection.ids(where, params) if ordered is None else each.known(ordered)
+
+        with self._writing() as held:
+            manifest, count = without(held.folder, held.manifest, held.shards, gone)
+            if count:
+                self._commit(manifest)
+        return count
+
+    @allocates
+    def clear(self) -> int:
+        """Delete every record. What the collection is (dim, metric, encoder, ...) stays.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            EdgevecError: as delete()
+        """
+        with self._writing() as held:
+            count = sum(each.shard.count for each in held.shards)
+            if count:
+                self._commit(held.manifest.following(()))
+        return count
+
+    @allocates
+    def upsert(
+        self,
+        ids: Id | Sequence[Id] | ArrayLike,
+        vectors: ArrayLike | None = None,
+        metadata: Mapping[str, Any] | Sequence[Mapping[str, Any] | None] | None = None,
+        documents: str | Sequence[str | None] | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> int:
+        """Store records, replacing those whose id exists. All or nothing; durable when it returns.
+
+        A record that is replaced stays where it is in the order of the records: a call writes every shard anew that
+        holds some of them. The others come at the end, in new shards, at least one a call, of which compact() merges
+        small ones. So store many at a time.
+
+        Args:
+            ids, vectors, metadata, documents: as of Collection.upsert()
+            progress: progress(done, total), of the records in shards that are written; returning False stops, and
+                nothing is stored
+
+        Returns:
+            How many were stored: n.
+
+        Raises:
+            EdgevecError: as Collection.upsert(), and with missing="report" what is wrong with a shard
+            ParameterError: also where an encoder with a name was to make vectors of a collection that was built without
+            LockedError: another process writes
+            StorageError: the system refuses to write
+        """
+        return self._store(ids, vectors, metadata, documents, replaces=True, progress=progress)
+
+    @allocates
+    def add(
+        self,
+        ids: Id | Sequence[Id] | ArrayLike,
+        vectors: ArrayLike | None = None,
+        metadata: Mapping[str, Any] | Sequence[Mapping[str, Any] | None] | None = None,
+        documents: str | Sequence[str | None] | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> int:
+        """Store new records, as upsert(), which writes no shard anew: in new ones, at least one a call.
+
+        Args:
+            ids, vectors, metadata, documents, progress: as of upsert()
+
+        Returns:
+            How many were stored: n.
+
+        Raises:
+            DuplicateIdError: an id exists already, or comes twice
+            EdgevecError: as upsert()
+        """
+        return self._store(ids, vectors, metadata, documents, replaces=False, progress=progress)
+
+    def _store(
+        self, ids: Any, vectors: Any, metadata: Any, documents: Any, *, replaces: bool, progress: Progress | None
+    ) -> int:
+        following = self._following
+        following.check()
+        following.follow()
+        new = as_records(ids, metadata, documents)
+        # Before the lock is taken: the encoder may be slow, or look into the collection.
+        with closing(following.of_nothing(following.manifest)) as part:
+            rows = prepared(part, new, vectors)
+        if new.ids:
+            with self._writing() as held:
+                self._commit(
+                    with_records(
+                        held.folder, held.manifest, held.shards, new, rows, replaces=replaces, progress=progress
+                    )
+                )
+        return len(new.ids)
+
+    @allocates
+    def compact(self, *, progress: Progress | None = None) -> None:
+        """Give back the room of deleted records, merge small shards, and remove files that no longer count.
+
+        Shards are written anew of which records were deleted or replaced, and neighbors that are small. Records stay as
+        they are, bit for bit, and in their order. Readers go on with the files that they have open.
+
+        Args:
+            progress: progress(done, total), of the records in shards that are written; returning False stops
+
+        Raises:
+            CorruptCollectionError: a record in one of these shards is damaged
+            CancelledError: progress returned False
+            EdgevecError: as delete()
+        """
+        with self._writing() as held:
+            manifest = compacted(held.folder, held.manifest, held.shards, progress)
+            if manifest is not None:
+                self._commit(manifest)
+            held.folder.remove_all_but(held.manifest.files())
+
+    @contextmanager
+    def _writing(self) -> Iterator[Following]:
+        """A block in which nobody else writes, with all shards of the latest manifest open."""
+        with self._following.writing():
+            yield self._following
+
+    def _commit(self, manifest: CollectionManifest) -> None:
+        held = self._following
+        held.need_same()
+        commit(held.folder, manifest)
+        held.follow(again=True, trusted=True)
+        remove_old(held.folder, manifest)  # of which this process has none open any more
 
     # ---- maintenance -----------------------------------------------------------------------------------------------
 
@@ -346,27 +523,33 @@ class ShardedCollection(Opened):
         return {**found, "total": found["graph"] + found["conditions"]}
 
     def _by_file(self, call: Callable[[Part], _Answer]) -> dict[str, _Answer]:
-        return self._answer(lambda held: {each.shard.file: call(each.part) for each in held})
+        return self._answer(lambda held, parts: {each.shard.file: call(each.part) for each in held})
 
     def _each(self, call: Callable[[Part], _Answer]) -> list[_Answer]:
-        return self._answer(lambda held: [call(each.part) for each in held])
+        return self._answer(lambda held, parts: [call(part) for part in parts])
 
-    def _answer(self, call: Callable[[tuple[OpenPart, ...]], _Answer]) -> _Answer:
-        """What a call finds in the shards of one manifest, the latest. At least one of them is open."""
+    def _answer(self, call: Callable[[tuple[OpenPart, ...], Sequence[Part]], _Answer]) -> _Answer:
+        """What a call finds in the shards of one manifest, the latest.
+
+        Args:
+            call: call(shards, parts): those that are open, and their parts, at least one: without shards, an empty one
+        """
         following = self._following
         following.check()
         for _ in range(_ATTEMPTS):
             following.follow()
             with following.using() as held:
-                if not held:
-                    following.need_all()
                 try:
-                    return call(held)
+                    if held:
+                        return call(held, [each.part for each in held])
+                    following.need_all()
+                    with closing(following.of_nothing(following.manifest)) as nothing:
+                        return call(held, [nothing])
                 except StorageError:
-                    # Another build may have removed a file that SQLite was to open.
+                    # A change or another build may have removed a file that SQLite was to open.
                     if not following.seems_changed():
                         raise
-        raise StorageError(f"{following.folder.address}: is built anew again and again")
+        raise StorageError(f"{following.folder.address}: is changed again and again")
 
 
 def _reopened(address: str, how: dict[str, Any], storage_options: Mapping[str, Any] | None) -> ShardedCollection:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from .._types import Storage
-from ..collection.parts import key_of, repeated_id
+from ..collection.parts import Part, key_of, repeated_id
+from ..collection.validation import Id
 from ..encoders import TextEncoder
 from ..errors import CorruptCollectionError
 from ..sharded.folders import Folder
@@ -45,6 +47,11 @@ class Following(Follower[CollectionManifest, OpenPart]):
     def read_manifest(self) -> CollectionManifest:
         return read_manifest(self.folder)
 
+    def of_nothing(self, manifest: CollectionManifest) -> Part:
+        """What answers where the manifest has no shards; ParameterError where it would not be opened as one of them."""
+        settings, name = asdict(manifest.settings), self.folder.where(MANIFEST)
+        return Part.of_nothing(name, settings, encoder=self.encoder, storage=self.storage)
+
     def opening(self, manifest: CollectionManifest) -> _Opening:
         return _Opening(self, manifest)
 
@@ -67,6 +74,13 @@ class _Opening(Opening[CollectionManifest, OpenPart]):
         super().__init__(following, manifest)
         self._following = following
 
+    def open(self, trusted: bool) -> None:
+        # Those that a change of this process has just written were just read, too.
+        self._verify = self._following.verify and not (trusted and self._following.folder.is_local)
+        if not self.manifest.shards:
+            self._following.of_nothing(self.manifest).close()
+        super().open(trusted)
+
     def kept(self) -> dict[str, OpenPart]:
         following = self._following
         if not following.shards or following.manifest.settings != self.manifest.settings:
@@ -81,7 +95,7 @@ class _Opening(Opening[CollectionManifest, OpenPart]):
                 shard,
                 self.manifest.settings,
                 following.copies(),
-                verify=following.verify,
+                verify=self._verify,
                 encoder=following.encoder,
                 mmap=following.mmap,
                 storage=following.storage,
@@ -91,16 +105,32 @@ class _Opening(Opening[CollectionManifest, OpenPart]):
         return each
 
     def refuse_repeated(self) -> None:
-        if not self.new:
+        """Of the shards that were held before no two have an id in common, so not all ids are read of them again."""
+        kept = [each for each in self.held if each not in self.new]
+        if sum(each.shard.count for each in kept) < sum(each.shard.count for each in self.new):
+            self._refuse_repeated_in(self.held)
             return
-        ranges = [_Range(each, key_of(each.shard.first_id), key_of(each.shard.last_id)) for each in self.held]
+        self._refuse_repeated_in(self.new)
+        gone = [each.part.all_ids() for each in self._following.shards if each not in kept]
+        before = set[Id]().union(*gone)
+        for each in self.new:
+            ids = sorted((id for id in each.part.all_ids() if id not in before), key=key_of)
+            for other in kept:
+                if both := other.known(ids):
+                    raise self._repeated(both[0], (each, other))
+
+    def _refuse_repeated_in(self, shards: Sequence[OpenPart]) -> None:
+        ranges = [_Range(each, key_of(each.shard.first_id), key_of(each.shard.last_id)) for each in shards]
         for group in overlapping(ranges):
             twice = repeated_id([each.held.path for each in group])
             if twice is not None:
                 id, *both = twice
-                files = " and ".join(group[at].held.shard.file for at in both)
-                where = self._following.folder.where(MANIFEST)
-                raise CorruptCollectionError(f"{where}: damaged: id {id!r} is in two shards, {files}")
+                raise self._repeated(id, [group[at].held for at in both])
+
+    def _repeated(self, id: Id, both: Sequence[OpenPart]) -> CorruptCollectionError:
+        files = " and ".join(each.shard.file for each in both)
+        where = self._following.folder.where(MANIFEST)
+        return CorruptCollectionError(f"{where}: damaged: id {id!r} is in two shards, {files}")
 
     def take(self, gone: list[OpenPart]) -> None:
         for each in gone:

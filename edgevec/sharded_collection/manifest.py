@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
 
 from .._types import Metric, Quantization
 from .._validation import as_int
+from ..collection.part_files import GRAPH
 from ..collection.parts import key_of
 from ..collection.schema import Dtype
 from ..collection.validation import Id
@@ -27,8 +28,6 @@ from ..sharded.writing import read_any_manifest
 
 __all__ = ["GRAPH", "CollectionManifest", "CollectionSettings", "CollectionShard", "read_manifest"]
 
-GRAPH = "-graph"
-"""The end of the name of a shard's second file."""
 _VERSION = 1
 _HEX = 32
 _MOST = 2**63 - 1
@@ -45,6 +44,10 @@ class CollectionSettings:
     ef_construction: int = 200
     dtype: Dtype = "float32"
     encoder: str | None = None
+
+    def parameters(self) -> dict[str, Any]:
+        """Those of a new collection by keyword, but for the encoder."""
+        return {name: value for name, value in asdict(self).items() if name != "encoder"}
 
 
 @dataclass(frozen=True)
@@ -72,13 +75,28 @@ class CollectionShard:
     graph_sha256: str
 
     @staticmethod
-    def name_of(key: str, sha256: str, graph_sha256: str) -> str:
-        """The name of the file."""
-        return f"{key}-{_of_both(sha256, graph_sha256)[:_HEX]}.edgevec"
+    def name_of(key: str | None, sha256: str, graph_sha256: str) -> str:
+        """The name of the file.
+
+        Args:
+            key: the checksum of the records that it was written of; None where it was changed since
+        """
+        content = _of_both(sha256, graph_sha256)
+        return f"{key or _of_changed(content)}-{content[:_HEX]}.edgevec"
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether records of it were deleted or replaced, so that it has room to give back."""
+        return self.file == self.name_of(None, self.sha256, self.graph_sha256)
 
     def files(self) -> set[str]:
         """All that may lie beside the manifest of it."""
         return {self.file + end for end in BESIDE}
+
+
+def _of_changed(content: str) -> str:
+    """In the place of a key, and none: no build takes the file for that of its records."""
+    return hashlib.sha256(f"changed {content}".encode()).hexdigest()[:_HEX]
 
 
 def _of_both(sha256: str, graph_sha256: str) -> str:
@@ -104,6 +122,10 @@ class CollectionManifest:
     def files(self) -> set[str]:
         """The files that it refers to, and those that others may have made beside them."""
         return {name for shard in self.shards for name in shard.files()}
+
+    def following(self, shards: tuple[CollectionShard, ...]) -> CollectionManifest:
+        """The one that comes after it."""
+        return replace(self, shards=shards, generation=self.generation + 1)
 
     def to_json(self) -> bytes:
         """What the file holds."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import shutil
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,16 +16,20 @@ from typing import Any
 import numpy as np
 
 from .._types import Progress, Storage
-from ..collection.parts import Part, facts_of, write_part
+from ..collection import Collection
+from ..collection.part_files import change_part, write_part
+from ..collection.parts import Part, facts_of, key_of
+from ..collection.validation import Id
 from ..encoders import TextEncoder
-from ..errors import CorruptCollectionError, DataNotFoundError, ShardNotFoundError, about_file
+from ..errors import CorruptCollectionError, DataNotFoundError, EdgevecError, ShardNotFoundError, about_file
+from ..files import refused
 from ..sharded.folders import Folder, sha256_of
 from ..sharded.manifest import FORMAT_OF_COLLECTION
 from ..sharded.shards import finished
 from .manifest import GRAPH, CollectionSettings, CollectionShard
 from .source import Block
 
-__all__ = ["Made", "OpenPart", "fetched", "open_shard", "write_shard"]
+__all__ = ["Made", "OpenPart", "fetched", "open_shard", "rewrite_shard", "write_shard"]
 
 _HEX = 32
 
@@ -54,14 +61,16 @@ def write_shard(
 
     Args:
         settings: parameters of a new collection
+        encoder: makes the vectors that records lack. Its name is that of the collection.
     """
-    key = _key(block, settings, encoder)
+    key, name_of_encoder = _key(block, settings, encoder), encoder and encoder.name
 
     def left(name: str, copies: Path) -> Made | None:
         if name.endswith(GRAPH):
             return None
         try:
-            return _entry(fetched(folder, name, copies), key)
+            made = _entry(fetched(folder, name, copies), key)
+            return made if made.settings.encoder == name_of_encoder else None
         except (DataNotFoundError, CorruptCollectionError):
             return None  # one of its two files, or none that is whole
 
@@ -76,13 +85,44 @@ def _built(
     key: str,
     progress: Progress | None,
 ) -> Made:
+    with _new_files(folder) as new:
+        write_part(new, block.tables, encoder, progress=progress, **settings)
+        return _adopted(folder, new, key)
+
+
+def rewrite_shard(folder: Folder, each: OpenPart, change: Callable[[Collection], object]) -> Made:
+    """Put a shard with other records into the folder: a copy of one, of which at least one record is left.
+
+    Args:
+        change: change(collection), what is done to the copy
+    """
+    with _new_files(folder) as new:
+        for end in ("", GRAPH):
+            shutil.copyfile(f"{each.path}{end}", f"{new}{end}")
+        _check_files(new, each.shard, folder.where(each.shard.file), verify=True)
+        with change_part(new) as made:
+            change(made)
+        return _adopted(folder, new, None)
+
+
+@contextmanager
+def _new_files(folder: Folder) -> Iterator[Path]:
+    """The path of a new collection; after an error nothing is left of it."""
     with folder.scratch() as scratch:
         new = Path(scratch, "new.edgevec")
-        write_part(new, block.tables, encoder, progress=progress, **settings)
-        made = _entry(new, key)
-        # The first file is named by the content of both: where it is, the other one is.
-        folder.adopt(Path(f"{new}{GRAPH}"), made.file + GRAPH)
-        folder.adopt(new, made.file)
+        try:
+            yield new
+        except EdgevecError:
+            raise
+        except OSError as error:
+            raise refused(error, error.filename or new) from error
+
+
+def _adopted(folder: Folder, new: Path, key: str | None) -> Made:
+    made = _entry(new, key)
+    # The first file is named by the content of both: where it is, the other one is.
+    folder.adopt(Path(f"{new}{GRAPH}"), made.file + GRAPH)
+    folder.adopt(new, made.file)
     return made
 
 
@@ -112,7 +152,7 @@ def _content(block: Block, encoder: TextEncoder | None) -> Iterator[bytes]:
                 yield os.urandom(_HEX)  # nobody knows what made its vectors
 
 
-def _entry(path: Path, key: str) -> Made:
+def _entry(path: Path, key: str | None) -> Made:
     facts, graph = facts_of(path), Path(f"{path}{GRAPH}")
     sha256, of_graph = sha256_of(path), sha256_of(graph)
     shard = CollectionShard(
@@ -140,11 +180,31 @@ def fetched(folder: Folder, name: str, copies: Path) -> Path:
     return path
 
 
+def _check_files(path: Path, shard: CollectionShard, where: str, *, verify: bool) -> None:
+    """CorruptCollectionError for other files than the manifest has. where: what messages call the first of them"""
+    for end, size, sha256 in (("", shard.bytes, shard.sha256), (GRAPH, shard.graph_bytes, shard.graph_sha256)):
+        file = Path(f"{path}{end}")
+        if (found := file.stat().st_size) != size:
+            raise CorruptCollectionError(f"{where}{end}: a shard of {found:,} bytes where the manifest has {size:,}")
+        if verify and sha256_of(file) != sha256:
+            raise CorruptCollectionError(f"{where}{end}: a shard of another checksum than the manifest has")
+
+
 class OpenPart:
     """A shard that is held."""
 
     def __init__(self, shard: CollectionShard, path: Path, part: Part) -> None:
         self.shard, self.path, self.part = shard, path, part
+
+    def known(self, ids: Sequence[Id]) -> list[Id]:
+        """Those of these ids that it holds.
+
+        Args:
+            ids: as they are sorted by key_of()
+        """
+        first = bisect_left(ids, key_of(self.shard.first_id), key=key_of)
+        last = bisect_right(ids, key_of(self.shard.last_id), key=key_of)
+        return self.part.known(ids[first:last]) if first < last else []
 
     def close(self) -> None:
         self.part.close()
@@ -171,15 +231,10 @@ def open_shard(
     where = folder.where(shard.file)
     try:
         path = fetched(folder, shard.file, copies)
-    except DataNotFoundError as error:
+        _check_files(path, shard, where, verify=verify)
+        part = Part(path, encoder=encoder, mmap=mmap, storage=storage, condition_memory=condition_memory)
+    except FileNotFoundError as error:  # also of a file that was there a moment ago
         raise about_file(ShardNotFoundError(f"{error.filename}: a shard that is not there"), where) from error
-    for end, size, sha256 in (("", shard.bytes, shard.sha256), (GRAPH, shard.graph_bytes, shard.graph_sha256)):
-        file = Path(f"{path}{end}")
-        if (found := file.stat().st_size) != size:
-            raise CorruptCollectionError(f"{where}{end}: a shard of {found:,} bytes where the manifest has {size:,}")
-        if verify and sha256_of(file) != sha256:
-            raise CorruptCollectionError(f"{where}{end}: a shard of another checksum than the manifest has")
-    part = Part(path, encoder=encoder, mmap=mmap, storage=storage, condition_memory=condition_memory)
     try:
         collection = part.collection
         wanted = {**asdict(settings), "count": shard.count}

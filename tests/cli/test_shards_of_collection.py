@@ -84,6 +84,22 @@ def test_info_and_what_is_missing(folder: Path) -> None:
     assert "55.6% of the records" in done.stderr
 
 
+def test_compaction_and_nothing_left(folder: Path) -> None:
+    with edgevec.ShardedCollection.open(folder) as notes:
+        notes.delete([1, "t2", 3, 5, 7])
+    done = run("compact", folder)
+    assert (done.exit_code, "3 shards before, 1 now; 4 records" in done.stderr) == (0, True), done.output
+    with edgevec.ShardedCollection.open(folder) as notes:
+        assert notes.ids() == ["t0", "t4", "t6", "t8"]
+        notes.clear()
+    read = json.loads(succeed("info", folder, "--json"))
+    assert (read["records"], read["share"], read["shards"], read["generation"]) == (0, 1.0, [], 4)
+    assert "generation" in succeed("info", folder)
+    assert "nothing found" in succeed("search", folder, "--text", "note")
+    assert json.loads(succeed("search", folder, "--query", "[1, 2]", "--json")) == []
+    assert "0 shards before, 0 now; 0 records" in run("compact", folder).stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
@@ -96,7 +112,6 @@ def test_info_and_what_is_missing(folder: Path) -> None:
         (("search", "items", "--text", "a"), "this is an index"),
         (("search", "items", "--id", "t"), "a number"),
         (("search", "nothing", "--text", "a"), "no such manifest"),
-        (("compact", "notes"), "a collection in shards"),
         (("build", "queries.jsonl", "-o", "notes"), "a collection in shards"),
         (("import", "rows.jsonl", "-o", "items"), "an index in shards"),
     ],

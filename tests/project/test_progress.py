@@ -198,6 +198,28 @@ def build_sharded_collection(folder: Path, stack: ExitStack) -> Subject:
     return work, lambda: (made.manifest, made.ids(), made.search(rows(1)[0], 10))
 
 
+def changed_collection(folder: Path, stack: ExitStack) -> tuple[edgevec.ShardedCollection, Callable[[], object]]:
+    records = [{"id": number, "vector": row.tolist()} for number, row in enumerate(rows(900))]
+    made = stack.enter_context(edgevec.ShardedCollection.build(records, folder / "s", rows_per_shard=300))
+    made.delete(range(0, 900, 9))
+    return made, lambda: (made.manifest, made.ids(), made.search(rows(1)[0], 10))
+
+
+def upsert_sharded(folder: Path, stack: ExitStack) -> Subject:
+    made, state = changed_collection(folder, stack)
+    return lambda progress: made.upsert(range(500, 1400), rows(900), progress=progress), state
+
+
+def add_to_collection(folder: Path, stack: ExitStack) -> Subject:
+    made, state = changed_collection(folder, stack)
+    return lambda progress: made.add(range(1000, 1900), rows(900), progress=progress), state
+
+
+def compact_collection(folder: Path, stack: ExitStack) -> Subject:
+    made, state = changed_collection(folder, stack)
+    return lambda progress: made.compact(progress=progress), state
+
+
 TABLE: dict[str, Callable[[Path, ExitStack], Subject]] = {
     "edgevec.Index.add": add,
     "edgevec.Index.compact": compact_index,
@@ -215,6 +237,9 @@ TABLE: dict[str, Callable[[Path, ExitStack], Subject]] = {
 if sys.platform != "emscripten":  # whose wheel goes without
     TABLE |= {
         "edgevec.ShardedCollection.build": build_sharded_collection,
+        "edgevec.ShardedCollection.upsert": upsert_sharded,
+        "edgevec.ShardedCollection.add": add_to_collection,
+        "edgevec.ShardedCollection.compact": compact_collection,
         "edgevec.ShardedIndex.build": build_sharded,
         "edgevec.ShardedIndex.add": add_sharded,
         "edgevec.ShardedIndex.compact": compact_sharded,

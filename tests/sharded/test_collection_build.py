@@ -10,14 +10,15 @@ import signal
 import subprocess
 import sys
 import threading
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from forked import in_child
+from records_in_shards import NOTE_OPTIONS as OPTIONS
+from records_in_shards import NOTES as ROWS
 from shard_folder import edit, kill_a_build
 from support import HANG, need_module
 
@@ -27,21 +28,6 @@ from edgevec.sharded import MANIFEST
 from edgevec.sharded.folders import open_folder
 
 pytestmark = pytest.mark.threads
-
-ROWS = [{"id": n, "vector": [n, 1], "text": f"note {n}", "year": 2000 + n} for n in range(10)]
-OPTIONS: dict[str, Any] = {"rows_per_shard": 4, "metric": "l2", "quantization": "none"}
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made") / "s"
-    ShardedCollection.build(ROWS, folder, **OPTIONS).close()
-    return folder
-
-
-@pytest.fixture
-def folder(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "s"))
 
 
 def shard_files(folder: Path) -> dict[str, tuple[int, int]]:
@@ -419,15 +405,6 @@ def test_a_killed_build_goes_on_where_it_was(tmp_path: Path, rng: np.random.Gene
         assert all(report.ok for report in notes.check().values())
         wanted = {name for shard in notes.shards for name in (shard.file, shard.file + "-graph")}
     assert {path.name for path in folder.iterdir()} == {*wanted, MANIFEST, "manifest.json-lock"}
-
-
-@pytest.fixture
-def address() -> Iterator[str]:
-    need_module("fsspec")
-    import fsspec
-
-    yield f"memory://{uuid.uuid4().hex}"
-    fsspec.filesystem("memory").store.clear()
 
 
 def test_an_address_that_fsspec_knows(address: str) -> None:

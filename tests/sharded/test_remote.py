@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +12,6 @@ from support import need_module
 
 import edgevec
 from edgevec import ShardedIndex
-
-
-@pytest.fixture
-def address() -> Iterator[str]:
-    need_module("fsspec")
-    import fsspec
-
-    name = f"memory://{uuid.uuid4().hex}"
-    yield name
-    fsspec.filesystem("memory").store.clear()
 
 
 def test_all_that_a_local_one_does(address: str, rng: np.random.Generator) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import numpy as np
 import pytest
 from forked import in_child
 from oracle import assert_right
+from shard_folder import told_by_one_who_may_only_read
 from support import HANG, need_module
 
 import edgevec
@@ -121,8 +120,10 @@ def test_through_a_symbolic_link_that_is_turned(folder: Path, rows: np.ndarray, 
 
 
 READING = """
-import os, sys, tempfile
 import edgevec
+
+def make(folder):
+    edgevec.ShardedIndex.build([[1, 2], [2, 1], [1, 1]], folder).close()
 
 def look(folder):
     with edgevec.ShardedIndex.open(folder) as index:
@@ -133,31 +134,14 @@ def look(folder):
             except edgevec.StorageError as error:
                 print(type(error).__name__)
         print(len(index), index.search(index.get([2])[0], 1).ids.tolist())
-
-with tempfile.TemporaryDirectory() as rehearsed:  # the libraries may lie where an ordinary user cannot read
-    edgevec.ShardedIndex.build([[1, 2], [2, 1], [1, 1]], rehearsed).close()
-    look(rehearsed)
-user = 65534
-if os.getuid() == 0: os.setgid(user); os.setuid(user)
-print("rehearsed")
-look(sys.argv[1])
 """
 
 
 @pytest.mark.subprocess
 @pytest.mark.skipif(not hasattr(os, "setuid"), reason="this system has no such users")
 def test_a_folder_that_may_only_be_read(folder: Path) -> None:
-    with tempfile.TemporaryDirectory() as open_to_all:  # that of pytest is not
-        os.chmod(open_to_all, 0o755)
-        copy = Path(open_to_all, "s")
-        shutil.copytree(folder, copy)
-        for path in copy.iterdir():
-            path.chmod(0o444)
-        copy.chmod(0o555)
-        done = subprocess.run([sys.executable, "-c", READING, copy], capture_output=True, text=True, timeout=HANG)
-        copy.chmod(0o755)
-    _, _, told = done.stdout.partition("rehearsed\n")
-    assert told.splitlines() == ["[2] 300", *["StorageError"] * 3, "300 [2]"], done.stderr
+    told, _, errors = told_by_one_who_may_only_read(folder, READING)
+    assert told == ["[2] 300", *["StorageError"] * 3, "300 [2]"], errors
 
 
 # ---- ids and answers -----------------------------------------------------------------------------------------------
