@@ -28,7 +28,10 @@ from .store import Store
 from .validation import Id
 from .where import EVERYTHING, Condition, Where, compile_field, compile_where, field_name
 
-__all__ = ["Collection", "deletion"]
+__all__ = ["DELETES_ALL", "UPDATES_ALL", "Collection", "chosen"]
+
+DELETES_ALL = "delete every record; clear() does that"
+UPDATES_ALL = "change every record; update(ids(), ...) does that"
 
 
 class Collection:
@@ -206,7 +209,8 @@ class Collection:
             ids: n ids, or one
             metadata: a dict of fields for each, or one for all, set beside the fields that a record has; None takes a
                 field away. Objects and lists are replaced as a whole.
-            documents: a text for each; None takes it away. An encoder makes the vectors of texts anew.
+            documents: a text for each; None takes it away. The encoder, where the collection has one, makes their
+                vectors anew.
             vectors: [n, dim] of any real dtype; [dim] with one id
             where: in place of ids, with a dict of metadata alone: the records that satisfy this condition before the
                 call. An empty condition is refused: ids() are those of all.
@@ -223,15 +227,9 @@ class Collection:
             CorruptCollectionError: when one of the records is damaged (see check())
             EdgevecError: as upsert() and delete()
         """
-        if (ids is None) == (where is None):
-            raise ParameterError("give ids or where")
-        if where is not None and not where:
-            raise ParameterError("an empty condition would change every record; update(ids(), ...) does that")
-        keys = None if ids is None else validation.validate_ids(ids)
-        validation.reject_duplicates(keys or [])
-        count = None if keys is None else len(keys)
-        changes = updating.as_changes(self._store, count, metadata, documents, vectors, self._encoder)
-        return updating.update(self._store, keys, compile_where(where, params), changes, progress)
+        keys, condition = chosen(ids, where, params, UPDATES_ALL)
+        changes = updating.as_changes(self._store, keys, metadata, documents, vectors, self._encoder)
+        return updating.update(self._store, keys, condition, changes, progress)
 
     def get(self, ids: Id | Sequence[Id] | ArrayLike, *, missing: Literal["raise", "skip"] = "raise") -> list[Record]:
         """The records of these ids, in this order.
@@ -272,7 +270,7 @@ class Collection:
             ParameterError: when both or none of ids and where are given, or the condition is empty
             WhereError: when the condition is wrong
         """
-        return operations.delete(self._store, *deletion(ids, where, params))
+        return operations.delete(self._store, *chosen(ids, where, params, DELETES_ALL))
 
     def clear(self) -> int:
         """Delete every record. What the collection is (dim, metric, indexes, ...) stays.
@@ -610,13 +608,13 @@ class Collection:
         self.close()
 
 
-def deletion(
-    ids: Id | Sequence[Id] | ArrayLike | None, where: Where | None, params: Sequence[Any] | None
+def chosen(
+    ids: Id | Sequence[Id] | ArrayLike | None, where: Where | None, params: Sequence[Any] | None, every: str
 ) -> tuple[list[Id] | None, Condition]:
-    """What is passed to Collection.delete(), checked: ids, or None and a condition."""
+    """Which records a change is of, checked: ids, or None and a condition. every: why an empty condition is refused."""
     if (ids is None) == (where is None):
         raise ParameterError("give ids or where")
     if where is not None and not where:
-        raise ParameterError("an empty condition would delete every record; clear() does that")
+        raise ParameterError(f"an empty condition would {every}")
     condition = compile_where(where, params)
     return None if ids is None else validation.validate_ids(ids), condition

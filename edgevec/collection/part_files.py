@@ -25,9 +25,11 @@ from .factory import open as open_collection
 from .import_export import Table
 from .parts import Part
 from .sqlite_errors import translated
+from .updating import Changes, as_changes, update
 from .validation import Id, NewRecords
+from .where import EVERYTHING
 
-__all__ = ["GRAPH", "change_part", "prepared", "upsert_part", "write_part"]
+__all__ = ["GRAPH", "change_part", "prepared", "prepared_changes", "update_part", "upsert_part", "write_part"]
 
 GRAPH = "-graph"
 """The end of the name of a collection's second file."""
@@ -79,15 +81,33 @@ def prepared(part: Part, new: NewRecords, vectors: Any) -> NDArray[Any]:
         part: one that has the settings of the collection
         vectors: as they were given; None: the encoder makes them of the documents
     """
-    store, encoder = part.collection._store, part.collection._encoder
+    store = part.collection._store
     if vectors is None:
-        if encoding.keep_name(store, encoder):
-            raise ParameterError(
-                f"the collection was built without an encoder, so it cannot keep the name of {encoder.label}, "  # type: ignore[union-attr]
-                "by which vectors of another one would be refused: give vectors, or build it with encoder="
-            )
-        vectors = encoding.documents(store, encoder, new)
+        vectors = encoding.documents(store, _encoder_of(part), new)
     return validation.as_vectors(vectors, len(new.ids), store.dim, store.metric, store.dtype)
+
+
+def prepared_changes(part: Part, ids: list[Id] | None, metadata: Any, documents: Any, vectors: Any) -> Changes:
+    """What records are to hold, checked as by update(). part: as of prepared()"""
+    encoder = None if documents is None or vectors is not None else _encoder_of(part)
+    # Shards have the name of the encoder already.
+    return as_changes(part.collection._store, ids, metadata, documents, vectors, encoder)._replace(encoder=None)
+
+
+def _encoder_of(part: Part) -> TextEncoder | None:
+    """Which may make vectors. ParameterError where all shards would be to keep its name."""
+    store, encoder = part.collection._store, part.collection._encoder
+    if encoder is not None and encoding.keep_name(store, encoder):
+        raise ParameterError(
+            f"the collection was built without an encoder, so it cannot keep the name of {encoder.label}, "
+            "by which vectors of another one would be refused: give vectors, or build it with encoder="
+        )
+    return encoder
+
+
+def update_part(made: Collection, ids: list[Id], changes: Changes, progress: Progress | None = None) -> int:
+    """As Collection.update(), of what is checked already."""
+    return update(made._store, ids, EVERYTHING, changes, progress)
 
 
 def upsert_part(made: Collection, new: NewRecords, vectors: NDArray[Any], progress: Progress | None = None) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,11 +45,23 @@ class Changes(NamedTuple):
         document = record.document if self.documents is None else self.documents[at]
         return {**kept, **fields}, document, self.vectors.get(at, record.vector)
 
+    def taken(self, places: Sequence[int]) -> Changes:
+        """Of the records at these positions."""
+        metadata, documents, vectors = self.metadata, self.documents, self.vectors
+        return Changes(
+            [metadata[at] for at in places] if isinstance(metadata, list) else metadata,
+            None if documents is None else [documents[at] for at in places],
+            {to: vectors[at] for to, at in enumerate(places) if at in vectors},
+            self.encoder,
+        )
+
 
 def as_changes(
-    store: Store, count: int | None, metadata: Any, documents: Any, vectors: Any, encoder: TextEncoder | None
+    store: Store, ids: list[Id] | None, metadata: Any, documents: Any, vectors: Any, encoder: TextEncoder | None
 ) -> Changes:
-    """What is passed to Collection.update(), checked. count: records; None: those that satisfy a condition."""
+    """What is passed to Collection.update(), checked. ids: None where it is of those that satisfy a condition."""
+    validation.reject_duplicates(ids or [])
+    count = None if ids is None else len(ids)
     if metadata is None and documents is None and vectors is None:
         raise ParameterError("give metadata, documents or vectors: there is nothing to change")
     if count is None and (documents is not None or vectors is not None or not isinstance(metadata, Mapping)):
@@ -59,7 +71,7 @@ def as_changes(
     if vectors is not None:
         given = validation.as_vectors(vectors, count or 0, store.dim, store.metric, store.dtype)
         made, encoder = dict(enumerate(given)), None
-    elif texts is not None and encoder is not None:
+    elif texts is not None and (encoder is not None or store.encoder is not None):
         made = _encoded(store, encoder, texts)
     return Changes(_as_fields(metadata, count), texts, made, encoder if made else None)
 
@@ -74,10 +86,13 @@ def _as_fields(metadata: Any, count: int | None) -> list[_Fields] | _Fields | No
     return [json.loads(text) for text in validation.as_metadata(metadata, count or 0)]
 
 
-def _encoded(store: Store, encoder: TextEncoder, documents: list[str | None]) -> dict[int, NDArray[Any]]:
-    """The vectors of the texts, by their position."""
+def _encoded(store: Store, encoder: TextEncoder | None, documents: list[str | None]) -> dict[int, NDArray[Any]]:
+    """The vectors of the texts, by their position. ParameterError: the collection was opened without its encoder."""
     texts = {at: text for at, text in enumerate(documents) if text is not None}
-    return dict(zip(texts, encoding.encode(store, encoder, list(texts.values()), "vectors"), strict=True))
+    if not texts:
+        return {}
+    problem = "new documents take new vectors: give them"
+    return dict(zip(texts, encoding.encode(store, encoder, list(texts.values()), problem), strict=True))
 
 
 def update(

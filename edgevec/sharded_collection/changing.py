@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 
 from .._types import Progress
 from ..collection.import_export import IMPORT_BATCH, Table
-from ..collection.part_files import upsert_part
+from ..collection.part_files import update_part, upsert_part
 from ..collection.parts import key_of
+from ..collection.records import format_ids
+from ..collection.updating import Changes
 from ..collection.validation import Id, NewRecords
 from ..encoders import TextEncoder
-from ..errors import CorruptCollectionError, DuplicateIdError
+from ..errors import CorruptCollectionError, DuplicateIdError, UnknownIdError
 from ..sharded.folders import Folder
 from ..sharded.writing import is_small, written
 from .building import entries_of
@@ -30,7 +32,7 @@ from .manifest import CollectionManifest
 from .shards import Made, OpenPart, rewrite_shard, write_shard
 from .source import Block, blocks_of
 
-__all__ = ["compacted", "with_records", "without"]
+__all__ = ["compacted", "with_changes", "with_records", "without"]
 
 Held = Sequence[OpenPart]
 """All shards of the manifest, in its order."""
@@ -98,9 +100,48 @@ def with_records(
             some = added[start : start + manifest.rows_per_shard]
             yield _block(_taken(new, some), vectors[some])
 
-    written_now = written(works(), write, lambda: total, progress)
-    entries = entries_of(written_now, manifest.settings)
-    replaced = {each.shard.file: entry for (each, _), entry in zip(changed, entries, strict=False)}
+    return _following(manifest, held, [each for each, _ in changed], written(works(), write, lambda: total, progress))
+
+
+def with_changes(
+    folder: Folder,
+    manifest: CollectionManifest,
+    held: Held,
+    ids: list[Id] | None,
+    changes: Changes,
+    *,
+    meant: Callable[[OpenPart], list[Id]],
+    progress: Progress | None,
+) -> tuple[CollectionManifest, int]:
+    """The manifest with records of which parts are changed, and how many these are.
+
+    Args:
+        ids: whose positions those of the changes are: UnknownIdError where one does not exist, before anything is
+            written. None: the changes are the same for all
+        meant: meant(shard), the ids of those in it that change
+    """
+    changed = [(each, some) for each in held if (some := meant(each))]
+    places = {} if ids is None else {id: at for at, id in enumerate(ids)}
+    unknown = places.keys() - {id for _, some in changed for id in some}
+    if unknown:
+        raise UnknownIdError(f"no record has the {format_ids(sorted(unknown, key=places.__getitem__))}")
+
+    def write(work: tuple[OpenPart, list[Id]], report: Progress | None) -> Made:
+        each, some = work
+        part = changes.taken([places[id] for id in some]) if places else changes
+        return rewrite_shard(folder, each, lambda made: update_part(made, some, part, report))
+
+    total = sum(each.shard.count for each, _ in changed)
+    made = written((work for work in changed), write, lambda: total, progress)
+    return _following(manifest, held, [each for each, _ in changed], made), sum(len(some) for _, some in changed)
+
+
+def _following(
+    manifest: CollectionManifest, held: Held, changed: Sequence[OpenPart], made: Sequence[Made]
+) -> CollectionManifest:
+    """The manifest with shards in the place of those that changed, and with new ones, which were made after them."""
+    entries = entries_of(made, manifest.settings)
+    replaced = {each.shard.file: entry for each, entry in zip(changed, entries, strict=False)}
     old = [replaced.get(each.shard.file, each.shard) for each in held]
     return manifest.following((*old, *entries[len(changed) :]))
 

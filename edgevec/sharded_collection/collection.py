@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike
 from .._types import Metric, PathLike, Progress, Quantization, Storage
 from .._validation import as_int, as_storage
 from ..collection import CollectionReport, Encoder, Hits, Record
-from ..collection.collection import deletion
+from ..collection.collection import DELETES_ALL, UPDATES_ALL, chosen
 from ..collection.factory import checked
 from ..collection.hits import Included
-from ..collection.part_files import prepared
+from ..collection.part_files import prepared, prepared_changes
 from ..collection.parts import Part, key_of
 from ..collection.schema import Dtype
 from ..collection.search import ALL, EQUAL
@@ -28,7 +28,7 @@ from ..sharded.opened import Opened
 from ..sharded.searching import Helpers
 from ..sharded.writing import commit, remove_old
 from .building import build, columns_of
-from .changing import compacted, with_records, without
+from .changing import compacted, with_changes, with_records, without
 from .following import Following
 from .manifest import CollectionManifest, CollectionShard
 from .searching import SearchParts
@@ -359,12 +359,8 @@ class ShardedCollection(Opened):
             EdgevecError: with missing="report", what is wrong with a shard
             StorageError: the system refuses to write
         """
-        wanted, _ = deletion(ids, where, params)
-        ordered = None if wanted is None else sorted(set(wanted), key=key_of)
-
-        def gone(each: OpenPart) -> list[Id]:
-            return each.part.collection.ids(where, params) if ordered is None else each.known(ordered)
-
+        wanted, _ = chosen(ids, where, params, DELETES_ALL)
+        gone = _finding(wanted, where, params)
         with self._writing() as held:
             manifest, count = without(held.folder, held.manifest, held.shards, gone)
             if count:
@@ -446,12 +442,8 @@ class ShardedCollection(Opened):
     def _store(
         self, ids: Any, vectors: Any, metadata: Any, documents: Any, *, replaces: bool, progress: Progress | None
     ) -> int:
-        following = self._following
-        following.check()
-        following.follow()
         new = as_records(ids, metadata, documents)
-        # Before the lock is taken: the encoder may be slow, or look into the collection.
-        with closing(following.of_nothing(following.manifest)) as part:
+        with self._empty_part() as part:
             rows = prepared(part, new, vectors)
         if new.ids:
             with self._writing() as held:
@@ -461,6 +453,45 @@ class ShardedCollection(Opened):
                     )
                 )
         return len(new.ids)
+
+    @allocates
+    def update(
+        self,
+        ids: Id | Sequence[Id] | ArrayLike | None = None,
+        metadata: Mapping[str, Any] | Sequence[Mapping[str, Any] | None] | None = None,
+        documents: str | Sequence[str | None] | None = None,
+        vectors: ArrayLike | None = None,
+        *,
+        where: Where | None = None,
+        params: Sequence[Any] | None = None,
+        progress: Progress | None = None,
+    ) -> int:
+        """Change parts of records that exist; the rest stays as it is. All or nothing; durable when it returns.
+
+        A call writes every shard anew that holds some of them, so change many at a time.
+
+        Args:
+            ids, metadata, documents, vectors, where, params: as of Collection.update()
+            progress: as of upsert()
+
+        Returns:
+            How many were changed: n.
+
+        Raises:
+            UnknownIdError: some do not exist; the message names them
+            EdgevecError: as Collection.update() and upsert()
+        """
+        keys, _ = chosen(ids, where, params, UPDATES_ALL)
+        with self._empty_part() as part:
+            changes = prepared_changes(part, keys, metadata, documents, vectors)
+        meant = _finding(keys, where, params)
+        with self._writing() as held:
+            manifest, count = with_changes(
+                held.folder, held.manifest, held.shards, keys, changes, meant=meant, progress=progress
+            )
+            if count:
+                self._commit(manifest)
+        return count
 
     @allocates
     def compact(self, *, progress: Progress | None = None) -> None:
@@ -482,6 +513,15 @@ class ShardedCollection(Opened):
             if manifest is not None:
                 self._commit(manifest)
             held.folder.remove_all_but(held.manifest.files())
+
+    @contextmanager
+    def _empty_part(self) -> Iterator[Part]:
+        """One that checks arguments before the lock is taken: the encoder may be slow, or look into the collection."""
+        following = self._following
+        following.check()
+        following.follow()
+        with closing(following.of_nothing(following.manifest)) as part:
+            yield part
 
     @contextmanager
     def _writing(self) -> Iterator[Following]:
@@ -550,6 +590,12 @@ class ShardedCollection(Opened):
                     if not following.seems_changed():
                         raise
         raise StorageError(f"{following.folder.address}: is changed again and again")
+
+
+def _finding(ids: list[Id] | None, where: Where | None, params: Sequence[Any] | None) -> Callable[[OpenPart], list[Id]]:
+    """Of a shard, the ids that are among these, or of records that satisfy the condition."""
+    ordered = None if ids is None else sorted(set(ids), key=key_of)
+    return lambda each: each.part.collection.ids(where, params) if ordered is None else each.known(ordered)
 
 
 def _reopened(address: str, how: dict[str, Any], storage_options: Mapping[str, Any] | None) -> ShardedCollection:

@@ -121,6 +121,19 @@ def test_an_encoder_makes_vectors_of_new_texts_alone() -> None:
         assert [record.document for record in notes] == ["seven seven", None, "given"]
 
 
+def test_texts_and_vectors_of_an_encoder_stay_together(tmp_path: Path) -> None:
+    mine = edgevec.encoders.TextEncoder("mine", lambda texts: np.array([[len(text), 1] for text in texts], np.float32))
+    with edgevec.open(tmp_path / "c.edgevec", encoder=mine, metric="l2") as notes:
+        notes.upsert(["a"], documents=["one"])
+    with edgevec.open(tmp_path / "c.edgevec") as notes:
+        with pytest.raises(edgevec.ParameterError, match=r"take new vectors: give them, or .*encoder='mine'"):
+            notes.update("a", documents="longer")
+        assert notes.get("a")[0].document == "one"
+        notes.update("a", {"x": 1}, documents=[None])
+        notes.update("a", documents="longer", vectors=[6, 1])
+        assert [hit.document for hit in notes.search([6, 1])] == ["longer"]
+
+
 def test_a_record_that_is_damaged_is_named(tmp_path: Path) -> None:
     with edgevec.open(tmp_path / "c.edgevec") as notes:
         notes.upsert(["a", "b"], np.eye(2), [{"x": 1}, {"x": 2}])

@@ -215,6 +215,12 @@ def add_to_collection(folder: Path, stack: ExitStack) -> Subject:
     return lambda progress: made.add(range(1000, 1900), rows(900), progress=progress), state
 
 
+def update_collection(folder: Path, stack: ExitStack) -> Subject:
+    made, state = changed_collection(folder, stack)
+    ids = [number for number in range(200, 700) if number % 9]
+    return lambda progress: made.update(ids, {"new": 1}, vectors=rows(len(ids)), progress=progress), state
+
+
 def compact_collection(folder: Path, stack: ExitStack) -> Subject:
     made, state = changed_collection(folder, stack)
     return lambda progress: made.compact(progress=progress), state
@@ -239,6 +245,7 @@ if sys.platform != "emscripten":  # whose wheel goes without
         "edgevec.ShardedCollection.build": build_sharded_collection,
         "edgevec.ShardedCollection.upsert": upsert_sharded,
         "edgevec.ShardedCollection.add": add_to_collection,
+        "edgevec.ShardedCollection.update": update_collection,
         "edgevec.ShardedCollection.compact": compact_collection,
         "edgevec.ShardedIndex.build": build_sharded,
         "edgevec.ShardedIndex.add": add_sharded,

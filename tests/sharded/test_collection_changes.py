@@ -95,6 +95,40 @@ class Changes(RuleBasedStateMachine):
         assert self.notes.shards[: len(before.shards)] == before.shards
         assert len(self.notes.shards) == len(before.shards) + -(-len(ids) // self.size)
 
+    @rule(ids=some_ids, parts=st.integers(1, 7), stranger=st.booleans())
+    def update(self, ids: list[Any], parts: int, stranger: bool) -> None:
+        before = self.notes.manifest
+        rows, given = self.some([id for id in ids if id in self.held])
+        given = {name: value for at, (name, value) in enumerate(given.items()) if not at or parts & 1 << at - 1}
+        if stranger and rows:
+            ids, *_ = given.values()
+            with pytest.raises(edgevec.UnknownIdError, match="'nobody'"):
+                self.notes.update([*ids[1:], "nobody"], **{name: given[name] for name in given if name != "ids"})
+            assert self.notes.manifest == before
+            return
+        assert self.notes.update(**given) == len(rows)
+        for row in rows:
+            old = self.held[row["id"]]
+            if "metadata" in given:
+                old["metadata"] = old["metadata"] | row["metadata"]
+            if "documents" in given:
+                old["text"] = row["text"]
+            if "vectors" in given:
+                old["vector"] = row["vector"]
+        gone = {shard for shard in before.shards if shard not in self.notes.shards}
+        assert len(gone) <= len(rows)
+        assert len(self.notes.shards) == len(before.shards)
+
+    @rule(condition=conditions.filter(lambda each: each[0] is not None), lang=st.sampled_from(["de", "it", None]))
+    def update_where(self, condition: tuple[str, str], lang: str | None) -> None:
+        rows = list(self.held.values())
+        changed = [rows[at] for at in allowed(rows, condition[1])]
+        assert self.notes.update(where=condition[0], metadata={"lang": lang}) == len(changed)
+        for row in changed:
+            row["metadata"] = {name: value for name, value in row["metadata"].items() if name != "lang"}
+            if lang is not None:
+                row["metadata"]["lang"] = lang
+
     @rule(ids=some_ids)
     def delete(self, ids: list[Any]) -> None:
         assert self.notes.delete([*ids, *ids[:1]]) == len(self.held.keys() & set(ids))
@@ -326,6 +360,12 @@ def test_an_empty_collection_works(
         (lambda notes: notes.upsert([1, 2], [[1, 1]]), edgevec.ParameterError, "2 ids but 1"),
         (lambda notes: notes.upsert([1], [[1, 1]], [{"a": object()}]), edgevec.ParameterError, "metadata 0"),
         (lambda notes: notes.upsert([1], documents=["a"]), edgevec.ParameterError, "give them, or open"),
+        (lambda notes: notes.update([1]), edgevec.ParameterError, "nothing to change"),
+        (lambda notes: notes.update([1, 1], {"a": 1}), edgevec.DuplicateIdError, "1 comes twice"),
+        (lambda notes: notes.update([1, "nobody"], {"a": 1}), edgevec.UnknownIdError, "'nobody'"),
+        (lambda notes: notes.update(where="", metadata={"a": 1}), edgevec.ParameterError, "change every record"),
+        (lambda notes: notes.update(where="year > 0", metadata=[{}]), edgevec.ParameterError, "metadata alone"),
+        (lambda notes: notes.update([1, 2], vectors=[[1, 1], [np.inf, 1]]), edgevec.NotFiniteError, "row 1"),
     ],
 )
 def test_bad_arguments_change_nothing(
@@ -348,6 +388,9 @@ def test_the_encoder_makes_vectors(tmp_path: Path) -> None:
     with ShardedCollection.build(rows, tmp_path / "s", rows_per_shard=2, metric="l2", encoder=mine) as notes:
         assert notes.upsert([2, 9], documents=["b" * 20, "b" * 9]) == 2
         assert [(hit.id, hit.distance) for hit in notes.search("c" * 19, 2)] == [(2, 1), (9, 100)]
+        assert notes.update([9, 2], documents=["b" * 30, None]) == 2
+        assert [(hit.id, hit.document) for hit in notes.search("c" * 30, 2)] == [(9, "b" * 30), (2, None)]
+        notes.update([9, 2], documents=["b" * 9, "b" * 20])
         with pytest.raises(edgevec.ParameterError, match="record 1 has neither"):
             notes.upsert([5, 6], documents=["a", None])
         for change in (notes.compact, notes.clear):
@@ -360,6 +403,8 @@ def test_the_encoder_makes_vectors(tmp_path: Path) -> None:
                     plain.search("text")
                 with pytest.raises(edgevec.ParameterError, match="encoder='mine'"):
                     plain.add(["x"], documents="text")
+                with pytest.raises(edgevec.ParameterError, match="encoder='mine'"):
+                    plain.update(["x"], documents="text")
                 assert plain.add([f"of {change.__name__}"], [[5, 1]]) == 1
             assert [hit.id for hit in notes.search("12345", 1)] == [f"of {change.__name__}"]
 
