@@ -117,7 +117,7 @@ async def test_it_is_measured_with_other_settings_of_ef(on_disk: Path) -> None:
         await until(pilot, lambda: not screen.running, "the end")
         (curve,) = screen.curves.values()
         assert max(point.recall for point in curve.points) > 0.99
-        assert curve.name == "none"
+        assert curve.name == "all"
 
 
 def test_a_damaged_or_empty_one_is_named(on_disk: Path) -> None:

@@ -29,7 +29,7 @@ from .base import BaseScreen
 
 __all__ = ["OpenScreen"]
 
-ENDINGS = (*VECTOR_SUFFIXES, ".ev", ".edgevec", "manifest.json")
+ENDINGS = (*VECTOR_SUFFIXES, ".ev", ".evd", ".edgevec", "manifest.json")
 
 
 class VectorFiles(DirectoryTree):
@@ -69,8 +69,8 @@ class OpenScreen(BaseScreen):
 [b]Open[/b]
 
 A file of vectors (.npy .npz .fvecs .hdf5 .parquet .arrow .jsonl .csv .safetensors), an index that was saved \
-(.ev), a collection (.edgevec), a folder of shards or the manifest.json in it, or the sample: 25,000 dictionary \
-entries that can be searched with words.
+(.ev, or .evd with its graph on disk), a collection (.edgevec), a folder of shards or the manifest.json in it, or \
+the sample: 25,000 dictionary entries that can be searched with words.
 
 A collection is opened for reading: another program may write it meanwhile. Should its graph have to catch up with \
 the records, the bar below shows how far it is.
