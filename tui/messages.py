@@ -100,9 +100,10 @@ class Answered(JobMessage):
 
 @dataclass(eq=False)
 class Compared(JobMessage):
-    """The last answer was compared with exact search. recall is None for a search by words, which is exact itself."""
+    """The last answer was compared with exact search. recall is None where it was not, and `why` says why not."""
 
     recall: float | None
+    why: str = ""
 
 
 @dataclass(eq=False)

@@ -26,6 +26,7 @@ from ..models import (
     Part,
     Progress,
     QuerySpec,
+    Reads,
     SearchCost,
 )
 from . import bundle
@@ -108,6 +109,8 @@ class CollectionBackend:
     """Searches a collection. Each search sees what is committed at that moment, by any process."""
 
     fixed = "A collection keeps its own index, and is open for reading: edgevec db FILE … changes it"
+    whole_scan = 0
+    times_core = False
 
     def __init__(self, collection: Collection, clock: Clock) -> None:
         self._collection, self._clock = collection, clock
@@ -192,6 +195,9 @@ class CollectionBackend:
 
     def memory(self) -> dict[str, int]:
         return {"total": self._collection.stats()["memory_bytes"]}
+
+    def reads(self) -> Reads | None:
+        return None
 
     def parts(self) -> Sequence[Part]:
         return ()

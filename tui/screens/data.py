@@ -26,7 +26,7 @@ from ..session import IndexEntry
 from ..widgets.controls import Choice, Control, Number
 from ..widgets.facts import Facts
 from ..widgets.progress import JobProgress
-from .base import BaseScreen
+from .base import ASKED_FIRST, BaseScreen
 from .dialogs import PathDialog
 
 __all__ = ["DataScreen"]
@@ -58,12 +58,16 @@ again, and takes in what other programs wrote, with a bar when it is much. Its [
 disk; changes that it lacks are caught up with at each opening, until the writer's next checkpoint.
 
 An [b]index of shards[/] is searched as one. Its files are listed below; edgevec shards adds, removes and compacts.
+
+An index with its [b]graph on disk[/] (.evd) is searched in its file: nothing is built, changed or saved here. \
+[b]Check[/] reads all of a file; a large one is not checked unasked.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("b", "build", "Build"),
         Binding("escape", "stop", "Stop building"),
         Binding("ctrl+s", "save", "Save"),
         Binding("s", "save_as", "Save as"),
+        Binding("c", "check", "Check"),
         Binding("r", "reload", "Reload"),
     ]
 
@@ -105,6 +109,7 @@ An [b]index of shards[/] is searched as one. Its files are listed below; edgevec
             )
             yield Button("Save", id="save", compact=True, tooltip="Write the index to its file")
             yield Button("Save as", id="save-as", compact=True, tooltip="Write the index to another file")
+            yield Button("Check", id="check", compact=True, tooltip="Verify the whole index")
             yield Button("Reload", id="reload", compact=True, tooltip="Read the file again; look at a collection again")
         yield JobProgress("rows", id="progress")
         with Horizontal(id="summary"):
@@ -180,7 +185,12 @@ An [b]index of shards[/] is searched as one. Its files are listed below; edgevec
         else:
             facts.show(_index_facts(session.current, self._health))
         index = None if self._fixed() else session.backend
-        for name, needs in (("save", index), ("save-as", index), ("build", data.vectors)):
+        for name, needs in (
+            ("save", index),
+            ("save-as", index),
+            ("build", data.vectors),
+            ("check", session.backend),
+        ):
             self.query_one(f"#{name}", Button).disabled = needs is None
         self.query_one("#reload", Button).disabled = self._file() is None
 
@@ -210,7 +220,19 @@ An [b]index of shards[/] is searched as one. Its files are listed below; edgevec
         backend = self.session.backend
         if backend is None or backend is self._checked:
             return
-        self._checked, self._health = backend, "checking …"
+        self._checked, self._health = backend, ""
+        if backend.whole_scan > ASKED_FIRST:
+            self._health = f"not checked: c reads all {formatting.bytes_text(backend.whole_scan)}"
+            self._show_facts()
+        else:
+            self.action_check()
+
+    def action_check(self) -> None:
+        backend = self.session.backend
+        if backend is None:
+            self.notify("There is no index to check: build one first", severity="warning")
+            return
+        self._health = "checking …"
         self._show_facts()
         workers.start(self, "check", lambda job: Checked(backend.health()), "The index cannot be checked")
 
@@ -306,6 +328,9 @@ An [b]index of shards[/] is searched as one. Its files are listed below; edgevec
     def failed(self, message: Failed) -> None:
         if message.group in ("build", "info"):
             self._building(False)
+        if message.group == "check":
+            self._health = "could not be checked"
+            self._show_facts()
 
     def action_stop(self) -> None:
         if self.building:
@@ -401,6 +426,7 @@ An [b]index of shards[/] is searched as one. Its files are listed below; edgevec
             "stop": self.action_stop,
             "save": self.action_save,
             "save-as": self.action_save_as,
+            "check": self.action_check,
             "reload": self.action_reload,
         }
         actions[event.button.id]()
@@ -416,6 +442,7 @@ An [b]index of shards[/] is searched as one. Its files are listed below; edgevec
         yield "Build", "Build an index with the settings chosen", self.action_build
         yield "Save", "Write the index to its file", self.action_save
         yield "Save as", "Write the index to another file", self.action_save_as
+        yield "Check", "Verify the whole index", self.action_check
         yield "Reload", "Read the file again", self.action_reload
 
 
@@ -485,7 +512,7 @@ def _graph_facts(entry: IndexEntry, info: CollectionInfo | None, health: str) ->
 
 
 def _kind(settings: BuildSettings) -> str:
-    if not settings.M:
+    if not settings.M:  # a graph on disk
         return "vectors, links and 1-bit codes on disk"
     return f"{settings.quantization}, M {settings.M}, ef_construction {settings.ef_construction}"
 
@@ -500,10 +527,13 @@ def _index_facts(entry: IndexEntry, health: str) -> list[tuple[str, str]]:
     ]
     if memory.get("on_disk"):
         parts.append(("on disk", formatting.bytes_text(memory["on_disk"])))
+    if (read := backend.reads()) is not None:
+        by = f"{read.queries:,} searches"
+        parts.append(("read", f"{formatting.bytes_text(read.bytes)} in {read.reads:,} reads, by {by}"))
     built = "–" if seconds is None else f"{formatting.duration(seconds)}, {rows / max(seconds, 1e-9):,.0f} rows/s"
     return [
         ("kind", _kind(settings)),
-        ("built in", built),
+        *([("built in", built)] if settings.M else []),
         ("bytes a row", f"{memory['total'] / rows:,.0f} ({formatting.bytes_text(memory['total'])} in all)"),
         *parts,
         ("health", health),
