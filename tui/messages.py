@@ -26,6 +26,7 @@ __all__ = [
     "Exported",
     "Failed",
     "FileOpened",
+    "FolderChosen",
     "InfoLoaded",
     "InvalidQuery",
     "Measured",
@@ -71,6 +72,13 @@ class FileOpened(JobMessage):
     data: Data
     entry: IndexEntry | None
     stamps: Mapping[Path, Stamp | None] | None = None
+
+
+@dataclass(eq=False)
+class FolderChosen(JobMessage):
+    """What was to be opened is a folder that is no index of shards."""
+
+    path: Path
 
 
 @dataclass(eq=False)

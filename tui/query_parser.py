@@ -28,7 +28,7 @@ from .models import Data, Floats, Id, QuerySpec
 
 __all__ = ["ParsedQuery", "id_query", "parse_query", "placeholder"]
 
-_ROW = re.compile(r"(?:#|like\s+row\s+|row\s+)(\d+)$", re.IGNORECASE)
+_ROW = re.compile(r"(?:#|like\s+row\s+|row\s+)(-?\d+)$", re.IGNORECASE)
 _ID = re.compile(r"id\s*:\s*(?:(-?\d+)|\"((?:[^\"\\]|\\.)*)\"|(.+))$", re.IGNORECASE)
 _RANKED = re.compile(r"(words|both)\s*:\s*(.*)$", re.IGNORECASE | re.DOTALL)
 _FILE = re.compile(r"@\s*(.+?)(?:\s+(\d+))?$")
@@ -111,7 +111,7 @@ def _text(typed: str, data: Data) -> ParsedQuery | None:
 
 
 def _row(row: int, data: Data, backend: SearchBackend) -> ParsedQuery:
-    if row >= len(backend):
+    if not 0 <= row < len(backend):
         raise ParameterError(f"there is no row {row}, only 0 to {len(backend) - 1:,}")
     if data.vectors is None:
         return ParsedQuery(f"near row {row}", QuerySpec(backend.vector(backend.ids()[row])))

@@ -192,10 +192,15 @@ async def test_a_missing_shard_is_an_error_that_names_it(shards: Path) -> None:
 
 
 async def test_a_folder_without_a_manifest(folder: Path) -> None:
-    (folder / "empty").mkdir()
-    async with running(folder / "empty") as (app, pilot):
-        await until(pilot, lambda: error_of(app), "the message")
-        assert "a folder without a manifest of shards" in error_of(app)
+    (folder / "lots").mkdir()
+    np.save(folder / "lots" / "found.npy", ROWS)
+    async with running(folder / "lots", notifications=True) as (app, pilot):
+        await until(pilot, lambda: "found.npy" in shown(app), "what is in it")
+        await until(pilot, lambda: "lots is a folder without shards" in shown(app), "what to do")
+        assert not error_of(app)
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: app.current_mode == "data", "the file")
+        assert app.session.rows == 700
 
 
 def test_recall_over_ef_is_measured(shards: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from edgevec import CorruptIndexError, DiskIndex, ParameterError
 
+from ..formatting import plural
 from ..models import Answer, BuildSettings, Clock, FilterResult, Health, Progress, QuerySpec, Reads, SearchCost
 from . import bundle
 from .any_index import AnyIndexBackend
@@ -47,7 +48,7 @@ class DiskBackend(AnyIndexBackend[DiskIndex, None]):
         alone = read if read.queries == 1 else None
         # A walk always estimates distances from codes; where few pass a filter, they are compared instead.
         compared = exact or (alone is not None and not alone.estimates)
-        return answer._replace(cost=answer.cost._replace(strategy="exact" if compared else "graph on disk", read=alone))
+        return answer._replace(cost=answer.cost._replace(strategy="exact" if compared else "graph", read=alone))
 
     def _new_context(self) -> None:
         return None
@@ -56,7 +57,7 @@ class DiskBackend(AnyIndexBackend[DiskIndex, None]):
         return {}
 
     def _cost(self, context: None) -> SearchCost:
-        return SearchCost("graph on disk", None, None, None, None)
+        return SearchCost("graph", None, None, None, None)
 
     def _seconds(self, context: None) -> float | None:
         return None
@@ -81,7 +82,7 @@ class DiskBackend(AnyIndexBackend[DiskIndex, None]):
             found = self._index.check()
         except CorruptIndexError as error:
             return Health(False, (str(error),))
-        lines = [f"{found['nodes']:,} nodes, {found['edges']:,} links"]
+        lines = [f"{plural(found['nodes'], 'node')}, {plural(found['edges'], 'link')}"]
         if found["duplicates"]:
             lines.append(f"equal rows: {found['duplicates']:,}")
         return Health(True, tuple(lines))

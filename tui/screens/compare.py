@@ -36,6 +36,7 @@ QUANTIZATION, FILTER, PROBES = "quantization", "filter", "nprobe"
 MOST_PROBES = 5
 """Variants that differ in nprobe: as many as the plot has colors."""
 
+_NO_FILTER = "all rows, for there is no filter on the screen Search (F3)"
 _DIFFERS = "What differs between the variants"
 _KEPT = f"{_DIFFERS}. Another quantization would need the data themselves"
 
@@ -168,8 +169,6 @@ Export writes a picture (.png, .svg) or the points (.csv).
         kind, condition = self.query_one("#kind", Choice).value, self.session.filter
         nprobe = self.query_one(Probes).chosen
         if kind == FILTER:
-            if not condition:
-                self.notify("There is no filter on the screen Search (F3): only all rows are measured", timeout=6)
             conditions = {"all": "", **({"filter": condition} if condition else {})}
             return {name: Variant(condition, nprobe) for name, condition in conditions.items()}
         if kind == PROBES and self.session.backend is not None:
@@ -260,7 +259,8 @@ Export writes a picture (.png, .svg) or the points (.csv).
 
     def on_sweep_done(self) -> None:
         self._set_running(False)
-        self._say("done · one thread, a process of its own for each")
+        only = self._kind == FILTER and len(self.curves) == 1
+        self._say(f"done · {_NO_FILTER if only else 'one thread, a process of its own for each'}")
         self._show()
 
     def failed(self, message: Failed) -> None:

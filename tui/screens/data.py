@@ -32,6 +32,7 @@ from .dialogs import PathDialog
 __all__ = ["DataScreen"]
 
 _PREVIEW = 200
+_CHECKING = "checking …"
 
 
 class DataScreen(BaseScreen):
@@ -154,6 +155,7 @@ An index with its [b]graph on disk[/] (.evd) is searched in its file: nothing is
     def _show_settings(self, settings: BuildSettings) -> None:
         self.query_one("#metric", Choice).value = settings.metric
         self.query_one("#quantization", Choice).value = settings.quantization
+        self.query_one("#quantization").display = bool(settings.M)
         for name, value in (("M", settings.M), ("ef_construction", settings.ef_construction)):
             number = self.query_one(f"#{name}", Number)
             number.display = bool(value)
@@ -222,7 +224,7 @@ An index with its [b]graph on disk[/] (.evd) is searched in its file: nothing is
             return
         self._checked, self._health = backend, ""
         if backend.whole_scan > ASKED_FIRST:
-            self._health = f"not checked: c reads all {formatting.bytes_text(backend.whole_scan)}"
+            self._health = f"not checked: c does ({formatting.bytes_text(backend.whole_scan)})"
             self._show_facts()
         else:
             self.action_check()
@@ -232,7 +234,9 @@ An index with its [b]graph on disk[/] (.evd) is searched in its file: nothing is
         if backend is None:
             self.notify("There is no index to check: build one first", severity="warning")
             return
-        self._health = "checking …"
+        if self._health == _CHECKING:  # a second one would only read the same once more
+            return
+        self._health = _CHECKING
         self._show_facts()
         workers.start(self, "check", lambda job: Checked(backend.health()), "The index cannot be checked")
 
@@ -240,6 +244,9 @@ An index with its [b]graph on disk[/] (.evd) is searched in its file: nothing is
         mark = "✓ sound" if message.health.ok else "✗ not sound"
         self._health = ", ".join((mark, *message.health.lines))
         self._show_facts()
+        if not message.health.ok:  # the box above is too narrow for what is wrong
+            found = "\n".join(message.health.lines)
+            self.notify(found, title="The index is not sound", severity="error", timeout=30)
 
     # ---- a collection ----------------------------------------------------------------------------------------------
 
@@ -286,6 +293,9 @@ An index with its [b]graph on disk[/] (.evd) is searched in its file: nothing is
             return
         if data is None or data.vectors is None:
             self.notify("Open the data to build from: the index alone is open", severity="warning")
+            return
+        if self.building:
+            self.notify("An index is being built already: Esc stops that", severity="warning")
             return
         services, settings = self.app.services, self.chosen()
 
@@ -528,8 +538,7 @@ def _index_facts(entry: IndexEntry, health: str) -> list[tuple[str, str]]:
     if memory.get("on_disk"):
         parts.append(("on disk", formatting.bytes_text(memory["on_disk"])))
     if (read := backend.reads()) is not None:
-        by = f"{read.queries:,} searches"
-        parts.append(("read", f"{formatting.bytes_text(read.bytes)} in {read.reads:,} reads, by {by}"))
+        parts.append(("read", f"{formatting.bytes_text(read.bytes)} in {formatting.plural(read.reads, 'read')}"))
     built = "–" if seconds is None else f"{formatting.duration(seconds)}, {rows / max(seconds, 1e-9):,.0f} rows/s"
     return [
         ("kind", _kind(settings)),

@@ -375,7 +375,7 @@ call is shown, and what a query reads of the file; fewer queries are asked where
             return "" if state == "stopped" else state
         backend = self.session.backend
         if backend is not None and not backend.times_core:
-            return f"{state} · whole search{self._reading(backend)}"
+            return f"{state}{self._reading(backend)} · whole search"
         return f"{state} · call {formatting.micros(totals.call_p50)}, Python included, at P50"
 
     def _reading(self, backend: SearchBackend) -> str:
@@ -384,7 +384,8 @@ call is shown, and what a query reads of the file; fewer queries are asked where
         if now is None or before is None or now.queries <= before.queries:
             return ""
         read = now.since(before)
-        return f" · {read.reads / read.queries:,.0f} reads, {formatting.bytes_text(read.bytes / read.queries)} a query"
+        each = f"{read.reads / read.queries:,.0f} reads"
+        return f" · {each} a query, {formatting.bytes_text(read.bytes / read.queries)}"
 
     def _count_reads(self) -> None:
         """Count what is read from now on."""

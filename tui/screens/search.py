@@ -488,10 +488,8 @@ def _work(cost: SearchCost) -> list[tuple[str, str]]:
     work += [] if cost.distances is None else [("distances", f"{cost.distances:,}")]
     work += [] if cost.reranked is None else [("re-ranked", f"{cost.reranked:,}")]
     if read is not None:
-        work += [
-            ("reads", f"{read.reads:,}, {formatting.bytes_text(read.bytes)}"),
-            ("estimates", f"{read.estimates:,}"),
-        ]
+        work += [("reads", f"{read.reads:,}"), ("bytes", formatting.bytes_text(read.bytes))]
+        work.append(("estimates", f"{read.estimates:,}"))
     return work
 
 
