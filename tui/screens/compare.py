@@ -136,8 +136,8 @@ Export writes a picture (.png, .svg) or the points (.csv).
         backend, several = self.session.backend, len(self.session.quantizations()) > 1
         most = 0 if backend is None else backend.most_probes
         probed = [PROBES] if most > 1 else []
-        kind.options = [*([QUANTIZATION] if several else []), *probed, FILTER, "SIMD"]
-        kind.value = kind.options[0]
+        kind.options = [*([QUANTIZATION] if several else []), "SIMD", *probed, FILTER]
+        kind.value = QUANTIZATION if several else PROBES if probed else FILTER
         kind.hint = _DIFFERS if several else _KEPT
         self.query_one(Probes).offer(most, all_of_them=True)
         self._show_probes()
