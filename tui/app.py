@@ -38,6 +38,8 @@ _LAZY = (
 """Modules that are imported only after the first screen is shown."""
 
 
+_BUILD_FIRST = "Build an index first: F2, then Build"
+
 _LAZY_SECONDS = 0.3
 """From the start on: the first screen is painted by then, which a thread that imports would hold up."""
 
@@ -133,10 +135,15 @@ class EdgevecApp(AppBase):
         if mode == "open":
             return None
         if self.session.data is None:
+            if self._busy("open"):
+                return "A file is being read: F1 shows how far it is"
             return "Open a file of vectors, an index, a collection or the sample first"
         if mode != "data" and self.session.backend is None:
-            return "Build an index first: F2, then Build"
+            return "The index is being built: F2 shows how far it is" if self._busy("build") else _BUILD_FIRST
         return None
+
+    def _busy(self, group: str) -> bool:
+        return any(worker.group == group and not worker.is_finished for worker in self.workers)
 
     # ---- actions ---------------------------------------------------------------------------------------------------
 

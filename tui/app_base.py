@@ -61,7 +61,10 @@ class AppBase(App[None]):
         timeout: float | None = None,
         markup: bool = True,
     ) -> None:
+        """One that is shown already is not shown twice, however often a key is pressed."""
         message = printable(message, lines=True)
+        if any((shown.message, shown.title) == (message, title) for shown in self._notifications):
+            return
         super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
 
     # ---- implemented by the app ------------------------------------------------------------------------------------

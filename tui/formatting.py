@@ -32,7 +32,9 @@ def seconds(value: float) -> str:
 
 
 def duration(value: float) -> str:
-    """How long something takes, for people: 3.2 s, 1:05, 2:03:00."""
+    """How long something takes, for people: 27 ms, 3.2 s, 1:05, 2:03:00."""
+    if 0 < value < 0.1:
+        return f"{value * 1000:.0f} ms"
     if value < 60:
         return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
     minutes, rest = divmod(round(value), 60)

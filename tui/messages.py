@@ -26,6 +26,7 @@ __all__ = [
     "Exported",
     "Failed",
     "FileOpened",
+    "FolderChosen",
     "InfoLoaded",
     "InvalidQuery",
     "Measured",
@@ -74,6 +75,13 @@ class FileOpened(JobMessage):
 
 
 @dataclass(eq=False)
+class FolderChosen(JobMessage):
+    """What was to be opened is a folder that is no index of shards."""
+
+    path: Path
+
+
+@dataclass(eq=False)
 class Built(JobMessage):
     """An index over `data` was built."""
 
@@ -100,9 +108,10 @@ class Answered(JobMessage):
 
 @dataclass(eq=False)
 class Compared(JobMessage):
-    """The last answer was compared with exact search. recall is None for a search by words, which is exact itself."""
+    """The last answer was compared with exact search. recall is None where it was not, and `why` says why not."""
 
     recall: float | None
+    why: str = ""
 
 
 @dataclass(eq=False)

@@ -36,6 +36,7 @@ __all__ = [
     "Queries",
     "QuerySetSpec",
     "QuerySpec",
+    "Reads",
     "SearchCost",
 ]
 
@@ -59,12 +60,17 @@ SAMPLE = "sample:wordnet"
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """What an index is built with."""
+    """What an index is built with. M and ef_construction are 0 where that is not known: of a graph on disk."""
 
     metric: Metric = "cosine"
     quantization: Quantization = "sq8"
     M: int = 16
     ef_construction: int = 200
+
+    @property
+    def short(self) -> str:
+        """In a word or three, for the line at the top."""
+        return self.quantization if self.M else "graph on disk"
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,19 +138,33 @@ class FilterResult(NamedTuple):
     selection: Ids | str
 
 
+class Reads(NamedTuple):
+    """What searches read of a file: how often, how much, and the distances that they estimated from its codes."""
+
+    queries: int
+    reads: int
+    bytes: int
+    estimates: int
+
+    def since(self, before: Reads) -> Reads:
+        return Reads(*(now - then for now, then in zip(self, before, strict=True)))
+
+
 class SearchCost(NamedTuple):
     """The cost of a search. None: not known.
 
     strategy  as in SearchStats and HitStats: whether the graph was searched, all matches compared, or words looked up
     visited   nodes of the graph whose links were read
     core      seconds in the C core
+    read      of the file of an index whose graph lies on disk
     """
 
     strategy: str
-    visited: int
-    distances: int
+    visited: int | None
+    distances: int | None
     reranked: int | None
     core: float | None
+    read: Reads | None = None
 
 
 class Answer(NamedTuple):

@@ -28,7 +28,7 @@ from .models import Data, Floats, Id, QuerySpec
 
 __all__ = ["ParsedQuery", "id_query", "parse_query", "placeholder"]
 
-_ROW = re.compile(r"(?:#|like\s+row\s+|row\s+)(\d+)$", re.IGNORECASE)
+_ROW = re.compile(r"(?:#|like\s+row\s+|row\s+)(-?\d+)$", re.IGNORECASE)
 _ID = re.compile(r"id\s*:\s*(?:(-?\d+)|\"((?:[^\"\\]|\\.)*)\"|(.+))$", re.IGNORECASE)
 _RANKED = re.compile(r"(words|both)\s*:\s*(.*)$", re.IGNORECASE | re.DOTALL)
 _FILE = re.compile(r"@\s*(.+?)(?:\s+(\d+))?$")
@@ -67,7 +67,7 @@ def parse_query(typed: str, data: Data, backend: SearchBackend) -> ParsedQuery |
     if row := _ROW.match(typed):
         return _row(int(row[1]), data, backend)
     if (id := _ID.match(typed)) and (id[1] or data.collection):
-        return _id(id, backend)
+        return _id(id, data, backend)
     if typed.startswith("["):
         vector = _vector(typed, backend.dim)
         return ParsedQuery(f"near a vector of {backend.dim} numbers", QuerySpec(vector))
@@ -77,16 +77,19 @@ def parse_query(typed: str, data: Data, backend: SearchBackend) -> ParsedQuery |
     return _text(typed, data)
 
 
-def _id(match: re.Match[str], backend: SearchBackend) -> ParsedQuery | None:
+def _id(match: re.Match[str], data: Data, backend: SearchBackend) -> ParsedQuery | None:
     number, quoted, plain = match.groups()
     id: Id = int(number) if number else plain if quoted is None else json.loads(f'"{quoted}"')
 
     try:
         vector = backend.vector(id)
-    except UnknownIdError:
-        if number is None:
+    except UnknownIdError as unknown:
+        if number is None or not data.collection:
             raise
-        vector = backend.vector(number)  # a text of digits
+        try:
+            vector = backend.vector(number)  # a text of digits
+        except UnknownIdError:
+            raise unknown from None  # of the number, which is what was typed
     return ParsedQuery(f"near the vector of id {id}", QuerySpec(vector))
 
 
@@ -111,7 +114,7 @@ def _text(typed: str, data: Data) -> ParsedQuery | None:
 
 
 def _row(row: int, data: Data, backend: SearchBackend) -> ParsedQuery:
-    if row >= len(backend):
+    if not 0 <= row < len(backend):
         raise ParameterError(f"there is no row {row}, only 0 to {len(backend) - 1:,}")
     if data.vectors is None:
         return ParsedQuery(f"near row {row}", QuerySpec(backend.vector(backend.ids()[row])))

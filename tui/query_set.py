@@ -23,6 +23,9 @@ DEPTH = 100
 _QUERIES_PER_CHECK = 50
 """Queries between two calls of progress."""
 
+_MOST_READ, _FEWEST = 20_000_000_000, 20
+"""Bytes read from a file to find the truth, from which follows how many queries there are; but at least so many."""
+
 
 def make(
     data: Data,
@@ -35,8 +38,11 @@ def make(
 ) -> Queries | None:
     """Make `count` queries from `source`: "rows" (random ones), "test set" or the path of a file.
 
+    Fewer where each truth means to read a large file.
     None when progress returned False. The random rows are the same each time, whatever the filter.
     """
+    if backend.whole_scan:
+        count = min(count, max(_FEWEST, _MOST_READ // backend.whole_scan))
     if not len(backend):
         raise edgevec.ParameterError("the index is empty: there is nothing to ask for")
     if filter_result is not None and not filter_result.rows:
@@ -86,10 +92,11 @@ def _truth(
             return None
         block = vectors[start : start + _QUERIES_PER_CHECK]
         if rows is None:
-            answers = [
-                backend.search(QuerySpec(row), DEPTH, ef=DEPTH, filter_result=filter_result, exact=True)
-                for row in block
-            ]
+            answers = []
+            for at, row in enumerate(block, start):  # each may take long
+                if not progress(at, len(vectors)):
+                    return None
+                answers.append(backend.search(QuerySpec(row), DEPTH, ef=DEPTH, filter_result=filter_result, exact=True))
             blocks += [answer.ids for answer in answers]
             far += [np.asarray(answer.distances, np.float64) for answer in answers]
         else:

@@ -49,6 +49,19 @@ class _MakeQuerySet(Protocol):
     ) -> Queries | None: ...
 
 
+class _Sweep(Protocol):
+    def __call__(
+        self,
+        backend: SearchBackend,
+        queries: Queries,
+        k: int,
+        efs: list[int],
+        simd: str | None,
+        nprobe: int | None,
+        progress: Progress,
+    ) -> Iterator[Point]: ...
+
+
 @dataclass(frozen=True)
 class Services:
     """The functions that the app calls. All but `clock`, `simd_info` and `load_generator` run on worker threads."""
@@ -60,7 +73,7 @@ class Services:
     build_index: Callable[[Data, BuildSettings, Progress, Clock], SearchBackend | None] = _build_index
     make_query_set: _MakeQuerySet = _make_query_set
     load_generator: Callable[[Clock], LoadGenerator] = _load_generator
-    sweep: Callable[[SearchBackend, Queries, int, list[int], str | None, Progress], Iterator[Point]] = _sweep
+    sweep: _Sweep = _sweep
     save_plot: Callable[[Path, str, Mapping[str, list[Point]], int], None] = _save_plot
 
 

@@ -1,7 +1,7 @@
 """Measures recall and latency over ef in a separate process, so that drawing does not disturb it, a SIMD path can be
 forced, and it can be killed.
 
-    python -m edgevec.tui.sweep FOLDER K EF,EF,...      measures the bundle in FOLDER and prints a point a line
+    python -m edgevec.tui.sweep FOLDER K EF,EF,... [NPROBE]      measures the bundle in FOLDER, prints a point a line
 """
 
 from __future__ import annotations
@@ -31,19 +31,29 @@ _LOOK_EVERY = 0.1
 
 
 def run(
-    backend: SearchBackend, queries: Queries, k: int, efs: list[int], simd: str | None, progress: Progress
+    backend: SearchBackend,
+    queries: Queries,
+    k: int,
+    efs: list[int],
+    simd: str | None,
+    nprobe: int | None,
+    progress: Progress,
 ) -> Iterator[Point]:
-    """Yield a point for each ef as it is measured; fewer when progress returns False."""
+    """Yield a point for each ef as it is measured; fewer when progress returns False.
+
+    nprobe: as of SearchBackend.search(); recall is against all shards.
+    """
     with tempfile.TemporaryDirectory(prefix="edgevec-") as folder:
         if not progress(0, len(efs)):
             return
         backend.write_bundle(Path(folder), queries.filter_result)
         bundle.write_queries(Path(folder), queries)
-        yield from _in_process(Path(folder), k, efs, simd, progress)
+        probes = [] if nprobe is None else [str(nprobe)]
+        command = [sys.executable, "-m", __name__, folder, str(k), ",".join(map(str, efs)), *probes]
+        yield from _in_process(command, len(efs), simd, progress)
 
 
-def _in_process(folder: Path, k: int, efs: list[int], simd: str | None, progress: Progress) -> Iterator[Point]:
-    command = [sys.executable, "-m", __name__, str(folder), str(k), ",".join(map(str, efs))]
+def _in_process(command: list[str], points: int, simd: str | None, progress: Progress) -> Iterator[Point]:
     environment = dict(os.environ)
     if simd is not None:
         environment["EDGEVEC_SIMD"] = simd
@@ -57,7 +67,7 @@ def _in_process(folder: Path, k: int, efs: list[int], simd: str | None, progress
     try:
         count = 0
         while True:
-            if not progress(count, len(efs)):
+            if not progress(count, points):
                 return
             try:
                 line = lines.get(timeout=_LOOK_EVERY)
@@ -87,8 +97,8 @@ def _pass_on(stream: IO[str], lines: Queue[str | None]) -> None:
 # ---- in the process that measures ------------------------------------------------------------------------------------
 
 
-def measure(folder: Path, k: int, efs: list[int]) -> None:
-    backend = bundle.open_backend(folder)
+def measure(folder: Path, k: int, efs: list[int], nprobe: int | None = None) -> None:
+    backend = bundle.open_backend(folder, nprobe)
     queries = bundle.read_queries(folder, k)
     for point in recall_curve(
         backend,
@@ -105,7 +115,8 @@ def measure(folder: Path, k: int, efs: list[int]) -> None:
 
 if __name__ == "__main__":
     try:
-        measure(Path(sys.argv[1]), int(sys.argv[2]), [int(ef) for ef in sys.argv[3].split(",")])
+        wanted = [int(ef) for ef in sys.argv[3].split(",")]
+        measure(Path(sys.argv[1]), int(sys.argv[2]), wanted, *map(int, sys.argv[4:]))
     except (EdgevecError, OSError, MemoryError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

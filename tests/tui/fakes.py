@@ -123,7 +123,7 @@ def build_fake(data, settings, progress, clock) -> FakeIndex:
     return FakeIndex(index, clock)
 
 
-def fake_sweep(backend, queries, k, efs, simd, progress) -> Iterator[Point]:
+def fake_sweep(backend, queries, k, efs, simd, nprobe, progress) -> Iterator[Point]:
     slow = {"none": 1.6, "sq8": 1.0, "binary": 0.7}[backend.settings.quantization]
     for ef in efs:
         recall = 1 - {"none": 0.9, "sq8": 1.0, "binary": 2.5}[backend.settings.quantization] * 0.8 / ef

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from pilot import idle, running, shown, until
+from pilot import error_of, idle, running, shown, until
 from textual.widgets import Button, Input
 
 import edgevec
+from edgevec.tui import query_set
 from edgevec.tui.backends import bundle
 from edgevec.tui.backends.base import Opened
 from edgevec.tui.backends.open import open_file
-from edgevec.tui.models import Queries, QuerySpec
+from edgevec.tui.models import Queries, QuerySpec, Reads
+from edgevec.tui.screens import data as data_screen
+from edgevec.tui.screens import search as search_screen
 from edgevec.tui.screens.data import DataScreen
 from edgevec.tui.widgets.controls import Number
 
@@ -48,11 +52,14 @@ def test_it_answers_as_the_index_does(on_disk: Path, tmp_path: Path) -> None:
     assert exact.ids.tolist() == IDS[NEAR[:5]].tolist()
     answer = backend.search(QuerySpec(ROWS[9]), 5, ef=600, filter_result=None, exact=False)
     assert answer.ids.tolist() == exact.ids.tolist()
-    assert answer.cost.strategy == "graph on disk"
+    assert answer.cost.strategy == "graph"
     with edgevec.DiskIndex(on_disk) as index:  # what the same search counts there
         index.search(ROWS[9], 5, ef=600)
         counted = index.stats()
-    assert (answer.cost.visited, answer.cost.distances) == (counted["reads"], counted["estimates"])
+    assert answer.cost.read == Reads(1, counted["reads"], counted["bytes_read"], counted["estimates"])
+    assert (exact.cost.strategy, exact.cost.read.estimates) == ("exact", 0)
+    few = backend.filter(f"id < {IDS[4]}", data)
+    assert backend.search(QuerySpec(ROWS[9]), 5, ef=50, filter_result=few, exact=False).cost.strategy == "exact"
     assert backend.memory()["on_disk"] == on_disk.stat().st_size > backend.memory()["total"]
     health = backend.health()
     assert (health.ok, health.lines[0].split(",")[0]) == (True, "600 nodes")
@@ -117,7 +124,7 @@ async def test_it_is_measured_with_other_settings_of_ef(on_disk: Path) -> None:
         await until(pilot, lambda: not screen.running, "the end")
         (curve,) = screen.curves.values()
         assert max(point.recall for point in curve.points) > 0.99
-        assert curve.name == "none"
+        assert curve.name == "all"
 
 
 def test_a_damaged_or_empty_one_is_named(on_disk: Path) -> None:
@@ -127,3 +134,63 @@ def test_a_damaged_or_empty_one_is_named(on_disk: Path) -> None:
     on_disk.write_bytes(b"")
     with pytest.raises(edgevec.CorruptIndexError, match=r"items\.evd"):
         opened(on_disk)
+
+
+def test_what_others_read_meanwhile_is_not_taken_for_ones_own(on_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, backend = opened(on_disk)
+    search = edgevec.DiskIndex.search
+
+    def beside(index: edgevec.DiskIndex, *args: Any, **named: Any) -> edgevec.SearchResult:
+        search(index, ROWS[0], 5)
+        return search(index, *args, **named)
+
+    monkeypatch.setattr(edgevec.DiskIndex, "search", beside)
+    assert backend.search(QuerySpec(ROWS[9]), 5, ef=50, filter_result=None, exact=False).cost.read is None
+
+
+async def test_a_large_file_is_not_read_as_a_whole_unasked(on_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_screen, "ASKED_FIRST", 1000)
+    monkeypatch.setattr(search_screen, "ASKED_FIRST", 1000)
+    monkeypatch.setattr(query_set, "_MOST_READ", 30 * on_disk.stat().st_size)
+    async with running(on_disk) as (app, pilot):
+        await until(pilot, lambda: app.current_mode == "search" and app.screen._compared, "the search screen")
+        backend = app.session.backend
+        assert backend.reads().bytes < on_disk.stat().st_size
+        assert app.screen._recall is None
+        assert "l2 · graph on disk" in shown(app)
+        await pilot.press("f2")
+        await until(pilot, lambda: "not checked: c does" in shown(app), "the data screen")
+        assert "health" in shown(app)
+        await pilot.press("c")
+        await until(pilot, lambda: "sound, 600 nodes" in shown(app), "the check")
+        await pilot.press("f4")
+        await until(pilot, lambda: app.current_mode == "latency", "the latency screen")
+        assert not app.screen.query_one("#quantization").display
+        await pilot.press("space")
+        await until(pilot, lambda: "reads a query, " in shown(app), "what a query reads")
+        assert "whole search" in shown(app)
+        assert "Python included" not in shown(app)
+        app.screen.action_stop()
+        (queries,) = app.session.queries.values()
+        assert len(queries.vectors) == 30
+
+
+async def test_a_check_that_finds_damage_says_where_and_one_that_fails_is_over(
+    on_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = bytearray(on_disk.read_bytes())
+    content[len(content) // 2] ^= 255
+    on_disk.write_bytes(content)
+    async with running(on_disk, size=(160, 40)) as (app, pilot):
+        await until(pilot, lambda: app.current_mode == "search" and idle(app), "the search screen")
+        await pilot.press("f2")
+        await until(pilot, lambda: "✗ not sound" in shown(app), "what is damaged")
+
+        def refused() -> dict[str, int]:
+            raise edgevec.StorageError("the disk is gone")
+
+        monkeypatch.setattr(app.session.backend, "health", refused)
+        await pilot.press("c")
+        await until(pilot, lambda: error_of(app), "the message")
+        await pilot.press("escape")
+        await until(pilot, lambda: "could not be checked" in shown(app), "the end of the check")

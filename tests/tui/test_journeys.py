@@ -89,6 +89,26 @@ async def test_a_stopped_build_leaves_no_index_and_no_message_later(
         assert app.current_mode == "data"
 
 
+async def test_keys_in_a_build_do_not_begin_it_anew_and_are_answered(
+    folder: Path, unfinished: Callable[[str], None]
+) -> None:
+    unfinished("build")
+    np.save(folder / "some.npy", np.random.default_rng(0).standard_normal((4000, 32)).astype(np.float32))
+    async with running(folder / "some.npy", notifications=True) as (app, pilot):
+        await until(pilot, lambda: app.current_mode == "data", "the data screen")
+        await pilot.press("b")
+        await until(pilot, lambda: "left" in shown(app), "the progress")
+        (before,) = [worker for worker in app.workers if worker.group == "build"]
+        await pilot.press("b", "b", "f3", "f3")
+        await until(pilot, lambda: "is being built already" in shown(app), "the answer to b")
+        assert "F2 shows how far it is" in shown(app)
+        assert [worker for worker in app.workers if worker.group == "build"] == [before]
+        assert not before.is_cancelled
+        assert len(app._notifications) == 2  # each once
+        await pilot.press("escape")
+        await until(pilot, lambda: idle(app), "the end of the work")
+
+
 async def test_a_saved_index_opens_with_its_texts(sample_index: Path, folder: Path) -> None:
     path = folder / "mine.ev"
     async with running(sample_index, settings_file=knows(sample_index)) as (app, pilot):
@@ -212,7 +232,8 @@ async def test_the_latest_question_wins(sample_index: Path) -> None:
     ("typed", "reason"),
     [
         ("#25000", "no row 25000, only 0 to 24,999"),
-        ("id:-4", "-4"),
+        ("id:-4", "no such id: id -4"),
+        ("#-1", "no row -1, only 0 to 24,999"),
         ("[1, 2]", "2 numbers, but the index has 128"),
         ("[1, x", "not a vector yet"),
         ("@nowhere.npy", "no such file"),

@@ -192,10 +192,15 @@ async def test_a_missing_shard_is_an_error_that_names_it(shards: Path) -> None:
 
 
 async def test_a_folder_without_a_manifest(folder: Path) -> None:
-    (folder / "empty").mkdir()
-    async with running(folder / "empty") as (app, pilot):
-        await until(pilot, lambda: error_of(app), "the message")
-        assert "a folder without a manifest of shards" in error_of(app)
+    (folder / "lots").mkdir()
+    np.save(folder / "lots" / "found.npy", ROWS)
+    async with running(folder / "lots", notifications=True) as (app, pilot):
+        await until(pilot, lambda: "found.npy" in shown(app), "what is in it")
+        await until(pilot, lambda: "lots is a folder without shards" in shown(app), "what to do")
+        assert not error_of(app)
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: app.current_mode == "data", "the file")
+        assert app.session.rows == 700
 
 
 def test_recall_over_ef_is_measured(shards: Path, tmp_path: Path) -> None:
@@ -220,3 +225,37 @@ def test_recall_over_ef_is_measured(shards: Path, tmp_path: Path) -> None:
         )
     )
     assert points[-1].recall == 1.0
+
+
+async def test_a_comparison_asks_as_many_shards_as_are_chosen(clustered: Path) -> None:
+    with edgevec.ShardedIndex.open(clustered) as index:
+        count = len(index.shards)
+    async with running(clustered) as (app, pilot):
+        await until(pilot, lambda: app.current_mode == "search" and idle(app), "the search screen")
+        await pilot.press("f5")
+        await until(pilot, lambda: app.current_mode == "compare", "the compare screen")
+        screen = app.screen
+        kind, probes = screen.query_one("#kind", Choice), screen.query_one("#nprobe", Number)
+        assert (kind.value, probes.display) == ("nprobe", False)  # what differs has no one value
+        await pilot.press("r")
+        await until(pilot, lambda: len(screen.curves) > 2 and not screen.running, "the comparison")
+        best = [max(point.recall for point in curve.points) for curve in screen.curves.values()]
+        assert [*screen.curves][:2] == ["ask 1", "ask 2"]
+        assert best == sorted(best)
+        assert best[0] < 0.9
+        assert best[-1] > 0.99
+        kind.focus()
+        await pilot.press("right")
+        assert (kind.value, probes.display, probes.value) == ("filter", True, count)
+        probes.focus()
+        await pilot.press("1", "enter", "r")
+        await until(pilot, lambda: [*screen.curves] == ["all"] and not screen.running, "one of all rows")
+        assert max(point.recall for point in screen.curves["all"].points) == best[0]
+
+
+async def test_files_with_the_graph_on_disk_are_in_the_tree(folder: Path) -> None:
+    index = edgevec.Index(2)
+    index.add([[1.0, 0.0], [0.0, 1.0]])
+    edgevec.DiskIndex.write(index, folder / "some.evd")
+    async with running() as (app, pilot):
+        await until(pilot, lambda: "some.evd" in shown(app), "the file in the tree")

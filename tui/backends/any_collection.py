@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import edgevec
 from edgevec import Collection, Hits, ParameterError, Record, ShardedCollection, samples
 
-from ..models import Answer, Clock, Data, FilterResult, Floats, Id, Progress, QuerySpec, SearchCost
+from ..models import Answer, Clock, Data, FilterResult, Floats, Id, Progress, QuerySpec, Reads, SearchCost
 from .base import ThreadSearch
 
 __all__ = ["HEAD", "AnyCollectionBackend", "data_of", "objects"]
@@ -83,6 +83,8 @@ class AnyCollectionBackend(ABC, Generic[CollectionType]):
     """Each search sees what is committed at that moment, by any process. It caches the ids and the last filter."""
 
     fixed = "A collection keeps its own index, and is open for reading: edgevec db FILE … changes it"
+    whole_scan = 0
+    times_core = False
 
     def __init__(self, collection: CollectionType, clock: Clock) -> None:
         self._collection: CollectionType = collection
@@ -162,6 +164,9 @@ class AnyCollectionBackend(ABC, Generic[CollectionType]):
             if self._rows is None:
                 self._rows = objects(self._collection.ids())
             return self._rows
+
+    def reads(self) -> Reads | None:
+        return None
 
     def save(self, path: Path) -> None:
         raise ParameterError("a collection is on the disk already; edgevec db FILE export writes its records elsewhere")

@@ -25,6 +25,7 @@ from ..models import (
     Part,
     Progress,
     QuerySpec,
+    Reads,
     SearchCost,
 )
 from .base import ThreadSearch
@@ -40,6 +41,8 @@ class AnyIndexBackend(ABC, Generic[IndexType, ContextType]):
     """Ids are integers. It caches a search context for each thread, and the last filter."""
 
     fixed: str | None = None
+    whole_scan = 0
+    times_core = True
 
     def __init__(self, index: IndexType, clock: Clock) -> None:
         self._index: IndexType = index
@@ -147,6 +150,9 @@ class AnyIndexBackend(ABC, Generic[IndexType, ContextType]):
 
     def memory(self) -> dict[str, int]:
         return self._index.memory_usage()
+
+    def reads(self) -> Reads | None:
+        return None
 
     def parts(self) -> Sequence[Part]:
         return ()

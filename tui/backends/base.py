@@ -19,6 +19,7 @@ from ..models import (
     Part,
     Progress,
     QuerySpec,
+    Reads,
 )
 
 if TYPE_CHECKING:
@@ -84,6 +85,17 @@ class SearchBackend(Protocol):
     def health(self) -> Health: ...
     def memory(self) -> dict[str, int]:
         """Bytes of each part; "total" is their sum."""
+
+    @property
+    def whole_scan(self) -> int:
+        """Bytes that an exact search, or a check, reads from the disk; 0 where vectors are in memory or mapped."""
+
+    @property
+    def times_core(self) -> bool:
+        """Whether the time in the C core is known of a search; else that of the whole call is."""
+
+    def reads(self) -> Reads | None:
+        """Of all searches since it was opened; None where that is not counted."""
 
     def parts(self) -> Sequence[Part]:
         """The files of an index of shards; none of others."""

@@ -7,6 +7,7 @@ processes may read them. Ids of records, which may be texts, are written as numb
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -105,13 +106,18 @@ def read_queries(folder: Path, k: int) -> BundledQueries:
     return BundledQueries(vectors, truth, np.where(truth == own[:, None], np.inf, far), own, metric, rows)
 
 
-def open_backend(folder: Path) -> _Index | _Collection:
-    """The backend in the folder, with the search method that `edgevec.evaluation.recall_curve` calls."""
+def open_backend(folder: Path, nprobe: int | None = None) -> _Index | _Collection:
+    """The backend in the folder, with the search method that `edgevec.evaluation.recall_curve` calls.
+
+    nprobe: shards that a query is asked of, where there are some to choose from. None: all.
+    """
     if (folder / "index.ev").exists():
         return _Index(edgevec.Index.load(folder / "index.ev", mmap=True), folder)
     if (folder / "shards.json").exists():
         what = json.loads((folder / "shards.json").read_text(encoding="utf-8"))
-        return _Index(edgevec.ShardedIndex.open(what["path"], verify=False), folder)
+        return _Index(
+            edgevec.ShardedIndex.open(what["path"], verify=False), folder, {} if nprobe is None else {"nprobe": nprobe}
+        )
     if (folder / "disk_index.json").exists():
         what = json.loads((folder / "disk_index.json").read_text(encoding="utf-8"))
         return _Index(edgevec.DiskIndex(what["path"]), folder)
@@ -121,13 +127,19 @@ def open_backend(folder: Path) -> _Index | _Collection:
 class _Index:
     """An index, in one file or in several, or with its graph on disk."""
 
-    def __init__(self, index: edgevec.Index | edgevec.ShardedIndex | edgevec.DiskIndex, folder: Path) -> None:
-        self._index = index
+    def __init__(
+        self,
+        index: edgevec.Index | edgevec.ShardedIndex | edgevec.DiskIndex,
+        folder: Path,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """options: further arguments of each search."""
+        self._index, self._options = index, dict(options or {})
         filter_result = folder / "filter.npy"
         self._only = edgevec.IdFilter(np.load(filter_result)) if filter_result.exists() else None
 
     def search(self, queries: Floats, k: int = 10, *, ef: int | None = None, threads: int = 1) -> edgevec.SearchResult:
-        return self._index.search(queries, k, ef=ef, filter=self._only, threads=threads)
+        return self._index.search(queries, k, ef=ef, filter=self._only, threads=threads, **self._options)
 
 
 class _Collection:

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from edgevec import DiskIndex, ParameterError
+from edgevec import CorruptIndexError, DiskIndex, ParameterError
 
-from ..models import Answer, BuildSettings, Clock, FilterResult, Health, Progress, QuerySpec, SearchCost
+from ..formatting import plural
+from ..models import Answer, BuildSettings, Clock, FilterResult, Health, Progress, QuerySpec, Reads, SearchCost
 from . import bundle
 from .any_index import AnyIndexBackend
 
@@ -19,6 +20,7 @@ class DiskBackend(AnyIndexBackend[DiskIndex, None]):
     """Searches an index in its file. Memory holds next to nothing of it but the ids, which the screens need."""
 
     fixed = "An index with its graph on disk is only searched: edgevec convert writes another one"
+    times_core = False
 
     def __init__(self, path: Path, clock: Clock) -> None:
         super().__init__(DiskIndex(path), clock)
@@ -39,11 +41,14 @@ class DiskBackend(AnyIndexBackend[DiskIndex, None]):
         exact: bool,
         nprobe: int | None = None,
     ) -> Answer:
-        """Blocks of the file that were read count as visited. What other threads search meanwhile is counted along."""
-        before = self._index.stats()
+        """What was read is not known if another search, as a cancelled one on its thread, ended meanwhile."""
+        before = self.reads()
         answer = super().search(query, k, ef=ef, filter_result=filter_result, exact=exact)
-        spent = {name: count - before[name] for name, count in self._index.stats().items()}
-        return answer._replace(cost=answer.cost._replace(visited=spent["reads"], distances=spent["estimates"]))
+        read = self.reads().since(before)
+        alone = read if read.queries == 1 else None
+        # A walk always estimates distances from codes; where few pass a filter, they are compared instead.
+        compared = exact or (alone is not None and not alone.estimates)
+        return answer._replace(cost=answer.cost._replace(strategy="exact" if compared else "graph", read=alone))
 
     def _new_context(self) -> None:
         return None
@@ -52,7 +57,7 @@ class DiskBackend(AnyIndexBackend[DiskIndex, None]):
         return {}
 
     def _cost(self, context: None) -> SearchCost:
-        return SearchCost("graph on disk", 0, 0, None, None)
+        return SearchCost("graph", None, None, None, None)
 
     def _seconds(self, context: None) -> float | None:
         return None
@@ -60,13 +65,24 @@ class DiskBackend(AnyIndexBackend[DiskIndex, None]):
     def _every_id(self) -> Iterable[int]:
         return self._index.ids()
 
+    @property
+    def whole_scan(self) -> int:  # type: ignore[override]
+        return self._index.memory_usage()["on_disk"]
+
+    def reads(self) -> Reads:
+        counted = self._index.stats()
+        return Reads(*(counted[name] for name in ("queries", "reads", "bytes_read", "estimates")))
+
     def memory(self) -> dict[str, int]:
         usage = self._index.memory_usage()
         return {"total": usage["held"], "on_disk": usage["on_disk"]}
 
     def health(self) -> Health:
-        found = self._index.check()
-        lines = [f"{found['nodes']:,} nodes, {found['edges']:,} links"]
+        try:
+            found = self._index.check()
+        except CorruptIndexError as error:
+            return Health(False, (str(error),))
+        lines = [f"{plural(found['nodes'], 'node')}, {plural(found['edges'], 'link')}"]
         if found["duplicates"]:
             lines.append(f"equal rows: {found['duplicates']:,}")
         return Health(True, tuple(lines))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edgevec import CancelledError, CheckReport, Index, NoVectorsError, SearchContext
 
+from ..formatting import plural
 from ..models import BuildSettings, Clock, Data, FilterResult, Health, Progress, SearchCost
 from ..priority import run_behind
 from . import bundle
@@ -70,7 +71,8 @@ class IndexBackend(AnyIndexBackend[Index, SearchContext]):
 
 
 def graph_findings(report: CheckReport) -> tuple[str, ...]:
-    lines = [f"{report.nodes:,} nodes, {report.edges:,} links, {report.levels} levels"]
+    counts = ((report.nodes, "node"), (report.edges, "link"), (report.levels, "level"))
+    lines = [", ".join(plural(count, what) for count, what in counts)]
     for count, what in (
         (report.duplicates, "equal rows"),
         (report.dead, "removed"),

@@ -34,7 +34,7 @@ def open_file(path: Path, companion: str | None, progress: Progress, clock: Cloc
 
         return open_collection(path, progress, clock)
     backend: SearchBackend
-    if kind == "disk_index" or (kind == "empty" and path.suffix == ".evd"):
+    if kind == "disk_index":
         backend = DiskBackend(path, clock)
     elif kind == "index" or path.suffix == ".ev":
         backend = IndexBackend(edgevec.Index.load(path), clock)
@@ -42,7 +42,7 @@ def open_file(path: Path, companion: str | None, progress: Progress, clock: Cloc
         data = _read(path, progress)
         return None if data is None else Opened(data, None)
     data = _companion(companion, backend, progress) or Data(
-        path.stem, backend.dim, backend.ids(), metric=backend.settings.metric
+        path.name, backend.dim, backend.ids(), metric=backend.settings.metric
     )
     return Opened(data, backend)
 
@@ -79,6 +79,9 @@ def _kind(path: Path) -> Kind:
         raise refused(error, path) from error
     if kind == "missing":
         raise not_found(path)
+    if kind == "empty" and path.suffix != ".edgevec":  # of which the collection says so
+        kind_of_error = edgevec.CorruptIndexError if path.suffix in (".ev", ".evd") else edgevec.DataFormatError
+        raise kind_of_error(f"{path}: an empty file")
     return kind
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from edgevec import ParameterError, ShardedIndex
 from edgevec.sharded import MANIFEST, ShardContext
 
+from ..formatting import plural
 from ..models import BuildSettings, Clock, Data, FilterResult, Health, Part, Progress, SearchCost
 from . import bundle
 from .any_index import AnyIndexBackend
@@ -76,7 +77,7 @@ class ShardsBackend(AnyIndexBackend[ShardedIndex, ShardContext]):
     def health(self) -> Health:
         reports = self._index.check()
         lines = [line for report in reports.values() if not report.ok for line in graph_findings(report)]
-        return Health(all(report.ok for report in reports.values()), (f"{len(reports):,} shards", *lines))
+        return Health(all(report.ok for report in reports.values()), (plural(len(reports), "shard"), *lines))
 
     def parts(self) -> Sequence[Part]:
         return [

@@ -22,9 +22,12 @@ from ..widgets.too_small import MIN_SIZE, TooSmall
 from ..widgets.topbar import TopBar
 from .dialogs import ErrorDialog
 
-__all__ = ["FROM_FILE", "BaseScreen", "prepare_queries", "query_sources"]
+__all__ = ["ASKED_FIRST", "FROM_FILE", "BaseScreen", "prepare_queries", "query_sources"]
 
 FROM_FILE = "file …"
+
+ASKED_FIRST = 256_000_000
+"""Bytes of a file above which it is not read as a whole unasked, as to check it or to find the truth of a query."""
 
 
 class BaseScreen(Screen[None]):

@@ -1,11 +1,11 @@
-"""The compare screen: recall against latency over ef, for several quantizations, SIMD paths or filters."""
+"""The compare screen: recall against latency over ef, for several quantizations, SIMD paths, filters or nprobe."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 from rich.text import Text
 from textual import on
@@ -23,6 +23,7 @@ from ..models import Curve, Data, Queries, QuerySetSpec
 from ..services import build_variant
 from ..widgets.controls import Choice, Control, Number
 from ..widgets.plots import CurvePlot
+from ..widgets.probes import Probes
 from ..widgets.progress import JobProgress
 from .base import BaseScreen, prepare_queries, query_sources
 from .dialogs import PathDialog
@@ -31,10 +32,20 @@ __all__ = ["CompareScreen"]
 
 EFS = (10, 16, 24, 40, 64, 100, 160, 250, 400)
 TARGETS = (0.95, 0.99)
-QUANTIZATION, FILTER = "quantization", "filter"
+QUANTIZATION, FILTER, PROBES = "quantization", "filter", "nprobe"
+MOST_PROBES = 5
+"""Variants that differ in nprobe: as many as the plot has colors."""
 
+_NO_FILTER = "all rows, for there is no filter on the screen Search (F3)"
 _DIFFERS = "What differs between the variants"
-_KEPT = f"{_DIFFERS}. A collection keeps the quantization that it was made with"
+_KEPT = f"{_DIFFERS}. Another quantization would need the data themselves"
+
+
+class Variant(NamedTuple):
+    """How the queries of one variant are asked. filter: as typed; nprobe: None for all shards."""
+
+    filter: str
+    nprobe: int | None
 
 
 class CompareScreen(BaseScreen):
@@ -47,7 +58,9 @@ class CompareScreen(BaseScreen):
 
 The same data and queries in several settings: [b]quantization[/] (none, sq8, binary), the [b]SIMD[/] paths \
 of this machine, or with and without the [b]filter[/] of the screen Search. Each is measured over ef, one thread, in a \
-process of its own. A [b]collection[/] keeps its quantization; its times are those of the whole search, a query a call.
+process of its own. Of shards that were built with clusters also [b]nprobe[/], how many of them a query is asked of; \
+recall is against all of them. Without the data that an index was built from, and in a [b]collection[/], there is one \
+quantization; a collection's times are those of the whole search, a query a call.
 
 A curve further to the lower right is better: more recall in less time. The table says what it takes to reach a \
 recall of 0.95 and 0.99: the first ef of the sweep that does, P50 of single calls, and the queries a second of \
@@ -72,6 +85,7 @@ Export writes a picture (.png, .svg) or the points (.csv).
             yield Number(
                 "k", self.app.settings.k, (1, 5, 10, 20, 50, 100), maximum=100, id="k", hint="Neighbors a query wants"
             )
+            yield Probes()
             yield Choice("ask", ["rows"], "rows", id="source", hint="Queries: random rows, or the data's own test set")
         with Horizontal(id="now", classes="row"):
             yield Static("", id="status", markup=False)
@@ -92,6 +106,7 @@ Export writes a picture (.png, .svg) or the points (.csv).
         self._data: Data | None = None
         self._k, self._kind = self.app.settings.k, QUANTIZATION
         self._specs: dict[str, QuerySetSpec] = {}
+        self._probes: dict[str, int | None] = {}
         table = self.query_one("#table", DataTable)
         table.border_title = "What it takes"
         table.can_focus = False
@@ -118,9 +133,14 @@ Export writes a picture (.png, .svg) or the points (.csv).
         source = self.query_one("#source", Choice)
         source.options, source.value = query_sources(data)[:-1], "rows"
         kind = self.query_one("#kind", Choice)
-        kind.options = ["SIMD", FILTER] if data.collection else [QUANTIZATION, "SIMD", FILTER]
-        kind.value = FILTER if data.collection else QUANTIZATION
-        kind.hint = _KEPT if data.collection else _DIFFERS
+        backend, several = self.session.backend, len(self.session.quantizations()) > 1
+        most = 0 if backend is None else backend.most_probes
+        probed = [PROBES] if most > 1 else []
+        kind.options = [*([QUANTIZATION] if several else []), "SIMD", *probed, FILTER]
+        kind.value = QUANTIZATION if several else PROBES if probed else FILTER
+        kind.hint = _DIFFERS if several else _KEPT
+        self.query_one(Probes).offer(most, all_of_them=True)
+        self._show_probes()
         self._points_table.clear()
         self._show()
 
@@ -135,22 +155,26 @@ Export writes a picture (.png, .svg) or the points (.csv).
             return
         self._k, self._kind = self.query_one("#k", Number).value, self.query_one("#kind", Choice).value
         source, metric = self.query_one("#source", Choice).value, backend.settings.metric
-        self._specs = {name: QuerySetSpec(source, metric, condition) for name, condition in self.variants().items()}
+        variants = self.variants()
+        self._probes = {name: variant.nprobe for name, variant in variants.items()}
+        self._specs = {name: QuerySetSpec(source, metric, variant.filter) for name, variant in variants.items()}
         self.curves = {name: Curve(name) for name in self._specs}
         self._points_table.clear()
         self._set_running(True)
         self._go_on()
         self._show()
 
-    def variants(self) -> dict[str, str]:
-        """The names of what is compared, each with its filter."""
+    def variants(self) -> dict[str, Variant]:
+        """What is compared, by name."""
         kind, condition = self.query_one("#kind", Choice).value, self.session.filter
+        nprobe = self.query_one(Probes).chosen
         if kind == FILTER:
-            if not condition:
-                self.notify("There is no filter on the screen Search (F3): only all rows are measured", timeout=6)
-            return {"all": "", **({"filter": condition} if condition else {})}
+            conditions = {"all": "", **({"filter": condition} if condition else {})}
+            return {name: Variant(condition, nprobe) for name, condition in conditions.items()}
+        if kind == PROBES and self.session.backend is not None:
+            return _by_probes(self.session.backend.most_probes)
         names = self.app.services.simd_info().available if kind == "SIMD" else self.session.quantizations()
-        return dict.fromkeys(names, "")
+        return dict.fromkeys(names, Variant("", nprobe))
 
     def on_queries_ready(self, message: QueriesReady) -> None:
         if message.data is self.session.data:
@@ -176,7 +200,7 @@ Export writes a picture (.png, .svg) or the points (.csv).
         own = session.backend.settings.quantization
         quantizations = {name: cast("Quantization", name) if by_quantization else own for name in self.curves}
         builders = {name: build_variant(services, session, kind) for name, kind in quantizations.items()}
-        efs = [ef for ef in EFS if ef >= k] or [k]
+        efs, probes = [ef for ef in EFS if ef >= k] or [k], dict(self._probes)
 
         def work(job: workers.Job) -> SweepDone | None:
             for name, build in builders.items():
@@ -186,7 +210,7 @@ Export writes a picture (.png, .svg) or the points (.csv).
                 job.post(VariantReady(data, name, entry))
                 forced = name if by_simd else None
                 for point in services.sweep(
-                    entry.backend, queries[name], k, efs, forced, lambda done, total: job.active
+                    entry.backend, queries[name], k, efs, forced, probes[name], lambda done, total: job.active
                 ):
                     job.post(Measured(name, point))
                 if not job.active:
@@ -235,7 +259,8 @@ Export writes a picture (.png, .svg) or the points (.csv).
 
     def on_sweep_done(self) -> None:
         self._set_running(False)
-        self._say("done · one thread, a process of its own for each")
+        only = self._kind == FILTER and len(self.curves) == 1
+        self._say(f"done · {_NO_FILTER if only else 'one thread, a process of its own for each'}")
         self._show()
 
     def failed(self, message: Failed) -> None:
@@ -331,10 +356,24 @@ Export writes a picture (.png, .svg) or the points (.csv).
 
     def on_control_changed(self, event: Control.Changed) -> None:
         event.stop()
+        self._show_probes()
+
+    def _show_probes(self) -> None:
+        """One nprobe for all variants, unless it is in this that they differ."""
+        probes, backend = self.query_one(Probes), self.session.backend
+        most = 0 if backend is None else backend.most_probes
+        probes.display = most > 1 and self.query_one("#kind", Choice).value != PROBES
 
     def commands(self) -> Iterable[tuple[str, str, Callable[[], None]]]:
         yield "Run the comparison", "Measure every variant over ef", self.action_run
         yield "Export the comparison", "A picture or the points", self.action_export
+
+
+def _by_probes(most: int) -> dict[str, Variant]:
+    """From one shard to all of them, in steps of about the same factor."""
+    steps = [round(most ** (at / (MOST_PROBES - 1))) for at in range(MOST_PROBES)]
+    counts = sorted({max(1, count) for count in steps} - {most})
+    return {**{f"ask {count}": Variant("", count) for count in counts}, "ask all": Variant("", None)}
 
 
 def _right(cell: str) -> Text:

@@ -26,12 +26,13 @@ from ..session import IndexEntry
 from ..widgets.controls import Choice, Control, Number
 from ..widgets.facts import Facts
 from ..widgets.progress import JobProgress
-from .base import BaseScreen
+from .base import ASKED_FIRST, BaseScreen
 from .dialogs import PathDialog
 
 __all__ = ["DataScreen"]
 
 _PREVIEW = 200
+_CHECKING = "checking …"
 
 
 class DataScreen(BaseScreen):
@@ -58,13 +59,17 @@ again, and takes in what other programs wrote, with a bar when it is much. Its [
 disk; changes that it lacks are caught up with at each opening, until the writer's next checkpoint.
 
 An [b]index[/] or [b]collection of shards[/] is searched as one. Its files are listed below; edgevec shards adds, \
-removes and compacts. An index with its graph on disk (.evd) is only searched.
+removes and compacts.
+
+An index with its [b]graph on disk[/] (.evd) is searched in its file: nothing is built, changed or saved here. \
+[b]Check[/] reads all of a file; a large one is not checked unasked.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("b", "build", "Build"),
         Binding("escape", "stop", "Stop building"),
         Binding("ctrl+s", "save", "Save"),
         Binding("s", "save_as", "Save as"),
+        Binding("c", "check", "Check"),
         Binding("r", "reload", "Reload"),
     ]
 
@@ -106,6 +111,7 @@ removes and compacts. An index with its graph on disk (.evd) is only searched.
             )
             yield Button("Save", id="save", compact=True, tooltip="Write the index to its file")
             yield Button("Save as", id="save-as", compact=True, tooltip="Write the index to another file")
+            yield Button("Check", id="check", compact=True, tooltip="Verify the whole index")
             yield Button("Reload", id="reload", compact=True, tooltip="Read the file again; look at a collection again")
         yield JobProgress("rows", id="progress")
         with Horizontal(id="summary"):
@@ -150,6 +156,7 @@ removes and compacts. An index with its graph on disk (.evd) is only searched.
     def _show_settings(self, settings: BuildSettings) -> None:
         self.query_one("#metric", Choice).value = settings.metric
         self.query_one("#quantization", Choice).value = settings.quantization
+        self.query_one("#quantization").display = bool(settings.M)
         for name, value in (("M", settings.M), ("ef_construction", settings.ef_construction)):
             number = self.query_one(f"#{name}", Number)
             number.display = bool(value)
@@ -181,7 +188,12 @@ removes and compacts. An index with its graph on disk (.evd) is only searched.
         else:
             facts.show(_index_facts(session.current, self._health))
         index = None if self._fixed() else session.backend
-        for name, needs in (("save", index), ("save-as", index), ("build", data.vectors)):
+        for name, needs in (
+            ("save", index),
+            ("save-as", index),
+            ("build", data.vectors),
+            ("check", session.backend),
+        ):
             self.query_one(f"#{name}", Button).disabled = needs is None
         self.query_one("#reload", Button).disabled = self._file() is None
 
@@ -208,7 +220,21 @@ removes and compacts. An index with its graph on disk (.evd) is only searched.
         backend = self.session.backend
         if backend is None or backend is self._checked:
             return
-        self._checked, self._health = backend, "checking …"
+        self._checked, self._health = backend, ""
+        if backend.whole_scan > ASKED_FIRST:
+            self._health = f"not checked: c does ({formatting.bytes_text(backend.whole_scan)})"
+            self._show_facts()
+        else:
+            self.action_check()
+
+    def action_check(self) -> None:
+        backend = self.session.backend
+        if backend is None:
+            self.notify("There is no index to check: build one first", severity="warning")
+            return
+        if self._health == _CHECKING:  # a second one would only read the same once more
+            return
+        self._health = _CHECKING
         self._show_facts()
         workers.start(self, "check", lambda job: Checked(backend.health()), "The index cannot be checked")
 
@@ -216,6 +242,9 @@ removes and compacts. An index with its graph on disk (.evd) is only searched.
         mark = "✓ sound" if message.health.ok else "✗ not sound"
         self._health = ", ".join((mark, *message.health.lines))
         self._show_facts()
+        if not message.health.ok:  # the box above is too narrow for what is wrong
+            found = "\n".join(message.health.lines)
+            self.notify(found, title="The index is not sound", severity="error", timeout=30)
 
     # ---- a collection ----------------------------------------------------------------------------------------------
 
@@ -263,6 +292,9 @@ removes and compacts. An index with its graph on disk (.evd) is only searched.
         if data is None or data.vectors is None:
             self.notify("Open the data to build from: the index alone is open", severity="warning")
             return
+        if self.building:
+            self.notify("An index is being built already: Esc stops that", severity="warning")
+            return
         services, settings = self.app.services, self.chosen()
 
         def work(job: workers.Job) -> Built | None:
@@ -304,6 +336,9 @@ removes and compacts. An index with its graph on disk (.evd) is only searched.
     def failed(self, message: Failed) -> None:
         if message.group in ("build", "info"):
             self._building(False)
+        if message.group == "check":
+            self._health = "could not be checked"
+            self._show_facts()
 
     def action_stop(self) -> None:
         if self.building:
@@ -399,6 +434,7 @@ removes and compacts. An index with its graph on disk (.evd) is only searched.
             "stop": self.action_stop,
             "save": self.action_save,
             "save-as": self.action_save_as,
+            "check": self.action_check,
             "reload": self.action_reload,
         }
         actions[event.button.id]()
@@ -414,6 +450,7 @@ removes and compacts. An index with its graph on disk (.evd) is only searched.
         yield "Build", "Build an index with the settings chosen", self.action_build
         yield "Save", "Write the index to its file", self.action_save
         yield "Save as", "Write the index to another file", self.action_save_as
+        yield "Check", "Verify the whole index", self.action_check
         yield "Reload", "Read the file again", self.action_reload
 
 
@@ -483,7 +520,7 @@ def _graph_facts(entry: IndexEntry, info: CollectionInfo | None, health: str) ->
 
 
 def _kind(settings: BuildSettings) -> str:
-    if not settings.M:
+    if not settings.M:  # a graph on disk
         return "vectors, links and 1-bit codes on disk"
     return f"{settings.quantization}, M {settings.M}, ef_construction {settings.ef_construction}"
 
@@ -498,10 +535,12 @@ def _index_facts(entry: IndexEntry, health: str) -> list[tuple[str, str]]:
     ]
     if memory.get("on_disk"):
         parts.append(("on disk", formatting.bytes_text(memory["on_disk"])))
+    if (read := backend.reads()) is not None:
+        parts.append(("read", f"{formatting.bytes_text(read.bytes)} in {formatting.plural(read.reads, 'read')}"))
     built = "–" if seconds is None else f"{formatting.duration(seconds)}, {rows / max(seconds, 1e-9):,.0f} rows/s"
     return [
         ("kind", _kind(settings)),
-        ("built in", built),
+        *([("built in", built)] if settings.M else []),
         ("bytes a row", f"{memory['total'] / rows:,.0f} ({formatting.bytes_text(memory['total'])} in all)"),
         *parts,
         ("health", health),

@@ -17,11 +17,12 @@ from edgevec import Quantization
 from edgevec.readers import SUFFIXES
 
 from .. import formatting, workers
+from ..backends.base import SearchBackend
 from ..errors import explain
 from ..load_generator import LoadGenerator, LoadSpec
 from ..messages import Built, Failed, Progressed, QueriesReady
 from ..metrics import HISTOGRAM_EDGES, MetricsWindow, Totals
-from ..models import Data, Queries, QuerySetSpec
+from ..models import Data, Queries, QuerySetSpec, Reads
 from ..services import build_variant
 from ..widgets.controls import Choice, Control, Number
 from ..widgets.facts import Tiles
@@ -69,7 +70,8 @@ count from the last change on.
 [b]filter[/]  asks with the filter that stands on the screen Search, or without; recall is then that among what passes.
 
 Of a [b]collection[/] the time of the whole search is shown: condition, graph and records. It takes one query a \
-call, and keeps the quantization that it was made with.
+call, and keeps the quantization that it was made with. Of an index with its [b]graph on disk[/] the time of the whole \
+call is shown, and what a query reads of the file; fewer queries are asked where the file is large.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "start_pause", "Start/pause"),
@@ -141,6 +143,7 @@ call, and keeps the quantization that it was made with.
         self._source = "rows"
         self._filter = ""
         self._start_when_ready = False
+        self._read_before: Reads | None = None
         super().on_mount()
         self.query_one("#toggle").focus()
         self.ticker = self.set_interval(_REDRAW, self.tick)
@@ -164,6 +167,7 @@ call, and keeps the quantization that it was made with.
         quantization = self.query_one("#quantization", Choice)
         quantization.options = session.quantizations()
         quantization.value = session.backend.settings.quantization
+        quantization.display = bool(session.backend.settings.M)  # a graph on disk has none to choose
         quantization.hint = _KEPT if len(quantization.options) < 2 else _READS
         batch = self.query_one("#batch", Choice)
         if session.data.collection:
@@ -223,6 +227,7 @@ call, and keeps the quantization that it was made with.
         if load is None:
             prepare_queries(self, self._query_set_spec())
         else:
+            self._count_reads()
             self.generator.start(load)
 
     def on_queries_ready(self, message: QueriesReady) -> None:
@@ -243,6 +248,7 @@ call, and keeps the quantization that it was made with.
 
     def action_clear(self) -> None:
         self.metrics.clear()
+        self._count_reads()
         self._show()
 
     # ---- changes while it runs -------------------------------------------------------------------------------------
@@ -275,6 +281,7 @@ call, and keeps the quantization that it was made with.
         if self.metrics.samples:
             self.generator.drain()  # what was measured up to now belongs to the settings before
             self.metrics.mark(self.app.services.clock(), what)
+            self._count_reads()
         self._show()
 
     def _switch(self, quantization: Quantization) -> None:
@@ -366,9 +373,24 @@ call, and keeps the quantization that it was made with.
         state = self.generator.state
         if totals is None:
             return "" if state == "stopped" else state
-        if self._data is not None and self._data.collection:
-            return f"{state} · whole search"
+        backend = self.session.backend
+        if backend is not None and not backend.times_core:
+            return f"{state}{self._reading(backend)} · whole search"
         return f"{state} · call {formatting.micros(totals.call_p50)}, Python included, at P50"
+
+    def _reading(self, backend: SearchBackend) -> str:
+        """What a query read of the file, on the average since the last change."""
+        now, before = backend.reads(), self._read_before
+        if now is None or before is None or now.queries <= before.queries:
+            return ""
+        read = now.since(before)
+        each = f"{read.reads / read.queries:,.0f} reads"
+        return f" · {each} a query, {formatting.bytes_text(read.bytes / read.queries)}"
+
+    def _count_reads(self) -> None:
+        """Count what is read from now on."""
+        backend = self.session.backend
+        self._read_before = None if backend is None else backend.reads()
 
     @on(Button.Pressed)
     def _pressed(self, event: Button.Pressed) -> None:

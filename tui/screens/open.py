@@ -20,7 +20,7 @@ from edgevec.printable import printable
 
 from .. import workers
 from ..file_stamp import stamp
-from ..messages import Failed, FileOpened, Progressed
+from ..messages import Failed, FileOpened, FolderChosen, Progressed
 from ..models import SAMPLE, BuildSettings
 from ..session import IndexEntry
 from ..widgets.history_input import HistoryInput
@@ -29,7 +29,8 @@ from .base import BaseScreen
 
 __all__ = ["OpenScreen"]
 
-ENDINGS = (*VECTOR_SUFFIXES, ".ev", ".evd", ".edgevec", "manifest.json")
+_MANIFEST = "manifest.json"
+ENDINGS = (*VECTOR_SUFFIXES, ".ev", ".evd", ".edgevec", _MANIFEST)
 
 
 class VectorFiles(DirectoryTree):
@@ -69,7 +70,7 @@ class OpenScreen(BaseScreen):
 [b]Open[/b]
 
 A file of vectors (.npy .npz .fvecs .hdf5 .parquet .arrow .jsonl .csv .safetensors), an index that was saved \
-(.ev) or has its graph on disk (.evd), a collection (.edgevec), a folder of shards or the manifest.json in it, or \
+(.ev, or .evd with its graph on disk), a collection (.edgevec), a folder of shards or the manifest.json in it, or \
 the sample: 25,000 dictionary entries that can be searched with words.
 
 A collection is opened for reading: another program may write it meanwhile. Should its graph have to catch up with \
@@ -136,7 +137,9 @@ Choose a recent file, or one in the tree, or type a path.
     def _open(self, path: Path) -> None:
         services, companion = self.app.services, self.app.settings.companions.get(str(path.absolute()))
 
-        def work(job: workers.Job) -> FileOpened | None:
+        def work(job: workers.Job) -> FileOpened | FolderChosen | None:
+            if _is_folder(path) and not (path / _MANIFEST).exists():
+                return FolderChosen(path)
             paths = [path, *([] if companion in (None, SAMPLE) else [Path(str(companion))])]
             before = {path: stamp(path) for path in paths}
             opened = services.open_file(path, companion, job.progress, services.clock)
@@ -148,6 +151,13 @@ Choose a recent file, or one in the tree, or type a path.
 
         self._begin(f"reading {path.name}")
         workers.start(self, "open", work, f"{path.name} cannot be opened")
+
+    def on_folder_chosen(self, message: FolderChosen) -> None:
+        self.query_one("#opening").add_class("gone")
+        folder, tree = message.path, self.query_one(VectorFiles)
+        tree.path = folder.absolute()
+        tree.focus()
+        self.notify(f"{folder.name or folder} is a folder without shards: choose a file in it", timeout=6)
 
     def open_sample(self) -> None:
         self.app.confirm_unsaved("Open the sample", self._open_sample)

@@ -27,7 +27,7 @@ from ..filters import fields_of
 from ..history import Box
 from ..hits import Hit, hits
 from ..messages import Answered, Compared, EmptyQuery, Exported, Failed, InvalidQuery, Progressed
-from ..models import Answer, Data, FilterResult
+from ..models import Answer, Data, FilterResult, SearchCost
 from ..query_parser import id_query, parse_query, placeholder
 from ..widgets.controls import Choice, Control, Number
 from ..widgets.facts import Facts
@@ -37,7 +37,7 @@ from ..widgets.probes import Probes
 from ..widgets.results import ResultsTable
 from ..widgets.time_split import TimeSplit
 from ..widgets.topbar import TopBar
-from .base import BaseScreen
+from .base import ASKED_FIRST, BaseScreen
 from .dialogs import HistoryDialog, PathDialog
 from .record import RecordScreen
 
@@ -78,13 +78,15 @@ program commits is found by the next search; [b]ctrl+l[/] searches again.
 neighbors that was found.
 [b]nprobe[/]  where shards were built with clusters: how many of them a query is asked of, those that it is nearest \
 to. The greatest value asks all. Fewer is quicker; recall is against what lies in all of them.
-[b]exact[/]  compares with every vector: the truth, slowly.
+[b]exact[/]  compares with every vector: the truth, slowly. Of an index with its graph on disk the whole file is read \
+for it; where that is large, recall is not found unasked.
 [b]filter[/]  topic = 'noun.animal' AND text ILIKE '%dog%' AND NOT (year BETWEEN 1990 AND 1999). Also != < <= > >= \
 IN (…), LIKE, CONTAINS, IS NULL, OR; texts go in quotes. → takes what is suggested; a fault is marked where it is. \
 Data sets have the fields text and id too.
 
 [b]core[/] is the time spent in the C core, [b]call[/] that of the search called from Python, [b]total[/] that \
 from the key press to the filled table. Of a collection the whole [b]search[/] is timed: condition, graph and records. \
+[b]reads[/] are those of the file whose graph lies on disk, [b]estimates[/] distances estimated from the codes in it. \
 [b]way[/] says whether the graph was walked or all matches compared (exact).
 """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -142,6 +144,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
     def on_mount(self) -> None:
         self._answer: Answer | None = None
         self._recall: float | None = None
+        self._why = ""
         self._compared = False
         self._total = 0.0
         self._back_stack: list[str] = []
@@ -216,7 +219,9 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
             if not job.active:
                 return None
             if query.words is not None:
-                return Compared(None)
+                return Compared(None, "by words: –")
+            if backend.whole_scan > ASKED_FIRST and not exact:
+                return Compared(None, "– (big file)")
             is_truth = exact and nprobe is None
             truth = answer if is_truth else backend.search(query, k, ef=ef, filter_result=filter_result, exact=True)
             return Compared(answer.recall(truth, backend.settings.metric))
@@ -266,7 +271,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         self.query_one("#detail", Static).update(printable(full, lines=True))
 
     def on_compared(self, message: Compared) -> None:
-        self._recall, self._compared = message.recall, True
+        self._recall, self._why, self._compared = message.recall, message.why, True
         self._show_cost()
 
     def on_empty_query(self, message: EmptyQuery) -> None:
@@ -328,9 +333,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
                 *times,
                 ("total", formatting.seconds(self._total)),
                 (f"recall@{self.query_one('#k', Number).value}", self._recall_text()),
-                ("visited", f"{cost.visited:,} nodes"),
-                ("distances", f"{cost.distances:,}"),
-                *([] if cost.reranked is None else [("re-ranked", f"{cost.reranked:,}")]),
+                *_work(cost),
                 ("way", cost.strategy),
             ]
         )
@@ -338,7 +341,7 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
     def _recall_text(self) -> str:
         if self._recall is not None:
             return formatting.recall_text(self._recall)
-        return "by words: –" if self._compared else "…"
+        return self._why if self._compared else "…"
 
     # ---- neighbors and history -------------------------------------------------------------------------------------
 
@@ -476,6 +479,18 @@ from the key press to the filled table. Of a collection the whole [b]search[/] i
         yield "Random row", "Search for what is near some row", self.action_random
         yield "Export results", "To JSON or CSV", self.action_export
         yield "Copy results", "To the clipboard, as lines with tabs", self.action_copy_all
+
+
+def _work(cost: SearchCost) -> list[tuple[str, str]]:
+    """What is known of the work that a search did."""
+    read = cost.read
+    work: list[tuple[str, str]] = [] if cost.visited is None else [("visited", f"{cost.visited:,} nodes")]
+    work += [] if cost.distances is None else [("distances", f"{cost.distances:,}")]
+    work += [] if cost.reranked is None else [("re-ranked", f"{cost.reranked:,}")]
+    if read is not None:
+        work += [("reads", f"{read.reads:,}"), ("bytes", formatting.bytes_text(read.bytes))]
+        work.append(("estimates", f"{read.estimates:,}"))
+    return work
 
 
 def _passing(filter_result: FilterResult, data: Data) -> str:

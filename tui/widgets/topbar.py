@@ -84,7 +84,7 @@ def facts(session: Session, simd: SimdInfo) -> Content:
         if backend is None:
             parts.append((" · no index yet", "$muted"))
         else:
-            parts.append((f" · {backend.settings.metric} · {backend.settings.quantization}", ""))
+            parts.append((f" · {backend.settings.metric} · {backend.settings.short}", ""))
     if simd.active == "scalar":
         parts.append((" · ⚠ no SIMD: slow" + (" (forced)" if simd.forced else ""), "bold $warning"))
     else:
