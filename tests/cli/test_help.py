@@ -70,6 +70,8 @@ SERVERS = {"edgevec mcp": "mcp", "edgevec serve": "uvicorn"}
 def test_the_example_of_every_command_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for library in SERVERS.values():
         monkeypatch.setitem(sys.modules, library, None)
+    for module in [name for name in sys.modules if name.startswith("edgevec.servers.")]:  # of other tests
+        monkeypatch.delitem(sys.modules, module)
     for example in dict.fromkeys(map(example_of, EVERY)):
         ran = cli_runner().invoke(app, shlex.split(example)[1:])
         if example.startswith("edgevec tui"):
