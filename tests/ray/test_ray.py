@@ -252,3 +252,18 @@ def test_ray_data_asks_an_index(rows: np.ndarray, folder: Path) -> None:
     found = data.map_batches(edgevec.ray.Search(folder, k=3), batch_size=20, concurrency=2).take_all()
     assert {row["n"]: int(row["ids"][0]) for row in found} == {n: n for n in range(60)}
     assert all(len(row["distances"]) == 3 for row in found)
+
+
+@pytest.mark.parametrize(
+    ("values", "error"),
+    [
+        ([np.ones(2), np.ones(3)], r"column vector: vectors must have \d+ numbers each, but row \d is"),
+        ([None, np.ones(2)], "column vector: expected vectors, found object"),
+        (["a", "b"], "column vector: expected vectors, found object"),
+    ],
+)
+def test_a_batch_without_vectors_is_named(folder: Path, values: list[Any], error: str) -> None:
+    column = np.empty(2, object)
+    column[:] = values
+    with pytest.raises(edgevec.DataFormatError, match=error):
+        edgevec.ray.Search(folder)({"vector": column})
