@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from columns import by_sqlite, check, in_memory, limits, put
-from conditions import Metadata, Tree, as_mapping, holds, metadata, names, scalars, trees
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import examples
+from where_strategies import Metadata, Tree, as_mapping, holds, metadata, names, scalars, trees
 
 import edgevec
 from edgevec.collection import Collection, changes, field_columns

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 from columns import by_sqlite, check, in_memory, limits, put
-from conditions import Metadata
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import examples
+from where_strategies import Metadata
 
 import edgevec
 from edgevec.collection import Collection, field_cache, field_columns, saved_fields

@@ -12,7 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conditions import (
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from support import ROOT, examples
+from where_oracle import RefusedError, Text, by_sqlite, read_dict
+from where_strategies import (
     Metadata,
     Tree,
     Writer,
@@ -24,10 +28,6 @@ from conditions import (
     metadata,
     trees,
 )
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-from support import ROOT, examples
-from where_oracle import RefusedError, Text, by_sqlite, read_dict
 
 import edgevec
 from edgevec.collection import Collection

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from conditions import Tree, holds
 from where_oracle import RefusedError, Text, read_dict
+from where_strategies import Tree, holds
 
 import edgevec
 from edgevec import EdgevecError, read_vectors

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conditions import Metadata
+from where_strategies import Metadata
 
 from edgevec.collection import Collection, field_cache, field_columns, records
 from edgevec.collection.where import compile_where

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
-from conditions import COMPARED, Metadata, Tree
+from where_strategies import COMPARED, Metadata, Tree
 
 EVERYTHING: Tree = ("and", [])
 """What an empty dict means."""

@@ -259,3 +259,10 @@ def test_runbooks_are_what_their_files_say(name: str) -> None:
         "ids_start": 5,
         "ids_end": 9,
     }
+
+
+def test_no_module_that_tests_import_has_the_name_of_a_benchmark() -> None:
+    """Which of both is imported would depend on the order of the tests."""
+    folders = [ROOT / "tests" / name for name in ("helpers", "fuzz", "tui")]
+    names = {path.stem for folder in folders for path in folder.glob("*.py")}
+    assert not names & {path.stem for path in BENCHES.glob("*.py")}

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from faults import compiled
 from forked import in_child
-from shard_changes import DIM, STEPS, State, after, build, state_of, step
+from shard_change_worker import DIM, STEPS, State, after, build, state_of, step
 from shard_folder import assert_only_what_counts, edit, told_by_one_who_may_only_read
 from support import HANG, HELPERS, THOROUGH, need
 
@@ -66,7 +66,7 @@ def test_a_killed_writer_leaves_a_whole_state(folder: Path, rng: np.random.Gener
     with ShardedCollection.open(folder) as reader:
         for _ in range(3):
             process = subprocess.Popen(
-                [sys.executable, HELPERS / "shard_changes.py", folder, str(at)], stdout=subprocess.PIPE, text=True
+                [sys.executable, HELPERS / "shard_change_worker.py", folder, str(at)], stdout=subprocess.PIPE, text=True
             )
             assert process.stdout is not None
             told = [process.stdout.readline()]
@@ -104,7 +104,7 @@ def test_whichever_call_of_the_system_fails_the_old_state_or_the_new_is_whole(
     library = compiled(need("cc"), tmp_path_factory.mktemp("faults"))
     steps = range(STEPS) if THOROUGH else (0,)  # a shard is changed, and one is written: all that the others do
     done = subprocess.run(
-        [sys.executable, HELPERS / "shard_changes.py", tmp_path, "faults", FAULTS, *map(str, steps)],
+        [sys.executable, HELPERS / "shard_change_worker.py", tmp_path, "faults", FAULTS, *map(str, steps)],
         env={**os.environ, "LD_PRELOAD": str(library)},
         capture_output=True,
         text=True,

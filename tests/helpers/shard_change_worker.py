@@ -1,8 +1,8 @@
 """Changes of a collection in shards that follow from their number alone, and what they amount to.
 
-python shard_changes.py FOLDER STEP
+python shard_change_worker.py FOLDER STEP
     make them from this one on, and print the number of each that is done
-python shard_changes.py FOLDER faults COUNT STEP ...
+python shard_change_worker.py FOLDER faults COUNT STEP ...
     under LD_PRELOAD (faults.py): let so many calls of each kind fail, one after another, in each of these steps, and
     print a line for each case that ended wrongly
 """
