@@ -10,7 +10,6 @@ from typing import Any, get_args
 
 from .._types import Metric, Quantization
 from .._validation import as_int
-from ..collection.part_files import GRAPH
 from ..collection.parts import key_of
 from ..collection.schema import Dtype
 from ..collection.validation import Id
@@ -26,7 +25,7 @@ from ..sharded.folders import Folder
 from ..sharded.manifest import BESIDE, COLLECTION, FORMAT_OF_COLLECTION, MANIFEST, named, one_of, parsed
 from ..sharded.writing import read_any_manifest
 
-__all__ = ["GRAPH", "CollectionManifest", "CollectionSettings", "CollectionShard", "read_manifest"]
+__all__ = ["CollectionManifest", "CollectionSettings", "CollectionShard", "read_manifest"]
 
 _VERSION = 1
 _HEX = 32

@@ -17,7 +17,7 @@ import numpy as np
 
 from .._types import Progress, Storage
 from ..collection import Collection
-from ..collection.part_files import change_part, write_part
+from ..collection.part_files import GRAPH, change_part, write_part
 from ..collection.parts import Part, facts_of, key_of
 from ..collection.validation import Id
 from ..encoders import TextEncoder
@@ -26,7 +26,7 @@ from ..files import refused
 from ..sharded.folders import Folder, sha256_of
 from ..sharded.manifest import FORMAT_OF_COLLECTION
 from ..sharded.shards import finished
-from .manifest import GRAPH, CollectionSettings, CollectionShard
+from .manifest import CollectionSettings, CollectionShard
 from .source import Block
 
 __all__ = ["Made", "OpenPart", "fetched", "open_shard", "rewrite_shard", "write_shard"]

@@ -14,7 +14,19 @@ from numpy.typing import NDArray
 import edgevec
 from edgevec import Collection, Hits, ParameterError, Record, ShardedCollection, samples
 
-from ..models import Answer, Clock, Data, FilterResult, Floats, Id, Progress, QuerySpec, Reads, SearchCost
+from ..models import (
+    Answer,
+    BuildSettings,
+    Clock,
+    Data,
+    FilterResult,
+    Floats,
+    Id,
+    Progress,
+    QuerySpec,
+    Reads,
+    SearchCost,
+)
 from .base import ThreadSearch
 
 __all__ = ["HEAD", "AnyCollectionBackend", "data_of", "objects"]
@@ -38,7 +50,7 @@ def data_of(backend: AnyCollectionBackend[Any], head: Sequence[Record], path: Pa
         None,
         [record.document or "" for record in head] if backend.documents() else None,
         _columns(head),
-        backend.metric,
+        backend.settings.metric,
         encode=None if encoder is None else encoder.encode,
         unknown_words=None if encoder is None else encoder.unknown_words,
         path=path,
@@ -61,7 +73,7 @@ def _columns(head: Sequence[Record]) -> dict[str, NDArray[Any]]:
 def _encoder(backend: AnyCollectionBackend[Any], head: Sequence[Record]) -> samples.WordNet | None:
     """The sample's encoder, if it gives about the stored vectors for the first documents."""
     documented = [record for record in head if record.document][:20]
-    if not documented or backend.metric != "cosine":
+    if not documented or backend.settings.metric != "cosine":
         return None
     try:
         sample = samples.wordnet()
@@ -95,6 +107,10 @@ class AnyCollectionBackend(ABC, Generic[CollectionType]):
         self._filter: tuple[str, int | None, FilterResult] | None = None
         self.refresh(lambda done, total: True)
 
+    @property
+    @abstractmethod
+    def settings(self) -> BuildSettings: ...
+
     @abstractmethod
     def documents(self) -> int:
         """How many records have one."""
@@ -106,10 +122,6 @@ class AnyCollectionBackend(ABC, Generic[CollectionType]):
     @property
     def dim(self) -> int:
         return self._collection.dim or 0
-
-    @property
-    def metric(self) -> edgevec.Metric:
-        return self._collection.metric
 
     def __len__(self) -> int:
         return self._count

@@ -43,19 +43,26 @@ def _write_filter(folder: Path, filter_result: FilterResult | None) -> None:
 
 def write_collection(folder: Path, path: Path, filter_result: FilterResult | None) -> None:
     where = None if filter_result is None else filter_result.selection
-    (folder / "collection.json").write_text(
-        json.dumps({"path": str(path.absolute()), "where": where}), encoding="utf-8"
-    )
+    _write_path(folder / "collection.json", path, where=where)
 
 
 def write_shards(folder: Path, path: Path, filter_result: FilterResult | None) -> None:
-    (folder / "shards.json").write_text(json.dumps({"path": str(path.absolute())}), encoding="utf-8")
+    _write_path(folder / "shards.json", path)
     _write_filter(folder, filter_result)
 
 
 def write_disk_index(folder: Path, path: Path, filter_result: FilterResult | None) -> None:
-    (folder / "disk_index.json").write_text(json.dumps({"path": str(path.absolute())}), encoding="utf-8")
+    _write_path(folder / "disk_index.json", path)
     _write_filter(folder, filter_result)
+
+
+def _write_path(file: Path, path: Path, **more: object) -> None:
+    """Where it lies that is to be opened, which stays as it is."""
+    file.write_text(json.dumps({"path": str(path.absolute()), **more}), encoding="utf-8")
+
+
+def _read(file: Path) -> Any:
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def write_queries(folder: Path, queries: Queries) -> None:
@@ -114,13 +121,10 @@ def open_backend(folder: Path, nprobe: int | None = None) -> _Index | _Collectio
     if (folder / "index.ev").exists():
         return _Index(edgevec.Index.load(folder / "index.ev", mmap=True), folder)
     if (folder / "shards.json").exists():
-        what = json.loads((folder / "shards.json").read_text(encoding="utf-8"))
-        return _Index(
-            edgevec.ShardedIndex.open(what["path"], verify=False), folder, {} if nprobe is None else {"nprobe": nprobe}
-        )
+        index = edgevec.ShardedIndex.open(_read(folder / "shards.json")["path"], verify=False)
+        return _Index(index, folder, {} if nprobe is None else {"nprobe": nprobe})
     if (folder / "disk_index.json").exists():
-        what = json.loads((folder / "disk_index.json").read_text(encoding="utf-8"))
-        return _Index(edgevec.DiskIndex(what["path"]), folder)
+        return _Index(edgevec.DiskIndex(_read(folder / "disk_index.json")["path"]), folder)
     return _Collection(folder)
 
 
@@ -144,8 +148,7 @@ class _Index:
 
 class _Collection:
     def __init__(self, folder: Path) -> None:
-        what = json.loads((folder / "collection.json").read_text(encoding="utf-8"))
-        ids = json.loads((folder / "ids.json").read_text(encoding="utf-8"))
+        what, ids = _read(folder / "collection.json"), _read(folder / "ids.json")
         path = Path(what["path"])
         self._collection = edgevec.ShardedCollection.open(path) if path.is_dir() else edgevec.open(path, mode="r")
         self._where: str | None = what["where"]
