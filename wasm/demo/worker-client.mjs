@@ -15,27 +15,30 @@ export class WorkerClient {
   #waiting = new Map();
   #listeners = new Map();
   #calls = 0;
+  #broken; // the error after which nothing is answered any more
   heap = 0; // bytes of the worker's memory, as of its last answer
 
   start() {
     this.#worker = new Worker(new URL("./worker.mjs", import.meta.url), { type: "module" });
     this.#worker.onmessage = ({ data }) => (data.event ? this.#listeners.get(data.event)?.(data) : this.#settle(data));
+    this.on("broken", ({ message }) => this.#break({ kind: "WorkerError", message }));
     this.#worker.onerror = async (event) => {
       event.preventDefault();
       const error = event.message
         ? { kind: "WorkerError", message: event.message }
         : { kind: "FetchError", message: await findMissingModule(new URL("./worker.mjs", import.meta.url)) };
-      for (const id of this.#waiting.keys()) this.#settle({ id, error: { ...error, fatal: true } });
+      this.#break(error);
     };
   }
 
-  // What the worker tells by itself: "loading", "starting", "building", "measuring".
+  // What the worker tells by itself: "loading", "starting", "building", "measuring", "broken".
   on(event, listener) {
     this.#listeners.set(event, listener);
   }
 
   // Returns what the Python method of that name returns; for "export" the file's bytes as well.
   call(name, args = {}, file = undefined) {
+    if (this.#broken) return Promise.reject(new WorkerError(this.#broken));
     const id = ++this.#calls;
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
@@ -43,7 +46,13 @@ export class WorkerClient {
     });
   }
 
+  #break(error) {
+    this.#broken = { ...error, fatal: true };
+    for (const id of this.#waiting.keys()) this.#settle({ id, error: this.#broken });
+  }
+
   #settle({ id, result, error, heap, file }) {
+    if (!this.#waiting.has(id)) return; // it was told already that the worker broke
     const { resolve, reject } = this.#waiting.get(id);
     this.#waiting.delete(id);
     this.heap = heap ?? this.heap;

@@ -1,7 +1,7 @@
 // The worker: Pyodide, edgevec and the Python in python/, which answers the page's messages.
 //
 // In:  {id, name, args, file?}; a File is put where Python finds it, as args.path, until the call returns.
-// Out: {id, result | error, heap, file?} once a call, and {event, ...} at any time.
+// Out: {id, result | error, heap, file?} once a call, and {event, ...} at any time; after "broken" no more is to be had.
 
 import { countFetches, failure, fetchJson, importWhole } from "./download.mjs";
 
@@ -64,6 +64,9 @@ async function fetchFiles({ python, sample }) {
 
 const booted = Promise.race([boot(), failure]);
 booted.catch(() => {}); // told to whoever calls
+
+// What fails between two steps of Python's event loop fails in nobody's call, and the call waits for ever.
+addEventListener("unhandledrejection", ({ reason }) => tell("broken", { message: reason?.message ?? String(reason) }));
 
 onmessage = async ({ data: { id, name, args, file } }) => {
   const fail = ({ name: kind, message }, fatal) => postMessage({ id, error: { kind, message, fatal } });

@@ -31,7 +31,7 @@ from . import sources, storage
 from .conditions import Conditions
 from .snippet import SearchRequest, as_python
 from .sources import Source
-from .timing import Window, clock_step, seconds_of
+from .timing import Window, clock_step, next_step, seconds_of
 
 SLICE = 0.03
 """Seconds of work at a time: between slices the page's messages are answered, and so typing goes on."""
@@ -181,7 +181,7 @@ class Session:
             index.add(source.vectors[done : done + step], source.ids[done : done + step])
             took = time.perf_counter() - start
             done, spent = min(done + step, len(source)), spent + took
-            step = int(np.clip(step * SLICE / max(took, 1e-4), step / 2, step * 2))
+            step = next_step(step, took, SLICE)
             if fresh:
                 self._built = {"seconds": spent}
             if start - reported >= PROGRESS_INTERVAL:

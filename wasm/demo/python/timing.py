@@ -39,6 +39,14 @@ def seconds_of(
             return spent / calls, calls
 
 
+def next_step(step: int, took: float, wanted: float) -> int:
+    """How many rows to take at once so that they take the wanted seconds, when the last `step` of them took `took`.
+
+    From half to twice as many, and never none: a machine that stood still for a while would build no further.
+    """
+    return max(1, int(np.clip(step * wanted / max(took, 1e-4), step / 2, step * 2)))
+
+
 class Window:
     """The last values of something measured: percentiles, mean, and the values themselves."""
 
