@@ -167,6 +167,7 @@ def search(
         hits = collection.search(query, k, text=text, where=where, ef=ef, exact=exact, recall=recall)
         plan = collection.explain(where) if explain and where else None
         holds = len(collection)
+        note_unknown_fields(collection, where, hits)
     if as_json:
         show_json([hit.as_dict() for hit in hits])
     elif hits:
@@ -175,6 +176,12 @@ def search(
         show(f"nothing found{'' if holds else '; the collection is empty'}")
     if explain:
         _explain(hits, plan)
+
+
+def note_unknown_fields(collection: Collection | ShardedCollection, where: str | None, hits: Hits) -> None:
+    """Why nothing was found, where a condition names fields that no record has."""
+    for name, similar in collection.unknown_fields(where).items() if where and not hits else ():
+        note(f"no record has a field {name}" + (f"; there is {' and '.join(similar)}" if similar else ""))
 
 
 def _parse(vector: str | None) -> Any:

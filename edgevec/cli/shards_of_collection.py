@@ -15,7 +15,7 @@ import edgevec
 from ..errors import ParameterError
 from ..printable import printable
 from .common import note, progress_bar, show, show_json
-from .db import show_hits, stored_vector
+from .db import note_unknown_fields, show_hits, stored_vector
 
 __all__ = ["compact_collection", "import_collection", "info_of_collection", "search_collection"]
 
@@ -103,6 +103,7 @@ def search_collection(
         elif stored_id is not None:
             query = stored_vector(made, stored_id)
         hits = made.search(query, k, **options)
+        note_unknown_fields(made, options.get("where"), hits)
         problems, share = made.problems.values(), made.share
     for problem in problems:
         note(f"{folder}: {problem}")

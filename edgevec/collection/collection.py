@@ -492,6 +492,26 @@ class Collection:
         """
         return operations.explain(self._store, compile_where(where, params))
 
+    def unknown_fields(self, where: Where, params: Sequence[Any] | None = None) -> dict[str, list[str]]:
+        """The fields that a condition names and no record has, each with up to 3 names that are like it.
+
+        A test of such a field, but for IS NULL, lets no record through, whether its name was mistyped or nobody has
+        stored it yet. Every record is looked at for a field that is missing, so ask when nothing was found. Empty where
+        there are no records.
+
+        Raises:
+            WhereError: when the condition is wrong
+
+        Example:
+            >>> import edgevec
+            >>> with edgevec.open(":memory:", dim=2) as notes:
+            ...     notes.upsert(["a"], [[1, 0]], [{"year": 2020}])
+            ...     notes.unknown_fields("yaer > 2000")
+            1
+            {'yaer': ['year']}
+        """
+        return operations.unknown_fields(self._store, compile_where(where, params))
+
     # ---- maintenance -----------------------------------------------------------------------------------------------
 
     @contextmanager

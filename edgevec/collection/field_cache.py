@@ -12,7 +12,7 @@ import logging
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import reduce
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ from .field_columns import Builder, Change, Column, Mask, NotKeptError
 from .records import RowIds, count, explain
 from .saved_fields import SavedFields
 from .sqlite_errors import reraise_interrupt
-from .where import All, Any_, Condition, Field, Node, Not
+from .where import All, Any_, Condition, Field, Node, fields_of
 
 __all__ = ["FieldCache"]
 
@@ -102,7 +102,7 @@ class FieldCache:
         if not self._max_bytes or version in (None, self._failed_at) or condition.node is None:
             return None
         assert version is not None
-        wanted = dict.fromkeys(_fields(condition.node))
+        wanted = dict.fromkeys(fields_of(condition.node))
         with self._lock:
             try:
                 kept = self._with_columns(connection, version, wanted, condition, recent_writes)
@@ -279,21 +279,12 @@ def _brought_to(connection: sqlite3.Connection, saved: SavedFields, version: int
     return _changed(connection, kept, version, written) if len(written) else kept._replace(version=version)
 
 
-def _fields(node: Node) -> Iterator[Field]:
-    if isinstance(node, (All, Any_)):
-        for part in node.parts:
-            yield from _fields(part)
-    else:
-        test = node.part if isinstance(node, Not) else node
-        yield test.field  # type: ignore[union-attr]
-
-
 def _holding(node: Node, kept: _Kept, connection: sqlite3.Connection) -> Mask:
     """bool[records]: for which the condition is true. Above the tests are AND and OR alone: there NULL is as false."""
     if isinstance(node, (All, Any_)):
         parts = (_holding(part, kept, connection) for part in node.parts)
         return reduce(np.logical_and if isinstance(node, All) else np.logical_or, parts)
-    [field] = _fields(node)
+    [field] = fields_of(node)
     return kept.columns[field].holding(node, connection, kept.rows)
 
 

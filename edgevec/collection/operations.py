@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .._types import Progress
 from ..encoders import TextEncoder
 from ..errors import NotFiniteError, ParameterError, UnknownIdError, ZeroVectorError
-from . import ahead, changes, encoding, import_export, records, validation
+from . import ahead, changes, encoding, import_export, known_fields, records, validation
 from .graph import Write
 from .numbering import Numbers
 from .records import Plan, Record, RowIds
@@ -36,6 +36,7 @@ __all__ = [
     "import_table",
     "indexes",
     "pages",
+    "unknown_fields",
     "upsert",
 ]
 
@@ -215,3 +216,8 @@ def indexes(store: Store) -> list[str]:
 def explain(store: Store, condition: Condition) -> Plan:
     with store.read() as connection:
         return records.explain(connection, *condition)
+
+
+def unknown_fields(store: Store, condition: Condition) -> dict[str, list[str]]:
+    with store.read() as connection:
+        return known_fields.unknown(connection, condition)

@@ -52,6 +52,8 @@ class Operation(NamedTuple):
     run: Callable[[Collection, Json], Json]
     """The fields, all of which are as described, to the answer."""
     writes: bool = False
+    sometimes: tuple[str, ...] = ()
+    """Fields of the answer that are not in every one."""
 
 
 # ---- schemas ---------------------------------------------------------------------------------------------------------
@@ -75,6 +77,11 @@ _WHERE: Json = {
     "type": ["string", "object", "null"],
 }
 _PARAMS: Json = {"description": "Values for the condition's question marks.", "type": ["array", "null"]}
+_UNKNOWN: Json = {
+    "description": "Where nothing was found: the fields of the condition that no record has, with names like theirs.",
+    "type": "object",
+    "additionalProperties": {"type": "array", "items": {"type": "string"}},
+}
 _METADATA: Json = {"description": "A JSON object.", "type": ["object", "null"]}
 _DOCUMENT: Json = {"description": "A text.", "type": ["string", "null"]}
 _VECTOR: Json = {"type": "array", "items": {"type": "number"}}
@@ -134,8 +141,9 @@ def operations(limits: Limits) -> dict[str, Operation]:
                 "include": _included("metadata", "document"),
             },
             (),
-            {"hits": {"type": "array", "items": _HIT}, "strategy": {"type": "string"}},
+            {"hits": {"type": "array", "items": _HIT}, "strategy": {"type": "string"}, "unknown_fields": _UNKNOWN},
             _search,
+            sometimes=("unknown_fields",),
         ),
         "get": Operation(
             "Records by their ids, in this order",
@@ -152,8 +160,9 @@ def operations(limits: Limits) -> dict[str, Operation]:
             "How many records there are, or how many satisfy a condition",
             {"where": _WHERE, "params": _PARAMS},
             (),
-            {"count": _COUNT},
+            {"count": _COUNT, "unknown_fields": _UNKNOWN},
             _count,
+            sometimes=("unknown_fields",),
         ),
         "upsert": Operation(
             "Store records, replacing those whose id exists: all or none",
@@ -364,7 +373,15 @@ def info(collection: Collection) -> Json:
 def _search(collection: Collection, fields: Json) -> Json:
     include = fields.pop("include", ["metadata", "document"])
     hits = collection.search(**fields, include=include)
-    return {"hits": [_shown_hit(hit, include) for hit in hits], "strategy": hits.stats.strategy}
+    found = {"hits": [_shown_hit(hit, include) for hit in hits], "strategy": hits.stats.strategy}
+    return found if hits else found | _unknown_fields(collection, fields)
+
+
+def _unknown_fields(collection: Collection, fields: Json) -> Json:
+    if not fields.get("where"):
+        return {}
+    unknown = collection.unknown_fields(fields["where"], fields.get("params"))
+    return {"unknown_fields": unknown} if unknown else {}
 
 
 def _shown_hit(hit: Hit, include: list[str]) -> Json:
@@ -386,7 +403,8 @@ def _shown_record(record: Record, include: list[str]) -> Json:
 
 
 def _count(collection: Collection, fields: Json) -> Json:
-    return {"count": collection.count(**fields)}
+    count = collection.count(**fields)
+    return {"count": count} | ({} if count else _unknown_fields(collection, fields))
 
 
 def _upsert(collection: Collection, fields: Json) -> Json:

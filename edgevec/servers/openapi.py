@@ -82,7 +82,8 @@ def _entry(name: str, summary: str, answer: Json, errors: dict[str, str] | None 
 def _post(name: str, operation: Operation) -> Json:
     errors = _READ_ERRORS | _WRITE_ERRORS if operation.writes else _READ_ERRORS
     schema: Json = _object(operation.fields, operation.required) | {"additionalProperties": False}
-    entry = _entry(name, operation.summary, _object(operation.answer), errors)
+    always = tuple(field for field in operation.answer if field not in operation.sometimes)
+    entry = _entry(name, operation.summary, _object(operation.answer, always), errors)
     body = {"required": bool(operation.required), "content": {"application/json": {"schema": schema}}}
     return entry | {"requestBody": body}
 

@@ -14,6 +14,7 @@ from ..collection import CollectionReport, Encoder, Hits, Record
 from ..collection.collection import DELETES_ALL, UPDATES_ALL, chosen
 from ..collection.factory import checked
 from ..collection.hits import Included
+from ..collection.known_fields import merge
 from ..collection.part_files import prepared, prepared_changes
 from ..collection.parts import Part, key_of
 from ..collection.schema import Dtype
@@ -266,6 +267,16 @@ class ShardedCollection(Opened):
             WhereError: the condition is wrong
         """
         return sum(self._each(lambda part: part.collection.count(where, params)))
+
+    def unknown_fields(self, where: Where, params: Sequence[Any] | None = None) -> dict[str, list[str]]:
+        """The fields that a condition names and no record has, each with up to 3 names that are like it.
+
+        Raises:
+            WhereError: the condition is wrong
+        """
+        return merge(
+            self._each(lambda part: part.collection.unknown_fields(where, params) if len(part.collection) else None)
+        )
 
     def ids(self, where: Where | None = None, params: Sequence[Any] | None = None) -> list[Id]:
         """The ids of all records, or of those that satisfy a condition, in the order of the import.

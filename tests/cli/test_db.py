@@ -89,6 +89,16 @@ def test_db_searches(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "SCAN" in said.err
 
 
+def test_db_search_tells_of_fields_that_no_record_has(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("db", made, "search", "--id", "r2", "--where", "yaer > 1995 AND zzz = 1") == 0
+    said = capsys.readouterr()
+    assert said.out == "nothing found\n"
+    assert "no record has a field yaer; there is year\n" in said.err
+    assert "no record has a field zzz\n" in said.err
+    assert run("db", made, "search", "--id", "r2", "--where", "year > 3000") == 0
+    assert "field" not in capsys.readouterr().err
+
+
 def test_db_exports(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out.jsonl"
     assert run("db", made, "export", "-o", out, "--where", "year >= 2000") == 0

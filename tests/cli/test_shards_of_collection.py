@@ -84,6 +84,12 @@ def test_info_and_what_is_missing(folder: Path) -> None:
     assert "55.6% of the records" in done.stderr
 
 
+def test_a_field_that_no_record_has_is_told(folder: Path) -> None:
+    done = run("search", folder, "--text", "note", "--where", "nosuch = 1")
+    assert (done.exit_code, "nothing found" in done.stdout) == (0, True)
+    assert "no record has a field nosuch\n" in done.stderr
+
+
 def test_compaction_and_nothing_left(folder: Path) -> None:
     with edgevec.ShardedCollection.open(folder) as notes:
         notes.delete([1, "t2", 3, 5, 7])

@@ -115,6 +115,12 @@ def test_records_counts_and_what_it_is(served: Served, direct: edgevec.Collectio
     assert "'nobody'" in missing.message
     assert served.ask("count", {}).content == served.ask("count", b"").content == {"count": 300}
     assert served.ask("count", {"where": "lang = ?", "params": ["de"]}).content == {"count": 150}
+    assert served.ask("count", {"where": "lagn = ? OR lang = 'x'", "params": ["de"]}).content == {
+        "count": 0,
+        "unknown_fields": {"lagn": ["lang"]},
+    }
+    unknown = served.ask("search", {"vector": [1] * DIM, "where": {"yaer": {"$gt": 3}}}).content
+    assert (unknown["hits"], unknown["unknown_fields"]) == ([], {"yaer": ["year"]})
     info = served.ask("/v1/info").content
     assert info["name"] == direct.path.name if direct.path else None
     assert (info["records"], info["dim"], info["metric"], info["writable"]) == (300, DIM, "cosine", False)

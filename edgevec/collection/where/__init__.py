@@ -17,7 +17,7 @@ from .binding import bind
 from .compiler import Condition, compile_node, compile_test, field_raw, field_sql
 from .field_names import field_name, parse_field
 from .mapping import read_mapping
-from .nodes import All, Any_, Field, IsNull, Node, Not, OneOf, Pattern, Test
+from .nodes import All, Any_, Field, IsNull, Node, Not, OneOf, Pattern, Test, fields_of
 
 __all__ = [
     "EVERYTHING",
@@ -39,6 +39,7 @@ __all__ = [
     "field_name",
     "field_raw",
     "field_sql",
+    "fields_of",
     "json_default",
     "json_name",
 ]

@@ -39,6 +39,7 @@ __all__ = [
     "check_depth",
     "check_size",
     "depth",
+    "fields_of",
 ]
 
 MAX_TEXT = 65_536
@@ -123,6 +124,18 @@ def depth(node: Node) -> int:
         deepest += 1
         level = [part for outer in level for part in _parts(outer)]
     return deepest
+
+
+def fields_of(node: Node) -> list[Field]:
+    """The field of each test."""
+    found: list[Field] = []
+    waiting = [node]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, (Test, Pattern, OneOf, IsNull)):
+            found.append(one.field)
+        waiting.extend(reversed(_parts(one)))
+    return found
 
 
 def check_size(node: Node) -> None:
