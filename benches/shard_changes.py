@@ -20,6 +20,8 @@ import edgevec
 from edgevec.evaluation import machine
 
 WORDS = 20
+ALONE = 1_000
+"""Records that are added one by one."""
 
 
 def rows(work: Workload) -> Iterator[dict[str, object]]:
@@ -40,11 +42,17 @@ def sizes(folder: Path) -> dict[str, int]:
 def changes(notes: edgevec.ShardedCollection, work: Workload) -> dict[str, Callable[[], object]]:
     count = len(work.base)
     many = np.arange(1, count // 10 + 1)
+
+    def add_one_by_one() -> None:
+        for at in range(ALONE):
+            notes.add([count + 1 + at], work.base[at : at + 1], documents=["another text"])
+
     return {
         "delete one": lambda: notes.delete([0]),
         f"delete {len(many):,}": lambda: notes.delete(many),
         "replace one": lambda: notes.upsert([count - 1], work.base[:1], documents=["another text"]),
         "add one": lambda: notes.add([count], work.base[:1], documents=["another text"]),
+        f"add {ALONE:,} one by one": add_one_by_one,
         f"add {len(many):,}": lambda: notes.add(many, work.base[many], documents=["another text"] * len(many)),
         "compact": notes.compact,
     }

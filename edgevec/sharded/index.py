@@ -413,7 +413,9 @@ class ShardedIndex(Opened):
     ) -> npt.NDArray[np.int64]:
         """Insert vectors, or replace those whose id exists, as Index.add(). Durable when it returns.
 
-        They go into new shards, at least one a call; compact() merges small ones. So add many at a time.
+        They go into new shards, at least one a call, and with them the small shards at the end that are no larger than
+        what comes after them, unless the index was built with cluster=True or keeps no vectors: then compact() merges
+        them. To add many at a time takes less.
 
         Args:
             vectors: [n, dim] or [dim]

@@ -142,7 +142,10 @@ class OpenShard:
 
     def verify(self) -> None:
         """Raise now what remove() would: an index that was opened without a look at its bytes may be damaged."""
-        self.index.remove(np.empty(0, np.int64))
+        try:
+            self.index.remove(np.empty(0, np.int64))
+        except CorruptIndexError as error:
+            raise CorruptIndexError(f"{self.shard.file}: {error}") from None
 
     def remove(self, shard: Shard, removed: npt.NDArray[np.int64]) -> None:
         """Remove more of them. In a mapped index that changes the pages of this process alone."""

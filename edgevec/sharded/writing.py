@@ -46,6 +46,7 @@ __all__ = [
     "read_manifest",
     "remove_old",
     "removed_from",
+    "small_at_the_end",
     "written",
 ]
 
@@ -353,15 +354,77 @@ def added(
             raise DuplicateIdError(f"the same id twice in one call: id {twice[0]}")
     new: list[Shard] = []
     done, most, settings, cluster = 0, manifest.rows_per_shard, manifest.settings, manifest.cluster
-    with closing(_of_array(folder, rows, ids, settings, most, cluster)) as blocks:
+    merged = _merged_with(held, len(rows), manifest)
+    kept = held[: len(held) - len(merged)]
+    total = len(rows) + live(tuple(each.shard for each in merged))
+    with closing(_with_others(folder, merged, rows, ids, settings, most, cluster)) as blocks:
         for block in blocks:
-            report = _within(progress, done, len(rows))
+            report = _within(progress, done, total)
             new.append(write_shard(folder, block, settings, cluster=cluster, threads=threads, progress=report))
             done += len(block.ids)
     # Of the same rows as before, of which some were removed since, the file is the same: it goes, and comes anew.
-    old, _ = removed_from(folder, held, ids)
+    old, _ = removed_from(folder, kept, ids)
     next_id = max([manifest.next_id, *(shard.last_id + 1 for shard in new)])
     return manifest.following((*old, *new), next_id), ids
+
+
+def _merged_with(held: Sequence[OpenShard], added: int, manifest: Manifest) -> Sequence[OpenShard]:
+    """The shards at the end that go into one with so many rows that are added.
+
+    None where rows are placed by clusters, where they would each time lose more of what codes keep of them, and where
+    some are damaged, which stay as they are.
+    """
+    settings = manifest.settings
+    if manifest.cluster or (settings.keep_vectors is False and settings.quantization != "none"):
+        return ()
+    counts = [each.shard.live for each in held]
+    merged = held[len(held) - small_at_the_end(counts, added, manifest.rows_per_shard) :]
+    try:
+        for each in merged:
+            each.verify()
+    except CorruptIndexError:
+        return ()
+    return merged
+
+
+def small_at_the_end(counts: Sequence[int], added: int, rows_per_shard: int) -> int:
+    """How many of the last shards are written anew, together with so many rows that come after them.
+
+    Those that are small, and no larger than what comes after them. So of rows that are added one by one each is written
+    as many times, at most, as a small shard's rows can be halved, and there are no more small shards than that.
+    """
+    taken = 0
+    for count in reversed(counts):
+        if count > added or not is_small(count, rows_per_shard):
+            break
+        taken, added = taken + 1, added + count
+    return taken
+
+
+def _with_others(
+    folder: Folder,
+    merged: Sequence[OpenShard],
+    rows: npt.NDArray[np.float32],
+    ids: npt.NDArray[np.int64],
+    settings: Settings,
+    most: int,
+    cluster: bool,
+) -> Generator[Block, None, None]:
+    """Rows, and after them those of some shards that they do not replace: errors count rows from the first."""
+    if not merged:
+        yield from _of_array(folder, rows, ids, settings, most, cluster)
+        return
+
+    def pieces() -> Iterator[Piece]:
+        yield Piece(rows, ids)
+        for each in merged:
+            for piece in _rows_of(each.index):
+                assert piece.ids is not None
+                stay = ~np.isin(piece.ids, ids)
+                yield Piece(piece.rows[stay], piece.ids[stay])
+
+    with closing(_blocks(folder, pieces(), settings, most, cluster)) as blocks:
+        yield from blocks
 
 
 def _of_array(
@@ -408,6 +471,8 @@ def compacted(
     chosen = [each for each in held if each.shard.removed or (each in small and len(small) > 1)]
     if not chosen:
         return None
+    for each in chosen:
+        each.verify()
     total = live(tuple(each.shard for each in chosen))
     new: list[Shard] = []
     done = 0

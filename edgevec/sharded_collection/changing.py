@@ -7,7 +7,7 @@ shards, at the end. What is written before the manifest counts for nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import groupby
@@ -26,7 +26,7 @@ from ..collection.validation import Id, NewRecords
 from ..encoders import TextEncoder
 from ..errors import CorruptCollectionError, DuplicateIdError, UnknownIdError
 from ..sharded.folders import Folder
-from ..sharded.writing import is_small, written
+from ..sharded.writing import is_small, small_at_the_end, written
 from .building import entries_of
 from .manifest import CollectionManifest
 from .shards import Made, OpenPart, rewrite_shard, write_shard
@@ -71,6 +71,8 @@ def with_records(
 ) -> CollectionManifest:
     """The manifest with these records: in the places of those whose id exists, and the others in new shards.
 
+    Small shards at the end go into the new ones, but for those with damaged records, which stay as they are.
+
     Args:
         vectors: checked, in the type that is stored
         replaces: False: DuplicateIdError for an id that exists, before anything is written
@@ -85,7 +87,10 @@ def with_records(
         if known:
             changed.append((each, sorted(places.pop(id) for id in known)))
     added = list(places.values())
-    total = sum(each.shard.count for each, _ in changed) + len(added)
+    merged, before = _merged_with(folder, held, len(added), manifest.rows_per_shard)
+    kept = held[: len(held) - len(merged)]
+    changed = [(each, some) for each, some in changed if each in kept]
+    total = sum(each.shard.count for each in merged) + sum(each.shard.count for each, _ in changed) + len(added)
 
     def write(work: tuple[OpenPart, list[int]] | Block, report: Progress | None) -> Made:
         if isinstance(work, Block):
@@ -94,13 +99,40 @@ def with_records(
         records = _taken(new, some)
         return rewrite_shard(folder, each, lambda made: upsert_part(made, records, vectors[some], report))
 
+    def tables() -> Iterator[Table]:
+        replaced = {id: at for at, id in enumerate(new.ids) if id not in places}
+        for table in before:
+            yield _with_replaced(table, replaced, new, vectors)
+        if added:
+            yield _table(sum(each.shard.count for each in merged), _taken(new, added), vectors[added])
+
     def works() -> Generator[tuple[OpenPart, list[int]] | Block, None, None]:
         yield from changed
-        for start in range(0, len(added), manifest.rows_per_shard):
-            some = added[start : start + manifest.rows_per_shard]
-            yield _block(_taken(new, some), vectors[some])
+        with closing(blocks_of(tables, manifest.rows_per_shard)) as blocks:
+            yield from blocks
 
-    return _following(manifest, held, [each for each, _ in changed], written(works(), write, lambda: total, progress))
+    return _following(manifest, kept, [each for each, _ in changed], written(works(), write, lambda: total, progress))
+
+
+def _merged_with(folder: Folder, held: Held, added: int, rows_per_shard: int) -> tuple[Held, list[Table]]:
+    """The shards at the end that go into one with so many records that are added, and their records."""
+    merged = held[len(held) - small_at_the_end([each.shard.count for each in held], added, rows_per_shard) :]
+    try:
+        return merged, list(_tables(folder, merged))
+    except CorruptCollectionError:
+        return (), []
+
+
+def _with_replaced(table: Table, replaced: Mapping[Id, int], new: NewRecords, vectors: NDArray[Any]) -> Table:
+    """The table with new records, at these places among them, in the places of those of their ids."""
+    ids = enumerate(table.ids)
+    places = {at: place for at, id in ids if id is not None and (place := replaced.get(id)) is not None}
+    if not places:
+        return table
+    rows, metadata, documents = np.array(table.vectors), list(table.metadata), list(table.documents)
+    for at, place in places.items():
+        rows[at], metadata[at], documents[at] = vectors[place], json.loads(new.metadata[place]), new.documents[place]
+    return table._replace(vectors=rows, metadata=metadata, documents=documents)
 
 
 def with_changes(
@@ -153,10 +185,9 @@ def _taken(new: NewRecords, places: list[int]) -> NewRecords:
     )
 
 
-def _block(new: NewRecords, vectors: NDArray[Any]) -> Block:
+def _table(start: int, new: NewRecords, vectors: NDArray[Any]) -> Table:
     """As of an import."""
-    table = Table(0, list(new.ids), vectors, [json.loads(fields) for fields in new.metadata], new.documents)
-    return Block([(new.ids, table)], len(new.ids))
+    return Table(start, list(new.ids), vectors, [json.loads(fields) for fields in new.metadata], new.documents)
 
 
 def _write(folder: Folder, manifest: CollectionManifest, block: Block, report: Progress | None) -> Made:
@@ -221,6 +252,7 @@ def _tables(folder: Folder, run: Sequence[OpenPart]) -> Iterator[Table]:
     start = 0
     for each in run:
         before = start
+        each.verify(folder.where(each.shard.file))
         for page in each.part.collection.pages(IMPORT_BATCH):
             ids, vectors, metadata, documents = zip(
                 *((record.id, record.vector, record.metadata, record.document) for record in page), strict=True

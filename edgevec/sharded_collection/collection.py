@@ -407,8 +407,8 @@ class ShardedCollection(Opened):
         """Store records, replacing those whose id exists. All or nothing; durable when it returns.
 
         A record that is replaced stays where it is in the order of the records: a call writes every shard anew that
-        holds some of them. The others come at the end, in new shards, at least one a call, of which compact() merges
-        small ones. So store many at a time.
+        holds some of them. The others come at the end, in new shards, at least one a call, and with them the records
+        of the small shards there that hold no more than what comes after them. To store many at a time takes less.
 
         Args:
             ids, vectors, metadata, documents: as of Collection.upsert()
@@ -436,7 +436,7 @@ class ShardedCollection(Opened):
         *,
         progress: Progress | None = None,
     ) -> int:
-        """Store new records, as upsert(), which writes no shard anew: in new ones, at least one a call.
+        """Store new records, as upsert(), which writes no shard anew but small ones at the end.
 
         Args:
             ids, vectors, metadata, documents, progress: as of upsert()

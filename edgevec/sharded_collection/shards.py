@@ -206,6 +206,14 @@ class OpenPart:
         last = bisect_right(ids, key_of(self.shard.last_id), key=key_of)
         return self.part.known(ids[first:last]) if first < last else []
 
+    def verify(self, where: str) -> None:
+        """CorruptCollectionError where its bytes are not those that were written.
+
+        Args:
+            where: its file, for the message
+        """
+        _check_files(self.path, self.shard, where, verify=True)
+
     def close(self) -> None:
         self.part.close()
 

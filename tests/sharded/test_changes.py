@@ -242,6 +242,50 @@ def test_bad_additions_change_nothing(folder: Path, arguments: tuple[list[float]
         assert (len(index), index.manifest.generation) == (199, 2)
 
 
+def test_vectors_that_are_added_one_by_one_lie_in_few_shards(tmp_path: Path, rows: np.ndarray) -> None:
+    with ShardedIndex.build(rows[:30], tmp_path / "s", rows_per_shard=64, metric="l2", quantization="none") as index:
+        first = index.shards[0]
+        for at in range(30, 150):
+            index.add(rows[at : at + 1], ids=[at])
+        assert [shard.live for shard in index.shards] == [62, 32, 32, 16, 8]
+        assert first not in index.shards
+        new = [150, 149, 5, 148, 151, 152, 153, 154]  # two of them are in the last one
+        index.add(rows[150:158] + 1, ids=new)
+        assert [shard.live for shard in index.shards] == [61, 32, 32, 30]
+        held = {at: rows[at] for at in range(150)} | dict(zip(new, rows[150:158] + 1, strict=True))
+        for query in rows[:5]:
+            assert_right(index.search(query, 9, exact=True), "l2", held, query, 9, 1e-6)
+        assert sorted(index) == sorted(held)
+
+
+def test_small_shards_that_are_damaged_stay_as_they_are(folder: Path, rows: np.ndarray) -> None:
+    with ShardedIndex.open(folder) as index:
+        index.add(rows[:3], ids=[300, 301, 302])
+        path = folder / index.shards[-1].file
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with ShardedIndex.open(folder, verify=False, mmap=True) as index:
+        index.add(rows[:4], ids=[400, 401, 402, 403])
+        assert [shard.count for shard in index.shards[-2:]] == [3, 4]
+        with pytest.raises(edgevec.CorruptIndexError, match=path.name):
+            index.compact()
+
+
+@pytest.mark.parametrize("options", [{"cluster": True}, {"keep_vectors": False}])
+def test_small_shards_stay_where_to_write_them_anew_would_cost_recall(
+    tmp_path: Path, rows: np.ndarray, options: dict[str, object]
+) -> None:
+    with ShardedIndex.build(rows[:70], tmp_path / "s", rows_per_shard=60, **options) as index:  # type: ignore[arg-type]
+        before = index.shards
+        for at in range(70, 80):
+            index.add(rows[at : at + 1])
+        assert index.shards[: len(before)] == before
+        assert [shard.count for shard in index.shards[len(before) :]] == [1] * 10
+        index.compact()
+        assert len(index.shards) < len(before) + 2
+
+
 class Changes(RuleBasedStateMachine):
     """Any sequence of changes, beside a dict; answers by brute force."""
 

@@ -47,10 +47,16 @@ conditions = st.sampled_from(CONDITIONS)
 some_ids = st.lists(ids, max_size=9, unique=True)
 
 
+def small_at_the_end(counts: list[int], added: int, size: int) -> int:
+    """How many of the last shards, none of them half full, are no larger than all that comes after them."""
+    merge = [2 * count < size and count <= added + sum(counts[at + 1 :]) for at, count in enumerate(counts)]
+    return next((at for at, merges in enumerate(reversed(merge)) if not merges), len(merge)) if added else 0
+
+
 class Changes(RuleBasedStateMachine):
     """Any sequence of changes, beside a dict in the order of insertion; answers by arithmetic and by SQLite."""
 
-    @initialize(seed=st.integers(0, 2**32), count=st.integers(1, 12), size=st.integers(1, 5))
+    @initialize(seed=st.integers(0, 2**32), count=st.integers(1, 12), size=st.integers(1, 12))
     def build(self, seed: int, count: int, size: int) -> None:
         self.rng = np.random.default_rng(seed)
         self.scratch = tempfile.TemporaryDirectory()
@@ -78,7 +84,8 @@ class Changes(RuleBasedStateMachine):
         assert self.notes.upsert(**given) == len(ids)
         self.held.update({row["id"]: row for row in rows})
         kept = {shard for shard in before.shards if shard in self.notes.shards}
-        assert len(before.shards) - len(kept) <= len(touched)
+        merged = small_at_the_end([shard.count for shard in before.shards], len(ids) - len(touched), self.size)
+        assert len(before.shards) - len(kept) <= len(touched) + merged
 
     @rule(ids=some_ids)
     def add(self, ids: list[Any]) -> None:
@@ -92,8 +99,11 @@ class Changes(RuleBasedStateMachine):
             return
         assert self.notes.add(**given) == len(ids)
         self.held.update({row["id"]: row for row in rows})
-        assert self.notes.shards[: len(before.shards)] == before.shards
-        assert len(self.notes.shards) == len(before.shards) + -(-len(ids) // self.size)
+        counts = [shard.count for shard in before.shards]
+        stay = len(counts) - small_at_the_end(counts, len(ids), self.size)
+        assert self.notes.shards[:stay] == before.shards[:stay]
+        assert sum(shard.count for shard in self.notes.shards[stay:]) == sum(counts[stay:]) + len(ids)
+        assert len(self.notes.shards) == stay + -(-(sum(counts[stay:]) + len(ids)) // self.size)
 
     @rule(ids=some_ids, parts=st.integers(1, 7), stranger=st.booleans())
     def update(self, ids: list[Any], parts: int, stranger: bool) -> None:
@@ -275,6 +285,47 @@ def test_compaction_leaves_records_as_they_are(
         if exact:
             assert notes.get([39])[0].vector.tobytes() == vectors[39].tobytes()
         assert all(report.ok for report in notes.check().values())
+
+
+def test_records_that_are_stored_one_by_one_lie_in_few_shards(tmp_path: Path, rng: np.random.Generator) -> None:
+    rows = [record(rng, number, WORDS) | {"id": number} for number in range(100)]
+    held = {row["id"]: row for row in rows[:10]}
+    with ShardedCollection.build(rows[:10], tmp_path / "s", **{**OPTIONS, "rows_per_shard": 40}) as notes:
+        for at in range(10, 95):
+            # every third call replaces one of the small shards at the end, too
+            some = [rows[at], rows[95] | {"id": at - 1}] if at % 3 == 2 else [rows[at]]
+            vectors = np.array([row["vector"] for row in some], np.float32)
+            notes.upsert(
+                [row["id"] for row in some],
+                vectors,
+                [row["metadata"] for row in some],
+                [row["text"] for row in some],
+            )
+            held.update({row["id"]: row for row in some})
+        assert sizes(notes) == [26, 32, 32, 4, 1]
+        assert notes.ids() == list(held)
+        for found, wanted in zip(notes.get(notes.ids()), held.values(), strict=True):
+            assert (found.metadata, found.document) == (wanted["metadata"] or None, wanted["text"])
+            np.testing.assert_array_equal(found.vector, np.float32(wanted["vector"]))
+        assert all(report.ok for report in notes.check().values())
+        reported: list[tuple[int, int]] = []
+        notes.add(["a", "b"], np.ones((2, 3)), progress=lambda *step: reported.append(step))
+        assert sizes(notes) == [26, 32, 32, 4, 3]
+        assert reported[-1][0] == reported[-1][1] == 3
+
+
+def test_small_shards_that_are_damaged_stay_as_they_are(tmp_path: Path) -> None:
+    with ShardedCollection.build(ROWS, tmp_path / "s", **{**OPTIONS, "rows_per_shard": 40}) as notes:
+        notes.add(["a", "b"], np.ones((2, 2)))
+        path = tmp_path / "s" / notes.shards[-1].file
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with ShardedCollection.open(tmp_path / "s", verify=False) as notes:
+        notes.add(["c", "d", "e"], np.ones((3, 2)))
+        assert sizes(notes) == [10, 2, 3]
+        with pytest.raises(edgevec.CorruptCollectionError, match=rf"{path.name}: a shard of another checksum"):
+            notes.compact()
 
 
 def test_compaction_loses_no_damaged_record(notes: ShardedCollection, folder: Path) -> None:
