@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -28,6 +29,8 @@ from .writing import added, build, commit, compacted, removed_from
 __all__ = ["Missing", "ShardedIndex", "settings_of"]
 
 _MOST_ROWS = 2**32
+_COMMITS_KEPT = 16
+"""A shard's file stays for so many commits after the one that dropped it, for those who still read its predecessor."""
 
 
 class ShardedIndex(Opened):
@@ -177,6 +180,7 @@ class ShardedIndex(Opened):
         made = cls.__new__(cls)
         made._following = following
         made._storage_options = None
+        made._dropped = deque()
         made._filters = LatestFilters()
         made._helpers = Helpers()
         made._searcher = Searcher(made._helpers)
@@ -184,6 +188,8 @@ class ShardedIndex(Opened):
 
     _following: Following
     _storage_options: Mapping[str, Any] | None
+    _dropped: deque[set[str]]
+    """Of shards that no longer count, by the commits of this object, the oldest first."""
     _filters: LatestFilters
     _searcher: Searcher
 
@@ -488,10 +494,13 @@ class ShardedIndex(Opened):
         held.need_same()
         commit(held.folder, manifest)
         held.follow(again=True, trusted=True)
-        if held.folder.is_local:  # each removal writes such a file; shards stay until they are compacted
-            for file in before - manifest.files():
-                if file.endswith(".removed"):
-                    held.folder.remove(file)
+        if held.folder.is_local:  # each removal writes such a file, and each addition may merge shards
+            dropped = before - manifest.files()
+            lists = {file for file in dropped if file.endswith(".removed")}
+            self._dropped.append(dropped - lists)
+            late = self._dropped.popleft() if len(self._dropped) > _COMMITS_KEPT else set()
+            for file in lists | late - manifest.files():
+                held.folder.remove(file)
 
 
 def settings_of(

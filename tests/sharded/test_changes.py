@@ -247,6 +247,7 @@ def test_vectors_that_are_added_one_by_one_lie_in_few_shards(tmp_path: Path, row
         first = index.shards[0]
         for at in range(30, 150):
             index.add(rows[at : at + 1], ids=[at])
+        assert len(os.listdir(tmp_path / "s")) < 40  # those merged long ago are gone
         assert [shard.live for shard in index.shards] == [62, 32, 32, 16, 8]
         assert first not in index.shards
         new = [150, 149, 5, 148, 151, 152, 153, 154]  # two of them are in the last one
