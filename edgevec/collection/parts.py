@@ -28,7 +28,7 @@ from .records import Record, RowIds, rows_where
 from .search import SearchRequest, as_request
 from .sqlite_errors import translated
 from .validation import Id
-from .where import EVERYTHING
+from .where import EVERYTHING, Where
 
 __all__ = ["Facts", "Part", "facts_of", "key_of", "repeated_id"]
 
@@ -162,11 +162,6 @@ class Part:
                 found = best(scores, k, partial(rows_where, connection, *request.condition))
         return np.array([row for row, _ in found], np.int64), [score for _, score in found]
 
-    def distances_of(self, request: SearchRequest, rows: list[int]) -> dict[int, float]:
-        """The distances of rows from the vector that is searched for."""
-        with self._store.read(graph=True):
-            return self._executor.distances_of(request, rows)
-
     def scores(self, distances: list[float]) -> list[float]:
         """Of hits by vector alone."""
         return self._executor.scores(distances)
@@ -174,7 +169,16 @@ class Part:
     def hits(
         self, request: SearchRequest, rows: RowIds, scores: Sequence[float], distances: Sequence[float | None]
     ) -> list[Hit | None]:
-        """The hit of each row, with what the request includes; None where something has deleted its record."""
+        """The hit of each row, with what the request includes; None where something has deleted its record.
+
+        Args:
+            distances: from the vector that is searched for; None where they are not known yet
+        """
+        if request.vector is not None and None in distances:
+            with self._store.read(graph=True):
+                missing = [row for row, distance in zip(rows.tolist(), distances, strict=True) if distance is None]
+                known = self._executor.distances_of(request, missing)
+            distances = [known.get(row, distance) for row, distance in zip(rows.tolist(), distances, strict=True)]
         with self._store.read() as connection:
             found = self._executor.hits(connection, request, rows, scores, distances, _NOTHING)
             if len(found) == len(rows):
@@ -195,6 +199,18 @@ class Part:
         database = self._store.database
         with translated(database.name):
             return [id for (id,) in database.main.execute("SELECT id FROM records").fetchall()]
+
+    def count(self, where: Where | None, params: Sequence[Any] | None) -> int:
+        """As Collection.count()."""
+        return self.collection.count(where, params)
+
+    def unknown_fields(self, where: Where, params: Sequence[Any] | None) -> dict[str, list[str]] | None:
+        """As Collection.unknown_fields(); None where there are no records."""
+        return self.collection.unknown_fields(where, params) if len(self.collection) else None
+
+    def ids(self, where: Where | None, params: Sequence[Any] | None) -> list[Id]:
+        """As Collection.ids()."""
+        return self.collection.ids(where, params)
 
     def get(self, ids: list[Id], missing: Literal["raise", "skip"]) -> list[Record]:
         """The records of those ids that are here."""

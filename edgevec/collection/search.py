@@ -245,7 +245,7 @@ class SearchExecutor:
         if behind is not None:
             self._store.follower.wake()
         allowed, count = None, None
-        if request.condition is not EVERYTHING:
+        if request.condition != EVERYTHING:  # in a request of another process it is another one
             allowed, count = self._filters.get(
                 connection, self._store.version, request.condition, self._store.recent_writes
             )

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from numpy.typing import ArrayLike
 
 from .._types import Metric, PathLike, Progress, Quantization, Storage
 from .._validation import as_int, as_storage
-from ..collection import CollectionReport, Encoder, Hits, Record
+from ..collection import CollectionReport, Encoder, Hits
 from ..collection.collection import DELETES_ALL, UPDATES_ALL, chosen
 from ..collection.factory import checked
 from ..collection.hits import Included
-from ..collection.known_fields import merge
 from ..collection.part_files import prepared, prepared_changes
 from ..collection.parts import Part, key_of
 from ..collection.schema import Dtype
 from ..collection.search import ALL, EQUAL
-from ..collection.validation import Id, as_records, is_single_id, validate_ids
-from ..collection.where import Where
+from ..collection.validation import Id, as_records
+from ..collection.where import EVERYTHING, Where
 from ..encoders import as_encoder
-from ..errors import CorruptCollectionError, CorruptIndexError, StorageError, UnknownIdError, allocates
+from ..errors import CorruptCollectionError, CorruptIndexError, StorageError, allocates
 from ..sharded.folders import Folder, open_folder
 from ..sharded.follower import Missing, as_missing
 from ..sharded.opened import Opened
@@ -32,7 +31,8 @@ from .building import build, columns_of
 from .changing import compacted, with_changes, with_records, without
 from .following import Following
 from .manifest import CollectionManifest, CollectionShard
-from .searching import SearchParts
+from .reading import Reading
+from .searching import Here, Question, SearchParts
 from .shards import OpenPart
 
 __all__ = ["ShardedCollection", "folder_of", "parameters_of"]
@@ -44,7 +44,7 @@ _ATTEMPTS = 20
 _Answer = TypeVar("_Answer")
 
 
-class ShardedCollection(Opened):
+class ShardedCollection(Reading, Opened):
     """A collection in several files, searched as one: for records that one machine builds in parts, or cannot hold.
 
     It lies in a folder: ordinary collections, which edgevec.open() opens by themselves, and `manifest.json`, which says
@@ -230,61 +230,11 @@ class ShardedCollection(Opened):
             every = sum(shard.count for shard in self.manifest.shards)
             return sum(each.shard.count for each in held) / every if every else 1.0
 
-    def __len__(self) -> int:
-        return self.count()
-
-    def __contains__(self, id: object) -> bool:
-        return is_single_id(id) and bool(self.get(id, missing="skip"))  # type: ignore[arg-type]
-
     def __repr__(self) -> str:
         if self.closed:
             return "<closed ShardedCollection>"
         held = sum(shard.count for shard in self.shards)
         return f"ShardedCollection({held} records, dim={self.dim}, {self.metric!r}, {len(self.shards)} shards)"
-
-    # ---- records ---------------------------------------------------------------------------------------------------
-
-    def get(self, ids: Id | Sequence[Id] | ArrayLike, *, missing: Literal["raise", "skip"] = "raise") -> list[Record]:
-        """The records of these ids, in this order, as Collection.get().
-
-        Raises:
-            UnknownIdError: some do not exist; the message names one
-            ShardNotFoundError: they may be in a shard that is missing
-            CorruptCollectionError: a record is damaged
-        """
-        wanted = validate_ids(ids)
-        found = {record.id: record for some in self._each(lambda part: part.get(wanted, missing)) for record in some}
-        unknown = next((id for id in wanted if id not in found), None)
-        if unknown is not None and missing == "raise":
-            self._following.need_all()
-            raise UnknownIdError(f"no record has the id {unknown!r}")
-        return [found[id] for id in wanted if id in found]
-
-    def count(self, where: Where | None = None, params: Sequence[Any] | None = None) -> int:
-        """How many records there are, or how many satisfy a condition.
-
-        Raises:
-            WhereError: the condition is wrong
-        """
-        return sum(self._each(lambda part: part.collection.count(where, params)))
-
-    def unknown_fields(self, where: Where, params: Sequence[Any] | None = None) -> dict[str, list[str]]:
-        """The fields that a condition names and no record has, each with up to 3 names that are like it.
-
-        Raises:
-            WhereError: the condition is wrong
-        """
-        return merge(
-            self._each(lambda part: part.collection.unknown_fields(where, params) if len(part.collection) else None)
-        )
-
-    def ids(self, where: Where | None = None, params: Sequence[Any] | None = None) -> list[Id]:
-        """The ids of all records, or of those that satisfy a condition, in the order of the import.
-
-        Raises:
-            WhereError: the condition is wrong
-        """
-        return [id for some in self._each(lambda part: part.collection.ids(where, params)) for id in some]
 
     # ---- search ----------------------------------------------------------------------------------------------------
 
@@ -337,7 +287,9 @@ class ShardedCollection(Opened):
                 weights=weights,
                 include=include,
             )
-            return SearchParts(parts, request, self._helpers, threads).hits()
+            kind = request.exact, request.condition is not EVERYTHING
+            shards = Here(dict(enumerate(parts)), self._helpers, threads, kind)
+            return SearchParts(shards, request, parts[0].scores).hits()
 
         return self._answer(search)
 
@@ -576,8 +528,11 @@ class ShardedCollection(Opened):
     def _by_file(self, call: Callable[[Part], _Answer]) -> dict[str, _Answer]:
         return self._answer(lambda held, parts: {each.shard.file: call(each.part) for each in held})
 
-    def _each(self, call: Callable[[Part], _Answer]) -> list[_Answer]:
-        return self._answer(lambda held, parts: [call(part) for part in parts])
+    def _each(self, question: Question) -> list[Any]:
+        return self._answer(lambda held, parts: [question(part) for part in parts])
+
+    def _need_all(self) -> None:
+        self._following.need_all()
 
     def _answer(self, call: Callable[[tuple[OpenPart, ...], Sequence[Part]], _Answer]) -> _Answer:
         """What a call finds in the shards of one manifest, the latest.
