@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import queue
 import threading
 import time
@@ -10,34 +11,43 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from .._types import SearchResult
 from ..errors import BusyError, ClosedError, EdgevecError, StorageError
 from ..sharded import Manifest
+from ..sharded_collection import CollectionManifest
 from .hedging import Delays
 
-__all__ = ["ATTEMPTS", "Answer", "Part", "Replicas", "ServiceStats"]
+__all__ = ["ATTEMPTS", "Answer", "AnyManifest", "Part", "Replicas", "ServiceStats", "checksum_of"]
 
 ATTEMPTS = 4
 """How often a part of a query is asked after it was lost."""
 
 
-class Answer(NamedTuple):
-    """Of an actor."""
+AnyManifest = Manifest | CollectionManifest
 
-    result: SearchResult
+
+class Answer(NamedTuple):
+    """Of an actor: what its shards answer, and by file what is wrong with the others."""
+
+    result: Any
     problems: dict[str, EdgevecError]
 
 
 class Part(NamedTuple):
     """The manifest as one actor is to have it."""
 
-    manifest: Manifest
+    manifest: AnyManifest
     checksum: str
 
     @classmethod
-    def of(cls, manifest: Manifest, files: set[str]) -> Part:
-        part = replace(manifest, shards=tuple(shard for shard in manifest.shards if shard.file in files))
-        return cls(part, part.checksum())
+    def of(cls, manifest: AnyManifest, files: set[str]) -> Part:
+        shards: Any = tuple(shard for shard in manifest.shards if shard.file in files)
+        part = replace(manifest, shards=shards)
+        return cls(part, checksum_of(part))
+
+
+def checksum_of(manifest: AnyManifest) -> str:
+    """Of the content."""
+    return hashlib.sha256(manifest.to_json()).hexdigest()
 
 
 class ServiceStats(NamedTuple):
@@ -141,26 +151,38 @@ class Replicas:
         if self._closed:
             raise ClosedError("the service was closed")
 
+    def turn(self) -> int:
+        """For questions that are to be asked of one replica, one after the other."""
+        with self._lock:
+            self._turn += 1
+            return self._turn
+
     def ask(
-        self, parts: Sequence[Part], sent: Sequence[tuple[Any, ...] | None], kind: Hashable
+        self,
+        parts: Sequence[Part],
+        sent: Sequence[tuple[Any, ...] | None],
+        kind: Hashable,
+        turn: int | None = None,
     ) -> list[Answer | StorageError | None]:
         """The answers for all parts, or why there is none.
 
         Args:
             sent: for each part what an actor's search() is given beside the checksum; None: it is not asked
             kind: of questions that take about as long
+            turn: what turn() has returned; None: its turn is that of the question alone
 
         Raises:
             EdgevecError: what an actor found wrong with the query
         """
-        return _Query(self, parts, sent, kind).answers()
+        self._replace_hung(parts)
+        return _Query(self, parts, sent, kind).answers(self._next(turn))
 
-    def _next(self) -> int:
+    def _next(self, turn: int | None = None) -> int:
         """The replica that is asked first: each in turn, but those last that owe answers."""
+        turn = self.turn() if turn is None else turn
         with self._lock:
             self.check_open()
-            self._turn += 1
-            return self._least_late(self._turn)
+            return self._least_late(turn)
 
     def _other(self, replica: int) -> int:
         with self._lock:
@@ -218,11 +240,10 @@ class _Query:
         self._lost = [0] * len(parts)
         self._answers: list[Answer | StorageError | None] = [None] * len(parts)
 
-    def answers(self) -> list[Any]:
+    def answers(self, first: int) -> list[Any]:
+        """first: the replica that is asked first"""
         replicas = self._replicas
         delay = replicas._delays.of(self._kind) if replicas._delays else None
-        replicas._replace_hung(self._parts)
-        first = replicas._next()
         for part in self._open:
             self._ask(part, first)
         replicas._count(asked=len(self._open))

@@ -171,10 +171,6 @@ class Manifest:
     generation: int = 1
     cluster: bool = False
 
-    def checksum(self) -> str:
-        """Of the content."""
-        return hashlib.sha256(self.to_json()).hexdigest()
-
     def files(self) -> set[str]:
         """The files that it refers to."""
         beside = (each for shard in self.shards for each in (shard.removed, shard.centroids))
