@@ -175,6 +175,11 @@ class Follower(Generic[ManifestT, HeldT]):
         if self._forked:
             raise ForkedError(f"{self._forked}; open it again")
 
+    @property
+    def writes(self) -> bool:
+        """Whether a thread is in a block of writing()."""
+        return self._writes
+
     @contextmanager
     def using(self) -> Iterator[tuple[HeldT, ...]]:
         """A block in which the shards stay as they are."""

@@ -59,6 +59,8 @@ class Helpers:
             threads: 0: as many as there are cores, if that saves enough by what the last of its kind took
             least: seconds that one item must then have taken
         """
+        if not items:
+            return []
         count = min(len(items), threads or os.cpu_count() or 1)
         taken = [math.inf]
 

@@ -35,10 +35,10 @@ from .reading import Reading
 from .searching import Here, Question, SearchParts
 from .shards import OpenPart
 
-__all__ = ["ShardedCollection", "folder_of", "parameters_of"]
+__all__ = ["CONDITION_BYTES", "ShardedCollection", "folder_of", "parameters_of"]
 
 _MOST_ROWS = 2**32 - 1
-_CONDITION_BYTES = 128 * 2**20
+CONDITION_BYTES = 128 * 2**20
 _ATTEMPTS = 20
 """How often a build may take files away while a call reads them."""
 _Answer = TypeVar("_Answer")
@@ -174,7 +174,7 @@ class ShardedCollection(Reading, Opened):
             StorageError: the system refuses
         """
         model, storage = None if encoder is None else as_encoder(encoder), as_storage(storage)
-        memory = _CONDITION_BYTES
+        memory = CONDITION_BYTES
         if condition_memory is not None:
             memory = as_int(condition_memory, "condition_memory", 0)
         made = cls.__new__(cls)

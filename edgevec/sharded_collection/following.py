@@ -26,6 +26,7 @@ class Following(Follower[CollectionManifest, OpenPart]):
     Args:
         verify, missing: as of ShardedCollection.open()
         encoder, mmap, storage, condition_memory: as of ShardedCollection.open()
+        follows: whether `follow()` looks for another manifest
     """
 
     what = "collection"
@@ -40,8 +41,9 @@ class Following(Follower[CollectionManifest, OpenPart]):
         mmap: bool,
         storage: Storage,
         condition_memory: int,
+        follows: bool = True,
     ) -> None:
-        super().__init__(folder, verify=verify, missing=missing)
+        super().__init__(folder, verify=verify, missing=missing, follows=follows)
         self.encoder, self.mmap, self.storage, self.condition_memory = encoder, mmap, storage, condition_memory
 
     def read_manifest(self) -> CollectionManifest:
@@ -76,7 +78,8 @@ class _Opening(Opening[CollectionManifest, OpenPart]):
 
     def open(self, trusted: bool) -> None:
         # Those that a change of this process has just written were just read, too.
-        self._verify = self._following.verify and not (trusted and self._following.folder.is_local)
+        following = self._following
+        self._verify = following.verify and not (trusted and following.writes and following.folder.is_local)
         if not self.manifest.shards:
             self._following.of_nothing(self.manifest).close()
         super().open(trusted)

@@ -28,8 +28,8 @@ _BITS = 32
 _LEAST = 2e-3
 """Seconds that one shard must take before others are asked by other threads: of less, too much goes on in Python."""
 Numbers = npt.NDArray[np.int64]
-Question = Callable[[Part], Any]
-"""question(part), what a shard is asked: a partial() of a method, so that it can be sent."""
+Question = partial[Any]
+"""question(part), what a shard is asked: of a method of Part, so that it can be sent."""
 Found = dict[int, Any]
 """Answers by shard, in the order of the shards: of those that can be had."""
 

@@ -226,3 +226,25 @@ def test_tasks_of_a_cluster_that_cannot_put_a_file_leave_what_was_there(store: O
         assert_still_holds(store, name, old)
     edgevec.ray.build_collection(ROWS, address, **options)
     assert_still_holds(store, name, ROWS)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_cluster_serves_and_asks(store: ObjectStore, name: str) -> None:
+    address, options, query = f"s3://bucket/{name}", {"storage_options": store.options}, {"text": "note 9", "k": 5}
+    with build(store, name, ROWS) as notes, edgevec.ray.serve_collection(address, actors=2, **options) as service:
+        assert service.search([7, 1], **query) == notes.search([7, 1], **query)
+        notes.delete([9, 10])
+        notes.compact()
+        assert len(service) == 24  # until it looks
+        assert service.refresh()
+        assert service.search([7, 1], **query) == notes.search([7, 1], **query)
+        assert contents(service.get(service.ids())) == contents(notes.get(notes.ids()))
+        found = edgevec.ray.SearchCollection(address, 1, text="text", **options)({"text": ["note 7", "23"]})
+        assert found["ids"].tolist() == [[7], [23]]
+        file = notes.shards[0].file
+    store.client.delete_object(Bucket="bucket", Key=f"{name}/{file}{GRAPH}")
+    with (
+        edgevec.ray.serve_collection(address, **options) as lost,
+        pytest.raises(edgevec.ShardNotFoundError, match=file),
+    ):
+        lost.count()
