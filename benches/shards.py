@@ -3,7 +3,7 @@
 The same vectors lie in one index and in four shards, which take turns; and in 1, 2, 4, ... small shards. Through every
 second number of these goes the line that is the model of many shards; the others, and the time of a larger index, say
 how far it is off. Times of the processor are what a busy machine changes least. With --ray a service is measured, too;
-with --collections a collection beside four shards of one.
+with --collections a collection beside four shards of one, and with both a service of these.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import argparse
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from data import WORKLOADS, Floats, Ids, Workload, named
@@ -212,14 +212,20 @@ def forecast(model: Model, dim: int, calls: NDArray[np.float64], price: float) -
         yield f"| {name} | {' | '.join(cells)} |"
 
 
+def start_ray() -> None:
+    """A cluster of its own, also where another one runs on this machine."""
+    import ray
+
+    ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False)
+
+
 def of_service(folder: Path, queries: Floats, rounds: int) -> Iterator[str]:
     """The same shards held by 1, 2 and 4 actors; and by 2 replicas of 2, with and without hedged requests."""
     import ray
 
     import edgevec.ray
 
-    # A cluster of its own, also where another one runs on this machine.
-    ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False)
+    start_ray()
     yield "\n| a service | p50 us | p99 us | slowest of so many such as the one: p50, p99 | asked twice |"
     yield "|---|---|---|---|---|"
     alone: NDArray[np.float64] = np.empty(0)
@@ -242,8 +248,12 @@ def of_service(folder: Path, queries: Floats, rounds: int) -> Iterator[str]:
 COUNTRIES, YEARS = ("de", "fr", "it", "es", "nl"), 25
 
 
-def of_records(work: Workload, rounds: int) -> Iterator[str]:
-    """A collection and the same records in four shards: metadata of random values, texts of words by Zipf's law."""
+def of_records(work: Workload, rounds: int, serve: bool) -> Iterator[str]:
+    """A collection and the same records in four shards: metadata of random values, texts of words by Zipf's law.
+
+    Args:
+        serve: these shards in one actor, and in four, too; of what these take the processor times know nothing
+    """
     rng = np.random.default_rng(2)
     count = len(work.base)
     words = np.array([f"w{number}" for number in range(20_000)])
@@ -263,14 +273,21 @@ def of_records(work: Workload, rounds: int) -> Iterator[str]:
             made.import_from(rows())
         built, size = time.process_time(), -(-count // SHARDS)
         options = {"rows_per_shard": size, "metric": work.metric}
-        with (
-            edgevec.ShardedCollection.build(rows(), Path(scratch, "four"), **options) as four,
-            edgevec.open(Path(scratch, "one.edgevec"), mode="r", mmap=True) as one,
-        ):
+        with ExitStack() as stack:
+            four = stack.enter_context(edgevec.ShardedCollection.build(rows(), Path(scratch, "four"), **options))
+            one = stack.enter_context(edgevec.open(Path(scratch, "one.edgevec"), mode="r", mmap=True))
             done = time.process_time()
             yield f"\ncollections: built in {built - start:.0f} s of the processor, in shards {done - built:.0f} s\n"
-            yield "| | one collection, p50 us | processor us | four shards, p50 us | processor us |"
-            yield "|---|---|---|---|---|"
+            compared: dict[str, Searched] = {"one collection": one, "four shards": four}
+            if serve:
+                from edgevec.ray import serve_collection
+
+                start_ray()
+                for actors in (1, 4):
+                    service = serve_collection(Path(scratch, "four"), actors=actors)
+                    compared[f"{actors} actors"] = stack.enter_context(service)
+            yield f"| | {' | '.join(f'{name}, p50 us | processor us' for name in compared)} |"
+            yield "|---" * (1 + 2 * len(compared)) + "|"
             where = "year >= 2015 AND country IN ('de', 'fr')"
             kinds: dict[str, tuple[bool, bool, str | None]] = {
                 "vector": (True, False, None),
@@ -281,13 +298,18 @@ def of_records(work: Workload, rounds: int) -> Iterator[str]:
                 "vector and words, where": (True, True, where),
             }
             for name, (vector, text, condition) in kinds.items():
-                yield _of_kind(name, one, four, work.queries[:300], asked, vector, text, condition, rounds)
+                yield _of_kind(name, compared, work.queries[:300], asked, vector, text, condition, rounds)
+
+
+class Searched(Protocol):
+    """A collection, in one way or another."""
+
+    def search(self, vector: Any, k: int, *, text: str | None, where: str | None) -> object: ...
 
 
 def _of_kind(
     name: str,
-    one: edgevec.Collection,
-    four: edgevec.ShardedCollection,
+    compared: Mapping[str, Searched],
     queries: Floats,
     asked: list[str],
     vector: bool,
@@ -295,7 +317,7 @@ def _of_kind(
     where: str | None,
     rounds: int,
 ) -> str:
-    def searches(made: edgevec.Collection | edgevec.ShardedCollection) -> Search:
+    def searches(made: Searched) -> Search:
         turn = iter(())
 
         def search(query: Floats) -> object:
@@ -308,7 +330,7 @@ def _of_kind(
 
         return search  # type: ignore[return-value]
 
-    told = single_queries({"one": searches(one), "four": searches(four)}, queries, rounds)
+    told = single_queries({name: searches(made) for name, made in compared.items()}, queries, rounds)
     cells = (f"{Latency.of(told[each].calls).p50_us:.0f} | {told[each].cpu_us:.0f}" for each in told)
     return f"| {name} | {' | '.join(cells)} |"
 
@@ -329,7 +351,7 @@ def main() -> None:
     print(f"edgevec {edgevec.__version__}, SIMD {edgevec.simd_info().active}, {machine()}")
     print(f"{work.name}: {rows:,} x {dim}, recall@{K} of {given.recall} wanted\n", flush=True)
     if given.collections:
-        for line in of_records(work, given.rounds):
+        for line in of_records(work, given.rounds, given.ray):
             print(line, flush=True)
         return
     with tempfile.TemporaryDirectory() as scratch, Index(dim, work.metric) as one:
