@@ -19,6 +19,7 @@ from support import HANG, wait_until
 import edgevec
 import edgevec.ray
 from edgevec import Collection, ShardedCollection
+from edgevec.collection.where.nodes import MAX_DEPTH
 from edgevec.ray import CollectionService
 
 pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.filterwarnings("default")]
@@ -139,6 +140,7 @@ def test_records_by_id(service: CollectionService, one: Collection) -> None:
     assert 3 not in service  # which is "t3"
     assert service.ids() == [row["id"] for row in ROWS]
     assert service.ids("year >= ?", [2000]) == one.ids("year >= 2000")
+    assert service.unknown_fields("yaer > 1 AND lang = 'de'") == {"yaer": ["year"]}
     assert (len(service), service.share, service.problems) == (161, 1.0, {})
 
 
@@ -179,6 +181,16 @@ def test_without_exact_the_nearest_are_found(service: CollectionService, one: Co
             found, wanted = (made.search([0, 1, 2], 5, include=include, **options) for made in (service, one))
             assert [hit.distance for hit in found] == [hit.distance for hit in wanted]
             assert all(bool(hit.metadata) == bool(include) for hit in found)
+
+
+def test_a_condition_as_deep_as_may_be(service: CollectionService, opened: ShardedCollection) -> None:
+    """It is sent to the actors."""
+    depth = MAX_DEPTH // 2
+    where = " OR (year > 1995 AND (".join(["year < 2000"] * depth) + "))" * (depth - 1)
+    assert_same(service.search(**QUERY, where=where), opened.search(**QUERY, where=where))
+    assert service.count(where) == opened.count(where) > 0
+    with pytest.raises(edgevec.WhereError, match="nested"):
+        service.count("(year > 1 AND (lang IS NULL OR " * depth + "year > 1" + "))" * depth)
 
 
 def test_vectors_of_texts_are_made_once_where_the_service_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
