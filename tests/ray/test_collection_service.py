@@ -99,7 +99,7 @@ def test_hits_are_those_of_one_collection(
     rng = np.random.default_rng(3)
     strategies = set()
     for turn in range(60):
-        asked: dict[str, Any] = {"k": int(rng.integers(1, 70)), "where": CONDITIONS[turn % len(CONDITIONS)][0]}
+        asked: dict[str, Any] = {"k": int(rng.integers(1, 70)), "where": CONDITIONS[turn // 3 % len(CONDITIONS)][0]}
         if turn % 3:
             asked["vector"] = rng.integers(-3, 4, 3).tolist()
         if turn % 3 != 1:
@@ -223,6 +223,20 @@ def test_vectors_of_texts_are_made_once_where_the_service_is(tmp_path: Path, mon
             made.search("aab")
     with pytest.raises(edgevec.ClosedError):
         made.count()
+
+
+def test_all_rounds_of_a_search_go_to_one_replica(service: CollectionService, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which has in memory what it has read of a word in the first one."""
+    following, asked = service._replicas._next, []
+    monkeypatch.setattr(service._replicas, "_next", lambda turn=None: asked.append(following(turn)) or asked[-1])
+    monkeypatch.setattr(service._replicas, "_delays", None)  # so that nobody owes an answer
+    wait_until(lambda: {following() for _ in range(4)} == {0, 1}, "a replica owes answers")
+    for _ in range(4):
+        service.search(**QUERY)
+    searches = [asked[at : at + 3] for at in range(0, 12, 3)]
+    assert len(asked) == 12
+    assert all(len(set(replicas)) == 1 for replicas in searches)
+    assert {replicas[0] for replicas in searches} == {0, 1}
 
 
 # ---- actors that are lost --------------------------------------------------------------------------------------------
