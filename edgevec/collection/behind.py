@@ -21,7 +21,7 @@ from ..staging import Stage
 from .records import RowIds
 from .validation import are_valid
 
-__all__ = ["Behind", "add", "nearest"]
+__all__ = ["Behind", "add", "nearest", "nearest_of_many"]
 
 log = logging.getLogger("edgevec")
 
@@ -129,6 +129,11 @@ def nearest(
     while found is None or (late and held <= len(found.ids) < k and held < len(index)):
         held = len(index)
         found = index.search(query, k, ef=ef, filter=allowed, exact=exact, recall=recall, context=context)
+    return _merged(late, found, k)
+
+
+def _merged(late: list[SearchResult], found: SearchResult, k: int) -> SearchResult:
+    """The k nearest of one query, of what lies beside the graph and in it; where both have a row, as it is beside."""
     if not any(len(part.ids) for part in late):
         return found
     rows = np.concatenate([part.ids for part in late])
@@ -137,3 +142,33 @@ def nearest(
     distances = np.concatenate([*(part.distances for part in late), found.distances[stays]])
     order = np.lexsort((rows, distances))[:k]
     return SearchResult(rows[order], distances[order])
+
+
+def nearest_of_many(
+    index: Index,
+    behind: Behind | None,
+    queries: NDArray[np.float32],
+    k: int,
+    *,
+    allowed: IdFilter | RowIds | None,
+    ef: int | None,
+    exact: bool,
+    recall: float | None,
+) -> list[SearchResult]:
+    """As nearest(), of each of the queries [n, dim], which the graph and each part beside it answer as one batch."""
+    late, held = [] if behind is None else behind.search(queries, k, allowed), -1
+    found = None
+    while found is None or (late and held <= found.ids.shape[1] < k and held < len(index)):  # as in nearest()
+        held = len(index)
+        found = index.search(queries, k, ef=ef, filter=allowed, exact=exact, recall=recall)
+    beside = [_of_each(part) for part in late]
+    return [_merged([part[at] for part in beside], each, k) for at, each in enumerate(_of_each(found))]
+
+
+def _of_each(found: SearchResult) -> list[SearchResult]:
+    """The results of a batch by query, without what fills up the rows of those that found less."""
+    counts = np.count_nonzero(found.ids >= 0, axis=1).tolist()
+    return [
+        SearchResult(ids[:count], distances[:count])
+        for ids, distances, count in zip(found.ids, found.distances, counts, strict=True)
+    ]

@@ -23,7 +23,7 @@ from .hits import Hits, Included
 from .maintenance import CollectionReport
 from .records import Plan, Record
 from .schema import Dtype
-from .search import ALL, EQUAL, SearchExecutor, as_request
+from .search import ALL, EQUAL, SearchExecutor, as_request, as_requests
 from .store import Store
 from .validation import Id
 from .where import EVERYTHING, Condition, Where, compile_field, compile_where, field_name
@@ -442,6 +442,65 @@ class Collection:
                 vector,
                 k,
                 text=text,
+                where=where,
+                params=params,
+                ef=ef,
+                exact=exact,
+                recall=recall,
+                weights=weights,
+                include=include,
+            )
+        )
+
+    def search_many(
+        self,
+        vectors: ArrayLike | Sequence[str] | None = None,
+        k: int = 10,
+        *,
+        texts: Sequence[str] | None = None,
+        where: Where | None = None,
+        params: Sequence[Any] | None = None,
+        ef: int | None = None,
+        exact: bool = False,
+        recall: float | None = None,
+        weights: tuple[float, float] = EQUAL,
+        include: Sequence[Included] = ALL,
+    ) -> list[Hits]:
+        """What search() finds for each of n queries, all of it as of one state of the records.
+
+        The vectors are searched on all cores, and each record that is found is read once. Words are looked up query
+        by query.
+
+        Args:
+            vectors: [n, dim], of any real dtype; or n texts, from which one call of the encoder makes them
+            k: results of each query, at most
+            texts: n texts, words to look for in the documents
+            where, params, ef, exact, recall, weights, include: as of search(), for all queries
+
+        Returns:
+            For each query a list of Hit, best first. Its `stats` have the strategy "batch" in place of the graph's,
+            and count neither visited nodes nor distances.
+
+        Raises:
+            ParameterError: when neither vectors nor texts are given, or their numbers differ
+            NotFiniteError: when a vector holds NaN or infinity, or is too long; the message names the query
+            ZeroVectorError: when a vector is zero and the metric is "cosine"; the message names the query
+            EdgevecError: as search()
+
+        Example:
+            >>> import edgevec
+            >>> with edgevec.open(":memory:", dim=2) as notes:
+            ...     _ = notes.upsert(["a", "b"], [[1, 0], [0, 1]])
+            ...     [hits[0].id for hits in notes.search_many([[0, 1], [1, 0]], k=1)]
+            ['b', 'a']
+        """
+        return self._searcher.search_many(
+            as_requests(
+                self._store,
+                self._encoder,
+                vectors,
+                k,
+                texts=texts,
                 where=where,
                 params=params,
                 ef=ef,

@@ -15,7 +15,7 @@ from ..printable import brief
 from .store import Store
 from .validation import NewRecords, are_valid, as_texts
 
-__all__ = ["documents", "encode", "keep_name", "query"]
+__all__ = ["documents", "encode", "keep_name", "queries", "query"]
 
 
 def documents(store: Store, encoder: TextEncoder | None, new: NewRecords) -> NDArray[np.float32] | list[Any]:
@@ -34,10 +34,15 @@ def encode(
 
 def query(store: Store, encoder: TextEncoder | None, text: str) -> NDArray[np.float32]:
     """float32[dim], the vector of a text that is searched for."""
+    vector: NDArray[np.float32] = queries(store, encoder, [text])[0]
+    return vector
+
+
+def queries(store: Store, encoder: TextEncoder | None, texts: list[str]) -> NDArray[np.float32]:
+    """float32[n, dim], the vectors of texts that are searched for, at least one: by one call of the encoder."""
     if encoder is None:
         raise ParameterError(f"to search for a text by its vector, {_lacking(store)}; text= searches for its words")
-    vector: NDArray[np.float32] = _checked(encoder.queries([text]), encoder, [text], store.dim, store.metric)[0]
-    return vector
+    return _checked(encoder.queries(texts), encoder, texts, store.dim, store.metric)
 
 
 def keep_name(store: Store, encoder: TextEncoder | None) -> bool:

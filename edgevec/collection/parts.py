@@ -25,7 +25,7 @@ from .hits import Hit, HitStats
 from .part_ranking import PartRanking, TextStats
 from .ranking import best
 from .records import Record, RowIds, rows_where
-from .search import SearchRequest, as_request
+from .search import SearchRequest, as_request, as_requests
 from .sqlite_errors import translated
 from .validation import Id
 from .where import EVERYTHING, Where
@@ -136,6 +136,10 @@ class Part:
     def request(self, *given: Any, **options: Any) -> SearchRequest:
         """As as_request()."""
         return as_request(self._store, self.collection._encoder, *given, **options)
+
+    def requests(self, *given: Any, **options: Any) -> list[SearchRequest]:
+        """As as_requests()."""
+        return as_requests(self._store, self.collection._encoder, *given, **options)
 
     def nearest(self, request: SearchRequest, k: int) -> tuple[RowIds, list[float], HitStats]:
         """Up to k rows that are allowed, nearest first, their distances, and how they were found."""

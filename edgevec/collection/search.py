@@ -4,27 +4,39 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .._validation import as_int, as_rows
+from .._validation import as_array, as_int, as_rows, length_of_rows
 from ..encoders import TextEncoder
-from ..errors import ParameterError
-from ..index import Index
+from ..errors import NotFiniteError, ParameterError, ZeroVectorError
+from ..index import IdFilter, Index
 from ..single_search import SingleSearches
 from . import encoding, fulltext, records
-from .behind import nearest
+from .behind import nearest, nearest_of_many
 from .filters import Filters
 from .hits import Hit, Hits, HitStats, Included
 from .ranking import Ranking
-from .records import RowIds
+from .records import HitFields, RowIds
 from .sqlite_errors import translate
 from .store import Store
+from .validation import are_valid
 from .where import EVERYTHING, Condition, Where, compile_where
 
-__all__ = ["ALL", "EQUAL", "MIN_FUSED", "SearchExecutor", "SearchRequest", "as_request", "reciprocal_rank"]
+__all__ = [
+    "ALL",
+    "EQUAL",
+    "MIN_FUSED",
+    "SearchExecutor",
+    "SearchRequest",
+    "as_request",
+    "as_requests",
+    "reciprocal_rank",
+]
 
 log = logging.getLogger("edgevec")
 
@@ -93,6 +105,78 @@ def as_request(
     )
 
 
+def as_requests(
+    store: Store,
+    encoder: TextEncoder | None,
+    vectors: Any,
+    k: int,
+    *,
+    texts: Any,
+    where: Where | None,
+    params: Sequence[Any] | None,
+    ef: int | None,
+    exact: bool,
+    recall: float | None,
+    weights: tuple[float, float],
+    include: Sequence[Included],
+) -> list[SearchRequest]:
+    """The arguments of Collection.search_many(), checked: one request a query, alike but for vector and text."""
+    as_int(k, "k", 1)
+    if vectors is None and texts is None:
+        raise ParameterError("give vectors or texts to search for")
+    if texts is not None:
+        texts = _as_texts(texts, "texts")
+    by_vector, by_text = _as_weights(weights)
+    common = SearchRequest(
+        None, None, k, ef, exact, recall, compile_where(where, params), (by_vector, by_text), _as_included(include)
+    )
+    if texts is not None and vectors is None and encoder is not None and by_vector:
+        vectors = texts
+    if vectors is not None:
+        vectors = _as_queries(store, encoder, vectors)
+    if vectors is not None and texts is not None:
+        if len(vectors) != len(texts):
+            raise ParameterError(f"{len(vectors)} vectors but {len(texts)} texts")
+        vectors, texts = vectors if by_vector else None, texts if by_text else None
+    count = len(texts if vectors is None else vectors)
+    return [
+        common._replace(vector=vector, text=text)
+        for vector, text in zip(
+            [None] * count if vectors is None else vectors, [None] * count if texts is None else texts, strict=True
+        )
+    ]
+
+
+def _as_texts(texts: Any, what: str) -> list[str]:
+    if isinstance(texts, (str, bytes, Mapping)) or not isinstance(texts, Iterable):
+        raise ParameterError(f"{what} must be a sequence of strings, not {type(texts).__name__}")
+    made = list(texts)
+    for at, text in enumerate(made):
+        if not isinstance(text, str):
+            raise ParameterError(f"query {at}: the text must be a string, not {type(text).__name__}")
+    return made
+
+
+def _as_queries(store: Store, encoder: TextEncoder | None, vectors: Any) -> NDArray[np.float32]:
+    """float32[n, dim], each a vector that the index takes."""
+    if isinstance(vectors, str):
+        raise ParameterError("vectors must be [n, dim] or a sequence of texts, not str")
+    if isinstance(vectors, (list, tuple, np.ndarray)) and any(isinstance(vector, str) for vector in vectors):
+        return encoding.queries(store, encoder, _as_texts(vectors, "vectors"))
+    rows = as_array(vectors, "vectors")
+    dim = store.dim or length_of_rows(rows) or (rows.shape[-1] if rows.ndim else 0)
+    rows = as_rows(vectors, dim, "vectors")
+    if rows.ndim != 2:
+        raise ParameterError(f"vectors must be [n, {dim}], one query a row; search() takes a single one")
+    valid = are_valid(rows, store.metric)
+    if not valid.all():
+        at = int(np.flatnonzero(~valid)[0])
+        if rows[at].any():
+            raise NotFiniteError(f"query {at}: NaN, infinity or too long a vector")
+        raise ZeroVectorError(f"query {at}: a zero vector has no direction")
+    return rows
+
+
 def _as_query(vector: Any, dim: int | None) -> Any:
     if not (isinstance(vector, np.ndarray) and vector.ndim == 1) and dim is not None:
         vector = as_rows(vector, dim, "vector")
@@ -123,6 +207,15 @@ def _as_included(include: Sequence[Included]) -> tuple[Included, ...]:
     return names  # type: ignore[return-value]
 
 
+class _Found(NamedTuple):
+    """What a query has found, best first, before its records are read."""
+
+    rows: RowIds
+    scores: list[float]
+    distances: Sequence[float | None]
+    stats: HitStats
+
+
 class SearchExecutor:
     """Runs searches, with the filters and contexts that they share. Safe to use from several threads."""
 
@@ -140,11 +233,7 @@ class SearchExecutor:
                 return hits
             connection, release = store.begin_read(request.vector is not None, None)
             try:
-                search = self._by_both
-                if request.text is None:
-                    search = self._by_vector
-                elif request.vector is None:
-                    search = self._by_text
+                search = self._search_of(request)
                 hits = search(connection, request)
                 return self._refilled(connection, request, search, hits) if hits.stats.vanished else hits
             finally:
@@ -152,6 +241,11 @@ class SearchExecutor:
         except Exception as error:
             translate(error, store.database.name)
             raise
+
+    def _search_of(self, request: SearchRequest) -> Callable[[sqlite3.Connection, SearchRequest], Hits]:
+        if request.text is None:
+            return self._by_vector
+        return self._by_text if request.vector is None else self._by_both
 
     def _for_ids(self, request: SearchRequest) -> Hits | None:
         """A search of the graph for ids alone, which needs no connection; None where the request takes more."""
@@ -207,27 +301,102 @@ class SearchExecutor:
         return self.hits(connection, request, rows, self.scores(distances), distances, stats)
 
     def _by_text(self, connection: sqlite3.Connection, request: SearchRequest) -> Hits:
-        found = self._matching(connection, request, request.k)
-        rows = np.array([row for row, _ in found], np.int64)
-        scores = [score for _, score in found]
-        return self.hits(connection, request, rows, scores, [None] * len(rows), HitStats("text", None, 0, 0))
+        return self.hits(connection, request, *self._found_by_text(connection, request))
 
     def _by_both(self, connection: sqlite3.Connection, request: SearchRequest) -> Hits:
-        k = max(request.k, MIN_FUSED)
-        nearest, distances, stats = self.nearest(connection, request, k)
+        found = self.nearest(connection, request, max(request.k, MIN_FUSED))
+        return self.hits(connection, request, *self._fused(connection, request, *found))
+
+    def _found_by_text(self, connection: sqlite3.Connection, request: SearchRequest) -> _Found:
+        found = self._matching(connection, request, request.k)
+        rows = np.array([row for row, _ in found], np.int64)
+        return _Found(rows, [score for _, score in found], [None] * len(rows), HitStats("text", None, 0, 0))
+
+    def _fused(
+        self,
+        connection: sqlite3.Connection,
+        request: SearchRequest,
+        nearest: RowIds,
+        distances: list[float],
+        stats: HitStats,
+    ) -> _Found:
+        """What is nearest, fused with what holds the words."""
         near = nearest.tolist()
-        matching = [row for row, _ in self._matching(connection, request, k)]
+        matching = [row for row, _ in self._matching(connection, request, max(request.k, MIN_FUSED))]
         best = reciprocal_rank((near, matching), request.weights)[: request.k]
         known = dict(zip(near, distances, strict=True))
         known.update(self.distances_of(request, [row for row, _ in best if row not in known]))
-        return self.hits(
-            connection,
-            request,
+        return _Found(
             np.array([row for row, _ in best], np.int64),
             [score for _, score in best],
             [known.get(row) for row, _ in best],
             stats._replace(strategy=f"{stats.strategy} + text"),
         )
+
+    def search_many(self, requests: list[SearchRequest]) -> list[Hits]:
+        """Of each request its hits, all as of one state of the records. The requests are those of as_requests()."""
+        store = self._store
+        with store.read(graph=bool(requests) and requests[0].vector is not None) as connection:
+            if not requests:
+                return []
+            found = self._found_of_many(connection, requests)
+            rows = np.unique(np.concatenate([each.rows for each in found]))
+            known = self._known(connection, requests[0].include, rows)
+            given: set[int] = set()
+            answers = [_hits_of(known, each, given) for each in found]
+            if any(hits.stats.vanished for hits in answers):
+                store.graph.forget_ids()
+            for at, hits in enumerate(answers):
+                if hits.stats.vanished:
+                    answers[at] = self._refilled(connection, requests[at], self._search_of(requests[at]), hits)
+            return answers
+
+    def _found_of_many(self, connection: sqlite3.Connection, requests: list[SearchRequest]) -> list[_Found]:
+        first = requests[0]
+        if first.vector is None:
+            return [self._found_by_text(connection, request) for request in requests]
+        k = first.k if first.text is None else max(first.k, MIN_FUSED)
+        near = self._nearest_of_many(connection, requests, k)
+        if first.text is not None:
+            return [self._fused(connection, request, *each) for request, each in zip(requests, near, strict=True)]
+        return [_Found(rows, self.scores(distances), distances, stats) for rows, distances, stats in near]
+
+    def _nearest_of_many(
+        self, connection: sqlite3.Connection, requests: list[SearchRequest], k: int
+    ) -> list[tuple[RowIds, list[float], HitStats]]:
+        """As nearest() of each."""
+        index, behind = self._store.graph.index, self._store.graph.behind
+        if index is None:
+            return [(np.empty(0, np.int64), [], HitStats("exact", 0, 0, 0))] * len(requests)
+        if behind is not None:
+            self._store.follower.wake()
+        first = requests[0]
+        allowed, count = self._allowed(connection, first)
+        queries = np.stack([request.vector for request in requests])
+        found = nearest_of_many(
+            index, behind, queries, k, allowed=allowed, ef=first.ef, exact=first.exact, recall=first.recall
+        )
+        stats = HitStats("batch", count, 0, 0)
+        return [(each.ids, each.distances.tolist(), stats) for each in found]
+
+    def _allowed(self, connection: sqlite3.Connection, request: SearchRequest) -> tuple[IdFilter | None, int | None]:
+        """The filter of the condition, and how many records it allows."""
+        if request.condition == EVERYTHING:
+            return None, None
+        store = self._store
+        return self._filters.get(connection, store.version, request.condition, store.recent_writes)
+
+    def _known(
+        self, connection: sqlite3.Connection, include: tuple[Included, ...], rows: RowIds
+    ) -> dict[int, HitFields]:
+        """What hits show of each row whose record is there."""
+        wanted = rows.tolist()
+        if include or self._store.version is None:
+            return records.read_hits(
+                connection, wanted, metadata="metadata" in include, documents="document" in include
+            )
+        ids = self._store.graph.ids_of(connection, rows)
+        return {row: (id, {}, None) for row, id in zip(wanted, ids, strict=True) if id is not None}
 
     def _matching(self, connection: sqlite3.Connection, request: SearchRequest, k: int) -> list[tuple[int, float]]:
         store = self._store
@@ -246,9 +415,7 @@ class SearchExecutor:
             self._store.follower.wake()
         allowed, count = None, None
         if request.condition != EVERYTHING:  # in a request of another process it is another one
-            allowed, count = self._filters.get(
-                connection, self._store.version, request.condition, self._store.recent_writes
-            )
+            allowed, count = self._allowed(connection, request)
         searches = self._searches(index)
         context = searches.context
         _, _, _, ef, exact, recall, _, _, _ = request
@@ -309,6 +476,18 @@ class SearchExecutor:
             self._store.graph.forget_ids()
             hits.stats = stats._replace(vanished=len(rows) - len(made))
         return hits
+
+
+def _hits_of(known: Mapping[int, HitFields], found: _Found, given: set[int]) -> Hits:
+    """Hits of one query among several. given: rows whose metadata an earlier hit holds, which gets no second owner."""
+    hits, rows = Hits(), found.rows.tolist()
+    for row, score, distance in zip(rows, found.scores, found.distances, strict=True):
+        if row in known:
+            id, fields, document = known[row]
+            hits.append(Hit(id, score, distance, deepcopy(fields) if row in given else fields, document))
+            given.add(row)
+    hits.stats = found.stats._replace(vanished=len(rows) - len(hits))
+    return hits
 
 
 _RRF_K = 60

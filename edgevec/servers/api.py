@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from ..collection import Collection, Hit, Record
@@ -37,7 +38,7 @@ class Limits(NamedTuple):
     k: int = 1000
     """Results of a search."""
     batch: int = 10_000
-    """Records that are stored, or ids that are named."""
+    """Records that are stored, or ids that are named, or results of several searches together."""
 
 
 class Operation(NamedTuple):
@@ -117,6 +118,16 @@ INFO: Json = {
 def operations(limits: Limits) -> dict[str, Operation]:
     """By name."""
     ids = {"type": "array", "items": _ID, "maxItems": limits.batch}
+    common: dict[str, Json] = {
+        "k": {"type": "integer", "minimum": 1, "maximum": limits.k, "default": 10},
+        "where": _WHERE,
+        "params": _PARAMS,
+        "ef": {"type": ["integer", "null"], "minimum": 1, "maximum": 10 * limits.k},
+        "exact": {"type": "boolean", "default": False},
+        "recall": {"type": ["number", "null"]},
+        "weights": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
+        "include": _included("metadata", "document"),
+    }
     return {
         "search": Operation(
             "The k best records, best first: by vector, by words, or by both",
@@ -131,19 +142,33 @@ def operations(limits: Limits) -> dict[str, Operation]:
                     "fused.",
                     "type": ["string", "null"],
                 },
-                "k": {"type": "integer", "minimum": 1, "maximum": limits.k, "default": 10},
-                "where": _WHERE,
-                "params": _PARAMS,
-                "ef": {"type": ["integer", "null"], "minimum": 1, "maximum": 10 * limits.k},
-                "exact": {"type": "boolean", "default": False},
-                "recall": {"type": ["number", "null"]},
-                "weights": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
-                "include": _included("metadata", "document"),
+                **common,
             },
             (),
             {"hits": {"type": "array", "items": _HIT}, "strategy": {"type": "string"}, "unknown_fields": _UNKNOWN},
             _search,
             sometimes=("unknown_fields",),
+        ),
+        "search_many": Operation(
+            "What search finds for each of several queries, all as of one state of the records",
+            {
+                "vectors": {
+                    "description": "A vector for each query, or a text for each, from which the encoder makes one.",
+                    "type": ["array", "null"],
+                    "items": {"type": ["array", "string"], "items": {"type": "number"}},
+                    "maxItems": limits.batch,
+                },
+                "texts": {
+                    "description": "Words for each query, as `text` of a search.",
+                    "type": ["array", "null"],
+                    "items": {"type": "string"},
+                    "maxItems": limits.batch,
+                },
+                **common,
+            },
+            (),
+            {"hits": {"type": "array", "items": {"type": "array", "items": _HIT}}},
+            partial(_search_many, limits),
         ),
         "get": Operation(
             "Records by their ids, in this order",
@@ -382,6 +407,15 @@ def _unknown_fields(collection: Collection, fields: Json) -> Json:
         return {}
     unknown = collection.unknown_fields(fields["where"], fields.get("params"))
     return {"unknown_fields": unknown} if unknown else {}
+
+
+def _search_many(limits: Limits, collection: Collection, fields: Json) -> Json:
+    include = fields.pop("include", ["metadata", "document"])
+    count, k, most = len(fields.get("vectors") or fields.get("texts") or ()), fields.get("k", 10), limits.batch
+    if count * k > max(most, limits.k):
+        raise RequestError(f"{count:,} queries of k={k:,} can find {count * k:,} records; {most:,} are possible here")
+    found = collection.search_many(**fields, include=include)
+    return {"hits": [[_shown_hit(hit, include) for hit in hits] for hits in found]}
 
 
 def _shown_hit(hit: Hit, include: list[str]) -> Json:

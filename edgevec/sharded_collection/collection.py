@@ -17,7 +17,7 @@ from ..collection.hits import Included
 from ..collection.part_files import prepared, prepared_changes
 from ..collection.parts import Part, key_of
 from ..collection.schema import Dtype
-from ..collection.search import ALL, EQUAL
+from ..collection.search import ALL, EQUAL, SearchRequest
 from ..collection.validation import Id, as_records
 from ..collection.where import EVERYTHING, Where
 from ..encoders import as_encoder
@@ -287,11 +287,61 @@ class ShardedCollection(Reading, Opened):
                 weights=weights,
                 include=include,
             )
-            kind = request.exact, request.condition is not EVERYTHING
-            shards = Here(dict(enumerate(parts)), self._helpers, threads, kind)
-            return SearchParts(shards, request, parts[0].scores).hits()
+            return self._hits(parts, request, threads)
 
         return self._answer(search)
+
+    @allocates
+    def search_many(
+        self,
+        vectors: ArrayLike | Sequence[str] | None = None,
+        k: int = 10,
+        *,
+        texts: Sequence[str] | None = None,
+        where: Where | None = None,
+        params: Sequence[Any] | None = None,
+        ef: int | None = None,
+        exact: bool = False,
+        recall: float | None = None,
+        weights: tuple[float, float] = EQUAL,
+        include: Sequence[Included] = ALL,
+        threads: int = 0,
+    ) -> list[Hits]:
+        """What search() finds for each of n queries, one after the other, all of it in the same shards.
+
+        Args:
+            vectors, texts: of each query, as of Collection.search_many()
+            k, where, params, ef, exact, recall, weights, include, threads: as of search(), for all queries
+
+        Returns:
+            For each query a list of Hit, best first.
+
+        Raises:
+            EdgevecError: as Collection.search_many()
+        """
+        threads = as_int(threads, "threads", 0)
+
+        def search(held: tuple[OpenPart, ...], parts: Sequence[Part]) -> list[Hits]:
+            requests = parts[0].requests(
+                vectors,
+                k,
+                texts=texts,
+                where=where,
+                params=params,
+                ef=ef,
+                exact=exact,
+                recall=recall,
+                weights=weights,
+                include=include,
+            )
+            return [self._hits(parts, request, threads) for request in requests]
+
+        return self._answer(search)
+
+    def _hits(self, parts: Sequence[Part], request: SearchRequest, threads: int) -> Hits:
+        kind = request.exact, request.condition is not EVERYTHING
+        shards = Here(dict(enumerate(parts)), self._helpers, threads, kind)
+        return SearchParts(shards, request, parts[0].scores).hits()
 
     # ---- changes ---------------------------------------------------------------------------------------------------
 

@@ -98,6 +98,19 @@ def test_searches_are_those_of_the_library(
     assert answer.content == {"hits": expected, "strategy": hits.stats.strategy}
 
 
+def test_many_searches_are_those_of_the_library(served: Served, direct: edgevec.Collection) -> None:
+    vectors = [[1, 0, 0, 0, 2, 0, 0, 0.5], [1] * DIM, [0, 1] * 4]
+    for request_ in (
+        {"vectors": vectors, "k": 1000},
+        {"vectors": vectors, "texts": ["number77", "こんにちは", "nothing"], "where": "year >= 2010"},
+        {"texts": ["number77"]},
+        {"vectors": []},
+    ):
+        answer = served.ask("search_many", request_)
+        assert answer.status == 200
+        assert answer.content == {"hits": [shown(hits) for hits in direct.search_many(**request_)]}
+
+
 def test_records_counts_and_what_it_is(served: Served, direct: edgevec.Collection) -> None:
     ids: list[Any] = [3, "naïve", "1", 1, BIG, -(2**63), 2**63 - 1]
     asked = [big(id) if isinstance(id, int) and abs(id) >= 2**53 else id for id in ids]
@@ -141,6 +154,7 @@ def test_the_description_is_valid_and_true(served: Served, notes: Path, tmp_path
             "/v1/info": None,
             "/v1/upsert": {"records": [record, record | {"id": "a", "document": None}]},
             "/v1/search": {"vector": [1, 2]},
+            "/v1/search_many": {"vectors": [[1, 2], [2, 1]], "texts": ["x", "y"]},
             "/v1/get": {"ids": [big(BIG), "a"], "include": ["vector", "document"]},
             "/v1/count": {"where": "a = 1"},
             "/v1/update": {
@@ -184,6 +198,10 @@ VECTOR = [1] * DIM
         ("search", {"vector": ["x"] * DIM}, 422, "vector"),
         ("search", {"vector": [0] * DIM}, 422, "zero vector"),
         ("search", {"vector": "no encoder"}, 422, "open the collection with an encoder"),
+        ("search_many", {}, 422, "give vectors or texts"),
+        ("search_many", {"vectors": [VECTOR, 5]}, 400, r"vectors\[1\] must be array or string, not integer"),
+        ("search_many", {"vectors": [VECTOR, [0] * DIM]}, 422, "query 1: a zero vector"),
+        ("search_many", {"texts": ["a"] * 11, "k": 1000}, 400, "11 queries of k=1,000 can find 11,000 records"),
         ("search", {"vector": VECTOR, "k": 0}, 400, "k must be at least 1, not 0"),
         ("search", {"vector": VECTOR, "k": 1001}, 400, "k can be at most 1,000 here"),
         ("search", {"vector": VECTOR, "k": True}, 400, "k must be integer, not boolean"),

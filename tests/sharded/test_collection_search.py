@@ -77,6 +77,21 @@ def test_hits_are_those_of_one_collection(
 
 
 @pytest.mark.threads
+def test_many_queries_find_what_single_ones_do(sharded: dict[int, ShardedCollection], one: Collection) -> None:
+    queries, texts = [[0, 1, 2], [3, 3, 3], [-1, 0, 1]], ["red", "blue fox", "nowhere"]
+    for asked in ({"vectors": queries}, {"texts": texts}, {"vectors": queries, "texts": texts, "weights": (3, 0.5)}):
+        for where in (None, "year >= 2000"):
+            found = sharded[35].search_many(**asked, k=7, where=where, exact=True)
+            wanted = one.search_many(**asked, k=7, where=where, exact=True)
+            assert len(found) == 3
+            for ours, theirs in zip(found, wanted, strict=True):
+                assert_same(ours, theirs)
+    assert sharded[35].search_many(np.empty((0, 3))) == []
+    with pytest.raises(edgevec.NotFiniteError, match="query 1"):
+        sharded[35].search_many([[0, 1, 2], [0, np.nan, 0]])
+
+
+@pytest.mark.threads
 @pytest.mark.core
 @settings(max_examples=12)
 @given(st.integers(0, 2**32), st.integers(1, 30), st.integers(1, 12), vectors, st.sets(st.sampled_from(WORDS)))
