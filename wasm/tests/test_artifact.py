@@ -47,7 +47,7 @@ def test_nothing_that_a_plain_engine_refuses(functions: list[Function]) -> None:
 
 
 def test_wheel_is_small_and_without_the_sample(wheel: Path) -> None:
-    assert wheel.stat().st_size < 400_000
+    assert wheel.stat().st_size < 405_000
 
 
 def test_every_abi_has_a_wheel_of_one_tag_with_the_same_module() -> None:
