@@ -17,7 +17,7 @@ from pathlib import Path
 from threading import get_ident
 
 from .._types import Metric, Progress, Storage
-from ..errors import ClosedError
+from ..errors import ClosedError, EdgevecError
 from . import changes, schema
 from .database import Database
 from .field_cache import FieldCache
@@ -60,7 +60,7 @@ class _Reading:
         return self._connection
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        self._store.end_read(self._connection, self._release)
+        self._store.end_read(self._connection, self._release, error)
         if error is not None:
             translate(error, self._store.database.name)
 
@@ -243,11 +243,19 @@ class ReadableStore(ABC):
             raise
         return connection, self._batch_lock.release
 
-    def end_read(self, connection: sqlite3.Connection, release: Release) -> None:
+    def end_read(self, connection: sqlite3.Connection, release: Release, error: BaseException | None = None) -> None:
+        """
+        Args:
+            error: what has ended it. A signal's exception may hold a statement that is half read, and with that the
+                snapshot, for as long as somebody keeps it: nobody is to read with this connection again.
+        """
         try:
             if connection is not self.database.main:
-                end_transaction(connection)
-                self.database.release(connection)
+                if error is None or isinstance(error, EdgevecError):
+                    end_transaction(connection)
+                    self.database.release(connection)
+                else:
+                    self.database.discard(connection)
         finally:
             release()
 

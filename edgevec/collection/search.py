@@ -232,12 +232,17 @@ class SearchExecutor:
             if hits is not None:
                 return hits
             connection, release = store.begin_read(request.vector is not None, None)
+            error: BaseException | None = None
             try:
                 search = self._search_of(request)
                 hits = search(connection, request)
                 return self._refilled(connection, request, search, hits) if hits.stats.vanished else hits
+            except BaseException as raised:
+                error = raised
+                raise
             finally:
-                store.end_read(connection, release)
+                store.end_read(connection, release, error)
+                error = None
         except Exception as error:
             translate(error, store.database.name)
             raise

@@ -21,7 +21,9 @@ from edgevec.collection import Collection
 
 _FILES = (str(Path(edgevec.__file__).parent), contextlib.__file__)
 MOMENTS = examples(60)
-"""That are tried of each call: half of them are in contextlib."""
+"""That are tried of each call: half of them are in contextlib. Beside them all that are in a comprehension, where a
+statement may be half read."""
+_CONTEXTLIB, _COMPREHENSION, _ELSEWHERE = range(3)
 
 
 class Signaled(BaseException):
@@ -32,15 +34,16 @@ class _Moments:
     """Counts the moments of a call, and raises Signaled at one of them."""
 
     def __init__(self, at: int | None = None) -> None:
-        self.seen: list[bool] = []
-        """Whether each is in contextlib."""
+        self.seen: list[int] = []
+        """Where each is."""
         self._at = at
 
     def __call__(self, frame: Any, event: str, _: object) -> None:
         code = frame.f_code
         if event not in ("call", "c_return") or not code.co_filename.startswith(_FILES) or code.co_name == "__del__":
             return
-        self.seen.append(code.co_filename == contextlib.__file__)
+        where = _COMPREHENSION if code.co_name.endswith("comp>") else _ELSEWHERE
+        self.seen.append(_CONTEXTLIB if code.co_filename == contextlib.__file__ else where)
         if len(self.seen) - 1 == self._at:
             sys.setprofile(None)
             raise Signaled
@@ -71,7 +74,7 @@ CALLS: dict[str, Callable[[Collection], object]] = {
 }
 
 
-def _moments_of(folder: Path, call: Callable[[Collection], object]) -> list[bool]:
+def _moments_of(folder: Path, call: Callable[[Collection], object]) -> list[int]:
     moments = _Moments()
     with edgevec.open(folder / "counted.edgevec", DIM) as made:
         commit(made, 0)
@@ -80,9 +83,10 @@ def _moments_of(folder: Path, call: Callable[[Collection], object]) -> list[bool
     return moments.seen
 
 
-def _chosen(seen: list[bool], rng: np.random.Generator) -> list[int]:
-    kinds = np.flatnonzero(seen), np.flatnonzero(~np.array(seen))
-    return sorted(np.concatenate([rng.permutation(kind)[: MOMENTS // 2] for kind in kinds]).tolist())
+def _chosen(seen: list[int], rng: np.random.Generator) -> list[int]:
+    kinds = [np.flatnonzero(np.array(seen) == where) for where in (_CONTEXTLIB, _ELSEWHERE, _COMPREHENSION)]
+    some = [rng.permutation(kind)[: MOMENTS // 2] for kind in kinds[:2]]
+    return sorted(np.concatenate([*some, kinds[2]]).tolist())
 
 
 def _interrupted_at(at: int, path: Path, call: Callable[[Collection], object]) -> None:
@@ -119,7 +123,7 @@ def test_the_exception_leaves_the_collection_closed_and_whole(
 def test_what_is_written_after_the_exception_is_stored_while_it_lives(
     tmp_path: Path, call: str, rng: np.random.Generator
 ) -> None:
-    """As in an interactive session, which keeps the last exception."""
+    """As in an interactive session, which keeps the last exception, and with it statements that are half read."""
     for at in _chosen(_moments_of(tmp_path, CALLS[call]), rng):
         path = tmp_path / f"{at}.edgevec"
         with edgevec.open(path, DIM) as made:
