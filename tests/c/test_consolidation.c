@@ -117,6 +117,9 @@ static void check_all(double least_found) {
     int64_t count = 0;
     for (int i = 0; i < ALL; i++) count += held[i];
     CHECK(r.live == count && stats().live == count && stats().dead == r.dead);
+    if (r.bad_links + r.bad_codes + r.bad_ids)
+        printf("bad links %lld, codes %lld, ids %lld of %lld, after row %d, %s\n", (long long)r.bad_links,
+               (long long)r.bad_codes, (long long)r.bad_ids, (long long)r.live, next, under_way() ? "in a pass" : "");
     CHECK(r.bad_links == 0 && r.bad_codes == 0 && r.bad_ids == 0);
     double here = found();
     if (here < least_found) printf("found %.3f\n", here);
