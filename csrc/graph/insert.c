@@ -7,14 +7,18 @@ bool ev__add_reverse_link(const ev__builder *b, uint32_t to, uint32_t slot, int 
     uint32_t *links = ev__links(&b->g->store, to, level), most = ev__max_links(&b->g->store, level), n = 0;
     ev__spin *lock = b->locks ? b->locks + to % EV_STRIPES : NULL;
     if (lock) ev__spin_lock(lock);
-    for (; n < most && ev__load32(links + n) != EV_NONE; n++) s->slots[n] = ev__load32(links + n);
+    bool linked = false; /* whoever asks without the lock may miss it in a list that is being written */
+    for (; n < most && ev__load32(links + n) != EV_NONE; n++) linked |= (s->slots[n] = ev__load32(links + n)) == slot;
+    if (linked) {
+        if (lock) ev__spin_unlock(lock);
+        return true;
+    }
     if (n < most) {
         ev__store32(links + n, slot);
     } else {
         s->slots[n] = slot;
         ev__shrink_links(b->g, &b->space, to, level, s->slots, (size_t)n + 1, s);
     }
-    bool linked = false;
     for (n = 0; n < most && ev__load32(links + n) != EV_NONE; n++) linked |= ev__load32(links + n) == slot;
     if (!linked && must) ev__store32(links + (n < most ? n : most - 1), slot);
     if (level == 0) ev__links0_changed(&b->g->store, to);

@@ -436,6 +436,23 @@ static void test_steps(void) {
     ev_free(ix);
 }
 
+/* Whoever asks without the lock whether a list holds a node may miss it while the list is written, and add it again. */
+static void test_linked_once(void) {
+    begin(EV_METRIC_L2, EV_QUANT_NONE);
+    ev__graph *g = &ix->graph;
+    ev__builder b = {.g = g, .space = ev__build_space(&g->store, NULL, NULL)};
+    ev__scratch *s;
+    CHECK(ev__scratch_borrow(g, &s) == EV_OK && ev__scratch_fit(g, s, g->store.m0, 1, false) == EV_OK);
+    for (uint32_t slot = 0; slot < FIRST; slot++) {
+        if (!ev__is_node(&g->store, slot)) continue;
+        uint32_t to = ev__links0(&g->store, slot)[0];
+        CHECK(to == EV_NONE || ev__add_reverse_link(&b, slot, to, 0, false, s));
+    }
+    ev__scratch_return(g, s);
+    check_all(0.97);
+    ev_free(ix);
+}
+
 /* A call that replaces a quarter has led around what it replaced when it returns, also where a few rows of it have
  * duplicates; and what it leaves is found as in an index that never held anything else. */
 static void test_replaced(int32_t metric, int32_t quantization) {
@@ -511,6 +528,7 @@ int main(void) {
     test_any_threads(EV_METRIC_IP, EV_QUANT_SQ8);
     test_any_threads(EV_METRIC_COSINE, EV_QUANT_BINARY);
     test_steps();
+    test_linked_once();
     test_replaced(EV_METRIC_L2, EV_QUANT_SQ8);
     test_replaced(EV_METRIC_L2, EV_QUANT_NONE);
     test_replaced(EV_METRIC_IP, EV_QUANT_SQ8);
