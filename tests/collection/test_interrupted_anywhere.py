@@ -6,6 +6,7 @@ Once contextlib's own code is there, a `with` of the library is left open for as
 from __future__ import annotations
 
 import contextlib
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,8 @@ _FILES = (str(Path(edgevec.__file__).parent), contextlib.__file__)
 MOMENTS = examples(60)
 """That are tried of each call: half of them are in contextlib. Beside them all that are in a comprehension, where a
 statement may be half read."""
+_LEAVES_RESUMED = sys.version_info < (3, 11)
+"""What is raised here, when a generator goes on, leaves it without its `finally`; what a signal raises does not."""
 _CONTEXTLIB, _COMPREHENSION, _ELSEWHERE = range(3)
 
 
@@ -41,6 +44,8 @@ class _Moments:
     def __call__(self, frame: Any, event: str, _: object) -> None:
         code = frame.f_code
         if event not in ("call", "c_return") or not code.co_filename.startswith(_FILES) or code.co_name == "__del__":
+            return
+        if event == "call" and _LEAVES_RESUMED and code.co_flags & inspect.CO_GENERATOR and frame.f_lasti >= 0:
             return
         where = _COMPREHENSION if code.co_name.endswith("comp>") else _ELSEWHERE
         self.seen.append(_CONTEXTLIB if code.co_filename == contextlib.__file__ else where)
@@ -84,9 +89,10 @@ def _moments_of(folder: Path, call: Callable[[Collection], object]) -> list[int]
 
 
 def _chosen(seen: list[int], rng: np.random.Generator) -> list[int]:
-    kinds = [np.flatnonzero(np.array(seen) == where) for where in (_CONTEXTLIB, _ELSEWHERE, _COMPREHENSION)]
-    some = [rng.permutation(kind)[: MOMENTS // 2] for kind in kinds[:2]]
-    return sorted(np.concatenate([*some, kinds[2]]).tolist())
+    where = np.array(seen)
+    kinds = np.flatnonzero(where == _CONTEXTLIB), np.flatnonzero(where != _CONTEXTLIB)
+    some = [rng.permutation(kind)[: MOMENTS // 2] for kind in kinds]
+    return np.unique(np.concatenate([*some, np.flatnonzero(where == _COMPREHENSION)])).tolist()
 
 
 def _interrupted_at(at: int, path: Path, call: Callable[[Collection], object]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,6 +94,7 @@ def test_in_an_open_batch(filled: Collection) -> None:
         assert [hits[0].id for hits in made.search_many(queries[:2], 1, include=())] == ["a", "b"]
 
 
+@pytest.mark.skipif(sys.platform == "emscripten", reason="a browser has one program")
 def test_a_reader_whose_graph_follows_behind(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     queries = vectors(30, 4)
     with edgevec.open(path, DIM) as writer:
