@@ -50,7 +50,7 @@ class SavedFields(NamedTuple):
 
 def is_watched(connection: sqlite3.Connection) -> bool:
     """Whether triggers count what other programs write, and there is a table for columns."""
-    found = connection.execute("SELECT name FROM sqlite_schema WHERE type IN ('table', 'trigger')").fetchall()
+    found = connection.execute("SELECT name FROM sqlite_schema WHERE type IN ('table', 'trigger')")
     return {name for (name,) in found}.issuperset(("fields", *WATCHING))
 
 

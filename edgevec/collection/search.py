@@ -386,7 +386,7 @@ class SearchExecutor:
 
     def _allowed(self, connection: sqlite3.Connection, request: SearchRequest) -> tuple[IdFilter | None, int | None]:
         """The filter of the condition, and how many records it allows."""
-        if request.condition == EVERYTHING:
+        if request.condition == EVERYTHING:  # in a request of another process it is another object
             return None, None
         store = self._store
         return self._filters.get(connection, store.version, request.condition, store.recent_writes)
@@ -418,9 +418,7 @@ class SearchExecutor:
             return np.empty(0, np.int64), [], HitStats("exact", 0, 0, 0)
         if behind is not None:
             self._store.follower.wake()
-        allowed, count = None, None
-        if request.condition != EVERYTHING:  # in a request of another process it is another one
-            allowed, count = self._allowed(connection, request)
+        allowed, count = self._allowed(connection, request)
         searches = self._searches(index)
         context = searches.context
         _, _, _, ef, exact, recall, _, _, _ = request
